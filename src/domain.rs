@@ -1,0 +1,19 @@
+//! The words every room shares: block refs, ranges, logs, events, projections, ids. No I/O, no framework.
+
+mod block;
+mod dead_letter;
+mod event;
+mod event_id;
+mod filter;
+mod log;
+mod projection;
+
+pub use block::{BlockId, BlockRange, BlockRef};
+pub use dead_letter::{DeadLetter, DeadLetterKind};
+pub use event::{Column, Event, EventKind, Fact, KindIndex, Projection, SqlType, ViewColumn};
+pub use event_id::{EventId, EventIdParts};
+pub use filter::{AddressSet, LogFilter};
+pub use log::{Log, Place, Topics};
+pub use projection::{Change, Delta, Folded};
+
+pub use alloy_primitives::{Address, B256, Bytes, U256};

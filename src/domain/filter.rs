@@ -1,0 +1,77 @@
+use std::collections::BTreeSet;
+
+use alloy_primitives::{Address, B256};
+
+/// The contracts a source listens to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressSet {
+    /// Every contract of the chain.
+    Any,
+    /// These.
+    Only(BTreeSet<Address>),
+}
+
+impl AddressSet {
+    /// Whether `address` is one of them.
+    pub fn contains(&self, address: &Address) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(set) => set.contains(address),
+        }
+    }
+
+    /// Whether some contract is in both.
+    pub fn intersects(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, Self::Only(set)) | (Self::Only(set), Self::Any) => !set.is_empty(),
+            (Self::Any, Self::Any) => true,
+            (Self::Only(a), Self::Only(b)) => !a.is_disjoint(b),
+        }
+    }
+}
+
+/// What `eth_getLogs` is asked for: one question for all sources that travel together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter {
+    /// `None` asks for every contract.
+    pub addresses: Option<BTreeSet<Address>>,
+    /// First topics; `None` asks for every event (needed for anonymous ones).
+    pub topic0: Option<BTreeSet<B256>>,
+}
+
+impl LogFilter {
+    /// The question that covers both; it may bring logs neither asked for alone, which decode sorts out.
+    pub fn merge(self, other: Self) -> Self {
+        Self { addresses: union(self.addresses, other.addresses), topic0: union(self.topic0, other.topic0) }
+    }
+
+    /// Whether a node that answers honestly may send a log of this address and first topic.
+    pub fn admits(&self, address: &Address, topic0: Option<&B256>) -> bool {
+        self.addresses.as_ref().is_none_or(|set| set.contains(address))
+            && self.topic0.as_ref().is_none_or(|set| topic0.is_some_and(|topic| set.contains(topic)))
+    }
+}
+
+fn union<T: Ord>(a: Option<BTreeSet<T>>, b: Option<BTreeSet<T>>) -> Option<BTreeSet<T>> {
+    let (mut a, b) = (a?, b?);
+    a.extend(b);
+    Some(a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merged_filter_admits_what_either_admitted() {
+        let address = |n| Address::repeat_byte(n);
+        let a =
+            LogFilter { addresses: Some([address(1)].into()), topic0: Some([B256::repeat_byte(1)].into()) };
+        let any = LogFilter { addresses: None, topic0: Some([B256::repeat_byte(2)].into()) };
+        let both = a.merge(any);
+        assert_eq!(both.addresses, None);
+        assert!(both.admits(&address(9), Some(&B256::repeat_byte(1))));
+        assert!(!both.admits(&address(1), Some(&B256::repeat_byte(3))));
+        assert!(!both.admits(&address(1), None));
+    }
+}

@@ -1,0 +1,3 @@
+//! The `chainflume` command.
+
+fn main() {}

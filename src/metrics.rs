@@ -1,0 +1,1 @@
+//! See the list of rooms in `lib.rs`.
