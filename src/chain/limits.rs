@@ -14,107 +14,116 @@ const PAYMENT_REQUIRED: u16 = 402;
 /// HTTP 429, which some providers also use as the JSON-RPC code.
 const TOO_MANY_REQUESTS: u16 = 429;
 
+/// Words that speak of a bound.
+const BOUND: &[&str] = &[
+    "limit",
+    "max",
+    "exceed",
+    "too ",
+    "more than",
+    "greater",
+    "over ",
+    "up to",
+    "allowed",
+    "> ",
+    "cap ",
+    "not supported",
+    "wide",
+    "large",
+];
+
+/// A family is recognised by one word of each list.
+struct Rule {
+    family: Family,
+    subject: &'static [&'static str],
+    says: &'static [&'static str],
+}
+
+#[derive(Clone, Copy)]
+enum Family {
+    Quota,
+    WrongChain,
+    Rate,
+    BeyondHead,
+    UnknownBlock,
+    Pruned,
+    MethodOff,
+    Addresses,
+    Time,
+    Size,
+    Range,
+}
+
+const fn rule(family: Family, subject: &'static [&'static str], says: &'static [&'static str]) -> Rule {
+    Rule { family, subject, says }
+}
+
+/// An empty second list asks for nothing more.
+const RULES: &[Rule] = &[
+    rule(Family::Quota, &["payment required", "monthly", "quota", "out of credit", "daily "], &[]),
+    rule(Family::WrongChain, &["another chain", "wrong chain", "wrong network", "another network"], &[]),
+    rule(
+        Family::Rate,
+        &["rate limit", "rate-limit", "ratelimit", "too many requests", "per second", "/second"],
+        &[],
+    ),
+    rule(Family::Rate, &["throttl", "request limit", "slow down"], &[]),
+    rule(
+        Family::BeyondHead,
+        &["beyond current head", "beyond head", "last accepted", "outofrange", "future block"],
+        &[],
+    ),
+    rule(
+        Family::UnknownBlock,
+        &["unknown block", "not currently canonical", "header not found", "block not found"],
+        &[],
+    ),
+    rule(
+        Family::Pruned,
+        &["pruned", "missing trie node", "history unavailable", "history is not available"],
+        &[],
+    ),
+    rule(
+        Family::MethodOff,
+        &["method"],
+        &["not found", "not supported", "not available", "not allowed", "disabled", "does not exist"],
+    ),
+    rule(Family::Addresses, &["addresses", "topics", "filters"], BOUND),
+    rule(Family::Time, &["timeout", "timed out", "deadline", "took too long", "too slow"], &[]),
+    rule(
+        Family::Size,
+        &["result", "response size", "response body", "response is too", "bytes", "logs matched"],
+        BOUND,
+    ),
+    rule(Family::Size, &["many logs", "more logs", "number of logs"], BOUND),
+    rule(Family::Range, &["range", "blocks"], BOUND),
+];
+
 /// The family of a refusal.
 pub(super) fn classify(answer: &RefusedAnswer) -> Refusal {
     let data = answer.data.as_deref().unwrap_or_default();
     let text = format!("{} {data}", answer.message).to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let limit = || {
-        has(&[
-            "limit",
-            "max",
-            "exceed",
-            "too ",
-            "more than",
-            "greater",
-            "over ",
-            "up to",
-            "allowed",
-            "> ",
-            "cap ",
-        ])
-    };
-
-    if answer.status == Some(PAYMENT_REQUIRED)
-        || has(&["payment required", "monthly", "quota", "out of credit", "daily "])
-    {
-        Refusal::Quota
-    } else if has(&["another chain", "wrong chain", "wrong network", "another network"]) {
-        Refusal::WrongChain
-    } else if is_rate(answer, &text) {
-        Refusal::Rate { retry_after: answer.retry_after }
-    } else if has(&[
-        "beyond current head",
-        "beyond head",
-        "last accepted",
-        "outofrange",
-        "future block",
-        "ahead of head",
-    ]) {
-        Refusal::BeyondHead
-    } else if has(&[
-        "unknown block",
-        "not currently canonical",
-        "header not found",
-        "block not found",
-        "no block with",
-    ]) {
-        Refusal::UnknownBlock
-    } else if has(&["pruned", "missing trie node", "history unavailable", "history is not available"]) {
-        Refusal::Pruned
-    } else if answer.code == Some(METHOD_NOT_FOUND)
-        || (text.contains("method")
-            && has(&[
-                "not found",
-                "not supported",
-                "not available",
-                "not allowed",
-                "disabled",
-                "does not exist",
-            ]))
-    {
-        Refusal::MethodOff
-    } else if has(&["addresses", "topics", "filters"]) && limit() {
-        Refusal::Addresses
-    } else if has(&["timeout", "timed out", "deadline", "took too long", "too slow"]) {
-        Refusal::Time
-    } else if has(&[
-        "result",
-        "response size",
-        "response body",
-        "response is too",
-        "bytes",
-        "logs matched",
-        "many logs",
-        "more logs",
-        "number of logs",
-    ]) && limit()
-    {
-        Refusal::Size(hint(&text, answer.asked))
-    } else if has(&["range", "blocks"]) && (limit() || has(&["not supported", "wide", "large"])) {
-        Refusal::Range(hint(&text, answer.asked))
-    } else {
-        Refusal::Other
+    let has = |words: &[&str]| words.is_empty() || words.iter().any(|word| text.contains(word));
+    let spoken = RULES.iter().find(|rule| has(rule.subject) && has(rule.says)).map(|rule| rule.family);
+    let too_many =
+        answer.status == Some(TOO_MANY_REQUESTS) || answer.code == Some(i64::from(TOO_MANY_REQUESTS));
+    match spoken {
+        Some(Family::Quota) => Refusal::Quota,
+        _ if answer.status == Some(PAYMENT_REQUIRED) => Refusal::Quota,
+        Some(Family::WrongChain) => Refusal::WrongChain,
+        Some(Family::Rate) => Refusal::Rate { retry_after: answer.retry_after },
+        _ if too_many => Refusal::Rate { retry_after: answer.retry_after },
+        Some(Family::BeyondHead) => Refusal::BeyondHead,
+        Some(Family::UnknownBlock) => Refusal::UnknownBlock,
+        Some(Family::Pruned) => Refusal::Pruned,
+        Some(Family::MethodOff) => Refusal::MethodOff,
+        _ if answer.code == Some(METHOD_NOT_FOUND) => Refusal::MethodOff,
+        Some(Family::Addresses) => Refusal::Addresses,
+        Some(Family::Time) => Refusal::Time,
+        Some(Family::Size) => Refusal::Size(hint(&text, answer.asked)),
+        Some(Family::Range) => Refusal::Range(hint(&text, answer.asked)),
+        None => Refusal::Other,
     }
-}
-
-fn is_rate(answer: &RefusedAnswer, text: &str) -> bool {
-    let too_many = u64::from(TOO_MANY_REQUESTS);
-    answer.status == Some(TOO_MANY_REQUESTS)
-        || answer.code.and_then(|c| u64::try_from(c).ok()) == Some(too_many)
-        || [
-            "rate limit",
-            "rate-limit",
-            "ratelimit",
-            "too many requests",
-            "per second",
-            "/second",
-            "throttl",
-            "request limit",
-            "slow down",
-        ]
-        .iter()
-        .any(|word| text.contains(word))
 }
 
 /// The width the text offers. A range that is spelt out beats a number; of several numbers the largest one
