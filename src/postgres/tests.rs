@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::*;
@@ -80,20 +81,29 @@ fn ask(server: &PrivatePostgres, sql: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn kill_9(pids: &[String]) {
-    assert!(Command::new("kill").arg("-9").args(pids).status().unwrap().success());
+fn kill_9(pids: &[u32]) {
+    for pid in pids {
+        let pid = Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+    }
 }
 
-/// Every process of the server, and the shells that wait for its daemon to die.
-fn server_processes(cluster: &Path) -> Vec<String> {
+/// The postmaster, as its pid file says.
+fn postmaster(cluster: &Path) -> u32 {
     let pid_file = std::fs::read_to_string(orphan::pid_file(cluster)).unwrap();
-    let postmaster = pid_file.lines().next().unwrap();
-    let of = |option: &str, what: &str| {
-        let output = Command::new("pgrep").args([option, what]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
-    };
-    let leash = of("-f", &format!("kill -INT \"\\$0\" 2>/dev/null {postmaster}$"));
-    [leash, of("-P", postmaster), vec![postmaster.to_owned()]].concat()
+    pid_file.lines().next().unwrap().parse().unwrap()
+}
+
+/// The shell that ends the postmaster when its daemon dies.
+fn leash(cluster: &Path) -> u32 {
+    let last_word = format!("\0{}\0", postmaster(cluster));
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(|pid: &u32| {
+        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.starts_with("/bin/sh\0") && words.ends_with(&last_word)
+    })
+    .unwrap()
 }
 
 #[tokio::test]
@@ -129,7 +139,7 @@ async fn a_postmaster_that_dies_is_started_again() {
     let home = Home::new();
     let server = home.start().await;
     let first = server.pid().unwrap();
-    kill_9(&[first.to_string()]);
+    kill_9(&[first]);
     let second = loop {
         match server.pid() {
             Some(pid) if pid != first => break pid,
@@ -145,7 +155,7 @@ async fn a_postmaster_that_dies_is_started_again() {
 async fn it_starts_after_everything_was_killed() {
     let home = Home::new();
     let mut daemon = home.daemon();
-    kill_9(&[server_processes(&home.cluster()), vec![daemon.0.id().to_string()]].concat());
+    kill_9(&[leash(&home.cluster()), daemon.0.id(), postmaster(&home.cluster())]);
     daemon.kill_9();
     assert!(orphan::pid_file(&home.cluster()).exists(), "the pid file is stale");
 
@@ -158,17 +168,17 @@ async fn it_starts_after_everything_was_killed() {
 async fn it_starts_beside_a_server_whose_daemon_was_killed() {
     let home = Home::new();
     let mut daemon = home.daemon();
-    let processes = server_processes(&home.cluster());
+    let orphan = postmaster(&home.cluster());
     // The shell that would end the server goes first, so that it really is an orphan.
-    kill_9(&processes[..1]);
+    kill_9(&[leash(&home.cluster())]);
     daemon.kill_9();
-    let orphan = processes.last().unwrap();
-    assert!(Path::new("/proc").join(orphan).exists(), "the server outlives its daemon");
+    let place = PathBuf::from(format!("/proc/{orphan}/cwd"));
+    assert!(place.read_link().is_ok(), "the server outlives its daemon");
 
     let server = home.start().await;
-    assert_ne!(server.pid().unwrap().to_string(), *orphan);
+    assert_ne!(server.pid(), Some(orphan));
     // Its number may stay with a process that nobody has waited for; the place it worked in does not.
-    assert!(Path::new("/proc").join(orphan).join("cwd").read_link().is_err());
+    assert!(place.read_link().is_err());
     server.stop().await.unwrap();
 }
 
