@@ -1,1 +1,133 @@
-//! See the list of rooms in `lib.rs`.
+//! Reads the configuration once, whole, and reports every problem together.
+//!
+//! `config/default.toml`, which is part of the program ([`MANUAL`]), explains every key. What comes out
+//! is plain data: each room has settings of its own, which `app` fills from it.
+
+mod abi;
+mod address;
+mod chain;
+mod crosscheck;
+mod environment;
+mod manual;
+mod problem;
+mod reader;
+mod secret;
+mod section;
+mod settings;
+mod source;
+mod substitute;
+mod suggest;
+mod units;
+mod url;
+mod words;
+
+use std::path::{Path, PathBuf};
+
+pub use chain::{Chain, Confirmations, History};
+pub use environment::{Environment, FileError, ProcessEnvironment};
+pub use manual::MANUAL;
+pub use problem::{Problem, Problems};
+pub use secret::Secret;
+pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Shutdown, Users};
+pub use source::Source;
+
+use problem::{Fault, Spot};
+use reader::Reader;
+use section::Section;
+
+/// Bytes read of a configuration file.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// A configuration without contradictions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the private database lives.
+    pub data_dir: PathBuf,
+    /// `[database]`
+    pub database: Database,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[log]`
+    pub log: Log,
+    /// `[users]`
+    pub users: Users,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
+    /// Every `[[chain]]`: at least one, each read by a source.
+    pub chains: Vec<Chain>,
+    /// Every `[[source]]`: at least one, each with the name of a chain in `chains`.
+    pub sources: Vec<Source>,
+}
+
+impl Config {
+    /// Reads the file at `path` and the ABIs it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn load(path: &Path, environment: &dyn Environment) -> Result<Self, Problems> {
+        match environment.read(path, MAX_CONFIG_BYTES) {
+            Ok(text) => Self::parse(path, &text, environment),
+            Err(error) => {
+                let remedy = match error {
+                    FileError::Missing => "name the file with --config, or write one with `chainflume init`",
+                    FileError::Denied => "let this user read it",
+                    _ => "name a configuration file with --config",
+                };
+                Err(Problems::of_file(path, Fault::new(error.to_string(), remedy)))
+            }
+        }
+    }
+
+    /// Reads `text` as the contents of the file at `path`, to whose folder its paths are relative.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str, environment: &dyn Environment) -> Result<Self, Problems> {
+        Reader::new(path, text, environment).read(read)
+    }
+
+    /// The sources of the chain named `chain`, in the order of the file.
+    pub fn sources_of<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a Source> {
+        self.sources.iter().filter(move |source| source.chain == chain)
+    }
+}
+
+fn read(root: &Section<'_>) -> Option<Config> {
+    let reader = root.reader;
+    let data_dir = root.path_value("data_dir");
+    let chains: Vec<_> = tables(root, "chain").iter().map(chain::read).collect();
+    let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
+    let settings = (
+        settings::database(&root.table("database")),
+        settings::admin(&root.table("admin")),
+        settings::log(&root.table("log")),
+        settings::users(&root.table("users")),
+        settings::shutdown(&root.table("shutdown")),
+    );
+    root.finish();
+    crosscheck::crosscheck(reader, &chains, &sources);
+    let (database, admin, log, users, shutdown) = settings;
+    Some(Config {
+        data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
+        database,
+        admin,
+        log,
+        users,
+        shutdown,
+        chains: chains.into_iter().map(|draft| draft.chain).collect::<Option<_>>()?,
+        sources: sources.into_iter().map(|draft| draft.source).collect::<Option<_>>()?,
+    })
+}
+
+/// The tables of `key`, of which there must be one.
+fn tables<'a>(root: &Section<'a>, key: &'static str) -> Vec<Section<'a>> {
+    let none = match root.get(key) {
+        None => true,
+        Some((_, value)) => value.as_array().is_some_and(|items| items.is_empty()),
+    };
+    if none {
+        let remedy = format!("add a [[{key}]] table; `chainflume init` writes one");
+        root.reader.report(&Spot { key: key.to_owned(), at: None }, Fault::new("there is none", remedy));
+    }
+    root.tables(key)
+}

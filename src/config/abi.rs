@@ -1,0 +1,169 @@
+use std::sync::Arc;
+
+use super::chain::ChainDraft;
+use super::environment::FileError;
+use super::problem::{Fault, Spot};
+use super::reader::{Reader, Text};
+use super::section::Section;
+use super::source::{Source, SourceDraft};
+use crate::decode::{self, AbiError, AbiEvent, SourceAbi, SourceIndex};
+use crate::mapping::{self, Family, FamilySettings, Mapper, MappingProblem, SourceMapping};
+
+/// Bytes read of an ABI file. The largest compiler artifacts stay below 2 MB; what is above this is
+/// another file.
+const MAX_ABI_BYTES: u64 = 10 << 20;
+
+/// Reads `abi` and `events`: the events a source listens for, in the order of its ABI.
+pub(super) fn events(section: &Section<'_>, family: Option<Family>) -> Option<Vec<Arc<AbiEvent>>> {
+    let abi = section.text("abi");
+    let wanted = section.texts("events");
+    let all = match (&abi, family) {
+        (Some(path), _) => from_file(section.reader, path)?,
+        (None, Some(family)) => match mapping::default_abi(family) {
+            Some(json) => shared(decode::parse_abi(json).unwrap_or_default()),
+            None => {
+                let remedy = "add abi = \"…\", the contract's ABI as JSON, relative to this file";
+                section.report("abi", Fault::new("is missing: the generic family has none of its own", remedy));
+                return None;
+            }
+        },
+        (None, None) => return None,
+    };
+    match wanted {
+        Some(wanted) if !wanted.is_empty() => select(section.reader, &all, wanted),
+        _ => Some(all),
+    }
+}
+
+fn from_file(reader: &Reader<'_>, path: &Text) -> Option<Vec<Arc<AbiEvent>>> {
+    let report = |what: String, remedy: &str| reader.report(&path.spot, Fault::new(what, remedy));
+    let text = match reader.environment.read(&reader.resolve(&path.value), MAX_ABI_BYTES) {
+        Ok(text) => text,
+        Err(error) => {
+            let remedy = match error {
+                FileError::Missing => "correct the path, which is relative to the folder of this file",
+                FileError::Denied => "let the user the daemon runs as read it",
+                _ => "name the JSON file that holds the contract's ABI",
+            };
+            report(format!("{} {error}", path.shown()), remedy);
+            return None;
+        }
+    };
+    match decode::parse_abi(&text) {
+        Ok(events) => Some(shared(events)),
+        Err(error) => {
+            let (what, remedy) = unreadable(&error);
+            report(format!("{} {what}", path.shown()), remedy);
+            None
+        }
+    }
+}
+
+fn unreadable(error: &AbiError) -> (String, &'static str) {
+    let abi = "give the ABI array, or a compiler's artifact with an `abi` key";
+    match error {
+        AbiError::NotJson(error) => (format!("is not JSON: {error}"), abi),
+        AbiError::NotAbi { found } => (format!("is not an ABI but {found}"), abi),
+        AbiError::NoEvents => ("declares no events".to_owned(), "name the ABI of a contract that emits some"),
+        AbiError::Events(problems) => {
+            let texts: Vec<_> = problems.iter().map(|p| format!("event {}: {}", p.event, p.reason)).collect();
+            (format!("has {}", texts.join("; ")), "correct or remove these events in the file")
+        }
+        // Our own limit is below theirs, and names are looked up elsewhere.
+        AbiError::TooLarge { .. } | AbiError::UnknownEvent { .. } => (error.to_string(), abi),
+    }
+}
+
+fn shared(events: Vec<AbiEvent>) -> Vec<Arc<AbiEvent>> {
+    events.into_iter().map(Arc::new).collect()
+}
+
+/// Each name with a problem of its own, so that each has its own line.
+fn select(reader: &Reader<'_>, all: &[Arc<AbiEvent>], wanted: Vec<Text>) -> Option<Vec<Arc<AbiEvent>>> {
+    let unknown = |name: &&Text| !all.iter().any(|event| name.value == event.name || name.value == event.signature);
+    let strangers: Vec<_> = wanted.iter().filter(unknown).collect();
+    let known: Vec<_> = all.iter().map(|event| event.signature.as_str()).collect();
+    for name in &strangers {
+        let what = format!("{} is no event of the ABI", name.shown());
+        reader.report(&name.spot, Fault::new(what, format!("it has {}", known.join(", "))));
+    }
+    if !strangers.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = wanted.into_iter().map(|name| name.value).collect();
+    decode::select(all, &names).ok()
+}
+
+/// Whether the families can make sense of the events: asked of the room that will have to.
+pub(super) fn meanings(reader: &Reader<'_>, sources: &[SourceDraft<'_>]) {
+    let mapping = |(index, draft): (usize, &SourceDraft<'_>)| {
+        let Source { name, family, user, events, .. } = draft.source.clone()?;
+        let settings = FamilySettings { family, user };
+        Some(SourceMapping { source: SourceIndex(index), name, settings, events })
+    };
+    let mappings = sources.iter().enumerate().filter_map(mapping).collect();
+    let Err(error) = Mapper::new(mappings) else { return };
+    for problem in error.problems {
+        let named = |draft: &&SourceDraft<'_>| {
+            draft.source.as_ref().is_some_and(|source| source.name == problem.source_name())
+        };
+        if let Some(draft) = sources.iter().find(named) {
+            let (key, fault) = meaning(&problem);
+            draft.section.report(key, fault);
+        } else {
+            reader.report(&Spot { key: "source".to_owned(), at: None }, meaning(&problem).1);
+        }
+    }
+}
+
+/// The key to look at, and what to do. Names of arguments and views are the ABI's, `user` is told by its
+/// key alone.
+fn meaning(problem: &MappingProblem) -> (&'static str, Fault) {
+    match problem {
+        MappingProblem::NoKnownEvent { family, wanted, .. } => {
+            let what = format!("is {family}, and the source has no {wanted}");
+            ("family", Fault::new(what, "add the event to `events`, or use family = \"generic\" for other events"))
+        }
+        MappingProblem::NoEvents { .. } => {
+            ("abi", Fault::new("has no events", "name the ABI of a contract that emits some"))
+        }
+        MappingProblem::UserNotGeneric { family, .. } => {
+            let what = format!("has no meaning for family = \"{family}\"");
+            ("user", Fault::new(what, "remove it: this family knows whom its events are about"))
+        }
+        MappingProblem::UserAbsent { known, .. } => {
+            let remedy = match known.is_empty() {
+                true => "remove it: no event has an address among its arguments".to_owned(),
+                false => format!("write one of {}", known.join(", ")),
+            };
+            ("user", Fault::new("is no argument of any event of the source", remedy))
+        }
+        MappingProblem::UserNotAddress { event, ty, .. } => {
+            let what = format!("is of type {ty} in {event}, and a user is an address");
+            ("user", Fault::new(what, "name an argument that is an address, or leave the event out of `events`"))
+        }
+        MappingProblem::SameView { other, view, .. } => {
+            let what = format!("gives the view {view}, which the source `{other}` has too");
+            ("name", Fault::new(what, "rename one of the two sources"))
+        }
+    }
+}
+
+/// A log belongs to one source and one event, or the configuration is wrong.
+pub(super) fn overlaps(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[SourceDraft<'_>]) {
+    for chain in chains.iter().filter_map(|chain| chain.name.as_ref()) {
+        let listen = |(index, draft): (usize, &SourceDraft<'_>)| {
+            let source = draft.source.as_ref().filter(|source| source.chain == chain.value)?;
+            let (addresses, events) = (source.addresses.clone(), source.events.clone());
+            Some(SourceAbi { source: SourceIndex(index), addresses, events })
+        };
+        let listening: Vec<_> = sources.iter().enumerate().filter_map(listen).collect();
+        for overlap in decode::overlaps(&listening) {
+            let (Some(a), Some(b)) = (sources.get(overlap.a.0), sources.get(overlap.b.0)) else { continue };
+            let line = a.section.spot.at.map_or(0, |at| reader.line(at));
+            let what = format!("the source of line {line} and this one: {overlap}");
+            let remedy = "narrow `address` or `events` of one of the two: a log belongs to one source";
+            b.section.report("address", Fault::new(what, remedy));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::problem::Fault;
+use super::reader::{Found, Text};
+use super::secret::Secret;
+use super::section::Section;
+use super::units::{self, GIB, KIB, MIB};
+use super::url::{Scheme, url};
+use super::words::{self, word};
+
+/// `[[chain]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Name in messages, metrics and `[[source]]`.
+    pub name: String,
+    /// The chain id its node must have (EIP-155).
+    pub chain_id: u64,
+    /// JSON-RPC over HTTP.
+    pub http: Secret,
+    /// JSON-RPC over WebSocket; `None` follows the chain by polling alone.
+    pub ws: Option<Secret>,
+    /// When a block is confirmed.
+    pub confirmations: Confirmations,
+    /// Blocks below the head that may still change.
+    pub reorg_window: u64,
+    /// Usual time from one block to the next.
+    pub block_time: Duration,
+    /// How often the head is asked for while the WebSocket does not work.
+    pub poll_interval: Duration,
+    /// How long one request may take.
+    pub request_timeout: Duration,
+    /// An open WebSocket that has said nothing for so long is taken for dead.
+    pub ws_silence: Duration,
+    /// Largest answer read, in bytes.
+    pub max_response_bytes: usize,
+    /// How history is read.
+    pub history: History,
+}
+
+/// `[chain.history]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Ranges asked for at the same time.
+    pub ranges_in_flight: usize,
+    /// Width of the first question, in blocks.
+    pub initial_range: u64,
+    /// Widest question, in blocks.
+    pub max_range: u64,
+    /// Bytes of answers that may wait for the database.
+    pub buffer_bytes: usize,
+}
+
+/// When a block is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmations {
+    /// So many blocks below the head; 0 is the head itself.
+    Blocks(u64),
+    /// At or below the block the node tags `safe`.
+    Safe,
+    /// At or below the block the node tags `finalized`.
+    Finalized,
+}
+
+/// What is known of a chain, whole or not: names are compared even where other keys are wrong.
+pub(super) struct ChainDraft {
+    pub name: Option<Text>,
+    pub chain_id: Option<Found<u64>>,
+    pub chain: Option<Chain>,
+}
+
+/// Ids and heights are `bigint` in the database.
+const MAX_ID: u64 = i64::MAX.unsigned_abs();
+
+const REQUIRED: [(&str, &str); 3] = [
+    ("name", "add name = \"…\", by which sources and metrics name the chain"),
+    ("chain_id", "add chain_id = N, the chain's EIP-155 id: the node is checked against it"),
+    ("http", "add http = \"https://…\", the address of a node"),
+];
+
+pub(super) fn read(section: &Section<'_>) -> ChainDraft {
+    section.require(&REQUIRED);
+    let name = section.parsed("name", |text| words::name(text, true));
+    let chain_id = section.number("chain_id", 1..=MAX_ID);
+    let http = section.parsed("http", |text| url(text, Scheme::Http));
+    let ws = section.parsed("ws", |text| url(text, Scheme::WebSocket));
+    let confirmations = confirmations(section).unwrap_or(Confirmations::Blocks(2));
+    let reorg_window = reorg_window(section, confirmations);
+    let block_time = millis(section, "block_time", 10..=600_000).unwrap_or(Duration::from_secs(12));
+    let poll_interval = millis(section, "poll_interval", 50..=3_600_000);
+    let request_timeout = millis(section, "request_timeout", 100..=600_000);
+    let ws_silence = ws_silence(section, block_time);
+    let max_response_bytes = section.size("max_response_bytes", 64 * KIB..=GIB);
+    let history = history(&section.table("history"));
+    section.finish();
+    let whole = |(name, chain_id, http): (&Text, &Found<u64>, Found<Secret>)| Chain {
+        name: name.value.clone(),
+        chain_id: chain_id.value,
+        http: http.value,
+        ws: ws.map(|ws| ws.value),
+        confirmations,
+        reorg_window,
+        block_time,
+        poll_interval: poll_interval.unwrap_or(Duration::from_secs(12)),
+        request_timeout: request_timeout.unwrap_or(Duration::from_secs(10)),
+        ws_silence,
+        max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
+        history,
+    };
+    let chain = name.as_ref().zip(chain_id.as_ref()).zip(http).map(|((name, id), http)| whole((name, id, http)));
+    ChainDraft { name, chain_id, chain }
+}
+
+fn confirmations(section: &Section<'_>) -> Option<Confirmations> {
+    const DEPTHS: RangeInclusive<u64> = 0..=10_000;
+    const TAGS: [(&str, Confirmations); 2] =
+        [("safe", Confirmations::Safe), ("finalized", Confirmations::Finalized)];
+    let (spot, value) = section.get("confirmations")?;
+    if !matches!(value, DeValue::String(_)) {
+        return section.reader.number(spot, value, &DEPTHS).map(|depth| Confirmations::Blocks(depth.value));
+    }
+    let depth_or_tag = |text: &str| match text.parse::<u64>() {
+        Ok(depth) => units::within(depth, &DEPTHS, u64::to_string).map(Confirmations::Blocks),
+        Err(_) => word(text, &TAGS)
+            .map_err(|fault| Fault::new(fault.what, "write a number of blocks, \"safe\" or \"finalized\"")),
+    };
+    section.reader.text(spot, value)?.parse(section.reader, depth_or_tag).map(|found| found.value)
+}
+
+fn reorg_window(section: &Section<'_>, confirmations: Confirmations) -> u64 {
+    let window = section.number("reorg_window", 1..=100_000).map_or(64, |window| window.value);
+    if matches!(confirmations, Confirmations::Blocks(depth) if window <= depth) {
+        let what = "is not above confirmations, so that no confirmed block could be undone";
+        section.report("reorg_window", Fault::new(what, "give more than confirmations; the default is 64"));
+    }
+    window
+}
+
+/// Three blocks missed, and never less than 10 s: chains with several blocks a second pause now and then.
+fn ws_silence(section: &Section<'_>, block_time: Duration) -> Duration {
+    let given = millis(section, "ws_silence", 100..=3_600_000);
+    if given.is_some_and(|given| given <= block_time) {
+        let what = "is not above block_time, so that every block would come too late";
+        section.report("ws_silence", Fault::new(what, "give about three times block_time, or leave it out"));
+    }
+    given.unwrap_or((block_time * 3).max(Duration::from_secs(10)))
+}
+
+fn history(section: &Section<'_>) -> History {
+    let ranges_in_flight = section.number("ranges_in_flight", 1..=64).map_or(4, |ranges| ranges.value);
+    let max_range = section.number("max_range", 1..=10_000_000).map_or(10_000, |range| range.value);
+    let initial_range = section.number("initial_range", 1..=10_000_000).map(|range| range.value);
+    if initial_range.is_some_and(|initial| initial > max_range) {
+        let remedy = "give at most max_range, which is 10000 by default";
+        section.report("initial_range", Fault::new("is above max_range", remedy));
+    }
+    let buffer_bytes = section.size("buffer_bytes", MIB..=64 * GIB);
+    section.finish();
+    History {
+        ranges_in_flight: usize::try_from(ranges_in_flight).unwrap_or(4),
+        // A smaller max_range alone is no contradiction.
+        initial_range: initial_range.unwrap_or(1_000.min(max_range)),
+        max_range,
+        buffer_bytes: buffer_bytes.unwrap_or(32 << 20),
+    }
+}
+
+fn millis(section: &Section<'_>, key: &'static str, bounds: RangeInclusive<u64>) -> Option<Duration> {
+    let bounds = Duration::from_millis(*bounds.start())..=Duration::from_millis(*bounds.end());
+    section.duration(key, bounds).map(|found| found.value)
+}

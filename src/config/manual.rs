@@ -1,0 +1,93 @@
+/// `config/default.toml`: every key with its default and the reason.
+pub const MANUAL: &str = include_str!("../../config/default.toml");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::env::VarError;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::reader::Reader;
+    use crate::config::{Config, Environment, FileError, Problems};
+
+    struct Nowhere;
+
+    impl Environment for Nowhere {
+        fn var(&self, _: &str) -> Result<String, VarError> {
+            Err(VarError::NotPresent)
+        }
+
+        fn is_root(&self) -> bool {
+            true
+        }
+
+        fn read(&self, _: &Path, _: u64) -> Result<String, FileError> {
+            Err(FileError::Missing)
+        }
+    }
+
+    /// Every key the manual explains, `source.address` for instance, with its line.
+    fn keys() -> Vec<(String, usize)> {
+        let mut table = String::new();
+        let mut keys = Vec::new();
+        for (index, line) in MANUAL.lines().enumerate() {
+            if let Some(name) = line.strip_prefix('[') {
+                table = format!("{}.", name.trim_matches(['[', ']']));
+            } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ")
+                && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            {
+                keys.push((format!("{table}{key}"), index));
+            }
+        }
+        keys
+    }
+
+    fn parse(text: &str) -> Result<Config, Problems> {
+        Config::parse(Path::new("default.toml"), text, &Nowhere)
+    }
+
+    #[test]
+    fn every_default_of_the_manual_is_the_default_of_the_code() {
+        let whole = parse(MANUAL).expect("the manual is a configuration");
+        let mut required = Vec::new();
+        for (key, line) in keys() {
+            let without: Vec<_> = MANUAL.lines().enumerate().filter(|(i, _)| *i != line).map(|(_, l)| l).collect();
+            match parse(&without.join("\n")) {
+                Ok(config) => assert_eq!(config, whole, "without {key}"),
+                Err(problems) => {
+                    let missing = problems.list().iter().any(|problem| problem.problem == "is missing");
+                    assert!(missing, "without {key}: {problems}");
+                    required.push(key);
+                }
+            }
+        }
+        let expected = ["chain.name", "chain.chain_id", "chain.http", "source.name", "source.chain"];
+        let expected = expected.into_iter().chain(["source.family", "source.address", "source.start_block"]);
+        assert_eq!(required, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_manual_explains_every_key_there_is_and_no_other() {
+        let explained: BTreeSet<String> = keys().into_iter().map(|(key, _)| key).collect();
+        let reader = Reader::new(Path::new("default.toml"), MANUAL, &Nowhere);
+        let mut asked = BTreeSet::new();
+        let read = reader.read(|root| {
+            let config = crate::config::read(root);
+            asked = root.reader.asked();
+            config
+        });
+        assert!(read.is_ok(), "{read:?}");
+        let tables = ["chain", "source", "chain.history", "database", "admin", "log", "users", "shutdown"];
+        asked.retain(|key| !tables.contains(&key.as_str()));
+        assert_eq!(asked, explained);
+    }
+
+    #[test]
+    fn every_key_of_the_manual_has_a_comment_above_it() {
+        let lines: Vec<_> = MANUAL.lines().collect();
+        for (key, line) in keys() {
+            assert!(lines[line - 1].starts_with("# "), "{key} on line {}", line + 1);
+        }
+    }
+}

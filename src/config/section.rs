@@ -1,0 +1,218 @@
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Fault, Spot};
+use super::reader::{Found, Reader, Text, Wanted, wrong_type};
+use super::suggest::nearest;
+use super::units;
+
+/// A table of the file. Asking it for a key makes the key known; [`Section::finish`] reports the others.
+///
+/// An absent key, and an empty string under an optional one, mean the default: the second so that
+/// `ws = "${WS_URL:-}"` works. A value that cannot be read is reported and then taken for absent.
+pub(super) struct Section<'a> {
+    /// Where problems go.
+    pub reader: &'a Reader<'a>,
+    /// Its own place.
+    pub spot: Spot,
+    table: Option<&'a DeTable<'a>>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    /// The table that holds all others.
+    pub fn root(reader: &'a Reader<'a>, table: &'a DeTable<'a>) -> Self {
+        Self::new(reader, Spot { key: String::new(), at: None }, Some(table))
+    }
+
+    fn new(reader: &'a Reader<'a>, spot: Spot, table: Option<&'a DeTable<'a>>) -> Self {
+        Self { reader, spot, table, asked: RefCell::default() }
+    }
+
+    /// The raw value of `key` and its place.
+    pub fn get(&self, key: &'static str) -> Option<(Spot, &'a DeValue<'a>)> {
+        self.reader.note_asked(&self.spot.key, key);
+        self.asked.borrow_mut().push(key);
+        let value = self.table?.get(key)?;
+        Some((Spot { key: self.path(key), at: Some(value.span().start) }, value.get_ref()))
+    }
+
+    /// Reports each of these keys that is absent, with what to do about it.
+    pub fn require(&self, keys: &[(&'static str, &str)]) {
+        for (key, remedy) in keys {
+            if self.get(key).is_none() {
+                self.report(key, Fault::new("is missing", *remedy));
+            }
+        }
+    }
+
+    /// The table under `key`; an empty one when it is absent.
+    pub fn table(&self, key: &'static str) -> Section<'a> {
+        let spot = Spot { key: self.path(key), at: self.spot.at };
+        match self.get(key) {
+            None => Section::new(self.reader, spot, None),
+            Some((spot, DeValue::Table(table))) => Section::new(self.reader, spot, Some(table)),
+            Some((spot, other)) => {
+                self.reader.report(&spot, wrong_type(other, Wanted::Table));
+                Section::new(self.reader, spot, None)
+            }
+        }
+    }
+
+    /// The tables under `key`, `[[key]]` each.
+    pub fn tables(&self, key: &'static str) -> Vec<Section<'a>> {
+        let Some((spot, value)) = self.get(key) else { return Vec::new() };
+        let DeValue::Array(items) = value else {
+            self.reader.report(&spot, wrong_type(value, Wanted::Tables));
+            return Vec::new();
+        };
+        let section = |(index, item): (usize, &'a toml::Spanned<DeValue<'a>>)| {
+            let spot = Spot { key: format!("{}[{index}]", spot.key), at: Some(item.span().start) };
+            let DeValue::Table(table) = item.get_ref() else {
+                self.reader.report(&spot, wrong_type(item.get_ref(), Wanted::Table));
+                return None;
+            };
+            Some(Section::new(self.reader, spot, Some(table)))
+        };
+        items.iter().enumerate().filter_map(section).collect()
+    }
+
+    /// The string under `key`, `None` when it is empty.
+    pub fn text(&self, key: &'static str) -> Option<Text> {
+        let (spot, value) = self.get(key)?;
+        self.reader.text(spot, value).filter(|text| !text.value.is_empty())
+    }
+
+    /// The strings under `key`; of those that cannot be read, none.
+    pub fn texts(&self, key: &'static str) -> Option<Vec<Text>> {
+        let (spot, value) = self.get(key)?;
+        let DeValue::Array(items) = value else {
+            self.reader.report(&spot, wrong_type(value, Wanted::List));
+            return None;
+        };
+        let text = |(index, item): (usize, &toml::Spanned<DeValue<'a>>)| {
+            let spot = Spot { key: format!("{}[{index}]", spot.key), at: Some(item.span().start) };
+            self.reader.text(spot, item.get_ref())
+        };
+        Some(items.iter().enumerate().filter_map(text).collect())
+    }
+
+    /// The string under `key`, read as something else.
+    pub fn parsed<T>(
+        &self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<Found<T>> {
+        self.text(key)?.parse(self.reader, parse)
+    }
+
+    /// The whole number under `key`.
+    pub fn number(&self, key: &'static str, bounds: RangeInclusive<u64>) -> Option<Found<u64>> {
+        let (spot, value) = self.get(key)?;
+        self.reader.number(spot, value, &bounds)
+    }
+
+    /// The boolean under `key`.
+    pub fn flag(&self, key: &'static str) -> Option<bool> {
+        match self.get(key)? {
+            (_, DeValue::Boolean(flag)) => Some(*flag),
+            (spot, value @ DeValue::String(raw)) if raw.contains("${") => {
+                let flag = |text: &str| {
+                    text.parse().map_err(|_| Fault::new("is not a boolean", "set the variable to true or false"))
+                };
+                Some(self.reader.text(spot, value)?.parse(self.reader, flag)?.value)
+            }
+            (spot, other) => {
+                self.reader.report(&spot, wrong_type(other, Wanted::Flag));
+                None
+            }
+        }
+    }
+
+    /// The length of time under `key`.
+    pub fn duration(&self, key: &'static str, bounds: RangeInclusive<Duration>) -> Option<Found<Duration>> {
+        self.parsed(key, |text| units::duration(text, &bounds))
+    }
+
+    /// The size in bytes under `key`.
+    pub fn size(&self, key: &'static str, bounds: RangeInclusive<u64>) -> Option<usize> {
+        let size = match self.get(key)? {
+            // A plain number of bytes needs no quotes.
+            (spot, value @ DeValue::Integer(_)) => self.reader.number(spot, value, &bounds)?,
+            (_, _) => self.parsed(key, |text| units::size(text, &bounds))?,
+        };
+        // On a 32-bit machine what does not fit cannot be had either.
+        Some(usize::try_from(size.value).unwrap_or(usize::MAX))
+    }
+
+    /// The path under `key`, relative to the file's folder.
+    pub fn path_value(&self, key: &'static str) -> Option<PathBuf> {
+        Some(self.reader.resolve(&self.text(key)?.value))
+    }
+
+    /// Reports what was never asked for.
+    pub fn finish(&self) {
+        let known = self.asked.borrow();
+        for (key, _) in self.table.into_iter().flatten() {
+            let name = key.get_ref().as_ref();
+            if known.contains(&name) {
+                continue;
+            }
+            let remedy = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("remove it; known here: {}", list(&known)),
+            };
+            let spot = Spot { key: self.path(name), at: Some(key.span().start) };
+            self.reader.report(&spot, Fault::new("is not a key", remedy));
+        }
+    }
+
+    /// Notes that something is wrong with `key`, at its place or else at the table's.
+    pub fn report(&self, key: &'static str, fault: Fault) {
+        let at = self.table.and_then(|table| table.get(key)).map(|value| value.span().start);
+        self.reader.report(&Spot { key: self.path(key), at: at.or(self.spot.at) }, fault);
+    }
+
+    fn path(&self, key: &str) -> String {
+        let bare = key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let key = if bare { key.to_owned() } else { format!("{key:?}") };
+        if self.spot.key.is_empty() { key } else { format!("{}.{key}", self.spot.key) }
+    }
+}
+
+impl Reader<'_> {
+    /// A whole number, from a variable too.
+    pub fn number(&self, spot: Spot, value: &DeValue<'_>, bounds: &RangeInclusive<u64>) -> Option<Found<u64>> {
+        match value {
+            DeValue::Integer(raw) => {
+                // Wider than any bound, so that negative and absurd numbers need no words of their own.
+                let number = i128::from_str_radix(raw.as_str(), raw.radix()).unwrap_or(i128::MAX);
+                Found { value: raw.to_string(), spot, hidden: false }.parse(self, |_| whole(number, bounds))
+            }
+            DeValue::String(raw) if raw.contains("${") => {
+                let digits = || Fault::new("is not a whole number", "set the variable to digits alone");
+                let number = |text: &str| whole(text.parse().map_err(|_| digits())?, bounds);
+                self.text(spot, value)?.parse(self, number)
+            }
+            other => {
+                self.report(&spot, wrong_type(other, Wanted::Number));
+                None
+            }
+        }
+    }
+}
+
+fn whole(number: i128, bounds: &RangeInclusive<u64>) -> Result<u64, Fault> {
+    let wide = i128::from(*bounds.start())..=i128::from(*bounds.end());
+    let number = units::within(number, &wide, |number| number.to_string())?;
+    Ok(u64::try_from(number).unwrap_or(*bounds.end()))
+}
+
+fn list(keys: &[&'static str]) -> String {
+    let sorted: std::collections::BTreeSet<_> = keys.iter().copied().collect();
+    sorted.into_iter().collect::<Vec<_>>().join(", ")
+}

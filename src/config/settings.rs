@@ -1,0 +1,200 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::environment::Environment;
+use super::problem::Fault;
+use super::secret::Secret;
+use super::section::Section;
+use super::url::{Scheme, url};
+use super::words::word;
+
+/// `[database]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// `postgres://…`; `None` runs a private server under `data_dir`.
+    pub url: Option<Secret>,
+    /// Connections held open at most.
+    pub max_connections: u32,
+    /// How long a task may wait for a connection.
+    pub acquire_timeout: Duration,
+    /// Folder of the server programs of the private server; `None` looks for them.
+    pub postgres_bin: Option<PathBuf>,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where health and metrics are answered.
+    pub listen: SocketAddr,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// How much is told.
+    pub level: LogLevel,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people when stderr is a terminal, else JSON.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// What stopped.
+    Error,
+    /// What will stop if nobody looks.
+    Warn,
+    /// What happens.
+    Info,
+    /// What is decided.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// `[users]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Users {
+    /// Whether a wallet nobody registered gets a row of its own; if not it is counted and warned about.
+    pub create_missing: bool,
+}
+
+/// `[shutdown]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long work in hand may take after SIGTERM.
+    pub deadline: Duration,
+}
+
+impl LogFormat {
+    /// The words of the configuration.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
+}
+
+impl LogLevel {
+    /// The words of the configuration.
+    pub const WORDS: [(&'static str, Self); 5] = [
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, level)| *level == self).map_or("info", |(word, _)| word)
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: None, max_connections: 10, acquire_timeout: Duration::from_secs(5), postgres_bin: None }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, level: LogLevel::Info }
+    }
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self { create_missing: true }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(10) }
+    }
+}
+
+pub(super) fn database(section: &Section<'_>) -> Database {
+    let default = Database::default();
+    // Two: one writes while another is asked whether the database can be reached.
+    let connections = section.number("max_connections", 2..=1000).and_then(|n| u32::try_from(n.value).ok());
+    let timeout = Duration::from_millis(100)..=Duration::from_mins(10);
+    let read = Database {
+        url: section.parsed("url", |text| url(text, Scheme::Postgres)).map(|url| url.value),
+        max_connections: connections.unwrap_or(default.max_connections),
+        acquire_timeout: section
+            .duration("acquire_timeout", timeout)
+            .map_or(default.acquire_timeout, |timeout| timeout.value),
+        postgres_bin: section.path_value("postgres_bin"),
+    };
+    section.finish();
+    read
+}
+
+pub(super) fn admin(section: &Section<'_>) -> Admin {
+    let address = |text: &str| {
+        text.parse::<SocketAddr>().map_err(|_| {
+            Fault::new("is not an address and port", "write an IP address and a port, like \"127.0.0.1:9464\"")
+        })
+    };
+    let listen = section.parsed("listen", address).map_or(Admin::default().listen, |found| found.value);
+    section.finish();
+    Admin { listen }
+}
+
+pub(super) fn log(section: &Section<'_>) -> Log {
+    let default = Log::default();
+    let format = section.parsed("format", |text| word(text, &LogFormat::WORDS));
+    let level = section.parsed("level", |text| word(text, &LogLevel::WORDS));
+    section.finish();
+    Log {
+        format: format.map_or(default.format, |format| format.value),
+        level: level.map_or(default.level, |level| level.value),
+    }
+}
+
+pub(super) fn users(section: &Section<'_>) -> Users {
+    let create_missing = section.flag("create_missing").unwrap_or(Users::default().create_missing);
+    section.finish();
+    Users { create_missing }
+}
+
+pub(super) fn shutdown(section: &Section<'_>) -> Shutdown {
+    let bounds = Duration::from_secs(1)..=Duration::from_mins(10);
+    let deadline = section.duration("deadline", bounds);
+    section.finish();
+    Shutdown { deadline: deadline.map_or(Shutdown::default().deadline, |deadline| deadline.value) }
+}
+
+/// Where data is kept when nobody says: where systemd says (`StateDirectory=`), else where such data
+/// belongs for root, else for a user (XDG base directories).
+pub(super) fn default_data_dir(environment: &dyn Environment) -> PathBuf {
+    let set = |name: &str| environment.var(name).ok().filter(|value| !value.is_empty());
+    // systemd joins several directories with colons; ours is the first.
+    if let Some(first) = set("STATE_DIRECTORY").as_deref().and_then(|all| all.split(':').next()) {
+        return first.into();
+    }
+    let system = PathBuf::from("/var/lib/chainflume");
+    if environment.is_root() {
+        return system;
+    }
+    let shared = set("XDG_DATA_HOME").map(PathBuf::from);
+    let home = || set("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    shared.or_else(home).map_or(system, |shared| shared.join("chainflume"))
+}

@@ -1,0 +1,63 @@
+use url::Url;
+
+use super::problem::Fault;
+use super::secret::Secret;
+
+/// What kind of server a URL leads to.
+#[derive(Clone, Copy)]
+pub(super) enum Scheme {
+    Http,
+    WebSocket,
+    Postgres,
+}
+
+impl Scheme {
+    fn accepted(self) -> [&'static str; 2] {
+        match self {
+            Self::Http => ["http", "https"],
+            Self::WebSocket => ["ws", "wss"],
+            Self::Postgres => ["postgres", "postgresql"],
+        }
+    }
+}
+
+/// Reads a URL. Neither the fault nor its remedy tells any of it.
+pub(super) fn url(text: &str, scheme: Scheme) -> Result<Secret, Fault> {
+    let [plain, other] = scheme.accepted();
+    let trimmed = text.trim();
+    let parsed = Url::parse(trimmed).map_err(|_| {
+        Fault::new("is not a url", format!("write one that begins with {plain}:// or {other}:// and names a host"))
+    })?;
+    if ![plain, other].contains(&parsed.scheme()) {
+        return Err(Fault::new(
+            format!("has the scheme of another protocol, {plain} or {other} is wanted"),
+            format!("give the node's or server's {plain}:// or {other}:// address here"),
+        ));
+    }
+    // `postgres:///name?host=/run/postgresql` is how a Unix socket is written.
+    if parsed.host_str().is_none_or(str::is_empty) && !matches!(scheme, Scheme::Postgres) {
+        return Err(Fault::new("names no host", format!("write {other}://host/…")));
+    }
+    Ok(Secret::new(trimmed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn what(text: &str, scheme: Scheme) -> Result<(), String> {
+        url(text, scheme).map(|_| ()).map_err(|fault| fault.what)
+    }
+
+    #[test]
+    fn each_key_takes_its_own_schemes_alone() {
+        assert_eq!(what("https://node.example/v2/key", Scheme::Http), Ok(()));
+        assert_eq!(what("wss://node.example", Scheme::WebSocket), Ok(()));
+        assert_eq!(what("postgresql://user:p%40ss@db:5432/flume", Scheme::Postgres), Ok(()));
+        assert_eq!(what("postgres:///flume?host=/run/postgresql", Scheme::Postgres), Ok(()));
+        let other = "has the scheme of another protocol, ws or wss is wanted".to_owned();
+        assert_eq!(what("https://node.example", Scheme::WebSocket), Err(other));
+        assert_eq!(what("node.example:8545", Scheme::Http).is_err(), true);
+        assert_eq!(what("https://", Scheme::Http), Err("is not a url".to_owned()));
+    }
+}
