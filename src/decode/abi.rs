@@ -10,7 +10,7 @@ use super::abi_type::AbiType;
 use super::event::{AbiEvent, Param};
 use super::names::unique_names;
 
-/// Bytes an ABI file may have. The largest artifacts with bytecode and metadata stay below 2 MB.
+/// Bytes an ABI file may have: room for an artifact with bytecode and syntax tree.
 pub const MAX_ABI_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why a text gives no events to listen for.

@@ -6,7 +6,7 @@ use alloy_json_abi::Param as JsonParam;
 
 use super::names::unique_names;
 
-/// Arrays and tuples within each other. Solidity's own stack gives up at about as many.
+/// Arrays and tuples within each other: the reader calls itself once for each, so the stack is bounded.
 const MAX_DEPTH: usize = 16;
 
 /// A type of the Solidity ABI. `Display` gives its canonical name, as it stands in signatures.

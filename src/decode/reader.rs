@@ -160,8 +160,8 @@ impl Reader<'_> {
         Ok((at + WORD, len))
     }
 
-    /// The padding behind is not looked at: old compilers left it dirty, some encoders leave it out at
-    /// the end of the data, and it says nothing.
+    /// The padding behind is not looked at: some encoders leave it dirty or, at the end of the data,
+    /// leave it out, and it says nothing.
     fn payload(&mut self, frame: &mut Frame) -> Result<Bytes, Misfit> {
         let (at, len) = self.length(frame)?;
         let need = at.saturating_add(len);
