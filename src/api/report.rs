@@ -88,8 +88,11 @@ impl Report {
     /// The state of everything now.
     pub fn of(board: &Board, limits: &Limits) -> Self {
         let database = board.database();
-        let chains: BTreeMap<String, ChainReport> =
-            board.chains().iter().map(|(name, chain)| (name.clone(), ChainReport::of(name, chain, limits))).collect();
+        let chains: BTreeMap<String, ChainReport> = board
+            .chains()
+            .iter()
+            .map(|(name, chain)| (name.clone(), ChainReport::of(name, chain, limits)))
+            .collect();
         let writable = database.as_ref().is_some_and(|database| database.writable);
         Self {
             ready: writable && !chains.is_empty() && chains.values().all(|chain| chain.not_ready.is_empty()),
@@ -109,7 +112,8 @@ impl ChainReport {
     fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
         let sources = chain.sources.iter().map(|source| {
             let seconds_since_commit = source.committed_at.map(|at| at.elapsed().as_secs_f64());
-            let report = SourceReport { tip: source.tip, lag: source.lag(chain.confirmed), seconds_since_commit };
+            let report =
+                SourceReport { tip: source.tip, lag: source.lag(chain.confirmed), seconds_since_commit };
             (source.name.clone(), report)
         });
         Self {
@@ -153,7 +157,13 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
 /// Writes what is computed at the scrape into the metrics.
 pub(super) fn refresh_metrics(board: &Board) {
     for (name, chain) in board.chains() {
-        metrics::chain(&name, chain.head.unwrap_or(0), chain.confirmed, chain.final_number, chain.head_moved_at.elapsed());
+        metrics::chain(
+            &name,
+            chain.head.unwrap_or(0),
+            chain.confirmed,
+            chain.final_number,
+            chain.head_moved_at.elapsed(),
+        );
         metrics::consecutive_errors(&name, chain.consecutive_errors);
         for state in ChainState::ALL {
             metrics::chain_state(&name, state.as_str(), state == chain.state);
@@ -175,17 +185,28 @@ mod tests {
 
     fn board(change: impl FnOnce(&mut ChainHealth)) -> Board {
         let board = Board::default();
-        board.set_database(DatabaseHealth { writable: true, error: None, negative_balances: 0, open_dead_letters: 0 });
+        board.set_database(DatabaseHealth {
+            writable: true,
+            error: None,
+            negative_balances: 0,
+            open_dead_letters: 0,
+        });
         board.chain("dev", |chain| {
             (chain.state, chain.head, chain.confirmed) = (ChainState::Live, Some(1000), Some(998));
-            chain.sources.push(SourceHealth { name: "vault".to_owned(), tip: Some(998), next: 999, committed_at: None });
+            chain.sources.push(SourceHealth {
+                name: "vault".to_owned(),
+                tip: Some(998),
+                next: 999,
+                committed_at: None,
+            });
             change(chain);
         });
         board
     }
 
     fn reasons(change: impl FnOnce(&mut ChainHealth)) -> Vec<String> {
-        let limits = Limits { max_lag: 100, head_silence: [("dev".to_owned(), Duration::from_secs(60))].into() };
+        let limits =
+            Limits { max_lag: 100, head_silence: [("dev".to_owned(), Duration::from_secs(60))].into() };
         let report = Report::of(&board(change), &limits);
         assert_eq!(report.ready, report.chains["dev"].not_ready.is_empty());
         report.chains["dev"].not_ready.clone()
@@ -197,11 +218,16 @@ mod tests {
         assert_eq!(reasons(|_| {}), [""; 0]);
         assert_eq!(reasons(|chain| chain.sources[0].next = 899), [""; 0]);
         assert_eq!(reasons(|chain| chain.sources[0].next = 898), ["is 101 blocks behind"]);
-        assert_eq!(reasons(|chain| chain.state = ChainState::Stopped), ["is stopped until an operator decides"]);
+        assert_eq!(
+            reasons(|chain| chain.state = ChainState::Stopped),
+            ["is stopped until an operator decides"]
+        );
         assert_eq!(reasons(|chain| chain.head_moved_at = past(61)), ["its head has not moved for 61 s"]);
         assert_eq!(reasons(|chain| chain.alive_at = past(121)), ["its loop has not turned for 121 s"]);
-        let failing = |errors| move |chain: &mut ChainHealth| {
-            (chain.state, chain.consecutive_errors) = (ChainState::Failing, errors);
+        let failing = |errors| {
+            move |chain: &mut ChainHealth| {
+                (chain.state, chain.consecutive_errors) = (ChainState::Failing, errors);
+            }
         };
         assert_eq!(reasons(failing(1)), [""; 0]);
         assert_eq!(reasons(failing(2)), ["2 errors in a row"]);
@@ -211,7 +237,12 @@ mod tests {
     fn a_database_that_takes_no_writes_is_not_ready() {
         let board = board(|_| {});
         let error = Some("read-only".to_owned());
-        board.set_database(DatabaseHealth { writable: false, error, negative_balances: 0, open_dead_letters: 0 });
+        board.set_database(DatabaseHealth {
+            writable: false,
+            error,
+            negative_balances: 0,
+            open_dead_letters: 0,
+        });
         assert!(!Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() }).ready);
     }
 }

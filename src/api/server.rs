@@ -56,7 +56,11 @@ impl AdminServer {
     ///
     /// # Errors
     /// [`ServeError::Bind`]
-    pub async fn bind(settings: Settings, board: Board, metrics: PrometheusHandle) -> Result<Self, ServeError> {
+    pub async fn bind(
+        settings: Settings,
+        board: Board,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, ServeError> {
         let listen = settings.listen;
         let bind = |source| ServeError::Bind { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(bind)?;

@@ -4,6 +4,7 @@ use backon::{ExponentialBuilder, Retryable};
 
 use super::error::AppError;
 use super::parts::{Loaded, postgres_settings, store_settings};
+use crate::domain::causes;
 use crate::postgres::{self, PostgresError, PrivatePostgres};
 use crate::store::{Store, StoreError};
 
@@ -71,18 +72,26 @@ async fn connect(loaded: &Loaded, url: String) -> Result<Store, AppError> {
         .with_max_times(4)
         .with_jitter();
     (|| Store::connect(&settings)).retry(patience).when(StoreError::is_transient).await.map_err(|error| {
-        AppError::Unavailable(format!("{}: database.url: {error}; check that it runs and lets us in", loaded.path.display()))
+        AppError::Unavailable(format!(
+            "{}: database.url: {}; check that it runs and lets us in",
+            loaded.path.display(),
+            causes(&error)
+        ))
     })
 }
 
 pub(super) fn private_error(error: PostgresError) -> AppError {
-    match error.is_busy() {
-        true => AppError::Busy(error.to_string()),
-        false => AppError::Unavailable(error.to_string()),
+    match error {
+        PostgresError::Busy { .. } => AppError::Busy(error.to_string()),
+        _ => AppError::Unavailable(causes(&error)),
     }
 }
 
 /// Errors of the store by what the operator can do.
 pub(super) fn store_error(error: StoreError) -> AppError {
-    if error.is_transient() { AppError::Unavailable(error.to_string()) } else { AppError::Config(error.to_string()) }
+    if error.is_transient() {
+        AppError::Unavailable(causes(&error))
+    } else {
+        AppError::Config(causes(&error))
+    }
 }

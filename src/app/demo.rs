@@ -54,10 +54,20 @@ pub async fn demo(args: DemoArgs) -> Result<(), AppError> {
     let started = Instant::now();
     let chain = DevChain::new(config::chain_settings(HISTORY, args.block_time));
     let server = chain.serve("127.0.0.1:0").await.map_err(anyhow::Error::from)?;
-    println!("  chain     {} blocks of history, one more every {:?}, {} and {}", HISTORY, args.block_time, server.http_url(), server.ws_url());
+    println!(
+        "  chain     {} blocks of history, one more every {:?}, {} and {}",
+        HISTORY,
+        args.block_time,
+        server.http_url(),
+        server.ws_url()
+    );
     let loaded = folder.write_config(&server, args.block_time)?;
     let database = Database::open(&loaded, Owner::Daemon).await?;
-    println!("  database  private PostgreSQL in {} ({:.1} s)", folder.path().display(), started.elapsed().as_secs_f32());
+    println!(
+        "  database  private PostgreSQL in {} ({:.1} s)",
+        folder.path().display(),
+        started.elapsed().as_secs_f32()
+    );
     let demo = Demo { chain, server, loaded, database, stop, started };
     let outcome = demo.run(&args).await;
     if !args.keep {
@@ -110,14 +120,23 @@ impl Demo {
         outcome
     }
 
-    async fn watch_and_check(&self, watch: &mut Watch, miner: Miner, run_for: Option<Duration>) -> Result<(), AppError> {
+    async fn watch_and_check(
+        &self,
+        watch: &mut Watch,
+        miner: Miner,
+        run_for: Option<Duration>,
+    ) -> Result<(), AppError> {
         let until = run_for.map(|run_for| Instant::now() + run_for);
         watch.follow(&self.stop, until).await.map_err(store_error)?;
         drop(miner);
         let confirmed = self.chain.head().number.saturating_sub(config::CONFIRMATIONS);
-        println!("\nthe chain stops at block {}; comparing every row up to block {confirmed} with it", self.chain.head().number);
+        println!(
+            "\nthe chain stops at block {}; comparing every row up to block {confirmed} with it",
+            self.chain.head().number
+        );
         watch.wait_for(confirmed, CATCH_UP).await?;
-        let difference = verify::compare(&self.chain, &self.database.store, confirmed).await.map_err(store_error)?;
+        let difference =
+            verify::compare(&self.chain, &self.database.store, confirmed).await.map_err(store_error)?;
         watch.print_summary(&difference).await.map_err(store_error)?;
         match difference.is_empty() {
             true => Ok(()),

@@ -17,13 +17,18 @@ pub(super) async fn run(board: Board, stop: CancellationToken) {
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         let chains = board.chains();
         let writable = board.database().is_some_and(|database| database.writable);
-        if !ready && writable && chains.values().any(|c| !matches!(c.state, ChainState::Starting | ChainState::Failing)) {
+        if !ready
+            && writable
+            && chains.values().any(|c| !matches!(c.state, ChainState::Starting | ChainState::Failing))
+        {
             ready = true;
             tell(&[NotifyState::Ready]);
         }
         let states: Vec<String> = chains
             .iter()
-            .map(|(name, c)| format!("{name} {} at {}, lag {}", c.state.as_str(), c.confirmed.unwrap_or(0), c.lag()))
+            .map(|(name, c)| {
+                format!("{name} {} at {}, lag {}", c.state.as_str(), c.confirmed.unwrap_or(0), c.lag())
+            })
             .collect();
         tell(&[NotifyState::Status(&states.join("; "))]);
         if chains.values().all(|chain| chain.alive_at.elapsed() < HUNG_AFTER) {

@@ -50,7 +50,10 @@ pub(super) fn store_settings(config: &Config, url: String) -> store::Settings {
 
 pub(super) fn api_settings(config: &Config) -> api::Settings {
     let silence = |chain: &config::Chain| (chain.name.clone(), head_silence(chain));
-    let limits = api::Limits { max_lag: config.admin.max_lag, head_silence: config.chains.iter().map(silence).collect() };
+    let limits = api::Limits {
+        max_lag: config.admin.max_lag,
+        head_silence: config.chains.iter().map(silence).collect(),
+    };
     api::Settings { listen: config.admin.listen, limits }
 }
 

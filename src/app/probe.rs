@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::causes;
 use crate::health::{Board, DatabaseHealth};
 use crate::store::{Store, StoreError};
 
@@ -25,7 +26,7 @@ pub(super) async fn run(store: Store, board: Board, stop: CancellationToken) {
         }
         let error = match tokio::time::timeout(PATIENCE, store.write_probe()).await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => Some(causes(&error)),
             Err(_) => Some(format!("no answer to a write within {} s", PATIENCE.as_secs())),
         };
         if error.is_none() && round % COUNT_EVERY == 0 {
@@ -36,7 +37,9 @@ pub(super) async fn run(store: Store, board: Board, stop: CancellationToken) {
 }
 
 async fn count(store: &Store) -> Result<(u64, u64), StoreError> {
-    Ok((store.negative_balances().await?, store.open_dead_letters().await?))
+    let negative = store.negative_balances().await?.iter().map(|(_, count)| count).sum();
+    let dead_letters = store.status().await?.iter().map(|source| source.dead_letters_open).sum();
+    Ok((negative, dead_letters))
 }
 
 fn say(board: &Board, error: Option<String>, (negative_balances, open_dead_letters): (u64, u64)) {

@@ -70,14 +70,20 @@ async fn serve(
         return Ok(());
     }
     let (panicked, abandoned) = (drained.panicked, drained.abandoned);
-    Err(AppError::Failed(format!("{panicked} chains had panicked and {abandoned} did not stop in time; nothing committed is lost")))
+    Err(AppError::Failed(format!(
+        "{panicked} chains had panicked and {abandoned} did not stop in time; nothing committed is lost"
+    )))
 }
 
 /// One loop for each chain of the config.
 ///
 /// # Errors
 /// What is wrong with the chain's settings.
-pub(super) fn indexers(loaded: &Loaded, database: &Database, board: &Board) -> Result<Vec<ChainIndexer>, AppError> {
+pub(super) fn indexers(
+    loaded: &Loaded,
+    database: &Database,
+    board: &Board,
+) -> Result<Vec<ChainIndexer>, AppError> {
     let config = &loaded.config;
     let indexer = |chain| {
         let parts = Parts {
@@ -88,7 +94,8 @@ pub(super) fn indexers(loaded: &Loaded, database: &Database, board: &Board) -> R
             store: database.store.clone(),
             board: board.clone(),
         };
-        ChainIndexer::new(parts).map_err(|error| AppError::Config(format!("{}: {error}", loaded.key(&chain.name, "http"))))
+        ChainIndexer::new(parts)
+            .map_err(|error| AppError::Config(format!("{}: {error}", loaded.key(&chain.name, "http"))))
     };
     config.chains.iter().map(indexer).collect()
 }

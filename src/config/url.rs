@@ -26,7 +26,10 @@ pub(super) fn url(text: &str, scheme: Scheme) -> Result<Secret, Fault> {
     let [plain, other] = scheme.accepted();
     let trimmed = text.trim();
     let parsed = Url::parse(trimmed).map_err(|_| {
-        Fault::new("is not a url", format!("write one that begins with {plain}:// or {other}:// and names a host"))
+        Fault::new(
+            "is not a url",
+            format!("write one that begins with {plain}:// or {other}:// and names a host"),
+        )
     })?;
     if ![plain, other].contains(&parsed.scheme()) {
         return Err(Fault::new(

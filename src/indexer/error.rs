@@ -35,7 +35,9 @@ impl IndexerError {
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Chain(error) => error.is_wrong_chain(),
-            Self::Store(error) => error.is_fatal(),
+            Self::Store(error) => {
+                !error.is_transient() && !error.is_conflict() && !matches!(error, StoreError::Database(_))
+            }
             Self::Moved(_) => false,
             Self::TooDeep { .. } => true,
         }

@@ -10,6 +10,7 @@ use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
 use crate::chain::{ChainSettings, Node, Tag, Wake, WakeState};
+use crate::domain::causes;
 use crate::health::{Board, ChainState, SourceHealth};
 use crate::metrics;
 use crate::store::{ChainRecord, ChainStore, Store};
@@ -138,7 +139,11 @@ impl ChainIndexer {
         if self.opened.is_none() {
             // Some nodes have thrown block 0 away; then the chain id has to do.
             self.record.genesis_hash = self.node.hash(0).await.ok().flatten();
-            self.opened = Some(self.store.open_chain(&self.record, self.translator.kinds()).await?);
+            let opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
+            for note in opened.notes() {
+                tracing::warn!(chain = %self.settings.name, "{note}");
+            }
+            self.opened = Some(opened);
         }
         let held = self.store().held().await?;
         self.view = Some(View::new(held, &self.translator.names()));
@@ -277,7 +282,7 @@ impl ChainIndexer {
     fn failed(&mut self, error: &IndexerError) {
         self.forget();
         metrics::step_error(&self.settings.name, error.kind());
-        let text = error.to_string();
+        let text = causes(error);
         self.board.chain(&self.settings.name, |chain| {
             chain.consecutive_errors += 1;
             // A node that is away for a night says so a dozen times, not ten thousand.

@@ -52,7 +52,7 @@ impl Translator {
 
     /// The one question for all of these sources.
     pub(super) fn filter(&mut self, group: &[usize]) -> LogFilter {
-        self.decoder(group).filter()
+        self.decoder(group).filter().clone()
     }
 
     /// The logs of these sources as events, in the order of the logs. `times` has the block time of each.

@@ -43,7 +43,8 @@ impl Folder {
         let path = wanted.unwrap_or_else(|| std::env::temp_dir().join(format!("chainflume-demo-{user}")));
         let occupied = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some());
         if occupied && !path.join(MARKER).exists() {
-            let text = format!("{} is not empty and holds no earlier demo; name another --data-dir", path.display());
+            let text =
+                format!("{} is not empty and holds no earlier demo; name another --data-dir", path.display());
             return Err(AppError::Config(text));
         }
         if occupied {
@@ -60,7 +61,10 @@ impl Folder {
         let Ok(lock) = fs::File::open(path.join("data/lock")) else { return Ok(()) };
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(()),
-            Err(_) => Err(AppError::Busy(format!("a demo is running in {}; stop it or name another --data-dir", path.display()))),
+            Err(_) => Err(AppError::Busy(format!(
+                "a demo is running in {}; stop it or name another --data-dir",
+                path.display()
+            ))),
         }
     }
 
@@ -81,7 +85,8 @@ impl Folder {
         let port = free_port().context("no free port for the admin address")?;
         let text = text(&self.0.join("data"), port, server, block_time);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        let config = Config::load(&path, &ProcessEnvironment).map_err(|problems| AppError::Config(problems.to_string()))?;
+        let config = Config::load(&path, &ProcessEnvironment)
+            .map_err(|problems| AppError::Config(problems.to_string()))?;
         Ok(Loaded { path, config })
     }
 }

@@ -19,6 +19,9 @@ pub(super) struct Watch {
     synced: Option<Duration>,
 }
 
+/// More than a demo lives to see.
+const REORGS: u32 = 100_000;
+
 impl Watch {
     pub(super) fn new(board: Board, store: Store, started: Instant) -> Self {
         Self {
@@ -34,7 +37,11 @@ impl Watch {
     }
 
     /// Prints until `stop` or the time is over.
-    pub(super) async fn follow(&mut self, stop: &CancellationToken, until: Option<Instant>) -> Result<(), StoreError> {
+    pub(super) async fn follow(
+        &mut self,
+        stop: &CancellationToken,
+        until: Option<Instant>,
+    ) -> Result<(), StoreError> {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         let mut printed = Instant::now();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -56,7 +63,7 @@ impl Watch {
     }
 
     async fn look(&mut self, chain: &ChainHealth, due: bool) -> Result<(), StoreError> {
-        let events = self.store.count_events().await?;
+        let events = self.store.event_counts().await?.iter().map(|count| count.events).sum();
         let since = self.started.elapsed();
         if events > 0 && self.first_event.is_none() {
             self.first_event = Some(since);
@@ -65,16 +72,31 @@ impl Watch {
         let (tip, lag) = (tip(chain), chain.lag());
         if self.synced.is_none() && chain.confirmed.is_some() && lag == 0 {
             self.synced = Some(since);
-            println!("history synced: {} events of {} blocks, {:.1} s after the start; live from here\n", grouped(events), grouped(tip.unwrap_or(0)), since.as_secs_f32());
+            println!(
+                "history synced: {} events of {} blocks, {:.1} s after the start; live from here\n",
+                grouped(events),
+                grouped(tip.unwrap_or(0)),
+                since.as_secs_f32()
+            );
         }
         if due && tip != self.last_tip {
-            let reorgs = self.store.reorgs().await?;
-            for reorg in reorgs.iter().skip(self.last_reorgs) {
-                println!("  reorg: {} blocks and {} events undone, back to block {}", reorg.depth, reorg.events, grouped(reorg.ancestor.number));
+            let reorgs = self.store.reorgs(REORGS).await?;
+            for reorg in reorgs.iter().rev().skip(self.last_reorgs) {
+                println!(
+                    "  reorg: {} blocks and {} events undone, back to block {}",
+                    reorg.depth,
+                    reorg.events,
+                    grouped(reorg.ancestor.number)
+                );
             }
             self.last_reorgs = reorgs.len();
             let new = events.saturating_sub(self.last_events);
-            println!("  head {}  stored {}  events {} (+{new})", grouped(chain.head.unwrap_or(0)), grouped(tip.unwrap_or(0)), grouped(events));
+            println!(
+                "  head {}  stored {}  events {} (+{new})",
+                grouped(chain.head.unwrap_or(0)),
+                grouped(tip.unwrap_or(0)),
+                grouped(events)
+            );
             (self.last_tip, self.last_events) = (tip, events);
         }
         Ok(())
@@ -84,7 +106,9 @@ impl Watch {
     pub(super) async fn wait_for(&self, number: u64, patience: Duration) -> Result<(), AppError> {
         let until = Instant::now() + patience;
         while Instant::now() < until {
-            if self.chain().is_some_and(|chain| !chain.sources.is_empty() && tip(&chain) == Some(number) && chain.consecutive_errors == 0) {
+            if self.chain().is_some_and(|chain| {
+                !chain.sources.is_empty() && tip(&chain) == Some(number) && chain.consecutive_errors == 0
+            }) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -93,13 +117,19 @@ impl Watch {
     }
 
     pub(super) async fn print_summary(&self, difference: &Difference) -> Result<(), StoreError> {
-        let seconds = |at: Option<Duration>| at.map_or("never".to_owned(), |at| format!("{:.1} s", at.as_secs_f32()));
-        let reorgs = self.store.reorgs().await?;
-        let (undone, deepest) = (reorgs.iter().map(|r| r.events).sum::<u64>(), reorgs.iter().map(|r| r.depth).max());
+        let seconds =
+            |at: Option<Duration>| at.map_or("never".to_owned(), |at| format!("{:.1} s", at.as_secs_f32()));
+        let reorgs = self.store.reorgs(REORGS).await?;
+        let (undone, deepest) =
+            (reorgs.iter().map(|r| r.events).sum::<u64>(), reorgs.iter().map(|r| r.depth).max());
         println!("\nsummary");
         println!("  first event      {} after the start", seconds(self.first_event));
         println!("  history synced   {} after the start", seconds(self.synced));
-        println!("  reorgs undone    {}, the deepest of {} blocks, {undone} events taken back", reorgs.len(), deepest.unwrap_or(0));
+        println!(
+            "  reorgs undone    {}, the deepest of {} blocks, {undone} events taken back",
+            reorgs.len(),
+            deepest.unwrap_or(0)
+        );
         for line in difference.counts() {
             println!("  {line}");
         }
@@ -139,6 +169,9 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        assert_eq!([0, 999, 1000, 10_022, 1_234_567].map(grouped), ["0", "999", "1,000", "10,022", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1000, 10_022, 1_234_567].map(grouped),
+            ["0", "999", "1,000", "10,022", "1,234,567"]
+        );
     }
 }
