@@ -1,1 +1,30 @@
-//! See the list of rooms in `lib.rs`.
+//! Bytes to typed logs: by (address, first topic, number of topics), and by nothing weaker.
+//!
+//! The number of topics is part of the key because ERC-20 and ERC-721 share the first topic of
+//! `Transfer` and differ in how many arguments are indexed. A log whose count is not the ABI's is
+//! foreign, never a guess.
+//!
+//! The bytes are walked by code of our own (`reader`) and not by alloy-dyn-abi, whose decoder takes
+//! dirty upper bits for clean ones, turns invalid UTF-8 into replacement characters and copies bytes
+//! that many offsets point to once for each of them. It resolves type names and encodes for us.
+
+mod abi;
+mod abi_type;
+mod canonical;
+mod decoder;
+mod event;
+mod names;
+mod overlap;
+mod reader;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use abi::{AbiError, EventProblem, MAX_ABI_BYTES, parse_abi, select};
+pub use abi_type::AbiType;
+pub use decoder::{Decoded, Decoder};
+pub use event::{AbiEvent, Param, SourceAbi, SourceIndex};
+pub(crate) use names::unique_names;
+pub use overlap::{Overlap, overlaps};
+pub use value::{TypedLog, Value};

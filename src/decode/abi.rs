@@ -1,0 +1,158 @@
+use std::sync::Arc;
+
+use alloy_dyn_abi::parser::is_valid_identifier;
+use alloy_json_abi::EventParam;
+use serde::Deserialize;
+use serde_json::Value as Json;
+use thiserror::Error;
+
+use super::abi_type::AbiType;
+use super::event::{AbiEvent, Param};
+use super::names::unique_names;
+
+/// Bytes an ABI file may have: room for an artifact with bytecode and syntax tree.
+pub const MAX_ABI_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why a text gives no events to listen for.
+#[derive(Debug, Error)]
+pub enum AbiError {
+    /// See [`MAX_ABI_BYTES`].
+    #[error("{bytes} bytes are too many for an ABI (at most {MAX_ABI_BYTES}); is this the right file?")]
+    TooLarge {
+        /// How many there are.
+        bytes: usize,
+    },
+    /// Not JSON; the cause tells line and column.
+    #[error("not JSON: {0}")]
+    NotJson(serde_json::Error),
+    /// JSON of another kind.
+    #[error("not an ABI but {found}; give the ABI array, or a compiler's artifact with an `abi` key")]
+    NotAbi {
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// An ABI of functions alone.
+    #[error("the ABI declares no events")]
+    NoEvents,
+    /// Events that cannot be read, all of them.
+    #[error("{}; correct or remove these events in the file", join(.0))]
+    Events(Vec<EventProblem>),
+    /// A name that the ABI does not have.
+    #[error("no event `{wanted}` in the ABI; it has {}", .known.join(", "))]
+    UnknownEvent {
+        /// As asked for.
+        wanted: String,
+        /// Signatures that the ABI has.
+        known: Vec<String>,
+    },
+}
+
+/// An event of an ABI that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventProblem {
+    /// Its name, or its position in the ABI.
+    pub event: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+fn join(problems: &[EventProblem]) -> String {
+    let texts: Vec<String> = problems.iter().map(|p| format!("event {}: {}", p.event, p.reason)).collect();
+    texts.join("; ")
+}
+
+/// The events of a JSON ABI, in its order, each once: the bare array, or the artifact of Foundry,
+/// Hardhat or Truffle around it. What is no event is not looked at.
+///
+/// # Errors
+/// All of [`AbiError`] but `UnknownEvent`. Function pointers and fixed-point numbers are not supported.
+pub fn parse_abi(json: &str) -> Result<Vec<AbiEvent>, AbiError> {
+    if json.len() > MAX_ABI_BYTES {
+        return Err(AbiError::TooLarge { bytes: json.len() });
+    }
+    // Editors on Windows put a mark in front, which is no JSON.
+    let json = json.strip_prefix('\u{feff}').unwrap_or(json);
+    let items = items(serde_json::from_str(json).map_err(AbiError::NotJson)?)?;
+    let (mut events, mut problems) = (Vec::new(), Vec::new());
+    for (position, item) in items.into_iter().enumerate() {
+        if item.get("type").and_then(Json::as_str) != Some("event") {
+            continue;
+        }
+        let name = item.get("name").and_then(Json::as_str).map(|name| format!("`{name}`"));
+        match event(item) {
+            // Merged ABIs (proxies, diamonds) declare the same event more than once.
+            Ok(event) if events.contains(&event) => {}
+            Ok(event) => events.push(event),
+            Err(reason) => {
+                let event = name.unwrap_or_else(|| format!("at position {position}"));
+                problems.push(EventProblem { event, reason });
+            }
+        }
+    }
+    match (problems.is_empty(), events.is_empty()) {
+        (false, _) => Err(AbiError::Events(problems)),
+        (true, true) => Err(AbiError::NoEvents),
+        (true, false) => Ok(events),
+    }
+}
+
+/// The events that a name (all overloads) or a canonical signature in `wanted` stands for, in the order
+/// of the ABI.
+///
+/// # Errors
+/// One [`AbiError::UnknownEvent`] for each entry of `wanted` that stands for none.
+pub fn select(events: &[Arc<AbiEvent>], wanted: &[String]) -> Result<Vec<Arc<AbiEvent>>, Vec<AbiError>> {
+    let means = |wanted: &String, event: &AbiEvent| *wanted == event.name || *wanted == event.signature;
+    let unknown = wanted.iter().filter(|name| !events.iter().any(|event| means(name, event)));
+    let errors: Vec<AbiError> = unknown
+        .map(|name| AbiError::UnknownEvent {
+            wanted: name.clone(),
+            known: events.iter().map(|event| event.signature.clone()).collect(),
+        })
+        .collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(events.iter().filter(|event| wanted.iter().any(|name| means(name, event))).cloned().collect())
+}
+
+fn items(json: Json) -> Result<Vec<Json>, AbiError> {
+    let items = match json {
+        Json::Array(items) => items,
+        Json::Object(mut artifact) => match artifact.remove("abi") {
+            Some(Json::Array(items)) => items,
+            Some(_) => return Err(AbiError::NotAbi { found: "an object whose `abi` is no array" }),
+            None => return Err(AbiError::NotAbi { found: "an object without an `abi` key" }),
+        },
+        Json::String(_) => return Err(AbiError::NotAbi { found: "a string" }),
+        _ => return Err(AbiError::NotAbi { found: "a single value" }),
+    };
+    if items.iter().any(|item| !item.is_object()) {
+        return Err(AbiError::NotAbi { found: "an array of something else than declarations" });
+    }
+    Ok(items)
+}
+
+/// As alloy-json-abi's, but for `anonymous`, which old compilers leave out.
+#[derive(Deserialize)]
+struct JsonEvent {
+    name: String,
+    #[serde(default)]
+    inputs: Vec<EventParam>,
+    #[serde(default)]
+    anonymous: bool,
+}
+
+fn event(item: Json) -> Result<AbiEvent, String> {
+    let event: JsonEvent = serde_json::from_value(item).map_err(|error| error.to_string())?;
+    if !is_valid_identifier(&event.name) {
+        return Err("its name is no Solidity identifier".to_owned());
+    }
+    let names = unique_names(event.inputs.iter().map(|input| input.name.as_str()));
+    let params = names.into_iter().zip(&event.inputs).map(|(name, input)| {
+        let ty = AbiType::resolve(&input.ty, &input.components)
+            .map_err(|reason| format!("argument `{name}`: {reason}"))?;
+        Ok(Param { name, ty, indexed: input.indexed })
+    });
+    AbiEvent::new(event.name, params.collect::<Result<_, String>>()?, event.anonymous)
+}

@@ -1,0 +1,156 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use alloy_primitives::map::{AddressMap, B256Map};
+
+use super::canonical;
+use super::event::{AbiEvent, SourceAbi, SourceIndex};
+use super::reader;
+use super::value::{TypedLog, Value};
+use crate::domain::{AddressSet, B256, Log, LogFilter};
+
+/// What a log turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// One of ours.
+    Typed(TypedLog),
+    /// Not ours.
+    Foreign,
+    /// Ours by address, first topic and number of topics, and its bytes do not fit the ABI.
+    Malformed {
+        /// Whose it is.
+        source: SourceIndex,
+        /// What it should be.
+        event: Arc<AbiEvent>,
+        /// For a person.
+        reason: String,
+    },
+}
+
+/// Finds out whose a log is and reads it. Cheap to build, so that every group of sources has its own;
+/// what a log decodes to does not depend on the group as long as [`overlaps`](super::overlaps) finds none.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    wanted: Vec<Wanted>,
+    /// By first topic, then by number of topics less one.
+    signed: B256Map<[Slot; 4]>,
+    /// Anonymous events by contract.
+    anonymous: AddressMap<Vec<usize>>,
+    filter: LogFilter,
+}
+
+#[derive(Clone, Debug)]
+struct Wanted {
+    source: SourceIndex,
+    event: Arc<AbiEvent>,
+}
+
+/// Positions in `wanted`.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    everywhere: Option<usize>,
+    by_address: AddressMap<usize>,
+}
+
+impl Decoder {
+    /// Where two sources overlap, the first one has the log.
+    pub fn new(sources: Vec<SourceAbi>) -> Self {
+        let filter = filter(&sources);
+        let mut decoder =
+            Self { wanted: Vec::new(), signed: B256Map::default(), anonymous: AddressMap::default(), filter };
+        for source in &sources {
+            for event in source.events.iter().filter(|event| source.listens_for(event)) {
+                decoder.add(source, event);
+            }
+        }
+        decoder
+    }
+
+    fn add(&mut self, source: &SourceAbi, event: &Arc<AbiEvent>) {
+        let position = self.wanted.len();
+        self.wanted.push(Wanted { source: source.source, event: Arc::clone(event) });
+        if event.anonymous {
+            if let AddressSet::Only(addresses) = &source.addresses {
+                for address in addresses {
+                    self.anonymous.entry(*address).or_default().push(position);
+                }
+            }
+            return;
+        }
+        let slots = self.signed.entry(event.topic0).or_default();
+        let Some(slot) = slots.get_mut(event.topic_count() - 1) else { return };
+        match &source.addresses {
+            AddressSet::Any => {
+                slot.everywhere.get_or_insert(position);
+            }
+            AddressSet::Only(addresses) => {
+                for address in addresses {
+                    slot.by_address.entry(*address).or_insert(position);
+                }
+            }
+        }
+    }
+
+    /// The one question that brings every log these sources want. It may bring others too. Without
+    /// sources it asks for no address and no event, which nodes take for all of them: do not send it.
+    pub fn filter(&self) -> &LogFilter {
+        &self.filter
+    }
+
+    /// Reads a log. Allocates nothing but the list of arguments unless the event has nested ones.
+    pub fn decode(&self, log: &Log) -> Decoded {
+        let Some(wanted) = self.by_signature(log) else { return self.by_shape(log) };
+        match reader::read(&wanted.event, log) {
+            Ok(args) => wanted.typed(args),
+            Err(reason) => {
+                Decoded::Malformed { source: wanted.source, event: Arc::clone(&wanted.event), reason }
+            }
+        }
+    }
+
+    fn by_signature(&self, log: &Log) -> Option<&Wanted> {
+        let topics = log.topics.as_slice();
+        let slot = self.signed.get(topics.first()?)?.get(topics.len() - 1)?;
+        let position = slot.by_address.get(&log.address).copied().or(slot.everywhere)?;
+        self.wanted.get(position)
+    }
+
+    /// Anonymous events come last and must fit to the byte: their logs carry no name, and what only
+    /// nearly fits is something else.
+    fn by_shape(&self, log: &Log) -> Decoded {
+        let positions = self.anonymous.get(&log.address).map_or(&[][..], Vec::as_slice);
+        let candidates = positions.iter().filter_map(|position| self.wanted.get(*position));
+        for wanted in candidates.filter(|w| w.event.topic_count() == log.topics.as_slice().len()) {
+            if let Ok(args) = reader::read(&wanted.event, log)
+                && canonical::encode(&wanted.event, &args) == log.data
+            {
+                return wanted.typed(args);
+            }
+        }
+        Decoded::Foreign
+    }
+}
+
+impl Wanted {
+    fn typed(&self, args: Vec<Value>) -> Decoded {
+        Decoded::Typed(TypedLog { source: self.source, event: Arc::clone(&self.event), args })
+    }
+}
+
+fn filter(sources: &[SourceAbi]) -> LogFilter {
+    let one = |source: &SourceAbi| LogFilter {
+        addresses: match &source.addresses {
+            AddressSet::Any => None,
+            AddressSet::Only(addresses) => Some(addresses.clone()),
+        },
+        topic0: topics(source),
+    };
+    let nothing = LogFilter { addresses: Some(BTreeSet::new()), topic0: Some(BTreeSet::new()) };
+    sources.iter().map(one).fold(nothing, LogFilter::merge)
+}
+
+/// `None` where an anonymous event is wanted, whose first topic may be anything.
+fn topics(source: &SourceAbi) -> Option<BTreeSet<B256>> {
+    let events = source.events.iter().filter(|event| source.listens_for(event));
+    events.map(|event| (!event.anonymous).then_some(event.topic0)).collect()
+}

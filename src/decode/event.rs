@@ -1,0 +1,98 @@
+use std::sync::Arc;
+
+use alloy_primitives::keccak256;
+
+use super::abi_type::AbiType;
+use crate::domain::{AddressSet, B256};
+
+/// Position of a source in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceIndex(pub usize);
+
+/// An event as its ABI declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbiEvent {
+    /// `Transfer` for instance.
+    pub name: String,
+    /// Canonical signature, `Transfer(address,address,uint256)` for instance.
+    pub signature: String,
+    /// Keccak-256 of the signature: the first topic, unless the event is anonymous.
+    pub topic0: B256,
+    /// Whether the event is emitted without its first topic.
+    pub anonymous: bool,
+    /// Arguments in the order of the ABI.
+    pub params: Vec<Param>,
+    topic_count: usize,
+    data_words: usize,
+}
+
+/// One argument of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// Unique in its event. `arg<position>` where the ABI gives none.
+    pub name: String,
+    /// Its type.
+    pub ty: AbiType,
+    /// Whether it is a topic (and, unless it fits one word, only as its hash) or in the data.
+    pub indexed: bool,
+}
+
+impl Param {
+    /// Whether the log holds the hash of the argument and not the argument.
+    pub fn is_hashed(&self) -> bool {
+        self.indexed && !self.ty.is_word()
+    }
+}
+
+impl AbiEvent {
+    /// The reason is told when the EVM has no topics for that many indexed arguments.
+    pub(super) fn new(name: String, params: Vec<Param>, anonymous: bool) -> Result<Self, String> {
+        let indexed = params.iter().filter(|param| param.indexed).count();
+        let topic_count = indexed + usize::from(!anonymous);
+        if topic_count > 4 {
+            return Err(format!("{indexed} indexed arguments are more than a log has topics for"));
+        }
+        let types: Vec<String> = params.iter().map(|param| param.ty.to_string()).collect();
+        let signature = format!("{name}({})", types.join(","));
+        let topic0 = keccak256(signature.as_bytes());
+        let data_words = params
+            .iter()
+            .filter(|param| !param.indexed)
+            .fold(0usize, |sum, param| sum.saturating_add(param.ty.head_words()));
+        Ok(Self { name, signature, topic0, anonymous, params, topic_count, data_words })
+    }
+
+    /// Topics of its logs, the signature hash included.
+    pub fn topic_count(&self) -> usize {
+        self.topic_count
+    }
+
+    /// Words at the start of the data that its logs have at least.
+    pub(super) fn data_words(&self) -> usize {
+        self.data_words
+    }
+
+    /// Whether the data has the same size in each of its logs.
+    pub(super) fn has_static_data(&self) -> bool {
+        self.params.iter().all(|param| param.indexed || !param.ty.is_dynamic())
+    }
+}
+
+/// What a source listens for.
+#[derive(Clone, Debug)]
+pub struct SourceAbi {
+    /// Which source.
+    pub source: SourceIndex,
+    /// The contracts.
+    pub addresses: AddressSet,
+    /// The events.
+    pub events: Vec<Arc<AbiEvent>>,
+}
+
+impl SourceAbi {
+    /// Whether logs of `event` are looked for. An anonymous event says nothing about itself, so that
+    /// only the address can tell whose it is: a source that listens to every contract has none.
+    pub fn listens_for(&self, event: &AbiEvent) -> bool {
+        !event.anonymous || self.addresses != AddressSet::Any
+    }
+}

@@ -1,0 +1,75 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::event::{AbiEvent, SourceAbi, SourceIndex};
+
+/// Two events that the same log could be: a log belongs to one source and one event, or the
+/// configuration is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    /// The source that comes first.
+    pub a: SourceIndex,
+    /// The other, or the same.
+    pub b: SourceIndex,
+    /// Event of `a`.
+    pub event_a: Arc<AbiEvent>,
+    /// Event of `b`.
+    pub event_b: Arc<AbiEvent>,
+}
+
+impl fmt::Display for Overlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let topics = self.event_a.topic_count();
+        if self.event_a.signature == self.event_b.signature {
+            return write!(
+                f,
+                "both take {} with {topics} topics from the same contract",
+                self.event_a.signature
+            );
+        }
+        let (a, b) = (&self.event_a.signature, &self.event_b.signature);
+        write!(f, "{a} and {b} cannot be told apart: one is anonymous, both have {topics} topics")
+    }
+}
+
+/// Every pair of events, of two sources or of one, that the same log could be. `sources` are those of
+/// one chain; two conditions must hold: some contract is in both, and the numbers of topics are equal.
+/// Then it depends on what the events are:
+///
+/// - both signed: they overlap if their first topics are equal. Within one source that is the same
+///   signature with other arguments indexed;
+/// - one anonymous: they overlap if they are of two sources. Within one source the signature goes
+///   first. Across sources it cannot: one may be caught up while the other is not, so that a decoder
+///   knows only one of the events and would take the other's logs for it;
+/// - both anonymous: they overlap unless the data of both has a fixed size and the sizes differ. With
+///   dynamic data there are always bytes that are canonical for both (a `bytes` of three words is also
+///   three `uint256`).
+pub fn overlaps(sources: &[SourceAbi]) -> Vec<Overlap> {
+    let mut by_count: BTreeMap<usize, Vec<(&SourceAbi, &Arc<AbiEvent>)>> = BTreeMap::new();
+    for source in sources {
+        for event in source.events.iter().filter(|event| source.listens_for(event)) {
+            by_count.entry(event.topic_count()).or_default().push((source, event));
+        }
+    }
+    let mut found = Vec::new();
+    for wanted in by_count.values() {
+        for (i, (a, event_a)) in wanted.iter().enumerate() {
+            for (b, event_b) in &wanted[i + 1..] {
+                if alike(event_a, event_b, a.source == b.source) && a.addresses.intersects(&b.addresses) {
+                    let (event_a, event_b) = (Arc::clone(event_a), Arc::clone(event_b));
+                    found.push(Overlap { a: a.source, b: b.source, event_a, event_b });
+                }
+            }
+        }
+    }
+    found
+}
+
+fn alike(a: &AbiEvent, b: &AbiEvent, same_source: bool) -> bool {
+    match (a.anonymous, b.anonymous) {
+        (false, false) => a.topic0 == b.topic0,
+        (true, true) => !(a.has_static_data() && b.has_static_data() && a.data_words() != b.data_words()),
+        _ => !same_source,
+    }
+}

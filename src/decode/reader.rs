@@ -1,0 +1,201 @@
+use alloy_primitives::I256;
+use thiserror::Error;
+
+use super::abi_type::AbiType;
+use super::event::AbiEvent;
+use super::value::Value;
+use crate::domain::{Address, B256, Bytes, Log, U256};
+
+const WORD: usize = 32;
+/// How often the bytes of a log may be read. Each is read once as compilers encode; a hand-written
+/// encoder may let equal tails share their bytes; offsets that all point to one long tail, or arrays
+/// within arrays that do, multiply and are an attack.
+const MAX_READS: usize = 4;
+
+/// Why bytes do not fit their type.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(super) enum Misfit {
+    #[error("the data ends too early: {have} bytes where {need} are needed")]
+    TooShort { need: usize, have: usize },
+    #[error("{word} is not a clean {ty}")]
+    Dirty { ty: AbiType, word: B256 },
+    #[error("an offset or a length points outside the data: {word}")]
+    Outside { word: B256 },
+    #[error("offsets point to the same bytes again and again")]
+    Amplified,
+    #[error("a topic is missing")]
+    NoTopic,
+}
+
+/// Reads the arguments of a log whose number of topics is the event's. The reason names the argument.
+///
+/// Data beyond the arguments is accepted: contracts that write their logs in assembly pad them, and
+/// the arguments are whole. Data that ends before them is not.
+pub(super) fn read(event: &AbiEvent, log: &Log) -> Result<Vec<Value>, String> {
+    let topics = log.topics.as_slice();
+    let mut topics = topics.iter().skip(usize::from(!event.anonymous));
+    let mut reader =
+        Reader { data: &log.data, reads: log.data.len().div_ceil(WORD).saturating_mul(MAX_READS) };
+    let mut frame = reader.frame(0, event.data_words()).map_err(|misfit| misfit.to_string())?;
+    let mut args = Vec::with_capacity(event.params.len());
+    for param in &event.params {
+        let value = if !param.indexed {
+            reader.value(&param.ty, &mut frame)
+        } else {
+            topics.next().ok_or(Misfit::NoTopic).and_then(|topic| {
+                if param.ty.is_word() { word(&param.ty, topic) } else { Ok(Value::Hash(*topic)) }
+            })
+        };
+        args.push(value.map_err(|misfit| format!("argument `{}`: {misfit}", param.name))?);
+    }
+    Ok(args)
+}
+
+/// A run of heads: offsets in it count from its start.
+struct Frame {
+    start: usize,
+    at: usize,
+}
+
+/// Walks the data as its type leads. Time and memory are bounded by its length: heads are there
+/// before anything is reserved for them, and `reads` pays for each.
+struct Reader<'a> {
+    data: &'a Bytes,
+    /// Words that may still be read.
+    reads: usize,
+}
+
+impl Reader<'_> {
+    /// Enters `words` heads at `start`.
+    fn frame(&mut self, start: usize, words: usize) -> Result<Frame, Misfit> {
+        let need = words.saturating_mul(WORD).saturating_add(start);
+        if need > self.data.len() {
+            return Err(Misfit::TooShort { need, have: self.data.len() });
+        }
+        self.pay(words)?;
+        Ok(Frame { start, at: start })
+    }
+
+    fn pay(&mut self, words: usize) -> Result<(), Misfit> {
+        self.reads = self.reads.checked_sub(words).ok_or(Misfit::Amplified)?;
+        Ok(())
+    }
+
+    fn take(&self, frame: &mut Frame) -> Result<B256, Misfit> {
+        let word = self.word_at(frame.at)?;
+        frame.at += WORD;
+        Ok(word)
+    }
+
+    fn word_at(&self, at: usize) -> Result<B256, Misfit> {
+        let need = at.saturating_add(WORD);
+        let bytes = self.data.get(at..need).ok_or(Misfit::TooShort { need, have: self.data.len() })?;
+        Ok(B256::from_slice(bytes))
+    }
+
+    /// Where the offset at the front of `frame` points to.
+    fn follow(&self, frame: &mut Frame) -> Result<usize, Misfit> {
+        let word = self.take(frame)?;
+        let offset = self.size(word)?;
+        frame.start.checked_add(offset).filter(|at| *at <= self.data.len()).ok_or(Misfit::Outside { word })
+    }
+
+    /// An offset or a length: never more than there is data.
+    fn size(&self, word: B256) -> Result<usize, Misfit> {
+        usize::try_from(U256::from_be_bytes(word.0))
+            .ok()
+            .filter(|size| *size <= self.data.len())
+            .ok_or(Misfit::Outside { word })
+    }
+
+    fn value(&mut self, ty: &AbiType, frame: &mut Frame) -> Result<Value, Misfit> {
+        match ty {
+            AbiType::Bytes => Ok(Value::Bytes(self.payload(frame)?)),
+            AbiType::String => Ok(Value::Text(self.payload(frame)?)),
+            AbiType::Array(inner) => {
+                let (at, len) = self.length(frame)?;
+                let mut elements = self.frame(at, inner.head_words().saturating_mul(len))?;
+                self.array(inner, len, &mut elements)
+            }
+            AbiType::FixedArray(inner, len) => {
+                self.within(ty, frame, |reader, frame| reader.array(inner, *len, frame))
+            }
+            AbiType::Tuple(fields) => self.within(ty, frame, |reader, frame| {
+                let values = fields.iter().map(|(_, ty)| reader.value(ty, frame));
+                Ok(Value::Tuple(values.collect::<Result<_, _>>()?))
+            }),
+            elementary => word(elementary, &self.take(frame)?),
+        }
+    }
+
+    /// Reads a fixed array or a tuple: in place, or where its offset points to if it is dynamic.
+    fn within(
+        &mut self,
+        ty: &AbiType,
+        frame: &mut Frame,
+        read: impl FnOnce(&mut Self, &mut Frame) -> Result<Value, Misfit>,
+    ) -> Result<Value, Misfit> {
+        if !ty.is_dynamic() {
+            return read(self, frame);
+        }
+        let at = self.follow(frame)?;
+        let mut own = self.frame(at, ty.inner_words())?;
+        read(self, &mut own)
+    }
+
+    /// `len` is bounded by the caller: the heads of all elements are in the data.
+    fn array(&mut self, inner: &AbiType, len: usize, frame: &mut Frame) -> Result<Value, Misfit> {
+        let mut values = Vec::with_capacity(len);
+        for _ in 0..len {
+            values.push(self.value(inner, frame)?);
+        }
+        Ok(Value::Array(values))
+    }
+
+    /// The length behind an offset, and where what it measures begins.
+    fn length(&mut self, frame: &mut Frame) -> Result<(usize, usize), Misfit> {
+        let at = self.follow(frame)?;
+        self.pay(1)?;
+        let len = self.size(self.word_at(at)?)?;
+        Ok((at + WORD, len))
+    }
+
+    /// The padding behind is not looked at: some encoders leave it dirty or, at the end of the data,
+    /// leave it out, and it says nothing.
+    fn payload(&mut self, frame: &mut Frame) -> Result<Bytes, Misfit> {
+        let (at, len) = self.length(frame)?;
+        let need = at.saturating_add(len);
+        if need > self.data.len() {
+            return Err(Misfit::TooShort { need, have: self.data.len() });
+        }
+        self.pay(len.div_ceil(WORD))?;
+        Ok(self.data.slice(at..need))
+    }
+}
+
+/// A value of one word. Bits outside the type must be as the ABI writes them (zero, or the sign):
+/// dropping them would record a value the contract may not have meant, so a log with dirty bits is
+/// malformed and kept whole as a dead letter.
+fn word(ty: &AbiType, word: &B256) -> Result<Value, Misfit> {
+    let number = U256::from_be_bytes(word.0);
+    let value = match ty {
+        AbiType::Address if word[..12].iter().all(|byte| *byte == 0) => {
+            Some(Value::Address(Address::from_slice(&word[12..])))
+        }
+        AbiType::Uint(bits) if number.bit_len() <= *bits => Some(Value::Uint(number)),
+        AbiType::Int(bits) => signed(number, *bits).map(Value::Int),
+        AbiType::Bool if number <= U256::ONE => Some(Value::Bool(!number.is_zero())),
+        AbiType::FixedBytes(len) if word.iter().skip(*len).all(|byte| *byte == 0) => {
+            Some(Value::FixedBytes { word: *word, len: *len })
+        }
+        _ => None,
+    };
+    value.ok_or_else(|| Misfit::Dirty { ty: ty.clone(), word: *word })
+}
+
+fn signed(number: U256, bits: usize) -> Option<I256> {
+    // Clean means: the bits above the sign bit all equal it.
+    let negative = number.bit(255);
+    let magnitude = if negative { !number } else { number };
+    (magnitude.bit_len() < bits).then(|| I256::from_raw(number))
+}

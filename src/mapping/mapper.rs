@@ -1,0 +1,192 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::decode::{AbiEvent, AbiType, SourceIndex, TypedLog};
+use crate::domain::{EventKind, Fact};
+
+use super::family::{Family, FamilySettings};
+use super::problem::{MappingError, MappingProblem, Unmappable};
+use super::recipe::Recipe;
+use super::{args, erc20, erc721, generic, stake, views};
+
+/// A source and what its events are to mean.
+#[derive(Clone, Debug)]
+pub struct SourceMapping {
+    /// Which source.
+    pub source: SourceIndex,
+    /// Its name.
+    pub name: String,
+    /// Its meaning.
+    pub settings: FamilySettings,
+    /// Its events: the same `Arc`s as the decoder's are found fastest.
+    pub events: Vec<Arc<AbiEvent>>,
+}
+
+/// Makes facts of typed logs.
+#[derive(Clone, Debug)]
+pub struct Mapper {
+    kinds: Vec<EventKind>,
+    plans: BTreeMap<SourceIndex, Vec<Plan>>,
+}
+
+#[derive(Clone, Debug)]
+struct Plan {
+    event: Arc<AbiEvent>,
+    recipe: Recipe,
+    first_kind: usize,
+}
+
+impl Mapper {
+    /// Learns what the sources' events mean.
+    ///
+    /// # Errors
+    /// Every problem of every source.
+    pub fn new(sources: Vec<SourceMapping>) -> Result<Self, MappingError> {
+        let mut problems: Vec<MappingProblem> = sources.iter().flat_map(check).collect();
+        let mut mapper = Self { kinds: Vec::new(), plans: BTreeMap::new() };
+        for source in &sources {
+            mapper.add(source);
+        }
+        problems.extend(shared_views(&mapper.kinds));
+        if problems.is_empty() { Ok(mapper) } else { Err(MappingError { problems }) }
+    }
+
+    /// Every kind of event there can be; `Fact::kind` is a position here.
+    pub fn kinds(&self) -> &[EventKind] {
+        &self.kinds
+    }
+
+    /// What the log means.
+    ///
+    /// # Errors
+    /// A log of a source or an event this mapper does not know, or arguments too long to be kept.
+    pub fn map(&self, log: &TypedLog) -> Result<Fact, Unmappable> {
+        let plan =
+            self.plan(log).ok_or_else(|| Unmappable::UnknownEvent { event: log.event.signature.clone() })?;
+        let mut fact = plan.recipe.fact(plan.first_kind, &log.args)?;
+        if plan.recipe.keeps_args() {
+            fact.args = Some(args::to_json(&log.event.params, &plan.recipe.roles, &log.args)?);
+        }
+        Ok(fact)
+    }
+
+    fn plan(&self, log: &TypedLog) -> Option<&Plan> {
+        let plans = self.plans.get(&log.source)?;
+        let identical = plans.iter().find(|plan| Arc::ptr_eq(&plan.event, &log.event));
+        identical.or_else(|| plans.iter().find(|plan| plan.event == log.event))
+    }
+
+    fn add(&mut self, source: &SourceMapping) {
+        let recipes: Vec<Recipe> = source.events.iter().map(|event| recipe(source, event)).collect();
+        let events = || source.events.iter().zip(&recipes);
+        let columns: Vec<_> = events().map(|(event, recipe)| views::columns(event, recipe)).collect();
+        let shapes: Vec<_> =
+            source.events.iter().zip(&columns).map(|(event, columns)| (&**event, &columns[..])).collect();
+        let names = views::names(&source.name, &shapes);
+        for ((event, recipe), (columns, view)) in events().zip(columns.iter().zip(names)) {
+            let kind = |event_type: String| EventKind {
+                source: source.name.clone(),
+                event_type,
+                event: event.name.clone(),
+                signature: event.signature.clone(),
+                projection: recipe.projection,
+                view: view.clone(),
+                columns: columns.clone(),
+            };
+            let first_kind = self.kinds_at(recipe.types.names().into_iter().map(kind).collect());
+            let plan = Plan { event: Arc::clone(event), recipe: recipe.clone(), first_kind };
+            self.plans.entry(source.source).or_default().push(plan);
+        }
+    }
+
+    /// Where these kinds are; two declarations of one signature may share them.
+    fn kinds_at(&mut self, kinds: Vec<EventKind>) -> usize {
+        let known = self.kinds.windows(kinds.len()).position(|window| window == kinds);
+        known.unwrap_or_else(|| {
+            let first = self.kinds.len();
+            self.kinds.extend(kinds);
+            first
+        })
+    }
+}
+
+fn recipe(source: &SourceMapping, event: &AbiEvent) -> Recipe {
+    known(source.settings.family, event).unwrap_or_else(|| {
+        let user = source.settings.user.as_deref();
+        generic::recipe(event, user.filter(|_| source.settings.family == Family::Generic))
+    })
+}
+
+fn known(family: Family, event: &AbiEvent) -> Option<Recipe> {
+    let types: Vec<&AbiType> = event.params.iter().map(|param| &param.ty).collect();
+    match family {
+        Family::Stake => stake::recipe(event, &types),
+        Family::Erc20 => erc20::recipe(event, &types),
+        Family::Erc721 => erc721::recipe(event, &types),
+        Family::Generic => None,
+    }
+}
+
+fn check(source: &SourceMapping) -> Vec<MappingProblem> {
+    let (family, source_name) = (source.settings.family, source.name.clone());
+    let wanted = match family {
+        Family::Stake => stake::KNOWN,
+        Family::Erc20 => erc20::KNOWN,
+        Family::Erc721 => erc721::KNOWN,
+        Family::Generic if source.events.is_empty() => return vec![MappingProblem::NoEvents { source_name }],
+        Family::Generic => return check_user(source),
+    };
+    let mut problems = Vec::new();
+    if !source.events.iter().any(|event| known(family, event).is_some()) {
+        problems.push(MappingProblem::NoKnownEvent { source_name: source_name.clone(), family, wanted });
+    }
+    if source.settings.user.is_some() {
+        problems.push(MappingProblem::UserNotGeneric { source_name, family });
+    }
+    problems
+}
+
+/// Events without the user argument are kept without an account; it must be in some, and an address
+/// wherever it is.
+fn check_user(source: &SourceMapping) -> Vec<MappingProblem> {
+    let Some(user) = &source.settings.user else { return Vec::new() };
+    let (source_name, user) = (source.name.clone(), user.clone());
+    let params = || source.events.iter().flat_map(|event| event.params.iter().map(move |p| (event, p)));
+    if !params().any(|(_, param)| param.name == user) {
+        let mut known: Vec<String> = params()
+            .filter(|(_, param)| param.ty == AbiType::Address)
+            .map(|(_, param)| param.name.clone())
+            .collect();
+        known.sort();
+        known.dedup();
+        return vec![MappingProblem::UserAbsent { source_name, user, known }];
+    }
+    params()
+        .filter(|(_, param)| param.name == user && param.ty != AbiType::Address)
+        .map(|(event, param)| MappingProblem::UserNotAddress {
+            source_name: source_name.clone(),
+            event: event.signature.clone(),
+            user: user.clone(),
+            ty: param.ty.to_string(),
+        })
+        .collect()
+}
+
+/// Source `a` with event `BC` and source `a_b` with event `C` both make `a_b_c`.
+fn shared_views(kinds: &[EventKind]) -> Vec<MappingProblem> {
+    let mut first: BTreeMap<&str, &EventKind> = BTreeMap::new();
+    let mut problems: Vec<MappingProblem> = kinds
+        .iter()
+        .filter_map(|kind| {
+            let owner = *first.entry(&kind.view).or_insert(kind);
+            let same = (&owner.source, &owner.columns) == (&kind.source, &kind.columns);
+            (!same).then(|| MappingProblem::SameView {
+                source_name: kind.source.clone(),
+                other: owner.source.clone(),
+                view: kind.view.clone(),
+            })
+        })
+        .collect();
+    problems.dedup();
+    problems
+}

@@ -1,0 +1,133 @@
+use std::fmt;
+
+use thiserror::Error;
+
+use super::family::Family;
+
+/// Everything that is wrong with the sources' meaning, at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappingError {
+    /// Never empty.
+    pub problems: Vec<MappingProblem>,
+}
+
+impl fmt::Display for MappingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        f.write_str(&texts.join("; "))
+    }
+}
+
+impl std::error::Error for MappingError {}
+
+/// One thing that is wrong with a source.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum MappingProblem {
+    /// A family without an event of its own would keep no state.
+    #[error(
+        "source `{source_name}` is of family {family} and its ABI has no {wanted}; use family generic for other events"
+    )]
+    NoKnownEvent {
+        /// Name of the source.
+        source_name: String,
+        /// Its family.
+        family: Family,
+        /// Signatures of which one must be there.
+        wanted: &'static str,
+    },
+    /// Nothing to listen for.
+    #[error("source `{source_name}` has no events")]
+    NoEvents {
+        /// Name of the source.
+        source_name: String,
+    },
+    /// A setting of another family.
+    #[error(
+        "source `{source_name}` is of family {family}, which knows its users; `user` is for family generic"
+    )]
+    UserNotGeneric {
+        /// Name of the source.
+        source_name: String,
+        /// Its family.
+        family: Family,
+    },
+    /// The user argument is in none of the events.
+    #[error("source `{source_name}` has no event with an argument `{user}`; arguments are {}", .known.join(", "))]
+    UserAbsent {
+        /// Name of the source.
+        source_name: String,
+        /// As asked for.
+        user: String,
+        /// Address arguments there are, each once.
+        known: Vec<String>,
+    },
+    /// The user argument is no address.
+    #[error("source `{source_name}`: argument `{user}` of {event} is {ty}, and a user is an address")]
+    UserNotAddress {
+        /// Name of the source.
+        source_name: String,
+        /// Signature.
+        event: String,
+        /// As asked for.
+        user: String,
+        /// Type of the argument.
+        ty: String,
+    },
+    /// Two sources whose names and events run together.
+    #[error("sources `{source_name}` and `{other}` both have the view {view}; rename one of them")]
+    SameView {
+        /// Name of the source.
+        source_name: String,
+        /// Name of the source that had the view first.
+        other: String,
+        /// Name of the view.
+        view: String,
+    },
+}
+
+impl MappingProblem {
+    /// The source to look at.
+    pub fn source_name(&self) -> &str {
+        match self {
+            Self::NoKnownEvent { source_name, .. }
+            | Self::NoEvents { source_name }
+            | Self::UserNotGeneric { source_name, .. }
+            | Self::UserAbsent { source_name, .. }
+            | Self::UserNotAddress { source_name, .. }
+            | Self::SameView { source_name, .. } => source_name,
+        }
+    }
+}
+
+/// Why a typed log cannot be kept as a fact.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Unmappable {
+    /// The decoder knows a source or an event that the mapper was not built with.
+    #[error("event {event} is not one this mapper was built with")]
+    UnknownEvent {
+        /// Signature.
+        event: String,
+    },
+    /// Arguments are missing or too many.
+    #[error("{found} arguments where the event has {expected}")]
+    Count {
+        /// As declared.
+        expected: usize,
+        /// As given.
+        found: usize,
+    },
+    /// A value of another type than declared.
+    #[error("argument {position} is not of its declared type")]
+    Type {
+        /// From 0.
+        position: usize,
+    },
+    /// PostgreSQL keeps no JSON of that size.
+    #[error("its arguments take {bytes} bytes as JSON, more than the {max} that are kept")]
+    TooLong {
+        /// How many there are.
+        bytes: usize,
+        /// How many are kept.
+        max: usize,
+    },
+}

@@ -1,0 +1,98 @@
+use crate::decode::Value;
+use crate::domain::{Address, Fact, KindIndex, Projection};
+
+use super::problem::Unmappable;
+
+/// What becomes of the events of one ABI declaration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Recipe {
+    pub(super) types: Types,
+    pub(super) projection: Projection,
+    /// Where each argument goes, in the order of the ABI.
+    pub(super) roles: Vec<Role>,
+    /// Position of the argument that is the account too, although its role is another.
+    pub(super) user: Option<usize>,
+}
+
+/// The message types an event may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Types {
+    /// Always this one.
+    One(String),
+    /// `<family>.transfer`, `.mint` or `.burn`, as account and counterparty say.
+    Movement(&'static str),
+}
+
+impl Types {
+    pub(super) fn names(&self) -> Vec<String> {
+        match self {
+            Self::One(name) => vec![name.clone()],
+            Self::Movement(family) => {
+                ["transfer", "mint", "burn"].iter().map(|word| format!("{family}.{word}")).collect()
+            }
+        }
+    }
+
+    /// Position in `names`. From nobody to nobody is a transfer: as a mint it would have to be a burn
+    /// too, and the supply is what it was.
+    fn position(&self, fact: &Fact) -> usize {
+        let nobody = |address: Option<Address>| address.is_some_and(|a| a.is_zero());
+        match (self, nobody(fact.account), nobody(fact.counterparty)) {
+            (Self::Movement(_), true, false) => 1,
+            (Self::Movement(_), false, true) => 2,
+            _ => 0,
+        }
+    }
+}
+
+/// Where an argument is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Account,
+    Counterparty,
+    Amount,
+    TokenId,
+    /// In `args`, under this key.
+    Arg(String),
+}
+
+impl Recipe {
+    /// A recipe of a family for an event it knows.
+    pub(super) fn known(types: Types, projection: Projection, roles: &[Role]) -> Self {
+        Self { types, projection, roles: roles.to_vec(), user: None }
+    }
+
+    pub(super) fn keeps_args(&self) -> bool {
+        self.roles.iter().any(|role| matches!(role, Role::Arg(_)))
+    }
+
+    /// The fact but for its `args`. `first_kind` is the kind of the first of `types`.
+    pub(super) fn fact(&self, first_kind: usize, values: &[Value]) -> Result<Fact, Unmappable> {
+        if values.len() != self.roles.len() {
+            return Err(Unmappable::Count { expected: self.roles.len(), found: values.len() });
+        }
+        let mut fact = Fact {
+            kind: KindIndex(first_kind),
+            account: None,
+            counterparty: None,
+            amount: None,
+            token_id: None,
+            args: None,
+        };
+        for (position, (role, value)) in self.roles.iter().zip(values).enumerate() {
+            match (role, value) {
+                (Role::Account, Value::Address(address)) => fact.account = Some(*address),
+                (Role::Counterparty, Value::Address(address)) => fact.counterparty = Some(*address),
+                (Role::Amount, Value::Uint(amount)) => fact.amount = Some(*amount),
+                (Role::TokenId, Value::Uint(token)) => fact.token_id = Some(*token),
+                (Role::Arg(_), Value::Address(address)) if self.user == Some(position) => {
+                    fact.account = Some(*address);
+                }
+                (Role::Arg(_), _) if self.user != Some(position) => {}
+                _ => return Err(Unmappable::Type { position }),
+            }
+        }
+        fact.kind.0 += self.types.position(&fact);
+        Ok(fact)
+    }
+}

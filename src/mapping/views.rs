@@ -1,0 +1,174 @@
+use std::collections::BTreeSet;
+
+use alloy_primitives::{hex, keccak256};
+
+use crate::decode::{AbiEvent, AbiType, Param};
+use crate::domain::{Column, SqlType, ViewColumn};
+
+use super::recipe::{Recipe, Role};
+
+/// PostgreSQL cuts longer names without a word.
+const MAX_NAME: usize = 63;
+/// Columns every view has.
+const BASE: [&str; 10] = [
+    "event_id",
+    "chain_id",
+    "block_number",
+    "block_hash",
+    "block_time",
+    "tx_hash",
+    "tx_index",
+    "log_index",
+    "contract",
+    "type",
+];
+
+/// The columns of an event's view, in the order of the ABI. Names are not quoted, and must be: `from`
+/// and `to` are among them.
+pub(super) fn columns(event: &AbiEvent, recipe: &Recipe) -> Vec<ViewColumn> {
+    let mut taken: BTreeSet<String> = BASE.iter().map(ToString::to_string).collect();
+    let params = event.params.iter().zip(&recipe.roles).enumerate();
+    params
+        .map(|(i, (param, role))| {
+            let name = free(&column_name(param, i), &taken);
+            taken.insert(name.clone());
+            ViewColumn { name, column: column(param, role) }
+        })
+        .collect()
+}
+
+fn column(param: &Param, role: &Role) -> Column {
+    match role {
+        Role::Account => Column::Account,
+        Role::Counterparty => Column::Counterparty,
+        Role::Amount => Column::Amount,
+        Role::TokenId => Column::TokenId,
+        Role::Arg(key) => Column::Arg { key: key.clone(), sql_type: sql_type(param) },
+    }
+}
+
+fn sql_type(param: &Param) -> SqlType {
+    if param.is_hashed() {
+        return SqlType::Bytea;
+    }
+    match param.ty {
+        AbiType::Uint(_) | AbiType::Int(_) => SqlType::Numeric,
+        AbiType::Bool => SqlType::Boolean,
+        AbiType::Address | AbiType::FixedBytes(_) | AbiType::Bytes => SqlType::Bytea,
+        AbiType::String => SqlType::Text,
+        AbiType::Array(_) | AbiType::FixedArray(..) | AbiType::Tuple(_) => SqlType::Jsonb,
+    }
+}
+
+fn column_name(param: &Param, position: usize) -> String {
+    let mut name = snake_case(&param.name);
+    if name.is_empty() {
+        name = format!("arg{position}");
+    }
+    if param.is_hashed() {
+        name.push_str("_hash");
+    }
+    if BASE.contains(&name.as_str()) {
+        name.push_str("_arg");
+    }
+    shorten(name, &param.name)
+}
+
+/// `name` if it is free, else with the first number that makes it so.
+fn free(name: &str, taken: &BTreeSet<String>) -> String {
+    if !taken.contains(name) {
+        return name.to_owned();
+    }
+    let numbered = (2u64..).map(|n| shorten(format!("{name}_{n}"), &format!("{name}_{n}")));
+    numbered.into_iter().find(|candidate| !taken.contains(candidate)).unwrap_or_default()
+}
+
+/// Names of the views of one source, one for each of `events`. Events with the same arguments in the
+/// same columns (an indexed and an unindexed `Transfer`) share a view; others of the same name get the
+/// first topic in theirs, all of them, so that the order of the ABI does not decide which view is which.
+pub(super) fn names(source: &str, events: &[(&AbiEvent, &[ViewColumn])]) -> Vec<String> {
+    let base = |event: &AbiEvent| format!("{}_{}", snake_case(source), snake_case(&event.name));
+    let same = |a: &(&AbiEvent, &[ViewColumn]), b: &(&AbiEvent, &[ViewColumn])| {
+        a.0.signature == b.0.signature && a.1 == b.1
+    };
+    let name = |this: &(&AbiEvent, &[ViewColumn])| {
+        let mut name = base(this.0);
+        let mut rivals = events.iter().filter(|other| !same(this, other) && base(other.0) == name);
+        if let Some(rival) = rivals.next() {
+            let overloads_only = std::iter::once(rival).chain(rivals).all(|r| r.0.topic0 != this.0.topic0);
+            name = format!("{name}_{}", hex::encode(&this.0.topic0[..4]));
+            if !overloads_only {
+                name = format!("{name}_{}", this.0.topic_count());
+            }
+        }
+        shorten(name, &format!("{source}.{}", this.0.signature))
+    };
+    events.iter().map(name).collect()
+}
+
+/// `tokenId` → `token_id`, `ERC20Paused` → `erc20_paused`, `_from` → `from`.
+fn snake_case(name: &str) -> String {
+    let chars: Vec<char> = name.chars().collect();
+    let mut snake = String::with_capacity(name.len() + 4);
+    for (i, c) in chars.iter().enumerate() {
+        let after = i.checked_sub(1).and_then(|before| chars.get(before));
+        let starts_word = c.is_ascii_uppercase()
+            && after.is_some_and(|before| {
+                before.is_ascii_lowercase()
+                    || before.is_ascii_digit()
+                    || chars.get(i + 1).is_some_and(char::is_ascii_lowercase)
+            });
+        if c.is_ascii_alphanumeric() {
+            if starts_word && !snake.is_empty() && !snake.ends_with('_') {
+                snake.push('_');
+            }
+            snake.push(c.to_ascii_lowercase());
+        } else if !snake.is_empty() && !snake.ends_with('_') {
+            snake.push('_');
+        }
+    }
+    snake.truncate(snake.trim_end_matches('_').len());
+    snake
+}
+
+/// Cuts a name that is too long and marks it with a digest of what it stands for.
+fn shorten(mut name: String, whole: &str) -> String {
+    if name.len() > MAX_NAME {
+        let digest = keccak256(whole.as_bytes());
+        name.truncate(MAX_NAME - 9);
+        name = format!("{name}_{}", hex::encode(&digest[..4]));
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_abi_become_names_of_sql() {
+        let cases = [
+            ("tokenId", "token_id"),
+            ("_from", "from"),
+            ("ERC20Paused", "erc20_paused"),
+            ("ApprovalForAll", "approval_for_all"),
+            ("NFTMinted", "nft_minted"),
+            ("amount0Out", "amount0_out"),
+            ("sqrtPriceX96", "sqrt_price_x96"),
+            ("a$b__c_", "a_b_c"),
+            ("$_", ""),
+        ];
+        for (name, snake) in cases {
+            assert_eq!(snake_case(name), snake);
+        }
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_front_and_a_digest_of_the_whole() {
+        let long = "x".repeat(70);
+        let short = shorten(long.clone(), "a");
+        assert_eq!(short.len(), MAX_NAME);
+        assert_ne!(short, shorten(long, "b"));
+        assert_eq!(shorten("x".repeat(63), "a"), "x".repeat(63));
+    }
+}
