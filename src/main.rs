@@ -1,3 +1,7 @@
 //! The `chainflume` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chainflume::cli::main()
+}

@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(what("postgres:///flume?host=/run/postgresql", Scheme::Postgres), Ok(()));
         let other = "has the scheme of another protocol, ws or wss is wanted".to_owned();
         assert_eq!(what("https://node.example", Scheme::WebSocket), Err(other));
-        assert_eq!(what("node.example:8545", Scheme::Http).is_err(), true);
+        assert!(what("node.example:8545", Scheme::Http).is_err());
         assert_eq!(what("https://", Scheme::Http), Err("is not a url".to_owned()));
     }
 }

@@ -1,0 +1,87 @@
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::args::{CheckArgs, Global};
+use super::exit::Exit;
+use super::{load, output};
+use crate::config::{Chain, Config, Confirmations, Problems, Source};
+use crate::domain::AddressSet;
+
+/// Reads the configuration and the ABIs it names, and tells what came of it.
+pub(super) fn check(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
+    match load(global) {
+        Ok(config) if args.json => output::print(format!("{:#}\n", as_json(&config)).as_bytes())?,
+        Ok(config) => output::print(as_text(&config).as_bytes())?,
+        Err(error) => return refused(error, args.json),
+    }
+    Ok(Exit::Done)
+}
+
+/// A script that asked for JSON gets JSON, also about a file that is wrong.
+fn refused(error: anyhow::Error, json: bool) -> anyhow::Result<Exit> {
+    match error.downcast_ref::<Problems>() {
+        Some(problems) if json => {
+            let answer = json!({ "ok": false, "file": problems.file(), "problems": problems.list() });
+            output::print(format!("{answer:#}\n").as_bytes())?;
+            Ok(Exit::Config)
+        }
+        _ => Err(error),
+    }
+}
+
+fn as_text(config: &Config) -> String {
+    let mut text = String::from("the configuration is right\n");
+    for chain in &config.chains {
+        let Chain { name, chain_id, .. } = chain;
+        let transport = if chain.ws.is_some() { "http and ws" } else { "http" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "\nchain {name} (id {chain_id}): {}, {transport}", depth(chain.confirmations));
+        for source in config.sources_of(name) {
+            let Source { name, family, start_block, .. } = source;
+            let _ = writeln!(text, "  source {name}: {family}, {}, from block {start_block}", contracts(source));
+            for event in &source.events {
+                let _ = writeln!(text, "    {}", event.signature);
+            }
+        }
+    }
+    text
+}
+
+fn depth(confirmations: Confirmations) -> String {
+    match confirmations {
+        Confirmations::Blocks(1) => "1 confirmation".to_owned(),
+        Confirmations::Blocks(depth) => format!("{depth} confirmations"),
+        Confirmations::Safe => "confirmed when safe".to_owned(),
+        Confirmations::Finalized => "confirmed when finalized".to_owned(),
+    }
+}
+
+fn contracts(source: &Source) -> String {
+    match &source.addresses {
+        AddressSet::Any => "any contract".to_owned(),
+        AddressSet::Only(addresses) if addresses.len() == 1 => {
+            addresses.iter().map(ToString::to_string).collect()
+        }
+        AddressSet::Only(addresses) => format!("{} contracts", addresses.len()),
+    }
+}
+
+fn as_json(config: &Config) -> Value {
+    let source = |source: &Source| {
+        let addresses = match &source.addresses {
+            AddressSet::Any => json!("any"),
+            AddressSet::Only(addresses) => json!(addresses),
+        };
+        let events: Vec<&str> = source.events.iter().map(|event| event.signature.as_str()).collect();
+        json!({
+            "name": source.name, "family": source.family.as_str(), "addresses": addresses,
+            "startBlock": source.start_block, "events": events,
+        })
+    };
+    let chain = |chain: &Chain| {
+        let sources: Vec<Value> = config.sources_of(&chain.name).map(source).collect();
+        json!({ "name": chain.name, "chainId": chain.chain_id, "sources": sources })
+    };
+    json!({ "ok": true, "problems": [], "chains": config.chains.iter().map(chain).collect::<Vec<_>>() })
+}
