@@ -16,6 +16,6 @@ pub use check::{CheckLine, CheckReport, check};
 pub use commands::{backfill, migrate, views};
 pub use demo::{DemoArgs, demo};
 pub use error::AppError;
-pub use parts::Loaded;
+pub use parts::{Loaded, telemetry_settings};
 pub use run::run;
 pub use status::{Status, StoredReorg, StoredSource, status};

@@ -28,15 +28,17 @@ impl Loaded {
     }
 }
 
-pub(super) fn telemetry_settings(config: &Config) -> telemetry::Settings {
-    let format = match config.log.format {
+/// How logs are set up.
+pub fn telemetry_settings(log: &config::Log) -> telemetry::Settings {
+    let format = match log.format {
         config::LogFormat::Auto => telemetry::Format::Auto,
         config::LogFormat::Human => telemetry::Format::Human,
         config::LogFormat::Json => telemetry::Format::Json,
     };
     // Libraries speak of their own affairs at `info`; ours are the operator's.
-    let level = config.log.level.as_str();
-    telemetry::Settings { format, filter: format!("warn,chainflume={level}") }
+    let level = log.level.as_str();
+    let others = if log.level == config::LogLevel::Error { "error" } else { "warn" };
+    telemetry::Settings { format, filter: format!("{others},chainflume={level}") }
 }
 
 pub(super) fn postgres_settings(config: &Config) -> postgres::Settings {

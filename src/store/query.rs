@@ -122,7 +122,12 @@ impl Store {
         .await?;
         rows.into_iter()
             .map(|(chain_id, source, event_type, events)| {
-                Ok(EventCount { chain_id: unsigned("chain id", chain_id)?, source, event_type, events: count(events) })
+                Ok(EventCount {
+                    chain_id: unsigned("chain id", chain_id)?,
+                    source,
+                    event_type,
+                    events: count(events),
+                })
             })
             .collect()
     }

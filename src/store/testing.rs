@@ -83,7 +83,8 @@ rm -rf "$dir"
 impl Server {
     fn start() -> Self {
         let binaries = binaries();
-        let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.subsec_nanos());
+        let nanos =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.subsec_nanos());
         // Not $TMPDIR: a socket's path has 107 bytes at most.
         let folder = PathBuf::from(format!("/tmp/cf-pg-{}-{nanos}", process::id()));
         fs::create_dir(&folder).expect("/tmp takes a folder");
