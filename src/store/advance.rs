@@ -88,10 +88,16 @@ fn check_range(chain: &Chain, advance: &Advance, ordered: &[&Event]) -> Result<(
     for checkpoint in &advance.expected {
         let at = checkpoint.at.map(|at| at.number);
         if at.is_some_and(|at| at >= to) {
-            return Err(StoreError::invalid(format!("`{}` already stands at block {to} or above", checkpoint.source)));
+            return Err(StoreError::invalid(format!(
+                "`{}` already stands at block {to} or above",
+                checkpoint.source
+            )));
         }
         if !chain.sources.contains(&checkpoint.source) {
-            return Err(StoreError::invalid(format!("chain {} has no source `{}`", chain.id, checkpoint.source)));
+            return Err(StoreError::invalid(format!(
+                "chain {} has no source `{}`",
+                chain.id, checkpoint.source
+            )));
         }
         above.insert(checkpoint.source.as_str(), at);
     }
@@ -100,7 +106,10 @@ fn check_range(chain: &Chain, advance: &Advance, ordered: &[&Event]) -> Result<(
         let number = event.place.block_number;
         let inside = above.get(source).is_some_and(|at| number <= to && at.is_none_or(|at| at < number));
         if !inside {
-            return Err(StoreError::invalid(format!("the event of `{source}` at {} is not of this step", event.place)));
+            return Err(StoreError::invalid(format!(
+                "the event of `{source}` at {} is not of this step",
+                event.place
+            )));
         }
     }
     Ok(())
@@ -109,7 +118,9 @@ fn check_range(chain: &Chain, advance: &Advance, ordered: &[&Event]) -> Result<(
 /// Every block whose hash this step claims to know: its refs and the blocks of its events.
 fn blocks_seen(refs: &BTreeMap<u64, B256>, ordered: &[&Event]) -> Result<BTreeMap<u64, B256>, StoreError> {
     let mut ids: Vec<BlockId> = refs.iter().map(|(&number, &hash)| BlockId { number, hash }).collect();
-    ids.extend(ordered.iter().map(|event| BlockId { number: event.place.block_number, hash: event.block_hash }));
+    ids.extend(
+        ordered.iter().map(|event| BlockId { number: event.place.block_number, hash: event.block_hash }),
+    );
     blocks::by_number(&ids)
 }
 

@@ -101,7 +101,8 @@ impl<'a> Sorted<'a> {
 
 /// Whether the stored event is the given one, arguments compared as JSON: `jsonb` keeps no spelling.
 fn same(chain: &Chain, stored: &Stored, given: &Event) -> Result<bool, StoreError> {
-    let json = |text: &Option<String>| text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
+    let json =
+        |text: &Option<String>| text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
     let args = match (json(&stored.event.fact.args), json(&given.fact.args)) {
         (Ok(stored), Ok(given)) => stored == given,
         _ => false,

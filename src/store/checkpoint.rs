@@ -71,7 +71,10 @@ fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<Locked, StoreErr
 }
 
 /// The configured sources' checkpoints, in the configuration's order.
-pub(super) async fn read(connection: &mut PgConnection, chain: &Chain) -> Result<Vec<Checkpoint>, StoreError> {
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    chain: &Chain,
+) -> Result<Vec<Checkpoint>, StoreError> {
     let stored: Vec<(String, i64, Vec<u8>)> =
         sqlx::query_as("select source, block_number, block_hash from checkpoints where chain_id = $1")
             .bind(chain.id)

@@ -37,8 +37,9 @@ impl Rows {
         Ok(())
     }
 
-    pub(super) fn null(&mut self) {
+    pub(super) fn null(&mut self) -> Result<(), StoreError> {
         self.buffer.extend((-1_i32).to_be_bytes());
+        Ok(())
     }
 
     pub(super) fn bytea(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
@@ -48,7 +49,7 @@ impl Rows {
     pub(super) fn bytea_or_null(&mut self, bytes: Option<&[u8]>) -> Result<(), StoreError> {
         match bytes {
             Some(bytes) => self.field(bytes),
-            None => Ok(self.null()),
+            None => self.null(),
         }
     }
 
@@ -70,7 +71,7 @@ impl Rows {
     }
 
     pub(super) fn jsonb_or_null(&mut self, text: Option<&str>) -> Result<(), StoreError> {
-        let Some(text) = text else { return Ok(self.null()) };
+        let Some(text) = text else { return self.null() };
         let mut bytes = Vec::with_capacity(text.len() + 1);
         bytes.push(1); // the format's version
         bytes.extend(text.as_bytes());
@@ -80,7 +81,7 @@ impl Rows {
     pub(super) fn numeric_or_null(&mut self, value: Option<U256>) -> Result<(), StoreError> {
         match value {
             Some(value) => self.field(&numeric(value)),
-            None => Ok(self.null()),
+            None => self.null(),
         }
     }
 }
@@ -94,7 +95,9 @@ fn numeric(value: U256) -> Vec<u8> {
     }
     let mut bytes = Vec::with_capacity(8 + 2 * digits.len());
     for word in [digits.len(), weight, 0, 0] {
-        bytes.extend(u16::try_from(word).expect("a 256-bit number has at most 20 digits of base 10000").to_be_bytes());
+        bytes.extend(
+            u16::try_from(word).expect("a 256-bit number has at most 20 digits of base 10000").to_be_bytes(),
+        );
     }
     bytes.extend(digits.iter().flat_map(|digit| digit.to_be_bytes()));
     bytes
@@ -123,7 +126,8 @@ fn divide(limbs: &mut [u64; 4], by: u64) -> u64 {
     let mut remainder = 0_u64;
     for limb in limbs.iter_mut().rev() {
         let dividend = u128::from(remainder) << 64 | u128::from(*limb);
-        *limb = u64::try_from(dividend / u128::from(by)).expect("remainder < by, so the quotient fits 64 bits");
+        *limb =
+            u64::try_from(dividend / u128::from(by)).expect("remainder < by, so the quotient fits 64 bits");
         remainder = u64::try_from(dividend % u128::from(by)).expect("less than the 64-bit divisor");
     }
     remainder
@@ -178,8 +182,8 @@ mod tests {
     #[test]
     fn the_largest_number_has_twenty_digits() {
         let digits = [
-            11, 5792, 892, 3731, 6195, 4235, 7098, 5008, 6879, 785, 3269, 9846, 6564, 564, 394, 5758, 4007, 9131,
-            2963, 9935,
+            11, 5792, 892, 3731, 6195, 4235, 7098, 5008, 6879, 785, 3269, 9846, 6564, 564, 394, 5758, 4007,
+            9131, 2963, 9935,
         ];
         assert_eq!(words(U256::MAX), [&[20, 19, 0, 0], digits.as_slice()].concat());
     }
@@ -190,7 +194,7 @@ mod tests {
         rows.row(5);
         rows.int8(-2).expect("fits");
         rows.char(b's').expect("fits");
-        rows.null();
+        rows.null().expect("fits");
         rows.timestamptz(POSTGRES_EPOCH + 1).expect("fits");
         rows.jsonb_or_null(Some("{}")).expect("fits");
         let expected: &[&[u8]] = &[

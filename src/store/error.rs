@@ -26,7 +26,9 @@ pub enum StoreError {
     #[error("database migration")]
     Migrate(#[source] MigrateError),
     /// A newer program has been here. Nothing was touched.
-    #[error("the database is at migration {found}, this program knows none above {known}; run the newer program")]
+    #[error(
+        "the database is at migration {found}, this program knows none above {known}; run the newer program"
+    )]
     NewerSchema {
         /// Newest migration in the database.
         found: i64,
@@ -40,7 +42,9 @@ pub enum StoreError {
         what: String,
     },
     /// A log that is already stored would be stored again.
-    #[error("the event at {place} is already stored for source `{source_name}`; two sources must not share a log")]
+    #[error(
+        "the event at {place} is already stored for source `{source_name}`; two sources must not share a log"
+    )]
     Overlap {
         /// Where.
         place: Place,
@@ -64,7 +68,9 @@ pub enum StoreError {
         to: u64,
     },
     /// Another chain of the same id.
-    #[error("chain {chain_id} in the database has genesis {stored}, the node says {given}; use another database")]
+    #[error(
+        "chain {chain_id} in the database has genesis {stored}, the node says {given}; use another database"
+    )]
     OtherChain {
         /// EIP-155.
         chain_id: u64,
@@ -74,7 +80,9 @@ pub enum StoreError {
         given: String,
     },
     /// A source keeps its name and changes its chain.
-    #[error("source `{source_name}` is stored for chain {stored}, not {given}; give the new one another name")]
+    #[error(
+        "source `{source_name}` is stored for chain {stored}, not {given}; give the new one another name"
+    )]
     SourceMoved {
         /// The source.
         source_name: String,

@@ -6,11 +6,11 @@ use futures_util::TryStreamExt;
 
 use crate::domain::{Change, Event, Fact, Folded, KindIndex, Place, Projection};
 
+use super::StoreError;
 use super::convert::{address, hash, int8, seconds, u256, unsigned};
 use super::copy::{Rows, copy_in};
 use super::open::Chain;
 use super::transaction::Tx;
-use super::StoreError;
 
 /// An event's columns, so that the three places that move whole rows cannot disagree.
 macro_rules! columns {

@@ -123,7 +123,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OtherChain`], [`StoreError::SourceMoved`], [`StoreError::View`].
-    pub async fn open_chain(&self, chain: &ChainRecord, kinds: &[EventKind]) -> Result<ChainStore, StoreError> {
+    pub async fn open_chain(
+        &self,
+        chain: &ChainRecord,
+        kinds: &[EventKind],
+    ) -> Result<ChainStore, StoreError> {
         let id = int8("chain id", chain.chain_id)?;
 
         let mut tx = transaction::begin(&self.pool, true).await?;

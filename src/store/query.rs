@@ -122,13 +122,18 @@ impl Store {
         .await?;
         rows.into_iter()
             .map(|(chain_id, source, event_type, events)| {
-                Ok(EventCount { chain_id: unsigned("chain id", chain_id)?, source, event_type, events: count(events) })
+                Ok(EventCount {
+                    chain_id: unsigned("chain id", chain_id)?,
+                    source,
+                    event_type,
+                    events: count(events),
+                })
             })
             .collect()
     }
 
-    /// Accounts of a chain whose balance is below zero: a token that rebases, or whose history was not read
-    /// from the start.
+    /// How many balances of each chain are below zero, as (chain id, balances), chains without any left
+    /// out: a token that rebases, or whose history was not read from the start.
     ///
     /// # Errors
     /// Whatever the database says.

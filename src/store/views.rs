@@ -116,7 +116,11 @@ pub(super) async fn refresh(tx: &mut Tx, chain_id: i64, kinds: &[EventKind]) -> 
 
 /// Ids and types of every kind of an ABI event, also of those an earlier configuration knew: events of theirs
 /// are shown too.
-async fn stored_kinds(tx: &mut Tx, chain_id: i64, kind: &EventKind) -> Result<Vec<(i32, String)>, StoreError> {
+async fn stored_kinds(
+    tx: &mut Tx,
+    chain_id: i64,
+    kind: &EventKind,
+) -> Result<Vec<(i32, String)>, StoreError> {
     Ok(sqlx::query_as(
         "select id, type from event_kinds where chain_id = $1 and source = $2 and event = $3 and signature = $4 \
          order by id",
@@ -142,7 +146,10 @@ async fn ensure(tx: &mut Tx, name: &str, wanted: &Label) -> Result<(), StoreErro
         return create(tx, name, wanted).await;
     };
     let Some(held) = comment.as_deref().filter(|_| is_view).and_then(label) else {
-        return Err(error(name, "a table, index or view of that name is there and is not ours; rename the source"));
+        return Err(error(
+            name,
+            "a table, index or view of that name is there and is not ours; rename the source",
+        ));
     };
     if held == *wanted {
         return Ok(());
@@ -156,7 +163,10 @@ async fn ensure(tx: &mut Tx, name: &str, wanted: &Label) -> Result<(), StoreErro
     }
     // Replacing keeps grants and what was built on the view, and works while columns are only added.
     let mut attempt = tx.begin().await?;
-    match sqlx::query(AssertSqlSafe(create_sql("create or replace view", name, wanted))).execute(&mut *attempt).await {
+    match sqlx::query(AssertSqlSafe(create_sql("create or replace view", name, wanted)))
+        .execute(&mut *attempt)
+        .await
+    {
         Ok(_) => {
             attempt.commit().await?;
             comment_on(tx, name, wanted).await
