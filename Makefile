@@ -4,7 +4,7 @@
 # The unoptimised profile: it builds in a fraction of the time, its dependencies are optimised all the same
 # (Cargo.toml), and the tests use the very same artefacts. `make demo PROFILE=release` for the real thing.
 PROFILE ?= dev
-BIN := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/chainflume
+BIN := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/chainflume
 
 help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18

@@ -132,7 +132,7 @@ pub async fn attach(settings: &Settings) -> Result<Option<String>, PostgresError
     match tokio::net::UnixStream::connect(socket::file(&socket_dir)).await {
         Ok(_) => Ok(Some(socket::url(&socket_dir))),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err(PostgresError::Denied { socket_dir, holder })
+            Err(PostgresError::Denied { dir: socket_dir })
         }
         Err(_) => Err(PostgresError::Starting { data_dir, holder }),
     }

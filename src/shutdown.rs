@@ -97,7 +97,50 @@ pub async fn drain<T: 'static>(deadline: Duration, mut tasks: JoinSet<T>) -> Dra
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
     use super::*;
+
+    const CHILD: &str = "CHAINFLUME_TEST_SIGNALS";
+
+    #[tokio::test]
+    #[ignore = "a process of its own for the test beside it, which starts it"]
+    async fn a_process_that_drains_for_ever() {
+        if std::env::var_os(CHILD).is_some() {
+            let asked = on_signal().unwrap();
+            println!("up");
+            asked.cancelled().await;
+            println!("draining");
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[test]
+    fn the_first_signal_asks_and_the_second_ends_at_once() {
+        for (signal, exit_code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--ignored",
+                    "--exact",
+                    "--nocapture",
+                    "shutdown::tests::a_process_that_drains_for_ever",
+                ])
+                .env(CHILD, "1")
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+            for word in ["up", "draining"] {
+                assert!(lines.any(|line| line.ends_with(word)), "{word}");
+                kill_process(pid, signal).unwrap();
+            }
+            assert_eq!(child.wait().unwrap().code(), Some(exit_code));
+        }
+    }
 
     #[tokio::test]
     async fn tasks_that_finish_in_time_are_waited_for() {

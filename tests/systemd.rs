@@ -1,4 +1,5 @@
 //! The service unit is one systemd accepts, and a tight one.
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -53,15 +53,13 @@ pub enum PostgresError {
     },
     /// The other daemon runs as somebody else.
     #[error(
-        "no permission to enter {}, where the chainflume with pid {holder} listens; run this as the \
-         same user (sudo -u), or as root",
-        socket_dir.display()
+        "no permission to enter {}, where another user's chainflume keeps its PostgreSQL; run this as that \
+         user (sudo -u), or as root",
+        dir.display()
     )]
     Denied {
-        /// Where its socket is.
-        socket_dir: PathBuf,
-        /// Process id of the other daemon.
-        holder: String,
+        /// What may not be entered.
+        dir: PathBuf,
     },
     /// Root, and nobody to become.
     #[error(

@@ -54,6 +54,9 @@ pub(super) fn holder(data_dir: &Path) -> Result<Option<String>, PostgresError> {
     let path = path(data_dir);
     let file = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(PostgresError::Denied { dir: data_dir.into() });
+        }
         other => other.at("open the lock", &path)?,
     };
     match flock(&file, FlockOperation::NonBlockingLockShared) {

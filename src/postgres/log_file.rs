@@ -1,4 +1,5 @@
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::error::{At, PostgresError};
@@ -8,9 +9,10 @@ const LARGEST: u64 = 8 * 1024 * 1024;
 /// How much of its end an error quotes.
 const QUOTED_LINES: usize = 5;
 
-/// Opened for appending, so that shortening it under the server's hands works.
+/// Opened for appending, so that shortening it under the server's hands works; and for its owner alone, since
+/// the server quotes statements that fail.
 pub(super) fn open(path: &Path) -> Result<File, PostgresError> {
-    OpenOptions::new().create(true).append(true).open(path).at("open", path)
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).at("open", path)
 }
 
 /// Copies a log that has grown too long to `postgres.log.1` and starts it afresh.

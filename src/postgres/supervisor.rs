@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -88,7 +89,7 @@ impl Watch {
             };
             match self.stop.run_until_cancelled(attempt).await? {
                 Ok(server) => return Some(server),
-                Err(error) => tracing::error!(%error, "cannot start PostgreSQL again"),
+                Err(error) => tracing::error!(error = with_causes(&error), "cannot start PostgreSQL again"),
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -96,7 +97,17 @@ impl Watch {
 
     fn bound_log(&self) {
         if let Err(error) = log_file::bound(&self.launch.log) {
-            tracing::warn!(%error, "cannot keep PostgreSQL's log short");
+            tracing::warn!(error = with_causes(&error), "cannot keep PostgreSQL's log short");
         }
     }
+}
+
+fn with_causes(error: &PostgresError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
 }

@@ -239,6 +239,20 @@ async fn two_daemons_do_not_share_a_directory_and_others_can_attach() {
 }
 
 #[tokio::test]
+async fn as_root_the_server_is_somebody_with_no_rights_of_ours() {
+    let home = Home::new();
+    let server = home.start().await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid().unwrap())).unwrap();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+    assert!(!field("Uid:").split_whitespace().any(|uid| uid == "0"), "{status}");
+    if rustix::process::geteuid().is_root() {
+        assert!(!field("Gid:").split_whitespace().any(|gid| gid == "0"), "{status}");
+        assert_eq!((field("Groups:"), field("CapEff:")), ("", "0000000000000000"));
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_directory_too_long_or_odd_for_a_socket_gets_one_elsewhere() {
     let home = Home::new();
     let data_dir = home.dir.path().join("ein ziemlich langer Name, der so nicht geht ".repeat(3).trim());

@@ -37,8 +37,9 @@ impl Rows {
         Ok(())
     }
 
-    pub(super) fn null(&mut self) {
+    pub(super) fn null(&mut self) -> Result<(), StoreError> {
         self.buffer.extend((-1_i32).to_be_bytes());
+        Ok(())
     }
 
     pub(super) fn bytea(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
@@ -48,7 +49,7 @@ impl Rows {
     pub(super) fn bytea_or_null(&mut self, bytes: Option<&[u8]>) -> Result<(), StoreError> {
         match bytes {
             Some(bytes) => self.field(bytes),
-            None => Ok(self.null()),
+            None => self.null(),
         }
     }
 
@@ -70,7 +71,7 @@ impl Rows {
     }
 
     pub(super) fn jsonb_or_null(&mut self, text: Option<&str>) -> Result<(), StoreError> {
-        let Some(text) = text else { return Ok(self.null()) };
+        let Some(text) = text else { return self.null() };
         let mut bytes = Vec::with_capacity(text.len() + 1);
         bytes.push(1); // the format's version
         bytes.extend(text.as_bytes());
@@ -80,7 +81,7 @@ impl Rows {
     pub(super) fn numeric_or_null(&mut self, value: Option<U256>) -> Result<(), StoreError> {
         match value {
             Some(value) => self.field(&numeric(value)),
-            None => Ok(self.null()),
+            None => self.null(),
         }
     }
 }
@@ -193,7 +194,7 @@ mod tests {
         rows.row(5);
         rows.int8(-2).expect("fits");
         rows.char(b's').expect("fits");
-        rows.null();
+        rows.null().expect("fits");
         rows.timestamptz(POSTGRES_EPOCH + 1).expect("fits");
         rows.jsonb_or_null(Some("{}")).expect("fits");
         let expected: &[&[u8]] = &[

@@ -1,10 +1,17 @@
+use std::sync::LazyLock;
+
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 
 use super::{Store, StoreError};
 
-static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+/// Not sqlx's own table name: an application that shares the database may use sqlx too.
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("./migrations");
+    migrator.dangerous_set_table_name("chainflume_migrations");
+    migrator
+});
 
 /// How the schema in the database compares to this program's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +83,7 @@ async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> 
 }
 
 async fn schema(connection: &mut PgConnection) -> Result<Schema, StoreError> {
-    let exists: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+    let exists: bool = sqlx::query_scalar("select to_regclass('chainflume_migrations') is not null")
         .fetch_one(&mut *connection)
         .await?;
     if !exists {
@@ -94,7 +101,7 @@ async fn schema(connection: &mut PgConnection) -> Result<Schema, StoreError> {
 }
 
 async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
-    let sql = "select version from _sqlx_migrations where success order by version";
+    let sql = "select version from chainflume_migrations where success order by version";
     Ok(sqlx::query_scalar(sql).fetch_all(connection).await?)
 }
 

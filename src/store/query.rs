@@ -132,8 +132,8 @@ impl Store {
             .collect()
     }
 
-    /// Accounts of a chain whose balance is below zero: a token that rebases, or whose history was not read
-    /// from the start.
+    /// How many balances of each chain are below zero, as (chain id, balances), chains without any left
+    /// out: a token that rebases, or whose history was not read from the start.
     ///
     /// # Errors
     /// Whatever the database says.

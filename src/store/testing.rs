@@ -15,7 +15,6 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::sync::OnceCell;
 
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 static SERVER: OnceLock<Server> = OnceLock::new();
 static TEMPLATE: OnceCell<()> = OnceCell::const_new();
 static DATABASES: AtomicU64 = AtomicU64::new(0);
@@ -41,16 +40,16 @@ async fn create(how: &str) -> String {
 
 async fn create_template() {
     admin(&format!("create database {TEMPLATE_NAME}")).await;
-    let options = server().options(TEMPLATE_NAME);
-    let mut connection = PgConnection::connect_with(&options).await.expect("the template can be reached");
-    MIGRATOR.run(&mut connection).await.expect("migrations run");
+    let mut connection = server().connect(TEMPLATE_NAME).await;
+    let mut migrator = sqlx::migrate!("./migrations");
+    migrator.dangerous_set_table_name("chainflume_migrations");
+    migrator.run(&mut connection).await.expect("migrations run");
     // A template cannot be copied while somebody is connected to it.
     connection.close().await.expect("closes");
 }
 
 async fn admin(sql: &str) {
-    let options = server().options("postgres");
-    let mut connection = PgConnection::connect_with(&options).await.expect("the server can be reached");
+    let mut connection = server().connect("postgres").await;
     connection.execute(AssertSqlSafe(sql.to_owned())).await.expect("the statement runs");
     connection.close().await.expect("closes");
 }
@@ -65,7 +64,7 @@ struct Server {
     _supervisor: Child,
 }
 
-/// Runs initdb and the server, says so in `ready`, and waits for the end of its input. Then the server is
+/// Runs initdb and the server and waits for the end of its input. Then the server is
 /// stopped at once and the folder removed. Signals to the test run's group are not for it: the pipe decides.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
@@ -122,12 +121,22 @@ impl Server {
         }
     }
 
-    fn options(&self, database: &str) -> PgConnectOptions {
-        PgConnectOptions::new().socket(&self.folder).port(5432).username("postgres").database(database)
+    /// A socket that accepts may still belong to a server that is starting up: tries until it answers.
+    async fn connect(&self, database: &str) -> PgConnection {
+        let options =
+            PgConnectOptions::new().socket(&self.folder).port(5432).username("postgres").database(database);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            match PgConnection::connect_with(&options).await {
+                Ok(connection) => return connection,
+                Err(error) => assert!(Instant::now() < deadline, "the server cannot be reached: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres:///{database}?host={}&user=postgres", self.folder.display())
+        format!("postgres:///{database}?host={}&port=5432&user=postgres", self.folder.display())
     }
 }
 

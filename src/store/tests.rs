@@ -1,1 +1,11 @@
 //! The store against a real PostgreSQL.
+
+mod advance;
+mod backfill;
+mod fixture;
+mod migrate;
+mod property;
+mod query;
+mod rewind;
+mod users;
+mod views;

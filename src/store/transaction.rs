@@ -16,7 +16,7 @@ pub(super) const USERS: i64 = 0x6368_6169_6e66_0002;
 macro_rules! begin {
     ($($more:literal)?) => {
         concat!(
-            "begin isolation level read committed read write; ",
+            "begin isolation level read committed; ",
             "set local lock_timeout = '30s'; ",
             "set local idle_in_transaction_session_timeout = '60s'",
             $("; ", $more)?

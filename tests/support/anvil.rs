@@ -2,6 +2,7 @@
 //!
 //! In a test binary: `mod support { pub mod anvil; }`.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,78 @@
+//! Who may know whom, and why. A change here is a change of the house: say so in its commit.
+
+/// A room of `src/`.
+pub struct Room {
+    /// As in `lib.rs`.
+    pub name: &'static str,
+    /// The rooms it may use besides itself.
+    pub knows: &'static [&'static str],
+    /// Why no more.
+    pub reason: &'static str,
+}
+
+const fn room(name: &'static str, knows: &'static [&'static str], reason: &'static str) -> Room {
+    Room { name, knows, reason }
+}
+
+/// What a room with I/O may use for its logs, figures and end.
+pub const UTILITIES: &[&str] = &["metrics", "shutdown", "telemetry"];
+
+/// They build and join the others, so they may know all (only `cli` knows `cli`).
+pub const JOINERS: &[&str] = &["app", "cli"];
+
+/// No I/O, no runtime, no logs: what they do is a function of what they are given.
+pub const PURE: &[&str] = &["domain", "canon", "decode", "mapping"];
+
+/// The floor plan.
+pub const ROOMS: &[Room] = &[
+    room("domain", &[], "its words are everybody's"),
+    room("canon", &["domain"], "what to believe is decided from facts alone"),
+    room("chain", &["domain", "metrics", "shutdown", "telemetry"], "it asks nodes and knows not what for"),
+    room("decode", &["domain"], "bytes mean the same wherever they come from"),
+    room("mapping", &["domain", "decode"], "meaning knows no tables"),
+    room("store", &["domain", "metrics", "shutdown", "telemetry"], "tables know no meaning and no node"),
+    room(
+        "indexer",
+        &["domain", "chain", "canon", "decode", "mapping", "store", "metrics", "shutdown", "telemetry"],
+        "the spine carries from chain to store and nowhere else",
+    ),
+    room("postgres", &["metrics", "shutdown", "telemetry"], "a server to the store is a URL"),
+    room("devchain", &["domain"], "a chain knows nothing of who reads it"),
+    room("api", &["domain", "store", "metrics", "shutdown", "telemetry"], "it reads and does not write"),
+    room(
+        "config",
+        &[
+            "domain",
+            "canon",
+            "chain",
+            "decode",
+            "mapping",
+            "store",
+            "indexer",
+            "postgres",
+            "devchain",
+            "api",
+            "metrics",
+            "shutdown",
+            "telemetry",
+        ],
+        "it fills in the settings each room owns; no room but the joiners knows it",
+    ),
+    room("metrics", &["domain"], "every room may count"),
+    room("shutdown", &[], "every room may end"),
+    room("telemetry", &[], "every room may log"),
+    room("app", &[], "it builds the parts; the command line builds it"),
+    room("cli", &[], "nobody knows the command line"),
+];
+
+/// Crates with a home, the rooms they may be named in, and why.
+pub const CRATES: &[(&str, &[&str], &str)] = &[
+    ("sqlx", &["store"], "one room opens transactions"),
+    ("axum", &["api", "devchain"], "these two serve HTTP"),
+    ("reqwest", &["chain"], "one room asks nodes"),
+    ("tokio_tungstenite", &["chain"], "one room asks nodes"),
+    ("clap", &["cli"], "one room knows the command line"),
+    ("clap_complete", &["cli"], "one room knows the command line"),
+    ("indicatif", &["cli"], "one room knows the terminal"),
+    ("anyhow", &["app", "cli"], "elsewhere an error is a decision: one enum per room"),
+];
