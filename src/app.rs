@@ -17,5 +17,5 @@ pub use commands::{backfill, migrate, views};
 pub use demo::{DemoArgs, demo};
 pub use error::AppError;
 pub use parts::{Loaded, telemetry_settings};
-pub use run::run;
+pub use run::{indexers, run};
 pub use status::{Status, StoredReorg, StoredSource, status};

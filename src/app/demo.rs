@@ -96,7 +96,7 @@ impl Demo {
         self.print_hints(&admin);
         let all = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        for indexer in run::indexers(&self.loaded, &self.database, &board)? {
+        for indexer in run::indexers(&self.loaded, &self.database.store, &board)? {
             tasks.spawn(indexer.run(all.clone()));
         }
         tasks.spawn(probe::run(self.database.store.clone(), board.clone(), all.clone()));

@@ -12,6 +12,7 @@ use super::{notify, preflight, probe};
 use crate::api::AdminServer;
 use crate::health::Board;
 use crate::indexer::{ChainIndexer, Parts};
+use crate::store::Store;
 use crate::{metrics, shutdown};
 
 /// Runs until a signal: checks everything, then writes.
@@ -47,7 +48,7 @@ async fn serve(
     let migrated = database.store.migrate().await.map_err(store_error)?;
     tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready");
     let mut loops = JoinSet::new();
-    for indexer in indexers(loaded, database, &board)? {
+    for indexer in indexers(loaded, &database.store, &board)? {
         loops.spawn(indexer.run(stop.clone()));
     }
     // These end with the loops, not before: an operator wants to see the drain.
@@ -75,15 +76,11 @@ async fn serve(
     )))
 }
 
-/// One loop for each chain of the config.
+/// One loop for each chain of the config; the database is migrated already.
 ///
 /// # Errors
 /// What is wrong with the chain's settings.
-pub(super) fn indexers(
-    loaded: &Loaded,
-    database: &Database,
-    board: &Board,
-) -> Result<Vec<ChainIndexer>, AppError> {
+pub fn indexers(loaded: &Loaded, store: &Store, board: &Board) -> Result<Vec<ChainIndexer>, AppError> {
     let config = &loaded.config;
     let indexer = |chain| {
         let parts = Parts {
@@ -91,7 +88,7 @@ pub(super) fn indexers(
             policy: policy(chain),
             record: record(config, chain),
             translator: translator(config, chain)?,
-            store: database.store.clone(),
+            store: store.clone(),
             board: board.clone(),
         };
         ChainIndexer::new(parts)

@@ -12,7 +12,7 @@ pub struct MinerSettings {
     pub block_time: Duration,
     /// A reorg in place of every such block; `None` or 0 for never.
     pub reorg_every: Option<u64>,
-    /// Reorgs drop 1 to this many blocks, each depth in turn, so that a short demo sees them all.
+    /// Reorgs drop this many blocks, then one less, down to 1 and again from the top: a short demo sees a deep one.
     pub max_reorg_depth: u64,
 }
 
@@ -41,7 +41,8 @@ async fn mine(chain: DevChain, settings: MinerSettings) {
         clock.tick().await;
         match every.filter(|every| tick % every == 0) {
             Some(every) => {
-                let depth = 1 + (tick / every - 1) % settings.max_reorg_depth.max(1);
+                let max = settings.max_reorg_depth.max(1);
+                let depth = max - (tick / every - 1) % max;
                 // One longer than what it replaces, or no node would take it for the better chain.
                 chain.reorg(depth, depth + 1)
             }

@@ -28,6 +28,7 @@ pub async fn database() -> String {
 }
 
 /// The URL of a fresh database with nothing in it.
+#[allow(dead_code, reason = "not every test binary that takes this file starts from nothing")]
 pub async fn empty_database() -> String {
     create("").await
 }

@@ -1,0 +1,12 @@
+//! The whole flume against real parts: a PostgreSQL server of this process's own, nodes over real sockets.
+
+#[path = "../support/anvil.rs"]
+mod anvil;
+#[path = "../support/flume.rs"]
+mod flume;
+#[path = "../support/journal.rs"]
+mod journal;
+#[path = "../../src/store/testing.rs"]
+mod postgres;
+
+mod first;

@@ -1,0 +1,134 @@
+//! A daemon inside the test: the real loops, configured by TOML as a user would write it.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use chainflume::app::{self, Loaded};
+use chainflume::config::{Config, ProcessEnvironment};
+use chainflume::devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, STAKE_VAULT, Server};
+use chainflume::health::{Board, ChainHealth};
+use chainflume::store::{self, Store};
+use sqlx::postgres::PgPool;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Loops that run until dropped, stopped or killed.
+pub struct Flume {
+    pub board: Board,
+    pub store: Store,
+    stop: CancellationToken,
+    loops: JoinSet<()>,
+}
+
+impl Flume {
+    /// Starts one loop for each chain of the config, on the database at `url`.
+    pub async fn start(config: &str, url: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("chainflume.toml");
+        let config =
+            Config::parse(&path, config, &ProcessEnvironment).unwrap_or_else(|problems| panic!("{problems}"));
+        let loaded = Loaded { path, config };
+        let settings = store::Settings {
+            url: url.to_owned(),
+            max_connections: 4,
+            acquire_timeout: Duration::from_secs(5),
+        };
+        let store = Store::connect(&settings).await.expect("the database is there");
+        store.migrate().await.expect("migrations run");
+        let (board, stop, mut loops) = (Board::default(), CancellationToken::new(), JoinSet::new());
+        for indexer in app::indexers(&loaded, &store, &board).expect("the config is right") {
+            loops.spawn(indexer.run(stop.clone()));
+        }
+        Self { board, store, stop, loops }
+    }
+
+    /// What a chain says of itself.
+    pub fn chain(&self, name: &str) -> ChainHealth {
+        self.board.chains().remove(name).expect("the chain is configured")
+    }
+
+    /// Waits until `is` holds of a chain.
+    pub async fn until(&self, chain: &str, what: &str, is: impl Fn(&ChainHealth) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is(&self.chain(chain)) {
+            assert!(Instant::now() < deadline, "{chain} never {what}: {:#?}", self.chain(chain));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until every source of the chain has stored block `number` and nothing above.
+    pub async fn until_tip(&self, chain: &str, number: u64) {
+        let at = |chain: &ChainHealth| {
+            !chain.sources.is_empty() && chain.sources.iter().all(|source| source.tip == Some(number))
+        };
+        self.until(chain, &format!("reached block {number}"), at).await;
+    }
+
+    /// As SIGTERM does: work in hand is finished.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.loops.join_next().await {
+            ended.expect("no loop panics");
+        }
+        self.store.close().await;
+    }
+
+    /// As `kill -9` does to the loops: they end wherever they are.
+    pub async fn kill(mut self) {
+        self.loops.shutdown().await;
+        self.store.close().await;
+    }
+}
+
+/// A connection of the test's own.
+pub async fn connect(url: &str) -> PgPool {
+    PgPool::connect(url).await.expect("the database is there")
+}
+
+/// A config of the chain `dev` (id 31337) with two confirmations, a window of 16 blocks and fast clocks, and of
+/// `sources`, which are `[[source]]` tables. `keys` are more keys of the chain.
+pub fn config(server: &Server, keys: &str, sources: &str) -> String {
+    let ws = if keys.contains("ws =") { String::new() } else { format!("ws = \"{}\"", server.ws_url()) };
+    let defaults = [
+        ("confirmations", "2"),
+        ("reorg_window", "16"),
+        ("block_time", "\"200ms\""),
+        ("poll_interval", "\"200ms\""),
+        ("request_timeout", "\"2s\""),
+    ];
+    let defaults: String = defaults
+        .iter()
+        .filter(|(key, _)| !keys.lines().any(|line| line.trim_start().starts_with(key)))
+        .map(|(key, value)| format!("{key} = {value}\n"))
+        .collect();
+    let keys = keys.replace("ws = none", "");
+    let http = server.http_url();
+    format!(
+        "[[chain]]\nname = \"dev\"\nchain_id = 31337\nhttp = \"{http}\"\n{ws}\n{defaults}{keys}\n{sources}"
+    )
+}
+
+/// A `[[source]]` table on the chain `dev`.
+pub fn source(name: &str, family: &str, address: impl std::fmt::Display, start_block: u64) -> String {
+    format!(
+        "[[source]]\nname = \"{name}\"\nchain = \"dev\"\nfamily = \"{family}\"\naddress = \"{address}\"\nstart_block = {start_block}\n"
+    )
+}
+
+/// The three contracts of the development chain, each from its genesis.
+pub fn all_sources() -> String {
+    source("vault", "stake", STAKE_VAULT, 0)
+        + &source("token", "erc20", DEMO_TOKEN, 0)
+        + &source("nft", "erc721", DEMO_NFT, 0)
+}
+
+/// A development chain with `history` blocks of traffic above its genesis, served.
+pub async fn devchain(seed: u64, history: u64) -> (DevChain, Server) {
+    let settings = chainflume::devchain::Settings { seed, history, ..Default::default() };
+    let chain = DevChain::new(settings);
+    let server = chain.serve("127.0.0.1:0").await.expect("a free port");
+    (chain, server)
+}
