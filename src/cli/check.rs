@@ -39,7 +39,8 @@ fn as_text(config: &Config) -> String {
         let _ = writeln!(text, "\nchain {name} (id {chain_id}): {}, {transport}", depth(chain.confirmations));
         for source in config.sources_of(name) {
             let Source { name, family, start_block, .. } = source;
-            let _ = writeln!(text, "  source {name}: {family}, {}, from block {start_block}", contracts(source));
+            let _ =
+                writeln!(text, "  source {name}: {family}, {}, from block {start_block}", contracts(source));
             for event in &source.events {
                 let _ = writeln!(text, "    {}", event.signature);
             }

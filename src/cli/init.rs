@@ -27,13 +27,15 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> anyhow::Result<Exit> {
     // with the file, and the reader says it best.
     let config = Config::parse(&place, &draft.with_stand_ins().render(), &ProcessEnvironment);
     let config = config.or_exit(Exit::Usage)?;
-    draft.events = config.sources.iter().flat_map(|s| &s.events).map(|event| event.signature.clone()).collect();
+    draft.events =
+        config.sources.iter().flat_map(|s| &s.events).map(|event| event.signature.clone()).collect();
     if stdout {
         output::print(draft.render().as_bytes())?;
     } else {
         write(&path, &draft.render(), args.force)?;
         let shown = path.display();
-        let next = format!("wrote {shown}; next: `chainflume check --config {shown}`, then `chainflume run`\n");
+        let next =
+            format!("wrote {shown}; next: `chainflume check --config {shown}`, then `chainflume run`\n");
         output::print(next.as_bytes())?;
     }
     Ok(Exit::Done)

@@ -23,7 +23,8 @@ pub(super) fn events(section: &Section<'_>, family: Option<Family>) -> Option<Ve
             Some(json) => shared(decode::parse_abi(json).unwrap_or_default()),
             None => {
                 let remedy = "add abi = \"…\", the contract's ABI as JSON, relative to this file";
-                section.report("abi", Fault::new("is missing: the generic family has none of its own", remedy));
+                section
+                    .report("abi", Fault::new("is missing: the generic family has none of its own", remedy));
                 return None;
             }
         },
@@ -45,7 +46,7 @@ fn from_file(reader: &Reader<'_>, path: &Text) -> Option<Vec<Arc<AbiEvent>>> {
                 FileError::Denied => "let the user the daemon runs as read it",
                 _ => "name the JSON file that holds the contract's ABI",
             };
-            report(format!("{} {error}", path.shown()), remedy);
+            report(format!("{}: {error}", path.shown()), remedy);
             return None;
         }
     };
@@ -80,7 +81,8 @@ fn shared(events: Vec<AbiEvent>) -> Vec<Arc<AbiEvent>> {
 
 /// Each name with a problem of its own, so that each has its own line.
 fn select(reader: &Reader<'_>, all: &[Arc<AbiEvent>], wanted: Vec<Text>) -> Option<Vec<Arc<AbiEvent>>> {
-    let unknown = |name: &&Text| !all.iter().any(|event| name.value == event.name || name.value == event.signature);
+    let unknown =
+        |name: &&Text| !all.iter().any(|event| name.value == event.name || name.value == event.signature);
     let strangers: Vec<_> = wanted.iter().filter(unknown).collect();
     let known: Vec<_> = all.iter().map(|event| event.signature.as_str()).collect();
     for name in &strangers {
@@ -98,6 +100,11 @@ fn select(reader: &Reader<'_>, all: &[Arc<AbiEvent>], wanted: Vec<Text>) -> Opti
 pub(super) fn meanings(reader: &Reader<'_>, sources: &[SourceDraft<'_>]) {
     let mapping = |(index, draft): (usize, &SourceDraft<'_>)| {
         let Source { name, family, user, events, .. } = draft.source.clone()?;
+        // Of two with one name the second is reported as such, and would share every view with the first.
+        let earlier = sources.get(..index)?.iter().filter_map(|draft| draft.source.as_ref());
+        if earlier.into_iter().any(|source| source.name == name) {
+            return None;
+        }
         let settings = FamilySettings { family, user };
         Some(SourceMapping { source: SourceIndex(index), name, settings, events })
     };
@@ -122,7 +129,10 @@ fn meaning(problem: &MappingProblem) -> (&'static str, Fault) {
     match problem {
         MappingProblem::NoKnownEvent { family, wanted, .. } => {
             let what = format!("is {family}, and the source has no {wanted}");
-            ("family", Fault::new(what, "add the event to `events`, or use family = \"generic\" for other events"))
+            (
+                "family",
+                Fault::new(what, "add the event to `events`, or use family = \"generic\" for other events"),
+            )
         }
         MappingProblem::NoEvents { .. } => {
             ("abi", Fault::new("has no events", "name the ABI of a contract that emits some"))
@@ -140,7 +150,10 @@ fn meaning(problem: &MappingProblem) -> (&'static str, Fault) {
         }
         MappingProblem::UserNotAddress { event, ty, .. } => {
             let what = format!("is of type {ty} in {event}, and a user is an address");
-            ("user", Fault::new(what, "name an argument that is an address, or leave the event out of `events`"))
+            (
+                "user",
+                Fault::new(what, "name an argument that is an address, or leave the event out of `events`"),
+            )
         }
         MappingProblem::SameView { other, view, .. } => {
             let what = format!("gives the view {view}, which the source `{other}` has too");

@@ -19,14 +19,13 @@ pub(super) fn addresses(section: &Section<'_>) -> Option<AddressSet> {
             vec![text]
         }
         (_, DeValue::Array(items)) if items.is_empty() => {
-            let fault = Fault::new("is empty", "name at least one contract, or write \"any\" for all of the chain");
+            let fault =
+                Fault::new("is empty", "name at least one contract, or write \"any\" for all of the chain");
             section.report("address", fault);
             return None;
         }
         // Of a list the good ones alone are no answer: what is missing would be missing quietly.
-        (_, DeValue::Array(items)) => {
-            section.texts("address").filter(|texts| texts.len() == items.len())?
-        }
+        (_, DeValue::Array(items)) => section.texts("address").filter(|texts| texts.len() == items.len())?,
         (spot, other) => {
             section.reader.report(&spot, wrong_type(other, Wanted::Text));
             return None;
@@ -60,14 +59,20 @@ pub(super) fn address(text: &str) -> Result<Address, Fault> {
         };
         return Err(Fault::new("is not an address", remedy));
     }
-    let one_case = !digits.bytes().any(|b| b.is_ascii_lowercase()) || !digits.bytes().any(|b| b.is_ascii_uppercase());
-    let address: Address = text.parse().map_err(|_| Fault::new("is not an address", "write 0x and 40 hex digits"))?;
+    let one_case =
+        !digits.bytes().any(|b| b.is_ascii_lowercase()) || !digits.bytes().any(|b| b.is_ascii_uppercase());
+    let address: Address =
+        text.parse().map_err(|_| Fault::new("is not an address", "write 0x and 40 hex digits"))?;
     if !one_case && Address::parse_checksummed(text, None).is_err() {
-        let remedy = "a digit or its case is wrong: copy it again from where it comes from, or write it in lower case";
+        let remedy =
+            "a digit or its case is wrong: copy it again from where it comes from, or write it in lower case";
         return Err(Fault::new("does not match its checksum (EIP-55)", remedy));
     }
     if address.is_zero() {
-        return Err(Fault::new("is the zero address, which emits nothing", "write the address of the contract"));
+        return Err(Fault::new(
+            "is the zero address, which emits nothing",
+            "write the address of the contract",
+        ));
     }
     Ok(address)
 }
@@ -92,7 +97,12 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "0x", "833589fcd6edb6e08f4c7c32d4f71b54bda02913", "0X833589fcd6edb6e08f4c7c32d4f71b54bda02913"] {
+        for text in [
+            "",
+            "0x",
+            "833589fcd6edb6e08f4c7c32d4f71b54bda02913",
+            "0X833589fcd6edb6e08f4c7c32d4f71b54bda02913",
+        ] {
             assert_eq!(what(text), Err("is not an address".to_owned()), "{text}");
         }
         assert_eq!(what("0x833589fcd6edb6e08f4c7c32d4f71b54bda0291g"), Err("is not an address".to_owned()));

@@ -109,7 +109,8 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
         history,
     };
-    let chain = name.as_ref().zip(chain_id.as_ref()).zip(http).map(|((name, id), http)| whole((name, id, http)));
+    let chain =
+        name.as_ref().zip(chain_id.as_ref()).zip(http).map(|((name, id), http)| whole((name, id, http)));
     ChainDraft { name, chain_id, chain }
 }
 

@@ -39,7 +39,8 @@ fn unique<'a, T: Ord + 'a>(reader: &Reader<'_>, found: impl Iterator<Item = &'a 
 /// Whether every source has named a chain that is there.
 fn chains_exist(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[SourceDraft<'_>]) -> bool {
     // A name that could not be read is reported as such, and may be the one that is looked for.
-    if chains.iter().any(|chain| chain.name.is_none()) || sources.iter().any(|source| source.chain.is_none()) {
+    if chains.iter().any(|chain| chain.name.is_none()) || sources.iter().any(|source| source.chain.is_none())
+    {
         return false;
     }
     let names: Vec<_> = chains.iter().filter_map(|chain| chain.name.as_ref()).collect();
@@ -61,7 +62,9 @@ fn chains_exist(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[SourceDra
 }
 
 fn chains_are_used(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[SourceDraft<'_>]) {
-    let used = |name: &str| sources.iter().any(|source| source.chain.as_ref().is_some_and(|chain| chain.value == name));
+    let used = |name: &str| {
+        sources.iter().any(|source| source.chain.as_ref().is_some_and(|chain| chain.value == name))
+    };
     for name in chains.iter().filter_map(|chain| chain.name.as_ref()).filter(|name| !used(&name.value)) {
         let what = format!("{} is a chain no source reads", name.shown());
         reader.report(&name.spot, Fault::new(what, "add a [[source]] with this chain, or remove the chain"));

@@ -52,7 +52,8 @@ mod tests {
         let whole = parse(MANUAL).expect("the manual is a configuration");
         let mut required = Vec::new();
         for (key, line) in keys() {
-            let without: Vec<_> = MANUAL.lines().enumerate().filter(|(i, _)| *i != line).map(|(_, l)| l).collect();
+            let without: Vec<_> =
+                MANUAL.lines().enumerate().filter(|(i, _)| *i != line).map(|(_, l)| l).collect();
             match parse(&without.join("\n")) {
                 Ok(config) => assert_eq!(config, whole, "without {key}"),
                 Err(problems) => {

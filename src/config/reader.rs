@@ -177,7 +177,9 @@ pub(super) fn wrong_type(value: &DeValue<'_>, wanted: Wanted) -> Fault {
         Wanted::Flag => ("a boolean", "write true or false without quotes"),
         Wanted::List => ("an array", "write strings in brackets: [\"…\", \"…\"]"),
         Wanted::Table => ("a table", "write its name in single brackets, [like_this], and its keys below"),
-        Wanted::Tables => ("an array of tables", "write its name in double brackets, [[like_this]], and its keys below"),
+        Wanted::Tables => {
+            ("an array of tables", "write its name in double brackets, [[like_this]], and its keys below")
+        }
     };
     Fault::new(format!("is {found}, {wanted} is wanted"), remedy)
 }
@@ -185,5 +187,6 @@ pub(super) fn wrong_type(value: &DeValue<'_>, wanted: Wanted) -> Fault {
 /// Whether values under this key are kept out of messages whatever they are.
 fn is_secret(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or_default();
-    matches!(last, "url" | "http" | "ws") || ["password", "secret", "token"].iter().any(|word| last.contains(word))
+    matches!(last, "url" | "http" | "ws")
+        || ["password", "secret", "token"].iter().any(|word| last.contains(word))
 }

@@ -122,7 +122,8 @@ impl<'a> Section<'a> {
             (_, DeValue::Boolean(flag)) => Some(*flag),
             (spot, value @ DeValue::String(raw)) if raw.contains("${") => {
                 let flag = |text: &str| {
-                    text.parse().map_err(|_| Fault::new("is not a boolean", "set the variable to true or false"))
+                    text.parse()
+                        .map_err(|_| Fault::new("is not a boolean", "set the variable to true or false"))
                 };
                 Some(self.reader.text(spot, value)?.parse(self.reader, flag)?.value)
             }
@@ -186,7 +187,12 @@ impl<'a> Section<'a> {
 
 impl Reader<'_> {
     /// A whole number, from a variable too.
-    pub fn number(&self, spot: Spot, value: &DeValue<'_>, bounds: &RangeInclusive<u64>) -> Option<Found<u64>> {
+    pub fn number(
+        &self,
+        spot: Spot,
+        value: &DeValue<'_>,
+        bounds: &RangeInclusive<u64>,
+    ) -> Option<Found<u64>> {
         match value {
             DeValue::Integer(raw) => {
                 // Wider than any bound, so that negative and absurd numbers need no words of their own.

@@ -150,7 +150,10 @@ pub(super) fn database(section: &Section<'_>) -> Database {
 pub(super) fn admin(section: &Section<'_>) -> Admin {
     let address = |text: &str| {
         text.parse::<SocketAddr>().map_err(|_| {
-            Fault::new("is not an address and port", "write an IP address and a port, like \"127.0.0.1:9464\"")
+            Fault::new(
+                "is not an address and port",
+                "write an IP address and a port, like \"127.0.0.1:9464\"",
+            )
         })
     };
     let listen = section.parsed("listen", address).map_or(Admin::default().listen, |found| found.value);

@@ -10,8 +10,9 @@ pub(super) const GIB: u64 = 1 << 30;
 
 /// Reads `250ms`, `12s`, `1m 30s`.
 pub(super) fn duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, Fault> {
-    let value = humantime::parse_duration(text)
-        .map_err(|_| Fault::new("is not a length of time", "write a number and a unit, like \"250ms\" or \"12s\""))?;
+    let value = humantime::parse_duration(text).map_err(|_| {
+        Fault::new("is not a length of time", "write a number and a unit, like \"250ms\" or \"12s\"")
+    })?;
     within(value, bounds, |value| humantime::format_duration(*value).to_string())
 }
 
@@ -68,15 +69,26 @@ mod tests {
         assert_eq!(size("1 kB", &any), Ok(1000));
         assert_eq!(size("17", &any), Ok(17));
         for wrong in ["", "MiB", "64 M", "1.5GiB", "-1", "18446744073709551616", "18446744073709551615KiB"] {
-            assert_eq!(size(wrong, &any).map_err(|fault| fault.what), Err("is not a size".to_owned()), "{wrong}");
+            assert_eq!(
+                size(wrong, &any).map_err(|fault| fault.what),
+                Err("is not a size".to_owned()),
+                "{wrong}"
+            );
         }
     }
 
     #[test]
     fn bounds_are_named_in_the_units_they_are_written_in() {
         let fault = size("1GiB", &(64 * KIB..=512 * MIB)).expect_err("above");
-        assert_eq!((fault.what.as_str(), fault.remedy.as_str()), ("is too large", "give a value from 64KiB to 512MiB"));
-        let fault = duration("0s", &(Duration::from_millis(100)..=Duration::from_mins(10))).expect_err("below");
-        assert_eq!((fault.what.as_str(), fault.remedy.as_str()), ("is too small", "give a value from 100ms to 10m"));
+        assert_eq!(
+            (fault.what.as_str(), fault.remedy.as_str()),
+            ("is too large", "give a value from 64KiB to 512MiB")
+        );
+        let fault =
+            duration("0s", &(Duration::from_millis(100)..=Duration::from_mins(10))).expect_err("below");
+        assert_eq!(
+            (fault.what.as_str(), fault.remedy.as_str()),
+            ("is too small", "give a value from 100ms to 10m")
+        );
     }
 }

@@ -26,12 +26,15 @@ pub(super) fn url(text: &str, scheme: Scheme) -> Result<Secret, Fault> {
     let [plain, other] = scheme.accepted();
     let trimmed = text.trim();
     let parsed = Url::parse(trimmed).map_err(|_| {
-        Fault::new("is not a url", format!("write one that begins with {plain}:// or {other}:// and names a host"))
+        Fault::new(
+            "is not a url",
+            format!("write one that begins with {plain}:// or {other}:// and names a host"),
+        )
     })?;
     if ![plain, other].contains(&parsed.scheme()) {
         return Err(Fault::new(
             format!("has the scheme of another protocol, {plain} or {other} is wanted"),
-            format!("give the node's or server's {plain}:// or {other}:// address here"),
+            format!("write an address that begins with {plain}:// or {other}://"),
         ));
     }
     // `postgres:///name?host=/run/postgresql` is how a Unix socket is written.

@@ -22,7 +22,8 @@ pub(super) struct Draft {
 impl Draft {
     /// The same with URLs of nobody where they come from variables, which need not be set yet.
     pub fn with_stand_ins(&self) -> Self {
-        let stand_in = |url: &str, other: &str| if url.contains("${") { other.to_owned() } else { url.to_owned() };
+        let stand_in =
+            |url: &str, other: &str| if url.contains("${") { other.to_owned() } else { url.to_owned() };
         Self {
             http: stand_in(&self.http, "http://127.0.0.1:8545"),
             ws: stand_in(&self.ws, "ws://127.0.0.1:8545"),
@@ -49,11 +50,17 @@ impl Draft {
     fn chain(&self, text: &mut String) -> std::fmt::Result {
         writeln!(text, "\n[[chain]]\nname = {}", quoted(&self.chain))?;
         writeln!(text, "# The node is checked against it.\nchain_id = {}", self.chain_id)?;
-        writeln!(text, "# \"${{VAR}}\" takes a URL from the environment, so that the key in it stays out of this file.")?;
+        writeln!(
+            text,
+            "# \"${{VAR}}\" takes a URL from the environment, so that the key in it stays out of this file."
+        )?;
         writeln!(text, "http = {}", quoted(&self.http))?;
         writeln!(text, "# Wakes the daemon when there is a block; empty: it asks every poll_interval.")?;
         writeln!(text, "ws = {}", quoted(&self.ws))?;
-        writeln!(text, "# Blocks below the head before a log counts, or \"safe\" or \"finalized\".\nconfirmations = 2")?;
+        writeln!(
+            text,
+            "# Blocks below the head before a log counts, or \"safe\" or \"finalized\".\nconfirmations = 2"
+        )?;
         writeln!(text, "# Usual time between blocks.\nblock_time = {}", quoted(self.block_time))
     }
 
@@ -72,13 +79,20 @@ impl Draft {
             None => writeln!(text, "# Without `abi`: the standard's own events.")?,
         }
         let events: Vec<String> = self.events.iter().map(|event| quoted(event)).collect();
-        writeln!(text, "# All events of the ABI, unless some are picked:\n#events = [{}]", events.join(", "))?;
+        writeln!(
+            text,
+            "# All events of the ABI, unless some are picked:\n#events = [{}]",
+            events.join(", ")
+        )?;
         writeln!(text, "# The block the contract was created in: from 0 the first sync only takes longer.")?;
         writeln!(text, "start_block = {}", self.start_block)?;
         match self.family {
             Family::Stake => writeln!(text, "# Decimals of the staked token.\ndecimals = 6"),
             Family::Generic => {
-                writeln!(text, "# The argument, an address, that says which user an event is about:\n#user = \"…\"")
+                writeln!(
+                    text,
+                    "# The argument, an address, that says which user an event is about:\n#user = \"…\""
+                )
             }
             Family::Erc20 | Family::Erc721 => Ok(()),
         }
