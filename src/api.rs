@@ -1,1 +1,10 @@
-//! See the list of rooms in `lib.rs`.
+//! HTTP for operators, on one admin address: is it alive, is it ready, what are its numbers.
+//!
+//! The answers are made from [`crate::health`] at the moment of the question, so that ages grow while
+//! nothing moves. Nothing here writes.
+
+mod report;
+mod server;
+
+pub use report::{ChainReport, DatabaseReport, Limits, Report, SourceReport};
+pub use server::{AdminServer, ServeError, Settings};

@@ -1,1 +1,19 @@
-//! See the list of rooms in `lib.rs`.
+//! Asks nodes: heads, headers and logs, over JSON-RPC. An answer is evidence, not truth: what can be
+//! checked against the question is checked here, and an answer that fails is an error, never "no logs".
+
+mod error;
+mod history;
+mod limits;
+mod logs;
+mod node;
+mod rpc;
+mod settings;
+mod wake;
+mod width;
+mod wire;
+
+pub use error::{ChainError, Refusal};
+pub use history::{Batch, History, OnError};
+pub use node::{BlockWithLogs, Node, Tag};
+pub use settings::{ChainSettings, HistorySettings};
+pub use wake::{Wake, WakeState};

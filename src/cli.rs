@@ -4,20 +4,27 @@
 pub mod args;
 pub mod exit;
 
+mod backfill;
 mod check;
 mod init;
 mod known_chains;
 mod locate;
 mod output;
+mod status;
+mod table;
+mod views;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use tokio::runtime::Runtime;
 
 use args::{Cli, Command, CompletionsArgs, Global};
-use exit::Exit;
+use exit::{Exit, OrExit};
 
-use crate::config::{Config, ProcessEnvironment};
+use crate::app::{self, Loaded};
+use crate::config::{Config, Log, LogFormat, LogLevel, ProcessEnvironment};
+use crate::telemetry;
 
 /// Runs the command the process was started with.
 pub fn main() -> ExitCode {
@@ -37,8 +44,16 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let Cli { global, command } = cli;
     match command {
+        Command::Run => with_config(&global, async |loaded| Ok(app::run(loaded).await?)),
+        Command::Demo(args) => demo(&global, args),
         Command::Init(args) => init::init(&global, &args),
         Command::Check(args) => check::check(&global, &args),
+        Command::Migrate => with_config(&global, migrate),
+        Command::Status(args) => with_config(&global, async |loaded| status::status(&loaded, &args).await),
+        Command::Backfill(args) => {
+            with_config(&global, async |loaded| backfill::backfill(&loaded, &args).await)
+        }
+        Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
         Command::Completions(args) => completions(&args),
     }
 }
@@ -51,13 +66,44 @@ fn refused(error: &clap::Error) -> Exit {
     if error.use_stderr() { Exit::Usage } else { Exit::Done }
 }
 
+/// Loads the configuration, sets up the logs and runs a command that talks to nodes or the database.
+fn with_config(
+    global: &Global,
+    command: impl AsyncFnOnce(Loaded) -> anyhow::Result<()>,
+) -> anyhow::Result<Exit> {
+    let loaded = load(global)?;
+    telemetry::init(&app::telemetry_settings(&loaded.config.log)).or_exit(Exit::Usage)?;
+    runtime()?.block_on(command(loaded))?;
+    Ok(Exit::Done)
+}
+
+/// The demo speaks for itself; of the daemon's own lines only what went wrong is shown, unless asked for.
+fn demo(global: &Global, args: args::DemoArgs) -> anyhow::Result<Exit> {
+    let log = global.log(&Log { format: LogFormat::Human, level: LogLevel::Error });
+    telemetry::init(&app::telemetry_settings(&log)).or_exit(Exit::Usage)?;
+    let args::DemoArgs { run_for, data_dir, block_time, keep } = args;
+    runtime()?.block_on(app::demo(app::DemoArgs { run_for, data_dir, block_time, keep }))?;
+    Ok(Exit::Done)
+}
+
+async fn migrate(loaded: Loaded) -> anyhow::Result<()> {
+    let migrated = app::migrate(&loaded).await?;
+    let text =
+        format!("the database is at migration {}; {} were applied now\n", migrated.version, migrated.applied);
+    output::print(text.as_bytes())
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
 /// The configuration, with what the command line says about logs put into it.
-fn load(global: &Global) -> anyhow::Result<Config> {
+fn load(global: &Global) -> anyhow::Result<Loaded> {
     let environment = ProcessEnvironment;
     let path = locate::config_path(global, &environment)?;
     let mut config = Config::load(&path, &environment)?;
     config.log = global.log(&config.log);
-    Ok(config)
+    Ok(Loaded { path, config })
 }
 
 fn completions(args: &CompletionsArgs) -> anyhow::Result<Exit> {

@@ -23,7 +23,8 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use chain::{Chain, Confirmations, History};
+pub use crate::canon::Confirmations;
+pub use chain::{Chain, History};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};

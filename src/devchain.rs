@@ -1,1 +1,41 @@
-//! See the list of rooms in `lib.rs`.
+//! The built-in development chain: a simulated EVM chain in memory, served as JSON-RPC over HTTP and
+//! WebSocket on one port. `chainflume demo` runs on it, and tests use it for what a real node will not do
+//! on command: reorgs of a chosen depth, lies, limits and disconnects.
+//!
+//! There is no EVM. A transaction is a list of [`Action`]s on three contracts with fixed addresses
+//! ([`STAKE_VAULT`], [`DEMO_TOKEN`], [`DEMO_NFT`]); each action changes the [`Ledger`] and emits one log.
+//! The ledger never sees those logs, so it is an independent witness of what an indexer should hold.
+//! Block hashes are not header hashes in Ethereum's sense: they are a digest of parent, height, time,
+//! transactions and branch. State and transaction roots are plausible and prove nothing; logs blooms are right.
+//!
+//! One seed and one sequence of calls give one chain, byte for byte.
+
+mod action;
+mod block;
+mod contracts;
+mod error;
+mod faults;
+mod handle;
+mod ledger;
+mod miner;
+mod rng;
+mod rpc;
+mod server;
+mod state;
+mod traffic;
+
+#[cfg(test)]
+mod tests;
+
+pub use action::{Action, Call, RawLog, Tx};
+pub use contracts::{
+    APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER, WALLETS, wallet,
+};
+pub use error::DevChainError;
+pub use faults::{Behaviour, BeyondHead, Cap, Effect, Fault, Faults, Lie, Request, Rule, Wire};
+pub use handle::{Branch, DevChain};
+pub use ledger::{Ledger, Stake};
+pub use miner::{Miner, MinerSettings};
+pub use rpc::{RpcError, Transport};
+pub use server::Server;
+pub use state::Settings;

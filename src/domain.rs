@@ -1,6 +1,7 @@
 //! The words every room shares: block refs, ranges, logs, events, projections, ids. No I/O, no framework.
 
 mod block;
+mod causes;
 mod dead_letter;
 mod event;
 mod event_id;
@@ -9,6 +10,7 @@ mod log;
 mod projection;
 
 pub use block::{BlockId, BlockRange, BlockRef};
+pub use causes::causes;
 pub use dead_letter::{DeadLetter, DeadLetterKind};
 pub use event::{Column, Event, EventKind, Fact, KindIndex, Projection, SqlType, ViewColumn};
 pub use event_id::{EventId, EventIdParts};

@@ -23,6 +23,8 @@ pub mod store;
 pub mod api;
 /// The built-in development chain.
 pub mod devchain;
+/// What each chain says of itself.
+pub mod health;
 /// A PostgreSQL server of the daemon's own.
 pub mod postgres;
 

@@ -1,1 +1,219 @@
-//! See the list of rooms in `lib.rs`.
+//! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
+const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
+const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
+const WS_CONNECTED: &str = "chainflume_websocket_connected";
+const WS_LOST: &str = "chainflume_websocket_lost_total";
+const EVENTS: &str = "chainflume_events_total";
+const IGNORED: &str = "chainflume_logs_ignored_total";
+const DEAD_LETTERS: &str = "chainflume_dead_letters_total";
+const UNKNOWN_USERS: &str = "chainflume_unknown_users_total";
+const COMMITS: &str = "chainflume_commits_total";
+const COMMIT_SECONDS: &str = "chainflume_commit_duration_seconds";
+const BLOCK_TO_COMMIT: &str = "chainflume_block_to_commit_seconds";
+const HEAD_TO_COMMIT: &str = "chainflume_head_to_commit_seconds";
+const REORGS: &str = "chainflume_reorgs_total";
+const REORG_DEPTH: &str = "chainflume_reorg_depth_blocks";
+const ORPHANED: &str = "chainflume_events_orphaned_total";
+const STEP_ERRORS: &str = "chainflume_errors_total";
+const DATABASE_ERRORS: &str = "chainflume_database_errors_total";
+const HEAD: &str = "chainflume_head_block";
+const CONFIRMED: &str = "chainflume_confirmed_block";
+const FINAL: &str = "chainflume_final_block";
+const CHAIN_STATE: &str = "chainflume_chain_state";
+const CONSECUTIVE_ERRORS: &str = "chainflume_consecutive_errors";
+const TIP: &str = "chainflume_tip_block";
+const LAG: &str = "chainflume_lag_blocks";
+const SINCE_COMMIT: &str = "chainflume_seconds_since_commit";
+const SINCE_HEAD: &str = "chainflume_seconds_since_head";
+const DATABASE_WRITABLE: &str = "chainflume_database_writable";
+const NEGATIVE_BALANCES: &str = "chainflume_negative_balances";
+const OPEN_DEAD_LETTERS: &str = "chainflume_dead_letters_open";
+const BUILD_INFO: &str = "chainflume_build_info";
+
+/// Installs the recorder for the process and says what each metric means.
+///
+/// # Errors
+/// When a recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
+    let seconds = [
+        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
+    ];
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        .set_buckets_for_metric(
+            Matcher::Suffix("_depth_blocks".to_owned()),
+            &[1.0, 2.0, 3.0, 6.0, 12.0, 32.0, 64.0, 128.0],
+        )?
+        .install_recorder()?;
+    describe();
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+fn describe() {
+    describe_counter!(
+        RPC_REQUESTS,
+        "JSON-RPC requests by chain, method and outcome (ok or the kind of error)"
+    );
+    describe_histogram!(RPC_SECONDS, "time of a JSON-RPC request, by chain and method");
+    describe_gauge!(RANGE_WIDTH, "blocks one history question spans now, by chain");
+    describe_gauge!(WS_CONNECTED, "1 while the websocket announces heads, by chain");
+    describe_counter!(WS_LOST, "times the websocket was lost or could not be opened, by chain");
+    describe_counter!(EVENTS, "events committed, by source and type");
+    describe_counter!(IGNORED, "logs an answer brought along that belong to no source, by chain");
+    describe_counter!(DEAD_LETTERS, "logs kept as dead letters, by source and kind");
+    describe_counter!(
+        UNKNOWN_USERS,
+        "stakes of wallets without a user, not created because users.create_missing = false"
+    );
+    describe_counter!(COMMITS, "transactions committed, by chain and kind (live, history, rewind, backfill)");
+    describe_histogram!(COMMIT_SECONDS, "time of a transaction, begin to commit, by chain and kind");
+    describe_histogram!(BLOCK_TO_COMMIT, "time from a block's timestamp to its commit while live, by chain");
+    describe_histogram!(
+        HEAD_TO_COMMIT,
+        "time from the wake-up that found a block confirmed to its commit while live, by chain"
+    );
+    describe_counter!(REORGS, "reorgs undone, by chain");
+    describe_histogram!(REORG_DEPTH, "blocks undone by a reorg, by chain");
+    describe_counter!(ORPHANED, "events undone by reorgs, by chain");
+    describe_counter!(STEP_ERRORS, "steps that failed and are tried again, by chain and kind of error");
+    describe_counter!(DATABASE_ERRORS, "database errors, by chain");
+    describe_gauge!(HEAD, "newest block the node knows, by chain");
+    describe_gauge!(CONFIRMED, "highest confirmed block, by chain");
+    describe_gauge!(FINAL, "highest final block, by chain");
+    describe_gauge!(CHAIN_STATE, "1 for the state the chain is in, by chain and state");
+    describe_gauge!(CONSECUTIVE_ERRORS, "errors since the last success, by chain");
+    describe_gauge!(TIP, "newest block stored, by chain and source");
+    describe_gauge!(LAG, "confirmed blocks not stored yet, by chain and source, computed at the scrape");
+    describe_gauge!(
+        SINCE_COMMIT,
+        "seconds since the last commit, by chain and source, computed at the scrape"
+    );
+    describe_gauge!(SINCE_HEAD, "seconds since the head last moved, by chain, computed at the scrape");
+    describe_gauge!(DATABASE_WRITABLE, "1 while the database takes writes");
+    describe_gauge!(
+        NEGATIVE_BALANCES,
+        "token balances below zero: rebasing tokens, or a start block after the first transfer"
+    );
+    describe_gauge!(OPEN_DEAD_LETTERS, "dead letters nobody has resolved");
+    describe_gauge!(BUILD_INFO, "1, with the version");
+}
+
+/// A request to a node ended.
+pub fn rpc_request(chain: &str, method: &'static str, outcome: &'static str, took: Duration) {
+    counter!(RPC_REQUESTS, "chain" => chain.to_owned(), "method" => method, "outcome" => outcome)
+        .increment(1);
+    histogram!(RPC_SECONDS, "chain" => chain.to_owned(), "method" => method).record(took);
+}
+
+/// The width of history questions moved.
+pub fn range_width(chain: &str, blocks: u64) {
+    gauge!(RANGE_WIDTH, "chain" => chain.to_owned()).set(as_f64(blocks));
+}
+
+/// The WebSocket announces heads, or no longer.
+pub fn ws_connected(chain: &str, connected: bool) {
+    gauge!(WS_CONNECTED, "chain" => chain.to_owned()).set(if connected { 1.0 } else { 0.0 });
+}
+
+/// The WebSocket was lost, or could not be opened.
+pub fn ws_lost(chain: &str) {
+    counter!(WS_LOST, "chain" => chain.to_owned()).increment(1);
+}
+
+/// Events of one type were committed.
+pub fn events(source: &str, event_type: &str, count: u64) {
+    counter!(EVENTS, "source" => source.to_owned(), "type" => event_type.to_owned()).increment(count);
+}
+
+/// Logs came along that are nobody's.
+pub fn ignored(chain: &str, count: u64) {
+    counter!(IGNORED, "chain" => chain.to_owned()).increment(count);
+}
+
+/// A log became a dead letter.
+pub fn dead_letter(source: &str, kind: &'static str) {
+    counter!(DEAD_LETTERS, "source" => source.to_owned(), "kind" => kind).increment(1);
+}
+
+/// Wallets staked that are no users.
+pub fn unknown_users(chain: &str, count: u64) {
+    counter!(UNKNOWN_USERS, "chain" => chain.to_owned()).increment(count);
+}
+
+/// A transaction committed.
+pub fn committed(chain: &str, kind: &'static str, took: Duration) {
+    counter!(COMMITS, "chain" => chain.to_owned(), "kind" => kind).increment(1);
+    histogram!(COMMIT_SECONDS, "chain" => chain.to_owned(), "kind" => kind).record(took);
+}
+
+/// A live block was committed: how old it was, and how long ago we woke up for it.
+pub fn live_latency(chain: &str, since_block: Duration, since_wake: Duration) {
+    histogram!(BLOCK_TO_COMMIT, "chain" => chain.to_owned()).record(since_block);
+    histogram!(HEAD_TO_COMMIT, "chain" => chain.to_owned()).record(since_wake);
+}
+
+/// A reorg was undone.
+pub fn reorg(chain: &str, depth: u64, events: u64) {
+    counter!(REORGS, "chain" => chain.to_owned()).increment(1);
+    histogram!(REORG_DEPTH, "chain" => chain.to_owned()).record(as_f64(depth));
+    counter!(ORPHANED, "chain" => chain.to_owned()).increment(events);
+}
+
+/// A step failed.
+pub fn step_error(chain: &str, kind: &'static str) {
+    counter!(STEP_ERRORS, "chain" => chain.to_owned(), "kind" => kind).increment(1);
+    if kind == "database" {
+        counter!(DATABASE_ERRORS, "chain" => chain.to_owned()).increment(1);
+    }
+}
+
+/// Where a chain stands.
+pub fn chain(name: &str, head: u64, confirmed: Option<u64>, final_number: u64, since_head: Duration) {
+    gauge!(HEAD, "chain" => name.to_owned()).set(as_f64(head));
+    gauge!(CONFIRMED, "chain" => name.to_owned()).set(as_f64(confirmed.unwrap_or(0)));
+    gauge!(FINAL, "chain" => name.to_owned()).set(as_f64(final_number));
+    gauge!(SINCE_HEAD, "chain" => name.to_owned()).set(since_head.as_secs_f64());
+}
+
+/// A chain is, or is not, in a state.
+pub fn chain_state(name: &str, state: &'static str, is: bool) {
+    gauge!(CHAIN_STATE, "chain" => name.to_owned(), "state" => state).set(if is { 1.0 } else { 0.0 });
+}
+
+/// Errors in a row.
+pub fn consecutive_errors(chain: &str, count: u64) {
+    gauge!(CONSECUTIVE_ERRORS, "chain" => chain.to_owned()).set(as_f64(count));
+}
+
+/// Where a source stands.
+pub fn source(chain: &str, source: &str, tip: Option<u64>, lag: u64, since_commit: Option<Duration>) {
+    let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
+    gauge!(TIP, &labels).set(as_f64(tip.unwrap_or(0)));
+    gauge!(LAG, &labels).set(as_f64(lag));
+    if let Some(since) = since_commit {
+        gauge!(SINCE_COMMIT, &labels).set(since.as_secs_f64());
+    }
+}
+
+/// What the last probe of the database found.
+pub fn database(writable: bool, counts: Option<(u64, u64)>) {
+    gauge!(DATABASE_WRITABLE).set(if writable { 1.0 } else { 0.0 });
+    if let Some((negative_balances, dead_letters)) = counts {
+        gauge!(NEGATIVE_BALANCES).set(as_f64(negative_balances));
+        gauge!(OPEN_DEAD_LETTERS).set(as_f64(dead_letters));
+    }
+}
+
+/// Prometheus counts in floats; block numbers stay exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "a metric is a float; block numbers are far below 2^53")]
+fn as_f64(value: u64) -> f64 {
+    value as f64
+}

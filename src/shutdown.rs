@@ -1,1 +1,125 @@
-//! See the list of rooms in `lib.rs`.
+//! The way out: a signal asks, the tasks finish what is in hand, and a deadline ends the waiting.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// How long the tasks have to finish, unless configured otherwise. The service manager must wait longer
+/// than this (`TimeoutStopSec` in the unit).
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A token that the first SIGTERM or SIGINT cancels. A second one ends the process at once, with the exit
+/// code a shell gives a process that died of it (143 or 130): whoever asks twice does not want to wait, and
+/// nothing is lost by it.
+///
+/// Must be called within a Tokio runtime, once.
+///
+/// # Errors
+/// When the system does not let us handle a signal.
+pub fn on_signal() -> io::Result<CancellationToken> {
+    let mut signals =
+        Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
+    let token = CancellationToken::new();
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        let first = signals.next().await;
+        tracing::info!(signal = first.name, "stopping; a second signal leaves at once");
+        cancelled.cancel();
+        let second = signals.next().await;
+        tracing::warn!(signal = second.name, "leaving at once");
+        std::process::exit(second.exit_code);
+    });
+    Ok(token)
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+struct Received {
+    name: &'static str,
+    exit_code: i32,
+}
+
+impl Signals {
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.term.recv() => Received { name: "SIGTERM", exit_code: 143 },
+            _ = self.int.recv() => Received { name: "SIGINT", exit_code: 130 },
+        }
+    }
+}
+
+/// How the tasks ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Drained<T> {
+    /// What they returned, in the order they ended.
+    pub finished: Vec<T>,
+    /// How many panicked.
+    pub panicked: usize,
+    /// How many were cut off at the deadline.
+    pub abandoned: usize,
+}
+
+impl<T> Drained<T> {
+    /// Whether every task ended by itself.
+    pub fn is_clean(&self) -> bool {
+        self.panicked == 0 && self.abandoned == 0
+    }
+}
+
+/// Waits until all `tasks` have ended, then for `deadline` at most; the rest is aborted at its next await.
+///
+/// The caller has told them to stop. Each one finishes its step first (a commit is never raced), which is
+/// why there is something to wait for.
+pub async fn drain<T: 'static>(deadline: Duration, mut tasks: JoinSet<T>) -> Drained<T> {
+    let mut drained = Drained { finished: Vec::new(), panicked: 0, abandoned: 0 };
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            match ended {
+                Ok(value) => drained.finished.push(value),
+                Err(_) => drained.panicked += 1,
+            }
+        }
+    };
+    if timeout(deadline, all).await.is_err() {
+        drained.abandoned = tasks.len();
+        tracing::warn!(tasks = drained.abandoned, ?deadline, "tasks did not finish before the deadline");
+        tasks.shutdown().await;
+    }
+    drained
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tasks_that_finish_in_time_are_waited_for() {
+        let mut tasks = JoinSet::new();
+        for tenths in [3, 1, 2] {
+            tasks.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(100 * tenths)).await;
+                tenths
+            });
+        }
+        let drained = drain(DRAIN_DEADLINE, tasks).await;
+        assert_eq!(drained, Drained { finished: vec![1, 2, 3], panicked: 0, abandoned: 0 });
+        assert!(drained.is_clean());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_hangs_is_cut_off_at_the_deadline() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { 1 });
+        tasks.spawn(std::future::pending());
+        tasks.spawn(async { panic!("on purpose") });
+        let drained = drain(Duration::from_millis(200), tasks).await;
+        assert_eq!(drained, Drained { finished: vec![1], panicked: 1, abandoned: 1 });
+    }
+}

@@ -1,1 +1,128 @@
-//! See the list of rooms in `lib.rs`.
+//! PostgreSQL: the only room that opens a transaction.
+//!
+//! [`ChainStore::advance`] stores a range, [`ChainStore::rewind`] is its inverse, [`ChainStore::backfill`]
+//! fills in what an advance missed. Each is one transaction that first locks the chain's row, so the
+//! writers of one chain are serial, and that moves checkpoints by compare-and-set, so a writer with an old
+//! idea of the world commits nothing.
+
+mod advance;
+mod backfill;
+mod blocks;
+mod checkpoint;
+mod convert;
+mod copy;
+mod dead_letters;
+mod dump;
+mod error;
+mod events;
+mod migrate;
+mod open;
+mod projections;
+mod query;
+mod rewind;
+mod transaction;
+mod views;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+pub use advance::{Advance, Advanced};
+pub use backfill::{Backfill, Backfilled};
+pub use checkpoint::{Checkpoint, Held};
+pub use dump::{ProjectionRow, StoredEvent};
+pub use error::StoreError;
+pub use migrate::{Migrated, Schema};
+pub use open::{ChainRecord, ChainStore, Note, SourceRecord};
+pub use query::{EventCount, ReorgRecord, SourceStatus};
+pub use rewind::{Rewind, Rewound};
+pub use views::ViewInfo;
+
+/// How to reach the database.
+#[derive(Clone)]
+pub struct Settings {
+    /// `postgres://user:password@host/database`, or `postgres:///database?host=/socket/folder`.
+    pub url: String,
+    /// Connections at most.
+    pub max_connections: u32,
+    /// How long to wait for one before giving up with a transient error.
+    pub acquire_timeout: Duration,
+}
+
+// The URL may hold a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}
+
+/// A database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+    /// For connections outside the pool, and to name the host.
+    options: PgConnectOptions,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("host", &host(&self.options)).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Connects; no table is touched.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`] when the URL cannot be read, [`StoreError::Connect`] when nobody answers there.
+    pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(&settings.url)
+            .map_err(|error| StoreError::url(&error))?
+            .application_name("chainflume")
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            .acquire_timeout(settings.acquire_timeout)
+            .connect_with(options.clone())
+            .await
+            .map_err(|source| StoreError::Connect { host: host(&options), source })?;
+        Ok(Self { pool, options })
+    }
+
+    /// Proves that the database takes writes. A replica that can be reached but not written answers with a
+    /// transient error (SQLSTATE 25006).
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn write_probe(&self) -> Result<(), StoreError> {
+        let mut tx = transaction::begin_bounded(&self.pool).await?;
+        sqlx::query(
+            "insert into write_probe (written_at) values (now()) \
+             on conflict on constraint write_probe_pkey do update set written_at = excluded.written_at",
+        )
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Waits for transactions that run and closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Host or socket folder: all of the URL that may be shown.
+fn host(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    }
+}

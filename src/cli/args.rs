@@ -56,10 +56,22 @@ pub struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Carry logs into the database until told to stop
+    Run,
+    /// See it all work on this machine: a development chain, a private PostgreSQL and the daemon between them
+    Demo(DemoArgs),
     /// Write a commented configuration for a contract
     Init(InitArgs),
-    /// Check the configuration and the ABIs it names
+    /// Check the configuration, the ABIs it names, the nodes and the database
     Check(CheckArgs),
+    /// Create or update the database's tables; the daemon does it by itself when it starts
+    Migrate,
+    /// Show where every source stands, whether the daemon runs or not
+    Status(StatusArgs),
+    /// Read a range of blocks of one source again and add what is missing, beside the running daemon
+    Backfill(BackfillArgs),
+    /// List the typed views, one for each ABI event
+    Views(ViewsArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }

@@ -4,18 +4,52 @@ use serde_json::{Value, json};
 
 use super::args::{CheckArgs, Global};
 use super::exit::Exit;
-use super::{load, output};
+use super::{load, output, runtime};
+use crate::app::{self, CheckLine, CheckReport};
 use crate::config::{Chain, Config, Confirmations, Problems, Source};
 use crate::domain::AddressSet;
 
-/// Reads the configuration and the ABIs it names, and tells what came of it.
+/// Reads the configuration and the ABIs it names, asks the nodes and the database, and tells what came of it.
 pub(super) fn check(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
-    match load(global) {
-        Ok(config) if args.json => output::print(format!("{:#}\n", as_json(&config)).as_bytes())?,
-        Ok(config) => output::print(as_text(&config).as_bytes())?,
+    let loaded = match load(global) {
+        Ok(loaded) => loaded,
         Err(error) => return refused(error, args.json),
+    };
+    if !args.json {
+        output::print(as_text(&loaded.config).as_bytes())?;
     }
+    if args.offline {
+        return show_json(args, &loaded.config, None).map(|()| Exit::Done);
+    }
+    let mut report = None;
+    let outcome =
+        runtime()?.block_on(app::check(&loaded, args.start, |found| report = Some(connections(args, found))));
+    let report = report.transpose()?;
+    show_json(args, &loaded.config, report)?;
+    outcome?;
     Ok(Exit::Done)
+}
+
+/// The lines for a person; as JSON for a script, where they are part of one answer.
+fn connections(args: &CheckArgs, report: &CheckReport) -> anyhow::Result<Value> {
+    if !args.json {
+        let line = |line: &CheckLine| format!("{} {}\n", if line.ok { "ok  " } else { "FAIL" }, line.text);
+        let lines: String = report.lines.iter().map(line).collect();
+        output::print(format!("\n{lines}").as_bytes())?;
+    }
+    Ok(serde_json::to_value(report)?)
+}
+
+fn show_json(args: &CheckArgs, config: &Config, connections: Option<Value>) -> anyhow::Result<()> {
+    if !args.json {
+        return Ok(());
+    }
+    let mut answer = as_json(config);
+    if let Some(connections) = connections {
+        answer["ok"] = connections["ok"].clone();
+        answer["connections"] = connections["lines"].clone();
+    }
+    output::print(format!("{answer:#}\n").as_bytes())
 }
 
 /// A script that asked for JSON gets JSON, also about a file that is wrong.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::app::AppError;
 use crate::config::Problems;
 
 /// What the process says to whoever started it.
@@ -46,8 +47,22 @@ impl Exit {
             *exit
         } else if error.is::<Problems>() {
             Self::Config
+        } else if let Some(error) = error.downcast_ref::<AppError>() {
+            Self::of_app(error)
         } else {
             Self::Internal
+        }
+    }
+}
+
+impl Exit {
+    fn of_app(error: &AppError) -> Self {
+        match error {
+            AppError::Config(_) => Self::Config,
+            AppError::Unavailable(_) => Self::Unavailable,
+            AppError::Busy(_) => Self::Temporary,
+            AppError::Failed(_) => Self::Failed,
+            AppError::Internal(_) => Self::Internal,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
 use super::url::{Scheme, url};
 use super::words::{self, word};
+use crate::canon::Confirmations;
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,17 +52,6 @@ pub struct History {
     pub max_range: u64,
     /// Bytes of answers that may wait for the database.
     pub buffer_bytes: usize,
-}
-
-/// When a block is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confirmations {
-    /// So many blocks below the head; 0 is the head itself.
-    Blocks(u64),
-    /// At or below the block the node tags `safe`.
-    Safe,
-    /// At or below the block the node tags `finalized`.
-    Finalized,
 }
 
 /// What is known of a chain, whole or not: names are compared even where other keys are wrong.

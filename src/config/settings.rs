@@ -27,6 +27,8 @@ pub struct Database {
 pub struct Admin {
     /// Where health and metrics are answered.
     pub listen: SocketAddr,
+    /// Confirmed blocks a source may lack before `/readyz` says no.
+    pub max_lag: u64,
 }
 
 /// `[log]`
@@ -108,7 +110,7 @@ impl Default for Database {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), max_lag: 100 }
     }
 }
 
@@ -156,9 +158,11 @@ pub(super) fn admin(section: &Section<'_>) -> Admin {
             )
         })
     };
-    let listen = section.parsed("listen", address).map_or(Admin::default().listen, |found| found.value);
+    let default = Admin::default();
+    let listen = section.parsed("listen", address).map_or(default.listen, |found| found.value);
+    let max_lag = section.number("max_lag", 1..=1_000_000_000).map_or(default.max_lag, |found| found.value);
     section.finish();
-    Admin { listen }
+    Admin { listen, max_lag }
 }
 
 pub(super) fn log(section: &Section<'_>) -> Log {

@@ -1,0 +1,37 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt lint figures clean
+
+# The unoptimised profile: it builds in a fraction of the time, its dependencies are optimised all the same
+# (Cargo.toml), and the tests use the very same artefacts. `make demo PROFILE=release` for the real thing.
+PROFILE ?= dev
+BIN := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/chainflume
+
+help: ## What there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: ## See it work: a chain, a database and the daemon (ARGS="--for 30s" ends by itself)
+	@scripts/need cc postgresql
+	@cargo build --locked --profile $(PROFILE)
+	@exec $(BIN) demo $(ARGS)
+
+test: ## Install what the tests need and run them all (ARGS goes to cargo test)
+	@scripts/need cc postgresql node systemd
+	@scripts/test-tools
+	cargo test --locked $(ARGS)
+
+check: ## What must hold before a commit, tests apart
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt
+
+lint: ## Lint the code
+	cargo clippy --locked --all-targets
+
+figures: ## Lines of code by room, the longest file and function
+	@cargo test --locked --quiet --test architecture figures -- --nocapture
+
+clean: ## Remove what was built and the tests' tools
+	cargo clean
+	rm -rf .tools

@@ -1,0 +1,248 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::{Board, ChainHealth, ChainState};
+use crate::metrics;
+
+/// When a chain that is a little behind stops being ready.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Confirmed blocks a source may lack.
+    pub max_lag: u64,
+    /// By chain, how long its head may stand still: many times its block interval.
+    pub head_silence: BTreeMap<String, Duration>,
+}
+
+/// What `/readyz` answers, and `status` shows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Whether everything is well.
+    pub ready: bool,
+    /// Version of the daemon.
+    pub version: String,
+    /// The database.
+    pub database: DatabaseReport,
+    /// By name.
+    pub chains: BTreeMap<String, ChainReport>,
+}
+
+/// The database in a [`Report`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseReport {
+    /// Whether it takes writes.
+    pub writable: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// Balances below zero.
+    pub negative_balances: u64,
+    /// Dead letters nobody has resolved.
+    pub open_dead_letters: u64,
+}
+
+/// A chain in a [`Report`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainReport {
+    /// `starting`, `syncing`, `live`, `failing` or `stopped`.
+    pub state: String,
+    /// Why it is not ready, one reason a line; empty while it is.
+    pub not_ready: Vec<String>,
+    /// Newest block the node knows.
+    pub head: Option<u64>,
+    /// Highest confirmed block.
+    pub confirmed: Option<u64>,
+    /// Highest final block.
+    pub final_block: u64,
+    /// Since the head last moved.
+    pub seconds_since_head: f64,
+    /// Whether the WebSocket announces heads, else they are polled for.
+    pub websocket: bool,
+    /// Errors since the last success.
+    pub consecutive_errors: u64,
+    /// The last error that has not been overcome.
+    pub last_error: Option<String>,
+    /// By name.
+    pub sources: BTreeMap<String, SourceReport>,
+}
+
+/// A source in a [`Report`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceReport {
+    /// Newest block stored.
+    pub tip: Option<u64>,
+    /// Confirmed blocks not stored yet.
+    pub lag: u64,
+    /// Since this process last committed for it.
+    pub seconds_since_commit: Option<f64>,
+}
+
+/// A loop that has not gone round for so long hangs: each request and each pause in it is shorter.
+pub(super) const HUNG_AFTER: Duration = Duration::from_secs(120);
+
+impl Report {
+    /// The state of everything now.
+    pub fn of(board: &Board, limits: &Limits) -> Self {
+        let database = board.database();
+        let chains: BTreeMap<String, ChainReport> = board
+            .chains()
+            .iter()
+            .map(|(name, chain)| (name.clone(), ChainReport::of(name, chain, limits)))
+            .collect();
+        let writable = database.as_ref().is_some_and(|database| database.writable);
+        Self {
+            ready: writable && !chains.is_empty() && chains.values().all(|chain| chain.not_ready.is_empty()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            database: DatabaseReport {
+                writable,
+                error: database.as_ref().and_then(|database| database.error.clone()),
+                negative_balances: database.as_ref().map_or(0, |database| database.negative_balances),
+                open_dead_letters: database.as_ref().map_or(0, |database| database.open_dead_letters),
+            },
+            chains,
+        }
+    }
+}
+
+impl ChainReport {
+    fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
+        let sources = chain.sources.iter().map(|source| {
+            let seconds_since_commit = source.committed_at.map(|at| at.elapsed().as_secs_f64());
+            let report =
+                SourceReport { tip: source.tip, lag: source.lag(chain.confirmed), seconds_since_commit };
+            (source.name.clone(), report)
+        });
+        Self {
+            state: chain.state.as_str().to_owned(),
+            not_ready: why_not_ready(name, chain, limits),
+            head: chain.head,
+            confirmed: chain.confirmed,
+            final_block: chain.final_number,
+            seconds_since_head: chain.head_moved_at.elapsed().as_secs_f64(),
+            websocket: chain.pushed,
+            consecutive_errors: chain.consecutive_errors,
+            last_error: chain.last_error.clone(),
+            sources: sources.collect(),
+        }
+    }
+}
+
+fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String> {
+    let mut reasons = Vec::new();
+    match chain.state {
+        ChainState::Starting => reasons.push("has not reached its node and database yet".to_owned()),
+        ChainState::Stopped => reasons.push("is stopped until an operator decides".to_owned()),
+        ChainState::Failing if chain.consecutive_errors > 1 => {
+            reasons.push(format!("{} errors in a row", chain.consecutive_errors));
+        }
+        _ => {}
+    }
+    if chain.lag() > limits.max_lag {
+        reasons.push(format!("is {} blocks behind", chain.lag()));
+    }
+    let silence = chain.head_moved_at.elapsed();
+    if limits.head_silence.get(name).is_some_and(|limit| silence > *limit) {
+        reasons.push(format!("its head has not moved for {} s", silence.as_secs()));
+    }
+    if chain.alive_at.elapsed() > HUNG_AFTER {
+        reasons.push(format!("its loop has not turned for {} s", chain.alive_at.elapsed().as_secs()));
+    }
+    reasons
+}
+
+/// Writes what is computed at the scrape into the metrics.
+pub(super) fn refresh_metrics(board: &Board) {
+    for (name, chain) in board.chains() {
+        metrics::chain(
+            &name,
+            chain.head.unwrap_or(0),
+            chain.confirmed,
+            chain.final_number,
+            chain.head_moved_at.elapsed(),
+        );
+        metrics::consecutive_errors(&name, chain.consecutive_errors);
+        for state in ChainState::ALL {
+            metrics::chain_state(&name, state.as_str(), state == chain.state);
+        }
+        for source in &chain.sources {
+            let since_commit = source.committed_at.map(|at| at.elapsed());
+            metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
+        }
+    }
+    if let Some(database) = board.database() {
+        metrics::database(database.writable, Some((database.negative_balances, database.open_dead_letters)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::{DatabaseHealth, SourceHealth};
+
+    fn board(change: impl FnOnce(&mut ChainHealth)) -> Board {
+        let board = Board::default();
+        board.set_database(DatabaseHealth {
+            writable: true,
+            error: None,
+            negative_balances: 0,
+            open_dead_letters: 0,
+        });
+        board.chain("dev", |chain| {
+            (chain.state, chain.head, chain.confirmed) = (ChainState::Live, Some(1000), Some(998));
+            chain.sources.push(SourceHealth {
+                name: "vault".to_owned(),
+                tip: Some(998),
+                next: 999,
+                committed_at: None,
+            });
+            change(chain);
+        });
+        board
+    }
+
+    fn reasons(change: impl FnOnce(&mut ChainHealth)) -> Vec<String> {
+        let limits =
+            Limits { max_lag: 100, head_silence: [("dev".to_owned(), Duration::from_secs(60))].into() };
+        let report = Report::of(&board(change), &limits);
+        assert_eq!(report.ready, report.chains["dev"].not_ready.is_empty());
+        report.chains["dev"].not_ready.clone()
+    }
+
+    #[test]
+    fn a_chain_at_the_head_is_ready_and_every_trouble_has_its_reason() {
+        let past = |seconds| std::time::Instant::now() - Duration::from_secs(seconds);
+        assert_eq!(reasons(|_| {}), [""; 0]);
+        assert_eq!(reasons(|chain| chain.sources[0].next = 899), [""; 0]);
+        assert_eq!(reasons(|chain| chain.sources[0].next = 898), ["is 101 blocks behind"]);
+        assert_eq!(
+            reasons(|chain| chain.state = ChainState::Stopped),
+            ["is stopped until an operator decides"]
+        );
+        assert_eq!(reasons(|chain| chain.head_moved_at = past(61)), ["its head has not moved for 61 s"]);
+        assert_eq!(reasons(|chain| chain.alive_at = past(121)), ["its loop has not turned for 121 s"]);
+        let failing = |errors| {
+            move |chain: &mut ChainHealth| {
+                (chain.state, chain.consecutive_errors) = (ChainState::Failing, errors);
+            }
+        };
+        assert_eq!(reasons(failing(1)), [""; 0]);
+        assert_eq!(reasons(failing(2)), ["2 errors in a row"]);
+    }
+
+    #[test]
+    fn a_database_that_takes_no_writes_is_not_ready() {
+        let board = board(|_| {});
+        let error = Some("read-only".to_owned());
+        board.set_database(DatabaseHealth {
+            writable: false,
+            error,
+            negative_balances: 0,
+            open_dead_letters: 0,
+        });
+        assert!(!Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() }).ready);
+    }
+}

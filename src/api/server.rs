@@ -1,0 +1,124 @@
+use std::net::SocketAddr;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::report::{HUNG_AFTER, Limits, Report, refresh_metrics};
+use crate::health::Board;
+
+/// Where operators look.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// When something is not ready.
+    pub limits: Limits,
+}
+
+/// Why the admin address cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It is taken or not ours.
+    #[error("cannot listen on {listen}: {source}; change admin.listen or stop what holds it")]
+    Bind {
+        /// As configured.
+        listen: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It broke later.
+    #[error("the admin address cannot be served any more: {0}")]
+    Serve(std::io::Error),
+}
+
+/// The admin address, bound and not served yet.
+pub struct AdminServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Shared,
+}
+
+#[derive(Clone)]
+struct Shared {
+    board: Board,
+    limits: Limits,
+    metrics: PrometheusHandle,
+}
+
+impl AdminServer {
+    /// Binds the address, so that a wrong one is known before anything else starts.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`]
+    pub async fn bind(
+        settings: Settings,
+        board: Board,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, ServeError> {
+        let listen = settings.listen;
+        let bind = |source| ServeError::Bind { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        Ok(Self { listener, address, shared: Shared { board, limits: settings.limits, metrics } })
+    }
+
+    /// The address in use.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop`.
+    ///
+    /// # Errors
+    /// [`ServeError::Serve`]
+    pub async fn serve(self, stop: CancellationToken) -> Result<(), ServeError> {
+        let app = Router::new()
+            .route("/", get(index))
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(self.shared);
+        axum::serve(self.listener, app)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+            .map_err(ServeError::Serve)
+    }
+}
+
+async fn index() -> &'static str {
+    "chainflume\n\n/livez    is the process alive\n/readyz   is it up to date, with reasons\n/metrics  for Prometheus\n"
+}
+
+/// Alive as long as every loop turns: what a restart can mend, and nothing else.
+async fn livez(State(shared): State<Shared>) -> Response {
+    let hung: Vec<String> = shared
+        .board
+        .chains()
+        .into_iter()
+        .filter(|(_, chain)| chain.alive_at.elapsed() > HUNG_AFTER)
+        .map(|(name, _)| name)
+        .collect();
+    if hung.is_empty() {
+        (StatusCode::OK, "ok\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("hung: {}\n", hung.join(", "))).into_response()
+    }
+}
+
+async fn readyz(State(shared): State<Shared>) -> Response {
+    let report = Report::of(&shared.board, &shared.limits);
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report)).into_response()
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    refresh_metrics(&shared.board);
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, shared.metrics.render()).into_response()
+}

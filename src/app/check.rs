@@ -1,0 +1,77 @@
+//! `check`: looks at nodes and database and changes nothing in either.
+
+use serde::Serialize;
+
+use super::database::{Database, Owner};
+use super::error::AppError;
+use super::parts::Loaded;
+use super::preflight::{self, NodeCheck};
+use crate::domain::causes;
+use crate::store::Schema;
+
+/// What the check of the connections found.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckReport {
+    /// Whether the daemon can start and work.
+    pub ok: bool,
+    /// A line for each thing looked at.
+    pub lines: Vec<CheckLine>,
+}
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckLine {
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// What was found.
+    pub text: String,
+}
+
+/// Asks every node and the database. With `start`, what a running daemon would wait out is told and is no
+/// error: the outage of one of several nodes.
+///
+/// # Errors
+/// What keeps the daemon from starting or working, after the report was handed to `show`.
+pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)) -> Result<(), AppError> {
+    let nodes = preflight::nodes(loaded).await;
+    let database = look_at_database(loaded).await;
+    let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check)).collect();
+    lines.push(match &database {
+        Ok(text) => CheckLine { ok: true, text: format!("database: {text}") },
+        Err(error) => CheckLine { ok: false, text: error.to_string() },
+    });
+    let starts = preflight::may_start(loaded, &nodes);
+    let ok = if start { starts.is_ok() && database.is_ok() } else { lines.iter().all(|line| line.ok) };
+    show(&CheckReport { ok, lines });
+    if !ok && starts.is_ok() && database.is_ok() {
+        return Err(AppError::Unavailable("a node cannot be reached; see above".to_owned()));
+    }
+    starts.and(database.map(|_| ()))
+}
+
+fn node_line(loaded: &Loaded, check: &NodeCheck) -> CheckLine {
+    match &check.outcome {
+        Ok(head) => {
+            CheckLine { ok: true, text: format!("chain {}: the node answers, head {head}", check.chain) }
+        }
+        Err(error) => CheckLine { ok: false, text: format!("{}: {error}", loaded.key(&check.chain, "http")) },
+    }
+}
+
+async fn look_at_database(loaded: &Loaded) -> Result<String, AppError> {
+    let database = Database::open(loaded, Owner::Command).await?;
+    let schema = database.store.schema().await;
+    database.close().await;
+    match schema.map_err(|error| AppError::Unavailable(causes(&error)))? {
+        Schema::Missing => Ok("connected, empty; the daemon will create its tables".to_owned()),
+        Schema::Behind { pending } => {
+            Ok(format!("connected, {pending} migrations are pending; the daemon will run them"))
+        }
+        Schema::Current => Ok("connected, up to date".to_owned()),
+        Schema::Newer { found, known } => Err(AppError::Config(format!(
+            "the database is at migration {found}, this program knows none above {known}; run the newer program"
+        ))),
+    }
+}

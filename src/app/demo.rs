@@ -1,0 +1,157 @@
+//! The whole product on one machine with no account anywhere: the built-in development chain, a private
+//! PostgreSQL, the daemon between them, and at the end a comparison of every row with the chain.
+
+mod config;
+mod verify;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::database::{Database, Owner, store_error};
+use super::error::AppError;
+use super::parts::{Loaded, api_settings};
+use super::{probe, run};
+use crate::api::AdminServer;
+use crate::devchain::{DevChain, Miner, MinerSettings, Server};
+use crate::health::Board;
+use crate::{metrics, shutdown};
+use watch::Watch;
+
+/// How the demo runs.
+#[derive(Clone, Debug)]
+pub struct DemoArgs {
+    /// Ends by itself after so long, with a summary.
+    pub run_for: Option<Duration>,
+    /// Where the demo keeps its database; emptied at the start.
+    pub data_dir: Option<PathBuf>,
+    /// From one block to the next.
+    pub block_time: Duration,
+    /// Leaves the data where it is at the end.
+    pub keep: bool,
+}
+
+/// Blocks the chain has when the demo starts, so that history sync is seen too.
+const HISTORY: u64 = 10_000;
+/// Every so many blocks the chain reorganises; often enough to be seen within a short demo.
+const REORG_EVERY: u64 = 8;
+/// Deeper than the two confirmations, so that stored events are undone.
+const MAX_REORG_DEPTH: u64 = 6;
+/// After the last block, how long the daemon may take to store it.
+const CATCH_UP: Duration = Duration::from_secs(20);
+
+/// Runs the demo until Ctrl-C or for as long as asked.
+///
+/// # Errors
+/// When it cannot start, and [`AppError::Failed`] when any row differs from the chain.
+pub async fn demo(args: DemoArgs) -> Result<(), AppError> {
+    let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
+    let folder = config::Folder::create(args.data_dir.clone())?;
+    println!("chainflume demo: a development chain, a private PostgreSQL and the daemon between them\n");
+    let started = Instant::now();
+    let chain = DevChain::new(config::chain_settings(HISTORY, args.block_time));
+    let server = chain.serve("127.0.0.1:0").await.map_err(anyhow::Error::from)?;
+    println!(
+        "  chain     {} blocks of history, one more every {:?}, {} and {}",
+        HISTORY,
+        args.block_time,
+        server.http_url(),
+        server.ws_url()
+    );
+    let loaded = folder.write_config(&server, args.block_time)?;
+    let database = Database::open(&loaded, Owner::Daemon).await?;
+    println!(
+        "  database  private PostgreSQL in {} ({:.1} s)",
+        folder.path().display(),
+        started.elapsed().as_secs_f32()
+    );
+    let demo = Demo { chain, server, loaded, database, stop, started };
+    let outcome = demo.run(&args).await;
+    if !args.keep {
+        folder.remove();
+    }
+    outcome
+}
+
+struct Demo {
+    chain: DevChain,
+    server: Server,
+    loaded: Loaded,
+    database: Database,
+    stop: CancellationToken,
+    started: Instant,
+}
+
+impl Demo {
+    async fn run(self, args: &DemoArgs) -> Result<(), AppError> {
+        self.database.store.migrate().await.map_err(store_error)?;
+        let board = Board::default();
+        let handle = metrics::install().map_err(anyhow::Error::from)?;
+        let admin = AdminServer::bind(api_settings(&self.loaded.config), board.clone(), handle)
+            .await
+            .map_err(|error| AppError::Unavailable(error.to_string()))?;
+        self.print_hints(&admin);
+        let all = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        for indexer in run::indexers(&self.loaded, &self.database, &board)? {
+            tasks.spawn(indexer.run(all.clone()));
+        }
+        tasks.spawn(probe::run(self.database.store.clone(), board.clone(), all.clone()));
+        let serving = all.clone();
+        tasks.spawn(async move {
+            if let Err(error) = admin.serve(serving).await {
+                tracing::error!(%error, "admin address lost");
+            }
+        });
+        let miner = self.chain.run(MinerSettings {
+            block_time: args.block_time,
+            reorg_every: Some(REORG_EVERY),
+            max_reorg_depth: MAX_REORG_DEPTH,
+        });
+        let mut watch = Watch::new(board, self.database.store.clone(), self.started);
+        let outcome = self.watch_and_check(&mut watch, miner, args.run_for).await;
+        all.cancel();
+        shutdown::drain(Duration::from_secs(10), tasks).await;
+        self.server.stop().await;
+        self.database.close().await;
+        outcome
+    }
+
+    async fn watch_and_check(
+        &self,
+        watch: &mut Watch,
+        miner: Miner,
+        run_for: Option<Duration>,
+    ) -> Result<(), AppError> {
+        let until = run_for.map(|run_for| Instant::now() + run_for);
+        watch.follow(&self.stop, until).await.map_err(store_error)?;
+        drop(miner);
+        let confirmed = self.chain.head().number.saturating_sub(config::CONFIRMATIONS);
+        println!(
+            "\nthe chain stops at block {}; comparing every row up to block {confirmed} with it",
+            self.chain.head().number
+        );
+        watch.wait_for(confirmed, CATCH_UP).await?;
+        let difference =
+            verify::compare(&self.chain, &self.database.store, confirmed).await.map_err(store_error)?;
+        watch.print_summary(&difference).await.map_err(store_error)?;
+        match difference.is_empty() {
+            true => Ok(()),
+            false => Err(AppError::Failed(format!("{} rows differ from the chain", difference.len()))),
+        }
+    }
+
+    fn print_hints(&self, admin: &AdminServer) {
+        let config = self.loaded.path.display();
+        let psql = self.database.private.as_ref().map(|private| private.psql_command()).unwrap_or_default();
+        let admin = admin.address();
+        println!("  admin     http://{admin}\n\ntry, in another terminal:");
+        println!("  {psql} -c 'select * from stake_vault_staked order by block_number desc limit 5'");
+        println!("  {psql} -c 'select * from users order by stake_amount desc limit 5'");
+        println!("  curl -s http://{admin}/readyz");
+        println!("  {} --config {config} status\n", config::program());
+    }
+}

@@ -1,0 +1,177 @@
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::super::error::AppError;
+use super::verify::Difference;
+use crate::health::{Board, ChainHealth};
+use crate::store::{Store, StoreError};
+
+/// Tells in the terminal how it goes: one line a second while something moves.
+pub(super) struct Watch {
+    board: Board,
+    store: Store,
+    started: Instant,
+    last_tip: Option<u64>,
+    last_events: u64,
+    last_reorgs: usize,
+    first_event: Option<Duration>,
+    synced: Option<Duration>,
+}
+
+/// More than a demo lives to see.
+const REORGS: u32 = 100_000;
+
+impl Watch {
+    pub(super) fn new(board: Board, store: Store, started: Instant) -> Self {
+        Self {
+            board,
+            store,
+            started,
+            last_tip: None,
+            last_events: 0,
+            last_reorgs: 0,
+            first_event: None,
+            synced: None,
+        }
+    }
+
+    /// Prints until `stop` or the time is over.
+    pub(super) async fn follow(
+        &mut self,
+        stop: &CancellationToken,
+        until: Option<Instant>,
+    ) -> Result<(), StoreError> {
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        let mut printed = Instant::now();
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(());
+            }
+            let due = printed.elapsed() >= Duration::from_secs(1);
+            if (self.first_event.is_some() && self.synced.is_some()) && !due {
+                continue;
+            }
+            if let Some(chain) = self.chain() {
+                self.look(&chain, due).await?;
+                if due {
+                    printed = Instant::now();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, chain: &ChainHealth, due: bool) -> Result<(), StoreError> {
+        let events = self.store.event_counts().await?.iter().map(|count| count.events).sum();
+        let since = self.started.elapsed();
+        if events > 0 && self.first_event.is_none() {
+            self.first_event = Some(since);
+            println!("first events stored {:.1} s after the start", since.as_secs_f32());
+        }
+        let (tip, lag) = (tip(chain), chain.lag());
+        if self.synced.is_none() && chain.confirmed.is_some() && lag == 0 {
+            self.synced = Some(since);
+            println!(
+                "history synced: {} events of {} blocks, {:.1} s after the start; live from here\n",
+                grouped(events),
+                grouped(tip.unwrap_or(0)),
+                since.as_secs_f32()
+            );
+        }
+        if due && tip != self.last_tip {
+            let reorgs = self.store.reorgs(REORGS).await?;
+            for reorg in reorgs.iter().rev().skip(self.last_reorgs) {
+                println!(
+                    "  reorg: {} blocks and {} events undone, back to block {}",
+                    reorg.depth,
+                    reorg.events,
+                    grouped(reorg.ancestor.number)
+                );
+            }
+            self.last_reorgs = reorgs.len();
+            let new = events.saturating_sub(self.last_events);
+            println!(
+                "  head {}  stored {}  events {} (+{new})",
+                grouped(chain.head.unwrap_or(0)),
+                grouped(tip.unwrap_or(0)),
+                grouped(events)
+            );
+            (self.last_tip, self.last_events) = (tip, events);
+        }
+        Ok(())
+    }
+
+    /// Waits until every source has stored block `number`.
+    pub(super) async fn wait_for(&self, number: u64, patience: Duration) -> Result<(), AppError> {
+        let until = Instant::now() + patience;
+        while Instant::now() < until {
+            if self.chain().is_some_and(|chain| {
+                !chain.sources.is_empty() && tip(&chain) == Some(number) && chain.consecutive_errors == 0
+            }) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(AppError::Failed(format!("block {number} was not stored within {} s", patience.as_secs())))
+    }
+
+    pub(super) async fn print_summary(&self, difference: &Difference) -> Result<(), StoreError> {
+        let seconds =
+            |at: Option<Duration>| at.map_or("never".to_owned(), |at| format!("{:.1} s", at.as_secs_f32()));
+        let reorgs = self.store.reorgs(REORGS).await?;
+        let (undone, deepest) =
+            (reorgs.iter().map(|r| r.events).sum::<u64>(), reorgs.iter().map(|r| r.depth).max());
+        println!("\nsummary");
+        println!("  first event      {} after the start", seconds(self.first_event));
+        println!("  history synced   {} after the start", seconds(self.synced));
+        println!(
+            "  reorgs undone    {}, the deepest of {} blocks, {undone} events taken back",
+            reorgs.len(),
+            deepest.unwrap_or(0)
+        );
+        for line in difference.counts() {
+            println!("  {line}");
+        }
+        match difference.is_empty() {
+            true => println!("every row agrees with the chain"),
+            false => difference.lines().take(20).for_each(|line| println!("  differs: {line}")),
+        }
+        Ok(())
+    }
+
+    fn chain(&self) -> Option<ChainHealth> {
+        self.board.chains().into_values().next()
+    }
+}
+
+/// The block that all sources have stored.
+fn tip(chain: &ChainHealth) -> Option<u64> {
+    chain.sources.iter().map(|source| source.tip).min().flatten()
+}
+
+/// 10000 as 10,000.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!(
+            [0, 999, 1000, 10_022, 1_234_567].map(grouped),
+            ["0", "999", "1,000", "10,022", "1,234,567"]
+        );
+    }
+}

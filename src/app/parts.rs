@@ -1,0 +1,131 @@
+//! From the config's plain data to what each room wants.
+
+use std::path::PathBuf;
+
+use super::error::AppError;
+use crate::canon::Policy;
+use crate::chain::{ChainSettings, HistorySettings};
+use crate::config::{self, Config};
+use crate::decode::{SourceAbi, SourceIndex};
+use crate::indexer::{Source, Translator};
+use crate::mapping::{FamilySettings, Mapper, SourceMapping};
+use crate::store::{ChainRecord, SourceRecord};
+use crate::{api, postgres, store, telemetry};
+
+/// A configuration and the file it was read from, for messages that name the place.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The file.
+    pub path: PathBuf,
+    /// What it says.
+    pub config: Config,
+}
+
+impl Loaded {
+    /// The place of a chain's key, for messages.
+    pub(super) fn key(&self, chain: &str, key: &str) -> String {
+        format!("{}: chain \"{chain}\": {key}", self.path.display())
+    }
+}
+
+/// How logs are set up.
+pub fn telemetry_settings(log: &config::Log) -> telemetry::Settings {
+    let format = match log.format {
+        config::LogFormat::Auto => telemetry::Format::Auto,
+        config::LogFormat::Human => telemetry::Format::Human,
+        config::LogFormat::Json => telemetry::Format::Json,
+    };
+    // Libraries speak of their own affairs at `info`; ours are the operator's.
+    let level = log.level.as_str();
+    let others = if log.level == config::LogLevel::Error { "error" } else { "warn" };
+    telemetry::Settings { format, filter: format!("{others},chainflume={level}") }
+}
+
+pub(super) fn postgres_settings(config: &Config) -> postgres::Settings {
+    postgres::Settings { data_dir: config.data_dir.clone(), bin_dir: config.database.postgres_bin.clone() }
+}
+
+pub(super) fn store_settings(config: &Config, url: String) -> store::Settings {
+    let config::Database { max_connections, acquire_timeout, .. } = config.database;
+    store::Settings { url, max_connections, acquire_timeout }
+}
+
+pub(super) fn api_settings(config: &Config) -> api::Settings {
+    let silence = |chain: &config::Chain| (chain.name.clone(), head_silence(chain));
+    let limits = api::Limits {
+        max_lag: config.admin.max_lag,
+        head_silence: config.chains.iter().map(silence).collect(),
+    };
+    api::Settings { listen: config.admin.listen, limits }
+}
+
+/// A head that stands still for twenty blocks' time, and for a minute and two polls, is a stall: no chain
+/// varies that much by itself.
+fn head_silence(chain: &config::Chain) -> std::time::Duration {
+    let minute = std::time::Duration::from_secs(60);
+    (chain.block_time * 20).max(minute).max(chain.poll_interval * 2)
+}
+
+pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
+    let history = &chain.history;
+    ChainSettings {
+        name: chain.name.clone(),
+        chain_id: chain.chain_id,
+        http_url: chain.http.expose().to_owned(),
+        ws_url: chain.ws.as_ref().map(|ws| ws.expose().to_owned()),
+        request_timeout: chain.request_timeout,
+        max_response_bytes: chain.max_response_bytes,
+        poll_interval: chain.poll_interval,
+        ws_silence: chain.ws_silence,
+        history: HistorySettings {
+            ranges_in_flight: history.ranges_in_flight,
+            initial_range: history.initial_range,
+            max_range: history.max_range,
+            buffer_bytes: history.buffer_bytes,
+        },
+    }
+}
+
+pub(super) fn policy(chain: &config::Chain) -> Policy {
+    Policy { confirmations: chain.confirmations, reorg_window: chain.reorg_window }
+}
+
+pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
+    let source = |source: &config::Source| SourceRecord {
+        name: source.name.clone(),
+        family: source.family.as_str().to_owned(),
+        start_block: source.start_block,
+        decimals: source.decimals,
+    };
+    ChainRecord {
+        chain_id: chain.chain_id,
+        name: chain.name.clone(),
+        genesis_hash: None,
+        create_missing_users: config.users.create_missing,
+        sources: config.sources_of(&chain.name).map(source).collect(),
+    }
+}
+
+/// What the chain's sources listen to and what it means.
+///
+/// # Errors
+/// What the config's check would have found too.
+pub(super) fn translator(config: &Config, chain: &config::Chain) -> Result<Translator, AppError> {
+    let sources = config.sources_of(&chain.name).enumerate().map(|(index, source)| Source {
+        name: source.name.clone(),
+        start_block: source.start_block,
+        abi: SourceAbi {
+            source: SourceIndex(index),
+            addresses: source.addresses.clone(),
+            events: source.events.clone(),
+        },
+    });
+    let mappings = config.sources_of(&chain.name).enumerate().map(|(index, source)| SourceMapping {
+        source: SourceIndex(index),
+        name: source.name.clone(),
+        settings: FamilySettings { family: source.family, user: source.user.clone() },
+        events: source.events.clone(),
+    });
+    let mapper = Mapper::new(mappings.collect()).map_err(|error| AppError::Config(error.to_string()))?;
+    Ok(Translator::new(chain.name.clone(), sources.collect(), mapper))
+}

@@ -1,0 +1,127 @@
+//! `status`: what the database holds, and what a running daemon says of itself.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::database::{Database, Owner, store_error};
+use super::error::AppError;
+use super::parts::Loaded;
+use crate::api::Report;
+use crate::store::{ReorgRecord, Schema, SourceStatus};
+
+/// All that can be said, whether a daemon runs or not.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// What the daemon says; `None` when none answers on the admin address.
+    pub daemon: Option<Report>,
+    /// What is stored.
+    pub sources: Vec<StoredSource>,
+    /// The newest reorgs, newest first.
+    pub reorgs: Vec<StoredReorg>,
+    /// Balances below zero, by chain id.
+    pub negative_balances: BTreeMap<u64, u64>,
+}
+
+/// A source as the database has it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredSource {
+    /// Name of its chain.
+    pub chain: String,
+    /// EIP-155.
+    pub chain_id: u64,
+    /// Its name.
+    pub source: String,
+    /// `stake`, `erc20`, `erc721` or `generic`.
+    pub family: String,
+    /// First block.
+    pub start_block: u64,
+    /// Newest block stored.
+    pub tip: Option<u64>,
+    /// Its hash.
+    pub tip_hash: Option<String>,
+    /// When the tip last moved, in seconds since the Unix epoch.
+    pub updated_at: Option<u64>,
+    /// Events stored.
+    pub events: u64,
+    /// Dead letters nobody has dealt with.
+    pub open_dead_letters: u64,
+}
+
+/// A reorg as the database remembers it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredReorg {
+    /// EIP-155.
+    pub chain_id: u64,
+    /// The newest block that stayed.
+    pub ancestor: u64,
+    /// Blocks undone.
+    pub depth: u64,
+    /// Events taken back.
+    pub events: u64,
+    /// When, in seconds since the Unix epoch.
+    pub detected_at: u64,
+}
+
+/// Reorgs shown.
+const REORGS: u32 = 5;
+
+/// Reads the database, starting the private one for a moment where no daemon runs it, and asks the daemon.
+///
+/// # Errors
+/// When the database cannot be read. A daemon that does not answer is no error.
+pub async fn status(loaded: &Loaded) -> Result<Status, AppError> {
+    let daemon = ask_daemon(loaded.config.admin.listen).await;
+    let database = Database::open(loaded, Owner::Command).await?;
+    let status = read(&database, daemon).await;
+    database.close().await;
+    status
+}
+
+async fn read(database: &Database, daemon: Option<Report>) -> Result<Status, AppError> {
+    let store = &database.store;
+    if store.schema().await.map_err(store_error)? == Schema::Missing {
+        return Ok(Status {
+            daemon,
+            sources: Vec::new(),
+            reorgs: Vec::new(),
+            negative_balances: BTreeMap::new(),
+        });
+    }
+    let sources = store.status().await.map_err(store_error)?.into_iter().map(stored_source).collect();
+    let reorgs = store.reorgs(REORGS).await.map_err(store_error)?.into_iter().map(stored_reorg).collect();
+    let negative_balances = store.negative_balances().await.map_err(store_error)?.into_iter().collect();
+    Ok(Status { daemon, sources, reorgs, negative_balances })
+}
+
+fn stored_source(status: SourceStatus) -> StoredSource {
+    StoredSource {
+        chain: status.chain,
+        chain_id: status.chain_id,
+        source: status.source,
+        family: status.family,
+        start_block: status.start_block,
+        tip: status.checkpoint.map(|tip| tip.number),
+        tip_hash: status.checkpoint.map(|tip| tip.hash.to_string()),
+        updated_at: status.updated_at,
+        events: status.events,
+        open_dead_letters: status.dead_letters_open,
+    }
+}
+
+fn stored_reorg(reorg: ReorgRecord) -> StoredReorg {
+    let ReorgRecord { chain_id, ancestor, depth, events, detected_at, .. } = reorg;
+    StoredReorg { chain_id, ancestor: ancestor.number, depth, events, detected_at }
+}
+
+/// The daemon's own report, ready or not. Something else on that port gives none.
+async fn ask_daemon(admin: SocketAddr) -> Option<Report> {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().ok()?;
+    let answer = client.get(format!("http://{admin}/readyz")).send().await.ok()?;
+    serde_json::from_slice(&answer.bytes().await.ok()?).ok()
+}

@@ -1,0 +1,155 @@
+use std::collections::BTreeMap;
+
+use alloy_primitives::B256;
+
+use crate::domain::BlockId;
+
+/// How many heights one look asks for once a contradiction is known: a reorg is mostly shallow, and each
+/// height costs a call.
+const LOOK_BATCH: usize = 16;
+
+/// What follows from what we hold and what the node says now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing we hold is contradicted.
+    Agrees,
+    /// Cannot tell yet: ask the node for its blocks at these heights, then judge again.
+    Look(Vec<u64>),
+    /// The chain changed its mind above this block, which is common to both.
+    Rewind(BlockId),
+    /// The chain contradicts a block that is final: nothing is undone without the operator.
+    TooDeep {
+        /// The final block as we hold it.
+        ours: BlockId,
+        /// The hash the node has there.
+        theirs: B256,
+    },
+}
+
+/// Judges what we hold (`held`: number to hash) at and below `top` against what the node was `seen` to
+/// say; `None` in `seen` is a height the node does not have. `final_number` is what was final when we last
+/// stored something.
+///
+/// `held` has every block above `final_number` that holds an event of ours, so the highest block that
+/// agrees is as good an ancestor as the true one. Where none above `final_number` agrees, that height itself is the
+/// ancestor: what is final does not change, and if the newest block we hold at or below it does, that is
+/// [`Verdict::TooDeep`].
+///
+/// A node that lacks a height proves nothing (a lower head is a lagging node, not a reorg).
+pub fn judge(
+    held: &BTreeMap<u64, B256>,
+    final_number: u64,
+    top: u64,
+    seen: &BTreeMap<u64, Option<B256>>,
+) -> Verdict {
+    let mut contradicted = false;
+    for (number, ours) in held.range(..=top).rev() {
+        match seen.get(number) {
+            None => return Verdict::Look(next_heights(held, *number, contradicted)),
+            Some(None) => return Verdict::Agrees,
+            Some(Some(theirs)) if theirs == ours => {
+                return match (contradicted, *number >= final_number) {
+                    (false, _) => Verdict::Agrees,
+                    (true, true) => Verdict::Rewind(BlockId { number: *number, hash: *ours }),
+                    (true, false) => at_final(final_number, seen),
+                };
+            }
+            Some(Some(theirs)) if *number <= final_number => {
+                return Verdict::TooDeep { ours: BlockId { number: *number, hash: *ours }, theirs: *theirs };
+            }
+            Some(Some(_)) => contradicted = true,
+        }
+    }
+    if contradicted { at_final(final_number, seen) } else { Verdict::Agrees }
+}
+
+fn next_heights(held: &BTreeMap<u64, B256>, from: u64, contradicted: bool) -> Vec<u64> {
+    let count = if contradicted { LOOK_BATCH } else { 1 };
+    held.range(..=from).rev().take(count).map(|(number, _)| *number).collect()
+}
+
+fn at_final(final_number: u64, seen: &BTreeMap<u64, Option<B256>>) -> Verdict {
+    match seen.get(&final_number) {
+        None => Verdict::Look(vec![final_number]),
+        Some(None) => Verdict::Agrees,
+        Some(Some(hash)) => Verdict::Rewind(BlockId { number: final_number, hash: *hash }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(number: u64, branch: u8) -> B256 {
+        let mut bytes = [branch; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        B256::from(bytes)
+    }
+
+    fn held(numbers: impl IntoIterator<Item = u64>) -> BTreeMap<u64, B256> {
+        numbers.into_iter().map(|n| (n, hash(n, b'a'))).collect()
+    }
+
+    /// Judges against a chain that leaves ours after `common` and has `head` blocks.
+    fn judged(held: &BTreeMap<u64, B256>, final_number: u64, common: u64, head: u64) -> (Verdict, usize) {
+        let mut seen = BTreeMap::new();
+        let top = held.last_key_value().map_or(0, |(n, _)| *n).min(head);
+        for looks in 0.. {
+            match judge(held, final_number, top, &seen) {
+                Verdict::Look(heights) => seen.extend(heights.into_iter().map(|n| {
+                    let branch = if n <= common { b'a' } else { b'b' };
+                    (n, (n <= head).then(|| hash(n, branch)))
+                })),
+                verdict => return (verdict, looks),
+            }
+        }
+        unreachable!("the loop has no end")
+    }
+
+    fn rewind(number: u64, branch: u8) -> Verdict {
+        Verdict::Rewind(BlockId { number, hash: hash(number, branch) })
+    }
+
+    #[test]
+    fn agreement_takes_one_look() {
+        assert_eq!(judged(&held(36..=100), 36, 100, 102), (Verdict::Agrees, 1));
+    }
+
+    #[test]
+    fn every_depth_above_final_finds_the_common_ancestor() {
+        for common in 36..100 {
+            assert_eq!(judged(&held(36..=100), 36, common, 102).0, rewind(common, b'a'));
+        }
+        assert_eq!(judged(&held(36..=100), 36, 99, 102).1, 2);
+    }
+
+    #[test]
+    fn a_final_block_is_not_undone() {
+        let verdict = judged(&held(36..=100), 36, 35, 102).0;
+        let ours = BlockId { number: 36, hash: hash(36, b'a') };
+        assert_eq!(verdict, Verdict::TooDeep { ours, theirs: hash(36, b'b') });
+    }
+
+    #[test]
+    fn a_lower_head_is_not_a_reorg_and_a_shorter_chain_is() {
+        assert_eq!(judged(&held(36..=100), 36, 100, 90).0, Verdict::Agrees);
+        assert_eq!(judged(&held(36..=100), 36, 80, 90).0, rewind(80, b'a'));
+    }
+
+    #[test]
+    fn between_blocks_held_the_ancestor_is_the_highest_that_agrees() {
+        assert_eq!(judged(&held([36, 70, 90, 100]), 36, 85, 102).0, rewind(70, b'a'));
+    }
+
+    #[test]
+    fn where_nothing_above_final_agrees_final_itself_is_the_ancestor() {
+        assert_eq!(judged(&held([20, 90, 100]), 36, 50, 102).0, rewind(36, b'a'));
+        assert_eq!(judged(&held([90, 100]), 36, 50, 102).0, rewind(36, b'a'));
+        assert_eq!(judged(&held([5, 6]), 0, 3, 102).0, rewind(0, b'a'));
+    }
+
+    #[test]
+    fn holding_nothing_contradicts_nothing() {
+        assert_eq!(judged(&held([]), 0, 0, 10).0, Verdict::Agrees);
+    }
+}

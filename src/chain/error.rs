@@ -1,0 +1,236 @@
+use std::time::Duration;
+
+use super::limits::{Hint, classify};
+
+/// Why a question to a node has no usable answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ChainError {
+    /// No connection, or it broke.
+    #[error("{host}: cannot reach the node ({reason}); check the url and that the node runs")]
+    Unreachable {
+        /// Host of the endpoint.
+        host: String,
+        /// What broke.
+        reason: String,
+    },
+    /// No answer in time.
+    #[error("{host}: no answer to {method} within {} s", .after.as_secs_f32())]
+    Timeout {
+        /// Host of the endpoint.
+        host: String,
+        /// JSON-RPC method.
+        method: &'static str,
+        /// The limit that ran out.
+        after: Duration,
+    },
+    /// The node refuses.
+    #[error("{host}: {method} refused: {message}{}", .code.map(|c| format!(" (code {c})")).unwrap_or_default())]
+    Refused {
+        /// Host of the endpoint.
+        host: String,
+        /// JSON-RPC method.
+        method: &'static str,
+        /// JSON-RPC error code, or the HTTP status when there was none.
+        code: Option<i64>,
+        /// What the node says, cut to a line.
+        message: String,
+        /// What kind of refusal that is.
+        refusal: Refusal,
+    },
+    /// The answer is not what was asked for.
+    #[error("{host}: bad answer to {method}: {reason}")]
+    BadAnswer {
+        /// Host of the endpoint.
+        host: String,
+        /// JSON-RPC method.
+        method: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The answer is larger than we read.
+    #[error("{host}: answer to {method} is larger than {limit} bytes")]
+    TooLarge {
+        /// Host of the endpoint.
+        host: String,
+        /// JSON-RPC method.
+        method: &'static str,
+        /// `max_response_bytes`.
+        limit: usize,
+    },
+    /// The node is on another chain.
+    #[error(
+        "{host}: the node is on chain {found}, the config says chain_id = {expected}; correct one of the two"
+    )]
+    WrongChain {
+        /// Host of the endpoint.
+        host: String,
+        /// Chain id the node has.
+        found: u64,
+        /// Chain id of the config.
+        expected: u64,
+    },
+}
+
+/// Families of refusals. Providers word them differently and number them at will; what matters is what
+/// to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too many blocks asked for: narrow, to the hint if there is one.
+    Range(Option<Hint>),
+    /// Too many logs or bytes in the answer: narrow here, elsewhere the same width may do.
+    Size(Option<Hint>),
+    /// Too many addresses or topics: split those, not the range.
+    Addresses,
+    /// The node ran out of time: narrow.
+    Time,
+    /// Too many requests: slow down, do not narrow.
+    Rate {
+        /// `Retry-After`, where the node said so.
+        retry_after: Option<Duration>,
+    },
+    /// The account is used up: nothing helps in seconds.
+    Quota,
+    /// The node does not have these blocks yet.
+    BeyondHead,
+    /// The node does not have, or no longer believes, the block of this hash.
+    UnknownBlock,
+    /// The node has thrown old blocks away.
+    Pruned,
+    /// The key belongs to another chain.
+    WrongChain,
+    /// The method is switched off.
+    MethodOff,
+    /// None of the above.
+    Other,
+}
+
+impl ChainError {
+    /// Whether asking for fewer blocks may help, and how many the node offers.
+    pub fn narrows(&self) -> Option<Option<Hint>> {
+        match self {
+            Self::Refused { refusal: Refusal::Range(hint) | Refusal::Size(hint), .. } => Some(*hint),
+            Self::Refused { refusal: Refusal::Time, .. } | Self::Timeout { .. } | Self::TooLarge { .. } => {
+                Some(None)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the node's limit is on the number of blocks itself, the same everywhere on the chain.
+    pub fn is_range_cap(&self) -> bool {
+        matches!(self, Self::Refused { refusal: Refusal::Range(_), .. })
+    }
+
+    /// Whether the question must be split by addresses or topics.
+    pub fn splits_filter(&self) -> bool {
+        matches!(self, Self::Refused { refusal: Refusal::Addresses, .. })
+    }
+
+    /// Whether the node says that it has no block of that name or height, in one of the many ways there are
+    /// (geth -39001, others -32602 or `not found`), as opposed to not answering just now.
+    pub fn is_missing_block(&self) -> bool {
+        let Self::Refused { refusal, code, message, .. } = self else { return false };
+        match refusal {
+            Refusal::BeyondHead | Refusal::UnknownBlock => true,
+            Refusal::Other => matches!(code, Some(-32602 | -39001)) || message.contains("not found"),
+            _ => false,
+        }
+    }
+
+    /// How long the node asks us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { refusal: Refusal::Rate { retry_after }, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether the node is on another chain: trying again cannot help.
+    pub fn is_wrong_chain(&self) -> bool {
+        matches!(self, Self::WrongChain { .. } | Self::Refused { refusal: Refusal::WrongChain, .. })
+    }
+
+    /// One word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Timeout { .. } => "timeout",
+            Self::BadAnswer { .. } => "bad_answer",
+            Self::TooLarge { .. } => "too_large",
+            Self::WrongChain { .. } => "wrong_chain",
+            Self::Refused { refusal, .. } => refusal.kind(),
+        }
+    }
+
+    pub(super) fn refused(host: &str, method: &'static str, answer: RefusedAnswer) -> Self {
+        let refusal = classify(&answer);
+        let RefusedAnswer { code, status, message, .. } = answer;
+        let code = code.or(status.filter(|s| *s != 200).map(i64::from));
+        let message = one_line(&message);
+        Self::Refused { host: host.to_owned(), method, code, message, refusal }
+    }
+}
+
+impl Refusal {
+    /// One word for metrics.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Range(_) => "range",
+            Self::Size(_) => "size",
+            Self::Addresses => "addresses",
+            Self::Time => "time",
+            Self::Rate { .. } => "rate",
+            Self::Quota => "quota",
+            Self::BeyondHead => "beyond_head",
+            Self::UnknownBlock => "unknown_block",
+            Self::Pruned => "pruned",
+            Self::WrongChain => "wrong_chain",
+            Self::MethodOff => "method_off",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// All a refusal may say, wherever it says it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RefusedAnswer {
+    /// JSON-RPC error code.
+    pub code: Option<i64>,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// JSON-RPC message, or the body of an answer that is no JSON-RPC.
+    pub message: String,
+    /// JSON-RPC `error.data` as JSON text.
+    pub data: Option<String>,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// Blocks the question spanned, where it had a range.
+    pub asked: Option<u64>,
+}
+
+/// Providers answer with whole HTML pages; a log line takes the beginning. Addresses of web pages go: some hold the key.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if line.len() > 200 {
+            line.push('…');
+            break;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.extend(if word.contains("://") { "<url>" } else { word }.chars().take(120));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_message_is_one_line_without_urls() {
+        assert_eq!(one_line("over\nlimit at https://node.example/v2/secret now"), "over limit at <url> now");
+        assert!(one_line(&"word ".repeat(1000)).len() < 220);
+    }
+}

@@ -1,0 +1,67 @@
+use std::time::Duration;
+
+/// How one chain's node is asked.
+#[derive(Clone)]
+pub struct ChainSettings {
+    /// Name in messages and metrics.
+    pub name: String,
+    /// The chain id the node must have (EIP-155).
+    pub chain_id: u64,
+    /// `http://` or `https://`; may hold a key and is never shown.
+    pub http_url: String,
+    /// `ws://` or `wss://`; `None` follows the chain by polling alone.
+    pub ws_url: Option<String>,
+    /// How long one request may take, connection included.
+    pub request_timeout: Duration,
+    /// Largest body read, after decompression, in bytes.
+    pub max_response_bytes: usize,
+    /// How often the head is asked for while the WebSocket does not work.
+    pub poll_interval: Duration,
+    /// An open WebSocket that has said nothing for so long is taken for dead.
+    pub ws_silence: Duration,
+    /// How history is read.
+    pub history: HistorySettings,
+}
+
+/// How history is read.
+#[derive(Clone, Copy, Debug)]
+pub struct HistorySettings {
+    /// Ranges asked for at the same time.
+    pub ranges_in_flight: usize,
+    /// Width of the first question, in blocks.
+    pub initial_range: u64,
+    /// Widest question, in blocks.
+    pub max_range: u64,
+    /// Bytes of answers that may wait for the database; no new range is asked for above it.
+    pub buffer_bytes: usize,
+}
+
+impl ChainSettings {
+    /// Host of the HTTP URL: all of it that may be shown.
+    pub fn host(&self) -> String {
+        host_of(&self.http_url)
+    }
+}
+
+/// The host (and port) of a URL: no user, no path, no query, since each may hold a key.
+pub(super) fn host_of(url: &str) -> String {
+    reqwest::Url::parse(url)
+        .ok()
+        .and_then(|url| {
+            let host = url.host_str()?.to_owned();
+            Some(url.port().map_or(host.clone(), |port| format!("{host}:{port}")))
+        })
+        .unwrap_or_else(|| "node".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_of;
+
+    #[test]
+    fn a_host_shows_no_key() {
+        assert_eq!(host_of("https://user:secret@base.example/v2/secret?key=secret"), "base.example");
+        assert_eq!(host_of("http://127.0.0.1:8545/secret"), "127.0.0.1:8545");
+        assert_eq!(host_of("secret"), "node");
+    }
+}

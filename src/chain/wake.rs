@@ -1,0 +1,201 @@
+//! The WebSocket as an alarm clock. What is read always follows from our own tip; `newHeads` only says that
+//! now is a good moment. An open socket that says nothing is the commonest outage, so silence is measured,
+//! polling takes over, and the socket is taken back as soon as it works.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::rpc::install_tls;
+use super::settings::{ChainSettings, host_of};
+use crate::metrics;
+
+/// How we learn of new heads just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WakeState {
+    /// No WebSocket is configured, or it does not work: the head is asked for every `poll_interval`.
+    Polling = 0,
+    /// The WebSocket announces heads.
+    Pushed = 1,
+}
+
+/// Says when to look at the chain.
+pub struct Wake {
+    shared: Arc<Shared>,
+    poll_interval: Duration,
+    last: Option<Instant>,
+    _listener: Option<AbortOnDropHandle<()>>,
+}
+
+struct Shared {
+    state: AtomicU8,
+    changed: Notify,
+}
+
+impl Wake {
+    /// Starts to listen where the chain has a WebSocket.
+    pub fn new(settings: &ChainSettings) -> Self {
+        let shared =
+            Arc::new(Shared { state: AtomicU8::new(WakeState::Polling as u8), changed: Notify::new() });
+        let listener = settings.ws_url.clone().map(|url| {
+            let listener = Listener { url, settings: settings.clone(), shared: shared.clone() };
+            AbortOnDropHandle::new(tokio::spawn(listener.run()))
+        });
+        Self { shared, poll_interval: settings.poll_interval, last: None, _listener: listener }
+    }
+
+    /// How heads are learnt of now.
+    pub fn state(&self) -> WakeState {
+        self.shared.state()
+    }
+
+    /// Returns when it is time to look: at once the first time, then at the next announcement, or after
+    /// `poll_interval` since the last time where nothing announces. May be dropped and called again.
+    pub async fn ready(&mut self) {
+        if let Some(last) = self.last {
+            loop {
+                let due = last + self.poll_interval;
+                match (
+                    self.shared.state(),
+                    timeout(due.saturating_duration_since(Instant::now()), self.shared.changed.notified())
+                        .await,
+                ) {
+                    // While the socket works, its silence is the listener's to judge.
+                    (WakeState::Pushed, Err(_)) => {
+                        self.shared.changed.notified().await;
+                        break;
+                    }
+                    // A change of state also notifies; then only a due poll or a head counts.
+                    (_, Ok(())) if self.shared.state() == WakeState::Pushed => break,
+                    (_, Ok(())) => {}
+                    (WakeState::Polling, Err(_)) => break,
+                }
+            }
+        }
+        self.last = Some(Instant::now());
+    }
+}
+
+impl Shared {
+    fn state(&self) -> WakeState {
+        if self.state.load(Ordering::Relaxed) == WakeState::Pushed as u8 {
+            WakeState::Pushed
+        } else {
+            WakeState::Polling
+        }
+    }
+
+    fn set(&self, state: WakeState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+}
+
+struct Listener {
+    url: String,
+    settings: ChainSettings,
+    shared: Arc<Shared>,
+}
+
+/// Why listening ended; a person reads it.
+type Ended = String;
+
+impl Listener {
+    async fn run(self) {
+        let host = host_of(&self.url);
+        let mut pause = self.backoff();
+        loop {
+            let mut heard = false;
+            let Err(ended) = self.listen(&mut heard).await;
+            if self.shared.state() == WakeState::Pushed {
+                tracing::warn!(chain = %self.settings.name, host, reason = %ended, "websocket lost, polling takes over");
+            }
+            self.shared.set(WakeState::Polling);
+            metrics::ws_connected(&self.settings.name, false);
+            metrics::ws_lost(&self.settings.name);
+            if heard {
+                pause = self.backoff();
+            }
+            tokio::time::sleep(pause.next().unwrap_or(MAX_RECONNECT)).await;
+        }
+    }
+
+    async fn listen(&self, heard: &mut bool) -> Result<std::convert::Infallible, Ended> {
+        install_tls();
+        let patience = self.settings.request_timeout;
+        // A head is a kilobyte or two; nothing we subscribe to is a megabyte.
+        let config = WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20));
+        let connecting = tokio_tungstenite::connect_async_with_config(&self.url, Some(config), true);
+        let (mut socket, _) = timeout(patience, connecting)
+            .await
+            .map_err(|_| "no connection in time".to_owned())?
+            .map_err(|e| e.to_string())?;
+        let subscribe =
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"] });
+        socket.send(Message::text(subscribe.to_string())).await.map_err(|e| e.to_string())?;
+        loop {
+            let limit =
+                if *heard { self.settings.ws_silence } else { patience.max(self.settings.ws_silence) };
+            let message = self.next_text(&mut socket, limit).await?;
+            self.hear(&message, heard)?;
+        }
+    }
+
+    /// The next text, answering pings on the way. Only a text resets the clock: a proxy in between answers
+    /// pings for a node that is gone.
+    async fn next_text<S>(&self, socket: &mut S, limit: Duration) -> Result<String, Ended>
+    where
+        S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
+    {
+        let until = Instant::now() + limit;
+        loop {
+            let silent = || format!("silent for {} s", limit.as_secs_f32());
+            let message = tokio::time::timeout_at(until, socket.next()).await.map_err(|_| silent())?;
+            match message {
+                Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+                Some(Ok(Message::Close(_))) | None => return Err("closed by the node".to_owned()),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn hear(&self, text: &str, heard: &mut bool) -> Result<(), Ended> {
+        let message: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+        if let Some(error) = message.get("error") {
+            return Err(format!("newHeads refused: {}", error["message"]));
+        }
+        if message["method"] != "eth_subscription" {
+            return Ok(());
+        }
+        if !*heard {
+            *heard = true;
+            tracing::info!(chain = %self.settings.name, host = host_of(&self.url), "websocket announces heads");
+            metrics::ws_connected(&self.settings.name, true);
+        }
+        self.shared.set(WakeState::Pushed);
+        Ok(())
+    }
+
+    fn backoff(&self) -> backon::ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(250))
+            .with_max_delay(MAX_RECONNECT)
+            .without_max_times()
+            .with_jitter()
+            .build()
+    }
+}
+
+/// Longest pause before the socket is tried again; polling covers it.
+const MAX_RECONNECT: Duration = Duration::from_secs(30);

@@ -1,0 +1,148 @@
+//! What nodes write: JSON of the execution API, read into hash-level types. Fields we do not use are not
+//! read, so that a chain with unknown transaction types or header fields breaks nothing.
+
+use alloy_primitives::{Address, B256, Bytes};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::domain::{BlockRef, Log, Place, Topics};
+
+/// A JSON-RPC answer.
+#[derive(Deserialize)]
+pub(super) struct Answer<T> {
+    /// Echo of the request's id.
+    #[serde(default)]
+    pub id: serde_json::Value,
+    /// Absent and `null` are the same here; what they mean depends on the question.
+    #[serde(default = "none")]
+    pub result: Option<T>,
+    #[serde(default)]
+    pub error: Option<ErrorObject>,
+}
+
+fn none<T>() -> Option<T> {
+    None
+}
+
+/// A JSON-RPC error object; every field may be missing or of another type.
+#[derive(Deserialize)]
+pub(super) struct ErrorObject {
+    #[serde(default)]
+    pub code: serde_json::Value,
+    #[serde(default)]
+    pub message: serde_json::Value,
+    #[serde(default)]
+    pub data: Option<serde_json::Value>,
+}
+
+/// A `QUANTITY` of the execution API: `0x` and hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quantity(pub u64);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.strip_prefix("0x")
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .map(Self)
+            .ok_or_else(|| de::Error::custom(format!("`{text}` is not a quantity")))
+    }
+}
+
+/// A header, as far as we believe it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireHeader {
+    number: Quantity,
+    hash: B256,
+    parent_hash: B256,
+    timestamp: Quantity,
+}
+
+impl From<WireHeader> for BlockRef {
+    fn from(header: WireHeader) -> Self {
+        Self {
+            number: header.number.0,
+            hash: header.hash,
+            parent_hash: header.parent_hash,
+            timestamp: header.timestamp.0,
+        }
+    }
+}
+
+/// A log; the fields a pending log lacks are optional here and refused below.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireLog {
+    address: Address,
+    topics: Vec<B256>,
+    data: Bytes,
+    block_number: Option<Quantity>,
+    block_hash: Option<B256>,
+    #[serde(default)]
+    block_timestamp: Option<Quantity>,
+    transaction_hash: Option<B256>,
+    transaction_index: Option<Quantity>,
+    log_index: Option<Quantity>,
+    #[serde(default)]
+    removed: bool,
+}
+
+impl TryFrom<WireLog> for Log {
+    type Error = &'static str;
+
+    fn try_from(log: WireLog) -> Result<Self, Self::Error> {
+        if log.removed {
+            return Err("a log is marked as removed");
+        }
+        let index = |quantity: Option<Quantity>| {
+            let value = quantity.ok_or("a log is not in a block yet")?.0;
+            // The column is a signed 32-bit number.
+            i32::try_from(value).map(i32::cast_unsigned).map_err(|_| "an index of a log is above 2^31")
+        };
+        let place = Place {
+            block_number: log.block_number.ok_or("a log is not in a block yet")?.0,
+            tx_index: index(log.transaction_index)?,
+            log_index: index(log.log_index)?,
+        };
+        Ok(Self {
+            place,
+            block_hash: log.block_hash.ok_or("a log has no block hash")?,
+            tx_hash: log.transaction_hash.ok_or("a log has no transaction hash")?,
+            block_timestamp: log.block_timestamp.map(|t| t.0),
+            address: log.address,
+            topics: Topics::new(&log.topics).ok_or("a log has more than four topics")?,
+            data: log.data,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_hexadecimal_strings() {
+        let read = |text: &str| serde_json::from_str::<Quantity>(text).map(|q| q.0).ok();
+        assert_eq!(read("\"0x10\""), Some(16));
+        assert_eq!(read("\"0x\""), None);
+        assert_eq!(read("\"16\""), None);
+        assert_eq!(read("\"0x1ffffffffffffffff\""), None);
+        assert_eq!(read("16"), None);
+    }
+
+    #[test]
+    fn a_pending_or_removed_log_is_refused() {
+        let log = |extra: &str| {
+            let zero = B256::ZERO;
+            let text = format!(
+                r#"{{"address":"{}","topics":[],"data":"0x","blockHash":"{zero}","transactionHash":"{zero}",
+                "transactionIndex":"0x0","logIndex":"0x0",{extra}}}"#,
+                Address::ZERO
+            );
+            Log::try_from(serde_json::from_str::<WireLog>(&text).expect("json"))
+        };
+        assert!(log(r#""blockNumber":"0x1""#).is_ok());
+        assert_eq!(log(r#""blockNumber":null"#), Err("a log is not in a block yet"));
+        assert_eq!(log(r#""blockNumber":"0x1","removed":true"#), Err("a log is marked as removed"));
+    }
+}

@@ -1,0 +1,194 @@
+//! What the node does wrong on command. [`Rule`]s hit single calls, [`Behaviour`] is how the node is as a
+//! whole; both can be changed while it runs, and everything is counted.
+
+mod behaviour;
+mod rule;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::DevChain;
+use super::rpc::{RpcError, Transport};
+pub use behaviour::{Behaviour, BeyondHead, Cap};
+pub use rule::{Effect, Lie, Rule, Wire};
+
+type Hook = Arc<Mutex<dyn FnMut(&DevChain, &Value) + Send>>;
+
+/// What a node does wrong, and what it was asked. Clones are handles to the same.
+#[derive(Clone, Default)]
+pub struct Faults {
+    inner: Arc<Mutex<Inner>>,
+    behaviour: Arc<watch::Sender<Behaviour>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    rules: Vec<Armed>,
+    next_id: u64,
+    hooks: Vec<(String, Hook)>,
+    calls: BTreeMap<String, u64>,
+    journal: Option<Vec<Request>>,
+}
+
+struct Armed {
+    id: u64,
+    rule: Rule,
+    fired: Arc<AtomicU64>,
+}
+
+/// One call as it came in, see [`Faults::record`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Name of the method.
+    pub method: String,
+    /// Its parameters, `null` for none.
+    pub params: Value,
+    /// How it came.
+    pub transport: Transport,
+}
+
+/// A rule in force. Dropping this changes nothing.
+pub struct Fault {
+    id: u64,
+    fired: Arc<AtomicU64>,
+    faults: Faults,
+}
+
+impl Fault {
+    /// How many calls it has hit.
+    pub fn fired(&self) -> u64 {
+        self.fired.load(Ordering::Relaxed)
+    }
+
+    /// Ends it.
+    pub fn lift(self) {
+        self.faults.inner().rules.retain(|armed| armed.id != self.id);
+    }
+}
+
+/// What the rules say about one call.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) delay: Duration,
+    pub(super) lag: u64,
+    pub(super) lies: Vec<Lie>,
+    pub(super) answer: Option<Result<(), RpcError>>,
+    pub(super) wrong_id: bool,
+    pub(super) wire: Option<Wire>,
+}
+
+impl Faults {
+    /// Puts a rule in force. Several may hit one call: delays and lies add up, and of errors and wire
+    /// effects the one that came first counts.
+    pub fn add(&self, rule: Rule) -> Fault {
+        let mut inner = self.inner();
+        inner.next_id += 1;
+        let (id, fired) = (inner.next_id, Arc::new(AtomicU64::new(0)));
+        inner.rules.push(Armed { id, rule, fired: fired.clone() });
+        Fault { id, fired, faults: self.clone() }
+    }
+
+    /// Changes how the node behaves as a whole: `faults.set(|node| node.lag = 3)`.
+    pub fn set(&self, change: impl FnOnce(&mut Behaviour)) {
+        self.behaviour.send_modify(change);
+    }
+
+    /// Closes every WebSocket without a word. New ones are welcome.
+    pub fn disconnect_ws(&self) {
+        self.set(|node| node.ws_generation += 1);
+    }
+
+    /// Runs `hook` each time `method` is called, before the call is answered, with the parameters: what it
+    /// changes is what the answer sees. It must not wait for a request to the same chain.
+    pub fn on_call(&self, method: &str, hook: impl FnMut(&DevChain, &Value) + Send + 'static) {
+        self.inner().hooks.push((method.to_owned(), Arc::new(Mutex::new(hook))));
+    }
+
+    /// Lifts every rule and hook and behaves well again. Counts and journal stay.
+    pub fn clear(&self) {
+        let mut inner = self.inner();
+        inner.rules.clear();
+        inner.hooks.clear();
+        self.set(|node| *node = Behaviour { ws_generation: node.ws_generation, ..Behaviour::default() });
+    }
+
+    /// How often `method` was called.
+    pub fn calls(&self, method: &str) -> u64 {
+        self.inner().calls.get(method).copied().unwrap_or_default()
+    }
+
+    /// Starts a journal of every call, empty; it grows until [`Self::journal`] takes it.
+    pub fn record(&self) {
+        self.inner().journal = Some(Vec::new());
+    }
+
+    /// Takes what the journal holds, oldest first, and goes on recording if it was.
+    pub fn journal(&self) -> Vec<Request> {
+        self.inner().journal.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Sets the counts to zero.
+    pub fn forget(&self) {
+        self.inner().calls.clear();
+    }
+
+    pub(super) fn behaviour(&self) -> Behaviour {
+        self.behaviour.borrow().clone()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Behaviour> {
+        self.behaviour.subscribe()
+    }
+
+    /// Counts a call, runs its hooks, and says what is to happen to it.
+    pub(super) fn meet(&self, chain: &DevChain, request: Request) -> Plan {
+        let hooks = {
+            let mut inner = self.inner();
+            *inner.calls.entry(request.method.clone()).or_default() += 1;
+            if let Some(journal) = &mut inner.journal {
+                journal.push(request.clone());
+            }
+            let of_method = inner.hooks.iter().filter(|(method, _)| *method == request.method);
+            of_method.map(|(_, hook)| hook.clone()).collect::<Vec<_>>()
+        };
+        // Outside the lock: a hook may add rules, and take its time.
+        for hook in hooks {
+            hook.lock().unwrap_or_else(PoisonError::into_inner)(chain, &request.params);
+        }
+        self.plan(&request)
+    }
+
+    fn plan(&self, request: &Request) -> Plan {
+        let mut plan = Plan::default();
+        for Armed { rule, fired, .. } in &mut self.inner().rules {
+            if rule.hits(&request.method, request.transport) {
+                fired.fetch_add(1, Ordering::Relaxed);
+                plan.adopt(rule.effect.clone());
+            }
+        }
+        plan
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Plan {
+    fn adopt(&mut self, effect: Effect) {
+        match effect {
+            Effect::Delay(delay) => self.delay += delay,
+            Effect::Lag(blocks) => self.lag += blocks,
+            Effect::Lie(lie) => self.lies.push(lie),
+            Effect::Error(error) => drop(self.answer.get_or_insert(Err(error))),
+            Effect::Null => drop(self.answer.get_or_insert(Ok(()))),
+            Effect::WrongId => self.wrong_id = true,
+            Effect::Wire(wire) => drop(self.wire.get_or_insert(wire)),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{self, MissedTickBehavior};
+
+use super::DevChain;
+
+/// How the chain grows by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct MinerSettings {
+    /// Wall-clock time between two blocks.
+    pub block_time: Duration,
+    /// A reorg in place of every such block; `None` or 0 for never.
+    pub reorg_every: Option<u64>,
+    /// Reorgs drop 1 to this many blocks, each depth in turn, so that a short demo sees them all.
+    pub max_reorg_depth: u64,
+}
+
+/// Mines until dropped.
+#[derive(Debug)]
+pub struct Miner(JoinHandle<()>);
+
+impl Miner {
+    pub(super) fn start(chain: DevChain, settings: MinerSettings) -> Self {
+        Self(tokio::spawn(mine(chain, settings)))
+    }
+}
+
+impl Drop for Miner {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn mine(chain: DevChain, settings: MinerSettings) {
+    let mut clock = time::interval(settings.block_time.max(Duration::from_millis(1)));
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    clock.tick().await;
+    let every = settings.reorg_every.filter(|every| *every > 0);
+    for tick in 1u64.. {
+        clock.tick().await;
+        match every.filter(|every| tick % every == 0) {
+            Some(every) => {
+                let depth = 1 + (tick / every - 1) % settings.max_reorg_depth.max(1);
+                // One longer than what it replaces, or no node would take it for the better chain.
+                chain.reorg(depth, depth + 1)
+            }
+            None => chain.mine(1),
+        };
+    }
+}

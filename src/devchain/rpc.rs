@@ -1,0 +1,115 @@
+//! JSON-RPC 2.0: calls and batches to answers. What the methods answer is in `methods`.
+
+mod error;
+mod filter;
+mod json;
+mod logs;
+mod methods;
+mod params;
+mod view;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::time;
+
+use super::DevChain;
+use super::faults::{Request, Wire};
+pub use error::RpcError;
+pub(super) use json::HeadJson;
+pub(super) use methods::Subscriptions;
+
+/// How a call came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP POST.
+    Http,
+    /// WebSocket.
+    Ws,
+}
+
+/// What one message of calls gets back.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    /// The JSON, `None` if there was nothing to answer (notifications).
+    pub(super) body: Option<String>,
+    /// HTTP status an error asks for.
+    pub(super) status: Option<u16>,
+    /// What is to go wrong on the way.
+    pub(super) wire: Option<Wire>,
+}
+
+type Answer = Result<Box<RawValue>, RpcError>;
+
+#[derive(Serialize)]
+struct Response<'a> {
+    jsonrpc: &'static str,
+    id: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a RpcError>,
+}
+
+/// Answers one message. `subscriptions` are the socket's, `None` over HTTP.
+pub(super) async fn answer(
+    chain: &DevChain,
+    message: &[u8],
+    mut subscriptions: Option<&mut Subscriptions>,
+) -> Reply {
+    let Ok(message) = serde_json::from_slice::<Value>(message) else {
+        return refuse(RpcError::new(-32700, "parse error"));
+    };
+    let Value::Array(calls) = message else {
+        return answer_call(chain, message, subscriptions).await;
+    };
+    if chain.faults().behaviour().refuse_batches {
+        return refuse(RpcError::new(-32600, "batch requests are not supported"));
+    }
+    if calls.is_empty() {
+        return refuse(RpcError::new(-32600, "empty batch"));
+    }
+    let (mut bodies, mut batch) = (Vec::new(), Reply::default());
+    for call in calls {
+        let reply = answer_call(chain, call, subscriptions.as_deref_mut()).await;
+        bodies.extend(reply.body);
+        batch.wire = batch.wire.or(reply.wire);
+    }
+    batch.body = (!bodies.is_empty()).then(|| format!("[{}]", bodies.join(",")));
+    batch
+}
+
+async fn answer_call(chain: &DevChain, call: Value, subscriptions: Option<&mut Subscriptions>) -> Reply {
+    let Some(method) = call.get("method").and_then(Value::as_str) else {
+        return refuse(RpcError::new(-32600, "invalid request"));
+    };
+    let transport = if subscriptions.is_some() { Transport::Ws } else { Transport::Http };
+    let params = call.get("params").cloned().unwrap_or_default();
+    let request = Request { method: method.to_owned(), params, transport };
+    let plan = chain.faults().meet(chain, request.clone());
+    if plan.delay > Duration::ZERO {
+        time::sleep(plan.delay).await;
+    }
+    let answer = match plan.answer.clone() {
+        Some(Ok(())) => Ok(RawValue::NULL.to_owned()),
+        Some(Err(error)) => Err(error),
+        None => methods::call(chain, &request, &plan, subscriptions),
+    };
+    let Some(id) = call.get("id") else {
+        return Reply { wire: plan.wire, ..Reply::default() };
+    };
+    let wrong = Value::from("nobody asked");
+    Reply { wire: plan.wire, ..respond(if plan.wrong_id { &wrong } else { id }, &answer) }
+}
+
+fn refuse(error: RpcError) -> Reply {
+    respond(&Value::Null, &Err(error))
+}
+
+fn respond(id: &Value, answer: &Answer) -> Reply {
+    let (result, error) = (answer.as_ref().ok().map(Box::as_ref), answer.as_ref().err());
+    let body = serde_json::to_string(&Response { jsonrpc: "2.0", id, result, error });
+    Reply { body: body.ok(), status: error.and_then(|error| error.status), wire: None }
+}

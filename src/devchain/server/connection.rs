@@ -1,0 +1,99 @@
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// A connection as its handler sees it: something to break.
+#[derive(Clone, Debug)]
+pub(super) struct Connection(CancellationToken);
+
+impl Connection {
+    /// From now on nothing is read or written. What was not written yet never is, also the answer at hand.
+    pub(super) fn break_off(&self) {
+        self.0.cancel();
+    }
+
+    /// Returns when the connection was broken, by a fault or because the server stops.
+    pub(super) async fn broken(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+impl Connected<IncomingStream<'_, Breakable>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, Breakable>) -> Self {
+        Self(stream.io().broken.clone())
+    }
+}
+
+/// A listener whose connections can be broken from inside, one by one or all by cancelling `running`.
+/// HTTP libraries finish what they began; a node that fails does not.
+pub(super) struct Breakable {
+    pub(super) listener: TcpListener,
+    pub(super) running: CancellationToken,
+}
+
+impl Listener for Breakable {
+    type Io = BreakableStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        // Only latency is lost without it.
+        let _ = stream.set_nodelay(true);
+        let broken = self.running.child_token();
+        let breaking = Box::pin(broken.clone().cancelled_owned());
+        (BreakableStream { stream, broken, breaking }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+pub(super) struct BreakableStream {
+    stream: TcpStream,
+    broken: CancellationToken,
+    /// Wakes a reader that waits when the connection is broken.
+    breaking: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl BreakableStream {
+    fn check(&self) -> io::Result<()> {
+        if self.broken.is_cancelled() { Err(ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    }
+}
+
+impl AsyncRead for BreakableStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.broken.is_cancelled() || self.breaking.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for BreakableStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,33 @@
+use std::error::Error;
+
+/// An error with all its causes, outermost first, joined by colons; one that repeats the text before it is
+/// left out.
+pub fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let line = cause.to_string();
+        if !text.ends_with(&line) {
+            text.push_str(": ");
+            text.push_str(&line);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::causes;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Told(&'static str, #[source] Option<Box<Told>>);
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let error =
+            Told("database", Some(Box::new(Told("no route", Some(Box::new(Told("no route", None)))))));
+        assert_eq!(causes(&error), "database: no route");
+    }
+}

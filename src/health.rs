@@ -1,0 +1,164 @@
+//! What each chain says of itself, for readiness, metrics, `status` and the watchdog. Written by the
+//! spine, read by everybody; ages are computed when they are read, so that they grow during a stall.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+
+/// What a chain is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainState {
+    /// Not yet asked its node or its database.
+    Starting,
+    /// Reads history.
+    Syncing,
+    /// All sources follow the head.
+    Live,
+    /// The last step failed; it is tried again.
+    Failing,
+    /// Stopped for good: an operator has to decide.
+    Stopped,
+}
+
+impl ChainState {
+    /// All of them, for metrics.
+    pub const ALL: [Self; 5] = [Self::Starting, Self::Syncing, Self::Live, Self::Failing, Self::Stopped];
+
+    /// The word in metrics and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Syncing => "syncing",
+            Self::Live => "live",
+            Self::Failing => "failing",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// One source, as the spine last left it.
+#[derive(Clone, Debug)]
+pub struct SourceHealth {
+    /// Name.
+    pub name: String,
+    /// Newest block stored, `None` while there is none.
+    pub tip: Option<u64>,
+    /// The block it reads next.
+    pub next: u64,
+    /// When it last committed in this process.
+    pub committed_at: Option<Instant>,
+}
+
+impl SourceHealth {
+    /// Confirmed blocks not stored yet. A source that starts in the future lacks none.
+    pub fn lag(&self, confirmed: Option<u64>) -> u64 {
+        confirmed.map_or(0, |confirmed| confirmed.saturating_add(1).saturating_sub(self.next))
+    }
+}
+
+/// One chain, as the spine last left it.
+#[derive(Clone, Debug)]
+pub struct ChainHealth {
+    /// What it is doing.
+    pub state: ChainState,
+    /// Newest block the node knows.
+    pub head: Option<u64>,
+    /// Highest confirmed block.
+    pub confirmed: Option<u64>,
+    /// Highest final block.
+    pub final_number: u64,
+    /// When the head last moved.
+    pub head_moved_at: Instant,
+    /// Whether the WebSocket announces heads, else the head is polled for.
+    pub pushed: bool,
+    /// When the loop last went round: it turns even while node and database are away.
+    pub alive_at: Instant,
+    /// Errors since the last success.
+    pub consecutive_errors: u64,
+    /// The last error that has not been overcome.
+    pub last_error: Option<String>,
+    /// Its sources.
+    pub sources: Vec<SourceHealth>,
+}
+
+impl ChainHealth {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            state: ChainState::Starting,
+            head: None,
+            confirmed: None,
+            final_number: 0,
+            head_moved_at: now,
+            pushed: false,
+            alive_at: now,
+            consecutive_errors: 0,
+            last_error: None,
+            sources: Vec::new(),
+        }
+    }
+
+    /// The largest lag of its sources.
+    pub fn lag(&self) -> u64 {
+        self.sources.iter().map(|source| source.lag(self.confirmed)).max().unwrap_or(0)
+    }
+}
+
+/// The database, as the last probe found it.
+#[derive(Clone, Debug)]
+pub struct DatabaseHealth {
+    /// Whether a write went through.
+    pub writable: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// Balances below zero.
+    pub negative_balances: u64,
+    /// Dead letters nobody has resolved.
+    pub open_dead_letters: u64,
+}
+
+/// The board all chains write on.
+#[derive(Clone, Default)]
+pub struct Board {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    chains: BTreeMap<String, ChainHealth>,
+    database: Option<DatabaseHealth>,
+}
+
+impl Board {
+    /// Changes what is said of a chain; the first change puts it on the board.
+    pub fn chain(&self, name: &str, change: impl FnOnce(&mut ChainHealth)) {
+        let mut inner = self.lock();
+        if let Some(chain) = inner.chains.get_mut(name) {
+            return change(chain);
+        }
+        change(inner.chains.entry(name.to_owned()).or_insert_with(ChainHealth::new));
+    }
+
+    /// Everything said of the chains now.
+    pub fn chains(&self) -> BTreeMap<String, ChainHealth> {
+        self.lock().chains.clone()
+    }
+
+    /// What the last probe of the database found.
+    pub fn set_database(&self, health: DatabaseHealth) {
+        self.lock().database = Some(health);
+    }
+
+    /// What the last probe of the database found, `None` before the first.
+    pub fn database(&self) -> Option<DatabaseHealth> {
+        self.lock().database.clone()
+    }
+
+    /// The map stays usable whatever panicked while it was held.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

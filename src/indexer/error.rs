@@ -1,0 +1,55 @@
+use alloy_primitives::B256;
+
+use crate::chain::ChainError;
+use crate::domain::BlockId;
+use crate::store::StoreError;
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexerError {
+    /// The node.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The chain changed while it was read, or two backends of one node disagree.
+    #[error("{0}; reading again")]
+    Moved(String),
+    /// The chain contradicts a final block.
+    #[error(
+        "the node contradicts final block {ours}: it has {theirs} there. nothing was undone and this chain stops here. \
+         compare that block with a node you trust: if it agrees with ours, point the chain's `http` at it and restart; if the chain really \
+         undid final blocks, sync the chain into a new database"
+    )]
+    TooDeep {
+        /// The final block as stored.
+        ours: BlockId,
+        /// What the node has at its height.
+        theirs: B256,
+    },
+}
+
+impl IndexerError {
+    /// Whether trying again cannot help and an operator has to decide.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Chain(error) => error.is_wrong_chain(),
+            Self::Store(error) => {
+                !error.is_transient() && !error.is_conflict() && !matches!(error, StoreError::Database(_))
+            }
+            Self::Moved(_) => false,
+            Self::TooDeep { .. } => true,
+        }
+    }
+
+    /// One word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Chain(error) => error.kind(),
+            Self::Store(_) => "database",
+            Self::Moved(_) => "moved",
+            Self::TooDeep { .. } => "too_deep",
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Near the head: block by block, each linked to the one below and its logs asked for by its hash.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::try_join_all;
+use tokio_util::sync::CancellationToken;
+
+use super::error::IndexerError;
+use super::spine::ChainIndexer;
+use super::translate::{Translated, count};
+use crate::canon::Group;
+use crate::chain::BlockWithLogs;
+use crate::domain::{BlockId, BlockRange, BlockRef, Log};
+use crate::metrics;
+use crate::store::Advance;
+
+/// Blocks read at once and committed together where we are a little behind: enough to hide the node's
+/// latency, few enough to commit in a blink.
+const LIVE_BATCH: u64 = 16;
+
+/// What reading a run of blocks found.
+enum Run {
+    /// They follow each other and what we hold.
+    Linked(Vec<BlockWithLogs>),
+    /// The first does not follow what we hold.
+    Broken,
+}
+
+impl ChainIndexer {
+    /// Carries the next blocks of a group from the chain to the store.
+    pub(super) async fn carry_blocks(
+        &mut self,
+        group: Group,
+        stop: &CancellationToken,
+    ) -> Result<(), IndexerError> {
+        let Some(run) = stop.run_until_cancelled(self.read_run(&group)).await.transpose()? else {
+            return Ok(());
+        };
+        match run {
+            Run::Linked(blocks) => self.commit_run(&group.sources, blocks).await,
+            Run::Broken => self.settle_break(group.range.from() - 1, stop).await,
+        }
+    }
+
+    async fn read_run(&mut self, group: &Group) -> Result<Run, IndexerError> {
+        let (range, _) = group.range.split_at_width(LIVE_BATCH);
+        let filter = self.translator.filter(&group.sources);
+        let blocks = self.headers(range).await?;
+        if self.view().parent_of(range.from(), &group.sources).is_some_and(|tip| blocks[0].parent_hash != tip)
+        {
+            return Ok(Run::Broken);
+        }
+        if let Some(pair) = blocks.windows(2).find(|pair| pair[1].parent_hash != pair[0].hash) {
+            return Err(IndexerError::Moved(format!(
+                "block {} does not follow the one below",
+                pair[1].number
+            )));
+        }
+        let logs = blocks.into_iter().map(|block| self.node.with_logs(&filter, block));
+        Ok(Run::Linked(try_join_all(logs).await?))
+    }
+
+    /// The headers of the range up to the first the node lacks.
+    async fn headers(&self, range: BlockRange) -> Result<Vec<BlockRef>, IndexerError> {
+        let numbers: Vec<u64> = (range.from()..=range.to()).collect();
+        let blocks: Vec<BlockRef> =
+            self.node.blocks(&numbers).await?.into_iter().map_while(|block| block).collect();
+        if blocks.is_empty() {
+            let reason =
+                format!("{} lacks block {}, which is below its head", self.node.host(), range.from());
+            return Err(IndexerError::Moved(reason));
+        }
+        Ok(blocks)
+    }
+
+    async fn commit_run(
+        &mut self,
+        sources: &[usize],
+        blocks: Vec<BlockWithLogs>,
+    ) -> Result<(), IndexerError> {
+        let refs: Vec<BlockId> = blocks.iter().map(|block| block.block.id()).collect();
+        let times: BTreeMap<u64, u64> = blocks.iter().map(|b| (b.block.number, b.block.timestamp)).collect();
+        let logs: Vec<Log> = blocks.into_iter().flat_map(|block| block.logs).collect();
+        let translated = self.translator.translate(sources, logs, &times);
+        let newest = times.last_key_value().map_or(0, |(_, time)| *time);
+        self.advance(sources, Stretch { refs, translated, durable: true }).await?;
+        let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_block = age.saturating_sub(Duration::from_secs(newest));
+        metrics::live_latency(&self.settings.name, since_block, self.woken_at.elapsed());
+        Ok(())
+    }
+
+    /// Commits a stretch of blocks for a group of sources, and remembers it.
+    pub(super) async fn advance(&mut self, sources: &[usize], stretch: Stretch) -> Result<(), IndexerError> {
+        let Stretch { refs, translated: Translated { events, dead_letters }, durable } = stretch;
+        let Some(to) = refs.last().copied() else { return Ok(()) };
+        let final_number = self.final_number();
+        let expected = self.view().expected(sources);
+        let advance = Advance { expected, to, refs, final_number, events, dead_letters, durable };
+        let started = Instant::now();
+        let advanced = self.store().advance(&advance).await?;
+        let kind = if durable { "live" } else { "history" };
+        metrics::committed(&self.settings.name, kind, started.elapsed());
+        metrics::unknown_users(&self.settings.name, advanced.unknown_users);
+        count(self.translator.kinds(), &advance.events, &advance.dead_letters);
+        tracing::debug!(chain = %self.settings.name, to = %to, events = advance.events.len(), kind, "advanced");
+        self.view_mut().advanced(sources, to, &advance.refs, final_number);
+        self.say_sources(Some(sources));
+        Ok(())
+    }
+}
+
+/// Blocks on the way to the store.
+pub(super) struct Stretch {
+    /// What we will hold of them, ascending; the last is the new checkpoint.
+    pub refs: Vec<BlockId>,
+    /// What their logs mean.
+    pub translated: Translated,
+    /// Whether the commit waits for the disk.
+    pub durable: bool,
+}

@@ -1,0 +1,96 @@
+//! The way back: from a contradiction to the common ancestor.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::IndexerError;
+use super::spine::ChainIndexer;
+use crate::canon::{Verdict, judge};
+use crate::domain::BlockId;
+use crate::metrics;
+use crate::store::Rewind;
+
+/// Between the two reads that make a reorg: long enough for a load balancer to send us to another backend,
+/// short enough not to be noticed.
+const SECOND_READ_AFTER: Duration = Duration::from_millis(50);
+
+/// What came of looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// Nothing we hold is contradicted, or not twice.
+    Agrees,
+    /// What was orphaned is undone.
+    Rewound,
+}
+
+impl ChainIndexer {
+    /// Compares what we hold at and below `top` with the node, and undoes what two reads contradict.
+    pub(super) async fn settle(
+        &mut self,
+        top: u64,
+        stop: &CancellationToken,
+    ) -> Result<Settled, IndexerError> {
+        let Some(first) = stop.run_until_cancelled(self.look(top)).await.transpose()? else {
+            return Ok(Settled::Agrees);
+        };
+        if first == Verdict::Agrees {
+            return Ok(Settled::Agrees);
+        }
+        tokio::time::sleep(SECOND_READ_AFTER).await;
+        let second = stop.run_until_cancelled(self.look(top)).await.transpose()?;
+        if second.as_ref() != Some(&first) {
+            return Ok(Settled::Agrees);
+        }
+        match first {
+            Verdict::Rewind(to) => self.rewind(to).await.map(|()| Settled::Rewound),
+            Verdict::TooDeep { ours, theirs } => Err(IndexerError::TooDeep { ours, theirs }),
+            Verdict::Agrees | Verdict::Look(_) => Ok(Settled::Agrees),
+        }
+    }
+
+    /// As [`Self::settle`], when a block did not follow ours at `tip`: then agreement is a contradiction too.
+    pub(super) async fn settle_break(
+        &mut self,
+        tip: u64,
+        stop: &CancellationToken,
+    ) -> Result<(), IndexerError> {
+        match self.settle(tip, stop).await? {
+            Settled::Rewound => Ok(()),
+            Settled::Agrees if stop.is_cancelled() => Ok(()),
+            Settled::Agrees => Err(IndexerError::Moved(format!(
+                "the block above {tip} does not follow it, and it is still canonical"
+            ))),
+        }
+    }
+
+    /// Asks the node for one height after the other until the verdict is clear.
+    async fn look(&self, top: u64) -> Result<Verdict, IndexerError> {
+        let held = self.view().held();
+        let mut seen = BTreeMap::new();
+        loop {
+            match judge(&held, self.view().final_number(), top, &seen) {
+                Verdict::Look(heights) => {
+                    let blocks = self.node.blocks(&heights).await?;
+                    let hashes = blocks.into_iter().map(|block| block.map(|block| block.hash));
+                    seen.extend(heights.into_iter().zip(hashes));
+                }
+                verdict => return Ok(verdict),
+            }
+        }
+    }
+
+    async fn rewind(&mut self, to: BlockId) -> Result<(), IndexerError> {
+        let started = Instant::now();
+        let rewound = self.store().rewind(&Rewind { expected: self.view().all(), to }).await?;
+        metrics::committed(&self.settings.name, "rewind", started.elapsed());
+        metrics::reorg(&self.settings.name, rewound.depth, rewound.events);
+        tracing::warn!(
+            chain = %self.settings.name, ancestor = %to, depth = rewound.depth, events = rewound.events,
+            "chain reorganised, orphaned events undone"
+        );
+        self.forget();
+        Ok(())
+    }
+}

@@ -1,0 +1,328 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio_util::sync::CancellationToken;
+
+use super::error::IndexerError;
+use super::history::Reading;
+use super::translate::Translator;
+use super::view::View;
+use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
+use crate::chain::{ChainSettings, Node, Tag, Wake, WakeState};
+use crate::domain::causes;
+use crate::health::{Board, ChainState, SourceHealth};
+use crate::metrics;
+use crate::store::{ChainRecord, ChainStore, Store};
+
+/// What a chain's loop is built of.
+pub struct Parts {
+    /// How the node is asked.
+    pub settings: ChainSettings,
+    /// When a block is confirmed and when final.
+    pub policy: Policy,
+    /// What is registered in the store; the genesis hash is filled in here.
+    pub record: ChainRecord,
+    /// The chain's sources and what their events mean.
+    pub translator: Translator,
+    /// The database, migrated.
+    pub store: Store,
+    /// Where to say how it goes.
+    pub board: Board,
+}
+
+/// One chain's loop: the only writer of its checkpoints.
+pub struct ChainIndexer {
+    pub(super) settings: ChainSettings,
+    pub(super) policy: Policy,
+    pub(super) node: Arc<Node>,
+    pub(super) translator: Translator,
+    pub(super) board: Board,
+    pub(super) wake: Wake,
+    pub(super) woken_at: Instant,
+    pub(super) reading: Option<Reading>,
+    store: Store,
+    record: ChainRecord,
+    opened: Option<ChainStore>,
+    /// `None` until it is read, and again after any error: what was committed is then read anew.
+    view: Option<View>,
+    heads: Option<Heads>,
+    tags_at: Option<Instant>,
+}
+
+impl ChainIndexer {
+    /// Nothing is asked and nothing written yet.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made of the settings.
+    pub fn new(parts: Parts) -> Result<Self, IndexerError> {
+        let Parts { settings, policy, record, translator, store, board } = parts;
+        let (node, wake) = (Arc::new(Node::new(&settings)?), Wake::new(&settings));
+        let woken_at = Instant::now();
+        board.chain(&settings.name, |_| {});
+        Ok(Self {
+            settings,
+            policy,
+            node,
+            translator,
+            board,
+            wake,
+            woken_at,
+            reading: None,
+            store,
+            record,
+            opened: None,
+            view: None,
+            heads: None,
+            tags_at: None,
+        })
+    }
+
+    /// Carries steps until `stop`. An error is told, waited out and tried again; one that an operator has to decide stops
+    /// this chain and no other. A commit is never interrupted.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut pause = backoff();
+        while !stop.is_cancelled() {
+            let stepped = self.step(&stop).await;
+            self.beat();
+            let Err(error) = stepped else {
+                if self.succeeded() {
+                    pause = backoff();
+                }
+                continue;
+            };
+            self.failed(&error);
+            if error.is_fatal() {
+                return self.keep_stopped(&stop).await;
+            }
+            let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait(&error, &mut pause))).await;
+        }
+    }
+
+    /// One step: near the head block by block if there is anything to read, else whichever comes first of a
+    /// new head and a batch of history.
+    async fn step(&mut self, stop: &CancellationToken) -> Result<(), IndexerError> {
+        if self.view.is_none() && stop.run_until_cancelled(self.open()).await.transpose()?.is_none() {
+            return Ok(());
+        }
+        let Plan { live, history } = self.plan();
+        self.say_state(live.is_some(), history.is_some());
+        if let Some(group) = live {
+            return self.carry_blocks(group, stop).await;
+        }
+        self.read_history(history);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            () = self.wake.ready() => self.observe(stop).await,
+            batch = Reading::next(&mut self.reading) => self.land(batch).await,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let Some(heads) = &self.heads else { return Plan::default() };
+        let Some(confirmed) = self.policy.confirmed(heads) else { return Plan::default() };
+        plan(&self.next_blocks(), confirmed, self.policy.live_from(heads))
+    }
+
+    /// The next unread block of each source.
+    fn next_blocks(&self) -> Vec<u64> {
+        let next = |(index, start): (usize, u64)| {
+            self.view().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
+        };
+        self.translator.sources().iter().map(|source| source.start_block).enumerate().map(next).collect()
+    }
+
+    /// Asks the node which chain it is on, registers the chain and reads what we hold of it.
+    async fn open(&mut self) -> Result<(), IndexerError> {
+        self.node.check_chain().await?;
+        if self.opened.is_none() {
+            // Some nodes have thrown block 0 away; then the chain id has to do.
+            self.record.genesis_hash = self.node.hash(0).await.ok().flatten();
+            let opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
+            for note in opened.notes() {
+                tracing::warn!(chain = %self.settings.name, "{note}");
+            }
+            self.opened = Some(opened);
+        }
+        let held = self.store().held().await?;
+        self.view = Some(View::new(held, &self.translator.names()));
+        self.say_sources(None);
+        Ok(())
+    }
+
+    /// Looks where the chain is, and if that gives nothing to read, whether our tip is still part of it.
+    async fn observe(&mut self, stop: &CancellationToken) -> Result<(), IndexerError> {
+        self.woken_at = Instant::now();
+        let Some(heads) = stop.run_until_cancelled(self.ask_heads()).await.transpose()? else {
+            return Ok(());
+        };
+        self.heads = Some(heads);
+        self.say_heads(&heads);
+        match self.view().highest_tip() {
+            Some(tip) if self.plan().live.is_none() => {
+                self.settle(tip.number.min(heads.latest), stop).await.map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tags move once in minutes, so they are not asked for with every head.
+    async fn ask_heads(&mut self) -> Result<Heads, IndexerError> {
+        let due = self.tags_at.is_none_or(|at| at.elapsed() >= self.settings.poll_interval);
+        let tag = |tag, wanted| {
+            let node = self.node.clone();
+            async move { if wanted { node.tagged(tag).await } else { Ok(None) } }
+        };
+        let safe = due && self.policy.confirmations == Confirmations::Safe;
+        let (head, safe, finalized) =
+            tokio::try_join!(self.node.head(), tag(Tag::Safe, safe), tag(Tag::Finalized, due))?;
+        if due {
+            self.tags_at = Some(Instant::now());
+        }
+        // A tag never goes back; a node that forgets one for a moment proves nothing.
+        let newest = |old: Option<u64>, new: Option<u64>| old.max(new);
+        Ok(Heads {
+            latest: head.number,
+            safe: newest(self.heads.and_then(|h| h.safe), safe.map(|b| b.number)),
+            finalized: newest(self.heads.and_then(|h| h.finalized), finalized.map(|b| b.number)),
+        })
+    }
+
+    pub(super) fn store(&self) -> &ChainStore {
+        self.opened.as_ref().expect("a step opens the chain before anything else")
+    }
+
+    pub(super) fn view(&self) -> &View {
+        self.view.as_ref().expect("a step reads the view before anything else")
+    }
+
+    pub(super) fn view_mut(&mut self) -> &mut View {
+        self.view.as_mut().expect("a step reads the view before anything else")
+    }
+
+    /// What is final now, never less than what was final before.
+    pub(super) fn final_number(&self) -> u64 {
+        let now = self.heads.map_or(0, |heads| self.policy.final_number(&heads));
+        now.max(self.view().final_number())
+    }
+
+    /// What we hold is to be read anew before the next step, and what is being read is dropped with it.
+    pub(super) fn forget(&mut self) {
+        self.view = None;
+        self.reading = None;
+    }
+}
+
+/// What the loop says of itself.
+impl ChainIndexer {
+    pub(super) fn say_sources(&self, committed: Option<&[usize]>) {
+        let next = self.next_blocks();
+        let now = Instant::now();
+        self.board.chain(&self.settings.name, |chain| {
+            let before = std::mem::take(&mut chain.sources);
+            for (index, source) in self.translator.sources().iter().enumerate() {
+                let fresh = committed.is_some_and(|group| group.contains(&index)).then_some(now);
+                chain.sources.push(SourceHealth {
+                    name: source.name.clone(),
+                    tip: self.view().tip(index).map(|tip| tip.number),
+                    next: next[index],
+                    committed_at: fresh.or_else(|| before.get(index).and_then(|source| source.committed_at)),
+                });
+            }
+        });
+    }
+
+    fn say_heads(&self, heads: &Heads) {
+        let (confirmed, final_number) = (self.policy.confirmed(heads), self.final_number());
+        let pushed = self.wake.state() == WakeState::Pushed;
+        self.board.chain(&self.settings.name, |chain| {
+            if chain.head != Some(heads.latest) {
+                chain.head_moved_at = Instant::now();
+            }
+            (chain.head, chain.confirmed, chain.final_number, chain.pushed) =
+                (Some(heads.latest), confirmed, final_number, pushed);
+        });
+    }
+
+    fn say_state(&self, live: bool, history: bool) {
+        if self.heads.is_none() {
+            return;
+        }
+        let state = if history { ChainState::Syncing } else { ChainState::Live };
+        self.board.chain(&self.settings.name, |chain| {
+            // While live blocks are being read the state stays: a start near the head is not history.
+            if chain.state != state
+                && !(live && chain.state == ChainState::Syncing)
+                && chain.consecutive_errors == 0
+            {
+                tracing::info!(chain = %self.settings.name, head = chain.head, "chain is {}", state.as_str());
+                chain.state = state;
+            }
+        });
+    }
+
+    fn beat(&self) {
+        self.board.chain(&self.settings.name, |chain| chain.alive_at = Instant::now());
+    }
+
+    /// Whether this success ends a row of errors.
+    fn succeeded(&self) -> bool {
+        let mut ended = false;
+        self.board.chain(&self.settings.name, |chain| {
+            ended = std::mem::take(&mut chain.consecutive_errors) > 0;
+            if ended {
+                chain.last_error = None;
+                tracing::info!(chain = %self.settings.name, "recovered");
+            }
+        });
+        ended
+    }
+
+    fn failed(&mut self, error: &IndexerError) {
+        self.forget();
+        metrics::step_error(&self.settings.name, error.kind());
+        let text = causes(error);
+        self.board.chain(&self.settings.name, |chain| {
+            chain.consecutive_errors += 1;
+            // A node that is away for a night says so a dozen times, not ten thousand.
+            if chain.consecutive_errors.is_power_of_two() || chain.last_error.as_ref() != Some(&text) {
+                tracing::warn!(chain = %self.settings.name, errors = chain.consecutive_errors, error = %text, "step failed");
+            }
+            chain.state = if error.is_fatal() { ChainState::Stopped } else { ChainState::Failing };
+            chain.last_error = Some(text);
+        });
+    }
+
+    async fn keep_stopped(self, stop: &CancellationToken) {
+        tracing::error!(chain = %self.settings.name, "chain stopped; an operator has to decide");
+        let mut beat = tokio::time::interval(Duration::from_secs(1));
+        while stop.run_until_cancelled(beat.tick()).await.is_some() {
+            self.beat();
+        }
+    }
+}
+
+fn wait(error: &IndexerError, pause: &mut ExponentialBackoff) -> Duration {
+    let wait = pause.next().unwrap_or(MAX_PAUSE);
+    match error {
+        IndexerError::Chain(error) => {
+            error.retry_after().map_or(wait, |asked| asked.clamp(wait, MAX_RETRY_AFTER))
+        }
+        _ => wait,
+    }
+}
+
+/// Longest pause between two tries: a node or database that comes back is noticed within it.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// A node may ask for patience, not for an outage.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(MAX_PAUSE)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}

@@ -1,0 +1,129 @@
+use std::collections::BTreeMap;
+
+use alloy_primitives::B256;
+
+use crate::domain::BlockId;
+use crate::store::{Checkpoint, Held};
+
+/// What we hold of a chain: the memory's copy of what the store said last. After any error of the store it
+/// is read anew, since a commit whose reply was lost may have happened.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    /// By source, in the order of the config.
+    own: Vec<Checkpoint>,
+    /// Of sources that are no longer in the config; a rewind moves them too.
+    others: Vec<Checkpoint>,
+    blocks: BTreeMap<u64, B256>,
+    final_number: u64,
+}
+
+impl View {
+    /// Sorts what the store holds by the config's `sources`.
+    pub(super) fn new(held: Held, sources: &[&str]) -> Self {
+        let mut by_name: BTreeMap<String, Checkpoint> =
+            held.checkpoints.into_iter().map(|checkpoint| (checkpoint.source.clone(), checkpoint)).collect();
+        let own = sources
+            .iter()
+            .map(|name| {
+                by_name.remove(*name).unwrap_or_else(|| Checkpoint { source: (*name).to_owned(), at: None })
+            })
+            .collect();
+        Self {
+            own,
+            others: by_name.into_values().collect(),
+            blocks: held.blocks.into_iter().map(|block| (block.number, block.hash)).collect(),
+            final_number: held.final_number.unwrap_or(0),
+        }
+    }
+
+    /// What was final when something was last stored.
+    pub(super) fn final_number(&self) -> u64 {
+        self.final_number
+    }
+
+    /// Checkpoint of a source.
+    pub(super) fn tip(&self, source: usize) -> Option<BlockId> {
+        self.own[source].at
+    }
+
+    /// The newest block any configured source has stored.
+    pub(super) fn highest_tip(&self) -> Option<BlockId> {
+        self.own.iter().filter_map(|checkpoint| checkpoint.at).max()
+    }
+
+    /// The checkpoints of these sources, as the store is to find them.
+    pub(super) fn expected(&self, sources: &[usize]) -> Vec<Checkpoint> {
+        sources.iter().map(|source| self.own[*source].clone()).collect()
+    }
+
+    /// All checkpoints of the chain.
+    pub(super) fn all(&self) -> Vec<Checkpoint> {
+        self.own.iter().chain(&self.others).cloned().collect()
+    }
+
+    /// Every block we hold, for judging: the reorg window and all checkpoints.
+    pub(super) fn held(&self) -> BTreeMap<u64, B256> {
+        let tips = self.own.iter().chain(&self.others).filter_map(|checkpoint| checkpoint.at);
+        let mut held: BTreeMap<u64, B256> = tips.map(|tip| (tip.number, tip.hash)).collect();
+        held.extend(&self.blocks);
+        held
+    }
+
+    /// The hash that the parent of block `next` must have, where these sources hold it.
+    pub(super) fn parent_of(&self, next: u64, sources: &[usize]) -> Option<B256> {
+        let below = next.checked_sub(1)?;
+        let tip = |source: &usize| self.own[*source].at.filter(|tip| tip.number == below);
+        sources.iter().find_map(tip).map(|tip| tip.hash).or_else(|| self.blocks.get(&below).copied())
+    }
+
+    /// The sources have advanced to `to`.
+    pub(super) fn advanced(&mut self, sources: &[usize], to: BlockId, refs: &[BlockId], final_number: u64) {
+        for source in sources {
+            self.own[*source].at = Some(to);
+        }
+        self.blocks.extend(refs.iter().map(|block| (block.number, block.hash)));
+        self.final_number = self.final_number.max(final_number);
+        // As the store does: the newest block at or below final stays, to notice that final changes.
+        if let Some((anchor, _)) = self.blocks.range(..=self.final_number).next_back() {
+            self.blocks = self.blocks.split_off(&anchor.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(number: u64) -> BlockId {
+        BlockId { number, hash: B256::with_last_byte(u8::try_from(number).expect("small")) }
+    }
+
+    fn view() -> View {
+        let checkpoint = |source: &str, at| Checkpoint { source: source.to_owned(), at };
+        let held = Held {
+            checkpoints: vec![checkpoint("gone", Some(block(3))), checkpoint("b", Some(block(9)))],
+            blocks: vec![block(8), block(9)],
+            final_number: Some(8),
+            reorgs: 0,
+        };
+        View::new(held, &["a", "b"])
+    }
+
+    #[test]
+    fn sources_keep_the_order_of_the_config_and_strangers_are_kept_apart() {
+        let view = view();
+        assert_eq!((view.tip(0), view.tip(1)), (None, Some(block(9))));
+        assert_eq!(view.all().iter().map(|c| c.source.as_str()).collect::<Vec<_>>(), ["a", "b", "gone"]);
+        assert_eq!(view.held().keys().copied().collect::<Vec<_>>(), [3, 8, 9]);
+    }
+
+    #[test]
+    fn an_advance_forgets_what_lies_below_final_but_for_one_block() {
+        let mut view = view();
+        view.advanced(&[1], block(11), &[block(10), block(11)], 10);
+        assert_eq!(view.blocks.keys().copied().collect::<Vec<_>>(), [10, 11]);
+        assert_eq!(view.parent_of(12, &[1]), Some(block(11).hash));
+        assert_eq!(view.parent_of(12, &[0]), Some(block(11).hash));
+        assert_eq!(view.parent_of(5, &[0]), None);
+    }
+}

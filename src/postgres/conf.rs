@@ -1,0 +1,45 @@
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::error::{At, PostgresError};
+
+/// What differs from PostgreSQL's defaults, and why: for a machine of 1 to 4 GB that is not its alone.
+const PARAMETERS: [(&str, &str, &str); 10] = [
+    ("max_connections", "50", "the daemon's pool, its commands, and a few people with psql"),
+    ("shared_buffers", "128MB", "holds the hot ends of the indexes; the kernel caches the rest"),
+    ("max_wal_size", "1GB", "a history sync writes much: fewer checkpoints, fewer full pages"),
+    ("wal_compression", "on", "full pages are most of that log, and compress well"),
+    ("jit", "off", "our queries are short: compiling them takes longer than running them"),
+    (
+        "max_parallel_workers_per_gather",
+        "0",
+        "parallel queries need /dev/shm (64 MB in a container) and the cores the daemon uses",
+    ),
+    ("timezone", "'UTC'", "times are block times"),
+    ("log_timezone", "'UTC'", "the same clock as the daemon's log"),
+    ("log_checkpoints", "off", "a line every few minutes that nobody can act on"),
+    ("log_line_prefix", "'%m [%p] '", "time and process: enough to follow one"),
+];
+
+/// Writes the server's configuration and returns where it is.
+///
+/// In place of the cluster's own file, which stays unread: root must not write where the server's user
+/// could have put a link. What an operator sets by `alter system` is read after this file and wins.
+pub(super) fn write(data_dir: &Path) -> Result<PathBuf, PostgresError> {
+    let path = data_dir.join("postgresql.conf");
+    std::fs::write(&path, text()).at("write", &path)?;
+    super::user::let_others_read(&path)?;
+    Ok(path)
+}
+
+fn text() -> String {
+    let mut text = String::from(
+        "# Written by chainflume at every start: changes made here are lost.\n\
+         # `alter system set …` keeps yours, and wins over this file.\n",
+    );
+    for (name, value, reason) in PARAMETERS {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n# {reason}\n{name} = {value}\n");
+    }
+    text
+}

@@ -1,0 +1,102 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::error::PostgresError;
+use super::server::{Launch, Server};
+use super::{log_file, orphan};
+
+/// How often the log's length is looked at.
+const LOG_CHECK: Duration = Duration::from_secs(10);
+/// Pause before the first restart, doubled with each that fails.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// And never longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The task that keeps the server running, and the handle on it.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    /// Dropped with us, it ends the task, and the task's end the server.
+    stop: DropGuard,
+    task: JoinHandle<Result<(), PostgresError>>,
+    pid: Arc<AtomicU32>,
+}
+
+impl Supervisor {
+    /// Returns when the server is ready.
+    pub(super) async fn start(launch: Launch) -> Result<Self, PostgresError> {
+        let server = launch.up().await?;
+        let stop = CancellationToken::new();
+        let pid = Arc::new(AtomicU32::new(server.pid()));
+        let watch = Watch { launch, stop: stop.clone(), pid: Arc::clone(&pid) };
+        Ok(Self { stop: stop.drop_guard(), task: tokio::spawn(watch.run(server)), pid })
+    }
+
+    /// `None` between two lives of the server.
+    pub(super) fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    pub(super) async fn stop(self) -> Result<(), PostgresError> {
+        drop(self.stop);
+        // It does not panic; were it cancelled with the runtime, the leash would end the server.
+        self.task.await.unwrap_or(Ok(()))
+    }
+}
+
+struct Watch {
+    launch: Launch,
+    stop: CancellationToken,
+    /// 0 for none.
+    pid: Arc<AtomicU32>,
+}
+
+impl Watch {
+    async fn run(self, mut server: Server) -> Result<(), PostgresError> {
+        let mut log_check = interval(LOG_CHECK);
+        log_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return server.stop().await,
+                _ = log_check.tick() => self.bound_log(),
+                ended = server.ended() => {
+                    let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+                    tracing::error!(%status, log = %self.launch.log.display(), "PostgreSQL ended unexpectedly");
+                    self.pid.store(0, Ordering::Relaxed);
+                    server.bury().await;
+                    let Some(next) = self.again().await else { return Ok(()) };
+                    server = next;
+                    self.pid.store(server.pid(), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Tries until the server is up; `None` when told to stop first. An attempt cut short leaves a server
+    /// that its leash ends.
+    async fn again(&self) -> Option<Server> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let attempt = async {
+                sleep(pause).await;
+                orphan::clear(&self.launch.cluster).await?;
+                self.launch.up().await
+            };
+            match self.stop.run_until_cancelled(attempt).await? {
+                Ok(server) => return Some(server),
+                Err(error) => tracing::error!(%error, "cannot start PostgreSQL again"),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn bound_log(&self) {
+        if let Err(error) = log_file::bound(&self.launch.log) {
+            tracing::warn!(%error, "cannot keep PostgreSQL's log short");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+use std::collections::BTreeMap;
+
+use crate::domain::{B256, BlockId, DeadLetter, Event};
+
+use super::convert::int8;
+use super::open::Chain;
+use super::transaction::{self, Tx};
+use super::{ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, projections};
+
+/// A step forward of a group of sources that stand at one place, or join there.
+#[derive(Clone, Debug)]
+pub struct Advance {
+    /// The group's sources as they stand now; `None` for one that begins.
+    pub expected: Vec<Checkpoint>,
+    /// Where they stand afterwards.
+    pub to: BlockId,
+    /// Blocks whose hash is known, for the reorg window; `to` is added by itself.
+    pub refs: Vec<BlockId>,
+    /// The newest final block, as far as known. The stored one never falls.
+    pub final_number: u64,
+    /// Every confirmed event of the group between its checkpoints and `to`, in any order.
+    pub events: Vec<Event>,
+    /// Logs of the same blocks that are ours and could not become events.
+    pub dead_letters: Vec<DeadLetter>,
+    /// `false` lets the commit return before it is on disk: for history, where a crash re-does work.
+    pub durable: bool,
+}
+
+/// What an advance did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advanced {
+    /// Events stored.
+    pub events: u64,
+    /// Wallets that staked in this step and have no row in `users`, where unknown ones are not created.
+    pub unknown_users: u64,
+}
+
+impl ChainStore {
+    /// Stores a step: events, what they change, dead letters, the reorg window and the checkpoints in one
+    /// transaction, or nothing. [`ChainStore::rewind`] is the inverse.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a checkpoint is not where expected or another block is stored at a
+    /// height given here; [`StoreError::Overlap`] when one of the logs is stored already;
+    /// [`StoreError::Invalid`] when the step contradicts itself.
+    pub async fn advance(&self, advance: &Advance) -> Result<Advanced, StoreError> {
+        let chain = &*self.chain;
+        let ordered = events::in_order(chain, &advance.events)?;
+        check_range(chain, advance, &ordered)?;
+        let refs = blocks::by_number(advance.refs.iter().chain([&advance.to]))?;
+        let seen = blocks_seen(&refs, &ordered)?;
+        let folded = events::fold(chain, &ordered)?;
+
+        let mut tx = transaction::begin(&self.pool, advance.durable).await?;
+        checkpoint::lock_chain(&mut tx, chain).await?;
+        blocks::check(&mut tx, chain.id, &seen).await?;
+        checkpoint::advance(&mut tx, chain, &advance.expected, advance.to).await?;
+        if let Err(error) = events::insert(&mut tx, chain, &ordered).await {
+            drop(tx);
+            return Err(self.name_holder(error, &ordered).await);
+        }
+        dead_letters::insert(&mut tx, chain, &advance.dead_letters).await?;
+        let unknown_users = projections::apply(&mut tx, chain, &folded).await?;
+        raise_final(&mut tx, chain, advance.final_number).await?;
+        blocks::insert(&mut tx, chain.id, &refs).await?;
+        blocks::prune(&mut tx, chain.id).await?;
+        tx.commit().await?;
+
+        Ok(Advanced { events: ordered.len() as u64, unknown_users })
+    }
+
+    /// A violated primary key of `events` says that a log is stored already; this finds which and by whom.
+    async fn name_holder(&self, error: StoreError, events: &[&Event]) -> StoreError {
+        if error.constraint() != Some("events_pkey") {
+            return error;
+        }
+        match events::holder(&self.pool, &self.chain, events).await {
+            Ok(Some((place, source_name))) => StoreError::Overlap { place, source_name },
+            Ok(None) | Err(_) => error,
+        }
+    }
+}
+
+/// The step goes forward, and each event belongs to a source of the group, above its checkpoint.
+fn check_range(chain: &Chain, advance: &Advance, ordered: &[&Event]) -> Result<(), StoreError> {
+    let to = advance.to.number;
+    let mut above = BTreeMap::new();
+    for checkpoint in &advance.expected {
+        let at = checkpoint.at.map(|at| at.number);
+        if at.is_some_and(|at| at >= to) {
+            return Err(StoreError::invalid(format!(
+                "`{}` already stands at block {to} or above",
+                checkpoint.source
+            )));
+        }
+        if !chain.sources.contains(&checkpoint.source) {
+            return Err(StoreError::invalid(format!(
+                "chain {} has no source `{}`",
+                chain.id, checkpoint.source
+            )));
+        }
+        above.insert(checkpoint.source.as_str(), at);
+    }
+    for event in ordered {
+        let source = chain.kind(event.fact.kind)?.source.as_str();
+        let number = event.place.block_number;
+        let inside = above.get(source).is_some_and(|at| number <= to && at.is_none_or(|at| at < number));
+        if !inside {
+            return Err(StoreError::invalid(format!(
+                "the event of `{source}` at {} is not of this step",
+                event.place
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Every block whose hash this step claims to know: its refs and the blocks of its events.
+fn blocks_seen(refs: &BTreeMap<u64, B256>, ordered: &[&Event]) -> Result<BTreeMap<u64, B256>, StoreError> {
+    let mut ids: Vec<BlockId> = refs.iter().map(|(&number, &hash)| BlockId { number, hash }).collect();
+    ids.extend(
+        ordered.iter().map(|event| BlockId { number: event.place.block_number, hash: event.block_hash }),
+    );
+    blocks::by_number(&ids)
+}
+
+async fn raise_final(tx: &mut Tx, chain: &Chain, number: u64) -> Result<(), StoreError> {
+    sqlx::query("update chains set final_number = greatest(final_number, $2) where chain_id = $1")
+        .bind(chain.id)
+        .bind(int8("final block", number)?)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

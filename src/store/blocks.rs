@@ -1,0 +1,104 @@
+//! The reorg window: number and hash of recent blocks.
+
+use std::collections::BTreeMap;
+
+use sqlx::postgres::PgConnection;
+
+use crate::domain::{B256, BlockId};
+
+use super::StoreError;
+use super::convert::{block_id, int8};
+use super::transaction::Tx;
+
+/// All of them, ascending.
+pub(super) async fn read(connection: &mut PgConnection, chain_id: i64) -> Result<Vec<BlockId>, StoreError> {
+    let rows: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("select number, hash from blocks where chain_id = $1 order by number")
+            .bind(chain_id)
+            .fetch_all(connection)
+            .await?;
+    rows.iter().map(|(number, hash)| block_id(*number, hash)).collect()
+}
+
+/// One hash a height, or the caller contradicts itself.
+pub(super) fn by_number<'a>(
+    refs: impl IntoIterator<Item = &'a BlockId>,
+) -> Result<BTreeMap<u64, B256>, StoreError> {
+    let mut by_number = BTreeMap::new();
+    for id in refs {
+        let hash = *by_number.entry(id.number).or_insert(id.hash);
+        if hash != id.hash {
+            return Err(StoreError::conflict(format!("block {} is given with two hashes", id.number)));
+        }
+    }
+    Ok(by_number)
+}
+
+/// Conflict when the store knows another block at one of these heights, in the window or under a checkpoint
+/// (a source that lags may stand below the window).
+pub(super) async fn check(tx: &mut Tx, chain_id: i64, refs: &BTreeMap<u64, B256>) -> Result<(), StoreError> {
+    let (numbers, hashes) = arrays(refs)?;
+    let other: Option<i64> = sqlx::query_scalar(
+        "select g.number from unnest($2::bigint[], $3::bytea[]) as g (number, hash) \
+         join ( \
+             select number, hash from blocks where chain_id = $1 \
+             union all \
+             select block_number, block_hash from checkpoints where chain_id = $1 \
+         ) as held on held.number = g.number and held.hash <> g.hash \
+         order by g.number limit 1",
+    )
+    .bind(chain_id)
+    .bind(numbers)
+    .bind(hashes)
+    .fetch_optional(&mut **tx)
+    .await?;
+    match other {
+        None => Ok(()),
+        Some(number) => Err(StoreError::conflict(format!("another block {number} is stored"))),
+    }
+}
+
+/// Adds what is missing.
+pub(super) async fn insert(tx: &mut Tx, chain_id: i64, refs: &BTreeMap<u64, B256>) -> Result<(), StoreError> {
+    let (numbers, hashes) = arrays(refs)?;
+    sqlx::query(
+        "insert into blocks (chain_id, number, hash) \
+         select $1, number, hash from unnest($2::bigint[], $3::bytea[]) as g (number, hash) \
+         on conflict on constraint blocks_pkey do nothing",
+    )
+    .bind(chain_id)
+    .bind(numbers)
+    .bind(hashes)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Keeps the newest block at or below the chain's final one, where a walk back must end, and all above.
+pub(super) async fn prune(tx: &mut Tx, chain_id: i64) -> Result<(), StoreError> {
+    sqlx::query(
+        "delete from blocks where chain_id = $1 and number < ( \
+             select max(b.number) from blocks b join chains c on c.chain_id = b.chain_id \
+             where b.chain_id = $1 and b.number <= c.final_number \
+         )",
+    )
+    .bind(chain_id)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets what stands above `to` and makes sure that `to` is there.
+pub(super) async fn rewind(tx: &mut Tx, chain_id: i64, to: BlockId) -> Result<(), StoreError> {
+    sqlx::query("delete from blocks where chain_id = $1 and number > $2")
+        .bind(chain_id)
+        .bind(int8("block number", to.number)?)
+        .execute(&mut **tx)
+        .await?;
+    insert(tx, chain_id, &BTreeMap::from([(to.number, to.hash)])).await
+}
+
+fn arrays(refs: &BTreeMap<u64, B256>) -> Result<(Vec<i64>, Vec<&[u8]>), StoreError> {
+    let numbers = refs.keys().map(|number| int8("block number", *number)).collect::<Result<_, _>>()?;
+    Ok((numbers, refs.values().map(|hash| hash.as_slice()).collect()))
+}

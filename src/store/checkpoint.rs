@@ -1,0 +1,185 @@
+use sqlx::postgres::PgConnection;
+
+use crate::domain::BlockId;
+
+use super::convert::{block_id, int8, unsigned};
+use super::open::Chain;
+use super::transaction::{self, Tx};
+use super::{ChainStore, StoreError, blocks};
+
+/// The durable tip of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Name of the source.
+    pub source: String,
+    /// The newest block stored for it; `None` when nothing is stored yet.
+    pub at: Option<BlockId>,
+}
+
+/// What the store holds of a chain, all read at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Of every configured source, in the order of the configuration.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Hashes in the reorg window, ascending.
+    pub blocks: Vec<BlockId>,
+    /// Nothing at or below is undone.
+    pub final_number: Option<u64>,
+    /// Rewinds so far.
+    pub reorgs: u64,
+}
+
+/// A chain's row while this transaction has it locked.
+pub(super) struct Locked {
+    pub(super) final_number: Option<u64>,
+    pub(super) reorgs: u64,
+}
+
+impl ChainStore {
+    /// What the store holds of the chain.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn held(&self) -> Result<Held, StoreError> {
+        let mut tx = transaction::begin_snapshot(&self.pool).await?;
+        let sql = "select final_number, reorgs from chains where chain_id = $1";
+        let row = sqlx::query_as(sql).bind(self.chain.id).fetch_one(&mut *tx).await?;
+        let Locked { final_number, reorgs } = locked(row)?;
+        let held = Held {
+            checkpoints: read(&mut tx, &self.chain).await?,
+            blocks: blocks::read(&mut tx, self.chain.id).await?,
+            final_number,
+            reorgs,
+        };
+        tx.commit().await?;
+        Ok(held)
+    }
+}
+
+/// Makes this transaction the chain's only writer until it ends.
+pub(super) async fn lock_chain(tx: &mut Tx, chain: &Chain) -> Result<Locked, StoreError> {
+    let sql = "select final_number, reorgs from chains where chain_id = $1 for update";
+    let row = sqlx::query_as(sql).bind(chain.id).fetch_optional(&mut **tx).await?;
+    locked(row.ok_or_else(|| StoreError::conflict(format!("chain {} is gone", chain.id)))?)
+}
+
+fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<Locked, StoreError> {
+    Ok(Locked {
+        final_number: final_number.map(|number| unsigned("final block", number)).transpose()?,
+        reorgs: unsigned("reorgs", reorgs)?,
+    })
+}
+
+/// The configured sources' checkpoints, in the configuration's order.
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    chain: &Chain,
+) -> Result<Vec<Checkpoint>, StoreError> {
+    let stored: Vec<(String, i64, Vec<u8>)> =
+        sqlx::query_as("select source, block_number, block_hash from checkpoints where chain_id = $1")
+            .bind(chain.id)
+            .fetch_all(connection)
+            .await?;
+    let checkpoint = |source: &String| {
+        let row = stored.iter().find(|(name, ..)| name == source);
+        let at = row.map(|(_, number, hash)| block_id(*number, hash)).transpose()?;
+        Ok(Checkpoint { source: source.clone(), at })
+    };
+    chain.sources.iter().map(checkpoint).collect()
+}
+
+/// Moves every expected checkpoint to `to`, or none: the compare-and-set that fences off a second writer.
+pub(super) async fn advance(
+    tx: &mut Tx,
+    chain: &Chain,
+    expected: &[Checkpoint],
+    to: BlockId,
+) -> Result<(), StoreError> {
+    let (mut fresh, mut sources, mut numbers, mut hashes) = (vec![], vec![], vec![], vec![]);
+    for checkpoint in expected {
+        match &checkpoint.at {
+            None => fresh.push(checkpoint.source.as_str()),
+            Some(at) => {
+                sources.push(checkpoint.source.as_str());
+                numbers.push(int8("block number", at.number)?);
+                hashes.push(at.hash.as_slice());
+            }
+        }
+    }
+    let wanted = expected.len() as u64;
+    let to_number = int8("block number", to.number)?;
+    let moved = sqlx::query(
+        "update checkpoints c set block_number = $2, block_hash = $3, updated_at = now() \
+         from unnest($4::text[], $5::bigint[], $6::bytea[]) as e (source, number, hash) \
+         where c.chain_id = $1 and c.source = e.source and c.block_number = e.number and c.block_hash = e.hash",
+    )
+    .bind(chain.id)
+    .bind(to_number)
+    .bind(to.hash.as_slice())
+    .bind(sources)
+    .bind(numbers)
+    .bind(hashes)
+    .execute(&mut **tx)
+    .await?;
+    let begun = sqlx::query(
+        "insert into checkpoints (source, chain_id, block_number, block_hash) \
+         select source, $1, $2, $3 from unnest($4::text[]) as e (source) \
+         on conflict on constraint checkpoints_pkey do nothing",
+    )
+    .bind(chain.id)
+    .bind(to_number)
+    .bind(to.hash.as_slice())
+    .bind(fresh)
+    .execute(&mut **tx)
+    .await?;
+    match moved.rows_affected() + begun.rows_affected() {
+        done if done == wanted => Ok(()),
+        _ => Err(StoreError::conflict("a source's checkpoint is not where it was")),
+    }
+}
+
+/// Takes every checkpoint above `to` back to it, after checking that all stand where expected. Sources
+/// that are no longer configured go along. A source that begins above `to` has nothing left and so no
+/// checkpoint: it begins anew, like in a fresh sync. Returns the highest checkpoint before, if any was above.
+pub(super) async fn rewind(
+    tx: &mut Tx,
+    chain: &Chain,
+    expected: &[Checkpoint],
+    to: BlockId,
+) -> Result<Option<BlockId>, StoreError> {
+    let mut stored = read(tx, chain).await?;
+    let mut expected = expected.to_vec();
+    for side in [&mut stored, &mut expected] {
+        side.sort_by(|a, b| a.source.cmp(&b.source));
+    }
+    if stored != expected {
+        return Err(StoreError::conflict("a source's checkpoint is not where it was"));
+    }
+    let to_number = int8("block number", to.number)?;
+    let tip: Option<(i64, Vec<u8>)> = sqlx::query_as(
+        "select block_number, block_hash from checkpoints where chain_id = $1 and block_number > $2 \
+         order by block_number desc, source limit 1",
+    )
+    .bind(chain.id)
+    .bind(to_number)
+    .fetch_optional(&mut **tx)
+    .await?;
+    sqlx::query(
+        "delete from checkpoints c using sources s \
+         where c.chain_id = $1 and c.block_number > $2 and s.name = c.source and s.start_block > $2",
+    )
+    .bind(chain.id)
+    .bind(to_number)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "update checkpoints set block_number = $2, block_hash = $3, updated_at = now() \
+         where chain_id = $1 and block_number > $2",
+    )
+    .bind(chain.id)
+    .bind(to_number)
+    .bind(to.hash.as_slice())
+    .execute(&mut **tx)
+    .await?;
+    tip.map(|(number, hash)| block_id(number, &hash)).transpose()
+}

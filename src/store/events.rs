@@ -1,0 +1,282 @@
+//! Rows of `events`: in, out, and away.
+
+use std::collections::BTreeMap;
+
+use futures_util::TryStreamExt;
+
+use crate::domain::{Change, Event, Fact, Folded, KindIndex, Place, Projection};
+
+use super::StoreError;
+use super::convert::{address, hash, int8, seconds, u256, unsigned};
+use super::copy::{Rows, copy_in};
+use super::open::Chain;
+use super::transaction::Tx;
+
+/// An event's columns, so that the three places that move whole rows cannot disagree.
+macro_rules! columns {
+    () => {
+        "chain_id, block_number, tx_index, log_index, block_time, kind_id, projection, block_hash, tx_hash, \
+         address, account, counterparty, amount, token_id, args"
+    };
+}
+
+/// An event's columns as [`Row`] reads them.
+macro_rules! readable {
+    () => {
+        "block_number, tx_index, log_index, extract(epoch from block_time)::bigint as seconds, kind_id, \
+         projection::text as projection, block_hash, tx_hash, address, account, counterparty, \
+         amount::text as amount, token_id::text as token_id, args::text as args"
+    };
+}
+
+/// A stored event. Its `event.fact.kind` says nothing: kinds have ids here, not positions.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) kind_id: i32,
+    pub(super) projection: Projection,
+    pub(super) event: Event,
+}
+
+/// Events in chain order, no place twice, each of a kind there is.
+pub(super) fn in_order<'a>(chain: &Chain, events: &'a [Event]) -> Result<Vec<&'a Event>, StoreError> {
+    let mut ordered: Vec<&Event> = events.iter().collect();
+    ordered.sort_by_key(|event| event.place);
+    if let Some(pair) = ordered.windows(2).find(|pair| pair[0].place == pair[1].place) {
+        return Err(StoreError::invalid(format!("two events are given for {}", pair[0].place)));
+    }
+    for event in &ordered {
+        chain.kind(event.fact.kind)?;
+    }
+    Ok(ordered)
+}
+
+/// What events in chain order change.
+pub(super) fn fold(chain: &Chain, events: &[&Event]) -> Result<Folded, StoreError> {
+    let mut folded = Folded::default();
+    for event in events {
+        if let Some(change) = Change::of(chain.kind(event.fact.kind)?.projection, event) {
+            folded.push(change);
+        }
+    }
+    Ok(folded)
+}
+
+/// Copies the events in and counts them by kind.
+pub(super) async fn insert(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let statement = concat!("copy events (", columns!(), ") from stdin (format binary)");
+    copy_in(&mut *tx, statement, events, |rows, event| encode(rows, chain, event)).await?;
+    let mut counts: BTreeMap<i32, i64> = BTreeMap::new();
+    for event in events {
+        *counts.entry(chain.kind(event.fact.kind)?.id).or_default() += 1;
+    }
+    sqlx::query(
+        "update event_kinds k set events = k.events + d.events \
+         from unnest($1::int[], $2::bigint[]) as d (id, events) where k.id = d.id",
+    )
+    .bind(counts.keys().copied().collect::<Vec<_>>())
+    .bind(counts.values().copied().collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn encode(rows: &mut Rows, chain: &Chain, event: &Event) -> Result<(), StoreError> {
+    let kind = chain.kind(event.fact.kind)?;
+    let fact = &event.fact;
+    rows.row(15);
+    rows.int8(chain.id)?;
+    rows.int8(int8("block number", event.place.block_number)?)?;
+    rows.int8(event.place.tx_index.into())?;
+    rows.int8(event.place.log_index.into())?;
+    rows.timestamptz(seconds(event.block_time)?)?;
+    rows.int4(kind.id)?;
+    rows.char(code(kind.projection))?;
+    rows.bytea(event.block_hash.as_slice())?;
+    rows.bytea(event.tx_hash.as_slice())?;
+    rows.bytea(event.address.as_slice())?;
+    rows.bytea_or_null(fact.account.as_ref().map(|account| account.as_slice()))?;
+    rows.bytea_or_null(fact.counterparty.as_ref().map(|account| account.as_slice()))?;
+    rows.numeric_or_null(fact.amount)?;
+    rows.numeric_or_null(fact.token_id)?;
+    rows.jsonb_or_null(fact.args.as_deref())
+}
+
+/// Which source holds one of `events`, the first in chain order.
+pub(super) async fn holder(
+    pool: &sqlx::PgPool,
+    chain: &Chain,
+    events: &[&Event],
+) -> Result<Option<(Place, String)>, StoreError> {
+    let (numbers, txs, logs) = places(events)?;
+    let row: Option<(i64, i64, i64, String)> = sqlx::query_as(
+        "select e.block_number, e.tx_index, e.log_index, k.source \
+         from unnest($2::bigint[], $3::bigint[], $4::bigint[]) as g (block_number, tx_index, log_index) \
+         join events e on e.chain_id = $1 and e.block_number = g.block_number \
+             and e.tx_index = g.tx_index and e.log_index = g.log_index \
+         join event_kinds k on k.id = e.kind_id \
+         order by 1, 2, 3 limit 1",
+    )
+    .bind(chain.id)
+    .bind(numbers)
+    .bind(txs)
+    .bind(logs)
+    .fetch_optional(pool)
+    .await?;
+    row.map(|(number, tx, log, source)| Ok((place(number, tx, log)?, source))).transpose()
+}
+
+/// The stored events at the places of `events`, by place.
+pub(super) async fn at_places(
+    tx: &mut Tx,
+    chain: &Chain,
+    events: &[&Event],
+) -> Result<BTreeMap<Place, Stored>, StoreError> {
+    let (numbers, txs, logs) = places(events)?;
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from events where chain_id = $1 and (block_number, tx_index, log_index) in ",
+        "(select * from unnest($2::bigint[], $3::bigint[], $4::bigint[]))"
+    );
+    let rows: Vec<Row> =
+        sqlx::query_as(sql).bind(chain.id).bind(numbers).bind(txs).bind(logs).fetch_all(&mut **tx).await?;
+    rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
+}
+
+/// Moves every event above block `above` to `orphaned_events`; returns how many.
+pub(super) async fn orphan(tx: &mut Tx, chain: &Chain, above: u64, reorg: i64) -> Result<u64, StoreError> {
+    let sql = concat!(
+        "with gone as (delete from events where chain_id = $1 and block_number > $2 returning ",
+        columns!(),
+        ") insert into orphaned_events (reorg_id, ",
+        columns!(),
+        ") select $3, ",
+        columns!(),
+        " from gone"
+    );
+    let moved = sqlx::query(sql)
+        .bind(chain.id)
+        .bind(int8("block number", above)?)
+        .bind(reorg)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query(
+        "update event_kinds k set events = k.events - o.events \
+         from (select kind_id, count(*) as events from orphaned_events where reorg_id = $1 group by kind_id) o \
+         where k.id = o.kind_id",
+    )
+    .bind(reorg)
+    .execute(&mut **tx)
+    .await?;
+    Ok(moved.rows_affected())
+}
+
+/// What the events a reorg took back had changed. Read back and folded by the domain's own rule, so that
+/// what is undone is what was done; streamed, so that memory grows with the keys and not with the events.
+pub(super) async fn fold_orphaned(tx: &mut Tx, reorg: i64) -> Result<Folded, StoreError> {
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from orphaned_events where reorg_id = $1 and projection <> 'n' ",
+        "order by block_number, tx_index, log_index"
+    );
+    let mut folded = Folded::default();
+    let mut rows = sqlx::query_as::<_, Row>(sql).bind(reorg).fetch(&mut **tx);
+    while let Some(row) = rows.try_next().await? {
+        let stored = row.read()?;
+        if let Some(change) = Change::of(stored.projection, &stored.event) {
+            folded.push(change);
+        }
+    }
+    Ok(folded)
+}
+
+/// The letter in `events.projection`.
+fn code(projection: Projection) -> u8 {
+    match projection {
+        Projection::None => b'n',
+        Projection::Stake => b's',
+        Projection::Balance => b'b',
+        Projection::Allowance => b'a',
+        Projection::Owner => b'o',
+    }
+}
+
+fn projection(code: &str) -> Result<Projection, StoreError> {
+    Ok(match code {
+        "n" => Projection::None,
+        "s" => Projection::Stake,
+        "b" => Projection::Balance,
+        "a" => Projection::Allowance,
+        "o" => Projection::Owner,
+        other => {
+            return Err(StoreError::Corrupt { table: "events", what: format!("projection `{other}`") });
+        }
+    })
+}
+
+type Places = (Vec<i64>, Vec<i64>, Vec<i64>);
+
+fn places(events: &[&Event]) -> Result<Places, StoreError> {
+    let numbers = events
+        .iter()
+        .map(|event| int8("block number", event.place.block_number))
+        .collect::<Result<_, _>>()?;
+    let txs = events.iter().map(|event| event.place.tx_index.into()).collect();
+    let logs = events.iter().map(|event| event.place.log_index.into()).collect();
+    Ok((numbers, txs, logs))
+}
+
+fn place(number: i64, tx: i64, log: i64) -> Result<Place, StoreError> {
+    let index = |what: &'static str, value: i64| {
+        u32::try_from(value).map_err(|_| StoreError::OutOfRange { what, value: value.to_string() })
+    };
+    Ok(Place {
+        block_number: unsigned("block number", number)?,
+        tx_index: index("transaction index", tx)?,
+        log_index: index("log index", log)?,
+    })
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    block_number: i64,
+    tx_index: i64,
+    log_index: i64,
+    seconds: i64,
+    kind_id: i32,
+    projection: String,
+    block_hash: Vec<u8>,
+    tx_hash: Vec<u8>,
+    address: Vec<u8>,
+    account: Option<Vec<u8>>,
+    counterparty: Option<Vec<u8>>,
+    amount: Option<String>,
+    token_id: Option<String>,
+    args: Option<String>,
+}
+
+impl Row {
+    fn read(self) -> Result<Stored, StoreError> {
+        let fact = Fact {
+            kind: KindIndex(usize::MAX),
+            account: self.account.as_deref().map(address).transpose()?,
+            counterparty: self.counterparty.as_deref().map(address).transpose()?,
+            amount: self.amount.as_deref().map(u256).transpose()?,
+            token_id: self.token_id.as_deref().map(u256).transpose()?,
+            args: self.args,
+        };
+        let event = Event {
+            place: place(self.block_number, self.tx_index, self.log_index)?,
+            block_hash: hash(&self.block_hash)?,
+            block_time: unsigned("block time", self.seconds)?,
+            tx_hash: hash(&self.tx_hash)?,
+            address: address(&self.address)?,
+            fact,
+        };
+        Ok(Stored { kind_id: self.kind_id, projection: projection(&self.projection)?, event })
+    }
+}

@@ -1,0 +1,251 @@
+use std::fmt;
+use std::sync::Arc;
+
+use sqlx::postgres::PgPool;
+
+use crate::domain::{B256, EventKind, KindIndex, Projection};
+
+use super::convert::{hash, int8, unsigned};
+use super::transaction::{self, Tx};
+use super::{Store, StoreError, views};
+
+/// A chain as configured.
+#[derive(Clone, Debug)]
+pub struct ChainRecord {
+    /// EIP-155.
+    pub chain_id: u64,
+    /// For people.
+    pub name: String,
+    /// As the node says, where it was asked.
+    pub genesis_hash: Option<B256>,
+    /// Whether a wallet that stakes and is unknown gets a row in `users`.
+    pub create_missing_users: bool,
+    /// Its sources.
+    pub sources: Vec<SourceRecord>,
+}
+
+/// A source as configured.
+#[derive(Clone, Debug)]
+pub struct SourceRecord {
+    /// Unique over all chains.
+    pub name: String,
+    /// `stake`, `erc20`, `erc721` or `generic`.
+    pub family: String,
+    /// First block.
+    pub start_block: u64,
+    /// Of the token, where the family has one.
+    pub decimals: Option<u8>,
+}
+
+/// What an operator should know about a source that was opened, and that stops nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The configuration starts lower than the source was synced from.
+    StartLowered {
+        /// The source.
+        source: String,
+        /// First block whose events may be stored.
+        stored: u64,
+        /// First block asked for.
+        asked: u64,
+    },
+    /// The family changed under the same name. Events stored before keep their old meaning.
+    FamilyChanged {
+        /// The source.
+        source: String,
+        /// Family stored.
+        stored: String,
+        /// Family given.
+        given: String,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartLowered { source, stored, asked } => write!(
+                f,
+                "source `{source}` was synced from block {stored}, the configuration says {asked}: \
+                 backfill {asked}..={} to have the blocks between",
+                stored.saturating_sub(1)
+            ),
+            Self::FamilyChanged { source, stored, given } => write!(
+                f,
+                "source `{source}` was of family {stored} and is {given} now: events stored before keep their \
+                 old meaning; a new source name would sync it anew"
+            ),
+        }
+    }
+}
+
+/// One chain of the store, opened for writing. Cheap to clone.
+#[derive(Clone)]
+pub struct ChainStore {
+    pub(super) pool: PgPool,
+    pub(super) chain: Arc<Chain>,
+}
+
+impl fmt::Debug for ChainStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainStore").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
+/// What every statement about a chain needs.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) id: i64,
+    pub(super) create_missing_users: bool,
+    /// Names, in the order of the configuration.
+    pub(super) sources: Vec<String>,
+    kinds: Vec<Kind>,
+    notes: Vec<Note>,
+}
+
+/// A kind that has its id.
+#[derive(Debug)]
+pub(super) struct Kind {
+    pub(super) id: i32,
+    pub(super) source: String,
+    pub(super) projection: Projection,
+}
+
+impl Chain {
+    /// The kind an event names.
+    pub(super) fn kind(&self, index: KindIndex) -> Result<&Kind, StoreError> {
+        self.kinds.get(index.0).ok_or_else(|| StoreError::invalid(format!("there is no kind {}", index.0)))
+    }
+}
+
+impl Store {
+    /// Registers a chain, its sources and the kinds of its events, and creates or refreshes their typed
+    /// views. [`KindIndex`] in events given to the result indexes `kinds`. Safe for two instances at once.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherChain`], [`StoreError::SourceMoved`], [`StoreError::View`].
+    pub async fn open_chain(
+        &self,
+        chain: &ChainRecord,
+        kinds: &[EventKind],
+    ) -> Result<ChainStore, StoreError> {
+        let id = int8("chain id", chain.chain_id)?;
+
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        transaction::lock(&mut tx, transaction::REGISTRATION).await?;
+        register_chain(&mut tx, id, chain).await?;
+        let mut notes = Vec::new();
+        for source in &chain.sources {
+            notes.extend(register_source(&mut tx, id, source).await?);
+        }
+        let mut registered = Vec::with_capacity(kinds.len());
+        for kind in kinds {
+            registered.push(register_kind(&mut tx, id, kind).await?);
+        }
+        views::refresh(&mut tx, id, kinds).await?;
+        tx.commit().await?;
+
+        let chain = Chain {
+            id,
+            create_missing_users: chain.create_missing_users,
+            sources: chain.sources.iter().map(|source| source.name.clone()).collect(),
+            kinds: registered,
+            notes,
+        };
+        Ok(ChainStore { pool: self.pool.clone(), chain: Arc::new(chain) })
+    }
+}
+
+impl ChainStore {
+    /// What an operator should know about how the chain was opened.
+    pub fn notes(&self) -> &[Note] {
+        &self.chain.notes
+    }
+}
+
+async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(), StoreError> {
+    let genesis = chain.genesis_hash.as_ref().map(|hash| hash.as_slice());
+    let stored: Option<Vec<u8>> = sqlx::query_scalar(
+        "insert into chains as c (chain_id, name, genesis_hash) values ($1, $2, $3) \
+         on conflict on constraint chains_pkey do update set \
+             name = excluded.name, genesis_hash = coalesce(c.genesis_hash, excluded.genesis_hash) \
+         returning genesis_hash",
+    )
+    .bind(id)
+    .bind(&chain.name)
+    .bind(genesis)
+    .fetch_one(&mut **tx)
+    .await?;
+    match (stored.as_deref().map(hash).transpose()?, chain.genesis_hash) {
+        (Some(stored), Some(given)) if stored != given => Err(StoreError::OtherChain {
+            chain_id: chain.chain_id,
+            stored: stored.to_string(),
+            given: given.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Start block and family follow the configuration until something is stored; from then on, the start block
+/// says how far down the stored events go.
+async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> Result<Vec<Note>, StoreError> {
+    let start_block = int8("start block", source.start_block)?;
+    let before: Option<(i64, String, i64, bool)> = sqlx::query_as(
+        "select s.chain_id, s.family, s.start_block, c.source is not null \
+         from sources s left join checkpoints c on c.source = s.name where s.name = $1",
+    )
+    .bind(&source.name)
+    .fetch_optional(&mut **tx)
+    .await?;
+    let mut notes = Vec::new();
+    let mut start_stored = start_block;
+    if let Some((stored_chain, family, start, begun)) = before {
+        if stored_chain != chain_id {
+            let (stored, given) = (stored_chain, chain_id);
+            return Err(StoreError::SourceMoved { source_name: source.name.clone(), stored, given });
+        }
+        if begun {
+            start_stored = start;
+            if family != source.family {
+                let (source, given) = (source.name.clone(), source.family.clone());
+                notes.push(Note::FamilyChanged { source, stored: family, given });
+            }
+            if start_block < start {
+                let stored = unsigned("start block", start)?;
+                let (source, asked) = (source.name.clone(), source.start_block);
+                notes.push(Note::StartLowered { source, stored, asked });
+            }
+        }
+    }
+    sqlx::query(
+        "insert into sources (name, chain_id, family, start_block, decimals) values ($1, $2, $3, $4, $5) \
+         on conflict on constraint sources_name_key do update set \
+             family = excluded.family, start_block = excluded.start_block, decimals = excluded.decimals",
+    )
+    .bind(&source.name)
+    .bind(chain_id)
+    .bind(&source.family)
+    .bind(start_stored)
+    .bind(source.decimals.map(i16::from))
+    .execute(&mut **tx)
+    .await?;
+    Ok(notes)
+}
+
+async fn register_kind(tx: &mut Tx, chain_id: i64, kind: &EventKind) -> Result<Kind, StoreError> {
+    // The update changes nothing; without it a row that exists would not be returned.
+    let id = sqlx::query_scalar(
+        "insert into event_kinds as k (source, chain_id, type, event, signature, projection) \
+         values ($1, $2, $3, $4, $5, $6) \
+         on conflict on constraint event_kinds_identity_key do update set event = excluded.event \
+         returning id",
+    )
+    .bind(&kind.source)
+    .bind(chain_id)
+    .bind(&kind.event_type)
+    .bind(&kind.event)
+    .bind(&kind.signature)
+    .bind(kind.projection.as_str())
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(Kind { id, source: kind.source.clone(), projection: kind.projection })
+}

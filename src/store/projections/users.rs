@@ -1,0 +1,125 @@
+//! `users`: the stakes of all chains, rolled up by wallet.
+//!
+//! Chains write side by side and one wallet may stake on several, so the roll-up takes a lock first and
+//! sums in a statement after it: that statement sees what the lock's last holder committed, where a sum
+//! computed before waiting for the row would overwrite it.
+
+use std::collections::BTreeSet;
+
+use sqlx::Connection;
+
+use super::super::StoreError;
+use super::super::error::sqlstate;
+use super::super::open::Chain;
+use super::super::transaction::{self, Tx};
+use super::stakes::Stakes;
+
+/// Writes the sums of wallets that staked; returns how many of them have no row and get none.
+pub(super) async fn apply(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result<u64, StoreError> {
+    if stakes.is_empty() {
+        return Ok(0);
+    }
+    let wallets = wallets(stakes);
+    let touched = wallets.len() as u64;
+    transaction::lock(tx, transaction::USERS).await?;
+    let sql = if chain.create_missing_users { CREATE_OR_UPDATE } else { UPDATE };
+    let known = sqlx::query(sql).bind(wallets).execute(&mut **tx).await?;
+    Ok(touched.saturating_sub(known.rows_affected()))
+}
+
+// The status that a stake replaces is kept once: `active` replacing `active` is not worth remembering, except
+// when it was an application's word before there was any stake.
+const CREATE_OR_UPDATE: &str = "\
+    insert into users as u (wallet, stake_amount, staked_at, status, origin) \
+    select account, sum(amount), max(last_at), 'active', 'chain' from stakes where account = any($1) \
+    group by account order by account \
+    on conflict on constraint users_wallet_key do update set \
+        stake_amount = excluded.stake_amount, \
+        staked_at = excluded.staked_at, \
+        status_before = case when u.staked_at is null or u.status <> 'active' then u.status \
+            else u.status_before end, \
+        status = 'active'";
+
+const UPDATE: &str = "\
+    update users u set \
+        stake_amount = s.amount, \
+        staked_at = s.last_at, \
+        status_before = case when u.staked_at is null or u.status <> 'active' then u.status \
+            else u.status_before end, \
+        status = 'active' \
+    from ( \
+        select account, sum(amount) as amount, max(last_at) as last_at from stakes \
+        where account = any($1) group by account \
+    ) s \
+    where u.wallet = s.account";
+
+/// The inverse of [`apply`], after the stakes were undone. A row that was never rolled up (an application
+/// added it after the wallet's last stake) stays as it is.
+pub(super) async fn undo(tx: &mut Tx, stakes: &Stakes) -> Result<(), StoreError> {
+    if stakes.is_empty() {
+        return Ok(());
+    }
+    let wallets = wallets(stakes);
+    transaction::lock(tx, transaction::USERS).await?;
+    sqlx::query(
+        "update users u set stake_amount = s.amount, staked_at = s.last_at \
+         from ( \
+             select account, sum(amount) as amount, max(last_at) as last_at from stakes \
+             where account = any($1) group by account \
+         ) s \
+         where u.wallet = s.account and u.staked_at is not null",
+    )
+    .bind(&wallets)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(WITHOUT_STAKE).bind(&wallets).execute(&mut **tx).await?;
+    remove_created(tx, &wallets).await
+}
+
+const WITHOUT_STAKE: &str = "\
+    update users u set \
+        stake_amount = 0, \
+        staked_at = null, \
+        status = case when u.status = 'active' then coalesce(u.status_before, 'registered') else u.status end, \
+        status_before = null \
+    where u.wallet = any($1) and u.origin = 'application' and u.staked_at is not null \
+        and not exists (select from stakes s where s.account = u.wallet)";
+
+/// Removes rows the chain created and no longer stands behind. Where an application's own table refers to
+/// one of them, it became the application's: it is kept without a stake, since a reorg that cannot be undone
+/// would stop the chain.
+async fn remove_created(tx: &mut Tx, wallets: &[&[u8]]) -> Result<(), StoreError> {
+    let mut attempt = tx.begin().await?;
+    let removed = sqlx::query(
+        "delete from users u where u.wallet = any($1) and u.origin = 'chain' \
+         and not exists (select from stakes s where s.account = u.wallet)",
+    )
+    .bind(wallets)
+    .execute(&mut *attempt)
+    .await;
+    match removed {
+        Ok(_) => Ok(attempt.commit().await?),
+        Err(error) if sqlstate(&error).is_some_and(|code| code == FOREIGN_KEY_VIOLATION) => {
+            attempt.rollback().await?;
+            sqlx::query(
+                "update users u set origin = 'application' where u.wallet = any($1) and u.origin = 'chain' \
+                 and not exists (select from stakes s where s.account = u.wallet)",
+            )
+            .bind(wallets)
+            .execute(&mut **tx)
+            .await?;
+            sqlx::query(WITHOUT_STAKE).bind(wallets).execute(&mut **tx).await?;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// SQLSTATE of a row that another table refers to.
+const FOREIGN_KEY_VIOLATION: &str = "23503";
+
+/// Each once, in order.
+fn wallets(stakes: &Stakes) -> Vec<&[u8]> {
+    let distinct: BTreeSet<&[u8]> = stakes.keys().map(|(_, account)| account.as_slice()).collect();
+    distinct.into_iter().collect()
+}

@@ -1,0 +1,169 @@
+//! A PostgreSQL of the test run's own: one server a process, one database a test, nothing left behind.
+//!
+//! Stands alone (sqlx, tokio and the standard library), so that integration tests can take it as it is.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, fs, process};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor};
+use tokio::sync::OnceCell;
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+static SERVER: OnceLock<Server> = OnceLock::new();
+static TEMPLATE: OnceCell<()> = OnceCell::const_new();
+static DATABASES: AtomicU64 = AtomicU64::new(0);
+
+const TEMPLATE_NAME: &str = "template_migrated";
+
+/// The URL of a fresh database with the schema in place.
+pub async fn database() -> String {
+    TEMPLATE.get_or_init(create_template).await;
+    create(&format!(" template {TEMPLATE_NAME}")).await
+}
+
+/// The URL of a fresh database with nothing in it.
+pub async fn empty_database() -> String {
+    create("").await
+}
+
+async fn create(how: &str) -> String {
+    let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+    admin(&format!("create database {name}{how}")).await;
+    server().url(&name)
+}
+
+async fn create_template() {
+    admin(&format!("create database {TEMPLATE_NAME}")).await;
+    let options = server().options(TEMPLATE_NAME);
+    let mut connection = PgConnection::connect_with(&options).await.expect("the template can be reached");
+    MIGRATOR.run(&mut connection).await.expect("migrations run");
+    // A template cannot be copied while somebody is connected to it.
+    connection.close().await.expect("closes");
+}
+
+async fn admin(sql: &str) {
+    let options = server().options("postgres");
+    let mut connection = PgConnection::connect_with(&options).await.expect("the server can be reached");
+    connection.execute(AssertSqlSafe(sql.to_owned())).await.expect("the statement runs");
+    connection.close().await.expect("closes");
+}
+
+fn server() -> &'static Server {
+    SERVER.get_or_init(Server::start)
+}
+
+struct Server {
+    folder: PathBuf,
+    /// Holds the pipe: it closes when this process ends, however it ends.
+    _supervisor: Child,
+}
+
+/// Runs initdb and the server, says so in `ready`, and waits for the end of its input. Then the server is
+/// stopped at once and the folder removed. Signals to the test run's group are not for it: the pipe decides.
+const SUPERVISOR: &str = r#"
+trap '' HUP INT TERM
+bin=$1 dir=$2
+"$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$dir/log" 2>&1 || touch "$dir/failed"
+"$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off -c full_page_writes=off \
+    -c synchronous_commit=off -c max_connections=300 -c shared_buffers=64MB >>"$dir/log" 2>&1 </dev/null &
+server=$!
+while read -r _; do :; done
+kill -QUIT "$server" 2>/dev/null
+wait "$server"
+rm -rf "$dir"
+"#;
+
+impl Server {
+    fn start() -> Self {
+        let binaries = binaries();
+        let nanos =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.subsec_nanos());
+        // Not $TMPDIR: a socket's path has 107 bytes at most.
+        let folder = PathBuf::from(format!("/tmp/cf-pg-{}-{nanos}", process::id()));
+        fs::create_dir(&folder).expect("/tmp takes a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("our own folder");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", SUPERVISOR, "postgres-of-the-tests"])
+            .args([&binaries, &folder])
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        if fs::metadata(&folder).is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0) {
+            // PostgreSQL refuses to run as root.
+            let (uid, gid) = unprivileged();
+            chown(&folder, Some(uid), Some(gid)).expect("root may give folders away");
+            command.uid(uid).gid(gid);
+        }
+        let server = Self { _supervisor: command.spawn().expect("sh is everywhere"), folder };
+        server.wait_until_ready();
+        server
+    }
+
+    fn wait_until_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::os::unix::net::UnixStream::connect(self.folder.join(".s.PGSQL.5432")).is_err() {
+            let failed = self.folder.join("failed").exists() || Instant::now() > deadline;
+            assert!(
+                !failed,
+                "PostgreSQL does not start: {}",
+                fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+            );
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    fn options(&self, database: &str) -> PgConnectOptions {
+        PgConnectOptions::new().socket(&self.folder).port(5432).username("postgres").database(database)
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres:///{database}?host={}&user=postgres", self.folder.display())
+    }
+}
+
+/// Newest server under Debian's folder, else the one in `PATH`.
+fn binaries() -> PathBuf {
+    let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    versions.sort();
+    let in_path = env::var_os("PATH").unwrap_or_default();
+    let found = versions
+        .into_iter()
+        .rev()
+        .map(|(_, path)| path)
+        .chain(env::split_paths(&in_path))
+        .find(|path| is_server(path));
+    found.expect("no PostgreSQL server found; install it, on Debian: apt-get install postgresql")
+}
+
+fn is_server(folder: &Path) -> bool {
+    folder.join("initdb").is_file() && folder.join("postgres").is_file()
+}
+
+/// User and group ids of `postgres`, or of `nobody` where there is no such user.
+fn unprivileged() -> (u32, u32) {
+    let passwd = fs::read_to_string("/etc/passwd").expect("every system has it");
+    let find = |name: &str| {
+        passwd.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let matches = fields.next() == Some(name);
+            let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+            matches.then_some((uid, gid))
+        })
+    };
+    find("postgres").or_else(|| find("nobody")).expect("there is a user `nobody`")
+}

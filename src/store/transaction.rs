@@ -1,0 +1,49 @@
+use sqlx::postgres::PgPool;
+
+use super::StoreError;
+
+pub(super) type Tx = sqlx::PgTransaction<'static>;
+
+/// Key of the advisory lock under which chains, sources, kinds and views are registered.
+pub(super) const REGISTRATION: i64 = 0x6368_6169_6e66_0001;
+/// Key of the advisory lock under which stakes are rolled up into users.
+pub(super) const USERS: i64 = 0x6368_6169_6e66_0002;
+
+/// Every writing transaction's beginning. The isolation level is named because correctness hangs on it (a
+/// statement after a lock must see what the lock's last holder committed) and a server may default to another. A
+/// writer that hangs on a lock gives up after a while and tries again, visibly; one that is frozen inside
+/// a transaction (a stopped process) is thrown out by the server, or its lock would outlive it.
+macro_rules! begin {
+    ($($more:literal)?) => {
+        concat!(
+            "begin isolation level read committed read write; ",
+            "set local lock_timeout = '30s'; ",
+            "set local idle_in_transaction_session_timeout = '60s'",
+            $("; ", $more)?
+        )
+    };
+}
+
+/// A writing transaction. `durable: false` lets the commit return before it is on disk: a crash of the
+/// server may lose it whole, never in part.
+pub(super) async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError> {
+    let statement = if durable { begin!() } else { begin!("set local synchronous_commit = off") };
+    Ok(pool.begin_with(statement).await?)
+}
+
+/// A writing transaction whose statements answer within seconds or fail.
+pub(super) async fn begin_bounded(pool: &PgPool) -> Result<Tx, StoreError> {
+    Ok(pool.begin_with(begin!("set local statement_timeout = '5s'")).await?)
+}
+
+/// A snapshot to read from: all statements see the same moment.
+pub(super) async fn begin_snapshot(pool: &PgPool) -> Result<Tx, StoreError> {
+    let statement = "begin isolation level repeatable read read only; set local statement_timeout = '30s'";
+    Ok(pool.begin_with(statement).await?)
+}
+
+/// Waits for the advisory lock `key`, held until the transaction ends.
+pub(super) async fn lock(tx: &mut Tx, key: i64) -> Result<(), StoreError> {
+    sqlx::query("select pg_advisory_xact_lock($1)").bind(key).execute(&mut **tx).await?;
+    Ok(())
+}
