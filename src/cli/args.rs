@@ -36,6 +36,7 @@ pub struct Cli {
 
 /// For every command.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "For every command")]
 pub struct Global {
     /// Configuration file [default: $CHAINFLUME_CONFIG, else ./chainflume.toml, else
     /// /etc/chainflume/chainflume.toml]

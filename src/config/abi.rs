@@ -46,7 +46,7 @@ fn from_file(reader: &Reader<'_>, path: &Text) -> Option<Vec<Arc<AbiEvent>>> {
                 FileError::Denied => "let the user the daemon runs as read it",
                 _ => "name the JSON file that holds the contract's ABI",
             };
-            report(format!("{} {error}", path.shown()), remedy);
+            report(format!("{}: {error}", path.shown()), remedy);
             return None;
         }
     };
@@ -100,6 +100,11 @@ fn select(reader: &Reader<'_>, all: &[Arc<AbiEvent>], wanted: Vec<Text>) -> Opti
 pub(super) fn meanings(reader: &Reader<'_>, sources: &[SourceDraft<'_>]) {
     let mapping = |(index, draft): (usize, &SourceDraft<'_>)| {
         let Source { name, family, user, events, .. } = draft.source.clone()?;
+        // Of two with one name the second is reported as such, and would share every view with the first.
+        let earlier = sources.get(..index)?.iter().filter_map(|draft| draft.source.as_ref());
+        if earlier.into_iter().any(|source| source.name == name) {
+            return None;
+        }
         let settings = FamilySettings { family, user };
         Some(SourceMapping { source: SourceIndex(index), name, settings, events })
     };

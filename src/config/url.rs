@@ -34,7 +34,7 @@ pub(super) fn url(text: &str, scheme: Scheme) -> Result<Secret, Fault> {
     if ![plain, other].contains(&parsed.scheme()) {
         return Err(Fault::new(
             format!("has the scheme of another protocol, {plain} or {other} is wanted"),
-            format!("give the node's or server's {plain}:// or {other}:// address here"),
+            format!("write an address that begins with {plain}:// or {other}://"),
         ));
     }
     // `postgres:///name?host=/run/postgresql` is how a Unix socket is written.

@@ -1,0 +1,159 @@
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::given::{RIGHT, with};
+
+/// What `chainflume` answers in `folder`: exit code, stdout, stderr.
+fn chainflume(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chainflume"));
+    let command =
+        command.args(args).current_dir(folder).env_remove("CHAINFLUME_CONFIG").env("RUST_BACKTRACE", "1");
+    let Output { status, stdout, stderr } = command.output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (status.code().expect("it ended by itself"), text(stdout), text(stderr))
+}
+
+fn folder_with(text: &str) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("chainflume.toml"), text).expect("written");
+    folder
+}
+
+#[test]
+fn help_and_version_are_no_errors_and_wrong_arguments_are_64() {
+    let folder = TempDir::new().expect("a folder");
+    let run = |args: &[&str]| chainflume(folder.path(), args);
+    let (code, help, errors) = run(&["--help"]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(help.contains("64  wrong arguments") && help.contains("78  wrong configuration"), "{help}");
+    assert_eq!(
+        run(&["--version"]),
+        (0, format!("chainflume {}\n", env!("CARGO_PKG_VERSION")), String::new())
+    );
+    for args in
+        [&[][..], &["chekc"], &["check", "--config"], &["init", "--family", "erc777", "--address", "any"]]
+    {
+        assert_eq!(run(args).0, 64, "{args:?}");
+    }
+}
+
+#[test]
+fn a_right_configuration_is_0_and_a_wrong_one_is_78_on_stderr_once() {
+    let folder = folder_with(RIGHT);
+    let (code, answer, errors) = chainflume(folder.path(), &["check", "--offline"]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let expected = "the configuration is right\n\n\
+        chain base (id 8453): 2 confirmations, http\n  \
+        source usdc: erc20, 0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913, from block 100\n    \
+        Transfer(address,address,uint256)\n    Approval(address,address,uint256)\n";
+    assert_eq!(answer, expected);
+
+    let folder = folder_with(&with("chain_id = 8453\n", ""));
+    let missing = "chain[0].chain_id: is missing (add chain_id = N, the chain's EIP-155 id: the node is checked against it)";
+    let expected = format!("error: 1 problem in chainflume.toml\nchainflume.toml:2: {missing}\n");
+    assert_eq!(chainflume(folder.path(), &["check", "--offline"]), (78, String::new(), expected));
+}
+
+#[test]
+fn a_script_gets_json_whatever_came_of_it() {
+    let folder = folder_with(&with("8453", "0"));
+    let (code, answer, errors) = chainflume(folder.path(), &["check", "--offline", "--json"]);
+    assert_eq!((code, errors.as_str()), (78, ""));
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    let problem = serde_json::json!({
+        "line": 4, "key": "chain[0].chain_id", "problem": "`0` is too small",
+        "remedy": "give a value from 1 to 9223372036854775807",
+    });
+    assert_eq!(answer, serde_json::json!({ "ok": false, "file": "chainflume.toml", "problems": [problem] }));
+    let folder = folder_with(RIGHT);
+    let (code, answer, _) = chainflume(folder.path(), &["check", "--offline", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    assert_eq!((code, &answer["ok"]), (0, &serde_json::json!(true)));
+}
+
+#[test]
+fn no_configuration_at_all_says_where_it_was_looked_for() {
+    let folder = TempDir::new().expect("a folder");
+    let expected = "error: no configuration: neither chainflume.toml nor /etc/chainflume/chainflume.toml is there; \
+                    write one with `chainflume init`, or name one with --config\n";
+    assert_eq!(chainflume(folder.path(), &["check"]), (78, String::new(), expected.to_owned()));
+}
+
+#[test]
+fn what_init_writes_passes_check() {
+    let abi = include_str!("../../abi/CryptoKitties.json");
+    for args in [
+        &["--family", "stake", "--address", "0x2222222222222222222222222222222222222222"][..],
+        &["--family", "erc20", "--address", "any", "--chain-id", "8453", "--start-block", "7"],
+        &[
+            "--family",
+            "erc721",
+            "--address",
+            "0xBC4CA0EdA7647A8aB7C2061c2E118A18a936f13D",
+            "--http",
+            "${UNSET_URL}",
+        ],
+        &[
+            "--family",
+            "generic",
+            "--address",
+            "any",
+            "--abi",
+            "kitties.json",
+            "--chain",
+            "mine",
+            "--chain-id",
+            "9",
+        ],
+    ] {
+        let folder = TempDir::new().expect("a folder");
+        fs::write(folder.path().join("kitties.json"), abi).expect("written");
+        let run = |args: &[&str]| chainflume(folder.path(), args);
+        let next = "wrote chainflume.toml; next: `chainflume check --config chainflume.toml`, then `chainflume run`\n";
+        assert_eq!(run(&[&["init"], args].concat()), (0, next.to_owned(), String::new()), "{args:?}");
+        if !args.contains(&"${UNSET_URL}") {
+            assert_eq!(run(&["check", "--offline"]).0, 0, "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn init_never_overwrites_unless_told_to() {
+    let folder = folder_with("precious");
+    let file = folder.path().join("chainflume.toml");
+    let args = ["init", "--family", "erc20", "--address", "any"];
+    let expected =
+        "error: chainflume.toml exists; overwrite it with --force, or write another with --output\n";
+    assert_eq!(chainflume(folder.path(), &args), (1, String::new(), expected.to_owned()));
+    assert_eq!(fs::read_to_string(&file).expect("still there"), "precious");
+    assert_eq!(chainflume(folder.path(), &[&args[..], &["--force"]].concat()).0, 0);
+    assert_eq!(chainflume(folder.path(), &["check", "--offline"]).0, 0);
+}
+
+#[test]
+fn init_refuses_what_check_would_refuse_and_writes_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let (code, _, errors) = chainflume(folder.path(), &["init", "--family", "erc20", "--address", "0x12"]);
+    let address =
+        "source[0].address: `0x12` is not an address (an address has 40 hex digits after 0x, this has 2)\n";
+    assert_eq!((code, errors.ends_with(address)), (64, true), "{errors}");
+    let (code, _, errors) =
+        chainflume(folder.path(), &["init", "--family", "erc20", "--address", "any", "--chain", "x"]);
+    assert_eq!(
+        (code, errors.starts_with("error: give the id of chain `x` with --chain-id (known without: ")),
+        (64, true)
+    );
+    assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0);
+}
+
+#[test]
+fn the_manual_and_completions_go_to_stdout() {
+    let folder = TempDir::new().expect("a folder");
+    let manual = include_str!("../../config/default.toml");
+    assert_eq!(chainflume(folder.path(), &["init", "--manual"]), (0, manual.to_owned(), String::new()));
+    let (code, script, errors) = chainflume(folder.path(), &["completions", "bash"]);
+    assert_eq!((code, errors.as_str(), script.contains("_chainflume()")), (0, "", true));
+}

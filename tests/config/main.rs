@@ -1,0 +1,9 @@
+//! The configuration and the command line: what is right is read whole, and what is wrong is told whole.
+
+mod command;
+mod examples;
+mod given;
+mod right;
+mod wrong_files;
+mod wrong_sources;
+mod wrong_values;

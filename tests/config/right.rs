@@ -1,0 +1,141 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chainflume::config::{
+    Admin, Chain, Config, Confirmations, Database, History, Log, Secret, Shutdown, Source, Users,
+};
+use chainflume::domain::AddressSet;
+use chainflume::mapping::Family;
+
+use crate::given::{Given, RIGHT, after, with};
+
+#[test]
+fn a_small_configuration_is_read_whole_with_every_default() {
+    let config = Given::default().root().right(RIGHT);
+    let signatures: Vec<_> = config.sources[0].events.iter().map(|event| event.signature.as_str()).collect();
+    assert_eq!(signatures, ["Transfer(address,address,uint256)", "Approval(address,address,uint256)"]);
+    let address = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913".parse().expect("an address");
+    let expected = Config {
+        data_dir: "/var/lib/chainflume".into(),
+        database: Database::default(),
+        admin: Admin::default(),
+        log: Log::default(),
+        users: Users::default(),
+        shutdown: Shutdown::default(),
+        chains: vec![Chain {
+            name: "base".to_owned(),
+            chain_id: 8453,
+            http: Secret::new("https://node.example/v2/key-in-literal"),
+            ws: None,
+            confirmations: Confirmations::Blocks(2),
+            reorg_window: 64,
+            block_time: Duration::from_secs(12),
+            poll_interval: Duration::from_secs(12),
+            request_timeout: Duration::from_secs(10),
+            ws_silence: Duration::from_secs(36),
+            max_response_bytes: 64 << 20,
+            history: History {
+                ranges_in_flight: 4,
+                initial_range: 1_000,
+                max_range: 10_000,
+                buffer_bytes: 32 << 20,
+            },
+        }],
+        sources: vec![Source {
+            name: "usdc".to_owned(),
+            chain: "base".to_owned(),
+            family: Family::Erc20,
+            addresses: AddressSet::Only([address].into()),
+            events: config.sources[0].events.clone(),
+            start_block: 100,
+            decimals: None,
+            user: None,
+        }],
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn variables_are_filled_in_after_parsing() {
+    let given = Given::default()
+        .variable("KEY", "a\"b\n[[chain]]")
+        .variable("ID", "8453")
+        .variable("EMPTY", "")
+        .variable("CREATE", "false");
+    let text = with("key-in-literal", "${KEY}/${EMPTY:-x}/${NONE:-y}/$${KEY}/$")
+        .replace("8453", "\"${ID}\"")
+        .replace("100", "\"${START:-0x10}\"".replace("0x10", "16").as_str());
+    let config = given.right(&format!("{text}\n[users]\ncreate_missing = \"${{CREATE}}\""));
+    assert_eq!(config.chains[0].http.expose(), "https://node.example/v2/a\"b\n[[chain]]/x/y/${KEY}/$");
+    assert_eq!((config.chains[0].chain_id, config.sources[0].start_block), (8453, 16));
+    assert!(!config.users.create_missing);
+}
+
+#[test]
+fn an_empty_string_means_the_default() {
+    let text = after("http", "ws = \"${WS:-}\"\nws_silence = \"\"")
+        .replace("start_block", "abi = \"\"\nstart_block");
+    let given = Given::default();
+    assert_eq!(given.right(&text), given.right(RIGHT));
+}
+
+#[test]
+fn confirmations_are_blocks_or_a_tag() {
+    let read = |value: &str| {
+        let text = after("http", &format!("confirmations = {value}"));
+        Given::default().variable("DEPTH", "7").right(&text).chains[0].confirmations
+    };
+    assert_eq!(read("0"), Confirmations::Blocks(0));
+    assert_eq!(read("\"${DEPTH}\""), Confirmations::Blocks(7));
+    assert_eq!(read("\"safe\""), Confirmations::Safe);
+    assert_eq!(read("\"finalized\""), Confirmations::Finalized);
+}
+
+#[test]
+fn silence_follows_the_block_time_and_never_falls_below_ten_seconds() {
+    let silence = |time: &str| {
+        let text = after("http", &format!("block_time = \"{time}\""));
+        Given::default().right(&text).chains[0].ws_silence
+    };
+    assert_eq!(silence("5s"), Duration::from_secs(15));
+    assert_eq!(silence("250ms"), Duration::from_secs(10));
+}
+
+#[test]
+fn data_lives_where_the_service_manager_or_the_user_s_home_says() {
+    let place = |given: Given| given.right(RIGHT).data_dir;
+    let home = || Given::default().variable("HOME", "/home/ada");
+    assert_eq!(place(home()), PathBuf::from("/home/ada/.local/share/chainflume"));
+    assert_eq!(place(home().variable("XDG_DATA_HOME", "/data")), PathBuf::from("/data/chainflume"));
+    assert_eq!(place(home().root()), PathBuf::from("/var/lib/chainflume"));
+    let service = home().root().variable("STATE_DIRECTORY", "/var/lib/private/flume:/other");
+    assert_eq!(place(service), PathBuf::from("/var/lib/private/flume"));
+    let said = Given::default().right(&format!("data_dir = \"here\"\n{RIGHT}"));
+    assert_eq!(said.data_dir, PathBuf::from("here"));
+}
+
+#[test]
+fn events_are_picked_by_name_or_by_signature() {
+    let abi = r#"[
+        {"type":"event","name":"Paid","inputs":[{"name":"to","type":"address","indexed":true}]},
+        {"type":"event","name":"Paid","inputs":[{"name":"to","type":"address"},{"name":"sum","type":"uint256"}]},
+        {"type":"event","name":"Closed","inputs":[]}
+    ]"#;
+    let picked = |events: &str| -> Vec<String> {
+        let text = with("\"erc20\"", "\"generic\"\nabi = \"abi/pay.json\"\nuser = \"to\"");
+        let text = text.replace("start_block", &format!("events = {events}\nstart_block"));
+        let config = Given::default().file("abi/pay.json", abi).right(&text);
+        config.sources[0].events.iter().map(|event| event.signature.clone()).collect()
+    };
+    assert_eq!(picked("[\"Paid\"]"), ["Paid(address)", "Paid(address,uint256)"]);
+    assert_eq!(picked("[\"Paid(address,uint256)\"]"), ["Paid(address,uint256)"]);
+    assert_eq!(picked("[]"), ["Paid(address)", "Paid(address,uint256)", "Closed()"]);
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let text = format!("[database]\nurl = \"postgres://flume:hunter2@db/flume\"\n{RIGHT}")
+        .replace("https://node.example", "https://ada:hunter2@node.example");
+    let shown = format!("{:?}", Given::default().right(&text));
+    assert!(!shown.contains("hunter2") && !shown.contains("key-in-literal"), "{shown}");
+}

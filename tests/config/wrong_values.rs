@@ -1,0 +1,220 @@
+use crate::given::{Given, RIGHT, after, with};
+
+fn wrong(text: &str) -> Vec<String> {
+    Given::default().wrong(text)
+}
+
+#[test]
+fn a_configuration_of_nothing_says_what_to_add() {
+    assert_eq!(
+        wrong(""),
+        [
+            "2 problems in chainflume.toml",
+            "chainflume.toml: chain: there is none (add a [[chain]] table; `chainflume init` writes one)",
+            "chainflume.toml: source: there is none (add a [[source]] table; `chainflume init` writes one)",
+        ]
+    );
+}
+
+#[test]
+fn several_problems_are_told_at_once_in_the_order_of_the_file() {
+    let text = r#"
+[log]
+levle = "info"
+[admin]
+listen = "localhost"
+[[chain]]
+name = "Base"
+chain_id = "8453"
+http = "${BASE_HTTP}"
+confirmations = 64
+[[source]]
+name = "usdc"
+chain = "base"
+family = "erc-20"
+address = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA0291"
+[[source]]
+name = "usdc"
+"#;
+    assert_eq!(
+        wrong(text),
+        [
+            "14 problems in chainflume.toml",
+            "chainflume.toml:3: log.levle: is not a key (did you mean `level`?)",
+            "chainflume.toml:5: admin.listen: `localhost` is not an address and port (write an IP address and a port, like \"127.0.0.1:9464\")",
+            "chainflume.toml:6: chain[0].reorg_window: is not above confirmations, so that no confirmed block could be undone (give more than confirmations; the default is 64)",
+            "chainflume.toml:7: chain[0].name: `Base` is not a name (write at most 40 of a-z, 0-9, `_`, `-`, with a letter first)",
+            "chainflume.toml:8: chain[0].chain_id: is a string, an integer is wanted (write a whole number without quotes)",
+            "chainflume.toml:9: chain[0].http: the variable BASE_HTTP is not set (set it in the environment, or give a default: `${BASE_HTTP:-…}`)",
+            "chainflume.toml:11: source[0].start_block: is missing (add start_block = N, the block the contract was created in)",
+            "chainflume.toml:14: source[0].family: `erc-20` is not known here (did you mean `erc20`? known: stake, erc20, erc721, generic)",
+            "chainflume.toml:15: source[0].address: `0x833589fCD6eDb6E08f4c7C32D4f71b54bdA0291` is not an address (an address has 40 hex digits after 0x, this has 39)",
+            "chainflume.toml:16: source[1].chain: is missing (add chain = \"…\", the name of a [[chain]])",
+            "chainflume.toml:16: source[1].family: is missing (add family = \"stake\", \"erc20\", \"erc721\" or \"generic\")",
+            "chainflume.toml:16: source[1].address: is missing (add address = \"0x…\", a list of them, or \"any\")",
+            "chainflume.toml:16: source[1].start_block: is missing (add start_block = N, the block the contract was created in)",
+            "chainflume.toml:17: source[1].name: is that of another source too, on line 12 (give each its own)",
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_key_is_an_error_wherever_it_stands() {
+    let text = format!("datadir = \"x\"\n[databse]\nurl = \"x\"\n{}", after("http", "\"colour scheme\" = 1"));
+    assert_eq!(
+        wrong(&text),
+        [
+            "3 problems in chainflume.toml",
+            "chainflume.toml:1: datadir: is not a key (did you mean `data_dir`?)",
+            "chainflume.toml:2: databse: is not a key (did you mean `database`?)",
+            "chainflume.toml:9: chain[0].\"colour scheme\": is not a key (remove it; known here: block_time, chain_id, confirmations, history, http, max_response_bytes, name, poll_interval, reorg_window, request_timeout, ws, ws_silence)",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_type_is_told_without_the_value() {
+    let text = format!("data_dir = 5\ndatabase = \"hunter2\"\n[users]\ncreate_missing = \"yes\"\n{RIGHT}")
+        .replace("http = \"https", "history = []\nhttp = [\"https")
+        .replace("literal\"", "literal\"]")
+        .replace("address = ", "events = \"Transfer\"\naddress = 7 #");
+    assert_eq!(
+        wrong(&text),
+        [
+            "7 problems in chainflume.toml",
+            "chainflume.toml:1: data_dir: is an integer, a string is wanted (write one string in quotes)",
+            "chainflume.toml:2: database: is a string, a table is wanted (write its name in single brackets, [like_this], and its keys below)",
+            "chainflume.toml:4: users.create_missing: is a string, a boolean is wanted (write true or false without quotes)",
+            "chainflume.toml:9: chain[0].history: is an array, a table is wanted (write its name in single brackets, [like_this], and its keys below)",
+            "chainflume.toml:10: chain[0].http: is an array, a string is wanted (write one string in quotes)",
+            "chainflume.toml:16: source[0].events: is a string, an array is wanted (write strings in brackets: [\"…\", \"…\"])",
+            "chainflume.toml:17: source[0].address: is an integer, a string is wanted (write one string in quotes)",
+        ]
+    );
+}
+
+#[test]
+fn one_bracket_where_two_belong_is_told_once() {
+    let text = RIGHT.replace("[[chain]]", "[chain]");
+    assert_eq!(
+        wrong(&text),
+        [
+            "2 problems in chainflume.toml",
+            "chainflume.toml:2: chain: is a table, an array of tables is wanted (write its name in double brackets, [[like_this]], and its keys below)",
+            "chainflume.toml:9: source[0].chain: `base` is no chain of this file (add a [[chain]] of this name)",
+        ]
+    );
+}
+
+#[test]
+fn faults_of_syntax_are_all_told_and_alone() {
+    let text = with("chain_id = 8453", "chain_id = \nname = \"again\"\nwhat is this");
+    assert_eq!(
+        wrong(&text),
+        [
+            "3 problems in chainflume.toml",
+            "chainflume.toml:4: string values must be quoted, expected literal string (correct the TOML; its rules are at https://toml.io)",
+            "chainflume.toml:5: duplicate key (correct the TOML; its rules are at https://toml.io)",
+            "chainflume.toml:6: key with no value, expected `=` (correct the TOML; its rules are at https://toml.io)",
+        ]
+    );
+}
+
+#[test]
+fn times_sizes_and_numbers_have_bounds() {
+    let text = after(
+        "http",
+        "block_time = \"5 parsecs\"\npoll_interval = \"0s\"\nmax_response_bytes = \"64\"\nreorg_window = 0\n\
+         history = { ranges_in_flight = -1, max_range = 99999999999999999999, buffer_bytes = \"1 TiB\" }",
+    );
+    let text = format!("[database]\nmax_connections = 1\nacquire_timeout = \"1h\"\n{text}")
+        .replace("= 100", "= 1099511627776");
+    assert_eq!(
+        wrong(&text),
+        [
+            "10 problems in chainflume.toml",
+            "chainflume.toml:2: database.max_connections: `1` is too small (give a value from 2 to 1000)",
+            "chainflume.toml:3: database.acquire_timeout: `1h` is too large (give a value from 100ms to 10m)",
+            "chainflume.toml:9: chain[0].block_time: `5 parsecs` is not a length of time (write a number and a unit, like \"250ms\" or \"12s\")",
+            "chainflume.toml:10: chain[0].poll_interval: `0s` is too small (give a value from 50ms to 1h)",
+            "chainflume.toml:11: chain[0].max_response_bytes: `64` is too small (give a value from 64KiB to 1GiB)",
+            "chainflume.toml:12: chain[0].reorg_window: `0` is too small (give a value from 1 to 100000)",
+            "chainflume.toml:13: chain[0].history.ranges_in_flight: `-1` is too small (give a value from 1 to 64)",
+            "chainflume.toml:13: chain[0].history.max_range: `99999999999999999999` is too large (give a value from 1 to 10000000)",
+            "chainflume.toml:13: chain[0].history.buffer_bytes: `1 TiB` is not a size (write a number and a unit, like \"64MiB\" or \"500KiB\")",
+            "chainflume.toml:20: source[0].start_block: `1099511627776` is too large (give a value from 0 to 1099511627775)",
+        ]
+    );
+}
+
+#[test]
+fn values_that_contradict_each_other_are_told() {
+    let text = after(
+        "http",
+        "confirmations = 12\nreorg_window = 12\nblock_time = \"2s\"\nws_silence = \"2s\"\nhistory = { initial_range = 20_000 }",
+    );
+    assert_eq!(
+        wrong(&text),
+        [
+            "3 problems in chainflume.toml",
+            "chainflume.toml:7: chain[0].reorg_window: is not above confirmations, so that no confirmed block could be undone (give more than confirmations; the default is 64)",
+            "chainflume.toml:9: chain[0].ws_silence: is not above block_time, so that every block would come too late (give about three times block_time, or leave it out)",
+            "chainflume.toml:10: chain[0].history.initial_range: is above max_range (give at most max_range, which is 10000 by default)",
+        ]
+    );
+}
+
+#[test]
+fn urls_take_their_own_schemes_and_are_never_shown() {
+    let text = format!(
+        "[database]\nurl = \"mysql://flume:hunter2@db/flume\"\n{}",
+        after("http", "ws = \"https://node.example/hunter2\"")
+    )
+    .replace("https://node.example/v2/key-in-literal", "node.example hunter2");
+    assert_eq!(
+        wrong(&text),
+        [
+            "3 problems in chainflume.toml",
+            "chainflume.toml:2: database.url: the value has the scheme of another protocol, postgres or postgresql is wanted (write an address that begins with postgres:// or postgresql://)",
+            "chainflume.toml:7: chain[0].http: the value is not a url (write one that begins with http:// or https:// and names a host)",
+            "chainflume.toml:8: chain[0].ws: the value has the scheme of another protocol, ws or wss is wanted (write an address that begins with ws:// or wss://)",
+        ]
+    );
+}
+
+#[test]
+fn what_came_from_a_variable_is_never_shown() {
+    let text = RIGHT
+        .replace("\"base\"", "\"${V}\"")
+        .replace("8453", "\"${V}\"")
+        .replace("https://node.example/v2/key-in-literal", "${V}")
+        .replace("usdc", "${V}")
+        .replace("erc20", "${V}")
+        .replace("0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913", "${V}")
+        .replace("= 100", "= \"${V}\"\nabi = \"${V}\"\nevents = [\"${V}\"]");
+    let text = format!(
+        "{text}\n[log]\nlevel = \"${{V}}\"\n[admin]\nlisten = \"${{V}}\"\n[shutdown]\ndeadline = \"${{V}}\""
+    );
+    let told = Given::default().variable("V", "Hunter 2").wrong(&text);
+    assert_eq!(told.first().map(String::as_str), Some("11 problems in chainflume.toml"));
+    assert!(told.iter().all(|line| !line.contains("Hunter")), "{told:#?}");
+    let chain_id = "chainflume.toml:4: chain[0].chain_id: the value is not a whole number (set the variable to digits alone)";
+    assert!(told.iter().any(|line| line == chain_id), "{told:#?}");
+}
+
+#[test]
+fn a_variable_that_is_not_set_or_not_written_right_is_named() {
+    let text = with("key-in-literal", "${A}/${B}").replace("usdc", "${1A}").replace("\"erc20\"", "\"${A\"");
+    let text = text.replace("0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913", "${A:-${B}}");
+    assert_eq!(
+        wrong(&text),
+        [
+            "5 problems in chainflume.toml",
+            "chainflume.toml:5: chain[0].http: the variable A is not set (set it in the environment, or give a default: `${A:-…}`)",
+            "chainflume.toml:5: chain[0].http: the variable B is not set (set it in the environment, or give a default: `${B:-…}`)",
+            "chainflume.toml:8: source[0].name: has `${…}` without the name of a variable (write `${NAME}` or `${NAME:-default}`, where NAME is of letters, digits and `_`)",
+            "chainflume.toml:10: source[0].family: has `${` without `}` (close it, or write `$${` for a plain `${`)",
+            "chainflume.toml:11: source[0].address: has a variable in the default of `A` (write the default out)",
+        ]
+    );
+}
