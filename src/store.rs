@@ -32,8 +32,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
 
 pub use advance::{Advance, Advanced};
 pub use backfill::{Backfill, Backfilled};
@@ -88,12 +88,19 @@ impl Store {
             .map_err(|error| StoreError::url(&error))?
             .application_name("chainflume")
             .disable_statement_logging();
+        // Once by hand: the pool would keep trying a refused connection until its timeout, and then say "timeout".
+        let failed = |source| StoreError::Connect { host: host(&options), source };
+        tokio::time::timeout(settings.acquire_timeout, options.connect())
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(failed)?
+            .close()
+            .await
+            .map_err(failed)?;
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.acquire_timeout)
-            .connect_with(options.clone())
-            .await
-            .map_err(|source| StoreError::Connect { host: host(&options), source })?;
+            .connect_lazy_with(options.clone());
         Ok(Self { pool, options })
     }
 

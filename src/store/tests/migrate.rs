@@ -53,5 +53,6 @@ async fn a_password_never_shows() {
         let error = Store::connect(&settings).await.expect_err("nobody is there");
         let shown = format!("{settings:?} {error} {error:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
+        assert_eq!(error.is_transient(), matches!(error, StoreError::Connect { .. }));
     }
 }
