@@ -33,10 +33,12 @@ impl Database {
             return Ok(Self { store, private: None });
         }
         let settings = postgres_settings(config);
-        if owner == Owner::Command {
-            if let Some(url) = postgres::attach(&settings).await.map_err(private_error)? {
-                return Ok(Self { store: connect(loaded, url).await?, private: None });
-            }
+        let running = match owner {
+            Owner::Command => postgres::attach(&settings).await.map_err(private_error)?,
+            Owner::Daemon => None,
+        };
+        if let Some(url) = running {
+            return Ok(Self { store: connect(loaded, url).await?, private: None });
         }
         let private = PrivatePostgres::start(&settings).await.map_err(private_error)?;
         match connect(loaded, private.url()).await {

@@ -35,10 +35,11 @@ pub fn telemetry_settings(log: &config::Log) -> telemetry::Settings {
         config::LogFormat::Human => telemetry::Format::Human,
         config::LogFormat::Json => telemetry::Format::Json,
     };
-    // Libraries speak of their own affairs at `info`; ours are the operator's.
+    // Libraries speak of their own affairs at `info`; ours are the operator's. sqlx warns of parts of the database
+    // url it does not know, with their values.
     let level = log.level.as_str();
     let others = if log.level == config::LogLevel::Error { "error" } else { "warn" };
-    telemetry::Settings { format, filter: format!("{others},chainflume={level}") }
+    telemetry::Settings { format, filter: format!("{others},sqlx=error,chainflume={level}") }
 }
 
 pub(super) fn postgres_settings(config: &Config) -> postgres::Settings {

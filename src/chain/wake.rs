@@ -59,6 +59,11 @@ impl Wake {
         self.shared.state()
     }
 
+    /// What was seen the last time was not enough: the next [`Self::ready`] returns at once.
+    pub fn again(&mut self) {
+        self.last = None;
+    }
+
     /// Returns when it is time to look: at once the first time, then at the next announcement, or after
     /// `poll_interval` since the last time where nothing announces. May be dropped and called again.
     pub async fn ready(&mut self) {

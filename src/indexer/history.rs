@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::error::IndexerError;
 use super::live::Stretch;
 use super::spine::ChainIndexer;
@@ -52,7 +54,11 @@ impl ChainIndexer {
     }
 
     /// Commits a batch of history; `None` is the end of what was planned.
-    pub(super) async fn land(&mut self, batch: Option<Batch>) -> Result<(), IndexerError> {
+    pub(super) async fn land(
+        &mut self,
+        batch: Option<Batch>,
+        stop: &CancellationToken,
+    ) -> Result<(), IndexerError> {
         let (Some(reading), Some(batch)) = (&mut self.reading, batch) else {
             self.reading = None;
             return Ok(());
@@ -61,8 +67,7 @@ impl ChainIndexer {
         reading.next = batch.range.to().saturating_add(1);
         if self.view().parent_of(batch.range.from(), &sources).is_some_and(|tip| batch.parent_hash != tip) {
             self.reading = None;
-            let stop = tokio_util::sync::CancellationToken::new();
-            return self.settle_break(batch.range.from() - 1, &stop).await;
+            return self.settle_break(batch.range.from() - 1, stop).await;
         }
         let refs = refs(&batch);
         let translated = self.translator.translate(&sources, batch.logs, &batch.times);

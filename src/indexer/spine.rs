@@ -85,11 +85,15 @@ impl ChainIndexer {
         while !stop.is_cancelled() {
             let stepped = self.step(&stop).await;
             self.beat();
-            let Err(error) = stepped else {
-                if self.succeeded() {
-                    pause = backoff();
+            let error = match stepped {
+                Ok(Progress::Made) => {
+                    if self.succeeded() {
+                        pause = backoff();
+                    }
+                    continue;
                 }
-                continue;
+                Ok(Progress::None) => continue,
+                Err(error) => error,
             };
             self.failed(&error);
             if error.is_fatal() {
@@ -101,21 +105,22 @@ impl ChainIndexer {
 
     /// One step: near the head block by block if there is anything to read, else whichever comes first of a
     /// new head and a batch of history.
-    async fn step(&mut self, stop: &CancellationToken) -> Result<(), IndexerError> {
+    async fn step(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
         if self.view.is_none() && stop.run_until_cancelled(self.open()).await.transpose()?.is_none() {
-            return Ok(());
+            return Ok(Progress::None);
         }
         let Plan { live, history } = self.plan();
         self.say_state(live.is_some(), history.is_some());
         if let Some(group) = live {
-            return self.carry_blocks(group, stop).await;
+            return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
         }
         self.read_history(history);
         tokio::select! {
             biased;
-            () = stop.cancelled() => Ok(()),
+            () = stop.cancelled() => Ok(Progress::None),
             () = self.wake.ready() => self.observe(stop).await,
-            batch = Reading::next(&mut self.reading) => self.land(batch).await,
+            batch = Reading::next(&mut self.reading) => self.land(batch, stop).await.map(|()| Progress::Made),
+            () = tokio::time::sleep(BEAT) => Ok(Progress::None),
         }
     }
 
@@ -152,19 +157,18 @@ impl ChainIndexer {
     }
 
     /// Looks where the chain is, and if that gives nothing to read, whether our tip is still part of it.
-    async fn observe(&mut self, stop: &CancellationToken) -> Result<(), IndexerError> {
+    async fn observe(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
         self.woken_at = Instant::now();
         let Some(heads) = stop.run_until_cancelled(self.ask_heads()).await.transpose()? else {
             return Ok(());
         };
         self.heads = Some(heads);
         self.say_heads(&heads);
-        match self.view().highest_tip() {
-            Some(tip) if self.plan().live.is_none() => {
-                self.settle(tip.number.min(heads.latest), stop).await.map(|_| ())
-            }
-            _ => Ok(()),
+        if let Some(tip) = self.view().highest_tip().filter(|_| self.plan().live.is_none()) {
+            self.settle(tip.number.min(heads.latest), stop).await?;
         }
+        // While history is being read, a head says nothing about how that goes.
+        Ok(if self.reading.is_none() { Progress::Made } else { Progress::None })
     }
 
     /// Tags move once in minutes, so they are not asked for with every head.
@@ -281,6 +285,7 @@ impl ChainIndexer {
 
     fn failed(&mut self, error: &IndexerError) {
         self.forget();
+        self.wake.again();
         metrics::step_error(&self.settings.name, error.kind());
         let text = causes(error);
         self.board.chain(&self.settings.name, |chain| {
@@ -303,6 +308,13 @@ impl ChainIndexer {
     }
 }
 
+/// Whether a step got anywhere: only that ends a row of errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Made,
+    None,
+}
+
 fn wait(error: &IndexerError, pause: &mut ExponentialBackoff) -> Duration {
     let wait = pause.next().unwrap_or(MAX_PAUSE);
     match error {
@@ -313,6 +325,8 @@ fn wait(error: &IndexerError, pause: &mut ExponentialBackoff) -> Duration {
     }
 }
 
+/// The loop goes round at least this often, so that one that hangs can be told from one that waits.
+const BEAT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a node or database that comes back is noticed within it.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// A node may ask for patience, not for an outage.

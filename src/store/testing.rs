@@ -1,6 +1,7 @@
 //! A PostgreSQL of the test run's own: one server a process, one database a test, nothing left behind.
 //!
 //! Stands alone (sqlx, tokio and the standard library), so that integration tests can take it as it is.
+#![allow(dead_code, reason = "not every test binary that takes this file starts from an empty database")]
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -28,7 +29,6 @@ pub async fn database() -> String {
 }
 
 /// The URL of a fresh database with nothing in it.
-#[allow(dead_code, reason = "not every test binary that takes this file starts from nothing")]
 pub async fn empty_database() -> String {
     create("").await
 }
