@@ -160,7 +160,7 @@ impl ChainIndexer {
     async fn observe(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
         self.woken_at = Instant::now();
         let Some(heads) = stop.run_until_cancelled(self.ask_heads()).await.transpose()? else {
-            return Ok(());
+            return Ok(Progress::None);
         };
         self.heads = Some(heads);
         self.say_heads(&heads);
