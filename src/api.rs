@@ -3,8 +3,10 @@
 //! The answers are made from [`crate::health`] at the moment of the question, so that ages grow while
 //! nothing moves. Nothing here writes.
 
+mod client;
 mod report;
 mod server;
 
+pub use client::ask;
 pub use report::{ChainReport, DatabaseReport, Limits, Report, SourceReport};
 pub use server::{AdminServer, ServeError, Settings};

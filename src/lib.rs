@@ -40,3 +40,5 @@ pub mod metrics;
 pub mod shutdown;
 /// Logs.
 pub mod telemetry;
+/// The one TLS library of the process.
+pub mod tls;

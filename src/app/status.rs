@@ -1,15 +1,13 @@
 //! `status`: what the database holds, and what a running daemon says of itself.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::Loaded;
-use crate::api::Report;
+use crate::api::{self, Report};
 use crate::store::{ReorgRecord, Schema, SourceStatus};
 
 /// All that can be said, whether a daemon runs or not.
@@ -76,7 +74,7 @@ const REORGS: u32 = 5;
 /// # Errors
 /// When the database cannot be read. A daemon that does not answer is no error.
 pub async fn status(loaded: &Loaded) -> Result<Status, AppError> {
-    let daemon = ask_daemon(loaded.config.admin.listen).await;
+    let daemon = api::ask(loaded.config.admin.listen).await;
     let database = Database::open(loaded, Owner::Command).await?;
     let status = read(&database, daemon).await;
     database.close().await;
@@ -117,11 +115,4 @@ fn stored_source(status: SourceStatus) -> StoredSource {
 fn stored_reorg(reorg: ReorgRecord) -> StoredReorg {
     let ReorgRecord { chain_id, ancestor, depth, events, detected_at, .. } = reorg;
     StoredReorg { chain_id, ancestor: ancestor.number, depth, events, detected_at }
-}
-
-/// The daemon's own report, ready or not. Something else on that port gives none.
-async fn ask_daemon(admin: SocketAddr) -> Option<Report> {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().ok()?;
-    let answer = client.get(format!("http://{admin}/readyz")).send().await.ok()?;
-    serde_json::from_slice(&answer.bytes().await.ok()?).ok()
 }

@@ -2,7 +2,6 @@
 //! here: a body is counted while it is read, after decompression; the body of a non-2xx answer tells the limit;
 //! nothing is retried below the place that knows why.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use super::error::{ChainError, RefusedAnswer};
 use super::settings::{ChainSettings, host_of};
 use super::wire::{Answer, ErrorObject};
-use crate::metrics;
+use crate::{metrics, tls};
 
 pub(super) struct Rpc {
     client: reqwest::Client,
@@ -47,7 +46,7 @@ struct Body {
 
 impl Rpc {
     pub(super) fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
-        install_tls();
+        tls::install();
         let host = host_of(&settings.http_url);
         let client = reqwest::Client::builder()
             // A redirect would carry the key in our URL to somebody else's host.
@@ -182,15 +181,6 @@ fn read_retry_after(value: &str) -> Option<Duration> {
     }
     let at = httpdate::parse_http_date(value.trim()).ok()?;
     Some(at.duration_since(std::time::SystemTime::now()).unwrap_or_default())
-}
-
-/// rustls wants one provider for the process; whoever comes second finds it installed.
-pub(super) fn install_tls() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error means that the program around us has chosen a provider already, which is as good.
-        let _already_chosen = rustls::crypto::ring::default_provider().install_default();
-    });
 }
 
 #[cfg(test)]

@@ -15,9 +15,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::rpc::install_tls;
 use super::settings::{ChainSettings, host_of};
-use crate::metrics;
+use crate::{metrics, tls};
 
 /// How we learn of new heads just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +135,7 @@ impl Listener {
     }
 
     async fn listen(&self, heard: &mut bool) -> Result<std::convert::Infallible, Ended> {
-        install_tls();
+        tls::install();
         let patience = self.settings.request_timeout;
         // A head is a kilobyte or two; nothing we subscribe to is a megabyte.
         let config = WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20));

@@ -15,7 +15,7 @@ const fn room(name: &'static str, knows: &'static [&'static str], reason: &'stat
 }
 
 /// What a room with I/O may use for its logs, figures and end.
-pub const UTILITIES: &[&str] = &["metrics", "shutdown", "telemetry"];
+pub const UTILITIES: &[&str] = &["health", "metrics", "shutdown", "telemetry", "tls"];
 
 /// They build and join the others, so they may know all (only `cli` knows `cli`).
 pub const JOINERS: &[&str] = &["app", "cli"];
@@ -27,18 +27,18 @@ pub const PURE: &[&str] = &["domain", "canon", "decode", "mapping"];
 pub const ROOMS: &[Room] = &[
     room("domain", &[], "its words are everybody's"),
     room("canon", &["domain"], "what to believe is decided from facts alone"),
-    room("chain", &["domain", "metrics", "shutdown", "telemetry"], "it asks nodes and knows not what for"),
+    room("chain", &["domain", "metrics", "tls"], "it asks nodes and knows not what for"),
     room("decode", &["domain"], "bytes mean the same wherever they come from"),
     room("mapping", &["domain", "decode"], "meaning knows no tables"),
-    room("store", &["domain", "metrics", "shutdown", "telemetry"], "tables know no meaning and no node"),
+    room("store", &["domain", "metrics"], "tables know no meaning and no node"),
     room(
         "indexer",
-        &["domain", "chain", "canon", "decode", "mapping", "store", "metrics", "shutdown", "telemetry"],
+        &["domain", "chain", "canon", "decode", "mapping", "store", "health", "metrics"],
         "the spine carries from chain to store and nowhere else",
     ),
-    room("postgres", &["metrics", "shutdown", "telemetry"], "a server to the store is a URL"),
+    room("postgres", &["metrics"], "a server to the store is a URL"),
     room("devchain", &["domain"], "a chain knows nothing of who reads it"),
-    room("api", &["domain", "store", "metrics", "shutdown", "telemetry"], "it reads and does not write"),
+    room("api", &["domain", "health", "metrics", "tls"], "it reads and does not write"),
     room(
         "config",
         &[
@@ -58,7 +58,9 @@ pub const ROOMS: &[Room] = &[
         ],
         "it fills in the settings each room owns; no room but the joiners knows it",
     ),
+    room("health", &[], "the spine writes on it and everybody reads"),
     room("metrics", &["domain"], "every room may count"),
+    room("tls", &[], "whoever connects may name it"),
     room("shutdown", &[], "every room may end"),
     room("telemetry", &[], "every room may log"),
     room("app", &[], "it builds the parts; the command line builds it"),
@@ -69,7 +71,7 @@ pub const ROOMS: &[Room] = &[
 pub const CRATES: &[(&str, &[&str], &str)] = &[
     ("sqlx", &["store"], "one room opens transactions"),
     ("axum", &["api", "devchain"], "these two serve HTTP"),
-    ("reqwest", &["chain"], "one room asks nodes"),
+    ("reqwest", &["chain", "api"], "one room asks nodes, one asks a running daemon"),
     ("tokio_tungstenite", &["chain"], "one room asks nodes"),
     ("clap", &["cli"], "one room knows the command line"),
     ("clap_complete", &["cli"], "one room knows the command line"),
