@@ -141,6 +141,12 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
         }
         _ => {}
     }
+    if chain.head.is_some() && chain.confirmed.is_none() {
+        reasons.push(
+            "no block is confirmed: the chain is young, or the node lacks the tag it is confirmed by"
+                .to_owned(),
+        );
+    }
     if chain.lag() > limits.max_lag {
         reasons.push(format!("is {} blocks behind", chain.lag()));
     }

@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 
 use super::error::AppError;
 use super::parts::{Loaded, chain_settings};
-use crate::chain::{ChainError, ChainSettings, Node};
+use crate::canon::Confirmations;
+use crate::chain::{ChainError, ChainSettings, Node, Tag};
 use crate::config;
 
 /// What one chain's node said.
@@ -29,13 +30,21 @@ async fn node(chain: &config::Chain) -> NodeCheck {
         .with_min_delay(Duration::from_millis(300))
         .with_max_times(3)
         .with_jitter();
-    let asked = (|| ask(&settings)).retry(patience).when(|error: &ChainError| !error.is_wrong_chain()).await;
+    let asked = (|| ask(&settings, chain.confirmations))
+        .retry(patience)
+        .when(|error: &ChainError| !error.is_wrong_chain())
+        .await;
     NodeCheck { chain: chain.name.clone(), outcome: asked }
 }
 
-async fn ask(settings: &ChainSettings) -> Result<u64, ChainError> {
+async fn ask(settings: &ChainSettings, confirmations: Confirmations) -> Result<u64, ChainError> {
     let node = Node::new(settings)?;
     node.check_chain().await?;
+    match confirmations {
+        Confirmations::Blocks(_) => {}
+        Confirmations::Safe => node.check_tag(Tag::Safe).await?,
+        Confirmations::Finalized => node.check_tag(Tag::Finalized).await?,
+    }
     Ok(node.head().await?.number)
 }
 
@@ -51,12 +60,16 @@ pub(super) fn may_start(loaded: &Loaded, checks: &[NodeCheck]) -> Result<(), App
     if !wrong.is_empty() {
         return Err(AppError::Config(wrong.join("\n")));
     }
-    if checks.iter().all(|check| check.outcome.is_err()) {
+    // A node without the tag is there, and may have it later.
+    let away = |check: &NodeCheck| {
+        check.outcome.as_ref().is_err_and(|error| !matches!(error, ChainError::NoTag { .. }))
+    };
+    if checks.iter().all(away) {
         let all: Vec<String> = checks.iter().filter_map(line).collect();
         return Err(AppError::Unavailable(all.join("\n")));
     }
     for error in checks.iter().filter_map(line) {
-        tracing::warn!(error, "a node is away; the other chains start without it");
+        tracing::warn!(error, "a chain starts without its node, and waits for it");
     }
     Ok(())
 }

@@ -57,6 +57,16 @@ pub enum ChainError {
         /// `max_response_bytes`.
         limit: usize,
     },
+    /// The chain is configured to confirm by a tag, and the node has no such block.
+    #[error(
+        "{host}: the node has no `{tag}` block; use a number of confirmations, or wait if the chain is young"
+    )]
+    NoTag {
+        /// Host of the endpoint.
+        host: String,
+        /// `safe` or `finalized`.
+        tag: &'static str,
+    },
     /// The node is on another chain.
     #[error(
         "{host}: the node is on chain {found}, the config says chain_id = {expected}; correct one of the two"
@@ -137,6 +147,12 @@ impl ChainError {
         }
     }
 
+    /// Whether the node itself refuses the question as such, in words nobody has classified: what a node that
+    /// does not know a tag may answer.
+    pub(super) fn is_unclassified_refusal(&self) -> bool {
+        matches!(self, Self::Refused { refusal: Refusal::Other, code: Some(code), .. } if *code < 0)
+    }
+
     /// How long the node asks us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -158,6 +174,7 @@ impl ChainError {
             Self::BadAnswer { .. } => "bad_answer",
             Self::TooLarge { .. } => "too_large",
             Self::WrongChain { .. } => "wrong_chain",
+            Self::NoTag { .. } => "no_tag",
             Self::Refused { refusal, .. } => refusal.kind(),
         }
     }

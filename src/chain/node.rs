@@ -22,6 +22,17 @@ pub enum Tag {
     Finalized,
 }
 
+impl Tag {
+    /// The word of the execution API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Latest => "latest",
+            Self::Safe => "safe",
+            Self::Finalized => "finalized",
+        }
+    }
+}
+
 /// A block and the logs of it that were asked for.
 #[derive(Clone, Debug)]
 pub struct BlockWithLogs {
@@ -68,12 +79,19 @@ impl Node {
     /// # Errors
     /// Why the node cannot be asked.
     pub async fn tagged(&self, tag: Tag) -> Result<Option<BlockRef>, ChainError> {
-        let name = match tag {
-            Tag::Latest => "latest",
-            Tag::Safe => "safe",
-            Tag::Finalized => "finalized",
-        };
-        self.block_by(json!(name)).await
+        match self.block_by(json!(tag.as_str())).await {
+            Err(error) if tag != Tag::Latest && error.is_unclassified_refusal() => Ok(None),
+            answer => answer,
+        }
+    }
+
+    /// As [`Self::tagged`], for a chain that cannot do without.
+    ///
+    /// # Errors
+    /// [`ChainError::NoTag`] or why the node cannot be asked.
+    pub async fn check_tag(&self, tag: Tag) -> Result<(), ChainError> {
+        let missing = || ChainError::NoTag { host: self.host().to_owned(), tag: tag.as_str() };
+        self.tagged(tag).await?.map(|_| ()).ok_or_else(missing)
     }
 
     /// The newest block.
