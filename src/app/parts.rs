@@ -97,6 +97,7 @@ pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
         family: source.family.as_str().to_owned(),
         start_block: source.start_block,
         decimals: source.decimals,
+        publish_from: source.publish_from,
     };
     ChainRecord {
         chain_id: chain.chain_id,

@@ -97,7 +97,8 @@ impl ChainIndexer {
         let Some(to) = refs.last().copied() else { return Ok(()) };
         let final_number = self.final_number();
         let expected = self.view().expected(sources);
-        let advance = Advance { expected, to, refs, final_number, events, dead_letters, durable };
+        let head = self.head().max(to.number);
+        let advance = Advance { expected, to, refs, final_number, events, dead_letters, head, durable };
         let started = Instant::now();
         let advanced = self.store().advance(&advance).await?;
         let kind = if durable { "live" } else { "history" };

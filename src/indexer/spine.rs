@@ -162,6 +162,9 @@ impl ChainIndexer {
         let Some(heads) = stop.run_until_cancelled(self.ask_heads()).await.transpose()? else {
             return Ok(Progress::None);
         };
+        if self.heads.is_none() {
+            self.store().publish_above(heads.latest).await?;
+        }
         self.heads = Some(heads);
         self.say_heads(&heads);
         if let Some(tip) = self.view().highest_tip().filter(|_| self.plan().live.is_none()) {
@@ -203,6 +206,11 @@ impl ChainIndexer {
 
     pub(super) fn view_mut(&mut self) -> &mut View {
         self.view.as_mut().expect("a step reads the view before anything else")
+    }
+
+    /// The newest block the node is known to have.
+    pub(super) fn head(&self) -> u64 {
+        self.heads.map_or(0, |heads| heads.latest)
     }
 
     /// What is final now, never less than what was final before.

@@ -5,6 +5,7 @@ use crate::domain::{B256, BlockId, BlockRange, DeadLetter, Event, Place};
 use super::convert::int8;
 use super::events::Stored;
 use super::open::Chain;
+use super::outbox::Announcement;
 use super::transaction::{self, Tx};
 use super::{ChainStore, StoreError, blocks, checkpoint, dead_letters, events, projections};
 
@@ -60,8 +61,11 @@ impl ChainStore {
         events::insert(&mut tx, chain, &sorted.missing).await?;
         dead_letters::resolve(&mut tx, chain, &sorted.missing).await?;
         dead_letters::insert(&mut tx, chain, &backfill.dead_letters).await?;
+        let announcement =
+            Announcement::begin(&mut tx, chain, events::with_kinds(chain, &sorted.missing)).await?;
         projections::apply_late(&mut tx, chain, &folded).await?;
         lower_start(&mut tx, backfill).await?;
+        announcement.confirm(&mut tx, chain, backfill.range.to()).await?;
         tx.commit().await?;
 
         let inserted = sorted.missing.len() as u64;

@@ -61,6 +61,11 @@ pub(super) fn fold(chain: &Chain, events: &[&Event]) -> Result<Folded, StoreErro
     Ok(folded)
 }
 
+/// Events with the ids of their kinds; [`in_order`] has checked that each has one.
+pub(super) fn with_kinds<'a>(chain: &Chain, events: &[&'a Event]) -> impl Iterator<Item = (i32, &'a Event)> {
+    events.iter().filter_map(|event| Some((chain.kind(event.fact.kind).ok()?.id, *event)))
+}
+
 /// Copies the events in and counts them by kind.
 pub(super) async fn insert(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
     if events.is_empty() {
@@ -192,6 +197,18 @@ pub(super) async fn fold_orphaned(tx: &mut Tx, reorg: i64) -> Result<Folded, Sto
         }
     }
     Ok(folded)
+}
+
+/// The events a reorg took back that were announced, in chain order.
+pub(super) async fn orphaned(tx: &mut Tx, reorg: i64) -> Result<Vec<Stored>, StoreError> {
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from orphaned_events where reorg_id = $1 and block_number >= (select min(publish_from) from sources) ",
+        "order by block_number, tx_index, log_index"
+    );
+    let rows: Vec<Row> = sqlx::query_as(sql).bind(reorg).fetch_all(&mut **tx).await?;
+    rows.into_iter().map(Row::read).collect()
 }
 
 /// The letter in `events.projection`.

@@ -4,6 +4,7 @@ mod advance;
 mod backfill;
 mod fixture;
 mod migrate;
+mod outbox;
 mod property;
 mod query;
 mod rewind;

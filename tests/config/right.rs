@@ -49,6 +49,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             events: config.sources[0].events.clone(),
             start_block: 100,
             decimals: None,
+            publish_from: chainflume::store::PublishFrom::Head,
             user: None,
         }],
     };

@@ -93,6 +93,7 @@ impl Model {
             final_number: 0,
             events: self.events_of(GROUPS[group], from + 1, to),
             dead_letters: (from + 1..=to).filter(|n| n % 3 == 0).map(|n| letter(self.block(n), 99)).collect(),
+            head: to,
             durable: to.is_multiple_of(2),
         })
     }
