@@ -24,6 +24,7 @@ use exit::{Exit, OrExit};
 
 use crate::app::{self, Loaded};
 use crate::config::{Config, Log, LogFormat, LogLevel, ProcessEnvironment};
+use crate::domain::MESSAGE_SCHEMA;
 use crate::telemetry;
 
 /// Runs the command the process was started with.
@@ -54,6 +55,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             with_config(&global, async |loaded| backfill::backfill(&loaded, &args).await)
         }
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
+        Command::Schema => output::print(MESSAGE_SCHEMA.as_bytes()).map(|()| Exit::Done),
         Command::Completions(args) => completions(&args),
     }
 }

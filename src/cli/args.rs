@@ -72,6 +72,8 @@ pub enum Command {
     Backfill(BackfillArgs),
     /// List the typed views, one for each ABI event
     Views(ViewsArgs),
+    /// Print the JSON Schema of the messages
+    Schema,
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }

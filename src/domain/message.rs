@@ -26,8 +26,12 @@ impl MessageState {
     }
 }
 
-/// What leaves the house about an event: JSON that consumers code against. Hashes and addresses are `0x` and
-/// lower-case hexadecimal digits, numbers that may exceed 2^53 are decimal strings.
+/// JSON Schema (draft 2020-12) of a [`Message`]. Written by hand and not derived from the struct: it is the promise,
+/// and the tests hold what is sent against it.
+pub const MESSAGE_SCHEMA: &str = include_str!("../../schemas/message.json");
+
+/// What leaves the house about an event: JSON that consumers code against, see [`MESSAGE_SCHEMA`]. Hashes and
+/// addresses are `0x` and lower-case hexadecimal digits, numbers that may exceed 2^53 are decimal strings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {

@@ -10,3 +10,4 @@ mod journal;
 mod postgres;
 
 mod first;
+mod messages;
