@@ -3,6 +3,7 @@
 mod check;
 mod commands;
 mod database;
+mod dead_letters;
 mod demo;
 mod error;
 mod notify;
@@ -14,6 +15,9 @@ mod status;
 
 pub use check::{CheckLine, CheckReport, check};
 pub use commands::{backfill, migrate, views};
+pub use dead_letters::{
+    RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
+};
 pub use demo::{DemoArgs, demo};
 pub use error::AppError;
 pub use parts::{Loaded, telemetry_settings};

@@ -6,6 +6,7 @@ pub mod exit;
 
 mod backfill;
 mod check;
+mod dead_letters;
 mod init;
 mod known_chains;
 mod locate;
@@ -53,6 +54,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => with_config(&global, async |loaded| status::status(&loaded, &args).await),
         Command::Backfill(args) => {
             with_config(&global, async |loaded| backfill::backfill(&loaded, &args).await)
+        }
+        Command::DeadLetters(command) => {
+            with_config(&global, async |loaded| dead_letters::dead_letters(&loaded, &command).await)
         }
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
         Command::Schema => output::print(MESSAGE_SCHEMA.as_bytes()).map(|()| Exit::Done),

@@ -39,6 +39,7 @@ use sqlx::{ConnectOptions, Connection};
 pub use advance::{Advance, Advanced};
 pub use backfill::{Backfill, Backfilled};
 pub use checkpoint::{Checkpoint, Held};
+pub use dead_letters::{FailedAgain, KeptLetter, Letters};
 pub use dump::{ProjectionRow, StoredEvent};
 pub use error::StoreError;
 pub use migrate::{Migrated, Schema};

@@ -247,7 +247,7 @@ fn places(events: &[&Event]) -> Result<Places, StoreError> {
     Ok((numbers, txs, logs))
 }
 
-fn place(number: i64, tx: i64, log: i64) -> Result<Place, StoreError> {
+pub(super) fn place(number: i64, tx: i64, log: i64) -> Result<Place, StoreError> {
     let index = |what: &'static str, value: i64| {
         u32::try_from(value).map_err(|_| StoreError::OutOfRange { what, value: value.to_string() })
     };

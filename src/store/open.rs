@@ -107,7 +107,7 @@ impl fmt::Debug for ChainStore {
 }
 
 /// What every statement about a chain needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Chain {
     pub(super) id: i64,
     pub(super) create_missing_users: bool,
@@ -120,7 +120,7 @@ pub(super) struct Chain {
 }
 
 /// What a kind's events are and how they are spoken of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Described {
     pub(super) source: String,
     pub(super) event_type: String,
@@ -130,7 +130,7 @@ pub(super) struct Described {
 }
 
 /// A kind that has its id.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kind {
     pub(super) id: i32,
     pub(super) source: String,
@@ -146,6 +146,12 @@ impl Chain {
     /// A kind by its id.
     pub(super) fn described(&self, id: i32) -> Result<&Described, StoreError> {
         self.described.get(&id).ok_or_else(|| StoreError::invalid(format!("there is no kind of id {id}")))
+    }
+
+    /// With the kinds there are now: a command with a newer configuration may have stored events of kinds that were
+    /// unknown when this chain was opened.
+    pub(super) async fn refreshed(&self, tx: &mut Tx) -> Result<Self, StoreError> {
+        Ok(Self { described: describe(tx, self.id).await?, ..self.clone() })
     }
 
     /// The chain id as the domain has it.

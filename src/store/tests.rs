@@ -2,6 +2,7 @@
 
 mod advance;
 mod backfill;
+mod dead_letters;
 mod fixture;
 mod migrate;
 mod outbox;

@@ -9,5 +9,6 @@ mod journal;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
 
+mod dead_letters;
 mod first;
 mod messages;
