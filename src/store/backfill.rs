@@ -65,7 +65,7 @@ impl ChainStore {
             Announcement::begin(&mut tx, chain, events::with_kinds(chain, &sorted.missing)).await?;
         projections::apply_late(&mut tx, chain, &folded).await?;
         lower_start(&mut tx, backfill).await?;
-        announcement.confirm(&mut tx, chain, backfill.range.to()).await?;
+        announcement.confirm(&mut tx, chain, backfill.range.to(), None).await?;
         tx.commit().await?;
 
         let inserted = sorted.missing.len() as u64;
