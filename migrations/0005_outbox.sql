@@ -23,6 +23,8 @@ insert into outbox_head (seq) values (0);
 create table outbox (
     seq bigint not null,
     created_at timestamptz not null default now(),
+    -- When the head was seen that made it possible, by the daemon's clock; null while history is read.
+    seen_at timestamptz,
     chain_id bigint not null,
     aggregate_type text not null,
     type text not null,
@@ -36,6 +38,9 @@ create table outbox (
 );
 
 comment on table outbox is 'Messages on their way out. Trimmed from the low end once every sink has them and they are old enough';
+
+-- For the newest message of each aggregate type: what a sink's stream must end with.
+create index outbox_aggregate_type_idx on outbox (aggregate_type, seq);
 
 -- How far each sink is: everything up to and including seq has been delivered.
 create table sink_cursors (

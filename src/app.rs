@@ -6,6 +6,7 @@ mod database;
 mod dead_letters;
 mod demo;
 mod error;
+mod messages;
 mod notify;
 mod parts;
 mod preflight;
@@ -20,6 +21,7 @@ pub use dead_letters::{
 };
 pub use demo::{DemoArgs, demo};
 pub use error::AppError;
+pub use messages::carry;
 pub use parts::{Loaded, telemetry_settings};
 pub use run::{indexers, run};
 pub use status::{Status, StoredReorg, StoredSource, status};

@@ -17,7 +17,7 @@ pub use event::{Aggregate, Column, Event, EventKind, Fact, KindIndex, Projection
 pub use event_id::{EventId, EventIdParts};
 pub use filter::{AddressSet, LogFilter};
 pub use log::{Log, Place, Topics};
-pub use message::{MESSAGE_SCHEMA, Message, MessageState, Metadata, amount_formatted};
+pub use message::{Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, amount_formatted};
 pub use projection::{Change, Delta, Folded};
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};

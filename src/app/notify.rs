@@ -31,7 +31,10 @@ pub(super) async fn run(board: Board, stop: CancellationToken) {
             })
             .collect();
         tell(&[NotifyState::Status(&states.join("; "))]);
-        if chains.values().all(|chain| chain.alive_at.elapsed() < HUNG_AFTER) {
+        let sinks = board.sinks();
+        let mut alive =
+            chains.values().map(|chain| chain.alive_at).chain(sinks.values().map(|sink| sink.alive_at));
+        if alive.all(|at| at.elapsed() < HUNG_AFTER) {
             tell(&[NotifyState::Watchdog]);
         }
     }

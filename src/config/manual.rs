@@ -79,7 +79,18 @@ mod tests {
             config
         });
         assert!(read.is_ok(), "{read:?}");
-        let tables = ["chain", "source", "chain.history", "database", "admin", "log", "users", "shutdown"];
+        let tables = [
+            "chain",
+            "source",
+            "chain.history",
+            "database",
+            "outbox",
+            "redis",
+            "admin",
+            "log",
+            "users",
+            "shutdown",
+        ];
         asked.retain(|key| !tables.contains(&key.as_str()));
         assert_eq!(asked, explained);
     }

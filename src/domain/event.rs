@@ -87,6 +87,9 @@ pub enum Aggregate {
 }
 
 impl Aggregate {
+    /// All there are: each has a stream.
+    pub const ALL: [Self; 4] = [Self::User, Self::Token, Self::Nft, Self::Contract];
+
     /// The word in messages and in the names of streams.
     pub fn as_str(self) -> &'static str {
         match self {

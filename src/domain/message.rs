@@ -84,6 +84,23 @@ pub struct Metadata {
     pub confirmations: u64,
 }
 
+/// A message on its way: what carrying it takes, and the JSON that is passed on as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// As in the message.
+    pub seq: u64,
+    /// As in the message: names the stream.
+    pub aggregate_type: String,
+    /// As in the message.
+    pub message_type: String,
+    /// As in the message.
+    pub state: String,
+    /// The user it is about, where one is known.
+    pub user_id: Option<Uuid>,
+    /// The [`Message`].
+    pub json: String,
+}
+
 /// Base units as a decimal number of whole tokens: 25000000 with 6 decimals is "25", 1 is "0.000001".
 /// `amount` is decimal digits; anything else is given back as it is.
 pub fn amount_formatted(amount: &str, decimals: u8) -> String {

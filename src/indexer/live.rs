@@ -98,7 +98,10 @@ impl ChainIndexer {
         let final_number = self.final_number();
         let expected = self.view().expected(sources);
         let head = self.head().max(to.number);
-        let advance = Advance { expected, to, refs, final_number, events, dead_letters, head, durable };
+        // History is read long after it happened: only at the head does it mean anything how long a message took.
+        let seen_at = durable.then(|| SystemTime::now().checked_sub(self.woken_at.elapsed())).flatten();
+        let advance =
+            Advance { expected, to, refs, final_number, events, dead_letters, head, seen_at, durable };
         let started = Instant::now();
         let advanced = self.store().advance(&advance).await?;
         let kind = if durable { "live" } else { "history" };

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::error::IndexerError;
 use super::translate::{Translated, Translator};
-use crate::domain::{BlockRange, DeadLetterKind, Place, causes};
+use crate::domain::{B256, BlockRange, DeadLetterKind, Place, causes};
 use crate::store::{Backfill, ChainStore, FailedAgain, KeptLetter, StoreError};
 
 /// Tries dead letters again, beside a running daemon: the same way from log to event, and the same transaction as a
@@ -25,8 +25,9 @@ pub enum Retried {
     Gone,
 }
 
-/// Letters of one source in one block: what one transaction is about.
-type Blocks = BTreeMap<(String, u64), Vec<KeptLetter>>;
+/// Letters of one source in one block: what one transaction is about. A node that lied may have left letters of two
+/// blocks at one height.
+type Blocks = BTreeMap<(String, u64, B256), Vec<KeptLetter>>;
 
 impl Retrier {
     /// Tries the open dead letters of these numbers that are of this chain; each is told once. Whatever else they were
@@ -38,7 +39,7 @@ impl Retrier {
         let mut outcomes = BTreeMap::new();
         while let Some(rest) = self.rest(ids, &outcomes).await? {
             let (reorgs, blocks) = rest;
-            for ((source, number), letters) in blocks {
+            for ((source, number, _), letters) in blocks {
                 match self.block((&source, number), &letters, reorgs).await {
                     Ok(done) => outcomes.extend(done),
                     // A reorg since the letters were read: some of them may be gone.
@@ -61,7 +62,8 @@ impl Retrier {
         let reorgs = self.store.held().await?.reorgs;
         let mut blocks = Blocks::new();
         for letter in self.store.open_dead_letters(&ids).await? {
-            blocks.entry((letter.source.clone(), letter.place.block_number)).or_default().push(letter);
+            let block = (letter.source.clone(), letter.place.block_number, letter.block_hash);
+            blocks.entry(block).or_default().push(letter);
         }
         Ok((!blocks.is_empty()).then_some((reorgs, blocks)))
     }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use crate::domain::{B256, BlockId, DeadLetter, Event};
 
@@ -25,6 +26,8 @@ pub struct Advance {
     pub dead_letters: Vec<DeadLetter>,
     /// The chain's head when the step was read, for what messages say of confirmations.
     pub head: u64,
+    /// When that head was seen, for how long messages take; `None` for history.
+    pub seen_at: Option<SystemTime>,
     /// `false` lets the commit return before it is on disk: for history, where a crash re-does work.
     pub durable: bool,
 }
@@ -68,7 +71,7 @@ impl ChainStore {
         raise_final(&mut tx, chain, advance.final_number).await?;
         blocks::insert(&mut tx, chain.id, &refs).await?;
         blocks::prune(&mut tx, chain.id).await?;
-        announcement.confirm(&mut tx, chain, advance.head).await?;
+        announcement.confirm(&mut tx, chain, advance.head, advance.seen_at).await?;
         tx.commit().await?;
 
         Ok(Advanced { events: ordered.len() as u64, unknown_users })

@@ -66,7 +66,7 @@ impl ChainStore {
             Announcement::begin(&mut tx, chain, events::with_kinds(chain, &sorted.missing)).await?;
         projections::apply_late(&mut tx, chain, &folded).await?;
         lower_start(&mut tx, backfill).await?;
-        announcement.confirm(&mut tx, chain, reached).await?;
+        announcement.confirm(&mut tx, chain, reached, None).await?;
         tx.commit().await?;
 
         let inserted = sorted.missing.len() as u64;

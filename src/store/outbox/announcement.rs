@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use super::super::StoreError;
 use super::super::convert::unsigned;
@@ -33,23 +34,24 @@ impl<'a> Announcement<'a> {
         Ok(Self { said, stakers })
     }
 
-    /// Tells that the events are confirmed, under a head of this height.
+    /// Tells that the events are confirmed, under a head of this height that was seen then.
     pub(in super::super) async fn confirm(
         self,
         tx: &mut Tx,
         chain: &Chain,
         head: u64,
+        seen_at: Option<SystemTime>,
     ) -> Result<(), StoreError> {
         let mut messages = about::confirmed(tx, chain, &self.said, head).await?;
         messages.extend(self.stakers.messages(tx, chain, &self.said).await?);
-        super::push(tx, chain, messages).await
+        super::push(tx, chain, messages, seen_at).await
     }
 
     /// Tells that the events are taken back, the newest first.
     pub(in super::super) async fn retract(self, tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
         let mut messages = about::retracted(tx, chain, &self.said).await?;
         messages.extend(self.stakers.messages(tx, chain, &self.said).await?);
-        super::push(tx, chain, messages).await
+        super::push(tx, chain, messages, None).await
     }
 }
 

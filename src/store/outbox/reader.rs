@@ -1,11 +1,15 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use uuid::Uuid;
 
 use super::super::convert::{count, int8, unsigned};
 use super::super::{Store, StoreError};
 use super::CHANNEL;
+
+/// Bytes of messages read at once, so that a few enormous ones cannot fill the memory.
+const BATCH_BYTES: i64 = 8 << 20;
 
 /// A message on its way out.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -24,8 +28,10 @@ pub struct OutboxRow {
     pub user_id: Option<Uuid>,
     /// The message: JSON.
     pub message: String,
-    /// Since it was committed, in microseconds.
+    /// Since its transaction began, in microseconds, by the database's clock.
     pub age_micros: i64,
+    /// When the head was seen that made it possible, in microseconds since the Unix epoch by the daemon's clock.
+    pub seen_micros: Option<i64>,
 }
 
 /// How full the outbox is.
@@ -60,26 +66,57 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn listen_outbox(&self) -> Result<OutboxListener, StoreError> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
+        // A connection of its own: it is held for as long as the daemon runs, and the pool's are counted out.
+        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+        let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(CHANNEL).await?;
         Ok(OutboxListener(listener))
     }
 
-    /// The next messages after `seq`, `limit` at most. Numbers have no gaps: a first one above `seq + 1`
-    /// means that older ones were trimmed.
+    /// The next messages after `seq`: `limit` at most, and no more than eight megabytes unless one alone is larger.
+    /// Numbers have no gaps: a first one above `seq + 1` means that older ones were trimmed.
     ///
     /// # Errors
     /// Whatever the database says.
     pub async fn outbox_after(&self, seq: u64, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
         Ok(sqlx::query_as(
             "select seq, aggregate_type, type, state, user_id, message, \
-                 (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros \
-             from outbox where seq > $1 order by seq limit $2",
+                 (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros, \
+                 (extract(epoch from seen_at) * 1000000)::bigint as seen_micros \
+             from (select *, sum(octet_length(message)) over (order by seq) - octet_length(message) as before \
+                   from (select * from outbox where seq > $1 order by seq limit $2) as next) as sized \
+             where before < $3 order by seq",
         )
         .bind(int8("sequence", seq)?)
         .bind(i64::from(limit))
+        .bind(BATCH_BYTES)
         .fetch_all(&self.pool)
         .await?)
+    }
+
+    /// For each aggregate type its newest message that is kept, among those up to `seq`.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn outbox_ends(&self, seq: u64) -> Result<BTreeMap<String, u64>, StoreError> {
+        // Steps from type to type through the index: `group by` would read the whole table.
+        let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
+            "with recursive types as ( \
+                 (select aggregate_type from outbox order by aggregate_type limit 1) \
+                 union all \
+                 select (select o.aggregate_type from outbox o where o.aggregate_type > t.aggregate_type \
+                         order by o.aggregate_type limit 1) \
+                 from types t where t.aggregate_type is not null \
+             ) \
+             select t.aggregate_type, \
+                 (select max(o.seq) from outbox o where o.aggregate_type = t.aggregate_type and o.seq <= $1) \
+             from types t where t.aggregate_type is not null",
+        )
+        .bind(int8("sequence", seq)?)
+        .fetch_all(&self.pool)
+        .await?;
+        let kept = rows.into_iter().filter_map(|(name, seq)| Some((name, seq?)));
+        kept.map(|(name, seq)| Ok((name, unsigned("sequence", seq)?))).collect()
     }
 
     /// How far a sink is; `None` for one that has not begun.

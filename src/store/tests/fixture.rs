@@ -231,6 +231,7 @@ pub(super) fn all_at(at: Option<BlockId>) -> Vec<Checkpoint> {
 /// All sources from `from` to `to`, with nothing final.
 pub(super) fn step(from: Option<BlockId>, to: BlockId, events: Vec<Event>) -> Advance {
     Advance {
+        seen_at: None,
         expected: all_at(from),
         to,
         refs: vec![],

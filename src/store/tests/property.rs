@@ -87,6 +87,7 @@ impl Model {
         let from = self.at[group].map_or(0, |at| at.number);
         let to = (from + width).min(self.blocks.len() as u64);
         (to > from).then(|| Advance {
+            seen_at: None,
             expected: checkpoints(group, self.at[group]),
             to: self.block(to),
             refs: (from + 1..to).map(|number| self.block(number)).collect(),

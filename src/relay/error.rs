@@ -1,0 +1,31 @@
+use crate::sink::SinkError;
+use crate::store::StoreError;
+
+/// Why a step of a relay failed. Every one is tried again, for as long as it takes.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The outbox cannot be read or the cursor not written.
+    #[error("outbox")]
+    Store(#[from] StoreError),
+    /// The sink did not take what it was given.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+}
+
+impl RelayError {
+    /// Whether it may pass by itself; else somebody has to change something.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Sink(error) => error.is_transient(),
+        }
+    }
+
+    /// The word in metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "database",
+            Self::Sink(error) => error.kind(),
+        }
+    }
+}
