@@ -8,5 +8,8 @@ mod flume;
 mod journal;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/redis.rs"]
+mod redis_server;
 
 mod first;
+mod relay;
