@@ -8,7 +8,10 @@ mod flume;
 mod journal;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/redis.rs"]
+mod redis_server;
 
 mod dead_letters;
 mod first;
 mod messages;
+mod relay;
