@@ -50,6 +50,10 @@ const SAVE_EVERY: Duration = Duration::from_millis(250);
 /// sent to it is filled again within that time.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How long what is in hand may take once the daemon is to stop. A sink that hangs is left then, unlike a commit: what it
+/// makes of the batch does not matter, since it is sent again.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -71,7 +75,12 @@ impl<S: Sink> Relay<S> {
         let mut pause = backoff();
         while !stop.is_cancelled() {
             self.report.beat();
-            match self.step().await {
+            let stepped = tokio::select! {
+                biased;
+                stepped = self.step() => stepped,
+                () = grace(&stop) => break,
+            };
+            match stepped {
                 Ok(step) => {
                     if self.report.succeeded() {
                         pause = backoff();
@@ -87,7 +96,7 @@ impl<S: Sink> Relay<S> {
                 }
             }
         }
-        if let Err(error) = self.save(Duration::ZERO).await {
+        if let Ok(Err(error)) = tokio::time::timeout(GRACE, self.save(Duration::ZERO)).await {
             self.report.failed(&error);
         }
     }
@@ -124,6 +133,7 @@ impl<S: Sink> Relay<S> {
         }
         let cursor = self.store.sink_cursor(self.sink.name()).await?.unwrap_or(0);
         (self.cursor, self.saved) = (Some(cursor), (cursor, Instant::now()));
+        self.report.opened(cursor);
         Ok(cursor)
     }
 
@@ -175,6 +185,11 @@ impl<S: Sink> Relay<S> {
             _ => POLL,
         }
     }
+}
+
+async fn grace(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(GRACE).await;
 }
 
 fn envelope(row: &OutboxRow) -> Arc<Envelope> {

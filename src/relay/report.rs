@@ -33,6 +33,11 @@ impl Report {
         });
     }
 
+    /// Everything up to `cursor` was there when the relay began.
+    pub(super) fn opened(&self, cursor: u64) {
+        self.board.sink(&self.sink, |sink| sink.delivered = Some(cursor));
+    }
+
     /// Everything up to `cursor` is there, and with `drained` nothing more waits.
     pub(super) fn at(&self, cursor: u64, drained: bool) {
         self.board.sink(&self.sink, |sink| {
@@ -93,6 +98,8 @@ impl Report {
         let text = causes(error);
         self.board.sink(&self.sink, |sink| {
             sink.consecutive_errors += 1;
+            // Whatever there is waits; how much is not known while the outbox or the sink cannot be asked.
+            sink.waiting_since.get_or_insert_with(Instant::now);
             let (errors, news) = (sink.consecutive_errors, sink.last_error.as_ref() != Some(&text));
             // A sink that is away for a night says so a dozen times, not ten thousand.
             if errors.is_power_of_two() || news {

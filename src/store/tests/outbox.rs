@@ -204,3 +204,55 @@ async fn only_what_is_old_and_delivered_everywhere_is_trimmed() {
     assert_eq!(store.sink_cursor("b").await.expect("reads"), Some(4));
     assert_eq!(store.sink_cursor("c").await.expect("reads"), None);
 }
+
+#[tokio::test]
+async fn a_stream_s_end_is_found_by_its_type() {
+    let store = store().await;
+    let chain = open(&store).await;
+    let (one, two) = (block(1, 0), block(2, 0));
+    advance(&chain, None, one, vec![event(one, 0, staked(9, 5))]).await.expect("advances");
+    advance(&chain, Some(one), two, vec![event(two, 0, note("{}"))]).await.expect("advances");
+    let ends = async |upto| Vec::from_iter(store.outbox_ends(upto).await.expect("reads"));
+    let contract = |seq| ("contract".to_owned(), seq);
+    assert_eq!(ends(0).await, []);
+    assert_eq!(ends(1).await, [contract(1)]);
+    assert_eq!(ends(2).await, [contract(1), ("user".to_owned(), 2)]);
+    assert_eq!(ends(9).await, [contract(3), ("user".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn a_few_enormous_messages_are_read_one_by_one() {
+    let store = store().await;
+    sqlx::query(
+        "insert into outbox (seq, chain_id, aggregate_type, type, state, message) \
+         select n, 1, 'contract', 'contract.note', 'confirmed', repeat('x', 5 << 20) from generate_series(1, 5) n",
+    )
+    .execute(&store.pool)
+    .await
+    .expect("inserts");
+    let read = async |after| -> Vec<u64> {
+        store.outbox_after(after, 500).await.expect("reads").iter().map(|row| row.seq).collect()
+    };
+    assert_eq!((read(0).await, read(2).await, read(4).await), (vec![1, 2], vec![3, 4], vec![5]));
+}
+
+#[tokio::test]
+async fn what_is_told_waits_for_the_disk_even_in_history() {
+    let store = store().await;
+    let chain = open(&store).await;
+    sqlx::raw_sql(
+        "create table seen (setting text not null); \
+         create function see() returns trigger language plpgsql as $$ begin \
+             insert into seen values (current_setting('synchronous_commit')); return null; end $$; \
+         create trigger see after insert on outbox for each statement execute function see();",
+    )
+    .execute(&store.pool)
+    .await
+    .expect("a trigger");
+    let default: Vec<String> = texts(&store, "show synchronous_commit").await;
+    let at = block(1, 0);
+    let mut step = step(None, at, vec![event(at, 0, note("{}"))]);
+    step.durable = false;
+    chain.advance(&step).await.expect("advances");
+    assert_eq!(texts(&store, "select setting from seen").await, default);
+}
