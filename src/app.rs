@@ -11,6 +11,7 @@ mod notify;
 mod parts;
 mod preflight;
 mod probe;
+mod replay;
 mod run;
 mod status;
 
@@ -23,5 +24,6 @@ pub use demo::{DemoArgs, demo};
 pub use error::AppError;
 pub use messages::carry;
 pub use parts::{Loaded, telemetry_settings};
+pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
 pub use run::{indexers, run};
 pub use status::{Status, StoredReorg, StoredSource, status};

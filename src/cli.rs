@@ -11,6 +11,7 @@ mod init;
 mod known_chains;
 mod locate;
 mod output;
+mod replay;
 mod status;
 mod table;
 mod views;
@@ -55,6 +56,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Backfill(args) => {
             with_config(&global, async |loaded| backfill::backfill(&loaded, &args).await)
         }
+        Command::Replay(args) => with_config(&global, async |loaded| replay::replay(&loaded, &args).await),
         Command::DeadLetters(command) => {
             with_config(&global, async |loaded| dead_letters::dead_letters(&loaded, &command).await)
         }

@@ -4,12 +4,14 @@
 mod carrier;
 mod error;
 mod listen;
+mod replay;
 mod report;
 mod retention;
 
 pub use carrier::{Parts, Relay};
 pub use error::RelayError;
 pub use listen::{Wake, listen};
+pub use replay::{Apart, Outlet, ReplayEnd, Replayed, Replayer};
 pub use retention::Retention;
 
 use std::time::Duration;

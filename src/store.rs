@@ -44,7 +44,7 @@ pub use dump::{ProjectionRow, StoredEvent};
 pub use error::StoreError;
 pub use migrate::{Migrated, Schema};
 pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};
-pub use outbox::{OutboxListener, OutboxRow, OutboxState};
+pub use outbox::{OutboxListener, OutboxRow, OutboxState, ReplayLock, ReplayQuery};
 pub use query::{EventCount, ReorgRecord, SourceStatus};
 pub use rewind::{Rewind, Rewound};
 pub use views::ViewInfo;

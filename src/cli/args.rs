@@ -1,5 +1,8 @@
 //! What can be written on the command line. The structs are plain data: `app` takes them as they are.
 
+mod dead_letters;
+mod replay;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +14,8 @@ use super::exit::{Exit, Failure};
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::domain::BlockRange;
 use crate::mapping::Family;
+pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
+pub use replay::ReplayArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -70,6 +75,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Read a range of blocks of one source again and add what is missing, beside the running daemon
     Backfill(BackfillArgs),
+    /// Send messages about stored events again, marked as a replay, to streams of their own
+    Replay(ReplayArgs),
     /// See to the logs that could not become events, beside the running daemon
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -183,79 +190,6 @@ pub struct BackfillArgs {
     pub to: u64,
 }
 
-/// `dead-letters`
-#[derive(Clone, Debug, Subcommand)]
-pub enum DeadLettersCommand {
-    /// List them, the oldest first
-    List(LettersArgs),
-    /// Show one whole, with its log
-    Show(ShowArgs),
-    /// Try again, after an ABI or the configuration was corrected; what fits becomes an event, once
-    Retry(RetryArgs),
-    /// Mark one as resolved without an event
-    Drop(DropArgs),
-}
-
-/// `dead-letters list`
-#[derive(Clone, Debug, Args)]
-pub struct LettersArgs {
-    /// Of this source alone
-    #[arg(long, value_name = "NAME")]
-    pub source: Option<String>,
-    /// Those that are resolved too
-    #[arg(long)]
-    pub resolved: bool,
-    /// Numbers above this one
-    #[arg(long, value_name = "ID", default_value_t = 0)]
-    pub after: u64,
-    /// How many at most
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub limit: u32,
-    /// Answer in JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `dead-letters show`
-#[derive(Clone, Debug, Args)]
-pub struct ShowArgs {
-    /// Its number
-    pub id: u64,
-    /// Answer in JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `dead-letters retry`
-#[derive(Clone, Debug, Args)]
-pub struct RetryArgs {
-    /// Their numbers
-    #[arg(value_name = "ID", required_unless_present = "all")]
-    pub ids: Vec<u64>,
-    /// Every open one
-    #[arg(long, conflicts_with = "ids")]
-    pub all: bool,
-    /// With --all, of this source alone
-    #[arg(long, value_name = "NAME", requires = "all")]
-    pub source: Option<String>,
-    /// Answer in JSON, one object a line
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `dead-letters drop`
-#[derive(Clone, Debug, Args)]
-pub struct DropArgs {
-    /// Its number
-    pub id: u64,
-    /// Why, for whoever finds it later
-    #[arg(long, value_name = "TEXT", default_value = "dropped by hand")]
-    pub reason: String,
-    /// Answer in JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// `completions`
 #[derive(Clone, Debug, Args)]
 pub struct CompletionsArgs {
@@ -284,11 +218,14 @@ impl BackfillArgs {
     /// # Errors
     /// `--from` above `--to`.
     pub fn range(&self) -> Result<BlockRange, Failure> {
-        let Self { from, to, .. } = self;
-        BlockRange::new(*from, *to).ok_or_else(|| {
-            Failure::new(Exit::Usage, format!("--from {from} is above --to {to}; give the lower block first"))
-        })
+        range(self.from, self.to)
     }
+}
+
+fn range(from: u64, to: u64) -> Result<BlockRange, Failure> {
+    BlockRange::new(from, to).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("--from {from} is above --to {to}; give the lower block first"))
+    })
 }
 
 fn log_formats() -> impl TypedValueParser<Value = LogFormat> {

@@ -7,6 +7,9 @@ pub enum RelayError {
     /// The outbox cannot be read or the cursor not written.
     #[error("outbox")]
     Store(#[from] StoreError),
+    /// What was read cannot be told.
+    #[error("a message is no JSON: {0}")]
+    Message(String),
     /// The sink did not take what it was given.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -17,6 +20,7 @@ impl RelayError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient(),
+            Self::Message(_) => false,
             Self::Sink(error) => error.is_transient(),
         }
     }
@@ -25,6 +29,7 @@ impl RelayError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Store(_) => "database",
+            Self::Message(_) => "message",
             Self::Sink(error) => error.kind(),
         }
     }

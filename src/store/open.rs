@@ -148,6 +148,11 @@ impl Chain {
         self.described.get(&id).ok_or_else(|| StoreError::invalid(format!("there is no kind of id {id}")))
     }
 
+    /// Every kind there was when the chain was opened, by id.
+    pub(super) fn all_described(&self) -> impl Iterator<Item = (i32, &Described)> {
+        self.described.iter().map(|(id, described)| (*id, described))
+    }
+
     /// With the kinds there are now: a command with a newer configuration may have stored events of kinds that were
     /// unknown when this chain was opened.
     pub(super) async fn refreshed(&self, tx: &mut Tx) -> Result<Self, StoreError> {

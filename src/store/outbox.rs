@@ -2,6 +2,7 @@
 
 mod about;
 mod announcement;
+mod history;
 mod reader;
 mod users;
 
@@ -17,6 +18,7 @@ use super::open::Chain;
 use super::transaction::Tx;
 
 pub(super) use announcement::Announcement;
+pub use history::{ReplayLock, ReplayQuery};
 pub use reader::{OutboxListener, OutboxRow, OutboxState};
 
 /// The channel on which a commit with messages is announced.

@@ -15,3 +15,4 @@ mod dead_letters;
 mod first;
 mod messages;
 mod relay;
+mod replay;

@@ -81,6 +81,7 @@ fn message(
         aggregate_id,
         payload: payload(described, event),
         metadata: metadata(chain, described, event, (confirmations, user_id)),
+        replay: false,
     }
 }
 

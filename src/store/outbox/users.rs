@@ -101,6 +101,7 @@ fn message(
         aggregate_id: wallet,
         payload: payload(user, described.decimals),
         metadata,
+        replay: false,
     })
 }
 
