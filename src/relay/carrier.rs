@@ -34,6 +34,8 @@ pub struct Relay<S> {
     /// Everything up to here is delivered. `None` until it is read, and again after an error of the database, which may
     /// have been restored to an earlier time.
     cursor: Option<u64>,
+    /// Whether the sink never had a cursor: it was promised nothing of what was before.
+    is_new: bool,
     /// The cursor as the database has it, and since when.
     saved: (u64, Instant),
     /// When the sink was last asked what it holds. `None` after any error: it may be another server now.
@@ -66,7 +68,16 @@ impl<S: Sink> Relay<S> {
     pub fn new(parts: Parts<S>) -> Self {
         let Parts { sink, store, board, wake } = parts;
         let report = Report::new(board, sink.name());
-        Self { sink, store, wake, report, cursor: None, saved: (0, Instant::now()), looked_at: None }
+        Self {
+            sink,
+            store,
+            wake,
+            report,
+            cursor: None,
+            is_new: false,
+            saved: (0, Instant::now()),
+            looked_at: None,
+        }
     }
 
     /// Carries messages until `stop`. An error is told, waited out and tried again, for as long as it takes. What is in
@@ -116,12 +127,12 @@ impl<S: Sink> Relay<S> {
         };
         self.report.waiting();
         if first > cursor + 1 {
-            self.report.missed(cursor, first);
+            self.report.missed(cursor, first, self.is_new);
         }
         let batch: Vec<Arc<Envelope>> = rows.iter().map(envelope).collect();
         let delivered = self.sink.deliver(&batch).await?;
         self.report.delivered(&rows, &delivered, read_at);
-        self.cursor = Some(delivered.upto);
+        (self.cursor, self.is_new) = (Some(delivered.upto), false);
         self.report.at(delivered.upto, false);
         self.save(SAVE_EVERY).await?;
         Ok(Step::Delivered)
@@ -131,22 +142,31 @@ impl<S: Sink> Relay<S> {
         if let Some(cursor) = self.cursor {
             return Ok(cursor);
         }
-        let cursor = self.store.sink_cursor(self.sink.name()).await?.unwrap_or(0);
+        let stored = self.store.sink_cursor(self.sink.name()).await?;
+        let cursor = stored.unwrap_or(0);
+        self.is_new = stored.is_none();
         (self.cursor, self.saved) = (Some(cursor), (cursor, Instant::now()));
         self.report.opened(cursor);
         Ok(cursor)
     }
 
-    /// Asks the sink what it holds, and goes back to where it lost something.
+    /// Asks the sink what it holds, and goes back to where it lost something, or to what is still kept after that.
     async fn look(&mut self, cursor: u64) -> Result<u64, RelayError> {
-        let from = match self.ask(cursor).await {
+        let (held, first) = match self.ask(cursor).await {
             // A second relay, started by mistake, may have sent what was committed after we read: once more, then.
             Err(RelayError::Sink(SinkError::Foreign { .. })) => self.ask(cursor).await?,
             asked => asked?,
         };
-        if from < cursor {
-            self.report.lost(from, cursor);
+        if held < cursor {
+            self.report.lost(held, cursor);
+        }
+        let from = held.max(first.saturating_sub(1));
+        if from > held {
+            self.report.missed(held, first, self.is_new);
+        }
+        if from != cursor {
             self.cursor = Some(from);
+            self.report.opened(from);
             // Before anything else: what is to be sent again must not be trimmed meanwhile.
             self.save(Duration::ZERO).await?;
         }
@@ -154,10 +174,12 @@ impl<S: Sink> Relay<S> {
         Ok(from)
     }
 
-    async fn ask(&mut self, cursor: u64) -> Result<u64, RelayError> {
+    /// Up to where the sink holds everything, and the oldest message the outbox keeps.
+    async fn ask(&mut self, cursor: u64) -> Result<(u64, u64), RelayError> {
         let ends = self.store.outbox_ends(cursor).await?;
-        let newest = self.store.outbox_state().await?.last;
-        Ok(self.sink.resume(&Given { cursor, newest, ends }).await?)
+        let state = self.store.outbox_state().await?;
+        let held = self.sink.resume(&Given { cursor, newest: state.last, ends }).await?;
+        Ok((held, state.first))
     }
 
     /// Writes the cursor if it moved and was last written `every` ago or longer.

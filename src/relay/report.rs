@@ -68,10 +68,9 @@ impl Report {
     }
 
     /// What the sink should get now was trimmed before.
-    pub(super) fn missed(&self, after: u64, first: u64) {
-        let missed = first - after - 1;
-        if after == 0 {
-            // Nobody was promised what was before: a sink begins with what is kept.
+    pub(super) fn missed(&self, after: u64, first: u64, is_new: bool) {
+        let missed = first.saturating_sub(after + 1);
+        if is_new {
             tracing::info!(sink = %self.sink, first, "sink begins with the oldest message kept");
             return;
         }
