@@ -10,3 +10,6 @@ mod journal;
 mod postgres;
 
 mod first;
+mod providers;
+mod real_data;
+mod real_node;
