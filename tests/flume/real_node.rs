@@ -12,7 +12,7 @@ use crate::{journal, postgres};
 use chainflume::health::ChainState;
 use rows::{compare, until_at};
 use sqlx::postgres::PgPool;
-use story::{stored, undone};
+use story::Story;
 use world::World;
 
 /// The chain `dev` on the node, with more `keys`, and the five contracts in four sources, each from the block
@@ -58,47 +58,29 @@ async fn a_real_chain_is_carried_through_history_head_reorgs_and_restarts() {
     anvil.mine(20).await;
     let url = postgres::database().await;
     let pool = connect(&url).await;
-    journal::install(&pool).await;
+    let mut story = Story::begin(&world, &pool).await;
     let config = config(&world, &format!("ws = \"{}\"", anvil.ws_url()));
 
     // History, in ranges up to the reorg window.
     let mut flume = Flume::start(&config, &url).await;
-    let history = anvil.head().await - 2;
-    until_at(&world, &pool, history).await;
-    let mut seen = compare(&world, &pool, history).await;
-    let mut events = stored(&seen, 0);
-    assert_eq!(journal::events(&pool).await, events);
+    story.goes_on(2).await;
 
     // At the head, told by the WebSocket.
     world.round(1).await;
     anvil.mine(2).await;
-    let live = anvil.head().await - 2;
-    until_at(&world, &pool, live).await;
-    seen = compare(&world, &pool, live).await;
-    events.extend(stored(&seen, history + 1));
-    assert_eq!(journal::events(&pool).await, events);
+    story.goes_on(2).await;
     assert!(flume.chain("dev").pushed);
 
     // Shallower than the confirmations: nothing of it was stored, so nothing is undone.
     anvil.reorg(2, &[]).await;
     world.round(2).await;
     anvil.mine(2).await;
-    let shallow = anvil.head().await - 2;
-    until_at(&world, &pool, shallow).await;
-    seen = compare(&world, &pool, shallow).await;
-    events.extend(stored(&seen, live + 1));
-    assert_eq!(journal::events(&pool).await, events);
+    let shallow = story.goes_on(2).await;
 
     // Deeper, with every transaction mined again three blocks later.
     let again = world.signed(12).await.into_iter().map(|(raw, offset)| (raw, (offset + 3).min(11)));
     anvil.reorg(12, &again.collect::<Vec<_>>()).await;
-    let moved = anvil.head().await - 2;
-    assert_eq!(moved, shallow);
-    until_at(&world, &pool, moved).await;
-    events.extend(undone(&seen, moved - 9));
-    seen = compare(&world, &pool, moved).await;
-    events.extend(stored(&seen, moved - 9));
-    assert_eq!(journal::events(&pool).await, events);
+    assert_eq!(story.goes_back(10, 2).await, shallow);
     assert!(moved_transactions(&pool).await > 0);
 
     // While the daemon is down, to another branch with the same transactions in one block.
@@ -107,29 +89,23 @@ async fn a_real_chain_is_carried_through_history_head_reorgs_and_restarts() {
     anvil.reorg(8, &again.collect::<Vec<_>>()).await;
     anvil.mine(1).await;
     flume = Flume::start(&config, &url).await;
-    let down = anvil.head().await - 2;
-    until_at(&world, &pool, down).await;
-    events.extend(undone(&seen, moved - 5));
-    seen = compare(&world, &pool, down).await;
-    events.extend(stored(&seen, moved - 5));
-    assert_eq!(journal::events(&pool).await, events);
+    story.goes_back(6, 2).await;
 
     // Killed, and far behind when it comes back.
     flume.kill().await;
     world.round(3).await;
     anvil.mine(30).await;
     flume = Flume::start(&config, &url).await;
-    let back = anvil.head().await - 2;
-    until_at(&world, &pool, back).await;
-    seen = compare(&world, &pool, back).await;
-    events.extend(stored(&seen, down + 1));
-    assert_eq!(journal::events(&pool).await, events);
+    story.goes_on(2).await;
     flume.stop().await;
+    story.is_told().await;
 
-    let reorgs: Vec<_> =
-        journal::moves(&pool).await.into_iter().filter(|line| line.starts_with("reorg")).collect();
-    let depths = [(10, moved - 10), (6, moved - 6)];
-    assert_eq!(reorgs, depths.map(|(depth, ancestor)| format!("reorg: {depth} deep, back to {ancestor}")));
+    let moves = journal::moves(&pool).await.into_iter().filter(|line| line.starts_with("reorg"));
+    let reorgs = [(10, shallow - 10), (6, shallow - 6)];
+    assert_eq!(
+        moves.collect::<Vec<_>>(),
+        reorgs.map(|(depth, ancestor)| format!("reorg: {depth} deep, back to {ancestor}"))
+    );
 }
 
 /// Transactions that are stored with one block and were undone with another.
@@ -177,35 +153,25 @@ async fn blocks_above_the_safe_tag_are_not_stored_and_those_below_the_finalized_
     world.round(0).await;
     let url = postgres::database().await;
     let pool = connect(&url).await;
-    journal::install(&pool).await;
+    let mut story = Story::begin(&world, &pool).await;
     let flume = Flume::start(&config(&world, "confirmations = \"safe\""), &url).await;
-    let first = anvil.head().await - 4;
-    until_at(&world, &pool, first).await;
-    let mut seen = compare(&world, &pool, first).await;
-    let mut events = stored(&seen, 0);
+    story.goes_on(4).await;
 
     anvil.reorg(4, &[]).await;
     world.round(1).await;
-    let above = anvil.head().await - 4;
-    until_at(&world, &pool, above).await;
-    seen = compare(&world, &pool, above).await;
-    events.extend(stored(&seen, first + 1));
-    assert_eq!(journal::events(&pool).await, events);
+    let safe = story.goes_on(4).await;
 
     anvil.reorg(7, &[]).await;
-    until_at(&world, &pool, above).await;
-    events.extend(undone(&seen, above - 2));
-    seen = compare(&world, &pool, above).await;
-    events.extend(stored(&seen, above - 2));
-    assert_eq!(journal::events(&pool).await, events);
+    assert_eq!(story.goes_back(3, 4).await, safe);
 
-    flume.until("dev", "saw the finalized tag", |chain| chain.final_number == above - 4).await;
+    let last = safe - 4;
+    flume.until("dev", "saw the finalized tag", |chain| chain.final_number == last).await;
     anvil.reorg(9, &[]).await;
     flume.until("dev", "stopped", |chain| chain.state == ChainState::Stopped).await;
     let error = flume.chain("dev").last_error.expect("it says why");
-    assert!(error.starts_with(&format!("the node contradicts final block {}", above - 4)), "{error}");
-    assert_eq!(journal::events(&pool).await, events);
+    assert!(error.starts_with(&format!("the node contradicts final block {last}")), "{error}");
     flume.stop().await;
+    story.is_told().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,14 +181,12 @@ async fn with_the_finalized_tag_a_reorg_is_never_seen() {
     world.round(0).await;
     let url = postgres::database().await;
     let pool = connect(&url).await;
-    journal::install(&pool).await;
+    let mut story = Story::begin(&world, &pool).await;
     let flume = Flume::start(&config(&world, "confirmations = \"finalized\""), &url).await;
-    until_at(&world, &pool, anvil.head().await - 8).await;
+    story.goes_on(8).await;
     anvil.reorg(8, &[]).await;
     world.round(1).await;
-    let top = anvil.head().await - 8;
-    until_at(&world, &pool, top).await;
-    let truth = compare(&world, &pool, top).await;
-    assert_eq!(journal::events(&pool).await, stored(&truth, 0));
+    story.goes_on(8).await;
     flume.stop().await;
+    story.is_told().await;
 }

@@ -216,7 +216,7 @@ async fn allowances(world: &World, pool: &PgPool, truth: &Truth, top: u64) {
         let pair = [person(&owner), person(&spender)];
         let theirs = ask(world, &world.token, "allowance", &pair, top).await.expect("an allowance");
         let difference = ours.parse::<U256>().expect("a number") - theirs;
-        spent.extend((difference != U256::ZERO).then(|| (owner, spender, difference)));
+        spent.extend((difference != U256::ZERO).then_some((owner, spender, difference)));
     }
     let (owner, spender) = (world.account(1).to_vec(), world.account(3).to_vec());
     assert!(spent.iter().all(|pair| *pair == (owner.clone(), spender.clone(), U256::from(40))), "{spent:?}");
