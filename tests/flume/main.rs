@@ -8,7 +8,14 @@ mod flume;
 mod journal;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/scene.rs"]
+mod scene;
+#[path = "../support/story.rs"]
+mod story;
+#[path = "../support/tables.rs"]
+mod tables;
 
+mod faults;
 mod first;
 mod providers;
 mod real_data;

@@ -1,0 +1,140 @@
+//! History: order, bounds, and where it goes on.
+
+use std::time::Duration;
+
+use chainflume::devchain::{Action, Effect, Fault, Rule, wallet};
+use tokio_util::sync::CancellationToken;
+
+use super::{BLOCK, LOGS, history, ranges};
+use crate::flume::Flume;
+use crate::scene::{Scene, from_block, height, until};
+
+/// Counts the questions for the header of a height.
+fn headers(scene: &Scene, number: u64) -> Fault {
+    scene.chain.faults().add(Rule::on(BLOCK, Effect::Delay(Duration::ZERO)).asking(height(number)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranges_answered_in_reverse_are_committed_in_order() {
+    let scene = Scene::new(100).await;
+    let gates = [0, 10, 20].map(|from| {
+        let gate = CancellationToken::new();
+        scene.chain.faults().add(Rule::on(LOGS, Effect::Until(gate.clone())).asking(from_block(from)));
+        // A range's last header is asked for when its logs have come.
+        (gate, headers(&scene, from + 9))
+    });
+    let flume = scene.start(&history(4, 10)).await;
+    until("four ranges are asked for", || scene.chain.calls(LOGS) == 4).await;
+    for (gate, answered) in gates.iter().rev() {
+        assert_eq!((scene.story().await.len(), scene.chain.calls(LOGS)), (0, 4));
+        gate.cancel();
+        until("the range is answered", || answered.fired() == 1).await;
+    }
+    scene.ends_at(flume, 98).await;
+    assert_eq!(scene.story().await, [ranges(10, 84), vec!["all: a84 to a98".to_owned()]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_stalls_stops_the_questions_within_the_byte_budget() {
+    let scene = Scene::new(0).await;
+    let stake = |n: u64| Action::Stake { developer: wallet(n), amount: alloy_primitives::U256::from(n + 1) };
+    // About 45 kB a block in memory, so that four answers of ten blocks are more than the budget of 1 MiB.
+    scene.change(|chain| chain.mine_with((0..70).map(|_| (0..120).map(stake).collect()).collect()));
+    let mut stall = scene.pool.begin().await.expect("a connection");
+    sqlx::query("lock table checkpoints in exclusive mode").execute(&mut *stall).await.expect("locks");
+    let flume = scene.start(&(history(4, 10) + "buffer_bytes = \"1MiB\"\n")).await;
+    scene.until_blocked().await;
+    // The first batch is in the database's hands, three wait: a fifth would be asked for if it were for their number.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let furthest = scene.asked().iter().filter_map(|asked| asked.range).map(|(_, to)| to).max();
+    assert_eq!((furthest, scene.story().await.len()), (Some(39), 0));
+    stall.rollback().await.expect("unlocks");
+    scene.ends_at(flume, 68).await;
+    assert_eq!(scene.story().await[0], "all: up to a9");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_database_is_never_more_than_the_ranges_in_flight_behind() {
+    let scene = Scene::new(150).await;
+    let slow = "create function slow() returns trigger language plpgsql as \
+                $$ begin perform pg_sleep(0.03); return null; end $$; \
+                create trigger slow after insert or update on checkpoints execute function slow()";
+    sqlx::raw_sql(slow).execute(&scene.pool).await.expect("a trigger can be made");
+    let flume = scene.start(&history(3, 10)).await;
+    let board = flume.board.clone();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    scene.on_call(LOGS, move |_, params| {
+        let from = params[0]["fromBlock"].as_str().and_then(|text| u64::from_str_radix(&text[2..], 16).ok());
+        let next = board.chains()["dev"].sources.first().map_or(0, |source| source.next);
+        from.into_iter().for_each(|from| tell.send(from - next.min(from)).expect("somebody listens"));
+    });
+    flume.until_tip("dev", 148).await;
+    let mut ahead = Vec::new();
+    while let Ok(blocks) = told.try_recv() {
+        ahead.push(blocks);
+    }
+    // One is being committed, three are in flight, each of ten blocks.
+    assert!(ahead.iter().all(|blocks| *blocks <= 30), "asked ahead of the database: {ahead:?}");
+    scene.ends_at(flume, 148).await;
+    assert_eq!(scene.story().await, [ranges(10, 134), vec!["all: a134 to a148".to_owned()]].concat());
+}
+
+/// Waits until block `number` is stored, and maybe more.
+async fn until_past(flume: &Flume, number: u64) {
+    let past = |chain: &chainflume::health::ChainHealth| {
+        chain.sources.iter().all(|source| source.tip >= Some(number)) && !chain.sources.is_empty()
+    };
+    flume.until("dev", &format!("passed {number}"), past).await;
+}
+
+async fn checkpoint(scene: &Scene) -> u64 {
+    let tips: Vec<i64> = sqlx::query_scalar("select distinct block_number from checkpoints")
+        .fetch_all(&scene.pool)
+        .await
+        .expect("the table is there");
+    assert_eq!(tips.len(), 1, "the sources stand together");
+    tips[0].cast_unsigned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_after_a_stop_asks_from_the_checkpoint_on() {
+    let scene = Scene::new(200).await;
+    scene.chain.faults().add(Rule::on(LOGS, Effect::Delay(Duration::from_millis(20))));
+    for past in [40, 100] {
+        let flume = scene.start(&history(4, 10)).await;
+        until_past(&flume, past).await;
+        flume.stop().await;
+        let (checkpoint, _) = (checkpoint(&scene).await, scene.asked());
+        let flume = scene.start(&history(4, 10)).await;
+        until("it asks again", || scene.chain.calls(LOGS) > 0).await;
+        until_past(&flume, checkpoint + 10).await;
+        flume.stop().await;
+        let first: Vec<_> = scene.asked().iter().filter_map(|asked| asked.range).collect();
+        assert_eq!(first.iter().map(|(from, _)| *from).min(), Some(checkpoint + 1), "{first:?}");
+    }
+    let flume = scene.start(&history(4, 10)).await;
+    scene.ends_at(flume, 198).await;
+    assert_eq!(scene.story().await, [ranges(10, 184), vec!["all: a184 to a198".to_owned()]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_after_a_kill_asks_from_the_checkpoint_on() {
+    let scene = Scene::new(200).await;
+    scene.chain.faults().add(Rule::on(LOGS, Effect::Delay(Duration::from_millis(5))));
+    for past in [5, 30, 60, 90, 120] {
+        let flume = scene.start(&history(4, 10)).await;
+        until_past(&flume, past).await;
+        flume.kill().await;
+        scene.until_alone().await;
+        let (checkpoint, _) = (checkpoint(&scene).await, scene.asked());
+        let flume = scene.start(&history(4, 10)).await;
+        until_past(&flume, checkpoint + 1).await;
+        flume.kill().await;
+        scene.until_alone().await;
+        let first: Vec<_> = scene.asked().iter().filter_map(|asked| asked.range).collect();
+        assert_eq!(first.iter().map(|(from, _)| *from).min(), Some(checkpoint + 1), "{first:?}");
+    }
+    let flume = scene.start(&history(4, 10)).await;
+    scene.ends_at(flume, 198).await;
+    assert_eq!(scene.story().await, [ranges(10, 184), vec!["all: a184 to a198".to_owned()]].concat());
+}
