@@ -82,11 +82,11 @@ impl Scene {
     }
 
     /// Runs `change` once, before the first call of `method` whose parameters are such is answered.
-    pub fn once(
+    pub fn once<T>(
         &self,
         method: &str,
         such: impl Fn(&Value) -> bool + Send + 'static,
-        change: impl FnOnce(&DevChain) + Send + 'static,
+        change: impl FnOnce(&DevChain) -> T + Send + 'static,
     ) {
         let mut change = Some(change);
         self.on_call(method, move |chain, params| {

@@ -43,6 +43,18 @@ pub async fn all(pool: &PgPool) -> Rows {
     rows
 }
 
+/// Every row that belongs to one chain, to see that nothing of it changed.
+pub async fn of_chain(pool: &PgPool, chain_id: u64) -> Rows {
+    let mut rows = Rows::new();
+    for table in
+        ["chains", "sources", "checkpoints", "blocks", "events", "stakes", "orphaned_events", "reorgs"]
+    {
+        let sql = format!("select to_jsonb(t)::text from {table} t where chain_id = {chain_id}");
+        rows.insert(table.to_owned(), read(pool, &sql).await);
+    }
+    rows
+}
+
 /// Panics with every row that only one of the two has.
 pub fn assert_same(what: &str, found: &Rows, expected: &Rows) {
     let mut differences = Vec::new();

@@ -42,9 +42,15 @@ async fn a_database_that_stalls_stops_the_questions_within_the_byte_budget() {
     scene.change(|chain| chain.mine_with((0..70).map(|_| (0..120).map(stake).collect()).collect()));
     let mut stall = scene.pool.begin().await.expect("a connection");
     sqlx::query("lock table checkpoints in exclusive mode").execute(&mut *stall).await.expect("locks");
+    let gate = CancellationToken::new();
+    scene.chain.faults().add(Rule::on(LOGS, Effect::Until(gate.clone())).asking(from_block(0)));
+    // The headers inside a range are asked for last, for their times.
+    let answered = [18, 28, 38].map(|number| headers(&scene, number));
     let flume = scene.start(&(history(4, 10) + "buffer_bytes = \"1MiB\"\n")).await;
+    until("all but the first are answered", || answered.iter().all(|headers| headers.fired() == 1)).await;
+    gate.cancel();
     scene.until_blocked().await;
-    // The first batch is in the database's hands, three wait: a fifth would be asked for if it were for their number.
+    // The first batch is in the database's hands and three wait: by their number alone a fifth would be asked for.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let furthest = scene.asked().iter().filter_map(|asked| asked.range).map(|(_, to)| to).max();
     assert_eq!((furthest, scene.story().await.len()), (Some(39), 0));
