@@ -187,8 +187,8 @@ impl Fetch {
         block.ok_or_else(|| self.bad(format!("it has no block {number}, which is confirmed")))
     }
 
-    /// Block times from the logs themselves where the node adds them, else from the headers, which must
-    /// then have the hashes the logs have.
+    /// Block times from the logs themselves where the node adds them and they are final, else from the headers,
+    /// which must then have the hashes the logs have: a branch may come and go between two looks at the range's last block.
     async fn times(&self, logs: &[Log], known: &[BlockRef]) -> Result<BTreeMap<u64, u64>, ChainError> {
         let (mut times, mut unknown) = (BTreeMap::new(), BTreeMap::new());
         for log in logs {
@@ -198,7 +198,7 @@ impl Fetch {
                     return Err(self.moved(number));
                 }
                 times.insert(number, block.timestamp);
-            } else if let Some(time) = log.block_timestamp {
+            } else if let Some(time) = log.block_timestamp.filter(|_| number <= self.final_number) {
                 times.insert(number, time);
             } else {
                 unknown.insert(number, log.block_hash);
