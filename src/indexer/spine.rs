@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::history::Reading;
+use super::reorg::Settled;
 use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
@@ -46,6 +47,8 @@ pub struct ChainIndexer {
     opened: Option<ChainStore>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
+    /// Whether the chain was looked at since the view was read. Nothing is carried before.
+    looked: bool,
     heads: Option<Heads>,
     tags_at: Option<Instant>,
 }
@@ -73,6 +76,7 @@ impl ChainIndexer {
             record,
             opened: None,
             view: None,
+            looked: false,
             heads: None,
             tags_at: None,
         })
@@ -109,7 +113,7 @@ impl ChainIndexer {
         if self.view.is_none() && stop.run_until_cancelled(self.open()).await.transpose()?.is_none() {
             return Ok(Progress::None);
         }
-        let Plan { live, history } = self.plan();
+        let Plan { live, history } = if self.looked { self.plan() } else { Plan::default() };
         self.say_state(live.is_some(), history.is_some());
         if let Some(group) = live {
             return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
@@ -156,7 +160,7 @@ impl ChainIndexer {
         Ok(())
     }
 
-    /// Looks where the chain is, and if that gives nothing to read, whether our tip is still part of it.
+    /// Looks where the chain is, and if that gives nothing to read, whether what we hold is still part of it.
     async fn observe(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
         self.woken_at = Instant::now();
         let Some(heads) = stop.run_until_cancelled(self.ask_heads()).await.transpose()? else {
@@ -164,11 +168,26 @@ impl ChainIndexer {
         };
         self.heads = Some(heads);
         self.say_heads(&heads);
-        if let Some(tip) = self.view().highest_tip().filter(|_| self.plan().live.is_none()) {
-            self.settle(tip.number.min(heads.latest), stop).await?;
+        if !self.links_next() {
+            let top = self.view().highest().map_or(0, |highest| highest.min(heads.latest));
+            match self.settle(top, stop).await? {
+                Settled::Agrees => {}
+                Settled::Rewound => return Ok(Progress::Made),
+                Settled::Unsure => {
+                    return Err(IndexerError::Moved("two reads of what we hold differ".to_owned()));
+                }
+            }
         }
-        // While history is being read, a head says nothing about how that goes.
-        Ok(if self.reading.is_none() { Progress::Made } else { Progress::None })
+        self.looked = true;
+        // While there is something to read, a head says nothing about how that goes.
+        Ok(if self.plan() == Plan::default() { Progress::Made } else { Progress::None })
+    }
+
+    /// Whether the block read next shows by its parent link that the newest block we hold is canonical. Where it does not,
+    /// because a source joins elsewhere, that has to be asked before anything is stored: what is stored under
+    /// a new head makes blocks final, and orphans among what we hold must not become so.
+    fn links_next(&self) -> bool {
+        self.plan().live.is_some_and(|group| group.range.from().checked_sub(1) == self.view().highest())
     }
 
     /// Tags move once in minutes, so they are not asked for with every head.
@@ -211,10 +230,13 @@ impl ChainIndexer {
         now.max(self.view().final_number())
     }
 
-    /// What we hold is to be read anew before the next step, and what is being read is dropped with it.
+    /// What we hold is to be read anew and the chain to be looked at before the next step, and what is being read
+    /// is dropped.
     pub(super) fn forget(&mut self) {
         self.view = None;
+        self.looked = false;
         self.reading = None;
+        self.wake.again();
     }
 }
 
@@ -250,7 +272,7 @@ impl ChainIndexer {
     }
 
     fn say_state(&self, live: bool, history: bool) {
-        if self.heads.is_none() {
+        if self.heads.is_none() || !self.looked {
             return;
         }
         let state = if history { ChainState::Syncing } else { ChainState::Live };
@@ -285,7 +307,6 @@ impl ChainIndexer {
 
     fn failed(&mut self, error: &IndexerError) {
         self.forget();
-        self.wake.again();
         metrics::step_error(&self.settings.name, error.kind());
         let text = causes(error);
         self.board.chain(&self.settings.name, |chain| {
