@@ -168,6 +168,9 @@ impl ChainIndexer {
         };
         self.heads = Some(heads);
         self.say_heads(&heads);
+        if let Some(tag) = self.policy.missing_tag(&heads) {
+            return Err(IndexerError::NoTag { host: self.node.host().to_owned(), tag });
+        }
         if !self.links_next() {
             let top = self.view().highest().map_or(0, |highest| highest.min(heads.latest));
             match self.settle(top, stop).await? {
