@@ -63,7 +63,9 @@ pub fn assert_same(what: &str, found: &Rows, expected: &Rows) {
         differences.extend(expected.difference(found).map(|row| format!("{table} lacks {row}")));
         differences.extend(found.difference(expected).map(|row| format!("{table} has {row}")));
     }
-    assert!(differences.is_empty(), "differs from {what}:\n{}", differences.join("\n"));
+    let (count, first) =
+        (differences.len(), differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n"));
+    assert!(count == 0, "{count} rows differ from {what}:\n{first}");
 }
 
 /// Compares what three sources from genesis stored up to block `tip` with the chain's own logs and ledger.

@@ -24,7 +24,7 @@ async fn every_depth_above_final_is_undone_exactly() {
     let (scene, flume) = following("").await;
     let mut story = then(&[]);
     let (mut head, mut tip) = (100, "a98".to_owned());
-    for (depth, branch) in [3, 5, 8, 12, 16].into_iter().zip('b'..) {
+    for (depth, branch) in [3, 5, 8, 12, 15].into_iter().zip('b'..) {
         scene.reorg(depth, depth + 1);
         // All blocks between the ancestor and the head before are of the branch before, or of one before that.
         let ancestor = head - depth;

@@ -31,7 +31,13 @@ async fn a_range_whose_blocks_change_while_it_is_read_is_read_again() {
         let flume = scene.start(&history(1, 50)).await;
         flume.until_tip("dev", 299).await;
         scene.ends_at(flume, 299).await;
-        let rest = ["all: a149 to b199", "all: b199 to b249", "all: b249 to b284", "all: b284 to b299"];
+        let rest = [
+            "all: a149 to b199",
+            "all: b199 to b249",
+            "all: b249 to b284",
+            "all: b284 to b285",
+            "all: b285 to b299",
+        ];
         assert_eq!(scene.story().await[3..], rest);
         assert_eq!(scene.story().await[..3], begun(3));
     }
@@ -97,7 +103,8 @@ async fn a_reorg_at_the_seam_above_history_undoes_nothing() {
     let flume = scene.start("").await;
     flume.until_tip("dev", 99).await;
     scene.ends_at(flume, 99).await;
-    assert_eq!(scene.story().await, ["all: up to a84", "all: a84 to b99"]);
+    // By the new head, history ends at 85.
+    assert_eq!(scene.story().await, ["all: up to a84", "all: a84 to b85", "all: b85 to b99"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +148,7 @@ async fn a_reorg_below_the_first_block_stored_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_starts_among_blocks_that_were_replaced_joins_on_the_new_branch() {
+async fn a_source_that_starts_among_replaced_blocks_joins_on_the_new_branch() {
     let scene = Scene::new(100).await;
     let vault = source("vault", "stake", STAKE_VAULT, 0);
     let flume = scene.start_with("", &vault).await;
@@ -161,6 +168,30 @@ async fn a_source_that_starts_among_blocks_that_were_replaced_joins_on_the_new_b
             "vault: a98 back to a92",
             "vault: a92 to b94",
             "token: up to b99; vault: b94 to b99"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_starts_below_replaced_blocks_does_not_read_past_them_before_they_are_undone() {
+    let scene = Scene::new(100).await;
+    let vault = source("vault", "stake", STAKE_VAULT, 0);
+    let flume = scene.start_with("", &vault).await;
+    flume.until_tip("dev", 98).await;
+    flume.stop().await;
+    scene.reorg(8, 9);
+    let flume = scene.start_with("", &(vault + &source("token", "erc20", DEMO_TOKEN, 88))).await;
+    flume.until_tip("dev", 99).await;
+    flume.stop().await;
+    scene.equals_fresh_sync().await;
+    assert_eq!(
+        scene.story().await,
+        [
+            "vault: up to a84",
+            "vault: a84 to a98",
+            "vault: a98 back to a92",
+            "token: up to a92",
+            "all: a92 to b99"
         ]
     );
 }

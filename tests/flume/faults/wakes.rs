@@ -20,7 +20,7 @@ fn pushed(chain: &ChainHealth) -> bool {
 async fn listening(scene: &Scene, keys: &str) -> Flume {
     let flume = scene.start(keys).await;
     flume.until_tip("dev", 98).await;
-    until("it subscribes", || scene.chain.calls("eth_subscribe") == 1).await;
+    until("it subscribes", || scene.chain.calls("eth_subscribe") >= 1).await;
     flume
 }
 
@@ -100,7 +100,7 @@ async fn a_socket_that_closes_is_opened_again() {
     flume.until_tip("dev", 99).await;
     for (round, block) in [(2, 100), (3, 101)] {
         scene.chain.faults().disconnect_ws();
-        until("it subscribes again", || scene.chain.calls("eth_subscribe") == round).await;
+        until("it subscribes again", || scene.chain.calls("eth_subscribe") >= round).await;
         scene.mine(1);
         flume.until_tip("dev", block).await;
     }
@@ -119,7 +119,7 @@ async fn blocks_mined_while_no_socket_is_open_are_polled_for() {
     flume.until_tip("dev", 99).await;
     assert!(!flume.chain("dev").pushed);
     scene.chain.faults().set(|node| node.ws_refuse = false);
-    until("it subscribes", || scene.chain.calls("eth_subscribe") == 1).await;
+    until("it subscribes", || scene.chain.calls("eth_subscribe") >= 1).await;
     scene.mine(1);
     flume.until("dev", "listened", pushed).await;
     scene.ends_at(flume, 100).await;
