@@ -16,17 +16,6 @@ pub enum IndexerError {
     /// The chain changed while it was read, or two backends of one node disagree.
     #[error("{0}; reading again")]
     Moved(String),
-    /// What decides that a block is confirmed is not there.
-    #[error(
-        "{host}: the node has no `{tag}` block, so nothing is confirmed; if the chain does not have that tag, set the chain's \
-         `confirmations` to a number of blocks"
-    )]
-    NoTag {
-        /// Host of the endpoint.
-        host: String,
-        /// `safe` or `finalized`.
-        tag: &'static str,
-    },
     /// The chain contradicts a final block.
     #[error(
         "the node contradicts final block {ours}: it has {theirs} there. nothing was undone and this chain stops here. \
@@ -49,7 +38,7 @@ impl IndexerError {
             Self::Store(error) => {
                 !error.is_transient() && !error.is_conflict() && !matches!(error, StoreError::Database(_))
             }
-            Self::Moved(_) | Self::NoTag { .. } => false,
+            Self::Moved(_) => false,
             Self::TooDeep { .. } => true,
         }
     }
@@ -60,7 +49,6 @@ impl IndexerError {
             Self::Chain(error) => error.kind(),
             Self::Store(_) => "database",
             Self::Moved(_) => "moved",
-            Self::NoTag { .. } => "no_tag",
             Self::TooDeep { .. } => "too_deep",
         }
     }

@@ -10,7 +10,7 @@ use super::reorg::Settled;
 use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
-use crate::chain::{ChainSettings, Node, Tag, Wake, WakeState};
+use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake, WakeState};
 use crate::domain::causes;
 use crate::health::{Board, ChainState, SourceHealth};
 use crate::metrics;
@@ -169,7 +169,7 @@ impl ChainIndexer {
         self.heads = Some(heads);
         self.say_heads(&heads);
         if let Some(tag) = self.policy.missing_tag(&heads) {
-            return Err(IndexerError::NoTag { host: self.node.host().to_owned(), tag });
+            return Err(ChainError::NoTag { host: self.node.host().to_owned(), tag }.into());
         }
         if !self.links_next() {
             let top = self.view().highest().map_or(0, |highest| highest.min(heads.latest));

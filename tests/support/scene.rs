@@ -122,7 +122,8 @@ impl Scene {
     /// Compares every table with those of a fresh sync by the same config.
     pub async fn equals_fresh_sync(&self) {
         let url = postgres::database().await;
-        let flume = Flume::start(&self.config.lock().expect("no test panicked").clone(), &url).await;
+        let config = self.config.lock().expect("no test panicked").clone();
+        let flume = Flume::start(&config, &url).await;
         let tips: Vec<(String, i64)> = sqlx::query_as("select source, block_number from checkpoints")
             .fetch_all(&self.pool)
             .await
