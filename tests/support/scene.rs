@@ -147,9 +147,14 @@ impl Scene {
 
     /// Waits until a statement of the daemon waits for a lock of the test's.
     pub async fn until_blocked(&self) {
+        self.until_waiting(1).await;
+    }
+
+    /// Waits until so many statements wait for locks.
+    pub async fn until_waiting(&self, statements: i64) {
         let blocked = "select count(*) from pg_stat_activity \
                        where datname = current_database() and wait_event_type = 'Lock'";
-        self.until_count(blocked, 1).await;
+        self.until_count(blocked, statements).await;
     }
 
     /// Waits until no connection but the test's own is left: what was under way is committed or undone.

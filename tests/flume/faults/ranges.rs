@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chainflume::devchain::{Action, Effect, Fault, Rule, wallet};
+use alloy_primitives::U256;
+use chainflume::devchain::{Action, Effect, Fault, Rule, Settings, wallet};
 use tokio_util::sync::CancellationToken;
 
 use super::{BLOCK, LOGS, history, ranges};
@@ -17,16 +18,18 @@ fn headers(scene: &Scene, number: u64) -> Fault {
 #[tokio::test(flavor = "multi_thread")]
 async fn ranges_answered_in_reverse_are_committed_in_order() {
     let scene = Scene::new(100).await;
-    let gates = [0, 10, 20].map(|from| {
+    // The first question is asked alone, to learn whether its width is answered at all.
+    let gates = [10, 20, 30].map(|from| {
         let gate = CancellationToken::new();
         scene.chain.faults().add(Rule::on(LOGS, Effect::Until(gate.clone())).asking(from_block(from)));
         // A range's last header is asked for when its logs have come.
         (gate, headers(&scene, from + 9))
     });
     let flume = scene.start(&history(4, 10)).await;
-    until("four ranges are asked for", || scene.chain.calls(LOGS) == 4).await;
+    until("four more ranges are asked for", || scene.chain.calls(LOGS) == 5).await;
+    until_past(&flume, 9).await;
     for (gate, answered) in gates.iter().rev() {
-        assert_eq!((scene.story().await.len(), scene.chain.calls(LOGS)), (0, 4));
+        assert_eq!((scene.story().await.len(), scene.chain.calls(LOGS)), (1, 5));
         gate.cancel();
         until("the range is answered", || answered.fired() == 1).await;
     }
@@ -35,28 +38,46 @@ async fn ranges_answered_in_reverse_are_committed_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_stalls_stops_the_questions_within_the_byte_budget() {
-    let scene = Scene::new(0).await;
-    let stake = |n: u64| Action::Stake { developer: wallet(n), amount: alloy_primitives::U256::from(n + 1) };
-    // About 45 kB a block in memory, so that four answers of ten blocks are more than the budget of 1 MiB.
-    scene.change(|chain| chain.mine_with((0..70).map(|_| (0..120).map(stake).collect()).collect()));
-    let mut stall = scene.pool.begin().await.expect("a connection");
-    sqlx::query("lock table checkpoints in exclusive mode").execute(&mut *stall).await.expect("locks");
-    let gate = CancellationToken::new();
-    scene.chain.faults().add(Rule::on(LOGS, Effect::Until(gate.clone())).asking(from_block(0)));
-    // The headers inside a range are asked for last, for their times.
-    let answered = [18, 28, 38].map(|number| headers(&scene, number));
-    let flume = scene.start(&(history(4, 10) + "buffer_bytes = \"1MiB\"\n")).await;
-    until("all but the first are answered", || answered.iter().all(|headers| headers.fired() == 1)).await;
-    gate.cancel();
+async fn answers_that_wait_for_the_database_are_bounded_by_their_bytes() {
+    // Blocks of about 220 kB in memory, eight in flight, and a budget of 1 MiB. Above what is final the header of a range's last
+    // block is asked for a third time when the logs have come.
+    let scene = Scene::of(Settings { finalized_depth: Some(1000), ..Default::default() }).await;
+    let stake = |n: u64| Action::Stake { developer: wallet(n), amount: U256::from(n + 1) };
+    scene.change(|chain| chain.mine_with((0..12).map(|_| (0..600).map(stake).collect()).collect()));
+    scene.change(|chain| chain.mine_empty(16));
+    let answered: Vec<Fault> = (1..=8).map(|number| headers(&scene, number)).collect();
+    let stall = lock_checkpoints(&scene.pool).await;
+    let flume = scene.start(&(history(8, 1) + "buffer_bytes = \"1MiB\"\n")).await;
     scene.until_blocked().await;
-    // The first batch is in the database's hands and three wait: by their number alone a fifth would be asked for.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let furthest = scene.asked().iter().filter_map(|asked| asked.range).map(|(_, to)| to).max();
-    assert_eq!((furthest, scene.story().await.len()), (Some(39), 0));
+    until("eight are answered", || answered.iter().all(|headers| headers.fired() == 3)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // One commit is let through. Seven answers wait then, more than the budget: none is asked for in place of the eighth.
+    let pool = scene.pool.clone();
+    let next = tokio::spawn(async move { lock_checkpoints(&pool).await });
+    scene.until_waiting(2).await;
     stall.rollback().await.expect("unlocks");
-    scene.ends_at(flume, 68).await;
-    assert_eq!(scene.story().await[0], "all: up to a9");
+    let stall = next.await.expect("locks in turn");
+    scene.until_blocked().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let asked: Vec<_> = scene.asked().iter().filter_map(|asked| asked.range).map(|(from, _)| from).collect();
+    assert_eq!((scene.story().await, asked.iter().max()), (vec!["all: up to a0".to_owned()], Some(&8)));
+    stall.rollback().await.expect("unlocks");
+    scene.ends_at(flume, 26).await;
+    let blocks = (1..=12).map(|n| format!("all: a{} to a{n}", n - 1));
+    let rest = ["all: a12 to a26".to_owned()];
+    assert_eq!(
+        scene.story().await,
+        std::iter::once("all: up to a0".to_owned()).chain(blocks).chain(rest).collect::<Vec<_>>()
+    );
+}
+
+type Stall = sqlx::Transaction<'static, sqlx::Postgres>;
+
+/// While this is held no checkpoint moves. Whoever waits for the lock gets it in turn.
+async fn lock_checkpoints(pool: &sqlx::PgPool) -> Stall {
+    let mut stall = pool.begin().await.expect("a connection");
+    sqlx::query("lock table checkpoints in exclusive mode").execute(&mut *stall).await.expect("locks");
+    stall
 }
 
 #[tokio::test(flavor = "multi_thread")]
