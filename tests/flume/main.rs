@@ -2,6 +2,8 @@
 
 #[path = "../support/anvil.rs"]
 mod anvil;
+#[path = "../support/cable.rs"]
+mod cable;
 #[path = "../support/flume.rs"]
 mod flume;
 #[path = "../support/journal.rs"]
@@ -15,8 +17,10 @@ mod story;
 #[path = "../support/tables.rs"]
 mod tables;
 
+mod branches;
 mod faults;
 mod first;
+mod property;
 mod providers;
 mod real_data;
 mod real_node;
