@@ -94,7 +94,22 @@ impl World {
         self.money(round).await;
         self.collection(round).await;
         self.oddities(round).await;
+        self.changes(round).await;
         self.one_block_of_many(round).await;
+    }
+
+    /// Blocks that change what the blocks before them left, so that undoing them has to bring it back.
+    async fn changes(&self, round: u64) {
+        let to = |index| address(self.account(index));
+        let id = |n: u64| number(U256::from(10 * round + n));
+        self.send(3, &self.nft, "transferFrom", &[to(3), to(1), id(1)]).await;
+        self.send(9, &self.nft, "burn", &[id(2)]).await;
+        self.send(1, &self.token, "approve", &[to(3), number(U256::from(77))]).await;
+        self.send(2, &self.token, "approve", &[to(1), number(U256::from(round))]).await;
+        self.send(5, &self.token, "transfer", &[to(7), number(U256::from(30))]).await;
+        self.send(6, &self.vaults[1], "stake", &[number(U256::from(60))]).await;
+        self.send(1, &self.vaults[0], "stake", &[number(U256::from(61))]).await;
+        self.send(1, &self.nft, "transferFrom", &[to(1), to(4), id(1)]).await;
     }
 
     async fn stakes(&self, round: u64) {
