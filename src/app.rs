@@ -14,7 +14,7 @@ mod status;
 
 pub use check::{CheckLine, CheckReport, check};
 pub use commands::{backfill, migrate, views};
-pub use demo::{DemoArgs, demo};
+pub use demo::{DemoArgs, Difference, compare, demo};
 pub use error::AppError;
 pub use parts::{Loaded, telemetry_settings};
 pub use run::{indexers, run};

@@ -103,7 +103,17 @@ impl ChainIndexer {
             if error.is_fatal() {
                 return self.keep_stopped(&stop).await;
             }
-            let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait(&error, &mut pause))).await;
+            let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
+        }
+    }
+
+    /// A pause may be longer than a loop may hang.
+    async fn pause(&self, mut wait: Duration) {
+        while !wait.is_zero() {
+            let part = wait.min(BEAT);
+            tokio::time::sleep(part).await;
+            self.beat();
+            wait -= part;
         }
     }
 
@@ -145,6 +155,10 @@ impl ChainIndexer {
     /// Asks the node which chain it is on, registers the chain and reads what we hold of it.
     async fn open(&mut self) -> Result<(), IndexerError> {
         self.node.check_chain().await?;
+        // Before the database, so that the lag is seen to grow while that is away.
+        let heads = self.ask_heads().await?;
+        self.heads = Some(heads);
+        self.say_heads(&heads);
         if self.opened.is_none() {
             // Some nodes have thrown block 0 away; then the chain id has to do.
             self.record.genesis_hash = self.node.hash(0).await.ok().flatten();
@@ -230,7 +244,7 @@ impl ChainIndexer {
     /// What is final now, never less than what was final before.
     pub(super) fn final_number(&self) -> u64 {
         let now = self.heads.map_or(0, |heads| self.policy.final_number(&heads));
-        now.max(self.view().final_number())
+        now.max(self.view.as_ref().map_or(0, View::final_number))
     }
 
     /// What we hold is to be read anew and the chain to be looked at before the next step, and what is being read

@@ -4,6 +4,8 @@
 mod anvil;
 #[path = "../support/cable.rs"]
 mod cable;
+#[path = "../support/daemon.rs"]
+mod daemon;
 #[path = "../support/flume.rs"]
 mod flume;
 #[path = "../support/journal.rs"]
@@ -20,6 +22,7 @@ mod tables;
 mod branches;
 mod faults;
 mod first;
+mod process;
 mod property;
 mod providers;
 mod real_data;
