@@ -1,8 +1,11 @@
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chainflume::devchain::{DevChain, Effect, Rule, Wire};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::PgPool;
+use tokio::task::JoinHandle;
 
 use super::outage::red;
 use crate::daemon::{Daemon, Home, agrees};
@@ -140,29 +143,48 @@ async fn a_database_that_is_frozen_does_not_hold_it() {
     agrees(&chain, &url, 49).await;
 }
 
-/// Backends of the daemon that do not move; they go on when this is dropped.
-struct Frozen(Vec<Pid>);
+/// Backends of the daemon that do not move, those it opens meanwhile included; they go on when this is dropped.
+struct Frozen {
+    pids: Arc<Mutex<BTreeSet<i32>>>,
+    freezing: JoinHandle<()>,
+}
 
 impl Frozen {
     async fn new(pool: &PgPool) -> Self {
-        let sql = "select pid from pg_stat_activity where datname = current_database() and application_name = 'chainflume'";
-        let pids: Vec<i32> = sqlx::query_scalar(sql).fetch_all(pool).await.expect("a list");
-        assert!(!pids.is_empty());
-        let frozen = Self(pids.into_iter().filter_map(Pid::from_raw).collect());
-        frozen.signal(Signal::STOP);
-        frozen
+        let pids = Arc::default();
+        freeze(pool, &pids).await;
+        let (pool, known) = (pool.clone(), Arc::clone(&pids));
+        let freezing = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                freeze(&pool, &known).await;
+            }
+        });
+        Self { pids, freezing }
     }
+}
 
-    fn signal(&self, signal: Signal) {
-        for pid in &self.0 {
-            // One may have ended.
-            let _ = kill_process(*pid, signal);
+/// Stops every backend of the daemon that still moves.
+async fn freeze(pool: &PgPool, known: &Mutex<BTreeSet<i32>>) {
+    let sql = "select pid from pg_stat_activity where datname = current_database() and application_name = 'chainflume'";
+    let pids: Vec<i32> = sqlx::query_scalar(sql).fetch_all(pool).await.expect("a list");
+    for pid in pids {
+        if known.lock().expect("no test panicked").insert(pid) {
+            signal(pid, Signal::STOP);
         }
     }
 }
 
+fn signal(pid: i32, signal: Signal) {
+    // It may have ended.
+    let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, signal));
+}
+
 impl Drop for Frozen {
     fn drop(&mut self) {
-        self.signal(Signal::CONT);
+        self.freezing.abort();
+        for pid in self.pids.lock().expect("no test panicked").iter() {
+            signal(*pid, Signal::CONT);
+        }
     }
 }
