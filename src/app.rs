@@ -20,7 +20,7 @@ pub use commands::{backfill, migrate, views};
 pub use dead_letters::{
     RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
 };
-pub use demo::{DemoArgs, demo};
+pub use demo::{DemoArgs, Difference, compare, demo};
 pub use error::AppError;
 pub use messages::carry;
 pub use parts::{Loaded, telemetry_settings};

@@ -19,7 +19,6 @@ mod views;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use tokio::runtime::Runtime;
 
 use args::{Cli, Command, CompletionsArgs, Global};
 use exit::{Exit, OrExit};
@@ -47,7 +46,11 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let Cli { global, command } = cli;
     match command {
-        Command::Run => with_config(&global, async |loaded| Ok(app::run(loaded).await?)),
+        Command::Run => {
+            let loaded = load(&global)?;
+            let log = loaded.config.log.clone();
+            with_logs(&log, async || Ok(app::run(loaded).await?))
+        }
         Command::Demo(args) => demo(&global, args),
         Command::Init(args) => init::init(&global, &args),
         Command::Check(args) => check::check(&global, &args),
@@ -74,23 +77,28 @@ fn refused(error: &clap::Error) -> Exit {
     if error.use_stderr() { Exit::Usage } else { Exit::Done }
 }
 
-/// Loads the configuration, sets up the logs and runs a command that talks to nodes or the database.
+/// Loads the configuration and runs a command that a person waits for: its answer is what is printed, and logs are for
+/// what went wrong, unless asked for. What is configured is for the daemon.
 fn with_config(
     global: &Global,
     command: impl AsyncFnOnce(Loaded) -> anyhow::Result<()>,
 ) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
-    telemetry::init(&app::telemetry_settings(&loaded.config.log)).or_exit(Exit::Usage)?;
-    runtime()?.block_on(command(loaded))?;
-    Ok(Exit::Done)
+    let log = global.log(&Log { format: LogFormat::Human, level: LogLevel::Warn });
+    with_logs(&log, async || command(loaded).await)
 }
 
 /// The demo speaks for itself; of the daemon's own lines only what went wrong is shown, unless asked for.
 fn demo(global: &Global, args: args::DemoArgs) -> anyhow::Result<Exit> {
     let log = global.log(&Log { format: LogFormat::Human, level: LogLevel::Error });
-    telemetry::init(&app::telemetry_settings(&log)).or_exit(Exit::Usage)?;
     let args::DemoArgs { run_for, data_dir, block_time, keep } = args;
-    runtime()?.block_on(app::demo(app::DemoArgs { run_for, data_dir, block_time, keep }))?;
+    with_logs(&log, async || Ok(app::demo(app::DemoArgs { run_for, data_dir, block_time, keep }).await?))
+}
+
+/// Sets up the logs and runs a command to its end.
+fn with_logs(log: &Log, command: impl AsyncFnOnce() -> anyhow::Result<()>) -> anyhow::Result<Exit> {
+    telemetry::init(&app::telemetry_settings(log)).or_exit(Exit::Usage)?;
+    block_on(command())??;
     Ok(Exit::Done)
 }
 
@@ -101,8 +109,13 @@ async fn migrate(loaded: Loaded) -> anyhow::Result<()> {
     output::print(text.as_bytes())
 }
 
-fn runtime() -> anyhow::Result<Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+/// Runs `work` to its end, and nothing that it left behind: a name server that does not answer holds a thread
+/// for half a minute, and the end of the process is not to wait for it.
+fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 /// The configuration, with what the command line says about logs put into it.

@@ -62,6 +62,8 @@ impl SourceHealth {
 /// One chain, as the spine last left it.
 #[derive(Clone, Debug)]
 pub struct ChainHealth {
+    /// When this process took it up.
+    pub since: Instant,
     /// What it is doing.
     pub state: ChainState,
     /// Newest block the node knows.
@@ -88,6 +90,7 @@ impl ChainHealth {
     fn new() -> Self {
         let now = Instant::now();
         Self {
+            since: now,
             state: ChainState::Starting,
             head: None,
             confirmed: None,

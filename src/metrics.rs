@@ -86,7 +86,7 @@ fn describe() {
         UNKNOWN_USERS,
         "stakes of wallets without a user, not created because users.create_missing = false"
     );
-    describe_counter!(COMMITS, "transactions committed, by chain and kind (live, history, rewind, backfill)");
+    describe_counter!(COMMITS, "transactions committed, by chain and kind (live, history, rewind)");
     describe_histogram!(COMMIT_SECONDS, "time of a transaction, begin to commit, by chain and kind");
     describe_histogram!(BLOCK_TO_COMMIT, "time from a block's timestamp to its commit while live, by chain");
     describe_histogram!(
@@ -107,7 +107,7 @@ fn describe() {
     describe_gauge!(LAG, "confirmed blocks not stored yet, by chain and source, computed at the scrape");
     describe_gauge!(
         SINCE_COMMIT,
-        "seconds since the last commit, by chain and source, computed at the scrape"
+        "seconds since the last commit, or since the start while there is none, by chain and source, computed at the scrape"
     );
     describe_gauge!(SINCE_HEAD, "seconds since the head last moved, by chain, computed at the scrape");
     describe_gauge!(DATABASE_WRITABLE, "1 while the database takes writes");
@@ -140,6 +140,26 @@ fn describe_messages() {
         HEAD_TO_PUBLISH,
         "time from the head that made a message possible to its delivery, by sink"
     );
+}
+
+/// Starts what is counted of a chain at zero: a counter that appears with its first increase hides it from
+/// `increase()`, and alerts are made of that.
+pub fn chain_starts(chain: &str) {
+    ws_connected(chain, false);
+    for name in [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, DATABASE_ERRORS] {
+        counter!(name, "chain" => chain.to_owned()).increment(0);
+    }
+    for kind in ["live", "history", "rewind"] {
+        counter!(COMMITS, "chain" => chain.to_owned(), "kind" => kind).increment(0);
+    }
+}
+
+/// As [`chain_starts`], of a source.
+pub fn source_starts(source: &str, event_types: impl Iterator<Item = String>) {
+    event_types.for_each(|event_type| events(source, &event_type, 0));
+    for kind in ["decode", "mapping"] {
+        counter!(DEAD_LETTERS, "source" => source.to_owned(), "kind" => kind).increment(0);
+    }
 }
 
 /// A request to a node ended.
@@ -212,9 +232,13 @@ pub fn step_error(chain: &str, kind: &'static str) {
 }
 
 /// Where a chain stands.
-pub fn chain(name: &str, head: u64, confirmed: Option<u64>, final_number: u64, since_head: Duration) {
-    gauge!(HEAD, "chain" => name.to_owned()).set(as_f64(head));
-    gauge!(CONFIRMED, "chain" => name.to_owned()).set(as_f64(confirmed.unwrap_or(0)));
+pub fn chain(name: &str, head: Option<u64>, confirmed: Option<u64>, final_number: u64, since_head: Duration) {
+    // Not known is not zero: a head of zero would make every source look far ahead of it.
+    for (metric, number) in [(HEAD, head), (CONFIRMED, confirmed)] {
+        if let Some(number) = number {
+            gauge!(metric, "chain" => name.to_owned()).set(as_f64(number));
+        }
+    }
     gauge!(FINAL, "chain" => name.to_owned()).set(as_f64(final_number));
     gauge!(SINCE_HEAD, "chain" => name.to_owned()).set(since_head.as_secs_f64());
 }
@@ -230,13 +254,11 @@ pub fn consecutive_errors(chain: &str, count: u64) {
 }
 
 /// Where a source stands.
-pub fn source(chain: &str, source: &str, tip: Option<u64>, lag: u64, since_commit: Option<Duration>) {
+pub fn source(chain: &str, source: &str, tip: Option<u64>, lag: u64, since_commit: Duration) {
     let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
     gauge!(TIP, &labels).set(as_f64(tip.unwrap_or(0)));
     gauge!(LAG, &labels).set(as_f64(lag));
-    if let Some(since) = since_commit {
-        gauge!(SINCE_COMMIT, &labels).set(since.as_secs_f64());
-    }
+    gauge!(SINCE_COMMIT, &labels).set(since_commit.as_secs_f64());
 }
 
 /// What the last probe of the database found.

@@ -138,6 +138,23 @@ pub async fn attach(settings: &Settings) -> Result<Option<String>, PostgresError
     }
 }
 
+/// Whether there is a cluster under `data_dir`, after seeing that a server for it is installed and that this user may
+/// run it. Nothing is started and nothing written.
+///
+/// # Errors
+/// What would keep [`PrivatePostgres::start`] from working, as far as that can be seen from outside.
+pub async fn survey(settings: &Settings) -> Result<bool, PostgresError> {
+    let data_dir = match settings.data_dir.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => settings.data_dir.clone(),
+        other => other.at("find", &settings.data_dir)?,
+    };
+    let cluster = data_dir.join("postgres");
+    let run_as = RunAs::choose(&cluster)?;
+    let version = cluster::version(&cluster)?;
+    Binaries::find(settings.bin_dir.as_deref(), &run_as, version, &cluster).await?;
+    Ok(version.is_some())
+}
+
 /// Name of the superuser and owner of everything.
 const USER: &str = "chainflume";
 /// Name of the database.

@@ -18,6 +18,7 @@ mod events;
 mod migrate;
 mod open;
 mod outbox;
+mod probe;
 mod projections;
 mod query;
 mod rewind;
@@ -45,6 +46,7 @@ pub use error::StoreError;
 pub use migrate::{Migrated, Schema};
 pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};
 pub use outbox::{OutboxListener, OutboxRow, OutboxState, ReplayLock, ReplayQuery};
+pub use probe::WriteProbe;
 pub use query::{EventCount, ReorgRecord, SourceStatus};
 pub use rewind::{Rewind, Rewound};
 pub use views::ViewInfo;
@@ -92,7 +94,7 @@ impl Store {
             .application_name("chainflume")
             .disable_statement_logging();
         // Once by hand: the pool would keep trying a refused connection until its timeout, and then say "timeout".
-        let failed = |source| StoreError::Connect { host: host(&options), source };
+        let failed = |cause| StoreError::Connect { host: host(&options), cause };
         tokio::time::timeout(settings.acquire_timeout, options.connect())
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
@@ -105,22 +107,6 @@ impl Store {
             .acquire_timeout(settings.acquire_timeout)
             .connect_lazy_with(options.clone());
         Ok(Self { pool, options })
-    }
-
-    /// Proves that the database takes writes. A replica that can be reached but not written answers with a
-    /// transient error (SQLSTATE 25006).
-    ///
-    /// # Errors
-    /// Whatever the database says.
-    pub async fn write_probe(&self) -> Result<(), StoreError> {
-        let mut tx = transaction::begin_bounded(&self.pool).await?;
-        sqlx::query(
-            "insert into write_probe (written_at) values (now()) \
-             on conflict on constraint write_probe_pkey do update set written_at = excluded.written_at",
-        )
-        .execute(&mut *tx)
-        .await?;
-        Ok(tx.commit().await?)
     }
 
     /// Waits for transactions that run and closes every connection.

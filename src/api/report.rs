@@ -220,19 +220,13 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
 /// Writes what is computed at the scrape into the metrics.
 pub(super) fn refresh_metrics(board: &Board) {
     for (name, chain) in board.chains() {
-        metrics::chain(
-            &name,
-            chain.head.unwrap_or(0),
-            chain.confirmed,
-            chain.final_number,
-            chain.head_moved_at.elapsed(),
-        );
+        metrics::chain(&name, chain.head, chain.confirmed, chain.final_number, chain.head_moved_at.elapsed());
         metrics::consecutive_errors(&name, chain.consecutive_errors);
         for state in ChainState::ALL {
             metrics::chain_state(&name, state.as_str(), state == chain.state);
         }
         for source in &chain.sources {
-            let since_commit = source.committed_at.map(|at| at.elapsed());
+            let since_commit = source.committed_at.unwrap_or(chain.since).elapsed();
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
         }
     }

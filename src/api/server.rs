@@ -37,6 +37,13 @@ pub enum ServeError {
     Serve(std::io::Error),
 }
 
+impl ServeError {
+    /// Whether somebody else holds the address just now.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse)
+    }
+}
+
 /// The admin address, bound and not served yet.
 pub struct AdminServer {
     listener: TcpListener,
@@ -61,10 +68,26 @@ impl AdminServer {
         board: Board,
         metrics: PrometheusHandle,
     ) -> Result<Self, ServeError> {
-        let listen = settings.listen;
-        let bind = |source| ServeError::Bind { listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(bind)?;
+        let bind = |source| ServeError::Bind { listen: settings.listen, source };
+        let listener = TcpListener::bind(settings.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
+        Ok(Self { listener, address, shared: Shared { board, limits: settings.limits, metrics } })
+    }
+
+    /// On an address that somebody has bound already, in place of the one in `settings`.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`] when it is no listening socket.
+    pub fn on(
+        listener: std::net::TcpListener,
+        settings: Settings,
+        board: Board,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, ServeError> {
+        let bind = |source| ServeError::Bind { listen: settings.listen, source };
+        let address = listener.local_addr().map_err(bind)?;
+        listener.set_nonblocking(true).map_err(bind)?;
+        let listener = TcpListener::from_std(listener).map_err(bind)?;
         Ok(Self { listener, address, shared: Shared { board, limits: settings.limits, metrics } })
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::database::{Database, Owner};
+use super::database::Database;
 use super::error::AppError;
 use super::messages;
 use super::parts::Loaded;
@@ -73,7 +73,10 @@ async fn redis_line(mut redis: Redis) -> CheckLine {
 }
 
 async fn look_at_database(loaded: &Loaded) -> Result<String, AppError> {
-    let database = Database::open(loaded, Owner::Command).await?;
+    let Some(database) = Database::open_made(loaded).await? else {
+        let data_dir = loaded.config.data_dir.display();
+        return Ok(format!("a private PostgreSQL, which the daemon will make in {data_dir}"));
+    };
     let schema = database.store.schema().await;
     database.close().await;
     match schema.map_err(|error| AppError::Unavailable(causes(&error)))? {

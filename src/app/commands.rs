@@ -8,7 +8,7 @@ use super::parts::{Loaded, chain_settings, record, translator};
 use crate::config;
 use crate::domain::BlockRange;
 use crate::indexer::{BackfillReport, Backfiller, IndexerError};
-use crate::store::{Migrated, StoreError, ViewInfo};
+use crate::store::{Migrated, Schema, Store, StoreError, ViewInfo};
 
 /// Brings the database to this program's schema.
 ///
@@ -26,10 +26,17 @@ pub async fn migrate(loaded: &Loaded) -> Result<Migrated, AppError> {
 /// # Errors
 /// When the database cannot be read.
 pub async fn views(loaded: &Loaded) -> Result<Vec<ViewInfo>, AppError> {
-    let database = Database::open(loaded, Owner::Command).await?;
-    let views = database.store.views().await.map_err(store_error);
+    let Some(database) = Database::open_made(loaded).await? else { return Ok(Vec::new()) };
+    let views = views_in(&database.store).await.map_err(store_error);
     database.close().await;
     views
+}
+
+async fn views_in(store: &Store) -> Result<Vec<ViewInfo>, StoreError> {
+    match store.schema().await? {
+        Schema::Missing => Ok(Vec::new()),
+        _ => store.views().await,
+    }
 }
 
 /// Reads `range` of a source again and adds what is missing. `progress` is told each block that is done.

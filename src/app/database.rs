@@ -50,14 +50,33 @@ impl Database {
         }
     }
 
+    /// As [`Self::open`] for a command that only looks: `None` where there is no private database yet, which
+    /// is then not made either. A look by root would leave it to the wrong user.
+    pub(super) async fn open_made(loaded: &Loaded) -> Result<Option<Self>, AppError> {
+        let settings = postgres_settings(&loaded.config);
+        let made = loaded.config.database.url.is_some()
+            || postgres::survey(&settings).await.map_err(private_error)?;
+        if made { Self::open(loaded, Owner::Command).await.map(Some) } else { Ok(None) }
+    }
+
     /// Closes the connections and stops the private server.
     pub(super) async fn close(self) {
-        self.store.close().await;
+        self.disconnect().await;
         if let Some(private) = self.private {
             stop(private).await;
         }
     }
+
+    /// Closes the connections; a server that is frozen is not waited for.
+    pub(super) async fn disconnect(&self) {
+        if tokio::time::timeout(GOODBYE, self.store.close()).await.is_err() {
+            tracing::warn!("the database does not answer; its connections are dropped");
+        }
+    }
 }
+
+/// How long the database may take to see us off.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 async fn stop(private: PrivatePostgres) {
     if let Err(error) = private.stop().await {
@@ -65,7 +84,7 @@ async fn stop(private: PrivatePostgres) {
     }
 }
 
-/// A server that is just starting gets a few seconds; a wrong address or password is told soon.
+/// A server that is just starting gets a few seconds; a wrong address or password is told at once.
 async fn connect(loaded: &Loaded, url: String) -> Result<Store, AppError> {
     let settings = store_settings(&loaded.config, url);
     let patience = ExponentialBuilder::default()
@@ -73,18 +92,24 @@ async fn connect(loaded: &Loaded, url: String) -> Result<Store, AppError> {
         .with_max_delay(Duration::from_secs(2))
         .with_max_times(4)
         .with_jitter();
-    (|| Store::connect(&settings)).retry(patience).when(StoreError::is_transient).await.map_err(|error| {
-        AppError::Unavailable(format!(
-            "{}: database.url: {}; check that it runs and lets us in",
-            loaded.path.display(),
-            causes(&error)
-        ))
+    let connected = (|| Store::connect(&settings)).retry(patience).when(StoreError::is_transient).await;
+    connected.map_err(|error| match (&loaded.config.database.url, error) {
+        (Some(_), error @ StoreError::Url { .. }) => AppError::Config(key(loaded, &causes(&error))),
+        (Some(_), error) => {
+            let text = format!("{}; check that it runs and lets us in", causes(&error));
+            AppError::Unavailable(key(loaded, &text))
+        }
+        (None, error) => AppError::Unavailable(format!("private postgresql: {}", causes(&error))),
     })
+}
+
+fn key(loaded: &Loaded, text: &str) -> String {
+    format!("{}: database.url: {text}", loaded.path.display())
 }
 
 pub(super) fn private_error(error: PostgresError) -> AppError {
     match error {
-        PostgresError::Busy { .. } => AppError::Busy(error.to_string()),
+        PostgresError::Busy { .. } | PostgresError::Starting { .. } => AppError::Busy(error.to_string()),
         _ => AppError::Unavailable(causes(&error)),
     }
 }

@@ -1,6 +1,14 @@
 //! The whole product on one machine with no account anywhere: the built-in development chain, a private
 //! PostgreSQL, the daemon between them, and at the end a comparison of every row with the chain.
 
+/// Prints a line. Whoever has seen enough (`| head`) is no reason to panic, as `println!` would.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write;
+        let _nobody_reads = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod config;
 mod heard;
 mod verify;
@@ -21,6 +29,7 @@ use crate::devchain::{DevChain, Miner, MinerSettings, Server};
 use crate::health::Board;
 use crate::{metrics, shutdown};
 use heard::Heard;
+pub use verify::{Difference, compare};
 use watch::Watch;
 
 /// How the demo runs.
@@ -42,8 +51,9 @@ const HISTORY: u64 = 10_000;
 const REORG_EVERY: u64 = 8;
 /// Deeper than the two confirmations, so that stored events are undone.
 const MAX_REORG_DEPTH: u64 = 6;
-/// After the last block, how long the daemon may take to store it.
-const CATCH_UP: Duration = Duration::from_secs(20);
+/// After the last block, how long the daemon may take to store it: on a slow machine a short demo ends in the middle of
+/// its history.
+const CATCH_UP: Duration = Duration::from_secs(60);
 
 /// Runs the demo until Ctrl-C or for as long as asked.
 ///
@@ -52,30 +62,37 @@ const CATCH_UP: Duration = Duration::from_secs(20);
 pub async fn demo(args: DemoArgs) -> Result<(), AppError> {
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     let folder = config::Folder::create(args.data_dir.clone())?;
-    println!("chainflume demo: a development chain, a private PostgreSQL and the daemon between them\n");
+    say!("chainflume demo: a development chain, a private PostgreSQL and the daemon between them\n");
+    let outcome = run_in(&folder, &args, stop).await;
+    if !args.keep {
+        folder.remove();
+    }
+    outcome
+}
+
+async fn run_in(folder: &config::Folder, args: &DemoArgs, stop: CancellationToken) -> Result<(), AppError> {
     let started = Instant::now();
     let chain = DevChain::new(config::chain_settings(HISTORY, args.block_time));
     let server = chain.serve("127.0.0.1:0").await.map_err(anyhow::Error::from)?;
-    println!(
+    say!(
         "  chain     {} blocks of history, one more every {:?}, {} and {}",
         HISTORY,
         args.block_time,
         server.http_url(),
         server.ws_url()
     );
-    let loaded = folder.write_config(&server, args.block_time)?;
+    let listener = config::admin_port()?;
+    let loaded = folder.write_config(&server, &listener, args.block_time)?;
+    let (board, handle) = (Board::default(), metrics::install().map_err(anyhow::Error::from)?);
+    let admin = AdminServer::on(listener, api_settings(&loaded.config), board.clone(), handle)
+        .map_err(anyhow::Error::from)?;
     let database = Database::open(&loaded, Owner::Daemon).await?;
-    println!(
+    say!(
         "  database  private PostgreSQL in {} ({:.1} s)",
         folder.path().display(),
         started.elapsed().as_secs_f32()
     );
-    let demo = Demo { chain, server, loaded, database, stop, started };
-    let outcome = demo.run(&args).await;
-    if !args.keep {
-        folder.remove();
-    }
-    outcome
+    Demo { chain, server, loaded, database, stop, started }.run(args, (admin, board)).await
 }
 
 struct Demo {
@@ -88,13 +105,16 @@ struct Demo {
 }
 
 impl Demo {
-    async fn run(self, args: &DemoArgs) -> Result<(), AppError> {
+    async fn run(self, args: &DemoArgs, watched: (AdminServer, Board)) -> Result<(), AppError> {
+        let outcome = self.carry(args, watched).await;
+        self.server.stop().await;
+        self.database.close().await;
+        outcome
+    }
+
+    /// The daemon's loops and what watches them, until told to stop.
+    async fn carry(&self, args: &DemoArgs, (admin, board): (AdminServer, Board)) -> Result<(), AppError> {
         self.database.store.migrate().await.map_err(store_error)?;
-        let board = Board::default();
-        let handle = metrics::install().map_err(anyhow::Error::from)?;
-        let admin = AdminServer::bind(api_settings(&self.loaded.config), board.clone(), handle)
-            .await
-            .map_err(|error| AppError::Unavailable(error.to_string()))?;
         self.print_hints(&admin);
         let all = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -120,9 +140,7 @@ impl Demo {
         let mut watch = Watch::new(board, (self.database.store.clone(), heard), self.started);
         let outcome = self.watch_and_check(&mut watch, miner, args.run_for).await;
         all.cancel();
-        shutdown::drain(Duration::from_secs(10), tasks).await;
-        self.server.stop().await;
-        self.database.close().await;
+        shutdown::drain(shutdown::DRAIN_DEADLINE, tasks).await;
         outcome
     }
 
@@ -136,13 +154,12 @@ impl Demo {
         watch.follow(&self.stop, until).await.map_err(store_error)?;
         drop(miner);
         let confirmed = self.chain.head().number.saturating_sub(config::CONFIRMATIONS);
-        println!(
+        say!(
             "\nthe chain stops at block {}; comparing every row up to block {confirmed} with it",
             self.chain.head().number
         );
         watch.wait_for(confirmed, CATCH_UP).await?;
-        let difference =
-            verify::compare(&self.chain, &self.database.store, confirmed).await.map_err(store_error)?;
+        let difference = compare(&self.chain, &self.database.store, confirmed).await.map_err(store_error)?;
         watch.print_summary(&difference).await.map_err(store_error)?;
         match difference.is_empty() {
             true => Ok(()),
@@ -154,11 +171,11 @@ impl Demo {
         let config = self.loaded.path.display();
         let psql = self.database.private.as_ref().map(|private| private.psql_command()).unwrap_or_default();
         let admin = admin.address();
-        println!("  messages  in this process, since no redis.url is configured");
-        println!("  admin     http://{admin}\n\ntry, in another terminal:");
-        println!("  {psql} -c 'select * from stake_vault_staked order by block_number desc limit 5'");
-        println!("  {psql} -c 'select * from users order by stake_amount desc limit 5'");
-        println!("  curl -s http://{admin}/readyz");
-        println!("  {} --config {config} status\n", config::program());
+        say!("  messages  in this process, since no redis.url is configured");
+        say!("  admin     http://{admin}\n\ntry, in another terminal:");
+        say!("  {psql} -c 'select * from stake_vault_staked order by block_number desc limit 5'");
+        say!("  {psql} -c 'select * from users order by stake_amount desc limit 5'");
+        say!("  curl -s http://{admin}/readyz");
+        say!("  {} --config {config} status\n", config::program());
     }
 }

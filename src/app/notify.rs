@@ -1,11 +1,12 @@
 //! What systemd is told: ready once it really is, a status line, and a watchdog tied to the loops.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-use crate::health::{Board, ChainState};
+use crate::health::{Board, ChainHealth, ChainState};
 
 /// A loop that has not gone round for so long gets no more pings; each request and each pause in it is shorter.
 const HUNG_AFTER: Duration = Duration::from_secs(60);
@@ -17,20 +18,12 @@ pub(super) async fn run(board: Board, stop: CancellationToken) {
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         let chains = board.chains();
         let writable = board.database().is_some_and(|database| database.writable);
-        if !ready
-            && writable
-            && chains.values().any(|c| !matches!(c.state, ChainState::Starting | ChainState::Failing))
-        {
+        let works = |chain: &ChainHealth| matches!(chain.state, ChainState::Syncing | ChainState::Live);
+        if !ready && writable && chains.values().any(works) {
             ready = true;
             tell(&[NotifyState::Ready]);
         }
-        let states: Vec<String> = chains
-            .iter()
-            .map(|(name, c)| {
-                format!("{name} {} at {}, lag {}", c.state.as_str(), c.confirmed.unwrap_or(0), c.lag())
-            })
-            .collect();
-        tell(&[NotifyState::Status(&states.join("; "))]);
+        tell(&[NotifyState::Status(&status(&chains, writable))]);
         let sinks = board.sinks();
         let mut alive =
             chains.values().map(|chain| chain.alive_at).chain(sinks.values().map(|sink| sink.alive_at));
@@ -38,6 +31,17 @@ pub(super) async fn run(board: Board, stop: CancellationToken) {
             tell(&[NotifyState::Watchdog]);
         }
     }
+}
+
+/// What `systemctl status` shows: `mainnet live at block 123, lag 0; base failing at block 9, lag 4`.
+fn status(chains: &BTreeMap<String, ChainHealth>, writable: bool) -> String {
+    let one = |(name, chain): (&String, &ChainHealth)| {
+        let tip = chain.sources.iter().map(|source| source.tip).min().flatten();
+        let at = tip.map(|tip| format!(" at block {tip}, lag {}", chain.lag())).unwrap_or_default();
+        format!("{name} {}{at}", chain.state.as_str())
+    };
+    let database = (!writable).then(|| "database takes no writes".to_owned());
+    database.into_iter().chain(chains.iter().map(one)).collect::<Vec<_>>().join("; ")
 }
 
 /// The drain has begun.

@@ -10,6 +10,8 @@ use super::error::AppError;
 use super::parts::{Loaded, api_settings, chain_settings, policy, record, translator};
 use super::{messages, notify, preflight, probe};
 use crate::api::AdminServer;
+use crate::config::{self, Config};
+use crate::domain::EventKind;
 use crate::health::Board;
 use crate::indexer::{ChainIndexer, Parts};
 use crate::store::Store;
@@ -21,21 +23,39 @@ use crate::{metrics, shutdown};
 /// Whatever keeps it from starting; once it runs, troubles are waited out and told by logs and readiness.
 pub async fn run(loaded: Loaded) -> Result<(), AppError> {
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
-    let checks = tokio::select! {
-        checks = preflight::nodes(&loaded) => checks,
-        () = stop.cancelled() => return Ok(()),
-    };
-    preflight::may_start(&loaded, &checks)?;
-    let board = Board::default();
-    let handle = metrics::install().map_err(anyhow::Error::from)?;
-    let admin = AdminServer::bind(api_settings(&loaded.config), board.clone(), handle)
-        .await
-        .map_err(|error| AppError::Unavailable(error.to_string()))?;
-    let database = Database::open(&loaded, Owner::Daemon).await?;
+    // Until the loops run there is nothing in hand: whatever is being waited for is left at once.
+    let Some(prepared) = stop.run_until_cancelled(prepare(&loaded)).await else { return Ok(()) };
+    let (database, admin, board) = prepared?;
     let outcome = serve(&loaded, &database, (admin, board), stop).await;
     database.close().await;
     tracing::info!("stopped");
     outcome
+}
+
+/// Asks the nodes, opens the database, takes the admin address. No table is touched.
+async fn prepare(loaded: &Loaded) -> Result<(Database, AdminServer, Board), AppError> {
+    let checks = preflight::nodes(loaded).await;
+    preflight::may_start(loaded, &checks)?;
+    // Before the admin address: of two daemons by mistake on one configuration the second is to hear of the
+    // first, and not of a port.
+    let database = Database::open(loaded, Owner::Daemon).await?;
+    let board = Board::default();
+    match admin(loaded, &board).await {
+        Ok(admin) => Ok((database, admin, board)),
+        Err(error) => {
+            database.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// Takes the admin address.
+async fn admin(loaded: &Loaded, board: &Board) -> Result<AdminServer, AppError> {
+    let handle = metrics::install().map_err(anyhow::Error::from)?;
+    AdminServer::bind(api_settings(&loaded.config), board.clone(), handle).await.map_err(|error| {
+        let text = format!("{}: admin.listen: {error}", loaded.path.display());
+        if error.is_taken() { AppError::Busy(text) } else { AppError::Config(text) }
+    })
 }
 
 /// Migrates, starts every loop and drains them when told to stop.
@@ -45,7 +65,9 @@ async fn serve(
     (admin, board): (AdminServer, Board),
     stop: CancellationToken,
 ) -> Result<(), AppError> {
-    let migrated = database.store.migrate().await.map_err(store_error)?;
+    // May wait for another instance that migrates; cut off, it is rolled back.
+    let Some(migrated) = stop.run_until_cancelled(database.store.migrate()).await else { return Ok(()) };
+    let migrated = migrated.map_err(store_error)?;
     tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready");
     let mut loops = JoinSet::new();
     for indexer in indexers(loaded, &database.store, &board)? {
@@ -66,16 +88,29 @@ async fn serve(
     });
     stop.cancelled().await;
     notify::stopping();
-    let drained = shutdown::drain(loaded.config.shutdown.deadline, loops).await;
+    let drained = shutdown::drain(patience(loaded.config.shutdown.deadline), loops).await;
     watchers.cancel();
-    shutdown::drain(Duration::from_secs(1), background).await;
-    if drained.is_clean() {
-        return Ok(());
+    shutdown::drain(LAST_WORDS, background).await;
+    judge(&drained)
+}
+
+/// Background tasks have nothing to finish but the answer to a scrape.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// What the loops get of the deadline: the rest is for [`LAST_WORDS`] and for leaving the database.
+fn patience(deadline: Duration) -> Duration {
+    deadline.saturating_sub(Duration::from_millis(2_500)).max(deadline / 2)
+}
+
+/// What the deadline cut off was never committed and is done again at the next start, so it is no failure.
+fn judge(drained: &shutdown::Drained<()>) -> Result<(), AppError> {
+    match drained.panicked {
+        0 => Ok(()),
+        panicked => {
+            let text = "chains had panicked, see the log above; nothing committed is lost";
+            Err(AppError::Internal(anyhow::anyhow!("{panicked} {text}")))
+        }
     }
-    let (panicked, abandoned) = (drained.panicked, drained.abandoned);
-    Err(AppError::Failed(format!(
-        "{panicked} tasks had panicked and {abandoned} did not stop in time; nothing committed is lost"
-    )))
 }
 
 /// One loop for each chain of the config; the database is migrated already.
@@ -84,12 +119,14 @@ async fn serve(
 /// What is wrong with the chain's settings.
 pub fn indexers(loaded: &Loaded, store: &Store, board: &Board) -> Result<Vec<ChainIndexer>, AppError> {
     let config = &loaded.config;
-    let indexer = |chain| {
+    let indexer = |chain: &config::Chain| {
+        let translator = translator(config, chain)?;
+        start_counting(config, chain, translator.kinds());
         let parts = Parts {
             settings: chain_settings(chain),
             policy: policy(chain),
             record: record(config, chain),
-            translator: translator(config, chain)?,
+            translator,
             store: store.clone(),
             board: board.clone(),
         };
@@ -97,4 +134,13 @@ pub fn indexers(loaded: &Loaded, store: &Store, board: &Board) -> Result<Vec<Cha
             .map_err(|error| AppError::Config(format!("{}: {error}", loaded.key(&chain.name, "http"))))
     };
     config.chains.iter().map(indexer).collect()
+}
+
+/// Before the chain's first step, which counts.
+fn start_counting(config: &Config, chain: &config::Chain, kinds: &[EventKind]) {
+    metrics::chain_starts(&chain.name);
+    for source in config.sources_of(&chain.name) {
+        let own = kinds.iter().filter(|kind| kind.source == source.name);
+        metrics::source_starts(&source.name, own.map(|kind| kind.event_type.clone()));
+    }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::database::{Database, Owner, store_error};
+use super::database::{Database, store_error};
 use super::error::AppError;
 use super::parts::Loaded;
 use crate::api::{self, Report};
-use crate::store::{ReorgRecord, Schema, SourceStatus};
+use crate::store::{ReorgRecord, Schema, SourceStatus, Store};
 
 /// All that can be said, whether a daemon runs or not.
 #[derive(Debug, Serialize)]
@@ -75,22 +75,19 @@ const REORGS: u32 = 5;
 /// When the database cannot be read. A daemon that does not answer is no error.
 pub async fn status(loaded: &Loaded) -> Result<Status, AppError> {
     let daemon = api::ask(loaded.config.admin.listen).await;
-    let database = Database::open(loaded, Owner::Command).await?;
-    let status = read(&database, daemon).await;
+    let nothing =
+        Status { daemon, sources: Vec::new(), reorgs: Vec::new(), negative_balances: BTreeMap::new() };
+    let Some(database) = Database::open_made(loaded).await? else { return Ok(nothing) };
+    let status = read(&database.store, nothing).await;
     database.close().await;
     status
 }
 
-async fn read(database: &Database, daemon: Option<Report>) -> Result<Status, AppError> {
-    let store = &database.store;
+async fn read(store: &Store, nothing: Status) -> Result<Status, AppError> {
     if store.schema().await.map_err(store_error)? == Schema::Missing {
-        return Ok(Status {
-            daemon,
-            sources: Vec::new(),
-            reorgs: Vec::new(),
-            negative_balances: BTreeMap::new(),
-        });
+        return Ok(nothing);
     }
+    let daemon = nothing.daemon;
     let sources = store.status().await.map_err(store_error)?.into_iter().map(stored_source).collect();
     let reorgs = store.reorgs(REORGS).await.map_err(store_error)?.into_iter().map(stored_reorg).collect();
     let negative_balances = store.negative_balances().await.map_err(store_error)?.into_iter().collect();

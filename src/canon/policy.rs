@@ -42,6 +42,15 @@ impl Policy {
         .map(|number| number.min(heads.latest))
     }
 
+    /// The tag that confirms and that the node does not have.
+    pub fn missing_tag(&self, heads: &Heads) -> Option<&'static str> {
+        match self.confirmations {
+            Confirmations::Safe if heads.safe.is_none() => Some("safe"),
+            Confirmations::Finalized if heads.finalized.is_none() => Some("finalized"),
+            _ => None,
+        }
+    }
+
     /// The highest final block: what we refuse to undo by ourselves.
     pub fn final_number(&self, heads: &Heads) -> u64 {
         heads.finalized.unwrap_or(heads.latest.saturating_sub(self.reorg_window)).min(heads.latest)
@@ -73,6 +82,17 @@ mod tests {
         assert_eq!(policy(Confirmations::Finalized).confirmed(&heads(100, Some(30))), Some(30));
         assert_eq!(policy(Confirmations::Finalized).confirmed(&heads(100, None)), None);
         assert_eq!(policy(Confirmations::Finalized).confirmed(&heads(20, Some(30))), Some(20));
+    }
+
+    #[test]
+    fn only_a_tag_that_confirms_is_missed() {
+        let missing = |confirmations, finalized| {
+            Policy { confirmations, reorg_window: 64 }.missing_tag(&heads(100, finalized))
+        };
+        assert_eq!(missing(Confirmations::Blocks(2), None), None);
+        assert_eq!(missing(Confirmations::Safe, None), Some("safe"));
+        assert_eq!(missing(Confirmations::Finalized, None), Some("finalized"));
+        assert_eq!(missing(Confirmations::Finalized, Some(30)), None);
     }
 
     #[test]

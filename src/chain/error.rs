@@ -179,10 +179,17 @@ impl ChainError {
         }
     }
 
-    pub(super) fn refused(host: &str, method: &'static str, answer: RefusedAnswer) -> Self {
+    /// The parts of the URL in `secrets` are not repeated, should the node do so.
+    pub(super) fn refused(
+        (host, secrets): (&str, &[String]),
+        method: &'static str,
+        answer: RefusedAnswer,
+    ) -> Self {
         let refusal = classify(&answer);
         let RefusedAnswer { code, status, message, .. } = answer;
         let code = code.or(status.filter(|s| *s != 200).map(i64::from));
+        let message =
+            secrets.iter().fold(message, |message, secret| message.replace(secret.as_str(), "<key>"));
         let message = one_line(&message);
         Self::Refused { host: host.to_owned(), method, code, message, refusal }
     }

@@ -1,7 +1,7 @@
 //! Reads history: ranges in flight in parallel, handed out in order, within a byte budget.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
@@ -12,7 +12,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::error::ChainError;
 use super::node::Node;
 use super::settings::HistorySettings;
-use super::width::Width;
 use crate::domain::{BlockRange, BlockRef, Log, LogFilter};
 use crate::metrics;
 
@@ -56,7 +55,6 @@ struct Fetch {
     node: Arc<Node>,
     chain: Arc<str>,
     filter: Arc<LogFilter>,
-    width: Arc<Mutex<Width>>,
     buffered: Arc<std::sync::atomic::AtomicUsize>,
     final_number: u64,
     on_error: OnError,
@@ -76,11 +74,11 @@ impl History {
             node,
             chain: chain.into(),
             filter: Arc::new(filter),
-            width: Arc::new(Mutex::new(Width::new(&settings))),
             buffered: Arc::default(),
             final_number,
             on_error,
         };
+        fetch.node.width().begin();
         Self { fetch, settings, rest: Some(range), in_flight: VecDeque::new(), ready: VecDeque::new() }
     }
 
@@ -110,7 +108,8 @@ impl History {
                 return;
             }
             let Some(rest) = self.rest else { return };
-            let (range, rest) = rest.split_at_width(self.fetch.width().now());
+            let Some(width) = self.fetch.node.width().grant(rest.width()) else { return };
+            let (range, rest) = rest.split_at_width(width);
             self.rest = rest;
             let task: JoinHandle<_> = tokio::spawn(self.fetch.clone().read(range));
             self.in_flight.push_back(AbortOnDropHandle::new(task));
@@ -119,17 +118,13 @@ impl History {
 }
 
 impl Fetch {
-    fn width(&self) -> std::sync::MutexGuard<'_, Width> {
-        self.width.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All of `range`, in as many questions as the node demands.
+    /// All of `range`, whose width was granted, in as many questions as the node demands.
     async fn read(self, range: BlockRange) -> Vec<Batch> {
         let mut batches = Vec::new();
-        let mut rest = Some(range);
+        let (mut rest, mut width) = (Some(range), range.width());
         let mut pause = backoff();
         while let Some(left) = rest {
-            let (piece, after) = left.split_at_width(self.width().now());
+            let (piece, after) = left.split_at_width(width);
             let started = Instant::now();
             match self.read_piece(piece).await {
                 Ok(batch) => {
@@ -138,8 +133,14 @@ impl Fetch {
                     rest = after;
                     pause = backoff();
                 }
-                Err(error) => self.failed(piece, &error, &mut pause).await,
+                Err(error) if self.narrowed(piece, &error) => {}
+                Err(error) => {
+                    self.wait(&error, &mut pause).await;
+                    continue;
+                }
             }
+            let left = rest.map_or(0, |rest| rest.width());
+            width = self.node.width().grant(left).unwrap_or(1);
         }
         batches
     }
@@ -147,16 +148,19 @@ impl Fetch {
     fn answered(&self, batch: &Batch, took: Duration) {
         let bytes = batch.bytes();
         self.buffered.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
-        let mut width = self.width();
+        let mut width = self.node.width();
         width.answered(batch.range.width(), bytes, took);
         metrics::range_width(&self.chain, width.now());
     }
 
-    async fn failed(&self, piece: BlockRange, error: &ChainError, pause: &mut backon::ExponentialBackoff) {
-        if let Some(hint) = error.narrows().filter(|_| piece.width() > 1) {
-            self.width().refused(piece.width(), hint, error.is_range_cap());
-            return;
-        }
+    /// Whether the node would answer a narrower question.
+    fn narrowed(&self, piece: BlockRange, error: &ChainError) -> bool {
+        let Some(hint) = error.narrows().filter(|_| piece.width() > 1) else { return false };
+        self.node.width().refused(piece.width(), hint, error.is_range_cap());
+        true
+    }
+
+    async fn wait(&self, error: &ChainError, pause: &mut backon::ExponentialBackoff) {
         (self.on_error)(error);
         let wait = pause.next().unwrap_or(MAX_PAUSE);
         tokio::time::sleep(error.retry_after().map_or(wait, |asked| asked.clamp(wait, MAX_RETRY_AFTER)))
@@ -183,8 +187,8 @@ impl Fetch {
         block.ok_or_else(|| self.bad(format!("it has no block {number}, which is confirmed")))
     }
 
-    /// Block times from the logs themselves where the node adds them, else from the headers, which must
-    /// then have the hashes the logs have.
+    /// Block times from the logs themselves where the node adds them and they are final, else from the headers,
+    /// which must then have the hashes the logs have: a branch may come and go between two looks at the range's last block.
     async fn times(&self, logs: &[Log], known: &[BlockRef]) -> Result<BTreeMap<u64, u64>, ChainError> {
         let (mut times, mut unknown) = (BTreeMap::new(), BTreeMap::new());
         for log in logs {
@@ -194,7 +198,7 @@ impl Fetch {
                     return Err(self.moved(number));
                 }
                 times.insert(number, block.timestamp);
-            } else if let Some(time) = log.block_timestamp {
+            } else if let Some(time) = log.block_timestamp.filter(|_| number <= self.final_number) {
                 times.insert(number, time);
             } else {
                 unknown.insert(number, log.block_hash);

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
 use futures_util::future::try_join_all;
@@ -8,6 +9,7 @@ use super::error::ChainError;
 use super::logs::{Blocks, checked};
 use super::rpc::{Question, Rpc};
 use super::settings::ChainSettings;
+use super::width::Width;
 use super::wire::{Quantity, WireHeader, WireLog};
 use crate::domain::{BlockRange, BlockRef, Log, LogFilter};
 
@@ -46,6 +48,8 @@ pub struct BlockWithLogs {
 pub struct Node {
     rpc: Rpc,
     chain_id: u64,
+    /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
+    width: Mutex<Width>,
 }
 
 impl Node {
@@ -54,7 +58,15 @@ impl Node {
     /// # Errors
     /// When no HTTP client can be made of the settings.
     pub fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
-        Ok(Self { rpc: Rpc::new(settings)?, chain_id: settings.chain_id })
+        Ok(Self {
+            rpc: Rpc::new(settings)?,
+            chain_id: settings.chain_id,
+            width: Mutex::new(Width::new(&settings.history)),
+        })
+    }
+
+    pub(super) fn width(&self) -> MutexGuard<'_, Width> {
+        self.width.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Host of the endpoint, for messages.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::error::{ChainError, RefusedAnswer};
-use super::settings::{ChainSettings, host_of};
+use super::settings::{ChainSettings, host_of, secrets_of};
 use super::wire::{Answer, ErrorObject};
 use crate::{metrics, tls};
 
@@ -18,6 +18,8 @@ pub(super) struct Rpc {
     client: reqwest::Client,
     url: String,
     host: String,
+    /// Parts of the URL that a node may repeat in its refusal ("unknown key …").
+    secrets: Vec<String>,
     chain: String,
     timeout: Duration,
     max_bytes: usize,
@@ -60,6 +62,7 @@ impl Rpc {
         Ok(Self {
             client,
             url: settings.http_url.clone(),
+            secrets: secrets_of(&settings.http_url),
             host,
             chain: settings.name.clone(),
             timeout: settings.request_timeout,
@@ -139,11 +142,8 @@ impl Rpc {
         let message =
             if message.trim().is_empty() { format!("http status {}", body.status) } else { message };
         let (status, retry_after, asked) = (Some(body.status), body.retry_after, question.width);
-        ChainError::refused(
-            &self.host,
-            question.method,
-            RefusedAnswer { code, status, message, data, retry_after, asked },
-        )
+        let answer = RefusedAnswer { code, status, message, data, retry_after, asked };
+        ChainError::refused((&self.host, &self.secrets), question.method, answer)
     }
 
     fn failed(&self, method: &'static str, error: &reqwest::Error) -> ChainError {

@@ -54,9 +54,28 @@ pub(super) fn host_of(url: &str) -> String {
         .unwrap_or_else(|| "node".to_owned())
 }
 
+/// Every part of a URL that may be a key: user, password, the parts of the path and the values of the query. Short
+/// ones are words (`v2`, `rpc`), and hiding them would hide half of a message.
+pub(super) fn secrets_of(url: &str) -> Vec<String> {
+    let Ok(url) = reqwest::Url::parse(url) else { return Vec::new() };
+    let path = url.path_segments().into_iter().flatten().map(str::to_owned);
+    let query = url.query_pairs().map(|(_, value)| value.into_owned());
+    let user = [url.username(), url.password().unwrap_or_default()].map(str::to_owned);
+    path.chain(query).chain(user).filter(|part| part.len() >= 8).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::host_of;
+    use super::{host_of, secrets_of};
+
+    #[test]
+    fn the_parts_of_a_url_that_may_be_keys_are_known() {
+        assert_eq!(
+            secrets_of("https://somebody:password1@base.example/v2/keykeykey?token=tokentoken&x=1"),
+            ["keykeykey", "tokentoken", "somebody", "password1"]
+        );
+        assert_eq!(secrets_of("http://127.0.0.1:8545"), [""; 0]);
+    }
 
     #[test]
     fn a_host_shows_no_key() {

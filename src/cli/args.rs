@@ -149,7 +149,7 @@ pub struct InitArgs {
 /// `check`
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// Only what a start needs: a node or database that is away is told and no error, since the daemon waits
+    /// Only what keeps a start from working: of several nodes, one that is away is told and no error
     #[arg(long, conflicts_with = "offline")]
     pub start: bool,
     /// Only the files: ask neither node nor database

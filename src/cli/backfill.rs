@@ -25,11 +25,12 @@ pub(super) async fn backfill(loaded: &Loaded, args: &BackfillArgs) -> anyhow::Re
         return Ok(());
     }
     let places: Vec<String> = report.differing.iter().take(SHOWN).map(Place::to_string).collect();
-    let text = format!(
-        "the node says something else than what is stored at {} places, which were left as they are: {}",
-        report.differing.len(),
-        places.join(", ")
-    );
+    let (count, left) = match report.differing.len() {
+        1 => ("1 place".to_owned(), "which was left as it is"),
+        places => (format!("{places} places"), "which were left as they are"),
+    };
+    let text =
+        format!("the node says something else than what is stored at {count}, {left}: {}", places.join(", "));
     Err(Failure::new(Exit::Failed, text).into())
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::{CheckArgs, Global};
 use super::exit::Exit;
-use super::{load, output, runtime};
+use super::{block_on, load, output};
 use crate::app::{self, CheckLine, CheckReport};
 use crate::config::{Chain, Config, Confirmations, Problems, Source};
 use crate::domain::AddressSet;
@@ -22,8 +22,7 @@ pub(super) fn check(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
         return show_json(args, &loaded.config, None).map(|()| Exit::Done);
     }
     let mut report = None;
-    let outcome =
-        runtime()?.block_on(app::check(&loaded, args.start, |found| report = Some(connections(args, found))));
+    let outcome = block_on(app::check(&loaded, args.start, |found| report = Some(connections(args, found))))?;
     let report = report.transpose()?;
     show_json(args, &loaded.config, report)?;
     outcome?;

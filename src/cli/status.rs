@@ -47,10 +47,10 @@ fn daemon(status: &Status) -> String {
     }
     for (name, chain) in &report.chains {
         for reason in &chain.not_ready {
-            text += &format!("  chain {name} {reason}\n");
+            text += &format!("  chain {name}: {reason}\n");
         }
         if let Some(error) = &chain.last_error {
-            text += &format!("  chain {name}, last error: {error}\n");
+            text += &format!("  chain {name}: {error}\n");
         }
     }
     for (name, sink) in &report.sinks {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::DevChain;
 use super::rpc::{RpcError, Transport};
@@ -75,6 +76,7 @@ impl Fault {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) delay: Duration,
+    pub(super) until: Vec<CancellationToken>,
     pub(super) lag: u64,
     pub(super) lies: Vec<Lie>,
     pub(super) answer: Option<Result<(), RpcError>>,
@@ -166,7 +168,7 @@ impl Faults {
     fn plan(&self, request: &Request) -> Plan {
         let mut plan = Plan::default();
         for Armed { rule, fired, .. } in &mut self.inner().rules {
-            if rule.hits(&request.method, request.transport) {
+            if rule.hits(request) {
                 fired.fetch_add(1, Ordering::Relaxed);
                 plan.adopt(rule.effect.clone());
             }
@@ -183,6 +185,7 @@ impl Plan {
     fn adopt(&mut self, effect: Effect) {
         match effect {
             Effect::Delay(delay) => self.delay += delay,
+            Effect::Until(token) => self.until.push(token),
             Effect::Lag(blocks) => self.lag += blocks,
             Effect::Lie(lie) => self.lies.push(lie),
             Effect::Error(error) => drop(self.answer.get_or_insert(Err(error))),

@@ -92,6 +92,9 @@ async fn answer_call(chain: &DevChain, call: Value, subscriptions: Option<&mut S
     if plan.delay > Duration::ZERO {
         time::sleep(plan.delay).await;
     }
+    for token in &plan.until {
+        token.cancelled().await;
+    }
     let answer = match plan.answer.clone() {
         Some(Ok(())) => Ok(RawValue::NULL.to_owned()),
         Some(Err(error)) => Err(error),

@@ -4,7 +4,7 @@ use super::error::IndexerError;
 use super::translate::Translator;
 use crate::chain::{Batch, ChainSettings, History, Node, OnError};
 use crate::domain::{BlockRange, Place};
-use crate::store::{Backfill, ChainStore, StoreError};
+use crate::store::{Backfill, ChainStore, Held, StoreError};
 
 /// Reads a closed range of one source again and adds what is missing, beside a running daemon.
 pub struct Backfiller {
@@ -48,6 +48,7 @@ impl Backfiller {
         let mut rest = Some(range);
         while let Some(left) = rest {
             let held = self.store.held().await?;
+            self.check_reached(&held, source, range)?;
             let filter = self.translator.filter(&[source]);
             let chain = (node.clone(), self.settings.name.as_str());
             let final_number = held.final_number.unwrap_or(0);
@@ -70,6 +71,16 @@ impl Backfiller {
             }
         }
         Ok(report)
+    }
+
+    /// Before anything is asked for; the store checks again when it writes.
+    fn check_reached(&self, held: &Held, source: usize, range: BlockRange) -> Result<(), StoreError> {
+        let name = &self.translator.sources()[source].name;
+        let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == *name);
+        match stored.and_then(|checkpoint| checkpoint.at) {
+            Some(at) if at.number >= range.to() => Ok(()),
+            _ => Err(StoreError::NotReached { source_name: name.clone(), to: range.to() }),
+        }
     }
 
     async fn add(

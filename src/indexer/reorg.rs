@@ -19,8 +19,10 @@ const SECOND_READ_AFTER: Duration = Duration::from_millis(50);
 /// What came of looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// Nothing we hold is contradicted, or not twice.
+    /// Nothing we hold is contradicted.
     Agrees,
+    /// Something is, but not twice in the same way.
+    Unsure,
     /// What was orphaned is undone.
     Rewound,
 }
@@ -41,7 +43,7 @@ impl ChainIndexer {
         tokio::time::sleep(SECOND_READ_AFTER).await;
         let second = stop.run_until_cancelled(self.look(top)).await.transpose()?;
         if second.as_ref() != Some(&first) {
-            return Ok(Settled::Agrees);
+            return Ok(Settled::Unsure);
         }
         match first {
             Verdict::Rewind(to) => self.rewind(to).await.map(|()| Settled::Rewound),
@@ -58,8 +60,8 @@ impl ChainIndexer {
     ) -> Result<(), IndexerError> {
         match self.settle(tip, stop).await? {
             Settled::Rewound => Ok(()),
-            Settled::Agrees if stop.is_cancelled() => Ok(()),
-            Settled::Agrees => Err(IndexerError::Moved(format!(
+            Settled::Agrees | Settled::Unsure if stop.is_cancelled() => Ok(()),
+            Settled::Agrees | Settled::Unsure => Err(IndexerError::Moved(format!(
                 "the block above {tip} does not follow it, and it is still canonical"
             ))),
         }

@@ -6,10 +6,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::history::Reading;
+use super::reorg::Settled;
 use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
-use crate::chain::{ChainSettings, Node, Tag, Wake, WakeState};
+use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake, WakeState};
 use crate::domain::causes;
 use crate::health::{Board, ChainState, SourceHealth};
 use crate::metrics;
@@ -46,6 +47,8 @@ pub struct ChainIndexer {
     opened: Option<ChainStore>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
+    /// Whether the chain was looked at since the view was read. Nothing is carried before.
+    looked: bool,
     heads: Option<Heads>,
     tags_at: Option<Instant>,
 }
@@ -73,6 +76,7 @@ impl ChainIndexer {
             record,
             opened: None,
             view: None,
+            looked: false,
             heads: None,
             tags_at: None,
         })
@@ -99,7 +103,17 @@ impl ChainIndexer {
             if error.is_fatal() {
                 return self.keep_stopped(&stop).await;
             }
-            let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait(&error, &mut pause))).await;
+            let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
+        }
+    }
+
+    /// A pause may be longer than a loop may hang.
+    async fn pause(&self, mut wait: Duration) {
+        while !wait.is_zero() {
+            let part = wait.min(BEAT);
+            tokio::time::sleep(part).await;
+            self.beat();
+            wait -= part;
         }
     }
 
@@ -109,7 +123,7 @@ impl ChainIndexer {
         if self.view.is_none() && stop.run_until_cancelled(self.open()).await.transpose()?.is_none() {
             return Ok(Progress::None);
         }
-        let Plan { live, history } = self.plan();
+        let Plan { live, history } = if self.looked { self.plan() } else { Plan::default() };
         self.say_state(live.is_some(), history.is_some());
         if let Some(group) = live {
             return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
@@ -141,6 +155,10 @@ impl ChainIndexer {
     /// Asks the node which chain it is on, registers the chain and reads what we hold of it.
     async fn open(&mut self) -> Result<(), IndexerError> {
         self.node.check_chain().await?;
+        // Before the database, so that the lag is seen to grow while that is away.
+        let heads = self.ask_heads().await?;
+        self.heads = Some(heads);
+        self.say_heads(&heads);
         if self.opened.is_none() {
             // Some nodes have thrown block 0 away; then the chain id has to do.
             self.record.genesis_hash = self.node.hash(0).await.ok().flatten();
@@ -156,7 +174,7 @@ impl ChainIndexer {
         Ok(())
     }
 
-    /// Looks where the chain is, and if that gives nothing to read, whether our tip is still part of it.
+    /// Looks where the chain is, and if that gives nothing to read, whether what we hold is still part of it.
     async fn observe(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
         self.woken_at = Instant::now();
         let Some(heads) = stop.run_until_cancelled(self.ask_heads()).await.transpose()? else {
@@ -167,11 +185,29 @@ impl ChainIndexer {
         }
         self.heads = Some(heads);
         self.say_heads(&heads);
-        if let Some(tip) = self.view().highest_tip().filter(|_| self.plan().live.is_none()) {
-            self.settle(tip.number.min(heads.latest), stop).await?;
+        if let Some(tag) = self.policy.missing_tag(&heads) {
+            return Err(ChainError::NoTag { host: self.node.host().to_owned(), tag }.into());
         }
-        // While history is being read, a head says nothing about how that goes.
-        Ok(if self.reading.is_none() { Progress::Made } else { Progress::None })
+        if !self.links_next() {
+            let top = self.view().highest().map_or(0, |highest| highest.min(heads.latest));
+            match self.settle(top, stop).await? {
+                Settled::Agrees => {}
+                Settled::Rewound => return Ok(Progress::Made),
+                Settled::Unsure => {
+                    return Err(IndexerError::Moved("two reads of what we hold differ".to_owned()));
+                }
+            }
+        }
+        self.looked = true;
+        // While there is something to read, a head says nothing about how that goes.
+        Ok(if self.plan() == Plan::default() { Progress::Made } else { Progress::None })
+    }
+
+    /// Whether the block read next shows by its parent link that the newest block we hold is canonical. Where it does not,
+    /// because a source joins elsewhere, that has to be asked before anything is stored: what is stored under
+    /// a new head makes blocks final, and orphans among what we hold must not become so.
+    fn links_next(&self) -> bool {
+        self.plan().live.is_some_and(|group| group.range.from().checked_sub(1) == self.view().highest())
     }
 
     /// Tags move once in minutes, so they are not asked for with every head.
@@ -216,13 +252,16 @@ impl ChainIndexer {
     /// What is final now, never less than what was final before.
     pub(super) fn final_number(&self) -> u64 {
         let now = self.heads.map_or(0, |heads| self.policy.final_number(&heads));
-        now.max(self.view().final_number())
+        now.max(self.view.as_ref().map_or(0, View::final_number))
     }
 
-    /// What we hold is to be read anew before the next step, and what is being read is dropped with it.
+    /// What we hold is to be read anew and the chain to be looked at before the next step, and what is being read
+    /// is dropped.
     pub(super) fn forget(&mut self) {
         self.view = None;
+        self.looked = false;
         self.reading = None;
+        self.wake.again();
     }
 }
 
@@ -258,7 +297,7 @@ impl ChainIndexer {
     }
 
     fn say_state(&self, live: bool, history: bool) {
-        if self.heads.is_none() {
+        if self.heads.is_none() || !self.looked {
             return;
         }
         let state = if history { ChainState::Syncing } else { ChainState::Live };
@@ -293,7 +332,6 @@ impl ChainIndexer {
 
     fn failed(&mut self, error: &IndexerError) {
         self.forget();
-        self.wake.again();
         metrics::step_error(&self.settings.name, error.kind());
         let text = causes(error);
         self.board.chain(&self.settings.name, |chain| {

@@ -46,9 +46,9 @@ impl View {
         self.own[source].at
     }
 
-    /// The newest block any configured source has stored.
-    pub(super) fn highest_tip(&self) -> Option<BlockId> {
-        self.own.iter().filter_map(|checkpoint| checkpoint.at).max()
+    /// Height of the newest block we hold, be it of a source that is no longer configured.
+    pub(super) fn highest(&self) -> Option<u64> {
+        self.held().last_key_value().map(|(number, _)| *number)
     }
 
     /// The checkpoints of these sources, as the store is to find them.

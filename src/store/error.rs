@@ -1,6 +1,6 @@
 use sqlx::migrate::MigrateError;
 
-use crate::domain::Place;
+use crate::domain::{Place, causes};
 
 /// What can go wrong in the store.
 #[derive(Debug, thiserror::Error)]
@@ -12,19 +12,19 @@ pub enum StoreError {
         reason: String,
     },
     /// Nobody answers there, or not to us.
-    #[error("no connection to the database at {host}")]
+    #[error("no connection to the database at {host}: {}", plain(cause))]
     Connect {
         /// Host and port, or the socket's folder.
         host: String,
         /// The cause.
-        source: sqlx::Error,
+        cause: sqlx::Error,
     },
     /// The database answered with an error, or the connection broke.
-    #[error("database")]
-    Database(#[source] sqlx::Error),
+    #[error("database: {}", plain(.0))]
+    Database(sqlx::Error),
     /// A migration failed; it was rolled back whole.
-    #[error("database migration")]
-    Migrate(#[source] MigrateError),
+    #[error("database migration: {}", plain_migration(.0))]
+    Migrate(MigrateError),
     /// A newer program has been here. Nothing was touched.
     #[error(
         "the database is at migration {found}, this program knows none above {known}; run the newer program"
@@ -142,7 +142,7 @@ impl StoreError {
     /// starts or stops or lacks resources, another transaction was in the way, a replica was reached.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Database(error) | Self::Connect { source: error, .. } => transient(error),
+            Self::Database(error) | Self::Connect { cause: error, .. } => transient(error),
             Self::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
                 transient(error)
             }
@@ -184,6 +184,24 @@ impl StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(error)
+    }
+}
+
+/// What the server or the system says, without the library's words around it.
+fn plain(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::PoolTimedOut => "no connection within acquire_timeout".to_owned(),
+        other => causes(other),
+    }
+}
+
+fn plain_migration(error: &MigrateError) -> String {
+    match error {
+        MigrateError::Execute(error) => plain(error),
+        MigrateError::ExecuteMigration(error, version) => format!("number {version}: {}", plain(error)),
+        other => causes(other),
     }
 }
 

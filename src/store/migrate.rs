@@ -4,6 +4,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 
+use super::transaction::MIGRATION;
 use super::{Store, StoreError};
 
 /// Not sqlx's own table name: an application that shares the database may use sqlx too.
@@ -69,6 +70,9 @@ impl Store {
 }
 
 async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> {
+    // The migrator has a lock of its own, but takes it after we have counted: both of two would count as theirs
+    // what one of them ran. It ends with the session.
+    sqlx::query("select pg_advisory_lock($1)").bind(MIGRATION).execute(&mut *connection).await?;
     let before = match schema(connection).await? {
         Schema::Newer { found, known } => return Err(StoreError::NewerSchema { found, known }),
         Schema::Missing => 0,

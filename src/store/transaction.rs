@@ -1,4 +1,5 @@
-use sqlx::postgres::PgPool;
+use sqlx::Connection;
+use sqlx::postgres::{PgConnection, PgPool};
 
 use super::StoreError;
 
@@ -8,8 +9,10 @@ pub(super) type Tx = sqlx::PgTransaction<'static>;
 pub(super) const REGISTRATION: i64 = 0x6368_6169_6e66_0001;
 /// Key of the advisory lock under which stakes are rolled up into users.
 pub(super) const USERS: i64 = 0x6368_6169_6e66_0002;
+/// Key of the advisory lock under which migrations run.
+pub(super) const MIGRATION: i64 = 0x6368_6169_6e66_0003;
 /// Key of the advisory lock that a replay holds while it runs.
-pub(super) const REPLAY: i64 = 0x6368_6169_6e66_0003;
+pub(super) const REPLAY: i64 = 0x6368_6169_6e66_0004;
 
 /// Every writing transaction's beginning. The isolation level is named because correctness hangs on it (a
 /// statement after a lock must see what the lock's last holder committed) and a server may default to another. A
@@ -36,6 +39,13 @@ pub(super) async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError
 /// A writing transaction whose statements answer within seconds or fail.
 pub(super) async fn begin_bounded(pool: &PgPool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with(begin!("set local statement_timeout = '5s'")).await?)
+}
+
+/// The same on a connection that no pool knows.
+pub(super) async fn begin_alone(
+    connection: &mut PgConnection,
+) -> Result<sqlx::PgTransaction<'_>, StoreError> {
+    Ok(connection.begin_with(begin!("set local statement_timeout = '5s'")).await?)
 }
 
 /// A snapshot to read from: all statements see the same moment.

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use alloy_primitives::hex;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Connection};
 
 use crate::domain::EventKind;
@@ -31,18 +33,25 @@ pub struct ViewInfo {
     pub columns: Vec<(String, String)>,
 }
 
-/// What a view's comment says after [`MARK`].
+/// What a view's comment says, after a beginning for people.
 #[derive(Deserialize, PartialEq, Serialize)]
 struct Label {
     source: String,
     event: String,
     signature: String,
-    /// The query, to see whether it changed: PostgreSQL gives back its own wording.
+    /// Digest of the query, to see whether it changed: PostgreSQL gives back its own wording, and the whole of
+    /// it would bury the rest wherever comments are shown.
+    query: String,
+}
+
+/// A view as it is to be.
+struct View {
+    label: Label,
     query: String,
 }
 
 /// How a comment of ours begins.
-const MARK: &str = "chainflume ";
+const MARK: &str = "chainflume: ";
 
 impl Store {
     /// Every typed view there is, by name.
@@ -107,9 +116,9 @@ pub(super) async fn refresh(tx: &mut Tx, chain_id: i64, kinds: &[EventKind]) -> 
             source: first.source.clone(),
             event: first.event.clone(),
             signature: first.signature.clone(),
-            query,
+            query: hex::encode(&Sha256::digest(&query)[..8]),
         };
-        ensure(tx, name, &label).await?;
+        ensure(tx, name, &View { label, query }).await?;
     }
     Ok(())
 }
@@ -133,7 +142,7 @@ async fn stored_kinds(
     .await?)
 }
 
-async fn ensure(tx: &mut Tx, name: &str, wanted: &Label) -> Result<(), StoreError> {
+async fn ensure(tx: &mut Tx, name: &str, view: &View) -> Result<(), StoreError> {
     let there: Option<(bool, Option<String>)> = sqlx::query_as(
         "select c.relkind = 'v', obj_description(c.oid, 'pg_class') from pg_class c \
          join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema() \
@@ -143,8 +152,9 @@ async fn ensure(tx: &mut Tx, name: &str, wanted: &Label) -> Result<(), StoreErro
     .fetch_optional(&mut **tx)
     .await?;
     let Some((is_view, comment)) = there else {
-        return create(tx, name, wanted).await;
+        return create(tx, name, view).await;
     };
+    let wanted = &view.label;
     let Some(held) = comment.as_deref().filter(|_| is_view).and_then(label) else {
         return Err(error(
             name,
@@ -163,7 +173,7 @@ async fn ensure(tx: &mut Tx, name: &str, wanted: &Label) -> Result<(), StoreErro
     }
     // Replacing keeps grants and what was built on the view, and works while columns are only added.
     let mut attempt = tx.begin().await?;
-    match sqlx::query(AssertSqlSafe(create_sql("create or replace view", name, wanted)))
+    match sqlx::query(AssertSqlSafe(create_sql("create or replace view", name, view)))
         .execute(&mut *attempt)
         .await
     {
@@ -174,29 +184,26 @@ async fn ensure(tx: &mut Tx, name: &str, wanted: &Label) -> Result<(), StoreErro
         Err(cause) if sqlstate(&cause).is_some_and(|code| code == INVALID_TABLE_DEFINITION) => {
             attempt.rollback().await?;
             drop_view(tx, name).await?;
-            create(tx, name, wanted).await
+            create(tx, name, view).await
         }
         Err(cause) => Err(cause.into()),
     }
 }
 
-async fn create(tx: &mut Tx, name: &str, label: &Label) -> Result<(), StoreError> {
-    sqlx::query(AssertSqlSafe(create_sql("create view", name, label))).execute(&mut **tx).await?;
-    comment_on(tx, name, label).await
+async fn create(tx: &mut Tx, name: &str, view: &View) -> Result<(), StoreError> {
+    sqlx::query(AssertSqlSafe(create_sql("create view", name, view))).execute(&mut **tx).await?;
+    comment_on(tx, name, &view.label).await
 }
 
 /// Names and texts in these statements are quoted by [`definition`]; DDL takes no parameters.
-fn create_sql(verb: &str, name: &str, label: &Label) -> String {
-    format!("{verb} {} as {}", definition::identifier(name), label.query)
+fn create_sql(verb: &str, name: &str, view: &View) -> String {
+    format!("{verb} {} as {}", definition::identifier(name), view.query)
 }
 
 async fn comment_on(tx: &mut Tx, name: &str, label: &Label) -> Result<(), StoreError> {
-    let text = serde_json::to_string(label).map_err(|cause| error(name, &cause.to_string()))?;
-    let sql = format!(
-        "comment on view {} is {}",
-        definition::identifier(name),
-        definition::literal(&format!("{MARK}{text}"))
-    );
+    let json = serde_json::to_string(label).map_err(|cause| error(name, &cause.to_string()))?;
+    let text = format!("{MARK}{} of source {} {json}", label.signature, label.source);
+    let sql = format!("comment on view {} is {}", definition::identifier(name), definition::literal(&text));
     sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await?;
     Ok(())
 }
@@ -214,7 +221,9 @@ async fn drop_view(tx: &mut Tx, name: &str) -> Result<(), StoreError> {
 }
 
 fn label(comment: &str) -> Option<Label> {
-    serde_json::from_str(comment.strip_prefix(MARK)?).ok()
+    // No signature and no name of a source has a brace.
+    let json = comment.strip_prefix(MARK)?.find('{')? + MARK.len();
+    serde_json::from_str(&comment[json..]).ok()
 }
 
 fn error(view: &str, reason: &str) -> StoreError {

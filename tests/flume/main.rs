@@ -2,6 +2,10 @@
 
 #[path = "../support/anvil.rs"]
 mod anvil;
+#[path = "../support/cable.rs"]
+mod cable;
+#[path = "../support/daemon.rs"]
+mod daemon;
 #[path = "../support/flume.rs"]
 mod flume;
 #[path = "../support/journal.rs"]
@@ -10,9 +14,22 @@ mod journal;
 mod postgres;
 #[path = "../support/redis.rs"]
 mod redis_server;
+#[path = "../support/scene.rs"]
+mod scene;
+#[path = "../support/story.rs"]
+mod story;
+#[path = "../support/tables.rs"]
+mod tables;
 
+mod branches;
 mod dead_letters;
+mod faults;
 mod first;
 mod messages;
+mod process;
+mod property;
+mod providers;
+mod real_data;
+mod real_node;
 mod relay;
 mod replay;

@@ -79,7 +79,8 @@ impl Anvil {
             code.extend(constructor.abi_encode_input(arguments).unwrap());
         }
         let receipt = self.transact(json!({ "from": self.accounts[0], "data": Bytes::from(code) })).await;
-        Contract { address: serde_json::from_value(receipt["contractAddress"].clone()).unwrap(), abi }
+        let address = serde_json::from_value(receipt["contractAddress"].clone()).unwrap();
+        Contract { address, created: number(&receipt["blockNumber"]), abi }
     }
 
     /// Calls a contract in a transaction of its own and returns the receipt; panics when it reverts.
@@ -158,6 +159,8 @@ impl Drop for Anvil {
 pub struct Contract {
     /// Where it is.
     pub address: Address,
+    /// The block it was created in.
+    pub created: u64,
     /// What it understands and emits.
     pub abi: JsonAbi,
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use chainflume::app::{self, Loaded};
@@ -27,6 +29,11 @@ pub struct Flume {
 impl Flume {
     /// Starts one loop for each chain of the config, on the database at `url`.
     pub async fn start(config: &str, url: &str) -> Self {
+        Self::start_fused(config, url, None).await
+    }
+
+    /// As [`Self::start`]; each loop is dropped in the middle of what it does when it has been polled so often.
+    pub async fn start_fused(config: &str, url: &str, polls: Option<u64>) -> Self {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("chainflume.toml");
         let config =
             Config::parse(&path, config, &ProcessEnvironment).unwrap_or_else(|problems| panic!("{problems}"));
@@ -40,9 +47,15 @@ impl Flume {
         store.migrate().await.expect("migrations run");
         let (board, stop, mut loops) = (Board::default(), CancellationToken::new(), JoinSet::new());
         for indexer in app::indexers(&loaded, &store, &board).expect("the config is right") {
-            loops.spawn(indexer.run(stop.clone()));
+            loops.spawn(Fuse { inner: Some(Box::pin(indexer.run(stop.clone()))), left: polls });
         }
         Self { board, store, stop, loops }
+    }
+
+    /// Whether no loop is left.
+    pub fn has_ended(&mut self) -> bool {
+        while self.loops.try_join_next().is_some() {}
+        self.loops.is_empty()
     }
 
     /// What a chain says of itself.
@@ -80,6 +93,32 @@ impl Flume {
     pub async fn kill(mut self) {
         self.loops.shutdown().await;
         self.store.close().await;
+    }
+
+    /// As `kill -9` does to the process: also the connections are gone, without a word to the server.
+    pub fn vanish(self) {}
+}
+
+/// A future that drops its inner one after so many polls.
+struct Fuse<F> {
+    inner: Option<Pin<Box<F>>>,
+    left: Option<u64>,
+}
+
+impl<F: Future<Output = ()>> Future for Fuse<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(left) = &mut self.left {
+            match left.checked_sub(1) {
+                Some(less) => *left = less,
+                None => self.inner = None,
+            }
+        }
+        match &mut self.inner {
+            Some(inner) => inner.as_mut().poll(context),
+            None => Poll::Ready(()),
+        }
     }
 }
 

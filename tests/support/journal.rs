@@ -5,30 +5,47 @@
 use sqlx::postgres::PgPool;
 
 const TRIGGERS: &str = r"
-create table journal (id bigint generated always as identity primary key, line text not null);
+create table journal (
+    id bigint generated always as identity primary key,
+    tx bigint not null default txid_current(),
+    line text not null,
+    source text, was bigint, was_hash bytea, now bigint, now_hash bytea,
+    number bigint, hash bytea, events bigint
+);
 
 create function journal_checkpoint() returns trigger language plpgsql as $$
+declare
+    words text;
 begin
     if tg_op = 'INSERT' then
-        insert into journal (line) values (new.source || ': starts, at ' || new.block_number);
+        words := 'starts, at ' || new.block_number;
+    elsif tg_op = 'DELETE' then
+        words := 'begins anew, was at ' || old.block_number;
     elsif new.block_number < old.block_number then
-        insert into journal (line) values (new.source || ': back from ' || old.block_number || ' to ' || new.block_number);
+        words := 'back from ' || old.block_number || ' to ' || new.block_number;
     elsif new.block_number > old.block_number or new.block_hash <> old.block_hash then
-        insert into journal (line) values (new.source || ': on from ' || old.block_number || ' to ' || new.block_number);
+        words := 'on from ' || old.block_number || ' to ' || new.block_number;
+    end if;
+    if words is not null then
+        insert into journal (line, source, was, was_hash, now, now_hash)
+        values (coalesce(new.source, old.source) || ': ' || words, coalesce(new.source, old.source),
+            old.block_number, old.block_hash, new.block_number, new.block_hash);
     end if;
     return null;
 end $$;
-create trigger journal_checkpoint after insert or update on checkpoints
+create trigger journal_checkpoint after insert or update or delete on checkpoints
     for each row execute function journal_checkpoint();
 
 create function journal_events() returns trigger language plpgsql as $$
 declare
     word text := case tg_op when 'INSERT' then 'stored' else 'undone' end;
+    sign int := case tg_op when 'INSERT' then 1 else -1 end;
 begin
-    insert into journal (line)
-    select word || ' ' || count(*) || ' in ' || block_number || ' of ' || encode(substring(block_hash from 1 for 4), 'hex')
+    insert into journal (line, number, hash, events)
+    select word || ' ' || count(*) || ' in ' || block_number || ' of ' || encode(substring(block_hash from 1 for 4), 'hex'),
+        block_number, block_hash, sign * count(*)
     from changed group by block_number, block_hash
-    order by case tg_op when 'INSERT' then block_number else -block_number end;
+    order by sign * block_number;
     return null;
 end $$;
 create trigger journal_events_stored after insert on events
@@ -43,6 +60,31 @@ begin
 end $$;
 create trigger journal_reorg after insert on reorgs for each row execute function journal_reorg();
 ";
+
+/// One thing written down.
+#[derive(sqlx::FromRow)]
+pub struct Entry {
+    /// Entries of one transaction have the same.
+    pub tx: i64,
+    /// Whose checkpoint moved; `None` for an entry about events or a reorg.
+    pub source: Option<String>,
+    /// Where it stood, `None` where it did not exist.
+    pub was: Option<i64>,
+    pub was_hash: Option<Vec<u8>>,
+    /// Where it stands, `None` where it does not exist any more.
+    pub now: Option<i64>,
+    pub now_hash: Option<Vec<u8>>,
+    /// A block of which events were stored or undone.
+    pub number: Option<i64>,
+    pub hash: Option<Vec<u8>>,
+    /// How many; below zero for undone.
+    pub events: Option<i64>,
+}
+
+/// All entries so far, in the order of their transactions' statements.
+pub async fn entries(pool: &PgPool) -> Vec<Entry> {
+    sqlx::query_as("select * from journal order by id").fetch_all(pool).await.expect("the journal is there")
+}
 
 /// Starts writing down. The schema must be there.
 pub async fn install(pool: &PgPool) {

@@ -1,9 +1,10 @@
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use rustix::fs::{FlockOperation, flock};
 
 use super::super::error::AppError;
 use super::super::parts::Loaded;
@@ -31,7 +32,11 @@ pub(super) fn chain_settings(history: u64, block_time: Duration) -> Settings {
 }
 
 /// The folder the demo lives in.
-pub(super) struct Folder(PathBuf);
+pub(super) struct Folder {
+    path: PathBuf,
+    /// The marker, locked for as long as the demo runs: another one would empty the folder under it.
+    _lock: File,
+}
 
 /// Marks a folder as a demo's, so that only such a one is ever emptied.
 const MARKER: &str = "demo.toml";
@@ -41,49 +46,48 @@ impl Folder {
     pub(super) fn create(wanted: Option<PathBuf>) -> Result<Self, AppError> {
         let user = rustix::process::getuid().as_raw();
         let path = wanted.unwrap_or_else(|| std::env::temp_dir().join(format!("chainflume-demo-{user}")));
+        let marker = path.join(MARKER);
         let occupied = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some());
-        if occupied && !path.join(MARKER).exists() {
-            let text =
-                format!("{} is not empty and holds no earlier demo; name another --data-dir", path.display());
-            return Err(AppError::Config(text));
-        }
-        if occupied {
-            Self::refuse_running(&path)?;
-            fs::remove_dir_all(&path).with_context(|| format!("cannot empty {}", path.display()))?;
+        if occupied && !marker.exists() {
+            return Err(AppError::Config(format!(
+                "{} is not empty and holds no earlier demo; name another --data-dir",
+                path.display()
+            )));
         }
         fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        fs::write(path.join(MARKER), "").with_context(|| format!("cannot write to {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    /// A demo that runs holds the lock of its data directory, and its data must not go from under it.
-    fn refuse_running(path: &Path) -> Result<(), AppError> {
-        let Ok(lock) = fs::File::open(path.join("data/lock")) else { return Ok(()) };
-        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(()),
-            Err(_) => Err(AppError::Busy(format!(
+        let lock = File::options().create(true).append(true).open(&marker);
+        let lock = lock.with_context(|| format!("cannot write to {}", path.display()))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(AppError::Busy(format!(
                 "a demo is running in {}; stop it or name another --data-dir",
                 path.display()
-            ))),
+            )));
         }
+        empty(&path, &marker).with_context(|| format!("cannot empty {}", path.display()))?;
+        Ok(Self { path, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Takes all of it away; what cannot be removed is emptied by the next demo.
     pub(super) fn remove(self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, folder = %self.0.display(), "the demo's data stays");
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(%error, folder = %self.path.display(), "the demo's data stays");
         }
     }
 
     /// A configuration as a user would write it, read as a user's is: `chainflume --config` takes it too.
-    pub(super) fn write_config(&self, server: &Server, block_time: Duration) -> Result<Loaded, AppError> {
-        let path = self.0.join(MARKER);
-        let port = free_port().context("no free port for the admin address")?;
-        let text = text(&self.0.join("data"), port, server, block_time);
+    pub(super) fn write_config(
+        &self,
+        server: &Server,
+        admin: &TcpListener,
+        block_time: Duration,
+    ) -> Result<Loaded, AppError> {
+        let path = self.path.join(MARKER);
+        let port = admin.local_addr().context("the admin address is none")?.port();
+        let text = text(&self.path.join("data"), port, server, block_time);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         let config = Config::load(&path, &ProcessEnvironment)
             .map_err(|problems| AppError::Config(problems.to_string()))?;
@@ -91,10 +95,23 @@ impl Folder {
     }
 }
 
-/// The usual admin port, or any where that is taken.
-fn free_port() -> std::io::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:9464").or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
-    Ok(listener.local_addr()?.port())
+/// Removes all of `folder` but the file `keep`.
+fn empty(folder: &Path, keep: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if entry.path() != keep {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The usual admin port, or any where that is taken. Kept from here on: another demo may look for one just now.
+pub(super) fn admin_port() -> Result<TcpListener, AppError> {
+    let listener = TcpListener::bind("127.0.0.1:9464").or_else(|_| TcpListener::bind("127.0.0.1:0"));
+    Ok(listener.context("no free port for the admin address")?)
 }
 
 fn text(data_dir: &Path, port: u16, server: &Server, block_time: Duration) -> String {

@@ -10,25 +10,29 @@ use crate::domain::{BlockRange, Log};
 use crate::store::{Store, StoreError, StoredEvent};
 
 /// What was compared and what differs.
-pub(super) struct Difference {
+pub struct Difference {
     counts: Vec<String>,
     lines: Vec<String>,
 }
 
 impl Difference {
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether they agree.
+    pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many rows differ.
+    pub fn len(&self) -> usize {
         self.lines.len()
     }
 
-    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+    /// One line for each row that differs.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(String::as_str)
     }
 
-    pub(super) fn counts(&self) -> impl Iterator<Item = &str> {
+    /// One line for each table.
+    pub fn counts(&self) -> impl Iterator<Item = &str> {
         self.counts.iter().map(String::as_str)
     }
 
@@ -45,12 +49,11 @@ impl Difference {
     }
 }
 
-/// Compares everything up to block `confirmed`.
-pub(super) async fn compare(
-    chain: &DevChain,
-    store: &Store,
-    confirmed: u64,
-) -> Result<Difference, StoreError> {
+/// Compares everything stored of a development chain with its blocks up to `confirmed`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn compare(chain: &DevChain, store: &Store, confirmed: u64) -> Result<Difference, StoreError> {
     let chain_id = chain.settings().chain_id;
     let mut difference = Difference { counts: Vec::new(), lines: Vec::new() };
     let range = BlockRange::new(0, confirmed).unwrap_or(BlockRange::single(0));

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::error::AppError;
 use super::heard::Heard;
 use super::verify::Difference;
-use crate::health::{Board, ChainHealth};
+use crate::health::{Board, ChainHealth, ChainState};
 use crate::store::{Store, StoreError};
 
 /// Tells in the terminal how it goes: one line a second while something moves.
@@ -70,12 +70,12 @@ impl Watch {
         let since = self.started.elapsed();
         if events > 0 && self.first_event.is_none() {
             self.first_event = Some(since);
-            println!("first events stored {:.1} s after the start", since.as_secs_f32());
+            say!("first events stored {:.1} s after the start", since.as_secs_f32());
         }
         let (tip, lag) = (tip(chain), chain.lag());
-        if self.synced.is_none() && chain.confirmed.is_some() && lag == 0 {
+        if self.synced.is_none() && chain.state == ChainState::Live && lag == 0 {
             self.synced = Some(since);
-            println!(
+            say!(
                 "history synced: {} events of {} blocks, {:.1} s after the start; live from here\n",
                 grouped(events),
                 grouped(tip.unwrap_or(0)),
@@ -85,7 +85,7 @@ impl Watch {
         if due && tip != self.last_tip {
             let reorgs = self.store.reorgs(REORGS).await?;
             for reorg in reorgs.iter().rev().skip(self.last_reorgs) {
-                println!(
+                say!(
                     "  reorg: {} blocks and {} events undone, back to block {}",
                     reorg.depth,
                     reorg.events,
@@ -94,7 +94,7 @@ impl Watch {
             }
             self.last_reorgs = reorgs.len();
             let new = events.saturating_sub(self.last_events);
-            println!(
+            say!(
                 "  head {}  stored {}  events {} (+{new})",
                 grouped(chain.head.unwrap_or(0)),
                 grouped(tip.unwrap_or(0)),
@@ -125,21 +125,21 @@ impl Watch {
         let reorgs = self.store.reorgs(REORGS).await?;
         let (undone, deepest) =
             (reorgs.iter().map(|r| r.events).sum::<u64>(), reorgs.iter().map(|r| r.depth).max());
-        println!("\nsummary");
-        println!("  first event      {} after the start", seconds(self.first_event));
-        println!("  history synced   {} after the start", seconds(self.synced));
-        println!(
+        say!("\nsummary");
+        say!("  first event      {} after the start", seconds(self.first_event));
+        say!("  history synced   {} after the start", seconds(self.synced));
+        say!(
             "  reorgs undone    {}, the deepest of {} blocks, {undone} events taken back",
             reorgs.len(),
             deepest.unwrap_or(0)
         );
-        println!("  messages         {}", self.heard.line(&self.store).await?);
+        say!("  messages         {}", self.heard.line(&self.store).await?);
         for line in difference.counts() {
-            println!("  {line}");
+            say!("  {line}");
         }
         match difference.is_empty() {
-            true => println!("every row agrees with the chain"),
-            false => difference.lines().take(20).for_each(|line| println!("  differs: {line}")),
+            true => say!("every row agrees with the chain"),
+            false => difference.lines().take(20).for_each(|line| say!("  differs: {line}")),
         }
         Ok(())
     }

@@ -1,7 +1,12 @@
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
+use super::Request;
 use crate::devchain::rpc::{RpcError, Transport};
 use crate::domain::Log;
 
@@ -10,6 +15,7 @@ use crate::domain::Log;
 pub struct Rule {
     method: Option<String>,
     transport: Option<Transport>,
+    asking: Option<Asking>,
     passing: u64,
     left: Option<u64>,
     pub(super) effect: Effect,
@@ -23,7 +29,7 @@ impl Rule {
 
     /// Every call.
     pub fn any(effect: Effect) -> Self {
-        Self { method: None, transport: None, passing: 0, left: None, effect }
+        Self { method: None, transport: None, asking: None, passing: 0, left: None, effect }
     }
 
     /// Only the next `count` of them.
@@ -41,10 +47,16 @@ impl Rule {
         Self { transport: Some(transport), ..self }
     }
 
+    /// Only those whose parameters are such.
+    pub fn asking(self, such: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Self {
+        Self { asking: Some(Asking(Arc::new(such))), ..self }
+    }
+
     /// Whether this call is hit; counts it.
-    pub(super) fn hits(&mut self, method: &str, transport: Transport) -> bool {
-        let meant = self.method.as_deref().is_none_or(|m| m == method)
-            && self.transport.is_none_or(|t| t == transport);
+    pub(super) fn hits(&mut self, request: &Request) -> bool {
+        let meant = self.method.as_ref().is_none_or(|method| *method == request.method)
+            && self.transport.is_none_or(|transport| transport == request.transport)
+            && self.asking.as_ref().is_none_or(|Asking(such)| such(&request.params));
         if !meant || self.left == Some(0) {
             return false;
         }
@@ -57,11 +69,23 @@ impl Rule {
     }
 }
 
+/// A question to the parameters of a call.
+#[derive(Clone)]
+struct Asking(Arc<dyn Fn(&Value) -> bool + Send + Sync>);
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asking")
+    }
+}
+
 /// What happens to a call.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// Answered this much later. On a WebSocket everything behind it waits too.
     Delay(Duration),
+    /// Answered once the token is cancelled, with what is true then.
+    Until(CancellationToken),
     /// Answered by a node that does not know this many of the newest blocks.
     Lag(u64),
     /// `eth_getLogs` answers wrongly.

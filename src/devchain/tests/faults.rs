@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use alloy_primitives::Address;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::chain;
 use super::client::{call, error, post, request, result, send};
@@ -12,6 +13,7 @@ use crate::devchain::{
 use crate::domain::BlockRange;
 
 const NUMBER: &str = "eth_blockNumber";
+const BLOCK: &str = "eth_getBlockByNumber";
 const LOGS: &str = "eth_getLogs";
 
 async fn served(history: u64) -> (DevChain, Server) {
@@ -49,6 +51,25 @@ async fn a_rule_hits_its_method_as_often_as_it_says_and_counts() {
     chain.faults().add(Rule::any(Effect::WrongId).times(1));
     assert_ne!(call(&server, NUMBER, json!([])).await["id"], 7);
     assert_eq!(call(&server, NUMBER, json!([])).await, ok);
+}
+
+#[tokio::test]
+async fn an_answer_can_be_held_back_by_its_parameters_and_then_tells_what_is_true_then() {
+    let (chain, server) = served(1).await;
+    let release = CancellationToken::new();
+    let rule = Rule::on(BLOCK, Effect::Until(release.clone())).asking(|params| params[0] == "latest");
+    let fault = chain.faults().add(rule);
+    let held = call(&server, BLOCK, json!(["latest", false]));
+    let free = async {
+        assert_eq!(call(&server, BLOCK, json!(["0x1", false])).await["result"]["number"], "0x1");
+        while fault.fired() == 0 {
+            tokio::task::yield_now().await;
+        }
+        chain.mine(1);
+        release.cancel();
+    };
+    let (held, ()) = tokio::join!(held, free);
+    assert_eq!(held["result"]["number"], "0x2");
 }
 
 #[tokio::test]

@@ -52,13 +52,14 @@ async fn the_status_tells_where_each_source_stands() {
 async fn the_write_probe_fails_where_the_database_is_read_only() {
     let url = testing::database().await;
     let store = connect(&url).await;
-    store.write_probe().await.expect("writable");
-    store.write_probe().await.expect("writable");
+    let mut probe = store.write_probe();
+    probe.write().await.expect("writable");
+    probe.write().await.expect("writable");
     let name = texts(&store, "select current_database()::text").await.swap_remove(0);
     execute(&store, &format!("alter database {name} set default_transaction_read_only = on")).await;
     store.close().await;
     let read_only = connect(&url).await;
-    assert!(read_only.write_probe().await.expect_err("read-only").is_transient());
+    assert!(read_only.write_probe().write().await.expect_err("read-only").is_transient());
     assert_eq!(read_only.schema().await.expect("reads"), Schema::Current);
 }
 

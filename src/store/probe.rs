@@ -1,0 +1,53 @@
+use std::fmt;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+
+use super::{Store, StoreError, transaction};
+
+/// Asks again and again whether the database takes writes.
+///
+/// Over a connection of its own: the pool tries a refused connection until its timeout and then says
+/// "timeout", and while every one of its connections is busy it would say so of a healthy database too.
+pub struct WriteProbe {
+    options: PgConnectOptions,
+    /// Given back only after a whole question and answer.
+    connection: Option<PgConnection>,
+}
+
+impl fmt::Debug for WriteProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteProbe").field("connected", &self.connection.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// A probe that is not connected yet.
+    pub fn write_probe(&self) -> WriteProbe {
+        WriteProbe { options: self.options.clone(), connection: None }
+    }
+}
+
+impl WriteProbe {
+    /// Proves that the database takes writes. A replica that can be reached but not written answers with a
+    /// transient error (SQLSTATE 25006). May be given up half-way and called again.
+    ///
+    /// # Errors
+    /// Whatever the database says, or why it cannot be reached.
+    pub async fn write(&mut self) -> Result<(), StoreError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        let mut tx = transaction::begin_alone(&mut connection).await?;
+        sqlx::query(
+            "insert into write_probe (written_at) values (now()) \
+             on conflict on constraint write_probe_pkey do update set written_at = excluded.written_at",
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! The program as an operator meets it: a process with arguments, signals, an exit code and an admin address.
+
+mod commands;
+mod demo;
+mod exit;
+mod kill;
+mod outage;
+mod refused;
+mod run;
+mod systemd;

@@ -1,0 +1,228 @@
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgPool;
+
+use crate::daemon::{Home, agrees};
+use crate::flume::{all_sources, connect, devchain};
+use crate::postgres;
+
+async fn execute(pool: &PgPool, sql: &str) -> u64 {
+    sqlx::query(AssertSqlSafe(sql.to_owned()))
+        .execute(pool)
+        .await
+        .expect("the statement runs")
+        .rows_affected()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_the_same_beside_the_daemon_and_without_it() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(51, 60).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(58).await;
+    chain.reorg(5, 6);
+    daemon.until_tip(59).await;
+
+    let text = home.run(&["status"]).await.fine();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0].join(" "), format!("daemon {} is ready", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        lines[2],
+        ["chain", "source", "family", "state", "tip", "head", "lag", "events", "dead", "last", "commit"]
+    );
+    let rows: Vec<String> =
+        lines[3..6].iter().map(|row| [&row[..7], &row[8..9]].concat().join(" ")).collect();
+    assert_eq!(
+        rows,
+        ["dev nft erc721 live 59 61 0 0", "dev token erc20 live 59 61 0 0", "dev vault stake live 59 61 0 0"]
+    );
+    assert!(lines[6].join(" ").ends_with("undone, back to block 55"), "{text}");
+    let beside = home.run(&["status", "--json"]).await.json();
+    assert_eq!(beside["daemon"]["chains"]["dev"]["sources"]["vault"]["lag"], 0);
+    assert_eq!(beside["reorgs"][0]["depth"], 3);
+    daemon.stop_well().await;
+
+    let text = home.run(&["status"]).await.fine();
+    assert!(
+        text.starts_with("no daemon answers on the admin address; this is what is stored\n\nchain"),
+        "{text}"
+    );
+    let without = home.run(&["status", "--json"]).await.json();
+    assert_eq!(without["daemon"], serde_json::Value::Null);
+    for part in ["sources", "reorgs", "negativeBalances"] {
+        assert_eq!(without[part], beside[part], "{part}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_are_listed_with_their_columns() {
+    let url = postgres::empty_database().await;
+    let (_, server) = devchain(52, 5).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    assert_eq!(
+        home.run(&["views"]).await.fine(),
+        "there are none yet; the daemon makes them when it starts\n"
+    );
+    let daemon = home.start();
+    daemon.until_tip(3).await;
+    let text = home.run(&["views"]).await.fine();
+    let names: Vec<&str> = text.lines().filter(|line| line.contains('(') && !line.starts_with(' ')).collect();
+    assert_eq!(
+        names,
+        [
+            "nft_approval (nft, Approval(address,address,uint256))",
+            "nft_approval_for_all (nft, ApprovalForAll(address,address,bool))",
+            "nft_transfer (nft, Transfer(address,address,uint256))",
+            "token_approval (token, Approval(address,address,uint256))",
+            "token_transfer (token, Transfer(address,address,uint256))",
+            "vault_staked (vault, Staked(address,uint256))",
+        ]
+    );
+    let views = home.run(&["views", "--json"]).await.json();
+    assert_eq!(views[5]["columns"][10], serde_json::json!({ "name": "developer", "type": "bytea" }));
+    let pool = connect(&url).await;
+    for view in views.as_array().expect("a list") {
+        execute(&pool, &format!("select * from {}", view["name"].as_str().expect("a name"))).await;
+    }
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_migrations_at_once_are_one_and_a_newer_schema_is_left_alone() {
+    let url = postgres::empty_database().await;
+    let (_, server) = devchain(53, 5).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let both = tokio::join!(home.run(&["migrate"]), home.run(&["migrate"]));
+    let applied = [both.0.fine(), both.1.fine()].map(|text| {
+        let words: Vec<&str> = text.split([' ', ';']).collect();
+        assert_eq!((words[5], words[8..].join(" ").as_str()), (words[5], "were applied now\n"), "{text}");
+        words[7].parse::<usize>().expect("a number")
+    });
+    let known =
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).expect("it is there").count();
+    assert_eq!(applied.iter().sum::<usize>(), known);
+    assert_eq!(
+        home.run(&["migrate"]).await.fine(),
+        format!("the database is at migration {known}; 0 were applied now\n")
+    );
+
+    let pool = connect(&url).await;
+    let newer = "insert into chainflume_migrations (version, description, success, checksum, execution_time) \
+        values (9999, 'of the future', true, '', 0)";
+    execute(&pool, newer).await;
+    let refusal = format!(
+        "the database is at migration 9999, this program knows none above {known}; run the newer program"
+    );
+    for command in ["migrate", "run", "check"] {
+        assert_eq!(home.run(&[command]).await.error(78), refusal, "{command}");
+    }
+    assert_eq!(execute(&pool, "select from chains").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lowered_start_is_backfilled_beside_the_daemon() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(54, 400).await;
+    let home = Home::new(&server, &all_sources().replace("start_block = 0", "start_block = 200"), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(398).await;
+    home.rewrite("start_block = 200", "start_block = 0");
+    let backfill = async |source: &str, to: &str| {
+        home.run(&["backfill", "--source", source, "--from", "0", "--to", to]).await
+    };
+    for source in ["vault", "token", "nft"] {
+        let text = backfill(source, "199").await.fine();
+        assert!(
+            text.starts_with("blocks 0..=199: ") && text.ends_with(" events added, 0 were there\n"),
+            "{text}"
+        );
+        assert!(!text.contains(": 0 events"), "{text}");
+    }
+    chain.mine(2);
+    daemon.until_tip(400).await;
+    agrees(&chain, &url, 400).await;
+
+    let pool = connect(&url).await;
+    let lost = execute(
+        &pool,
+        "delete from events where token_id is null and projection = 'n' and block_number < 300",
+    )
+    .await;
+    assert!(lost > 0);
+    execute(
+        &pool,
+        &format!("update event_kinds set events = events - {lost} where event = 'ApprovalForAll'"),
+    )
+    .await;
+    let stored: i64 = sqlx::query_scalar(
+        "select count(*) from events e join event_kinds k on k.id = e.kind_id where k.source = 'nft' and e.block_number <= 398",
+    )
+    .fetch_one(&pool)
+    .await
+    .expect("a count");
+    let all = u64::try_from(stored).expect("a count") + lost;
+    assert_eq!(
+        backfill("nft", "398").await.fine(),
+        format!("blocks 0..=398: {lost} events added, {stored} were there\n")
+    );
+    assert_eq!(
+        backfill("nft", "398").await.fine(),
+        format!("blocks 0..=398: 0 events added, {all} were there\n")
+    );
+    agrees(&chain, &url, 400).await;
+
+    daemon.stop_well().await;
+    agrees(&chain, &url, 400).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_event_that_differs_from_the_node_is_told_and_left() {
+    let url = postgres::empty_database().await;
+    let (_, server) = devchain(55, 40).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(38).await;
+    let pool = connect(&url).await;
+    let forged = "update events set amount = amount + 1 where (block_number, log_index) = \
+        (select block_number, log_index from events where projection = 's' order by block_number limit 1)";
+    assert_eq!(execute(&pool, forged).await, 1);
+    let said = home.run(&["backfill", "--source", "vault", "--from", "0", "--to", "38"]).await;
+    let error = said.error(1);
+    assert!(
+        error.starts_with(
+            "the node says something else than what is stored at 1 place, which was left as it is: "
+        ),
+        "{error}"
+    );
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_that_cannot_be_is_refused_before_anything_is_read() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(56, 400).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(398).await;
+    daemon.stop_well().await;
+    chain.faults().forget();
+    let backfill = async |source: &str, from: &str, to: &str| {
+        home.run(&["backfill", "--source", source, "--from", from, "--to", to]).await
+    };
+    assert_eq!(
+        backfill("nft", "0", "399").await.error(1),
+        "source `nft` has not reached block 399 yet; backfill ends at its checkpoint at most"
+    );
+    assert_eq!(
+        backfill("nfts", "0", "10").await.error(78),
+        format!(
+            "{}: there is no source \"nfts\"; there are: vault, token, nft",
+            home.path("chainflume.toml").display()
+        )
+    );
+    assert_eq!(
+        backfill("nft", "5", "4").await.error(64),
+        "--from 5 is above --to 4; give the lower block first"
+    );
+    assert_eq!(chain.calls("eth_getLogs"), 0);
+}

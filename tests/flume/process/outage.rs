@@ -1,0 +1,189 @@
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgPool;
+
+use crate::daemon::{Daemon, Home, agrees};
+use crate::flume::{all_sources, connect, devchain};
+use crate::postgres;
+
+/// Readiness tells the truth within five seconds on a machine that has time for it; tests run on some that do not.
+const SOON: Duration = Duration::from_secs(15);
+
+/// Waits until readiness is red for the reason `is` wants to see, soon, while the process counts as alive.
+pub async fn red(daemon: &Daemon, is: impl Fn(&Value) -> bool) {
+    let since = Instant::now();
+    daemon.until("red for the true reason", |status, report| status == 503 && is(report)).await;
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    assert_eq!(daemon.get("/livez").await, (200, "ok\n".to_owned()));
+}
+
+fn last_error(report: &Value) -> &str {
+    report["chains"]["dev"]["lastError"].as_str().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_goes_away_and_comes_back_costs_nothing() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(71, 100).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(98).await;
+    let address = server.address().to_string();
+    server.stop().await;
+    red(&daemon, |report| last_error(report).contains("cannot reach the node")).await;
+    let ages = async || {
+        let of = async |name: &str| daemon.metric(name).await.expect("it is there");
+        [
+            of("chainflume_seconds_since_head{chain=\"dev\"}").await,
+            of("chainflume_seconds_since_commit{chain=\"dev\",source=\"nft\"}").await,
+            of("chainflume_consecutive_errors{chain=\"dev\"}").await,
+        ]
+    };
+    let before = ages().await;
+    assert_eq!(daemon.metric("chainflume_chain_state{chain=\"dev\",state=\"failing\"}").await, Some(1.0));
+    chain.mine(150);
+    chain.reorg(5, 6);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = ages().await;
+    assert!(before.iter().zip(after).all(|(before, after)| *before < after), "{before:?} {after:?}");
+
+    let _server = chain.serve(&address).await.expect("the port is free");
+    daemon.until_tip(249).await;
+    assert_eq!(daemon.metric("chainflume_consecutive_errors{chain=\"dev\"}").await, Some(0.0));
+    daemon.stop_well().await;
+    agrees(&chain, &url, 249).await;
+}
+
+/// Lets nobody in, and throws out who is.
+async fn shut(pool: &PgPool, name: &str) {
+    for sql in [
+        format!("alter database {name} allow_connections false"),
+        format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"),
+    ] {
+        sqlx::query(AssertSqlSafe(sql)).execute(pool).await.expect("the statement runs");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_and_comes_back_costs_nothing() {
+    let url = postgres::empty_database().await;
+    let name = url.split(['/', '?']).find(|part| part.starts_with("test_")).expect("its name").to_owned();
+    let other = connect(&url.replace(&name, "postgres")).await;
+    let (chain, server) = devchain(72, 100).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(98).await;
+
+    shut(&other, &name).await;
+    chain.mine(20);
+    let reason = format!("database \"{name}\" is not currently accepting connections");
+    let is_told = |report: &Value| {
+        report["database"]["writable"] == false
+            && report["database"]["error"].as_str().is_some_and(|error| error.contains(&reason))
+    };
+    red(&daemon, is_told).await;
+    let lag = "chainflume_lag_blocks{chain=\"dev\",source=\"token\"}";
+    let deadline = Instant::now() + Duration::from_secs(20);
+    chain.mine(130);
+    while daemon.metric(lag).await < Some(150.0) {
+        assert!(Instant::now() < deadline, "the lag does not grow: {:?}", daemon.report().await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(daemon.metric("chainflume_database_writable").await, Some(0.0));
+    assert!(daemon.metric("chainflume_database_errors_total{chain=\"dev\"}").await > Some(0.0));
+    red(&daemon, |report| report["chains"]["dev"]["notReady"].to_string().contains("is 150 blocks behind"))
+        .await;
+
+    let sql = format!("alter database {name} allow_connections true");
+    sqlx::query(AssertSqlSafe(sql)).execute(&other).await.expect("the statement runs");
+    daemon.until_tip(248).await;
+    assert_eq!(daemon.metric(lag).await, Some(0.0));
+    daemon.stop_well().await;
+    agrees(&chain, &url, 248).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_turns_read_only_is_not_ready() {
+    let url = postgres::empty_database().await;
+    let name = url.split(['/', '?']).find(|part| part.starts_with("test_")).expect("its name").to_owned();
+    let other = connect(&url.replace(&name, "postgres")).await;
+    let (chain, server) = devchain(73, 20).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(18).await;
+    let set = async |value: &str| {
+        for sql in [
+            format!("alter database {name} set default_transaction_read_only = {value}"),
+            format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"),
+        ] {
+            sqlx::query(AssertSqlSafe(sql)).execute(&other).await.expect("the statement runs");
+        }
+    };
+    set("on").await;
+    chain.mine(1);
+    red(&daemon, |report| report["database"]["error"].to_string().contains("read-only transaction")).await;
+    red(&daemon, |report| last_error(report).contains("read-only transaction")).await;
+    set("off").await;
+    daemon.until_tip(19).await;
+    daemon.stop_well().await;
+    agrees(&chain, &url, 19).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_is_told_with_its_meaning() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(74, 300).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(298).await;
+    for counter in ["reorgs_total", "events_orphaned_total", "database_errors_total", "unknown_users_total"] {
+        let sample = format!("chainflume_{counter}{{chain=\"dev\"}}");
+        assert_eq!(daemon.metric(&sample).await, Some(0.0), "{sample}");
+    }
+    chain.mine(1);
+    daemon.until_tip(299).await;
+    chain.reorg(4, 5);
+    daemon.until_tip(300).await;
+    let address = server.address().to_string();
+    server.stop().await;
+    red(&daemon, |report| last_error(report).contains("cannot reach the node")).await;
+    let _server = chain.serve(&address).await.expect("the port is free");
+    daemon.until_tip(300).await;
+
+    let (_, text) = daemon.get("/metrics").await;
+    let source = include_str!("../../../src/metrics.rs");
+    let names = source.lines().filter_map(|line| line.split_once(": &str = \"")?.1.strip_suffix("\";"));
+    let names: Vec<&str> = names.filter(|name| name.starts_with("chainflume_")).collect();
+    assert!(names.len() > 30);
+    for name in names {
+        for what in [format!("# HELP {name} "), format!("# TYPE {name} ")] {
+            assert!(text.lines().any(|line| line.starts_with(&what)), "no {what}in {text}");
+        }
+        assert!(text.lines().any(|line| line.starts_with(name)), "no sample of {name}");
+    }
+    let samples = [
+        ("chainflume_head_block{chain=\"dev\"}", 302.0),
+        ("chainflume_confirmed_block{chain=\"dev\"}", 300.0),
+        ("chainflume_final_block{chain=\"dev\"}", 286.0),
+        ("chainflume_tip_block{chain=\"dev\",source=\"vault\"}", 300.0),
+        ("chainflume_lag_blocks{chain=\"dev\",source=\"vault\"}", 0.0),
+        ("chainflume_reorgs_total{chain=\"dev\"}", 1.0),
+        ("chainflume_reorg_depth_blocks_sum{chain=\"dev\"}", 2.0),
+        ("chainflume_database_writable", 1.0),
+        ("chainflume_commits_total{chain=\"dev\",kind=\"rewind\"}", 1.0),
+        ("chainflume_consecutive_errors{chain=\"dev\"}", 0.0),
+        ("chainflume_dead_letters_open", 0.0),
+    ];
+    for (sample, value) in samples {
+        assert_eq!(daemon.metric(sample).await, Some(value), "{sample}");
+    }
+    let stored: i64 = sqlx::query_scalar("select count(*) from users")
+        .fetch_one(&connect(&url).await)
+        .await
+        .expect("a count");
+    let staked = daemon.metric("chainflume_events_total{source=\"vault\",type=\"stake.staked\"}").await;
+    assert!(stored > 0 && staked > Some(0.0));
+    daemon.stop_well().await;
+}

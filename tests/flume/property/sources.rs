@@ -1,0 +1,106 @@
+//! The sources a case may configure, and what each of them is to hold of a log: told by address, first topic
+//! and number of topics alone, so that it can witness against decode.
+
+use alloy_primitives::{Address, B256, address, b256};
+use chainflume::devchain::{APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER};
+use chainflume::domain::Log;
+
+/// An ERC-20 whose logs are whatever a case likes.
+pub const COIN: Address = address!("0xc014000000000000000000000000000000000020");
+/// An ERC-721 that indexes nothing, like CryptoKitties.
+pub const KITTIES: Address = address!("0xca75000000000000000000000000000000000721");
+/// Strings and arrays.
+pub const NOTES: Address = address!("0x0e05000000000000000000000000000000000001");
+/// First topic of `Note(address,string,bytes32[])`.
+pub const NOTE: B256 = b256!("0xb214472bb6393047b637020326f2aacf1c86a244a19d701106b2ff1b410a33bd");
+
+/// How many there are.
+pub const COUNT: usize = 6;
+
+struct Kind {
+    name: &'static str,
+    family: &'static str,
+    address: Address,
+    more: &'static str,
+    /// First topic and number of topics of the events it listens to.
+    events: &'static [(B256, usize)],
+}
+
+const KINDS: [Kind; COUNT] = [
+    Kind { name: "vault", family: "stake", address: STAKE_VAULT, more: "", events: &[(STAKED, 2)] },
+    Kind {
+        name: "token",
+        family: "erc20",
+        address: DEMO_TOKEN,
+        more: "",
+        events: &[(TRANSFER, 3), (APPROVAL, 3)],
+    },
+    Kind {
+        name: "nft",
+        family: "erc721",
+        address: DEMO_NFT,
+        more: "",
+        events: &[(TRANSFER, 4), (APPROVAL, 4), (APPROVAL_FOR_ALL, 3)],
+    },
+    Kind { name: "coin", family: "erc20", address: COIN, more: "", events: &[(TRANSFER, 3), (APPROVAL, 3)] },
+    Kind {
+        name: "kitties",
+        family: "erc721",
+        address: KITTIES,
+        more: "abi = \"abi/CryptoKitties.json\"\nevents = [\"Transfer\"]\n",
+        events: &[(TRANSFER, 1)],
+    },
+    Kind {
+        name: "notes",
+        family: "generic",
+        address: NOTES,
+        more: "abi = \"tests/flume/property/Notes.json\"\nuser = \"author\"\n",
+        events: &[(NOTE, 2)],
+    },
+];
+
+/// Some of the sources.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Sources(pub u8);
+
+impl Sources {
+    pub const ALL: Self = Self((1 << COUNT) - 1);
+
+    pub fn indices(self) -> impl Iterator<Item = usize> {
+        (0..COUNT).filter(move |index| self.0 & (1 << index) != 0)
+    }
+
+    pub fn names(self) -> Vec<&'static str> {
+        self.indices().map(name).collect()
+    }
+
+    /// Their tables in a config, each beginning at its own block.
+    pub fn toml(self, starts: &[u64; COUNT]) -> String {
+        let table = |index: usize| {
+            let kind = &KINDS[index];
+            crate::flume::source(kind.name, kind.family, kind.address, starts[index]) + kind.more
+        };
+        self.indices().map(table).collect()
+    }
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.names().join("+"))
+    }
+}
+
+pub fn name(index: usize) -> &'static str {
+    KINDS[index].name
+}
+
+pub fn index_of(name: &str) -> Option<usize> {
+    KINDS.iter().position(|kind| kind.name == name)
+}
+
+/// The source that has to keep `log`, as an event or as a dead letter.
+pub fn keeper(log: &Log) -> Option<usize> {
+    let topics = log.topics.as_slice();
+    let key = (*topics.first()?, topics.len());
+    KINDS.iter().position(|kind| kind.address == log.address && kind.events.contains(&key))
+}

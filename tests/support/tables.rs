@@ -1,0 +1,184 @@
+//! All tables, row by row: against what the chain itself says, and against another database.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::{Address, U256, hex};
+use chainflume::devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, STAKE_VAULT};
+use chainflume::domain::BlockRange;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgPool;
+
+/// Each table and what of its rows does not depend on when and in which order they were written. Left out
+/// whole: `blocks`, which holds what was seen near the head, and the record of what was orphaned.
+const TABLES: [(&str, &str); 10] = [
+    ("chains", "select to_jsonb(t) - 'reorgs' - 'final_number' from chains t"),
+    ("sources", "select to_jsonb(t) - 'id' from sources t"),
+    ("checkpoints", "select to_jsonb(t) - 'updated_at' from checkpoints t"),
+    ("event_kinds", "select to_jsonb(t) - 'id' from event_kinds t"),
+    (
+        "events",
+        "select to_jsonb(t) - 'kind_id' || jsonb_build_object('kind', to_jsonb(k) - 'id' - 'events') \
+         from events t join event_kinds k on k.id = t.kind_id",
+    ),
+    (
+        "dead_letters",
+        "select to_jsonb(t) - 'id' - 'first_seen' - 'last_seen' - 'attempts' from dead_letters t",
+    ),
+    ("stakes", "select to_jsonb(t) from stakes t"),
+    ("users", "select to_jsonb(t) - 'id' - 'created_at' from users t"),
+    ("token_balances", "select to_jsonb(t) from token_balances t"),
+    ("token_allowances", "select to_jsonb(t) from token_allowances t"),
+];
+const NFT_OWNERS: (&str, &str) = ("nft_owners", "select to_jsonb(t) from nft_owners t");
+
+type Rows = BTreeMap<String, BTreeSet<String>>;
+
+/// Every row of every table as text.
+pub async fn all(pool: &PgPool) -> Rows {
+    let mut rows = Rows::new();
+    for (table, sql) in TABLES.into_iter().chain([NFT_OWNERS]) {
+        rows.insert(table.to_owned(), read(pool, &format!("select r::text from ({sql}) as t (r)")).await);
+    }
+    rows
+}
+
+/// Every row that belongs to one chain, to see that nothing of it changed.
+pub async fn of_chain(pool: &PgPool, chain_id: u64) -> Rows {
+    let mut rows = Rows::new();
+    for table in
+        ["chains", "sources", "checkpoints", "blocks", "events", "stakes", "orphaned_events", "reorgs"]
+    {
+        let sql = format!("select to_jsonb(t)::text from {table} t where chain_id = {chain_id}");
+        rows.insert(table.to_owned(), read(pool, &sql).await);
+    }
+    rows
+}
+
+/// Panics with every row that only one of the two has.
+pub fn assert_same(what: &str, found: &Rows, expected: &Rows) {
+    let mut differences = Vec::new();
+    for (table, expected) in expected {
+        let found = &found[table];
+        differences.extend(expected.difference(found).map(|row| format!("{table} lacks {row}")));
+        differences.extend(found.difference(expected).map(|row| format!("{table} has {row}")));
+    }
+    let (count, first) =
+        (differences.len(), differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n"));
+    assert!(count == 0, "{count} rows differ from {what}:\n{first}");
+}
+
+/// Compares what three sources from genesis stored up to block `tip` with the chain's own logs and ledger.
+pub async fn assert_equals_chain(pool: &PgPool, chain: &DevChain, tip: u64) {
+    let mut found = Rows::new();
+    for (table, sql) in WITNESSED {
+        found.insert(table.to_owned(), read(pool, sql).await);
+    }
+    assert_same("the chain", &found, &witness(chain, tip));
+    assert_canonical(pool, chain).await;
+}
+
+/// Every block that is held is the chain's.
+async fn assert_canonical(pool: &PgPool, chain: &DevChain) {
+    let held: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "select number, hash from blocks where chain_id = $1 \
+         union all select block_number, block_hash from checkpoints where chain_id = $1",
+    )
+    .bind(chain.settings().chain_id.cast_signed())
+    .fetch_all(pool)
+    .await
+    .expect("the tables are there");
+    for (number, hash) in held {
+        let block = chain.block(number.cast_unsigned()).expect("no block above the head is held");
+        assert_eq!(hash, block.hash.as_slice(), "another block {number} is held");
+    }
+}
+
+const WITNESSED: [(&str, &str); 6] = [
+    (
+        "events",
+        "select concat_ws(' ', block_number, tx_index, log_index, encode(block_hash, 'hex'), encode(tx_hash, 'hex'), \
+             encode(address, 'hex'), extract(epoch from block_time)::bigint) from events",
+    ),
+    (
+        "stakes",
+        "select concat_ws(' ', encode(contract, 'hex'), encode(account, 'hex'), amount, events, \
+             extract(epoch from last_at)::bigint) from stakes",
+    ),
+    (
+        "users",
+        "select concat_ws(' ', encode(wallet, 'hex'), stake_amount, extract(epoch from staked_at)::bigint, status) \
+             from users",
+    ),
+    (
+        "token_balances",
+        "select concat_ws(' ', encode(token, 'hex'), encode(account, 'hex'), balance) from token_balances",
+    ),
+    (
+        "token_allowances",
+        "select concat_ws(' ', encode(token, 'hex'), encode(owner, 'hex'), encode(spender, 'hex'), amount) \
+             from token_allowances",
+    ),
+    (
+        "nft_owners",
+        "select concat_ws(' ', encode(contract, 'hex'), token_id, encode(owner, 'hex')) from nft_owners",
+    ),
+];
+
+/// The same rows from the chain alone.
+fn witness(chain: &DevChain, tip: u64) -> Rows {
+    let logs = chain.canonical_logs(BlockRange::new(0, tip).expect("from genesis"));
+    let ledger = chain.ledger(tip);
+    let hex = |address: &Address| hex::encode(address);
+    let (vault, token, nft) = (hex(&STAKE_VAULT), hex(&DEMO_TOKEN), hex(&DEMO_NFT));
+    let event = |log: &chainflume::domain::Log| {
+        let block = chain.block(log.place.block_number).expect("it has a log");
+        let (place, tx) = (log.place, hex::encode(log.tx_hash));
+        format!(
+            "{} {} {} {} {tx} {} {}",
+            place.block_number,
+            place.tx_index,
+            place.log_index,
+            hex::encode(log.block_hash),
+            hex(&log.address),
+            block.timestamp
+        )
+    };
+    let owned =
+        |(id, owner): (&U256, &Option<Address>)| owner.map(|owner| format!("{nft} {id} {}", hex(&owner)));
+    let stakes = || ledger.stakes.iter();
+    [
+        ("events", logs.iter().map(event).collect()),
+        (
+            "stakes",
+            stakes()
+                .map(|(who, s)| format!("{vault} {} {} {} {}", hex(who), s.sum, s.count, s.last))
+                .collect(),
+        ),
+        ("users", stakes().map(|(who, s)| format!("{} {} {} active", hex(who), s.sum, s.last)).collect()),
+        (
+            "token_balances",
+            ledger.balances.iter().map(|(who, sum)| format!("{token} {} {sum}", hex(who))).collect(),
+        ),
+        (
+            "token_allowances",
+            ledger
+                .allowances
+                .iter()
+                .map(|((a, b), sum)| format!("{token} {} {} {sum}", hex(a), hex(b)))
+                .collect(),
+        ),
+        ("nft_owners", ledger.nft_owners.iter().filter_map(owned).collect()),
+    ]
+    .map(|(table, rows): (&str, BTreeSet<String>)| (table.to_owned(), rows))
+    .into()
+}
+
+async fn read(pool: &PgPool, sql: &str) -> BTreeSet<String> {
+    let rows: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(pool).await.expect("the table is there");
+    let count = rows.len();
+    let rows: BTreeSet<String> = rows.into_iter().collect();
+    assert_eq!(rows.len(), count, "a row is there twice");
+    rows
+}
