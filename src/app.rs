@@ -14,6 +14,7 @@ mod probe;
 mod replay;
 mod run;
 mod status;
+mod turns;
 
 pub use check::{CheckLine, CheckReport, check};
 pub use commands::{backfill, migrate, views};

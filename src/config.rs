@@ -29,7 +29,7 @@ pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
-pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Redis, Shutdown, Users};
+pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Redis, Shutdown, Standby, Users};
 pub use source::Source;
 
 use problem::{Fault, Spot};
@@ -50,6 +50,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// `[redis]`
     pub redis: Redis,
+    /// `[standby]`
+    pub standby: Standby,
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
@@ -105,19 +107,20 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let settings = (
         settings::database(&root.table("database")),
         (settings::outbox(&root.table("outbox")), settings::redis(&root.table("redis"))),
-        settings::admin(&root.table("admin")),
+        (settings::admin(&root.table("admin")), settings::standby(&root.table("standby"))),
         settings::log(&root.table("log")),
         settings::users(&root.table("users")),
         settings::shutdown(&root.table("shutdown")),
     );
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);
-    let (database, (outbox, redis), admin, log, users, shutdown) = settings;
+    let (database, (outbox, redis), (admin, standby), log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
         database,
         outbox,
         redis,
+        standby,
         admin,
         log,
         users,

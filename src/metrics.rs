@@ -48,6 +48,10 @@ const REPEATED: &str = "chainflume_messages_repeated_total";
 const MISSED: &str = "chainflume_messages_missed_total";
 const COMMIT_TO_PUBLISH: &str = "chainflume_commit_to_publish_seconds";
 const HEAD_TO_PUBLISH: &str = "chainflume_head_to_publish_seconds";
+const LEASE_HELD: &str = "chainflume_lease_held";
+const LEASE_EPOCH: &str = "chainflume_lease_epoch";
+const LEASE_TAKEN: &str = "chainflume_lease_taken_total";
+const LEASE_ERRORS: &str = "chainflume_lease_errors_total";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 /// Installs the recorder for the process and says what each metric means.
@@ -118,6 +122,10 @@ fn describe() {
     describe_gauge!(OPEN_DEAD_LETTERS, "dead letters nobody has resolved");
     describe_gauge!(BUILD_INFO, "1, with the version");
     describe_messages();
+    describe_gauge!(LEASE_HELD, "1 while this instance holds the lease and leads, by lease");
+    describe_gauge!(LEASE_EPOCH, "fencing token of the lease, which grows with every new holder, by lease");
+    describe_counter!(LEASE_TAKEN, "times this instance took the lease, by lease");
+    describe_counter!(LEASE_ERRORS, "rounds in which leases could not be renewed or looked at");
 }
 
 fn describe_messages() {
@@ -170,6 +178,28 @@ pub fn sink_starts(sink: &str, errors: &[&'static str]) {
     for kind in errors {
         counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => *kind).increment(0);
     }
+}
+
+/// As [`chain_starts`], of a lease.
+pub fn lease_starts(lease: &str) {
+    counter!(LEASE_TAKEN, "lease" => lease.to_owned()).increment(0);
+    counter!(LEASE_ERRORS).increment(0);
+}
+
+/// Who holds a lease.
+pub fn lease(name: &str, held: bool, epoch: u64) {
+    gauge!(LEASE_HELD, "lease" => name.to_owned()).set(if held { 1.0 } else { 0.0 });
+    gauge!(LEASE_EPOCH, "lease" => name.to_owned()).set(as_f64(epoch));
+}
+
+/// This instance took a lease.
+pub fn lease_taken(name: &str) {
+    counter!(LEASE_TAKEN, "lease" => name.to_owned()).increment(1);
+}
+
+/// Leases could not be renewed or looked at.
+pub fn lease_error() {
+    counter!(LEASE_ERRORS).increment(1);
 }
 
 /// A request to a node ended.

@@ -15,6 +15,7 @@ mod dead_letters;
 mod dump;
 mod error;
 mod events;
+mod leases;
 mod migrate;
 mod open;
 mod outbox;
@@ -43,6 +44,10 @@ pub use checkpoint::{Checkpoint, Held};
 pub use dead_letters::{FailedAgain, KeptLetter, Letters};
 pub use dump::{ProjectionRow, StoredEvent};
 pub use error::StoreError;
+pub use leases::{
+    Epoch, InstanceRow, LeaseRow, LeaseSession, OUTBOX_LEASE, Roll, Standing, chain_lease, is_chain_lease,
+    sink_lease,
+};
 pub use migrate::{Migrated, Schema};
 pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};
 pub use outbox::{OutboxListener, OutboxRow, OutboxState, ReplayLock, ReplayQuery};

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, SinkHealth};
+use crate::health::{Board, ChainHealth, ChainState, LeaseHealth, SinkHealth};
 use crate::metrics;
 
 /// When a chain that is a little behind stops being ready.
@@ -25,11 +25,29 @@ pub struct Report {
     pub version: String,
     /// The database.
     pub database: DatabaseReport,
+    /// `leader` while it leads anything, else `standby`.
+    #[serde(default)]
+    pub role: String,
+    /// Who leads, by lease; empty where no lease is needed.
+    #[serde(default)]
+    pub leases: BTreeMap<String, LeaseReport>,
     /// By name.
     pub chains: BTreeMap<String, ChainReport>,
     /// Where messages go, by name.
     #[serde(default)]
     pub sinks: BTreeMap<String, SinkReport>,
+}
+
+/// A lease in a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseReport {
+    /// `leader` or `standby`.
+    pub role: String,
+    /// Who holds it; `None` while nobody does.
+    pub holder: Option<String>,
+    /// The fencing token.
+    pub epoch: u64,
 }
 
 /// The database in a [`Report`].
@@ -50,7 +68,7 @@ pub struct DatabaseReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainReport {
-    /// `starting`, `syncing`, `live`, `failing` or `stopped`.
+    /// `starting`, `syncing`, `live`, `failing`, `stopped` or `standby`.
     pub state: String,
     /// Why it is not ready, one reason a line; empty while it is.
     pub not_ready: Vec<String>,
@@ -112,15 +130,22 @@ impl Report {
     /// The state of everything now.
     pub fn of(board: &Board, limits: &Limits) -> Self {
         let database = board.database();
-        let chains: BTreeMap<String, ChainReport> = board
-            .chains()
-            .iter()
-            .map(|(name, chain)| (name.clone(), ChainReport::of(name, chain, limits)))
-            .collect();
+        let leases = board.leases();
+        let chain = |(name, chain): (&String, &ChainHealth)| {
+            let mut report = ChainReport::of(name, chain, limits);
+            report.not_ready.extend(unled(chain.lease.as_deref(), &leases));
+            (name.clone(), report)
+        };
+        let chains: BTreeMap<String, ChainReport> = board.chains().iter().map(chain).collect();
         let writable = database.as_ref().is_some_and(|database| database.writable);
         let last = board.outbox().map_or(0, |outbox| outbox.last);
-        let sinks: BTreeMap<String, SinkReport> =
-            board.sinks().into_iter().map(|(name, sink)| (name, SinkReport::of(sink, last))).collect();
+        let sink = |(name, sink): (String, SinkHealth)| {
+            let unled = unled(sink.lease.as_deref(), &leases);
+            let mut report = SinkReport::of(sink, last);
+            report.not_ready.extend(unled);
+            (name, report)
+        };
+        let sinks: BTreeMap<String, SinkReport> = board.sinks().into_iter().map(sink).collect();
         let chains_ready = !chains.is_empty() && chains.values().all(|chain| chain.not_ready.is_empty());
         Self {
             ready: writable && chains_ready && sinks.values().all(|sink| sink.not_ready.is_empty()),
@@ -131,10 +156,29 @@ impl Report {
                 negative_balances: database.as_ref().map_or(0, |database| database.negative_balances),
                 open_dead_letters: database.as_ref().map_or(0, |database| database.open_dead_letters),
             },
+            role: role(leases.is_empty() || leases.values().any(|lease| lease.held)),
+            leases: leases.into_iter().map(|(name, lease)| (name, LeaseReport::of(lease))).collect(),
             chains,
             sinks,
         }
     }
+}
+
+impl LeaseReport {
+    fn of(LeaseHealth { held, holder, epoch }: LeaseHealth) -> Self {
+        Self { role: role(held), holder, epoch }
+    }
+}
+
+fn role(leads: bool) -> String {
+    if leads { "leader" } else { "standby" }.to_owned()
+}
+
+/// A standby is ready as long as somebody leads: it could take over, and the leader's troubles are told by the leader. Were it
+/// not, nobody could tell a standby that is needed from one that is broken.
+fn unled(lease: Option<&str>, leases: &BTreeMap<String, LeaseHealth>) -> Option<String> {
+    let lease = leases.get(lease?)?;
+    lease.holder.is_none().then(|| "no instance leads".to_owned())
 }
 
 impl SinkReport {
@@ -208,7 +252,9 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
         reasons.push(format!("is {} blocks behind", chain.lag()));
     }
     let silence = chain.head_moved_at.elapsed();
-    if limits.head_silence.get(name).is_some_and(|limit| silence > *limit) {
+    if chain.state != ChainState::Standby
+        && limits.head_silence.get(name).is_some_and(|limit| silence > *limit)
+    {
         reasons.push(format!("its head has not moved for {} s", silence.as_secs()));
     }
     if chain.alive_at.elapsed() > HUNG_AFTER {
@@ -220,15 +266,22 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
 /// Writes what is computed at the scrape into the metrics.
 pub(super) fn refresh_metrics(board: &Board) {
     for (name, chain) in board.chains() {
-        metrics::chain(&name, chain.head, chain.confirmed, chain.final_number, chain.head_moved_at.elapsed());
+        // What a standby does not look at does not grow old.
+        let leads = chain.state != ChainState::Standby;
+        let since_head = if leads { chain.head_moved_at.elapsed() } else { Duration::ZERO };
+        metrics::chain(&name, chain.head, chain.confirmed, chain.final_number, since_head);
         metrics::consecutive_errors(&name, chain.consecutive_errors);
         for state in ChainState::ALL {
             metrics::chain_state(&name, state.as_str(), state == chain.state);
         }
         for source in &chain.sources {
             let since_commit = source.committed_at.unwrap_or(chain.since).elapsed();
+            let since_commit = if leads { since_commit } else { Duration::ZERO };
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
         }
+    }
+    for (name, lease) in board.leases() {
+        metrics::lease(&name, lease.held, lease.epoch);
     }
     let outbox = board.outbox();
     if let Some(outbox) = outbox {

@@ -22,6 +22,10 @@ fn as_text(status: &Status) -> String {
     let headings =
         ["chain", "source", "family", "state", "tip", "head", "lag", "events", "dead", "last commit"];
     text += &table(&headings, &rows);
+    for lease in &status.leases {
+        let holder = lease.holder.as_deref().unwrap_or("nobody");
+        text += &format!("lease {}: {holder}, epoch {}\n", lease.lease, lease.epoch);
+    }
     for reorg in &status.reorgs {
         let ago = ago(Some(reorg.detected_at));
         let (depth, events, ancestor) = (reorg.depth, reorg.events, reorg.ancestor);
@@ -41,7 +45,8 @@ fn daemon(status: &Status) -> String {
         return "no daemon answers on the admin address; this is what is stored\n\n".to_owned();
     };
     let mut text =
-        format!("daemon {} is {}\n", report.version, if report.ready { "ready" } else { "NOT ready" });
+        format!("daemon {} is {}", report.version, if report.ready { "ready" } else { "NOT ready" });
+    text += if report.role == "standby" { ", on standby\n" } else { "\n" };
     if let Some(error) = &report.database.error {
         text += &format!("  database: {error}\n");
     }

@@ -14,7 +14,7 @@ use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake, WakeState};
 use crate::domain::causes;
 use crate::health::{Board, ChainState, SourceHealth};
 use crate::metrics;
-use crate::store::{ChainRecord, ChainStore, Store};
+use crate::store::{ChainRecord, ChainStore, Epoch, Store};
 
 /// What a chain's loop is built of.
 pub struct Parts {
@@ -45,6 +45,8 @@ pub struct ChainIndexer {
     store: Store,
     record: ChainRecord,
     opened: Option<ChainStore>,
+    /// Of the turn, where there are turns.
+    epoch: Option<Epoch>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
@@ -75,6 +77,7 @@ impl ChainIndexer {
             store,
             record,
             opened: None,
+            epoch: None,
             view: None,
             looked: false,
             heads: None,
@@ -82,9 +85,15 @@ impl ChainIndexer {
         })
     }
 
-    /// Carries steps until `stop`. An error is told, waited out and tried again; one that an operator has to decide stops
-    /// this chain and no other. A commit is never interrupted.
+    /// Leads as the chain's only writer, without a lease, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
+        self.lead(None, stop).await;
+    }
+
+    /// Carries steps until `stop`, or until another instance leads. An error is told, waited out and tried again; one that an
+    /// operator has to decide stops this chain and no other. A commit is never interrupted.
+    pub async fn lead(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+        self.begin(epoch);
         let mut pause = backoff();
         while !stop.is_cancelled() {
             let stepped = self.step(&stop).await;
@@ -97,6 +106,10 @@ impl ChainIndexer {
                     continue;
                 }
                 Ok(Progress::None) => continue,
+                Err(IndexerError::Store(error)) if error.is_fenced() => {
+                    tracing::warn!(chain = %self.settings.name, %error, "this instance does not lead any more");
+                    return;
+                }
                 Err(error) => error,
             };
             self.failed(&error);
@@ -105,6 +118,12 @@ impl ChainIndexer {
             }
             let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
         }
+    }
+
+    /// Nothing that was known in an earlier turn is believed.
+    fn begin(&mut self, epoch: Option<Epoch>) {
+        self.forget();
+        (self.epoch, self.opened, self.heads, self.tags_at) = (epoch, None, None, None);
     }
 
     /// A pause may be longer than a loop may hang.
@@ -162,7 +181,10 @@ impl ChainIndexer {
         if self.opened.is_none() {
             // Some nodes have thrown block 0 away; then the chain id has to do.
             self.record.genesis_hash = self.node.hash(0).await.ok().flatten();
-            let opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
+            let mut opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
+            if let Some(epoch) = self.epoch {
+                opened = opened.lead(epoch).await?;
+            }
             for note in opened.notes() {
                 tracing::warn!(chain = %self.settings.name, "{note}");
             }
@@ -344,7 +366,7 @@ impl ChainIndexer {
         });
     }
 
-    async fn keep_stopped(self, stop: &CancellationToken) {
+    async fn keep_stopped(&self, stop: &CancellationToken) {
         tracing::error!(chain = %self.settings.name, "chain stopped; an operator has to decide");
         let mut beat = tokio::time::interval(Duration::from_secs(1));
         while stop.run_until_cancelled(beat.tick()).await.is_some() {

@@ -58,7 +58,7 @@ impl ChainStore {
         let folded = events::fold(chain, &ordered)?;
 
         let mut tx = transaction::begin(&self.pool, advance.durable).await?;
-        checkpoint::lock_chain(&mut tx, chain).await?;
+        checkpoint::lock_chain(&mut tx, self).await?;
         blocks::check(&mut tx, chain.id, &seen).await?;
         checkpoint::advance(&mut tx, chain, &advance.expected, advance.to).await?;
         if let Err(error) = events::insert(&mut tx, chain, &ordered).await {

@@ -3,6 +3,7 @@ use sqlx::postgres::PgConnection;
 use crate::domain::BlockId;
 
 use super::convert::{block_id, int8, unsigned};
+use super::leases::chain_lease;
 use super::open::Chain;
 use super::transaction::{self, Tx};
 use super::{ChainStore, StoreError, blocks};
@@ -73,11 +74,21 @@ impl ChainStore {
     }
 }
 
-/// Makes this transaction the chain's only writer until it ends.
-pub(super) async fn lock_chain(tx: &mut Tx, chain: &Chain) -> Result<Locked, StoreError> {
-    let sql = "select final_number, reorgs from chains where chain_id = $1 for update";
-    let row = sqlx::query_as(sql).bind(chain.id).fetch_optional(&mut **tx).await?;
-    locked(row.ok_or_else(|| StoreError::conflict(format!("chain {} is gone", chain.id)))?)
+/// Makes this transaction the chain's only writer until it ends. A writer that leads the chain is refused when somebody
+/// else leads it now: nobody can take the lease from here on, because that raises the epoch in this row.
+pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<Locked, StoreError> {
+    let chain = &store.chain;
+    let sql = "select final_number, reorgs, epoch from chains where chain_id = $1 for update";
+    let row: Option<(Option<i64>, i64, i64)> =
+        sqlx::query_as(sql).bind(chain.id).fetch_optional(&mut **tx).await?;
+    let gone = || StoreError::conflict(format!("chain {} is gone", chain.id));
+    let (final_number, reorgs, epoch) = row.ok_or_else(gone)?;
+    match store.epoch {
+        Some(led) if led.number() != unsigned("epoch", epoch)? => {
+            Err(StoreError::fenced(chain_lease(chain.number())))
+        }
+        _ => locked((final_number, reorgs)),
+    }
 }
 
 fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<Locked, StoreError> {

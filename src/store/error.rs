@@ -41,6 +41,12 @@ pub enum StoreError {
         /// What differs.
         what: String,
     },
+    /// The writer held a lease that another holds now. Nothing was committed.
+    #[error("another instance holds the lease `{lease}` now; nothing was committed")]
+    Fenced {
+        /// Name of the lease.
+        lease: String,
+    },
     /// A log that is already stored would be stored again.
     #[error(
         "the event at {place} is already stored for source `{source_name}`; two sources must not share a log"
@@ -152,11 +158,20 @@ impl StoreError {
 
     /// Whether the database has moved on since the caller read it.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict { .. })
+        matches!(self, Self::Conflict { .. } | Self::Fenced { .. })
+    }
+
+    /// Whether somebody else is the writer now.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Fenced { .. })
     }
 
     pub(super) fn conflict(what: impl Into<String>) -> Self {
         Self::Conflict { what: what.into() }
+    }
+
+    pub(super) fn fenced(lease: impl Into<String>) -> Self {
+        Self::Fenced { lease: lease.into() }
     }
 
     pub(super) fn invalid(what: impl Into<String>) -> Self {

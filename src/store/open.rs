@@ -7,6 +7,7 @@ use sqlx::postgres::PgPool;
 use crate::domain::{B256, EventKind, KindIndex, Projection};
 
 use super::convert::{hash, int8, unsigned};
+use super::leases::Epoch;
 use super::outbox::Layout;
 use super::transaction::{self, Tx};
 use super::{Store, StoreError, views};
@@ -98,6 +99,8 @@ impl fmt::Display for Note {
 pub struct ChainStore {
     pub(super) pool: PgPool,
     pub(super) chain: Arc<Chain>,
+    /// Of whoever leads the chain; fences it off once somebody else does.
+    pub(super) epoch: Option<Epoch>,
 }
 
 impl fmt::Debug for ChainStore {
@@ -201,7 +204,7 @@ impl Store {
             described,
             notes,
         };
-        Ok(ChainStore { pool: self.pool.clone(), chain: Arc::new(chain) })
+        Ok(ChainStore { pool: self.pool.clone(), chain: Arc::new(chain), epoch: None })
     }
 }
 

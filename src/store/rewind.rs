@@ -41,7 +41,7 @@ impl ChainStore {
         let to = rewind.to;
 
         let mut tx = transaction::begin(&self.pool, true).await?;
-        let locked = checkpoint::lock_chain(&mut tx, chain).await?;
+        let locked = checkpoint::lock_chain(&mut tx, self).await?;
         let chain = &chain.refreshed(&mut tx).await?;
         if let Some(final_number) = locked.final_number.filter(|number| to.number < *number) {
             return Err(StoreError::BelowFinal { to: to.number, final_number });

@@ -4,6 +4,7 @@ mod advance;
 mod backfill;
 mod dead_letters;
 mod fixture;
+mod leases;
 mod migrate;
 mod outbox;
 mod property;

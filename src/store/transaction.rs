@@ -17,13 +17,14 @@ pub(super) const REPLAY: i64 = 0x6368_6169_6e66_0004;
 /// Every writing transaction's beginning. The isolation level is named because correctness hangs on it (a
 /// statement after a lock must see what the lock's last holder committed) and a server may default to another. A
 /// writer that hangs on a lock gives up after a while and tries again, visibly; one that is frozen inside
-/// a transaction (a stopped process) is thrown out by the server, or its lock would outlive it.
+/// a transaction (a stopped process) is thrown out by the server, or its lock would outlive it; within that
+/// time a standby that finds it there takes over.
 macro_rules! begin {
     ($($more:literal)?) => {
         concat!(
             "begin isolation level read committed; ",
             "set local lock_timeout = '30s'; ",
-            "set local idle_in_transaction_session_timeout = '60s'",
+            "set local idle_in_transaction_session_timeout = '10s'",
             $("; ", $more)?
         )
     };
@@ -46,6 +47,14 @@ pub(super) async fn begin_alone(
     connection: &mut PgConnection,
 ) -> Result<sqlx::PgTransaction<'_>, StoreError> {
     Ok(connection.begin_with(begin!("set local statement_timeout = '5s'")).await?)
+}
+
+/// The same for whoever would rather try again than wait for a lock.
+pub(super) async fn begin_impatient(
+    connection: &mut PgConnection,
+) -> Result<sqlx::PgTransaction<'_>, StoreError> {
+    let statement = begin!("set local statement_timeout = '5s'; set local lock_timeout = '1s'");
+    Ok(connection.begin_with(statement).await?)
 }
 
 /// A snapshot to read from: all statements see the same moment.

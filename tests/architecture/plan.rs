@@ -42,6 +42,11 @@ pub const ROOMS: &[Room] = &[
         &["domain", "store", "sink", "health", "metrics"],
         "it carries from outbox to sink and nowhere else",
     ),
+    room(
+        "lease",
+        &["domain", "store", "health", "metrics"],
+        "who leads is not what it does: whoever leads is handed its turn by `app`",
+    ),
     room("postgres", &["metrics"], "a server to the store is a URL"),
     room("devchain", &["domain"], "a chain knows nothing of who reads it"),
     room("api", &["domain", "health", "metrics", "tls"], "it reads and does not write"),

@@ -12,7 +12,7 @@ use sqlx::postgres::PgPool;
 /// Each table and what of its rows does not depend on when and in which order they were written. Left out
 /// whole: `blocks`, which holds what was seen near the head, and the record of what was orphaned.
 const TABLES: [(&str, &str); 10] = [
-    ("chains", "select to_jsonb(t) - 'reorgs' - 'final_number' from chains t"),
+    ("chains", "select to_jsonb(t) - 'reorgs' - 'final_number' - 'epoch' from chains t"),
     ("sources", "select to_jsonb(t) - 'id' from sources t"),
     ("checkpoints", "select to_jsonb(t) - 'updated_at' from checkpoints t"),
     ("event_kinds", "select to_jsonb(t) - 'id' from event_kinds t"),

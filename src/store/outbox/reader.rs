@@ -5,6 +5,7 @@ use sqlx::postgres::{PgListener, PgPoolOptions};
 use uuid::Uuid;
 
 use super::super::convert::{count, int8, unsigned};
+use super::super::leases::{Epoch, sink_lease};
 use super::super::{Store, StoreError};
 use super::CHANNEL;
 
@@ -136,15 +137,32 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn set_sink_cursor(&self, sink: &str, seq: u64) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into sink_cursors (sink, seq) values ($1, $2) \
+        self.note_sink_cursor(sink, seq, None).await
+    }
+
+    /// As [`Store::set_sink_cursor`], for whoever leads the sink.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when somebody else leads it now; whatever the database says.
+    pub async fn note_sink_cursor(
+        &self,
+        sink: &str,
+        seq: u64,
+        epoch: Option<Epoch>,
+    ) -> Result<(), StoreError> {
+        let lease = sink_lease(sink);
+        let noted = sqlx::query(
+            "insert into sink_cursors (sink, seq) \
+             select $1, $2 where $3::bigint is null or $3 = (select epoch from leases where name = $4) \
              on conflict on constraint sink_cursors_pkey do update set seq = excluded.seq, updated_at = now()",
         )
         .bind(sink)
         .bind(int8("sequence", seq)?)
+        .bind(epoch.map(|epoch| int8("epoch", epoch.number())).transpose()?)
+        .bind(&lease)
         .execute(&self.pool)
         .await?;
-        Ok(())
+        if noted.rows_affected() == 0 { Err(StoreError::fenced(lease)) } else { Ok(()) }
     }
 
     /// Deletes up to `limit` of the oldest messages that are older than `age` and that all of `sinks` have; returns

@@ -1,0 +1,123 @@
+//! A leader that freezes and wakes up again: as a virtual machine does that is moved, or a process that swaps.
+
+use rustix::process::Signal;
+use sqlx::AssertSqlSafe;
+
+use super::*;
+
+/// Writes down who moves checkpoints: each daemon comes as a role of its own.
+const WITNESS: &str = "\
+    create table moves (id bigint generated always as identity, who text default session_user); \
+    create function witness() returns trigger language plpgsql as \
+        $$ begin insert into moves default values; return null; end $$; \
+    create trigger witness after insert or update or delete on checkpoints \
+        for each statement execute function witness();";
+
+/// The url of a role of its own, which is allowed everything.
+async fn as_role(pool: &PgPool, url: &str, name: &str) -> String {
+    let database = url.split(['/', '?']).find(|part| part.starts_with("test_")).expect("its name");
+    let role = format!("{name}_{database}");
+    let sql = format!("create role {role} superuser login");
+    sqlx::query(AssertSqlSafe(sql)).execute(pool).await.expect("a role");
+    url.replace("user=postgres", &format!("user={role}"))
+}
+
+/// Who moved checkpoints, without repeats.
+async fn movers(pool: &PgPool) -> Vec<String> {
+    let moves: Vec<String> = sqlx::query_scalar("select split_part(who, '_', 1) from moves order by id")
+        .fetch_all(pool)
+        .await
+        .expect("reads");
+    let mut movers = moves;
+    movers.dedup();
+    movers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_frozen_inside_a_commit_is_replaced_and_commits_nothing() {
+    let url = postgres::database().await;
+    let pool = connect(&url).await;
+    sqlx::raw_sql(WITNESS).execute(&pool).await.expect("runs");
+    let (chain, server) = devchain(411, 30).await;
+    let one = home(&server, "", &as_role(&pool, &url, "one").await);
+    let two = home(&server, "", &as_role(&pool, &url, "two").await);
+    let first = one.start();
+    first.until_tip(28).await;
+    let second = two.start();
+    until_standby(&second).await;
+
+    // Its transaction stands in front of a locked table, with the chain's row locked; then it freezes.
+    let mut gate = pool.begin().await.expect("begins");
+    sqlx::query("lock table events in exclusive mode").execute(&mut *gate).await.expect("locks");
+    chain.mine(3);
+    let waits = "select count(*) from pg_stat_activity \
+                 where datname = current_database() and usename like 'one%' and wait_event_type = 'Lock'";
+    let deadline = Instant::now() + PATIENCE;
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.expect("a count") == 0 {
+        assert!(Instant::now() < deadline, "it never commits");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    first.signal(Signal::STOP);
+    let frozen = Instant::now();
+    gate.rollback().await.expect("ends");
+    let holder: String = sqlx::query_scalar("select holder from leases where name = 'chain 31337'")
+        .fetch_one(&pool)
+        .await
+        .expect("one");
+    let taken = until_taken(&pool, "chain 31337", &holder).await;
+    assert!(taken - frozen < AFTER_KILL, "{:?}", taken - frozen);
+    second.until_tip(31).await;
+
+    first.signal(Signal::CONT);
+    until_standby(&first).await;
+    chain.mine(3);
+    second.until_tip(34).await;
+    assert_eq!(movers(&pool).await, ["one", "two"]);
+    first.stop_well().await;
+    second.stop_well().await;
+    agrees(&chain, &url, 34).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_that_freeze_at_any_moment_take_turns() {
+    let url = postgres::database().await;
+    let pool = connect(&url).await;
+    sqlx::raw_sql(WITNESS).execute(&pool).await.expect("runs");
+    let (chain, server) = devchain(412, 30).await;
+    let lease = "[standby]\nlease = \"1s\"";
+    let one = home(&server, lease, &as_role(&pool, &url, "one").await);
+    let two = home(&server, lease, &as_role(&pool, &url, "two").await);
+    let (mut leader, mut standby) = (one.start(), two.start());
+    leader.until("ready", |status, _| status == 200).await;
+    standby.until("ready", |status, _| status == 200).await;
+    if leads(&leader).await != Some(1.0) {
+        std::mem::swap(&mut leader, &mut standby);
+    }
+    let settings = chainflume::devchain::MinerSettings {
+        block_time: Duration::from_millis(20),
+        reorg_every: Some(7),
+        max_reorg_depth: 5,
+    };
+    let miner = chain.run(settings);
+    for round in 0..4u64 {
+        tokio::time::sleep(Duration::from_millis(200 + round * 37)).await;
+        let holder: String = sqlx::query_scalar("select holder from leases where name = 'chain 31337'")
+            .fetch_one(&pool)
+            .await
+            .expect("one");
+        leader.signal(Signal::STOP);
+        until_taken(&pool, "chain 31337", &holder).await;
+        standby.until("leads", |_, report| report["chains"]["dev"]["state"] == "live").await;
+        leader.signal(Signal::CONT);
+        until_standby(&leader).await;
+        std::mem::swap(&mut leader, &mut standby);
+    }
+    drop(miner);
+    let tip = chain.head().number - 2;
+    leader.until_tip(tip).await;
+    let turns = movers(&pool).await;
+    assert_eq!(turns.len(), 5, "each led until the other did, and not again: {turns:?}");
+    leader.stop_well().await;
+    standby.stop_well().await;
+    agrees(&chain, &url, tip).await;
+}

@@ -1,0 +1,64 @@
+//! One instance carries to a sink that all share.
+
+use rustix::process::Signal;
+
+use super::*;
+use crate::redis_server::RedisServer;
+use crate::relay::{canonical, fold, published, sources};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_carries_and_the_other_goes_on_where_it_was_left() {
+    let (url, redis) = (postgres::empty_database().await, RedisServer::start());
+    let (chain, server) = devchain(431, 20).await;
+    let home = || {
+        let home = Home::bare();
+        let sources = sources(&redis.url());
+        let (tables, sources) = sources.split_once("[[source]]").expect("some");
+        let sources = format!("[[source]]{sources}");
+        let rest = crate::daemon::chain(&server, "", &sources);
+        home.write(&format!("[standby]\nlease = \"2s\"\n{tables}\n{rest}"), Some(&url));
+        home
+    };
+    let (one, two) = (home(), home());
+    let pool = connect(&url).await;
+    let carries = "chainflume_lease_held{lease=\"sink redis\"}";
+    let (mut leader, mut standby, mut spare) = (one.start(), two.start(), Some(&one));
+    leader.until("ready", |status, _| status == 200).await;
+    standby.until("ready", |status, _| status == 200).await;
+    if leader.metric(carries).await != Some(1.0) {
+        std::mem::swap(&mut leader, &mut standby);
+        spare = Some(&two);
+    }
+    for round in 0..3 {
+        chain.reorg(4, 6);
+        chain.mine(3);
+        let holder: String = sqlx::query_scalar("select holder from leases where name = 'sink redis'")
+            .fetch_one(&pool)
+            .await
+            .expect("one");
+        if round == 1 {
+            leader.kill_9().await;
+            let home = spare.take().expect("once");
+            until_taken(&pool, "sink redis", &holder).await;
+            leader = home.start();
+            leader.until("ready", |status, _| status == 200).await;
+        } else {
+            leader.signal(Signal::STOP);
+            until_taken(&pool, "sink redis", &holder).await;
+            leader.signal(Signal::CONT);
+        }
+        std::mem::swap(&mut leader, &mut standby);
+        chain.mine(2);
+    }
+    let tip = i64::try_from(chain.head().number - 2).expect("small");
+    let deadline = Instant::now() + PATIENCE;
+    let settled = "select (select min(block_number) from checkpoints) = $1 \
+                   and (select seq from sink_cursors where sink = 'redis') = (select seq from outbox_head)";
+    while !sqlx::query_scalar::<_, bool>(settled).bind(tip).fetch_one(&pool).await.expect("a word") {
+        assert!(Instant::now() < deadline, "never settled");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    leader.stop_well().await;
+    standby.stop_well().await;
+    assert_eq!(fold(&published(&redis).await), canonical(&pool).await);
+}
