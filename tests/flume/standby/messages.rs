@@ -22,12 +22,12 @@ async fn one_carries_and_the_other_goes_on_where_it_was_left() {
     let (one, two) = (home(), home());
     let pool = connect(&url).await;
     let carries = "chainflume_lease_held{lease=\"sink redis\"}";
-    let (mut leader, mut standby, mut spare) = (one.start(), two.start(), Some(&one));
+    let (mut leader, mut standby, mut spare) = (one.start(), two.start(), Some(&two));
     leader.until("ready", |status, _| status == 200).await;
     standby.until("ready", |status, _| status == 200).await;
     if leader.metric(carries).await != Some(1.0) {
         std::mem::swap(&mut leader, &mut standby);
-        spare = Some(&two);
+        spare = Some(&one);
     }
     for round in 0..3 {
         chain.reorg(4, 6);
