@@ -58,7 +58,8 @@ fn is_free(facts: &Facts<'_>, row: Option<&LeaseRow>, waited: Duration) -> bool 
     let Some(row) = row else { return true };
     match row.standing {
         Standing::Free => true,
-        Standing::Held => facts.settings.sole,
+        // Its own, where it never heard that it had got it.
+        Standing::Held => facts.settings.sole || row.holder == facts.me,
         // The run before this one was killed; nobody else has its name.
         Standing::Orphaned => {
             facts.settings.sole

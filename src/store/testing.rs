@@ -142,7 +142,7 @@ impl Server {
 }
 
 /// Newest server under Debian's folder, else the one in `PATH`.
-fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -165,7 +165,7 @@ fn is_server(folder: &Path) -> bool {
 }
 
 /// User and group ids of `postgres`, or of `nobody` where there is no such user.
-fn unprivileged() -> (u32, u32) {
+pub fn unprivileged() -> (u32, u32) {
     let passwd = fs::read_to_string("/etc/passwd").expect("every system has it");
     let find = |name: &str| {
         passwd.lines().find_map(|line| {

@@ -4,6 +4,8 @@
 mod anvil;
 #[path = "../support/cable.rs"]
 mod cable;
+#[path = "../support/cluster.rs"]
+mod cluster;
 #[path = "../support/daemon.rs"]
 mod daemon;
 #[path = "../support/flume.rs"]
@@ -34,3 +36,4 @@ mod real_node;
 mod relay;
 mod replay;
 mod standby;
+mod trouble;

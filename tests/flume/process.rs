@@ -4,7 +4,7 @@ mod commands;
 mod demo;
 mod exit;
 mod kill;
-mod outage;
+pub mod outage;
 mod refused;
 mod run;
 mod systemd;

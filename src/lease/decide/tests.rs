@@ -105,6 +105,9 @@ fn a_lease_whose_holder_is_gone_is_taken_before_its_end() {
     assert_eq!(orphaned("a:1#run1").seen_idle(3_500).decides().len(), 6);
     assert_eq!(orphaned("b:1#run1").decides().len(), 6, "its own earlier run was killed");
     assert_eq!(World::new().leased("b:1#run1", &EVERYTHING, Standing::Held).decides(), [""; 0]);
+    let mut unheard = World::new().leased(ME, &EVERYTHING, Standing::Held);
+    unheard.held.clear();
+    assert_eq!(unheard.decides().len(), 6, "it got them and never heard so");
 }
 
 #[test]

@@ -1,18 +1,20 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 
 use super::super::convert::{count, int8, unsigned};
 use super::super::error::sqlstate;
+use super::super::reach::Hosts;
 use super::super::{Store, StoreError, transaction};
 use super::{CHAIN, Epoch, InstanceRow, LeaseRow, Roll, Standing};
 
 /// The connection over which an instance holds its leases. Its own, so that no crowd at the pool ends a lease; and its
 /// session is the instance's sign of life.
 pub struct LeaseSession {
-    options: PgConnectOptions,
+    hosts: Arc<Hosts>,
     holder: String,
     length: Duration,
     /// Given back only after a whole question and answer.
@@ -28,7 +30,7 @@ impl fmt::Debug for LeaseSession {
 impl Store {
     /// A session of the instance `holder`, not connected yet, whose leases are as long as `length`.
     pub fn lease_session(&self, holder: String, length: Duration) -> LeaseSession {
-        LeaseSession { options: self.options.clone(), holder, length, connection: None }
+        LeaseSession { hosts: self.hosts.clone(), holder, length, connection: None }
     }
 }
 
@@ -190,7 +192,7 @@ impl LeaseSession {
     async fn connect(&mut self) -> Result<PgConnection, StoreError> {
         match self.connection.take() {
             Some(connection) => Ok(connection),
-            None => Ok(self.options.connect().await?),
+            None => Ok(self.hosts.options().connect().await?),
         }
     }
 

@@ -68,7 +68,7 @@ impl Store {
     /// Whatever the database says.
     pub async fn listen_outbox(&self) -> Result<OutboxListener, StoreError> {
         // A connection of its own: it is held for as long as the daemon runs, and the pool's are counted out.
-        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.hosts.options());
         let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(CHANNEL).await?;
         Ok(OutboxListener(listener))
