@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::domain::BlockRange;
+
 /// What a chain is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -145,6 +147,17 @@ impl SinkHealth {
     }
 }
 
+/// The audit of one source, as it was last left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditHealth {
+    /// Everything up to here was compared with the chain a second time; `None` where nothing was yet.
+    pub verified_to: Option<u64>,
+    /// Events found to differ that nobody has mended.
+    pub differences: u64,
+    /// The blocks in which they are.
+    pub differing_in: Option<BlockRange>,
+}
+
 /// How full the outbox is, as retention last found it.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxHealth {
@@ -168,6 +181,7 @@ struct Inner {
     database: Option<DatabaseHealth>,
     sinks: BTreeMap<String, SinkHealth>,
     outbox: Option<OutboxHealth>,
+    audits: BTreeMap<(String, String), AuditHealth>,
 }
 
 impl Board {
@@ -207,6 +221,16 @@ impl Board {
     /// Everything said of the sinks now.
     pub fn sinks(&self) -> BTreeMap<String, SinkHealth> {
         self.lock().sinks.clone()
+    }
+
+    /// Changes what is said of the audit of a chain's source; the first change puts it on the board.
+    pub fn audit<T>(&self, chain: &str, source: &str, change: impl FnOnce(&mut AuditHealth) -> T) -> T {
+        change(self.lock().audits.entry((chain.to_owned(), source.to_owned())).or_default())
+    }
+
+    /// Everything said of the audits now, by chain and source.
+    pub fn audits(&self) -> BTreeMap<(String, String), AuditHealth> {
+        self.lock().audits.clone()
     }
 
     /// How full the outbox was found.

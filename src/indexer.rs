@@ -3,18 +3,20 @@
 //! [`spine`] is the loop, [`live`] and [`history`] are the two ways forward, [`reorg`] is the way back;
 //! [`view`] is what we hold, [`translate`] turns logs into events.
 
-mod backfill;
+mod audit;
 mod error;
 mod history;
 mod live;
 mod reorg;
+mod reread;
 mod retry;
 mod spine;
 mod translate;
 mod view;
 
-pub use backfill::{BackfillReport, Backfiller};
+pub use audit::{AuditSettings, Auditor};
 pub use error::IndexerError;
+pub use reread::{Places, Purpose, Reread, RereadReport, Rereader};
 pub use retry::{Retried, Retrier};
 pub use spine::{ChainIndexer, Parts};
 pub use translate::{Source, Translator};

@@ -48,6 +48,9 @@ const REPEATED: &str = "chainflume_messages_repeated_total";
 const MISSED: &str = "chainflume_messages_missed_total";
 const COMMIT_TO_PUBLISH: &str = "chainflume_commit_to_publish_seconds";
 const HEAD_TO_PUBLISH: &str = "chainflume_head_to_publish_seconds";
+const AUDITED: &str = "chainflume_audit_verified_block";
+const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
+const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 /// Installs the recorder for the process and says what each metric means.
@@ -115,6 +118,12 @@ fn describe() {
         NEGATIVE_BALANCES,
         "token balances below zero: rebasing tokens, or a start block after the first transfer"
     );
+    describe_gauge!(
+        AUDITED,
+        "highest block up to which stored events were compared again, by chain and source"
+    );
+    describe_gauge!(AUDIT_DIFFERENCES, "stored events that differ from the chain, by chain and source");
+    describe_counter!(AUDIT_FOUND, "ranges in which an audit found differences, by chain and source");
     describe_gauge!(OPEN_DEAD_LETTERS, "dead letters nobody has resolved");
     describe_gauge!(BUILD_INFO, "1, with the version");
     describe_messages();
@@ -238,6 +247,21 @@ pub fn step_error(chain: &str, kind: &'static str) {
     counter!(STEP_ERRORS, "chain" => chain.to_owned(), "kind" => kind).increment(1);
     if kind == "database" {
         counter!(DATABASE_ERRORS, "chain" => chain.to_owned()).increment(1);
+    }
+}
+
+/// The audit found stored events of a source to differ from the chain.
+pub fn audit_difference(chain: &str, source: &str) {
+    counter!(AUDIT_FOUND, "chain" => chain.to_owned(), "source" => source.to_owned()).increment(1);
+}
+
+/// How far the audit of a source is.
+pub fn audit(chain: &str, source: &str, verified_to: Option<u64>, differences: u64) {
+    let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
+    gauge!(AUDIT_DIFFERENCES, &labels).set(as_f64(differences));
+    counter!(AUDIT_FOUND, &labels).increment(0);
+    if let Some(verified_to) = verified_to {
+        gauge!(AUDITED, &labels).set(as_f64(verified_to));
     }
 }
 

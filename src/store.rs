@@ -6,6 +6,7 @@
 //! idea of the world commits nothing.
 
 mod advance;
+mod audit;
 mod backfill;
 mod blocks;
 mod checkpoint;
@@ -38,7 +39,8 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
 pub use advance::{Advance, Advanced};
-pub use backfill::{Backfill, Backfilled};
+pub use audit::Compared;
+pub use backfill::Backfill;
 pub use checkpoint::{Checkpoint, Held};
 pub use dead_letters::{FailedAgain, KeptLetter, Letters};
 pub use dump::{ProjectionRow, StoredEvent};
@@ -48,7 +50,7 @@ pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};
 pub use outbox::{OutboxListener, OutboxRow, OutboxState, ReplayLock, ReplayQuery};
 pub use probe::WriteProbe;
 pub use query::{EventCount, ReorgRecord, SourceStatus};
-pub use rewind::{Rewind, Rewound};
+pub use rewind::{Reason, Rewind, Rewound};
 pub use views::ViewInfo;
 
 /// How to reach the database.

@@ -82,6 +82,12 @@ pub struct SourceReport {
     pub lag: u64,
     /// Since this process last committed for it.
     pub seconds_since_commit: Option<f64>,
+    /// The audit has compared everything up to here with the chain again.
+    #[serde(default)]
+    pub verified_to: Option<u64>,
+    /// Stored events that the audit found to differ from the chain.
+    #[serde(default)]
+    pub differences: u64,
 }
 
 /// A sink in a [`Report`].
@@ -117,6 +123,7 @@ impl Report {
             .iter()
             .map(|(name, chain)| (name.clone(), ChainReport::of(name, chain, limits)))
             .collect();
+        let chains = with_audits(chains, board);
         let writable = database.as_ref().is_some_and(|database| database.writable);
         let last = board.outbox().map_or(0, |outbox| outbox.last);
         let sinks: BTreeMap<String, SinkReport> =
@@ -135,6 +142,15 @@ impl Report {
             sinks,
         }
     }
+}
+
+fn with_audits(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTreeMap<String, ChainReport> {
+    for ((chain, source), audit) in board.audits() {
+        if let Some(report) = chains.get_mut(&chain).and_then(|chain| chain.sources.get_mut(&source)) {
+            (report.verified_to, report.differences) = (audit.verified_to, audit.differences);
+        }
+    }
+    chains
 }
 
 impl SinkReport {
@@ -169,8 +185,8 @@ impl ChainReport {
     fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
         let sources = chain.sources.iter().map(|source| {
             let seconds_since_commit = source.committed_at.map(|at| at.elapsed().as_secs_f64());
-            let report =
-                SourceReport { tip: source.tip, lag: source.lag(chain.confirmed), seconds_since_commit };
+            let (tip, lag) = (source.tip, source.lag(chain.confirmed));
+            let report = SourceReport { tip, lag, seconds_since_commit, verified_to: None, differences: 0 };
             (source.name.clone(), report)
         });
         Self {
@@ -229,6 +245,9 @@ pub(super) fn refresh_metrics(board: &Board) {
             let since_commit = source.committed_at.unwrap_or(chain.since).elapsed();
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
         }
+    }
+    for ((chain, source), audit) in board.audits() {
+        metrics::audit(&chain, &source, audit.verified_to, audit.differences);
     }
     let outbox = board.outbox();
     if let Some(outbox) = outbox {

@@ -7,7 +7,7 @@ use crate::canon::Policy;
 use crate::chain::{ChainSettings, HistorySettings};
 use crate::config::{self, Config};
 use crate::decode::{SourceAbi, SourceIndex};
-use crate::indexer::{Source, Translator};
+use crate::indexer::{AuditSettings, Source, Translator};
 use crate::mapping::{FamilySettings, Mapper, SourceMapping};
 use crate::store::{ChainRecord, SourceRecord};
 use crate::{api, postgres, sink, store, telemetry};
@@ -107,6 +107,11 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
             buffer_bytes: history.buffer_bytes,
         },
     }
+}
+
+/// `None` where no audit is configured.
+pub(super) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
+    chain.audit.map(|config::Audit { blocks, every }| AuditSettings { blocks, every })
 }
 
 pub(super) fn policy(chain: &config::Chain) -> Policy {

@@ -39,6 +39,17 @@ pub struct Chain {
     pub max_response_bytes: usize,
     /// How history is read.
     pub history: History,
+    /// How fast final blocks are read a second time; `None` for never.
+    pub audit: Option<Audit>,
+}
+
+/// `[chain.audit]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Blocks read at once.
+    pub blocks: u64,
+    /// From one read to the next.
+    pub every: Duration,
 }
 
 /// `[chain.history]`
@@ -84,6 +95,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let ws_silence = ws_silence(section, block_time);
     let max_response_bytes = section.size("max_response_bytes", 64 * KIB..=GIB);
     let history = history(&section.table("history"));
+    let audit = audit(&section.table("audit"));
     section.finish();
     let whole = |(name, chain_id, http): (&Text, &Found<u64>, Found<Secret>)| Chain {
         name: name.value.clone(),
@@ -98,6 +110,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         ws_silence,
         max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
         history,
+        audit,
     };
     let chain =
         name.as_ref().zip(chain_id.as_ref()).zip(http).map(|((name, id), http)| whole((name, id, http)));
@@ -156,6 +169,14 @@ fn history(section: &Section<'_>) -> History {
         max_range,
         buffer_bytes: buffer_bytes.unwrap_or(32 << 20),
     }
+}
+
+fn audit(section: &Section<'_>) -> Option<Audit> {
+    let enabled = section.flag("enabled").unwrap_or(true);
+    let blocks = section.number("blocks", 1..=10_000_000).map_or(2_000, |blocks| blocks.value);
+    let every = millis(section, "every", 10..=86_400_000).unwrap_or(Duration::from_secs(10));
+    section.finish();
+    enabled.then_some(Audit { blocks, every })
 }
 
 fn millis(section: &Section<'_>, key: &'static str, bounds: RangeInclusive<u64>) -> Option<Duration> {

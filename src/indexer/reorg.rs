@@ -85,7 +85,8 @@ impl ChainIndexer {
 
     async fn rewind(&mut self, to: BlockId) -> Result<(), IndexerError> {
         let started = Instant::now();
-        let rewound = self.store().rewind(&Rewind { expected: self.view().all(), to }).await?;
+        let rewound =
+            self.store().rewind(&Rewind { expected: self.view().all(), to, by_operator: false }).await?;
         metrics::committed(&self.settings.name, "rewind", started.elapsed());
         metrics::reorg(&self.settings.name, rewound.depth, rewound.events);
         tracing::warn!(

@@ -101,7 +101,8 @@ impl ChainIndexer {
             };
             self.failed(&error);
             if error.is_fatal() {
-                return self.keep_stopped(&stop).await;
+                self.keep_stopped(&stop).await;
+                continue;
             }
             let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
         }
@@ -344,12 +345,25 @@ impl ChainIndexer {
         });
     }
 
-    async fn keep_stopped(self, stop: &CancellationToken) {
+    /// Until the end, or until an operator has taken the chain back.
+    async fn keep_stopped(&self, stop: &CancellationToken) {
         tracing::error!(chain = %self.settings.name, "chain stopped; an operator has to decide");
+        let before = self.rewinds().await;
         let mut beat = tokio::time::interval(Duration::from_secs(1));
         while stop.run_until_cancelled(beat.tick()).await.is_some() {
             self.beat();
+            let now = self.rewinds().await;
+            if before.is_some() && now.is_some() && now != before {
+                tracing::warn!(chain = %self.settings.name, "chain was taken back; going on from there");
+                return;
+            }
         }
+    }
+
+    /// How often the chain was taken back; `None` while that cannot be told.
+    async fn rewinds(&self) -> Option<u64> {
+        let held = self.opened.as_ref()?.held().await;
+        held.ok().map(|held| held.reorgs)
     }
 }
 

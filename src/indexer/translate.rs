@@ -37,7 +37,8 @@ impl Translator {
         Self { chain, sources, mapper, cached: None }
     }
 
-    pub(super) fn sources(&self) -> &[Source] {
+    /// In the order of the configuration.
+    pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 

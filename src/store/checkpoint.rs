@@ -73,6 +73,38 @@ impl ChainStore {
     }
 }
 
+impl ChainStore {
+    /// The block stored at a height: from the checkpoints, the reorg window or an event; `None` where nothing tells.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn hash_at(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
+        Ok(self.known_at_or_below(number).await?.filter(|known| known.number == number))
+    }
+
+    /// The highest block at or below a height whose hash is stored.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn known_at_or_below(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
+        let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
+            "(select number, hash from blocks where chain_id = $1 and number <= $2 order by number desc limit 1) \
+             union all \
+             (select block_number, block_hash from checkpoints where chain_id = $1 and block_number <= $2 \
+                 order by block_number desc limit 1) \
+             union all \
+             (select block_number, block_hash from events where chain_id = $1 and block_number <= $2 \
+                 order by block_number desc limit 1) \
+             order by 1 desc limit 1",
+        )
+        .bind(self.chain.id)
+        .bind(int8("block number", number)?)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|(number, hash)| block_id(number, &hash)).transpose()
+    }
+}
+
 /// Makes this transaction the chain's only writer until it ends.
 pub(super) async fn lock_chain(tx: &mut Tx, chain: &Chain) -> Result<Locked, StoreError> {
     let sql = "select final_number, reorgs from chains where chain_id = $1 for update";
@@ -103,6 +135,14 @@ pub(super) async fn read(
         Ok(Checkpoint { source: source.clone(), at })
     };
     chain.sources.iter().map(checkpoint).collect()
+}
+
+/// Where one source stands.
+pub(super) async fn of(tx: &mut Tx, chain: &Chain, source: &str) -> Result<Option<BlockId>, StoreError> {
+    let sql = "select block_number, block_hash from checkpoints where chain_id = $1 and source = $2";
+    let row: Option<(i64, Vec<u8>)> =
+        sqlx::query_as(sql).bind(chain.id).bind(source).fetch_optional(&mut **tx).await?;
+    row.map(|(number, hash)| block_id(number, &hash)).transpose()
 }
 
 /// Moves every expected checkpoint to `to`, or none: the compare-and-set that fences off a second writer.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt;
 
-use crate::domain::{Change, Event, Fact, Folded, KindIndex, Place, Projection};
+use crate::domain::{BlockRange, Change, Event, Fact, Folded, KindIndex, Place, Projection};
 
 use super::convert::{address, hash, int8, seconds, u256, unsigned};
 use super::copy::{Rows, copy_in};
@@ -151,23 +151,82 @@ pub(super) async fn at_places(
     rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
 }
 
+/// The stored events of a source in a range, by place.
+pub(super) async fn of_source(
+    tx: &mut Tx,
+    chain: &Chain,
+    source: &str,
+    range: BlockRange,
+) -> Result<BTreeMap<Place, Stored>, StoreError> {
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from events where chain_id = $1 and block_number between $2 and $3 \
+         and kind_id in (select id from event_kinds where chain_id = $1 and source = $4)"
+    );
+    let rows: Vec<Row> = sqlx::query_as(sql)
+        .bind(chain.id)
+        .bind(int8("block number", range.from())?)
+        .bind(int8("block number", range.to())?)
+        .bind(source)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
+}
+
+/// A statement that moves the events of chain `$1` that meet a condition to `orphaned_events`, under record `$2`.
+macro_rules! orphan {
+    ($condition:literal) => {
+        concat!(
+            "with gone as (delete from events where chain_id = $1 and ",
+            $condition,
+            " returning ",
+            columns!(),
+            ") insert into orphaned_events (reorg_id, ",
+            columns!(),
+            ") select $2, ",
+            columns!(),
+            " from gone"
+        )
+    };
+}
+
 /// Moves every event above block `above` to `orphaned_events`; returns how many.
 pub(super) async fn orphan(tx: &mut Tx, chain: &Chain, above: u64, reorg: i64) -> Result<u64, StoreError> {
-    let sql = concat!(
-        "with gone as (delete from events where chain_id = $1 and block_number > $2 returning ",
-        columns!(),
-        ") insert into orphaned_events (reorg_id, ",
-        columns!(),
-        ") select $3, ",
-        columns!(),
-        " from gone"
-    );
-    let moved = sqlx::query(sql)
+    let moved = sqlx::query(orphan!("block_number > $3"))
         .bind(chain.id)
-        .bind(int8("block number", above)?)
         .bind(reorg)
+        .bind(int8("block number", above)?)
         .execute(&mut **tx)
         .await?;
+    discount(tx, reorg).await?;
+    Ok(moved.rows_affected())
+}
+
+/// As [`orphan`], of the events at these places.
+pub(super) async fn orphan_at(
+    tx: &mut Tx,
+    chain: &Chain,
+    at: &[Place],
+    reorg: i64,
+) -> Result<u64, StoreError> {
+    let (numbers, txs, logs) = columns_of(at.iter())?;
+    let moved = sqlx::query(orphan!(
+        "(block_number, tx_index, log_index) in (select * from unnest($3::bigint[], $4::bigint[], $5::bigint[]))"
+    ))
+    .bind(chain.id)
+    .bind(reorg)
+    .bind(numbers)
+    .bind(txs)
+    .bind(logs)
+    .execute(&mut **tx)
+    .await?;
+    discount(tx, reorg).await?;
+    Ok(moved.rows_affected())
+}
+
+/// What was taken back counts no longer.
+async fn discount(tx: &mut Tx, reorg: i64) -> Result<(), StoreError> {
     sqlx::query(
         "update event_kinds k set events = k.events - o.events \
          from (select kind_id, count(*) as events from orphaned_events where reorg_id = $1 group by kind_id) o \
@@ -176,7 +235,7 @@ pub(super) async fn orphan(tx: &mut Tx, chain: &Chain, above: u64, reorg: i64) -
     .bind(reorg)
     .execute(&mut **tx)
     .await?;
-    Ok(moved.rows_affected())
+    Ok(())
 }
 
 /// What the events a reorg took back had changed. Read back and folded by the domain's own rule, so that
@@ -307,12 +366,14 @@ fn projection(code: &str) -> Result<Projection, StoreError> {
 type Places = (Vec<i64>, Vec<i64>, Vec<i64>);
 
 fn places(events: &[&Event]) -> Result<Places, StoreError> {
-    let numbers = events
-        .iter()
-        .map(|event| int8("block number", event.place.block_number))
-        .collect::<Result<_, _>>()?;
-    let txs = events.iter().map(|event| event.place.tx_index.into()).collect();
-    let logs = events.iter().map(|event| event.place.log_index.into()).collect();
+    columns_of(events.iter().map(|event| &event.place))
+}
+
+fn columns_of<'a>(places: impl Iterator<Item = &'a Place> + Clone) -> Result<Places, StoreError> {
+    let numbers =
+        places.clone().map(|place| int8("block number", place.block_number)).collect::<Result<_, _>>()?;
+    let txs = places.clone().map(|place| place.tx_index.into()).collect();
+    let logs = places.map(|place| place.log_index.into()).collect();
     Ok((numbers, txs, logs))
 }
 

@@ -1,6 +1,7 @@
 //! The store against a real PostgreSQL.
 
 mod advance;
+mod audit;
 mod backfill;
 mod dead_letters;
 mod fixture;

@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Chain, Config, Confirmations, Database, History, Log, Outbox, Redis, Secret, Shutdown, Source,
-    Users,
+    Admin, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Redis, Secret, Shutdown,
+    Source, Users,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -43,6 +43,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
                 max_range: 10_000,
                 buffer_bytes: 32 << 20,
             },
+            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
         }],
         sources: vec![Source {
             name: "usdc".to_owned(),

@@ -33,3 +33,4 @@ mod real_data;
 mod real_node;
 mod relay;
 mod replay;
+mod verify;
