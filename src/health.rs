@@ -7,8 +7,6 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::domain::BlockRange;
-
 /// What a chain is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -154,8 +152,8 @@ pub struct AuditHealth {
     pub verified_to: Option<u64>,
     /// Events found to differ that nobody has mended.
     pub differences: u64,
-    /// The blocks in which they are.
-    pub differing_in: Option<BlockRange>,
+    /// The first and the last of the blocks in which they are.
+    pub differing_in: Option<(u64, u64)>,
 }
 
 /// How full the outbox is, as retention last found it.

@@ -112,11 +112,12 @@ impl Auditor {
 
     fn differs(&self, source: usize, range: BlockRange, report: &RereadReport) {
         let name = &self.rereader.translator.sources()[source].name;
+        let blocks = (range.from(), range.to());
         let count = report.missing.count + report.differing.count + report.surplus.count;
         self.say(source, None, Some(count));
-        let before = self.board.audit(self.chain(), name, |audit| audit.differing_in.replace(range));
+        let before = self.board.audit(self.chain(), name, |audit| audit.differing_in.replace(blocks));
         // Every few seconds the same would be said.
-        if before != Some(range) {
+        if before != Some(blocks) {
             metrics::audit_difference(self.chain(), name);
             tracing::error!(
                 chain = %self.chain(), source = %name, blocks = %range, missing = report.missing.count,
