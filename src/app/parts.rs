@@ -56,8 +56,8 @@ pub(super) fn store_settings(config: &Config, url: String) -> store::Settings {
 /// # Errors
 /// When the certificate authority cannot be read.
 pub(super) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettings>, AppError> {
-    let config::Redis { url, ca_file, prefix, stream_length, timeout } = &loaded.config.redis;
-    let Some(url) = url else { return Ok(None) };
+    let config::Redis { servers, ca_file, prefix, stream_length, timeout } = &loaded.config.redis;
+    let Some(servers) = servers else { return Ok(None) };
     let read = |file: &PathBuf| {
         std::fs::read(file).map_err(|error| {
             let (path, file) = (loaded.path.display(), file.display());
@@ -65,12 +65,24 @@ pub(super) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettin
         })
     };
     Ok(Some(sink::RedisSettings {
-        url: url.expose().to_owned(),
+        servers: redis_servers(servers),
         ca: ca_file.as_ref().map(read).transpose()?,
         prefix: prefix.clone(),
         stream_length: *stream_length,
         timeout: *timeout,
     }))
+}
+
+fn redis_servers(servers: &config::RedisServers) -> sink::RedisServers {
+    let exposed = |url: &config::Secret| url.expose().to_owned();
+    let all = |urls: &[config::Secret]| urls.iter().map(exposed).collect();
+    match servers {
+        config::RedisServers::Single(url) => sink::RedisServers::Single(exposed(url)),
+        config::RedisServers::Sentinel { sentinels, master } => {
+            sink::RedisServers::Sentinel { sentinels: all(sentinels), master: exposed(master) }
+        }
+        config::RedisServers::Cluster(nodes) => sink::RedisServers::Cluster(all(nodes)),
+    }
 }
 
 pub(super) fn api_settings(config: &Config) -> api::Settings {

@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Redis, Secret, Shutdown,
-    Source, Users,
+    Admin, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Redis, RedisServers, Secret,
+    Shutdown, Source, Users,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -82,6 +82,35 @@ fn an_empty_string_means_the_default() {
         .replace("start_block", "abi = \"\"\nstart_block");
     let given = Given::default();
     assert_eq!(given.right(&text), given.right(RIGHT));
+}
+
+#[test]
+fn redis_is_one_server_or_sentinels_or_a_cluster() {
+    let read = |redis: &str| {
+        let given = Given::default().variable("WORD", "pass~word").variable("NONE", "");
+        given.right(&format!("[redis]\n{redis}\n{RIGHT}")).redis.servers
+    };
+    let secrets = |urls: &[&str]| urls.iter().map(|url| Secret::new(*url)).collect::<Vec<_>>();
+    assert_eq!(read("url = \"${NONE}\"\nsentinels = []\nmaster = \"\"\ncluster = []"), None);
+    assert_eq!(
+        read("url = \"rediss://flume:${WORD}@one/2\""),
+        Some(RedisServers::Single(Secret::new("rediss://flume:pass~word@one/2")))
+    );
+    let sentinels = "sentinels = [\"redis://one:26379\", \"redis://:${WORD}@two:26379\"]";
+    let both = || secrets(&["redis://one:26379", "redis://:pass~word@two:26379"]);
+    for (written, meant) in [
+        ("my.Master_1", "redis://my.Master_1"),
+        ("rediss://flume:${WORD}@mymaster/2", "rediss://flume:pass~word@mymaster/2"),
+    ] {
+        assert_eq!(
+            read(&format!("{sentinels}\nmaster = \"{written}\"")),
+            Some(RedisServers::Sentinel { sentinels: both(), master: Secret::new(meant) })
+        );
+    }
+    assert_eq!(
+        read("cluster = [\"redis://one:7000\", \"redis://two:7000/\", \"redis://three/0\"]"),
+        Some(RedisServers::Cluster(secrets(&["redis://one:7000", "redis://two:7000/", "redis://three/0"])))
+    );
 }
 
 #[test]

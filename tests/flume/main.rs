@@ -14,6 +14,8 @@ mod journal;
 mod postgres;
 #[path = "../support/redis.rs"]
 mod redis_server;
+#[path = "../support/redis_sets.rs"]
+mod redis_sets;
 #[path = "../support/scene.rs"]
 mod scene;
 #[path = "../support/story.rs"]
