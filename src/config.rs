@@ -23,7 +23,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use crate::canon::Confirmations;
+pub use crate::canon::{Confirmations, Publish};
 pub use chain::{Chain, History};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;

@@ -110,7 +110,8 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
 }
 
 pub(super) fn policy(chain: &config::Chain) -> Policy {
-    Policy { confirmations: chain.confirmations, reorg_window: chain.reorg_window }
+    let config::Chain { confirmations, reorg_window, publish, .. } = *chain;
+    Policy { confirmations, reorg_window, publish }
 }
 
 pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {

@@ -32,6 +32,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             ws: None,
             confirmations: Confirmations::Blocks(2),
             reorg_window: 64,
+            publish: Publish::Confirmed,
             block_time: Duration::from_secs(12),
             poll_interval: Duration::from_secs(12),
             request_timeout: Duration::from_secs(10),
