@@ -196,7 +196,40 @@ mod tests {
         let view = view();
         assert_eq!((view.tip(0), view.tip(1)), (None, Some(block(9))));
         assert_eq!(view.all().iter().map(|c| c.source.as_str()).collect::<Vec<_>>(), ["a", "b", "gone"]);
-        assert_eq!(view.held().keys().copied().collect::<Vec<_>>(), [3, 8, 9]);
+        assert_eq!(view.held().keys().copied().collect::<Vec<_>>(), [3, 8, 9, 11]);
+    }
+
+    fn link(number: u64, parent: B256) -> BlockRef {
+        BlockRef { number, hash: block(number).hash, parent_hash: parent, timestamp: 0 }
+    }
+
+    #[test]
+    fn what_was_told_is_held_until_it_is_confirmed_and_with_it_the_newest_block() {
+        let mut view = view();
+        let told = |view: &View| (view.newest_told(), view.told_refs().map(|(n, _)| n).collect::<Vec<_>>());
+        view.announced(&[1], &[block(10), block(11), block(12)], &[11].into());
+        assert_eq!(told(&view), (Some(block(12)), vec![11, 12]));
+        view.announced(&[1], &[block(13)], &[].into());
+        assert_eq!((told(&view), view.told(0), view.told(1)), ((Some(block(13)), vec![11, 13]), 0, 14));
+        view.advanced(&[0], block(11), &[block(11)], 8);
+        assert_eq!(told(&view), (Some(block(13)), vec![11, 13]), "the other source waits for it");
+        view.advanced(&[1], block(11), &[block(10), block(11)], 8);
+        assert_eq!(told(&view), (Some(block(13)), vec![13]));
+        view.advanced(&[1], block(13), &[block(12), block(13)], 8);
+        assert_eq!(told(&view), (None, vec![]));
+    }
+
+    #[test]
+    fn another_parent_or_another_block_where_something_was_told_is_a_contradiction() {
+        let mut view = view();
+        view.announced(&[1], &[block(10), block(11)], &[10, 11].into());
+        let (ten, eleven) = (block(10).hash, block(11).hash);
+        assert_eq!(view.contradicted(&[link(12, eleven)], &[1]), None);
+        assert_eq!(view.contradicted(&[link(12, ten)], &[1]), Some(11));
+        let other = BlockRef { hash: ten, ..link(11, ten) };
+        assert_eq!(view.contradicted(&[link(10, block(9).hash), other], &[1]), Some(11));
+        view.final_number = 11;
+        assert_eq!(view.contradicted(&[link(12, ten)], &[1]), None, "what is final is not judged by what was told");
     }
 
     #[test]

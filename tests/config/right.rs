@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Chain, Config, Confirmations, Database, History, Log, Outbox, Redis, Secret, Shutdown, Source,
-    Users,
+    Admin, Chain, Config, Confirmations, Database, History, Log, Outbox, Publish, Redis, Secret, Shutdown,
+    Source, Users,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -82,6 +82,15 @@ fn an_empty_string_means_the_default() {
         .replace("start_block", "abi = \"\"\nstart_block");
     let given = Given::default();
     assert_eq!(given.right(&text), given.right(RIGHT));
+}
+
+#[test]
+fn events_are_told_when_confirmed_or_at_the_head_too() {
+    let publish = |value: &str| {
+        Given::default().right(&after("http", &format!("publish = {value}"))).chains[0].publish
+    };
+    assert_eq!(publish("\"confirmed\""), Publish::Confirmed);
+    assert_eq!(publish("\"pending_and_confirmed\""), Publish::PendingAndConfirmed);
 }
 
 #[test]
