@@ -153,7 +153,9 @@ fn describe_messages() {
 /// `increase()`, and alerts are made of that.
 pub fn chain_starts(chain: &str) {
     ws_connected(chain, false);
-    for name in [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, PENDING, PENDING_RETRACTED, DATABASE_ERRORS] {
+    for name in
+        [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, PENDING, PENDING_RETRACTED, DATABASE_ERRORS]
+    {
         counter!(name, "chain" => chain.to_owned()).increment(0);
     }
     for kind in ["live", "history", "pending", "rewind"] {

@@ -112,9 +112,7 @@ mod tests {
 
     #[test]
     fn only_a_tag_that_confirms_is_missed() {
-        let missing = |confirmations, finalized| {
-            policy(confirmations).missing_tag(&heads(100, finalized))
-        };
+        let missing = |confirmations, finalized| policy(confirmations).missing_tag(&heads(100, finalized));
         assert_eq!(missing(Confirmations::Blocks(2), None), None);
         assert_eq!(missing(Confirmations::Safe, None), Some("safe"));
         assert_eq!(missing(Confirmations::Finalized, None), Some("finalized"));

@@ -72,11 +72,7 @@ impl ChainIndexer {
         }
     }
 
-    async fn announce(
-        &mut self,
-        sources: &[usize],
-        blocks: Vec<BlockWithLogs>,
-    ) -> Result<(), IndexerError> {
+    async fn announce(&mut self, sources: &[usize], blocks: Vec<BlockWithLogs>) -> Result<(), IndexerError> {
         let ids: Vec<BlockId> = blocks.iter().map(|block| block.block.id()).collect();
         let times: BTreeMap<u64, u64> = blocks.iter().map(|b| (b.block.number, b.block.timestamp)).collect();
         let logs: Vec<Log> = blocks.into_iter().flat_map(|block| block.logs).collect();

@@ -226,8 +226,7 @@ impl ChainIndexer {
     /// stored under a new head makes blocks final, and orphans among what we hold must not become so.
     fn links_next(&self) -> bool {
         let Plan { live, pending, .. } = self.plan();
-        let follows =
-            |group: &Group| group.range.from().checked_sub(1) == self.view().highest();
+        let follows = |group: &Group| group.range.from().checked_sub(1) == self.view().highest();
         live.or(pending).as_ref().is_some_and(follows) || self.newest_links()
     }
 

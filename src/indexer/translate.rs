@@ -82,12 +82,7 @@ impl Translator {
     }
 
     /// What the logs are, and how many are nobody's.
-    fn read(
-        &mut self,
-        group: &[usize],
-        logs: Vec<Log>,
-        times: &BTreeMap<u64, u64>,
-    ) -> (Translated, u64) {
+    fn read(&mut self, group: &[usize], logs: Vec<Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
         let mut translated = Translated { events: Vec::with_capacity(logs.len()), dead_letters: Vec::new() };
         let mut foreign = 0;
         for mut log in logs {

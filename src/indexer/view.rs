@@ -229,7 +229,11 @@ mod tests {
         let other = BlockRef { hash: ten, ..link(11, ten) };
         assert_eq!(view.contradicted(&[link(10, block(9).hash), other], &[1]), Some(11));
         view.final_number = 11;
-        assert_eq!(view.contradicted(&[link(12, ten)], &[1]), None, "what is final is not judged by what was told");
+        assert_eq!(
+            view.contradicted(&[link(12, ten)], &[1]),
+            None,
+            "what is final is not judged by what was told"
+        );
     }
 
     #[test]

@@ -70,10 +70,10 @@ impl ChainStore {
             return Err(self.name_holder(error, &ordered).await);
         }
         dead_letters::insert(&mut tx, chain, &advance.dead_letters).await?;
-        let gone =
-            pending::end(&mut tx, chain, (&advance.expected, advance.to.number), &ordered).await?;
-        let announcement =
-            Announcement::begin(&mut tx, chain, events::with_kinds(chain, &ordered)).await?.taking_back(&gone);
+        let gone = pending::end(&mut tx, chain, (&advance.expected, advance.to.number), &ordered).await?;
+        let announcement = Announcement::begin(&mut tx, chain, events::with_kinds(chain, &ordered))
+            .await?
+            .taking_back(&gone);
         let unknown_users = projections::apply(&mut tx, chain, &folded).await?;
         raise_final(&mut tx, chain, advance.final_number).await?;
         blocks::insert(&mut tx, chain.id, &refs).await?;

@@ -12,8 +12,8 @@ use super::convert::{block_id, hash, int8};
 use super::copy::copy_in;
 use super::events::{Row, Stored, columns, readable};
 use super::open::Chain;
-use super::transaction::{self, Tx};
 use super::outbox::Said;
+use super::transaction::{self, Tx};
 use super::{ChainStore, Checkpoint, StoreError, blocks, checkpoint, events, outbox};
 
 /// Blocks above the checkpoints of a group of sources, and what is seen in them.
@@ -195,8 +195,10 @@ pub(super) async fn end(
 
 /// Removes what is pending above a block, in chain order.
 pub(super) async fn take_above(tx: &mut Tx, chain: &Chain, above: u64) -> Result<Vec<Stored>, StoreError> {
-    let sql =
-        concat!("delete from pending_events where chain_id = $1 and block_number > $2 returning ", readable!());
+    let sql = concat!(
+        "delete from pending_events where chain_id = $1 and block_number > $2 returning ",
+        readable!()
+    );
     let rows =
         sqlx::query_as(sql).bind(chain.id).bind(int8("block number", above)?).fetch_all(&mut **tx).await?;
     in_order(rows)

@@ -86,9 +86,8 @@ fn an_empty_string_means_the_default() {
 
 #[test]
 fn events_are_told_when_confirmed_or_at_the_head_too() {
-    let publish = |value: &str| {
-        Given::default().right(&after("http", &format!("publish = {value}"))).chains[0].publish
-    };
+    let publish =
+        |value: &str| Given::default().right(&after("http", &format!("publish = {value}"))).chains[0].publish;
     assert_eq!(publish("\"confirmed\""), Publish::Confirmed);
     assert_eq!(publish("\"pending_and_confirmed\""), Publish::PendingAndConfirmed);
 }

@@ -173,7 +173,8 @@ async fn every_type_of_event_is_told_as_pending_too_and_no_user_is() {
         .map(|message| {
             let mut message = message.clone();
             (message["state"], message["seq"]) = ("pending".into(), Value::Null);
-            (message["metadata"]["confirmations"], message["metadata"]["userId"]) = (Value::Null, Value::Null);
+            (message["metadata"]["confirmations"], message["metadata"]["userId"]) =
+                (Value::Null, Value::Null);
             message
         })
         .collect();
@@ -181,7 +182,8 @@ async fn every_type_of_event_is_told_as_pending_too_and_no_user_is() {
         .into_iter()
         .map(|mut message| {
             message["seq"] = Value::Null;
-            (message["metadata"]["confirmations"], message["metadata"]["userId"]) = (Value::Null, Value::Null);
+            (message["metadata"]["confirmations"], message["metadata"]["userId"]) =
+                (Value::Null, Value::Null);
             message
         })
         .collect();

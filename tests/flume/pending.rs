@@ -74,10 +74,13 @@ async fn told(scene: &Scene, expected: &[&str]) {
 /// The messages fold to the tables.
 async fn assert_folds(scene: &Scene) {
     let ids = |sql: &'static str| sqlx::query_scalar::<_, String>(sql).fetch_all(&scene.pool);
-    let confirmed = ids("select event_id(e.chain_id, block_number, block_hash, tx_index, log_index)::text from events e \
-         join event_kinds k on k.id = e.kind_id join sources s on s.name = k.source where block_number >= publish_from");
-    let pending =
-        ids("select event_id(chain_id, block_number, block_hash, tx_index, log_index)::text from pending_events");
+    let confirmed = ids(
+        "select event_id(e.chain_id, block_number, block_hash, tx_index, log_index)::text from events e \
+         join event_kinds k on k.id = e.kind_id join sources s on s.name = k.source where block_number >= publish_from",
+    );
+    let pending = ids(
+        "select event_id(chain_id, block_number, block_hash, tx_index, log_index)::text from pending_events",
+    );
     let found = Folded {
         confirmed: confirmed.await.expect("reads").into_iter().collect(),
         pending: pending.await.expect("reads").into_iter().collect(),

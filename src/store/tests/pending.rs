@@ -23,9 +23,16 @@ async fn announce(
 async fn lines(store: &Store) -> Vec<String> {
     let line = |text: &String| {
         let message: Value = serde_json::from_str(text).expect("json");
-        let (word, metadata) = (|key: &str| message[key].as_str().expect("text").to_owned(), &message["metadata"]);
+        let (word, metadata) =
+            (|key: &str| message[key].as_str().expect("text").to_owned(), &message["metadata"]);
         let at = format!("{}/{}", metadata["blockNumber"], metadata["logIndex"]);
-        format!("{} {} {} {at} after {}", message["seq"], word("type"), word("state"), metadata["confirmations"])
+        format!(
+            "{} {} {} {at} after {}",
+            message["seq"],
+            word("type"),
+            word("state"),
+            metadata["confirmations"]
+        )
     };
     texts(store, "select message from outbox order by seq").await.iter().map(line).collect()
 }
@@ -98,7 +105,8 @@ async fn a_reorg_above_what_is_confirmed_takes_back_the_newest_first_and_nothing
             "9 contract.note pending 3/0 after 0",
         ]
     );
-    let hashes = "select message::jsonb -> 'metadata' ->> 'blockHash' from outbox where seq in (7, 8, 9) order by seq";
+    let hashes =
+        "select message::jsonb -> 'metadata' ->> 'blockHash' from outbox where seq in (7, 8, 9) order by seq";
     let hash = |at: BlockId| format!("{:#x}", at.hash);
     assert_eq!(texts(&store, hashes).await, [hash(other), hash(other), hash(three)]);
 }
@@ -140,7 +148,8 @@ async fn what_is_confirmed_instead_takes_back_what_was_told() {
     let three = block(3, 1);
     let told = vec![event(three, 0, note("{}")), event(three, 1, note("{}"))];
     announce(&chain, Some(other), &[three], told).await.expect("tells");
-    let done = advance(&chain, Some(other), three, vec![event(three, 1, note("{}"))]).await.expect("advances");
+    let done =
+        advance(&chain, Some(other), three, vec![event(three, 1, note("{}"))]).await.expect("advances");
     assert_eq!(done.retracted, 1);
     assert_eq!(
         lines(&store).await,

@@ -55,7 +55,9 @@ impl Source {
         let top = |standing: &BTreeMap<Place, String>| standing.last_key_value().map(|(place, _)| *place);
         let (pending, confirmed) = (top(&self.pending), top(&self.confirmed));
         match state {
-            "pending" if pending.max(confirmed) >= Some(place) => Err("is not told in the order of the chain"),
+            "pending" if pending.max(confirmed) >= Some(place) => {
+                Err("is not told in the order of the chain")
+            }
             "pending" => {
                 self.pending.insert(place, id.to_owned());
                 Ok(())
@@ -75,7 +77,9 @@ impl Source {
             "retracted" if confirmed != Some(place) || self.confirmed[&place] != id => {
                 Err("takes back what does not stand, or not the newest")
             }
-            "retracted" if pending > Some(place) => Err("takes back what is confirmed before what is pending"),
+            "retracted" if pending > Some(place) => {
+                Err("takes back what is confirmed before what is pending")
+            }
             "retracted" => {
                 self.confirmed.remove(&place);
                 Ok(())

@@ -45,7 +45,8 @@ async fn a_block_that_goes_before_it_is_confirmed_is_taken_back_and_may_return()
     let expected: Vec<_> = tale.iter().filter(|line| !line.contains("user.")).collect();
     assert_eq!(said.iter().filter(of_events).collect::<Vec<_>>(), expected);
     super::assert_folds(&scene).await;
-    let reorgs: i64 = sqlx::query_scalar("select count(*) from reorgs").fetch_one(&scene.pool).await.expect("reads");
+    let reorgs: i64 =
+        sqlx::query_scalar("select count(*) from reorgs").fetch_one(&scene.pool).await.expect("reads");
     assert_eq!(reorgs, 0, "nothing that was stored was undone");
     scene.ends_at(flume, 102).await;
 }
@@ -57,8 +58,15 @@ async fn a_reorg_of_all_that_is_pending_stops_at_what_is_confirmed() {
     told(&scene, &["pending a101", "pending a102", "pending a103"]).await;
     reorg(&scene, 3, 3);
     let tale = [
-        "pending a101", "pending a102", "pending a103", "retracted a103", "retracted a102", "retracted a101",
-        "pending b101", "pending b102", "pending b103",
+        "pending a101",
+        "pending a102",
+        "pending a103",
+        "retracted a103",
+        "retracted a102",
+        "retracted a101",
+        "pending b101",
+        "pending b102",
+        "pending b103",
     ];
     told(&scene, &tale).await;
     scene.ends_at(flume, 100).await;
@@ -77,8 +85,13 @@ async fn a_reorg_across_the_line_takes_back_what_is_pending_and_then_what_is_con
     reorg(&scene, 3, 3);
     flume.until_tip("dev", 101).await;
     let then = [
-        "retracted a103", "retracted a101", "retracted user.activated", "confirmed b101", "confirmed user.activated",
-        "pending b102", "pending b103",
+        "retracted a103",
+        "retracted a101",
+        "retracted user.activated",
+        "confirmed b101",
+        "confirmed user.activated",
+        "pending b102",
+        "pending b103",
     ];
     let expected: Vec<&str> = before.into_iter().chain(then).collect();
     told(&scene, &expected).await;
@@ -96,7 +109,8 @@ async fn a_lower_head_takes_nothing_back_and_another_branch_above_it_does() {
     flume.until("dev", "sees the lower head", |chain| chain.head == Some(100)).await;
     told(&scene, &["pending a101", "pending a102"]).await;
     reorg(&scene, 0, 2);
-    let tale = ["pending a101", "pending a102", "retracted a102", "retracted a101", "pending b101", "pending b102"];
+    let tale =
+        ["pending a101", "pending a102", "retracted a102", "retracted a101", "pending b101", "pending b102"];
     told(&scene, &tale).await;
     scene.ends_at(flume, 100).await;
 }

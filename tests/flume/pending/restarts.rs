@@ -1,6 +1,6 @@
 //! What is pending outlives the daemon.
 
-use chainflume::devchain::{DEMO_TOKEN, Settings, STAKE_VAULT};
+use chainflume::devchain::{DEMO_TOKEN, STAKE_VAULT, Settings};
 
 use super::{TOLD, following, mine, reorg, tale, told};
 use crate::flume::source;
@@ -15,9 +15,8 @@ async fn a_restart_neither_doubles_nor_loses_what_is_pending() {
     let flume = scene.start(TOLD).await;
     mine(&scene, 1);
     flume.until_tip("dev", 101).await;
-    let expected = [
-        "pending a101", "pending a102", "confirmed a101", "confirmed user.activated", "pending a103",
-    ];
+    let expected =
+        ["pending a101", "pending a102", "confirmed a101", "confirmed user.activated", "pending a103"];
     told(&scene, &expected).await;
     scene.ends_at(flume, 101).await;
 }
@@ -131,8 +130,10 @@ async fn a_tag_confirms_and_only_the_reorg_window_is_told_ahead() {
     scene.change(|chain| chain.mine_empty(40));
     flume.until_tip("dev", 102).await;
     super::assert_folds(&scene).await;
-    let left: i64 =
-        sqlx::query_scalar("select count(*) from pending_events").fetch_one(&scene.pool).await.expect("reads");
+    let left: i64 = sqlx::query_scalar("select count(*) from pending_events")
+        .fetch_one(&scene.pool)
+        .await
+        .expect("reads");
     assert_eq!(left, 0, "the last forty blocks are empty");
     flume.stop().await;
     scene.equals_fresh_sync().await;

@@ -48,7 +48,8 @@ pub async fn told(pool: &PgPool) -> Result<Vec<(String, B256, u64)>, String> {
     .fetch_all(pool)
     .await
     .map_err(words)?;
-    let read = |(source, hash, count): (String, Vec<u8>, i64)| (source, hash_of(&hash), count.cast_unsigned());
+    let read =
+        |(source, hash, count): (String, Vec<u8>, i64)| (source, hash_of(&hash), count.cast_unsigned());
     Ok(rows.into_iter().map(read).collect())
 }
 
