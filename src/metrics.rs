@@ -171,6 +171,16 @@ pub fn source_starts(source: &str, event_types: impl Iterator<Item = String>) {
     }
 }
 
+/// As [`chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
+pub fn sink_starts(sink: &str, errors: &[&'static str]) {
+    for name in [SINK_LOST, REPEATED, MISSED] {
+        counter!(name, "sink" => sink.to_owned()).increment(0);
+    }
+    for kind in errors {
+        counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => *kind).increment(0);
+    }
+}
+
 /// A request to a node ended.
 pub fn rpc_request(chain: &str, method: &'static str, outcome: &'static str, took: Duration) {
     counter!(RPC_REQUESTS, "chain" => chain.to_owned(), "method" => method, "outcome" => outcome)

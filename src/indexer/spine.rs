@@ -181,13 +181,14 @@ impl ChainIndexer {
             for note in opened.notes() {
                 tracing::warn!(chain = %self.settings.name, "{note}");
             }
+            // Before anything is stored, so that it is the head a source saw first that decides.
+            opened.publish_above(heads.latest).await?;
             let retracted = opened.retract_strangers().await?;
             if retracted > 0 {
                 tracing::info!(chain = %self.settings.name, retracted, "pending events of sources no longer configured taken back");
             }
             self.opened = Some(opened);
         }
-        self.store().publish_above(heads.latest).await?;
         let held = self.store().held().await?;
         self.view = Some(View::new(held, &self.translator.names()));
         self.say_sources(None);

@@ -16,6 +16,10 @@ pub enum RelayError {
 }
 
 impl RelayError {
+    /// Every word of [`RelayError::kind`].
+    pub const KINDS: &[&str] =
+        &["database", "message", "unreachable", "unready", "refused", "lost", "foreign"];
+
     /// Whether it may pass by itself; else somebody has to change something.
     pub fn is_transient(&self) -> bool {
         match self {
