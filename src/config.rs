@@ -24,7 +24,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use crate::canon::Confirmations;
+pub use crate::canon::{Confirmations, Publish};
 pub use chain::{Audit, Chain, History};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;

@@ -1,15 +1,17 @@
 //! The spine: one loop a chain, which carries each step from the chain to the store.
 //!
-//! [`spine`] is the loop, [`live`] and [`history`] are the two ways forward, [`reorg`] is the way back;
-//! [`view`] is what we hold, [`translate`] turns logs into events.
+//! [`spine`] is the loop, [`live`] and [`history`] are the two ways forward, [`pending`] looks ahead, [`reorg`] is the way
+//! back; [`view`] is what we hold, [`translate`] turns logs into events, [`say`] tells how it goes.
 
 mod audit;
 mod error;
 mod history;
 mod live;
+mod pending;
 mod reorg;
 mod reread;
 mod retry;
+mod say;
 mod spine;
 mod translate;
 mod view;

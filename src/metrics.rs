@@ -21,6 +21,8 @@ const HEAD_TO_COMMIT: &str = "chainflume_head_to_commit_seconds";
 const REORGS: &str = "chainflume_reorgs_total";
 const REORG_DEPTH: &str = "chainflume_reorg_depth_blocks";
 const ORPHANED: &str = "chainflume_events_orphaned_total";
+const PENDING: &str = "chainflume_events_pending_total";
+const PENDING_RETRACTED: &str = "chainflume_events_pending_retracted_total";
 const STEP_ERRORS: &str = "chainflume_errors_total";
 const DATABASE_ERRORS: &str = "chainflume_database_errors_total";
 const HEAD: &str = "chainflume_head_block";
@@ -89,7 +91,7 @@ fn describe() {
         UNKNOWN_USERS,
         "stakes of wallets without a user, not created because users.create_missing = false"
     );
-    describe_counter!(COMMITS, "transactions committed, by chain and kind (live, history, rewind)");
+    describe_counter!(COMMITS, "transactions committed, by chain and kind (live, history, pending, rewind)");
     describe_histogram!(COMMIT_SECONDS, "time of a transaction, begin to commit, by chain and kind");
     describe_histogram!(BLOCK_TO_COMMIT, "time from a block's timestamp to its commit while live, by chain");
     describe_histogram!(
@@ -99,6 +101,11 @@ fn describe() {
     describe_counter!(REORGS, "reorgs undone, by chain");
     describe_histogram!(REORG_DEPTH, "blocks undone by a reorg, by chain");
     describe_counter!(ORPHANED, "events undone by reorgs, by chain");
+    describe_counter!(PENDING, "events told before they were confirmed, by chain");
+    describe_counter!(
+        PENDING_RETRACTED,
+        "events told as pending and taken back before they were confirmed, by chain"
+    );
     describe_counter!(STEP_ERRORS, "steps that failed and are tried again, by chain and kind of error");
     describe_counter!(DATABASE_ERRORS, "database errors, by chain");
     describe_gauge!(HEAD, "newest block the node knows, by chain");
@@ -155,10 +162,12 @@ fn describe_messages() {
 /// `increase()`, and alerts are made of that.
 pub fn chain_starts(chain: &str) {
     ws_connected(chain, false);
-    for name in [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, DATABASE_ERRORS] {
+    for name in
+        [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, PENDING, PENDING_RETRACTED, DATABASE_ERRORS]
+    {
         counter!(name, "chain" => chain.to_owned()).increment(0);
     }
-    for kind in ["live", "history", "rewind"] {
+    for kind in ["live", "history", "pending", "rewind"] {
         counter!(COMMITS, "chain" => chain.to_owned(), "kind" => kind).increment(0);
     }
 }
@@ -240,6 +249,16 @@ pub fn reorg(chain: &str, depth: u64, events: u64) {
     counter!(REORGS, "chain" => chain.to_owned()).increment(1);
     histogram!(REORG_DEPTH, "chain" => chain.to_owned()).record(as_f64(depth));
     counter!(ORPHANED, "chain" => chain.to_owned()).increment(events);
+}
+
+/// Events were told before they were confirmed.
+pub fn pending(chain: &str, events: u64) {
+    counter!(PENDING, "chain" => chain.to_owned()).increment(events);
+}
+
+/// Pending events were taken back.
+pub fn pending_retracted(chain: &str, events: u64) {
+    counter!(PENDING_RETRACTED, "chain" => chain.to_owned()).increment(events);
 }
 
 /// A step failed.

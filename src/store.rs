@@ -1,7 +1,7 @@
 //! PostgreSQL: the only room that opens a transaction.
 //!
 //! [`ChainStore::advance`] stores a range, [`ChainStore::rewind`] is its inverse, [`ChainStore::backfill`]
-//! fills in what an advance missed. Each is one transaction that first locks the chain's row, so the
+//! fills in what an advance missed, [`ChainStore::announce`] tells what is not confirmed yet. Each is one transaction that first locks the chain's row, so the
 //! writers of one chain are serial, and that moves checkpoints by compare-and-set, so a writer with an old
 //! idea of the world commits nothing.
 
@@ -19,6 +19,7 @@ mod events;
 mod migrate;
 mod open;
 mod outbox;
+mod pending;
 mod probe;
 mod projections;
 mod query;
@@ -48,6 +49,7 @@ pub use error::StoreError;
 pub use migrate::{Migrated, Schema};
 pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};
 pub use outbox::{OutboxListener, OutboxRow, OutboxState, ReplayLock, ReplayQuery};
+pub use pending::{Pending, PendingBlock};
 pub use probe::WriteProbe;
 pub use query::{EventCount, ReorgRecord, SourceStatus};
 pub use rewind::{Reason, Rewind, Rewound};

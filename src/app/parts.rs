@@ -127,7 +127,8 @@ pub(super) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
 }
 
 pub(super) fn policy(chain: &config::Chain) -> Policy {
-    Policy { confirmations: chain.confirmations, reorg_window: chain.reorg_window }
+    let config::Chain { confirmations, reorg_window, publish, .. } = *chain;
+    Policy { confirmations, reorg_window, publish }
 }
 
 pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {

@@ -10,7 +10,7 @@ use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
 use super::url::{Scheme, url};
 use super::words::{self, word};
-use crate::canon::Confirmations;
+use crate::canon::{Confirmations, Publish};
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Chain {
     pub confirmations: Confirmations,
     /// Blocks below the head that may still change.
     pub reorg_window: u64,
+    /// Whether events are told before they are confirmed.
+    pub publish: Publish,
     /// Usual time from one block to the next.
     pub block_time: Duration,
     /// How often the head is asked for while the WebSocket does not work.
@@ -81,6 +83,9 @@ const REQUIRED: [(&str, &str); 3] = [
     ("http", "add http = \"https://…\", the address of a node"),
 ];
 
+const PUBLISH: [(&str, Publish); 2] =
+    [("confirmed", Publish::Confirmed), ("pending_and_confirmed", Publish::PendingAndConfirmed)];
+
 pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     section.require(&REQUIRED);
     let name = section.parsed("name", |text| words::name(text, true));
@@ -89,6 +94,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let ws = section.parsed("ws", |text| url(text, Scheme::WebSocket));
     let confirmations = confirmations(section).unwrap_or(Confirmations::Blocks(2));
     let reorg_window = reorg_window(section, confirmations);
+    let publish = section.parsed("publish", |text| word(text, &PUBLISH)).map(|publish| publish.value);
     let block_time = millis(section, "block_time", 10..=600_000).unwrap_or(Duration::from_secs(12));
     let poll_interval = millis(section, "poll_interval", 50..=3_600_000);
     let request_timeout = millis(section, "request_timeout", 100..=600_000);
@@ -104,6 +110,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         ws: ws.map(|ws| ws.value),
         confirmations,
         reorg_window,
+        publish: publish.unwrap_or_default(),
         block_time,
         poll_interval: poll_interval.unwrap_or(Duration::from_secs(12)),
         request_timeout: request_timeout.unwrap_or(Duration::from_secs(10)),

@@ -5,7 +5,7 @@ use crate::domain::BlockId;
 use super::convert::{block_id, int8, unsigned};
 use super::open::Chain;
 use super::transaction::{self, Tx};
-use super::{ChainStore, StoreError, blocks};
+use super::{ChainStore, PendingBlock, StoreError, blocks, pending};
 
 /// The durable tip of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Held {
     pub final_number: Option<u64>,
     /// Rewinds so far.
     pub reorgs: u64,
+    /// Blocks of which events wait to be confirmed, once for each of their sources.
+    pub pending: Vec<PendingBlock>,
 }
 
 /// A chain's row while this transaction has it locked.
@@ -50,6 +52,7 @@ impl ChainStore {
             blocks: blocks::read(&mut tx, self.chain.id).await?,
             final_number,
             reorgs,
+            pending: pending::blocks(&mut tx, self.chain.id).await?,
         };
         tx.commit().await?;
         Ok(held)
@@ -192,6 +195,15 @@ pub(super) async fn advance(
     match moved.rows_affected() + begun.rows_affected() {
         done if done == wanted => Ok(()),
         _ => Err(StoreError::conflict("a source's checkpoint is not where it was")),
+    }
+}
+
+/// Conflict unless every one of these sources stands where expected: the compare without the set.
+pub(super) async fn check(tx: &mut Tx, chain: &Chain, expected: &[Checkpoint]) -> Result<(), StoreError> {
+    let stored = read(tx, chain).await?;
+    match expected.iter().all(|checkpoint| stored.contains(checkpoint)) {
+        true => Ok(()),
+        false => Err(StoreError::conflict("a source's checkpoint is not where it was")),
     }
 }
 

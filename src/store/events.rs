@@ -18,6 +18,8 @@ macro_rules! columns {
     };
 }
 
+pub(super) use columns;
+
 /// An event's columns as [`Row`] reads them.
 macro_rules! readable {
     () => {
@@ -30,6 +32,7 @@ macro_rules! readable {
 mod away;
 
 pub(super) use away::{fold_orphaned, orphan, orphan_at, orphaned};
+pub(super) use readable;
 
 /// A stored event. Its `event.fact.kind` says nothing: kinds have ids here, not positions.
 #[derive(Debug)]
@@ -90,7 +93,8 @@ pub(super) async fn insert(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Res
     Ok(())
 }
 
-fn encode(rows: &mut Rows, chain: &Chain, event: &Event) -> Result<(), StoreError> {
+/// One row of [`columns`].
+pub(super) fn encode(rows: &mut Rows, chain: &Chain, event: &Event) -> Result<(), StoreError> {
     let kind = chain.kind(event.fact.kind)?;
     let fact = &event.fact;
     rows.row(15);
@@ -294,8 +298,9 @@ pub(super) fn place(number: i64, tx: i64, log: i64) -> Result<Place, StoreError>
     })
 }
 
+/// A row of [`readable`].
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     block_number: i64,
     tx_index: i64,
     log_index: i64,
@@ -313,7 +318,7 @@ struct Row {
 }
 
 impl Row {
-    fn read(self) -> Result<Stored, StoreError> {
+    pub(super) fn read(self) -> Result<Stored, StoreError> {
         let fact = Fact {
             kind: KindIndex(usize::MAX),
             account: self.account.as_deref().map(address).transpose()?,

@@ -6,7 +6,10 @@ use super::convert::int8;
 use super::open::Chain;
 use super::outbox::Announcement;
 use super::transaction::{self, Tx};
-use super::{ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, projections};
+use super::{
+    ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, outbox, pending,
+    projections,
+};
 
 /// A step back of a whole chain.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ impl Reason {
 pub struct Rewound {
     /// Events taken back.
     pub events: u64,
+    /// Pending events taken back.
+    pub retracted: u64,
     /// Blocks between the highest checkpoint before and the ancestor; 0 when nothing was above it.
     pub depth: u64,
     /// Every source as it stands now. One whose start block lies above the ancestor has no checkpoint any
@@ -55,7 +60,8 @@ pub struct Rewound {
 
 impl ChainStore {
     /// Undoes everything above a block, in one transaction: events move to `orphaned_events`, what they
-    /// changed is undone, checkpoints above go back to the block. [`ChainStore::advance`] is the inverse.
+    /// changed is undone, checkpoints above go back to the block, and what was told as pending is taken back. The
+    /// inverse of [`ChainStore::advance`] and [`ChainStore::announce`].
     ///
     /// # Errors
     /// [`StoreError::BelowFinal`]; [`StoreError::Conflict`] when a checkpoint is not where expected or
@@ -73,8 +79,13 @@ impl ChainStore {
         }
         blocks::check(&mut tx, chain.id, &BTreeMap::from([(to.number, to.hash)])).await?;
         check_events(&mut tx, chain, to).await?;
-        let Some(tip) = checkpoint::rewind(&mut tx, chain, &rewind.expected, to).await? else {
-            return Ok(Rewound { events: 0, depth: 0, checkpoints: rewind.expected.clone() });
+        let tip = checkpoint::rewind(&mut tx, chain, &rewind.expected, to).await?;
+        let gone = pending::take_above(&mut tx, chain, to.number).await?;
+        let retracted = gone.len() as u64;
+        let Some(tip) = tip else {
+            outbox::retract(&mut tx, chain, &gone).await?;
+            tx.commit().await?;
+            return Ok(Rewound { events: 0, retracted, depth: 0, checkpoints: rewind.expected.clone() });
         };
         let reason = if rewind.by_operator { Reason::Rewind } else { Reason::Reorg };
         let reorg = begin_record(&mut tx, chain, (to, tip), reason).await?;
@@ -82,7 +93,7 @@ impl ChainStore {
         let folded = events::fold_orphaned(&mut tx, reorg).await?;
         let orphaned = events::orphaned(&mut tx, reorg).await?;
         let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-        let announcement = Announcement::begin(&mut tx, chain, announced).await?;
+        let announcement = Announcement::begin(&mut tx, chain, announced).await?.taking_back(&gone);
         dead_letters::rewind(&mut tx, chain, to.number).await?;
         projections::undo(&mut tx, chain, &folded).await?;
         blocks::rewind(&mut tx, chain.id, to).await?;
@@ -92,7 +103,7 @@ impl ChainStore {
         announcement.retract(&mut tx, chain).await?;
         tx.commit().await?;
 
-        Ok(Rewound { events, depth: tip.number - to.number, checkpoints })
+        Ok(Rewound { events, retracted, depth: tip.number - to.number, checkpoints })
     }
 }
 

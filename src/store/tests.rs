@@ -7,6 +7,7 @@ mod dead_letters;
 mod fixture;
 mod migrate;
 mod outbox;
+mod pending;
 mod property;
 mod query;
 mod rewind;

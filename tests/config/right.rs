@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Redis, RedisServers, Secret,
-    Shutdown, Source, Users,
+    Admin, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Publish, Redis, RedisServers,
+    Secret, Shutdown, Source, Users,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -32,6 +32,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             ws: None,
             confirmations: Confirmations::Blocks(2),
             reorg_window: 64,
+            publish: Publish::Confirmed,
             block_time: Duration::from_secs(12),
             poll_interval: Duration::from_secs(12),
             request_timeout: Duration::from_secs(10),
@@ -111,6 +112,14 @@ fn redis_is_one_server_or_sentinels_or_a_cluster() {
         read("cluster = [\"redis://one:7000\", \"redis://two:7000/\", \"redis://three/0\"]"),
         Some(RedisServers::Cluster(secrets(&["redis://one:7000", "redis://two:7000/", "redis://three/0"])))
     );
+}
+
+#[test]
+fn events_are_told_when_confirmed_or_at_the_head_too() {
+    let publish =
+        |value: &str| Given::default().right(&after("http", &format!("publish = {value}"))).chains[0].publish;
+    assert_eq!(publish("\"confirmed\""), Publish::Confirmed);
+    assert_eq!(publish("\"pending_and_confirmed\""), Publish::PendingAndConfirmed);
 }
 
 #[test]

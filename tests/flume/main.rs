@@ -28,6 +28,7 @@ mod dead_letters;
 mod faults;
 mod first;
 mod messages;
+mod pending;
 mod process;
 mod property;
 mod providers;

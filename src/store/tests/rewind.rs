@@ -36,7 +36,7 @@ async fn a_rewind_gives_back_every_row_and_keeps_what_it_took() {
     let ahead = dump(&store).await;
 
     let rewound = rewind(&chain, one).await.expect("rewinds");
-    assert_eq!(rewound, Rewound { events: 8, depth: 2, checkpoints: all_at(Some(one)) });
+    assert_eq!(rewound, Rewound { events: 8, retracted: 0, depth: 2, checkpoints: all_at(Some(one)) });
     assert_eq!(dump(&store).await, before);
     assert_eq!(texts(&store, "select count(*)::text from orphaned_events").await, ["8"]);
     let mut reorgs = store.reorgs(5).await.expect("reads");
@@ -120,7 +120,7 @@ async fn a_rewind_of_an_old_world_or_below_final_changes_nothing() {
         .rewind(&Rewind { expected: expected.clone(), to: block(6, 0), by_operator: false })
         .await
         .expect("nothing to do");
-    assert_eq!(nothing, Rewound { events: 0, depth: 0, checkpoints: expected });
+    assert_eq!(nothing, Rewound { events: 0, retracted: 0, depth: 0, checkpoints: expected });
     assert_eq!(dump(&store).await, before);
     assert_eq!(store.reorgs(9).await.expect("reads"), []);
 }
