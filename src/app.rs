@@ -12,12 +12,14 @@ mod parts;
 mod preflight;
 mod probe;
 mod replay;
+mod rewind;
 mod run;
 mod status;
 mod turns;
+mod verify;
 
 pub use check::{CheckLine, CheckReport, check};
-pub use commands::{backfill, migrate, views};
+pub use commands::{migrate, views};
 pub use dead_letters::{
     RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
 };
@@ -26,5 +28,7 @@ pub use error::AppError;
 pub use messages::carry;
 pub use parts::{Loaded, telemetry_settings};
 pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
+pub use rewind::{RewindArgs, Rewinding, rewind};
 pub use run::{indexers, run};
 pub use status::{Status, StoredReorg, StoredSource, status};
+pub use verify::{Progress, RereadArgs, Verified, reread};

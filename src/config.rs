@@ -11,6 +11,7 @@ mod environment;
 mod manual;
 mod problem;
 mod reader;
+mod redis;
 mod secret;
 mod section;
 mod settings;
@@ -23,13 +24,14 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use crate::canon::Confirmations;
-pub use chain::{Chain, History};
+pub use crate::canon::{Confirmations, Publish};
+pub use chain::{Audit, Chain, History};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
+pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
-pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Redis, Shutdown, Standby, Users};
+pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Shutdown, Standby, Users};
 pub use source::Source;
 
 use problem::{Fault, Spot};
@@ -106,7 +108,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
     let settings = (
         settings::database(&root.table("database")),
-        (settings::outbox(&root.table("outbox")), settings::redis(&root.table("redis"))),
+        (settings::outbox(&root.table("outbox")), redis::redis(&root.table("redis"))),
         (settings::admin(&root.table("admin")), settings::standby(&root.table("standby"))),
         settings::log(&root.table("log")),
         settings::users(&root.table("users")),

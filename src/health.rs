@@ -189,6 +189,17 @@ pub struct LeaseHealth {
     pub epoch: u64,
 }
 
+/// The audit of one source, as it was last left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditHealth {
+    /// Everything up to here was compared with the chain a second time; `None` where nothing was yet.
+    pub verified_to: Option<u64>,
+    /// Events found to differ that nobody has mended.
+    pub differences: u64,
+    /// The first and the last of the blocks in which they are.
+    pub differing_in: Option<(u64, u64)>,
+}
+
 /// How full the outbox is, as retention last found it.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxHealth {
@@ -213,6 +224,7 @@ struct Inner {
     sinks: BTreeMap<String, SinkHealth>,
     outbox: Option<OutboxHealth>,
     leases: BTreeMap<String, LeaseHealth>,
+    audits: BTreeMap<(String, String), AuditHealth>,
 }
 
 impl Board {
@@ -262,6 +274,16 @@ impl Board {
     /// Every lease this instance would hold. None where it is alone.
     pub fn leases(&self) -> BTreeMap<String, LeaseHealth> {
         self.lock().leases.clone()
+    }
+
+    /// Changes what is said of the audit of a chain's source; the first change puts it on the board.
+    pub fn audit<T>(&self, chain: &str, source: &str, change: impl FnOnce(&mut AuditHealth) -> T) -> T {
+        change(self.lock().audits.entry((chain.to_owned(), source.to_owned())).or_default())
+    }
+
+    /// Everything said of the audits now, by chain and source.
+    pub fn audits(&self) -> BTreeMap<(String, String), AuditHealth> {
+        self.lock().audits.clone()
     }
 
     /// How full the outbox was found.

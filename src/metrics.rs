@@ -1,9 +1,13 @@
 //! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
 
+mod leases;
+
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+pub use leases::{lease, lease_error, lease_starts, lease_taken};
 
 const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
 const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
@@ -21,6 +25,8 @@ const HEAD_TO_COMMIT: &str = "chainflume_head_to_commit_seconds";
 const REORGS: &str = "chainflume_reorgs_total";
 const REORG_DEPTH: &str = "chainflume_reorg_depth_blocks";
 const ORPHANED: &str = "chainflume_events_orphaned_total";
+const PENDING: &str = "chainflume_events_pending_total";
+const PENDING_RETRACTED: &str = "chainflume_events_pending_retracted_total";
 const STEP_ERRORS: &str = "chainflume_errors_total";
 const DATABASE_ERRORS: &str = "chainflume_database_errors_total";
 const HEAD: &str = "chainflume_head_block";
@@ -52,6 +58,9 @@ const LEASE_HELD: &str = "chainflume_lease_held";
 const LEASE_EPOCH: &str = "chainflume_lease_epoch";
 const LEASE_TAKEN: &str = "chainflume_lease_taken_total";
 const LEASE_ERRORS: &str = "chainflume_lease_errors_total";
+const AUDITED: &str = "chainflume_audit_verified_block";
+const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
+const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 /// Installs the recorder for the process and says what each metric means.
@@ -90,7 +99,7 @@ fn describe() {
         UNKNOWN_USERS,
         "stakes of wallets without a user, not created because users.create_missing = false"
     );
-    describe_counter!(COMMITS, "transactions committed, by chain and kind (live, history, rewind)");
+    describe_counter!(COMMITS, "transactions committed, by chain and kind (live, history, pending, rewind)");
     describe_histogram!(COMMIT_SECONDS, "time of a transaction, begin to commit, by chain and kind");
     describe_histogram!(BLOCK_TO_COMMIT, "time from a block's timestamp to its commit while live, by chain");
     describe_histogram!(
@@ -100,6 +109,11 @@ fn describe() {
     describe_counter!(REORGS, "reorgs undone, by chain");
     describe_histogram!(REORG_DEPTH, "blocks undone by a reorg, by chain");
     describe_counter!(ORPHANED, "events undone by reorgs, by chain");
+    describe_counter!(PENDING, "events told before they were confirmed, by chain");
+    describe_counter!(
+        PENDING_RETRACTED,
+        "events told as pending and taken back before they were confirmed, by chain"
+    );
     describe_counter!(STEP_ERRORS, "steps that failed and are tried again, by chain and kind of error");
     describe_counter!(DATABASE_ERRORS, "database errors, by chain");
     describe_gauge!(HEAD, "newest block the node knows, by chain");
@@ -119,13 +133,16 @@ fn describe() {
         NEGATIVE_BALANCES,
         "token balances below zero: rebasing tokens, or a start block after the first transfer"
     );
+    describe_gauge!(
+        AUDITED,
+        "highest block up to which stored events were compared again, by chain and source"
+    );
+    describe_gauge!(AUDIT_DIFFERENCES, "stored events that differ from the chain, by chain and source");
+    describe_counter!(AUDIT_FOUND, "ranges in which an audit found differences, by chain and source");
     describe_gauge!(OPEN_DEAD_LETTERS, "dead letters nobody has resolved");
     describe_gauge!(BUILD_INFO, "1, with the version");
     describe_messages();
-    describe_gauge!(LEASE_HELD, "1 while this instance holds the lease and leads, by lease");
-    describe_gauge!(LEASE_EPOCH, "fencing token of the lease, which grows with every new holder, by lease");
-    describe_counter!(LEASE_TAKEN, "times this instance took the lease, by lease");
-    describe_counter!(LEASE_ERRORS, "rounds in which leases could not be renewed or looked at");
+    leases::describe();
 }
 
 fn describe_messages() {
@@ -154,10 +171,12 @@ fn describe_messages() {
 /// `increase()`, and alerts are made of that.
 pub fn chain_starts(chain: &str) {
     ws_connected(chain, false);
-    for name in [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, DATABASE_ERRORS] {
+    for name in
+        [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, PENDING, PENDING_RETRACTED, DATABASE_ERRORS]
+    {
         counter!(name, "chain" => chain.to_owned()).increment(0);
     }
-    for kind in ["live", "history", "rewind"] {
+    for kind in ["live", "history", "pending", "rewind"] {
         counter!(COMMITS, "chain" => chain.to_owned(), "kind" => kind).increment(0);
     }
 }
@@ -178,28 +197,6 @@ pub fn sink_starts(sink: &str, errors: &[&'static str]) {
     for kind in errors {
         counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => *kind).increment(0);
     }
-}
-
-/// As [`chain_starts`], of a lease.
-pub fn lease_starts(lease: &str) {
-    counter!(LEASE_TAKEN, "lease" => lease.to_owned()).increment(0);
-    counter!(LEASE_ERRORS).increment(0);
-}
-
-/// Who holds a lease.
-pub fn lease(name: &str, held: bool, epoch: u64) {
-    gauge!(LEASE_HELD, "lease" => name.to_owned()).set(if held { 1.0 } else { 0.0 });
-    gauge!(LEASE_EPOCH, "lease" => name.to_owned()).set(as_f64(epoch));
-}
-
-/// This instance took a lease.
-pub fn lease_taken(name: &str) {
-    counter!(LEASE_TAKEN, "lease" => name.to_owned()).increment(1);
-}
-
-/// Leases could not be renewed or looked at.
-pub fn lease_error() {
-    counter!(LEASE_ERRORS).increment(1);
 }
 
 /// A request to a node ended.
@@ -263,11 +260,36 @@ pub fn reorg(chain: &str, depth: u64, events: u64) {
     counter!(ORPHANED, "chain" => chain.to_owned()).increment(events);
 }
 
+/// Events were told before they were confirmed.
+pub fn pending(chain: &str, events: u64) {
+    counter!(PENDING, "chain" => chain.to_owned()).increment(events);
+}
+
+/// Pending events were taken back.
+pub fn pending_retracted(chain: &str, events: u64) {
+    counter!(PENDING_RETRACTED, "chain" => chain.to_owned()).increment(events);
+}
+
 /// A step failed.
 pub fn step_error(chain: &str, kind: &'static str) {
     counter!(STEP_ERRORS, "chain" => chain.to_owned(), "kind" => kind).increment(1);
     if kind == "database" {
         counter!(DATABASE_ERRORS, "chain" => chain.to_owned()).increment(1);
+    }
+}
+
+/// The audit found stored events of a source to differ from the chain.
+pub fn audit_difference(chain: &str, source: &str) {
+    counter!(AUDIT_FOUND, "chain" => chain.to_owned(), "source" => source.to_owned()).increment(1);
+}
+
+/// How far the audit of a source is.
+pub fn audit(chain: &str, source: &str, verified_to: Option<u64>, differences: u64) {
+    let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
+    gauge!(AUDIT_DIFFERENCES, &labels).set(as_f64(differences));
+    counter!(AUDIT_FOUND, &labels).increment(0);
+    if let Some(verified_to) = verified_to {
+        gauge!(AUDITED, &labels).set(as_f64(verified_to));
     }
 }
 

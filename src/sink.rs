@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use error::SinkError;
 pub use in_process::{Bus, InProcess};
-pub use redis::{Redis, Settings as RedisSettings};
+pub use redis::{Redis, Servers as RedisServers, Settings as RedisSettings};
 
 use crate::domain::Envelope;
 

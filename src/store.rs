@@ -1,11 +1,12 @@
 //! PostgreSQL: the only room that opens a transaction.
 //!
 //! [`ChainStore::advance`] stores a range, [`ChainStore::rewind`] is its inverse, [`ChainStore::backfill`]
-//! fills in what an advance missed. Each is one transaction that first locks the chain's row, so the
+//! fills in what an advance missed, [`ChainStore::announce`] tells what is not confirmed yet. Each is one transaction that first locks the chain's row, so the
 //! writers of one chain are serial, and that moves checkpoints by compare-and-set, so a writer with an old
 //! idea of the world commits nothing.
 
 mod advance;
+mod audit;
 mod backfill;
 mod blocks;
 mod checkpoint;
@@ -19,6 +20,7 @@ mod leases;
 mod migrate;
 mod open;
 mod outbox;
+mod pending;
 mod probe;
 mod projections;
 mod query;
@@ -40,7 +42,8 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use advance::{Advance, Advanced};
-pub use backfill::{Backfill, Backfilled};
+pub use audit::Compared;
+pub use backfill::Backfill;
 pub use checkpoint::{Checkpoint, Held};
 pub use dead_letters::{FailedAgain, KeptLetter, Letters};
 pub use dump::{ProjectionRow, StoredEvent};
@@ -52,11 +55,12 @@ pub use leases::{
 pub use migrate::{Migrated, Schema};
 pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};
 pub use outbox::{OutboxListener, OutboxRow, OutboxState, ReplayLock, ReplayQuery};
+pub use pending::{Pending, PendingBlock};
 pub use probe::WriteProbe;
 pub use query::{EventCount, ReorgRecord, SourceStatus};
 use reach::Hosts;
 pub use reach::each_host;
-pub use rewind::{Rewind, Rewound};
+pub use rewind::{Reason, Rewind, Rewound};
 pub use views::ViewInfo;
 
 /// How to reach the database.

@@ -1,10 +1,14 @@
+mod leases;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, LeaseHealth, SinkHealth};
+use crate::health::{Board, ChainHealth, ChainState, SinkHealth};
 use crate::metrics;
+pub use leases::LeaseReport;
+use leases::{role, unled};
 
 /// When a chain that is a little behind stops being ready.
 #[derive(Clone, Debug)]
@@ -36,18 +40,6 @@ pub struct Report {
     /// Where messages go, by name.
     #[serde(default)]
     pub sinks: BTreeMap<String, SinkReport>,
-}
-
-/// A lease in a [`Report`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LeaseReport {
-    /// `leader` or `standby`.
-    pub role: String,
-    /// Who holds it; `None` while nobody does.
-    pub holder: Option<String>,
-    /// The fencing token.
-    pub epoch: u64,
 }
 
 /// The database in a [`Report`].
@@ -100,6 +92,12 @@ pub struct SourceReport {
     pub lag: u64,
     /// Since this process last committed for it.
     pub seconds_since_commit: Option<f64>,
+    /// The audit has compared everything up to here with the chain again.
+    #[serde(default)]
+    pub verified_to: Option<u64>,
+    /// Stored events that the audit found to differ from the chain.
+    #[serde(default)]
+    pub differences: u64,
 }
 
 /// A sink in a [`Report`].
@@ -136,7 +134,7 @@ impl Report {
             report.not_ready.extend(unled(chain.lease.as_deref(), &leases));
             (name.clone(), report)
         };
-        let chains: BTreeMap<String, ChainReport> = board.chains().iter().map(chain).collect();
+        let chains = with_audits(board.chains().iter().map(chain).collect(), board);
         let writable = database.as_ref().is_some_and(|database| database.writable);
         let last = board.outbox().map_or(0, |outbox| outbox.last);
         let sink = |(name, sink): (String, SinkHealth)| {
@@ -164,21 +162,13 @@ impl Report {
     }
 }
 
-impl LeaseReport {
-    fn of(LeaseHealth { held, holder, epoch }: LeaseHealth) -> Self {
-        Self { role: role(held), holder, epoch }
+fn with_audits(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTreeMap<String, ChainReport> {
+    for ((chain, source), audit) in board.audits() {
+        if let Some(report) = chains.get_mut(&chain).and_then(|chain| chain.sources.get_mut(&source)) {
+            (report.verified_to, report.differences) = (audit.verified_to, audit.differences);
+        }
     }
-}
-
-fn role(leads: bool) -> String {
-    if leads { "leader" } else { "standby" }.to_owned()
-}
-
-/// A standby is ready as long as somebody leads: it could take over, and the leader's troubles are told by the leader. Were it
-/// not, nobody could tell a standby that is needed from one that is broken.
-fn unled(lease: Option<&str>, leases: &BTreeMap<String, LeaseHealth>) -> Option<String> {
-    let lease = leases.get(lease?)?;
-    lease.holder.is_none().then(|| "no instance leads".to_owned())
+    chains
 }
 
 impl SinkReport {
@@ -213,8 +203,8 @@ impl ChainReport {
     fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
         let sources = chain.sources.iter().map(|source| {
             let seconds_since_commit = source.committed_at.map(|at| at.elapsed().as_secs_f64());
-            let report =
-                SourceReport { tip: source.tip, lag: source.lag(chain.confirmed), seconds_since_commit };
+            let (tip, lag) = (source.tip, source.lag(chain.confirmed));
+            let report = SourceReport { tip, lag, seconds_since_commit, verified_to: None, differences: 0 };
             (source.name.clone(), report)
         });
         Self {
@@ -282,6 +272,9 @@ pub(super) fn refresh_metrics(board: &Board) {
     }
     for (name, lease) in board.leases() {
         metrics::lease(&name, lease.held, lease.epoch);
+    }
+    for ((chain, source), audit) in board.audits() {
+        metrics::audit(&chain, &source, audit.verified_to, audit.differences);
     }
     let outbox = board.outbox();
     if let Some(outbox) = outbox {

@@ -7,7 +7,7 @@ use crate::canon::Policy;
 use crate::chain::{ChainSettings, HistorySettings};
 use crate::config::{self, Config};
 use crate::decode::{SourceAbi, SourceIndex};
-use crate::indexer::{Source, Translator};
+use crate::indexer::{AuditSettings, Source, Translator};
 use crate::mapping::{FamilySettings, Mapper, SourceMapping};
 use crate::store::{ChainRecord, SourceRecord};
 use crate::{api, lease, postgres, sink, store, telemetry};
@@ -68,8 +68,8 @@ fn host_name() -> String {
 /// # Errors
 /// When the certificate authority cannot be read.
 pub(super) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettings>, AppError> {
-    let config::Redis { url, ca_file, prefix, stream_length, timeout } = &loaded.config.redis;
-    let Some(url) = url else { return Ok(None) };
+    let config::Redis { servers, ca_file, prefix, stream_length, timeout } = &loaded.config.redis;
+    let Some(servers) = servers else { return Ok(None) };
     let read = |file: &PathBuf| {
         std::fs::read(file).map_err(|error| {
             let (path, file) = (loaded.path.display(), file.display());
@@ -77,12 +77,24 @@ pub(super) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettin
         })
     };
     Ok(Some(sink::RedisSettings {
-        url: url.expose().to_owned(),
+        servers: redis_servers(servers),
         ca: ca_file.as_ref().map(read).transpose()?,
         prefix: prefix.clone(),
         stream_length: *stream_length,
         timeout: *timeout,
     }))
+}
+
+fn redis_servers(servers: &config::RedisServers) -> sink::RedisServers {
+    let exposed = |url: &config::Secret| url.expose().to_owned();
+    let all = |urls: &[config::Secret]| urls.iter().map(exposed).collect();
+    match servers {
+        config::RedisServers::Single(url) => sink::RedisServers::Single(exposed(url)),
+        config::RedisServers::Sentinel { sentinels, master } => {
+            sink::RedisServers::Sentinel { sentinels: all(sentinels), master: exposed(master) }
+        }
+        config::RedisServers::Cluster(nodes) => sink::RedisServers::Cluster(all(nodes)),
+    }
 }
 
 pub(super) fn api_settings(config: &Config) -> api::Settings {
@@ -121,8 +133,14 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
     }
 }
 
+/// `None` where no audit is configured.
+pub(super) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
+    chain.audit.map(|config::Audit { blocks, every }| AuditSettings { blocks, every })
+}
+
 pub(super) fn policy(chain: &config::Chain) -> Policy {
-    Policy { confirmations: chain.confirmations, reorg_window: chain.reorg_window }
+    let config::Chain { confirmations, reorg_window, publish, .. } = *chain;
+    Policy { confirmations, reorg_window, publish }
 }
 
 pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {

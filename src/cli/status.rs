@@ -29,8 +29,14 @@ fn as_text(status: &Status) -> String {
     for reorg in &status.reorgs {
         let ago = ago(Some(reorg.detected_at));
         let (depth, events, ancestor) = (reorg.depth, reorg.events, reorg.ancestor);
-        text +=
-            &format!("reorg {ago}: {depth} blocks and {events} events undone, back to block {ancestor}\n");
+        text += &match reorg.reason.as_str() {
+            "repair" => format!("repair {ago}: {events} events taken back that are not on the chain\n"),
+            reason => {
+                format!(
+                    "{reason} {ago}: {depth} blocks and {events} events undone, back to block {ancestor}\n"
+                )
+            }
+        };
     }
     for (chain_id, count) in &status.negative_balances {
         text += &format!(

@@ -10,7 +10,7 @@ use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
 use super::url::{Scheme, url};
 use super::words::{self, word};
-use crate::canon::Confirmations;
+use crate::canon::{Confirmations, Publish};
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Chain {
     pub confirmations: Confirmations,
     /// Blocks below the head that may still change.
     pub reorg_window: u64,
+    /// Whether events are told before they are confirmed.
+    pub publish: Publish,
     /// Usual time from one block to the next.
     pub block_time: Duration,
     /// How often the head is asked for while the WebSocket does not work.
@@ -39,6 +41,17 @@ pub struct Chain {
     pub max_response_bytes: usize,
     /// How history is read.
     pub history: History,
+    /// How fast final blocks are read a second time; `None` for never.
+    pub audit: Option<Audit>,
+}
+
+/// `[chain.audit]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Blocks read at once.
+    pub blocks: u64,
+    /// From one read to the next.
+    pub every: Duration,
 }
 
 /// `[chain.history]`
@@ -70,6 +83,9 @@ const REQUIRED: [(&str, &str); 3] = [
     ("http", "add http = \"https://…\", the address of a node"),
 ];
 
+const PUBLISH: [(&str, Publish); 2] =
+    [("confirmed", Publish::Confirmed), ("pending_and_confirmed", Publish::PendingAndConfirmed)];
+
 pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     section.require(&REQUIRED);
     let name = section.parsed("name", |text| words::name(text, true));
@@ -78,12 +94,14 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let ws = section.parsed("ws", |text| url(text, Scheme::WebSocket));
     let confirmations = confirmations(section).unwrap_or(Confirmations::Blocks(2));
     let reorg_window = reorg_window(section, confirmations);
+    let publish = section.parsed("publish", |text| word(text, &PUBLISH)).map(|publish| publish.value);
     let block_time = millis(section, "block_time", 10..=600_000).unwrap_or(Duration::from_secs(12));
     let poll_interval = millis(section, "poll_interval", 50..=3_600_000);
     let request_timeout = millis(section, "request_timeout", 100..=600_000);
     let ws_silence = ws_silence(section, block_time);
     let max_response_bytes = section.size("max_response_bytes", 64 * KIB..=GIB);
     let history = history(&section.table("history"));
+    let audit = audit(&section.table("audit"));
     section.finish();
     let whole = |(name, chain_id, http): (&Text, &Found<u64>, Found<Secret>)| Chain {
         name: name.value.clone(),
@@ -92,12 +110,14 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         ws: ws.map(|ws| ws.value),
         confirmations,
         reorg_window,
+        publish: publish.unwrap_or_default(),
         block_time,
         poll_interval: poll_interval.unwrap_or(Duration::from_secs(12)),
         request_timeout: request_timeout.unwrap_or(Duration::from_secs(10)),
         ws_silence,
         max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
         history,
+        audit,
     };
     let chain =
         name.as_ref().zip(chain_id.as_ref()).zip(http).map(|((name, id), http)| whole((name, id, http)));
@@ -156,6 +176,14 @@ fn history(section: &Section<'_>) -> History {
         max_range,
         buffer_bytes: buffer_bytes.unwrap_or(32 << 20),
     }
+}
+
+fn audit(section: &Section<'_>) -> Option<Audit> {
+    let enabled = section.flag("enabled").unwrap_or(true);
+    let blocks = section.number("blocks", 1..=10_000_000).map_or(2_000, |blocks| blocks.value);
+    let every = millis(section, "every", 10..=86_400_000).unwrap_or(Duration::from_secs(10));
+    section.finish();
+    enabled.then_some(Audit { blocks, every })
 }
 
 fn millis(section: &Section<'_>, key: &'static str, bounds: RangeInclusive<u64>) -> Option<Duration> {

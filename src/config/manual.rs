@@ -83,6 +83,7 @@ mod tests {
             "chain",
             "source",
             "chain.history",
+            "chain.audit",
             "database",
             "outbox",
             "redis",

@@ -236,3 +236,51 @@ fn where_messages_go_is_checked() {
         ]
     );
 }
+
+#[test]
+fn which_redis_is_meant_is_no_guess() {
+    let wrong = |redis: &str| wrong(&format!("[redis]\n{redis}\n{RIGHT}"))[1..].to_vec();
+    assert_eq!(
+        wrong(
+            "url = \"redis://one\"\nsentinels = [\"redis://two\"]\nmaster = \"m\"\ncluster = [\"redis://three\"]"
+        ),
+        [
+            "chainflume.toml:3: redis.sentinels: stands beside redis.url (keep one: url for a server, sentinels and master, or cluster)",
+            "chainflume.toml:5: redis.cluster: stands beside redis.url (keep one: url for a server, sentinels and master, or cluster)",
+        ]
+    );
+    assert_eq!(
+        wrong("sentinels = [\"redis://one\"]"),
+        [
+            "chainflume.toml:1: redis.master: is missing (write the name the sentinels know the master by, \"mymaster\" for instance)"
+        ]
+    );
+    assert_eq!(
+        wrong("master = \"mymaster\""),
+        [
+            "chainflume.toml:2: redis.master: is of no use without redis.sentinels (name the sentinels to ask, or remove it)"
+        ]
+    );
+    assert_eq!(
+        wrong(
+            "sentinels = [\"redis://ada:hunter2@one\", \"two:26379\"]\nmaster = \"my master\"\nca_file = \"ca.pem\""
+        ),
+        [
+            "chainflume.toml:2: redis.sentinels[1]: the value has the scheme of another protocol, redis or rediss is wanted (write an address that begins with redis:// or rediss://)",
+            "chainflume.toml:3: redis.master: the value is not the name of a master (write \"mymaster\", or \"redis://user:password@mymaster\" where it asks for a password)",
+        ]
+    );
+    assert_eq!(
+        wrong("cluster = [\"redis://ada:hunter2@one/3\"]\nca_file = \"ca.pem\""),
+        [
+            "chainflume.toml:2: redis.cluster[0]: the value names a database, and a Cluster has none (end it behind the port)",
+            "chainflume.toml:3: redis.ca_file: is of no use: nothing is reached by TLS (begin the addresses with rediss://)",
+        ]
+    );
+    assert_eq!(
+        wrong("sentinels = [\"redis://one\"]\nmaster = \"${MASTER}\""),
+        [
+            "chainflume.toml:3: redis.master: the variable MASTER is not set (set it in the environment, or give a default: `${MASTER:-…}`)"
+        ]
+    );
+}

@@ -16,6 +16,8 @@ mod journal;
 mod postgres;
 #[path = "../support/redis.rs"]
 mod redis_server;
+#[path = "../support/redis_sets.rs"]
+mod redis_sets;
 #[path = "../support/scene.rs"]
 mod scene;
 #[path = "../support/story.rs"]
@@ -28,6 +30,7 @@ mod dead_letters;
 mod faults;
 mod first;
 mod messages;
+mod pending;
 mod process;
 mod property;
 mod providers;
@@ -37,3 +40,4 @@ mod relay;
 mod replay;
 mod standby;
 mod trouble;
+mod verify;

@@ -1,11 +1,14 @@
 //! Messages leave the house: once, in order, whatever fails.
 
 mod chaos;
+mod cluster;
 mod contract;
 mod end_to_end;
 mod figures;
 mod redis_sink;
+mod redis_states;
 mod retention;
+mod sentinel;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -88,9 +91,14 @@ pub async fn connect(url: &str) -> Store {
 
 /// The three contracts of the development chain, told from the start; the chain's `[redis]` before them.
 pub fn sources(redis: &str) -> String {
+    let redis = if redis.is_empty() { String::new() } else { format!("url = \"{redis}\"\n") };
+    sources_to(&redis)
+}
+
+/// As [`sources`], with these lines for `[redis]`.
+pub fn sources_to(redis: &str) -> String {
     let told = |name, family, address| source(name, family, address, 0) + "publish_from = \"start\"\n";
-    let redis = if redis.is_empty() { String::new() } else { format!("[redis]\nurl = \"{redis}\"\n") };
-    redis
+    format!("[redis]\n{redis}")
         + &told("vault", "stake", STAKE_VAULT)
         + &told("token", "erc20", DEMO_TOKEN)
         + &told("nft", "erc721", DEMO_NFT)
@@ -134,10 +142,15 @@ pub async fn canonical(pool: &PgPool) -> BTreeSet<String> {
     ids
 }
 
-/// All messages of the streams by their numbers, each stream checked for its order.
+/// All messages of a server's streams by their numbers, each stream checked for its order.
 pub async fn published(server: &crate::redis_server::RedisServer) -> Vec<String> {
+    in_order(server.streams().await)
+}
+
+/// As [`published`], of any streams.
+pub fn in_order(streams: crate::redis_sets::Streams) -> Vec<String> {
     let mut all = Vec::new();
-    for (stream, entries) in server.streams().await {
+    for (stream, entries) in streams {
         assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "{stream} is in order");
         for (seq, message) in entries {
             let value: Value = serde_json::from_str(&message).expect("json");

@@ -131,7 +131,9 @@ async fn a_disk_that_is_full_is_waited_for() {
     // More than the free room of the pages there are.
     chain.mine(3_000);
     let full = |report: &Value| {
-        report["chains"]["dev"]["lastError"].as_str().is_some_and(|error| error.contains("No space left on device"))
+        report["chains"]["dev"]["lastError"]
+            .as_str()
+            .is_some_and(|error| error.contains("No space left on device"))
     };
     red(&daemon, full).await;
     assert_eq!(daemon.get("/livez").await.0, 200);
@@ -149,7 +151,8 @@ async fn a_server_without_a_connection_to_spare_is_waited_for() {
     let (name, outside) = parts(&url);
     let pool = connect(&outside).await;
     // The limit does not hold for a superuser.
-    run(&pool, &format!("create role limited_{name} login; alter database {name} owner to limited_{name}")).await;
+    run(&pool, &format!("create role limited_{name} login; alter database {name} owner to limited_{name}"))
+        .await;
     let (chain, server) = devchain(504, 60).await;
     let limited = url.replace("user=postgres", &format!("user=limited_{name}"));
     let home = Home::new(&server, &all_sources(), Some(&limited));
@@ -222,4 +225,3 @@ async fn a_deadlock_costs_the_one_or_the_other_a_retry() {
     daemon.stop_well().await;
     agrees(&chain, &url, 58).await;
 }
-

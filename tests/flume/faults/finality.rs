@@ -50,7 +50,7 @@ async fn a_final_block_that_changes_stops_its_chain_and_no_other() {
     let error = flume.chain("dev").last_error.expect("it says why");
     let (ours, theirs) = (before_hash(&scene).await, scene.chain.block(84).expect("mined").hash);
     for words in
-        ["final block 84", &ours, &theirs.to_string(), "nothing was undone", "restart", "new database"]
+        ["final block 84", &ours, &theirs.to_string(), "nothing was undone", "restart", "chainflume rewind"]
     {
         assert!(error.contains(words), "`{words}` is not in `{error}`");
     }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chainflume::domain::Envelope;
-use chainflume::sink::{Bus, Delivered, Given, InProcess, Redis, RedisSettings, Sink};
+use chainflume::sink::{Bus, Delivered, Given, InProcess, Redis, RedisServers, RedisSettings, Sink};
 use tokio::sync::broadcast::Receiver;
 
-use crate::redis_server::RedisServer;
+use crate::redis_sets::{self, RedisSet};
 
 /// A sink and what it leads to.
 pub trait Fixture {
@@ -142,20 +141,14 @@ async fn a_slow_listener_holds_up_nobody_and_is_told_what_it_missed() {
 }
 
 pub fn settings(url: String) -> RedisSettings {
-    RedisSettings {
-        url,
-        ca: None,
-        prefix: String::new(),
-        stream_length: 100_000,
-        timeout: Duration::from_secs(2),
-    }
+    redis_sets::settings(RedisServers::Single(url))
 }
 
-impl Fixture for RedisServer {
+impl Fixture for RedisSet {
     type Sink = Redis;
 
     async fn sink(&mut self) -> Redis {
-        Redis::new(settings(self.url())).expect("a url")
+        RedisSet::sink(self)
     }
 
     async fn there(&mut self) -> BTreeMap<String, Vec<u64>> {
@@ -165,21 +158,43 @@ impl Fixture for RedisServer {
     }
 
     async fn lose(&mut self) -> bool {
-        self.run::<()>("FLUSHALL").await;
+        self.run("FLUSHALL").await;
         true
     }
 
     async fn refuse(&mut self) -> bool {
-        self.run::<()>("CONFIG SET maxmemory 1").await;
+        self.run("CONFIG SET maxmemory 1").await;
         true
     }
 
     async fn mend(&mut self) {
-        self.run::<()>("CONFIG SET maxmemory 0").await;
+        self.run("CONFIG SET maxmemory 0").await;
     }
 }
 
 #[tokio::test]
 async fn redis_keeps_the_contract() {
-    keeps_the_contract(RedisServer::start()).await;
+    keeps_the_contract(RedisSet::single()).await;
+}
+
+#[tokio::test]
+async fn redis_by_tls_for_a_user_of_few_rights_keeps_the_contract() {
+    keeps_the_contract(RedisSet::tls()).await;
+}
+
+#[tokio::test]
+async fn redis_behind_sentinels_keeps_the_contract() {
+    keeps_the_contract(RedisSet::sentinel().await).await;
+}
+
+#[tokio::test]
+async fn a_redis_cluster_keeps_the_contract() {
+    let set = RedisSet::cluster(3, false).await;
+    let mut owners = Vec::new();
+    for stream in ["events:user", "events:token", "events:nft"] {
+        owners.push(set.owner(stream).await);
+    }
+    owners.dedup();
+    assert!(owners.len() > 1, "the streams live on several masters");
+    keeps_the_contract(set).await;
 }

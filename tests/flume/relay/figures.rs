@@ -4,17 +4,23 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Carriers, sources};
+use super::{Carriers, sources, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::redis_server::RedisServer;
+use crate::redis_sets::RedisSet;
 
 const BACKLOG: i64 = 100_000;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "prints figures"]
 async fn a_backlog() {
-    let (url, server) = (postgres::database().await, RedisServer::start());
+    backlog("one server", RedisSet::single()).await;
+    backlog("a cluster of three", RedisSet::cluster(3, false).await).await;
+}
+
+async fn backlog(name: &str, set: RedisSet) {
+    let url = postgres::database().await;
     let pool = connect(&url).await;
     let (_chain, node) = devchain(1, 3).await;
     sqlx::query(
@@ -29,7 +35,7 @@ async fn a_backlog() {
     sqlx::query("update outbox_head set seq = $1").bind(BACKLOG).execute(&pool).await.expect("updates");
     let before = resident();
     let started = Instant::now();
-    let carriers = Carriers::start(&config(&node, "", &sources(&server.url())), &url).await;
+    let carriers = Carriers::start(&config(&node, "", &sources_to(&set.config())), &url).await;
     let mut most = before;
     while carriers.sink("redis").delivered < Some(BACKLOG.unsigned_abs()) {
         most = most.max(resident());
@@ -37,7 +43,7 @@ async fn a_backlog() {
     }
     let seconds = started.elapsed().as_secs_f64();
     println!(
-        "backlog of {BACKLOG} messages of 0.7 kB: {:.0} messages/s, {} KiB more memory than before",
+        "backlog of {BACKLOG} messages of 0.7 kB to {name}: {:.0} messages/s, {} KiB more memory than before",
         100_000.0 / seconds,
         most.saturating_sub(before)
     );

@@ -42,7 +42,11 @@ impl Pooler {
         let deadline = Instant::now() + PATIENCE;
         while !pooler.folder.join(".s.PGSQL.5432").exists() {
             let log = || std::fs::read_to_string(pooler.folder.join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "pgbouncer (scripts/need pgbouncer) does not start: {}", log());
+            assert!(
+                Instant::now() < deadline,
+                "pgbouncer (scripts/need pgbouncer) does not start: {}",
+                log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         pooler
@@ -76,7 +80,10 @@ async fn a_pooler_that_mixes_up_statements_is_refused_before_anything_is_written
     let (_chain, server) = devchain(512, 10).await;
     let home = Home::new(&server, &all_sources(), Some(&pooler.url(&url)));
     let said = home.run(&["run"]).await;
-    assert!(said.err.contains("a pooler between us and the database mixes up prepared statements"), "{said:?}");
+    assert!(
+        said.err.contains("a pooler between us and the database mixes up prepared statements"),
+        "{said:?}"
+    );
     let tables: i64 = sqlx::query_scalar("select count(*) from pg_tables where schemaname = 'public'")
         .fetch_one(&connect(&url).await)
         .await
