@@ -18,7 +18,7 @@ create table instances (
 comment on table instances is 'Daemons on this database, each with what it would lead; written over about every quarter of a lease';
 
 create table leases (
-    -- `chain <id>`, `sink <name>` or `outbox`, who trims it.
+    -- `chain <id>`, `sink <name>`, `audit <id>` (of a chain), or `outbox`, who trims it.
     name text not null,
     holder text not null,
     -- The fencing token: grows with every new holder, and stands in chains.epoch too.

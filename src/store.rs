@@ -49,8 +49,8 @@ pub use dead_letters::{FailedAgain, KeptLetter, Letters};
 pub use dump::{ProjectionRow, StoredEvent};
 pub use error::StoreError;
 pub use leases::{
-    Epoch, InstanceRow, LeaseRow, LeaseSession, OUTBOX_LEASE, Roll, Standing, chain_lease, is_chain_lease,
-    sink_lease,
+    Epoch, InstanceRow, LeaseRow, LeaseSession, OUTBOX_LEASE, Roll, Standing, audit_lease, chain_lease,
+    is_chain_lease, sink_lease,
 };
 pub use migrate::{Migrated, Schema};
 pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};

@@ -75,13 +75,10 @@ async fn serve(
     for (chain, indexer) in loaded.config.chains.iter().zip(indexers(loaded, &database.store, &board)?) {
         turns.chain(&mut loops, chain, indexer);
     }
-    for chain in &loaded.config.chains {
-        loops.spawn(audit(
-            loaded.clone(),
-            database.store.clone(),
-            (chain.clone(), board.clone()),
-            stop.clone(),
-        ));
+    for chain in loaded.config.chains.iter().filter(|chain| chain.audit.is_some()) {
+        let (loaded, store) = (loaded.clone(), database.store.clone());
+        let about = (chain.clone(), board.clone());
+        turns.audit(&mut loops, chain, move |turn| audit(loaded.clone(), store.clone(), about.clone(), turn));
     }
     // Nobody in this process listens yet; the relay carries all the same, so that the outbox can be trimmed.
     let _bus = messages::carry_in_turn(loaded, &database.store, &mut loops, &mut turns)?;

@@ -13,7 +13,7 @@ use crate::indexer::ChainIndexer;
 use crate::lease::{Chair, Keeper, Turn};
 use crate::relay::{Relay, Retention};
 use crate::sink::Sink;
-use crate::store::{OUTBOX_LEASE, chain_lease, sink_lease};
+use crate::store::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
 
 /// Starts loops, each under its lease where there are leases.
 pub(super) struct Turns {
@@ -82,11 +82,32 @@ impl Turns {
     /// Trims the outbox.
     pub(super) fn retention(&mut self, tasks: &mut JoinSet<()>, retention: Retention) {
         tasks.spawn(retention.clone().watch(self.stop.clone()));
-        let (chair, stop) = (self.chair(OUTBOX_LEASE.to_owned()), self.stop.clone());
+        self.each_turn(tasks, OUTBOX_LEASE.to_owned(), move |turn| {
+            let retention = retention.clone();
+            async move { retention.trim(turn).await }
+        });
+    }
+
+    /// Audits a chain.
+    pub(super) fn audit<F, W>(&mut self, tasks: &mut JoinSet<()>, chain: &config::Chain, work: F)
+    where
+        F: Fn(CancellationToken) -> W + Send + 'static,
+        W: Future<Output = ()> + Send,
+    {
+        self.each_turn(tasks, audit_lease(chain.chain_id), work);
+    }
+
+    /// Work that may begin anew with each turn.
+    fn each_turn<F, W>(&mut self, tasks: &mut JoinSet<()>, lease: String, work: F)
+    where
+        F: Fn(CancellationToken) -> W + Send + 'static,
+        W: Future<Output = ()> + Send,
+    {
+        let (chair, stop) = (self.chair(lease), self.stop.clone());
         tasks.spawn(async move {
-            let Some((chair, _)) = chair else { return retention.trim(stop).await };
+            let Some((chair, _)) = chair else { return work(stop).await };
             while let Some(turn) = chair.next(&stop).await {
-                retention.trim(turn.token()).await;
+                work(turn.token()).await;
             }
         });
     }

@@ -43,6 +43,11 @@ pub fn chain_lease(chain_id: u64) -> String {
     format!("{CHAIN}{chain_id}")
 }
 
+/// Name of the lease of who reads a chain's stored blocks again.
+pub fn audit_lease(chain_id: u64) -> String {
+    format!("audit {chain_id}")
+}
+
 /// Name of a sink's lease.
 pub fn sink_lease(sink: &str) -> String {
     format!("{SINK}{sink}")
