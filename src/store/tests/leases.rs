@@ -104,7 +104,11 @@ async fn who_lost_its_lease_commits_nothing() {
     let fenced = |error: StoreError| assert!(error.is_fenced() && !error.is_transient(), "{error}");
     // Whatever it would write, it is right by the checkpoints.
     fenced(advance(&old, Some(one), two, vec![event(two, 0, staked(1, 1))]).await.expect_err("lost"));
-    fenced(old.rewind(&Rewind { expected: all_at(Some(one)), to: block(0, 0) }).await.expect_err("lost"));
+    fenced(
+        old.rewind(&Rewind { expected: all_at(Some(one)), to: block(0, 0), by_operator: false })
+            .await
+            .expect_err("lost"),
+    );
     let backfill = Backfill {
         source: "vault".to_owned(),
         range: BlockRange::single(1),
@@ -116,7 +120,7 @@ async fn who_lost_its_lease_commits_nothing() {
     fenced(open(&store).await.lead(Epoch::of(1)).await.expect_err("lost"));
     assert_eq!(dump(&store).await, before);
     // A command has no lease and is fenced by what it read.
-    assert_eq!(open(&store).await.backfill(&backfill).await.expect("backfills").inserted, 1);
+    assert_eq!(open(&store).await.backfill(&backfill).await.expect("backfills").missing.len(), 1);
 }
 
 #[tokio::test]
