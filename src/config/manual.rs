@@ -88,6 +88,7 @@ mod tests {
             "outbox",
             "redis",
             "admin",
+            "standby",
             "log",
             "users",
             "shutdown",

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use chainflume::config::{
     Admin, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Publish, Redis, RedisServers,
-    Secret, Shutdown, Source, Users,
+    Secret, Shutdown, Source, Standby, Users,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -21,6 +21,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         database: Database::default(),
         outbox: Outbox::default(),
         redis: Redis::default(),
+        standby: Standby::default(),
         admin: Admin::default(),
         log: Log::default(),
         users: Users::default(),
