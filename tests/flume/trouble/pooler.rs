@@ -106,7 +106,9 @@ async fn a_pooler_of_transactions_serves_where_it_carries_statements_along() {
     let pooler = Pooler::start(&url, "pool_mode = transaction\nmax_prepared_statements = 200");
     let (chain, server) = devchain(513, 60).await;
     let homes = [(); 2].map(|()| Home::new(&server, &all_sources(), Some(&pooler.url(&url))));
-    homes.each_ref().map(|home| home.rewrite("[admin]", "[standby]\nlease = \"3s\"\n[admin]"));
+    for home in &homes {
+        home.rewrite("[admin]", "[standby]\nlease = \"3s\"\n[admin]");
+    }
     let first = homes[0].start();
     first.until_tip(58).await;
     assert_eq!(first.log().matches("a pooler stands before the database").count(), 1, "{}", first.log());
