@@ -100,6 +100,10 @@ pub enum Refusal {
     },
     /// The account is used up: nothing helps in seconds.
     Quota,
+    /// Too many calls in one batch, or none may be: ask for fewer at once, as many as it says if it does.
+    Batch(Option<u64>),
+    /// The key is missing, wrong or not good for this: an operator has to look.
+    Denied,
     /// The node does not have these blocks yet.
     BeyondHead,
     /// The node does not have, or no longer believes, the block of this hash.
@@ -205,6 +209,8 @@ impl Refusal {
             Self::Time => "time",
             Self::Rate { .. } => "rate",
             Self::Quota => "quota",
+            Self::Batch(_) => "batch",
+            Self::Denied => "denied",
             Self::BeyondHead => "beyond_head",
             Self::UnknownBlock => "unknown_block",
             Self::Pruned => "pruned",
@@ -230,6 +236,8 @@ pub(super) struct RefusedAnswer {
     pub retry_after: Option<Duration>,
     /// Blocks the question spanned, where it had a range.
     pub asked: Option<u64>,
+    /// Calls of the batch, where it was one.
+    pub calls: Option<u64>,
 }
 
 /// Providers answer with whole HTML pages; a log line takes the beginning. Addresses of web pages go: some hold the key.

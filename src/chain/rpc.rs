@@ -142,7 +142,7 @@ impl Rpc {
         let message =
             if message.trim().is_empty() { format!("http status {}", body.status) } else { message };
         let (status, retry_after, asked) = (Some(body.status), body.retry_after, question.width);
-        let answer = RefusedAnswer { code, status, message, data, retry_after, asked };
+        let answer = RefusedAnswer { code, status, message, data, retry_after, asked, calls: None };
         ChainError::refused((&self.host, &self.secrets), question.method, answer)
     }
 
