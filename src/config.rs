@@ -24,7 +24,7 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub use crate::canon::Confirmations;
-pub use chain::{Chain, History};
+pub use chain::{Chain, History, Pace};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};

@@ -7,6 +7,7 @@ mod backfill;
 mod error;
 mod history;
 mod live;
+mod memory;
 mod reorg;
 mod spine;
 mod translate;

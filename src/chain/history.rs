@@ -122,7 +122,7 @@ impl Fetch {
     async fn read(self, range: BlockRange) -> Vec<Batch> {
         let mut batches = Vec::new();
         let (mut rest, mut width) = (Some(range), range.width());
-        let mut pause = backoff();
+        let (mut pause, mut failures) = (backoff(), 0);
         while let Some(left) = rest {
             let (piece, after) = left.split_at_width(width);
             let started = Instant::now();
@@ -131,12 +131,17 @@ impl Fetch {
                     self.answered(&batch, started.elapsed());
                     batches.push(batch);
                     rest = after;
-                    pause = backoff();
+                    (pause, failures) = (backoff(), 0);
                 }
-                Err(error) if self.narrowed(piece, &error) => {}
+                Err(error) if self.narrowed(piece, &error) => failures = 0,
                 Err(error) => {
+                    failures += u32::from(error.is_doubtful());
+                    let narrowed = self.node.width().failed(piece.width(), failures);
                     self.wait(&error, &mut pause).await;
-                    continue;
+                    if !narrowed {
+                        continue;
+                    }
+                    failures = 0;
                 }
             }
             let left = rest.map_or(0, |rest| rest.width());
@@ -155,8 +160,9 @@ impl Fetch {
 
     /// Whether the node would answer a narrower question.
     fn narrowed(&self, piece: BlockRange, error: &ChainError) -> bool {
-        let Some(hint) = error.narrows().filter(|_| piece.width() > 1) else { return false };
-        self.node.width().refused(piece.width(), hint, error.is_range_cap());
+        let Some((why, hint)) = error.narrows().filter(|_| piece.width() > 1) else { return false };
+        tracing::debug!(chain = %self.chain, range = %piece, %error, "range is narrowed");
+        self.node.width().refused(piece.width(), hint, why);
         true
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -39,6 +40,21 @@ pub struct Chain {
     pub max_response_bytes: usize,
     /// How history is read.
     pub history: History,
+    /// How fast the node is asked.
+    pub pace: Pace,
+}
+
+/// `[chain.pace]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// `None` for no limit.
+    pub requests_per_second: Option<u64>,
+    /// `None` for no limit.
+    pub compute_units_per_second: Option<u64>,
+    /// By method; `*` for all others.
+    pub compute_units: BTreeMap<String, u64>,
+    /// Requests on their way at once, at most.
+    pub max_concurrent: usize,
 }
 
 /// `[chain.history]`
@@ -84,6 +100,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let ws_silence = ws_silence(section, block_time);
     let max_response_bytes = section.size("max_response_bytes", 64 * KIB..=GIB);
     let history = history(&section.table("history"));
+    let pace = pace(&section.table("pace"));
     section.finish();
     let whole = |(name, chain_id, http): (&Text, &Found<u64>, Found<Secret>)| Chain {
         name: name.value.clone(),
@@ -98,6 +115,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         ws_silence,
         max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
         history,
+        pace,
     };
     let chain =
         name.as_ref().zip(chain_id.as_ref()).zip(http).map(|((name, id), http)| whole((name, id, http)));
@@ -155,6 +173,35 @@ fn history(section: &Section<'_>) -> History {
         initial_range: initial_range.unwrap_or(1_000.min(max_range)),
         max_range,
         buffer_bytes: buffer_bytes.unwrap_or(32 << 20),
+    }
+}
+
+/// What one call costs at a large provider in 2026; others count alike. What is not in the table costs as much as a header.
+const COMPUTE_UNITS: [(&str, u64); 7] = [
+    ("eth_chainId", 0),
+    ("eth_getLogs", 60),
+    ("eth_getBlockByNumber", 20),
+    ("eth_getBlockByHash", 20),
+    ("eth_getBlockReceipts", 20),
+    ("eth_getTransactionReceipt", 20),
+    ("*", 20),
+];
+
+fn pace(section: &Section<'_>) -> Pace {
+    const RATES: RangeInclusive<u64> = 0..=1_000_000;
+    let limit = |key| section.number(key, RATES).map(|rate| rate.value).filter(|rate| *rate > 0);
+    let (requests_per_second, compute_units_per_second) =
+        (limit("requests_per_second"), limit("compute_units_per_second"));
+    let max_concurrent = section.number("max_concurrent", 1..=1000).map_or(16, |most| most.value);
+    let mut compute_units: BTreeMap<String, u64> =
+        COMPUTE_UNITS.iter().map(|(method, units)| ((*method).to_owned(), *units)).collect();
+    compute_units.extend(section.table("compute_units").numbers(&RATES));
+    section.finish();
+    Pace {
+        requests_per_second,
+        compute_units_per_second,
+        compute_units,
+        max_concurrent: usize::try_from(max_concurrent).unwrap_or(16),
     }
 }
 

@@ -6,13 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::history::Reading;
+use super::memory::Memory;
 use super::reorg::Settled;
 use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
 use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake, WakeState};
 use crate::domain::causes;
-use crate::health::{Board, ChainState, SourceHealth};
+use crate::health::{Board, ChainState, MethodHealth, SourceHealth};
 use crate::metrics;
 use crate::store::{ChainRecord, ChainStore, Store};
 
@@ -43,6 +44,7 @@ pub struct ChainIndexer {
     pub(super) woken_at: Instant,
     pub(super) reading: Option<Reading>,
     store: Store,
+    memory: Memory,
     record: ChainRecord,
     opened: Option<ChainStore>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
@@ -61,6 +63,7 @@ impl ChainIndexer {
     pub fn new(parts: Parts) -> Result<Self, IndexerError> {
         let Parts { settings, policy, record, translator, store, board } = parts;
         let (node, wake) = (Arc::new(Node::new(&settings)?), Wake::new(&settings));
+        let memory = Memory::new(store.clone(), settings.fingerprint());
         let woken_at = Instant::now();
         board.chain(&settings.name, |_| {});
         Ok(Self {
@@ -73,6 +76,7 @@ impl ChainIndexer {
             woken_at,
             reading: None,
             store,
+            memory,
             record,
             opened: None,
             view: None,
@@ -89,6 +93,7 @@ impl ChainIndexer {
         while !stop.is_cancelled() {
             let stepped = self.step(&stop).await;
             self.beat();
+            self.memory.keep(&self.node).await;
             let error = match stepped {
                 Ok(Progress::Made) => {
                     if self.succeeded() {
@@ -105,6 +110,7 @@ impl ChainIndexer {
             }
             let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
         }
+        self.memory.keep_now(&self.node).await;
     }
 
     /// A pause may be longer than a loop may hang.
@@ -168,6 +174,7 @@ impl ChainIndexer {
             }
             self.opened = Some(opened);
         }
+        self.memory.recall(&self.node).await;
         let held = self.store().held().await?;
         self.view = Some(View::new(held, &self.translator.names()));
         self.say_sources(None);
@@ -306,7 +313,16 @@ impl ChainIndexer {
     }
 
     fn beat(&self) {
-        self.board.chain(&self.settings.name, |chain| chain.alive_at = Instant::now());
+        let spent = self.node.usage().into_iter().map(|usage| MethodHealth {
+            method: usage.method,
+            requests: usage.requests,
+            failed: usage.failed,
+            compute_units: usage.credits,
+        });
+        self.board.chain(&self.settings.name, |chain| {
+            chain.alive_at = Instant::now();
+            chain.rpc = spent.collect();
+        });
     }
 
     /// Whether this success ends a row of errors.
