@@ -35,6 +35,10 @@ pub(super) struct Width {
     doubted: Option<u64>,
     /// Refusals since the last answer.
     misses: u32,
+    /// The hint that was followed last.
+    hinted: Option<u64>,
+    /// Whether one was refused in turn: some nodes count from nought, some only repeat what was asked.
+    misled: bool,
     /// Answers since the last refusal, or since the last try that might have been refused.
     calm: u64,
     /// How many of those it takes to try again.
@@ -68,6 +72,8 @@ impl Width {
             crowded: None,
             doubted: None,
             misses: 0,
+            hinted: None,
+            misled: false,
             calm: 0,
             patience: PATIENCE,
             large: settings.buffer_bytes / (4 * settings.ranges_in_flight.max(1)),
@@ -141,18 +147,30 @@ impl Width {
     /// A question of `width` blocks was refused; `hint` is what the node would accept.
     pub(super) fn refused(&mut self, width: u64, hint: Option<u64>, why: Why) {
         let tried = self.miss(width);
-        // A hint that is refused in turn is believed no more: some count from nought, some tell what was asked.
-        let hint = hint.filter(|hint| (1..width).contains(hint));
-        let hint = hint.filter(|hint| self.misses <= 1 || *hint <= width / 2);
-        let narrower = hint.unwrap_or(if tried { self.proven } else { width / 2 }).max(1);
-        self.narrow(width, narrower);
+        self.misled |= self.hinted == Some(width);
+        // From then on a hint has to be worth at least as much as a guess.
+        // And what was answered before disproves what is narrower.
+        let believed = |hint: &u64| {
+            (1..width).contains(hint)
+                && (!self.misled || *hint <= width / 2)
+                && (!tried || *hint >= self.proven)
+        };
+        let hint = hint.filter(believed);
+        self.hinted = hint.or(self.hinted);
+        let guess = match (tried, self.proven) {
+            (true, proven) => proven,
+            // By larger and larger steps: any width that works is a beginning.
+            (false, 0) => width >> self.misses.saturating_sub(2).clamp(1, 63),
+            (false, _) => width / 2,
+        };
+        self.narrow(width, hint.unwrap_or(guess).max(1));
         match why {
             Why::Blocks => {
                 // A hint is the limit itself: nothing above it needs to be tried.
                 let bound = hint.map_or(width, |hint| hint.saturating_add(1).min(width));
                 self.ceiling = Some(self.ceiling.map_or(bound, |ceiling| ceiling.min(bound)));
             }
-            Why::Size => self.crowded = self.crowded.or(Some(0)),
+            Why::Size => self.crowded = Some(0),
             Why::Time => {}
         }
     }

@@ -36,7 +36,9 @@ impl Memory {
                 node.recall(&learnt);
                 self.kept = Some(learnt);
             }
-            Err(error) => tracing::debug!(error = %causes(&error), "what was learnt about the node is not known"),
+            Err(error) => {
+                tracing::debug!(error = %causes(&error), "what was learnt about the node is not known")
+            }
         }
     }
 

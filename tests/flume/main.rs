@@ -22,6 +22,7 @@ mod tables;
 mod branches;
 mod faults;
 mod first;
+mod limits;
 mod process;
 mod property;
 mod providers;
