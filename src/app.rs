@@ -3,19 +3,27 @@
 mod check;
 mod commands;
 mod database;
+mod dead_letters;
 mod demo;
 mod error;
+mod messages;
 mod notify;
 mod parts;
 mod preflight;
 mod probe;
+mod replay;
 mod run;
 mod status;
 
 pub use check::{CheckLine, CheckReport, check};
 pub use commands::{backfill, migrate, views};
+pub use dead_letters::{
+    RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
+};
 pub use demo::{DemoArgs, Difference, compare, demo};
 pub use error::AppError;
+pub use messages::carry;
 pub use parts::{Loaded, telemetry_settings};
+pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
 pub use run::{indexers, run};
 pub use status::{Status, StoredReorg, StoredSource, status};

@@ -6,10 +6,12 @@ pub mod exit;
 
 mod backfill;
 mod check;
+mod dead_letters;
 mod init;
 mod known_chains;
 mod locate;
 mod output;
+mod replay;
 mod status;
 mod table;
 mod views;
@@ -23,6 +25,7 @@ use exit::{Exit, OrExit};
 
 use crate::app::{self, Loaded};
 use crate::config::{Config, Log, LogFormat, LogLevel, ProcessEnvironment};
+use crate::domain::MESSAGE_SCHEMA;
 use crate::telemetry;
 
 /// Runs the command the process was started with.
@@ -56,7 +59,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Backfill(args) => {
             with_config(&global, async |loaded| backfill::backfill(&loaded, &args).await)
         }
+        Command::Replay(args) => with_config(&global, async |loaded| replay::replay(&loaded, &args).await),
+        Command::DeadLetters(command) => {
+            with_config(&global, async |loaded| dead_letters::dead_letters(&loaded, &command).await)
+        }
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
+        Command::Schema => output::print(MESSAGE_SCHEMA.as_bytes()).map(|()| Exit::Done),
         Command::Completions(args) => completions(&args),
     }
 }

@@ -29,7 +29,7 @@ pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
-pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Shutdown, Users};
+pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Redis, Shutdown, Users};
 pub use source::Source;
 
 use problem::{Fault, Spot};
@@ -46,6 +46,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `[database]`
     pub database: Database,
+    /// `[outbox]`
+    pub outbox: Outbox,
+    /// `[redis]`
+    pub redis: Redis,
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
@@ -100,6 +104,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
     let settings = (
         settings::database(&root.table("database")),
+        (settings::outbox(&root.table("outbox")), settings::redis(&root.table("redis"))),
         settings::admin(&root.table("admin")),
         settings::log(&root.table("log")),
         settings::users(&root.table("users")),
@@ -107,10 +112,12 @@ fn read(root: &Section<'_>) -> Option<Config> {
     );
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);
-    let (database, admin, log, users, shutdown) = settings;
+    let (database, (outbox, redis), admin, log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
         database,
+        outbox,
+        redis,
         admin,
         log,
         users,

@@ -7,15 +7,17 @@ mod event;
 mod event_id;
 mod filter;
 mod log;
+mod message;
 mod projection;
 
 pub use block::{BlockId, BlockRange, BlockRef};
 pub use causes::causes;
 pub use dead_letter::{DeadLetter, DeadLetterKind};
-pub use event::{Column, Event, EventKind, Fact, KindIndex, Projection, SqlType, ViewColumn};
+pub use event::{Aggregate, Column, Event, EventKind, Fact, KindIndex, Projection, SqlType, ViewColumn};
 pub use event_id::{EventId, EventIdParts};
 pub use filter::{AddressSet, LogFilter};
 pub use log::{Log, Place, Topics};
+pub use message::{Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, amount_formatted};
 pub use projection::{Change, Delta, Folded};
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};

@@ -1,5 +1,5 @@
-//! What each chain says of itself, for readiness, metrics, `status` and the watchdog. Written by the
-//! spine, read by everybody; ages are computed when they are read, so that they grow during a stall.
+//! What each chain and each sink says of itself, for readiness, metrics, `status` and the watchdog. Written by the
+//! spine and the relays, read by everybody; ages are computed when they are read, so that they grow during a stall.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -139,6 +139,39 @@ pub struct DatabaseHealth {
     pub open_dead_letters: u64,
 }
 
+/// A sink, as its relay last left it.
+#[derive(Clone, Debug)]
+pub struct SinkHealth {
+    /// Everything up to this number is there; `None` until it is known.
+    pub delivered: Option<u64>,
+    /// Since when messages wait and none was delivered, `None` while none waits.
+    pub waiting_since: Option<Instant>,
+    /// When the relay last went round.
+    pub alive_at: Instant,
+    /// Errors since the last success.
+    pub consecutive_errors: u64,
+    /// The last error that has not been overcome.
+    pub last_error: Option<String>,
+}
+
+impl SinkHealth {
+    fn new() -> Self {
+        let alive_at = Instant::now();
+        Self { delivered: None, waiting_since: None, alive_at, consecutive_errors: 0, last_error: None }
+    }
+}
+
+/// How full the outbox is, as retention last found it.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxHealth {
+    /// Number of the newest message ever written.
+    pub last: u64,
+    /// Number of the oldest message kept, `last + 1` where none is.
+    pub first: u64,
+    /// When the oldest message kept was written.
+    pub oldest_at: Option<Instant>,
+}
+
 /// The board all chains write on.
 #[derive(Clone, Default)]
 pub struct Board {
@@ -149,6 +182,8 @@ pub struct Board {
 struct Inner {
     chains: BTreeMap<String, ChainHealth>,
     database: Option<DatabaseHealth>,
+    sinks: BTreeMap<String, SinkHealth>,
+    outbox: Option<OutboxHealth>,
 }
 
 impl Board {
@@ -174,6 +209,30 @@ impl Board {
     /// What the last probe of the database found, `None` before the first.
     pub fn database(&self) -> Option<DatabaseHealth> {
         self.lock().database.clone()
+    }
+
+    /// Changes what is said of a sink; the first change puts it on the board.
+    pub fn sink(&self, name: &str, change: impl FnOnce(&mut SinkHealth)) {
+        let mut inner = self.lock();
+        if let Some(sink) = inner.sinks.get_mut(name) {
+            return change(sink);
+        }
+        change(inner.sinks.entry(name.to_owned()).or_insert_with(SinkHealth::new));
+    }
+
+    /// Everything said of the sinks now.
+    pub fn sinks(&self) -> BTreeMap<String, SinkHealth> {
+        self.lock().sinks.clone()
+    }
+
+    /// How full the outbox was found.
+    pub fn set_outbox(&self, health: OutboxHealth) {
+        self.lock().outbox = Some(health);
+    }
+
+    /// How full the outbox was last found, `None` before the first look.
+    pub fn outbox(&self) -> Option<OutboxHealth> {
+        self.lock().outbox
     }
 
     /// The map stays usable whatever panicked while it was held.

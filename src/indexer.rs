@@ -9,11 +9,13 @@ mod history;
 mod live;
 mod memory;
 mod reorg;
+mod retry;
 mod spine;
 mod translate;
 mod view;
 
 pub use backfill::{BackfillReport, Backfiller};
 pub use error::IndexerError;
+pub use retry::{Retried, Retrier};
 pub use spine::{ChainIndexer, Parts};
 pub use translate::{Source, Translator};

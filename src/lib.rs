@@ -19,6 +19,11 @@ pub mod mapping;
 /// PostgreSQL: advance, its inverse rewind, checkpoints, queries.
 pub mod store;
 
+/// From the outbox to the sinks, in order, for as long as it takes.
+pub mod relay;
+/// Where messages go.
+pub mod sink;
+
 /// HTTP for operators: health, readiness, metrics.
 pub mod api;
 /// The built-in development chain.

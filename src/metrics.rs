@@ -37,6 +37,19 @@ const SINCE_HEAD: &str = "chainflume_seconds_since_head";
 const DATABASE_WRITABLE: &str = "chainflume_database_writable";
 const NEGATIVE_BALANCES: &str = "chainflume_negative_balances";
 const OPEN_DEAD_LETTERS: &str = "chainflume_dead_letters_open";
+const OUTBOX_KEPT: &str = "chainflume_outbox_messages";
+const OUTBOX_OLDEST: &str = "chainflume_outbox_oldest_age_seconds";
+const OUTBOX_TRIMMED: &str = "chainflume_outbox_trimmed_total";
+const SINK_LAG: &str = "chainflume_sink_lag_messages";
+const SINK_STUCK: &str = "chainflume_sink_stuck_seconds";
+const SINK_ERRORS: &str = "chainflume_sink_errors_total";
+const SINK_CONSECUTIVE_ERRORS: &str = "chainflume_sink_consecutive_errors";
+const SINK_LOST: &str = "chainflume_sink_lost_total";
+const PUBLISHED: &str = "chainflume_messages_published_total";
+const REPEATED: &str = "chainflume_messages_repeated_total";
+const MISSED: &str = "chainflume_messages_missed_total";
+const COMMIT_TO_PUBLISH: &str = "chainflume_commit_to_publish_seconds";
+const HEAD_TO_PUBLISH: &str = "chainflume_head_to_publish_seconds";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 /// Installs the recorder for the process and says what each metric means.
@@ -108,6 +121,29 @@ fn describe() {
     );
     describe_gauge!(OPEN_DEAD_LETTERS, "dead letters nobody has resolved");
     describe_gauge!(BUILD_INFO, "1, with the version");
+    describe_messages();
+}
+
+fn describe_messages() {
+    describe_gauge!(OUTBOX_KEPT, "messages kept in the outbox, delivered ones included");
+    describe_gauge!(OUTBOX_OLDEST, "age of the oldest message kept in the outbox, computed at the scrape");
+    describe_counter!(OUTBOX_TRIMMED, "messages deleted from the outbox after every sink had them");
+    describe_gauge!(SINK_LAG, "messages a sink does not have yet, by sink");
+    describe_gauge!(
+        SINK_STUCK,
+        "seconds for which messages have waited and none was delivered, by sink, computed at the scrape"
+    );
+    describe_counter!(SINK_ERRORS, "deliveries that failed and are tried again, by sink and kind of error");
+    describe_gauge!(SINK_CONSECUTIVE_ERRORS, "errors since the last success, by sink");
+    describe_counter!(SINK_LOST, "times a sink was found to have lost messages it had, by sink");
+    describe_counter!(PUBLISHED, "messages delivered, by sink, type and state");
+    describe_counter!(REPEATED, "messages a sink refused because it had them, by sink");
+    describe_counter!(MISSED, "messages a sink never got because they were no longer kept, by sink");
+    describe_histogram!(COMMIT_TO_PUBLISH, "time from a message's transaction to its delivery, by sink");
+    describe_histogram!(
+        HEAD_TO_PUBLISH,
+        "time from the head that made a message possible to its delivery, by sink"
+    );
 }
 
 /// Starts what is counted of a chain at zero: a counter that appears with its first increase hides it from
@@ -127,6 +163,16 @@ pub fn source_starts(source: &str, event_types: impl Iterator<Item = String>) {
     event_types.for_each(|event_type| events(source, &event_type, 0));
     for kind in ["decode", "mapping"] {
         counter!(DEAD_LETTERS, "source" => source.to_owned(), "kind" => kind).increment(0);
+    }
+}
+
+/// As [`chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
+pub fn sink_starts(sink: &str, errors: &[&'static str]) {
+    for name in [SINK_LOST, REPEATED, MISSED] {
+        counter!(name, "sink" => sink.to_owned()).increment(0);
+    }
+    for kind in errors {
+        counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => *kind).increment(0);
     }
 }
 
@@ -246,6 +292,59 @@ pub fn database(writable: bool, counts: Option<(u64, u64)>) {
         gauge!(NEGATIVE_BALANCES).set(as_f64(negative_balances));
         gauge!(OPEN_DEAD_LETTERS).set(as_f64(dead_letters));
     }
+}
+
+/// How full the outbox is.
+pub fn outbox(kept: u64, oldest: Duration) {
+    gauge!(OUTBOX_KEPT).set(as_f64(kept));
+    gauge!(OUTBOX_OLDEST).set(oldest.as_secs_f64());
+}
+
+/// Messages that everybody has were deleted.
+pub fn outbox_trimmed(count: u64) {
+    counter!(OUTBOX_TRIMMED).increment(count);
+}
+
+/// Where a sink stands.
+pub fn sink(name: &str, lag: u64, stuck: Duration, consecutive_errors: u64) {
+    gauge!(SINK_LAG, "sink" => name.to_owned()).set(as_f64(lag));
+    gauge!(SINK_STUCK, "sink" => name.to_owned()).set(stuck.as_secs_f64());
+    gauge!(SINK_CONSECUTIVE_ERRORS, "sink" => name.to_owned()).set(as_f64(consecutive_errors));
+}
+
+/// A delivery failed.
+pub fn sink_error(sink: &str, kind: &'static str) {
+    counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => kind).increment(1);
+}
+
+/// A sink had lost messages.
+pub fn sink_lost(sink: &str) {
+    counter!(SINK_LOST, "sink" => sink.to_owned()).increment(1);
+}
+
+/// A message of a type and state was delivered, so long after its transaction and after the head it follows from.
+pub fn published(
+    sink: &str,
+    (message_type, state): (&str, &str),
+    since_commit: Duration,
+    since_head: Option<Duration>,
+) {
+    let labels = [("sink", sink.to_owned()), ("type", message_type.to_owned()), ("state", state.to_owned())];
+    counter!(PUBLISHED, &labels).increment(1);
+    histogram!(COMMIT_TO_PUBLISH, "sink" => sink.to_owned()).record(since_commit);
+    if let Some(since_head) = since_head {
+        histogram!(HEAD_TO_PUBLISH, "sink" => sink.to_owned()).record(since_head);
+    }
+}
+
+/// Messages had been delivered before.
+pub fn repeated(sink: &str, count: u64) {
+    counter!(REPEATED, "sink" => sink.to_owned()).increment(count);
+}
+
+/// Messages were trimmed before a sink had them.
+pub fn missed(sink: &str, count: u64) {
+    counter!(MISSED, "sink" => sink.to_owned()).increment(count);
 }
 
 /// Prometheus counts in floats; block numbers stay exact up to 2^53.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, MethodHealth};
+use crate::health::{Board, ChainHealth, ChainState, MethodHealth, SinkHealth};
 use crate::metrics;
 
 /// When a chain that is a little behind stops being ready.
@@ -27,6 +27,9 @@ pub struct Report {
     pub database: DatabaseReport,
     /// By name.
     pub chains: BTreeMap<String, ChainReport>,
+    /// Where messages go, by name.
+    #[serde(default)]
+    pub sinks: BTreeMap<String, SinkReport>,
 }
 
 /// The database in a [`Report`].
@@ -96,6 +99,27 @@ pub struct SourceReport {
     pub seconds_since_commit: Option<f64>,
 }
 
+/// A sink in a [`Report`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkReport {
+    /// Why it is not ready, one reason a line; empty while it is.
+    pub not_ready: Vec<String>,
+    /// Everything up to this number is there.
+    pub delivered: Option<u64>,
+    /// Messages it does not have yet.
+    pub lag: u64,
+    /// For so long messages have waited and none was delivered.
+    pub seconds_stuck: f64,
+    /// Errors since the last success.
+    pub consecutive_errors: u64,
+    /// The last error that has not been overcome.
+    pub last_error: Option<String>,
+}
+
+/// Messages that wait for so long are not merely many.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
 /// A loop that has not gone round for so long hangs: each request and each pause in it is shorter.
 pub(super) const HUNG_AFTER: Duration = Duration::from_secs(120);
 
@@ -109,8 +133,12 @@ impl Report {
             .map(|(name, chain)| (name.clone(), ChainReport::of(name, chain, limits)))
             .collect();
         let writable = database.as_ref().is_some_and(|database| database.writable);
+        let last = board.outbox().map_or(0, |outbox| outbox.last);
+        let sinks: BTreeMap<String, SinkReport> =
+            board.sinks().into_iter().map(|(name, sink)| (name, SinkReport::of(sink, last))).collect();
+        let chains_ready = !chains.is_empty() && chains.values().all(|chain| chain.not_ready.is_empty());
         Self {
-            ready: writable && !chains.is_empty() && chains.values().all(|chain| chain.not_ready.is_empty()),
+            ready: writable && chains_ready && sinks.values().all(|sink| sink.not_ready.is_empty()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             database: DatabaseReport {
                 writable,
@@ -119,8 +147,37 @@ impl Report {
                 open_dead_letters: database.as_ref().map_or(0, |database| database.open_dead_letters),
             },
             chains,
+            sinks,
         }
     }
+}
+
+impl SinkReport {
+    fn of(sink: SinkHealth, last: u64) -> Self {
+        let stuck = stuck(&sink);
+        let mut not_ready = Vec::new();
+        if sink.consecutive_errors > 1 {
+            not_ready.push(format!("{} errors in a row", sink.consecutive_errors));
+        }
+        if stuck > STUCK_AFTER {
+            not_ready.push(format!("messages have waited for {} s", stuck.as_secs()));
+        }
+        if sink.alive_at.elapsed() > HUNG_AFTER {
+            not_ready.push(format!("its loop has not turned for {} s", sink.alive_at.elapsed().as_secs()));
+        }
+        Self {
+            not_ready,
+            delivered: sink.delivered,
+            lag: sink.delivered.map_or(0, |delivered| last.saturating_sub(delivered)),
+            seconds_stuck: stuck.as_secs_f64(),
+            consecutive_errors: sink.consecutive_errors,
+            last_error: sink.last_error,
+        }
+    }
+}
+
+fn stuck(sink: &SinkHealth) -> Duration {
+    sink.waiting_since.map_or(Duration::ZERO, |since| since.elapsed())
 }
 
 impl ChainReport {
@@ -196,6 +253,16 @@ pub(super) fn refresh_metrics(board: &Board) {
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
         }
     }
+    let outbox = board.outbox();
+    if let Some(outbox) = outbox {
+        let oldest = outbox.oldest_at.map_or(Duration::ZERO, |at| at.elapsed());
+        metrics::outbox((outbox.last + 1).saturating_sub(outbox.first), oldest);
+    }
+    for (name, sink) in board.sinks() {
+        let last = outbox.map_or(0, |outbox| outbox.last);
+        let lag = last.saturating_sub(sink.delivered.unwrap_or(last));
+        metrics::sink(&name, lag, stuck(&sink), sink.consecutive_errors);
+    }
     if let Some(database) = board.database() {
         metrics::database(database.writable, Some((database.negative_balances, database.open_dead_letters)));
     }
@@ -254,6 +321,29 @@ mod tests {
         };
         assert_eq!(reasons(failing(1)), [""; 0]);
         assert_eq!(reasons(failing(2)), ["2 errors in a row"]);
+    }
+
+    #[test]
+    fn a_sink_that_takes_no_messages_is_not_ready_and_every_trouble_has_its_reason() {
+        let past = |seconds| std::time::Instant::now() - Duration::from_secs(seconds);
+        let reasons = |change: &dyn Fn(&mut SinkHealth)| {
+            let board = board(|_| {});
+            board.set_outbox(crate::health::OutboxHealth { last: 9, first: 1, oldest_at: None });
+            board.sink("redis", |sink| sink.delivered = Some(4));
+            board.sink("redis", change);
+            let report = Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() });
+            assert_eq!(
+                (report.ready, report.sinks["redis"].lag),
+                (report.sinks["redis"].not_ready.is_empty(), 5)
+            );
+            report.sinks["redis"].not_ready.clone()
+        };
+        assert_eq!(reasons(&|_| {}), [""; 0]);
+        assert_eq!(reasons(&|sink| sink.consecutive_errors = 1), [""; 0]);
+        assert_eq!(reasons(&|sink| sink.consecutive_errors = 2), ["2 errors in a row"]);
+        assert_eq!(reasons(&|sink| sink.waiting_since = Some(past(29))), [""; 0]);
+        assert_eq!(reasons(&|sink| sink.waiting_since = Some(past(31))), ["messages have waited for 31 s"]);
+        assert_eq!(reasons(&|sink| sink.alive_at = past(121)), ["its loop has not turned for 121 s"]);
     }
 
     #[test]

@@ -120,11 +120,11 @@ async fn index() -> &'static str {
 
 /// Alive as long as every loop turns: what a restart can mend, and nothing else.
 async fn livez(State(shared): State<Shared>) -> Response {
-    let hung: Vec<String> = shared
-        .board
-        .chains()
-        .into_iter()
-        .filter(|(_, chain)| chain.alive_at.elapsed() > HUNG_AFTER)
+    let chains = shared.board.chains().into_iter().map(|(name, chain)| (name, chain.alive_at));
+    let sinks = shared.board.sinks().into_iter().map(|(name, sink)| (name, sink.alive_at));
+    let hung: Vec<String> = chains
+        .chain(sinks)
+        .filter(|(_, alive_at)| alive_at.elapsed() > HUNG_AFTER)
         .map(|(name, _)| name)
         .collect();
     if hung.is_empty() {

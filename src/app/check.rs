@@ -4,9 +4,11 @@ use serde::Serialize;
 
 use super::database::Database;
 use super::error::AppError;
+use super::messages;
 use super::parts::Loaded;
 use super::preflight::{self, NodeCheck};
 use crate::domain::causes;
+use crate::sink::Redis;
 use crate::store::Schema;
 
 /// What the check of the connections found.
@@ -42,11 +44,15 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
         Ok(text) => CheckLine { ok: true, text: format!("database: {text}") },
         Err(error) => CheckLine { ok: false, text: error.to_string() },
     });
+    if let Some(redis) = messages::redis(loaded)? {
+        lines.push(redis_line(redis).await);
+    }
     let starts = preflight::may_start(loaded, &nodes);
     let ok = if start { starts.is_ok() && database.is_ok() } else { lines.iter().all(|line| line.ok) };
     show(&CheckReport { ok, lines });
     if !ok && starts.is_ok() && database.is_ok() {
-        return Err(AppError::Unavailable("a node cannot be reached; see above".to_owned()));
+        let what = if nodes.iter().all(|check| check.outcome.is_ok()) { "redis" } else { "a node" };
+        return Err(AppError::Unavailable(format!("{what} cannot be reached; see above")));
     }
     starts.and(database.map(|_| ()))
 }
@@ -57,6 +63,13 @@ fn node_line(loaded: &Loaded, check: &NodeCheck) -> CheckLine {
             CheckLine { ok: true, text: format!("chain {}: the node answers, head {head}", check.chain) }
         }
         Err(error) => CheckLine { ok: false, text: format!("{}: {error}", loaded.key(&check.chain, "http")) },
+    }
+}
+
+async fn redis_line(mut redis: Redis) -> CheckLine {
+    match redis.check().await {
+        Ok(host) => CheckLine { ok: true, text: format!("redis: connected to {host}") },
+        Err(error) => CheckLine { ok: false, text: error.to_string() },
     }
 }
 

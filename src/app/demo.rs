@@ -10,6 +10,7 @@ macro_rules! say {
 }
 
 mod config;
+mod heard;
 mod verify;
 mod watch;
 
@@ -22,11 +23,12 @@ use tokio_util::sync::CancellationToken;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, api_settings};
-use super::{probe, run};
+use super::{messages, probe, run};
 use crate::api::AdminServer;
 use crate::devchain::{DevChain, Miner, MinerSettings, Server};
 use crate::health::Board;
 use crate::{metrics, shutdown};
+use heard::Heard;
 pub use verify::{Difference, compare};
 use watch::Watch;
 
@@ -119,6 +121,10 @@ impl Demo {
         for indexer in run::indexers(&self.loaded, &self.database.store, &board)? {
             tasks.spawn(indexer.run(all.clone()));
         }
+        let heard = Heard::default();
+        if let Some(bus) = messages::carry(&self.loaded, &self.database.store, &board, &mut tasks, &all)? {
+            tasks.spawn(heard.listen(&bus));
+        }
         tasks.spawn(probe::run(self.database.store.clone(), board.clone(), all.clone()));
         let serving = all.clone();
         tasks.spawn(async move {
@@ -131,7 +137,7 @@ impl Demo {
             reorg_every: Some(REORG_EVERY),
             max_reorg_depth: MAX_REORG_DEPTH,
         });
-        let mut watch = Watch::new(board, self.database.store.clone(), self.started);
+        let mut watch = Watch::new(board, (self.database.store.clone(), heard), self.started);
         let outcome = self.watch_and_check(&mut watch, miner, args.run_for).await;
         all.cancel();
         shutdown::drain(shutdown::DRAIN_DEADLINE, tasks).await;
@@ -165,6 +171,7 @@ impl Demo {
         let config = self.loaded.path.display();
         let psql = self.database.private.as_ref().map(|private| private.psql_command()).unwrap_or_default();
         let admin = admin.address();
+        say!("  messages  in this process, since no redis.url is configured");
         say!("  admin     http://{admin}\n\ntry, in another terminal:");
         say!("  {psql} -c 'select * from stake_vault_staked order by block_number desc limit 5'");
         say!("  {psql} -c 'select * from users order by stake_amount desc limit 5'");

@@ -24,7 +24,10 @@ pub(super) async fn run(board: Board, stop: CancellationToken) {
             tell(&[NotifyState::Ready]);
         }
         tell(&[NotifyState::Status(&status(&chains, writable))]);
-        if chains.values().all(|chain| chain.alive_at.elapsed() < HUNG_AFTER) {
+        let sinks = board.sinks();
+        let mut alive =
+            chains.values().map(|chain| chain.alive_at).chain(sinks.values().map(|sink| sink.alive_at));
+        if alive.all(|at| at.elapsed() < HUNG_AFTER) {
             tell(&[NotifyState::Watchdog]);
         }
     }

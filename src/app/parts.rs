@@ -10,7 +10,7 @@ use crate::decode::{SourceAbi, SourceIndex};
 use crate::indexer::{Source, Translator};
 use crate::mapping::{FamilySettings, Mapper, SourceMapping};
 use crate::store::{ChainRecord, SourceRecord};
-use crate::{api, postgres, store, telemetry};
+use crate::{api, postgres, sink, store, telemetry};
 
 /// A configuration and the file it was read from, for messages that name the place.
 #[derive(Clone, Debug)]
@@ -49,6 +49,28 @@ pub(super) fn postgres_settings(config: &Config) -> postgres::Settings {
 pub(super) fn store_settings(config: &Config, url: String) -> store::Settings {
     let config::Database { max_connections, acquire_timeout, .. } = config.database;
     store::Settings { url, max_connections, acquire_timeout }
+}
+
+/// `None` where no Redis is configured.
+///
+/// # Errors
+/// When the certificate authority cannot be read.
+pub(super) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettings>, AppError> {
+    let config::Redis { url, ca_file, prefix, stream_length, timeout } = &loaded.config.redis;
+    let Some(url) = url else { return Ok(None) };
+    let read = |file: &PathBuf| {
+        std::fs::read(file).map_err(|error| {
+            let (path, file) = (loaded.path.display(), file.display());
+            AppError::Config(format!("{path}: redis.ca_file: {file} cannot be read: {error}"))
+        })
+    };
+    Ok(Some(sink::RedisSettings {
+        url: url.expose().to_owned(),
+        ca: ca_file.as_ref().map(read).transpose()?,
+        prefix: prefix.clone(),
+        stream_length: *stream_length,
+        timeout: *timeout,
+    }))
 }
 
 pub(super) fn api_settings(config: &Config) -> api::Settings {
@@ -103,6 +125,7 @@ pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
         family: source.family.as_str().to_owned(),
         start_block: source.start_block,
         decimals: source.decimals,
+        publish_from: source.publish_from,
     };
     ChainRecord {
         chain_id: chain.chain_id,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, api_settings, chain_settings, policy, record, translator};
-use super::{notify, preflight, probe};
+use super::{messages, notify, preflight, probe};
 use crate::api::AdminServer;
 use crate::config::{self, Config};
 use crate::domain::EventKind;
@@ -73,6 +73,8 @@ async fn serve(
     for indexer in indexers(loaded, &database.store, &board)? {
         loops.spawn(indexer.run(stop.clone()));
     }
+    // Nobody in this process listens yet; the relay carries all the same, so that the outbox can be trimmed.
+    let _bus = messages::carry(loaded, &database.store, &board, &mut loops, &stop)?;
     // These end with the loops, not before: an operator wants to see the drain.
     let watchers = CancellationToken::new();
     let mut background = JoinSet::new();

@@ -135,12 +135,10 @@ impl ChainError {
         }
     }
 
-    /// Whether the node has failed at a question for logs without a word on why: some do so where the range is too
-    /// wide ("no backend is currently healthy", a bare 503, a connection that is cut).
+    /// Whether the node has failed without a word on why: some do so where the range is too wide ("no backend is
+    /// currently healthy", a bare 503, a connection that is cut), and where many headers are needed one may always fail.
     pub(super) fn is_doubtful(&self) -> bool {
-        let unexplained =
-            matches!(self, Self::Refused { refusal: Refusal::Other, .. } | Self::BadAnswer { .. });
-        unexplained && self.method() == Some(LOGS)
+        matches!(self, Self::Refused { refusal: Refusal::Other, .. } | Self::BadAnswer { .. })
     }
 
     /// Whether another method may tell what this one does not: it is off, or its answer is too much.

@@ -212,7 +212,7 @@ impl Fetch {
         }
         let numbers: Vec<u64> = unknown.keys().copied().collect();
         for chunk in numbers.chunks(HEADERS_AT_ONCE) {
-            for block in self.node.blocks(chunk).await?.into_iter().flatten() {
+            for block in self.headers(chunk).await?.into_iter().flatten() {
                 if unknown.remove(&block.number) != Some(block.hash) {
                     return Err(self.moved(block.number));
                 }
@@ -223,6 +223,17 @@ impl Fetch {
             Some(number) => Err(self.bad(format!("it has logs of block {number} and no header"))),
             None => Ok(times),
         }
+    }
+
+    /// One failure among hundreds of headers is no reason to ask for the logs again.
+    async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<BlockRef>>, ChainError> {
+        for _ in 1..HEADER_TRIES {
+            match self.node.blocks(numbers).await {
+                Err(error) if error.is_doubtful() => {}
+                answer => return answer,
+            }
+        }
+        self.node.blocks(numbers).await
     }
 
     fn moved(&self, number: u64) -> ChainError {
@@ -237,6 +248,8 @@ impl Fetch {
 /// Headers asked for at the same time where logs lack their block's time: enough to hide the latency, few
 /// enough not to look like an attack.
 const HEADERS_AT_ONCE: usize = 16;
+/// How often they are asked for before the range counts as failed.
+const HEADER_TRIES: usize = 3;
 /// Longest pause between two tries: a node that comes back is noticed within it.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A node may ask for patience, not for an outage.

@@ -1,5 +1,8 @@
 //! What can be written on the command line. The structs are plain data: `app` takes them as they are.
 
+mod dead_letters;
+mod replay;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +14,8 @@ use super::exit::{Exit, Failure};
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::domain::BlockRange;
 use crate::mapping::Family;
+pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
+pub use replay::ReplayArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -70,8 +75,15 @@ pub enum Command {
     Status(StatusArgs),
     /// Read a range of blocks of one source again and add what is missing, beside the running daemon
     Backfill(BackfillArgs),
+    /// Send messages about stored events again, marked as a replay, to streams of their own
+    Replay(ReplayArgs),
+    /// See to the logs that could not become events, beside the running daemon
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
     /// List the typed views, one for each ABI event
     Views(ViewsArgs),
+    /// Print the JSON Schema of the messages
+    Schema,
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }
@@ -206,11 +218,14 @@ impl BackfillArgs {
     /// # Errors
     /// `--from` above `--to`.
     pub fn range(&self) -> Result<BlockRange, Failure> {
-        let Self { from, to, .. } = self;
-        BlockRange::new(*from, *to).ok_or_else(|| {
-            Failure::new(Exit::Usage, format!("--from {from} is above --to {to}; give the lower block first"))
-        })
+        range(self.from, self.to)
     }
+}
+
+fn range(from: u64, to: u64) -> Result<BlockRange, Failure> {
+    BlockRange::new(from, to).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("--from {from} is above --to {to}; give the lower block first"))
+    })
 }
 
 fn log_formats() -> impl TypedValueParser<Value = LogFormat> {

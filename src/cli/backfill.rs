@@ -14,7 +14,7 @@ const SHOWN: usize = 20;
 /// Backfills, with a bar where somebody watches.
 pub(super) async fn backfill(loaded: &Loaded, args: &BackfillArgs) -> anyhow::Result<()> {
     let range = args.range()?;
-    let bar = progress_bar(range.width());
+    let bar = progress_bar(range.width(), "blocks");
     let report =
         app::backfill(loaded, &args.source, range, |block| bar.set_position(block - range.from() + 1))
             .await?;
@@ -34,10 +34,13 @@ pub(super) async fn backfill(loaded: &Loaded, args: &BackfillArgs) -> anyhow::Re
     Err(Failure::new(Exit::Failed, text).into())
 }
 
-fn progress_bar(blocks: u64) -> ProgressBar {
+/// A bar on stderr where that is a terminal.
+pub(super) fn progress_bar(length: u64, unit: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
-        return ProgressBar::with_draw_target(Some(blocks), ProgressDrawTarget::hidden());
+        return ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} blocks, {per_sec}, {eta} left");
-    ProgressBar::new(blocks).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let style = ProgressStyle::with_template(&format!(
+        "{{bar:40}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left"
+    ));
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

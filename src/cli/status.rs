@@ -53,6 +53,15 @@ fn daemon(status: &Status) -> String {
             text += &format!("  chain {name}: {error}\n");
         }
     }
+    for (name, sink) in &report.sinks {
+        text += &format!("  sink {name}: {} messages wait\n", sink.lag);
+        for reason in &sink.not_ready {
+            text += &format!("  sink {name}: {reason}\n");
+        }
+        if let Some(error) = &sink.last_error {
+            text += &format!("  sink {name}, last error: {error}\n");
+        }
+    }
     text + "\n"
 }
 

@@ -1,14 +1,19 @@
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+use toml::de::DeValue;
 
 use super::abi;
 use super::address::addresses;
 use super::problem::{Fault, Spot};
 use super::reader::{Found, Text};
 use super::section::Section;
+use super::units;
 use super::words::{name, word};
 use crate::decode::AbiEvent;
 use crate::domain::AddressSet;
 use crate::mapping::Family;
+use crate::store::PublishFrom;
 
 /// `[[source]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub struct Source {
     pub start_block: u64,
     /// Decimals of the staked token; `None` but for the stake family.
     pub decimals: Option<u8>,
+    /// From where on its events are announced.
+    pub publish_from: PublishFrom,
     /// Argument that names the user an event is about; generic family only.
     pub user: Option<String>,
 }
@@ -60,6 +67,7 @@ pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
     let events = abi::events(&section, family);
     let start_block = section.number("start_block", 0..=MAX_BLOCK);
     let decimals = decimals(&section, family);
+    let publish_from = publish_from(&section).unwrap_or(PublishFrom::Head);
     let user = user(&section, family);
     if addresses == Some(AddressSet::Any) && family == Some(Family::Stake) {
         let what = "\"any\" would let every contract of the chain credit stakes to users";
@@ -75,6 +83,7 @@ pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
             events: events?,
             start_block: start_block?.value,
             decimals: decimals.as_ref().map(|decimals| decimals.value),
+            publish_from,
             user,
         })
     };
@@ -102,6 +111,21 @@ fn decimals(section: &Section<'_>, family: Option<Family>) -> Option<Found<u8>> 
         }
         None => None,
     }
+}
+
+fn publish_from(section: &Section<'_>) -> Option<PublishFrom> {
+    const WORDS: [(&str, PublishFrom); 2] = [("head", PublishFrom::Head), ("start", PublishFrom::Start)];
+    const BLOCKS: RangeInclusive<u64> = 0..=MAX_BLOCK;
+    let (spot, value) = section.get("publish_from")?;
+    if !matches!(value, DeValue::String(_)) {
+        return section.reader.number(spot, value, &BLOCKS).map(|block| PublishFrom::Block(block.value));
+    }
+    let block_or_word = |text: &str| match text.parse::<u64>() {
+        Ok(block) => units::within(block, &BLOCKS, u64::to_string).map(PublishFrom::Block),
+        Err(_) => word(text, &WORDS)
+            .map_err(|fault| Fault::new(fault.what, "write \"head\", \"start\" or a block number")),
+    };
+    section.reader.text(spot, value)?.parse(section.reader, block_or_word).map(|found| found.value)
 }
 
 /// Of the generic family alone.

@@ -9,6 +9,7 @@ pub(super) enum Scheme {
     Http,
     WebSocket,
     Postgres,
+    Redis,
 }
 
 impl Scheme {
@@ -17,6 +18,7 @@ impl Scheme {
             Self::Http => ["http", "https"],
             Self::WebSocket => ["ws", "wss"],
             Self::Postgres => ["postgres", "postgresql"],
+            Self::Redis => ["redis", "rediss"],
         }
     }
 }

@@ -42,6 +42,12 @@ impl Projection {
             Self::Owner => "owner",
         }
     }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all = [Self::None, Self::Stake, Self::Balance, Self::Allowance, Self::Owner];
+        all.into_iter().find(|projection| projection.as_str() == word)
+    }
 }
 
 /// One kind of event a source can emit. An ABI event may have several: an ERC-20 `Transfer` is a
@@ -62,19 +68,53 @@ pub struct EventKind {
     pub view: String,
     /// The view's columns, in the order of the ABI.
     pub columns: Vec<ViewColumn>,
+    /// What messages about such events are about.
+    pub aggregate: Aggregate,
+}
+
+/// What a message is about. Messages about one aggregate leave in chain order, on the stream of its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregate {
+    /// The wallet in `account`.
+    User,
+    /// The ERC-20 contract.
+    Token,
+    /// The ERC-721 contract.
+    Nft,
+    /// Any other contract.
+    Contract,
+}
+
+impl Aggregate {
+    /// All there are: each has a stream.
+    pub const ALL: [Self; 4] = [Self::User, Self::Token, Self::Nft, Self::Contract];
+
+    /// The word in messages and in the names of streams.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Token => "token",
+            Self::Nft => "nft",
+            Self::Contract => "contract",
+        }
+    }
 }
 
 /// One column of a typed view: an ABI argument and where it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ViewColumn {
     /// Name in SQL, unique in the view, not quoted.
     pub name: String,
+    /// Name of the argument in the ABI, unique in the event: the key in a message's payload.
+    pub argument: String,
     /// Where the value is kept.
     pub column: Column,
 }
 
 /// Where an argument of an event is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Column {
     /// `events.account`.
     Account,
@@ -94,7 +134,8 @@ pub enum Column {
 }
 
 /// How a view shows a value kept in `args`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SqlType {
     /// Whole numbers of any width: kept as a decimal string.
     Numeric,

@@ -97,7 +97,11 @@ impl ChainIndexer {
         let Some(to) = refs.last().copied() else { return Ok(()) };
         let final_number = self.final_number();
         let expected = self.view().expected(sources);
-        let advance = Advance { expected, to, refs, final_number, events, dead_letters, durable };
+        let head = self.head().max(to.number);
+        // History is read long after it happened: only at the head does it mean anything how long a message took.
+        let seen_at = durable.then(|| SystemTime::now().checked_sub(self.woken_at.elapsed())).flatten();
+        let advance =
+            Advance { expected, to, refs, final_number, events, dead_letters, head, seen_at, durable };
         let started = Instant::now();
         let advanced = self.store().advance(&advance).await?;
         let kind = if durable { "live" } else { "history" };

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::chain::{Learnt, Node};
+use crate::chain::{Learnt, MethodUsage, Node};
 use crate::domain::causes;
+use crate::health::MethodHealth;
 use crate::store::Store;
 
 /// How often it is looked whether there is something new: a lesson that is lost with a crash costs a few refused calls.
@@ -64,4 +65,15 @@ impl Memory {
             Err(_) => tracing::debug!("what was learnt about the node is not kept: the database is slow"),
         }
     }
+}
+
+/// What the node was asked since the start.
+pub(super) fn spent(node: &Node) -> Vec<MethodHealth> {
+    let health = |usage: MethodUsage| MethodHealth {
+        method: usage.method,
+        requests: usage.requests,
+        failed: usage.failed,
+        compute_units: usage.credits,
+    };
+    node.usage().into_iter().map(health).collect()
 }

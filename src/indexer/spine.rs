@@ -6,14 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::history::Reading;
-use super::memory::Memory;
+use super::memory::{Memory, spent};
 use super::reorg::Settled;
 use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
 use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake, WakeState};
 use crate::domain::causes;
-use crate::health::{Board, ChainState, MethodHealth, SourceHealth};
+use crate::health::{Board, ChainState, SourceHealth};
 use crate::metrics;
 use crate::store::{ChainRecord, ChainStore, Store};
 
@@ -172,6 +172,8 @@ impl ChainIndexer {
             for note in opened.notes() {
                 tracing::warn!(chain = %self.settings.name, "{note}");
             }
+            // Before anything is stored, so that it is the head a source saw first that decides.
+            opened.publish_above(heads.latest).await?;
             self.opened = Some(opened);
         }
         self.memory.recall(&self.node).await;
@@ -248,6 +250,11 @@ impl ChainIndexer {
         self.view.as_mut().expect("a step reads the view before anything else")
     }
 
+    /// The newest block the node is known to have.
+    pub(super) fn head(&self) -> u64 {
+        self.heads.map_or(0, |heads| heads.latest)
+    }
+
     /// What is final now, never less than what was final before.
     pub(super) fn final_number(&self) -> u64 {
         let now = self.heads.map_or(0, |heads| self.policy.final_number(&heads));
@@ -313,15 +320,10 @@ impl ChainIndexer {
     }
 
     fn beat(&self) {
-        let spent = self.node.usage().into_iter().map(|usage| MethodHealth {
-            method: usage.method,
-            requests: usage.requests,
-            failed: usage.failed,
-            compute_units: usage.credits,
-        });
+        let spent = spent(&self.node);
         self.board.chain(&self.settings.name, |chain| {
             chain.alive_at = Instant::now();
-            chain.rpc = spent.collect();
+            chain.rpc = spent;
         });
     }
 

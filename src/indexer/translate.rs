@@ -64,7 +64,7 @@ impl Translator {
     ) -> Translated {
         let mut translated = Translated { events: Vec::with_capacity(logs.len()), dead_letters: Vec::new() };
         let mut foreign = 0;
-        for log in logs {
+        for mut log in logs {
             let (source, kind, reason) = match self.decoder(group).decode(&log) {
                 Decoded::Foreign => {
                     foreign += 1;
@@ -89,6 +89,8 @@ impl Translator {
                 Decoded::Malformed { source, reason, .. } => (source, DeadLetterKind::Decode, reason),
             };
             let source = self.sources[source.0].name.clone();
+            // Kept with its time, so that trying again needs no node.
+            log.block_timestamp = times.get(&log.place.block_number).copied().or(log.block_timestamp);
             tracing::warn!(chain = %self.chain, source, place = %log.place, reason, "log kept as a dead letter");
             translated.dead_letters.push(DeadLetter { kind, source, reason, log });
         }

@@ -92,6 +92,7 @@ impl Mapper {
                 projection: recipe.projection,
                 view: view.clone(),
                 columns: columns.clone(),
+                aggregate: recipe.aggregate(),
             };
             let first_kind = self.kinds_at(recipe.types.names().into_iter().map(kind).collect());
             let plan = Plan { event: Arc::clone(event), recipe: recipe.clone(), first_kind };

@@ -1,5 +1,5 @@
 use crate::decode::Value;
-use crate::domain::{Address, Fact, KindIndex, Projection};
+use crate::domain::{Address, Aggregate, Fact, KindIndex, Projection};
 
 use super::problem::Unmappable;
 
@@ -60,6 +60,19 @@ impl Recipe {
     /// A recipe of a family for an event it knows.
     pub(super) fn known(types: Types, projection: Projection, roles: &[Role]) -> Self {
         Self { types, projection, roles: roles.to_vec(), user: None }
+    }
+
+    /// What messages about such events are about: a stake is about its wallet, a token's event about the
+    /// token, and anything else about its contract unless the operator named the user argument.
+    pub(super) fn aggregate(&self) -> Aggregate {
+        let family = self.types.names().first().and_then(|name| name.split('.').next()).map(str::to_owned);
+        match family.as_deref() {
+            Some("stake") => Aggregate::User,
+            Some("erc20") => Aggregate::Token,
+            Some("erc721") => Aggregate::Nft,
+            _ if self.user.is_some() || self.roles.contains(&Role::Account) => Aggregate::User,
+            _ => Aggregate::Contract,
+        }
     }
 
     pub(super) fn keeps_args(&self) -> bool {

@@ -32,7 +32,12 @@ pub(super) fn columns(event: &AbiEvent, recipe: &Recipe) -> Vec<ViewColumn> {
         .map(|(i, (param, role))| {
             let name = free(&column_name(param, i), &taken);
             taken.insert(name.clone());
-            ViewColumn { name, column: column(param, role) }
+            let column = column(param, role);
+            let argument = match &column {
+                Column::Arg { key, .. } => key.clone(),
+                _ => param.name.clone(),
+            };
+            ViewColumn { name, argument, column }
         })
         .collect()
 }

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use crate::domain::{B256, BlockId, DeadLetter, Event};
 
 use super::convert::int8;
 use super::open::Chain;
+use super::outbox::Announcement;
 use super::transaction::{self, Tx};
 use super::{ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, projections};
 
@@ -22,6 +24,10 @@ pub struct Advance {
     pub events: Vec<Event>,
     /// Logs of the same blocks that are ours and could not become events.
     pub dead_letters: Vec<DeadLetter>,
+    /// The chain's head when the step was read, for what messages say of confirmations.
+    pub head: u64,
+    /// When that head was seen, for how long messages take; `None` for history.
+    pub seen_at: Option<SystemTime>,
     /// `false` lets the commit return before it is on disk: for history, where a crash re-does work.
     pub durable: bool,
 }
@@ -60,10 +66,12 @@ impl ChainStore {
             return Err(self.name_holder(error, &ordered).await);
         }
         dead_letters::insert(&mut tx, chain, &advance.dead_letters).await?;
+        let announcement = Announcement::begin(&mut tx, chain, events::with_kinds(chain, &ordered)).await?;
         let unknown_users = projections::apply(&mut tx, chain, &folded).await?;
         raise_final(&mut tx, chain, advance.final_number).await?;
         blocks::insert(&mut tx, chain.id, &refs).await?;
         blocks::prune(&mut tx, chain.id).await?;
+        announcement.confirm(&mut tx, chain, advance.head, advance.seen_at).await?;
         tx.commit().await?;
 
         Ok(Advanced { events: ordered.len() as u64, unknown_users })

@@ -2,9 +2,10 @@ use std::collections::BTreeMap;
 
 use crate::domain::{B256, BlockId, BlockRange, DeadLetter, Event, Place};
 
-use super::convert::int8;
+use super::convert::{int8, unsigned};
 use super::events::Stored;
 use super::open::Chain;
+use super::outbox::Announcement;
 use super::transaction::{self, Tx};
 use super::{ChainStore, StoreError, blocks, checkpoint, dead_letters, events, projections};
 
@@ -17,7 +18,7 @@ pub struct Backfill {
     pub range: BlockRange,
     /// [`super::Held::reorgs`] as read before the logs were fetched: a rewind in between makes them worthless.
     pub reorgs: u64,
-    /// Every event of the source in the range, in any order.
+    /// Events of the source in the range, in any order. What is stored and not among them is left alone.
     pub events: Vec<Event>,
     /// Logs of the range that could not become events.
     pub dead_letters: Vec<DeadLetter>,
@@ -52,27 +53,31 @@ impl ChainStore {
         if locked.reorgs != backfill.reorgs {
             return Err(StoreError::conflict("the chain was rewound since these logs were fetched"));
         }
-        check_reached(&mut tx, chain, backfill).await?;
+        let reached = check_reached(&mut tx, chain, backfill).await?;
         let stored = events::at_places(&mut tx, chain, &ordered).await?;
         let hashes = stored_hashes(&mut tx, chain, &ordered).await?;
         let sorted = Sorted::new(chain, ordered, &stored, &hashes)?;
         let folded = events::fold(chain, &sorted.missing)?;
         events::insert(&mut tx, chain, &sorted.missing).await?;
         dead_letters::resolve(&mut tx, chain, &sorted.missing).await?;
+        dead_letters::resolve(&mut tx, chain, &sorted.present).await?;
         dead_letters::insert(&mut tx, chain, &backfill.dead_letters).await?;
+        let announcement =
+            Announcement::begin(&mut tx, chain, events::with_kinds(chain, &sorted.missing)).await?;
         projections::apply_late(&mut tx, chain, &folded).await?;
         lower_start(&mut tx, backfill).await?;
+        announcement.confirm(&mut tx, chain, reached, None).await?;
         tx.commit().await?;
 
         let inserted = sorted.missing.len() as u64;
-        Ok(Backfilled { inserted, present: sorted.present, differing: sorted.differing })
+        Ok(Backfilled { inserted, present: sorted.present.len() as u64, differing: sorted.differing })
     }
 }
 
 /// Given events by what the store has at their place.
 struct Sorted<'a> {
     missing: Vec<&'a Event>,
-    present: u64,
+    present: Vec<&'a Event>,
     differing: Vec<Place>,
 }
 
@@ -83,11 +88,11 @@ impl<'a> Sorted<'a> {
         stored: &BTreeMap<Place, Stored>,
         hashes: &BTreeMap<u64, Vec<B256>>,
     ) -> Result<Self, StoreError> {
-        let mut sorted = Self { missing: vec![], present: 0, differing: vec![] };
+        let mut sorted = Self { missing: vec![], present: vec![], differing: vec![] };
         for event in ordered {
             let known = hashes.get(&event.place.block_number);
             match stored.get(&event.place) {
-                Some(stored) if same(chain, stored, event)? => sorted.present += 1,
+                Some(stored) if same(chain, stored, event)? => sorted.present.push(event),
                 // Nothing at the place, yet its block is known by another hash: one of the two is wrong.
                 None if known.is_none_or(|known| known.iter().all(|hash| *hash == event.block_hash)) => {
                     sorted.missing.push(event);
@@ -132,17 +137,20 @@ fn check_range(chain: &Chain, backfill: &Backfill, ordered: &[&Event]) -> Result
     Ok(())
 }
 
-async fn check_reached(tx: &mut Tx, chain: &Chain, backfill: &Backfill) -> Result<(), StoreError> {
+/// The source's checkpoint: the lowest that the head can be.
+async fn check_reached(tx: &mut Tx, chain: &Chain, backfill: &Backfill) -> Result<u64, StoreError> {
     let to = backfill.range.to();
-    let reached: bool = sqlx::query_scalar(
-        "select exists (select from checkpoints where chain_id = $1 and source = $2 and block_number >= $3)",
+    let reached: Option<i64> = sqlx::query_scalar(
+        "select block_number from checkpoints where chain_id = $1 and source = $2 and block_number >= $3",
     )
     .bind(chain.id)
     .bind(&backfill.source)
     .bind(int8("block number", to)?)
-    .fetch_one(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await?;
-    if reached { Ok(()) } else { Err(StoreError::NotReached { source_name: backfill.source.clone(), to }) }
+    let reached =
+        reached.ok_or_else(|| StoreError::NotReached { source_name: backfill.source.clone(), to })?;
+    unsigned("block number", reached)
 }
 
 /// The hashes by which the store knows the blocks of `events`: from other events and from the reorg window.

@@ -56,6 +56,23 @@ impl ChainStore {
     }
 }
 
+impl ChainStore {
+    /// Sources that are to be announced from the head on, and for which no head was known yet, are announced above
+    /// this one.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn publish_above(&self, head: u64) -> Result<(), StoreError> {
+        sqlx::query("update sources set publish_from = $2 where chain_id = $1 and name = any($3) and publish_from is null")
+            .bind(self.chain.id)
+            .bind(int8("block number", head.saturating_add(1))?)
+            .bind(&self.chain.sources)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
+
 /// Makes this transaction the chain's only writer until it ends.
 pub(super) async fn lock_chain(tx: &mut Tx, chain: &Chain) -> Result<Locked, StoreError> {
     let sql = "select final_number, reorgs from chains where chain_id = $1 for update";

@@ -1,15 +1,19 @@
 //! Logs that cannot succeed by trying again.
 
+mod kept;
+mod raw;
+
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
-use crate::domain::{DeadLetter, Event, Log};
+use crate::domain::{DeadLetter, Event};
 
 use super::StoreError;
 use super::convert::int8;
 use super::open::Chain;
 use super::transaction::Tx;
+
+pub use kept::{FailedAgain, KeptLetter, Letters};
+use raw::RawLog;
 
 /// Keeps letters; one that is known already is only seen again.
 pub(super) async fn insert(tx: &mut Tx, chain: &Chain, letters: &[DeadLetter]) -> Result<(), StoreError> {
@@ -28,6 +32,9 @@ pub(super) async fn insert(tx: &mut Tx, chain: &Chain, letters: &[DeadLetter]) -
         .iter()
         .map(|letter| int8("block number", letter.log.place.block_number))
         .collect::<Result<Vec<_>, _>>()?;
+    let raw = letters.iter().map(|letter| serde_json::to_string(&RawLog::new(&letter.log)));
+    let raw = raw.collect::<Result<Vec<_>, _>>();
+    let raw = raw.map_err(|error| StoreError::invalid(format!("a log is no JSON: {error}")))?;
     sqlx::query(
         "insert into dead_letters as d \
              (kind, chain_id, source, block_number, block_hash, tx_index, log_index, reason, raw) \
@@ -46,7 +53,7 @@ pub(super) async fn insert(tx: &mut Tx, chain: &Chain, letters: &[DeadLetter]) -
     .bind(letters.iter().map(|letter| i64::from(letter.log.place.log_index)).collect::<Vec<_>>())
     // PostgreSQL's text holds no NUL, and a reason may quote what the chain said.
     .bind(letters.iter().map(|letter| letter.reason.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
-    .bind(letters.iter().map(|letter| raw(&letter.log)).collect::<Vec<_>>())
+    .bind(raw)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -68,8 +75,11 @@ pub(super) async fn resolve(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Re
         .iter()
         .map(|event| int8("block number", event.place.block_number))
         .collect::<Result<Vec<_>, _>>()?;
+    if events.is_empty() {
+        return Ok(());
+    }
     sqlx::query(
-        "update dead_letters d set resolved_at = now() \
+        "update dead_letters d set resolved_at = now(), last_seen = now(), attempts = d.attempts + 1 \
          from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[]) \
              as g (block_number, tx_index, log_index, block_hash, source) \
          where d.chain_id = $1 and d.block_number = g.block_number and d.tx_index = g.tx_index \
@@ -90,20 +100,4 @@ pub(super) async fn resolve(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Re
     .execute(&mut **tx)
     .await?;
     Ok(())
-}
-
-/// The whole log in the node's own words (`eth_getLogs`), except that numbers are numbers.
-fn raw(log: &Log) -> String {
-    json!({
-        "address": log.address.to_string().to_lowercase(),
-        "topics": log.topics.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "data": log.data.to_string(),
-        "blockNumber": log.place.block_number,
-        "blockHash": log.block_hash.to_string(),
-        "blockTimestamp": log.block_timestamp,
-        "transactionHash": log.tx_hash.to_string(),
-        "transactionIndex": log.place.tx_index,
-        "logIndex": log.place.log_index,
-    })
-    .to_string()
 }

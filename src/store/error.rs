@@ -67,6 +67,23 @@ pub enum StoreError {
         /// End of the range.
         to: u64,
     },
+    /// A replay reaches beyond what is final.
+    #[error("block {to} may still be undone; a replay ends at the final block at most{}",
+        .final_number.map(|number| format!(", which is {number}")).unwrap_or_default())]
+    NotFinal {
+        /// End of the range.
+        to: u64,
+        /// The newest final block, where there is one.
+        final_number: Option<u64>,
+    },
+    /// A type no event has.
+    #[error("no event is of type `{given}`; there are: {known}")]
+    UnknownType {
+        /// As asked for.
+        given: String,
+        /// Those there are.
+        known: String,
+    },
     /// Another chain of the same id.
     #[error(
         "chain {chain_id} in the database has genesis {stored}, the node says {given}; use another database"

@@ -6,11 +6,11 @@ use futures_util::TryStreamExt;
 
 use crate::domain::{Change, Event, Fact, Folded, KindIndex, Place, Projection};
 
-use super::StoreError;
 use super::convert::{address, hash, int8, seconds, u256, unsigned};
 use super::copy::{Rows, copy_in};
 use super::open::Chain;
 use super::transaction::Tx;
+use super::{ReplayQuery, StoreError};
 
 /// An event's columns, so that the three places that move whole rows cannot disagree.
 macro_rules! columns {
@@ -59,6 +59,11 @@ pub(super) fn fold(chain: &Chain, events: &[&Event]) -> Result<Folded, StoreErro
         }
     }
     Ok(folded)
+}
+
+/// Events with the ids of their kinds; [`in_order`] has checked that each has one.
+pub(super) fn with_kinds<'a>(chain: &Chain, events: &[&'a Event]) -> impl Iterator<Item = (i32, &'a Event)> {
+    events.iter().filter_map(|event| Some((chain.kind(event.fact.kind).ok()?.id, *event)))
 }
 
 /// Copies the events in and counts them by kind.
@@ -194,6 +199,87 @@ pub(super) async fn fold_orphaned(tx: &mut Tx, reorg: i64) -> Result<Folded, Sto
     Ok(folded)
 }
 
+/// The events a reorg took back that were announced, in chain order.
+pub(super) async fn orphaned(tx: &mut Tx, reorg: i64) -> Result<Vec<Stored>, StoreError> {
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from orphaned_events where reorg_id = $1 and block_number >= (select min(publish_from) from sources) ",
+        "order by block_number, tx_index, log_index"
+    );
+    let rows: Vec<Row> = sqlx::query_as(sql).bind(reorg).fetch_all(&mut **tx).await?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// Bytes of arguments read at once, so that a few enormous ones cannot fill the memory.
+const PAGE_BYTES: i64 = 8 << 20;
+
+/// The next events of a replay, of these kinds, in chain order: `limit` at most, and no more than eight megabytes unless
+/// one alone is larger.
+pub(super) async fn page(
+    tx: &mut Tx,
+    chain: &Chain,
+    (query, kinds): (&ReplayQuery, &[i32]),
+    limit: u32,
+) -> Result<Vec<Stored>, StoreError> {
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from (select *, sum(size) over (order by block_number, tx_index, log_index) - size as before \
+           from (select *, coalesce(octet_length(args::text), 0) as size from events \
+                 where chain_id = $1 and block_number between $2 and $3 \
+                     and (block_number, tx_index, log_index) > ($4, $5, $6) and kind_id = any($7) \
+                 order by block_number, tx_index, log_index limit $8) as next) as sized \
+         where before < $9 order by block_number, tx_index, log_index"
+    );
+    let (number, tx_index, log_index) = begin_after(query)?;
+    let rows: Vec<Row> = sqlx::query_as(sql)
+        .bind(chain.id)
+        .bind(int8("block number", query.range.from())?)
+        .bind(int8("block number", query.range.to())?)
+        .bind(number)
+        .bind(tx_index)
+        .bind(log_index)
+        .bind(kinds)
+        .bind(i64::from(limit))
+        .bind(PAGE_BYTES)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// How many events of each kind [`page`] gives altogether.
+pub(super) async fn count_by_kind(
+    pool: &sqlx::PgPool,
+    chain: &Chain,
+    (query, kinds): (&ReplayQuery, &[i32]),
+) -> Result<Vec<(i32, i64)>, StoreError> {
+    let (number, tx_index, log_index) = begin_after(query)?;
+    Ok(sqlx::query_as(
+        "select kind_id, count(*) from events where chain_id = $1 and block_number between $2 and $3 \
+             and (block_number, tx_index, log_index) > ($4, $5, $6) and kind_id = any($7) group by kind_id",
+    )
+    .bind(chain.id)
+    .bind(int8("block number", query.range.from())?)
+    .bind(int8("block number", query.range.to())?)
+    .bind(number)
+    .bind(tx_index)
+    .bind(log_index)
+    .bind(kinds)
+    .fetch_all(pool)
+    .await?)
+}
+
+/// A place before the first that is asked for: none has a negative index.
+fn begin_after(query: &ReplayQuery) -> Result<(i64, i64, i64), StoreError> {
+    Ok(match query.after {
+        Some(place) => {
+            (int8("block number", place.block_number)?, place.tx_index.into(), place.log_index.into())
+        }
+        None => (int8("block number", query.range.from())?, -1, -1),
+    })
+}
+
 /// The letter in `events.projection`.
 fn code(projection: Projection) -> u8 {
     match projection {
@@ -230,7 +316,7 @@ fn places(events: &[&Event]) -> Result<Places, StoreError> {
     Ok((numbers, txs, logs))
 }
 
-fn place(number: i64, tx: i64, log: i64) -> Result<Place, StoreError> {
+pub(super) fn place(number: i64, tx: i64, log: i64) -> Result<Place, StoreError> {
     let index = |what: &'static str, value: i64| {
         u32::try_from(value).map_err(|_| StoreError::OutOfRange { what, value: value.to_string() })
     };

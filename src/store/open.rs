@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use sqlx::postgres::PgPool;
 use crate::domain::{B256, EventKind, KindIndex, Projection};
 
 use super::convert::{hash, int8, unsigned};
+use super::outbox::Layout;
 use super::transaction::{self, Tx};
 use super::{Store, StoreError, views};
 
@@ -35,6 +37,19 @@ pub struct SourceRecord {
     pub start_block: u64,
     /// Of the token, where the family has one.
     pub decimals: Option<u8>,
+    /// From where on its events are announced. Decided once, when the source is new.
+    pub publish_from: PublishFrom,
+}
+
+/// From where on a source's events are announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishFrom {
+    /// What comes after the head that is seen first: nobody wants a notification about last year.
+    Head,
+    /// Everything.
+    Start,
+    /// This block and what comes after.
+    Block(u64),
 }
 
 /// What an operator should know about a source that was opened, and that stops nothing.
@@ -92,18 +107,30 @@ impl fmt::Debug for ChainStore {
 }
 
 /// What every statement about a chain needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Chain {
     pub(super) id: i64,
     pub(super) create_missing_users: bool,
     /// Names, in the order of the configuration.
     pub(super) sources: Vec<String>,
     kinds: Vec<Kind>,
+    /// By id, those of sources that have left the configuration included.
+    described: BTreeMap<i32, Described>,
     notes: Vec<Note>,
 }
 
+/// What a kind's events are and how they are spoken of.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    pub(super) source: String,
+    pub(super) event_type: String,
+    pub(super) projection: Projection,
+    pub(super) layout: Layout,
+    pub(super) decimals: Option<u8>,
+}
+
 /// A kind that has its id.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kind {
     pub(super) id: i32,
     pub(super) source: String,
@@ -114,6 +141,27 @@ impl Chain {
     /// The kind an event names.
     pub(super) fn kind(&self, index: KindIndex) -> Result<&Kind, StoreError> {
         self.kinds.get(index.0).ok_or_else(|| StoreError::invalid(format!("there is no kind {}", index.0)))
+    }
+
+    /// A kind by its id.
+    pub(super) fn described(&self, id: i32) -> Result<&Described, StoreError> {
+        self.described.get(&id).ok_or_else(|| StoreError::invalid(format!("there is no kind of id {id}")))
+    }
+
+    /// Every kind there was when the chain was opened, by id.
+    pub(super) fn all_described(&self) -> impl Iterator<Item = (i32, &Described)> {
+        self.described.iter().map(|(id, described)| (*id, described))
+    }
+
+    /// With the kinds there are now: a command with a newer configuration may have stored events of kinds that were
+    /// unknown when this chain was opened.
+    pub(super) async fn refreshed(&self, tx: &mut Tx) -> Result<Self, StoreError> {
+        Ok(Self { described: describe(tx, self.id).await?, ..self.clone() })
+    }
+
+    /// The chain id as the domain has it.
+    pub(super) fn number(&self) -> u64 {
+        self.id.unsigned_abs()
     }
 }
 
@@ -142,6 +190,7 @@ impl Store {
             registered.push(register_kind(&mut tx, id, kind).await?);
         }
         views::refresh(&mut tx, id, kinds).await?;
+        let described = describe(&mut tx, id).await?;
         tx.commit().await?;
 
         let chain = Chain {
@@ -149,6 +198,7 @@ impl Store {
             create_missing_users: chain.create_missing_users,
             sources: chain.sources.iter().map(|source| source.name.clone()).collect(),
             kinds: registered,
+            described,
             notes,
         };
         Ok(ChainStore { pool: self.pool.clone(), chain: Arc::new(chain) })
@@ -189,6 +239,11 @@ async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(),
 /// says how far down the stored events go.
 async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> Result<Vec<Note>, StoreError> {
     let start_block = int8("start block", source.start_block)?;
+    let publish_from = match source.publish_from {
+        PublishFrom::Head => None,
+        PublishFrom::Start => Some(0),
+        PublishFrom::Block(number) => Some(int8("block number", number)?),
+    };
     let before: Option<(i64, String, i64, bool)> = sqlx::query_as(
         "select s.chain_id, s.family, s.start_block, c.source is not null \
          from sources s left join checkpoints c on c.source = s.name where s.name = $1",
@@ -217,8 +272,8 @@ async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> R
         }
     }
     sqlx::query(
-        "insert into sources (name, chain_id, family, start_block, decimals) values ($1, $2, $3, $4, $5) \
-         on conflict on constraint sources_name_key do update set \
+        "insert into sources (name, chain_id, family, start_block, decimals, publish_from) \
+         values ($1, $2, $3, $4, $5, $6) on conflict on constraint sources_name_key do update set \
              family = excluded.family, start_block = excluded.start_block, decimals = excluded.decimals",
     )
     .bind(&source.name)
@@ -226,17 +281,18 @@ async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> R
     .bind(&source.family)
     .bind(start_stored)
     .bind(source.decimals.map(i16::from))
+    .bind(publish_from)
     .execute(&mut **tx)
     .await?;
     Ok(notes)
 }
 
 async fn register_kind(tx: &mut Tx, chain_id: i64, kind: &EventKind) -> Result<Kind, StoreError> {
-    // The update changes nothing; without it a row that exists would not be returned.
+    let layout = Layout { aggregate: kind.aggregate, columns: kind.columns.clone() };
     let id = sqlx::query_scalar(
-        "insert into event_kinds as k (source, chain_id, type, event, signature, projection) \
-         values ($1, $2, $3, $4, $5, $6) \
-         on conflict on constraint event_kinds_identity_key do update set event = excluded.event \
+        "insert into event_kinds as k (source, chain_id, type, event, signature, projection, layout) \
+         values ($1, $2, $3, $4, $5, $6, $7) \
+         on conflict on constraint event_kinds_identity_key do update set layout = excluded.layout \
          returning id",
     )
     .bind(&kind.source)
@@ -245,7 +301,29 @@ async fn register_kind(tx: &mut Tx, chain_id: i64, kind: &EventKind) -> Result<K
     .bind(&kind.event)
     .bind(&kind.signature)
     .bind(kind.projection.as_str())
+    .bind(sqlx::types::Json(layout))
     .fetch_one(&mut **tx)
     .await?;
     Ok(Kind { id, source: kind.source.clone(), projection: kind.projection })
+}
+
+/// Every kind there is of the chain.
+async fn describe(tx: &mut Tx, chain_id: i64) -> Result<BTreeMap<i32, Described>, StoreError> {
+    type Row = (i32, String, String, String, sqlx::types::Json<Layout>, Option<i16>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "select k.id, k.source, k.type, k.projection, k.layout, s.decimals \
+         from event_kinds k join sources s on s.name = k.source where k.chain_id = $1",
+    )
+    .bind(chain_id)
+    .fetch_all(&mut **tx)
+    .await?;
+    let described = |(id, source, event_type, projection, layout, decimals): Row| {
+        let projection = Projection::from_word(&projection).ok_or_else(|| StoreError::Corrupt {
+            table: "event_kinds",
+            what: format!("projection `{projection}`"),
+        })?;
+        let decimals = decimals.and_then(|decimals| u8::try_from(decimals).ok());
+        Ok((id, Described { source, event_type, projection, layout: layout.0, decimals }))
+    };
+    rows.into_iter().map(described).collect()
 }

@@ -4,6 +4,7 @@ use crate::domain::BlockId;
 
 use super::convert::int8;
 use super::open::Chain;
+use super::outbox::Announcement;
 use super::transaction::{self, Tx};
 use super::{ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, projections};
 
@@ -41,6 +42,7 @@ impl ChainStore {
 
         let mut tx = transaction::begin(&self.pool, true).await?;
         let locked = checkpoint::lock_chain(&mut tx, chain).await?;
+        let chain = &chain.refreshed(&mut tx).await?;
         if let Some(final_number) = locked.final_number.filter(|number| to.number < *number) {
             return Err(StoreError::BelowFinal { to: to.number, final_number });
         }
@@ -52,11 +54,15 @@ impl ChainStore {
         let reorg = begin_record(&mut tx, chain, to, tip).await?;
         let events = events::orphan(&mut tx, chain, to.number, reorg).await?;
         let folded = events::fold_orphaned(&mut tx, reorg).await?;
+        let orphaned = events::orphaned(&mut tx, reorg).await?;
+        let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
+        let announcement = Announcement::begin(&mut tx, chain, announced).await?;
         dead_letters::rewind(&mut tx, chain, to.number).await?;
         projections::undo(&mut tx, chain, &folded).await?;
         blocks::rewind(&mut tx, chain.id, to).await?;
         finish_record(&mut tx, chain, reorg, events).await?;
         let checkpoints = checkpoint::read(&mut tx, chain).await?;
+        announcement.retract(&mut tx, chain).await?;
         tx.commit().await?;
 
         Ok(Rewound { events, depth: tip.number - to.number, checkpoints })

@@ -2,8 +2,10 @@
 
 mod advance;
 mod backfill;
+mod dead_letters;
 mod fixture;
 mod migrate;
+mod outbox;
 mod property;
 mod query;
 mod rewind;

@@ -11,6 +11,8 @@ pub(super) const REGISTRATION: i64 = 0x6368_6169_6e66_0001;
 pub(super) const USERS: i64 = 0x6368_6169_6e66_0002;
 /// Key of the advisory lock under which migrations run.
 pub(super) const MIGRATION: i64 = 0x6368_6169_6e66_0003;
+/// Key of the advisory lock that a replay holds while it runs.
+pub(super) const REPLAY: i64 = 0x6368_6169_6e66_0004;
 
 /// Every writing transaction's beginning. The isolation level is named because correctness hangs on it (a
 /// statement after a lock must see what the lock's last holder committed) and a server may default to another. A

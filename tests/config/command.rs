@@ -150,10 +150,12 @@ fn init_refuses_what_check_would_refuse_and_writes_nothing() {
 }
 
 #[test]
-fn the_manual_and_completions_go_to_stdout() {
+fn manual_schema_and_completions_go_to_stdout() {
     let folder = TempDir::new().expect("a folder");
     let manual = include_str!("../../config/default.toml");
     assert_eq!(chainflume(folder.path(), &["init", "--manual"]), (0, manual.to_owned(), String::new()));
+    let schema = include_str!("../../schemas/message.json");
+    assert_eq!(chainflume(folder.path(), &["schema"]), (0, schema.to_owned(), String::new()));
     let (code, script, errors) = chainflume(folder.path(), &["completions", "bash"]);
     assert_eq!((code, errors.as_str(), script.contains("_chainflume()")), (0, "", true));
 }

@@ -2,7 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Chain, Config, Confirmations, Database, History, Log, Secret, Shutdown, Source, Users,
+    Admin, Chain, Config, Confirmations, Database, History, Log, Outbox, Redis, Secret, Shutdown, Source,
+    Users,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -18,6 +19,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
     let expected = Config {
         data_dir: "/var/lib/chainflume".into(),
         database: Database::default(),
+        outbox: Outbox::default(),
+        redis: Redis::default(),
         admin: Admin::default(),
         log: Log::default(),
         users: Users::default(),
@@ -49,6 +52,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             events: config.sources[0].events.clone(),
             start_block: 100,
             decimals: None,
+            publish_from: chainflume::store::PublishFrom::Head,
             user: None,
         }],
     };

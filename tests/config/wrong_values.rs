@@ -218,3 +218,21 @@ fn a_variable_that_is_not_set_or_not_written_right_is_named() {
         ]
     );
 }
+
+#[test]
+fn where_messages_go_is_checked() {
+    let text = format!(
+        "[outbox]\nretention = \"a week\"\n[redis]\nurl = \"http://ada:hunter2@redis\"\nprefix = \"a b\"\nstream_length = 0\ntimeout = \"1h\"\n{RIGHT}"
+    );
+    assert_eq!(
+        wrong(&text),
+        [
+            "5 problems in chainflume.toml",
+            "chainflume.toml:2: outbox.retention: `a week` is not a length of time (write a number and a unit, like \"250ms\" or \"12s\")",
+            "chainflume.toml:4: redis.url: the value has the scheme of another protocol, redis or rediss is wanted (write an address that begins with redis:// or rediss://)",
+            "chainflume.toml:5: redis.prefix: `a b` is not a prefix (write at most 64 of letters, digits, `_`, `-`, `.` and `:`)",
+            "chainflume.toml:6: redis.stream_length: `0` is too small (give a value from 1 to 1000000000)",
+            "chainflume.toml:7: redis.timeout: `1h` is too large (give a value from 100ms to 1m)",
+        ]
+    );
+}

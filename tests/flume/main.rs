@@ -12,6 +12,8 @@ mod flume;
 mod journal;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/redis.rs"]
+mod redis_server;
 #[path = "../support/scene.rs"]
 mod scene;
 #[path = "../support/story.rs"]
@@ -20,11 +22,15 @@ mod story;
 mod tables;
 
 mod branches;
+mod dead_letters;
 mod faults;
 mod first;
 mod limits;
+mod messages;
 mod process;
 mod property;
 mod providers;
 mod real_data;
 mod real_node;
+mod relay;
+mod replay;

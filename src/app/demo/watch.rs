@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::super::error::AppError;
+use super::heard::Heard;
 use super::verify::Difference;
 use crate::health::{Board, ChainHealth, ChainState};
 use crate::store::{Store, StoreError};
@@ -11,6 +12,7 @@ use crate::store::{Store, StoreError};
 pub(super) struct Watch {
     board: Board,
     store: Store,
+    heard: Heard,
     started: Instant,
     last_tip: Option<u64>,
     last_events: u64,
@@ -23,10 +25,11 @@ pub(super) struct Watch {
 const REORGS: u32 = 100_000;
 
 impl Watch {
-    pub(super) fn new(board: Board, store: Store, started: Instant) -> Self {
+    pub(super) fn new(board: Board, (store, heard): (Store, Heard), started: Instant) -> Self {
         Self {
             board,
             store,
+            heard,
             started,
             last_tip: None,
             last_events: 0,
@@ -130,6 +133,7 @@ impl Watch {
             reorgs.len(),
             deepest.unwrap_or(0)
         );
+        say!("  messages         {}", self.heard.line(&self.store).await?);
         for line in difference.counts() {
             say!("  {line}");
         }

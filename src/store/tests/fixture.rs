@@ -57,6 +57,7 @@ pub(super) fn record() -> ChainRecord {
         family: family.to_owned(),
         start_block: 1,
         decimals: (family == "stake").then_some(6),
+        publish_from: crate::store::PublishFrom::Start,
     };
     let families = ["stake", "erc20", "erc721", "generic"];
     ChainRecord {
@@ -69,7 +70,8 @@ pub(super) fn record() -> ChainRecord {
 }
 
 pub(super) fn kinds() -> Vec<EventKind> {
-    let column = |name: &str, column: Column| ViewColumn { name: name.to_owned(), column };
+    let column =
+        |name: &str, column: Column| ViewColumn { name: name.to_owned(), argument: name.to_owned(), column };
     let arg = |name: &str, sql_type: SqlType| column(name, Column::Arg { key: name.to_owned(), sql_type });
     let transfer = || {
         vec![
@@ -142,6 +144,7 @@ pub(super) fn kind(
         signature: signature.to_owned(),
         projection,
         columns,
+        aggregate: crate::domain::Aggregate::Contract,
     }
 }
 
@@ -228,12 +231,14 @@ pub(super) fn all_at(at: Option<BlockId>) -> Vec<Checkpoint> {
 /// All sources from `from` to `to`, with nothing final.
 pub(super) fn step(from: Option<BlockId>, to: BlockId, events: Vec<Event>) -> Advance {
     Advance {
+        seen_at: None,
         expected: all_at(from),
         to,
         refs: vec![],
         final_number: 0,
         events,
         dead_letters: vec![],
+        head: 0,
         durable: true,
     }
 }

@@ -87,12 +87,14 @@ impl Model {
         let from = self.at[group].map_or(0, |at| at.number);
         let to = (from + width).min(self.blocks.len() as u64);
         (to > from).then(|| Advance {
+            seen_at: None,
             expected: checkpoints(group, self.at[group]),
             to: self.block(to),
             refs: (from + 1..to).map(|number| self.block(number)).collect(),
             final_number: 0,
             events: self.events_of(GROUPS[group], from + 1, to),
             dead_letters: (from + 1..=to).filter(|n| n % 3 == 0).map(|n| letter(self.block(n), 99)).collect(),
+            head: to,
             durable: to.is_multiple_of(2),
         })
     }

@@ -1,0 +1,148 @@
+//! `replay`: history told again.
+
+use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
+
+use super::database::{Database, Owner, store_error};
+use super::error::AppError;
+use super::parts::{Loaded, record, redis_settings, translator};
+use crate::config;
+use crate::relay::{Apart, Outlet, Replayed, Replayer};
+use crate::shutdown;
+use crate::sink::{Redis, Sink};
+use crate::store::{ChainStore, ReplayQuery, StoreError};
+
+/// What is to be told again, and where.
+#[derive(Clone, Debug)]
+pub struct ReplayArgs {
+    /// Name of the chain; may be left out where there is one.
+    pub chain: Option<String>,
+    /// Which events.
+    pub query: ReplayQuery,
+    /// Where to.
+    pub to: ReplayTo,
+    /// Messages a second at most.
+    pub rate: u32,
+}
+
+/// Where a replay goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplayTo {
+    /// Nowhere: it is only counted.
+    Nowhere,
+    /// Into the outbox, and so everywhere.
+    Live,
+    /// To streams of their own.
+    Apart {
+        /// Name of the sink; the one there is where none is named.
+        sink: Option<String>,
+        /// Stands before the names of the streams, after the configured prefix.
+        stream: String,
+    },
+}
+
+/// What a replay tells whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplayNews {
+    /// Events by type, before the first goes.
+    Size(BTreeMap<String, u64>),
+    /// More than the streams keep; consumers that do not read along miss the oldest.
+    Overflow {
+        /// Entries kept in each stream.
+        kept: u64,
+    },
+    /// How many messages went so far.
+    Told(u64),
+}
+
+/// Tells history again, until all is told or a signal comes; `None` where it is only counted.
+///
+/// # Errors
+/// When the arguments do not fit what is stored or configured, or the database cannot be reached.
+pub async fn replay(
+    loaded: &Loaded,
+    args: &ReplayArgs,
+    mut tell: impl FnMut(ReplayNews),
+) -> Result<Option<Replayed>, AppError> {
+    let chain = find_chain(loaded, args.chain.as_deref())?;
+    let outlet = outlet(loaded, &args.to)?;
+    let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
+    let database = Database::open(loaded, Owner::Command).await?;
+    let outcome = replay_in(loaded, &database, (chain, args, outlet), (&mut tell, &stop)).await;
+    database.close().await;
+    outcome
+}
+
+type Tell<'a> = (&'a mut dyn FnMut(ReplayNews), &'a CancellationToken);
+
+async fn replay_in(
+    loaded: &Loaded,
+    database: &Database,
+    (chain, args, outlet): (&config::Chain, &ReplayArgs, Option<Outlet<Redis>>),
+    (tell, stop): Tell<'_>,
+) -> Result<Option<Replayed>, AppError> {
+    database.store.migrate().await.map_err(store_error)?;
+    let chain = open(loaded, database, chain).await?;
+    let size = chain.replay_size(&args.query).await.map_err(replay_error)?;
+    let kept = loaded.config.redis.stream_length;
+    let overflows = matches!(args.to, ReplayTo::Apart { .. }) && size.values().sum::<u64>() > kept;
+    tell(ReplayNews::Size(size));
+    let Some(outlet) = outlet else { return Ok(None) };
+    if overflows {
+        tell(ReplayNews::Overflow { kept });
+    }
+    let lock = database.store.lock_replay().await.map_err(store_error)?;
+    let lock = lock.ok_or_else(|| AppError::Busy("another replay runs on this database".to_owned()))?;
+    let mut replayer = Replayer { store: database.store.clone(), chain, outlet, rate: args.rate };
+    let replayed = replayer.run(args.query.clone(), stop, |told| tell(ReplayNews::Told(told))).await;
+    lock.release().await;
+    Ok(Some(replayed))
+}
+
+async fn open(loaded: &Loaded, database: &Database, chain: &config::Chain) -> Result<ChainStore, AppError> {
+    let translator = translator(&loaded.config, chain)?;
+    let record = record(&loaded.config, chain);
+    database.store.open_chain(&record, translator.kinds()).await.map_err(store_error)
+}
+
+fn replay_error(error: StoreError) -> AppError {
+    match error {
+        StoreError::NotFinal { .. } | StoreError::UnknownType { .. } => AppError::Failed(error.to_string()),
+        other => store_error(other),
+    }
+}
+
+fn outlet(loaded: &Loaded, to: &ReplayTo) -> Result<Option<Outlet<Redis>>, AppError> {
+    let ReplayTo::Apart { sink, stream } = to else {
+        return Ok((*to == ReplayTo::Live).then_some(Outlet::Live));
+    };
+    let path = loaded.path.display();
+    let mut settings = redis_settings(loaded)?.ok_or_else(|| {
+        AppError::Config(format!(
+            "{path}: redis.url: is not set, and a stream of its own needs it; with --live the messages go where all others do"
+        ))
+    })?;
+    settings.prefix = format!("{}{stream}:", settings.prefix);
+    let streams = settings.prefix.clone();
+    let redis = Redis::new(settings).map_err(|error| AppError::Config(format!("{path}: {error}")))?;
+    match sink {
+        Some(name) if name != redis.name() => {
+            Err(AppError::Config(format!("{path}: there is no sink \"{name}\"; there is: {}", redis.name())))
+        }
+        _ => Ok(Some(Outlet::Apart(Apart::new(redis, streams)))),
+    }
+}
+
+fn find_chain<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<&'a config::Chain, AppError> {
+    let chains = &loaded.config.chains;
+    let names = || chains.iter().map(|chain| chain.name.as_str()).collect::<Vec<_>>().join(", ");
+    match (name, &chains[..]) {
+        (None, [only]) => Ok(only),
+        (None, _) => Err(AppError::Config(format!("name one of the chains with --chain: {}", names()))),
+        (Some(name), _) => chains
+            .iter()
+            .find(|chain| chain.name == name)
+            .ok_or_else(|| AppError::Config(format!("there is no chain \"{name}\"; there are: {}", names()))),
+    }
+}

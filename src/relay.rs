@@ -1,0 +1,31 @@
+//! From the outbox to the sinks: one [`Relay`] a sink, each with a cursor of its own, so that a sink that is away
+//! holds up no other. [`listen`] wakes them, [`Retention`] takes away what all of them have.
+
+mod carrier;
+mod error;
+mod listen;
+mod replay;
+mod report;
+mod retention;
+
+pub use carrier::{Parts, Relay};
+pub use error::RelayError;
+pub use listen::{Wake, listen};
+pub use replay::{Apart, Outlet, ReplayEnd, Replayed, Replayer};
+pub use retention::Retention;
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+/// Longest pause between two tries: a sink or database that comes back is noticed within it.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(MAX_PAUSE)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}

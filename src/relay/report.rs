@@ -1,0 +1,115 @@
+//! What a relay says of itself: board, metrics and log.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::RelayError;
+use crate::domain::causes;
+use crate::health::Board;
+use crate::metrics;
+use crate::sink::Delivered;
+use crate::store::OutboxRow;
+
+/// Speaks for one sink.
+pub(super) struct Report {
+    board: Board,
+    sink: String,
+}
+
+impl Report {
+    pub(super) fn new(board: Board, sink: &str) -> Self {
+        board.sink(sink, |_| {});
+        metrics::sink_starts(sink, RelayError::KINDS);
+        Self { board, sink: sink.to_owned() }
+    }
+
+    /// The loop goes round.
+    pub(super) fn beat(&self) {
+        self.board.sink(&self.sink, |sink| sink.alive_at = Instant::now());
+    }
+
+    /// Messages wait since now, if they did not before.
+    pub(super) fn waiting(&self) {
+        self.board.sink(&self.sink, |sink| {
+            sink.waiting_since.get_or_insert_with(Instant::now);
+        });
+    }
+
+    /// Everything up to `cursor` was there when the relay began.
+    pub(super) fn opened(&self, cursor: u64) {
+        self.board.sink(&self.sink, |sink| sink.delivered = Some(cursor));
+    }
+
+    /// Everything up to `cursor` is there, and with `drained` nothing more waits.
+    pub(super) fn at(&self, cursor: u64, drained: bool) {
+        self.board.sink(&self.sink, |sink| {
+            sink.delivered = Some(cursor);
+            sink.waiting_since = (!drained).then(Instant::now);
+        });
+    }
+
+    /// Part of a batch, read `since`, is there.
+    pub(super) fn delivered(&self, rows: &[OutboxRow], delivered: &Delivered, since: Instant) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let fresh = rows
+            .iter()
+            .filter(|row| row.seq <= delivered.upto && delivered.repeats.binary_search(&row.seq).is_err());
+        for row in fresh {
+            let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or(0)) + since.elapsed();
+            let seen = row.seen_micros.and_then(|at| u64::try_from(at).ok()).map(Duration::from_micros);
+            let since_head = seen.map(|seen| now.saturating_sub(seen));
+            metrics::published(&self.sink, (&row.message_type, &row.state), age, since_head);
+        }
+        metrics::repeated(&self.sink, delivered.repeats.len() as u64);
+    }
+
+    /// The sink lost what came after `from`.
+    pub(super) fn lost(&self, from: u64, cursor: u64) {
+        metrics::sink_lost(&self.sink);
+        tracing::warn!(sink = %self.sink, from, cursor, "sink lost messages it had; they are sent again");
+    }
+
+    /// What the sink should get now was trimmed before.
+    pub(super) fn missed(&self, after: u64, first: u64, is_new: bool) {
+        let missed = first.saturating_sub(after + 1);
+        if is_new {
+            tracing::info!(sink = %self.sink, first, "sink begins with the oldest message kept");
+            return;
+        }
+        metrics::missed(&self.sink, missed);
+        tracing::error!(sink = %self.sink, after, first, missed, "outbox no longer keeps what the sink lacks; going on with the oldest kept");
+    }
+
+    /// A step succeeded. Returns whether that ends a row of errors.
+    pub(super) fn succeeded(&self) -> bool {
+        let mut ended = false;
+        self.board.sink(&self.sink, |sink| {
+            ended = std::mem::take(&mut sink.consecutive_errors) > 0;
+            sink.last_error = None;
+        });
+        if ended {
+            tracing::info!(sink = %self.sink, "sink recovered");
+        }
+        ended
+    }
+
+    /// A step failed.
+    pub(super) fn failed(&self, error: &RelayError) {
+        metrics::sink_error(&self.sink, error.kind());
+        let text = causes(error);
+        self.board.sink(&self.sink, |sink| {
+            sink.consecutive_errors += 1;
+            // Whatever there is waits; how much is not known while the outbox or the sink cannot be asked.
+            sink.waiting_since.get_or_insert_with(Instant::now);
+            let (errors, news) = (sink.consecutive_errors, sink.last_error.as_ref() != Some(&text));
+            // A sink that is away for a night says so a dozen times, not ten thousand.
+            if errors.is_power_of_two() || news {
+                if error.is_transient() {
+                    tracing::warn!(sink = %self.sink, errors, error = %text, "messages wait");
+                } else {
+                    tracing::error!(sink = %self.sink, errors, error = %text, "messages wait until somebody decides");
+                }
+            }
+            sink.last_error = Some(text);
+        });
+    }
+}

@@ -1,0 +1,64 @@
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::causes;
+use crate::health::{Board, OutboxHealth};
+use crate::metrics;
+use crate::store::{OutboxState, Store, StoreError};
+
+/// Keeps the outbox bounded: deletes what every sink has and what is old enough, in small batches, so that no
+/// statement holds locks or snapshots for long. Says how full it is.
+pub struct Retention {
+    /// The database, migrated.
+    pub store: Store,
+    /// Where to say how full it is.
+    pub board: Board,
+    /// How long messages are kept, for sinks that lose what they had and for consumers that come late.
+    pub age: Duration,
+    /// Names of the sinks that must have a message before it goes. Cursors of others hold nothing up.
+    pub sinks: Vec<String>,
+}
+
+/// From one look to the next. What a look says of the outbox is as old at most.
+const EVERY: Duration = Duration::from_secs(2);
+/// Rows deleted in one statement: some milliseconds.
+const BATCH: u32 = 1_000;
+
+impl Retention {
+    /// Trims until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut failing = false;
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            let error = self.round(&stop).await.err();
+            if let Some(error) = &error
+                && !failing
+            {
+                tracing::warn!(error = %causes(error), "the outbox cannot be trimmed; tried again");
+            }
+            failing = error.is_some();
+        }
+    }
+
+    async fn round(&self, stop: &CancellationToken) -> Result<(), StoreError> {
+        self.say(self.store.outbox_state().await?);
+        while !stop.is_cancelled() {
+            let trimmed = self.store.trim_outbox(self.age, &self.sinks, BATCH).await?;
+            metrics::outbox_trimmed(trimmed);
+            if trimmed < u64::from(BATCH) {
+                break;
+            }
+            // Whoever waits for the table comes first.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn say(&self, state: OutboxState) {
+        let age = Duration::from_secs(state.oldest_seconds);
+        let oldest_at = (state.first <= state.last).then(|| Instant::now().checked_sub(age)).flatten();
+        self.board.set_outbox(OutboxHealth { last: state.last, first: state.first, oldest_at });
+    }
+}

@@ -1,0 +1,164 @@
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use alloy_primitives::Address;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::super::StoreError;
+use super::super::open::{Chain, Described};
+use super::super::transaction::Tx;
+use crate::domain::{Aggregate, Column, Event, EventId, Message, MessageState, Metadata, amount_formatted};
+
+/// Version of the message's shape.
+pub(super) const VERSION: u32 = 1;
+
+/// An event that is spoken about, with what its kind is.
+pub(super) struct Said<'a> {
+    pub(super) kind_id: i32,
+    pub(super) event: &'a Event,
+}
+
+/// Messages that these events are confirmed, in their order. `head` is the chain's head as it was read.
+pub(super) async fn confirmed(
+    tx: &mut Tx,
+    chain: &Chain,
+    said: &[Said<'_>],
+    head: u64,
+) -> Result<Vec<Message>, StoreError> {
+    messages(tx, chain, said, |event| {
+        (MessageState::Confirmed, head.saturating_sub(event.place.block_number))
+    })
+    .await
+}
+
+/// Messages that these events are taken back, the newest first.
+pub(super) async fn retracted(
+    tx: &mut Tx,
+    chain: &Chain,
+    said: &[Said<'_>],
+) -> Result<Vec<Message>, StoreError> {
+    let mut messages = messages(tx, chain, said, |_| (MessageState::Retracted, 0)).await?;
+    messages.reverse();
+    Ok(messages)
+}
+
+async fn messages(
+    tx: &mut Tx,
+    chain: &Chain,
+    said: &[Said<'_>],
+    state: impl Fn(&Event) -> (MessageState, u64),
+) -> Result<Vec<Message>, StoreError> {
+    let users = known_users(tx, said).await?;
+    said.iter()
+        .map(|said| {
+            let (state, confirmations) = state(said.event);
+            let described = chain.described(said.kind_id)?;
+            let user_id = parties(said.event).find_map(|account| users.get(&account).copied());
+            Ok(message(chain, described, said.event, (state, confirmations, user_id)))
+        })
+        .collect()
+}
+
+fn message(
+    chain: &Chain,
+    described: &Described,
+    event: &Event,
+    (state, confirmations, user_id): (MessageState, u64, Option<Uuid>),
+) -> Message {
+    let aggregate_id = match described.layout.aggregate {
+        Aggregate::User => event.fact.account.unwrap_or(event.address),
+        _ => event.address,
+    };
+    Message {
+        id: event_id(chain, event),
+        seq: 0,
+        version: VERSION,
+        message_type: described.event_type.clone(),
+        state,
+        timestamp: timestamp(event.block_time),
+        aggregate_type: described.layout.aggregate.as_str().to_owned(),
+        aggregate_id,
+        payload: payload(described, event),
+        metadata: metadata(chain, described, event, (confirmations, user_id)),
+        replay: false,
+    }
+}
+
+/// Arguments by their ABI names, and amounts once more in whole tokens where the decimals are known.
+fn payload(described: &Described, event: &Event) -> Map<String, Value> {
+    let fact = &event.fact;
+    let args: Map<String, Value> =
+        fact.args.as_deref().and_then(|args| serde_json::from_str(args).ok()).unwrap_or_default();
+    let address = |address: Option<Address>| address.map(|address| Value::from(format!("{address:#x}")));
+    let mut payload = Map::new();
+    for column in &described.layout.columns {
+        let value = match &column.column {
+            Column::Account => address(fact.account),
+            Column::Counterparty => address(fact.counterparty),
+            Column::Amount => fact.amount.map(|amount| amount.to_string().into()),
+            Column::TokenId => fact.token_id.map(|token| token.to_string().into()),
+            Column::Arg { key, .. } => args.get(key).cloned(),
+        };
+        if let (Column::Amount, Some(decimals), Some(amount)) =
+            (&column.column, described.decimals, fact.amount)
+        {
+            let formatted = amount_formatted(&amount.to_string(), decimals);
+            payload.insert(format!("{}Formatted", column.argument), formatted.into());
+        }
+        payload.insert(column.argument.clone(), value.unwrap_or(Value::Null));
+    }
+    payload
+}
+
+pub(super) fn metadata(
+    chain: &Chain,
+    described: &Described,
+    event: &Event,
+    (confirmations, user_id): (u64, Option<Uuid>),
+) -> Metadata {
+    Metadata {
+        user_id,
+        correlation_id: event.tx_hash,
+        causation_id: None,
+        source: described.source.clone(),
+        chain_id: chain.number(),
+        block_number: event.place.block_number,
+        block_hash: event.block_hash,
+        transaction_hash: event.tx_hash,
+        log_index: event.place.log_index,
+        confirmations,
+    }
+}
+
+pub(super) fn event_id(chain: &Chain, event: &Event) -> Uuid {
+    EventId::new(chain.number(), event.block_hash, event.place).as_uuid()
+}
+
+/// Last second RFC 3339 can write: its years have four digits.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// RFC 3339 in UTC, whole seconds: blocks have no finer time. A block that claims to be of a later year than 9999 is
+/// put at its end; the true claim stands in `events.block_time`.
+pub(super) fn timestamp(seconds: u64) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND))).to_string()
+}
+
+/// Who may be a user: the account first.
+fn parties(event: &Event) -> impl Iterator<Item = Address> {
+    [event.fact.account, event.fact.counterparty].into_iter().flatten()
+}
+
+async fn known_users(tx: &mut Tx, said: &[Said<'_>]) -> Result<BTreeMap<Address, Uuid>, StoreError> {
+    let wallets: std::collections::BTreeSet<Address> =
+        said.iter().flat_map(|said| parties(said.event)).collect();
+    if wallets.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let wallets: Vec<&[u8]> = wallets.iter().map(|wallet| wallet.as_slice()).collect();
+    let rows: Vec<(Vec<u8>, Uuid)> = sqlx::query_as("select wallet, id from users where wallet = any($1)")
+        .bind(wallets)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter().map(|(wallet, id)| Ok((super::super::convert::address(&wallet)?, id))).collect()
+}

@@ -1,0 +1,67 @@
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::super::StoreError;
+use super::super::convert::unsigned;
+use super::super::open::Chain;
+use super::super::transaction::Tx;
+use super::about::{self, Said};
+use super::users::{self, Stakers};
+use crate::domain::Event;
+
+/// What a step has to tell: begun before the projections change, told as the last thing before the commit.
+pub(in super::super) struct Announcement<'a> {
+    said: Vec<Said<'a>>,
+    stakers: Stakers,
+}
+
+impl<'a> Announcement<'a> {
+    /// Of the events, given with their kinds' ids in chain order, those that are to be announced.
+    pub(in super::super) async fn begin(
+        tx: &mut Tx,
+        chain: &Chain,
+        events: impl Iterator<Item = (i32, &'a Event)>,
+    ) -> Result<Self, StoreError> {
+        let from = publish_from(tx, chain).await?;
+        let mut said = Vec::new();
+        for (kind_id, event) in events {
+            let source = &chain.described(kind_id)?.source;
+            if from.get(source).is_some_and(|from| event.place.block_number >= *from) {
+                said.push(Said { kind_id, event });
+            }
+        }
+        let stakers = users::before(tx, chain, &said).await?;
+        Ok(Self { said, stakers })
+    }
+
+    /// Tells that the events are confirmed, under a head of this height that was seen then.
+    pub(in super::super) async fn confirm(
+        self,
+        tx: &mut Tx,
+        chain: &Chain,
+        head: u64,
+        seen_at: Option<SystemTime>,
+    ) -> Result<(), StoreError> {
+        let mut messages = about::confirmed(tx, chain, &self.said, head).await?;
+        messages.extend(self.stakers.messages(tx, chain, &self.said).await?);
+        super::push(tx, chain, messages, seen_at).await
+    }
+
+    /// Tells that the events are taken back, the newest first.
+    pub(in super::super) async fn retract(self, tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
+        let mut messages = about::retracted(tx, chain, &self.said).await?;
+        messages.extend(self.stakers.messages(tx, chain, &self.said).await?);
+        super::push(tx, chain, messages, None).await
+    }
+}
+
+/// From which block on each source is announced; a source that has not decided yet is not.
+async fn publish_from(tx: &mut Tx, chain: &Chain) -> Result<BTreeMap<String, u64>, StoreError> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "select name, publish_from from sources where chain_id = $1 and publish_from is not null",
+    )
+    .bind(chain.id)
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.into_iter().map(|(source, from)| Ok((source, unsigned("block number", from)?))).collect()
+}

@@ -1,0 +1,187 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use uuid::Uuid;
+
+use super::super::convert::{count, int8, unsigned};
+use super::super::{Store, StoreError};
+use super::CHANNEL;
+
+/// Bytes of messages read at once, so that a few enormous ones cannot fill the memory.
+const BATCH_BYTES: i64 = 8 << 20;
+
+/// A message on its way out.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct OutboxRow {
+    /// Its number.
+    #[sqlx(try_from = "i64")]
+    pub seq: u64,
+    /// `user`, `token`, `nft` or `contract`.
+    pub aggregate_type: String,
+    /// Type of the message.
+    #[sqlx(rename = "type")]
+    pub message_type: String,
+    /// `pending`, `confirmed` or `retracted`.
+    pub state: String,
+    /// The user it is about, where one is known.
+    pub user_id: Option<Uuid>,
+    /// The message: JSON.
+    pub message: String,
+    /// Since its transaction began, in microseconds, by the database's clock.
+    pub age_micros: i64,
+    /// When the head was seen that made it possible, in microseconds since the Unix epoch by the daemon's clock.
+    pub seen_micros: Option<i64>,
+}
+
+/// How full the outbox is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxState {
+    /// Number of the newest message ever written; 0 before the first.
+    pub last: u64,
+    /// Number of the oldest message still kept, `last + 1` where none is.
+    pub first: u64,
+    /// Age of the oldest message kept, in seconds.
+    pub oldest_seconds: u64,
+}
+
+/// Wakes up when messages were committed.
+pub struct OutboxListener(PgListener);
+
+impl OutboxListener {
+    /// Returns after the next commit with messages, or when the connection was lost and messages may have
+    /// been missed.
+    ///
+    /// # Errors
+    /// When the database cannot be reached again.
+    pub async fn changed(&mut self) -> Result<(), StoreError> {
+        self.0.try_recv().await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Listens for commits with messages.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn listen_outbox(&self) -> Result<OutboxListener, StoreError> {
+        // A connection of its own: it is held for as long as the daemon runs, and the pool's are counted out.
+        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+        let mut listener = PgListener::connect_with(&own).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(OutboxListener(listener))
+    }
+
+    /// The next messages after `seq`: `limit` at most, and no more than eight megabytes unless one alone is larger.
+    /// Numbers have no gaps: a first one above `seq + 1` means that older ones were trimmed.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn outbox_after(&self, seq: u64, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+        Ok(sqlx::query_as(
+            "select seq, aggregate_type, type, state, user_id, message, \
+                 (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros, \
+                 (extract(epoch from seen_at) * 1000000)::bigint as seen_micros \
+             from (select *, sum(octet_length(message)) over (order by seq) - octet_length(message) as before \
+                   from (select * from outbox where seq > $1 order by seq limit $2) as next) as sized \
+             where before < $3 order by seq",
+        )
+        .bind(int8("sequence", seq)?)
+        .bind(i64::from(limit))
+        .bind(BATCH_BYTES)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// For each aggregate type its newest message that is kept, among those up to `seq`.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn outbox_ends(&self, seq: u64) -> Result<BTreeMap<String, u64>, StoreError> {
+        // Steps from type to type through the index: `group by` would read the whole table.
+        let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
+            "with recursive types as ( \
+                 (select aggregate_type from outbox order by aggregate_type limit 1) \
+                 union all \
+                 select (select o.aggregate_type from outbox o where o.aggregate_type > t.aggregate_type \
+                         order by o.aggregate_type limit 1) \
+                 from types t where t.aggregate_type is not null \
+             ) \
+             select t.aggregate_type, \
+                 (select max(o.seq) from outbox o where o.aggregate_type = t.aggregate_type and o.seq <= $1) \
+             from types t where t.aggregate_type is not null",
+        )
+        .bind(int8("sequence", seq)?)
+        .fetch_all(&self.pool)
+        .await?;
+        let kept = rows.into_iter().filter_map(|(name, seq)| Some((name, seq?)));
+        kept.map(|(name, seq)| Ok((name, unsigned("sequence", seq)?))).collect()
+    }
+
+    /// How far a sink is; `None` for one that has not begun.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn sink_cursor(&self, sink: &str) -> Result<Option<u64>, StoreError> {
+        let seq: Option<i64> = sqlx::query_scalar("select seq from sink_cursors where sink = $1")
+            .bind(sink)
+            .fetch_optional(&self.pool)
+            .await?;
+        seq.map(|seq| unsigned("sequence", seq)).transpose()
+    }
+
+    /// Notes how far a sink is. It may go back: a sink that lost what it had is filled again.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn set_sink_cursor(&self, sink: &str, seq: u64) -> Result<(), StoreError> {
+        sqlx::query(
+            "insert into sink_cursors (sink, seq) values ($1, $2) \
+             on conflict on constraint sink_cursors_pkey do update set seq = excluded.seq, updated_at = now()",
+        )
+        .bind(sink)
+        .bind(int8("sequence", seq)?)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Deletes up to `limit` of the oldest messages that are older than `age` and that all of `sinks` have; returns
+    /// how many. Cursors of sinks that are no longer configured hold nothing up.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn trim_outbox(&self, age: Duration, sinks: &[String], limit: u32) -> Result<u64, StoreError> {
+        let trimmed = sqlx::query(
+            "delete from outbox where seq in ( \
+                 select seq from outbox \
+                 where seq <= coalesce((select min(coalesce(c.seq, 0)) from unnest($2::text[]) as s (sink) \
+                     left join sink_cursors c on c.sink = s.sink), 9223372036854775807) \
+                 order by seq limit $3 \
+             ) and created_at < now() - make_interval(secs => $1)",
+        )
+        .bind(age.as_secs_f64())
+        .bind(sinks)
+        .bind(i64::from(limit))
+        .execute(&self.pool)
+        .await?;
+        Ok(trimmed.rows_affected())
+    }
+
+    /// How full the outbox is.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn outbox_state(&self) -> Result<OutboxState, StoreError> {
+        let (last, first, oldest): (i64, Option<i64>, Option<i64>) = sqlx::query_as(
+            "select h.seq, o.seq, extract(epoch from now() - o.created_at)::bigint from outbox_head h \
+             left join lateral (select seq, created_at from outbox order by seq limit 1) o on true",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        let last = unsigned("sequence", last)?;
+        let first = first.map(|first| unsigned("sequence", first)).transpose()?.unwrap_or(last + 1);
+        Ok(OutboxState { last, first, oldest_seconds: count(oldest.unwrap_or(0).max(0)) })
+    }
+}

@@ -1,0 +1,185 @@
+//! What every sink promises. A new kind of sink adds a [`Fixture`] and one test.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chainflume::domain::Envelope;
+use chainflume::sink::{Bus, Delivered, Given, InProcess, Redis, RedisSettings, Sink};
+use tokio::sync::broadcast::Receiver;
+
+use crate::redis_server::RedisServer;
+
+/// A sink and what it leads to.
+pub trait Fixture {
+    type Sink: Sink;
+    /// A sink to the same destination, as after a restart of the daemon.
+    async fn sink(&mut self) -> Self::Sink;
+    /// Numbers that are there for consumers, in the order they would see them, by aggregate type.
+    async fn there(&mut self) -> BTreeMap<String, Vec<u64>>;
+    /// Loses all it can lose. `false` when it holds nothing itself.
+    async fn lose(&mut self) -> bool;
+    /// Takes no messages until mended. `false` when it always does.
+    async fn refuse(&mut self) -> bool;
+    async fn mend(&mut self);
+}
+
+const TYPES: [&str; 4] = ["user", "token", "nft", "contract"];
+
+pub fn envelopes(range: std::ops::RangeInclusive<u64>) -> Vec<Arc<Envelope>> {
+    let envelope = |seq: u64| {
+        Arc::new(Envelope {
+            seq,
+            aggregate_type: type_of(seq).to_owned(),
+            message_type: "contract.note".to_owned(),
+            state: "confirmed".to_owned(),
+            user_id: None,
+            json: format!("{{\"seq\":{seq}}}"),
+        })
+    };
+    range.map(envelope).collect()
+}
+
+fn type_of(seq: u64) -> &'static str {
+    TYPES[usize::try_from(seq * seq % 7 % 4).expect("below four")]
+}
+
+fn by_type(range: std::ops::RangeInclusive<u64>) -> BTreeMap<String, Vec<u64>> {
+    let mut by_type: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    range.for_each(|seq| by_type.entry(type_of(seq).to_owned()).or_default().push(seq));
+    by_type
+}
+
+pub fn given(cursor: u64, newest: u64) -> Given {
+    let ends = by_type(1..=cursor).into_iter().filter_map(|(name, all)| Some((name, *all.last()?)));
+    Given { cursor, newest, ends: ends.collect() }
+}
+
+async fn keeps_the_contract(mut fixture: impl Fixture) {
+    let mut sink = fixture.sink().await;
+    assert_eq!(sink.resume(&given(0, 0)).await.expect("answers"), 0, "a new sink begins at the beginning");
+
+    let delivered = sink.deliver(&envelopes(1..=20)).await.expect("takes them");
+    assert_eq!(delivered, Delivered { upto: 20, repeats: vec![] });
+    assert_eq!(fixture.there().await, by_type(1..=20), "each once and in order");
+
+    let delivered = sink.deliver(&envelopes(15..=30)).await.expect("takes the new ones");
+    assert_eq!(delivered, Delivered { upto: 30, repeats: (15..=20).collect() }, "repeats count as delivered");
+    assert_eq!(fixture.there().await, by_type(1..=30), "repeats are refused");
+    assert_eq!(sink.resume(&given(30, 30)).await.expect("answers"), 30, "nothing is lost");
+    assert_eq!(sink.resume(&given(10, 30)).await.expect("answers"), 10, "never ahead of the cursor");
+
+    if fixture.refuse().await {
+        sink.deliver(&envelopes(31..=40)).await.expect_err("what is not taken is no success");
+        sink.deliver(&envelopes(31..=40)).await.expect_err("nor at the second try");
+        fixture.mend().await;
+    }
+    let delivered = sink.deliver(&envelopes(31..=40)).await.expect("takes them");
+    assert_eq!(delivered, Delivered { upto: 40, repeats: vec![] });
+    assert_eq!(fixture.there().await, by_type(1..=40));
+
+    if fixture.lose().await {
+        sink.deliver(&envelopes(41..=50)).await.expect_err("nothing is put behind a hole");
+        let from = sink.resume(&given(40, 50)).await.expect("answers");
+        assert_eq!(from, 0, "goes on from what it holds");
+        let delivered = sink.deliver(&envelopes(1..=50)).await.expect("takes them");
+        assert_eq!(delivered, Delivered { upto: 50, repeats: vec![] });
+        assert_eq!(fixture.there().await, by_type(1..=50), "it is filled again");
+    }
+    let mut sink = fixture.sink().await;
+    assert_eq!(sink.resume(&given(40, 50)).await.expect("answers"), 40, "a restart loses nothing");
+}
+
+struct Heard {
+    bus: Bus,
+    receiver: Receiver<Arc<Envelope>>,
+    there: BTreeMap<String, Vec<u64>>,
+}
+
+impl Fixture for Heard {
+    type Sink = InProcess;
+
+    async fn sink(&mut self) -> InProcess {
+        InProcess::new(self.bus.clone())
+    }
+
+    async fn there(&mut self) -> BTreeMap<String, Vec<u64>> {
+        while let Ok(envelope) = self.receiver.try_recv() {
+            self.there.entry(envelope.aggregate_type.clone()).or_default().push(envelope.seq);
+        }
+        self.there.clone()
+    }
+
+    async fn lose(&mut self) -> bool {
+        false
+    }
+
+    async fn refuse(&mut self) -> bool {
+        false
+    }
+
+    async fn mend(&mut self) {}
+}
+
+#[tokio::test]
+async fn the_in_process_sink_keeps_the_contract() {
+    let bus = Bus::default();
+    let receiver = bus.subscribe();
+    keeps_the_contract(Heard { bus, receiver, there: BTreeMap::new() }).await;
+}
+
+#[tokio::test]
+async fn a_slow_listener_holds_up_nobody_and_is_told_what_it_missed() {
+    let bus = Bus::default();
+    let mut slow = bus.subscribe();
+    let mut sink = InProcess::new(bus.clone());
+    for start in (1..=5_000).step_by(500) {
+        sink.deliver(&envelopes(start..=start + 499)).await.expect("takes them");
+    }
+    let error = slow.recv().await.expect_err("it missed some");
+    assert_eq!(error, tokio::sync::broadcast::error::RecvError::Lagged(5_000 - 1_024));
+    assert_eq!(slow.recv().await.expect("the oldest kept").seq, 5_000 - 1_023);
+}
+
+pub fn settings(url: String) -> RedisSettings {
+    RedisSettings {
+        url,
+        ca: None,
+        prefix: String::new(),
+        stream_length: 100_000,
+        timeout: Duration::from_secs(2),
+    }
+}
+
+impl Fixture for RedisServer {
+    type Sink = Redis;
+
+    async fn sink(&mut self) -> Redis {
+        Redis::new(settings(self.url())).expect("a url")
+    }
+
+    async fn there(&mut self) -> BTreeMap<String, Vec<u64>> {
+        let name = |stream: String| stream.trim_start_matches("events:").to_owned();
+        let numbers = |entries: Vec<(u64, String)>| entries.into_iter().map(|(seq, _)| seq).collect();
+        self.streams().await.into_iter().map(|(stream, entries)| (name(stream), numbers(entries))).collect()
+    }
+
+    async fn lose(&mut self) -> bool {
+        self.run::<()>("FLUSHALL").await;
+        true
+    }
+
+    async fn refuse(&mut self) -> bool {
+        self.run::<()>("CONFIG SET maxmemory 1").await;
+        true
+    }
+
+    async fn mend(&mut self) {
+        self.run::<()>("CONFIG SET maxmemory 0").await;
+    }
+}
+
+#[tokio::test]
+async fn redis_keeps_the_contract() {
+    keeps_the_contract(RedisServer::start()).await;
+}

@@ -1,0 +1,252 @@
+//! What Redis may answer, and what it means for the messages.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use chainflume::sink::{Redis, RedisSettings, Sink, SinkError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::contract::{envelopes, given, settings};
+use crate::redis_server::{Cut, RedisServer, Wire};
+
+async fn refusal(sink: &mut Redis) -> SinkError {
+    sink.deliver(&envelopes(1..=10)).await.expect_err("no success")
+}
+
+#[tokio::test]
+async fn a_replica_a_full_server_and_a_key_of_another_type_take_nothing() {
+    let server = RedisServer::start();
+    let mut sink = Redis::new(settings(server.url())).expect("a url");
+
+    server.run::<()>("REPLICAOF 127.0.0.1 1").await;
+    let error = refusal(&mut sink).await;
+    assert!(error.is_transient() && error.to_string().contains("READONLY"), "{error}");
+    server.run::<()>("REPLICAOF NO ONE").await;
+
+    server.run::<()>("CONFIG SET maxmemory 1").await;
+    let error = refusal(&mut sink).await;
+    assert!(error.is_transient() && error.to_string().contains("OOM"), "{error}");
+    server.run::<()>("CONFIG SET maxmemory 0").await;
+
+    server.run::<()>("SET events:token x").await;
+    let error = refusal(&mut sink).await;
+    assert!(!error.is_transient() && error.to_string().contains("WRONGTYPE"), "{error}");
+    assert!(sink.resume(&given(0, 0)).await.is_err());
+    server.run::<()>("DEL events:token").await;
+
+    assert!(server.streams().await.is_empty(), "nothing is there");
+    assert_eq!(sink.deliver(&envelopes(1..=10)).await.expect("takes them").upto, 10);
+}
+
+/// Answers the handshake and then the same to everything.
+async fn liar(answer: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("redis://{}/", listener.local_addr().expect("bound"));
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut asked = vec![0; 1 << 16];
+            while let Ok(1..) = client.read(&mut asked).await {
+                let _gone = client.write_all(answer.as_bytes()).await;
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn no_error_is_taken_for_success_and_each_says_who_must_act() {
+    for (answer, transient) in [
+        ("-LOADING Redis is loading the dataset in memory\r\n", true),
+        ("-BUSY Redis is busy running a script\r\n", true),
+        ("-MISCONF Redis is configured to save RDB snapshots\r\n", true),
+        ("-NOREPLICAS Not enough good replicas to write\r\n", true),
+        ("-CLUSTERDOWN Hash slot not served\r\n", true),
+        ("-MOVED 3999 127.0.0.1:6381\r\n", false),
+        ("-ASK 3999 127.0.0.1:6381\r\n", false),
+        ("-NOAUTH Authentication required.\r\n", false),
+        ("-ERR unknown command 'EVAL'\r\n", false),
+        ("-WHATEVER may come\r\n", false),
+    ] {
+        let mut sink = Redis::new(settings(liar(answer).await)).expect("a url");
+        let error = refusal(&mut sink).await;
+        assert_eq!(error.is_transient(), transient, "{answer}: {error}");
+        let word = answer.trim_start_matches('-').split(' ').next().expect("a word");
+        assert!(error.to_string().contains(word), "{answer}: {error}");
+        assert!(sink.resume(&given(0, 0)).await.is_err(), "{answer}");
+    }
+    for answer in ["+OK\r\n", "$-1\r\n", "*0\r\n", ":1\r\n", "*2\r\n$5\r\nmaybe\r\n*0\r\n"] {
+        let mut sink = Redis::new(settings(liar(answer).await)).expect("a url");
+        refusal(&mut sink).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_in_time() {
+    let mut sink =
+        Redis::new(RedisSettings { timeout: Duration::from_millis(200), ..settings(liar("").await) })
+            .expect("a url");
+    let error = tokio::time::timeout(Duration::from_secs(5), refusal(&mut sink)).await.expect("in time");
+    assert!(error.is_transient(), "{error}");
+}
+
+#[tokio::test]
+async fn a_cut_before_or_after_the_reply_doubles_nothing() {
+    let server = RedisServer::start();
+    let wire = Wire::to(server.port).await;
+    let mut sink = Redis::new(settings(wire.url())).expect("a url");
+    sink.resume(&given(0, 0)).await.expect("answers");
+
+    wire.cut(Cut::Request);
+    sink.deliver(&envelopes(1..=10)).await.expect_err("it never arrived");
+    assert!(server.streams().await.is_empty());
+    sink.deliver(&envelopes(1..=10)).await.expect("arrives");
+
+    wire.cut(Cut::Reply);
+    sink.deliver(&envelopes(11..=20)).await.expect_err("nobody heard");
+    let repeated = sink.deliver(&envelopes(11..=20)).await.expect("had arrived");
+    assert_eq!(repeated.repeats, (11..=20).collect::<Vec<_>>());
+    assert_eq!(server.streams().await.values().map(Vec::len).sum::<usize>(), 20);
+    assert_eq!(wire.cuts(), 2);
+}
+
+#[tokio::test]
+async fn what_is_published_is_heard_once_on_the_channel_and_by_the_user() {
+    let server = RedisServer::start();
+    let client = ::redis::Client::open(server.url()).expect("a url");
+    let mut listener = client.get_async_pubsub().await.expect("connects");
+    listener.psubscribe("*").await.expect("listens");
+    let mut sink =
+        Redis::new(RedisSettings { prefix: "x:".to_owned(), ..settings(server.url()) }).expect("a url");
+    let user = uuid::Uuid::from_u128(7);
+    let batch: Vec<_> = envelopes(1..=3)
+        .iter()
+        .map(|envelope| {
+            let mut envelope = (**envelope).clone();
+            envelope.user_id = (envelope.seq == 2).then_some(user);
+            std::sync::Arc::new(envelope)
+        })
+        .collect();
+    sink.deliver(&batch).await.expect("takes them");
+    sink.deliver(&batch).await.expect("refuses them");
+    server.run::<u64>("PUBLISH end end").await;
+    let mut heard = Vec::new();
+    let mut messages = listener.on_message();
+    while let Some(message) = futures_util::StreamExt::next(&mut messages).await {
+        if message.get_channel_name() == "end" {
+            break;
+        }
+        heard.push(format!(
+            "{} {}",
+            message.get_channel_name(),
+            message.get_payload::<String>().expect("text")
+        ));
+    }
+    let channel = |seq: usize| format!("x:events:{}", batch[seq - 1].aggregate_type);
+    assert_eq!(
+        heard,
+        [
+            format!("{} {{\"seq\":1}}", channel(1)),
+            format!("{} {{\"seq\":2}}", channel(2)),
+            format!("x:user:{user} {{\"seq\":2}}"),
+            format!("{} {{\"seq\":3}}", channel(3)),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn streams_of_another_database_are_refused_loudly() {
+    let server = RedisServer::start();
+    let mut sink = Redis::new(settings(server.url())).expect("a url");
+    sink.deliver(&envelopes(1..=100)).await.expect("takes them");
+    let mut other = Redis::new(settings(server.url())).expect("a url");
+    let error = other.resume(&given(0, 20)).await.expect_err("is ahead of us");
+    assert!(matches!(error, SinkError::Foreign { .. }) && !error.is_transient(), "{error}");
+    let mut ours = envelopes(1..=1);
+    std::sync::Arc::make_mut(&mut ours[0]).json = "{\"seq\":1,\"not\":\"the same\"}".to_owned();
+    let error = other.deliver(&ours).await.expect_err("is another message");
+    assert!(matches!(error, SinkError::Foreign { seq: 1, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_is_trimmed_to_about_its_length() {
+    let server = RedisServer::start();
+    let mut sink = Redis::new(RedisSettings { stream_length: 200, ..settings(server.url()) }).expect("a url");
+    for start in (1..=5_000).step_by(500) {
+        sink.deliver(&envelopes(start..=start + 499)).await.expect("takes them");
+    }
+    for (stream, entries) in server.streams().await {
+        assert!((200..=400).contains(&entries.len()), "{stream} has {}", entries.len());
+    }
+    let repeated = sink.deliver(&envelopes(1..=500)).await.expect("had them");
+    assert_eq!(repeated.repeats.len(), 500, "what was trimmed was there");
+}
+
+/// A certificate authority, and a certificate of its making for `localhost`.
+fn certificates(folder: &Path) {
+    let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca \
+             -keyout ca.key -out ca.crt &&
+         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
+             -keyout server.key -out server.csr &&
+         printf 'subjectAltName=DNS:localhost,IP:127.0.0.1' >extensions &&
+         openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt \
+             -extfile extensions";
+    let made =
+        Command::new("sh").args(["-c", script]).current_dir(folder).output().expect("sh is everywhere");
+    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[tokio::test]
+async fn tls_and_a_user_with_few_rights_are_enough_and_needed() {
+    let folder = tempfile::tempdir().expect("a folder").keep();
+    certificates(&folder);
+    let ca = std::fs::read(folder.join("ca.crt")).expect("made");
+    let plain = RedisServer::start_in(
+        folder,
+        &[
+            "--tls-port",
+            "PORT",
+            "--port",
+            "0",
+            "--tls-auth-clients",
+            "no",
+            "--tls-ca-cert-file",
+            "DIR/ca.crt",
+            "--tls-cert-file",
+            "DIR/server.crt",
+            "--tls-key-file",
+            "DIR/server.key",
+            "--user",
+            "flume",
+            "on",
+            ">pass~word",
+            "~f:events:*",
+            "&f:*",
+            "-@all",
+            "+eval",
+            "+xinfo|stream",
+            "+xadd",
+            "+xrange",
+            "+publish",
+            "--user",
+            "default",
+            "off",
+        ],
+    );
+    let with = |user: &str, ca: Option<Vec<u8>>, prefix: &str| {
+        let url = format!("rediss://{user}@localhost:{}/", plain.port);
+        Redis::new(RedisSettings { ca, prefix: prefix.to_owned(), ..settings(url) }).expect("a url")
+    };
+    let mut sink = with("flume:pass~word", Some(ca.clone()), "f:");
+    sink.check().await.expect("lets us in");
+    assert_eq!(sink.resume(&given(0, 0)).await.expect("answers"), 0);
+    assert_eq!(sink.deliver(&envelopes(1..=10)).await.expect("takes them").upto, 10);
+    assert_eq!(sink.deliver(&envelopes(1..=10)).await.expect("has them").repeats.len(), 10);
+
+    let error = refusal(&mut with("flume:pass~word", None, "f:")).await;
+    assert!(matches!(error, SinkError::Unreachable { .. }), "an unknown authority: {error}");
+    let error = refusal(&mut with("flume:hunter2", Some(ca.clone()), "f:")).await;
+    assert!(!error.is_transient() && !format!("{error} {error:?}").contains("hunter2"), "{error}");
+    let error = refusal(&mut with("flume:pass~word", Some(ca), "g:")).await;
+    assert!(!error.is_transient() && error.to_string().contains("NOPERM"), "{error}");
+}
