@@ -269,14 +269,15 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_a_place_gets_it_and_who_would_wait_long_is_told() {
         let pace = pace(None, None, 1);
-        let first = pace.enter(1, 0).await.ok().expect("free");
+        let Ok(first) = pace.enter(1, 0).await else { panic!("nobody is there") };
         let second = pace.enter(1, 0);
         let third = async {
             tokio::task::yield_now().await;
             first.answered();
         };
         let (second, ()) = tokio::join!(second, third);
-        second.ok().expect("it was freed").limited(Some(Duration::from_secs(40)));
+        let Ok(second) = second else { panic!("nobody closed it") };
+        second.limited(Some(Duration::from_secs(40)));
         assert!(pace.enter(1, 0).await.err().expect("closed") > Duration::from_secs(39));
     }
 }
