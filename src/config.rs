@@ -25,7 +25,7 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub use crate::canon::{Confirmations, Publish};
-pub use chain::{Audit, Chain, History};
+pub use chain::{Audit, Chain, History, Pace};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};

@@ -84,6 +84,21 @@ pub struct ChainHealth {
     pub last_error: Option<String>,
     /// Its sources.
     pub sources: Vec<SourceHealth>,
+    /// What its node was asked, by method.
+    pub rpc: Vec<MethodHealth>,
+}
+
+/// What a JSON-RPC method was used for since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodHealth {
+    /// Its name.
+    pub method: &'static str,
+    /// Calls.
+    pub requests: u64,
+    /// Calls without a usable answer.
+    pub failed: u64,
+    /// Compute units by the configured table.
+    pub compute_units: u64,
 }
 
 impl ChainHealth {
@@ -101,6 +116,7 @@ impl ChainHealth {
             consecutive_errors: 0,
             last_error: None,
             sources: Vec::new(),
+            rpc: Vec::new(),
         }
     }
 

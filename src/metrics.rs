@@ -7,6 +7,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
 const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
+const RPC_CREDITS: &str = "chainflume_rpc_compute_units_total";
+const RPC_CONCURRENCY: &str = "chainflume_rpc_concurrency_limit";
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";
 const WS_LOST: &str = "chainflume_websocket_lost_total";
@@ -81,6 +83,8 @@ fn describe() {
         "JSON-RPC requests by chain, method and outcome (ok or the kind of error)"
     );
     describe_histogram!(RPC_SECONDS, "time of a JSON-RPC request, by chain and method");
+    describe_counter!(RPC_CREDITS, "compute units spent by the configured table, by chain and method");
+    describe_gauge!(RPC_CONCURRENCY, "requests that may be on their way at once now, by chain");
     describe_gauge!(RANGE_WIDTH, "blocks one history question spans now, by chain");
     describe_gauge!(WS_CONNECTED, "1 while the websocket announces heads, by chain");
     describe_counter!(WS_LOST, "times the websocket was lost or could not be opened, by chain");
@@ -195,6 +199,16 @@ pub fn rpc_request(chain: &str, method: &'static str, outcome: &'static str, too
     counter!(RPC_REQUESTS, "chain" => chain.to_owned(), "method" => method, "outcome" => outcome)
         .increment(1);
     histogram!(RPC_SECONDS, "chain" => chain.to_owned(), "method" => method).record(took);
+}
+
+/// Compute units of one call.
+pub fn rpc_credits(chain: &str, method: &'static str, units: u64) {
+    counter!(RPC_CREDITS, "chain" => chain.to_owned(), "method" => method).increment(units);
+}
+
+/// How many requests may be on their way at once.
+pub fn rpc_concurrency(chain: &str, requests: f64) {
+    gauge!(RPC_CONCURRENCY, "chain" => chain.to_owned()).set(requests);
 }
 
 /// The width of history questions moved.

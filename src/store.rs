@@ -14,6 +14,7 @@ mod convert;
 mod copy;
 mod dead_letters;
 mod dump;
+mod endpoints;
 mod error;
 mod events;
 mod migrate;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, SinkHealth};
+use crate::health::{Board, ChainHealth, ChainState, MethodHealth, SinkHealth};
 use crate::metrics;
 
 /// When a chain that is a little behind stops being ready.
@@ -70,6 +70,21 @@ pub struct ChainReport {
     pub last_error: Option<String>,
     /// By name.
     pub sources: BTreeMap<String, SourceReport>,
+    /// What its node was asked since the start, by JSON-RPC method.
+    #[serde(default)]
+    pub rpc: BTreeMap<String, RpcReport>,
+}
+
+/// A JSON-RPC method in a [`Report`].
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RpcReport {
+    /// Calls.
+    pub requests: u64,
+    /// Calls without a usable answer.
+    pub failed: u64,
+    /// Compute units, by the table of `[chain.pace.compute_units]`.
+    pub compute_units: u64,
 }
 
 /// A source in a [`Report`].
@@ -200,7 +215,15 @@ impl ChainReport {
             consecutive_errors: chain.consecutive_errors,
             last_error: chain.last_error.clone(),
             sources: sources.collect(),
+            rpc: chain.rpc.iter().map(|method| (method.method.to_owned(), method.into())).collect(),
         }
+    }
+}
+
+impl From<&MethodHealth> for RpcReport {
+    fn from(method: &MethodHealth) -> Self {
+        let MethodHealth { requests, failed, compute_units, .. } = *method;
+        Self { requests, failed, compute_units }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::error::AppError;
 use crate::canon::Policy;
-use crate::chain::{ChainSettings, HistorySettings};
+use crate::chain::{ChainSettings, HistorySettings, PaceSettings};
 use crate::config::{self, Config};
 use crate::decode::{SourceAbi, SourceIndex};
 use crate::indexer::{AuditSettings, Source, Translator};
@@ -117,6 +117,12 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
             initial_range: history.initial_range,
             max_range: history.max_range,
             buffer_bytes: history.buffer_bytes,
+        },
+        pace: PaceSettings {
+            requests_per_second: chain.pace.requests_per_second,
+            compute_units_per_second: chain.pace.compute_units_per_second,
+            compute_units: chain.pace.compute_units.clone(),
+            max_concurrent: chain.pace.max_concurrent,
         },
     }
 }

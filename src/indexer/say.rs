@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
+use super::memory::spent;
 use super::spine::ChainIndexer;
 use crate::canon::Heads;
 use crate::chain::WakeState;
@@ -60,7 +61,11 @@ impl ChainIndexer {
     }
 
     pub(super) fn beat(&self) {
-        self.board.chain(&self.settings.name, |chain| chain.alive_at = Instant::now());
+        let spent = spent(&self.node);
+        self.board.chain(&self.settings.name, |chain| {
+            chain.alive_at = Instant::now();
+            chain.rpc = spent;
+        });
     }
 
     /// Whether this success ends a row of errors.

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::history::Reading;
+use super::memory::Memory;
 use super::pending::Telling;
 use super::reorg::Settled;
 use super::translate::Translator;
@@ -46,6 +47,7 @@ pub struct ChainIndexer {
     /// The newest block the node told us of.
     pub(super) newest: Option<BlockRef>,
     store: Store,
+    memory: Memory,
     record: ChainRecord,
     pub(super) opened: Option<ChainStore>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
@@ -64,6 +66,7 @@ impl ChainIndexer {
     pub fn new(parts: Parts) -> Result<Self, IndexerError> {
         let Parts { settings, policy, record, translator, store, board } = parts;
         let (node, wake) = (Arc::new(Node::new(&settings)?), Wake::new(&settings));
+        let memory = Memory::new(store.clone(), settings.fingerprint());
         let woken_at = Instant::now();
         board.chain(&settings.name, |_| {});
         Ok(Self {
@@ -78,6 +81,7 @@ impl ChainIndexer {
             telling: Telling::default(),
             newest: None,
             store,
+            memory,
             record,
             opened: None,
             view: None,
@@ -94,6 +98,7 @@ impl ChainIndexer {
         while !stop.is_cancelled() {
             let stepped = self.step(&stop).await;
             self.beat();
+            self.memory.keep(&self.node).await;
             let error = match stepped {
                 Ok(Progress::Made) => {
                     if self.succeeded() {
@@ -111,6 +116,7 @@ impl ChainIndexer {
             }
             let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
         }
+        self.memory.keep_now(&self.node).await;
     }
 
     /// A pause may be longer than a loop may hang.
@@ -190,6 +196,7 @@ impl ChainIndexer {
             }
             self.opened = Some(opened);
         }
+        self.memory.recall(&self.node).await;
         let held = self.store().held().await?;
         self.view = Some(View::new(held, &self.translator.names()));
         self.say_sources(None);

@@ -27,6 +27,7 @@ mod branches;
 mod dead_letters;
 mod faults;
 mod first;
+mod limits;
 mod messages;
 mod pending;
 mod process;
