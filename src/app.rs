@@ -1,5 +1,6 @@
 //! Builds the parts and joins them: one function for each command that needs more than files.
 
+mod alerts;
 mod check;
 mod commands;
 mod database;
@@ -14,11 +15,13 @@ mod probe;
 mod replay;
 mod run;
 mod status;
+mod webhooks;
 
+pub use alerts::watch;
 pub use check::{CheckLine, CheckReport, check};
 pub use commands::{backfill, migrate, views};
 pub use dead_letters::{
-    RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
+    Outcome, RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
 };
 pub use demo::{DemoArgs, Difference, compare, demo};
 pub use error::AppError;
@@ -27,3 +30,4 @@ pub use parts::{Loaded, telemetry_settings};
 pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
 pub use run::{indexers, run};
 pub use status::{Status, StoredReorg, StoredSource, status};
+pub use webhooks::{Endpoint, enable_webhook, webhooks};

@@ -19,6 +19,7 @@ mod substitute;
 mod suggest;
 mod units;
 mod url;
+mod webhook;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Redis, Shutdown, Users};
 pub use source::Source;
+pub use webhook::{Alerts, Webhook};
 
 use problem::{Fault, Spot};
 use reader::Reader;
@@ -50,6 +52,10 @@ pub struct Config {
     pub outbox: Outbox,
     /// `[redis]`
     pub redis: Redis,
+    /// Every `[[webhook]]`.
+    pub webhooks: Vec<Webhook>,
+    /// `[alerts]`
+    pub alerts: Alerts,
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
@@ -102,6 +108,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let data_dir = root.path_value("data_dir");
     let chains: Vec<_> = tables(root, "chain").iter().map(chain::read).collect();
     let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
+    let webhooks: Vec<_> = root.tables("webhook").iter().map(webhook::read).collect();
+    let alerts = webhook::alerts(&root.table("alerts"));
     let settings = (
         settings::database(&root.table("database")),
         (settings::outbox(&root.table("outbox")), settings::redis(&root.table("redis"))),
@@ -112,12 +120,15 @@ fn read(root: &Section<'_>) -> Option<Config> {
     );
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);
+    crosscheck::webhooks(reader, &webhooks);
     let (database, (outbox, redis), admin, log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
         database,
         outbox,
         redis,
+        webhooks: webhooks.into_iter().map(|draft| draft.webhook).collect::<Option<_>>()?,
+        alerts,
         admin,
         log,
         users,

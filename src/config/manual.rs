@@ -63,8 +63,9 @@ mod tests {
                 }
             }
         }
-        let expected = ["chain.name", "chain.chain_id", "chain.http", "source.name", "source.chain"];
-        let expected = expected.into_iter().chain(["source.family", "source.address", "source.start_block"]);
+        let expected = ["webhook.name", "webhook.url", "webhook.secret", "chain.name", "chain.chain_id"];
+        let expected = expected.into_iter().chain(["chain.http", "source.name", "source.chain"]);
+        let expected = expected.chain(["source.family", "source.address", "source.start_block"]);
         assert_eq!(required, expected.collect::<Vec<_>>());
     }
 
@@ -86,6 +87,8 @@ mod tests {
             "database",
             "outbox",
             "redis",
+            "webhook",
+            "alerts",
             "admin",
             "log",
             "users",
