@@ -57,7 +57,9 @@ impl Ledger {
         }
         // One that was not told has not lasted, and must last from its beginning the next time.
         lost.retain(|key| {
-            self.open.get(key).is_some_and(|o| !o.told || now.saturating_duration_since(o.seen) >= self.over_after)
+            self.open
+                .get(key)
+                .is_some_and(|o| !o.told || now.saturating_duration_since(o.seen) >= self.over_after)
         });
         for key in lost {
             let Some(open) = self.open.remove(&key).filter(|open| open.told) else { continue };

@@ -80,13 +80,25 @@ impl Found {
 fn chain_troubles(found: &mut Found, name: &str, chain: &ChainHealth, now: Instant) {
     let error = chain.last_error.as_deref().unwrap_or("no error is known");
     if chain.state == ChainState::Stopped {
-        found.add("chain_stopped", name, format!("chain {name} is stopped until an operator decides: {error}"));
+        found.add(
+            "chain_stopped",
+            name,
+            format!("chain {name} is stopped until an operator decides: {error}"),
+        );
     } else if chain.consecutive_errors >= ERRORS {
         let errors = chain.consecutive_errors;
         if is_the_nodes(chain) {
-            found.add("provider_down", name, format!("chain {name} cannot ask its node, {errors} times now: {error}"));
+            found.add(
+                "provider_down",
+                name,
+                format!("chain {name} cannot ask its node, {errors} times now: {error}"),
+            );
         } else {
-            found.add("chain_failing", name, format!("chain {name} has failed {errors} times in a row: {error}"));
+            found.add(
+                "chain_failing",
+                name,
+                format!("chain {name} has failed {errors} times in a row: {error}"),
+            );
         }
     }
     if let Some(reorg) = chain.deep_reorg.filter(|reorg| since(reorg.at, now) < RECENT) {
@@ -166,7 +178,9 @@ mod tests {
 
     fn chain(change: impl FnOnce(&mut ChainHealth, Instant)) -> Vec<(&'static str, u64)> {
         let board = Board::default();
-        board.chain("dev", |chain| (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true));
+        board.chain("dev", |chain| {
+            (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
+        });
         let now = Instant::now() + Duration::from_hours(1);
         board.chain("dev", |chain| change(chain, now));
         found(&Snapshot::of(&board), now)
@@ -187,7 +201,9 @@ mod tests {
         assert_eq!(chain(|chain, _| chain.state = ChainState::Stopped), [("chain_stopped", 0)]);
         assert_eq!(chain(|chain, _| chain.pushed = false), [("listener_down", 60)]);
         let silent = Board::default();
-        silent.chain("dev", |chain| (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true));
+        silent.chain("dev", |chain| {
+            (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
+        });
         let after = |hours| Instant::now() + Duration::from_hours(hours);
         assert_eq!(found(&Snapshot::of(&silent), after(1)), []);
         assert_eq!(found(&Snapshot::of(&silent), after(3)), [("provider_stalled", 0)]);
@@ -220,6 +236,9 @@ mod tests {
         let kinds = ["database", "dead_letters", "sink_disabled", "sink_stuck", "sink_stuck"];
         assert_eq!(found(&later(&board).0, now), kinds.map(|kind| (kind, 0)));
         board.set_database(database(true, 601));
-        assert_eq!(found(&later(&board).0, now), [("sink_disabled", 0), ("sink_stuck", 0), ("sink_stuck", 0)]);
+        assert_eq!(
+            found(&later(&board).0, now),
+            [("sink_disabled", 0), ("sink_stuck", 0), ("sink_stuck", 0)]
+        );
     }
 }

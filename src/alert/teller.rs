@@ -70,9 +70,10 @@ impl Teller {
         for wait in WAITS.map(Some).into_iter().chain([None]) {
             let (error, asked) = match self.post.send(&[], body.to_owned()).await {
                 Ok(answer) if (200..300).contains(&answer.status) => return true,
-                Ok(answer) => {
-                    (format!("{} answered {} {}", self.post.host(), answer.status, answer.text), answer.retry_after)
-                }
+                Ok(answer) => (
+                    format!("{} answered {} {}", self.post.host(), answer.status, answer.text),
+                    answer.retry_after,
+                ),
                 Err(error) => (error.to_string(), None),
             };
             let Some(wait) = wait else {

@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::database::Database;
 use super::error::AppError;
-use super::{alerts, messages, webhooks};
 use super::parts::Loaded;
 use super::preflight::{self, NodeCheck};
+use super::{alerts, messages, webhooks};
 use crate::domain::causes;
 use crate::sink::{Redis, Sink};
 use crate::store::Schema;
@@ -53,7 +53,9 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     let ok = if start { starts.is_ok() && database.is_ok() } else { lines.iter().all(|line| line.ok) };
     show(&CheckReport { ok, lines });
     if !ok && starts.is_ok() && database.is_ok() {
-        return Err(AppError::Unavailable("a node, redis or a webhook cannot be reached; see above".to_owned()));
+        return Err(AppError::Unavailable(
+            "a node, redis or a webhook cannot be reached; see above".to_owned(),
+        ));
     }
     starts.and(database.map(|_| ()))
 }
@@ -98,7 +100,8 @@ async fn webhook_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
 }
 
 fn life(name: &str, host: &str, status: u16) -> CheckLine {
-    let moved = if (300..400).contains(&status) { "; redirects are not followed: name where it leads" } else { "" };
+    let moved =
+        if (300..400).contains(&status) { "; redirects are not followed: name where it leads" } else { "" };
     let text = format!("{name}: {host} answers ({status} to HEAD), nothing was delivered{moved}");
     CheckLine { ok: moved.is_empty(), text }
 }

@@ -151,7 +151,8 @@ impl Again<'_> {
     ) -> Result<(), AppError> {
         let mut outcomes = self.deliveries(&letters).await?;
         for (chain_id, retrier) in &mut self.retriers {
-            let is_of_chain = |letter: &&KeptLetter| letter.of_log().is_some_and(|log| log.chain_id == *chain_id);
+            let is_of_chain =
+                |letter: &&KeptLetter| letter.of_log().is_some_and(|log| log.chain_id == *chain_id);
             let ids: Vec<u64> = letters.iter().filter(is_of_chain).map(|letter| letter.id).collect();
             let retried = retrier.run(&ids).await.map_err(|error| match error {
                 IndexerError::Store(error) => store_error(error),
@@ -160,7 +161,8 @@ impl Again<'_> {
             outcomes.extend(retried.into_iter().map(|(id, retried)| (id, retried.into())));
         }
         for letter in letters {
-            let outcome = outcomes.remove(&letter.id).unwrap_or_else(|| Outcome::Failed(unconfigured(&letter)));
+            let outcome =
+                outcomes.remove(&letter.id).unwrap_or_else(|| Outcome::Failed(unconfigured(&letter)));
             tell(RetriedLetter { id: letter.id, letter: Some(letter), outcome });
         }
         Ok(())

@@ -31,7 +31,8 @@ async fn list(loaded: &Loaded, args: &LettersArgs) -> anyhow::Result<()> {
     if letters.is_empty() {
         return output::print(b"there are none\n");
     }
-    let headings = ["id", "source or sink", "kind", "block or seq", "attempts", "last tried", "state", "reason"];
+    let headings =
+        ["id", "source or sink", "kind", "block or seq", "attempts", "last tried", "state", "reason"];
     let mut text = table(&headings, &letters.iter().map(row).collect::<Vec<_>>());
     if let Some(last) = letters.last().filter(|_| letters.len() as u64 >= u64::from(*limit)) {
         let _ = writeln!(text, "there may be more: --after {}", last.id);

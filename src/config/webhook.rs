@@ -129,25 +129,28 @@ pub(super) fn alerts(section: &Section<'_>) -> Alerts {
 fn keys(section: &Section<'_>) -> Option<Vec<SigningKey>> {
     let texts = match section.get("secret")? {
         (spot, value @ DeValue::String(_)) => vec![section.reader.text(spot, value)?],
-        (_, DeValue::Array(items)) => {
-            section.texts("secret").filter(|texts| texts.len() == items.len())?
-        }
+        (_, DeValue::Array(items)) => section.texts("secret").filter(|texts| texts.len() == items.len())?,
         (spot, other) => {
             section.reader.report(&spot, wrong_type(other, Wanted::Text));
             return None;
         }
     };
     if texts.is_empty() || texts.len() > 4 {
-        let fault = Fault::new("does not hold one to four secrets", "write the new one first and the old one behind it");
+        let fault = Fault::new(
+            "does not hold one to four secrets",
+            "write the new one first and the old one behind it",
+        );
         section.report("secret", fault);
         return None;
     }
     let key = |text: &str| {
-        let remedy = "write whsec_ and the base64 of 24 to 64 random bytes: echo whsec_$(openssl rand -base64 32)";
+        let remedy =
+            "write whsec_ and the base64 of 24 to 64 random bytes: echo whsec_$(openssl rand -base64 32)";
         SigningKey::read(text).map_err(|what| Fault::new(what, remedy))
     };
     let wanted = texts.len();
-    let read: Vec<_> = texts.into_iter().filter_map(|text| Some(text.parse(section.reader, key)?.value)).collect();
+    let read: Vec<_> =
+        texts.into_iter().filter_map(|text| Some(text.parse(section.reader, key)?.value)).collect();
     (read.len() == wanted).then_some(read)
 }
 
@@ -177,7 +180,10 @@ fn host(text: &str) -> Result<String, Fault> {
     let host = text.trim_matches(['[', ']']).to_ascii_lowercase();
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if host.parse::<Ipv6Addr>().is_err() && (host.is_empty() || !host.chars().all(fits)) {
-        return Err(Fault::new("is not a host", "write a name or an address as it stands in the url, without port"));
+        return Err(Fault::new(
+            "is not a host",
+            "write a name or an address as it stands in the url, without port",
+        ));
     }
     Ok(host)
 }

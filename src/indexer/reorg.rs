@@ -101,7 +101,8 @@ impl ChainIndexer {
     /// What was announced as confirmed and was taken back is for a person to know.
     fn say_reorg(&self, to: BlockId, undone: u64) {
         self.board.chain(&self.settings.name, |chain| {
-            let depth = chain.confirmed.map_or(0, |confirmed| confirmed.saturating_sub(to.number)).min(undone);
+            let depth =
+                chain.confirmed.map_or(0, |confirmed| confirmed.saturating_sub(to.number)).min(undone);
             if depth > 0 {
                 chain.deep_reorg = Some(DeepReorg { depth, at: Instant::now() });
             }

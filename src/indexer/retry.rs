@@ -78,7 +78,8 @@ impl Retrier {
             Ok(translated) => self.store(source, number, (translated, reorgs)).await?,
             Err(reason) => Refused { by_place: BTreeMap::new(), others: Some((None, reason)) },
         };
-        let outcomes: Vec<_> = letters.iter().map(|(place, letter)| (letter.id, refused.get(*place))).collect();
+        let outcomes: Vec<_> =
+            letters.iter().map(|(place, letter)| (letter.id, refused.get(*place))).collect();
         let failed = outcomes.iter().filter_map(|(id, refused)| {
             let (kind, reason) = refused.clone()?;
             Some(FailedAgain { id: *id, kind, reason })

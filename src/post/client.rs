@@ -98,7 +98,8 @@ impl Post {
     /// # Errors
     /// When no answer came. An answer that is no success is an answer.
     pub async fn send(&self, headers: &[(&'static str, String)], body: String) -> Result<Answer, PostError> {
-        let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
+        let mut request =
+            self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
         for (name, value) in headers {
             // What is no header value is nobody's message: ours are made of digits and base64.
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -204,7 +205,9 @@ mod tests {
     #[test]
     fn an_address_in_the_url_is_looked_at_however_it_is_written() {
         let public = || Reach::Public { except: std::collections::BTreeSet::new() };
-        for url in ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1:80/x", "https://[::ffff:a9fe:a9fe]/"] {
+        for url in
+            ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1:80/x", "https://[::ffff:a9fe:a9fe]/"]
+        {
             let error = Post::new(&settings(url, public())).expect_err(url);
             assert!(matches!(error, PostError::Forbidden { .. }), "{url}: {error}");
         }
@@ -217,8 +220,12 @@ mod tests {
 
     #[test]
     fn an_answer_is_told_in_short_and_without_the_keys_of_the_url() {
-        let post = Post::new(&settings("https://u:password1@crm.example/hook/keykeykey?t=tokentoken", Reach::Anywhere));
-        let shown = post.expect("a url").shown("no  such\n hook: keykeykey tokentoken password1 hook\u{1b}[1m");
+        let post = Post::new(&settings(
+            "https://u:password1@crm.example/hook/keykeykey?t=tokentoken",
+            Reach::Anywhere,
+        ));
+        let shown =
+            post.expect("a url").shown("no  such\n hook: keykeykey tokentoken password1 hook\u{1b}[1m");
         assert_eq!(shown, "no such hook: <key> <key> <key> hook [1m");
     }
 

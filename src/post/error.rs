@@ -11,9 +11,7 @@ pub enum PostError {
     #[error("the certificate authority is no PEM: {0}")]
     Authority(String),
     /// It leads to an address no stranger may have us call.
-    #[error(
-        "{host} leads to {address}, {kind}; where that is meant, name the host in allow_hosts"
-    )]
+    #[error("{host} leads to {address}, {kind}; where that is meant, name the host in allow_hosts")]
     Forbidden {
         /// The host as it was written.
         host: String,

@@ -79,7 +79,9 @@ fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
         [169, 254, ..] => Some("a link-local address (RFC 3927)"),
         [100, 64..=127, ..] => Some("an address of carrier-grade NAT (RFC 6598)"),
         [192, 0, 0, _] => Some("an address of protocol assignments (RFC 6890)"),
-        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Some("an address for documentation (RFC 5737)"),
+        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => {
+            Some("an address for documentation (RFC 5737)")
+        }
         [192, 88, 99, _] => Some("a 6to4 relay (RFC 7526)"),
         [198, 18..=19, ..] => Some("an address for benchmarks (RFC 2544)"),
         [224..=239, ..] => Some("a multicast address"),
@@ -105,7 +107,9 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0x100, 0, 0, _, ..] => Some("an address that discards (RFC 6666)"),
         // 6to4 carries an IPv4 address; Teredo hides one, and nobody serves webhooks behind it.
         [0x2002, high, low, ..] => embedded(high, low),
-        [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => Some("an address for documentation (RFC 3849, RFC 9637)"),
+        [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => {
+            Some("an address for documentation (RFC 3849, RFC 9637)")
+        }
         [0x2001, 0..=0x01ff, ..] => Some("an address of protocol assignments (RFC 2928)"),
         [0x5f00, ..] => Some("an address of segment routing (RFC 9602)"),
         [0xfc00..=0xfdff, ..] => Some("a unique local address (RFC 4193)"),
@@ -151,7 +155,9 @@ mod tests {
         };
         let refused = resolve(Reach::Public { except: BTreeSet::new() }).await.expect_err("loopback");
         assert!(refused.starts_with("localhost leads to ") && refused.contains("loopback"), "{refused}");
-        assert!(resolve(Reach::Public { except: ["localhost".to_owned()].into() }).await.expect("allowed") > 0);
+        assert!(
+            resolve(Reach::Public { except: ["localhost".to_owned()].into() }).await.expect("allowed") > 0
+        );
         assert!(resolve(Reach::Anywhere).await.expect("allowed") > 0);
     }
 }

@@ -115,7 +115,8 @@ impl<S: Sink + Clone> Courier<S> {
         let due = self.store.due_deliveries(self.sink.name(), BATCH).await?;
         if !due.is_empty() {
             let mut round = Round::new(None);
-            let messages: Vec<(OutboxRow, u64)> = due.into_iter().map(|due| (due.row, due.attempts)).collect();
+            let messages: Vec<(OutboxRow, u64)> =
+                due.into_iter().map(|due| (due.row, due.attempts)).collect();
             for chunk in messages.chunks(self.settings.in_flight) {
                 self.send(chunk, &mut round).await;
                 if round.is_over() || stop.is_cancelled() {

@@ -6,8 +6,12 @@ mod settle;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::Deserialize;
+use uuid::Uuid;
+
 use super::convert::{count, int8, unsigned};
 use super::outbox::OutboxRow;
+use super::transaction::begin;
 use super::{Store, StoreError};
 
 pub use settle::{Pace, Settled};
@@ -131,30 +135,69 @@ impl Store {
     /// sink is given each again as it was, and before what waits about the same thing.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// Whatever the database says; [`StoreError::Corrupt`] when somebody else wrote one of them.
     pub async fn redeliver(&self, ids: &[u64], sinks: &[String]) -> Result<BTreeSet<u64>, StoreError> {
         let ids = ids.iter().map(|id| int8("number", *id)).collect::<Result<Vec<_>, _>>()?;
-        // `json` and not `jsonb`, which refuses what a message may hold of the chain's strings.
-        let queued: Vec<i64> = sqlx::query_scalar(
-            "with letters as ( \
-                 update dead_letters set resolved_at = now(), last_seen = now() \
-                 where id = any($1) and sink = any($2) and resolved_at is null \
-                 returning id, sink, seq, raw ->> 'message' as message \
-             ), queued as ( \
-                 insert into deliveries \
-                     (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at, due_at) \
-                 select sink, seq, message::json ->> 'aggregateType', message::json ->> 'aggregateId', \
-                     message::json ->> 'type', message::json ->> 'state', \
-                     (message::json -> 'metadata' ->> 'userId')::uuid, message, now(), now() \
-                 from letters \
-                 on conflict on constraint deliveries_pkey do update set due_at = excluded.due_at \
-             ) \
-             select id from letters",
+        let mut tx = begin(&self.pool, true).await?;
+        let letters: Vec<Letter> = sqlx::query_as(
+            "update dead_letters set resolved_at = now(), last_seen = now() \
+             where id = any($1) and sink = any($2) and resolved_at is null \
+             returning id, sink, seq, raw ->> 'message' as message",
         )
         .bind(ids)
         .bind(sinks)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
-        queued.into_iter().map(|id| unsigned("number", id)).collect()
+        for letter in &letters {
+            // Read here: PostgreSQL reads no JSON in which a string of the chain holds a NUL.
+            let head: Head = serde_json::from_str(&letter.message).map_err(|error| {
+                let what = format!("raw of {} is no message: {error}", letter.id);
+                StoreError::Corrupt { table: "dead_letters", what }
+            })?;
+            sqlx::query(
+                "insert into deliveries \
+                     (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at, due_at) \
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, now(), now()) \
+                 on conflict on constraint deliveries_pkey do update set due_at = excluded.due_at",
+            )
+            .bind(&letter.sink)
+            .bind(letter.seq)
+            .bind(&head.aggregate_type)
+            .bind(&head.aggregate_id)
+            .bind(&head.message_type)
+            .bind(&head.state)
+            .bind(head.metadata.user_id)
+            .bind(&letter.message)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        letters.into_iter().map(|letter| unsigned("number", letter.id)).collect()
     }
+}
+
+#[derive(sqlx::FromRow)]
+struct Letter {
+    id: i64,
+    sink: String,
+    seq: i64,
+    message: String,
+}
+
+/// What a row holds of a message besides the message.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    aggregate_type: String,
+    aggregate_id: String,
+    #[serde(rename = "type")]
+    message_type: String,
+    state: String,
+    metadata: HeadMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HeadMetadata {
+    user_id: Option<Uuid>,
 }

@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Chain, Config, Confirmations, Database, History, Log, Outbox, Redis, Secret, Shutdown, Source,
-    Users,
+    Admin, Alerts, Chain, Config, Confirmations, Database, History, Log, Outbox, Redis, Secret, Shutdown,
+    Source, Users,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -21,6 +21,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         database: Database::default(),
         outbox: Outbox::default(),
         redis: Redis::default(),
+        webhooks: Vec::new(),
+        alerts: Alerts::default(),
         admin: Admin::default(),
         log: Log::default(),
         users: Users::default(),

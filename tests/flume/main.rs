@@ -12,6 +12,8 @@ mod flume;
 mod journal;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/receiver.rs"]
+mod receiver;
 #[path = "../support/redis.rs"]
 mod redis_server;
 #[path = "../support/scene.rs"]
@@ -33,3 +35,4 @@ mod real_data;
 mod real_node;
 mod relay;
 mod replay;
+mod webhook;

@@ -2,7 +2,7 @@
 
 mod chaos;
 mod contract;
-mod end_to_end;
+pub mod end_to_end;
 mod figures;
 mod redis_sink;
 mod retention;

@@ -201,7 +201,13 @@ mod tests {
 
     fn answered(status: u16, retry_after: Option<u64>) -> SinkError {
         let retry_after = retry_after.map(Duration::from_secs);
-        SinkError::Answered { sink: "webhook", host: "h".to_owned(), status, retry_after, text: String::new() }
+        SinkError::Answered {
+            sink: "webhook",
+            host: "h".to_owned(),
+            status,
+            retry_after,
+            text: String::new(),
+        }
     }
 
     fn fresh(seq: u64, about: &str) -> Fresh {
@@ -239,12 +245,16 @@ mod tests {
 
     #[test]
     fn messages_about_one_thing_are_never_sent_together_nor_past_one_that_waits() {
-        let messages: Vec<Fresh> =
-            [(1, "a"), (2, "b"), (3, ""), (4, "h"), (5, "c"), (6, "a"), (7, "d")].map(|(n, a)| fresh(n, a)).into();
+        let messages: Vec<Fresh> = [(1, "a"), (2, "b"), (3, ""), (4, "h"), (5, "c"), (6, "a"), (7, "d")]
+            .map(|(n, a)| fresh(n, a))
+            .into();
         let held = [("user".to_owned(), "h".to_owned())].into();
         let seqs = |chunk: &Chunk| chunk.send.iter().map(|row| row.seq).collect::<Vec<_>>();
         let first = next_chunk(&messages, &held, 4);
-        assert_eq!((first.taken, seqs(&first), &first.behind), (5, vec![1, 2, 5], &vec![(4, "h".to_owned())]));
+        assert_eq!(
+            (first.taken, seqs(&first), &first.behind),
+            (5, vec![1, 2, 5], &vec![(4, "h".to_owned())])
+        );
         let second = next_chunk(&messages[5..], &held, 4);
         assert_eq!((second.taken, seqs(&second)), (2, vec![6, 7]));
         let narrow = next_chunk(&messages, &held, 1);
@@ -275,7 +285,9 @@ mod tests {
 
     #[test]
     fn types_are_wanted_by_name_or_by_family() {
-        assert!(fits("stake.*", "stake.staked") && fits("user.activated", "user.activated") && fits("*", "a.b"));
+        assert!(
+            fits("stake.*", "stake.staked") && fits("user.activated", "user.activated") && fits("*", "a.b")
+        );
         assert!(!fits("stake.*", "user.activated") && !fits("user", "user.activated"));
     }
 }
