@@ -58,6 +58,7 @@ impl Watch {
     /// What is wrong with the webhook's URL.
     pub fn new(board: Board, settings: Settings) -> Result<Self, PostError> {
         let Settings { webhook, over_after, limits } = settings;
+        metrics::alerts_start();
         let post = webhook.as_ref().map(Post::new).transpose()?;
         Ok(Self { board, limits, ledger: Ledger::new(over_after), teller: post.map(Teller::new) })
     }

@@ -176,6 +176,16 @@ pub fn source_starts(source: &str, event_types: impl Iterator<Item = String>) {
     }
 }
 
+/// As [`chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
+pub fn sink_starts(sink: &str, errors: &[&'static str]) {
+    for name in [SINK_LOST, REPEATED, MISSED] {
+        counter!(name, "sink" => sink.to_owned()).increment(0);
+    }
+    for kind in errors {
+        counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => *kind).increment(0);
+    }
+}
+
 /// A request to a node ended.
 pub fn rpc_request(chain: &str, method: &'static str, outcome: &'static str, took: Duration) {
     counter!(RPC_REQUESTS, "chain" => chain.to_owned(), "method" => method, "outcome" => outcome)
@@ -318,6 +328,13 @@ pub fn delivery(sink: &str, outcome: &'static str, took: Duration) {
 pub fn incident(kind: &'static str, of: &str, began: bool) {
     gauge!(INCIDENT, "kind" => kind, "of" => of.to_owned()).set(if began { 1.0 } else { 0.0 });
     counter!(INCIDENTS, "kind" => kind).increment(u64::from(began));
+}
+
+/// Starts what is counted of alerts at zero, as [`chain_starts`] does.
+pub fn alerts_start() {
+    for outcome in ["sent", "failed", "dropped"] {
+        counter!(ALERTS, "outcome" => outcome).increment(0);
+    }
 }
 
 /// An alert was sent, or was not.

@@ -53,9 +53,9 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     let ok = if start { starts.is_ok() && database.is_ok() } else { lines.iter().all(|line| line.ok) };
     show(&CheckReport { ok, lines });
     if !ok && starts.is_ok() && database.is_ok() {
-        return Err(AppError::Unavailable(
-            "a node, redis or a webhook cannot be reached; see above".to_owned(),
-        ));
+        let what =
+            if nodes.iter().all(|check| check.outcome.is_ok()) { "redis or a webhook" } else { "a node" };
+        return Err(AppError::Unavailable(format!("{what} cannot be reached; see above")));
     }
     starts.and(database.map(|_| ()))
 }

@@ -166,6 +166,8 @@ impl ChainIndexer {
             for note in opened.notes() {
                 tracing::warn!(chain = %self.settings.name, "{note}");
             }
+            // Before anything is stored, so that it is the head a source saw first that decides.
+            opened.publish_above(heads.latest).await?;
             self.opened = Some(opened);
         }
         let held = self.store().held().await?;
@@ -180,9 +182,6 @@ impl ChainIndexer {
         let Some(heads) = stop.run_until_cancelled(self.ask_heads()).await.transpose()? else {
             return Ok(Progress::None);
         };
-        if self.heads.is_none() {
-            self.store().publish_above(heads.latest).await?;
-        }
         self.heads = Some(heads);
         self.say_heads(&heads);
         if let Some(tag) = self.policy.missing_tag(&heads) {

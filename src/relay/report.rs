@@ -18,6 +18,7 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(board: Board, sink: &str) -> Self {
         board.sink(sink, |_| {});
+        metrics::sink_starts(sink, RelayError::KINDS);
         Self { board, sink: sink.to_owned() }
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
 use tempfile::TempDir;
 use tokio::process::Command;
+use uuid::Uuid;
 
 use crate::flume::{Flume, PATIENCE, all_sources, config, connect, devchain};
 use crate::messages::closed;
@@ -93,6 +94,15 @@ impl House {
         rows.iter().map(|row| plain(serde_json::from_str(row).expect("json"))).collect()
     }
 
+    /// The user a message is about as the database knows it today: of the parties in the order of the event's arguments the first who is one.
+    async fn user_of(&self, message: &Value) -> Option<Uuid> {
+        let wallets = ["developer", "from", "to", "owner", "spender", "approved", "operator"];
+        let wallets: Vec<&str> = wallets.iter().filter_map(|key| message["payload"][key].as_str()).collect();
+        let sql = "select id from unnest($1::text[]) with ordinality as named(wallet, nth) \
+             join users on '0x' || encode(users.wallet, 'hex') = named.wallet order by nth limit 1";
+        sqlx::query_scalar(sql).bind(wallets).fetch_optional(&self.pool).await.expect("reads")
+    }
+
     /// What the streams of this prefix hold, by number.
     async fn replayed(&self, prefix: &str) -> BTreeMap<u64, Value> {
         let streams = self.redis.streams().await.into_iter();
@@ -108,10 +118,11 @@ fn read(Output { status, stdout, stderr }: Output) -> (i32, Value, String) {
     (status.code().expect("it ended by itself"), answer, String::from_utf8_lossy(&stderr).into_owned())
 }
 
-/// Without number, depth and mark.
+/// Without number, depth and mark, and without the user, who may have become known since it was told first.
 fn plain(mut message: Value) -> Value {
     message["seq"].take();
     message["metadata"]["confirmations"].take();
+    message["metadata"]["userId"].take();
     message.as_object_mut().expect("an object").remove("replay");
     message
 }
@@ -148,6 +159,8 @@ async fn a_replay_tells_what_was_told_marked_and_on_streams_of_its_own() {
         for (seq, message) in &this_round {
             assert_eq!((&message["seq"], &message["replay"]), (&json!(seq), &json!(true)));
             schema.validate(message).unwrap_or_else(|error| panic!("{error}: {message:#}"));
+            let known = house.user_of(message).await;
+            assert_eq!(message["metadata"]["userId"], json!(known), "{message:#}");
         }
     }
     assert_eq!(house.replayed("").await, BTreeMap::new(), "the live streams are left alone");

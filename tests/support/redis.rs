@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, FromRedisValue};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -107,9 +107,12 @@ impl RedisServer {
 
     pub async fn connection(&self) -> MultiplexedConnection {
         let client = Client::open(self.url()).expect("a url");
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let patience = Duration::from_secs(20);
+        let deadline = Instant::now() + patience;
+        // The library's half second is short for a server that shares two cores with everything else here.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(patience));
         loop {
-            match client.get_multiplexed_async_connection().await {
+            match client.get_multiplexed_async_connection_with_config(&patient).await {
                 Ok(connection) => return connection,
                 Err(error) => assert!(Instant::now() < deadline, "redis does not answer: {error}"),
             }

@@ -26,17 +26,18 @@ async fn status_tells_the_same_beside_the_daemon_and_without_it() {
     let text = home.run(&["status"]).await.fine();
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0].join(" "), format!("daemon {} is ready", env!("CARGO_PKG_VERSION")));
+    assert_eq!(lines[1].join(" "), "sink in-process: 0 messages wait");
     assert_eq!(
-        lines[2],
+        lines[3],
         ["chain", "source", "family", "state", "tip", "head", "lag", "events", "dead", "last", "commit"]
     );
     let rows: Vec<String> =
-        lines[3..6].iter().map(|row| [&row[..7], &row[8..9]].concat().join(" ")).collect();
+        lines[4..7].iter().map(|row| [&row[..7], &row[8..9]].concat().join(" ")).collect();
     assert_eq!(
         rows,
         ["dev nft erc721 live 59 61 0 0", "dev token erc20 live 59 61 0 0", "dev vault stake live 59 61 0 0"]
     );
-    assert!(lines[6].join(" ").ends_with("undone, back to block 55"), "{text}");
+    assert!(lines[7].join(" ").ends_with("undone, back to block 55"), "{text}");
     let beside = home.run(&["status", "--json"]).await.json();
     assert_eq!(beside["daemon"]["chains"]["dev"]["sources"]["vault"]["lag"], 0);
     assert_eq!(beside["reorgs"][0]["depth"], 3);

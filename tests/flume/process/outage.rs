@@ -5,8 +5,10 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 
 use crate::daemon::{Daemon, Home, agrees};
-use crate::flume::{all_sources, connect, devchain};
+use crate::flume::{PATIENCE, all_sources, connect, devchain};
 use crate::postgres;
+use crate::receiver::Receiver;
+use crate::webhook::webhook;
 
 /// Readiness tells the truth within five seconds on a machine that has time for it; tests run on some that do not.
 const SOON: Duration = Duration::from_secs(15);
@@ -135,7 +137,9 @@ async fn a_database_that_turns_read_only_is_not_ready() {
 async fn every_metric_is_told_with_its_meaning() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(74, 300).await;
-    let home = Home::new(&server, &all_sources(), Some(&url));
+    let receiver = Receiver::start().await;
+    let tables = all_sources() + &webhook("crm", &receiver, "");
+    let home = Home::new(&server, &tables, Some(&url));
     let daemon = home.start();
     daemon.until_tip(298).await;
     for counter in ["reorgs_total", "events_orphaned_total", "database_errors_total", "unknown_users_total"] {
@@ -151,6 +155,14 @@ async fn every_metric_is_told_with_its_meaning() {
     red(&daemon, |report| last_error(report).contains("cannot reach the node")).await;
     let _server = chain.serve(&address).await.expect("the port is free");
     daemon.until_tip(300).await;
+    chain.mine(10);
+    daemon.until_tip(310).await;
+    let published = "chainflume_messages_published_total{sink=\"in-process\",type=\"erc20.transfer\",state=\"confirmed\"}";
+    let deadline = Instant::now() + PATIENCE;
+    while daemon.metric(published).await.is_none() || receiver.taken().is_empty() {
+        assert!(Instant::now() < deadline, "nothing is published");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 
     let (_, text) = daemon.get("/metrics").await;
     let source = include_str!("../../../src/metrics.rs");
@@ -164,10 +176,10 @@ async fn every_metric_is_told_with_its_meaning() {
         assert!(text.lines().any(|line| line.starts_with(name)), "no sample of {name}");
     }
     let samples = [
-        ("chainflume_head_block{chain=\"dev\"}", 302.0),
-        ("chainflume_confirmed_block{chain=\"dev\"}", 300.0),
-        ("chainflume_final_block{chain=\"dev\"}", 286.0),
-        ("chainflume_tip_block{chain=\"dev\",source=\"vault\"}", 300.0),
+        ("chainflume_head_block{chain=\"dev\"}", 312.0),
+        ("chainflume_confirmed_block{chain=\"dev\"}", 310.0),
+        ("chainflume_final_block{chain=\"dev\"}", 296.0),
+        ("chainflume_tip_block{chain=\"dev\",source=\"vault\"}", 310.0),
         ("chainflume_lag_blocks{chain=\"dev\",source=\"vault\"}", 0.0),
         ("chainflume_reorgs_total{chain=\"dev\"}", 1.0),
         ("chainflume_reorg_depth_blocks_sum{chain=\"dev\"}", 2.0),
