@@ -55,6 +55,9 @@ pub struct Courier<S> {
 /// Messages read at once.
 const BATCH: u32 = 100;
 
+/// The database is asked no more often, whatever it says is due.
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+
 /// When to look again.
 enum Next {
     /// At once.
@@ -128,7 +131,7 @@ impl<S: Sink + Clone> Courier<S> {
         let rows = self.store.outbox_after(cursor, BATCH).await?;
         let Some(first) = rows.first().map(|row| row.seq) else {
             self.report.at(cursor, true);
-            return Ok(Next::After(state.due_in.unwrap_or(POLL)));
+            return Ok(Next::After(state.due_in.unwrap_or(POLL).max(SHORTEST_WAIT)));
         };
         if first > cursor + 1 {
             self.report.missed(cursor, first, self.is_new);
@@ -190,13 +193,15 @@ impl<S: Sink + Clone> Courier<S> {
         for (seq, reason) in &settled.dead {
             self.report.buried(*seq, reason);
         }
+        // What was not even sent says nothing of the sink.
+        let is_well = !round.is_over() || !round.delivered.is_empty();
         for (.., error) in &round.failed {
-            self.report.refused(error, !round.delivered.is_empty());
+            self.report.refused(error, is_well);
         }
         if let Some(reason) = settled.pace.as_ref().and_then(|pace| pace.disabled.as_deref()) {
             self.report.disabled(reason);
         }
-        if round.failed.is_empty() || !round.delivered.is_empty() {
+        if is_well {
             self.report.succeeded();
             self.report.at(cursor, false);
         }

@@ -156,9 +156,8 @@ impl Store {
             })?;
             sqlx::query(
                 "insert into deliveries \
-                     (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at, due_at) \
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, now(), now()) \
-                 on conflict on constraint deliveries_pkey do update set due_at = excluded.due_at",
+                     (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at) \
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, now()) on conflict on constraint deliveries_pkey do nothing",
             )
             .bind(&letter.sink)
             .bind(letter.seq)
@@ -168,6 +167,17 @@ impl Store {
             .bind(&head.state)
             .bind(head.metadata.user_id)
             .bind(&letter.message)
+            .execute(&mut *tx)
+            .await?;
+            // It may stand before one that was first so far, which now waits behind it.
+            sqlx::query(
+                "update deliveries d set due_at = case when d.seq = (select min(e.seq) from deliveries e \
+                     where e.sink = $1 and e.aggregate_type = $2 and e.aggregate_id = $3) then now() end \
+                 where d.sink = $1 and d.aggregate_type = $2 and d.aggregate_id = $3",
+            )
+            .bind(&letter.sink)
+            .bind(&head.aggregate_type)
+            .bind(&head.aggregate_id)
             .execute(&mut *tx)
             .await?;
         }
