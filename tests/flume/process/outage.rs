@@ -138,8 +138,7 @@ async fn every_metric_is_told_with_its_meaning() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(74, 300).await;
     let receiver = Receiver::start().await;
-    let tables = all_sources() + &webhook("crm", &receiver, "");
-    let home = Home::new(&server, &tables, Some(&url));
+    let home = Home::new(&server, &(all_sources() + &webhook("crm", &receiver, "")), Some(&url));
     let daemon = home.start();
     daemon.until_tip(298).await;
     for counter in ["reorgs_total", "events_orphaned_total", "database_errors_total", "unknown_users_total"] {
@@ -191,10 +190,9 @@ async fn every_metric_is_told_with_its_meaning() {
     for (sample, value) in samples {
         assert_eq!(daemon.metric(sample).await, Some(value), "{sample}");
     }
-    let stored: i64 = sqlx::query_scalar("select count(*) from users")
-        .fetch_one(&connect(&url).await)
-        .await
-        .expect("a count");
+    let pool = connect(&url).await;
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from users").fetch_one(&pool).await.expect("a count");
     let staked = daemon.metric("chainflume_events_total{source=\"vault\",type=\"stake.staked\"}").await;
     assert!(stored > 0 && staked > Some(0.0));
     daemon.stop_well().await;
