@@ -17,6 +17,7 @@ mod rewind;
 mod status;
 mod table;
 mod views;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -66,6 +67,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Replay(args) => with_config(&global, async |loaded| replay::replay(&loaded, &args).await),
         Command::DeadLetters(command) => {
             with_config(&global, async |loaded| dead_letters::dead_letters(&loaded, &command).await)
+        }
+        Command::Webhooks(command) => {
+            with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)
         }
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
         Command::Schema => output::print(MESSAGE_SCHEMA.as_bytes()).map(|()| Exit::Done),

@@ -59,6 +59,15 @@ impl SourceHealth {
     }
 }
 
+/// A reorg deeper than the confirmations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeepReorg {
+    /// Confirmed blocks undone.
+    pub depth: u64,
+    /// When it was noticed.
+    pub at: Instant,
+}
+
 /// One chain, as the spine last left it.
 #[derive(Clone, Debug)]
 pub struct ChainHealth {
@@ -82,6 +91,10 @@ pub struct ChainHealth {
     pub consecutive_errors: u64,
     /// The last error that has not been overcome.
     pub last_error: Option<String>,
+    /// What kind of error that is, the word in metrics.
+    pub last_error_kind: Option<&'static str>,
+    /// The last reorg that took back what was announced, in this process.
+    pub deep_reorg: Option<DeepReorg>,
     /// Its sources.
     pub sources: Vec<SourceHealth>,
     /// What its node was asked, by method.
@@ -115,6 +128,8 @@ impl ChainHealth {
             alive_at: now,
             consecutive_errors: 0,
             last_error: None,
+            last_error_kind: None,
+            deep_reorg: None,
             sources: Vec::new(),
             rpc: Vec::new(),
         }
@@ -137,6 +152,8 @@ pub struct DatabaseHealth {
     pub negative_balances: u64,
     /// Dead letters nobody has resolved.
     pub open_dead_letters: u64,
+    /// When their number last rose, `None` while it has not in this process.
+    pub letters_rose_at: Option<Instant>,
 }
 
 /// A sink, as its relay last left it.
@@ -146,6 +163,10 @@ pub struct SinkHealth {
     pub delivered: Option<u64>,
     /// Since when messages wait and none was delivered, `None` while none waits.
     pub waiting_since: Option<Instant>,
+    /// Messages that wait for another try, or behind one that does.
+    pub held: u64,
+    /// Why nothing is sent there until somebody enables it.
+    pub disabled: Option<String>,
     /// When the relay last went round.
     pub alive_at: Instant,
     /// Errors since the last success.
@@ -157,7 +178,15 @@ pub struct SinkHealth {
 impl SinkHealth {
     fn new() -> Self {
         let alive_at = Instant::now();
-        Self { delivered: None, waiting_since: None, alive_at, consecutive_errors: 0, last_error: None }
+        Self {
+            delivered: None,
+            waiting_since: None,
+            held: 0,
+            disabled: None,
+            alive_at,
+            consecutive_errors: 0,
+            last_error: None,
+        }
     }
 }
 

@@ -55,6 +55,13 @@ const HEAD_TO_PUBLISH: &str = "chainflume_head_to_publish_seconds";
 const AUDITED: &str = "chainflume_audit_verified_block";
 const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
 const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
+const SINK_HELD: &str = "chainflume_sink_held_messages";
+const SINK_DISABLED: &str = "chainflume_sink_disabled";
+const DELIVERIES: &str = "chainflume_deliveries_total";
+const DELIVERY_SECONDS: &str = "chainflume_delivery_duration_seconds";
+const INCIDENT: &str = "chainflume_incident";
+const INCIDENTS: &str = "chainflume_incidents_total";
+const ALERTS: &str = "chainflume_alerts_total";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 /// Installs the recorder for the process and says what each metric means.
@@ -90,7 +97,7 @@ fn describe() {
     describe_counter!(WS_LOST, "times the websocket was lost or could not be opened, by chain");
     describe_counter!(EVENTS, "events committed, by source and type");
     describe_counter!(IGNORED, "logs an answer brought along that belong to no source, by chain");
-    describe_counter!(DEAD_LETTERS, "logs kept as dead letters, by source and kind");
+    describe_counter!(DEAD_LETTERS, "logs and deliveries kept as dead letters, by source or sink and kind");
     describe_counter!(
         UNKNOWN_USERS,
         "stakes of wallets without a user, not created because users.create_missing = false"
@@ -152,6 +159,13 @@ fn describe_messages() {
     describe_counter!(SINK_ERRORS, "deliveries that failed and are tried again, by sink and kind of error");
     describe_gauge!(SINK_CONSECUTIVE_ERRORS, "errors since the last success, by sink");
     describe_counter!(SINK_LOST, "times a sink was found to have lost messages it had, by sink");
+    describe_gauge!(SINK_HELD, "messages that wait for another try, or behind one that does, by sink");
+    describe_gauge!(SINK_DISABLED, "1 while nothing is sent to a sink until somebody enables it, by sink");
+    describe_counter!(DELIVERIES, "tries of webhooks, by sink and outcome (delivered or the kind of error)");
+    describe_histogram!(DELIVERY_SECONDS, "time of a try of a webhook, by sink");
+    describe_gauge!(INCIDENT, "1 while something is wrong, by kind and the chain or sink it is of");
+    describe_counter!(INCIDENTS, "incidents that began, by kind");
+    describe_counter!(ALERTS, "alerts for the webhook, by outcome (sent, failed, dropped)");
     describe_counter!(PUBLISHED, "messages delivered, by sink, type and state");
     describe_counter!(REPEATED, "messages a sink refused because it had them, by sink");
     describe_counter!(MISSED, "messages a sink never got because they were no longer kept, by sink");
@@ -353,6 +367,36 @@ pub fn sink(name: &str, lag: u64, stuck: Duration, consecutive_errors: u64) {
     gauge!(SINK_LAG, "sink" => name.to_owned()).set(as_f64(lag));
     gauge!(SINK_STUCK, "sink" => name.to_owned()).set(stuck.as_secs_f64());
     gauge!(SINK_CONSECUTIVE_ERRORS, "sink" => name.to_owned()).set(as_f64(consecutive_errors));
+}
+
+/// How many messages a sink holds up, and whether it is disabled.
+pub fn sink_held(name: &str, held: u64, disabled: bool) {
+    gauge!(SINK_HELD, "sink" => name.to_owned()).set(as_f64(held));
+    gauge!(SINK_DISABLED, "sink" => name.to_owned()).set(if disabled { 1.0 } else { 0.0 });
+}
+
+/// A webhook was tried.
+pub fn delivery(sink: &str, outcome: &'static str, took: Duration) {
+    counter!(DELIVERIES, "sink" => sink.to_owned(), "outcome" => outcome).increment(1);
+    histogram!(DELIVERY_SECONDS, "sink" => sink.to_owned()).record(took);
+}
+
+/// An incident of a chain or sink (empty for neither) began or is over.
+pub fn incident(kind: &'static str, of: &str, began: bool) {
+    gauge!(INCIDENT, "kind" => kind, "of" => of.to_owned()).set(if began { 1.0 } else { 0.0 });
+    counter!(INCIDENTS, "kind" => kind).increment(u64::from(began));
+}
+
+/// Starts what is counted of alerts at zero, as [`chain_starts`] does.
+pub fn alerts_start() {
+    for outcome in ["sent", "failed", "dropped"] {
+        counter!(ALERTS, "outcome" => outcome).increment(0);
+    }
+}
+
+/// An alert was sent, or was not.
+pub fn alert(outcome: &'static str) {
+    counter!(ALERTS, "outcome" => outcome).increment(1);
 }
 
 /// A delivery failed.

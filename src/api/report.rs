@@ -115,6 +115,12 @@ pub struct SinkReport {
     pub delivered: Option<u64>,
     /// Messages it does not have yet.
     pub lag: u64,
+    /// Of those before that number, messages that wait for another try, or behind one that does.
+    #[serde(default)]
+    pub held: u64,
+    /// Why nothing is sent there until somebody enables it.
+    #[serde(default)]
+    pub disabled: Option<String>,
     /// For so long messages have waited and none was delivered.
     pub seconds_stuck: f64,
     /// Errors since the last success.
@@ -185,6 +191,8 @@ impl SinkReport {
             not_ready,
             delivered: sink.delivered,
             lag: sink.delivered.map_or(0, |delivered| last.saturating_sub(delivered)),
+            held: sink.held,
+            disabled: sink.disabled,
             seconds_stuck: stuck.as_secs_f64(),
             consecutive_errors: sink.consecutive_errors,
             last_error: sink.last_error,
@@ -281,6 +289,7 @@ pub(super) fn refresh_metrics(board: &Board) {
         let last = outbox.map_or(0, |outbox| outbox.last);
         let lag = last.saturating_sub(sink.delivered.unwrap_or(last));
         metrics::sink(&name, lag, stuck(&sink), sink.consecutive_errors);
+        metrics::sink_held(&name, sink.held, sink.disabled.is_some());
     }
     if let Some(database) = board.database() {
         metrics::database(database.writable, Some((database.negative_balances, database.open_dead_letters)));
@@ -299,6 +308,7 @@ mod tests {
             error: None,
             negative_balances: 0,
             open_dead_letters: 0,
+            letters_rose_at: None,
         });
         board.chain("dev", |chain| {
             (chain.state, chain.head, chain.confirmed) = (ChainState::Live, Some(1000), Some(998));
@@ -374,6 +384,7 @@ mod tests {
             error,
             negative_balances: 0,
             open_dead_letters: 0,
+            letters_rose_at: None,
         });
         assert!(!Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() }).ready);
     }

@@ -96,7 +96,7 @@ pub(super) fn api_settings(config: &Config) -> api::Settings {
 
 /// A head that stands still for twenty blocks' time, and for a minute and two polls, is a stall: no chain
 /// varies that much by itself.
-fn head_silence(chain: &config::Chain) -> std::time::Duration {
+pub(super) fn head_silence(chain: &config::Chain) -> std::time::Duration {
     let minute = std::time::Duration::from_secs(60);
     (chain.block_time * 20).max(minute).max(chain.poll_interval * 2)
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, api_settings, audit_settings, chain_settings, policy, record, translator};
-use super::{messages, notify, preflight, probe, verify};
+use super::{alerts, messages, notify, preflight, probe, verify};
 use crate::api::AdminServer;
 use crate::config::{self, Config};
 use crate::domain::EventKind;
@@ -69,6 +69,7 @@ async fn serve(
     let Some(migrated) = stop.run_until_cancelled(database.store.migrate()).await else { return Ok(()) };
     let migrated = migrated.map_err(store_error)?;
     tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready");
+    let watch = alerts::watch(loaded, &board)?;
     let mut loops = JoinSet::new();
     for indexer in indexers(loaded, &database.store, &board)? {
         loops.spawn(indexer.run(stop.clone()));
@@ -86,6 +87,7 @@ async fn serve(
     // These end with the loops, not before: an operator wants to see the drain.
     let watchers = CancellationToken::new();
     let mut background = JoinSet::new();
+    background.spawn(watch.run(watchers.clone()));
     background.spawn(probe::run(database.store.clone(), board.clone(), watchers.clone()));
     background.spawn(notify::run(board, watchers.clone()));
     let serving = watchers.clone();

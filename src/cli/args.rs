@@ -3,6 +3,7 @@
 mod dead_letters;
 mod replay;
 mod reread;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::mapping::Family;
 pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
 pub use replay::ReplayArgs;
 pub use reread::{BackfillArgs, RewindArgs, VerifyArgs};
+pub use webhooks::{EnableArgs, EndpointsArgs, WebhooksCommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -83,9 +85,12 @@ pub enum Command {
     Rewind(RewindArgs),
     /// Send messages about stored events again, marked as a replay, to streams of their own
     Replay(ReplayArgs),
-    /// See to the logs that could not become events, beside the running daemon
+    /// See to the logs that could not become events and the messages nobody took, beside the running daemon
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// See where each webhook stands, and let one that answered 410 have messages again
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// List the typed views, one for each ABI event
     Views(ViewsArgs),
     /// Print the JSON Schema of the messages

@@ -60,7 +60,10 @@ fn daemon(status: &Status) -> String {
         }
     }
     for (name, sink) in &report.sinks {
-        text += &format!("  sink {name}: {} messages wait\n", sink.lag);
+        text += &format!("  sink {name}: {} messages wait\n", sink.lag + sink.held);
+        if let Some(reason) = &sink.disabled {
+            text += &format!("  sink {name}: is disabled: {reason}\n");
+        }
         for reason in &sink.not_ready {
             text += &format!("  sink {name}: {reason}\n");
         }

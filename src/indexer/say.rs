@@ -74,7 +74,7 @@ impl ChainIndexer {
         self.board.chain(&self.settings.name, |chain| {
             ended = std::mem::take(&mut chain.consecutive_errors) > 0;
             if ended {
-                chain.last_error = None;
+                (chain.last_error, chain.last_error_kind) = (None, None);
                 tracing::info!(chain = %self.settings.name, "recovered");
             }
         });
@@ -92,7 +92,7 @@ impl ChainIndexer {
                 tracing::warn!(chain = %self.settings.name, errors = chain.consecutive_errors, error = %text, "step failed");
             }
             chain.state = if error.is_fatal() { ChainState::Stopped } else { ChainState::Failing };
-            chain.last_error = Some(text);
+            (chain.last_error, chain.last_error_kind) = (Some(text), Some(error.kind()));
         });
     }
 

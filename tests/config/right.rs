@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Pace, Publish, Redis,
+    Admin, Alerts, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Pace, Publish, Redis,
     RedisServers, Secret, Shutdown, Source, Users,
 };
 use chainflume::domain::AddressSet;
@@ -32,6 +32,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         database: Database::default(),
         outbox: Outbox::default(),
         redis: Redis::default(),
+        webhooks: Vec::new(),
+        alerts: Alerts::default(),
         admin: Admin::default(),
         log: Log::default(),
         users: Users::default(),

@@ -12,6 +12,8 @@ mod flume;
 mod journal;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/receiver.rs"]
+mod receiver;
 #[path = "../support/redis.rs"]
 mod redis_server;
 #[path = "../support/redis_sets.rs"]
@@ -38,3 +40,4 @@ mod real_node;
 mod relay;
 mod replay;
 mod verify;
+mod webhook;

@@ -3,7 +3,7 @@
 mod chaos;
 mod cluster;
 mod contract;
-mod end_to_end;
+pub mod end_to_end;
 mod figures;
 mod redis_sink;
 mod redis_states;

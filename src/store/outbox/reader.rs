@@ -148,7 +148,7 @@ impl Store {
     }
 
     /// Deletes up to `limit` of the oldest messages that are older than `age` and that all of `sinks` have; returns
-    /// how many. Cursors of sinks that are no longer configured hold nothing up.
+    /// how many. Sinks that are disabled, and cursors of those that are no longer configured, hold nothing up.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -157,7 +157,9 @@ impl Store {
             "delete from outbox where seq in ( \
                  select seq from outbox \
                  where seq <= coalesce((select min(coalesce(c.seq, 0)) from unnest($2::text[]) as s (sink) \
-                     left join sink_cursors c on c.sink = s.sink), 9223372036854775807) \
+                     left join sink_cursors c on c.sink = s.sink \
+                     where not exists (select from sink_states t where t.sink = s.sink and t.disabled_at is not null)), \
+                     9223372036854775807) \
                  order by seq limit $3 \
              ) and created_at < now() - make_interval(secs => $1)",
         )
