@@ -12,6 +12,10 @@ mod flume;
 mod journal;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/redis.rs"]
 mod redis_server;
 #[path = "../support/scene.rs"]
@@ -23,6 +27,7 @@ mod tables;
 
 mod branches;
 mod dead_letters;
+mod examples;
 mod faults;
 mod first;
 mod messages;
