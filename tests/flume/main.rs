@@ -12,6 +12,10 @@ mod flume;
 mod journal;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/receiver.rs"]
 mod receiver;
 #[path = "../support/redis.rs"]
@@ -27,6 +31,7 @@ mod tables;
 
 mod branches;
 mod dead_letters;
+mod examples;
 mod faults;
 mod first;
 mod limits;

@@ -131,13 +131,18 @@ impl Store {
         seq.map(|seq| unsigned("sequence", seq)).transpose()
     }
 
-    /// Notes how far a sink is. It may go back: a sink that lost what it had is filled again.
+    /// Notes how far a sink is. It may go back: a sink that lost what it had is filled again. Does not wait for the
+    /// disk.
     ///
     /// # Errors
     /// Whatever the database says.
     pub async fn set_sink_cursor(&self, sink: &str, seq: u64) -> Result<(), StoreError> {
+        // While messages flow this is written between two batches, and a disk is slower than all the rest. A crash of the
+        // server that loses it costs repeats, which the sink refuses. A trim that went by it waits for the disk, and so for
+        // all that was committed before; the setting holds for this statement alone.
         sqlx::query(
-            "insert into sink_cursors (sink, seq) values ($1, $2) \
+            "insert into sink_cursors (sink, seq) \
+             select $1, $2 where set_config('synchronous_commit', 'off', true) is not null \
              on conflict on constraint sink_cursors_pkey do update set seq = excluded.seq, updated_at = now()",
         )
         .bind(sink)
