@@ -102,7 +102,8 @@ async fn a_reorg_retracts_the_newest_first_and_then_tells_the_new_branch() {
         .iter()
         .map(|row| serde_json::from_str::<Value>(&row.message).expect("json")["id"].clone())
         .collect();
-    assert_eq!((&ids[2], &ids[3], &ids[4]), (&ids[9], &ids[8], &ids[7]));
+    let told = [&ids[2], &ids[3], &ids[4], &ids[5]];
+    assert_eq!(told, [&ids[9], &ids[8], &ids[7], &ids[10]], "what is taken back has the id it was told with");
 }
 
 #[tokio::test]
