@@ -138,7 +138,9 @@ async fn every_metric_is_told_with_its_meaning() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(74, 300).await;
     let receiver = Receiver::start().await;
-    let home = Home::new(&server, &(all_sources() + &webhook("crm", &receiver, "")), Some(&url));
+    let sources =
+        "[chain.audit]\nevery = \"50ms\"\n".to_owned() + &all_sources() + &webhook("crm", &receiver, "");
+    let home = Home::new(&server, &sources, Some(&url));
     let daemon = home.start();
     daemon.until_tip(298).await;
     for counter in ["reorgs_total", "events_orphaned_total", "database_errors_total", "unknown_users_total"] {
