@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::domain::causes;
 use crate::health::{Board, ChainState, SourceHealth};
 use crate::metrics;
 use crate::store::{ChainRecord, ChainStore, Store};
+use crate::telemetry::Troubles;
 
 /// What a chain's loop is built of.
 pub struct Parts {
@@ -47,6 +49,8 @@ pub struct ChainIndexer {
     opened: Option<ChainStore>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
+    /// What is told of errors, those of readers in the background included.
+    pub(super) troubles: Arc<Troubles>,
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
     looked: bool,
     heads: Option<Heads>,
@@ -62,7 +66,7 @@ impl ChainIndexer {
         let Parts { settings, policy, record, translator, store, board } = parts;
         let (node, wake) = (Arc::new(Node::new(&settings)?), Wake::new(&settings));
         let woken_at = Instant::now();
-        board.chain(&settings.name, |_| {});
+        board.chain(&settings.name, |chain| chain.provider = Some(node.host().to_owned()));
         Ok(Self {
             settings,
             policy,
@@ -76,6 +80,7 @@ impl ChainIndexer {
             record,
             opened: None,
             view: None,
+            troubles: Arc::default(),
             looked: false,
             heads: None,
             tags_at: None,
@@ -266,18 +271,23 @@ impl ChainIndexer {
 
 /// What the loop says of itself.
 impl ChainIndexer {
-    pub(super) fn say_sources(&self, committed: Option<&[usize]>) {
+    /// Where each source stands; `committed` are those that have just moved, and their events by name.
+    pub(super) fn say_sources(&self, committed: Option<(&[usize], &BTreeMap<String, u64>)>) {
         let next = self.next_blocks();
         let now = Instant::now();
         self.board.chain(&self.settings.name, |chain| {
-            let before = std::mem::take(&mut chain.sources);
+            let mut before = std::mem::take(&mut chain.sources);
             for (index, source) in self.translator.sources().iter().enumerate() {
-                let fresh = committed.is_some_and(|group| group.contains(&index)).then_some(now);
+                let fresh = committed.is_some_and(|(group, _)| group.contains(&index)).then_some(now);
+                let events = committed.and_then(|(_, events)| events.get(&source.name)).copied();
+                let mut pace = before.get_mut(index).map(|s| std::mem::take(&mut s.pace)).unwrap_or_default();
+                pace.mark(next[index], events.unwrap_or(0));
                 chain.sources.push(SourceHealth {
                     name: source.name.clone(),
                     tip: self.view().tip(index).map(|tip| tip.number),
                     next: next[index],
                     committed_at: fresh.or_else(|| before.get(index).and_then(|source| source.committed_at)),
+                    pace,
                 });
             }
         });
@@ -323,9 +333,11 @@ impl ChainIndexer {
             ended = std::mem::take(&mut chain.consecutive_errors) > 0;
             if ended {
                 chain.last_error = None;
-                tracing::info!(chain = %self.settings.name, "recovered");
             }
         });
+        if ended && self.troubles.ended() {
+            tracing::info!(chain = %self.settings.name, "recovered");
+        }
         ended
     }
 
@@ -333,15 +345,18 @@ impl ChainIndexer {
         self.forget();
         metrics::step_error(&self.settings.name, error.kind());
         let text = causes(error);
+        let (mut errors, mut news) = (0, false);
         self.board.chain(&self.settings.name, |chain| {
             chain.consecutive_errors += 1;
-            // A node that is away for a night says so a dozen times, not ten thousand.
-            if chain.consecutive_errors.is_power_of_two() || chain.last_error.as_ref() != Some(&text) {
-                tracing::warn!(chain = %self.settings.name, errors = chain.consecutive_errors, error = %text, "step failed");
-            }
+            errors = chain.consecutive_errors;
+            news = chain.last_error.as_ref() != Some(&text);
             chain.state = if error.is_fatal() { ChainState::Stopped } else { ChainState::Failing };
-            chain.last_error = Some(text);
+            chain.last_error = Some(text.clone());
         });
+        if let Some(held_back) = self.troubles.failed(error.kind(), errors, news) {
+            let (chain, held_back) = (&self.settings.name, held_back.field());
+            tracing::warn!(%chain, errors, held_back, error = %text, "step failed");
+        }
     }
 
     async fn keep_stopped(self, stop: &CancellationToken) {

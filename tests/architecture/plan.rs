@@ -27,19 +27,19 @@ pub const PURE: &[&str] = &["domain", "canon", "decode", "mapping"];
 pub const ROOMS: &[Room] = &[
     room("domain", &[], "its words are everybody's"),
     room("canon", &["domain"], "what to believe is decided from facts alone"),
-    room("chain", &["domain", "metrics", "tls"], "it asks nodes and knows not what for"),
+    room("chain", &["domain", "metrics", "telemetry", "tls"], "it asks nodes and knows not what for"),
     room("decode", &["domain"], "bytes mean the same wherever they come from"),
     room("mapping", &["domain", "decode"], "meaning knows no tables"),
     room("store", &["domain", "metrics"], "tables know no meaning and no node"),
     room(
         "indexer",
-        &["domain", "chain", "canon", "decode", "mapping", "store", "health", "metrics"],
+        &["domain", "chain", "canon", "decode", "mapping", "store", "health", "metrics", "telemetry"],
         "the spine carries from chain to store and nowhere else",
     ),
     room("sink", &["domain", "tls"], "it takes messages and knows not where they are kept"),
     room(
         "relay",
-        &["domain", "store", "sink", "health", "metrics"],
+        &["domain", "store", "sink", "health", "metrics", "telemetry"],
         "it carries from outbox to sink and nowhere else",
     ),
     room("postgres", &["metrics"], "a server to the store is a URL"),
