@@ -26,4 +26,4 @@ pub use messages::carry;
 pub use parts::{Loaded, telemetry_settings};
 pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
 pub use run::{indexers, run};
-pub use status::{Status, StoredReorg, StoredSource, status};
+pub use status::{Status, StatusWatch, StoredReorg, StoredSource, status};

@@ -82,6 +82,7 @@ pub const CRATES: &[(&str, &[&str], &str)] = &[
     ("redis", &["sink", "config", "app"], "one file speaks to it; these two know what it is called"),
     ("clap", &["cli"], "one room knows the command line"),
     ("clap_complete", &["cli"], "one room knows the command line"),
+    ("clap_mangen", &["cli"], "one room knows the command line"),
     ("indicatif", &["cli"], "one room knows the terminal"),
     ("anyhow", &["app", "cli"], "elsewhere an error is a decision: one enum per room"),
 ];
