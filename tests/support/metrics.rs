@@ -77,8 +77,10 @@ and words of the program, and never a URL.
 /// By the name, as Prometheus has it.
 fn unit(metric: &Metric) -> &'static str {
     let name = metric.name.trim_end_matches("_total");
+    if name.contains("_seconds") {
+        return "seconds";
+    }
     let units = [
-        ("_seconds", "seconds"),
         ("_blocks", "blocks"),
         ("_block", "block number"),
         ("_bytes", "bytes"),

@@ -42,7 +42,7 @@ pub fn parse(expression: &str) -> Query {
                     query.grouping.extend(list.split(',').map(|label| label.trim().to_owned()));
                     rest = after(behind, ')');
                 }
-            } else if !behind.starts_with('(') && !KEYWORDS.contains(&word) {
+            } else if !is_call(behind) && !KEYWORDS.contains(&word) {
                 let mut selector = Selector { metric: word.to_owned(), matchers: Vec::new() };
                 if let Some(inside) = behind.strip_prefix('{') {
                     selector.matchers = matchers(inside.split('}').next().unwrap_or_default());
@@ -55,6 +55,11 @@ pub fn parse(expression: &str) -> Query {
         }
     }
     query
+}
+
+/// `rate(…)`, or `sum by (…) (…)`.
+fn is_call(behind: &str) -> bool {
+    behind.starts_with('(') || ["by (", "by(", "without (", "without("].iter().any(|word| behind.starts_with(word))
 }
 
 fn is_word(c: char) -> bool {
