@@ -9,6 +9,7 @@ mod history;
 mod live;
 mod reorg;
 mod retry;
+mod say;
 mod spine;
 mod translate;
 mod view;

@@ -179,9 +179,8 @@ fn stuck(sink: &SinkHealth) -> Duration {
 
 impl ChainReport {
     fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
-        let sources = chain.sources.iter().map(|source| {
-            (source.name.clone(), SourceReport::of(source, chain))
-        });
+        let sources =
+            chain.sources.iter().map(|source| (source.name.clone(), SourceReport::of(source, chain)));
         Self {
             state: chain.state.as_str().to_owned(),
             not_ready: why_not_ready(name, chain, limits),

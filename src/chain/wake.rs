@@ -136,7 +136,8 @@ impl Listener {
                 && let Some(held_back) = self.lines.admit("lost")
             {
                 // A node may repeat the key it does not like.
-                let reason = secrets.iter().fold(ended, |text, secret| text.replace(secret.as_str(), "<key>"));
+                let reason =
+                    secrets.iter().fold(ended, |text, secret| text.replace(secret.as_str(), "<key>"));
                 let (chain, held_back) = (&self.settings.name, held_back.field());
                 self.told.store(false, Ordering::Relaxed);
                 tracing::warn!(%chain, host, reason, held_back, "websocket lost, polling takes over");

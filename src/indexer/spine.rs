@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +10,8 @@ use super::reorg::Settled;
 use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
-use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake, WakeState};
-use crate::domain::causes;
-use crate::health::{Board, ChainState, SourceHealth};
-use crate::metrics;
+use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake};
+use crate::health::Board;
 use crate::store::{ChainRecord, ChainStore, Store};
 use crate::telemetry::Troubles;
 
@@ -52,8 +49,8 @@ pub struct ChainIndexer {
     /// What is told of errors, those of readers in the background included.
     pub(super) troubles: Arc<Troubles>,
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
-    looked: bool,
-    heads: Option<Heads>,
+    pub(super) looked: bool,
+    pub(super) heads: Option<Heads>,
     tags_at: Option<Instant>,
 }
 
@@ -150,7 +147,7 @@ impl ChainIndexer {
     }
 
     /// The next unread block of each source.
-    fn next_blocks(&self) -> Vec<u64> {
+    pub(super) fn next_blocks(&self) -> Vec<u64> {
         let next = |(index, start): (usize, u64)| {
             self.view().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
         };
@@ -266,97 +263,6 @@ impl ChainIndexer {
         self.looked = false;
         self.reading = None;
         self.wake.again();
-    }
-}
-
-/// What the loop says of itself.
-impl ChainIndexer {
-    /// Where each source stands; `committed` are those that have just moved, and their events by name.
-    pub(super) fn say_sources(&self, committed: Option<(&[usize], &BTreeMap<String, u64>)>) {
-        let next = self.next_blocks();
-        let now = Instant::now();
-        self.board.chain(&self.settings.name, |chain| {
-            let mut before = std::mem::take(&mut chain.sources);
-            for (index, source) in self.translator.sources().iter().enumerate() {
-                let fresh = committed.is_some_and(|(group, _)| group.contains(&index)).then_some(now);
-                let events = committed.and_then(|(_, events)| events.get(&source.name)).copied();
-                let mut pace = before.get_mut(index).map(|s| std::mem::take(&mut s.pace)).unwrap_or_default();
-                pace.mark(next[index], events.unwrap_or(0));
-                chain.sources.push(SourceHealth {
-                    name: source.name.clone(),
-                    tip: self.view().tip(index).map(|tip| tip.number),
-                    next: next[index],
-                    committed_at: fresh.or_else(|| before.get(index).and_then(|source| source.committed_at)),
-                    pace,
-                });
-            }
-        });
-    }
-
-    fn say_heads(&self, heads: &Heads) {
-        let (confirmed, final_number) = (self.policy.confirmed(heads), self.final_number());
-        let pushed = self.wake.state() == WakeState::Pushed;
-        self.board.chain(&self.settings.name, |chain| {
-            if chain.head != Some(heads.latest) {
-                chain.head_moved_at = Instant::now();
-            }
-            (chain.head, chain.confirmed, chain.final_number, chain.pushed) =
-                (Some(heads.latest), confirmed, final_number, pushed);
-        });
-    }
-
-    fn say_state(&self, live: bool, history: bool) {
-        if self.heads.is_none() || !self.looked {
-            return;
-        }
-        let state = if history { ChainState::Syncing } else { ChainState::Live };
-        self.board.chain(&self.settings.name, |chain| {
-            // While live blocks are being read the state stays: a start near the head is not history.
-            if chain.state != state
-                && !(live && chain.state == ChainState::Syncing)
-                && chain.consecutive_errors == 0
-            {
-                tracing::info!(chain = %self.settings.name, head = chain.head, "chain is {}", state.as_str());
-                chain.state = state;
-            }
-        });
-    }
-
-    fn beat(&self) {
-        self.board.chain(&self.settings.name, |chain| chain.alive_at = Instant::now());
-    }
-
-    /// Whether this success ends a row of errors.
-    fn succeeded(&self) -> bool {
-        let mut ended = false;
-        self.board.chain(&self.settings.name, |chain| {
-            ended = std::mem::take(&mut chain.consecutive_errors) > 0;
-            if ended {
-                chain.last_error = None;
-            }
-        });
-        if ended && self.troubles.ended() {
-            tracing::info!(chain = %self.settings.name, "recovered");
-        }
-        ended
-    }
-
-    fn failed(&mut self, error: &IndexerError) {
-        self.forget();
-        metrics::step_error(&self.settings.name, error.kind());
-        let text = causes(error);
-        let (mut errors, mut news) = (0, false);
-        self.board.chain(&self.settings.name, |chain| {
-            chain.consecutive_errors += 1;
-            errors = chain.consecutive_errors;
-            news = chain.last_error.as_ref() != Some(&text);
-            chain.state = if error.is_fatal() { ChainState::Stopped } else { ChainState::Failing };
-            chain.last_error = Some(text.clone());
-        });
-        if let Some(held_back) = self.troubles.failed(error.kind(), errors, news) {
-            let (chain, held_back) = (&self.settings.name, held_back.field());
-            tracing::warn!(%chain, errors, held_back, error = %text, "step failed");
-        }
     }
 
     async fn keep_stopped(self, stop: &CancellationToken) {

@@ -50,7 +50,8 @@ impl Limiter {
             return Some(HeldBack(std::mem::take(&mut known.held_back)));
         }
         if causes.len() >= CAUSES
-            && let Some(oldest) = causes.iter().min_by_key(|(_, known)| known.told_at).map(|(key, _)| key.clone())
+            && let Some(oldest) =
+                causes.iter().min_by_key(|(_, known)| known.told_at).map(|(key, _)| key.clone())
         {
             causes.remove(&oldest);
         }
@@ -106,7 +107,10 @@ mod tests {
         assert_eq!(troubles.failed("timeout", 1, true), Some(HeldBack(0)));
         let next: Vec<_> = (2..=9).map(|errors| troubles.failed("timeout", errors, false)).collect();
         assert_eq!(next, [None; 8]);
-        assert_eq!((troubles.failed("rate", 3, false), troubles.failed("rate", 4, false)), (None, Some(HeldBack(0))));
+        assert_eq!(
+            (troubles.failed("rate", 3, false), troubles.failed("rate", 4, false)),
+            (None, Some(HeldBack(0)))
+        );
         assert_eq!([troubles.ended(), troubles.ended()], [true, false]);
         assert_eq!((troubles.failed("timeout", 1, true), troubles.ended()), (None, false));
     }
@@ -117,12 +121,10 @@ mod tests {
         let at = |seconds, cause: &str| {
             limiter.admit_at(cause, start + Duration::from_secs(seconds)).map(HeldBack::field)
         };
-        assert_eq!([at(0, "rate"), at(1, "rate"), at(59, "rate"), at(59, "timeout")], [
-            Some(None),
-            None,
-            None,
-            Some(None)
-        ]);
+        assert_eq!(
+            [at(0, "rate"), at(1, "rate"), at(59, "rate"), at(59, "timeout")],
+            [Some(None), None, None, Some(None)]
+        );
         assert_eq!([at(60, "rate"), at(61, "rate"), at(200, "rate")], [Some(Some(2)), None, Some(Some(1))]);
     }
 

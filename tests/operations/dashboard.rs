@@ -38,8 +38,10 @@ fn an_expression_is_read_and_what_it_lacks_is_found() {
         unless on (job) up == bool 2 or a_bucket offset 1h";
     let query = parse(expression);
     let matcher = |label: &str, operator: &str, value: &str| (label.into(), operator.into(), value.into());
-    let selector =
-        Selector { metric: "a_bucket".into(), matchers: vec![matcher("x", "=", "1"), matcher("y", "!=", "b,c")] };
+    let selector = Selector {
+        metric: "a_bucket".into(),
+        matchers: vec![matcher("x", "=", "1"), matcher("y", "!=", "b,c")],
+    };
     assert_eq!(query.selectors[0], selector);
     let metrics: Vec<&str> = query.selectors.iter().map(|selector| selector.metric.as_str()).collect();
     assert_eq!(metrics, ["a_bucket", "up", "a_bucket"]);

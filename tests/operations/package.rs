@@ -91,7 +91,8 @@ fn the_image_runs_what_the_package_brings() {
     let rust: toml::Table = toml::from_str(&read("Cargo.toml")).unwrap();
     let rust = rust["package"]["rust-version"].as_str().unwrap().to_owned();
     assert!(image.contains(&format!("FROM rust:{rust}-")), "the compiler of the image is {rust}");
-    for copied in image.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|l| !l.starts_with("--")) {
+    for copied in image.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|l| !l.starts_with("--"))
+    {
         for file in copied.split(' ').rev().skip(1) {
             assert!(path(file).exists(), "{file}");
         }

@@ -364,7 +364,8 @@ impl Stream {
 /// The tables of the chain `dev` behind `server`, whose URLs hold what must not be told.
 pub fn chain(server: &Server, keys: &str, sources: &str) -> String {
     let text = config(server, keys, sources);
-    let text = text.replace(&server.http_url(), &format!("{}/v2/{CANARY}-http?key={CANARY}-query", server.http_url()));
+    let text = text
+        .replace(&server.http_url(), &format!("{}/v2/{CANARY}-http?key={CANARY}-query", server.http_url()));
     text.replace(&server.ws_url(), &format!("{}/v2/{CANARY}-ws?key={CANARY}-query", server.ws_url()))
 }
 

@@ -80,12 +80,8 @@ fn unit(metric: &Metric) -> &'static str {
     if name.contains("_seconds") {
         return "seconds";
     }
-    let units = [
-        ("_blocks", "blocks"),
-        ("_block", "block number"),
-        ("_bytes", "bytes"),
-        ("_messages", "messages"),
-    ];
+    let units =
+        [("_blocks", "blocks"), ("_block", "block number"), ("_bytes", "bytes"), ("_messages", "messages")];
     let by_name = units.iter().find(|(suffix, _)| name.ends_with(suffix)).map(|(_, unit)| *unit);
     by_name.unwrap_or(if metric.meaning.starts_with('1') { "1 or 0" } else { "count" })
 }
@@ -176,7 +172,8 @@ fn labels_of(call: &Call, function: &str) -> Vec<String> {
     if call.arguments.contains('&') {
         let list = function.split_once("labels").map_or("", |(_, list)| list);
         let list = list.split_once("];").map_or("", |(list, _)| list);
-        labels.extend(list.split("(\"").skip(1).filter_map(|part| Some(part.split_once("\",")?.0.to_owned())));
+        labels
+            .extend(list.split("(\"").skip(1).filter_map(|part| Some(part.split_once("\",")?.0.to_owned())));
     }
     labels
 }

@@ -59,7 +59,8 @@ pub fn parse(expression: &str) -> Query {
 
 /// `rate(…)`, or `sum by (…) (…)`.
 fn is_call(behind: &str) -> bool {
-    behind.starts_with('(') || ["by (", "by(", "without (", "without("].iter().any(|word| behind.starts_with(word))
+    behind.starts_with('(')
+        || ["by (", "by(", "without (", "without("].iter().any(|word| behind.starts_with(word))
 }
 
 fn is_word(c: char) -> bool {
@@ -77,7 +78,10 @@ fn matchers(text: &str) -> Vec<(String, String, String)> {
         let parts = (&part[..at], &part[at..value], part[value..].trim().trim_matches('"'));
         Some((parts.0.trim().to_owned(), parts.1.trim().to_owned(), parts.2.to_owned()))
     };
-    text.split("\",").map(|part| format!("{}\"", part.trim_end_matches('"'))).filter_map(|part| matcher(&part)).collect()
+    text.split("\",")
+        .map(|part| format!("{}\"", part.trim_end_matches('"')))
+        .filter_map(|part| matcher(&part))
+        .collect()
 }
 
 /// What an answer of `/metrics` has.
@@ -191,7 +195,10 @@ pub fn unknown_in_legend(query: &Query, legend: &str, exposed: &Exposed) -> Vec<
     let shown = legend.split("{{").skip(1).filter_map(|part| part.split("}}").next()).map(str::trim);
     let kept = |label: &&str| {
         let by_metric = query.selectors.iter().any(|s| {
-            exposed.series.get(&s.metric).is_some_and(|all| all.iter().any(|labels| labels.contains_key(*label)))
+            exposed
+                .series
+                .get(&s.metric)
+                .is_some_and(|all| all.iter().any(|labels| labels.contains_key(*label)))
         });
         if query.grouping.is_empty() { by_metric } else { query.grouping.iter().any(|kept| kept == label) }
     };

@@ -99,9 +99,10 @@ mod tests {
 
     #[test]
     fn figures_are_as_rough_as_a_person_reads_them() {
-        assert_eq!([None, Some(0.04), Some(12.34), Some(99.96), Some(4321.9)].map(rate), [
-            "-", "0.0", "12.3", "100", "4322"
-        ]);
+        assert_eq!(
+            [None, Some(0.04), Some(12.34), Some(99.96), Some(4321.9)].map(rate),
+            ["-", "0.0", "12.3", "100", "4322"]
+        );
         let times = [Duration::from_millis(900), Duration::from_secs(61), Duration::from_secs(90_061)];
         assert_eq!(times.map(rough), ["0s", "1m 1s", "1day 1h"]);
         assert_eq!(ago(None), "never");

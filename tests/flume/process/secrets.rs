@@ -27,16 +27,23 @@ async fn look(home: &Home, daemon: &Daemon) {
     for path in ["/", "/livez", "/readyz", "/metrics"] {
         daemon.get(path).await;
     }
-    for command in
-        [&["status"][..], &["status", "--json"], &["check"], &["check", "--json"], &["dead-letters", "list"], &["views"]]
-    {
+    for command in [
+        &["status"][..],
+        &["status", "--json"],
+        &["check"],
+        &["check", "--json"],
+        &["dead-letters", "list"],
+        &["views"],
+    ] {
         home.run(command).await;
     }
 }
 
 /// A node that repeats the key it was asked with, in each of the places where it can.
 fn echo() -> [Effect; 4] {
-    let key = format!("key {CANARY}-http of {CANARY}-user with {CANARY}-query is over its limit, see http://x/{CANARY}-http");
+    let key = format!(
+        "key {CANARY}-http of {CANARY}-user with {CANARY}-query is over its limit, see http://x/{CANARY}-http"
+    );
     let data = RpcError { data: Some(key.clone().into()), ..RpcError::new(-32005, "limited") };
     let headers = vec![("location".to_owned(), format!("http://127.0.0.1:1/{CANARY}-http"))];
     [
@@ -94,12 +101,15 @@ async fn no_secret_is_told_whatever_fails() {
     let systemd = UnixDatagram::bind(home.path("notify")).expect("the folder takes a socket");
     let systemd = std::thread::spawn(move || read_until_stopping(&systemd));
     let socket = home.path("notify").display().to_string();
-    let mut daemon =
-        home.start_as(&["run", "-vv"], &[("NOTIFY_SOCKET", &socket)]);
+    let mut daemon = home.start_as(&["run", "-vv"], &[("NOTIFY_SOCKET", &socket)]);
 
     daemon.until_tip(38).await;
     look(&home, &daemon).await;
-    let odd = RawLog::new(chainflume::devchain::STAKE_VAULT, &[alloy_primitives::keccak256("Staked(address,uint256)")], &[1]);
+    let odd = RawLog::new(
+        chainflume::devchain::STAKE_VAULT,
+        &[alloy_primitives::keccak256("Staked(address,uint256)")],
+        &[1],
+    );
     chain.mine_with(vec![vec![Action::Raw(Box::new(odd))]]);
     chain.reorg(3, 4);
     daemon.until_tip(chain.head().number - 2).await;
@@ -119,7 +129,9 @@ async fn no_secret_is_told_whatever_fails() {
     daemon.until("redis is away", waits).await;
     look(&home, &daemon).await;
     redis.restart();
-    daemon.until("all is delivered", |status, report| status == 200 && report["sinks"]["redis"]["lag"] == 0).await;
+    daemon
+        .until("all is delivered", |status, report| status == 200 && report["sinks"]["redis"]["lag"] == 0)
+        .await;
 
     let address = server.address().to_string();
     server.stop().await;

@@ -18,7 +18,11 @@ async fn a_watch_that_nobody_sees_prints_one_picture_after_the_other() {
     watch.until_said("\"tip\":58").await;
     chain.mine(2);
     watch.until_said("\"tip\":60").await;
-    daemon.until("has a pace", |_, report| report["chains"]["dev"]["sources"]["nft"]["blocksPerSecond"].is_f64()).await;
+    daemon
+        .until("has a pace", |_, report| {
+            report["chains"]["dev"]["sources"]["nft"]["blocksPerSecond"].is_f64()
+        })
+        .await;
     watch.until_said("\"blocksPerSecond\":0.").await;
     daemon.stop_well().await;
     watch.until_said("{\"daemon\":null").await;
