@@ -13,7 +13,8 @@ use sqlx::postgres::PgPool;
 /// whole: `blocks`, which holds what was seen near the head, and the record of what was orphaned.
 const TABLES: [(&str, &str); 10] = [
     ("chains", "select to_jsonb(t) - 'reorgs' - 'final_number' from chains t"),
-    ("sources", "select to_jsonb(t) - 'id' from sources t"),
+    // Announcements begin at the head that was first seen.
+    ("sources", "select to_jsonb(t) - 'id' - 'publish_from' from sources t"),
     ("checkpoints", "select to_jsonb(t) - 'updated_at' from checkpoints t"),
     ("event_kinds", "select to_jsonb(t) - 'id' from event_kinds t"),
     (

@@ -21,7 +21,8 @@ const QUERIES: [(&str, &str); 12] = [
     ("event_kinds", "select to_jsonb(t) - 'id' from event_kinds t"),
     ("dead_letters", "select to_jsonb(t) - '{id,first_seen,last_seen}'::text[] from dead_letters t"),
     ("checkpoints", "select to_jsonb(t) - 'updated_at' from checkpoints t"),
-    ("sources", "select to_jsonb(t) - 'id' from sources t"),
+    // Announcements begin at the head that was first seen.
+    ("sources", "select to_jsonb(t) - '{id,publish_from}'::text[] from sources t"),
     // A genesis hash is only known where the node told it at the first start.
     ("chains", "select to_jsonb(t) - '{reorgs,epoch,genesis_hash,final_number}'::text[] from chains t"),
     ("stakes", "select to_jsonb(t) from stakes t"),
