@@ -46,19 +46,23 @@ impl ChainIndexer {
         });
     }
 
-    pub(super) fn say_state(&self, live: bool, history: bool) {
+    pub(super) fn say_state(&mut self, live: bool, history: bool) {
         if self.heads.is_none() || !self.looked {
             return;
         }
         let state = if history { ChainState::Syncing } else { ChainState::Live };
+        let said = &mut self.said;
         self.board.chain(&self.settings.name, |chain| {
             // While live blocks are being read the state stays: a start near the head is not history.
             if chain.state != state
                 && !(live && chain.state == ChainState::Syncing)
                 && chain.consecutive_errors == 0
             {
-                tracing::info!(chain = %self.settings.name, head = chain.head, "chain is {}", state.as_str());
                 chain.state = state;
+                // After an error it is where it was, and "recovered" has said so.
+                if said.replace(state) != Some(state) {
+                    tracing::info!(chain = %self.settings.name, head = chain.head, "chain is {}", state.as_str());
+                }
             }
         });
     }

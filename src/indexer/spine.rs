@@ -11,7 +11,7 @@ use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
 use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake};
-use crate::health::Board;
+use crate::health::{Board, ChainState};
 use crate::store::{ChainRecord, ChainStore, Store};
 use crate::telemetry::Troubles;
 
@@ -48,6 +48,8 @@ pub struct ChainIndexer {
     view: Option<View>,
     /// What is told of errors, those of readers in the background included.
     pub(super) troubles: Arc<Troubles>,
+    /// The state the log has been told.
+    pub(super) said: Option<ChainState>,
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
     pub(super) looked: bool,
     pub(super) heads: Option<Heads>,
@@ -78,6 +80,7 @@ impl ChainIndexer {
             opened: None,
             view: None,
             troubles: Arc::default(),
+            said: None,
             looked: false,
             heads: None,
             tags_at: None,

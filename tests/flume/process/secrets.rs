@@ -117,11 +117,14 @@ async fn no_secret_is_told_whatever_fails() {
         trouble(&home, &daemon, &chain, effect).await;
     }
 
-    // The socket is closed, refused, and told to go away with the key.
+    // The socket is closed, and refused when it is opened again.
+    chain.faults().set(|behaviour: &mut Behaviour| behaviour.ws_refuse = true);
     chain.faults().disconnect_ws();
     daemon.until("polls", |_, report| report["chains"]["dev"]["websocket"] == false).await;
+    look(&home, &daemon).await;
     chain.faults().set(|behaviour: &mut Behaviour| behaviour.ws_refuse = false);
-    daemon.until("hears of heads again", |_, report| report["chains"]["dev"]["websocket"] == true).await;
+    chain.mine(1);
+    daemon.until_tip(chain.head().number - 2).await;
 
     redis.kill();
     chain.mine(3);
