@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 /// How fast a source moves, from where it stood over the last minute.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
-    /// Oldest first, two at most while they are younger than [`STEP`].
+    /// Oldest first, [`STEP`] apart but for the newest, which moves until it is.
     marks: VecDeque<Mark>,
     events: u64,
 }
@@ -47,7 +47,7 @@ impl Pace {
         let mark = Mark { at, next, events: self.events };
         let before_last = self.marks.len().checked_sub(2).map(|index| self.marks[index].at);
         match (before_last, self.marks.back_mut()) {
-            (Some(before), Some(last)) if at.saturating_duration_since(before) < STEP => *last = mark,
+            (Some(before), Some(last)) if last.at.saturating_duration_since(before) < STEP => *last = mark,
             _ => self.marks.push_back(mark),
         }
         // One mark from before the window stays, so that a source that rarely commits has a pace too.
