@@ -90,6 +90,48 @@ fn read_until_stopping(socket: &UnixDatagram) -> String {
     told
 }
 
+/// Passwords that are wrong and URLs that are none, one after the other.
+async fn doors_that_do_not_open(home: &Home) {
+    for (from, to) in [
+        (format!("{CANARY}-redis@"), format!("{CANARY}-wrong@")),
+        ("redis://".to_owned(), "redos://".to_owned()),
+        ("http = \"http://".to_owned(), "http = \"httpx://".to_owned()),
+        ("ws = \"ws://".to_owned(), "ws = \"://".to_owned()),
+    ] {
+        home.rewrite(&from, &to);
+        assert_ne!(home.run(&["check"]).await.code, Some(0), "{to}");
+        assert_ne!(home.run(&["run"]).await.code, Some(0), "{to}");
+        home.rewrite(&to, &from);
+    }
+    home.rewrite("postgres://", "postgres://canary:canary-pg@127.0.0.1:1/canary-db?x=");
+    assert_ne!(home.run(&["check"]).await.code, Some(0));
+}
+
+async fn socket_and_sink_go_away(
+    home: &Home,
+    daemon: &Daemon,
+    (chain, redis): (&DevChain, &mut RedisServer),
+) {
+    // The socket is closed, and refused when it is opened again.
+    chain.faults().set(|behaviour: &mut Behaviour| behaviour.ws_refuse = true);
+    chain.faults().disconnect_ws();
+    daemon.until("polls", |_, report| report["chains"]["dev"]["websocket"] == false).await;
+    look(home, daemon).await;
+    chain.faults().set(|behaviour: &mut Behaviour| behaviour.ws_refuse = false);
+    chain.mine(1);
+    daemon.until_tip(chain.head().number - 2).await;
+
+    redis.kill();
+    chain.mine(3);
+    let waits = |_: u16, report: &serde_json::Value| report["sinks"]["redis"]["lastError"].is_string();
+    daemon.until("redis is away", waits).await;
+    look(home, daemon).await;
+    redis.restart();
+    daemon
+        .until("all is delivered", |status, report| status == 200 && report["sinks"]["redis"]["lag"] == 0)
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_told_whatever_fails() {
     let url = postgres::empty_database().await;
@@ -117,24 +159,7 @@ async fn no_secret_is_told_whatever_fails() {
         trouble(&home, &daemon, &chain, effect).await;
     }
 
-    // The socket is closed, and refused when it is opened again.
-    chain.faults().set(|behaviour: &mut Behaviour| behaviour.ws_refuse = true);
-    chain.faults().disconnect_ws();
-    daemon.until("polls", |_, report| report["chains"]["dev"]["websocket"] == false).await;
-    look(&home, &daemon).await;
-    chain.faults().set(|behaviour: &mut Behaviour| behaviour.ws_refuse = false);
-    chain.mine(1);
-    daemon.until_tip(chain.head().number - 2).await;
-
-    redis.kill();
-    chain.mine(3);
-    let waits = |_: u16, report: &serde_json::Value| report["sinks"]["redis"]["lastError"].is_string();
-    daemon.until("redis is away", waits).await;
-    look(&home, &daemon).await;
-    redis.restart();
-    daemon
-        .until("all is delivered", |status, report| status == 200 && report["sinks"]["redis"]["lag"] == 0)
-        .await;
+    socket_and_sink_go_away(&home, &daemon, (&chain, &mut redis)).await;
 
     let address = server.address().to_string();
     server.stop().await;
@@ -159,19 +184,6 @@ async fn no_secret_is_told_whatever_fails() {
     let told = systemd.join().expect("it reads");
     assert!(told.contains("READY=1") && !told.contains(CANARY), "{told}");
 
-    // Doors that do not open, one after the other.
-    for (from, to) in [
-        (format!("{CANARY}-redis@"), format!("{CANARY}-wrong@")),
-        ("redis://".to_owned(), "redos://".to_owned()),
-        ("http = \"http://".to_owned(), "http = \"httpx://".to_owned()),
-        ("ws = \"ws://".to_owned(), "ws = \"://".to_owned()),
-    ] {
-        home.rewrite(&from, &to);
-        assert_ne!(home.run(&["check"]).await.code, Some(0), "{to}");
-        assert_ne!(home.run(&["run"]).await.code, Some(0), "{to}");
-        home.rewrite(&to, &from);
-    }
-    home.rewrite("postgres://", "postgres://canary:canary-pg@127.0.0.1:1/canary-db?x=");
-    assert_ne!(home.run(&["check"]).await.code, Some(0));
+    doors_that_do_not_open(&home).await;
     drop(server);
 }

@@ -48,7 +48,7 @@ fn on_a_terminal(home: &Home, shell: &str, until: &str) -> String {
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     while !read().contains(until) {
         assert!(std::time::Instant::now() < deadline, "{}", read());
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::park_timeout(Duration::from_millis(20));
     }
     keyboard.write_all(b"typed\r\x03").expect("it reads");
     script.wait().expect("it is ours");
