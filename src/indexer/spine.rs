@@ -14,8 +14,9 @@ use super::view::View;
 use crate::canon::{Confirmations, Group, Heads, Plan, Policy, Position, plan};
 use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake};
 use crate::domain::BlockRef;
-use crate::health::Board;
+use crate::health::{Board, ChainState};
 use crate::store::{ChainRecord, ChainStore, Store};
+use crate::telemetry::Troubles;
 
 /// What a chain's loop is built of.
 pub struct Parts {
@@ -52,6 +53,10 @@ pub struct ChainIndexer {
     pub(super) opened: Option<ChainStore>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
+    /// What is told of errors, those of readers in the background included.
+    pub(super) troubles: Arc<Troubles>,
+    /// The state the log has been told.
+    pub(super) said: Option<ChainState>,
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
     pub(super) looked: bool,
     pub(super) heads: Option<Heads>,
@@ -68,7 +73,7 @@ impl ChainIndexer {
         let (node, wake) = (Arc::new(Node::new(&settings)?), Wake::new(&settings));
         let memory = Memory::new(store.clone(), settings.fingerprint());
         let woken_at = Instant::now();
-        board.chain(&settings.name, |_| {});
+        board.chain(&settings.name, |chain| chain.provider = Some(node.host().to_owned()));
         Ok(Self {
             settings,
             policy,
@@ -85,6 +90,8 @@ impl ChainIndexer {
             record,
             opened: None,
             view: None,
+            troubles: Arc::default(),
+            said: None,
             looked: false,
             heads: None,
             tags_at: None,
