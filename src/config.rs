@@ -20,12 +20,13 @@ mod substitute;
 mod suggest;
 mod units;
 mod url;
+mod webhook;
 mod words;
 
 use std::path::{Path, PathBuf};
 
 pub use crate::canon::{Confirmations, Publish};
-pub use chain::{Audit, Chain, History};
+pub use chain::{Audit, Chain, History, Pace};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
@@ -33,6 +34,7 @@ pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
 pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Shutdown, Standby, Users};
 pub use source::Source;
+pub use webhook::{Alerts, Webhook};
 
 use problem::{Fault, Spot};
 use reader::Reader;
@@ -54,6 +56,10 @@ pub struct Config {
     pub redis: Redis,
     /// `[standby]`
     pub standby: Standby,
+    /// Every `[[webhook]]`.
+    pub webhooks: Vec<Webhook>,
+    /// `[alerts]`
+    pub alerts: Alerts,
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
@@ -106,6 +112,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let data_dir = root.path_value("data_dir");
     let chains: Vec<_> = tables(root, "chain").iter().map(chain::read).collect();
     let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
+    let webhooks: Vec<_> = root.tables("webhook").iter().map(webhook::read).collect();
+    let alerts = webhook::alerts(&root.table("alerts"));
     let settings = (
         settings::database(&root.table("database")),
         (settings::outbox(&root.table("outbox")), redis::redis(&root.table("redis"))),
@@ -116,6 +124,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     );
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);
+    crosscheck::webhooks(reader, &webhooks);
     let (database, (outbox, redis), (admin, standby), log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
@@ -123,6 +132,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
         outbox,
         redis,
         standby,
+        webhooks: webhooks.into_iter().map(|draft| draft.webhook).collect::<Option<_>>()?,
+        alerts,
         admin,
         log,
         users,

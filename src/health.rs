@@ -1,11 +1,15 @@
 //! What each chain and each sink says of itself, for readiness, metrics, `status` and the watchdog. Written by the
 //! spine and the relays, read by everybody; ages are computed when they are read, so that they grow during a stall.
 
+mod pace;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
+
+pub use pace::{Pace, Rate};
 
 /// What a chain is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -54,6 +58,8 @@ pub struct SourceHealth {
     pub next: u64,
     /// When it last committed in this process.
     pub committed_at: Option<Instant>,
+    /// How fast it moves.
+    pub pace: Pace,
 }
 
 impl SourceHealth {
@@ -63,6 +69,15 @@ impl SourceHealth {
     }
 }
 
+/// A reorg deeper than the confirmations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeepReorg {
+    /// Confirmed blocks undone.
+    pub depth: u64,
+    /// When it was noticed.
+    pub at: Instant,
+}
+
 /// One chain, as the spine last left it.
 #[derive(Clone, Debug)]
 pub struct ChainHealth {
@@ -70,6 +85,8 @@ pub struct ChainHealth {
     pub since: Instant,
     /// What it is doing.
     pub state: ChainState,
+    /// Host of the node that is asked now; nothing else of its URL.
+    pub provider: Option<String>,
     /// Newest block the node knows.
     pub head: Option<u64>,
     /// Highest confirmed block.
@@ -86,10 +103,29 @@ pub struct ChainHealth {
     pub consecutive_errors: u64,
     /// The last error that has not been overcome.
     pub last_error: Option<String>,
+    /// What kind of error that is, the word in metrics.
+    pub last_error_kind: Option<&'static str>,
+    /// The last reorg that took back what was announced, in this process.
+    pub deep_reorg: Option<DeepReorg>,
     /// Its sources.
     pub sources: Vec<SourceHealth>,
     /// Name of the lease by which it is led, where there is one.
     pub lease: Option<String>,
+    /// What its node was asked, by method.
+    pub rpc: Vec<MethodHealth>,
+}
+
+/// What a JSON-RPC method was used for since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodHealth {
+    /// Its name.
+    pub method: &'static str,
+    /// Calls.
+    pub requests: u64,
+    /// Calls without a usable answer.
+    pub failed: u64,
+    /// Compute units by the configured table.
+    pub compute_units: u64,
 }
 
 impl ChainHealth {
@@ -98,6 +134,7 @@ impl ChainHealth {
         Self {
             since: now,
             state: ChainState::Starting,
+            provider: None,
             head: None,
             confirmed: None,
             final_number: 0,
@@ -106,8 +143,11 @@ impl ChainHealth {
             alive_at: now,
             consecutive_errors: 0,
             last_error: None,
+            last_error_kind: None,
+            deep_reorg: None,
             sources: Vec::new(),
             lease: None,
+            rpc: Vec::new(),
         }
     }
 
@@ -140,6 +180,8 @@ pub struct DatabaseHealth {
     pub negative_balances: u64,
     /// Dead letters nobody has resolved.
     pub open_dead_letters: u64,
+    /// When their number last rose, `None` while it has not in this process.
+    pub letters_rose_at: Option<Instant>,
 }
 
 /// A sink, as its relay last left it.
@@ -149,6 +191,10 @@ pub struct SinkHealth {
     pub delivered: Option<u64>,
     /// Since when messages wait and none was delivered, `None` while none waits.
     pub waiting_since: Option<Instant>,
+    /// Messages that wait for another try, or behind one that does.
+    pub held: u64,
+    /// Why nothing is sent there until somebody enables it.
+    pub disabled: Option<String>,
     /// When the relay last went round.
     pub alive_at: Instant,
     /// Errors since the last success.
@@ -165,6 +211,8 @@ impl SinkHealth {
         Self {
             delivered: None,
             waiting_since: None,
+            held: 0,
+            disabled: None,
             alive_at,
             consecutive_errors: 0,
             last_error: None,

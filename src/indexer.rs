@@ -7,6 +7,7 @@ mod audit;
 mod error;
 mod history;
 mod live;
+mod memory;
 mod pending;
 mod reorg;
 mod reread;

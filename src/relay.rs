@@ -1,15 +1,19 @@
 //! From the outbox to the sinks: one [`Relay`] a sink, each with a cursor of its own, so that a sink that is away
-//! holds up no other. [`listen`] wakes them, [`Retention`] takes away what all of them have.
+//! holds up no other; a [`Courier`] for a sink that answers each message. [`listen`] wakes them, [`Retention`] takes away what all of them have.
 
 mod carrier;
+mod courier;
 mod error;
+mod lead;
 mod listen;
 mod replay;
 mod report;
 mod retention;
 
 pub use carrier::{Parts, Relay};
+pub use courier::{Courier, CourierSettings, Schedule};
 pub use error::RelayError;
+pub use lead::Lead;
 pub use listen::{Wake, listen};
 pub use replay::{Apart, Outlet, ReplayEnd, Replayed, Replayer};
 pub use retention::Retention;

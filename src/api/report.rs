@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, SinkHealth};
+use crate::health::{Board, ChainHealth, ChainState, MethodHealth, SinkHealth, SourceHealth};
 use crate::metrics;
 pub use leases::LeaseReport;
 use leases::{role, unled};
@@ -64,6 +64,12 @@ pub struct ChainReport {
     pub state: String,
     /// Why it is not ready, one reason a line; empty while it is.
     pub not_ready: Vec<String>,
+    /// Who leads it; `None` while nobody does, or where no lease is needed.
+    #[serde(default)]
+    pub led_by: Option<String>,
+    /// Host of the node that is asked now.
+    #[serde(default)]
+    pub provider: Option<String>,
     /// Newest block the node knows.
     pub head: Option<u64>,
     /// Highest confirmed block.
@@ -80,6 +86,21 @@ pub struct ChainReport {
     pub last_error: Option<String>,
     /// By name.
     pub sources: BTreeMap<String, SourceReport>,
+    /// What its node was asked since the start, by JSON-RPC method.
+    #[serde(default)]
+    pub rpc: BTreeMap<String, RpcReport>,
+}
+
+/// A JSON-RPC method in a [`Report`].
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RpcReport {
+    /// Calls.
+    pub requests: u64,
+    /// Calls without a usable answer.
+    pub failed: u64,
+    /// Compute units, by the table of `[chain.pace.compute_units]`.
+    pub compute_units: u64,
 }
 
 /// A source in a [`Report`].
@@ -98,6 +119,15 @@ pub struct SourceReport {
     /// Stored events that the audit found to differ from the chain.
     #[serde(default)]
     pub differences: u64,
+    /// Blocks stored a second over the last minute; `None` until there is something to tell it from.
+    #[serde(default)]
+    pub blocks_per_second: Option<f64>,
+    /// Events stored a second, likewise.
+    #[serde(default)]
+    pub events_per_second: Option<f64>,
+    /// At this pace it has caught up in so many seconds; `None` where it follows the head or does not come nearer.
+    #[serde(default)]
+    pub eta_seconds: Option<f64>,
 }
 
 /// A sink in a [`Report`].
@@ -110,6 +140,12 @@ pub struct SinkReport {
     pub delivered: Option<u64>,
     /// Messages it does not have yet.
     pub lag: u64,
+    /// Of those before that number, messages that wait for another try, or behind one that does.
+    #[serde(default)]
+    pub held: u64,
+    /// Why nothing is sent there until somebody enables it.
+    #[serde(default)]
+    pub disabled: Option<String>,
     /// For so long messages have waited and none was delivered.
     pub seconds_stuck: f64,
     /// Errors since the last success.
@@ -132,6 +168,8 @@ impl Report {
         let chain = |(name, chain): (&String, &ChainHealth)| {
             let mut report = ChainReport::of(name, chain, limits);
             report.not_ready.extend(unled(chain.lease.as_deref(), &leases));
+            let lease = chain.lease.as_ref().and_then(|lease| leases.get(lease));
+            report.led_by = lease.and_then(|lease| lease.holder.clone());
             (name.clone(), report)
         };
         let chains = with_audits(board.chains().iter().map(chain).collect(), board);
@@ -188,6 +226,8 @@ impl SinkReport {
             not_ready,
             delivered: sink.delivered,
             lag: sink.delivered.map_or(0, |delivered| last.saturating_sub(delivered)),
+            held: sink.held,
+            disabled: sink.disabled,
             seconds_stuck: stuck.as_secs_f64(),
             consecutive_errors: sink.consecutive_errors,
             last_error: sink.last_error,
@@ -201,15 +241,13 @@ fn stuck(sink: &SinkHealth) -> Duration {
 
 impl ChainReport {
     fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
-        let sources = chain.sources.iter().map(|source| {
-            let seconds_since_commit = source.committed_at.map(|at| at.elapsed().as_secs_f64());
-            let (tip, lag) = (source.tip, source.lag(chain.confirmed));
-            let report = SourceReport { tip, lag, seconds_since_commit, verified_to: None, differences: 0 };
-            (source.name.clone(), report)
-        });
+        let sources =
+            chain.sources.iter().map(|source| (source.name.clone(), SourceReport::of(source, chain)));
         Self {
             state: chain.state.as_str().to_owned(),
             not_ready: why_not_ready(name, chain, limits),
+            led_by: None,
+            provider: chain.provider.clone(),
             head: chain.head,
             confirmed: chain.confirmed,
             final_block: chain.final_number,
@@ -218,6 +256,34 @@ impl ChainReport {
             consecutive_errors: chain.consecutive_errors,
             last_error: chain.last_error.clone(),
             sources: sources.collect(),
+            rpc: chain.rpc.iter().map(|method| (method.method.to_owned(), method.into())).collect(),
+        }
+    }
+}
+
+impl From<&MethodHealth> for RpcReport {
+    fn from(method: &MethodHealth) -> Self {
+        let MethodHealth { requests, failed, compute_units, .. } = *method;
+        Self { requests, failed, compute_units }
+    }
+}
+
+impl SourceReport {
+    #[expect(clippy::cast_precision_loss, reason = "an estimate; lags are far below 2^53")]
+    fn of(source: &SourceHealth, chain: &ChainHealth) -> Self {
+        let (lag, rate) = (source.lag(chain.confirmed), source.pace.rate());
+        // What is left while the state is another is a block or two, and here before the estimate is read.
+        let is_syncing = chain.state == ChainState::Syncing && lag > 0;
+        let pace = rate.map(|rate| rate.blocks).filter(|blocks| is_syncing && *blocks > 0.0);
+        Self {
+            tip: source.tip,
+            lag,
+            seconds_since_commit: source.committed_at.map(|at| at.elapsed().as_secs_f64()),
+            blocks_per_second: rate.map(|rate| rate.blocks),
+            events_per_second: rate.map(|rate| rate.events),
+            eta_seconds: pace.map(|blocks| lag as f64 / blocks),
+            verified_to: None,
+            differences: 0,
         }
     }
 }
@@ -285,6 +351,7 @@ pub(super) fn refresh_metrics(board: &Board) {
         let last = outbox.map_or(0, |outbox| outbox.last);
         let lag = last.saturating_sub(sink.delivered.unwrap_or(last));
         metrics::sink(&name, lag, stuck(&sink), sink.consecutive_errors);
+        metrics::sink_held(&name, sink.held, sink.disabled.is_some());
     }
     if let Some(database) = board.database() {
         metrics::database(database.writable, Some((database.negative_balances, database.open_dead_letters)));
@@ -294,7 +361,7 @@ pub(super) fn refresh_metrics(board: &Board) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{DatabaseHealth, SourceHealth};
+    use crate::health::{DatabaseHealth, Pace};
 
     fn board(change: impl FnOnce(&mut ChainHealth)) -> Board {
         let board = Board::default();
@@ -303,6 +370,7 @@ mod tests {
             error: None,
             negative_balances: 0,
             open_dead_letters: 0,
+            letters_rose_at: None,
         });
         board.chain("dev", |chain| {
             (chain.state, chain.head, chain.confirmed) = (ChainState::Live, Some(1000), Some(998));
@@ -311,6 +379,7 @@ mod tests {
                 tip: Some(998),
                 next: 999,
                 committed_at: None,
+                pace: Pace::default(),
             });
             change(chain);
         });
@@ -378,6 +447,7 @@ mod tests {
             error,
             negative_balances: 0,
             open_dead_letters: 0,
+            letters_rose_at: None,
         });
         assert!(!Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() }).ready);
     }

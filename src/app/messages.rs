@@ -6,8 +6,9 @@ use tokio_util::sync::CancellationToken;
 use super::error::AppError;
 use super::parts::{Loaded, redis_settings};
 use super::turns::Turns;
+use super::webhooks;
 use crate::health::Board;
-use crate::relay::{Parts, Relay, Retention, Wake, listen};
+use crate::relay::{Courier, CourierSettings, Parts, Relay, Retention, Wake, listen};
 use crate::sink::{Bus, InProcess, Redis, Sink};
 use crate::store::Store;
 
@@ -33,7 +34,7 @@ pub(super) fn carry_in_turn(
     tasks: &mut JoinSet<()>,
     turns: &mut Turns,
 ) -> Result<Option<Bus>, AppError> {
-    let redis = redis(loaded)?;
+    let (redis, webhooks) = (redis(loaded)?, webhooks::sinks(loaded)?);
     let (wake, listening) = listen(store.clone(), turns.stop().clone());
     tasks.spawn(listening);
     let mut relays = Relays { store, wake, turns, tasks, names: Vec::new() };
@@ -48,6 +49,9 @@ pub(super) fn carry_in_turn(
             Some(bus)
         }
     };
+    for (webhook, settings) in webhooks {
+        relays.spawn_courier(webhook, settings);
+    }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
     let retention = Retention { store: store.clone(), board: turns.board().clone(), age, sinks };
@@ -66,21 +70,25 @@ struct Relays<'a> {
 impl Relays<'_> {
     /// For a sink of this process alone: every daemon carries to its own.
     fn spawn(&mut self, sink: impl Sink) {
-        let relay = self.relay(sink);
-        self.tasks.spawn(relay.run(self.turns.stop().clone()));
+        let parts = self.parts(sink);
+        self.tasks.spawn(Relay::new(parts).run(self.turns.stop().clone()));
     }
 
     /// For a sink that daemons share: one of them carries.
     fn spawn_led(&mut self, sink: impl Sink) {
-        let name = sink.name().to_owned();
-        let relay = self.relay(sink);
-        self.turns.sink(self.tasks, &name, relay);
+        let relay = Relay::new(self.parts(sink));
+        self.turns.sink(self.tasks, relay);
     }
 
-    fn relay<S: Sink>(&mut self, sink: S) -> Relay<S> {
+    fn spawn_courier(&mut self, sink: impl Sink + Clone + Sync, settings: CourierSettings) {
+        let courier = Courier::new(self.parts(sink), settings);
+        self.turns.sink(self.tasks, courier);
+    }
+
+    fn parts<S: Sink>(&mut self, sink: S) -> Parts<S> {
         self.names.push(sink.name().to_owned());
         let (store, board, wake) = (self.store.clone(), self.turns.board().clone(), self.wake.clone());
-        Relay::new(Parts { sink, store, board, wake })
+        Parts { sink, store, board, wake }
     }
 }
 

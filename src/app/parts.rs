@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::error::AppError;
 use crate::canon::Policy;
-use crate::chain::{ChainSettings, HistorySettings};
+use crate::chain::{ChainSettings, HistorySettings, PaceSettings};
 use crate::config::{self, Config};
 use crate::decode::{SourceAbi, SourceIndex};
 use crate::indexer::{AuditSettings, Source, Translator};
@@ -108,7 +108,7 @@ pub(super) fn api_settings(config: &Config) -> api::Settings {
 
 /// A head that stands still for twenty blocks' time, and for a minute and two polls, is a stall: no chain
 /// varies that much by itself.
-fn head_silence(chain: &config::Chain) -> std::time::Duration {
+pub(super) fn head_silence(chain: &config::Chain) -> std::time::Duration {
     let minute = std::time::Duration::from_secs(60);
     (chain.block_time * 20).max(minute).max(chain.poll_interval * 2)
 }
@@ -129,6 +129,12 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
             initial_range: history.initial_range,
             max_range: history.max_range,
             buffer_bytes: history.buffer_bytes,
+        },
+        pace: PaceSettings {
+            requests_per_second: chain.pace.requests_per_second,
+            compute_units_per_second: chain.pace.compute_units_per_second,
+            compute_units: chain.pace.compute_units.clone(),
+            max_concurrent: chain.pace.max_concurrent,
         },
     }
 }

@@ -9,7 +9,7 @@ use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, api_settings, audit_settings, chain_settings, policy, record, translator};
 use super::turns::Turns;
-use super::{messages, notify, preflight, probe, verify};
+use super::{alerts, messages, notify, preflight, probe, verify};
 use crate::api::AdminServer;
 use crate::config::{self, Config};
 use crate::domain::EventKind;
@@ -70,6 +70,7 @@ async fn serve(
     let Some(migrated) = stop.run_until_cancelled(database.store.migrate()).await else { return Ok(()) };
     let migrated = migrated.map_err(store_error)?;
     tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready");
+    let watch = alerts::watch(loaded, &board)?;
     let mut loops = JoinSet::new();
     let mut turns = Turns::of(loaded, database, &board, &stop);
     for (chain, indexer) in loaded.config.chains.iter().zip(indexers(loaded, &database.store, &board)?) {
@@ -85,6 +86,7 @@ async fn serve(
     // These end with the loops, not before: an operator wants to see the drain.
     let watchers = CancellationToken::new();
     let mut background = JoinSet::new();
+    background.spawn(watch.run(watchers.clone()));
     if let Some(keeper) = turns.into_keeper() {
         background.spawn(keeper.run(stop.clone(), watchers.clone()));
     }

@@ -11,8 +11,7 @@ use crate::config;
 use crate::health::{Board, ChainState};
 use crate::indexer::ChainIndexer;
 use crate::lease::{Chair, Keeper, Turn};
-use crate::relay::{Relay, Retention};
-use crate::sink::Sink;
+use crate::relay::{Lead, Retention};
 use crate::store::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
 
 /// Starts loops, each under its lease where there are leases.
@@ -70,13 +69,14 @@ impl Turns {
     }
 
     /// Carries to a sink that all daemons share.
-    pub(super) fn sink<S: Sink>(&mut self, tasks: &mut JoinSet<()>, name: &str, relay: Relay<S>) {
-        let Some((chair, lease)) = self.chair(sink_lease(name)) else {
-            tasks.spawn(relay.run(self.stop.clone()));
+    pub(super) fn sink(&mut self, tasks: &mut JoinSet<()>, mut carrier: impl Lead) {
+        let stop = self.stop.clone();
+        let Some((chair, lease)) = self.chair(sink_lease(carrier.sink())) else {
+            tasks.spawn(async move { carrier.lead(None, stop).await });
             return;
         };
-        self.board.sink(name, |sink| sink.lease = Some(lease));
-        tasks.spawn(lead_sink(chair, name.to_owned(), relay, self.board.clone(), self.stop.clone()));
+        self.board.sink(carrier.sink(), |sink| sink.lease = Some(lease));
+        tasks.spawn(lead_sink(chair, carrier, self.board.clone(), stop));
     }
 
     /// Trims the outbox.
@@ -140,16 +140,11 @@ async fn lead_chain(
     }
 }
 
-async fn lead_sink<S: Sink>(
-    chair: Chair,
-    name: String,
-    mut relay: Relay<S>,
-    board: Board,
-    stop: CancellationToken,
-) {
+async fn lead_sink(chair: Chair, mut carrier: impl Lead, board: Board, stop: CancellationToken) {
+    let name = carrier.sink().to_owned();
     let waits = || board.sink(&name, |sink| sink.alive_at = Instant::now());
     while let Some(turn) = next(&chair, &stop, waits).await {
-        relay.lead(Some(turn.epoch()), turn.token()).await;
+        carrier.lead(Some(turn.epoch()), turn.token()).await;
         board.sink(&name, crate::health::SinkHealth::turn);
     }
 }

@@ -3,6 +3,7 @@
 mod dead_letters;
 mod replay;
 mod reread;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::mapping::Family;
 pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
 pub use replay::ReplayArgs;
 pub use reread::{BackfillArgs, RewindArgs, VerifyArgs};
+pub use webhooks::{EnableArgs, EndpointsArgs, WebhooksCommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -83,15 +85,21 @@ pub enum Command {
     Rewind(RewindArgs),
     /// Send messages about stored events again, marked as a replay, to streams of their own
     Replay(ReplayArgs),
-    /// See to the logs that could not become events, beside the running daemon
+    /// See to the logs that could not become events and the messages nobody took, beside the running daemon
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// See where each webhook stands, and let one that answered 410 have messages again
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// List the typed views, one for each ABI event
     Views(ViewsArgs),
     /// Print the JSON Schema of the messages
     Schema,
     /// Print completions for a shell
     Completions(CompletionsArgs),
+    /// Write the manual pages; packages are made with it
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// `demo`
@@ -172,6 +180,9 @@ pub struct StatusArgs {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+    /// Go on until Ctrl-C, in place on a terminal; with --json one object a line [default TIME: 2s]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = pace)]
+    pub watch: Option<Duration>,
 }
 
 /// `views`
@@ -180,6 +191,13 @@ pub struct ViewsArgs {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `man`
+#[derive(Clone, Debug, Args)]
+pub struct ManArgs {
+    /// Folder for one page a command
+    pub folder: PathBuf,
 }
 
 /// `completions`
@@ -208,6 +226,12 @@ fn range(from: u64, to: u64) -> Result<BlockRange, Failure> {
     BlockRange::new(from, to).ok_or_else(|| {
         Failure::new(Exit::Usage, format!("--from {from} is above --to {to}; give the lower block first"))
     })
+}
+
+/// Each look asks the daemon and the database.
+fn pace(text: &str) -> Result<Duration, String> {
+    let pace = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if pace < Duration::from_millis(200) { Err("at least 200ms".to_owned()) } else { Ok(pace) }
 }
 
 fn log_formats() -> impl TypedValueParser<Value = LogFormat> {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub struct Chain {
     pub history: History,
     /// How fast final blocks are read a second time; `None` for never.
     pub audit: Option<Audit>,
+    /// How fast the node is asked.
+    pub pace: Pace,
 }
 
 /// `[chain.audit]`
@@ -52,6 +55,19 @@ pub struct Audit {
     pub blocks: u64,
     /// From one read to the next.
     pub every: Duration,
+}
+
+/// `[chain.pace]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// `None` for no limit.
+    pub requests_per_second: Option<u64>,
+    /// `None` for no limit.
+    pub compute_units_per_second: Option<u64>,
+    /// By method; `*` for all others.
+    pub compute_units: BTreeMap<String, u64>,
+    /// Requests on their way at once, at most.
+    pub max_concurrent: usize,
 }
 
 /// `[chain.history]`
@@ -102,6 +118,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let max_response_bytes = section.size("max_response_bytes", 64 * KIB..=GIB);
     let history = history(&section.table("history"));
     let audit = audit(&section.table("audit"));
+    let pace = pace(&section.table("pace"));
     section.finish();
     let whole = |(name, chain_id, http): (&Text, &Found<u64>, Found<Secret>)| Chain {
         name: name.value.clone(),
@@ -118,6 +135,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
         history,
         audit,
+        pace,
     };
     let chain =
         name.as_ref().zip(chain_id.as_ref()).zip(http).map(|((name, id), http)| whole((name, id, http)));
@@ -184,6 +202,35 @@ fn audit(section: &Section<'_>) -> Option<Audit> {
     let every = millis(section, "every", 10..=86_400_000).unwrap_or(Duration::from_secs(10));
     section.finish();
     enabled.then_some(Audit { blocks, every })
+}
+
+/// What one call costs at a large provider in 2026; others count alike. What is not in the table costs as much as a header.
+const COMPUTE_UNITS: [(&str, u64); 7] = [
+    ("eth_chainId", 0),
+    ("eth_getLogs", 60),
+    ("eth_getBlockByNumber", 20),
+    ("eth_getBlockByHash", 20),
+    ("eth_getBlockReceipts", 20),
+    ("eth_getTransactionReceipt", 20),
+    ("*", 20),
+];
+
+fn pace(section: &Section<'_>) -> Pace {
+    const RATES: RangeInclusive<u64> = 0..=1_000_000;
+    let limit = |key| section.number(key, RATES).map(|rate| rate.value).filter(|rate| *rate > 0);
+    let (requests_per_second, compute_units_per_second) =
+        (limit("requests_per_second"), limit("compute_units_per_second"));
+    let max_concurrent = section.number("max_concurrent", 1..=1000).map_or(16, |most| most.value);
+    let mut compute_units: BTreeMap<String, u64> =
+        COMPUTE_UNITS.iter().map(|(method, units)| ((*method).to_owned(), *units)).collect();
+    compute_units.extend(section.table("compute_units").numbers(&RATES));
+    section.finish();
+    Pace {
+        requests_per_second,
+        compute_units_per_second,
+        compute_units,
+        max_concurrent: usize::try_from(max_concurrent).unwrap_or(16),
+    }
 }
 
 fn millis(section: &Section<'_>, key: &'static str, bounds: RangeInclusive<u64>) -> Option<Duration> {

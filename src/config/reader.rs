@@ -188,6 +188,6 @@ pub(super) fn wrong_type(value: &DeValue<'_>, wanted: Wanted) -> Fault {
 fn is_secret(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or_default();
     let last = last.split('[').next().unwrap_or_default();
-    matches!(last, "url" | "http" | "ws" | "sentinels" | "master" | "cluster")
+    matches!(last, "url" | "http" | "ws" | "sentinels" | "master" | "cluster" | "webhook")
         || ["password", "secret", "token"].iter().any(|word| last.contains(word))
 }

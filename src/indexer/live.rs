@@ -108,10 +108,10 @@ impl ChainIndexer {
         metrics::committed(&self.settings.name, kind, started.elapsed());
         metrics::unknown_users(&self.settings.name, advanced.unknown_users);
         metrics::pending_retracted(&self.settings.name, advanced.retracted);
-        count(self.translator.kinds(), &advance.events, &advance.dead_letters);
+        let counted = count(self.translator.kinds(), &advance.events, &advance.dead_letters);
         tracing::debug!(chain = %self.settings.name, to = %to, events = advance.events.len(), kind, "advanced");
         self.view_mut().advanced(sources, to, &advance.refs, final_number);
-        self.say_sources(Some(sources));
+        self.say_sources(Some((sources, &counted)));
         Ok(())
     }
 

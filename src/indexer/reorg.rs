@@ -9,6 +9,7 @@ use super::error::IndexerError;
 use super::spine::ChainIndexer;
 use crate::canon::{Verdict, judge};
 use crate::domain::BlockId;
+use crate::health::DeepReorg;
 use crate::metrics;
 use crate::store::Rewind;
 
@@ -101,7 +102,19 @@ impl ChainIndexer {
                 retracted = rewound.retracted, "chain reorganised, orphaned events undone"
             );
         }
+        self.say_reorg(to, rewound.depth);
         self.forget();
         Ok(())
+    }
+
+    /// What was announced as confirmed and was taken back is for a person to know.
+    fn say_reorg(&self, to: BlockId, undone: u64) {
+        self.board.chain(&self.settings.name, |chain| {
+            let depth =
+                chain.confirmed.map_or(0, |confirmed| confirmed.saturating_sub(to.number)).min(undone);
+            if depth > 0 {
+                chain.deep_reorg = Some(DeepReorg { depth, at: Instant::now() });
+            }
+        });
     }
 }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::history::Reading;
+use super::memory::Memory;
 use super::pending::Telling;
 use super::reorg::Settled;
 use super::translate::Translator;
@@ -13,8 +14,9 @@ use super::view::View;
 use crate::canon::{Confirmations, Group, Heads, Plan, Policy, Position, plan};
 use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake};
 use crate::domain::BlockRef;
-use crate::health::Board;
+use crate::health::{Board, ChainState};
 use crate::store::{ChainRecord, ChainStore, Epoch, Store};
+use crate::telemetry::Troubles;
 
 /// What a chain's loop is built of.
 pub struct Parts {
@@ -46,12 +48,17 @@ pub struct ChainIndexer {
     /// The newest block the node told us of.
     pub(super) newest: Option<BlockRef>,
     store: Store,
+    memory: Memory,
     record: ChainRecord,
     pub(super) opened: Option<ChainStore>,
     /// Of the turn, where there are turns.
     epoch: Option<Epoch>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
+    /// What is told of errors, those of readers in the background included.
+    pub(super) troubles: Arc<Troubles>,
+    /// The state the log has been told.
+    pub(super) said: Option<ChainState>,
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
     pub(super) looked: bool,
     pub(super) heads: Option<Heads>,
@@ -66,8 +73,9 @@ impl ChainIndexer {
     pub fn new(parts: Parts) -> Result<Self, IndexerError> {
         let Parts { settings, policy, record, translator, store, board } = parts;
         let (node, wake) = (Arc::new(Node::new(&settings)?), Wake::new(&settings));
+        let memory = Memory::new(store.clone(), settings.fingerprint());
         let woken_at = Instant::now();
-        board.chain(&settings.name, |_| {});
+        board.chain(&settings.name, |chain| chain.provider = Some(node.host().to_owned()));
         Ok(Self {
             settings,
             policy,
@@ -80,10 +88,13 @@ impl ChainIndexer {
             telling: Telling::default(),
             newest: None,
             store,
+            memory,
             record,
             opened: None,
             epoch: None,
             view: None,
+            troubles: Arc::default(),
+            said: None,
             looked: false,
             heads: None,
             tags_at: None,
@@ -103,6 +114,7 @@ impl ChainIndexer {
         while !stop.is_cancelled() {
             let stepped = self.step(&stop).await;
             self.beat();
+            self.memory.keep(&self.node).await;
             let error = match stepped {
                 Ok(Progress::Made) => {
                     if self.succeeded() {
@@ -124,6 +136,7 @@ impl ChainIndexer {
             }
             let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
         }
+        self.memory.keep_now(&self.node).await;
     }
 
     /// Nothing that was known in an earlier turn is believed.
@@ -213,6 +226,7 @@ impl ChainIndexer {
             }
             self.opened = Some(opened);
         }
+        self.memory.recall(&self.node).await;
         let held = self.store().held().await?;
         self.view = Some(View::new(held, &self.translator.names()));
         self.say_sources(None);

@@ -4,6 +4,7 @@ use crate::decode::{Decoded, Decoder, SourceAbi};
 use crate::domain::{DeadLetter, DeadLetterKind, Event, EventKind, Log, LogFilter};
 use crate::mapping::Mapper;
 use crate::metrics;
+use crate::telemetry::Limiter;
 
 /// One configured source of a chain.
 pub struct Source {
@@ -22,6 +23,8 @@ pub struct Translator {
     mapper: Mapper,
     /// The decoder of the group that asked last. Groups change when a source joins, so one is enough.
     cached: Option<(Vec<usize>, Decoder)>,
+    /// What is told of dead letters: a contract may emit thousands.
+    lines: Limiter,
 }
 
 /// What became of a run of logs.
@@ -34,7 +37,7 @@ pub(super) struct Translated {
 impl Translator {
     /// Of the chain `chain` with these sources; `mapper` was built for the same list.
     pub fn new(chain: String, sources: Vec<Source>, mapper: Mapper) -> Self {
-        Self { chain, sources, mapper, cached: None }
+        Self { chain, sources, mapper, cached: None, lines: Limiter::default() }
     }
 
     /// In the order of the configuration.
@@ -65,7 +68,10 @@ impl Translator {
     ) -> Translated {
         let (translated, foreign) = self.read(group, logs, times);
         for DeadLetter { source, reason, log, .. } in &translated.dead_letters {
-            tracing::warn!(chain = %self.chain, source, place = %log.place, reason, "log kept as a dead letter");
+            if let Some(held_back) = self.lines.admit(source) {
+                let held_back = held_back.field();
+                tracing::warn!(chain = %self.chain, source, place = %log.place, reason, held_back, "log kept as a dead letter");
+            }
         }
         metrics::ignored(&self.chain, foreign);
         translated
@@ -130,16 +136,23 @@ impl Translator {
     }
 }
 
-/// Counts what was committed, by source and type.
-pub(super) fn count(kinds: &[EventKind], translated_events: &[Event], dead_letters: &[DeadLetter]) {
+/// Counts what was committed, by source and type. Returns the events by source.
+pub(super) fn count(
+    kinds: &[EventKind],
+    translated_events: &[Event],
+    dead_letters: &[DeadLetter],
+) -> BTreeMap<String, u64> {
+    let mut by_source = BTreeMap::<String, u64>::new();
     let mut by_kind = BTreeMap::<usize, u64>::new();
     for event in translated_events {
         *by_kind.entry(event.fact.kind.0).or_default() += 1;
     }
     for (kind, count) in by_kind {
         metrics::events(&kinds[kind].source, &kinds[kind].event_type, count);
+        *by_source.entry(kinds[kind].source.clone()).or_default() += count;
     }
     for letter in dead_letters {
         metrics::dead_letter(&letter.source, letter.kind.as_str());
     }
+    by_source
 }

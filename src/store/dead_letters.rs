@@ -1,4 +1,4 @@
-//! Logs that cannot succeed by trying again.
+//! Logs and deliveries that cannot succeed by trying again. Deliveries are put here by `deliveries`.
 
 mod kept;
 mod raw;
@@ -12,7 +12,7 @@ use super::open::Chain;
 use super::transaction::Tx;
 use super::{Backfill, StoreError};
 
-pub use kept::{FailedAgain, KeptLetter, Letters};
+pub use kept::{About, FailedAgain, KeptLetter, Letters, LogRef};
 use raw::RawLog;
 
 /// Keeps letters; one that is known already is only seen again.

@@ -27,19 +27,19 @@ pub const PURE: &[&str] = &["domain", "canon", "decode", "mapping"];
 pub const ROOMS: &[Room] = &[
     room("domain", &[], "its words are everybody's"),
     room("canon", &["domain"], "what to believe is decided from facts alone"),
-    room("chain", &["domain", "metrics", "tls"], "it asks nodes and knows not what for"),
+    room("chain", &["domain", "metrics", "telemetry", "tls"], "it asks nodes and knows not what for"),
     room("decode", &["domain"], "bytes mean the same wherever they come from"),
     room("mapping", &["domain", "decode"], "meaning knows no tables"),
     room("store", &["domain", "metrics"], "tables know no meaning and no node"),
     room(
         "indexer",
-        &["domain", "chain", "canon", "decode", "mapping", "store", "health", "metrics"],
+        &["domain", "chain", "canon", "decode", "mapping", "store", "health", "metrics", "telemetry"],
         "the spine carries from chain to store and nowhere else",
     ),
-    room("sink", &["domain", "tls"], "it takes messages and knows not where they are kept"),
+    room("sink", &["domain", "post", "tls"], "it takes messages and knows not where they are kept"),
     room(
         "relay",
-        &["domain", "store", "sink", "health", "metrics"],
+        &["domain", "store", "sink", "health", "metrics", "telemetry"],
         "it carries from outbox to sink and nowhere else",
     ),
     room(
@@ -47,6 +47,8 @@ pub const ROOMS: &[Room] = &[
         &["domain", "store", "health", "metrics"],
         "who leads is not what it does: whoever leads is handed its turn by `app`",
     ),
+    room("post", &["tls"], "it carries a request and knows not what it says"),
+    room("alert", &["domain", "health", "metrics", "post"], "it reads the board and tells of it"),
     room("postgres", &["metrics"], "a server to the store is a URL"),
     room("devchain", &["domain"], "a chain knows nothing of who reads it"),
     room("api", &["domain", "health", "metrics", "tls"], "it reads and does not write"),
@@ -59,6 +61,7 @@ pub const ROOMS: &[Room] = &[
             "decode",
             "mapping",
             "store",
+            "sink",
             "indexer",
             "postgres",
             "devchain",
@@ -82,11 +85,16 @@ pub const ROOMS: &[Room] = &[
 pub const CRATES: &[(&str, &[&str], &str)] = &[
     ("sqlx", &["store"], "one room opens transactions"),
     ("axum", &["api", "devchain"], "these two serve HTTP"),
-    ("reqwest", &["chain", "api"], "one room asks nodes, one asks a running daemon"),
+    (
+        "reqwest",
+        &["chain", "api", "post"],
+        "one room asks nodes, one asks a running daemon, one calls strangers",
+    ),
     ("tokio_tungstenite", &["chain"], "one room asks nodes"),
     ("redis", &["sink", "config", "app"], "one file speaks to it; these two know what it is called"),
     ("clap", &["cli"], "one room knows the command line"),
     ("clap_complete", &["cli"], "one room knows the command line"),
+    ("clap_mangen", &["cli"], "one room knows the command line"),
     ("indicatif", &["cli"], "one room knows the terminal"),
     ("anyhow", &["app", "cli"], "elsewhere an error is a decision: one enum per room"),
 ];

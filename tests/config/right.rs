@@ -2,13 +2,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Publish, Redis, RedisServers,
-    Secret, Shutdown, Source, Standby, Users,
+    Admin, Alerts, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Pace, Publish, Redis,
+    RedisServers, Secret, Shutdown, Source, Standby, Users,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
 
 use crate::given::{Given, RIGHT, after, with};
+
+/// What calls cost where nothing is configured.
+const PRICES: [(&str, u64); 7] = [
+    ("eth_chainId", 0),
+    ("eth_getLogs", 60),
+    ("eth_getBlockByNumber", 20),
+    ("eth_getBlockByHash", 20),
+    ("eth_getBlockReceipts", 20),
+    ("eth_getTransactionReceipt", 20),
+    ("*", 20),
+];
 
 #[test]
 fn a_small_configuration_is_read_whole_with_every_default() {
@@ -22,6 +33,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         outbox: Outbox::default(),
         redis: Redis::default(),
         standby: Standby::default(),
+        webhooks: Vec::new(),
+        alerts: Alerts::default(),
         admin: Admin::default(),
         log: Log::default(),
         users: Users::default(),
@@ -46,6 +59,12 @@ fn a_small_configuration_is_read_whole_with_every_default() {
                 buffer_bytes: 32 << 20,
             },
             audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
+            pace: Pace {
+                requests_per_second: None,
+                compute_units_per_second: None,
+                compute_units: PRICES.map(|(method, units)| (method.to_owned(), units)).into(),
+                max_concurrent: 16,
+            },
         }],
         sources: vec![Source {
             name: "usdc".to_owned(),

@@ -12,8 +12,18 @@ mod daemon;
 mod flume;
 #[path = "../support/journal.rs"]
 mod journal;
+#[path = "../support/metrics.rs"]
+mod metrics;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/promql.rs"]
+mod promql;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/random.rs"]
+mod random;
+#[path = "../support/receiver.rs"]
+mod receiver;
 #[path = "../support/redis.rs"]
 mod redis_server;
 #[path = "../support/redis_sets.rs"]
@@ -27,8 +37,10 @@ mod tables;
 
 mod branches;
 mod dead_letters;
+mod examples;
 mod faults;
 mod first;
+mod limits;
 mod messages;
 mod pending;
 mod process;
@@ -41,3 +53,4 @@ mod replay;
 mod standby;
 mod trouble;
 mod verify;
+mod webhook;

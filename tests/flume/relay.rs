@@ -3,14 +3,18 @@
 mod chaos;
 mod cluster;
 mod contract;
-mod end_to_end;
+mod cuts;
+pub mod end_to_end;
 mod figures;
+mod kills;
+mod metrics;
+mod order;
 mod redis_sink;
 mod redis_states;
 mod retention;
 mod sentinel;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -26,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::flume::{PATIENCE, source};
+pub use kills::until_all;
 
 /// Everything that carries messages, as the daemon starts it.
 pub struct Carriers {
@@ -126,6 +131,36 @@ pub fn fold(messages: &[String]) -> BTreeSet<String> {
         }
     }
     standing
+}
+
+/// Wallet to stake, as the messages about users leave it. Each is activated before it is updated, and while it is not.
+pub fn fold_users(messages: &[String]) -> BTreeMap<String, String> {
+    let mut active = BTreeMap::new();
+    for message in messages {
+        let message: Value = serde_json::from_str(message).expect("json");
+        let word = |of: &Value| of.as_str().expect("text").to_owned();
+        let wallet = word(&message["aggregateId"]);
+        let stake = || word(&message["payload"]["stakeAmount"]);
+        let known = match (word(&message["type"]).as_str(), word(&message["state"]).as_str()) {
+            ("user.activated", "confirmed") => active.insert(wallet, stake()).is_none(),
+            ("user.updated", "confirmed") => active.insert(wallet, stake()).is_some(),
+            ("user.activated", "retracted") => active.remove(&wallet).is_some(),
+            _ => !word(&message["type"]).starts_with("user."),
+        };
+        assert!(known, "out of turn: {message}");
+    }
+    active
+}
+
+/// The same of the table.
+pub async fn users(pool: &PgPool) -> BTreeMap<String, String> {
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "select '0x' || encode(wallet, 'hex'), stake_amount::text from users where staked_at is not null",
+    )
+    .fetch_all(pool)
+    .await
+    .expect("reads");
+    rows.into_iter().collect()
 }
 
 /// Ids of the events the database holds.

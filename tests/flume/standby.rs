@@ -68,7 +68,7 @@ async fn a_standby_takes_over_when_the_leader_is_killed_or_stopped() {
     assert_eq!((leads(&first).await, leads(&second).await), (Some(1.0), Some(0.0)));
     assert_eq!(second.metric("chainflume_chain_state{chain=\"dev\",state=\"standby\"}").await, Some(1.0));
     let text = two.run(&["status"]).await.fine();
-    assert!(text.contains("ready, on standby\n") && text.contains("lease chain 31337: one#"), "{text}");
+    assert!(text.contains("ready, on standby\n") && text.contains("dev    standby  one#"), "{text}");
 
     let pool = connect(&url).await;
     first.kill_9().await;
@@ -92,7 +92,9 @@ async fn a_standby_takes_over_when_the_leader_is_killed_or_stopped() {
     let epoch: i64 = sqlx::query_scalar("select epoch from chains").fetch_one(&pool).await.expect("one");
     assert_eq!(epoch, 3, "each holder has its own");
     let json = one.run(&["status", "--json"]).await.json();
-    assert_eq!((&json["daemon"]["role"], &json["leases"][0]["epoch"]), (&"leader".into(), &3.into()));
+    let leases = json["leases"].as_array().expect("leases");
+    let lease = leases.iter().find(|lease| lease["lease"] == "chain 31337").expect("the chain's");
+    assert_eq!((&json["daemon"]["role"], &lease["epoch"]), (&"leader".into(), &3.into()));
     first.stop_well().await;
     agrees(&chain, &url, 111).await;
 }

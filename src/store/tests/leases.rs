@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::fixture::*;
 use crate::domain::BlockRange;
 use crate::store::{
-    Backfill, ChainStore, Epoch, LeaseSession, Rewind, Standing, Store, StoreError, chain_lease,
+    Backfill, ChainStore, Epoch, LeaseSession, Rewind, Settled, Standing, Store, StoreError, chain_lease,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -134,6 +134,11 @@ async fn a_cursor_is_noted_by_whoever_leads_the_sink() {
     assert!(store.note_sink_cursor("redis", 3, Some(first)).await.expect_err("lost").is_fenced());
     store.note_sink_cursor("redis", 8, Some(second)).await.expect("leads");
     assert_eq!(store.sink_cursor("redis").await.expect("reads"), Some(8));
+    let settled = Settled { cursor: Some(9), ..Settled::default() };
+    assert!(store.settle("redis", &settled, Some(first)).await.expect_err("lost").is_fenced());
+    assert_eq!(store.sink_cursor("redis").await.expect("reads"), Some(8));
+    store.settle("redis", &settled, Some(second)).await.expect("leads");
+    assert_eq!(store.sink_cursor("redis").await.expect("reads"), Some(9));
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! What happens in a case, drawn from its seed alone. An act carries all it needs and does nothing where it
 //! makes no sense, so that a failing case can be run again with any of its acts left out.
 
-use super::random::Random;
 use super::sources::{COUNT, Sources};
+use crate::random::Random;
 
 /// One random chain and the life of the daemon that follows it.
 #[derive(Clone, Debug)]
