@@ -23,7 +23,6 @@ fn as_text(status: &Status) -> String {
         return text + "nothing is stored yet\n";
     }
     text += &tables::sources(status);
-    text += &tables::leases(status);
     for reorg in &status.reorgs {
         let ago = tables::ago(Some(reorg.detected_at));
         let (depth, events, ancestor) = (reorg.depth, reorg.events, reorg.ancestor);
@@ -41,7 +40,7 @@ fn as_text(status: &Status) -> String {
             "{count} balances below zero on chain {chain_id}: a rebasing token, or a start block after the first transfer\n"
         );
     }
-    text
+    text + &tables::leases(status)
 }
 
 fn daemon(status: &Status) -> String {
