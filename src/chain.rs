@@ -1,6 +1,7 @@
 //! Asks nodes: heads, headers and logs, over JSON-RPC. An answer is evidence, not truth: what can be
 //! checked against the question is checked here, and an answer that fails is an error, never "no logs".
 
+mod batch;
 mod error;
 mod history;
 mod limits;
@@ -8,12 +9,14 @@ mod logs;
 mod node;
 mod rpc;
 mod settings;
+mod shelf;
 mod wake;
 mod width;
 mod wire;
 
+pub use batch::Batch;
 pub use error::{ChainError, Refusal};
-pub use history::{Batch, History, OnError};
+pub use history::{History, OnError};
 pub use node::{BlockWithLogs, Node, Tag};
 pub use settings::{ChainSettings, HistorySettings};
 pub use wake::{Wake, WakeState};

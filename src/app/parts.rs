@@ -105,6 +105,7 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
             initial_range: history.initial_range,
             max_range: history.max_range,
             buffer_bytes: history.buffer_bytes,
+            commit_logs: history.commit_logs,
         },
     }
 }

@@ -10,7 +10,7 @@ use super::logs::{Blocks, checked};
 use super::rpc::{Question, Rpc};
 use super::settings::ChainSettings;
 use super::width::Width;
-use super::wire::{Quantity, WireHeader, WireLog};
+use super::wire::{Quantity, ReadLog, WireHeader};
 use crate::domain::{BlockRange, BlockRef, Log, LogFilter};
 
 /// A block by name (execution API, "block tags").
@@ -189,7 +189,7 @@ impl Node {
             Blocks::Hash { .. } => None,
         };
         let question = Question { method: "eth_getLogs", params: json!([query]), width };
-        let wire: Vec<WireLog> = self.rpc.demand(&question).await?;
+        let wire: Vec<ReadLog> = self.rpc.demand(&question).await?;
         checked(wire, filter, blocks).map_err(|reason| self.rpc.bad("eth_getLogs", reason))
     }
 

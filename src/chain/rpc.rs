@@ -119,7 +119,9 @@ impl Rpc {
         let mut response = request.send().await.map_err(failed)?;
         let retry_after =
             response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(read_retry_after);
-        let mut bytes = Vec::new();
+        // Growing a large answer bit by bit would copy it several times; what is promised is believed up to the limit.
+        let promised = response.content_length().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(promised.min(self.max_bytes));
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if bytes.len() + chunk.len() > self.max_bytes {
                 return Err(ChainError::TooLarge { host: self.host.clone(), method, limit: self.max_bytes });

@@ -26,7 +26,7 @@ pub(super) struct Width {
 impl Width {
     pub(super) fn new(settings: &HistorySettings) -> Self {
         let max = settings.max_range.max(1);
-        let large = settings.buffer_bytes / (4 * settings.ranges_in_flight.max(1));
+        let large = settings.buffer_bytes / settings.ranges_in_flight.max(1);
         Self { now: settings.initial_range.clamp(1, max), max, proven: 0, probe: None, refused: None, large }
     }
 
@@ -97,7 +97,13 @@ mod tests {
     use super::*;
 
     fn settings(initial_range: u64, max_range: u64) -> HistorySettings {
-        HistorySettings { ranges_in_flight: 4, initial_range, max_range, buffer_bytes: 32 << 20 }
+        HistorySettings {
+            ranges_in_flight: 4,
+            initial_range,
+            max_range,
+            buffer_bytes: 32 << 20,
+            commit_logs: 0,
+        }
     }
 
     /// Asks a node with a cap 300 times, four questions at once; tells the refusals and the width in the end.
@@ -162,7 +168,7 @@ mod tests {
         let mut width = Width::new(&settings(1000, 10_000));
         width.answered(1000, 100, Duration::from_secs(3));
         assert_eq!(width.now(), 1000);
-        width.answered(1000, 8 << 20, Duration::from_millis(10));
+        width.answered(1000, 9 << 20, Duration::from_millis(10));
         assert_eq!(width.now(), 500);
     }
 }

@@ -11,7 +11,7 @@ use crate::scene::Scene;
 async fn widths(behave: impl FnOnce(&DevChain)) -> (Vec<u64>, Vec<String>) {
     let scene = Scene::new(216).await;
     behave(&scene.chain);
-    let keys = "request_timeout = \"400ms\"\n[chain.history]\nranges_in_flight = 1\n";
+    let keys = "request_timeout = \"400ms\"\n[chain.history]\ncommit_logs = 0\nranges_in_flight = 1\n";
     let flume = scene.start(keys).await;
     flume.until_tip("dev", 214).await;
     let widths = scene.asked().iter().filter_map(crate::scene::Asked::width).collect();
