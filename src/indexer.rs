@@ -6,6 +6,7 @@
 mod backfill;
 mod error;
 mod history;
+mod indexes;
 mod live;
 mod reorg;
 mod retry;

@@ -44,6 +44,8 @@ impl Backfiller {
     ) -> Result<BackfillReport, IndexerError> {
         let node = Arc::new(Node::new(&self.settings)?);
         node.check_chain().await?;
+        // Events that arrive late are placed among those there are, which are found by index.
+        self.store.build_indexes().await?;
         let mut report = BackfillReport::default();
         let mut rest = Some(range);
         while let Some(left) = rest {

@@ -84,6 +84,9 @@ impl ChainIndexer {
     }
 
     async fn rewind(&mut self, to: BlockId) -> Result<(), IndexerError> {
+        // What was written ahead holds locks that indexes wait for.
+        self.reading = None;
+        self.build_indexes().await?;
         let started = Instant::now();
         let rewound = self.store().rewind(&Rewind { expected: self.view().all(), to }).await?;
         metrics::committed(&self.settings.name, "rewind", started.elapsed());

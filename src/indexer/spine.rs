@@ -48,9 +48,11 @@ pub struct ChainIndexer {
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
-    looked: bool,
+    pub(super) looked: bool,
     heads: Option<Heads>,
     tags_at: Option<Instant>,
+    /// Whether every index of the store is there, as far as we know.
+    pub(super) indexed: bool,
 }
 
 impl ChainIndexer {
@@ -79,6 +81,7 @@ impl ChainIndexer {
             looked: false,
             heads: None,
             tags_at: None,
+            indexed: false,
         })
     }
 
@@ -125,6 +128,7 @@ impl ChainIndexer {
         }
         let Plan { live, history } = if self.looked { self.plan() } else { Plan::default() };
         self.say_state(live.is_some(), history.is_some());
+        self.keep_indexed(history.as_ref().filter(|_| live.is_none()), stop).await?;
         if let Some(group) = live {
             return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
         }
@@ -312,7 +316,7 @@ impl ChainIndexer {
         });
     }
 
-    fn beat(&self) {
+    pub(super) fn beat(&self) {
         self.board.chain(&self.settings.name, |chain| chain.alive_at = Instant::now());
     }
 

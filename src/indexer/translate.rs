@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::decode::{Decoded, Decoder, SourceAbi};
 use crate::domain::{DeadLetter, DeadLetterKind, Event, EventKind, Log, LogFilter};
@@ -17,11 +18,20 @@ pub struct Source {
 
 /// Turns logs into events: decode, then mapping.
 pub struct Translator {
-    chain: String,
-    sources: Vec<Source>,
-    mapper: Mapper,
-    /// The decoder of the group that asked last. Groups change when a source joins, so one is enough.
-    cached: Option<(Vec<usize>, Decoder)>,
+    chain: Arc<str>,
+    sources: Arc<[Source]>,
+    mapper: Arc<Mapper>,
+    /// The desk of the group that asked last. Groups change when a source joins, so one is enough.
+    cached: Option<(Vec<usize>, Desk)>,
+}
+
+/// A translator for one group of sources, to be given away: it needs nothing else.
+#[derive(Clone)]
+pub(super) struct Desk {
+    chain: Arc<str>,
+    sources: Arc<[Source]>,
+    mapper: Arc<Mapper>,
+    decoder: Arc<Decoder>,
 }
 
 /// What became of a run of logs.
@@ -34,7 +44,7 @@ pub(super) struct Translated {
 impl Translator {
     /// Of the chain `chain` with these sources; `mapper` was built for the same list.
     pub fn new(chain: String, sources: Vec<Source>, mapper: Mapper) -> Self {
-        Self { chain, sources, mapper, cached: None }
+        Self { chain: chain.into(), sources: sources.into(), mapper: Arc::new(mapper), cached: None }
     }
 
     pub(super) fn sources(&self) -> &[Source] {
@@ -52,7 +62,7 @@ impl Translator {
 
     /// The one question for all of these sources.
     pub(super) fn filter(&mut self, group: &[usize]) -> LogFilter {
-        self.decoder(group).filter().clone()
+        self.desk(group).decoder.filter().clone()
     }
 
     /// The logs of these sources as events, in the order of the logs. `times` has the block time of each.
@@ -62,10 +72,31 @@ impl Translator {
         logs: Vec<Log>,
         times: &BTreeMap<u64, u64>,
     ) -> Translated {
+        self.desk(group).translate(logs, times)
+    }
+
+    /// What translates for this group.
+    pub(super) fn desk(&mut self, group: &[usize]) -> &Desk {
+        if self.cached.as_ref().is_none_or(|(of, _)| of != group) {
+            self.cached = None;
+        }
+        let (chain, sources, mapper) = (&self.chain, &self.sources, &self.mapper);
+        let (_, desk) = self.cached.get_or_insert_with(|| {
+            let decoder = Decoder::new(group.iter().map(|source| sources[*source].abi.clone()).collect());
+            let (chain, sources, mapper) = (chain.clone(), sources.clone(), mapper.clone());
+            (group.to_vec(), Desk { chain, sources, mapper, decoder: Arc::new(decoder) })
+        });
+        desk
+    }
+}
+
+impl Desk {
+    /// As [`Translator::translate`].
+    pub(super) fn translate(&self, logs: Vec<Log>, times: &BTreeMap<u64, u64>) -> Translated {
         let mut translated = Translated { events: Vec::with_capacity(logs.len()), dead_letters: Vec::new() };
         let mut foreign = 0;
         for mut log in logs {
-            let (source, kind, reason) = match self.decoder(group).decode(&log) {
+            let (source, kind, reason) = match self.decoder.decode(&log) {
                 Decoded::Foreign => {
                     foreign += 1;
                     continue;
@@ -96,17 +127,6 @@ impl Translator {
         }
         metrics::ignored(&self.chain, foreign);
         translated
-    }
-
-    fn decoder(&mut self, group: &[usize]) -> &Decoder {
-        if self.cached.as_ref().is_none_or(|(of, _)| of != group) {
-            self.cached = None;
-        }
-        let sources = &self.sources;
-        let (_, decoder) = self.cached.get_or_insert_with(|| {
-            (group.to_vec(), Decoder::new(group.iter().map(|source| sources[*source].abi.clone()).collect()))
-        });
-        decoder
     }
 }
 
