@@ -1,9 +1,11 @@
 //! Asks nodes: heads, headers and logs, over JSON-RPC. An answer is evidence, not truth: what can be
 //! checked against the question is checked here, and an answer that fails is an error, never "no logs".
 
+mod ask_logs;
 mod batch;
 mod error;
 mod history;
+mod learnt;
 mod limits;
 mod logs;
 mod node;
@@ -17,6 +19,8 @@ mod wire;
 pub use batch::Batch;
 pub use error::{ChainError, Refusal};
 pub use history::{History, OnError};
+pub use learnt::Learnt;
 pub use node::{BlockWithLogs, Node, Tag};
-pub use settings::{ChainSettings, HistorySettings};
+pub use rpc::MethodUsage;
+pub use settings::{ChainSettings, HistorySettings, PaceSettings};
 pub use wake::{Wake, WakeState};

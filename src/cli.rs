@@ -4,23 +4,27 @@
 pub mod args;
 pub mod exit;
 
-mod backfill;
 mod check;
 mod dead_letters;
 mod init;
 mod known_chains;
 mod locate;
 mod output;
+mod progress;
 mod replay;
+mod reread;
+mod rewind;
 mod status;
 mod table;
 mod views;
+mod webhooks;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser};
 
-use args::{Cli, Command, CompletionsArgs, Global};
+use args::{Cli, Command, CompletionsArgs, Global, ManArgs};
 use exit::{Exit, OrExit};
 
 use crate::app::{self, Loaded};
@@ -57,15 +61,21 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Migrate => with_config(&global, migrate),
         Command::Status(args) => with_config(&global, async |loaded| status::status(&loaded, &args).await),
         Command::Backfill(args) => {
-            with_config(&global, async |loaded| backfill::backfill(&loaded, &args).await)
+            with_config(&global, async |loaded| reread::backfill(&loaded, &args).await)
         }
+        Command::Verify(args) => with_config(&global, async |loaded| reread::verify(&loaded, &args).await),
+        Command::Rewind(args) => with_config(&global, async |loaded| rewind::rewind(&loaded, &args).await),
         Command::Replay(args) => with_config(&global, async |loaded| replay::replay(&loaded, &args).await),
         Command::DeadLetters(command) => {
             with_config(&global, async |loaded| dead_letters::dead_letters(&loaded, &command).await)
         }
+        Command::Webhooks(command) => {
+            with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)
+        }
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
         Command::Schema => output::print(MESSAGE_SCHEMA.as_bytes()).map(|()| Exit::Done),
         Command::Completions(args) => completions(&args),
+        Command::Man(args) => man(&args),
     }
 }
 
@@ -131,5 +141,13 @@ fn completions(args: &CompletionsArgs) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "chainflume", &mut script);
     output::print(&script)?;
+    Ok(Exit::Done)
+}
+
+/// One page for the program and one for each command, as `git-log(1)` is for `git log`.
+fn man(args: &ManArgs) -> anyhow::Result<Exit> {
+    std::fs::create_dir_all(&args.folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder))
+        .with_context(|| args.folder.display().to_string())?;
     Ok(Exit::Done)
 }

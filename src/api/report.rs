@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, SinkHealth};
+use crate::health::{Board, ChainHealth, ChainState, MethodHealth, SinkHealth, SourceHealth};
 use crate::metrics;
 
 /// When a chain that is a little behind stops being ready.
@@ -54,6 +54,9 @@ pub struct ChainReport {
     pub state: String,
     /// Why it is not ready, one reason a line; empty while it is.
     pub not_ready: Vec<String>,
+    /// Host of the node that is asked now.
+    #[serde(default)]
+    pub provider: Option<String>,
     /// Newest block the node knows.
     pub head: Option<u64>,
     /// Highest confirmed block.
@@ -70,6 +73,21 @@ pub struct ChainReport {
     pub last_error: Option<String>,
     /// By name.
     pub sources: BTreeMap<String, SourceReport>,
+    /// What its node was asked since the start, by JSON-RPC method.
+    #[serde(default)]
+    pub rpc: BTreeMap<String, RpcReport>,
+}
+
+/// A JSON-RPC method in a [`Report`].
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RpcReport {
+    /// Calls.
+    pub requests: u64,
+    /// Calls without a usable answer.
+    pub failed: u64,
+    /// Compute units, by the table of `[chain.pace.compute_units]`.
+    pub compute_units: u64,
 }
 
 /// A source in a [`Report`].
@@ -82,6 +100,21 @@ pub struct SourceReport {
     pub lag: u64,
     /// Since this process last committed for it.
     pub seconds_since_commit: Option<f64>,
+    /// The audit has compared everything up to here with the chain again.
+    #[serde(default)]
+    pub verified_to: Option<u64>,
+    /// Stored events that the audit found to differ from the chain.
+    #[serde(default)]
+    pub differences: u64,
+    /// Blocks stored a second over the last minute; `None` until there is something to tell it from.
+    #[serde(default)]
+    pub blocks_per_second: Option<f64>,
+    /// Events stored a second, likewise.
+    #[serde(default)]
+    pub events_per_second: Option<f64>,
+    /// At this pace it has caught up in so many seconds; `None` where it follows the head or does not come nearer.
+    #[serde(default)]
+    pub eta_seconds: Option<f64>,
 }
 
 /// A sink in a [`Report`].
@@ -94,6 +127,12 @@ pub struct SinkReport {
     pub delivered: Option<u64>,
     /// Messages it does not have yet.
     pub lag: u64,
+    /// Of those before that number, messages that wait for another try, or behind one that does.
+    #[serde(default)]
+    pub held: u64,
+    /// Why nothing is sent there until somebody enables it.
+    #[serde(default)]
+    pub disabled: Option<String>,
     /// For so long messages have waited and none was delivered.
     pub seconds_stuck: f64,
     /// Errors since the last success.
@@ -117,6 +156,7 @@ impl Report {
             .iter()
             .map(|(name, chain)| (name.clone(), ChainReport::of(name, chain, limits)))
             .collect();
+        let chains = with_audits(chains, board);
         let writable = database.as_ref().is_some_and(|database| database.writable);
         let last = board.outbox().map_or(0, |outbox| outbox.last);
         let sinks: BTreeMap<String, SinkReport> =
@@ -137,6 +177,15 @@ impl Report {
     }
 }
 
+fn with_audits(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTreeMap<String, ChainReport> {
+    for ((chain, source), audit) in board.audits() {
+        if let Some(report) = chains.get_mut(&chain).and_then(|chain| chain.sources.get_mut(&source)) {
+            (report.verified_to, report.differences) = (audit.verified_to, audit.differences);
+        }
+    }
+    chains
+}
+
 impl SinkReport {
     fn of(sink: SinkHealth, last: u64) -> Self {
         let stuck = stuck(&sink);
@@ -154,6 +203,8 @@ impl SinkReport {
             not_ready,
             delivered: sink.delivered,
             lag: sink.delivered.map_or(0, |delivered| last.saturating_sub(delivered)),
+            held: sink.held,
+            disabled: sink.disabled,
             seconds_stuck: stuck.as_secs_f64(),
             consecutive_errors: sink.consecutive_errors,
             last_error: sink.last_error,
@@ -167,15 +218,12 @@ fn stuck(sink: &SinkHealth) -> Duration {
 
 impl ChainReport {
     fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
-        let sources = chain.sources.iter().map(|source| {
-            let seconds_since_commit = source.committed_at.map(|at| at.elapsed().as_secs_f64());
-            let report =
-                SourceReport { tip: source.tip, lag: source.lag(chain.confirmed), seconds_since_commit };
-            (source.name.clone(), report)
-        });
+        let sources =
+            chain.sources.iter().map(|source| (source.name.clone(), SourceReport::of(source, chain)));
         Self {
             state: chain.state.as_str().to_owned(),
             not_ready: why_not_ready(name, chain, limits),
+            provider: chain.provider.clone(),
             head: chain.head,
             confirmed: chain.confirmed,
             final_block: chain.final_number,
@@ -184,6 +232,34 @@ impl ChainReport {
             consecutive_errors: chain.consecutive_errors,
             last_error: chain.last_error.clone(),
             sources: sources.collect(),
+            rpc: chain.rpc.iter().map(|method| (method.method.to_owned(), method.into())).collect(),
+        }
+    }
+}
+
+impl From<&MethodHealth> for RpcReport {
+    fn from(method: &MethodHealth) -> Self {
+        let MethodHealth { requests, failed, compute_units, .. } = *method;
+        Self { requests, failed, compute_units }
+    }
+}
+
+impl SourceReport {
+    #[expect(clippy::cast_precision_loss, reason = "an estimate; lags are far below 2^53")]
+    fn of(source: &SourceHealth, chain: &ChainHealth) -> Self {
+        let (lag, rate) = (source.lag(chain.confirmed), source.pace.rate());
+        // What is left while the state is another is a block or two, and here before the estimate is read.
+        let is_syncing = chain.state == ChainState::Syncing && lag > 0;
+        let pace = rate.map(|rate| rate.blocks).filter(|blocks| is_syncing && *blocks > 0.0);
+        Self {
+            tip: source.tip,
+            lag,
+            seconds_since_commit: source.committed_at.map(|at| at.elapsed().as_secs_f64()),
+            blocks_per_second: rate.map(|rate| rate.blocks),
+            events_per_second: rate.map(|rate| rate.events),
+            eta_seconds: pace.map(|blocks| lag as f64 / blocks),
+            verified_to: None,
+            differences: 0,
         }
     }
 }
@@ -230,6 +306,9 @@ pub(super) fn refresh_metrics(board: &Board) {
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
         }
     }
+    for ((chain, source), audit) in board.audits() {
+        metrics::audit(&chain, &source, audit.verified_to, audit.differences);
+    }
     let outbox = board.outbox();
     if let Some(outbox) = outbox {
         let oldest = outbox.oldest_at.map_or(Duration::ZERO, |at| at.elapsed());
@@ -239,6 +318,7 @@ pub(super) fn refresh_metrics(board: &Board) {
         let last = outbox.map_or(0, |outbox| outbox.last);
         let lag = last.saturating_sub(sink.delivered.unwrap_or(last));
         metrics::sink(&name, lag, stuck(&sink), sink.consecutive_errors);
+        metrics::sink_held(&name, sink.held, sink.disabled.is_some());
     }
     if let Some(database) = board.database() {
         metrics::database(database.writable, Some((database.negative_balances, database.open_dead_letters)));
@@ -248,7 +328,7 @@ pub(super) fn refresh_metrics(board: &Board) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{DatabaseHealth, SourceHealth};
+    use crate::health::{DatabaseHealth, Pace};
 
     fn board(change: impl FnOnce(&mut ChainHealth)) -> Board {
         let board = Board::default();
@@ -257,6 +337,7 @@ mod tests {
             error: None,
             negative_balances: 0,
             open_dead_letters: 0,
+            letters_rose_at: None,
         });
         board.chain("dev", |chain| {
             (chain.state, chain.head, chain.confirmed) = (ChainState::Live, Some(1000), Some(998));
@@ -265,6 +346,7 @@ mod tests {
                 tip: Some(998),
                 next: 999,
                 committed_at: None,
+                pace: Pace::default(),
             });
             change(chain);
         });
@@ -332,6 +414,7 @@ mod tests {
             error,
             negative_balances: 0,
             open_dead_letters: 0,
+            letters_rose_at: None,
         });
         assert!(!Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() }).ready);
     }

@@ -1,11 +1,13 @@
 use std::time::Duration;
 
 use super::limits::{Hint, classify};
+use super::logs::LOGS;
+use super::width::Why;
 
 /// Why a question to a node has no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ChainError {
-    /// No connection, or it broke.
+    /// No connection.
     #[error("{host}: cannot reach the node ({reason}); check the url and that the node runs")]
     Unreachable {
         /// Host of the endpoint.
@@ -100,6 +102,10 @@ pub enum Refusal {
     },
     /// The account is used up: nothing helps in seconds.
     Quota,
+    /// Too many calls in one batch, or none may be: ask for fewer at once, as many as it says if it does.
+    Batch(Option<u64>),
+    /// The key is missing, wrong or not good for this: an operator has to look.
+    Denied,
     /// The node does not have these blocks yet.
     BeyondHead,
     /// The node does not have, or no longer believes, the block of this hash.
@@ -115,20 +121,46 @@ pub enum Refusal {
 }
 
 impl ChainError {
-    /// Whether asking for fewer blocks may help, and how many the node offers.
-    pub fn narrows(&self) -> Option<Option<Hint>> {
+    /// Why fewer blocks are to be asked for, if they are, and how many the node offers.
+    pub(super) fn narrows(&self) -> Option<(Why, Option<Hint>)> {
+        if self.method() != Some(LOGS) {
+            return None;
+        }
         match self {
-            Self::Refused { refusal: Refusal::Range(hint) | Refusal::Size(hint), .. } => Some(*hint),
-            Self::Refused { refusal: Refusal::Time, .. } | Self::Timeout { .. } | Self::TooLarge { .. } => {
-                Some(None)
-            }
+            Self::Refused { refusal: Refusal::Range(hint), .. } => Some((Why::Blocks, *hint)),
+            Self::Refused { refusal: Refusal::Size(hint), .. } => Some((Why::Size, *hint)),
+            Self::TooLarge { .. } => Some((Why::Size, None)),
+            Self::Refused { refusal: Refusal::Time, .. } | Self::Timeout { .. } => Some((Why::Time, None)),
             _ => None,
         }
     }
 
-    /// Whether the node's limit is on the number of blocks itself, the same everywhere on the chain.
-    pub fn is_range_cap(&self) -> bool {
-        matches!(self, Self::Refused { refusal: Refusal::Range(_), .. })
+    /// Whether the node has failed without a word on why: some do so where the range is too wide ("no backend is
+    /// currently healthy", a bare 503, a connection that is cut), and where many headers are needed one may always fail.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(self, Self::Refused { refusal: Refusal::Other, .. } | Self::BadAnswer { .. })
+    }
+
+    /// Whether another method may tell what this one does not: it is off, or its answer is too much.
+    pub(super) fn has_other_ways(&self) -> bool {
+        match self {
+            Self::Refused { refusal, .. } => matches!(
+                refusal,
+                Refusal::MethodOff | Refusal::Size(_) | Refusal::Time | Refusal::Denied | Refusal::Other
+            ),
+            Self::TooLarge { .. } | Self::Timeout { .. } => true,
+            _ => false,
+        }
+    }
+
+    fn method(&self) -> Option<&'static str> {
+        match self {
+            Self::Timeout { method, .. }
+            | Self::Refused { method, .. }
+            | Self::BadAnswer { method, .. }
+            | Self::TooLarge { method, .. } => Some(method),
+            _ => None,
+        }
     }
 
     /// Whether the question must be split by addresses or topics.
@@ -150,7 +182,8 @@ impl ChainError {
     /// Whether the node itself refuses the question as such, in words nobody has classified: what a node that
     /// does not know a tag may answer.
     pub(super) fn is_unclassified_refusal(&self) -> bool {
-        matches!(self, Self::Refused { refusal: Refusal::Other, code: Some(code), .. } if *code < 0)
+        // -32005 is a limit of some kind (EIP-1474), whatever the words.
+        matches!(self, Self::Refused { refusal: Refusal::Other, code: Some(code), .. } if *code < 0 && *code != -32005)
     }
 
     /// How long the node asks us to wait.
@@ -205,6 +238,8 @@ impl Refusal {
             Self::Time => "time",
             Self::Rate { .. } => "rate",
             Self::Quota => "quota",
+            Self::Batch(_) => "batch",
+            Self::Denied => "denied",
             Self::BeyondHead => "beyond_head",
             Self::UnknownBlock => "unknown_block",
             Self::Pruned => "pruned",
@@ -230,6 +265,8 @@ pub(super) struct RefusedAnswer {
     pub retry_after: Option<Duration>,
     /// Blocks the question spanned, where it had a range.
     pub asked: Option<u64>,
+    /// Calls of the batch, where it was one.
+    pub calls: Option<u64>,
 }
 
 /// Providers answer with whole HTML pages; a log line takes the beginning. Addresses of web pages go: some hold the key.

@@ -89,7 +89,7 @@ impl Fetch {
     /// All of `range`, whose width was granted, in as many questions as the node demands.
     async fn read(&self, range: BlockRange) {
         let (mut rest, mut width) = (Some(range), range.width());
-        let mut pause = backoff();
+        let (mut pause, mut failures) = (backoff(), 0);
         while let Some(left) = rest {
             let (piece, after) = left.split_at_width(width);
             let started = Instant::now();
@@ -98,12 +98,17 @@ impl Fetch {
                     self.answered(&batch, started.elapsed());
                     self.shelf.put(batch);
                     rest = after;
-                    pause = backoff();
+                    (pause, failures) = (backoff(), 0);
                 }
-                Err(error) if self.narrowed(piece, &error) => {}
+                Err(error) if self.narrowed(piece, &error) => failures = 0,
                 Err(error) => {
+                    failures += u32::from(error.is_doubtful());
+                    let narrowed = self.node.width().failed(piece.width(), failures);
                     self.wait(&error, &mut pause).await;
-                    continue;
+                    if !narrowed {
+                        continue;
+                    }
+                    failures = 0;
                 }
             }
             let left = rest.map_or(0, |rest| rest.width());
@@ -119,8 +124,9 @@ impl Fetch {
 
     /// Whether the node would answer a narrower question.
     fn narrowed(&self, piece: BlockRange, error: &ChainError) -> bool {
-        let Some(hint) = error.narrows().filter(|_| piece.width() > 1) else { return false };
-        self.node.width().refused(piece.width(), hint, error.is_range_cap());
+        let Some((why, hint)) = error.narrows().filter(|_| piece.width() > 1) else { return false };
+        tracing::debug!(chain = %self.chain, range = %piece, %error, "range is narrowed");
+        self.node.width().refused(piece.width(), hint, why);
         true
     }
 
@@ -180,7 +186,7 @@ impl Fetch {
         }
         let numbers: Vec<u64> = unknown.keys().copied().collect();
         for chunk in numbers.chunks(HEADERS_AT_ONCE) {
-            for block in self.node.blocks(chunk).await?.into_iter().flatten() {
+            for block in self.headers(chunk).await?.into_iter().flatten() {
                 if unknown.remove(&block.number) != Some(block.hash) {
                     return Err(self.moved(block.number));
                 }
@@ -191,6 +197,17 @@ impl Fetch {
             Some(number) => Err(self.bad(format!("it has logs of block {number} and no header"))),
             None => Ok(times),
         }
+    }
+
+    /// One failure among hundreds of headers is no reason to ask for the logs again.
+    async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<BlockRef>>, ChainError> {
+        for _ in 1..HEADER_TRIES {
+            match self.node.blocks(numbers).await {
+                Err(error) if error.is_doubtful() => {}
+                answer => return answer,
+            }
+        }
+        self.node.blocks(numbers).await
     }
 
     fn moved(&self, number: u64) -> ChainError {
@@ -205,6 +222,8 @@ impl Fetch {
 /// Headers asked for at the same time where logs lack their block's time: enough to hide the latency, few
 /// enough not to look like an attack.
 const HEADERS_AT_ONCE: usize = 16;
+/// How often they are asked for before the range counts as failed.
+const HEADER_TRIES: usize = 3;
 /// Longest pause between two tries: a node that comes back is noticed within it.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A node may ask for patience, not for an outage.

@@ -5,6 +5,9 @@ use alloy_primitives::B256;
 use super::wire::ReadLog;
 use crate::domain::{BlockRange, Log, LogFilter};
 
+/// The method.
+pub(super) const LOGS: &str = "eth_getLogs";
+
 /// Which blocks' logs are asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Blocks {
@@ -14,9 +17,28 @@ pub(super) enum Blocks {
     Hash { number: u64, hash: B256 },
 }
 
+impl Blocks {
+    /// Whether nothing narrower can be asked.
+    pub(super) fn is_one(&self) -> bool {
+        self.width().is_none_or(|width| width == 1)
+    }
+
+    /// Number of blocks, where they are asked for by number.
+    pub(super) fn width(&self) -> Option<u64> {
+        match self {
+            Self::Range(range) => Some(range.width()),
+            Self::Hash { .. } => None,
+        }
+    }
+}
+
 /// The logs in chain order, or what is wrong with them: a log that was not asked for, one block with two
 /// hashes, the same place twice. A node that answers so may as well have left something out.
-pub(super) fn checked(wire: Vec<ReadLog>, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, String> {
+pub(super) fn checked(
+    wire: impl IntoIterator<Item = ReadLog>,
+    filter: &LogFilter,
+    blocks: Blocks,
+) -> Result<Vec<Log>, String> {
     let mut logs: Vec<Log> = wire.into_iter().map(|read| read.0).collect();
     for log in &logs {
         check_one(log, filter, blocks)?;

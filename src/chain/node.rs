@@ -1,17 +1,16 @@
-use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
-use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use super::error::ChainError;
-use super::logs::{Blocks, checked};
-use super::rpc::{Question, Rpc};
-use super::settings::ChainSettings;
+use super::learnt::{Learnt, Lists};
+use super::rpc::{MethodUsage, Question, Rpc};
+use super::settings::{ChainSettings, HistorySettings};
 use super::width::Width;
-use super::wire::{Quantity, ReadLog, WireHeader};
-use crate::domain::{BlockRange, BlockRef, Log, LogFilter};
+use super::wire::{Quantity, WireHeader};
+use crate::domain::{BlockRef, Log};
 
 /// A block by name (execution API, "block tags").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +45,15 @@ pub struct BlockWithLogs {
 
 /// One node of one chain.
 pub struct Node {
-    rpc: Rpc,
+    pub(super) rpc: Rpc,
     chain_id: u64,
+    history: HistorySettings,
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
     width: Mutex<Width>,
+    /// What it has taught about filters.
+    pub(super) lists: Mutex<Lists>,
+    /// Questions for the logs of one block that failed in a row without a reason.
+    pub(super) stuck: AtomicU32,
 }
 
 impl Node {
@@ -61,8 +65,38 @@ impl Node {
         Ok(Self {
             rpc: Rpc::new(settings)?,
             chain_id: settings.chain_id,
-            width: Mutex::new(Width::new(&settings.history)),
+            history: settings.history,
+            width: Mutex::new(Width::new(&settings.history, None)),
+            lists: Mutex::default(),
+            stuck: AtomicU32::new(0),
         })
+    }
+
+    /// What the endpoint has taught so far, to be given to [`Self::recall`] in another life.
+    pub fn learnt(&self) -> Learnt {
+        let lists = *self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let width = self.width().learnt();
+        Learnt {
+            width: width.map(|(width, _)| width),
+            ceiling: width.and_then(|(_, ceiling)| ceiling),
+            addresses: lists.addresses,
+            topics: lists.topics,
+            batch: self.rpc.batch_limit(),
+        }
+    }
+
+    /// Takes up what was learnt in an earlier life.
+    pub fn recall(&self, learnt: &Learnt) {
+        let width = learnt.width.map(|width| (width, learnt.ceiling));
+        *self.width() = Width::new(&self.history, width);
+        *self.lists.lock().unwrap_or_else(PoisonError::into_inner) =
+            Lists { addresses: learnt.addresses, topics: learnt.topics };
+        self.rpc.limit_batch(learnt.batch);
+    }
+
+    /// Requests since the start by method.
+    pub fn usage(&self) -> Vec<MethodUsage> {
+        self.rpc.usage()
     }
 
     pub(super) fn width(&self) -> MutexGuard<'_, Width> {
@@ -121,6 +155,10 @@ impl Node {
     /// Why the node cannot be asked, or that it answers with another height.
     pub async fn block(&self, number: u64) -> Result<Option<BlockRef>, ChainError> {
         let block = self.block_by(json!(hex(number))).await?;
+        self.at_height(block, number)
+    }
+
+    fn at_height(&self, block: Option<BlockRef>, number: u64) -> Result<Option<BlockRef>, ChainError> {
         match block {
             Some(block) if block.number != number => {
                 let reason = format!("block {} where {number} was asked for", block.number);
@@ -135,72 +173,16 @@ impl Node {
     /// # Errors
     /// As [`Self::block`].
     pub async fn blocks(&self, numbers: &[u64]) -> Result<Vec<Option<BlockRef>>, ChainError> {
-        try_join_all(numbers.iter().map(|number| self.block(*number))).await
-    }
-
-    /// Logs of a range, in chain order.
-    ///
-    /// # Errors
-    /// Why the node cannot be asked or its answer not be believed.
-    pub async fn logs(&self, filter: &LogFilter, range: BlockRange) -> Result<Vec<Log>, ChainError> {
-        self.logs_of(filter, Blocks::Range(range)).await
-    }
-
-    /// Logs of a block by its hash, the only question a node that lacks the block must refuse (EIP-234).
-    ///
-    /// # Errors
-    /// As [`Self::logs`].
-    pub async fn with_logs(&self, filter: &LogFilter, block: BlockRef) -> Result<BlockWithLogs, ChainError> {
-        let logs = self.logs_of(filter, Blocks::Hash { number: block.number, hash: block.hash }).await?;
-        Ok(BlockWithLogs { block, logs })
-    }
-
-    /// A question that cannot be narrowed any more is split by addresses, then by first topics.
-    async fn logs_of(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
-        let narrowest = match blocks {
-            Blocks::Range(range) => range.width() == 1,
-            Blocks::Hash { .. } => true,
-        };
-        match self.logs_once(filter, blocks).await {
-            Err(error) if error.splits_filter() || (narrowest && error.narrows().is_some()) => {
-                let Some((one, other)) = split(filter) else { return Err(error) };
-                let mut logs = Box::pin(self.logs_of(&one, blocks)).await?;
-                logs.extend(Box::pin(self.logs_of(&other, blocks)).await?);
-                logs.sort_unstable_by_key(|log| log.place);
-                Ok(logs)
-            }
-            answer => answer,
-        }
-    }
-
-    async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
-        let mut query = match blocks {
-            Blocks::Range(range) => json!({ "fromBlock": hex(range.from()), "toBlock": hex(range.to()) }),
-            Blocks::Hash { hash, .. } => json!({ "blockHash": hash }),
-        };
-        if let Some(addresses) = &filter.addresses {
-            query["address"] = json!(addresses);
-        }
-        if let Some(topics) = &filter.topic0 {
-            query["topics"] = json!([topics]);
-        }
-        let width = match blocks {
-            Blocks::Range(range) => Some(range.width()),
-            Blocks::Hash { .. } => None,
-        };
-        let question = Question { method: "eth_getLogs", params: json!([query]), width };
-        let wire: Vec<ReadLog> = self.rpc.demand(&question).await?;
-        checked(wire, filter, blocks).map_err(|reason| self.rpc.bad("eth_getLogs", reason))
+        let question = |number: &u64| Question::new("eth_getBlockByNumber", json!([hex(*number), false]));
+        let questions: Vec<Question> = numbers.iter().map(question).collect();
+        let answers = self.rpc.ask_all::<WireHeader>(&questions).await?;
+        let header = |(answer, number)| self.at_height(or_missing(answer)?, number);
+        answers.into_iter().zip(numbers.iter().copied()).map(header).collect()
     }
 
     async fn block_by(&self, block: Value) -> Result<Option<BlockRef>, ChainError> {
         let question = Question::new("eth_getBlockByNumber", json!([block, false]));
-        match self.rpc.ask::<WireHeader>(&question).await {
-            Ok(header) => Ok(header.map(BlockRef::from)),
-            // Some nodes refuse a height above their head, or a tag they do not have, instead of answering `null`.
-            Err(error) if error.is_missing_block() => Ok(None),
-            Err(error) => Err(error),
-        }
+        or_missing(self.rpc.ask::<WireHeader>(&question).await)
     }
 
     /// The hash of a canonical block, where the node has it.
@@ -212,46 +194,15 @@ impl Node {
     }
 }
 
-fn split(filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
-    let halves = |addresses, topic0| LogFilter { addresses, topic0 };
-    if let Some((one, other)) = filter.addresses.as_ref().and_then(halve) {
-        return Some((halves(Some(one), filter.topic0.clone()), halves(Some(other), filter.topic0.clone())));
+/// Some nodes refuse a height above their head, or a tag they do not have, instead of answering `null`.
+fn or_missing(answer: Result<Option<WireHeader>, ChainError>) -> Result<Option<BlockRef>, ChainError> {
+    match answer {
+        Err(error) if error.is_missing_block() => Ok(None),
+        answer => Ok(answer?.map(BlockRef::from)),
     }
-    let (one, other) = filter.topic0.as_ref().and_then(halve)?;
-    Some((halves(filter.addresses.clone(), Some(one)), halves(filter.addresses.clone(), Some(other))))
 }
 
-fn halve<T: Ord + Copy>(set: &BTreeSet<T>) -> Option<(BTreeSet<T>, BTreeSet<T>)> {
-    let middle = *set.iter().nth(set.len() / 2).filter(|_| set.len() > 1)?;
-    let mut one = set.clone();
-    let other = one.split_off(&middle);
-    Some((one, other))
-}
-
-fn hex(number: u64) -> String {
+/// A `QUANTITY` of the execution API.
+pub(super) fn hex(number: u64) -> String {
     format!("{number:#x}")
-}
-
-#[cfg(test)]
-mod tests {
-    use alloy_primitives::Address;
-
-    use super::*;
-
-    #[test]
-    fn a_filter_splits_by_addresses_then_by_topics_and_then_no_more() {
-        let address = |n: u8| Address::repeat_byte(n);
-        let topic = |n: u8| B256::repeat_byte(n);
-        let filter = LogFilter {
-            addresses: Some([address(1), address(2), address(3)].into()),
-            topic0: Some([topic(1), topic(2)].into()),
-        };
-        let (one, other) = split(&filter).expect("three addresses");
-        assert_eq!(one.addresses, Some([address(1)].into()));
-        assert_eq!(other.addresses, Some([address(2), address(3)].into()));
-        assert_eq!(one.topic0, filter.topic0);
-        let (one, other) = split(&one).expect("two topics");
-        assert_eq!((one.topic0.clone(), other.topic0), (Some([topic(1)].into()), Some([topic(2)].into())));
-        assert_eq!(split(&one), None);
-    }
 }

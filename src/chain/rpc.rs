@@ -2,17 +2,26 @@
 //! here: a body is counted while it is read, after decompression; the body of a non-2xx answer tells the limit;
 //! nothing is retried below the place that knows why.
 
+mod batch;
+mod body;
+mod pace;
+mod usage;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use reqwest::header::RETRY_AFTER;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::error::{ChainError, RefusedAnswer};
+use super::error::{ChainError, Refusal, RefusedAnswer};
 use super::settings::{ChainSettings, host_of, secrets_of};
 use super::wire::{Answer, ErrorObject};
 use crate::{metrics, tls};
+use batch::Batches;
+use body::{Body, NoBody};
+use pace::Pace;
+pub use usage::MethodUsage;
+use usage::Usage;
 
 pub(super) struct Rpc {
     client: reqwest::Client,
@@ -24,6 +33,9 @@ pub(super) struct Rpc {
     timeout: Duration,
     max_bytes: usize,
     next_id: AtomicU64,
+    pace: Pace,
+    usage: Usage,
+    batches: Batches,
 }
 
 /// A question to the node.
@@ -38,12 +50,10 @@ impl Question {
     pub(super) fn new(method: &'static str, params: Value) -> Self {
         Self { method, params, width: None }
     }
-}
 
-struct Body {
-    status: u16,
-    retry_after: Option<Duration>,
-    bytes: Vec<u8>,
+    fn call(&self, id: u64) -> Value {
+        json!({ "jsonrpc": "2.0", "id": id, "method": self.method, "params": self.params })
+    }
 }
 
 impl Rpc {
@@ -68,6 +78,9 @@ impl Rpc {
             timeout: settings.request_timeout,
             max_bytes: settings.max_response_bytes,
             next_id: AtomicU64::new(1),
+            pace: Pace::new(&settings.pace),
+            usage: Usage::default(),
+            batches: Batches::default(),
         })
     }
 
@@ -76,11 +89,7 @@ impl Rpc {
         &self,
         question: &Question,
     ) -> Result<Option<T>, ChainError> {
-        let started = Instant::now();
-        let answer = self.ask_once(question).await;
-        let outcome = answer.as_ref().map_or_else(ChainError::kind, |_| "ok");
-        metrics::rpc_request(&self.chain, question.method, outcome, started.elapsed());
-        answer
+        self.paced(std::slice::from_ref(question), self.ask_once(question)).await
     }
 
     /// As [`Self::ask`], where `null` is no answer.
@@ -92,60 +101,123 @@ impl Rpc {
         &self.host
     }
 
+    /// Calls by method since the start.
+    pub(super) fn usage(&self) -> Vec<MethodUsage> {
+        self.usage.all()
+    }
+
     pub(super) fn bad(&self, method: &'static str, reason: impl Into<String>) -> ChainError {
         ChainError::BadAnswer { host: self.host.clone(), method, reason: reason.into() }
     }
 
+    /// Makes one request of these calls when it is its turn, and counts them.
+    async fn paced<T>(
+        &self,
+        calls: &[Question],
+        request: impl Future<Output = Result<T, ChainError>>,
+    ) -> Result<T, ChainError> {
+        let method = calls.first().map_or("", |call| call.method);
+        let units = calls.iter().map(|call| self.pace.cost(call.method)).sum();
+        let closed = |wait| self.closed(method, wait);
+        let permit = self.pace.enter(calls.len() as u64, units).await.map_err(closed)?;
+        let started = Instant::now();
+        let answer = request.await;
+        match &answer {
+            Err(ChainError::Refused { refusal: Refusal::Rate { retry_after }, .. }) => {
+                permit.limited(*retry_after);
+            }
+            _ => permit.answered(),
+        }
+        let outcome = answer.as_ref().map_or_else(ChainError::kind, |_| "ok");
+        for call in calls {
+            let credits = self.pace.cost(call.method);
+            self.usage.count(call.method, answer.is_ok(), credits);
+            metrics::rpc_request(&self.chain, call.method, outcome, started.elapsed());
+            metrics::rpc_credits(&self.chain, call.method, credits);
+        }
+        metrics::rpc_concurrency(&self.chain, self.pace.allowed());
+        answer
+    }
+
+    /// The node has said when it wants to be asked again; until then it is not.
+    fn closed(&self, method: &'static str, wait: Duration) -> ChainError {
+        ChainError::Refused {
+            host: self.host.clone(),
+            method,
+            code: None,
+            message: format!("too many requests; it asked to be left alone, for {} s more", wait.as_secs()),
+            refusal: Refusal::Rate { retry_after: Some(wait) },
+        }
+    }
+
     async fn ask_once<T: DeserializeOwned>(&self, question: &Question) -> Result<Option<T>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let request =
-            json!({ "jsonrpc": "2.0", "id": id, "method": question.method, "params": question.params });
-        let body = self.post(question.method, request.to_string()).await?;
-        let ok = (200..300).contains(&body.status);
+        let body = self.post(question.method, question.call(id).to_string()).await?;
         match serde_json::from_slice::<Answer<T>>(&body.bytes) {
-            Ok(Answer { error: Some(error), .. }) => Err(self.refused(question, &body, Some(error))),
-            Ok(answer) if ok && answer.id == json!(id) => Ok(answer.result),
-            Ok(answer) if ok => {
-                Err(self.bad(question.method, format!("its id is {}, asked was {id}", answer.id)))
-            }
-            Err(error) if ok => Err(self.bad(question.method, error.to_string())),
-            _ => Err(self.refused(question, &body, None)),
+            Ok(answer) => self.read(question, answer, id, &body),
+            Err(error) if body.is_ok() => Err(self.unread(question, &body, error.to_string())),
+            Err(_) => Err(self.refused(question, &body, None)),
+        }
+    }
+
+    /// One answer to one question, whose id must be its own.
+    fn read<T>(
+        &self,
+        question: &Question,
+        answer: Answer<T>,
+        id: u64,
+        body: &Body,
+    ) -> Result<Option<T>, ChainError> {
+        match answer {
+            // A node that could not read the question has no id to repeat.
+            Answer { error: Some(error), .. } => Err(self.refused(question, body, Some(error))),
+            answer if !body.is_ok() => Err(self.refused(question, body, answer.error)),
+            answer if answer.id == json!(id) => Ok(answer.result),
+            answer => Err(self.unread(question, body, format!("its id is {}, asked was {id}", answer.id))),
         }
     }
 
     async fn post(&self, method: &'static str, request: String) -> Result<Body, ChainError> {
-        let failed = |error: reqwest::Error| self.failed(method, &error);
         let request = self.client.post(&self.url).header("content-type", "application/json").body(request);
-        let mut response = request.send().await.map_err(failed)?;
-        let retry_after =
-            response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(read_retry_after);
-        // Growing a large answer bit by bit would copy it several times; what is promised is believed up to the limit.
-        let promised = response.content_length().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
-        let mut bytes = Vec::with_capacity(promised.min(self.max_bytes));
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if bytes.len() + chunk.len() > self.max_bytes {
-                return Err(ChainError::TooLarge { host: self.host.clone(), method, limit: self.max_bytes });
+        let response = request.send().await.map_err(|error| self.failed(method, &error))?;
+        Body::read(response, self.max_bytes).await.map_err(|error| match error {
+            NoBody::TooLarge => {
+                ChainError::TooLarge { host: self.host.clone(), method, limit: self.max_bytes }
             }
-            bytes.extend_from_slice(&chunk);
+            NoBody::Broken(error) => self.failed(method, &error),
+        })
+    }
+
+    /// A body with status 200 that is no answer may be a refusal all the same: gateways say theirs in JSON of their own.
+    fn unread(&self, question: &Question, body: &Body, reason: String) -> ChainError {
+        match self.refused(question, body, None) {
+            ChainError::Refused { refusal: Refusal::Other, .. } => self.bad(question.method, reason),
+            // An answer that was cut short may say anything.
+            _ if body.bytes.windows(9).take(200).any(|part| part == b"\"result\":") => {
+                self.bad(question.method, reason)
+            }
+            refused => refused,
         }
-        Ok(Body { status: response.status().as_u16(), retry_after, bytes })
     }
 
     fn refused(&self, question: &Question, body: &Body, error: Option<ErrorObject>) -> ChainError {
+        self.refused_all(std::slice::from_ref(question), body, error)
+    }
+
+    /// A refusal of all calls of a request; the first one stands for them.
+    fn refused_all(&self, calls: &[Question], body: &Body, error: Option<ErrorObject>) -> ChainError {
         let (code, message, data) = match error {
-            Some(error) => {
-                (error.code.as_i64(), text(&error.message), error.data.map(|data| data.to_string()))
-            }
-            // The beginning is enough to recognise a family, and some bodies are whole web pages.
-            None => {
-                (None, String::from_utf8_lossy(&body.bytes[..body.bytes.len().min(2000)]).into_owned(), None)
-            }
+            Some(error) => error.told(),
+            None => (None, body.beginning(), None),
         };
         let message =
             if message.trim().is_empty() { format!("http status {}", body.status) } else { message };
-        let (status, retry_after, asked) = (Some(body.status), body.retry_after, question.width);
-        let answer = RefusedAnswer { code, status, message, data, retry_after, asked };
-        ChainError::refused((&self.host, &self.secrets), question.method, answer)
+        let asked = calls.first().and_then(|call| call.width);
+        let batch = (calls.len() > 1).then_some(calls.len() as u64);
+        let (status, retry_after) = (Some(body.status), body.retry_after);
+        let answer = RefusedAnswer { code, status, message, data, retry_after, asked, calls: batch };
+        let method = calls.first().map_or("", |call| call.method);
+        ChainError::refused((&self.host, &self.secrets), method, answer)
     }
 
     fn failed(&self, method: &'static str, error: &reqwest::Error) -> ChainError {
@@ -153,10 +225,11 @@ impl Rpc {
         if error.is_timeout() {
             return ChainError::Timeout { host, method, after: self.timeout };
         }
-        if error.is_decode() || error.is_body() {
-            return ChainError::BadAnswer { host, method, reason: root_cause(error) };
+        if error.is_connect() {
+            return ChainError::Unreachable { host, reason: root_cause(error) };
         }
-        ChainError::Unreachable { host, reason: root_cause(error) }
+        // It took the question and cut the connection, or sent what cannot be unpacked.
+        ChainError::BadAnswer { host, method, reason: root_cause(error) }
     }
 }
 
@@ -170,29 +243,4 @@ fn root_cause(error: &reqwest::Error) -> String {
         return "the request could not be made".to_owned();
     }
     cause.to_string()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// `Retry-After` is seconds or an HTTP date (RFC 9110 §10.2.3).
-fn read_retry_after(value: &str) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(value.trim()).ok()?;
-    Some(at.duration_since(std::time::SystemTime::now()).unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(read_retry_after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(read_retry_after("soon"), None);
-    }
 }

@@ -1,4 +1,7 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 /// How one chain's node is asked.
 #[derive(Clone)]
@@ -21,6 +24,21 @@ pub struct ChainSettings {
     pub ws_silence: Duration,
     /// How history is read.
     pub history: HistorySettings,
+    /// How fast the node is asked.
+    pub pace: PaceSettings,
+}
+
+/// How fast an endpoint is asked.
+#[derive(Clone, Debug)]
+pub struct PaceSettings {
+    /// Requests a second, each call of a batch being one; `None` for no limit of our own.
+    pub requests_per_second: Option<u64>,
+    /// Compute units a second; `None` for no limit of our own.
+    pub compute_units_per_second: Option<u64>,
+    /// Compute units of a call by method; `*` for all others.
+    pub compute_units: BTreeMap<String, u64>,
+    /// Requests on their way at once, at most. The node's refusals lower it, its answers raise it again.
+    pub max_concurrent: usize,
 }
 
 /// How history is read.
@@ -42,6 +60,14 @@ impl ChainSettings {
     /// Host of the HTTP URL: all of it that may be shown.
     pub fn host(&self) -> String {
         host_of(&self.http_url)
+    }
+
+    /// A name for what was learnt about the endpoint: the host for people, and a digest that tells two keys or paths
+    /// on it apart and gives neither away.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.http_url.as_bytes());
+        let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("{} {short}", self.host())
     }
 }
 

@@ -2,13 +2,23 @@ use std::time::Duration;
 
 use super::settings::HistorySettings;
 
+#[cfg(test)]
+mod tests;
+
 /// An answer this quick leaves room for a wider question.
 const QUICK: Duration = Duration::from_secs(2);
+/// Answers in a row before a width is tried that may be refused: less than one call in a hundred is.
+const PATIENCE: u64 = 128;
+/// Most of them. A limit that is lifted one day is noticed, and the tries cost nothing to speak of.
+const MAX_PATIENCE: u64 = 16_384;
+/// How often a question without any width proven fails before a narrower one is asked: an outage looks the same.
+const COLD_DOUBTS: u32 = 2;
+/// As before, of a width that was answered before.
+const PROVEN_DOUBTS: u32 = 3;
 
 /// How many blocks the next question spans: wider while answers are small and quick, narrower when the
-/// node refuses. A cap on the number of blocks is closed in on from both sides, so that it is met a few
-/// times at the beginning and then no more. A width no answer has proven yet is tried by one question at
-/// a time: all of those in flight would be refused with it.
+/// node refuses. A width no answer has proven yet is tried by one question at a time: all of those in flight
+/// would be refused with it. Once something works, what may be refused is tried seldom, and ever more seldom.
 #[derive(Debug)]
 pub(super) struct Width {
     now: u64,
@@ -18,21 +28,72 @@ pub(super) struct Width {
     /// Width of the question on its way that is wider than that.
     probe: Option<u64>,
     /// Smallest width refused for its number of blocks.
-    refused: Option<u64>,
+    ceiling: Option<u64>,
+    /// Set by an answer that was too large: the densest that was read since, in bytes a block.
+    crowded: Option<u64>,
+    /// Width wider than any proven whose question failed for no reason given.
+    doubted: Option<u64>,
+    /// Refusals since the last answer.
+    misses: u32,
+    /// The hint that was followed last.
+    hinted: Option<u64>,
+    /// Whether one was refused in turn: some nodes count from nought, some only repeat what was asked.
+    misled: bool,
+    /// Answers since the last refusal, or since the last try that might have been refused.
+    calm: u64,
+    /// How many of those it takes to try again.
+    patience: u64,
     /// An answer larger than this does not call for a wider question: a fair share of the buffer.
     large: usize,
 }
 
+/// Why a question was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its number of blocks, the same everywhere on the chain.
+    Blocks,
+    /// The size of its answer, which is another elsewhere.
+    Size,
+    /// The time it took.
+    Time,
+}
+
 impl Width {
-    pub(super) fn new(settings: &HistorySettings) -> Self {
+    /// Begins with what was learnt in an earlier life, if anything: a width that was answered and one that was not.
+    pub(super) fn new(settings: &HistorySettings, learnt: Option<(u64, Option<u64>)>) -> Self {
         let max = settings.max_range.max(1);
-        let large = settings.buffer_bytes / settings.ranges_in_flight.max(1);
-        Self { now: settings.initial_range.clamp(1, max), max, proven: 0, probe: None, refused: None, large }
+        let (now, ceiling) = match learnt {
+            Some((proven, Some(ceiling))) => (proven, Some(ceiling)),
+            // Nothing was refused: a short stretch that was read tells nothing against a wider one.
+            Some((proven, None)) => (proven.max(settings.initial_range), None),
+            None => (settings.initial_range, None),
+        };
+        Self {
+            now: now.clamp(1, max),
+            max,
+            proven: 0,
+            probe: None,
+            ceiling,
+            crowded: None,
+            doubted: None,
+            misses: 0,
+            hinted: None,
+            misled: false,
+            calm: 0,
+            patience: PATIENCE,
+            large: settings.buffer_bytes / settings.ranges_in_flight.max(1),
+        }
     }
 
     /// Where the next question aims.
     pub(super) fn now(&self) -> u64 {
         self.now
+    }
+
+    /// What is worth remembering: the widest answered and the narrowest refused for its blocks. `None` before
+    /// any answer.
+    pub(super) fn learnt(&self) -> Option<(u64, Option<u64>)> {
+        (self.proven > 0).then_some((self.proven, self.ceiling))
     }
 
     /// A new reader; what the last one had on its way is gone. What was learnt stays.
@@ -59,116 +120,115 @@ impl Width {
     pub(super) fn answered(&mut self, width: u64, bytes: usize, took: Duration) {
         self.proven = self.proven.max(width);
         self.probe = self.probe.filter(|probe| *probe != width);
+        self.doubted = self.doubted.filter(|doubted| *doubted > width);
+        self.misses = 0;
+        self.calm += 1;
+        if self.ceiling.is_some_and(|ceiling| ceiling <= width) {
+            (self.ceiling, self.patience) = (None, PATIENCE);
+        }
+        let density = bytes as u64 / width.max(1);
+        let sparse = self.crowded.is_none_or(|crowded| density <= crowded / 2);
+        self.crowded = self.crowded.map(|crowded| crowded.max(density));
         if bytes > self.large {
             self.now = (width / 2).clamp(1, self.now);
         } else if width >= self.now && took < QUICK {
-            let wider = self.now.saturating_mul(2).min(self.max);
-            self.now = match self.refused {
-                Some(refused) if wider >= refused => self.between(refused),
-                _ => wider,
-            };
+            self.widen(sparse);
+        }
+    }
+
+    /// Doubles where nothing speaks against it, and else tries a step when there was calm for long enough.
+    fn widen(&mut self, sparse: bool) {
+        let wider = self.now.saturating_mul(2).min(self.max);
+        let capped = self.ceiling.filter(|ceiling| wider >= *ceiling);
+        if capped.is_none() && sparse {
+            self.now = wider;
+        } else if wider > self.now && self.calm >= self.patience {
+            self.calm = 0;
+            // Close to what was refused there is little to gain, but the limit itself may be gone.
+            self.now = capped.and_then(|ceiling| self.between(ceiling)).unwrap_or(wider);
         }
     }
 
     /// A question of `width` blocks was refused; `hint` is what the node would accept.
-    pub(super) fn refused(&mut self, width: u64, hint: Option<u64>, is_cap: bool) {
-        let narrower = hint.filter(|hint| (1..width).contains(hint)).unwrap_or(width / 2).max(1);
+    pub(super) fn refused(&mut self, width: u64, hint: Option<u64>, why: Why) {
+        let tried = self.miss(width);
+        self.misled |= self.hinted == Some(width);
+        // From then on a hint has to be worth at least as much as a guess.
+        // And what was answered before disproves what is narrower.
+        let believed = |hint: &u64| {
+            (1..width).contains(hint)
+                && (!self.misled || *hint <= width / 2)
+                && (!tried || *hint >= self.proven)
+        };
+        let hint = hint.filter(believed);
+        self.hinted = hint.or(self.hinted);
+        let guess = match (tried, self.proven) {
+            (true, proven) => proven,
+            // By larger and larger steps: any width that works is a beginning.
+            (false, 0) => width >> self.misses.saturating_sub(2).clamp(1, 63),
+            (false, _) => width / 2,
+        };
+        self.narrow(width, hint.unwrap_or(guess).max(1));
+        match why {
+            Why::Blocks => {
+                // A hint is the limit itself: nothing above it needs to be tried.
+                let bound = hint.map_or(width, |hint| hint.saturating_add(1).min(width));
+                self.ceiling = Some(self.ceiling.map_or(bound, |ceiling| ceiling.min(bound)));
+            }
+            Why::Size => self.crowded = Some(0),
+            Why::Time => {}
+        }
+    }
+
+    /// A question of `width` blocks failed `times` in a row, and nobody says why: some nodes answer so where the
+    /// range is too wide. Whether a narrower one is to be asked now.
+    pub(super) fn failed(&mut self, width: u64, times: u32) -> bool {
+        let tried = self.proven > 0 && width > self.proven;
+        let patience = match (tried, self.proven) {
+            (true, _) => 1,
+            (false, 0) => COLD_DOUBTS,
+            (false, _) => PROVEN_DOUBTS,
+        };
+        if width <= 1 || times < patience {
+            return false;
+        }
+        self.miss(width);
+        let narrower = match (tried, self.proven) {
+            (true, proven) => proven,
+            // In larger and larger steps: each takes several calls, and any width that works is a beginning.
+            (false, 0) => width >> (2 * self.misses).min(63),
+            (false, _) => width / 2,
+        };
+        self.narrow(width, narrower.max(1));
+        if tried && self.doubted == Some(width) {
+            self.ceiling = Some(self.ceiling.map_or(width, |ceiling| ceiling.min(width)));
+        }
+        self.doubted = tried.then_some(width);
+        true
+    }
+
+    /// Notes that `width` was not answered; tells whether it was a try above what is proven.
+    fn miss(&mut self, width: u64) -> bool {
+        let tried = self.proven > 0 && width > self.proven;
         self.probe = self.probe.filter(|probe| *probe != width);
+        self.misses += 1;
+        self.calm = 0;
+        if tried {
+            self.patience = (self.patience * 2).min(MAX_PATIENCE);
+        }
+        tried
+    }
+
+    fn narrow(&mut self, width: u64, narrower: u64) {
         if width <= self.proven {
             self.proven = narrower;
         }
         self.now = self.now.min(narrower);
-        if is_cap {
-            // A hint is the cap itself: nothing above it needs to be tried.
-            let bound = hint.map_or(width, |hint| hint.saturating_add(1).min(width));
-            self.refused = Some(self.refused.map_or(bound, |refused| refused.min(bound)));
-        }
     }
 
-    /// Half way to the width that is refused, or no step where an eighth is all there is to gain.
-    fn between(&self, refused: u64) -> u64 {
+    /// Half way to the width that is refused; `None` where an eighth is all there is to gain.
+    fn between(&self, refused: u64) -> Option<u64> {
         let gap = refused.saturating_sub(self.now);
-        if gap > self.now / 8 + 1 { self.now + gap / 2 } else { self.now }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(initial_range: u64, max_range: u64) -> HistorySettings {
-        HistorySettings {
-            ranges_in_flight: 4,
-            initial_range,
-            max_range,
-            buffer_bytes: 32 << 20,
-            commit_logs: 0,
-        }
-    }
-
-    /// Asks a node with a cap 300 times, four questions at once; tells the refusals and the width in the end.
-    fn against_cap(cap: u64, hint: Option<u64>) -> (usize, u64) {
-        let mut width = Width::new(&settings(1000, 1_000_000));
-        let mut refusals = 0;
-        for _ in 0..300 {
-            let in_flight: Vec<u64> = (0..4).filter_map(|_| width.grant(u64::MAX)).collect();
-            for asked in in_flight {
-                if asked > cap {
-                    refusals += 1;
-                    width.refused(asked, hint.filter(|h| *h < asked), true);
-                } else {
-                    width.answered(asked, 100, Duration::from_millis(10));
-                }
-            }
-        }
-        (refusals, width.now())
-    }
-
-    #[test]
-    fn one_question_at_a_time_tries_what_is_not_proven() {
-        let mut width = Width::new(&settings(1000, 10_000));
-        assert_eq!((width.grant(u64::MAX), width.grant(u64::MAX)), (Some(1000), None));
-        width.answered(1000, 100, Duration::from_millis(10));
-        let granted = [width.grant(u64::MAX), width.grant(u64::MAX), width.grant(7)];
-        assert_eq!(granted, [Some(2000), Some(1000), Some(7)]);
-        width.refused(2000, None, true);
-        assert_eq!((width.grant(u64::MAX), width.grant(u64::MAX)), (Some(1000), Some(1000)));
-        width.answered(1000, 100, Duration::from_millis(10));
-        assert_eq!((width.grant(u64::MAX), width.grant(u64::MAX)), (Some(1500), Some(1000)));
-        width.begin();
-        assert_eq!((width.grant(1200), width.grant(u64::MAX)), (Some(1200), Some(1000)));
-    }
-
-    #[test]
-    fn any_cap_is_found_in_at_most_twelve_refusals() {
-        for cap in [1, 2, 9, 10, 100, 500, 800, 1000, 1001, 2000, 2048, 3000, 10_000, 50_000, 999_999] {
-            let (refusals, found) = against_cap(cap, None);
-            assert!(refusals <= 12, "cap {cap}: {refusals} refusals");
-            assert!(found <= cap && found >= cap - cap / 4, "cap {cap}: settled at {found}");
-        }
-    }
-
-    #[test]
-    fn a_hint_is_taken_at_once() {
-        assert_eq!(against_cap(2048, Some(2048)), (1, 2048));
-    }
-
-    #[test]
-    fn too_many_logs_narrow_here_and_not_for_ever() {
-        let mut width = Width::new(&settings(1000, 10_000));
-        width.refused(1000, None, false);
-        assert_eq!(width.now(), 500);
-        width.answered(500, 100, Duration::from_millis(10));
-        width.answered(1000, 100, Duration::from_millis(10));
-        assert_eq!(width.now(), 2000);
-    }
-
-    #[test]
-    fn large_or_slow_answers_do_not_widen() {
-        let mut width = Width::new(&settings(1000, 10_000));
-        width.answered(1000, 100, Duration::from_secs(3));
-        assert_eq!(width.now(), 1000);
-        width.answered(1000, 9 << 20, Duration::from_millis(10));
-        assert_eq!(width.now(), 500);
+        (gap > self.now / 8 + 1).then_some(self.now + gap / 2)
     }
 }

@@ -4,8 +4,9 @@
 use std::fmt;
 
 use alloy_primitives::{Address, B256, Bytes};
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
 
 use crate::domain::{BlockRef, Log, Place, Topics};
 
@@ -14,7 +15,7 @@ use crate::domain::{BlockRef, Log, Place, Topics};
 pub(super) struct Answer<T> {
     /// Echo of the request's id.
     #[serde(default)]
-    pub id: serde_json::Value,
+    pub id: Value,
     /// Absent and `null` are the same here; what they mean depends on the question.
     #[serde(default = "none")]
     pub result: Option<T>,
@@ -22,19 +23,48 @@ pub(super) struct Answer<T> {
     pub error: Option<ErrorObject>,
 }
 
+/// What a batch gets back: an answer to each call, or one to all of them.
+#[derive(Deserialize)]
+#[serde(untagged, bound = "T: DeserializeOwned")]
+pub(super) enum Answers<T> {
+    /// In any order.
+    Many(Vec<Answer<T>>),
+    /// A refusal of the batch itself.
+    One(Answer<T>),
+}
+
 fn none<T>() -> Option<T> {
     None
 }
 
-/// A JSON-RPC error object; every field may be missing or of another type.
-#[derive(Deserialize)]
-pub(super) struct ErrorObject {
-    #[serde(default)]
-    pub code: serde_json::Value,
-    #[serde(default)]
-    pub message: serde_json::Value,
-    #[serde(default)]
-    pub data: Option<serde_json::Value>,
+/// A JSON-RPC error object; some gateways write a plain text in its place, and every field may be missing or of
+/// another type.
+pub(super) struct ErrorObject(Value);
+
+impl<'de> Deserialize<'de> for ErrorObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self)
+    }
+}
+
+impl ErrorObject {
+    /// Code, message and data as JSON text.
+    pub(super) fn told(self) -> (Option<i64>, String, Option<String>) {
+        let Value::Object(mut fields) = self.0 else { return (None, plain(&self.0), None) };
+        let code = fields.remove("code");
+        // Some write the number as text.
+        let code = code.and_then(|code| code.as_i64().or_else(|| code.as_str()?.parse().ok()));
+        let data = fields.remove("data").filter(|data| !data.is_null());
+        let message = match fields.remove("message") {
+            Some(message) => plain(&message),
+            None => Value::Object(fields).to_string(),
+        };
+        (code, message, data.map(|data| data.to_string()))
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// A `QUANTITY` of the execution API: `0x` and hexadecimal digits.
@@ -125,6 +155,21 @@ impl TryFrom<WireLog> for ReadLog {
     fn try_from(log: WireLog) -> Result<Self, Self::Error> {
         Log::try_from(log).map(Self)
     }
+}
+
+/// A receipt, as far as its logs go.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireReceipt {
+    pub block_hash: B256,
+    pub logs: Vec<ReadLog>,
+}
+
+/// A block's transactions by hash.
+#[derive(Deserialize)]
+pub(super) struct WireTransactions {
+    pub hash: B256,
+    pub transactions: Vec<B256>,
 }
 
 impl TryFrom<WireLog> for Log {

@@ -2,6 +2,8 @@
 
 mod dead_letters;
 mod replay;
+mod reread;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use crate::domain::BlockRange;
 use crate::mapping::Family;
 pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
 pub use replay::ReplayArgs;
+pub use reread::{BackfillArgs, RewindArgs, VerifyArgs};
+pub use webhooks::{EnableArgs, EndpointsArgs, WebhooksCommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -75,17 +79,27 @@ pub enum Command {
     Status(StatusArgs),
     /// Read a range of blocks of one source again and add what is missing, beside the running daemon
     Backfill(BackfillArgs),
+    /// Read blocks again and compare what is stored with them, beside the running daemon
+    Verify(VerifyArgs),
+    /// Take a chain back to a block, final or not, beside the running daemon or without it
+    Rewind(RewindArgs),
     /// Send messages about stored events again, marked as a replay, to streams of their own
     Replay(ReplayArgs),
-    /// See to the logs that could not become events, beside the running daemon
+    /// See to the logs that could not become events and the messages nobody took, beside the running daemon
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// See where each webhook stands, and let one that answered 410 have messages again
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// List the typed views, one for each ABI event
     Views(ViewsArgs),
     /// Print the JSON Schema of the messages
     Schema,
     /// Print completions for a shell
     Completions(CompletionsArgs),
+    /// Write the manual pages; packages are made with it
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// `demo`
@@ -166,6 +180,9 @@ pub struct StatusArgs {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+    /// Go on until Ctrl-C, in place on a terminal; with --json one object a line [default TIME: 2s]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = pace)]
+    pub watch: Option<Duration>,
 }
 
 /// `views`
@@ -176,18 +193,11 @@ pub struct ViewsArgs {
     pub json: bool,
 }
 
-/// `backfill`
+/// `man`
 #[derive(Clone, Debug, Args)]
-pub struct BackfillArgs {
-    /// Name of the source
-    #[arg(long, value_name = "NAME")]
-    pub source: String,
-    /// First block
-    #[arg(long, value_name = "N")]
-    pub from: u64,
-    /// Last block
-    #[arg(long, value_name = "N")]
-    pub to: u64,
+pub struct ManArgs {
+    /// Folder for one page a command
+    pub folder: PathBuf,
 }
 
 /// `completions`
@@ -212,20 +222,16 @@ impl Global {
     }
 }
 
-impl BackfillArgs {
-    /// The blocks.
-    ///
-    /// # Errors
-    /// `--from` above `--to`.
-    pub fn range(&self) -> Result<BlockRange, Failure> {
-        range(self.from, self.to)
-    }
-}
-
 fn range(from: u64, to: u64) -> Result<BlockRange, Failure> {
     BlockRange::new(from, to).ok_or_else(|| {
         Failure::new(Exit::Usage, format!("--from {from} is above --to {to}; give the lower block first"))
     })
+}
+
+/// Each look asks the daemon and the database.
+fn pace(text: &str) -> Result<Duration, String> {
+    let pace = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if pace < Duration::from_millis(200) { Err("at least 200ms".to_owned()) } else { Ok(pace) }
 }
 
 fn log_formats() -> impl TypedValueParser<Value = LogFormat> {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
 use super::url::{Scheme, url};
 use super::words::{self, word};
-use crate::canon::Confirmations;
+use crate::canon::{Confirmations, Publish};
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Chain {
     pub confirmations: Confirmations,
     /// Blocks below the head that may still change.
     pub reorg_window: u64,
+    /// Whether events are told before they are confirmed.
+    pub publish: Publish,
     /// Usual time from one block to the next.
     pub block_time: Duration,
     /// How often the head is asked for while the WebSocket does not work.
@@ -39,6 +42,32 @@ pub struct Chain {
     pub max_response_bytes: usize,
     /// How history is read.
     pub history: History,
+    /// How fast final blocks are read a second time; `None` for never.
+    pub audit: Option<Audit>,
+    /// How fast the node is asked.
+    pub pace: Pace,
+}
+
+/// `[chain.audit]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Blocks read at once.
+    pub blocks: u64,
+    /// From one read to the next.
+    pub every: Duration,
+}
+
+/// `[chain.pace]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// `None` for no limit.
+    pub requests_per_second: Option<u64>,
+    /// `None` for no limit.
+    pub compute_units_per_second: Option<u64>,
+    /// By method; `*` for all others.
+    pub compute_units: BTreeMap<String, u64>,
+    /// Requests on their way at once, at most.
+    pub max_concurrent: usize,
 }
 
 /// `[chain.history]`
@@ -72,6 +101,9 @@ const REQUIRED: [(&str, &str); 3] = [
     ("http", "add http = \"https://…\", the address of a node"),
 ];
 
+const PUBLISH: [(&str, Publish); 2] =
+    [("confirmed", Publish::Confirmed), ("pending_and_confirmed", Publish::PendingAndConfirmed)];
+
 pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     section.require(&REQUIRED);
     let name = section.parsed("name", |text| words::name(text, true));
@@ -80,12 +112,15 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let ws = section.parsed("ws", |text| url(text, Scheme::WebSocket));
     let confirmations = confirmations(section).unwrap_or(Confirmations::Blocks(2));
     let reorg_window = reorg_window(section, confirmations);
+    let publish = section.parsed("publish", |text| word(text, &PUBLISH)).map(|publish| publish.value);
     let block_time = millis(section, "block_time", 10..=600_000).unwrap_or(Duration::from_secs(12));
     let poll_interval = millis(section, "poll_interval", 50..=3_600_000);
     let request_timeout = millis(section, "request_timeout", 100..=600_000);
     let ws_silence = ws_silence(section, block_time);
     let max_response_bytes = section.size("max_response_bytes", 64 * KIB..=GIB);
     let history = history(&section.table("history"));
+    let audit = audit(&section.table("audit"));
+    let pace = pace(&section.table("pace"));
     section.finish();
     let whole = |(name, chain_id, http): (&Text, &Found<u64>, Found<Secret>)| Chain {
         name: name.value.clone(),
@@ -94,12 +129,15 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         ws: ws.map(|ws| ws.value),
         confirmations,
         reorg_window,
+        publish: publish.unwrap_or_default(),
         block_time,
         poll_interval: poll_interval.unwrap_or(Duration::from_secs(12)),
         request_timeout: request_timeout.unwrap_or(Duration::from_secs(10)),
         ws_silence,
         max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
         history,
+        audit,
+        pace,
     };
     let chain =
         name.as_ref().zip(chain_id.as_ref()).zip(http).map(|((name, id), http)| whole((name, id, http)));
@@ -159,6 +197,43 @@ fn history(section: &Section<'_>) -> History {
         max_range,
         buffer_bytes: buffer_bytes.unwrap_or(6 << 20),
         commit_logs: usize::try_from(commit_logs).unwrap_or(16_000),
+    }
+}
+
+fn audit(section: &Section<'_>) -> Option<Audit> {
+    let enabled = section.flag("enabled").unwrap_or(true);
+    let blocks = section.number("blocks", 1..=10_000_000).map_or(2_000, |blocks| blocks.value);
+    let every = millis(section, "every", 10..=86_400_000).unwrap_or(Duration::from_secs(10));
+    section.finish();
+    enabled.then_some(Audit { blocks, every })
+}
+
+/// What one call costs at a large provider in 2026; others count alike. What is not in the table costs as much as a header.
+const COMPUTE_UNITS: [(&str, u64); 7] = [
+    ("eth_chainId", 0),
+    ("eth_getLogs", 60),
+    ("eth_getBlockByNumber", 20),
+    ("eth_getBlockByHash", 20),
+    ("eth_getBlockReceipts", 20),
+    ("eth_getTransactionReceipt", 20),
+    ("*", 20),
+];
+
+fn pace(section: &Section<'_>) -> Pace {
+    const RATES: RangeInclusive<u64> = 0..=1_000_000;
+    let limit = |key| section.number(key, RATES).map(|rate| rate.value).filter(|rate| *rate > 0);
+    let (requests_per_second, compute_units_per_second) =
+        (limit("requests_per_second"), limit("compute_units_per_second"));
+    let max_concurrent = section.number("max_concurrent", 1..=1000).map_or(16, |most| most.value);
+    let mut compute_units: BTreeMap<String, u64> =
+        COMPUTE_UNITS.iter().map(|(method, units)| ((*method).to_owned(), *units)).collect();
+    compute_units.extend(section.table("compute_units").numbers(&RATES));
+    section.finish();
+    Pace {
+        requests_per_second,
+        compute_units_per_second,
+        compute_units,
+        max_concurrent: usize::try_from(max_concurrent).unwrap_or(16),
     }
 }
 

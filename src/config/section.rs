@@ -116,6 +116,18 @@ impl<'a> Section<'a> {
         self.reader.number(spot, value, &bounds)
     }
 
+    /// Every key of the table with its whole number, for tables whose keys are the user's.
+    pub fn numbers(&self, bounds: &RangeInclusive<u64>) -> Vec<(String, u64)> {
+        let entries = self.table.into_iter().flatten();
+        let number =
+            |(key, value): (&toml::Spanned<std::borrow::Cow<'a, str>>, &'a toml::Spanned<DeValue<'a>>)| {
+                let spot = Spot { key: self.path(key.get_ref()), at: Some(value.span().start) };
+                let number = self.reader.number(spot, value.get_ref(), bounds)?;
+                Some((key.get_ref().to_string(), number.value))
+            };
+        entries.filter_map(number).collect()
+    }
+
     /// The boolean under `key`.
     pub fn flag(&self, key: &'static str) -> Option<bool> {
         match self.get(key)? {

@@ -16,6 +16,7 @@ use crate::domain::{B256, BlockId, BlockRange};
 use crate::health::Board;
 use crate::metrics;
 use crate::store::{ChainStore, Staged, StoreError};
+use crate::telemetry::Troubles;
 
 /// A group's history on its way. It is translated and its events are written beside the commits, one commit ahead.
 pub(super) struct Reading {
@@ -88,7 +89,7 @@ impl ChainIndexer {
             self.settings.history,
             (filter, group.range),
             self.final_number(),
-            report(&self.board, &self.settings.name),
+            report(&self.board, &self.settings.name, &self.troubles),
         );
         tracing::debug!(chain = %self.settings.name, range = %group.range, sources = ?group.sources, "reading history");
         let desk = self.translator.desk(&group.sources).clone();
@@ -127,16 +128,19 @@ fn refs(batch: &Batch) -> Vec<BlockId> {
 }
 
 /// A reader in the background retries by itself; this makes its trouble visible meanwhile.
-pub(super) fn report(board: &Board, chain: &str) -> OnError {
-    let (board, chain) = (board.clone(), chain.to_owned());
+pub(super) fn report(board: &Board, chain: &str, troubles: &Arc<Troubles>) -> OnError {
+    let (board, chain, troubles) = (board.clone(), chain.to_owned(), troubles.clone());
     Arc::new(move |error: &ChainError| {
         metrics::step_error(&chain, error.kind());
+        let mut errors = 0;
         board.chain(&chain, |health| {
             health.consecutive_errors += 1;
-            if health.consecutive_errors.is_power_of_two() {
-                tracing::warn!(chain, errors = health.consecutive_errors, %error, "history waits for the node");
-            }
+            errors = health.consecutive_errors;
             health.last_error = Some(error.to_string());
         });
+        if let Some(held_back) = troubles.failed(error.kind(), errors, false) {
+            let held_back = held_back.field();
+            tracing::warn!(chain, errors, held_back, %error, "history waits for the node");
+        }
     })
 }

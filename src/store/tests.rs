@@ -1,12 +1,14 @@
 //! The store against a real PostgreSQL.
 
 mod advance;
+mod audit;
 mod backfill;
 mod dead_letters;
 mod fixture;
 mod indexes;
 mod migrate;
 mod outbox;
+mod pending;
 mod property;
 mod query;
 mod rewind;

@@ -10,10 +10,22 @@ mod daemon;
 mod flume;
 #[path = "../support/journal.rs"]
 mod journal;
+#[path = "../support/metrics.rs"]
+mod metrics;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/promql.rs"]
+mod promql;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/random.rs"]
+mod random;
+#[path = "../support/receiver.rs"]
+mod receiver;
 #[path = "../support/redis.rs"]
 mod redis_server;
+#[path = "../support/redis_sets.rs"]
+mod redis_sets;
 #[path = "../support/scene.rs"]
 mod scene;
 #[path = "../support/story.rs"]
@@ -23,9 +35,12 @@ mod tables;
 
 mod branches;
 mod dead_letters;
+mod examples;
 mod faults;
 mod first;
+mod limits;
 mod messages;
+mod pending;
 mod process;
 mod property;
 mod providers;
@@ -33,3 +48,5 @@ mod real_data;
 mod real_node;
 mod relay;
 mod replay;
+mod verify;
+mod webhook;

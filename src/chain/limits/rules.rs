@@ -1,0 +1,231 @@
+//! The words of each family. A clause belongs to the first family of the list that it has a subject and a
+//! verdict of, so the more specific come first. The lists are packed by hand: one word a line would be ten pages.
+
+/// What a clause is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Quota,
+    WrongChain,
+    Batch,
+    Rate,
+    BeyondHead,
+    UnknownBlock,
+    Pruned,
+    MethodOff,
+    Addresses,
+    Time,
+    Size,
+    Range,
+    Denied,
+}
+
+impl Family {
+    /// Whether the question itself was too large, in whatever direction.
+    pub(super) fn is_limit(self) -> bool {
+        matches!(self, Self::Quota | Self::Batch | Self::Addresses | Self::Size | Self::Range)
+    }
+}
+
+pub(super) struct Rule {
+    pub family: Family,
+    /// One of these is mentioned.
+    pub subject: &'static [&'static str],
+    /// The name of a method will do for a subject.
+    pub or_method: bool,
+    /// And one of these is said of it, unless the list is empty.
+    pub says: &'static [&'static str],
+    /// And none of these.
+    pub unless: &'static [&'static str],
+}
+
+const fn rule(family: Family, subject: &'static [&'static str], says: &'static [&'static str]) -> Rule {
+    Rule { family, subject, or_method: false, says, unless: &[] }
+}
+
+/// Words that speak of a bound.
+#[rustfmt::skip]
+const BOUND: &[&str] = &[
+    "limit", "max", "exceed", "too ", "more than", "greater", "bigger", "larger", "over ", "up to",
+    "at most", "less than", "smaller", "fewer", "allowed", "allow", "permitted", "> ", "cap ", "capped",
+    "not supported", "unsupported", "wide", "large", "threshold", "within", "only ", "beyond",
+    "out of bounds", "must be", "should be", "must not", "restricted",
+];
+
+/// Times within which requests are counted.
+#[rustfmt::skip]
+const PER_TIME: &[&str] = &[
+    "per second", "/second", "/sec", "/s ", "per sec", "a second", " rps", "rps ", "per minute", "/minute",
+    "/min", "per hour", "/hour", " cups", "cu/s", "tps",
+];
+
+/// What somebody else would have to switch on.
+#[rustfmt::skip]
+const OFF: &[&str] = &[
+    "not found", "not support", "unsupported", "not available", "unavailable", "not allowed", "disallowed",
+    "disabled", "does not exist", "doesn't exist", "not enabled", "not whitelisted", "not permitted",
+    "not implemented", "restricted", "forbidden", "blocked", "unknown", "invalid", "deprecated",
+    "no longer", "turned off", "switched off", "is off", "unrecognized", "not exist", "requires",
+];
+
+/// What a clause about a switched-off method does not speak of.
+#[rustfmt::skip]
+const OF_SIZE: &[&str] = &["range", "blocks", "result", "address", "topic", "param", "argument"];
+
+#[rustfmt::skip]
+pub(super) const RULES: &[Rule] = &[
+    rule(
+        Family::Quota,
+        &[
+            "payment required", "monthly", "daily ", "per day", "/day", "per month", "/month", "this month",
+            "24 hours", "24h", "out of credit", "out of cu", "billing", "free trial", "subscription",
+            "insufficient credit", "not enough credit", "no credits", "insufficient balance",
+            "remaining credit", "credits exhausted", "usage limit", "usage cap",
+        ],
+        &[],
+    ),
+    rule(
+        Family::WrongChain,
+        &[
+            "another chain", "wrong chain", "wrong network", "another network", "different chain",
+            "different network", "chain id mismatch", "chainid mismatch", "network mismatch",
+            "chain mismatch",
+        ],
+        &[],
+    ),
+    rule(Family::Size, &["memory"], BOUND),
+    Rule { unless: PER_TIME, ..rule(Family::Batch, &["batch"], BOUND) },
+    rule(Family::Batch, &["batch"], OFF),
+    rule(Family::Rate, PER_TIME, &[]),
+    rule(
+        Family::Rate,
+        &[
+            "rate limit", "rate-limit", "ratelimit", "rate_limit", "request rate", "call rate",
+            "rate exceeded", "too many request", "too many call", "too many concurrent",
+            "too many connection", "concurren", "throttl", "request limit", "requests limit", "call limit",
+            "slow down", "back off", "backoff", "compute units", "throughput", "request count",
+            "number of requests", "capacity exceeded", "exceeded capacity", "over capacity", "flood",
+            "too frequent", "too fast", "requests too", "wait before", "requests quota",
+        ],
+        &[],
+    ),
+    rule(Family::Rate, &["requests", "calls"], &["limit", "exceed", "too many", "quota"]),
+    rule(
+        Family::BeyondHead,
+        &[
+            "beyond current head", "beyond head", "beyond the head", "beyond latest", "beyond the latest",
+            "last accepted", "outofrange", "block is out of range", "block out of range", "future block",
+            "in the future", "not yet", "unfinalized", "than latest", "than the latest",
+            "than current head", "than the current", "than head", "than the head", "than chain head",
+            "than the chain head", "above latest", "above the latest", "above the head", "ahead of",
+            "exceeds latest", "exceeds the latest", "exceeds head", "exceeds the head",
+            "exceeds current block", "exceeds the current block", "past the head", "not synced",
+            "not been synced", "still syncing", "is syncing", "after the latest", "after latest",
+        ],
+        &[],
+    ),
+    Rule { or_method: true, unless: OF_SIZE, ..rule(Family::MethodOff, &["method", "namespace"], OFF) },
+    rule(
+        Family::Pruned,
+        &[
+            "pruned", "pruning", "missing trie node", "history unavailable", "history is not",
+            "history not", "historical state", "historical data", "history has been", "too old", "ancient",
+            "not retained", "earliest available", "first available", "oldest available",
+            "before the earliest",
+        ],
+        &[],
+    ),
+    Rule {
+        unless: &["range", "wide"],
+        ..rule(
+            Family::Pruned,
+            &["archive", "archival", "state", "older block", "blocks older", "history", "old block"],
+            &[
+                "require", "need", "not available", "unavailable", "upgrade", "plan", "token", "missing",
+                "only", "not found", "older than", "not supported", "access", "not have", "no longer",
+            ],
+        )
+    },
+    rule(
+        Family::UnknownBlock,
+        &[
+            "unknown block", "not currently canonical", "non-canonical", "not canonical", "noncanonical",
+            "header not found", "block not found", "orphan", "resource not found",
+        ],
+        &[],
+    ),
+    Rule {
+        unless: &["range", "limit", "max"],
+        ..rule(
+            Family::UnknownBlock,
+            &["block", "header", "hash"],
+            &[
+                "not found", "unknown", "does not exist", "doesn't exist", "not exist",
+                "could not be found", "cannot find", "can't find", "could not find", "couldn't find",
+                "no such", "not known", "not available", "unavailable", "failed to get", "failed to find",
+                "unable to find", "missing",
+            ],
+        )
+    },
+    Rule {
+        unless: &["result", "response", "range", "logs", "blocks"],
+        ..rule(Family::Addresses, &["address", "topic", "filters", "filter param", "filter criteria"], BOUND)
+    },
+    rule(
+        Family::Addresses,
+        &["many address", "many topic", "max address", "max topic", "addresses exceed"],
+        &[],
+    ),
+    rule(
+        Family::Time,
+        &[
+            "timeout", "timed out", "time out", "timed-out", "deadline", "took too long", "taking too long",
+            "too slow", "execution time", "time limit", "duration", "context cancel", "query cancel",
+            "request cancel", "statement cancel", "execution aborted", "query aborted", "too long to",
+        ],
+        &[],
+    ),
+    rule(
+        Family::Size,
+        &[
+            "result", "response", "bytes", "logs matched", "many logs", "more logs", "number of logs",
+            "log count", "logs count", "logs limit", "logs returned", "many events", "number of events",
+            "many entries", "many records", "many rows", "many matches", "payload", "read limit",
+            "much data", "log entries", "log limit",
+        ],
+        BOUND,
+    ),
+    rule(
+        Family::Range,
+        &[
+            "range", "blocks", "span", "distance", "interval", "fromblock", "toblock", "block count",
+            "number of block", "block difference", "block gap", "block window",
+        ],
+        BOUND,
+    ),
+    rule(Family::Size, &["much data", "many results", "many logs", "too many result"], &[]),
+    rule(Family::Size, &["logs", "events", "entries", "records", "rows", "body", "data size"], BOUND),
+    rule(
+        Family::Size,
+        &["query", "request", "entity"],
+        &[
+            "too large", "too big", "too wide", "too broad", "too expensive", "too complex", "too heavy",
+            "smaller than", "too many", "reduce",
+        ],
+    ),
+];
+
+/// What counts where nothing else is said: these words stand beside many a limit.
+#[rustfmt::skip]
+pub(super) const AT_LAST: &[Rule] = &[
+    rule(Family::Quota, &["quota", "credits", "allowance"], &[]),
+    rule(
+        Family::Denied,
+        &[
+            "unauthorized", "unauthorised", "forbidden", "api key", "apikey", "api-key", "project id",
+            "authenticat", "access denied", "permission", "not authorized", "access token",
+            "personal token", "invalid token", "not enabled for this app", "whitelist", "allowlist",
+            "invalid key",
+        ],
+        &[],
+    ),
+];

@@ -1,0 +1,153 @@
+//! Several calls in one request, where the node takes them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::join_all;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Body, Question, Rpc};
+use crate::chain::error::{ChainError, Refusal};
+use crate::chain::wire::{Answer, Answers};
+
+/// Calls in one request at most. Enough to hide the latency; some providers take no more than a few anyway.
+const MOST: u64 = 16;
+
+/// How many calls a request may have.
+pub(super) struct Batches {
+    /// Now; halved by failures, doubled by answers.
+    now: AtomicU64,
+    /// What the node said, or what was found.
+    cap: AtomicU64,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self { now: AtomicU64::new(MOST), cap: AtomicU64::new(MOST) }
+    }
+}
+
+impl Batches {
+    fn now(&self) -> usize {
+        let now = self.now.load(Ordering::Relaxed).min(self.cap.load(Ordering::Relaxed));
+        usize::try_from(now.max(1)).unwrap_or(1)
+    }
+
+    fn answered(&self, calls: usize) {
+        self.now.fetch_max((calls as u64 * 2).min(MOST), Ordering::Relaxed);
+    }
+
+    /// Half of them next time, down to one.
+    fn failed(&self, calls: usize) {
+        self.now.store((calls as u64 / 2).max(1), Ordering::Relaxed);
+    }
+
+    fn limited(&self, calls: usize, hint: Option<u64>) {
+        let fewer = hint.unwrap_or(calls as u64 / 2).max(1);
+        self.cap.fetch_min(fewer, Ordering::Relaxed);
+    }
+}
+
+impl Rpc {
+    /// What was learnt about batches; `None` where nothing was.
+    pub(in crate::chain) fn batch_limit(&self) -> Option<u64> {
+        Some(self.batches.cap.load(Ordering::Relaxed)).filter(|cap| *cap < MOST)
+    }
+
+    /// Takes up what was learnt about batches.
+    pub(in crate::chain) fn limit_batch(&self, cap: Option<u64>) {
+        self.batches.cap.store(cap.unwrap_or(MOST).clamp(1, MOST), Ordering::Relaxed);
+    }
+
+    /// The answers in the order of the questions, in as few requests as the node takes. A batch that is not
+    /// answered as one is asked in halves, so that what remains of a failure is the failure of one call.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked just now.
+    pub(in crate::chain) async fn ask_all<T: DeserializeOwned>(
+        &self,
+        questions: &[Question],
+    ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
+        let mut answers = Vec::with_capacity(questions.len());
+        let mut rest = questions;
+        while !rest.is_empty() {
+            let most = self.batches.now().min(rest.len());
+            if most == 1 {
+                answers.extend(join_all(rest.iter().map(|question| self.ask(question))).await);
+                break;
+            }
+            let (calls, after) = rest.split_at(most);
+            match self.paced(calls, self.ask_batch(calls)).await {
+                Ok(answered) => {
+                    self.batches.answered(most);
+                    answers.extend(answered);
+                    rest = after;
+                }
+                Err(error) => self.judge_batch(most, error)?,
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Whether a batch that failed is worth to be asked in parts.
+    fn judge_batch(&self, calls: usize, error: ChainError) -> Result<(), ChainError> {
+        match &error {
+            ChainError::Refused { refusal: Refusal::Batch(hint), .. } => self.batches.limited(calls, *hint),
+            ChainError::Refused {
+                refusal:
+                    Refusal::Other | Refusal::MethodOff | Refusal::Denied | Refusal::Size(_) | Refusal::Time,
+                ..
+            }
+            | ChainError::BadAnswer { .. }
+            | ChainError::TooLarge { .. } => self.batches.failed(calls),
+            _ => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn ask_batch<T: DeserializeOwned>(
+        &self,
+        calls: &[Question],
+    ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
+        let method = calls.first().map_or("", |call| call.method);
+        let first = self.next_id.fetch_add(calls.len() as u64, Ordering::Relaxed);
+        let request: Vec<Value> = calls.iter().zip(first..).map(|(call, id)| call.call(id)).collect();
+        let body = self.post(method, Value::from(request).to_string()).await?;
+        match serde_json::from_slice::<Answers<T>>(&body.bytes) {
+            Ok(Answers::Many(answers)) if body.is_ok() => self.match_up(calls, first, answers, &body),
+            Ok(Answers::One(Answer { error: Some(error), .. })) => {
+                Err(self.refused_all(calls, &body, Some(error)))
+            }
+            Ok(Answers::One(_)) if body.is_ok() => {
+                Err(self.bad(method, "one answer where there should be several"))
+            }
+            Err(error) if body.is_ok() => Err(self.bad(method, error.to_string())),
+            _ => Err(self.refused_all(calls, &body, None)),
+        }
+    }
+
+    /// Answers come in any order (JSON-RPC 2.0 §6); each call has exactly one.
+    fn match_up<T>(
+        &self,
+        calls: &[Question],
+        first: u64,
+        answers: Vec<Answer<T>>,
+        body: &Body,
+    ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
+        let method = calls.first().map_or("", |call| call.method);
+        if answers.len() != calls.len() {
+            return Err(self.bad(method, format!("{} answers to {} calls", answers.len(), calls.len())));
+        }
+        let mut by_id: HashMap<Option<u64>, Answer<T>> =
+            answers.into_iter().map(|answer| (answer.id.as_u64(), answer)).collect();
+        let mut matched = Vec::with_capacity(calls.len());
+        for (call, id) in calls.iter().zip(first..) {
+            let Some(answer) = by_id.remove(&Some(id)) else {
+                return Err(self.bad(method, format!("no answer has the id {id}")));
+            };
+            matched.push(self.read(call, answer, id, body));
+        }
+        Ok(matched)
+    }
+}

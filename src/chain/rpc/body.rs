@@ -1,0 +1,77 @@
+//! What came back over HTTP, within bounds.
+
+use std::time::Duration;
+
+use reqwest::Response;
+use reqwest::header::RETRY_AFTER;
+
+/// One answer over HTTP.
+pub(super) struct Body {
+    pub status: u16,
+    pub retry_after: Option<Duration>,
+    pub bytes: Vec<u8>,
+}
+
+/// Why there is none.
+pub(super) enum NoBody {
+    /// It is larger than we read.
+    TooLarge,
+    /// The connection or the encoding broke.
+    Broken(reqwest::Error),
+}
+
+impl Body {
+    /// Reads at most `limit` bytes, counted after decompression and while they come: what a header promises, or
+    /// how small a body is on the wire, binds nobody.
+    pub(super) async fn read(mut response: Response, limit: usize) -> Result<Self, NoBody> {
+        let retry_after =
+            response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(read_retry_after);
+        let status = response.status().as_u16();
+        // No use in reading the first half of what is announced as too much.
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(NoBody::TooLarge);
+        }
+        // Growing a large answer bit by bit would copy it several times; what is promised is within the limit.
+        let promised = response.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut bytes = Vec::with_capacity(promised.unwrap_or_default());
+        while let Some(chunk) = response.chunk().await.map_err(NoBody::Broken)? {
+            if bytes.len() + chunk.len() > limit {
+                return Err(NoBody::TooLarge);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Self { status, retry_after, bytes })
+    }
+
+    pub(super) fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The beginning: enough to recognise a family, and some bodies are whole web pages.
+    pub(super) fn beginning(&self) -> String {
+        String::from_utf8_lossy(&self.bytes[..self.bytes.len().min(2000)]).into_owned()
+    }
+}
+
+/// `Retry-After` is seconds or an HTTP date (RFC 9110 §10.2.3).
+fn read_retry_after(value: &str) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(value.trim()).ok()?;
+    Some(at.duration_since(std::time::SystemTime::now()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(read_retry_after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(read_retry_after("soon"), None);
+        let soon = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(90));
+        assert!((88..=90).contains(&read_retry_after(&soon).expect("a date").as_secs()));
+    }
+}

@@ -1,0 +1,233 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SOON: Duration = Duration::from_millis(10);
+
+fn settings(initial_range: u64, max_range: u64) -> HistorySettings {
+    HistorySettings { ranges_in_flight: 4, initial_range, max_range, buffer_bytes: 32 << 20, commit_logs: 0 }
+}
+
+/// How a node with limits answers.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Most blocks.
+    cap: u64,
+    /// Most bytes; `None` for any.
+    bytes: Option<u64>,
+    /// What it says about the cap.
+    says: Says,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Says {
+    /// Nothing but no.
+    No,
+    /// The cap.
+    Cap,
+    /// One more than the cap, as those who count from nought do.
+    CapAndOne,
+    /// What was asked, less one.
+    Asked,
+    /// Any number.
+    Number(u64),
+    /// That it is out of order.
+    Nonsense,
+}
+
+/// Asks a node `rounds` times, four questions at once: the refusals before the first answer, those after it, and
+/// the calls after it.
+fn against(
+    width: &mut Width,
+    limits: Limits,
+    rounds: usize,
+    density: impl Fn(usize) -> u64,
+) -> (usize, usize, usize) {
+    let (mut before, mut after, mut calls) = (0, 0, 0);
+    for round in 0..rounds {
+        let in_flight: Vec<u64> = (0..4).filter_map(|_| width.grant(u64::MAX)).collect();
+        for asked in in_flight {
+            let bytes = asked.saturating_mul(density(round));
+            let refused = if asked > limits.cap {
+                refuse(width, limits, asked)
+            } else if limits.bytes.is_some_and(|most| bytes > most) {
+                width.refused(asked, None, Why::Size);
+                1
+            } else {
+                width.answered(asked, usize::try_from(bytes).expect("small"), SOON);
+                0
+            };
+            if width.learnt().is_none() {
+                before += refused;
+            } else {
+                after += refused;
+                calls += refused.max(1);
+            }
+        }
+    }
+    (before, after, calls)
+}
+
+/// Refuses until something narrower is asked; tells how often.
+fn refuse(width: &mut Width, limits: Limits, asked: u64) -> usize {
+    let hint = match limits.says {
+        Says::No => None,
+        Says::Cap => Some(limits.cap),
+        Says::CapAndOne => Some(limits.cap + 1),
+        Says::Asked => Some(asked - 1),
+        Says::Number(number) => Some(number),
+        Says::Nonsense => {
+            return (1..).find(|times| width.failed(asked, *times)).expect("in the end") as usize;
+        }
+    };
+    width.refused(asked, hint.filter(|hint| *hint < asked), Why::Blocks);
+    1
+}
+
+const CAPS: [u64; 16] =
+    [1, 2, 9, 10, 99, 100, 500, 800, 1000, 1001, 2000, 2048, 3000, 10_000, 50_000, 999_999];
+
+#[test]
+fn any_cap_is_found_in_a_dozen_refusals_and_then_met_in_less_than_one_call_of_a_hundred() {
+    for says in [Says::No, Says::Cap, Says::CapAndOne, Says::Asked, Says::Number(7), Says::Nonsense] {
+        for cap in CAPS {
+            let mut width = Width::new(&settings(1000, 1_000_000), None);
+            let (before, after, calls) = against(&mut width, Limits { cap, bytes: None, says }, 1000, |_| 0);
+            let case = format!("cap {cap} {says:?}: {before} before, {after} of {calls} after");
+            assert!(before <= 12, "{case}");
+            assert!(after * 100 < calls, "{case}");
+            let (found, _) = width.learnt().expect("it answered");
+            assert!(found <= cap && found >= cap / 2, "{case}: settled at {found}");
+        }
+    }
+}
+
+#[test]
+fn one_question_at_a_time_tries_what_is_not_proven() {
+    let mut width = Width::new(&settings(1000, 10_000), None);
+    assert_eq!((width.grant(u64::MAX), width.grant(u64::MAX)), (Some(1000), None));
+    width.answered(1000, 100, SOON);
+    let granted = [width.grant(u64::MAX), width.grant(u64::MAX), width.grant(7)];
+    assert_eq!(granted, [Some(2000), Some(1000), Some(7)]);
+    width.refused(2000, None, Why::Blocks);
+    assert_eq!((width.grant(u64::MAX), width.grant(u64::MAX)), (Some(1000), Some(1000)));
+    for _ in 0..2 * PATIENCE {
+        width.answered(1000, 100, SOON);
+    }
+    assert_eq!((width.grant(u64::MAX), width.grant(u64::MAX)), (Some(1500), Some(1000)));
+    width.begin();
+    assert_eq!((width.grant(1200), width.grant(u64::MAX)), (Some(1200), Some(1000)));
+}
+
+#[test]
+fn a_hint_is_taken_at_once() {
+    let mut width = Width::new(&settings(10_000, 1_000_000), None);
+    width.refused(10_000, Some(2048), Why::Blocks);
+    assert_eq!(width.now(), 2048);
+    width.answered(2048, 0, SOON);
+    assert_eq!((width.now(), width.learnt()), (2048, Some((2048, Some(2049)))));
+}
+
+#[test]
+fn a_hint_that_creeps_is_believed_once() {
+    let mut width = Width::new(&settings(10_000, 10_000), None);
+    let asked: Vec<u64> = std::iter::repeat_with(|| {
+        let asked = width.now();
+        width.refused(asked, Some(asked - 1), Why::Blocks);
+        asked
+    })
+    .take(5)
+    .collect();
+    assert_eq!(asked, [10_000, 9999, 4999, 2499, 624]);
+}
+
+#[test]
+fn what_was_learnt_is_where_the_next_life_begins() {
+    let limits = Limits { cap: 2000, bytes: None, says: Says::No };
+    let mut width = Width::new(&settings(1000, 100_000), None);
+    against(&mut width, limits, 3000, |_| 0);
+    let mut again = Width::new(&settings(1000, 100_000), width.learnt());
+    assert_eq!(Some(again.now()), width.learnt().map(|(proven, _)| proven));
+    assert_eq!(against(&mut again, limits, 20, |_| 0).1, 0);
+    assert_eq!(Width::new(&settings(10, 500), Some((2000, None))).now(), 500);
+}
+
+#[test]
+fn a_limit_that_is_lifted_is_noticed() {
+    let mut width = Width::new(&settings(1000, 100_000), None);
+    against(&mut width, Limits { cap: 500, bytes: None, says: Says::Cap }, 1000, |_| 0);
+    let lifted = Limits { cap: u64::MAX, bytes: None, says: Says::No };
+    against(&mut width, lifted, 5000, |_| 0);
+    assert_eq!(width.now(), 100_000);
+}
+
+#[test]
+fn an_answer_of_even_density_is_not_too_large_again_and_again() {
+    let mut width = Width::new(&settings(1000, 10_000), None);
+    let limits = Limits { cap: u64::MAX, bytes: Some(300_000), says: Says::No };
+    let (before, after, calls) = against(&mut width, limits, 2000, |_| 1000);
+    assert_eq!(before, 2);
+    assert!(after * 100 < calls, "{after} of {calls}");
+}
+
+#[test]
+fn where_logs_are_sparse_again_the_width_comes_back_at_once() {
+    let mut width = Width::new(&settings(1000, 10_000), None);
+    width.refused(1000, None, Why::Size);
+    width.answered(500, 500_000, SOON);
+    assert_eq!(width.now(), 500);
+    for wider in [1000, 2000, 4000, 8000, 10_000] {
+        width.answered(width.now(), 100, SOON);
+        assert_eq!(width.now(), wider);
+    }
+}
+
+#[test]
+fn an_outage_of_a_width_that_worked_is_over_when_it_is_over() {
+    let mut width = Width::new(&settings(1000, 8000), None);
+    for _ in 0..4 {
+        width.answered(width.now(), 100, SOON);
+    }
+    for times in (1..=3).cycle().take(40 * 3) {
+        width.failed(width.now(), times);
+    }
+    assert_eq!(width.now(), 1);
+    for _ in 0..13 {
+        width.answered(width.now(), 100, SOON);
+    }
+    assert_eq!((width.now(), width.learnt()), (8000, Some((4096, None))));
+}
+
+#[test]
+fn large_or_slow_answers_do_not_widen() {
+    let mut width = Width::new(&settings(1000, 10_000), None);
+    width.answered(1000, 100, Duration::from_secs(3));
+    assert_eq!(width.now(), 1000);
+    width.answered(1000, 9 << 20, SOON);
+    assert_eq!(width.now(), 500);
+}
+
+proptest! {
+    #[test]
+    fn no_limit_keeps_it_from_an_answer(
+        cap in 1..100_000u64,
+        bytes in proptest::option::of(1000..1_000_000u64),
+        initial in 1..1_000_000u64,
+        dense in 0..2000u64,
+        says in prop_oneof![
+            Just(Says::No), Just(Says::Cap), Just(Says::CapAndOne), Just(Says::Asked), Just(Says::Nonsense),
+            any::<u64>().prop_map(Says::Number), (0..10_000u64).prop_map(Says::Number),
+        ],
+    ) {
+        let mut width = Width::new(&settings(initial, 1_000_000), None);
+        // A single block must fit, else it is for the filter to be split.
+        let bytes = bytes.map(|most| most.max(dense));
+        let limits = Limits { cap, bytes, says };
+        let (before, after, calls) = against(&mut width, limits, 2000, |round| if round % 300 < 150 { dense } else { 1 });
+        prop_assert!(before <= 12, "{before} refusals before any answer");
+        prop_assert!(calls > 1000, "{calls} calls");
+        prop_assert!(after * 20 < calls, "{after} of {calls} refused");
+        let granted = width.grant(u64::MAX).unwrap_or(1);
+        prop_assert!((1..=1_000_000).contains(&granted));
+    }
+}

@@ -1,0 +1,7 @@
+//! What nodes allow and how they say no: history comes through whole, with few refused calls, and none of their
+//! misbehaviour is taken for an answer.
+
+mod any;
+mod misbehaviour;
+mod scenes;
+mod script;
