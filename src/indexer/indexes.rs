@@ -29,8 +29,10 @@ impl ChainIndexer {
                 self.indexed = false;
             }
             None if self.looked && !self.indexed => {
-                // What was written ahead holds locks that indexes wait for.
-                self.reading = None;
+                if self.store().is_deferred().await? {
+                    // What was written ahead holds locks that indexes wait for.
+                    self.reading = None;
+                }
                 let _stopped = stop.run_until_cancelled(self.build_indexes()).await.transpose()?;
             }
             _ => {}

@@ -35,6 +35,15 @@ impl ChainStore {
         Ok(tx.commit().await?)
     }
 
+    /// Whether indexes are still to be built.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn is_deferred(&self) -> Result<bool, StoreError> {
+        let sql = "select exists (select from deferred_indexes)";
+        Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
+    }
+
     /// Builds what was deferred, one index a transaction, and returns how many there were. Reading goes on meanwhile,
     /// writing waits. Safe for two instances at once.
     ///
