@@ -86,6 +86,10 @@ async fn back_to(
         Ok(_) => {}
         Err(error) => return Ok(Err(error.into())),
     }
+    // What is taken back is found by index, and the chain waits meanwhile.
+    if let Err(error) = store.build_indexes().await {
+        return Ok(Err(error.into()));
+    }
     for _ in 0..TRIES {
         let outcome = match store.held().await {
             Ok(held) => {
