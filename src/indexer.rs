@@ -6,6 +6,7 @@
 mod audit;
 mod error;
 mod history;
+mod indexes;
 mod live;
 mod memory;
 mod pending;

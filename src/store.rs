@@ -18,6 +18,7 @@ mod dump;
 mod endpoints;
 mod error;
 mod events;
+mod indexes;
 mod leases;
 mod migrate;
 mod open;
@@ -28,6 +29,7 @@ mod projections;
 mod query;
 mod reach;
 mod rewind;
+mod stage;
 mod transaction;
 mod views;
 
@@ -42,6 +44,7 @@ use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::sync::Semaphore;
 
 pub use advance::{Advance, Advanced};
 pub use audit::Compared;
@@ -64,6 +67,7 @@ pub use query::{EventCount, ReorgRecord, SourceStatus};
 use reach::Hosts;
 pub use reach::each_host;
 pub use rewind::{Reason, Rewind, Rewound};
+pub use stage::Staged;
 pub use views::ViewInfo;
 
 /// How to reach the database.
@@ -89,6 +93,8 @@ impl fmt::Debug for Settings {
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    /// Connections that may be held by events staged ahead: not so many that a step or a status has to wait for one.
+    spare: Arc<Semaphore>,
     /// For connections outside the pool, and to name the host.
     hosts: Arc<Hosts>,
     /// Whether sessions are ours alone: no pooler hands them on.
@@ -119,7 +125,8 @@ impl Store {
                 Box::pin(async move { Ok(trusted) })
             })
             .connect_lazy_with(hosts.options());
-        let mut store = Self { pool, hosts, direct: true };
+        let spare = Semaphore::new((settings.max_connections as usize / 2).saturating_sub(1));
+        let mut store = Self { pool, spare: Arc::new(spare), hosts, direct: true };
         // Once by hand: the pool would keep trying a refused connection until its timeout, and then say "timeout".
         let by_hand = tokio::time::timeout(settings.acquire_timeout, store.look());
         store.direct =

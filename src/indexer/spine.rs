@@ -63,6 +63,8 @@ pub struct ChainIndexer {
     pub(super) looked: bool,
     pub(super) heads: Option<Heads>,
     tags_at: Option<Instant>,
+    /// Whether every index of the store is there, as far as we know.
+    pub(super) indexed: bool,
 }
 
 impl ChainIndexer {
@@ -98,6 +100,7 @@ impl ChainIndexer {
             looked: false,
             heads: None,
             tags_at: None,
+            indexed: false,
         })
     }
 
@@ -164,6 +167,7 @@ impl ChainIndexer {
         }
         let Plan { live, pending, history } = if self.looked { self.plan() } else { Plan::default() };
         self.say_state(live.is_some(), history.is_some());
+        self.keep_indexed(history.as_ref().filter(|_| live.is_none()), stop).await?;
         if let Some(group) = live {
             return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
         }

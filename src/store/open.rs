@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use sqlx::postgres::PgPool;
+use tokio::sync::Semaphore;
 
 use crate::domain::{B256, EventKind, KindIndex, Projection};
 
@@ -98,6 +99,7 @@ impl fmt::Display for Note {
 #[derive(Clone)]
 pub struct ChainStore {
     pub(super) pool: PgPool,
+    pub(super) spare: Arc<Semaphore>,
     pub(super) chain: Arc<Chain>,
     /// Of whoever leads the chain; fences it off once somebody else does.
     pub(super) epoch: Option<Epoch>,
@@ -204,7 +206,8 @@ impl Store {
             described,
             notes,
         };
-        Ok(ChainStore { pool: self.pool.clone(), chain: Arc::new(chain), epoch: None })
+        let (pool, spare) = (self.pool.clone(), self.spare.clone());
+        Ok(ChainStore { pool, spare, chain: Arc::new(chain), epoch: None })
     }
 }
 

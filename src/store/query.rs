@@ -145,7 +145,7 @@ impl Store {
     pub async fn negative_balances(&self) -> Result<Vec<(u64, u64)>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<(i64, i64)> = sqlx::query_as(
-            "select chain_id, count(*) from token_balances where balance < 0 group by chain_id order by chain_id",
+            "select chain_id, count(*) from token_balances where negative group by chain_id order by chain_id",
         )
         .fetch_all(&mut *tx)
         .await?;
