@@ -157,6 +157,8 @@ impl ChainHealth {
         let fresh = |source| SourceHealth { tip: None, committed_at: None, ..source };
         *self = Self {
             state,
+            provider: self.provider.take(),
+            rpc: std::mem::take(&mut self.rpc),
             lease: self.lease.take(),
             sources: sources.into_iter().map(fresh).collect(),
             ..Self::new()

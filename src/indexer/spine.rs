@@ -74,7 +74,7 @@ impl ChainIndexer {
     /// When no HTTP client can be made of the settings.
     pub fn new(parts: Parts) -> Result<Self, IndexerError> {
         let Parts { settings, policy, record, translator, store, board } = parts;
-        let (node, wake) = (Arc::new(Node::new(&settings)?), Wake::new(&settings));
+        let (node, wake) = (Arc::new(Node::new(&settings)?), Wake::deaf(&settings));
         let memory = Memory::new(store.clone(), settings.fingerprint());
         let woken_at = Instant::now();
         board.chain(&settings.name, |chain| chain.provider = Some(node.host().to_owned()));
@@ -113,9 +113,17 @@ impl ChainIndexer {
     /// operator has to decide stops this chain and no other. A commit is never interrupted.
     pub async fn lead(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
         self.begin(epoch);
+        self.carry(&stop).await;
+        self.memory.keep_now(&self.node).await;
+        // Whoever leads next would wait for what was written ahead, and a standby needs nobody to wake it.
+        self.forget();
+        self.wake = Wake::deaf(&self.settings);
+    }
+
+    async fn carry(&mut self, stop: &CancellationToken) {
         let mut pause = backoff();
         while !stop.is_cancelled() {
-            let stepped = self.step(&stop).await;
+            let stepped = self.step(stop).await;
             self.beat();
             self.memory.keep(&self.node).await;
             let error = match stepped {
@@ -134,19 +142,19 @@ impl ChainIndexer {
             };
             self.failed(&error);
             if error.is_fatal() {
-                self.keep_stopped(&stop).await;
+                self.keep_stopped(stop).await;
                 continue;
             }
             let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
         }
-        self.memory.keep_now(&self.node).await;
     }
 
     /// Nothing that was known in an earlier turn is believed.
     fn begin(&mut self, epoch: Option<Epoch>) {
         self.forget();
+        self.wake = Wake::new(&self.settings);
         (self.epoch, self.opened, self.heads, self.tags_at) = (epoch, None, None, None);
-        (self.telling, self.newest) = (Telling::default(), None);
+        (self.telling, self.newest, self.indexed) = (Telling::default(), None, false);
     }
 
     /// A pause may be longer than a loop may hang.

@@ -18,6 +18,8 @@ pub(super) struct Facts<'a> {
     pub(super) roll: &'a Roll,
     /// For how long each lease that nobody holds, or whose holder is gone, has been seen like that.
     pub(super) idle: &'a BTreeMap<String, Duration>,
+    /// Holders of this instance's name that were seen to live beside it.
+    pub(super) twins: &'a BTreeSet<String>,
 }
 
 /// What is to be done.
@@ -60,17 +62,17 @@ fn is_free(facts: &Facts<'_>, row: Option<&LeaseRow>, waited: Duration) -> bool 
         Standing::Free => true,
         // Its own, where it never heard that it had got it.
         Standing::Held => facts.settings.sole || row.holder == facts.me,
-        // The run before this one was killed; nobody else has its name.
+        // The run before this one was killed, unless somebody else was given its name.
         Standing::Orphaned => {
             facts.settings.sole
-                || instance(&row.holder) == instance(facts.me)
+                || (instance(&row.holder) == instance(facts.me) && !facts.twins.contains(&row.holder))
                 || waited >= facts.settings.orphaned_for()
         }
     }
 }
 
 /// The name without the number of the run.
-fn instance(holder: &str) -> &str {
+pub(super) fn instance(holder: &str) -> &str {
     holder.rsplit_once('#').map_or(holder, |(name, _)| name)
 }
 

@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::chair::{Chair, Term};
-use super::decide::{Facts, Move, decide};
+use super::decide::{Facts, Move, decide, instance};
 use crate::domain::causes;
 use crate::health::{Board, LeaseHealth};
 use crate::metrics;
-use crate::store::{Epoch, LeaseSession, Roll, Standing, Store, StoreError};
+use crate::store::{Epoch, InstanceRow, LeaseSession, Roll, Standing, Store, StoreError};
 
 /// Takes leases, makes them last, gives them back.
 pub struct Keeper {
@@ -23,6 +23,10 @@ pub struct Keeper {
     renewed_at: Option<Instant>,
     /// Since when each lease that nobody holds was seen like that, and at which epoch.
     idle: BTreeMap<String, (u64, Instant)>,
+    /// Others of this instance's name, and until when each had said that it lives when it was first seen.
+    namesakes: BTreeMap<String, u64>,
+    /// Those of them that have said so again since.
+    twins: BTreeSet<String>,
     failing: bool,
 }
 
@@ -54,6 +58,8 @@ impl Keeper {
             seats: BTreeMap::new(),
             renewed_at: None,
             idle: BTreeMap::new(),
+            namesakes: BTreeMap::new(),
+            twins: BTreeSet::new(),
             failing: false,
         }
     }
@@ -95,6 +101,7 @@ impl Keeper {
         }
         let roll = self.session.roll().await.map_err(told)?;
         self.note(&roll);
+        self.note_twins(&roll);
         for next in self.decide(&roll) {
             match next {
                 Move::Take { name, seen, is_orphan } => {
@@ -184,6 +191,7 @@ impl Keeper {
             held: &held,
             roll,
             idle: &idle,
+            twins: &self.twins,
         })
     }
 
@@ -200,6 +208,22 @@ impl Keeper {
             if seat.epoch.is_none() {
                 let holder = row.filter(|row| row.standing != Standing::Free).map(|row| row.holder.clone());
                 self.board.lease(name, |lease| *lease = LeaseHealth { held: false, holder, epoch });
+            }
+        }
+    }
+
+    /// A killed run of this instance says nothing any more. What has its name and goes on saying that it lives is another
+    /// daemon, whose leases are its own.
+    fn note_twins(&mut self, roll: &Roll) {
+        let me = self.session.holder();
+        let same = |row: &&InstanceRow| row.holder != me && instance(&row.holder) == instance(me);
+        for row in roll.instances.iter().filter(same) {
+            let first = *self.namesakes.entry(row.holder.clone()).or_insert(row.until);
+            if row.until > first && self.twins.insert(row.holder.clone()) {
+                tracing::warn!(
+                    holder = row.holder,
+                    "another daemon on this database has the same name; give each its own in [standby] name"
+                );
             }
         }
     }

@@ -93,6 +93,8 @@ pub struct InstanceRow {
     pub wants: Vec<String>,
     /// Whether it has been there for the length of a lease: one that crashes at every start gets nothing of others.
     pub settled: bool,
+    /// Until when it has said that it lives, in microseconds since the Unix epoch, by the server's clock.
+    pub until: u64,
 }
 
 /// Everything about leases at one moment.

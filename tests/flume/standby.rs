@@ -122,11 +122,14 @@ async fn a_daemon_that_was_killed_does_not_wait_for_its_own_lease() {
 async fn a_database_that_is_restarted_changes_no_leader() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(403, 30).await;
-    let (one, two) = (home(&server, "", &url), home(&server, "", &url));
+    // By mistake of one name; they are told apart all the same.
+    let keys = "[standby]\nname = \"same\"\nlease = \"4s\"";
+    let (one, two) = (home(&server, keys, &url), home(&server, keys, &url));
     let first = one.start();
     first.until_tip(28).await;
-    let second = two.start();
+    let mut second = two.start();
     until_standby(&second).await;
+    second.until_said("another daemon on this database has the same name").await;
     let pool = connect(&url).await;
     for tip in 29..32 {
         let sql = "select pg_terminate_backend(pid) from pg_stat_activity \

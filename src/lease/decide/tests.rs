@@ -7,6 +7,7 @@ struct World {
     held: BTreeSet<String>,
     roll: Roll,
     idle: BTreeMap<String, Duration>,
+    twins: BTreeSet<String>,
 }
 
 const ME: &str = "b:1#run2";
@@ -19,12 +20,17 @@ fn wants() -> Vec<String> {
 impl World {
     fn new() -> Self {
         let settings = Settings { name: "b:1".to_owned(), length: Duration::from_secs(10), sole: false };
-        let (held, roll, idle) = (BTreeSet::new(), Roll::default(), BTreeMap::new());
-        Self { settings, held, roll, idle }.with(ME, true)
+        let (held, twins) = (BTreeSet::new(), BTreeSet::new());
+        Self { settings, held, roll: Roll::default(), idle: BTreeMap::new(), twins }.with(ME, true)
     }
 
     fn with(mut self, holder: &str, settled: bool) -> Self {
-        self.roll.instances.push(InstanceRow { holder: holder.to_owned(), wants: wants(), settled });
+        self.roll.instances.push(InstanceRow {
+            holder: holder.to_owned(),
+            wants: wants(),
+            settled,
+            until: 0,
+        });
         self
     }
 
@@ -59,6 +65,7 @@ impl World {
             held: &self.held,
             roll: &self.roll,
             idle: &self.idle,
+            twins: &self.twins,
         };
         let word = |next: &Move| match next {
             Move::Take { name, .. } => format!("+{name}"),
@@ -105,6 +112,10 @@ fn a_lease_whose_holder_is_gone_is_taken_before_its_end() {
     assert_eq!(orphaned("a:1#run1").seen_idle(3_500).decides().len(), 6);
     assert_eq!(orphaned("b:1#run1").decides().len(), 6, "its own earlier run was killed");
     assert_eq!(World::new().leased("b:1#run1", &EVERYTHING, Standing::Held).decides(), [""; 0]);
+    let mut twin = orphaned("b:1#run1");
+    twin.twins.insert("b:1#run1".to_owned());
+    assert_eq!(twin.decides(), [""; 0], "it has the same name and lives");
+    assert_eq!(twin.seen_idle(3_500).decides().len(), 6);
     let mut unheard = World::new().leased(ME, &EVERYTHING, Standing::Held);
     unheard.held.clear();
     assert_eq!(unheard.decides().len(), 6, "it got them and never heard so");

@@ -100,10 +100,11 @@ impl LeaseSession {
 
     /// Takes a lease that was seen at this epoch, 0 where it never was; `None` when somebody else was quicker or it is held
     /// after all. From here on the holder before commits nothing. A holder that is frozen inside a transaction, which
-    /// would hold the chain's row for as long as it sleeps, is thrown out by the server.
+    /// would hold the chain's row for as long as it sleeps, is thrown out by the server, and so is whatever it did for the
+    /// chain beside its commits.
     ///
     /// # Errors
-    /// Whatever the database says; the lease is then as it was.
+    /// Whatever the database says; the lease is then as it was, or this instance's without its knowing, and may be taken again.
     pub async fn take(
         &mut self,
         name: &str,
@@ -118,6 +119,9 @@ impl LeaseSession {
             }
             taken => taken?,
         };
+        if let (Some(_), Some(id)) = (taken, chain_id(name)) {
+            evict_beside(&mut connection, name, id).await?;
+        }
         self.connection = Some(connection);
         Ok(taken)
     }
@@ -197,8 +201,9 @@ impl LeaseSession {
     }
 
     async fn instances(&self, connection: &mut PgConnection) -> Result<Vec<InstanceRow>, StoreError> {
-        let rows: Vec<(String, Vec<String>, bool)> = sqlx::query_as(
-            "select i.holder, i.wants, i.since <= clock_timestamp() - make_interval(secs => $1) \
+        let rows: Vec<(String, Vec<String>, bool, i64)> = sqlx::query_as(
+            "select i.holder, i.wants, i.since <= clock_timestamp() - make_interval(secs => $1), \
+                 (extract(epoch from i.expires_at) * 1000000)::bigint \
              from instances i where i.expires_at > clock_timestamp() and exists ( \
                  select from pg_stat_activity a where a.pid = i.backend_pid \
                  and (a.backend_start is null or a.backend_start = i.backend_start)) \
@@ -207,7 +212,13 @@ impl LeaseSession {
         .bind(self.length.as_secs_f64())
         .fetch_all(connection)
         .await?;
-        Ok(rows.into_iter().map(|(holder, wants, settled)| InstanceRow { holder, wants, settled }).collect())
+        let row = |(holder, wants, settled, until): (String, Vec<String>, bool, i64)| InstanceRow {
+            holder,
+            wants,
+            settled,
+            until: count(until),
+        };
+        Ok(rows.into_iter().map(row).collect())
     }
 }
 
@@ -235,26 +246,49 @@ pub(super) async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow
     rows.into_iter().map(row).collect()
 }
 
-/// Ends the session that has the chain's row locked, if for a second its server has waited for its client: the client
-/// is frozen or gone. One that works is waited for.
+/// Ends the session that has the row locked which is to change, that of the chain or of the lease, if for a second its
+/// server has waited for its client: the client is frozen or gone. One that works is waited for.
 async fn evict_frozen(connection: &mut PgConnection, name: &str) -> Result<(), StoreError> {
-    let Some(id) = chain_id(name) else { return Ok(()) };
     // A session within `copy` is not idle to the server, whose timeouts do not end it. Materialized: the planner would
     // end every session that it scans on its way to the right one.
     let evicted: Vec<i32> = sqlx::query_scalar(
         "with frozen as materialized ( \
-             select a.pid from chains c join pg_stat_activity a on a.backend_xid = c.xmax \
-             where c.chain_id = $1 and a.pid <> pg_backend_pid() and a.wait_event_type = 'Client' \
+             select a.pid from pg_stat_activity a \
+             where a.backend_xid in (select xmax from chains where chain_id = $1 \
+                 union all select xmax from leases where name = $2) \
+             and a.pid <> pg_backend_pid() and a.wait_event_type = 'Client' \
              and a.state_change < clock_timestamp() - interval '1 second') \
          select pid from frozen where pg_terminate_backend(pid)",
     )
-    .bind(id)
+    .bind(chain_id(name))
+    .bind(name)
     .fetch_all(connection)
     .await?;
-    for pid in evicted {
-        tracing::warn!(lease = name, pid, "a session that was frozen inside a transaction was ended");
-    }
+    say_evicted(name, &evicted);
     Ok(())
+}
+
+/// Ends what earlier leaders of the chain do beside their commits, be they frozen or not: they can commit nothing any more,
+/// and their rows, locks and half-built indexes are in the way. This instance has not begun.
+async fn evict_beside(connection: &mut PgConnection, name: &str, id: i64) -> Result<(), StoreError> {
+    let evicted: Vec<i32> = sqlx::query_scalar(
+        "with beside as materialized ( \
+             select l.pid from pg_locks l join pg_database d on d.oid = l.database \
+             where d.datname = current_database() and l.locktype = 'advisory' and l.objsubid = 1 \
+             and (l.classid::bigint << 32 | l.objid::bigint) = $1 and l.pid <> pg_backend_pid()) \
+         select pid from beside where pg_terminate_backend(pid)",
+    )
+    .bind(transaction::mark(id))
+    .fetch_all(connection)
+    .await?;
+    say_evicted(name, &evicted);
+    Ok(())
+}
+
+fn say_evicted(lease: &str, evicted: &[i32]) {
+    for pid in evicted {
+        tracing::warn!(lease, pid, "a session that the leader before left inside a transaction was ended");
+    }
 }
 
 fn chain_id(name: &str) -> Option<i64> {

@@ -3,7 +3,8 @@ use std::time::Duration;
 use super::fixture::*;
 use crate::domain::BlockRange;
 use crate::store::{
-    Backfill, ChainStore, Epoch, LeaseSession, Rewind, Settled, Standing, Store, StoreError, chain_lease,
+    Backfill, ChainStore, Epoch, LeaseSession, Pending, Rewind, Settled, Standing, Store, StoreError,
+    chain_lease,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -117,10 +118,53 @@ async fn who_lost_its_lease_commits_nothing() {
         dead_letters: vec![],
     };
     fenced(old.backfill(&backfill).await.expect_err("lost"));
+    fenced(old.repair(&backfill).await.expect_err("lost"));
+    let pending = Pending {
+        expected: all_at(Some(one)),
+        blocks: vec![two],
+        events: vec![event(two, 0, staked(1, 1))],
+        head: 2,
+        seen_at: None,
+    };
+    fenced(old.announce(&pending).await.expect_err("lost"));
+    fenced(old.retract_strangers().await.expect_err("lost"));
+    fenced(old.publish_above(7).await.expect_err("lost"));
+    fenced(old.stage(&pending.events).await.expect_err("lost"));
+    fenced(old.defer_indexes().await.expect_err("lost"));
+    fenced(old.build_indexes().await.expect_err("lost"));
     fenced(open(&store).await.lead(Epoch::of(1)).await.expect_err("lost"));
     assert_eq!(dump(&store).await, before);
     // A command has no lease and is fenced by what it read.
     assert_eq!(open(&store).await.backfill(&backfill).await.expect("backfills").missing.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_leader_wrote_ahead_is_in_nobodys_way_once_another_leads() {
+    let store = store().await;
+    let (mut a, mut b) = (session(&store, "a", LONG).await, session(&store, "b", LONG).await);
+    let old = led(&store, &mut a, 0).await;
+    let one = block(1, 0);
+    let step = step(None, one, vec![event(one, 0, staked(1, 1))]);
+    let staged = old.stage(&step.events).await.expect("leads").expect("a connection is spare");
+    let new = led(&store, &mut b, 1).await;
+    new.advance(&step).await.expect("it waits for nobody");
+    let error = old.advance_staged(&step, Some(staged)).await.expect_err("its session was ended");
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(texts(&store, "select stake_amount::text from users").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_courier_frozen_inside_its_transaction_is_thrown_out() {
+    let store = store().await;
+    let name = crate::store::sink_lease("webhook:crm");
+    let (mut a, mut b) = (session(&store, "a", LONG).await, session(&store, "b", LONG).await);
+    a.take(&name, 0, false).await.expect("answers").expect("it is free");
+    let mut frozen = store.pool.begin().await.expect("begins");
+    // As `settle` begins.
+    sqlx::query("select from leases for share").execute(&mut *frozen).await.expect("locks");
+    b.take(&name, 1, true).await.expect("answers").expect("it is taken");
+    let error = frozen.commit().await.expect_err("its session was ended");
+    assert!(StoreError::from(error).is_transient());
 }
 
 #[tokio::test]

@@ -33,14 +33,33 @@ async fn movers(pool: &PgPool) -> Vec<String> {
     movers
 }
 
+/// Waits until there is a session on this database of which this is true.
+async fn until_sessions(pool: &PgPool, what: &str) {
+    let sql = format!("select count(*) from pg_stat_activity where datname = current_database() and {what}");
+    let deadline = Instant::now() + PATIENCE;
+    while sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql.as_str())).fetch_one(pool).await.expect("a count")
+        == 0
+    {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Who leads the chain.
+async fn holder(pool: &PgPool) -> String {
+    let sql = "select holder from leases where name = 'chain 31337'";
+    sqlx::query_scalar(sql).fetch_one(pool).await.expect("one")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_was_frozen_inside_a_commit_is_replaced_and_commits_nothing() {
     let url = postgres::database().await;
     let pool = connect(&url).await;
     sqlx::raw_sql(WITNESS).execute(&pool).await.expect("runs");
     let (chain, server) = devchain(411, 30).await;
-    let one = home(&server, "", &as_role(&pool, &url, "one").await);
-    let two = home(&server, "", &as_role(&pool, &url, "two").await);
+    let lease = "[standby]\nlease = \"3s\"";
+    let one = home(&server, lease, &as_role(&pool, &url, "one").await);
+    let two = home(&server, lease, &as_role(&pool, &url, "two").await);
     let first = one.start();
     first.until_tip(28).await;
     let second = two.start();
@@ -50,20 +69,11 @@ async fn a_leader_that_was_frozen_inside_a_commit_is_replaced_and_commits_nothin
     let mut gate = pool.begin().await.expect("begins");
     sqlx::query("lock table events in exclusive mode").execute(&mut *gate).await.expect("locks");
     chain.mine(3);
-    let waits = "select count(*) from pg_stat_activity \
-                 where datname = current_database() and usename like 'one%' and wait_event_type = 'Lock'";
-    let deadline = Instant::now() + PATIENCE;
-    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.expect("a count") == 0 {
-        assert!(Instant::now() < deadline, "it never commits");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until_sessions(&pool, "usename like 'one%' and wait_event_type = 'Lock'").await;
     first.signal(Signal::STOP);
     let frozen = Instant::now();
     gate.rollback().await.expect("ends");
-    let holder: String = sqlx::query_scalar("select holder from leases where name = 'chain 31337'")
-        .fetch_one(&pool)
-        .await
-        .expect("one");
+    let holder = holder(&pool).await;
     let taken = until_taken(&pool, "chain 31337", &holder).await;
     assert!(taken - frozen < AFTER_KILL, "{:?}", taken - frozen);
     second.until_tip(31).await;
@@ -76,6 +86,40 @@ async fn a_leader_that_was_frozen_inside_a_commit_is_replaced_and_commits_nothin
     first.stop_well().await;
     second.stop_well().await;
     agrees(&chain, &url, 34).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_frozen_leader_wrote_ahead_is_in_nobodys_way() {
+    let url = postgres::database().await;
+    let pool = connect(&url).await;
+    let (chain, server) = devchain(413, 400).await;
+    let home = |url: &str| {
+        let home = home(&server, "[standby]\nlease = \"2s\"", url);
+        let ranges = "chain_id = 31337\nhistory = { initial_range = 20, max_range = 20 }";
+        home.rewrite("chain_id = 31337", ranges);
+        home
+    };
+    let (one, two) = (home(&as_role(&pool, &url, "one").await), home(&as_role(&pool, &url, "two").await));
+    // Its commit stands in front of a locked table, and the rows of the next step are written.
+    let mut gate = pool.begin().await.expect("begins");
+    sqlx::query("lock table token_balances in exclusive mode").execute(&mut *gate).await.expect("locks");
+    let first = one.start();
+    until_sessions(&pool, "usename like 'one%' and wait_event_type = 'Lock'").await;
+    let ahead = "usename like 'one%' and state = 'idle in transaction' \
+                 and pid in (select pid from pg_locks where relation = 'events'::regclass)";
+    until_sessions(&pool, ahead).await;
+    let second = two.start();
+    until_standby(&second).await;
+    first.signal(Signal::STOP);
+    let holder = holder(&pool).await;
+    gate.rollback().await.expect("ends");
+    until_taken(&pool, "chain 31337", &holder).await;
+    second.until_tip(398).await;
+    first.signal(Signal::CONT);
+    until_standby(&first).await;
+    first.stop_well().await;
+    second.stop_well().await;
+    agrees(&chain, &url, 398).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,10 +145,7 @@ async fn leaders_that_freeze_at_any_moment_take_turns() {
     let miner = chain.run(settings);
     for round in 0..4u64 {
         tokio::time::sleep(Duration::from_millis(200 + round * 37)).await;
-        let holder: String = sqlx::query_scalar("select holder from leases where name = 'chain 31337'")
-            .fetch_one(&pool)
-            .await
-            .expect("one");
+        let holder = holder(&pool).await;
         leader.signal(Signal::STOP);
         until_taken(&pool, "chain 31337", &holder).await;
         standby.until("leads", |_, report| report["chains"]["dev"]["state"] == "live").await;
