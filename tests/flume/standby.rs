@@ -145,3 +145,27 @@ async fn a_database_that_is_restarted_changes_no_leader() {
     first.stop_well().await;
     second.stop_well().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_is_stopped_stays_with_its_leader_and_stops_the_next_one_too() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(404, 60).await;
+    let keys = "[standby]\nlease = \"1s\"";
+    let (one, two) = (home(&server, keys, &url), home(&server, keys, &url));
+    let first = one.start();
+    first.until_tip(58).await;
+    let second = two.start();
+    until_standby(&second).await;
+    chain.reorg(40, 41);
+    let is_stopped = |_: u16, report: &Value| report["chains"]["dev"]["state"] == "stopped";
+    first.until("stopped", is_stopped).await;
+    until_standby(&second).await;
+    assert_eq!((leads(&first).await, leads(&second).await), (Some(1.0), Some(0.0)));
+    first.kill_9().await;
+    second.until("stopped", is_stopped).await;
+    let common = two.run(&["rewind", "--json"]).await.json()["common"].to_string();
+    two.run(&["rewind", "--to", &common, "--yes"]).await.fine();
+    second.until_tip(59).await;
+    second.stop_well().await;
+    agrees(&chain, &url, 59).await;
+}
