@@ -67,7 +67,7 @@ async fn a_server_that_restarts_and_crashes_under_load_costs_nothing() {
     let settings =
         MinerSettings { block_time: Duration::from_millis(20), reorg_every: Some(9), max_reorg_depth: 5 };
     let miner = chain.run(settings);
-    for order in ["restart", "stop", "restart", "stop"] {
+    for order in ["restart", "stop"] {
         let tip = |report: &Value| report["chains"]["dev"]["sources"]["nft"]["tip"].as_u64();
         let before = daemon.until("reads", |_, report| tip(report).is_some()).await;
         daemon.until("gets on", |_, report| tip(report) > tip(&before)).await;
@@ -169,12 +169,14 @@ async fn a_server_without_a_connection_to_spare_is_waited_for() {
     agrees(&chain, &url, 88).await;
 }
 
-/// The next commits of events fail, each for another reason: a sequence is not rolled back.
+/// Every other commit of events fails, each for another reason: a sequence is not rolled back. Those between succeed, or
+/// the pauses would grow.
 const STUMBLE: &str = "\
     create sequence stumbles; \
     create function stumble() returns trigger language plpgsql as $$ \
     declare codes text[] := array['40001', '40P01', '53100', '53200', '53300', '55P03', '57014', '58030', '25006']; \
-    code text := codes[nextval('stumbles')]; \
+    at bigint := nextval('stumbles'); \
+    code text := case when at % 2 = 0 then codes[at / 2] end; \
     begin \
         if code is not null then raise exception 'stumbled' using errcode = code; end if; \
         return null; \
@@ -190,12 +192,17 @@ async fn a_transaction_that_was_in_the_way_of_another_is_done_again() {
     let home = Home::new(&server, &all_sources(), Some(&url));
     let daemon = home.start();
     daemon.until_tip(58).await;
-    chain.mine(5);
-    daemon.until_tip(63).await;
-    let errors = daemon.metric("chainflume_database_errors_total{chain=\"dev\"}").await;
-    assert!(errors >= Some(9.0), "{errors:?}");
+    let errors = async || daemon.metric("chainflume_database_errors_total{chain=\"dev\"}").await;
+    let deadline = Instant::now() + PATIENCE;
+    let mut tip = 58;
+    while errors().await < Some(9.0) {
+        assert!(Instant::now() < deadline, "{:?} errors", errors().await);
+        chain.mine(1);
+        tip += 1;
+        daemon.until_tip(tip).await;
+    }
     daemon.stop_well().await;
-    agrees(&chain, &url, 63).await;
+    agrees(&chain, &url, tip).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
