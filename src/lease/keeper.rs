@@ -239,6 +239,8 @@ impl Keeper {
         }
         self.failing = error.is_some();
         if self.failing {
+            // The next session is another; it has to be known before this instance is thought to be gone.
+            self.renewed_at = None;
             metrics::lease_error();
         }
     }

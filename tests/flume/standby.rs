@@ -123,7 +123,7 @@ async fn a_database_that_is_restarted_changes_no_leader() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(403, 30).await;
     // By mistake of one name; they are told apart all the same.
-    let keys = "[standby]\nname = \"same\"\nlease = \"4s\"";
+    let keys = "[standby]\nname = \"same\"\nlease = \"6s\"";
     let (one, two) = (home(&server, keys, &url), home(&server, keys, &url));
     let first = one.start();
     first.until_tip(28).await;
@@ -137,7 +137,7 @@ async fn a_database_that_is_restarted_changes_no_leader() {
         sqlx::query(sql).execute(&pool).await.expect("runs");
         chain.mine(1);
         first.until_tip(tip).await;
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
     }
     until_standby(&second).await;
     let epoch: i64 = sqlx::query_scalar("select epoch from chains").fetch_one(&pool).await.expect("one");
@@ -150,7 +150,7 @@ async fn a_database_that_is_restarted_changes_no_leader() {
 async fn a_chain_that_is_stopped_stays_with_its_leader_and_stops_the_next_one_too() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(404, 60).await;
-    let keys = "[standby]\nlease = \"1s\"";
+    let keys = "[standby]\nlease = \"2s\"";
     let (one, two) = (home(&server, keys, &url), home(&server, keys, &url));
     let first = one.start();
     first.until_tip(58).await;

@@ -129,7 +129,7 @@ async fn a_disk_that_is_full_is_waited_for() {
     daemon.until_tip(58).await;
     disk.fill();
     // More than the free room of the pages there are.
-    chain.mine(3_000);
+    chain.mine(800);
     let full = |report: &Value| {
         report["chains"]["dev"]["lastError"]
             .as_str()
@@ -138,9 +138,9 @@ async fn a_disk_that_is_full_is_waited_for() {
     red(&daemon, full).await;
     assert_eq!(daemon.get("/livez").await.0, 200);
     std::fs::remove_file(disk.0.join("filler")).expect("it is there");
-    daemon.until_tip(3_058).await;
+    daemon.until_tip(858).await;
     daemon.stop_well().await;
-    agrees(&chain, &url, 3_058).await;
+    agrees(&chain, &url, 858).await;
     run(&pool, &format!("drop database {name} with (force)")).await;
     run(&pool, &format!("drop tablespace {space}")).await;
 }

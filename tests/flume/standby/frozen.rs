@@ -57,7 +57,7 @@ async fn a_leader_that_was_frozen_inside_a_commit_is_replaced_and_commits_nothin
     let pool = connect(&url).await;
     sqlx::raw_sql(WITNESS).execute(&pool).await.expect("runs");
     let (chain, server) = devchain(411, 30).await;
-    let lease = "[standby]\nlease = \"3s\"";
+    let lease = "[standby]\nlease = \"2s\"";
     let one = home(&server, lease, &as_role(&pool, &url, "one").await);
     let two = home(&server, lease, &as_role(&pool, &url, "two").await);
     let first = one.start();
@@ -128,7 +128,7 @@ async fn leaders_that_freeze_at_any_moment_take_turns() {
     let pool = connect(&url).await;
     sqlx::raw_sql(WITNESS).execute(&pool).await.expect("runs");
     let (chain, server) = devchain(412, 30).await;
-    let lease = "[standby]\nlease = \"1s\"";
+    let lease = "[standby]\nlease = \"2s\"";
     let one = home(&server, lease, &as_role(&pool, &url, "one").await);
     let two = home(&server, lease, &as_role(&pool, &url, "two").await);
     let (mut leader, mut standby) = (one.start(), two.start());
@@ -143,7 +143,7 @@ async fn leaders_that_freeze_at_any_moment_take_turns() {
         max_reorg_depth: 5,
     };
     let miner = chain.run(settings);
-    for round in 0..4u64 {
+    for round in 0..3u64 {
         tokio::time::sleep(Duration::from_millis(200 + round * 37)).await;
         let holder = holder(&pool).await;
         leader.signal(Signal::STOP);
@@ -157,7 +157,7 @@ async fn leaders_that_freeze_at_any_moment_take_turns() {
     let tip = chain.head().number - 2;
     leader.until_tip(tip).await;
     let turns = movers(&pool).await;
-    assert_eq!(turns.len(), 5, "each led until the other did, and not again: {turns:?}");
+    assert_eq!(turns.len(), 4, "each led until the other did, and not again: {turns:?}");
     leader.stop_well().await;
     standby.stop_well().await;
     agrees(&chain, &url, tip).await;

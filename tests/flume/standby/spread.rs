@@ -46,7 +46,7 @@ async fn each_instance_leads_its_share_and_all_when_it_is_alone() {
     let (chains, tables) = chains().await;
     let home = || {
         let home = Home::bare();
-        home.write(&format!("[standby]\nlease = \"2s\"\n{tables}"), Some(&url));
+        home.write(&format!("[standby]\nlease = \"1s\"\n{tables}"), Some(&url));
         home
     };
     let (one, two) = (home(), home());
