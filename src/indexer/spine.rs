@@ -177,6 +177,8 @@ impl ChainIndexer {
         self.say_state(live.is_some(), history.is_some());
         self.keep_indexed(history.as_ref().filter(|_| live.is_none()), stop).await?;
         if let Some(group) = live {
+            // A head that fell back may make live what was history: then its rows, written ahead, would be in their own way.
+            self.drop_unplanned(history.as_ref());
             return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
         }
         if let Some(group) = pending {

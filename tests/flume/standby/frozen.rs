@@ -138,17 +138,21 @@ async fn leaders_that_freeze_at_any_moment_take_turns() {
         std::mem::swap(&mut leader, &mut standby);
     }
     let settings = chainflume::devchain::MinerSettings {
-        block_time: Duration::from_millis(20),
+        block_time: Duration::from_millis(100),
         reorg_every: Some(7),
         max_reorg_depth: 5,
     };
     let miner = chain.run(settings);
-    for round in 0..3u64 {
-        tokio::time::sleep(Duration::from_millis(200 + round * 37)).await;
+    for turns in 0..3 {
+        tokio::time::sleep(Duration::from_millis(200 + 37 * turns as u64)).await;
         let holder = holder(&pool).await;
         leader.signal(Signal::STOP);
         until_taken(&pool, "chain 31337", &holder).await;
-        standby.until("leads", |_, report| report["chains"]["dev"]["state"] == "live").await;
+        let deadline = Instant::now() + PATIENCE;
+        while movers(&pool).await.len() < turns + 2 {
+            assert!(Instant::now() < deadline, "it leads and moves nothing: {}", standby.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         leader.signal(Signal::CONT);
         until_standby(&leader).await;
         std::mem::swap(&mut leader, &mut standby);
@@ -156,8 +160,8 @@ async fn leaders_that_freeze_at_any_moment_take_turns() {
     drop(miner);
     let tip = chain.head().number - 2;
     leader.until_tip(tip).await;
-    let turns = movers(&pool).await;
-    assert_eq!(turns.len(), 4, "each led until the other did, and not again: {turns:?}");
+    let movers = movers(&pool).await;
+    assert_eq!(movers.len(), 4, "each led until the other did, and not again: {movers:?}");
     leader.stop_well().await;
     standby.stop_well().await;
     agrees(&chain, &url, tip).await;
