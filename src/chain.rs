@@ -2,22 +2,29 @@
 //! checked against the question is checked here, and an answer that fails is an error, never "no logs".
 
 mod ask_logs;
+mod elsewhere;
 mod error;
 mod history;
 mod learnt;
 mod limits;
 mod logs;
 mod node;
+mod pool;
 mod rpc;
 mod settings;
+mod vitals;
 mod wake;
 mod width;
 mod wire;
 
+pub use elsewhere::Elsewhere;
 pub use error::{ChainError, Refusal};
 pub use history::{Batch, History, OnError};
 pub use learnt::Learnt;
-pub use node::{BlockWithLogs, Node, Tag};
+pub use node::{BlockWithLogs, Kin, Node, Tag};
+pub use pool::{Pool, ProviderReport, Switched};
 pub use rpc::MethodUsage;
-pub use settings::{ChainSettings, HistorySettings, PaceSettings};
+pub use settings::{
+    ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Role, host_of,
+};
 pub use wake::{Wake, WakeState};

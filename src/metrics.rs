@@ -9,6 +9,11 @@ const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
 const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
 const RPC_CREDITS: &str = "chainflume_rpc_compute_units_total";
 const RPC_CONCURRENCY: &str = "chainflume_rpc_concurrency_limit";
+const PROVIDER_IN_USE: &str = "chainflume_provider_in_use";
+const PROVIDER_HEALTHY: &str = "chainflume_provider_healthy";
+const PROVIDER_BEHIND: &str = "chainflume_provider_lag_blocks";
+const PROVIDER_LATENCY: &str = "chainflume_provider_latency_seconds";
+const PROVIDER_SWITCHES: &str = "chainflume_provider_switches_total";
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";
 const WS_LOST: &str = "chainflume_websocket_lost_total";
@@ -80,6 +85,14 @@ fn describe() {
     describe_histogram!(RPC_SECONDS, "time of a JSON-RPC request, by chain and method");
     describe_counter!(RPC_CREDITS, "compute units spent by the configured table, by chain and method");
     describe_gauge!(RPC_CONCURRENCY, "requests that may be on their way at once now, by chain");
+    describe_gauge!(PROVIDER_IN_USE, "1 for the provider the newest blocks are read from, by chain and host");
+    describe_gauge!(PROVIDER_HEALTHY, "1 while a provider could be used, by chain and host");
+    describe_gauge!(PROVIDER_BEHIND, "blocks the other providers have and this one lacks, by chain and host");
+    describe_gauge!(PROVIDER_LATENCY, "usual time of an answer, by chain and host");
+    describe_counter!(
+        PROVIDER_SWITCHES,
+        "changes of the provider by chain, role (live or history) and reason (failing, behind, slow, return)"
+    );
     describe_gauge!(RANGE_WIDTH, "blocks one history question spans now, by chain");
     describe_gauge!(WS_CONNECTED, "1 while the websocket announces heads, by chain");
     describe_counter!(WS_LOST, "times the websocket was lost or could not be opened, by chain");
@@ -351,4 +364,21 @@ pub fn missed(sink: &str, count: u64) {
 #[expect(clippy::cast_precision_loss, reason = "a metric is a float; block numbers are far below 2^53")]
 fn as_f64(value: u64) -> f64 {
     value as f64
+}
+
+/// How one provider of several stands.
+pub fn provider((chain, host): (&str, &str), in_use: bool, healthy: bool, behind: u64, latency: Duration) {
+    let labels = [("chain", chain.to_owned()), ("host", host.to_owned())];
+    gauge!(PROVIDER_IN_USE, &labels).set(f64::from(u8::from(in_use)));
+    gauge!(PROVIDER_HEALTHY, &labels).set(f64::from(u8::from(healthy)));
+    gauge!(PROVIDER_BEHIND, &labels).set(as_f64(behind));
+    if latency < Duration::MAX {
+        gauge!(PROVIDER_LATENCY, &labels).set(latency.as_secs_f64());
+    }
+}
+
+/// Another provider is asked.
+pub fn provider_switched(chain: &str, role: &'static str, reason: &'static str) {
+    let (chain, role) = (chain.to_owned(), role);
+    counter!(PROVIDER_SWITCHES, "chain" => chain, "role" => role, "reason" => reason).increment(1);
 }

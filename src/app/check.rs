@@ -60,9 +60,12 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
 fn node_line(loaded: &Loaded, check: &NodeCheck) -> CheckLine {
     match &check.outcome {
         Ok(head) => {
-            CheckLine { ok: true, text: format!("chain {}: the node answers, head {head}", check.chain) }
+            let (chain, provider) = (&check.chain, &check.provider);
+            let several = loaded.config.chains.iter().any(|c| c.name == *chain && c.providers.len() > 1);
+            let who = if several { format!("provider {provider}") } else { "the node".to_owned() };
+            CheckLine { ok: true, text: format!("chain {chain}: {who} answers, head {head}") }
         }
-        Err(error) => CheckLine { ok: false, text: format!("{}: {error}", loaded.key(&check.chain, "http")) },
+        Err(error) => CheckLine { ok: false, text: format!("{}: {error}", check.place(loaded)) },
     }
 }
 

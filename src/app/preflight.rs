@@ -1,5 +1,6 @@
 //! Looks at nodes and database before anything is written.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -7,43 +8,60 @@ use futures_util::future::join_all;
 
 use super::error::AppError;
 use super::parts::{Loaded, chain_settings};
-use crate::canon::Confirmations;
-use crate::chain::{ChainError, ChainSettings, Node, Tag};
-use crate::config;
+use crate::chain::{ChainError, ChainSettings, Kin, Node, ProviderSettings};
 
-/// What one chain's node said.
+/// What one provider said.
 pub(super) struct NodeCheck {
     pub chain: String,
+    pub provider: String,
     /// Newest block.
     pub outcome: Result<u64, ChainError>,
 }
 
-/// Asks every node for its chain id and head.
+impl NodeCheck {
+    /// What it is called in messages: of one provider alone the chain says enough.
+    pub(super) fn place(&self, loaded: &Loaded) -> String {
+        let several =
+            loaded.config.chains.iter().any(|chain| chain.name == self.chain && chain.providers.len() > 1);
+        if several {
+            return loaded.key(&self.chain, &format!("provider \"{}\"", self.provider));
+        }
+        loaded.key(&self.chain, "http")
+    }
+}
+
+/// Asks every provider for its chain id and head.
 pub(super) async fn nodes(loaded: &Loaded) -> Vec<NodeCheck> {
-    join_all(loaded.config.chains.iter().map(node)).await
+    let mut asked = Vec::new();
+    for chain in &loaded.config.chains {
+        let settings = Arc::new(chain_settings(chain));
+        let kin = Kin::default();
+        asked.extend(settings.providers.clone().into_iter().map(|provider| {
+            let (settings, kin) = (settings.clone(), kin.clone());
+            async move { check(&settings, provider, kin).await }
+        }));
+    }
+    join_all(asked).await
 }
 
 /// A few tries: a node that is just starting is no reason to fail, one that is away is told in seconds.
-async fn node(chain: &config::Chain) -> NodeCheck {
-    let settings = chain_settings(chain);
+async fn check(settings: &ChainSettings, provider: ProviderSettings, kin: Kin) -> NodeCheck {
     let patience = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(300))
         .with_max_times(3)
         .with_jitter();
-    let asked = (|| ask(&settings, chain.confirmations))
+    let outcome = (|| ask(settings, &provider, &kin))
         .retry(patience)
         .when(|error: &ChainError| !error.is_wrong_chain())
         .await;
-    NodeCheck { chain: chain.name.clone(), outcome: asked }
+    NodeCheck { chain: settings.name.clone(), provider: provider.label, outcome }
 }
 
-async fn ask(settings: &ChainSettings, confirmations: Confirmations) -> Result<u64, ChainError> {
-    let node = Node::new(settings)?;
+async fn ask(settings: &ChainSettings, provider: &ProviderSettings, kin: &Kin) -> Result<u64, ChainError> {
+    let node = Node::among(settings, provider, kin.clone())?;
     node.check_chain().await?;
-    match confirmations {
-        Confirmations::Blocks(_) => {}
-        Confirmations::Safe => node.check_tag(Tag::Safe).await?,
-        Confirmations::Finalized => node.check_tag(Tag::Finalized).await?,
+    if let Some(tag) = settings.tag {
+        node.check_tag(tag).await?;
     }
     Ok(node.head().await?.number)
 }
@@ -53,7 +71,7 @@ async fn ask(settings: &ChainSettings, confirmations: Confirmations) -> Result<u
 pub(super) fn may_start(loaded: &Loaded, checks: &[NodeCheck]) -> Result<(), AppError> {
     let line = |check: &NodeCheck| {
         let error = check.outcome.as_ref().err()?;
-        Some(format!("{}: {error}", loaded.key(&check.chain, "http")))
+        Some(format!("{}: {error}", check.place(loaded)))
     };
     let wrong = |check: &&NodeCheck| check.outcome.as_ref().is_err_and(ChainError::is_wrong_chain);
     let wrong: Vec<String> = checks.iter().filter(wrong).filter_map(line).collect();
@@ -69,7 +87,7 @@ pub(super) fn may_start(loaded: &Loaded, checks: &[NodeCheck]) -> Result<(), App
         return Err(AppError::Unavailable(all.join("\n")));
     }
     for error in checks.iter().filter_map(line) {
-        tracing::warn!(error, "a chain starts without its node, and waits for it");
+        tracing::warn!(error, "a chain starts without this node, and waits for it or turns to another");
     }
     Ok(())
 }

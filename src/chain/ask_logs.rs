@@ -85,7 +85,27 @@ impl Node {
         }
         let question = Question { method: LOGS, params: json!([query]), width: blocks.width() };
         let wire: Vec<WireLog> = self.rpc.demand(&question).await?;
-        checked(wire, filter, blocks).map_err(|reason| self.rpc.bad(LOGS, reason))
+        self.believed(LOGS, checked(wire, filter, blocks))
+    }
+
+    /// What was answered, or that it cannot be believed; that is a failure of the node as much as no answer is.
+    pub(super) fn believed<T>(
+        &self,
+        method: &'static str,
+        answer: Result<T, String>,
+    ) -> Result<T, ChainError> {
+        const WHAT: &str = "logs that can be believed";
+        match answer {
+            Ok(answer) => {
+                self.rpc.vitals.proven(WHAT);
+                Ok(answer)
+            }
+            Err(reason) => {
+                let error = self.rpc.bad(method, reason);
+                self.rpc.vitals.failed(WHAT, &error);
+                Err(error)
+            }
+        }
     }
 
     /// The last way: everything the block did, of which we keep what is ours.
@@ -101,7 +121,7 @@ impl Node {
         };
         let logs = receipts.into_iter().flat_map(|receipt: WireReceipt| receipt.logs);
         let ours = logs.filter(|log| filter.admits(&log.address, log.topics.first()));
-        checked(ours, filter, blocks).map_err(|reason| self.rpc.bad(METHOD, reason))
+        self.believed(METHOD, checked(ours, filter, blocks))
     }
 
     async fn receipts_one_by_one(&self, blocks: Blocks) -> Result<Vec<WireReceipt>, ChainError> {

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use alloy_primitives::B256;
+
 use super::limits::{Hint, classify};
 use super::logs::LOGS;
 use super::width::Why;
@@ -80,6 +82,18 @@ pub enum ChainError {
         found: u64,
         /// Chain id of the config.
         expected: u64,
+    },
+    /// The node is on another chain with the same id.
+    #[error(
+        "{host}: its block 0 is {found}, another provider's is {expected}: they are on different chains; correct one of the two"
+    )]
+    WrongGenesis {
+        /// Host of the endpoint.
+        host: String,
+        /// Hash of block 0 as this node has it.
+        found: B256,
+        /// As the first that was asked has it.
+        expected: B256,
     },
 }
 
@@ -196,7 +210,12 @@ impl ChainError {
 
     /// Whether the node is on another chain: trying again cannot help.
     pub fn is_wrong_chain(&self) -> bool {
-        matches!(self, Self::WrongChain { .. } | Self::Refused { refusal: Refusal::WrongChain, .. })
+        matches!(
+            self,
+            Self::WrongChain { .. }
+                | Self::WrongGenesis { .. }
+                | Self::Refused { refusal: Refusal::WrongChain, .. }
+        )
     }
 
     /// One word for metrics.
@@ -206,7 +225,7 @@ impl ChainError {
             Self::Timeout { .. } => "timeout",
             Self::BadAnswer { .. } => "bad_answer",
             Self::TooLarge { .. } => "too_large",
-            Self::WrongChain { .. } => "wrong_chain",
+            Self::WrongChain { .. } | Self::WrongGenesis { .. } => "wrong_chain",
             Self::NoTag { .. } => "no_tag",
             Self::Refused { refusal, .. } => refusal.kind(),
         }

@@ -1,13 +1,14 @@
 use std::sync::atomic::AtomicU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use alloy_primitives::B256;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::error::ChainError;
 use super::learnt::{Learnt, Lists};
 use super::rpc::{MethodUsage, Question, Rpc};
-use super::settings::{ChainSettings, HistorySettings};
+use super::settings::{ChainSettings, HistorySettings, ProviderSettings};
 use super::width::Width;
 use super::wire::{Quantity, WireHeader};
 use crate::domain::{BlockRef, Log};
@@ -43,9 +44,21 @@ pub struct BlockWithLogs {
     pub logs: Vec<Log>,
 }
 
+/// What the providers of a chain share.
+#[derive(Clone, Default)]
+pub struct Kin {
+    /// Rung when one fails.
+    pub(super) alarm: Arc<Notify>,
+    /// Block 0 as the first of them told it.
+    pub(super) genesis: Arc<OnceLock<B256>>,
+}
+
 /// One node of one chain.
 pub struct Node {
     pub(super) rpc: Rpc,
+    /// Block 0 as the first provider told it.
+    genesis: Arc<OnceLock<B256>>,
+    fingerprint: String,
     chain_id: u64,
     history: HistorySettings,
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
@@ -61,9 +74,23 @@ impl Node {
     ///
     /// # Errors
     /// When no HTTP client can be made of the settings.
-    pub fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
+    pub fn new(settings: &ChainSettings, provider: &ProviderSettings) -> Result<Self, ChainError> {
+        Self::among(settings, provider, Kin::default())
+    }
+
+    /// As [`Self::new`], one of several providers of a chain.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made of the settings.
+    pub fn among(
+        settings: &ChainSettings,
+        provider: &ProviderSettings,
+        kin: Kin,
+    ) -> Result<Self, ChainError> {
         Ok(Self {
-            rpc: Rpc::new(settings)?,
+            rpc: Rpc::new(settings, provider, kin.alarm)?,
+            genesis: kin.genesis,
+            fingerprint: provider.fingerprint(),
             chain_id: settings.chain_id,
             history: settings.history,
             width: Mutex::new(Width::new(&settings.history, None)),
@@ -103,21 +130,44 @@ impl Node {
         self.width.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Host of the endpoint, for messages.
+    /// A name for what was learnt about the endpoint, which gives no key away.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// What the provider is called in messages: its host, unless the config gives it a name.
     pub fn host(&self) -> &str {
         self.rpc.host()
     }
 
-    /// Asks for the chain id (`eth_chainId`, EIP-695) and compares it with the config's.
+    /// Asks for the chain id (`eth_chainId`, EIP-695) and for block 0, and compares them with the config's and with what
+    /// another provider has said. A node may have thrown block 0 away; then the chain id has to do.
     ///
     /// # Errors
-    /// [`ChainError::WrongChain`] or why the node cannot be asked.
+    /// [`ChainError::WrongChain`], [`ChainError::WrongGenesis`] or why the node cannot be asked.
     pub async fn check_chain(&self) -> Result<(), ChainError> {
-        let found: Quantity = self.rpc.demand(&Question::new("eth_chainId", json!([]))).await?;
-        if found.0 == self.chain_id {
-            return Ok(());
-        }
-        Err(ChainError::WrongChain { host: self.host().to_owned(), found: found.0, expected: self.chain_id })
+        let question = Question::new("eth_chainId", json!([]));
+        let found: Quantity = self.rpc.demand(&question).await?;
+        let host = || self.host().to_owned();
+        let wrong = if found.0 == self.chain_id {
+            let Some(genesis) = self.hash(0).await.ok().flatten() else {
+                return Ok(self.rpc.vitals.on_chain());
+            };
+            let expected = *self.genesis.get_or_init(|| genesis);
+            if genesis == expected {
+                return Ok(self.rpc.vitals.on_chain());
+            }
+            ChainError::WrongGenesis { host: host(), found: genesis, expected }
+        } else {
+            ChainError::WrongChain { host: host(), found: found.0, expected: self.chain_id }
+        };
+        self.rpc.vitals.failed("the chain", &wrong);
+        Err(wrong)
+    }
+
+    /// Hash of block 0, once a provider has told it.
+    pub fn genesis(&self) -> Option<B256> {
+        self.genesis.get().copied()
     }
 
     /// The block of that name; `None` where the chain does not have the tag, or nothing is tagged yet.

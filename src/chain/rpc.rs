@@ -7,14 +7,17 @@ mod body;
 mod pace;
 mod usage;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::error::{ChainError, Refusal, RefusedAnswer};
-use super::settings::{ChainSettings, host_of, secrets_of};
+use super::settings::{ChainSettings, ProviderSettings, secrets_of};
+use super::vitals::Vitals;
 use super::wire::{Answer, ErrorObject};
 use crate::{metrics, tls};
 use batch::Batches;
@@ -36,6 +39,7 @@ pub(super) struct Rpc {
     pace: Pace,
     usage: Usage,
     batches: Batches,
+    pub(super) vitals: Vitals,
 }
 
 /// A question to the node.
@@ -57,9 +61,13 @@ impl Question {
 }
 
 impl Rpc {
-    pub(super) fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
+    pub(super) fn new(
+        settings: &ChainSettings,
+        provider: &ProviderSettings,
+        alarm: Arc<Notify>,
+    ) -> Result<Self, ChainError> {
         tls::install();
-        let host = host_of(&settings.http_url);
+        let host = provider.label.clone();
         let client = reqwest::Client::builder()
             // A redirect would carry the key in our URL to somebody else's host.
             .redirect(reqwest::redirect::Policy::none())
@@ -71,8 +79,8 @@ impl Rpc {
             .map_err(|error| ChainError::Unreachable { host: host.clone(), reason: root_cause(&error) })?;
         Ok(Self {
             client,
-            url: settings.http_url.clone(),
-            secrets: secrets_of(&settings.http_url),
+            url: provider.http_url.clone(),
+            secrets: secrets_of(&provider.http_url),
             host,
             chain: settings.name.clone(),
             timeout: settings.request_timeout,
@@ -81,6 +89,7 @@ impl Rpc {
             pace: Pace::new(&settings.pace),
             usage: Usage::default(),
             batches: Batches::default(),
+            vitals: Vitals::new(alarm),
         })
     }
 
@@ -127,6 +136,10 @@ impl Rpc {
                 permit.limited(*retry_after);
             }
             _ => permit.answered(),
+        }
+        match &answer {
+            Ok(_) => self.vitals.answered(method, started.elapsed()),
+            Err(error) => self.vitals.failed(method, error),
         }
         let outcome = answer.as_ref().map_or_else(ChainError::kind, |_| "ok");
         for call in calls {

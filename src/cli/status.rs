@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::args::StatusArgs;
 use super::output;
 use super::table::table;
+use crate::api::ProviderReport;
 use crate::app::{self, Loaded, Status, StoredSource};
 
 /// Prints where everything stands.
@@ -46,6 +47,7 @@ fn daemon(status: &Status) -> String {
         text += &format!("  database: {error}\n");
     }
     for (name, chain) in &report.chains {
+        text += &providers(name, &chain.providers);
         for reason in &chain.not_ready {
             text += &format!("  chain {name}: {reason}\n");
         }
@@ -63,6 +65,26 @@ fn daemon(status: &Status) -> String {
         }
     }
     text + "\n"
+}
+
+/// Which provider is asked, and what is wrong with the others.
+fn providers(chain: &str, all: &[ProviderReport]) -> String {
+    let mut text = String::new();
+    for provider in all {
+        let ProviderReport { name, live, history, state, behind, .. } = provider;
+        let work = match (live, history) {
+            (true, true) => "in use",
+            (true, false) => "in use for new blocks",
+            (false, true) => "in use for history",
+            (false, false) => "standing by",
+        };
+        let lag = if *behind > 0 { format!(", {behind} blocks behind") } else { String::new() };
+        let latency = provider
+            .latency_seconds
+            .map_or_else(String::new, |seconds| format!(", answers in {:.0} ms", seconds * 1000.0));
+        text += &format!("  chain {chain}: provider {name} is {work}, {state}{lag}{latency}\n");
+    }
+    text
 }
 
 fn row(status: &Status, source: &StoredSource) -> Vec<String> {

@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use super::error::IndexerError;
 use super::translate::Translator;
-use crate::chain::{Batch, ChainSettings, History, Node, OnError};
+use crate::chain::{Batch, ChainSettings, Elsewhere, History, OnError};
 use crate::domain::{BlockRange, Place};
 use crate::store::{Backfill, ChainStore, Held, StoreError};
 
@@ -42,8 +40,7 @@ impl Backfiller {
         range: BlockRange,
         mut progress: impl FnMut(u64),
     ) -> Result<BackfillReport, IndexerError> {
-        let node = Arc::new(Node::new(&self.settings)?);
-        node.check_chain().await?;
+        let node = Elsewhere::new(&self.settings)?.find(None).await?;
         let mut report = BackfillReport::default();
         let mut rest = Some(range);
         while let Some(left) = rest {

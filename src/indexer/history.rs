@@ -43,7 +43,7 @@ impl ChainIndexer {
         }
         let filter = self.translator.filter(&group.sources);
         let history = History::new(
-            (self.node.clone(), &self.settings.name),
+            (self.past.clone(), &self.settings.name),
             self.settings.history,
             (filter, group.range),
             self.final_number(),

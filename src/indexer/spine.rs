@@ -6,12 +6,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::history::Reading;
-use super::memory::{Memory, spent};
+use super::memory::{Memory, spent, stand};
 use super::reorg::Settled;
 use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
-use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake, WakeState};
+use crate::chain::{ChainError, ChainSettings, Node, Pool, Switched, Tag, Wake, WakeState};
 use crate::domain::causes;
 use crate::health::{Board, ChainState, SourceHealth};
 use crate::metrics;
@@ -37,7 +37,12 @@ pub struct Parts {
 pub struct ChainIndexer {
     pub(super) settings: ChainSettings,
     pub(super) policy: Policy,
+    pool: Pool,
+    switched: Switched,
+    /// Whom a step asks; another one only from the next step on.
     pub(super) node: Arc<Node>,
+    /// Whom old blocks are asked of.
+    pub(super) past: Arc<Node>,
     pub(super) translator: Translator,
     pub(super) board: Board,
     pub(super) wake: Wake,
@@ -62,14 +67,18 @@ impl ChainIndexer {
     /// When no HTTP client can be made of the settings.
     pub fn new(parts: Parts) -> Result<Self, IndexerError> {
         let Parts { settings, policy, record, translator, store, board } = parts;
-        let (node, wake) = (Arc::new(Node::new(&settings)?), Wake::new(&settings));
-        let memory = Memory::new(store.clone(), settings.fingerprint());
+        let pool = Pool::new(&settings)?;
+        let (node, past, wake) = (pool.live(), pool.history(), Wake::new(&settings, pool.live_settings()));
+        let memory = Memory::new(store.clone());
         let woken_at = Instant::now();
         board.chain(&settings.name, |_| {});
         Ok(Self {
             settings,
             policy,
+            switched: pool.switched(),
+            pool,
             node,
+            past,
             translator,
             board,
             wake,
@@ -93,7 +102,7 @@ impl ChainIndexer {
         while !stop.is_cancelled() {
             let stepped = self.step(&stop).await;
             self.beat();
-            self.memory.keep(&self.node).await;
+            self.memory.keep(&[&self.node, &self.past]).await;
             let error = match stepped {
                 Ok(Progress::Made) => {
                     if self.succeeded() {
@@ -104,13 +113,16 @@ impl ChainIndexer {
                 Ok(Progress::None) => continue,
                 Err(error) => error,
             };
-            self.failed(&error);
-            if error.is_fatal() {
+            // Of several nodes one on another chain is left alone; another one is asked.
+            let left = self.pool.has_several() && matches!(error, IndexerError::Chain(_));
+            let fatal = error.is_fatal() && !left;
+            self.failed(&error, fatal);
+            if fatal {
                 return self.keep_stopped(&stop).await;
             }
             let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
         }
-        self.memory.keep_now(&self.node).await;
+        self.memory.keep_now(&[&self.node, &self.past]).await;
     }
 
     /// A pause may be longer than a loop may hang.
@@ -126,6 +138,7 @@ impl ChainIndexer {
     /// One step: near the head block by block if there is anything to read, else whichever comes first of a
     /// new head and a batch of history.
     async fn step(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
+        self.follow_provider();
         if self.view.is_none() && stop.run_until_cancelled(self.open()).await.transpose()?.is_none() {
             return Ok(Progress::None);
         }
@@ -138,9 +151,25 @@ impl ChainIndexer {
         tokio::select! {
             biased;
             () = stop.cancelled() => Ok(Progress::None),
+            () = self.switched.next() => Ok(Progress::None),
             () = self.wake.ready() => self.observe(stop).await,
             batch = Reading::next(&mut self.reading) => self.land(batch, stop).await.map(|()| Progress::Made),
             () = tokio::time::sleep(BEAT) => Ok(Progress::None),
+        }
+    }
+
+    /// Asks whom the pool names from now on. What the last one said of the chain is asked anew.
+    fn follow_provider(&mut self) {
+        let (live, past) = (self.pool.live(), self.pool.history());
+        if !Arc::ptr_eq(&live, &self.node) {
+            self.wake = Wake::new(&self.settings, self.pool.live_settings());
+            self.node = live;
+            self.tags_at = None;
+            self.forget();
+        }
+        if !Arc::ptr_eq(&past, &self.past) {
+            self.past = past;
+            self.forget();
         }
     }
 
@@ -166,8 +195,7 @@ impl ChainIndexer {
         self.heads = Some(heads);
         self.say_heads(&heads);
         if self.opened.is_none() {
-            // Some nodes have thrown block 0 away; then the chain id has to do.
-            self.record.genesis_hash = self.node.hash(0).await.ok().flatten();
+            self.record.genesis_hash = self.node.genesis();
             let opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
             for note in opened.notes() {
                 tracing::warn!(chain = %self.settings.name, "{note}");
@@ -176,7 +204,7 @@ impl ChainIndexer {
             opened.publish_above(heads.latest).await?;
             self.opened = Some(opened);
         }
-        self.memory.recall(&self.node).await;
+        self.memory.recall(&[&self.node, &self.past]).await;
         let held = self.store().held().await?;
         self.view = Some(View::new(held, &self.translator.names()));
         self.say_sources(None);
@@ -320,10 +348,10 @@ impl ChainIndexer {
     }
 
     fn beat(&self) {
-        let spent = spent(&self.node);
+        let (spent, providers) = (spent(&self.pool), stand(&self.pool));
         self.board.chain(&self.settings.name, |chain| {
             chain.alive_at = Instant::now();
-            chain.rpc = spent;
+            (chain.rpc, chain.providers) = (spent, providers);
         });
     }
 
@@ -340,7 +368,7 @@ impl ChainIndexer {
         ended
     }
 
-    fn failed(&mut self, error: &IndexerError) {
+    fn failed(&mut self, error: &IndexerError, fatal: bool) {
         self.forget();
         metrics::step_error(&self.settings.name, error.kind());
         let text = causes(error);
@@ -350,7 +378,7 @@ impl ChainIndexer {
             if chain.consecutive_errors.is_power_of_two() || chain.last_error.as_ref() != Some(&text) {
                 tracing::warn!(chain = %self.settings.name, errors = chain.consecutive_errors, error = %text, "step failed");
             }
-            chain.state = if error.is_fatal() { ChainState::Stopped } else { ChainState::Failing };
+            chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
             chain.last_error = Some(text);
         });
     }

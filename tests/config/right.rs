@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Chain, Config, Confirmations, Database, History, Log, Outbox, Redis, Secret, Shutdown, Source,
-    Users,
+    Admin, Chain, Config, Confirmations, Database, Failover, History, Log, Outbox, Provider, Redis, Role,
+    Secret, Shutdown, Source, Users,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -28,8 +28,18 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         chains: vec![Chain {
             name: "base".to_owned(),
             chain_id: 8453,
-            http: Secret::new("https://node.example/v2/key-in-literal"),
-            ws: None,
+            providers: vec![Provider {
+                label: "node.example".to_owned(),
+                http: Secret::new("https://node.example/v2/key-in-literal"),
+                ws: None,
+                priority: 1,
+                role: Role::Any,
+            }],
+            failover: Failover {
+                probe_interval: Duration::from_secs(15),
+                max_lag: 5,
+                return_after: Duration::from_secs(60),
+            },
             confirmations: Confirmations::Blocks(2),
             reorg_window: 64,
             block_time: Duration::from_secs(12),
@@ -70,7 +80,10 @@ fn variables_are_filled_in_after_parsing() {
         .replace("8453", "\"${ID}\"")
         .replace("100", "\"${START:-0x10}\"".replace("0x10", "16").as_str());
     let config = given.right(&format!("{text}\n[users]\ncreate_missing = \"${{CREATE}}\""));
-    assert_eq!(config.chains[0].http.expose(), "https://node.example/v2/a\"b\n[[chain]]/x/y/${KEY}/$");
+    assert_eq!(
+        config.chains[0].providers[0].http.expose(),
+        "https://node.example/v2/a\"b\n[[chain]]/x/y/${KEY}/$"
+    );
     assert_eq!((config.chains[0].chain_id, config.sources[0].start_block), (8453, 16));
     assert!(!config.users.create_missing);
 }
@@ -142,4 +155,26 @@ fn debug_shows_no_secret() {
         .replace("https://node.example", "https://ada:hunter2@node.example");
     let shown = format!("{:?}", Given::default().right(&text));
     assert!(!shown.contains("hunter2") && !shown.contains("key-in-literal"), "{shown}");
+}
+
+#[test]
+fn several_providers_are_preferred_in_the_order_they_stand_and_called_by_their_hosts() {
+    let several = "[[chain.provider]]\nhttp = \"https://one.example/key\"\nws = \"wss://one.example/key\"\n\
+                   [[chain.provider]]\nname = \"archive\"\nhttp = \"https://one.example/other\"\nrole = \"history\"\n\
+                   priority = 9\n";
+    let text = with("http = \"https://node.example/v2/key-in-literal\"\n", several);
+    let provider = |label: &str, http: &str, ws: Option<&str>, priority, role| Provider {
+        label: label.to_owned(),
+        http: Secret::new(http),
+        ws: ws.map(Secret::new),
+        priority,
+        role,
+    };
+    assert_eq!(
+        Given::default().right(&text).chains[0].providers,
+        [
+            provider("one.example", "https://one.example/key", Some("wss://one.example/key"), 1, Role::Any),
+            provider("archive", "https://one.example/other", None, 9, Role::History),
+        ]
+    );
 }

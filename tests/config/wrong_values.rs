@@ -236,3 +236,21 @@ fn where_messages_go_is_checked() {
         ]
     );
 }
+
+#[test]
+fn providers_say_what_each_and_what_all_of_them_lack() {
+    let two = "[[chain.provider]]\nhttp = \"https://one.example/a\"\nrole = \"history\"\n\
+               [[chain.provider]]\nhttp = \"https://one.example/b\"\nrole = \"audit\"\n";
+    assert_eq!(
+        wrong(&after("http", two)),
+        [
+            "3 problems in chainflume.toml",
+            "chainflume.toml:5: chain[0].http: stands beside [[chain.provider]], which says the same (move it into a [[chain.provider]] of its own, or remove it)",
+            "chainflume.toml:6: chain[0].provider: leaves nobody to ask about the newest blocks (give one of them role = \"any\", or leave its role out)",
+            "chainflume.toml:9: chain[0].provider[1].name: is called like another of this chain, and logs and metrics could not tell them apart (give each a name of its own: name = \"…\")",
+        ]
+    );
+    let bad = "[[chain.provider]]\nurl = \"https://one.example\"\nrole = \"archive\"\npriority = 0\n";
+    let told = wrong(&with("http = \"https://node.example/v2/key-in-literal\"\n", bad));
+    assert_eq!(told.first().map(String::as_str), Some("4 problems in chainflume.toml"), "{told:#?}");
+}

@@ -23,6 +23,7 @@ mod tables;
 
 mod branches;
 mod dead_letters;
+mod failover;
 mod faults;
 mod first;
 mod limits;

@@ -81,6 +81,7 @@ impl Rpc {
             match self.paced(calls, self.ask_batch(calls)).await {
                 Ok(answered) => {
                     self.batches.answered(most);
+                    self.judge_each(calls, &answered);
                     answers.extend(answered);
                     rest = after;
                 }
@@ -88,6 +89,15 @@ impl Rpc {
             }
         }
         Ok(answers)
+    }
+
+    /// A call may fail inside a batch that was answered.
+    fn judge_each<T>(&self, calls: &[Question], answers: &[Result<T, ChainError>]) {
+        for (call, answer) in calls.iter().zip(answers) {
+            if let Err(error) = answer {
+                self.vitals.failed(call.method, error);
+            }
+        }
     }
 
     /// Whether a batch that failed is worth to be asked in parts.

@@ -1,0 +1,50 @@
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::error::ChainError;
+use super::node::{Kin, Node};
+use super::settings::{ChainSettings, Role};
+
+/// Whom to ask for a second look: rather not the provider that gave the first.
+pub struct Elsewhere {
+    nodes: Vec<(Role, u32, Arc<Node>)>,
+}
+
+impl Elsewhere {
+    /// Nothing is asked yet.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made of the settings.
+    pub fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
+        let kin = Kin::default();
+        let providers = settings.providers.iter();
+        let nodes = providers.map(|provider| {
+            let node = Node::among(settings, provider, kin.clone())?;
+            Ok((provider.role, provider.priority, Arc::new(node)))
+        });
+        Ok(Self { nodes: nodes.collect::<Result<_, ChainError>>()? })
+    }
+
+    /// The first of these that is there and on the right chain: those for audits, the others from the least preferred on,
+    /// and the one of this name, or the most preferred, when nobody else is left.
+    ///
+    /// # Errors
+    /// Why the last of them cannot be asked.
+    pub async fn find(&self, avoided: Option<&str>) -> Result<Arc<Node>, ChainError> {
+        let mut nodes: Vec<&(Role, u32, Arc<Node>)> = self.nodes.iter().collect();
+        nodes.sort_by_key(|(role, priority, node)| {
+            (avoided == Some(node.host()), *role != Role::Audit, Reverse(*priority))
+        });
+        let mut refused = None;
+        for (_, _, node) in nodes {
+            match node.check_chain().await {
+                Ok(()) => return Ok(node.clone()),
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| ChainError::Unreachable {
+            host: "the chain".to_owned(),
+            reason: "it has no provider".to_owned(),
+        }))
+    }
+}
