@@ -4,6 +4,7 @@
 mod ask_logs;
 mod elsewhere;
 mod error;
+mod evidence;
 mod history;
 mod learnt;
 mod limits;
@@ -19,6 +20,7 @@ mod wire;
 
 pub use elsewhere::Elsewhere;
 pub use error::{ChainError, Refusal};
+pub use evidence::Verify;
 pub use history::{Batch, History, OnError};
 pub use learnt::Learnt;
 pub use node::{BlockWithLogs, Kin, Node, Tag};

@@ -25,7 +25,7 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub use crate::canon::Confirmations;
-pub use crate::chain::Role;
+pub use crate::chain::{Role, Verify};
 pub use chain::{Chain, History, Pace};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;

@@ -99,7 +99,7 @@ pub struct ProviderHealth {
     pub live: bool,
     /// Whether old blocks are read from it.
     pub history: bool,
-    /// `well`, `failing`, `behind`, `wrong_chain` or `incapable`.
+    /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
     pub state: &'static str,
     /// Its newest block, as it last said to a probe; `None` where there is but one provider.
     pub head: Option<u64>,

@@ -14,6 +14,8 @@ const PROVIDER_HEALTHY: &str = "chainflume_provider_healthy";
 const PROVIDER_BEHIND: &str = "chainflume_provider_lag_blocks";
 const PROVIDER_LATENCY: &str = "chainflume_provider_latency_seconds";
 const PROVIDER_SWITCHES: &str = "chainflume_provider_switches_total";
+const EVIDENCE_DOUBTED: &str = "chainflume_evidence_doubted_total";
+const EVIDENCE_OFF: &str = "chainflume_evidence_off";
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";
 const WS_LOST: &str = "chainflume_websocket_lost_total";
@@ -93,6 +95,11 @@ fn describe() {
         PROVIDER_SWITCHES,
         "changes of the provider by chain, role (live or history) and reason (failing, behind, slow, return)"
     );
+    describe_counter!(
+        EVIDENCE_DOUBTED,
+        "blocks without logs whose header speaks of some, asked about a second time, by chain"
+    );
+    describe_gauge!(EVIDENCE_OFF, "1 once a check of logs against headers was given up, by chain and check");
     describe_gauge!(RANGE_WIDTH, "blocks one history question spans now, by chain");
     describe_gauge!(WS_CONNECTED, "1 while the websocket announces heads, by chain");
     describe_counter!(WS_LOST, "times the websocket was lost or could not be opened, by chain");
@@ -381,4 +388,14 @@ pub fn provider((chain, host): (&str, &str), in_use: bool, healthy: bool, behind
 pub fn provider_switched(chain: &str, role: &'static str, reason: &'static str) {
     let (chain, role) = (chain.to_owned(), role);
     counter!(PROVIDER_SWITCHES, "chain" => chain, "role" => role, "reason" => reason).increment(1);
+}
+
+/// An empty answer was doubted.
+pub fn evidence_doubted(chain: &str) {
+    counter!(EVIDENCE_DOUBTED, "chain" => chain.to_owned()).increment(1);
+}
+
+/// A check was given up.
+pub fn evidence_off(chain: &str, check: &'static str) {
+    gauge!(EVIDENCE_OFF, "chain" => chain.to_owned(), "check" => check).set(1.0);
 }

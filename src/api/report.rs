@@ -88,7 +88,7 @@ pub struct ProviderReport {
     pub live: bool,
     /// Whether old blocks are read from it.
     pub history: bool,
-    /// `well`, `failing`, `behind`, `wrong_chain` or `incapable`.
+    /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
     pub state: String,
     /// Its newest block, as it last said; unknown where there is but one provider.
     pub head: Option<u64>,

@@ -100,6 +100,7 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
             max_lag: chain.failover.max_lag,
             return_after: chain.failover.return_after,
         },
+        verify: chain.verify,
         tag: match chain.confirmations {
             Confirmations::Blocks(_) => None,
             Confirmations::Safe => Some(Tag::Safe),

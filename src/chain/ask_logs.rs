@@ -17,6 +17,8 @@ use crate::domain::{B256, BlockRange, BlockRef, Log, LogFilter};
 
 /// How often the logs of one block are asked for in vain before they are asked for in parts.
 const STUCK: u32 = 3;
+/// All receipts of a block at once.
+pub(super) const RECEIPTS: &str = "eth_getBlockReceipts";
 /// Receipts asked for at the same time: enough to hide the latency of one.
 const RECEIPTS_AT_ONCE: usize = 8;
 
@@ -109,19 +111,22 @@ impl Node {
     }
 
     /// The last way: everything the block did, of which we keep what is ours.
-    async fn logs_of_receipts(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
-        const METHOD: &str = "eth_getBlockReceipts";
+    pub(super) async fn logs_of_receipts(
+        &self,
+        filter: &LogFilter,
+        blocks: Blocks,
+    ) -> Result<Vec<Log>, ChainError> {
         let id = match blocks {
             Blocks::Range(range) => json!(hex(range.from())),
             Blocks::Hash { hash, .. } => json!(hash),
         };
-        let receipts = match self.rpc.demand(&Question::new(METHOD, json!([id]))).await {
+        let receipts = match self.rpc.demand(&Question::new(RECEIPTS, json!([id]))).await {
             Err(error) if error.has_other_ways() => self.receipts_one_by_one(blocks).await?,
             answer => answer?,
         };
         let logs = receipts.into_iter().flat_map(|receipt: WireReceipt| receipt.logs);
         let ours = logs.filter(|log| filter.admits(&log.address, log.topics.first()));
-        self.believed(METHOD, checked(ours, filter, blocks))
+        self.believed(RECEIPTS, checked(ours, filter, blocks))
     }
 
     async fn receipts_one_by_one(&self, blocks: Blocks) -> Result<Vec<WireReceipt>, ChainError> {

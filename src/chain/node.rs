@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::error::ChainError;
+use super::evidence::{Seals, Trust, Verify, allowed};
 use super::learnt::{Learnt, Lists};
 use super::rpc::{MethodUsage, Question, Rpc};
 use super::settings::{ChainSettings, HistorySettings, ProviderSettings};
@@ -51,6 +52,8 @@ pub struct Kin {
     pub(super) alarm: Arc<Notify>,
     /// Block 0 as the first of them told it.
     pub(super) genesis: Arc<OnceLock<B256>>,
+    /// What of their headers can be relied on.
+    pub(super) trust: Arc<Trust>,
 }
 
 /// One node of one chain.
@@ -59,6 +62,9 @@ pub struct Node {
     /// Block 0 as the first provider told it.
     genesis: Arc<OnceLock<B256>>,
     fingerprint: String,
+    pub(super) verify: Verify,
+    pub(super) trust: Arc<Trust>,
+    pub(super) seals: Seals,
     chain_id: u64,
     history: HistorySettings,
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
@@ -91,6 +97,9 @@ impl Node {
             rpc: Rpc::new(settings, provider, kin.alarm)?,
             genesis: kin.genesis,
             fingerprint: provider.fingerprint(),
+            verify: allowed(settings.chain_id, settings.verify),
+            trust: kin.trust,
+            seals: Seals::default(),
             chain_id: settings.chain_id,
             history: settings.history,
             width: Mutex::new(Width::new(&settings.history, None)),
@@ -226,13 +235,26 @@ impl Node {
         let question = |number: &u64| Question::new("eth_getBlockByNumber", json!([hex(*number), false]));
         let questions: Vec<Question> = numbers.iter().map(question).collect();
         let answers = self.rpc.ask_all::<WireHeader>(&questions).await?;
-        let header = |(answer, number)| self.at_height(or_missing(answer)?, number);
+        let header = |(answer, number)| self.at_height(self.sealed(or_missing(answer)?), number);
         answers.into_iter().zip(numbers.iter().copied()).map(header).collect()
     }
 
     async fn block_by(&self, block: Value) -> Result<Option<BlockRef>, ChainError> {
         let question = Question::new("eth_getBlockByNumber", json!([block, false]));
-        or_missing(self.rpc.ask::<WireHeader>(&question).await)
+        Ok(self.sealed(or_missing(self.rpc.ask::<WireHeader>(&question).await)?))
+    }
+
+    /// Remembers what the header says of its logs.
+    fn sealed(&self, header: Option<WireHeader>) -> Option<BlockRef> {
+        let header = header?;
+        let seal = header.seal();
+        let block = BlockRef::from(header);
+        self.seals.keep(block.number, seal);
+        Some(block)
+    }
+
+    pub(super) fn chain_name(&self) -> &str {
+        self.rpc.chain()
     }
 
     /// The hash of a canonical block, where the node has it.
@@ -245,10 +267,10 @@ impl Node {
 }
 
 /// Some nodes refuse a height above their head, or a tag they do not have, instead of answering `null`.
-fn or_missing(answer: Result<Option<WireHeader>, ChainError>) -> Result<Option<BlockRef>, ChainError> {
+fn or_missing(answer: Result<Option<WireHeader>, ChainError>) -> Result<Option<WireHeader>, ChainError> {
     match answer {
         Err(error) if error.is_missing_block() => Ok(None),
-        answer => Ok(answer?.map(BlockRef::from)),
+        answer => answer,
     }
 }
 

@@ -8,14 +8,18 @@ mod probe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ChainError;
-use super::node::{Kin, Node};
+use super::evidence::Weighed;
+use super::logs::Blocks;
+use super::node::{BlockWithLogs, Kin, Node};
 use super::rpc::MethodUsage;
 use super::settings::{ChainSettings, ProviderSettings, Role};
+use crate::domain::{BlockRef, LogFilter};
 use crate::metrics;
 use choice::{Choice, Fact, Rules, Why, behind, choose};
 
@@ -54,6 +58,8 @@ struct Seen {
     admitted: bool,
     /// It has failed the probe before a promotion, and is not tried again until then.
     incapable_until: Option<Instant>,
+    /// It contradicts what is final, and is not asked again until then.
+    distrusted_until: Option<Instant>,
     /// How often it was left for failing, lately.
     left: u32,
     /// When it was last taken or left.
@@ -69,7 +75,7 @@ pub struct ProviderReport {
     pub live: bool,
     /// Whether old blocks are read from it.
     pub history: bool,
-    /// `well`, `failing`, `behind`, `wrong_chain` or `incapable`.
+    /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
     pub state: &'static str,
     /// Its newest block, as it last said to a probe.
     pub head: Option<u64>,
@@ -143,9 +149,55 @@ impl Pool {
         all.min_by_key(|index| facts[*index].priority).map(|index| self.shared.members[index].node.clone())
     }
 
+    /// The logs of a block near the head by its hash, held against its header. Where that speaks of logs and the node answers
+    /// none, another provider is asked, or the block's receipts: they are another index.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked or its answer not be believed.
+    pub async fn with_logs(
+        &self,
+        node: &Arc<Node>,
+        filter: &LogFilter,
+        block: BlockRef,
+    ) -> Result<BlockWithLogs, ChainError> {
+        let Weighed { block: answered, doubtful } = node.weighed(filter, block).await?;
+        if !doubtful {
+            return Ok(answered);
+        }
+        metrics::evidence_doubted(&self.shared.settings.name);
+        let second = match self.another(node) {
+            Some(other) => other.with_logs(filter, block).await.map(|second| second.logs),
+            None => {
+                let blocks = Blocks::Hash { number: block.number, hash: block.hash };
+                node.logs_of_receipts(filter, blocks).await
+            }
+        };
+        let second = match second {
+            Ok(logs) => logs,
+            // It may lack the block, or the method.
+            Err(_) => node.with_logs(filter, block).await?.logs,
+        };
+        if second.is_empty() { Ok(answered) } else { Err(node.contradicted(&block)) }
+    }
+
     /// Whether there is another one to turn to.
     pub fn has_several(&self) -> bool {
         self.shared.members.len() > 1
+    }
+
+    /// Has another provider asked: this one contradicts what is final. Whether there is one left that has not done so.
+    pub fn distrust(&self, node: &Arc<Node>) -> bool {
+        let until = Instant::now() + self.shared.settings.failover.return_after * DISTRUSTED_FOR;
+        let mut left = false;
+        for member in self.shared.members.iter().filter(|member| member.does(Role::Live)) {
+            if Arc::ptr_eq(&member.node, node) {
+                member.seen().distrusted_until = Some(until);
+            } else {
+                left |= !member.is_distrusted();
+            }
+        }
+        self.shared.kin.alarm.notify_one();
+        left
     }
 
     /// Tells when another provider is asked.
@@ -160,6 +212,7 @@ impl Pool {
             let signs = member.node.rpc.vitals.signs();
             let state = match facts[index] {
                 _ if signs.wrong => "wrong_chain",
+                _ if member.is_distrusted() => "contradicts",
                 _ if member.is_incapable() => "incapable",
                 fact if fact.failing => "failing",
                 fact if fact.rounds_behind > 0 => "behind",
@@ -207,6 +260,10 @@ impl Member {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_distrusted(&self) -> bool {
+        self.seen().distrusted_until.is_some_and(|until| Instant::now() < until)
+    }
+
     fn is_incapable(&self) -> bool {
         self.seen().incapable_until.is_some_and(|until| Instant::now() < until)
     }
@@ -224,7 +281,7 @@ impl Shared {
             let (signs, seen) = (member.node.rpc.vitals.signs(), *member.seen());
             Fact {
                 priority: member.settings.priority,
-                fit: member.does(work) && !signs.wrong && !member.is_incapable(),
+                fit: member.does(work) && !signs.wrong && !member.is_incapable() && !member.is_distrusted(),
                 failing: signs.failing,
                 head: seen.head,
                 rounds_behind: seen.rounds_behind,
@@ -248,9 +305,11 @@ impl Shared {
             }
             self.say();
             let interval = self.settings.failover.probe_interval;
+            // What the probes themselves met is known by now, and would ring for ever.
+            let _rung = self.kin.alarm.notified().now_or_never();
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
-                // One that goes on failing rings with every failure.
+                // One that is used and goes on failing rings with every failure.
                 () = self.kin.alarm.notified() => tokio::time::sleep(interval.min(SOON)).await,
             }
         }
@@ -262,7 +321,8 @@ impl Shared {
         let doubtful = signs.wrong || signs.failing || !member.seen().admitted;
         if doubtful && let Err(error) = node.check_chain().await {
             tracing::debug!(chain = %self.settings.name, %error, "a provider cannot be asked");
-            *member.seen() = Seen { head: None, admitted: false, ..*member.seen() };
+            let mut seen = member.seen();
+            (seen.head, seen.admitted) = (None, false);
             return;
         }
         member.seen().admitted = true;
@@ -352,5 +412,7 @@ impl Shared {
 const SOON: Duration = Duration::from_millis(200);
 /// A provider that comes and goes is waited for twice as long each time it was left, up to 32 times `return_after`.
 const MOST_LEFT: u32 = 5;
+/// One that contradicts what is final is left alone for so many `return_after`: an hour by default.
+const DISTRUSTED_FOR: u32 = 60;
 /// One that was used for so many `return_after` at a stretch has made up for what was.
 const FORGIVEN_AFTER: u32 = 10;

@@ -110,6 +110,10 @@ impl Rpc {
         &self.host
     }
 
+    pub(super) fn chain(&self) -> &str {
+        &self.chain
+    }
+
     /// Calls by method since the start.
     pub(super) fn usage(&self) -> Vec<MethodUsage> {
         self.usage.all()

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::evidence::Verify;
 use super::node::Tag;
 
 /// How one chain's node is asked.
@@ -16,6 +17,8 @@ pub struct ChainSettings {
     pub providers: Vec<ProviderSettings>,
     /// When another one is asked.
     pub failover: FailoverSettings,
+    /// How the logs of new blocks are checked.
+    pub verify: Verify,
     /// The tag blocks are confirmed by, if they are: a provider without it is of no use.
     pub tag: Option<Tag>,
     /// How long one request may take, connection included.

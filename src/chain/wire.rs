@@ -1,12 +1,13 @@
 //! What nodes write: JSON of the execution API, read into hash-level types. Fields we do not use are not
 //! read, so that a chain with unknown transaction types or header fields breaks nothing.
 
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{Address, B256, Bloom, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use crate::domain::{BlockRef, Log, Place, Topics};
+use super::evidence::Seal;
+use crate::domain::{BlockRef, Log, Outcome, Place, Receipt, Topics};
 
 /// A JSON-RPC answer.
 #[derive(Deserialize)]
@@ -87,6 +88,26 @@ pub(super) struct WireHeader {
     hash: B256,
     parent_hash: B256,
     timestamp: Quantity,
+    #[serde(default, deserialize_with = "if_readable")]
+    logs_bloom: Option<Bloom>,
+    #[serde(default, deserialize_with = "if_readable")]
+    receipts_root: Option<B256>,
+}
+
+/// What some chains leave out, or fill with something else.
+fn if_readable<'de, D: Deserializer<'de>, T: std::str::FromStr>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(value.as_str().and_then(|text| text.parse().ok()))
+}
+
+impl WireHeader {
+    /// What can be held against its logs. A root of zeros is none.
+    pub(super) fn seal(&self) -> Seal {
+        let receipts_root = self.receipts_root.filter(|root| !root.is_zero());
+        Seal { hash: self.hash, bloom: self.logs_bloom, receipts_root }
+    }
 }
 
 impl From<WireHeader> for BlockRef {
@@ -124,6 +145,41 @@ pub(super) struct WireLog {
 pub(super) struct WireReceipt {
     pub block_hash: B256,
     pub logs: Vec<WireLog>,
+    #[serde(default)]
+    r#type: Option<Quantity>,
+    #[serde(default)]
+    status: Option<Quantity>,
+    #[serde(default)]
+    root: Option<B256>,
+    #[serde(default)]
+    cumulative_gas_used: Option<Quantity>,
+    #[serde(default, deserialize_with = "if_readable")]
+    logs_bloom: Option<Bloom>,
+}
+
+impl WireReceipt {
+    /// What a header commits to.
+    ///
+    /// # Errors
+    /// What of it we cannot encode, for a person.
+    pub(super) fn consensus(&self) -> Result<Receipt, String> {
+        let kind = self.r#type.map_or(0, |kind| kind.0);
+        let kind = u8::try_from(kind).ok().filter(|kind| *kind <= Receipt::NEWEST_KIND).ok_or_else(|| {
+            format!("a receipt is of type {kind}, and how that is encoded is not known here")
+        })?;
+        let outcome = match (self.status, self.root) {
+            (Some(status), _) => Outcome::Succeeded(status.0 == 1),
+            (None, Some(root)) => Outcome::State(root),
+            (None, None) => return Err("a receipt says not how it ended".to_owned()),
+        };
+        Ok(Receipt {
+            kind,
+            outcome,
+            cumulative_gas: self.cumulative_gas_used.ok_or("a receipt has no gas")?.0,
+            bloom: self.logs_bloom.ok_or("a receipt has no bloom")?,
+            logs: self.logs.iter().map(|log| (log.address, log.topics.clone(), log.data.clone())).collect(),
+        })
+    }
 }
 
 /// A block's transactions by hash.

@@ -11,6 +11,7 @@ use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
 use super::words::{self, word};
 use crate::canon::Confirmations;
+use crate::chain::Verify;
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Chain {
     pub providers: Vec<Provider>,
     /// When another of them is asked.
     pub failover: Failover,
+    /// How the logs of new blocks are checked.
+    pub verify: Verify,
     /// When a block is confirmed.
     pub confirmations: Confirmations,
     /// Blocks below the head that may still change.
@@ -84,12 +87,17 @@ const REQUIRED: [(&str, &str); 2] = [
     ("chain_id", "add chain_id = N, the chain's EIP-155 id: the node is checked against it"),
 ];
 
+const VERIFY: [(&str, Verify); 3] =
+    [("off", Verify::Off), ("bloom", Verify::Bloom), ("receipts", Verify::Receipts)];
+
 pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     section.require(&REQUIRED);
     let name = section.parsed("name", |text| words::name(text, true));
     let chain_id = section.number("chain_id", 1..=MAX_ID);
     let providers = providers(section);
     let failover = failover(&section.table("failover"));
+    let verify =
+        section.parsed("verify", |text| word(text, &VERIFY)).map_or(Verify::Bloom, |found| found.value);
     let confirmations = confirmations(section).unwrap_or(Confirmations::Blocks(2));
     let reorg_window = reorg_window(section, confirmations);
     let block_time = millis(section, "block_time", 10..=600_000).unwrap_or(Duration::from_secs(12));
@@ -105,6 +113,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         chain_id: chain_id.value,
         providers,
         failover,
+        verify,
         confirmations,
         reorg_window,
         block_time,

@@ -57,7 +57,7 @@ impl ChainIndexer {
                 pair[1].number
             )));
         }
-        let logs = blocks.into_iter().map(|block| self.node.with_logs(&filter, block));
+        let logs = blocks.into_iter().map(|block| self.pool.with_logs(&self.node, &filter, block));
         Ok(Run::Linked(try_join_all(logs).await?))
     }
 

@@ -37,7 +37,7 @@ pub struct Parts {
 pub struct ChainIndexer {
     pub(super) settings: ChainSettings,
     pub(super) policy: Policy,
-    pool: Pool,
+    pub(super) pool: Pool,
     switched: Switched,
     /// Whom a step asks; another one only from the next step on.
     pub(super) node: Arc<Node>,
@@ -113,9 +113,7 @@ impl ChainIndexer {
                 Ok(Progress::None) => continue,
                 Err(error) => error,
             };
-            // Of several nodes one on another chain is left alone; another one is asked.
-            let left = self.pool.has_several() && matches!(error, IndexerError::Chain(_));
-            let fatal = error.is_fatal() && !left;
+            let fatal = error.is_fatal() && !self.may_ask_another(&error);
             self.failed(&error, fatal);
             if fatal {
                 return self.keep_stopped(&stop).await;
@@ -123,6 +121,15 @@ impl ChainIndexer {
             let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
         }
         self.memory.keep_now(&[&self.node, &self.past]).await;
+    }
+
+    /// Of several nodes one on another chain is left alone, and so is one that contradicts what is final, until all do.
+    fn may_ask_another(&self, error: &IndexerError) -> bool {
+        match error {
+            IndexerError::Chain(_) => self.pool.has_several(),
+            IndexerError::TooDeep { .. } => self.pool.distrust(&self.node),
+            _ => false,
+        }
     }
 
     /// A pause may be longer than a loop may hang.

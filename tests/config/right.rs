@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use chainflume::config::{
     Admin, Chain, Config, Confirmations, Database, Failover, History, Log, Outbox, Provider, Redis, Role,
-    Secret, Shutdown, Source, Users,
+    Secret, Shutdown, Source, Users, Verify,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -40,6 +40,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
                 max_lag: 5,
                 return_after: Duration::from_secs(60),
             },
+            verify: Verify::Bloom,
             confirmations: Confirmations::Blocks(2),
             reorg_window: 64,
             block_time: Duration::from_secs(12),
@@ -53,6 +54,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
                 max_range: 10_000,
                 buffer_bytes: 32 << 20,
             },
+            pace: config.chains[0].pace.clone(),
         }],
         sources: vec![Source {
             name: "usdc".to_owned(),

@@ -64,8 +64,9 @@ impl Two {
         let flume = Flume::start(&config, &url).await;
         flume.until_tip("dev", 98).await;
         flume.until("dev", "knows both heads", |chain| provider(chain, "other").head == Some(100)).await;
-        assert_eq!(in_use(&flume.chain("dev")), "one");
-        Self { one, other, flume, url }
+        let two = Self { one, other, flume, url };
+        two.uses("one").await;
+        two
     }
 
     async fn uses(&self, name: &'static str) {
@@ -117,7 +118,7 @@ async fn a_provider_that_goes_away_is_replaced_and_taken_back_when_it_has_been_w
     two.one.server = two.other.chain.serve("127.0.0.1:0").await.expect("a free port");
     two.one.chain.mine(3);
     two.flume.until_tip("dev", 101).await;
-    assert_eq!(in_use(&two.flume.chain("dev")), "other");
+    two.uses("other").await;
     two.one.server = two.one.chain.serve(&address).await.expect("the port is free again");
     two.uses("one").await;
     two.goes_on(3).await;
@@ -233,9 +234,10 @@ async fn a_preferred_provider_that_turns_out_to_be_on_another_chain_is_left_and_
     let _server = stranger.serve(&address).await.expect("the port is free again");
     chain.mine(5);
     flume.until_tip("dev", 103).await;
-    let health = flume.chain("dev");
-    assert_eq!((in_use(&health).as_str(), health.state), ("other", ChainState::Live));
-    flume.until("dev", "names it", |chain| provider(chain, "one").state == "wrong_chain").await;
+    let left = |chain: &ChainHealth| in_use(chain) == "other" && chain.state == ChainState::Live;
+    flume.until("dev", "is live at the other", left).await;
+    let named = |chain: &ChainHealth| ["wrong_chain", "contradicts"].contains(&provider(chain, "one").state);
+    flume.until("dev", "names it", named).await;
     flume.stop().await;
     tables::assert_equals_chain(&connect(&url).await, &chain, 103).await;
 }
@@ -259,6 +261,7 @@ async fn each_provider_does_the_work_of_its_role() {
     flume.until_tip("dev", 198).await;
     chain.mine(3);
     flume.until_tip("dev", 201).await;
+    flume.until("dev", "says who works", |chain| provider(chain, "live").live).await;
     let health = flume.chain("dev");
     let work = |name| (provider(&health, name).live, provider(&health, name).history);
     assert_eq!(
@@ -277,4 +280,18 @@ async fn each_provider_does_the_work_of_its_role() {
         [asked(&archive), asked(&live), asked(&audit)],
         [(true, false), (false, true), (false, false)]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_contradicts_what_is_final_is_left_and_only_when_all_do_the_chain_stops() {
+    let two = Two::new().await;
+    let reorged = two.one.chain.branch();
+    // One chain behind both: whoever is asked contradicts.
+    two.one.chain.reorg(60, 70);
+    two.flume.until("dev", "stops", |chain| chain.state == ChainState::Stopped).await;
+    two.one.chain.restore(&reorged);
+    let contradicts = |name| provider(&two.flume.chain("dev"), name).state == "contradicts";
+    assert!(contradicts("one") && contradicts("other"));
+    two.flume.stop().await;
+    tables::assert_equals_chain(&connect(&two.url).await, &two.one.chain, 98).await;
 }

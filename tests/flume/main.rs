@@ -23,6 +23,7 @@ mod tables;
 
 mod branches;
 mod dead_letters;
+mod evidence;
 mod failover;
 mod faults;
 mod first;

@@ -59,6 +59,7 @@ impl Script {
                 max_lag: 5,
                 return_after: Duration::from_secs(60),
             },
+            verify: chainflume::chain::Verify::Bloom,
             tag: None,
             request_timeout: Duration::from_secs(5),
             max_response_bytes: 1 << 20,
