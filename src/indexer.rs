@@ -5,6 +5,7 @@
 
 mod backfill;
 mod error;
+mod follow;
 mod history;
 mod live;
 mod memory;

@@ -386,8 +386,7 @@ pub fn provider((chain, host): (&str, &str), in_use: bool, healthy: bool, behind
 
 /// Another provider is asked.
 pub fn provider_switched(chain: &str, role: &'static str, reason: &'static str) {
-    let (chain, role) = (chain.to_owned(), role);
-    counter!(PROVIDER_SWITCHES, "chain" => chain, "role" => role, "reason" => reason).increment(1);
+    counter!(PROVIDER_SWITCHES, "chain" => chain.to_owned(), "role" => role, "reason" => reason).increment(1);
 }
 
 /// An empty answer was doubted.

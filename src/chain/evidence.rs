@@ -125,10 +125,11 @@ impl Node {
             if self.trust.bloom.failed() {
                 self.give_up("bloom", &reason);
             }
-            return self.believed(super::logs::LOGS, Err(reason));
+            return Err(self.disbelieved(super::logs::LOGS, reason));
         }
         if !answered.logs.is_empty() {
             self.trust.bloom.passed();
+            self.rpc.vitals.proven(EVIDENCE);
         }
         let doubtful = answered.logs.is_empty() && speaks_of(&bloom, filter);
         Ok(Weighed { block: answered, doubtful })
@@ -167,9 +168,10 @@ impl Node {
             if self.trust.receipts.failed() {
                 self.give_up("receipts", &reason);
             }
-            return self.believed(RECEIPTS, Err(reason));
+            return Err(self.disbelieved(RECEIPTS, reason));
         }
         self.trust.receipts.passed();
+        self.rpc.vitals.proven(EVIDENCE);
         let logs = wire.into_iter().flat_map(|receipt| receipt.logs);
         let ours = logs.filter(|log| filter.admits(&log.address, log.topics.first()));
         let blocks = Blocks::Hash { number: block.number, hash: block.hash };
@@ -188,12 +190,20 @@ impl Node {
     pub(super) fn contradicted(&self, block: &BlockRef) -> ChainError {
         let reason =
             format!("no logs in block {}, where the header and another answer have some", block.number);
-        match self.believed::<()>(super::logs::LOGS, Err(reason)) {
-            Err(error) => error,
-            Ok(()) => self.rpc.bad(super::logs::LOGS, "no logs"),
-        }
+        self.disbelieved(super::logs::LOGS, reason)
+    }
+
+    /// An answer of the right shape that the header contradicts. Only one that a header bears out makes good for it: an
+    /// index that lacks logs answers rightly wherever there are none.
+    fn disbelieved(&self, method: &'static str, reason: String) -> ChainError {
+        let error = self.rpc.bad(method, reason);
+        self.rpc.vitals.failed(EVIDENCE, &error);
+        error
     }
 }
+
+/// What such failures are counted under.
+const EVIDENCE: &str = "logs that their header bears out";
 
 fn holds(bloom: &Bloom, item: &[u8]) -> bool {
     bloom.contains_input(BloomInput::Raw(item))

@@ -4,6 +4,7 @@
 
 mod choice;
 mod probe;
+mod report;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,11 +18,11 @@ use super::error::ChainError;
 use super::evidence::Weighed;
 use super::logs::Blocks;
 use super::node::{BlockWithLogs, Kin, Node};
-use super::rpc::MethodUsage;
 use super::settings::{ChainSettings, ProviderSettings, Role};
 use crate::domain::{BlockRef, LogFilter};
 use crate::metrics;
 use choice::{Choice, Fact, Rules, Why, behind, choose};
+pub use report::ProviderReport;
 
 /// The providers of one chain. Dropping it ends the probes.
 pub struct Pool {
@@ -64,29 +65,6 @@ struct Seen {
     left: u32,
     /// When it was last taken or left.
     changed: Option<Instant>,
-}
-
-/// How a provider stands.
-#[derive(Clone, Debug)]
-pub struct ProviderReport {
-    /// What it is called.
-    pub label: String,
-    /// Whether the newest blocks are read from it.
-    pub live: bool,
-    /// Whether old blocks are read from it.
-    pub history: bool,
-    /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
-    pub state: &'static str,
-    /// Its newest block, as it last said to a probe.
-    pub head: Option<u64>,
-    /// Blocks the others have and it lacks.
-    pub behind: u64,
-    /// Usual time of an answer.
-    pub latency: Option<Duration>,
-    /// Questions that failed since the start.
-    pub failures: u64,
-    /// The last failure that was not overcome.
-    pub last_error: Option<String>,
 }
 
 /// Tells when another provider is asked.
@@ -203,51 +181,6 @@ impl Pool {
     /// Tells when another provider is asked.
     pub fn switched(&self) -> Switched {
         Switched(self.shared.in_use.subscribe())
-    }
-
-    /// How each provider stands.
-    pub fn report(&self) -> Vec<ProviderReport> {
-        let (facts, in_use) = (self.shared.facts(Role::Any), self.shared.in_use());
-        let report = |(index, member): (usize, &Member)| {
-            let signs = member.node.rpc.vitals.signs();
-            let state = match facts[index] {
-                _ if signs.wrong => "wrong_chain",
-                _ if member.is_distrusted() => "contradicts",
-                _ if member.is_incapable() => "incapable",
-                fact if fact.failing => "failing",
-                fact if fact.rounds_behind > 0 => "behind",
-                _ => "well",
-            };
-            ProviderReport {
-                label: member.settings.label.clone(),
-                live: in_use.live == index,
-                history: in_use.history == index,
-                state,
-                head: facts[index].head,
-                behind: behind(index, &facts),
-                latency: signs.latency,
-                failures: signs.failures,
-                last_error: signs.last_error,
-            }
-        };
-        self.shared.members.iter().enumerate().map(report).collect()
-    }
-
-    /// What all of them were asked since the start, by method.
-    pub fn usage(&self) -> Vec<MethodUsage> {
-        let mut all: std::collections::BTreeMap<&str, MethodUsage> = std::collections::BTreeMap::new();
-        for usage in self.shared.members.iter().flat_map(|member| member.node.usage()) {
-            let sum = all.entry(usage.method).or_insert(MethodUsage {
-                requests: 0,
-                failed: 0,
-                credits: 0,
-                ..usage
-            });
-            sum.requests += usage.requests;
-            sum.failed += usage.failed;
-            sum.credits += usage.credits;
-        }
-        all.into_values().collect()
     }
 }
 

@@ -38,7 +38,7 @@ pub struct ChainIndexer {
     pub(super) settings: ChainSettings,
     pub(super) policy: Policy,
     pub(super) pool: Pool,
-    switched: Switched,
+    pub(super) switched: Switched,
     /// Whom a step asks; another one only from the next step on.
     pub(super) node: Arc<Node>,
     /// Whom old blocks are asked of.
@@ -57,7 +57,7 @@ pub struct ChainIndexer {
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
     looked: bool,
     heads: Option<Heads>,
-    tags_at: Option<Instant>,
+    pub(super) tags_at: Option<Instant>,
 }
 
 impl ChainIndexer {
@@ -118,18 +118,10 @@ impl ChainIndexer {
             if fatal {
                 return self.keep_stopped(&stop).await;
             }
-            let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
+            let _stopped =
+                stop.run_until_cancelled(self.pause(error.wait(pause.next().unwrap_or(MAX_PAUSE)))).await;
         }
         self.memory.keep_now(&[&self.node, &self.past]).await;
-    }
-
-    /// Of several nodes one on another chain is left alone, and so is one that contradicts what is final, until all do.
-    fn may_ask_another(&self, error: &IndexerError) -> bool {
-        match error {
-            IndexerError::Chain(_) => self.pool.has_several(),
-            IndexerError::TooDeep { .. } => self.pool.distrust(&self.node),
-            _ => false,
-        }
     }
 
     /// A pause may be longer than a loop may hang.
@@ -162,21 +154,6 @@ impl ChainIndexer {
             () = self.wake.ready() => self.observe(stop).await,
             batch = Reading::next(&mut self.reading) => self.land(batch, stop).await.map(|()| Progress::Made),
             () = tokio::time::sleep(BEAT) => Ok(Progress::None),
-        }
-    }
-
-    /// Asks whom the pool names from now on. What the last one said of the chain is asked anew.
-    fn follow_provider(&mut self) {
-        let (live, past) = (self.pool.live(), self.pool.history());
-        if !Arc::ptr_eq(&live, &self.node) {
-            self.wake = Wake::new(&self.settings, self.pool.live_settings());
-            self.node = live;
-            self.tags_at = None;
-            self.forget();
-        }
-        if !Arc::ptr_eq(&past, &self.past) {
-            self.past = past;
-            self.forget();
         }
     }
 
@@ -406,23 +383,10 @@ enum Progress {
     None,
 }
 
-fn wait(error: &IndexerError, pause: &mut ExponentialBackoff) -> Duration {
-    let wait = pause.next().unwrap_or(MAX_PAUSE);
-    match error {
-        IndexerError::Chain(error) => {
-            error.retry_after().map_or(wait, |asked| asked.clamp(wait, MAX_RETRY_AFTER))
-        }
-        _ => wait,
-    }
-}
-
 /// The loop goes round at least this often, so that one that hangs can be told from one that waits.
 const BEAT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a node or database that comes back is noticed within it.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
-/// A node may ask for patience, not for an outage.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
-
 fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
