@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint figures clean
+.PHONY: help demo test check fmt lint figures figures-relay clean
 
 # The unoptimised profile: it builds in a fraction of the time, its dependencies are optimised all the same
 # (Cargo.toml), and the tests use the very same artefacts. `make demo PROFILE=release` for the real thing.
@@ -7,7 +7,7 @@ PROFILE ?= dev
 BIN := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/chainflume
 
 help: ## What there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: ## See it work: a chain, a database and the daemon (ARGS="--for 30s" ends by itself)
 	@scripts/need cc postgresql
@@ -15,7 +15,7 @@ demo: ## See it work: a chain, a database and the daemon (ARGS="--for 30s" ends 
 	@exec $(BIN) demo $(ARGS)
 
 test: ## Install what the tests need and run them all (ARGS goes to cargo test)
-	@scripts/need cc postgresql redis openssl node systemd
+	@scripts/need cc postgresql redis openssl node python systemd
 	@scripts/test-tools
 	cargo test --locked $(ARGS)
 
@@ -31,6 +31,10 @@ lint: ## Lint the code
 
 figures: ## Lines of code by room, the longest file and function
 	@cargo test --locked --quiet --test architecture figures -- --nocapture
+
+figures-relay: ## How fast messages leave: latency, throughput, memory, of a release build
+	@scripts/need cc postgresql redis
+	cargo test --locked --release --test flume relay::figures -- --ignored --nocapture --test-threads=1
 
 clean: ## Remove what was built and the tests' tools
 	cargo clean

@@ -1,5 +1,6 @@
 //! Builds the parts and joins them: one function for each command that needs more than files.
 
+mod alerts;
 mod check;
 mod commands;
 mod database;
@@ -12,18 +13,25 @@ mod parts;
 mod preflight;
 mod probe;
 mod replay;
+mod rewind;
 mod run;
 mod status;
+mod verify;
+mod webhooks;
 
+pub use alerts::watch;
 pub use check::{CheckLine, CheckReport, check};
-pub use commands::{backfill, migrate, views};
+pub use commands::{migrate, views};
 pub use dead_letters::{
-    RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
+    Outcome, RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
 };
 pub use demo::{DemoArgs, Difference, compare, demo};
 pub use error::AppError;
 pub use messages::carry;
 pub use parts::{Loaded, telemetry_settings};
 pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
+pub use rewind::{RewindArgs, Rewinding, rewind};
 pub use run::{indexers, run};
 pub use status::{Status, StoredReorg, StoredSource, status};
+pub use verify::{Progress, RereadArgs, Verified, reread};
+pub use webhooks::{Endpoint, enable_webhook, webhooks};

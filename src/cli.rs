@@ -4,17 +4,20 @@
 pub mod args;
 pub mod exit;
 
-mod backfill;
 mod check;
 mod dead_letters;
 mod init;
 mod known_chains;
 mod locate;
 mod output;
+mod progress;
 mod replay;
+mod reread;
+mod rewind;
 mod status;
 mod table;
 mod views;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -57,11 +60,16 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Migrate => with_config(&global, migrate),
         Command::Status(args) => with_config(&global, async |loaded| status::status(&loaded, &args).await),
         Command::Backfill(args) => {
-            with_config(&global, async |loaded| backfill::backfill(&loaded, &args).await)
+            with_config(&global, async |loaded| reread::backfill(&loaded, &args).await)
         }
+        Command::Verify(args) => with_config(&global, async |loaded| reread::verify(&loaded, &args).await),
+        Command::Rewind(args) => with_config(&global, async |loaded| rewind::rewind(&loaded, &args).await),
         Command::Replay(args) => with_config(&global, async |loaded| replay::replay(&loaded, &args).await),
         Command::DeadLetters(command) => {
             with_config(&global, async |loaded| dead_letters::dead_letters(&loaded, &command).await)
+        }
+        Command::Webhooks(command) => {
+            with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)
         }
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
         Command::Schema => output::print(MESSAGE_SCHEMA.as_bytes()).map(|()| Exit::Done),

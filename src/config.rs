@@ -12,6 +12,7 @@ mod manual;
 mod problem;
 mod provider;
 mod reader;
+mod redis;
 mod secret;
 mod section;
 mod settings;
@@ -20,20 +21,23 @@ mod substitute;
 mod suggest;
 mod units;
 mod url;
+mod webhook;
 mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use crate::canon::Confirmations;
+pub use crate::canon::{Confirmations, Publish};
 pub use crate::chain::{Role, Verify};
-pub use chain::{Chain, History, Pace};
+pub use chain::{Audit, Chain, History, Pace};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
 pub use provider::{Failover, Provider};
+pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
-pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Redis, Shutdown, Users};
+pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Shutdown, Users};
 pub use source::Source;
+pub use webhook::{Alerts, Webhook};
 
 use problem::{Fault, Spot};
 use reader::Reader;
@@ -53,6 +57,10 @@ pub struct Config {
     pub outbox: Outbox,
     /// `[redis]`
     pub redis: Redis,
+    /// Every `[[webhook]]`.
+    pub webhooks: Vec<Webhook>,
+    /// `[alerts]`
+    pub alerts: Alerts,
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
@@ -105,9 +113,11 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let data_dir = root.path_value("data_dir");
     let chains: Vec<_> = tables(root, "chain").iter().map(chain::read).collect();
     let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
+    let webhooks: Vec<_> = root.tables("webhook").iter().map(webhook::read).collect();
+    let alerts = webhook::alerts(&root.table("alerts"));
     let settings = (
         settings::database(&root.table("database")),
-        (settings::outbox(&root.table("outbox")), settings::redis(&root.table("redis"))),
+        (settings::outbox(&root.table("outbox")), redis::redis(&root.table("redis"))),
         settings::admin(&root.table("admin")),
         settings::log(&root.table("log")),
         settings::users(&root.table("users")),
@@ -115,12 +125,15 @@ fn read(root: &Section<'_>) -> Option<Config> {
     );
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);
+    crosscheck::webhooks(reader, &webhooks);
     let (database, (outbox, redis), admin, log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
         database,
         outbox,
         redis,
+        webhooks: webhooks.into_iter().map(|draft| draft.webhook).collect::<Option<_>>()?,
+        alerts,
         admin,
         log,
         users,

@@ -59,6 +59,15 @@ impl SourceHealth {
     }
 }
 
+/// A reorg deeper than the confirmations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeepReorg {
+    /// Confirmed blocks undone.
+    pub depth: u64,
+    /// When it was noticed.
+    pub at: Instant,
+}
+
 /// One chain, as the spine last left it.
 #[derive(Clone, Debug)]
 pub struct ChainHealth {
@@ -82,6 +91,10 @@ pub struct ChainHealth {
     pub consecutive_errors: u64,
     /// The last error that has not been overcome.
     pub last_error: Option<String>,
+    /// What kind of error that is, the word in metrics.
+    pub last_error_kind: Option<&'static str>,
+    /// The last reorg that took back what was announced, in this process.
+    pub deep_reorg: Option<DeepReorg>,
     /// Its sources.
     pub sources: Vec<SourceHealth>,
     /// What its nodes were asked, by method.
@@ -140,6 +153,8 @@ impl ChainHealth {
             alive_at: now,
             consecutive_errors: 0,
             last_error: None,
+            last_error_kind: None,
+            deep_reorg: None,
             sources: Vec::new(),
             rpc: Vec::new(),
             providers: Vec::new(),
@@ -163,6 +178,8 @@ pub struct DatabaseHealth {
     pub negative_balances: u64,
     /// Dead letters nobody has resolved.
     pub open_dead_letters: u64,
+    /// When their number last rose, `None` while it has not in this process.
+    pub letters_rose_at: Option<Instant>,
 }
 
 /// A sink, as its relay last left it.
@@ -172,6 +189,10 @@ pub struct SinkHealth {
     pub delivered: Option<u64>,
     /// Since when messages wait and none was delivered, `None` while none waits.
     pub waiting_since: Option<Instant>,
+    /// Messages that wait for another try, or behind one that does.
+    pub held: u64,
+    /// Why nothing is sent there until somebody enables it.
+    pub disabled: Option<String>,
     /// When the relay last went round.
     pub alive_at: Instant,
     /// Errors since the last success.
@@ -183,8 +204,27 @@ pub struct SinkHealth {
 impl SinkHealth {
     fn new() -> Self {
         let alive_at = Instant::now();
-        Self { delivered: None, waiting_since: None, alive_at, consecutive_errors: 0, last_error: None }
+        Self {
+            delivered: None,
+            waiting_since: None,
+            held: 0,
+            disabled: None,
+            alive_at,
+            consecutive_errors: 0,
+            last_error: None,
+        }
     }
+}
+
+/// The audit of one source, as it was last left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditHealth {
+    /// Everything up to here was compared with the chain a second time; `None` where nothing was yet.
+    pub verified_to: Option<u64>,
+    /// Events found to differ that nobody has mended.
+    pub differences: u64,
+    /// The first and the last of the blocks in which they are.
+    pub differing_in: Option<(u64, u64)>,
 }
 
 /// How full the outbox is, as retention last found it.
@@ -210,6 +250,7 @@ struct Inner {
     database: Option<DatabaseHealth>,
     sinks: BTreeMap<String, SinkHealth>,
     outbox: Option<OutboxHealth>,
+    audits: BTreeMap<(String, String), AuditHealth>,
 }
 
 impl Board {
@@ -249,6 +290,16 @@ impl Board {
     /// Everything said of the sinks now.
     pub fn sinks(&self) -> BTreeMap<String, SinkHealth> {
         self.lock().sinks.clone()
+    }
+
+    /// Changes what is said of the audit of a chain's source; the first change puts it on the board.
+    pub fn audit<T>(&self, chain: &str, source: &str, change: impl FnOnce(&mut AuditHealth) -> T) -> T {
+        change(self.lock().audits.entry((chain.to_owned(), source.to_owned())).or_default())
+    }
+
+    /// Everything said of the audits now, by chain and source.
+    pub fn audits(&self) -> BTreeMap<(String, String), AuditHealth> {
+        self.lock().audits.clone()
     }
 
     /// How full the outbox was found.

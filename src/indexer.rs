@@ -1,22 +1,26 @@
 //! The spine: one loop a chain, which carries each step from the chain to the store.
 //!
-//! [`spine`] is the loop, [`live`] and [`history`] are the two ways forward, [`reorg`] is the way back;
-//! [`view`] is what we hold, [`translate`] turns logs into events.
+//! [`spine`] is the loop, [`live`] and [`history`] are the two ways forward, [`pending`] looks ahead, [`reorg`] is the way
+//! back; [`view`] is what we hold, [`translate`] turns logs into events, [`say`] tells how it goes.
 
-mod backfill;
+mod audit;
 mod error;
 mod follow;
 mod history;
 mod live;
 mod memory;
+mod pending;
 mod reorg;
+mod reread;
 mod retry;
+mod say;
 mod spine;
 mod translate;
 mod view;
 
-pub use backfill::{BackfillReport, Backfiller};
+pub use audit::{AuditSettings, Auditor};
 pub use error::IndexerError;
+pub use reread::{Places, Purpose, Reread, RereadReport, Rereader};
 pub use retry::{Retried, Retrier};
 pub use spine::{ChainIndexer, Parts};
 pub use translate::{Source, Translator};

@@ -24,12 +24,16 @@ pub mod relay;
 /// Where messages go.
 pub mod sink;
 
+/// Tells somebody when something is wrong for long, and when it is over.
+pub mod alert;
 /// HTTP for operators: health, readiness, metrics.
 pub mod api;
 /// The built-in development chain.
 pub mod devchain;
 /// What each chain says of itself.
 pub mod health;
+/// One bounded HTTP request to somebody else's server.
+pub mod post;
 /// A PostgreSQL server of the daemon's own.
 pub mod postgres;
 

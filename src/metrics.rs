@@ -5,17 +5,19 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+mod outgoing;
+mod providers;
+
+pub use outgoing::{
+    alert, alerts_start, delivery, incident, missed, outbox, outbox_trimmed, published, repeated, sink,
+    sink_error, sink_held, sink_lost, sink_starts,
+};
+pub use providers::{evidence_doubted, evidence_off, provider, provider_switched};
+
 const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
 const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
 const RPC_CREDITS: &str = "chainflume_rpc_compute_units_total";
 const RPC_CONCURRENCY: &str = "chainflume_rpc_concurrency_limit";
-const PROVIDER_IN_USE: &str = "chainflume_provider_in_use";
-const PROVIDER_HEALTHY: &str = "chainflume_provider_healthy";
-const PROVIDER_BEHIND: &str = "chainflume_provider_lag_blocks";
-const PROVIDER_LATENCY: &str = "chainflume_provider_latency_seconds";
-const PROVIDER_SWITCHES: &str = "chainflume_provider_switches_total";
-const EVIDENCE_DOUBTED: &str = "chainflume_evidence_doubted_total";
-const EVIDENCE_OFF: &str = "chainflume_evidence_off";
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";
 const WS_LOST: &str = "chainflume_websocket_lost_total";
@@ -30,6 +32,8 @@ const HEAD_TO_COMMIT: &str = "chainflume_head_to_commit_seconds";
 const REORGS: &str = "chainflume_reorgs_total";
 const REORG_DEPTH: &str = "chainflume_reorg_depth_blocks";
 const ORPHANED: &str = "chainflume_events_orphaned_total";
+const PENDING: &str = "chainflume_events_pending_total";
+const PENDING_RETRACTED: &str = "chainflume_events_pending_retracted_total";
 const STEP_ERRORS: &str = "chainflume_errors_total";
 const DATABASE_ERRORS: &str = "chainflume_database_errors_total";
 const HEAD: &str = "chainflume_head_block";
@@ -57,6 +61,16 @@ const REPEATED: &str = "chainflume_messages_repeated_total";
 const MISSED: &str = "chainflume_messages_missed_total";
 const COMMIT_TO_PUBLISH: &str = "chainflume_commit_to_publish_seconds";
 const HEAD_TO_PUBLISH: &str = "chainflume_head_to_publish_seconds";
+const AUDITED: &str = "chainflume_audit_verified_block";
+const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
+const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
+const SINK_HELD: &str = "chainflume_sink_held_messages";
+const SINK_DISABLED: &str = "chainflume_sink_disabled";
+const DELIVERIES: &str = "chainflume_deliveries_total";
+const DELIVERY_SECONDS: &str = "chainflume_delivery_duration_seconds";
+const INCIDENT: &str = "chainflume_incident";
+const INCIDENTS: &str = "chainflume_incidents_total";
+const ALERTS: &str = "chainflume_alerts_total";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 /// Installs the recorder for the process and says what each metric means.
@@ -75,6 +89,7 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
         )?
         .install_recorder()?;
     describe();
+    providers::describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
@@ -87,30 +102,17 @@ fn describe() {
     describe_histogram!(RPC_SECONDS, "time of a JSON-RPC request, by chain and method");
     describe_counter!(RPC_CREDITS, "compute units spent by the configured table, by chain and method");
     describe_gauge!(RPC_CONCURRENCY, "requests that may be on their way at once now, by chain");
-    describe_gauge!(PROVIDER_IN_USE, "1 for the provider the newest blocks are read from, by chain and host");
-    describe_gauge!(PROVIDER_HEALTHY, "1 while a provider could be used, by chain and host");
-    describe_gauge!(PROVIDER_BEHIND, "blocks the other providers have and this one lacks, by chain and host");
-    describe_gauge!(PROVIDER_LATENCY, "usual time of an answer, by chain and host");
-    describe_counter!(
-        PROVIDER_SWITCHES,
-        "changes of the provider by chain, role (live or history) and reason (failing, behind, slow, return)"
-    );
-    describe_counter!(
-        EVIDENCE_DOUBTED,
-        "blocks without logs whose header speaks of some, asked about a second time, by chain"
-    );
-    describe_gauge!(EVIDENCE_OFF, "1 once a check of logs against headers was given up, by chain and check");
     describe_gauge!(RANGE_WIDTH, "blocks one history question spans now, by chain");
     describe_gauge!(WS_CONNECTED, "1 while the websocket announces heads, by chain");
     describe_counter!(WS_LOST, "times the websocket was lost or could not be opened, by chain");
     describe_counter!(EVENTS, "events committed, by source and type");
     describe_counter!(IGNORED, "logs an answer brought along that belong to no source, by chain");
-    describe_counter!(DEAD_LETTERS, "logs kept as dead letters, by source and kind");
+    describe_counter!(DEAD_LETTERS, "logs and deliveries kept as dead letters, by source or sink and kind");
     describe_counter!(
         UNKNOWN_USERS,
         "stakes of wallets without a user, not created because users.create_missing = false"
     );
-    describe_counter!(COMMITS, "transactions committed, by chain and kind (live, history, rewind)");
+    describe_counter!(COMMITS, "transactions committed, by chain and kind (live, history, pending, rewind)");
     describe_histogram!(COMMIT_SECONDS, "time of a transaction, begin to commit, by chain and kind");
     describe_histogram!(BLOCK_TO_COMMIT, "time from a block's timestamp to its commit while live, by chain");
     describe_histogram!(
@@ -120,6 +122,11 @@ fn describe() {
     describe_counter!(REORGS, "reorgs undone, by chain");
     describe_histogram!(REORG_DEPTH, "blocks undone by a reorg, by chain");
     describe_counter!(ORPHANED, "events undone by reorgs, by chain");
+    describe_counter!(PENDING, "events told before they were confirmed, by chain");
+    describe_counter!(
+        PENDING_RETRACTED,
+        "events told as pending and taken back before they were confirmed, by chain"
+    );
     describe_counter!(STEP_ERRORS, "steps that failed and are tried again, by chain and kind of error");
     describe_counter!(DATABASE_ERRORS, "database errors, by chain");
     describe_gauge!(HEAD, "newest block the node knows, by chain");
@@ -139,6 +146,12 @@ fn describe() {
         NEGATIVE_BALANCES,
         "token balances below zero: rebasing tokens, or a start block after the first transfer"
     );
+    describe_gauge!(
+        AUDITED,
+        "highest block up to which stored events were compared again, by chain and source"
+    );
+    describe_gauge!(AUDIT_DIFFERENCES, "stored events that differ from the chain, by chain and source");
+    describe_counter!(AUDIT_FOUND, "ranges in which an audit found differences, by chain and source");
     describe_gauge!(OPEN_DEAD_LETTERS, "dead letters nobody has resolved");
     describe_gauge!(BUILD_INFO, "1, with the version");
     describe_messages();
@@ -156,6 +169,13 @@ fn describe_messages() {
     describe_counter!(SINK_ERRORS, "deliveries that failed and are tried again, by sink and kind of error");
     describe_gauge!(SINK_CONSECUTIVE_ERRORS, "errors since the last success, by sink");
     describe_counter!(SINK_LOST, "times a sink was found to have lost messages it had, by sink");
+    describe_gauge!(SINK_HELD, "messages that wait for another try, or behind one that does, by sink");
+    describe_gauge!(SINK_DISABLED, "1 while nothing is sent to a sink until somebody enables it, by sink");
+    describe_counter!(DELIVERIES, "tries of webhooks, by sink and outcome (delivered or the kind of error)");
+    describe_histogram!(DELIVERY_SECONDS, "time of a try of a webhook, by sink");
+    describe_gauge!(INCIDENT, "1 while something is wrong, by kind and the chain or sink it is of");
+    describe_counter!(INCIDENTS, "incidents that began, by kind");
+    describe_counter!(ALERTS, "alerts for the webhook, by outcome (sent, failed, dropped)");
     describe_counter!(PUBLISHED, "messages delivered, by sink, type and state");
     describe_counter!(REPEATED, "messages a sink refused because it had them, by sink");
     describe_counter!(MISSED, "messages a sink never got because they were no longer kept, by sink");
@@ -170,10 +190,12 @@ fn describe_messages() {
 /// `increase()`, and alerts are made of that.
 pub fn chain_starts(chain: &str) {
     ws_connected(chain, false);
-    for name in [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, DATABASE_ERRORS] {
+    for name in
+        [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, PENDING, PENDING_RETRACTED, DATABASE_ERRORS]
+    {
         counter!(name, "chain" => chain.to_owned()).increment(0);
     }
-    for kind in ["live", "history", "rewind"] {
+    for kind in ["live", "history", "pending", "rewind"] {
         counter!(COMMITS, "chain" => chain.to_owned(), "kind" => kind).increment(0);
     }
 }
@@ -183,16 +205,6 @@ pub fn source_starts(source: &str, event_types: impl Iterator<Item = String>) {
     event_types.for_each(|event_type| events(source, &event_type, 0));
     for kind in ["decode", "mapping"] {
         counter!(DEAD_LETTERS, "source" => source.to_owned(), "kind" => kind).increment(0);
-    }
-}
-
-/// As [`chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
-pub fn sink_starts(sink: &str, errors: &[&'static str]) {
-    for name in [SINK_LOST, REPEATED, MISSED] {
-        counter!(name, "sink" => sink.to_owned()).increment(0);
-    }
-    for kind in errors {
-        counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => *kind).increment(0);
     }
 }
 
@@ -267,11 +279,36 @@ pub fn reorg(chain: &str, depth: u64, events: u64) {
     counter!(ORPHANED, "chain" => chain.to_owned()).increment(events);
 }
 
+/// Events were told before they were confirmed.
+pub fn pending(chain: &str, events: u64) {
+    counter!(PENDING, "chain" => chain.to_owned()).increment(events);
+}
+
+/// Pending events were taken back.
+pub fn pending_retracted(chain: &str, events: u64) {
+    counter!(PENDING_RETRACTED, "chain" => chain.to_owned()).increment(events);
+}
+
 /// A step failed.
 pub fn step_error(chain: &str, kind: &'static str) {
     counter!(STEP_ERRORS, "chain" => chain.to_owned(), "kind" => kind).increment(1);
     if kind == "database" {
         counter!(DATABASE_ERRORS, "chain" => chain.to_owned()).increment(1);
+    }
+}
+
+/// The audit found stored events of a source to differ from the chain.
+pub fn audit_difference(chain: &str, source: &str) {
+    counter!(AUDIT_FOUND, "chain" => chain.to_owned(), "source" => source.to_owned()).increment(1);
+}
+
+/// How far the audit of a source is.
+pub fn audit(chain: &str, source: &str, verified_to: Option<u64>, differences: u64) {
+    let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
+    gauge!(AUDIT_DIFFERENCES, &labels).set(as_f64(differences));
+    counter!(AUDIT_FOUND, &labels).increment(0);
+    if let Some(verified_to) = verified_to {
+        gauge!(AUDITED, &labels).set(as_f64(verified_to));
     }
 }
 
@@ -314,87 +351,8 @@ pub fn database(writable: bool, counts: Option<(u64, u64)>) {
     }
 }
 
-/// How full the outbox is.
-pub fn outbox(kept: u64, oldest: Duration) {
-    gauge!(OUTBOX_KEPT).set(as_f64(kept));
-    gauge!(OUTBOX_OLDEST).set(oldest.as_secs_f64());
-}
-
-/// Messages that everybody has were deleted.
-pub fn outbox_trimmed(count: u64) {
-    counter!(OUTBOX_TRIMMED).increment(count);
-}
-
-/// Where a sink stands.
-pub fn sink(name: &str, lag: u64, stuck: Duration, consecutive_errors: u64) {
-    gauge!(SINK_LAG, "sink" => name.to_owned()).set(as_f64(lag));
-    gauge!(SINK_STUCK, "sink" => name.to_owned()).set(stuck.as_secs_f64());
-    gauge!(SINK_CONSECUTIVE_ERRORS, "sink" => name.to_owned()).set(as_f64(consecutive_errors));
-}
-
-/// A delivery failed.
-pub fn sink_error(sink: &str, kind: &'static str) {
-    counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => kind).increment(1);
-}
-
-/// A sink had lost messages.
-pub fn sink_lost(sink: &str) {
-    counter!(SINK_LOST, "sink" => sink.to_owned()).increment(1);
-}
-
-/// A message of a type and state was delivered, so long after its transaction and after the head it follows from.
-pub fn published(
-    sink: &str,
-    (message_type, state): (&str, &str),
-    since_commit: Duration,
-    since_head: Option<Duration>,
-) {
-    let labels = [("sink", sink.to_owned()), ("type", message_type.to_owned()), ("state", state.to_owned())];
-    counter!(PUBLISHED, &labels).increment(1);
-    histogram!(COMMIT_TO_PUBLISH, "sink" => sink.to_owned()).record(since_commit);
-    if let Some(since_head) = since_head {
-        histogram!(HEAD_TO_PUBLISH, "sink" => sink.to_owned()).record(since_head);
-    }
-}
-
-/// Messages had been delivered before.
-pub fn repeated(sink: &str, count: u64) {
-    counter!(REPEATED, "sink" => sink.to_owned()).increment(count);
-}
-
-/// Messages were trimmed before a sink had them.
-pub fn missed(sink: &str, count: u64) {
-    counter!(MISSED, "sink" => sink.to_owned()).increment(count);
-}
-
 /// Prometheus counts in floats; block numbers stay exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "a metric is a float; block numbers are far below 2^53")]
 fn as_f64(value: u64) -> f64 {
     value as f64
-}
-
-/// How one provider of several stands.
-pub fn provider((chain, host): (&str, &str), in_use: bool, healthy: bool, behind: u64, latency: Duration) {
-    let labels = [("chain", chain.to_owned()), ("host", host.to_owned())];
-    gauge!(PROVIDER_IN_USE, &labels).set(f64::from(u8::from(in_use)));
-    gauge!(PROVIDER_HEALTHY, &labels).set(f64::from(u8::from(healthy)));
-    gauge!(PROVIDER_BEHIND, &labels).set(as_f64(behind));
-    if latency < Duration::MAX {
-        gauge!(PROVIDER_LATENCY, &labels).set(latency.as_secs_f64());
-    }
-}
-
-/// Another provider is asked.
-pub fn provider_switched(chain: &str, role: &'static str, reason: &'static str) {
-    counter!(PROVIDER_SWITCHES, "chain" => chain.to_owned(), "role" => role, "reason" => reason).increment(1);
-}
-
-/// An empty answer was doubted.
-pub fn evidence_doubted(chain: &str) {
-    counter!(EVIDENCE_DOUBTED, "chain" => chain.to_owned()).increment(1);
-}
-
-/// A check was given up.
-pub fn evidence_off(chain: &str, check: &'static str) {
-    gauge!(EVIDENCE_OFF, "chain" => chain.to_owned(), "check" => check).set(1.0);
 }

@@ -1,7 +1,8 @@
 //! From the outbox to the sinks: one [`Relay`] a sink, each with a cursor of its own, so that a sink that is away
-//! holds up no other. [`listen`] wakes them, [`Retention`] takes away what all of them have.
+//! holds up no other; a [`Courier`] for a sink that answers each message. [`listen`] wakes them, [`Retention`] takes away what all of them have.
 
 mod carrier;
+mod courier;
 mod error;
 mod listen;
 mod replay;
@@ -9,6 +10,7 @@ mod report;
 mod retention;
 
 pub use carrier::{Parts, Relay};
+pub use courier::{Courier, CourierSettings, Schedule};
 pub use error::RelayError;
 pub use listen::{Wake, listen};
 pub use replay::{Apart, Outlet, ReplayEnd, Replayed, Replayer};

@@ -6,6 +6,7 @@
 mod error;
 mod in_process;
 mod redis;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 
 pub use error::SinkError;
 pub use in_process::{Bus, InProcess};
-pub use redis::{Redis, Settings as RedisSettings};
+pub use redis::{Redis, Servers as RedisServers, Settings as RedisSettings};
+pub use webhook::{Settings as WebhookSettings, SigningKey, Webhook};
 
 use crate::domain::Envelope;
 

@@ -1,17 +1,19 @@
 //! PostgreSQL: the only room that opens a transaction.
 //!
 //! [`ChainStore::advance`] stores a range, [`ChainStore::rewind`] is its inverse, [`ChainStore::backfill`]
-//! fills in what an advance missed. Each is one transaction that first locks the chain's row, so the
+//! fills in what an advance missed, [`ChainStore::announce`] tells what is not confirmed yet. Each is one transaction that first locks the chain's row, so the
 //! writers of one chain are serial, and that moves checkpoints by compare-and-set, so a writer with an old
 //! idea of the world commits nothing.
 
 mod advance;
+mod audit;
 mod backfill;
 mod blocks;
 mod checkpoint;
 mod convert;
 mod copy;
 mod dead_letters;
+mod deliveries;
 mod dump;
 mod endpoints;
 mod error;
@@ -19,6 +21,7 @@ mod events;
 mod migrate;
 mod open;
 mod outbox;
+mod pending;
 mod probe;
 mod projections;
 mod query;
@@ -39,17 +42,20 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
 pub use advance::{Advance, Advanced};
-pub use backfill::{Backfill, Backfilled};
+pub use audit::Compared;
+pub use backfill::Backfill;
 pub use checkpoint::{Checkpoint, Held};
-pub use dead_letters::{FailedAgain, KeptLetter, Letters};
+pub use dead_letters::{About, FailedAgain, KeptLetter, Letters, LogRef};
+pub use deliveries::{Aggregate, DueDelivery, Pace, Settled, SinkState};
 pub use dump::{ProjectionRow, StoredEvent};
 pub use error::StoreError;
 pub use migrate::{Migrated, Schema};
 pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};
 pub use outbox::{OutboxListener, OutboxRow, OutboxState, ReplayLock, ReplayQuery};
+pub use pending::{Pending, PendingBlock};
 pub use probe::WriteProbe;
 pub use query::{EventCount, ReorgRecord, SourceStatus};
-pub use rewind::{Rewind, Rewound};
+pub use rewind::{Reason, Rewind, Rewound};
 pub use views::ViewInfo;
 
 /// How to reach the database.

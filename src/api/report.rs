@@ -124,6 +124,12 @@ pub struct SourceReport {
     pub lag: u64,
     /// Since this process last committed for it.
     pub seconds_since_commit: Option<f64>,
+    /// The audit has compared everything up to here with the chain again.
+    #[serde(default)]
+    pub verified_to: Option<u64>,
+    /// Stored events that the audit found to differ from the chain.
+    #[serde(default)]
+    pub differences: u64,
 }
 
 /// A sink in a [`Report`].
@@ -136,6 +142,12 @@ pub struct SinkReport {
     pub delivered: Option<u64>,
     /// Messages it does not have yet.
     pub lag: u64,
+    /// Of those before that number, messages that wait for another try, or behind one that does.
+    #[serde(default)]
+    pub held: u64,
+    /// Why nothing is sent there until somebody enables it.
+    #[serde(default)]
+    pub disabled: Option<String>,
     /// For so long messages have waited and none was delivered.
     pub seconds_stuck: f64,
     /// Errors since the last success.
@@ -159,6 +171,7 @@ impl Report {
             .iter()
             .map(|(name, chain)| (name.clone(), ChainReport::of(name, chain, limits)))
             .collect();
+        let chains = with_audits(chains, board);
         let writable = database.as_ref().is_some_and(|database| database.writable);
         let last = board.outbox().map_or(0, |outbox| outbox.last);
         let sinks: BTreeMap<String, SinkReport> =
@@ -179,6 +192,15 @@ impl Report {
     }
 }
 
+fn with_audits(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTreeMap<String, ChainReport> {
+    for ((chain, source), audit) in board.audits() {
+        if let Some(report) = chains.get_mut(&chain).and_then(|chain| chain.sources.get_mut(&source)) {
+            (report.verified_to, report.differences) = (audit.verified_to, audit.differences);
+        }
+    }
+    chains
+}
+
 impl SinkReport {
     fn of(sink: SinkHealth, last: u64) -> Self {
         let stuck = stuck(&sink);
@@ -196,6 +218,8 @@ impl SinkReport {
             not_ready,
             delivered: sink.delivered,
             lag: sink.delivered.map_or(0, |delivered| last.saturating_sub(delivered)),
+            held: sink.held,
+            disabled: sink.disabled,
             seconds_stuck: stuck.as_secs_f64(),
             consecutive_errors: sink.consecutive_errors,
             last_error: sink.last_error,
@@ -211,8 +235,8 @@ impl ChainReport {
     fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
         let sources = chain.sources.iter().map(|source| {
             let seconds_since_commit = source.committed_at.map(|at| at.elapsed().as_secs_f64());
-            let report =
-                SourceReport { tip: source.tip, lag: source.lag(chain.confirmed), seconds_since_commit };
+            let (tip, lag) = (source.tip, source.lag(chain.confirmed));
+            let report = SourceReport { tip, lag, seconds_since_commit, verified_to: None, differences: 0 };
             (source.name.clone(), report)
         });
         Self {
@@ -297,6 +321,9 @@ pub(super) fn refresh_metrics(board: &Board) {
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
         }
     }
+    for ((chain, source), audit) in board.audits() {
+        metrics::audit(&chain, &source, audit.verified_to, audit.differences);
+    }
     let outbox = board.outbox();
     if let Some(outbox) = outbox {
         let oldest = outbox.oldest_at.map_or(Duration::ZERO, |at| at.elapsed());
@@ -306,6 +333,7 @@ pub(super) fn refresh_metrics(board: &Board) {
         let last = outbox.map_or(0, |outbox| outbox.last);
         let lag = last.saturating_sub(sink.delivered.unwrap_or(last));
         metrics::sink(&name, lag, stuck(&sink), sink.consecutive_errors);
+        metrics::sink_held(&name, sink.held, sink.disabled.is_some());
     }
     if let Some(database) = board.database() {
         metrics::database(database.writable, Some((database.negative_balances, database.open_dead_letters)));
@@ -324,6 +352,7 @@ mod tests {
             error: None,
             negative_balances: 0,
             open_dead_letters: 0,
+            letters_rose_at: None,
         });
         board.chain("dev", |chain| {
             (chain.state, chain.head, chain.confirmed) = (ChainState::Live, Some(1000), Some(998));
@@ -399,6 +428,7 @@ mod tests {
             error,
             negative_balances: 0,
             open_dead_letters: 0,
+            letters_rose_at: None,
         });
         assert!(!Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() }).ready);
     }

@@ -1,14 +1,15 @@
 //! `check`: looks at nodes and database and changes nothing in either.
 
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::database::Database;
 use super::error::AppError;
-use super::messages;
 use super::parts::Loaded;
 use super::preflight::{self, NodeCheck};
+use super::{alerts, messages, webhooks};
 use crate::domain::causes;
-use crate::sink::Redis;
+use crate::sink::{Redis, Sink};
 use crate::store::Schema;
 
 /// What the check of the connections found.
@@ -47,11 +48,13 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     if let Some(redis) = messages::redis(loaded)? {
         lines.push(redis_line(redis).await);
     }
+    lines.extend(webhook_lines(loaded).await?);
     let starts = preflight::may_start(loaded, &nodes);
     let ok = if start { starts.is_ok() && database.is_ok() } else { lines.iter().all(|line| line.ok) };
     show(&CheckReport { ok, lines });
     if !ok && starts.is_ok() && database.is_ok() {
-        let what = if nodes.iter().all(|check| check.outcome.is_ok()) { "redis" } else { "a node" };
+        let what =
+            if nodes.iter().all(|check| check.outcome.is_ok()) { "redis or a webhook" } else { "a node" };
         return Err(AppError::Unavailable(format!("{what} cannot be reached; see above")));
     }
     starts.and(database.map(|_| ()))
@@ -74,6 +77,36 @@ async fn redis_line(mut redis: Redis) -> CheckLine {
         Ok(host) => CheckLine { ok: true, text: format!("redis: connected to {host}") },
         Err(error) => CheckLine { ok: false, text: error.to_string() },
     }
+}
+
+/// Each endpoint is resolved, connected to and asked for nothing: a `HEAD`, to which any answer is a sign of life.
+async fn webhook_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
+    let sinks = webhooks::sinks(loaded)?;
+    let looks = sinks.iter().map(async |(sink, _)| {
+        let name = sink.name().replace(':', " ");
+        match sink.check().await {
+            Ok((host, status)) => life(&name, &host, status),
+            Err(error) => CheckLine { ok: false, text: format!("{name}: {error}") },
+        }
+    });
+    let mut lines = join_all(looks).await;
+    if let Some(post) = alerts::post(loaded) {
+        lines.push(match post {
+            Ok(post) => match post.look().await {
+                Ok(status) => life("alerts", post.host(), status),
+                Err(error) => CheckLine { ok: false, text: format!("alerts: {error}") },
+            },
+            Err(error) => CheckLine { ok: false, text: format!("alerts.webhook: {error}") },
+        });
+    }
+    Ok(lines)
+}
+
+fn life(name: &str, host: &str, status: u16) -> CheckLine {
+    let moved =
+        if (300..400).contains(&status) { "; redirects are not followed: name where it leads" } else { "" };
+    let text = format!("{name}: {host} answers ({status} to HEAD), nothing was delivered{moved}");
+    CheckLine { ok: moved.is_empty(), text }
 }
 
 async fn look_at_database(loaded: &Loaded) -> Result<String, AppError> {

@@ -1,19 +1,20 @@
 //! The commands about dead letters: each beside the running daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, record, translator};
+use super::webhooks::sink_name;
 use crate::indexer::{IndexerError, Retried, Retrier};
-use crate::store::{KeptLetter, Letters};
+use crate::store::{About, KeptLetter, Letters};
 
 /// Which dead letters are to be tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// Every open one, of a source where one is named.
+    /// Every open one, of a source or to a sink where one is named.
     All {
-        /// Name of the source.
+        /// Name of the source or sink.
         source: Option<String>,
     },
     /// Those of these numbers.
@@ -28,7 +29,30 @@ pub struct RetriedLetter {
     /// The letter as it was before; `None` where there is none of that number (any more).
     pub letter: Option<KeptLetter>,
     /// What became of it.
-    pub outcome: Retried,
+    pub outcome: Outcome,
+}
+
+/// What became of a dead letter that was tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is an event now, where it belongs.
+    Stored,
+    /// It is back in line, and the daemon delivers it.
+    Queued,
+    /// It is as dead as before, for this reason.
+    Failed(String),
+    /// It was resolved meanwhile, or its block was taken back by a reorg.
+    Gone,
+}
+
+impl From<Retried> for Outcome {
+    fn from(retried: Retried) -> Self {
+        match retried {
+            Retried::Stored => Self::Stored,
+            Retried::Failed(reason) => Self::Failed(reason),
+            Retried::Gone => Self::Gone,
+        }
+    }
 }
 
 /// How many are held in memory at once.
@@ -76,14 +100,14 @@ pub async fn retry_dead_letters(
     mut tell: impl FnMut(RetriedLetter),
 ) -> Result<(), AppError> {
     with_database(loaded, async |database| {
-        let mut retriers = retriers(loaded, database).await?;
+        let mut again = Again { loaded, database, retriers: retriers(loaded, database).await? };
         match which {
             Retry::These(ids) => {
                 let letters = database.store.dead_letters_of(ids).await.map_err(store_error)?;
                 let known: Vec<u64> = letters.iter().map(|letter| letter.id).collect();
-                retry(&mut retriers, letters, &mut tell).await?;
+                again.letters(letters, &mut tell).await?;
                 let gone = ids.iter().filter(|id| !known.contains(id));
-                gone.for_each(|id| tell(RetriedLetter { id: *id, letter: None, outcome: Retried::Gone }));
+                gone.for_each(|id| tell(RetriedLetter { id: *id, letter: None, outcome: Outcome::Gone }));
                 Ok(())
             }
             Retry::All { source } => {
@@ -92,7 +116,7 @@ pub async fn retry_dead_letters(
                     let letters = database.store.dead_letters(&page).await.map_err(store_error)?;
                     let Some(last) = letters.last() else { return Ok(()) };
                     page.after = last.id;
-                    retry(&mut retriers, letters, &mut tell).await?;
+                    again.letters(letters, &mut tell).await?;
                 }
             }
         }
@@ -112,27 +136,63 @@ async fn retriers(loaded: &Loaded, database: &Database) -> Result<BTreeMap<u64, 
     Ok(retriers)
 }
 
-async fn retry(
-    retriers: &mut BTreeMap<u64, Retrier>,
-    letters: Vec<KeptLetter>,
-    tell: &mut impl FnMut(RetriedLetter),
-) -> Result<(), AppError> {
-    let mut outcomes = BTreeMap::new();
-    for (chain_id, retrier) in retriers {
-        let of_chain = letters.iter().filter(|letter| letter.chain_id == *chain_id);
-        let ids: Vec<u64> = of_chain.map(|letter| letter.id).collect();
-        outcomes.extend(retrier.run(&ids).await.map_err(|error| match error {
-            IndexerError::Store(error) => store_error(error),
-            other => AppError::Failed(other.to_string()),
-        })?);
+/// What trying again takes.
+struct Again<'a> {
+    loaded: &'a Loaded,
+    database: &'a Database,
+    retriers: BTreeMap<u64, Retrier>,
+}
+
+impl Again<'_> {
+    async fn letters(
+        &mut self,
+        letters: Vec<KeptLetter>,
+        tell: &mut impl FnMut(RetriedLetter),
+    ) -> Result<(), AppError> {
+        let mut outcomes = self.deliveries(&letters).await?;
+        for (chain_id, retrier) in &mut self.retriers {
+            let is_of_chain =
+                |letter: &&KeptLetter| letter.of_log().is_some_and(|log| log.chain_id == *chain_id);
+            let ids: Vec<u64> = letters.iter().filter(is_of_chain).map(|letter| letter.id).collect();
+            let retried = retrier.run(&ids).await.map_err(|error| match error {
+                IndexerError::Store(error) => store_error(error),
+                other => AppError::Failed(other.to_string()),
+            })?;
+            outcomes.extend(retried.into_iter().map(|(id, retried)| (id, retried.into())));
+        }
+        for letter in letters {
+            let outcome =
+                outcomes.remove(&letter.id).unwrap_or_else(|| Outcome::Failed(unconfigured(&letter)));
+            tell(RetriedLetter { id: letter.id, letter: Some(letter), outcome });
+        }
+        Ok(())
     }
-    for letter in letters {
-        let outcome = outcomes.remove(&letter.id).unwrap_or_else(|| {
-            Retried::Failed(format!("chain {} is not in the configuration", letter.chain_id))
+
+    /// Deliveries go back in line and are not sent from here: two commands at once, or one beside the daemon, would send
+    /// one twice, and the daemon knows when its endpoint wants to be asked.
+    async fn deliveries(&self, letters: &[KeptLetter]) -> Result<BTreeMap<u64, Outcome>, AppError> {
+        let configured: Vec<String> =
+            self.loaded.config.webhooks.iter().map(|webhook| sink_name(&webhook.name)).collect();
+        let to_them = letters.iter().filter(|letter| match &letter.about {
+            About::Delivery { sink, .. } => configured.contains(sink),
+            About::Log(_) => false,
         });
-        tell(RetriedLetter { id: letter.id, letter: Some(letter), outcome });
+        let ids: Vec<u64> = to_them.map(|letter| letter.id).collect();
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let queued: BTreeSet<u64> =
+            self.database.store.redeliver(&ids, &configured).await.map_err(store_error)?;
+        let outcome = |id: u64| if queued.contains(&id) { Outcome::Queued } else { Outcome::Gone };
+        Ok(ids.into_iter().map(|id| (id, outcome(id))).collect())
     }
-    Ok(())
+}
+
+fn unconfigured(letter: &KeptLetter) -> String {
+    match &letter.about {
+        About::Log(log) => format!("chain {} is not in the configuration", log.chain_id),
+        About::Delivery { sink, .. } => format!("sink {sink} is not in the configuration"),
+    }
 }
 
 async fn find(database: &Database, id: u64) -> Result<KeptLetter, AppError> {
@@ -145,7 +205,7 @@ async fn find(database: &Database, id: u64) -> Result<KeptLetter, AppError> {
 }
 
 /// Opens the database at this program's schema, does one thing and closes it.
-async fn with_database<T>(
+pub(super) async fn with_database<T>(
     loaded: &Loaded,
     work: impl AsyncFnOnce(&Database) -> Result<T, AppError>,
 ) -> Result<T, AppError> {

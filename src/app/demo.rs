@@ -171,7 +171,7 @@ impl Demo {
         let config = self.loaded.path.display();
         let psql = self.database.private.as_ref().map(|private| private.psql_command()).unwrap_or_default();
         let admin = admin.address();
-        say!("  messages  in this process, since no redis.url is configured");
+        say!("  messages  in this process, since [redis] names no server");
         say!("  admin     http://{admin}\n\ntry, in another terminal:");
         say!("  {psql} -c 'select * from stake_vault_staked order by block_number desc limit 5'");
         say!("  {psql} -c 'select * from users order by stake_amount desc limit 5'");

@@ -5,8 +5,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::AppError;
 use super::parts::{Loaded, redis_settings};
+use super::webhooks;
 use crate::health::Board;
-use crate::relay::{Parts, Relay, Retention, Wake, listen};
+use crate::relay::{Courier, CourierSettings, Parts, Relay, Retention, Wake, listen};
 use crate::sink::{Bus, InProcess, Redis, Sink};
 use crate::store::Store;
 
@@ -22,7 +23,7 @@ pub fn carry(
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<Option<Bus>, AppError> {
-    let redis = redis(loaded)?;
+    let (redis, webhooks) = (redis(loaded)?, webhooks::sinks(loaded)?);
     let (wake, listening) = listen(store.clone(), stop.clone());
     tasks.spawn(listening);
     let mut relays = Relays { store, board, wake, stop, tasks, names: Vec::new() };
@@ -37,6 +38,9 @@ pub fn carry(
             Some(bus)
         }
     };
+    for (webhook, settings) in webhooks {
+        relays.spawn_courier(webhook, settings);
+    }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
     let retention = Retention { store: store.clone(), board: board.clone(), age, sinks };
@@ -55,9 +59,19 @@ struct Relays<'a> {
 
 impl Relays<'_> {
     fn spawn(&mut self, sink: impl Sink) {
+        let parts = self.parts(sink);
+        self.tasks.spawn(Relay::new(parts).run(self.stop.clone()));
+    }
+
+    fn spawn_courier(&mut self, sink: impl Sink + Clone + Sync, settings: CourierSettings) {
+        let parts = self.parts(sink);
+        self.tasks.spawn(Courier::new(parts, settings).run(self.stop.clone()));
+    }
+
+    fn parts<S: Sink>(&mut self, sink: S) -> Parts<S> {
         self.names.push(sink.name().to_owned());
         let (store, board, wake) = (self.store.clone(), self.board.clone(), self.wake.clone());
-        self.tasks.spawn(Relay::new(Parts { sink, store, board, wake }).run(self.stop.clone()));
+        Parts { sink, store, board, wake }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::canon::{Confirmations, Policy};
 use crate::chain::{ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Tag};
 use crate::config::{self, Config};
 use crate::decode::{SourceAbi, SourceIndex};
-use crate::indexer::{Source, Translator};
+use crate::indexer::{AuditSettings, Source, Translator};
 use crate::mapping::{FamilySettings, Mapper, SourceMapping};
 use crate::store::{ChainRecord, SourceRecord};
 use crate::{api, postgres, sink, store, telemetry};
@@ -56,8 +56,8 @@ pub(super) fn store_settings(config: &Config, url: String) -> store::Settings {
 /// # Errors
 /// When the certificate authority cannot be read.
 pub(super) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettings>, AppError> {
-    let config::Redis { url, ca_file, prefix, stream_length, timeout } = &loaded.config.redis;
-    let Some(url) = url else { return Ok(None) };
+    let config::Redis { servers, ca_file, prefix, stream_length, timeout } = &loaded.config.redis;
+    let Some(servers) = servers else { return Ok(None) };
     let read = |file: &PathBuf| {
         std::fs::read(file).map_err(|error| {
             let (path, file) = (loaded.path.display(), file.display());
@@ -65,12 +65,24 @@ pub(super) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettin
         })
     };
     Ok(Some(sink::RedisSettings {
-        url: url.expose().to_owned(),
+        servers: redis_servers(servers),
         ca: ca_file.as_ref().map(read).transpose()?,
         prefix: prefix.clone(),
         stream_length: *stream_length,
         timeout: *timeout,
     }))
+}
+
+fn redis_servers(servers: &config::RedisServers) -> sink::RedisServers {
+    let exposed = |url: &config::Secret| url.expose().to_owned();
+    let all = |urls: &[config::Secret]| urls.iter().map(exposed).collect();
+    match servers {
+        config::RedisServers::Single(url) => sink::RedisServers::Single(exposed(url)),
+        config::RedisServers::Sentinel { sentinels, master } => {
+            sink::RedisServers::Sentinel { sentinels: all(sentinels), master: exposed(master) }
+        }
+        config::RedisServers::Cluster(nodes) => sink::RedisServers::Cluster(all(nodes)),
+    }
 }
 
 pub(super) fn api_settings(config: &Config) -> api::Settings {
@@ -84,7 +96,7 @@ pub(super) fn api_settings(config: &Config) -> api::Settings {
 
 /// A head that stands still for twenty blocks' time, and for a minute and two polls, is a stall: no chain
 /// varies that much by itself.
-fn head_silence(chain: &config::Chain) -> std::time::Duration {
+pub(super) fn head_silence(chain: &config::Chain) -> std::time::Duration {
     let minute = std::time::Duration::from_secs(60);
     (chain.block_time * 20).max(minute).max(chain.poll_interval * 2)
 }
@@ -135,8 +147,14 @@ fn provider_settings(provider: &config::Provider) -> ProviderSettings {
     }
 }
 
+/// `None` where no audit is configured.
+pub(super) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
+    chain.audit.map(|config::Audit { blocks, every }| AuditSettings { blocks, every })
+}
+
 pub(super) fn policy(chain: &config::Chain) -> Policy {
-    Policy { confirmations: chain.confirmations, reorg_window: chain.reorg_window }
+    let config::Chain { confirmations, reorg_window, publish, .. } = *chain;
+    Policy { confirmations, reorg_window, publish }
 }
 
 pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {

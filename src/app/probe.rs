@@ -1,7 +1,7 @@
 //! Asks the database again and again whether it takes writes. A connection that answers reads proves
 //! nothing: after a failover it may lead to a standby.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,14 +13,16 @@ use crate::store::{Store, StoreError};
 const EVERY: Duration = Duration::from_secs(2);
 /// A write that takes longer is as good as none.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Counting is for the dashboard, and once a minute is enough for it.
+/// Counting is for the dashboard, and once a minute is enough for it. Dead letters are told of.
 const COUNT_EVERY: u32 = 30;
+const LETTERS_EVERY: u32 = 5;
 
 /// Probes until `stop`.
 pub(super) async fn run(store: Store, board: Board, stop: CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
     let mut probe = store.write_probe();
-    let mut counts = (0, 0);
+    let mut negative = 0;
+    let mut letters = OpenLetters::default();
     for round in 0u32.. {
         if stop.run_until_cancelled(tick.tick()).await.is_none() {
             return;
@@ -31,19 +33,39 @@ pub(super) async fn run(store: Store, board: Board, stop: CancellationToken) {
             Err(_) => Some(format!("no answer to a write within {} s", PATIENCE.as_secs())),
         };
         if error.is_none() && round % COUNT_EVERY == 0 {
-            counts = count(&store).await.unwrap_or(counts);
+            negative = negative_balances(&store).await.unwrap_or(negative);
         }
-        say(&board, error, counts);
+        if error.is_none()
+            && round % LETTERS_EVERY == 0
+            && let Ok(open) = store.count_dead_letters().await
+        {
+            letters.count(open);
+        }
+        say(&board, error, (negative, &letters));
     }
 }
 
-async fn count(store: &Store) -> Result<(u64, u64), StoreError> {
-    let negative = store.negative_balances().await?.iter().map(|(_, count)| count).sum();
-    let dead_letters = store.status().await?.iter().map(|source| source.dead_letters_open).sum();
-    Ok((negative, dead_letters))
+/// How many dead letters are open. Those that were there at the start are no news.
+#[derive(Default)]
+struct OpenLetters {
+    open: Option<u64>,
+    rose_at: Option<Instant>,
 }
 
-fn say(board: &Board, error: Option<String>, (negative_balances, open_dead_letters): (u64, u64)) {
+impl OpenLetters {
+    fn count(&mut self, open: u64) {
+        if self.open.is_some_and(|before| open > before) {
+            self.rose_at = Some(Instant::now());
+        }
+        self.open = Some(open);
+    }
+}
+
+async fn negative_balances(store: &Store) -> Result<u64, StoreError> {
+    Ok(store.negative_balances().await?.iter().map(|(_, count)| count).sum())
+}
+
+fn say(board: &Board, error: Option<String>, (negative_balances, letters): (u64, &OpenLetters)) {
     let writable = error.is_none();
     if board.database().is_none_or(|before| before.writable != writable) {
         match &error {
@@ -51,5 +73,11 @@ fn say(board: &Board, error: Option<String>, (negative_balances, open_dead_lette
             Some(error) => tracing::warn!(error, "database takes no writes"),
         }
     }
-    board.set_database(DatabaseHealth { writable, error, negative_balances, open_dead_letters });
+    board.set_database(DatabaseHealth {
+        writable,
+        error,
+        negative_balances,
+        open_dead_letters: letters.open.unwrap_or(0),
+        letters_rose_at: letters.rose_at,
+    });
 }

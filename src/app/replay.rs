@@ -120,7 +120,7 @@ fn outlet(loaded: &Loaded, to: &ReplayTo) -> Result<Option<Outlet<Redis>>, AppEr
     let path = loaded.path.display();
     let mut settings = redis_settings(loaded)?.ok_or_else(|| {
         AppError::Config(format!(
-            "{path}: redis.url: is not set, and a stream of its own needs it; with --live the messages go where all others do"
+            "{path}: [redis] names no server, and a stream of its own needs one; with --live the messages go where all others do"
         ))
     })?;
     settings.prefix = format!("{}{stream}:", settings.prefix);

@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
-use super::parts::{Loaded, api_settings, chain_settings, policy, record, translator};
-use super::{messages, notify, preflight, probe};
+use super::parts::{Loaded, api_settings, audit_settings, chain_settings, policy, record, translator};
+use super::{alerts, messages, notify, preflight, probe, verify};
 use crate::api::AdminServer;
 use crate::config::{self, Config};
 use crate::domain::EventKind;
 use crate::health::Board;
-use crate::indexer::{ChainIndexer, Parts};
+use crate::indexer::{Auditor, ChainIndexer, Parts};
 use crate::store::Store;
 use crate::{metrics, shutdown};
 
@@ -69,15 +69,25 @@ async fn serve(
     let Some(migrated) = stop.run_until_cancelled(database.store.migrate()).await else { return Ok(()) };
     let migrated = migrated.map_err(store_error)?;
     tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready");
+    let watch = alerts::watch(loaded, &board)?;
     let mut loops = JoinSet::new();
     for indexer in indexers(loaded, &database.store, &board)? {
         loops.spawn(indexer.run(stop.clone()));
+    }
+    for chain in &loaded.config.chains {
+        loops.spawn(audit(
+            loaded.clone(),
+            database.store.clone(),
+            (chain.clone(), board.clone()),
+            stop.clone(),
+        ));
     }
     // Nobody in this process listens yet; the relay carries all the same, so that the outbox can be trimmed.
     let _bus = messages::carry(loaded, &database.store, &board, &mut loops, &stop)?;
     // These end with the loops, not before: an operator wants to see the drain.
     let watchers = CancellationToken::new();
     let mut background = JoinSet::new();
+    background.spawn(watch.run(watchers.clone()));
     background.spawn(probe::run(database.store.clone(), board.clone(), watchers.clone()));
     background.spawn(notify::run(board, watchers.clone()));
     let serving = watchers.clone();
@@ -93,6 +103,31 @@ async fn serve(
     shutdown::drain(LAST_WORDS, background).await;
     judge(&drained)
 }
+
+/// Audits a chain where that is configured. Its own database connection and node client are made only when the chain is
+/// known to work.
+async fn audit(
+    loaded: Loaded,
+    store: Store,
+    (chain, board): (config::Chain, Board),
+    stop: CancellationToken,
+) {
+    let Some(settings) = audit_settings(&chain) else { return };
+    loop {
+        let pause = tokio::time::sleep(settings.every.min(AUDIT_OPENS));
+        if stop.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+        match stop.run_until_cancelled(verify::rereader(&loaded, &store, &chain)).await {
+            None => return,
+            Some(Ok(rereader)) => return Auditor { rereader, settings, board }.run(stop).await,
+            Some(Err(error)) => tracing::debug!(chain = %chain.name, %error, "audit waits"),
+        }
+    }
+}
+
+/// Between two tries to begin an audit.
+const AUDIT_OPENS: Duration = Duration::from_secs(10);
 
 /// Background tasks have nothing to finish but the answer to a scrape.
 const LAST_WORDS: Duration = Duration::from_millis(300);

@@ -64,6 +64,8 @@ pub struct StoredReorg {
     pub events: u64,
     /// When, in seconds since the Unix epoch.
     pub detected_at: u64,
+    /// `reorg`, `rewind` by an operator, or `repair`.
+    pub reason: String,
 }
 
 /// Reorgs shown.
@@ -110,6 +112,6 @@ fn stored_source(status: SourceStatus) -> StoredSource {
 }
 
 fn stored_reorg(reorg: ReorgRecord) -> StoredReorg {
-    let ReorgRecord { chain_id, ancestor, depth, events, detected_at, .. } = reorg;
-    StoredReorg { chain_id, ancestor: ancestor.number, depth, events, detected_at }
+    let ReorgRecord { chain_id, ancestor, depth, events, detected_at, reason, .. } = reorg;
+    StoredReorg { chain_id, ancestor: ancestor.number, depth, events, detected_at, reason }
 }

@@ -14,20 +14,65 @@ pub struct Group {
 pub struct Plan {
     /// Near the head, block by block.
     pub live: Option<Group>,
-    /// Far from it, in ranges.
+    /// Above what is confirmed, block by block, to be told before it is stored.
+    pub pending: Option<Group>,
+    /// Far from the head, in ranges.
     pub history: Option<Group>,
 }
 
-/// Plans for sources whose next unread blocks are `next`, up to `confirmed`, reading single blocks from
-/// `live_from` on.
+/// How far each source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Its next block to be stored.
+    pub next: u64,
+    /// Its next block to be told as pending, as far as is remembered; what was told before may be told again.
+    pub told: u64,
+}
+
+/// The heights that divide a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Zones {
+    /// The highest confirmed block, `None` while no block is deep enough.
+    pub confirmed: Option<u64>,
+    /// The first block that is read by itself.
+    pub live_from: u64,
+    /// The highest block to be told as pending, `None` where nothing is.
+    pub pending_to: Option<u64>,
+}
+
+/// Plans for sources that stand at `positions`.
 ///
-/// In each of the two zones the lowest sources go first and stop where the next ones stand, which then
+/// In each of the zones the lowest sources go first and stop where the next ones stand, which then
 /// travel with them: every block is asked for once, and no source waits for one that joins from far below.
-pub fn plan(next: &[u64], confirmed: u64, live_from: u64) -> Plan {
+///
+/// The zone of what is pending lies above both what is confirmed and what ranges are read of: where a tag confirms, and is
+/// thousands of blocks behind, only the reorg window is told ahead. A source that still reads ranges is not told of the
+/// head: it would leave what is pending behind for as long as its history takes.
+pub fn plan(positions: &[Position], zones: Zones) -> Plan {
+    let next: Vec<u64> = positions.iter().map(|position| position.next).collect();
+    let Zones { confirmed, live_from, .. } = zones;
     Plan {
-        live: group(next, live_from, confirmed),
-        history: live_from.checked_sub(1).and_then(|top| group(next, 0, top.min(confirmed))),
+        live: confirmed.and_then(|confirmed| group(&next, live_from, confirmed)),
+        pending: pending(positions, zones),
+        history: live_from
+            .checked_sub(1)
+            .zip(confirmed)
+            .and_then(|(top, confirmed)| group(&next, 0, top.min(confirmed))),
     }
+}
+
+fn pending(positions: &[Position], Zones { confirmed, live_from, pending_to }: Zones) -> Option<Group> {
+    let unconfirmed = confirmed.map_or(0, |confirmed| confirmed.saturating_add(1));
+    let bottom = unconfirmed.max(live_from);
+    let untold: Vec<u64> = positions
+        .iter()
+        .map(|at| match at.next >= unconfirmed.min(live_from) {
+            true => at.next.max(at.told).max(bottom),
+            // Beyond every head.
+            false => u64::MAX,
+        })
+        .collect();
+    group(&untold, bottom, pending_to?)
 }
 
 fn group(next: &[u64], bottom: u64, top: u64) -> Option<Group> {
@@ -46,6 +91,21 @@ mod tests {
         Some(Group { sources: sources.to_vec(), range: BlockRange::new(from, to).expect("in order") })
     }
 
+    fn stored(next: &[u64]) -> Vec<Position> {
+        next.iter().map(|next| Position { next: *next, told: 0 }).collect()
+    }
+
+    /// The plan of a chain on which nothing is told before it is confirmed.
+    fn plan(next: &[u64], confirmed: u64, live_from: u64) -> Plan {
+        super::plan(&stored(next), Zones { confirmed: Some(confirmed), live_from, pending_to: None })
+    }
+
+    /// What is told as pending by sources at (next, told), up to block 100.
+    fn told(at: &[(u64, u64)], confirmed: Option<u64>, live_from: u64) -> Option<Group> {
+        let positions: Vec<_> = at.iter().map(|(next, told)| Position { next: *next, told: *told }).collect();
+        super::plan(&positions, Zones { confirmed, live_from, pending_to: Some(100) }).pending
+    }
+
     #[test]
     fn caught_up_sources_have_nothing_to_read() {
         assert_eq!(plan(&[99, 99], 98, 37), Plan::default());
@@ -54,7 +114,7 @@ mod tests {
     #[test]
     fn a_source_that_joins_late_does_not_hold_the_others() {
         let plan = plan(&[95, 0, 95], 98, 37);
-        assert_eq!(plan, Plan { live: some(&[0, 2], 95, 98), history: some(&[1], 0, 36) });
+        assert_eq!(plan, Plan { live: some(&[0, 2], 95, 98), pending: None, history: some(&[1], 0, 36) });
     }
 
     #[test]
@@ -66,11 +126,45 @@ mod tests {
 
     #[test]
     fn a_start_block_in_the_future_waits_alone() {
-        assert_eq!(plan(&[5000, 98], 98, 37), Plan { live: some(&[1], 98, 98), history: None });
+        assert_eq!(plan(&[5000, 98], 98, 37), Plan { live: some(&[1], 98, 98), ..Plan::default() });
     }
 
     #[test]
     fn history_ends_at_the_confirmed_head_where_that_is_far_behind() {
-        assert_eq!(plan(&[0], 10, 937), Plan { live: None, history: some(&[0], 0, 10) });
+        assert_eq!(plan(&[0], 10, 937), Plan { history: some(&[0], 0, 10), ..Plan::default() });
+    }
+
+    #[test]
+    fn what_is_not_confirmed_is_told_once_from_the_confirmed_head_to_the_head() {
+        assert_eq!(told(&[(99, 0)], Some(98), 37), some(&[0], 99, 100));
+        assert_eq!(told(&[(98, 0)], Some(98), 37), some(&[0], 99, 100));
+        assert_eq!(told(&[(99, 100)], Some(98), 37), some(&[0], 100, 100));
+        assert_eq!(told(&[(99, 101)], Some(98), 37), None);
+        assert_eq!(told(&[(0, 0)], None, 1), some(&[0], 1, 100));
+    }
+
+    #[test]
+    fn nothing_is_pending_where_the_head_itself_is_confirmed() {
+        assert_eq!(told(&[(101, 0), (100, 0)], Some(100), 37), None);
+    }
+
+    #[test]
+    fn a_source_that_reads_history_tells_nothing_ahead() {
+        assert_eq!(told(&[(99, 0), (12, 0)], Some(98), 37), some(&[0], 99, 100));
+        assert_eq!(told(&[(12, 0)], Some(98), 37), None);
+        assert_eq!(told(&[(37, 0)], Some(98), 37), some(&[0], 99, 100));
+    }
+
+    #[test]
+    fn a_source_that_joins_the_head_is_told_of_up_to_the_others() {
+        assert_eq!(told(&[(99, 101), (99, 0)], Some(98), 37), some(&[1], 99, 100));
+        assert_eq!(told(&[(99, 100), (99, 0)], Some(98), 37), some(&[1], 99, 99));
+        assert_eq!(told(&[(99, 0), (100, 0), (500, 0)], Some(98), 37), some(&[0], 99, 99));
+    }
+
+    #[test]
+    fn a_tag_far_behind_leaves_only_the_window_to_be_told() {
+        assert_eq!(told(&[(6, 0)], Some(5), 37), some(&[0], 37, 100));
+        assert_eq!(told(&[(5, 0)], Some(5), 37), None);
     }
 }

@@ -1,3 +1,5 @@
+use super::plan::Zones;
+
 /// When a block is deep enough to be announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmations {
@@ -7,6 +9,16 @@ pub enum Confirmations {
     Safe,
     /// At or below the block the node tags `finalized`.
     Finalized,
+}
+
+/// What is told of an event, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publish {
+    /// That it is confirmed.
+    #[default]
+    Confirmed,
+    /// That it is seen at the head, too.
+    PendingAndConfirmed,
 }
 
 /// What a node says of its chain's height.
@@ -28,6 +40,8 @@ pub struct Policy {
     /// Blocks below the head that may still change where the chain has no `finalized` tag; also how
     /// near the head each block is read by itself.
     pub reorg_window: u64,
+    /// Whether something is told before it is confirmed.
+    pub publish: Publish,
 }
 
 impl Policy {
@@ -40,6 +54,15 @@ impl Policy {
         }
         // A tag read from another backend may be ahead of the head read from this one.
         .map(|number| number.min(heads.latest))
+    }
+
+    /// How the chain divides under these heads.
+    pub fn zones(&self, heads: &Heads) -> Zones {
+        Zones {
+            confirmed: self.confirmed(heads),
+            live_from: self.live_from(heads),
+            pending_to: (self.publish == Publish::PendingAndConfirmed).then_some(heads.latest),
+        }
     }
 
     /// The tag that confirms and that the node does not have.
@@ -73,9 +96,12 @@ mod tests {
         Heads { latest, safe: finalized.map(|n| n + 10), finalized }
     }
 
+    fn policy(confirmations: Confirmations) -> Policy {
+        Policy { confirmations, reorg_window: 64, publish: Publish::Confirmed }
+    }
+
     #[test]
     fn depth_and_tags_confirm() {
-        let policy = |confirmations| Policy { confirmations, reorg_window: 64 };
         assert_eq!(policy(Confirmations::Blocks(2)).confirmed(&heads(100, None)), Some(98));
         assert_eq!(policy(Confirmations::Blocks(2)).confirmed(&heads(1, None)), None);
         assert_eq!(policy(Confirmations::Safe).confirmed(&heads(100, Some(30))), Some(40));
@@ -86,9 +112,7 @@ mod tests {
 
     #[test]
     fn only_a_tag_that_confirms_is_missed() {
-        let missing = |confirmations, finalized| {
-            Policy { confirmations, reorg_window: 64 }.missing_tag(&heads(100, finalized))
-        };
+        let missing = |confirmations, finalized| policy(confirmations).missing_tag(&heads(100, finalized));
         assert_eq!(missing(Confirmations::Blocks(2), None), None);
         assert_eq!(missing(Confirmations::Safe, None), Some("safe"));
         assert_eq!(missing(Confirmations::Finalized, None), Some("finalized"));
@@ -97,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_tag_is_final_and_else_the_window() {
-        let policy = Policy { confirmations: Confirmations::Blocks(2), reorg_window: 64 };
+        let policy = policy(Confirmations::Blocks(2));
         assert_eq!(policy.final_number(&heads(1000, Some(200))), 200);
         assert_eq!(policy.final_number(&heads(1000, None)), 936);
         assert_eq!(policy.final_number(&heads(10, None)), 0);
@@ -105,7 +129,7 @@ mod tests {
 
     #[test]
     fn single_blocks_begin_at_the_window_and_never_below_final() {
-        let policy = Policy { confirmations: Confirmations::Blocks(2), reorg_window: 64 };
+        let policy = policy(Confirmations::Blocks(2));
         assert_eq!(policy.live_from(&heads(1000, None)), 937);
         assert_eq!(policy.live_from(&heads(1000, Some(200))), 937);
         assert_eq!(policy.live_from(&heads(1000, Some(990))), 991);

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use serde_json::json;
@@ -19,6 +20,13 @@ use crate::domain::{B256, BlockRange, BlockRef, Log, LogFilter};
 const STUCK: u32 = 3;
 /// All receipts of a block at once.
 pub(super) const RECEIPTS: &str = "eth_getBlockReceipts";
+/// A question asked whole fails at once: whoever asks knows whether to ask for less.
+const ONCE: u32 = 1;
+/// How often a part is asked for: dozens of calls that have to succeed in a row would else never be answered by a node
+/// that fails one in fifty.
+const PART_TRIES: u32 = 3;
+/// Between two of them: a gateway has another backend by then.
+const PART_PAUSE: Duration = Duration::from_millis(100);
 /// Receipts asked for at the same time: enough to hide the latency of one.
 const RECEIPTS_AT_ONCE: usize = 8;
 
@@ -28,7 +36,7 @@ impl Node {
     /// # Errors
     /// Why the node cannot be asked or its answer not be believed.
     pub async fn logs(&self, filter: &LogFilter, range: BlockRange) -> Result<Vec<Log>, ChainError> {
-        self.logs_of(filter, Blocks::Range(range)).await
+        self.logs_of(filter, Blocks::Range(range), ONCE).await
     }
 
     /// Logs of a block by its hash, the only question a node that lacks the block must refuse (EIP-234).
@@ -36,15 +44,16 @@ impl Node {
     /// # Errors
     /// As [`Self::logs`].
     pub async fn with_logs(&self, filter: &LogFilter, block: BlockRef) -> Result<BlockWithLogs, ChainError> {
-        let logs = self.logs_of(filter, Blocks::Hash { number: block.number, hash: block.hash }).await?;
+        let logs =
+            self.logs_of(filter, Blocks::Hash { number: block.number, hash: block.hash }, ONCE).await?;
         Ok(BlockWithLogs { block, logs })
     }
 
-    async fn logs_of(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
+    async fn logs_of(&self, filter: &LogFilter, blocks: Blocks, tries: u32) -> Result<Vec<Log>, ChainError> {
         if let Some(parts) = self.too_long(filter) {
             return self.logs_of_both(parts, blocks).await;
         }
-        let error = match self.logs_once(filter, blocks).await {
+        let error = match patiently(tries, || self.logs_once(filter, blocks)).await {
             Err(error) => error,
             answer => {
                 self.stuck.store(0, Ordering::Relaxed);
@@ -68,8 +77,8 @@ impl Node {
         (one, other): (LogFilter, LogFilter),
         blocks: Blocks,
     ) -> Result<Vec<Log>, ChainError> {
-        let mut logs = Box::pin(self.logs_of(&one, blocks)).await?;
-        logs.extend(Box::pin(self.logs_of(&other, blocks)).await?);
+        let mut logs = Box::pin(self.logs_of(&one, blocks, PART_TRIES)).await?;
+        logs.extend(Box::pin(self.logs_of(&other, blocks, PART_TRIES)).await?);
         logs.sort_unstable_by_key(|log| log.place);
         Ok(logs)
     }
@@ -120,7 +129,8 @@ impl Node {
             Blocks::Range(range) => json!(hex(range.from())),
             Blocks::Hash { hash, .. } => json!(hash),
         };
-        let receipts = match self.rpc.demand(&Question::new(RECEIPTS, json!([id]))).await {
+        let question = Question::new(RECEIPTS, json!([id]));
+        let receipts = match patiently(PART_TRIES, || self.rpc.demand(&question)).await {
             Err(error) if error.has_other_ways() => self.receipts_one_by_one(blocks).await?,
             answer => answer?,
         };
@@ -134,7 +144,7 @@ impl Node {
             Blocks::Range(range) => Question::new("eth_getBlockByNumber", json!([hex(range.from()), false])),
             Blocks::Hash { hash, .. } => Question::new("eth_getBlockByHash", json!([hash, false])),
         };
-        let block: WireTransactions = self.rpc.demand(&question).await?;
+        let block: WireTransactions = patiently(PART_TRIES, || self.rpc.demand(&question)).await?;
         let mut receipts = Vec::with_capacity(block.transactions.len());
         for chunk in block.transactions.chunks(RECEIPTS_AT_ONCE) {
             receipts.extend(try_join_all(chunk.iter().map(|tx| self.receipt(*tx, block.hash))).await?);
@@ -144,7 +154,8 @@ impl Node {
 
     async fn receipt(&self, transaction: B256, block: B256) -> Result<WireReceipt, ChainError> {
         const METHOD: &str = "eth_getTransactionReceipt";
-        let receipt: WireReceipt = self.rpc.demand(&Question::new(METHOD, json!([transaction]))).await?;
+        let question = Question::new(METHOD, json!([transaction]));
+        let receipt: WireReceipt = patiently(PART_TRIES, || self.rpc.demand(&question)).await?;
         if receipt.block_hash == block {
             return Ok(receipt);
         }
@@ -181,6 +192,20 @@ impl Node {
         most.topics = Some(topics.div_ceil(2));
         Some(halves)
     }
+}
+
+/// Asks again, up to so often, where a call failed for no reason given.
+async fn patiently<T, F: Future<Output = Result<T, ChainError>>>(
+    tries: u32,
+    ask: impl Fn() -> F,
+) -> Result<T, ChainError> {
+    for _ in 1..tries {
+        match ask().await {
+            Err(error) if error.is_doubtful() => tokio::time::sleep(PART_PAUSE).await,
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 fn count<T>(list: Option<&BTreeSet<T>>) -> usize {

@@ -25,6 +25,13 @@ impl Elsewhere {
         Ok(Self { nodes: nodes.collect::<Result<_, ChainError>>()? })
     }
 
+    /// The provider that is preferred, whether it is there or not.
+    pub fn preferred(&self) -> Arc<Node> {
+        let best = self.nodes.iter().min_by_key(|(role, priority, _)| (*role == Role::Audit, *priority));
+        let (_, _, node) = best.expect("a chain has at least one provider");
+        node.clone()
+    }
+
     /// The first of these that is there and on the right chain: those for audits, the others from the least preferred on,
     /// and the one of this name, or the most preferred, when nobody else is left.
     ///

@@ -157,21 +157,24 @@ impl Node {
     pub async fn check_chain(&self) -> Result<(), ChainError> {
         let question = Question::new("eth_chainId", json!([]));
         let found: Quantity = self.rpc.demand(&question).await?;
-        let host = || self.host().to_owned();
-        let wrong = if found.0 == self.chain_id {
-            let Some(genesis) = self.hash(0).await.ok().flatten() else {
-                return Ok(self.rpc.vitals.on_chain());
-            };
-            let expected = *self.genesis.get_or_init(|| genesis);
-            if genesis == expected {
-                return Ok(self.rpc.vitals.on_chain());
+        let host = self.host().to_owned();
+        if found.0 != self.chain_id {
+            let wrong = ChainError::WrongChain { host, found: found.0, expected: self.chain_id };
+            return Err(self.not_ours(wrong));
+        }
+        if let Some(found) = self.hash(0).await.ok().flatten() {
+            let expected = *self.genesis.get_or_init(|| found);
+            if found != expected {
+                return Err(self.not_ours(ChainError::WrongGenesis { host, found, expected }));
             }
-            ChainError::WrongGenesis { host: host(), found: genesis, expected }
-        } else {
-            ChainError::WrongChain { host: host(), found: found.0, expected: self.chain_id }
-        };
+        }
+        self.rpc.vitals.on_chain();
+        Ok(())
+    }
+
+    fn not_ours(&self, wrong: ChainError) -> ChainError {
         self.rpc.vitals.failed("the chain", &wrong);
-        Err(wrong)
+        wrong
     }
 
     /// Hash of block 0, once a provider has told it.

@@ -62,7 +62,12 @@ impl Width {
     /// Begins with what was learnt in an earlier life, if anything: a width that was answered and one that was not.
     pub(super) fn new(settings: &HistorySettings, learnt: Option<(u64, Option<u64>)>) -> Self {
         let max = settings.max_range.max(1);
-        let (now, ceiling) = learnt.unwrap_or((settings.initial_range, None));
+        let (now, ceiling) = match learnt {
+            Some((proven, Some(ceiling))) => (proven, Some(ceiling)),
+            // Nothing was refused: a short stretch that was read tells nothing against a wider one.
+            Some((proven, None)) => (proven.max(settings.initial_range), None),
+            None => (settings.initial_range, None),
+        };
         Self {
             now: now.clamp(1, max),
             max,

@@ -2,6 +2,8 @@
 
 mod dead_letters;
 mod replay;
+mod reread;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use crate::domain::BlockRange;
 use crate::mapping::Family;
 pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
 pub use replay::ReplayArgs;
+pub use reread::{BackfillArgs, RewindArgs, VerifyArgs};
+pub use webhooks::{EnableArgs, EndpointsArgs, WebhooksCommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -75,11 +79,18 @@ pub enum Command {
     Status(StatusArgs),
     /// Read a range of blocks of one source again and add what is missing, beside the running daemon
     Backfill(BackfillArgs),
+    /// Read blocks again and compare what is stored with them, beside the running daemon
+    Verify(VerifyArgs),
+    /// Take a chain back to a block, final or not, beside the running daemon or without it
+    Rewind(RewindArgs),
     /// Send messages about stored events again, marked as a replay, to streams of their own
     Replay(ReplayArgs),
-    /// See to the logs that could not become events, beside the running daemon
+    /// See to the logs that could not become events and the messages nobody took, beside the running daemon
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// See where each webhook stands, and let one that answered 410 have messages again
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// List the typed views, one for each ABI event
     Views(ViewsArgs),
     /// Print the JSON Schema of the messages
@@ -176,20 +187,6 @@ pub struct ViewsArgs {
     pub json: bool,
 }
 
-/// `backfill`
-#[derive(Clone, Debug, Args)]
-pub struct BackfillArgs {
-    /// Name of the source
-    #[arg(long, value_name = "NAME")]
-    pub source: String,
-    /// First block
-    #[arg(long, value_name = "N")]
-    pub from: u64,
-    /// Last block
-    #[arg(long, value_name = "N")]
-    pub to: u64,
-}
-
 /// `completions`
 #[derive(Clone, Debug, Args)]
 pub struct CompletionsArgs {
@@ -209,16 +206,6 @@ impl Global {
             format: self.log_format.unwrap_or(configured.format),
             level: self.log_level.or(more).unwrap_or(configured.level),
         }
-    }
-}
-
-impl BackfillArgs {
-    /// The blocks.
-    ///
-    /// # Errors
-    /// `--from` above `--to`.
-    pub fn range(&self) -> Result<BlockRange, Failure> {
-        range(self.from, self.to)
     }
 }
 

@@ -7,9 +7,8 @@ use super::args::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs
 use super::exit::{Exit, Failure};
 use super::output;
 use super::table::table;
-use crate::app::{self, Loaded, RetriedLetter, Retry};
-use crate::indexer::Retried;
-use crate::store::{KeptLetter, Letters};
+use crate::app::{self, Loaded, Outcome, RetriedLetter, Retry};
+use crate::store::{About, KeptLetter, Letters};
 
 /// Lists, shows, retries or drops dead letters.
 pub(super) async fn dead_letters(loaded: &Loaded, command: &DeadLettersCommand) -> anyhow::Result<()> {
@@ -32,7 +31,8 @@ async fn list(loaded: &Loaded, args: &LettersArgs) -> anyhow::Result<()> {
     if letters.is_empty() {
         return output::print(b"there are none\n");
     }
-    let headings = ["id", "source", "kind", "block", "attempts", "last tried", "state", "reason"];
+    let headings =
+        ["id", "source or sink", "kind", "block or seq", "attempts", "last tried", "state", "reason"];
     let mut text = table(&headings, &letters.iter().map(row).collect::<Vec<_>>());
     if let Some(last) = letters.last().filter(|_| letters.len() as u64 >= u64::from(*limit)) {
         let _ = writeln!(text, "there may be more: --after {}", last.id);
@@ -46,9 +46,9 @@ fn row(letter: &KeptLetter) -> Vec<String> {
         letter.reason.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect();
     vec![
         letter.id.to_string(),
-        letter.source.clone(),
+        whose(letter).to_owned(),
         letter.kind.clone(),
-        letter.place.block_number.to_string(),
+        number(letter).to_string(),
         letter.attempts.to_string(),
         time(letter.last_seen),
         state(letter).to_owned(),
@@ -63,18 +63,23 @@ async fn show(loaded: &Loaded, args: &ShowArgs) -> anyhow::Result<()> {
     }
     let mut text = format!("dead letter {} ({}), {}\n", letter.id, letter.kind, state(&letter));
     let optional = [("dropped because", letter.note.clone()), ("resolved", letter.resolved_at.map(time))];
+    let about = match &letter.about {
+        About::Log(log) => vec![
+            ("chain", log.chain_id.to_string()),
+            ("source", log.source.clone()),
+            ("block/transaction/log", log.place.to_string()),
+            ("block hash", log.block_hash.to_string()),
+        ],
+        About::Delivery { sink, seq } => vec![("sink", sink.clone()), ("message", seq.to_string())],
+    };
     let always = [
-        ("reason", letter.reason.clone()),
-        ("chain", letter.chain_id.to_string()),
-        ("source", letter.source.clone()),
-        ("block/transaction/log", letter.place.to_string()),
-        ("block hash", letter.block_hash.to_string()),
         ("attempts", letter.attempts.to_string()),
         ("first seen", time(letter.first_seen)),
         ("last tried", time(letter.last_seen)),
     ];
     let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    for (name, value) in always.into_iter().chain(optional) {
+    let reason = [("reason", letter.reason.clone())];
+    for (name, value) in reason.into_iter().chain(about).chain(always).chain(optional) {
         let _ = writeln!(text, "  {name}: {value}");
     }
     let raw: Value = serde_json::from_str(&letter.raw)?;
@@ -87,10 +92,11 @@ async fn retry(loaded: &Loaded, args: &RetryArgs) -> anyhow::Result<()> {
         [] => Retry::All { source: args.source.clone() },
         ids => Retry::These(ids.to_vec()),
     };
-    let (mut stored, mut tried, mut printed) = (0, 0, Ok(()));
+    let (mut stored, mut queued, mut tried, mut printed) = (0, 0, 0, Ok(()));
     app::retry_dead_letters(loaded, &which, |retried| {
         tried += 1;
-        stored += u64::from(retried.outcome == Retried::Stored);
+        stored += u64::from(retried.outcome == Outcome::Stored);
+        queued += u64::from(retried.outcome == Outcome::Queued);
         let line = if args.json { line_json(&retried) } else { line(&retried) };
         if printed.is_ok() {
             printed = output::print(line.as_bytes());
@@ -98,14 +104,16 @@ async fn retry(loaded: &Loaded, args: &RetryArgs) -> anyhow::Result<()> {
     })
     .await?;
     printed?;
-    if stored == tried {
-        return if args.json { Ok(()) } else { output::print(format!("{stored} stored\n").as_bytes()) };
+    let done = format!("{stored} stored, {queued} put back in line");
+    if stored + queued == tried {
+        return if args.json { Ok(()) } else { output::print(format!("{done}\n").as_bytes()) };
     }
-    Err(Failure::new(Exit::Failed, format!("{stored} of {tried} dead letters were stored")).into())
+    Err(Failure::new(Exit::Failed, format!("of {tried} dead letters {done}")).into())
 }
 
 fn line(retried: &RetriedLetter) -> String {
-    let source = retried.letter.as_ref().map(|l| format!(" ({}, block {})", l.source, l.place.block_number));
+    let word = |letter: &KeptLetter| if letter.of_log().is_some() { "block" } else { "message" };
+    let source = retried.letter.as_ref().map(|l| format!(" ({}, {} {})", whose(l), word(l), number(l)));
     format!("{}{}: {}\n", retried.id, source.unwrap_or_default(), outcome(retried).1)
 }
 
@@ -117,12 +125,13 @@ fn line_json(retried: &RetriedLetter) -> String {
 
 fn outcome(retried: &RetriedLetter) -> (&'static str, String) {
     match (&retried.outcome, &retried.letter) {
-        (Retried::Stored, _) => ("stored", "stored".to_owned()),
-        (Retried::Failed(reason), _) => ("failed", format!("failed again: {reason}")),
-        (Retried::Gone, Some(letter)) if letter.resolved_at.is_some() => {
+        (Outcome::Stored, _) => ("stored", "stored".to_owned()),
+        (Outcome::Queued, _) => ("queued", "put back in line; the daemon delivers it".to_owned()),
+        (Outcome::Failed(reason), _) => ("failed", format!("failed again: {reason}")),
+        (Outcome::Gone, Some(letter)) if letter.resolved_at.is_some() => {
             ("resolved", "was resolved before".to_owned())
         }
-        (Retried::Gone, _) => {
+        (Outcome::Gone, _) => {
             ("gone", "is not there; a reorg takes dead letters with their blocks".to_owned())
         }
     }
@@ -140,7 +149,24 @@ fn state(letter: &KeptLetter) -> &'static str {
     match (letter.resolved_at, &letter.note) {
         (None, _) => "open",
         (Some(_), Some(_)) => "dropped",
+        (Some(_), None) if letter.of_log().is_none() => "queued",
         (Some(_), None) => "stored",
+    }
+}
+
+/// Name of the source or sink.
+fn whose(letter: &KeptLetter) -> &str {
+    match &letter.about {
+        About::Log(log) => &log.source,
+        About::Delivery { sink, .. } => sink,
+    }
+}
+
+/// Height of the block, or number of the message.
+fn number(letter: &KeptLetter) -> u64 {
+    match &letter.about {
+        About::Log(log) => log.place.block_number,
+        About::Delivery { seq, .. } => *seq,
     }
 }
 
@@ -150,13 +176,22 @@ fn time(seconds: u64) -> String {
 
 fn as_json(letter: &KeptLetter) -> anyhow::Result<Value> {
     let raw: Box<RawValue> = RawValue::from_string(letter.raw.clone())?;
-    Ok(json!({
-        "id": letter.id, "state": state(letter), "kind": letter.kind, "chainId": letter.chain_id,
-        "source": letter.source, "blockNumber": letter.place.block_number, "blockHash": letter.block_hash,
-        "transactionIndex": letter.place.tx_index, "logIndex": letter.place.log_index, "reason": letter.reason,
+    let mut value = json!({
+        "id": letter.id, "state": state(letter), "kind": letter.kind, "reason": letter.reason,
         "attempts": letter.attempts, "firstSeen": letter.first_seen, "lastSeen": letter.last_seen,
         "resolvedAt": letter.resolved_at, "note": letter.note, "raw": raw,
-    }))
+    });
+    let about = match &letter.about {
+        About::Log(log) => json!({
+            "chainId": log.chain_id, "source": log.source, "blockNumber": log.place.block_number,
+            "blockHash": log.block_hash, "transactionIndex": log.place.tx_index, "logIndex": log.place.log_index,
+        }),
+        About::Delivery { sink, seq } => json!({ "sink": sink, "seq": seq }),
+    };
+    if let (Some(value), Value::Object(about)) = (value.as_object_mut(), about) {
+        value.extend(about);
+    }
+    Ok(value)
 }
 
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::args::ReplayArgs;
 use super::exit::{Exit, Failure};
-use super::{backfill, output};
+use super::{output, progress};
 use crate::app::{self, Loaded, ReplayNews, ReplayTo};
 use crate::domain::{Place, causes};
 use crate::relay::{ReplayEnd, Replayed};
@@ -24,7 +24,7 @@ pub(super) async fn replay(loaded: &Loaded, args: &ReplayArgs) -> anyhow::Result
     let replayed = app::replay(loaded, &replay, |news| match news {
         ReplayNews::Size(by_type) => {
             if !args.dry_run {
-                bar = backfill::progress_bar(by_type.values().sum(), "messages");
+                bar = progress::progress_bar(by_type.values().sum(), "messages");
             }
             size = by_type;
         }

@@ -26,8 +26,14 @@ fn as_text(status: &Status) -> String {
     for reorg in &status.reorgs {
         let ago = ago(Some(reorg.detected_at));
         let (depth, events, ancestor) = (reorg.depth, reorg.events, reorg.ancestor);
-        text +=
-            &format!("reorg {ago}: {depth} blocks and {events} events undone, back to block {ancestor}\n");
+        text += &match reorg.reason.as_str() {
+            "repair" => format!("repair {ago}: {events} events taken back that are not on the chain\n"),
+            reason => {
+                format!(
+                    "{reason} {ago}: {depth} blocks and {events} events undone, back to block {ancestor}\n"
+                )
+            }
+        };
     }
     for (chain_id, count) in &status.negative_balances {
         text += &format!(
@@ -56,7 +62,10 @@ fn daemon(status: &Status) -> String {
         }
     }
     for (name, sink) in &report.sinks {
-        text += &format!("  sink {name}: {} messages wait\n", sink.lag);
+        text += &format!("  sink {name}: {} messages wait\n", sink.lag + sink.held);
+        if let Some(reason) = &sink.disabled {
+            text += &format!("  sink {name}: is disabled: {reason}\n");
+        }
         for reason in &sink.not_ready {
             text += &format!("  sink {name}: {reason}\n");
         }

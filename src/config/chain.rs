@@ -10,7 +10,7 @@ use super::reader::{Found, Text};
 use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
 use super::words::{self, word};
-use crate::canon::Confirmations;
+use crate::canon::{Confirmations, Publish};
 use crate::chain::Verify;
 
 /// `[[chain]]`
@@ -30,6 +30,8 @@ pub struct Chain {
     pub confirmations: Confirmations,
     /// Blocks below the head that may still change.
     pub reorg_window: u64,
+    /// Whether events are told before they are confirmed.
+    pub publish: Publish,
     /// Usual time from one block to the next.
     pub block_time: Duration,
     /// How often the head is asked for while the WebSocket does not work.
@@ -42,8 +44,19 @@ pub struct Chain {
     pub max_response_bytes: usize,
     /// How history is read.
     pub history: History,
+    /// How fast final blocks are read a second time; `None` for never.
+    pub audit: Option<Audit>,
     /// How fast the node is asked.
     pub pace: Pace,
+}
+
+/// `[chain.audit]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Blocks read at once.
+    pub blocks: u64,
+    /// From one read to the next.
+    pub every: Duration,
 }
 
 /// `[chain.pace]`
@@ -89,6 +102,8 @@ const REQUIRED: [(&str, &str); 2] = [
 
 const VERIFY: [(&str, Verify); 3] =
     [("off", Verify::Off), ("bloom", Verify::Bloom), ("receipts", Verify::Receipts)];
+const PUBLISH: [(&str, Publish); 2] =
+    [("confirmed", Publish::Confirmed), ("pending_and_confirmed", Publish::PendingAndConfirmed)];
 
 pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     section.require(&REQUIRED);
@@ -100,12 +115,14 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         section.parsed("verify", |text| word(text, &VERIFY)).map_or(Verify::Bloom, |found| found.value);
     let confirmations = confirmations(section).unwrap_or(Confirmations::Blocks(2));
     let reorg_window = reorg_window(section, confirmations);
+    let publish = section.parsed("publish", |text| word(text, &PUBLISH)).map(|publish| publish.value);
     let block_time = millis(section, "block_time", 10..=600_000).unwrap_or(Duration::from_secs(12));
     let poll_interval = millis(section, "poll_interval", 50..=3_600_000);
     let request_timeout = millis(section, "request_timeout", 100..=600_000);
     let ws_silence = ws_silence(section, block_time);
     let max_response_bytes = section.size("max_response_bytes", 64 * KIB..=GIB);
     let history = history(&section.table("history"));
+    let audit = audit(&section.table("audit"));
     let pace = pace(&section.table("pace"));
     section.finish();
     let whole = |(name, chain_id, providers): (&Text, &Found<u64>, Vec<Provider>)| Chain {
@@ -116,12 +133,14 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         verify,
         confirmations,
         reorg_window,
+        publish: publish.unwrap_or_default(),
         block_time,
         poll_interval: poll_interval.unwrap_or(Duration::from_secs(12)),
         request_timeout: request_timeout.unwrap_or(Duration::from_secs(10)),
         ws_silence,
         max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
         history,
+        audit,
         pace,
     };
     let chain =
@@ -181,6 +200,14 @@ fn history(section: &Section<'_>) -> History {
         max_range,
         buffer_bytes: buffer_bytes.unwrap_or(32 << 20),
     }
+}
+
+fn audit(section: &Section<'_>) -> Option<Audit> {
+    let enabled = section.flag("enabled").unwrap_or(true);
+    let blocks = section.number("blocks", 1..=10_000_000).map_or(2_000, |blocks| blocks.value);
+    let every = millis(section, "every", 10..=86_400_000).unwrap_or(Duration::from_secs(10));
+    section.finish();
+    enabled.then_some(Audit { blocks, every })
 }
 
 /// What one call costs at a large provider in 2026; others count alike. What is not in the table costs as much as a header.

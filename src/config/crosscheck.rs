@@ -6,6 +6,7 @@ use super::problem::{Fault, Spot};
 use super::reader::{Found, Reader};
 use super::source::SourceDraft;
 use super::suggest::nearest;
+use super::webhook::WebhookDraft;
 
 /// What no table can tell alone: names twice, names of nothing, sources that contradict each other.
 pub(super) fn crosscheck(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[SourceDraft<'_>]) {
@@ -21,6 +22,11 @@ pub(super) fn crosscheck(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[
     if reader.is_clean() {
         abi::overlaps(reader, chains, sources);
     }
+}
+
+/// Webhooks are told apart by their names.
+pub(super) fn webhooks(reader: &Reader<'_>, webhooks: &[WebhookDraft]) {
+    unique(reader, webhooks.iter().filter_map(|webhook| webhook.name.as_ref()), "another webhook");
 }
 
 fn unique<'a, T: Ord + 'a>(reader: &Reader<'_>, found: impl Iterator<Item = &'a Found<T>>, whose: &str) {

@@ -63,8 +63,9 @@ mod tests {
                 }
             }
         }
-        let expected = ["chain.name", "chain.chain_id", "chain.http", "source.name", "source.chain"];
-        let expected = expected.into_iter().chain(["source.family", "source.address", "source.start_block"]);
+        let expected = ["webhook.name", "webhook.url", "webhook.secret", "chain.name", "chain.chain_id"];
+        let expected = expected.into_iter().chain(["chain.http", "source.name", "source.chain"]);
+        let expected = expected.chain(["source.family", "source.address", "source.start_block"]);
         assert_eq!(required, expected.collect::<Vec<_>>());
     }
 
@@ -98,9 +99,11 @@ mod tests {
         let explained: BTreeSet<String> = keys().into_iter().map(|(key, _)| key).collect();
         let mut asked = asked_of(MANUAL);
         asked.extend(asked_of(&with_providers()));
-        let tables = ["chain", "source", "chain.history", "chain.pace", "chain.pace.compute_units"];
+        let tables =
+            ["chain", "source", "chain.history", "chain.audit", "chain.pace", "chain.pace.compute_units"];
         let tables = [&tables[..], &["chain.failover", "chain.provider"]].concat();
-        let others = ["database", "outbox", "redis", "admin", "log", "users", "shutdown"];
+        let others =
+            ["database", "outbox", "redis", "webhook", "alerts", "admin", "log", "users", "shutdown"];
         // The keys of the price list are the user's own; the manual shows those that have a price.
         let explained: BTreeSet<String> =
             explained.into_iter().filter(|key| !key.starts_with("chain.pace.compute_units.")).collect();

@@ -187,6 +187,7 @@ pub(super) fn wrong_type(value: &DeValue<'_>, wanted: Wanted) -> Fault {
 /// Whether values under this key are kept out of messages whatever they are.
 fn is_secret(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or_default();
-    matches!(last, "url" | "http" | "ws")
+    let last = last.split('[').next().unwrap_or_default();
+    matches!(last, "url" | "http" | "ws" | "sentinels" | "master" | "cluster" | "webhook")
         || ["password", "secret", "token"].iter().any(|word| last.contains(word))
 }

@@ -38,21 +38,6 @@ pub struct Outbox {
     pub retention: Duration,
 }
 
-/// `[redis]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redis {
-    /// `redis://…` or `rediss://…`; `None` leaves messages in-process.
-    pub url: Option<Secret>,
-    /// Certificate authority of the server, PEM; `None` asks those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// Before every name of a stream or channel.
-    pub prefix: String,
-    /// Entries kept in each stream, about.
-    pub stream_length: u64,
-    /// How long a connection, and then an answer, may take.
-    pub timeout: Duration,
-}
-
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -142,13 +127,6 @@ impl Default for Outbox {
     }
 }
 
-impl Default for Redis {
-    fn default() -> Self {
-        let prefix = String::new();
-        Self { url: None, ca_file: None, prefix, stream_length: 100_000, timeout: Duration::from_secs(5) }
-    }
-}
-
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Auto, level: LogLevel::Info }
@@ -205,33 +183,6 @@ pub(super) fn outbox(section: &Section<'_>) -> Outbox {
     let retention = section.duration("retention", bounds);
     section.finish();
     Outbox { retention: retention.map_or(Outbox::default().retention, |retention| retention.value) }
-}
-
-pub(super) fn redis(section: &Section<'_>) -> Redis {
-    let default = Redis::default();
-    let read = Redis {
-        url: section.parsed("url", |text| url(text, Scheme::Redis)).map(|url| url.value),
-        ca_file: section.path_value("ca_file"),
-        prefix: section.parsed("prefix", prefix).map_or(default.prefix, |prefix| prefix.value),
-        stream_length: section
-            .number("stream_length", 1..=1_000_000_000)
-            .map_or(default.stream_length, |length| length.value),
-        timeout: section
-            .duration("timeout", Duration::from_millis(100)..=Duration::from_mins(1))
-            .map_or(default.timeout, |timeout| timeout.value),
-    };
-    section.finish();
-    read
-}
-
-/// What may stand before the names in Redis. Braces would put all streams into one slot of a Cluster, and blanks or quotes
-/// are a nuisance in every shell.
-fn prefix(text: &str) -> Result<String, Fault> {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b"_-:.".contains(&b);
-    if text.len() <= 64 && text.bytes().all(fits) {
-        return Ok(text.to_owned());
-    }
-    Err(Fault::new("is not a prefix", "write at most 64 of letters, digits, `_`, `-`, `.` and `:`"))
 }
 
 pub(super) fn log(section: &Section<'_>) -> Log {

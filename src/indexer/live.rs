@@ -20,11 +20,11 @@ use crate::store::Advance;
 const LIVE_BATCH: u64 = 16;
 
 /// What reading a run of blocks found.
-enum Run {
+pub(super) enum Run {
     /// They follow each other and what we hold.
     Linked(Vec<BlockWithLogs>),
-    /// The first does not follow what we hold.
-    Broken,
+    /// What we hold at this height is contradicted.
+    Broken(u64),
 }
 
 impl ChainIndexer {
@@ -39,17 +39,17 @@ impl ChainIndexer {
         };
         match run {
             Run::Linked(blocks) => self.commit_run(&group.sources, blocks).await,
-            Run::Broken => self.settle_break(group.range.from() - 1, stop).await,
+            Run::Broken(at) => self.settle_break(at, stop).await,
         }
     }
 
-    async fn read_run(&mut self, group: &Group) -> Result<Run, IndexerError> {
+    /// The next blocks of a group with their logs, as many as are read at once.
+    pub(super) async fn read_run(&mut self, group: &Group) -> Result<Run, IndexerError> {
         let (range, _) = group.range.split_at_width(LIVE_BATCH);
         let filter = self.translator.filter(&group.sources);
         let blocks = self.headers(range).await?;
-        if self.view().parent_of(range.from(), &group.sources).is_some_and(|tip| blocks[0].parent_hash != tip)
-        {
-            return Ok(Run::Broken);
+        if let Some(at) = self.view().contradicted(&blocks, &group.sources) {
+            return Ok(Run::Broken(at));
         }
         if let Some(pair) = blocks.windows(2).find(|pair| pair[1].parent_hash != pair[0].hash) {
             return Err(IndexerError::Moved(format!(
@@ -99,7 +99,7 @@ impl ChainIndexer {
         let expected = self.view().expected(sources);
         let head = self.head().max(to.number);
         // History is read long after it happened: only at the head does it mean anything how long a message took.
-        let seen_at = durable.then(|| SystemTime::now().checked_sub(self.woken_at.elapsed())).flatten();
+        let seen_at = durable.then(|| self.seen_at()).flatten();
         let advance =
             Advance { expected, to, refs, final_number, events, dead_letters, head, seen_at, durable };
         let started = Instant::now();
@@ -107,11 +107,17 @@ impl ChainIndexer {
         let kind = if durable { "live" } else { "history" };
         metrics::committed(&self.settings.name, kind, started.elapsed());
         metrics::unknown_users(&self.settings.name, advanced.unknown_users);
+        metrics::pending_retracted(&self.settings.name, advanced.retracted);
         count(self.translator.kinds(), &advance.events, &advance.dead_letters);
         tracing::debug!(chain = %self.settings.name, to = %to, events = advance.events.len(), kind, "advanced");
         self.view_mut().advanced(sources, to, &advance.refs, final_number);
         self.say_sources(Some(sources));
         Ok(())
+    }
+
+    /// When the head was seen that made this step possible.
+    pub(super) fn seen_at(&self) -> Option<SystemTime> {
+        SystemTime::now().checked_sub(self.woken_at.elapsed())
     }
 }
 

@@ -9,6 +9,7 @@ use super::error::IndexerError;
 use super::spine::ChainIndexer;
 use crate::canon::{Verdict, judge};
 use crate::domain::BlockId;
+use crate::health::DeepReorg;
 use crate::metrics;
 use crate::store::Rewind;
 
@@ -52,17 +53,17 @@ impl ChainIndexer {
         }
     }
 
-    /// As [`Self::settle`], when a block did not follow ours at `tip`: then agreement is a contradiction too.
+    /// As [`Self::settle`], when a block contradicted ours at `at`: then agreement is a contradiction too.
     pub(super) async fn settle_break(
         &mut self,
-        tip: u64,
+        at: u64,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
-        match self.settle(tip, stop).await? {
+        match self.settle(at, stop).await? {
             Settled::Rewound => Ok(()),
             Settled::Agrees | Settled::Unsure if stop.is_cancelled() => Ok(()),
             Settled::Agrees | Settled::Unsure => Err(IndexerError::Moved(format!(
-                "the block above {tip} does not follow it, and it is still canonical"
+                "a block contradicted ours at {at}, and that is still canonical"
             ))),
         }
     }
@@ -85,14 +86,35 @@ impl ChainIndexer {
 
     async fn rewind(&mut self, to: BlockId) -> Result<(), IndexerError> {
         let started = Instant::now();
-        let rewound = self.store().rewind(&Rewind { expected: self.view().all(), to }).await?;
+        let rewound =
+            self.store().rewind(&Rewind { expected: self.view().all(), to, by_operator: false }).await?;
         metrics::committed(&self.settings.name, "rewind", started.elapsed());
-        metrics::reorg(&self.settings.name, rewound.depth, rewound.events);
-        tracing::warn!(
-            chain = %self.settings.name, ancestor = %to, depth = rewound.depth, events = rewound.events,
-            "chain reorganised, orphaned events undone"
-        );
+        metrics::pending_retracted(&self.settings.name, rewound.retracted);
+        if rewound.depth == 0 {
+            tracing::info!(
+                chain = %self.settings.name, ancestor = %to, retracted = rewound.retracted,
+                "chain reorganised above what is confirmed, pending events taken back"
+            );
+        } else {
+            metrics::reorg(&self.settings.name, rewound.depth, rewound.events);
+            tracing::warn!(
+                chain = %self.settings.name, ancestor = %to, depth = rewound.depth, events = rewound.events,
+                retracted = rewound.retracted, "chain reorganised, orphaned events undone"
+            );
+        }
+        self.say_reorg(to, rewound.depth);
         self.forget();
         Ok(())
+    }
+
+    /// What was announced as confirmed and was taken back is for a person to know.
+    fn say_reorg(&self, to: BlockId, undone: u64) {
+        self.board.chain(&self.settings.name, |chain| {
+            let depth =
+                chain.confirmed.map_or(0, |confirmed| confirmed.saturating_sub(to.number)).min(undone);
+            if depth > 0 {
+                chain.deep_reorg = Some(DeepReorg { depth, at: Instant::now() });
+            }
+        });
     }
 }

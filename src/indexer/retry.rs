@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::error::IndexerError;
 use super::translate::{Translated, Translator};
 use crate::domain::{B256, BlockRange, DeadLetterKind, Place, causes};
-use crate::store::{Backfill, ChainStore, FailedAgain, KeptLetter, StoreError};
+use crate::store::{Backfill, ChainStore, FailedAgain, KeptLetter, LogRef, StoreError};
 
 /// Tries dead letters again, beside a running daemon: the same way from log to event, and the same transaction as a
 /// backfill.
@@ -27,7 +27,7 @@ pub enum Retried {
 
 /// Letters of one source in one block: what one transaction is about. A node that lied may have left letters of two
 /// blocks at one height.
-type Blocks = BTreeMap<(String, u64, B256), Vec<KeptLetter>>;
+type Blocks = BTreeMap<(String, u64, B256), Vec<(Place, KeptLetter)>>;
 
 impl Retrier {
     /// Tries the open dead letters of these numbers that are of this chain; each is told once. Whatever else they were
@@ -62,8 +62,8 @@ impl Retrier {
         let reorgs = self.store.held().await?.reorgs;
         let mut blocks = Blocks::new();
         for letter in self.store.open_dead_letters(&ids).await? {
-            let block = (letter.source.clone(), letter.place.block_number, letter.block_hash);
-            blocks.entry(block).or_default().push(letter);
+            let Some(LogRef { source, place, block_hash, .. }) = letter.of_log().cloned() else { continue };
+            blocks.entry((source, place.block_number, block_hash)).or_default().push((place, letter));
         }
         Ok((!blocks.is_empty()).then_some((reorgs, blocks)))
     }
@@ -71,14 +71,15 @@ impl Retrier {
     async fn block(
         &mut self,
         (source, number): (&str, u64),
-        letters: &[KeptLetter],
+        letters: &[(Place, KeptLetter)],
         reorgs: u64,
     ) -> Result<Vec<(u64, Retried)>, StoreError> {
         let refused = match self.translate(source, letters) {
             Ok(translated) => self.store(source, number, (translated, reorgs)).await?,
             Err(reason) => Refused { by_place: BTreeMap::new(), others: Some((None, reason)) },
         };
-        let outcomes: Vec<_> = letters.iter().map(|letter| (letter.id, refused.get(letter.place))).collect();
+        let outcomes: Vec<_> =
+            letters.iter().map(|(place, letter)| (letter.id, refused.get(*place))).collect();
         let failed = outcomes.iter().filter_map(|(id, refused)| {
             let (kind, reason) = refused.clone()?;
             Some(FailedAgain { id: *id, kind, reason })
@@ -93,11 +94,11 @@ impl Retrier {
     }
 
     /// The letters' logs as they are understood now. One place may have two letters, of two stations.
-    fn translate(&mut self, source: &str, letters: &[KeptLetter]) -> Result<Translated, String> {
+    fn translate(&mut self, source: &str, letters: &[(Place, KeptLetter)]) -> Result<Translated, String> {
         let index = self.translator.sources().iter().position(|known| known.name == source);
         let index = index.ok_or_else(|| format!("source `{source}` is not in the configuration"))?;
         let (mut logs, mut times) = (BTreeMap::new(), BTreeMap::new());
-        for letter in letters {
+        for (_, letter) in letters {
             let log = letter.log().map_err(|error| error.to_string())?;
             let number = log.place.block_number;
             let time = log.block_timestamp.ok_or_else(|| {

@@ -6,15 +6,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::history::Reading;
-use super::memory::{Memory, spent, stand};
+use super::memory::Memory;
+use super::pending::Telling;
 use super::reorg::Settled;
 use super::translate::Translator;
 use super::view::View;
-use crate::canon::{Confirmations, Heads, Plan, Policy, plan};
-use crate::chain::{ChainError, ChainSettings, Node, Pool, Switched, Tag, Wake, WakeState};
-use crate::domain::causes;
-use crate::health::{Board, ChainState, SourceHealth};
-use crate::metrics;
+use crate::canon::{Confirmations, Group, Heads, Plan, Policy, Position, plan};
+use crate::chain::{ChainError, ChainSettings, Node, Pool, Switched, Tag, Wake};
+use crate::domain::BlockRef;
+use crate::health::Board;
 use crate::store::{ChainRecord, ChainStore, Store};
 
 /// What a chain's loop is built of.
@@ -48,15 +48,18 @@ pub struct ChainIndexer {
     pub(super) wake: Wake,
     pub(super) woken_at: Instant,
     pub(super) reading: Option<Reading>,
+    pub(super) telling: Telling,
+    /// The newest block the node told us of.
+    pub(super) newest: Option<BlockRef>,
     store: Store,
     memory: Memory,
     record: ChainRecord,
-    opened: Option<ChainStore>,
+    pub(super) opened: Option<ChainStore>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
-    looked: bool,
-    heads: Option<Heads>,
+    pub(super) looked: bool,
+    pub(super) heads: Option<Heads>,
     pub(super) tags_at: Option<Instant>,
 }
 
@@ -84,6 +87,8 @@ impl ChainIndexer {
             wake,
             woken_at,
             reading: None,
+            telling: Telling::default(),
+            newest: None,
             store,
             memory,
             record,
@@ -116,7 +121,8 @@ impl ChainIndexer {
             let fatal = error.is_fatal() && !self.may_ask_another(&error);
             self.failed(&error, fatal);
             if fatal {
-                return self.keep_stopped(&stop).await;
+                self.keep_stopped(&stop).await;
+                continue;
             }
             let _stopped =
                 stop.run_until_cancelled(self.pause(error.wait(pause.next().unwrap_or(MAX_PAUSE)))).await;
@@ -141,10 +147,13 @@ impl ChainIndexer {
         if self.view.is_none() && stop.run_until_cancelled(self.open()).await.transpose()?.is_none() {
             return Ok(Progress::None);
         }
-        let Plan { live, history } = if self.looked { self.plan() } else { Plan::default() };
+        let Plan { live, pending, history } = if self.looked { self.plan() } else { Plan::default() };
         self.say_state(live.is_some(), history.is_some());
         if let Some(group) = live {
             return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
+        }
+        if let Some(group) = pending {
+            return self.tell_pending(group, stop).await.map(|()| Progress::None);
         }
         self.read_history(history);
         tokio::select! {
@@ -153,18 +162,25 @@ impl ChainIndexer {
             () = self.switched.next() => Ok(Progress::None),
             () = self.wake.ready() => self.observe(stop).await,
             batch = Reading::next(&mut self.reading) => self.land(batch, stop).await.map(|()| Progress::Made),
-            () = tokio::time::sleep(BEAT) => Ok(Progress::None),
+            () = tokio::time::sleep(self.telling.rest().map_or(BEAT, |rest| rest.min(BEAT))) => Ok(Progress::None),
         }
     }
 
     fn plan(&self) -> Plan {
         let Some(heads) = &self.heads else { return Plan::default() };
-        let Some(confirmed) = self.policy.confirmed(heads) else { return Plan::default() };
-        plan(&self.next_blocks(), confirmed, self.policy.live_from(heads))
+        let mut zones = self.policy.zones(heads);
+        zones.pending_to = zones.pending_to.filter(|_| self.telling.rest().is_none());
+        let positions: Vec<Position> = self
+            .next_blocks()
+            .into_iter()
+            .enumerate()
+            .map(|(index, next)| Position { next, told: self.view().told(index) })
+            .collect();
+        plan(&positions, zones)
     }
 
     /// The next unread block of each source.
-    fn next_blocks(&self) -> Vec<u64> {
+    pub(super) fn next_blocks(&self) -> Vec<u64> {
         let next = |(index, start): (usize, u64)| {
             self.view().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
         };
@@ -186,6 +202,10 @@ impl ChainIndexer {
             }
             // Before anything is stored, so that it is the head a source saw first that decides.
             opened.publish_above(heads.latest).await?;
+            let retracted = opened.retract_strangers().await?;
+            if retracted > 0 {
+                tracing::info!(chain = %self.settings.name, retracted, "pending events of sources no longer configured taken back");
+            }
             self.opened = Some(opened);
         }
         self.memory.recall(&[&self.node, &self.past]).await;
@@ -218,14 +238,17 @@ impl ChainIndexer {
         }
         self.looked = true;
         // While there is something to read, a head says nothing about how that goes.
-        Ok(if self.plan() == Plan::default() { Progress::Made } else { Progress::None })
+        let Plan { live, history, .. } = self.plan();
+        Ok(if live.is_none() && history.is_none() { Progress::Made } else { Progress::None })
     }
 
-    /// Whether the block read next shows by its parent link that the newest block we hold is canonical. Where it does not,
-    /// because a source joins elsewhere, that has to be asked before anything is stored: what is stored under
-    /// a new head makes blocks final, and orphans among what we hold must not become so.
+    /// Whether the newest block we hold is shown to be canonical by the parent link of the block read next, or of the
+    /// head itself. Where it is not, because a source joins elsewhere, that has to be asked before anything is stored: what is
+    /// stored under a new head makes blocks final, and orphans among what we hold must not become so.
     fn links_next(&self) -> bool {
-        self.plan().live.is_some_and(|group| group.range.from().checked_sub(1) == self.view().highest())
+        let Plan { live, pending, .. } = self.plan();
+        let follows = |group: &Group| group.range.from().checked_sub(1) == self.view().highest();
+        live.or(pending).as_ref().is_some_and(follows) || self.newest_links()
     }
 
     /// Tags move once in minutes, so they are not asked for with every head.
@@ -241,6 +264,7 @@ impl ChainIndexer {
         if due {
             self.tags_at = Some(Instant::now());
         }
+        self.newest = Some(head);
         // A tag never goes back; a node that forgets one for a moment proves nothing.
         let newest = |old: Option<u64>, new: Option<u64>| old.max(new);
         Ok(Heads {
@@ -280,99 +304,6 @@ impl ChainIndexer {
         self.looked = false;
         self.reading = None;
         self.wake.again();
-    }
-}
-
-/// What the loop says of itself.
-impl ChainIndexer {
-    pub(super) fn say_sources(&self, committed: Option<&[usize]>) {
-        let next = self.next_blocks();
-        let now = Instant::now();
-        self.board.chain(&self.settings.name, |chain| {
-            let before = std::mem::take(&mut chain.sources);
-            for (index, source) in self.translator.sources().iter().enumerate() {
-                let fresh = committed.is_some_and(|group| group.contains(&index)).then_some(now);
-                chain.sources.push(SourceHealth {
-                    name: source.name.clone(),
-                    tip: self.view().tip(index).map(|tip| tip.number),
-                    next: next[index],
-                    committed_at: fresh.or_else(|| before.get(index).and_then(|source| source.committed_at)),
-                });
-            }
-        });
-    }
-
-    fn say_heads(&self, heads: &Heads) {
-        let (confirmed, final_number) = (self.policy.confirmed(heads), self.final_number());
-        let pushed = self.wake.state() == WakeState::Pushed;
-        self.board.chain(&self.settings.name, |chain| {
-            if chain.head != Some(heads.latest) {
-                chain.head_moved_at = Instant::now();
-            }
-            (chain.head, chain.confirmed, chain.final_number, chain.pushed) =
-                (Some(heads.latest), confirmed, final_number, pushed);
-        });
-    }
-
-    fn say_state(&self, live: bool, history: bool) {
-        if self.heads.is_none() || !self.looked {
-            return;
-        }
-        let state = if history { ChainState::Syncing } else { ChainState::Live };
-        self.board.chain(&self.settings.name, |chain| {
-            // While live blocks are being read the state stays: a start near the head is not history.
-            if chain.state != state
-                && !(live && chain.state == ChainState::Syncing)
-                && chain.consecutive_errors == 0
-            {
-                tracing::info!(chain = %self.settings.name, head = chain.head, "chain is {}", state.as_str());
-                chain.state = state;
-            }
-        });
-    }
-
-    fn beat(&self) {
-        let (spent, providers) = (spent(&self.pool), stand(&self.pool));
-        self.board.chain(&self.settings.name, |chain| {
-            chain.alive_at = Instant::now();
-            (chain.rpc, chain.providers) = (spent, providers);
-        });
-    }
-
-    /// Whether this success ends a row of errors.
-    fn succeeded(&self) -> bool {
-        let mut ended = false;
-        self.board.chain(&self.settings.name, |chain| {
-            ended = std::mem::take(&mut chain.consecutive_errors) > 0;
-            if ended {
-                chain.last_error = None;
-                tracing::info!(chain = %self.settings.name, "recovered");
-            }
-        });
-        ended
-    }
-
-    fn failed(&mut self, error: &IndexerError, fatal: bool) {
-        self.forget();
-        metrics::step_error(&self.settings.name, error.kind());
-        let text = causes(error);
-        self.board.chain(&self.settings.name, |chain| {
-            chain.consecutive_errors += 1;
-            // A node that is away for a night says so a dozen times, not ten thousand.
-            if chain.consecutive_errors.is_power_of_two() || chain.last_error.as_ref() != Some(&text) {
-                tracing::warn!(chain = %self.settings.name, errors = chain.consecutive_errors, error = %text, "step failed");
-            }
-            chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
-            chain.last_error = Some(text);
-        });
-    }
-
-    async fn keep_stopped(self, stop: &CancellationToken) {
-        tracing::error!(chain = %self.settings.name, "chain stopped; an operator has to decide");
-        let mut beat = tokio::time::interval(Duration::from_secs(1));
-        while stop.run_until_cancelled(beat.tick()).await.is_some() {
-            self.beat();
-        }
     }
 }
 

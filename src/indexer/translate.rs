@@ -37,7 +37,8 @@ impl Translator {
         Self { chain, sources, mapper, cached: None }
     }
 
-    pub(super) fn sources(&self) -> &[Source] {
+    /// In the order of the configuration.
+    pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
@@ -62,6 +63,27 @@ impl Translator {
         logs: Vec<Log>,
         times: &BTreeMap<u64, u64>,
     ) -> Translated {
+        let (translated, foreign) = self.read(group, logs, times);
+        for DeadLetter { source, reason, log, .. } in &translated.dead_letters {
+            tracing::warn!(chain = %self.chain, source, place = %log.place, reason, "log kept as a dead letter");
+        }
+        metrics::ignored(&self.chain, foreign);
+        translated
+    }
+
+    /// As [`Self::translate`], of logs that will be read again when they are confirmed: what cannot be an event is not
+    /// spoken of before.
+    pub(super) fn foresee(
+        &mut self,
+        group: &[usize],
+        logs: Vec<Log>,
+        times: &BTreeMap<u64, u64>,
+    ) -> Vec<Event> {
+        self.read(group, logs, times).0.events
+    }
+
+    /// What the logs are, and how many are nobody's.
+    fn read(&mut self, group: &[usize], logs: Vec<Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
         let mut translated = Translated { events: Vec::with_capacity(logs.len()), dead_letters: Vec::new() };
         let mut foreign = 0;
         for mut log in logs {
@@ -91,11 +113,9 @@ impl Translator {
             let source = self.sources[source.0].name.clone();
             // Kept with its time, so that trying again needs no node.
             log.block_timestamp = times.get(&log.place.block_number).copied().or(log.block_timestamp);
-            tracing::warn!(chain = %self.chain, source, place = %log.place, reason, "log kept as a dead letter");
             translated.dead_letters.push(DeadLetter { kind, source, reason, log });
         }
-        metrics::ignored(&self.chain, foreign);
-        translated
+        (translated, foreign)
     }
 
     fn decoder(&mut self, group: &[usize]) -> &Decoder {

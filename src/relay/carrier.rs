@@ -45,7 +45,7 @@ pub struct Relay<S> {
 /// Messages carried at once: memory, and the time for which a sink is busy with one answer, stay small.
 const BATCH: u32 = 500;
 /// How long a lost announcement may go unnoticed.
-const POLL: Duration = Duration::from_secs(1);
+pub(super) const POLL: Duration = Duration::from_secs(1);
 /// The cursor is written no more often; what is repeated after a crash is refused by the sink.
 const SAVE_EVERY: Duration = Duration::from_millis(250);
 /// How often a sink is asked what it holds while nothing is wrong: a sink that lost something while nothing is
@@ -54,7 +54,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How long what is in hand may take once the daemon is to stop. A sink that hangs is left then, unlike a commit: what it
 /// makes of the batch does not matter, since it is sent again.
-const GRACE: Duration = Duration::from_secs(3);
+pub(super) const GRACE: Duration = Duration::from_secs(3);
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl<S: Sink> Relay<S> {
             let stepped = tokio::select! {
                 biased;
                 stepped = self.step() => stepped,
-                () = grace(&stop) => break,
+                () = grace(&stop, GRACE) => break,
             };
             match stepped {
                 Ok(step) => {
@@ -129,7 +129,7 @@ impl<S: Sink> Relay<S> {
         if first > cursor + 1 {
             self.report.missed(cursor, first, self.is_new);
         }
-        let batch: Vec<Arc<Envelope>> = rows.iter().map(envelope).collect();
+        let batch: Vec<Arc<Envelope>> = rows.iter().map(|row| Arc::new(envelope(row))).collect();
         let delivered = self.sink.deliver(&batch).await?;
         self.report.delivered(&rows, &delivered, read_at);
         (self.cursor, self.is_new) = (Some(delivered.upto), false);
@@ -209,18 +209,19 @@ impl<S: Sink> Relay<S> {
     }
 }
 
-async fn grace(stop: &CancellationToken) {
+/// Ends so long after `stop`.
+pub(super) async fn grace(stop: &CancellationToken, grace: Duration) {
     stop.cancelled().await;
-    tokio::time::sleep(GRACE).await;
+    tokio::time::sleep(grace).await;
 }
 
-fn envelope(row: &OutboxRow) -> Arc<Envelope> {
-    Arc::new(Envelope {
+pub(super) fn envelope(row: &OutboxRow) -> Envelope {
+    Envelope {
         seq: row.seq,
         aggregate_type: row.aggregate_type.clone(),
         message_type: row.message_type.clone(),
         state: row.state.clone(),
         user_id: row.user_id,
         json: row.message.clone(),
-    })
+    }
 }

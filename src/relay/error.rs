@@ -17,8 +17,20 @@ pub enum RelayError {
 
 impl RelayError {
     /// Every word of [`RelayError::kind`].
-    pub const KINDS: &[&str] =
-        &["database", "message", "unreachable", "unready", "refused", "lost", "foreign"];
+    pub const KINDS: &[&str] = &[
+        "database",
+        "message",
+        "unreachable",
+        "unready",
+        "refused",
+        "lost",
+        "foreign",
+        "gone",
+        "redirect",
+        "rejected",
+        "too_large",
+        "forbidden",
+    ];
 
     /// Whether it may pass by itself; else somebody has to change something.
     pub fn is_transient(&self) -> bool {

@@ -150,7 +150,11 @@ impl<S: Sink> Apart<S> {
                     let seq = rest.first().map_or(0, |envelope| envelope.seq);
                     return Err(SinkError::Foreign { stream: self.streams.clone(), seq }.into());
                 }
-                Ok((upto, _)) => rest = &rest[rest.partition_point(|envelope| envelope.seq <= upto)..],
+                Ok((upto, _)) => {
+                    rest = &rest[rest.partition_point(|envelope| envelope.seq <= upto)..];
+                    // Of what is left some may be there: what goes to another server than the part that failed.
+                    repeating = true;
+                }
                 Err(error) if error.is_transient() && !matches!(error, SinkError::Lost { .. }) => {
                     tracing::warn!(sink = self.sink.name(), %error, "replay waits for the sink");
                     (repeating, self.looked) = (true, false);

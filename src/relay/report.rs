@@ -6,7 +6,7 @@ use super::RelayError;
 use crate::domain::causes;
 use crate::health::Board;
 use crate::metrics;
-use crate::sink::Delivered;
+use crate::sink::{Delivered, SinkError};
 use crate::store::OutboxRow;
 
 /// Speaks for one sink.
@@ -79,6 +79,35 @@ impl Report {
         tracing::error!(sink = %self.sink, after, first, missed, "outbox no longer keeps what the sink lacks; going on with the oldest kept");
     }
 
+    /// So many messages wait for another try, and with `disabled` nothing is sent at all, for this reason.
+    pub(super) fn stands(&self, held: u64, disabled: Option<&str>) {
+        self.board.sink(&self.sink, |sink| {
+            sink.held = held;
+            sink.disabled = disabled.map(str::to_owned);
+        });
+    }
+
+    /// A message will not be tried again.
+    pub(super) fn buried(&self, seq: u64, reason: &str) {
+        metrics::dead_letter(&self.sink, "delivery");
+        tracing::error!(sink = %self.sink, seq, reason, "delivery given up; see `chainflume dead-letters list`");
+    }
+
+    /// The sink wants nothing any more.
+    pub(super) fn disabled(&self, reason: &str) {
+        tracing::error!(sink = %self.sink, reason, "sink disabled; `chainflume webhooks enable` sends to it again");
+    }
+
+    /// A message was not taken; with `others` others were, so that the sink itself is well.
+    pub(super) fn refused(&self, error: &SinkError, others: bool) {
+        metrics::sink_error(&self.sink, error.kind());
+        if others {
+            tracing::warn!(sink = %self.sink, %error, "a message waits for another try");
+        } else {
+            self.fails(error.to_string(), error.is_transient());
+        }
+    }
+
     /// A step succeeded. Returns whether that ends a row of errors.
     pub(super) fn succeeded(&self) -> bool {
         let mut ended = false;
@@ -95,7 +124,10 @@ impl Report {
     /// A step failed.
     pub(super) fn failed(&self, error: &RelayError) {
         metrics::sink_error(&self.sink, error.kind());
-        let text = causes(error);
+        self.fails(causes(error), error.is_transient());
+    }
+
+    fn fails(&self, text: String, is_transient: bool) {
         self.board.sink(&self.sink, |sink| {
             sink.consecutive_errors += 1;
             // Whatever there is waits; how much is not known while the outbox or the sink cannot be asked.
@@ -103,7 +135,7 @@ impl Report {
             let (errors, news) = (sink.consecutive_errors, sink.last_error.as_ref() != Some(&text));
             // A sink that is away for a night says so a dozen times, not ten thousand.
             if errors.is_power_of_two() || news {
-                if error.is_transient() {
+                if is_transient {
                     tracing::warn!(sink = %self.sink, errors, error = %text, "messages wait");
                 } else {
                     tracing::error!(sink = %self.sink, errors, error = %text, "messages wait until somebody decides");

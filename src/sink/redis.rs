@@ -1,35 +1,43 @@
 //! Redis: a stream for each aggregate type, and the same messages on Pub/Sub.
 //!
-//! An entry's id is the message's number, so Redis itself refuses repeats. A batch is one script
-//! ([`APPEND`]): it looks whether each stream still holds what it was given, appends what is new and publishes it, with
+//! An entry's id is the message's number, so Redis itself refuses repeats. Messages go in loads, each one script
+//! ([`layout`]): it looks whether each stream still holds what it was given, appends what is new and publishes it, with
 //! nobody in between. So a lost reply costs a repeat that changes nothing, a connection that comes back from
 //! the dead cannot write out of order, and what Redis lost is noticed before anything is put behind the hole.
 //! Plain `XADD`s in a pipeline would give none of these: after a `FLUSHALL` they succeed.
 //!
-//! The script is sent whole each time: it is small beside a batch, and nothing needs to be loaded again after a restart.
+//! Streams that live on one server share a [`Lane`]; in a Cluster each has its own. Which server that is, and who takes over
+//! after it, is for the [`way`] to find out.
 
 mod answer;
+mod cluster;
+mod lane;
+mod layout;
 mod link;
+mod login;
+mod sentinel;
+mod way;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Cmd, RedisError};
+use futures_util::future::join_all;
 
 use super::{Delivered, Given, Sink, SinkError};
 use crate::domain::{Aggregate, Envelope};
-use link::Link;
+use lane::{Lane, Outcome};
+use layout::Layout;
 
-const APPEND: &str = include_str!("redis/append.lua");
+/// The sink's name, in errors too.
+const NAME: &str = "redis";
 
 /// How Redis is reached and what the streams are called.
 #[derive(Clone)]
 pub struct Settings {
-    /// `redis://user:password@host:port/db`, or `rediss://…` for TLS.
-    pub url: String,
-    /// Certificate authority of the server, PEM; `None` asks those of the system.
+    /// Which servers.
+    pub servers: Servers,
+    /// Certificate authority of the servers, PEM; `None` asks those of the system.
     pub ca: Option<Vec<u8>>,
     /// Before every name of a stream or channel.
     pub prefix: String,
@@ -39,7 +47,23 @@ pub struct Settings {
     pub timeout: Duration,
 }
 
-// The URL may hold a password.
+/// Which servers there are. URLs are `redis://user:password@host:port/db`, or `rediss://…` for TLS.
+#[derive(Clone)]
+pub enum Servers {
+    /// One, by its URL.
+    Single(String),
+    /// Whichever is the master.
+    Sentinel {
+        /// URLs of the sentinels, with what *they* want to know of us.
+        sentinels: Vec<String>,
+        /// URL of the master, with its name in place of a host.
+        master: String,
+    },
+    /// URLs of some nodes of a Cluster. Others that are found through them are logged in to alike.
+    Cluster(Vec<String>),
+}
+
+// URLs may hold a password.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
@@ -49,133 +73,103 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Puts messages into streams of one Redis server.
+/// Puts messages into streams of Redis.
 #[derive(Debug)]
 pub struct Redis {
-    link: Link,
-    prefix: String,
-    stream_length: u64,
-    /// What each stream was last seen to hold, by aggregate type.
-    held: BTreeMap<String, u64>,
+    layout: Layout,
+    /// One for all, or one for each of [`Aggregate::ALL`].
+    lanes: Vec<Lane>,
 }
 
 impl Redis {
     /// Nothing is connected yet.
     ///
     /// # Errors
-    /// [`SinkError::Refused`] when the URL or the certificate cannot be read.
+    /// [`SinkError::Refused`] when a URL or the certificate cannot be read.
     pub fn new(settings: Settings) -> Result<Self, SinkError> {
-        let link = Link::new(&settings)?;
+        let lane = |types: &[Aggregate]| Lane::new(&settings, types);
+        let lanes = match settings.servers {
+            Servers::Cluster(_) => {
+                Aggregate::ALL.iter().map(|one| lane(&[*one])).collect::<Result<_, _>>()?
+            }
+            Servers::Single(_) | Servers::Sentinel { .. } => vec![lane(&Aggregate::ALL)?],
+        };
         let Settings { prefix, stream_length, .. } = settings;
-        Ok(Self { link, prefix, stream_length, held: BTreeMap::new() })
+        Ok(Self { layout: Layout { prefix, stream_length }, lanes })
     }
 
-    /// Connects and asks for a sign of life; returns the host.
+    /// Connects and asks for every stream; returns the servers they live on.
     ///
     /// # Errors
     /// What keeps messages from being delivered there.
     pub async fn check(&mut self) -> Result<String, SinkError> {
-        for aggregate in Aggregate::ALL {
-            self.newest(&self.stream(aggregate.as_str())).await?;
+        let mut hosts = Vec::new();
+        for lane in &mut self.lanes {
+            lane.newest(&self.layout).await?;
+            hosts.extend(lane.host());
         }
-        Ok(self.link.host().to_owned())
+        hosts.sort();
+        hosts.dedup();
+        Ok(hosts.join(", "))
     }
 
-    fn stream(&self, aggregate_type: &str) -> String {
-        format!("{}events:{aggregate_type}", self.prefix)
-    }
-
-    /// Newest number a stream ever took, 0 where there is no stream. Trimming does not move it.
-    async fn newest(&mut self, stream: &str) -> Result<u64, SinkError> {
-        let mut command = Cmd::new();
-        command.arg("XINFO").arg("STREAM").arg(stream);
-        match self.link.ask::<Vec<::redis::Value>>(&command).await {
-            Ok(info) => answer::last_generated(&info).map_err(|error| self.link.explain(&error)),
-            Err(error) if answer::is_no_such_key(&error) => Ok(0),
-            Err(error) => Err(self.link.explain(&error)),
-        }
-    }
-
-    fn append(&self, streams: &[(&str, u64)], batch: &[Arc<Envelope>]) -> Cmd {
-        let mut command = Cmd::new();
-        command.arg("EVAL").arg(APPEND).arg(streams.len());
-        for (aggregate_type, _) in streams {
-            command.arg(self.stream(aggregate_type));
-        }
-        command.arg(self.stream_length);
-        for (_, held) in streams {
-            command.arg(*held);
-        }
-        for envelope in batch {
-            let index = streams.iter().position(|(name, _)| *name == envelope.aggregate_type);
-            let user = envelope.user_id.map(|user| format!("{}user:{user}", self.prefix));
-            command.arg(index.map_or(0, |index| index + 1)).arg(envelope.seq).arg(&envelope.json);
-            command.arg(&envelope.message_type).arg(&envelope.state).arg(user.unwrap_or_default());
-        }
-        command
-    }
-
-    /// What the script answered about `streams`.
-    fn read(&self, answer: (String, Vec<u64>), streams: &[(&str, u64)]) -> Result<Vec<u64>, SinkError> {
-        let (word, numbers) = answer;
-        let about = |numbers: &[u64]| {
-            let (index, seq) = (numbers.first().copied().unwrap_or(1), numbers.get(1).copied().unwrap_or(0));
-            let place = usize::try_from(index).unwrap_or(1).saturating_sub(1);
-            let (name, given) = streams.get(place).copied().unwrap_or_default();
-            (self.stream(name), seq, given)
-        };
-        match word.as_str() {
-            "ok" => Ok(numbers),
-            "lost" => {
-                let (stream, held, given) = about(&numbers);
-                Err(SinkError::Lost { stream, held, given })
-            }
-            _ => {
-                let (stream, seq, _) = about(&numbers);
-                Err(SinkError::Foreign { stream, seq })
-            }
-        }
+    /// Which lane messages of this type take.
+    fn lane(&self, aggregate_type: &str) -> usize {
+        let place = Aggregate::ALL.iter().position(|known| known.as_str() == aggregate_type);
+        place.unwrap_or(0).min(self.lanes.len().saturating_sub(1))
     }
 }
 
 impl Sink for Redis {
     fn name(&self) -> &str {
-        "redis"
+        NAME
     }
 
     async fn resume(&mut self, given: &Given) -> Result<u64, SinkError> {
         let mut from = given.cursor;
-        let mut held = BTreeMap::new();
-        for aggregate in Aggregate::ALL.map(Aggregate::as_str) {
-            let stream = self.stream(aggregate);
-            let newest = self.newest(&stream).await?;
-            if newest > given.newest {
-                return Err(SinkError::Foreign { stream, seq: newest });
+        for lane in &mut self.lanes {
+            for (aggregate, newest) in lane.newest(&self.layout).await? {
+                if newest > given.newest {
+                    return Err(SinkError::Foreign { stream: self.layout.stream(&aggregate), seq: newest });
+                }
+                // Within a stream entries are written in order, and Redis loses a tail or everything, never the middle.
+                if given.ends.get(&aggregate).is_some_and(|end| newest < *end) {
+                    from = from.min(newest);
+                }
             }
-            // Within a stream entries are written in order, and Redis loses a tail or everything, never the middle.
-            if given.ends.get(aggregate).is_some_and(|end| newest < *end) {
-                from = from.min(newest);
-            }
-            held.insert(aggregate.to_owned(), newest);
         }
-        self.held = held;
         Ok(from)
     }
 
     async fn deliver(&mut self, batch: &[Arc<Envelope>]) -> Result<Delivered, SinkError> {
-        let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut shares: Vec<Vec<&Envelope>> = vec![Vec::new(); self.lanes.len()];
         for envelope in batch {
-            ends.insert(&envelope.aggregate_type, envelope.seq);
+            shares[self.lane(&envelope.aggregate_type)].push(envelope);
         }
-        let held = |name: &str| self.held.get(name).copied().unwrap_or(0);
-        let streams: Vec<(&str, u64)> = ends.keys().map(|name| (*name, held(name))).collect();
-        let command = self.append(&streams, batch);
-        let answer = self.link.ask(&command).await.map_err(|error: RedisError| self.link.explain(&error))?;
-        let repeats = self.read(answer, &streams)?;
-        for (name, end) in ends {
-            let held = self.held.entry(name.to_owned()).or_default();
-            *held = end.max(*held);
+        let layout = &self.layout;
+        // At once: the lanes lead to servers that need not wait for each other.
+        let lanes = self.lanes.iter_mut().zip(&shares).filter(|(_, share)| !share.is_empty());
+        let outcomes = join_all(lanes.map(|(lane, share)| lane.deliver(layout, share))).await;
+        sum_up(batch, outcomes)
+    }
+}
+
+/// What became of the batch, from what became of each lane's share. A lane that failed holds back the others' cursor and not
+/// their messages, which will be repeats when they come again.
+fn sum_up(batch: &[Arc<Envelope>], outcomes: Vec<Outcome>) -> Result<Delivered, SinkError> {
+    let mut repeats: Vec<u64> = outcomes.iter().flat_map(|outcome| &outcome.repeats).copied().collect();
+    let failed = outcomes.into_iter().filter_map(|outcome| outcome.failed).min_by_key(|(seq, _)| *seq);
+    let there = match &failed {
+        Some((seq, _)) => batch.partition_point(|envelope| envelope.seq < *seq),
+        None => batch.len(),
+    };
+    match (batch[..there].last(), failed) {
+        (None, Some((_, error))) => Err(error),
+        (last, _) => {
+            let upto = last.map_or(0, |envelope| envelope.seq);
+            repeats.retain(|seq| *seq <= upto);
+            repeats.sort_unstable();
+            Ok(Delivered { upto, repeats })
         }
-        Ok(Delivered { upto: batch.last().map_or(0, |envelope| envelope.seq), repeats })
     }
 }

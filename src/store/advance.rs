@@ -7,7 +7,9 @@ use super::convert::int8;
 use super::open::Chain;
 use super::outbox::Announcement;
 use super::transaction::{self, Tx};
-use super::{ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, projections};
+use super::{
+    ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, pending, projections,
+};
 
 /// A step forward of a group of sources that stand at one place, or join there.
 #[derive(Clone, Debug)]
@@ -39,11 +41,13 @@ pub struct Advanced {
     pub events: u64,
     /// Wallets that staked in this step and have no row in `users`, where unknown ones are not created.
     pub unknown_users: u64,
+    /// Pending events taken back: what was told at the head is not what is confirmed.
+    pub retracted: u64,
 }
 
 impl ChainStore {
     /// Stores a step: events, what they change, dead letters, the reorg window and the checkpoints in one
-    /// transaction, or nothing. [`ChainStore::rewind`] is the inverse.
+    /// transaction, or nothing. What was pending of the step is confirmed or taken back with it. [`ChainStore::rewind`] is the inverse.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when a checkpoint is not where expected or another block is stored at a
@@ -66,7 +70,10 @@ impl ChainStore {
             return Err(self.name_holder(error, &ordered).await);
         }
         dead_letters::insert(&mut tx, chain, &advance.dead_letters).await?;
-        let announcement = Announcement::begin(&mut tx, chain, events::with_kinds(chain, &ordered)).await?;
+        let gone = pending::end(&mut tx, chain, (&advance.expected, advance.to.number), &ordered).await?;
+        let announcement = Announcement::begin(&mut tx, chain, events::with_kinds(chain, &ordered))
+            .await?
+            .taking_back(&gone);
         let unknown_users = projections::apply(&mut tx, chain, &folded).await?;
         raise_final(&mut tx, chain, advance.final_number).await?;
         blocks::insert(&mut tx, chain.id, &refs).await?;
@@ -74,7 +81,7 @@ impl ChainStore {
         announcement.confirm(&mut tx, chain, advance.head, advance.seen_at).await?;
         tx.commit().await?;
 
-        Ok(Advanced { events: ordered.len() as u64, unknown_users })
+        Ok(Advanced { events: ordered.len() as u64, unknown_users, retracted: gone.len() as u64 })
     }
 
     /// A violated primary key of `events` says that a log is stored already; this finds which and by whom.

@@ -7,7 +7,7 @@ use super::events::Stored;
 use super::open::Chain;
 use super::outbox::Announcement;
 use super::transaction::{self, Tx};
-use super::{ChainStore, StoreError, blocks, checkpoint, dead_letters, events, projections};
+use super::{ChainStore, Compared, StoreError, blocks, checkpoint, dead_letters, events, projections};
 
 /// Blocks of one source read again.
 #[derive(Clone, Debug)]
@@ -24,26 +24,15 @@ pub struct Backfill {
     pub dead_letters: Vec<DeadLetter>,
 }
 
-/// What a backfill found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backfilled {
-    /// Events that were missing and are stored now.
-    pub inserted: u64,
-    /// Events that were stored already, as given.
-    pub present: u64,
-    /// Places where something else is stored, ascending. Left as they are: which side is right is not for
-    /// the store to say.
-    pub differing: Vec<Place>,
-}
-
 impl ChainStore {
     /// Stores the events of a range that are missing and leaves the others alone: doing it twice changes
-    /// nothing. No checkpoint moves.
+    /// nothing. No checkpoint moves. What differs is told and left as it is: which side is right is not for the store to
+    /// say.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the chain was rewound meanwhile: fetch again;
     /// [`StoreError::NotReached`]; [`StoreError::Invalid`].
-    pub async fn backfill(&self, backfill: &Backfill) -> Result<Backfilled, StoreError> {
+    pub async fn backfill(&self, backfill: &Backfill) -> Result<Compared, StoreError> {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &backfill.events)?;
         check_range(chain, backfill, &ordered)?;
@@ -69,8 +58,12 @@ impl ChainStore {
         announcement.confirm(&mut tx, chain, reached, None).await?;
         tx.commit().await?;
 
-        let inserted = sorted.missing.len() as u64;
-        Ok(Backfilled { inserted, present: sorted.present.len() as u64, differing: sorted.differing })
+        Ok(Compared {
+            present: sorted.present.len() as u64,
+            missing: sorted.missing.iter().map(|event| event.place).collect(),
+            differing: sorted.differing,
+            surplus: Vec::new(),
+        })
     }
 }
 
@@ -105,7 +98,7 @@ impl<'a> Sorted<'a> {
 }
 
 /// Whether the stored event is the given one, arguments compared as JSON: `jsonb` keeps no spelling.
-fn same(chain: &Chain, stored: &Stored, given: &Event) -> Result<bool, StoreError> {
+pub(super) fn same(chain: &Chain, stored: &Stored, given: &Event) -> Result<bool, StoreError> {
     let json =
         |text: &Option<String>| text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
     let args = match (json(&stored.event.fact.args), json(&given.fact.args)) {
@@ -118,7 +111,7 @@ fn same(chain: &Chain, stored: &Stored, given: &Event) -> Result<bool, StoreErro
     Ok(args && stored.kind_id == chain.kind(given.fact.kind)?.id && stored_event == *given)
 }
 
-fn check_range(chain: &Chain, backfill: &Backfill, ordered: &[&Event]) -> Result<(), StoreError> {
+pub(super) fn check_range(chain: &Chain, backfill: &Backfill, ordered: &[&Event]) -> Result<(), StoreError> {
     for event in ordered {
         let source = &chain.kind(event.fact.kind)?.source;
         if *source != backfill.source || !backfill.range.contains(event.place.block_number) {
@@ -138,7 +131,11 @@ fn check_range(chain: &Chain, backfill: &Backfill, ordered: &[&Event]) -> Result
 }
 
 /// The source's checkpoint: the lowest that the head can be.
-async fn check_reached(tx: &mut Tx, chain: &Chain, backfill: &Backfill) -> Result<u64, StoreError> {
+pub(super) async fn check_reached(
+    tx: &mut Tx,
+    chain: &Chain,
+    backfill: &Backfill,
+) -> Result<u64, StoreError> {
     let to = backfill.range.to();
     let reached: Option<i64> = sqlx::query_scalar(
         "select block_number from checkpoints where chain_id = $1 and source = $2 and block_number >= $3",

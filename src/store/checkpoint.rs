@@ -5,7 +5,7 @@ use crate::domain::BlockId;
 use super::convert::{block_id, int8, unsigned};
 use super::open::Chain;
 use super::transaction::{self, Tx};
-use super::{ChainStore, StoreError, blocks};
+use super::{ChainStore, PendingBlock, StoreError, blocks, pending};
 
 /// The durable tip of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Held {
     pub final_number: Option<u64>,
     /// Rewinds so far.
     pub reorgs: u64,
+    /// Blocks of which events wait to be confirmed, once for each of their sources.
+    pub pending: Vec<PendingBlock>,
 }
 
 /// A chain's row while this transaction has it locked.
@@ -50,6 +52,7 @@ impl ChainStore {
             blocks: blocks::read(&mut tx, self.chain.id).await?,
             final_number,
             reorgs,
+            pending: pending::blocks(&mut tx, self.chain.id).await?,
         };
         tx.commit().await?;
         Ok(held)
@@ -70,6 +73,38 @@ impl ChainStore {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+}
+
+impl ChainStore {
+    /// The block stored at a height: from the checkpoints, the reorg window or an event; `None` where nothing tells.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn hash_at(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
+        Ok(self.known_at_or_below(number).await?.filter(|known| known.number == number))
+    }
+
+    /// The highest block at or below a height whose hash is stored.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn known_at_or_below(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
+        let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
+            "(select number, hash from blocks where chain_id = $1 and number <= $2 order by number desc limit 1) \
+             union all \
+             (select block_number, block_hash from checkpoints where chain_id = $1 and block_number <= $2 \
+                 order by block_number desc limit 1) \
+             union all \
+             (select block_number, block_hash from events where chain_id = $1 and block_number <= $2 \
+                 order by block_number desc limit 1) \
+             order by 1 desc limit 1",
+        )
+        .bind(self.chain.id)
+        .bind(int8("block number", number)?)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|(number, hash)| block_id(number, &hash)).transpose()
     }
 }
 
@@ -103,6 +138,14 @@ pub(super) async fn read(
         Ok(Checkpoint { source: source.clone(), at })
     };
     chain.sources.iter().map(checkpoint).collect()
+}
+
+/// Where one source stands.
+pub(super) async fn of(tx: &mut Tx, chain: &Chain, source: &str) -> Result<Option<BlockId>, StoreError> {
+    let sql = "select block_number, block_hash from checkpoints where chain_id = $1 and source = $2";
+    let row: Option<(i64, Vec<u8>)> =
+        sqlx::query_as(sql).bind(chain.id).bind(source).fetch_optional(&mut **tx).await?;
+    row.map(|(number, hash)| block_id(number, &hash)).transpose()
 }
 
 /// Moves every expected checkpoint to `to`, or none: the compare-and-set that fences off a second writer.
@@ -152,6 +195,15 @@ pub(super) async fn advance(
     match moved.rows_affected() + begun.rows_affected() {
         done if done == wanted => Ok(()),
         _ => Err(StoreError::conflict("a source's checkpoint is not where it was")),
+    }
+}
+
+/// Conflict unless every one of these sources stands where expected: the compare without the set.
+pub(super) async fn check(tx: &mut Tx, chain: &Chain, expected: &[Checkpoint]) -> Result<(), StoreError> {
+    let stored = read(tx, chain).await?;
+    match expected.iter().all(|checkpoint| stored.contains(checkpoint)) {
+        true => Ok(()),
+        false => Err(StoreError::conflict("a source's checkpoint is not where it was")),
     }
 }
 

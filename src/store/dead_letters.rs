@@ -1,4 +1,4 @@
-//! Logs that cannot succeed by trying again.
+//! Logs and deliveries that cannot succeed by trying again. Deliveries are put here by `deliveries`.
 
 mod kept;
 mod raw;
@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use crate::domain::{DeadLetter, Event};
 
-use super::StoreError;
 use super::convert::int8;
 use super::open::Chain;
 use super::transaction::Tx;
+use super::{Backfill, StoreError};
 
-pub use kept::{FailedAgain, KeptLetter, Letters};
+pub use kept::{About, FailedAgain, KeptLetter, Letters, LogRef};
 use raw::RawLog;
 
 /// Keeps letters; one that is known already is only seen again.
@@ -66,6 +66,33 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, above: u64) -> Result<(),
         .bind(int8("block number", above)?)
         .execute(&mut **tx)
         .await?;
+    Ok(())
+}
+
+/// Forgets the open letters of blocks that were read again and have no such log.
+pub(super) async fn forget_others(tx: &mut Tx, chain: &Chain, reread: &Backfill) -> Result<(), StoreError> {
+    let letters = &reread.dead_letters;
+    let numbers = letters
+        .iter()
+        .map(|letter| int8("block number", letter.log.place.block_number))
+        .collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(
+        "delete from dead_letters where chain_id = $1 and source = $2 and block_number between $3 and $4 \
+             and resolved_at is null \
+             and (block_number, tx_index, log_index, block_hash) not in ( \
+                 select * from unnest($5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]) \
+             )",
+    )
+    .bind(chain.id)
+    .bind(&reread.source)
+    .bind(int8("block number", reread.range.from())?)
+    .bind(int8("block number", reread.range.to())?)
+    .bind(numbers)
+    .bind(letters.iter().map(|letter| i64::from(letter.log.place.tx_index)).collect::<Vec<_>>())
+    .bind(letters.iter().map(|letter| i64::from(letter.log.place.log_index)).collect::<Vec<_>>())
+    .bind(letters.iter().map(|letter| letter.log.block_hash.as_slice()).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

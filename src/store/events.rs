@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::TryStreamExt;
-
-use crate::domain::{Change, Event, Fact, Folded, KindIndex, Place, Projection};
+use crate::domain::{BlockRange, Change, Event, Fact, Folded, KindIndex, Place, Projection};
 
 use super::convert::{address, hash, int8, seconds, u256, unsigned};
 use super::copy::{Rows, copy_in};
@@ -20,6 +18,8 @@ macro_rules! columns {
     };
 }
 
+pub(super) use columns;
+
 /// An event's columns as [`Row`] reads them.
 macro_rules! readable {
     () => {
@@ -28,6 +28,11 @@ macro_rules! readable {
          amount::text as amount, token_id::text as token_id, args::text as args"
     };
 }
+
+mod away;
+
+pub(super) use away::{fold_orphaned, orphan, orphan_at, orphaned};
+pub(super) use readable;
 
 /// A stored event. Its `event.fact.kind` says nothing: kinds have ids here, not positions.
 #[derive(Debug)]
@@ -88,7 +93,8 @@ pub(super) async fn insert(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Res
     Ok(())
 }
 
-fn encode(rows: &mut Rows, chain: &Chain, event: &Event) -> Result<(), StoreError> {
+/// One row of [`columns`].
+pub(super) fn encode(rows: &mut Rows, chain: &Chain, event: &Event) -> Result<(), StoreError> {
     let kind = chain.kind(event.fact.kind)?;
     let fact = &event.fact;
     rows.row(15);
@@ -151,64 +157,27 @@ pub(super) async fn at_places(
     rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
 }
 
-/// Moves every event above block `above` to `orphaned_events`; returns how many.
-pub(super) async fn orphan(tx: &mut Tx, chain: &Chain, above: u64, reorg: i64) -> Result<u64, StoreError> {
+/// The stored events of a source in a range, by place.
+pub(super) async fn of_source(
+    tx: &mut Tx,
+    chain: &Chain,
+    source: &str,
+    range: BlockRange,
+) -> Result<BTreeMap<Place, Stored>, StoreError> {
     let sql = concat!(
-        "with gone as (delete from events where chain_id = $1 and block_number > $2 returning ",
-        columns!(),
-        ") insert into orphaned_events (reorg_id, ",
-        columns!(),
-        ") select $3, ",
-        columns!(),
-        " from gone"
+        "select ",
+        readable!(),
+        " from events where chain_id = $1 and block_number between $2 and $3 \
+         and kind_id in (select id from event_kinds where chain_id = $1 and source = $4)"
     );
-    let moved = sqlx::query(sql)
+    let rows: Vec<Row> = sqlx::query_as(sql)
         .bind(chain.id)
-        .bind(int8("block number", above)?)
-        .bind(reorg)
-        .execute(&mut **tx)
+        .bind(int8("block number", range.from())?)
+        .bind(int8("block number", range.to())?)
+        .bind(source)
+        .fetch_all(&mut **tx)
         .await?;
-    sqlx::query(
-        "update event_kinds k set events = k.events - o.events \
-         from (select kind_id, count(*) as events from orphaned_events where reorg_id = $1 group by kind_id) o \
-         where k.id = o.kind_id",
-    )
-    .bind(reorg)
-    .execute(&mut **tx)
-    .await?;
-    Ok(moved.rows_affected())
-}
-
-/// What the events a reorg took back had changed. Read back and folded by the domain's own rule, so that
-/// what is undone is what was done; streamed, so that memory grows with the keys and not with the events.
-pub(super) async fn fold_orphaned(tx: &mut Tx, reorg: i64) -> Result<Folded, StoreError> {
-    let sql = concat!(
-        "select ",
-        readable!(),
-        " from orphaned_events where reorg_id = $1 and projection <> 'n' ",
-        "order by block_number, tx_index, log_index"
-    );
-    let mut folded = Folded::default();
-    let mut rows = sqlx::query_as::<_, Row>(sql).bind(reorg).fetch(&mut **tx);
-    while let Some(row) = rows.try_next().await? {
-        let stored = row.read()?;
-        if let Some(change) = Change::of(stored.projection, &stored.event) {
-            folded.push(change);
-        }
-    }
-    Ok(folded)
-}
-
-/// The events a reorg took back that were announced, in chain order.
-pub(super) async fn orphaned(tx: &mut Tx, reorg: i64) -> Result<Vec<Stored>, StoreError> {
-    let sql = concat!(
-        "select ",
-        readable!(),
-        " from orphaned_events where reorg_id = $1 and block_number >= (select min(publish_from) from sources) ",
-        "order by block_number, tx_index, log_index"
-    );
-    let rows: Vec<Row> = sqlx::query_as(sql).bind(reorg).fetch_all(&mut **tx).await?;
-    rows.into_iter().map(Row::read).collect()
+    rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
 }
 
 /// Bytes of arguments read at once, so that a few enormous ones cannot fill the memory.
@@ -307,12 +276,14 @@ fn projection(code: &str) -> Result<Projection, StoreError> {
 type Places = (Vec<i64>, Vec<i64>, Vec<i64>);
 
 fn places(events: &[&Event]) -> Result<Places, StoreError> {
-    let numbers = events
-        .iter()
-        .map(|event| int8("block number", event.place.block_number))
-        .collect::<Result<_, _>>()?;
-    let txs = events.iter().map(|event| event.place.tx_index.into()).collect();
-    let logs = events.iter().map(|event| event.place.log_index.into()).collect();
+    columns_of(events.iter().map(|event| &event.place))
+}
+
+fn columns_of<'a>(places: impl Iterator<Item = &'a Place> + Clone) -> Result<Places, StoreError> {
+    let numbers =
+        places.clone().map(|place| int8("block number", place.block_number)).collect::<Result<_, _>>()?;
+    let txs = places.clone().map(|place| place.tx_index.into()).collect();
+    let logs = places.map(|place| place.log_index.into()).collect();
     Ok((numbers, txs, logs))
 }
 
@@ -327,8 +298,9 @@ pub(super) fn place(number: i64, tx: i64, log: i64) -> Result<Place, StoreError>
     })
 }
 
+/// A row of [`readable`].
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     block_number: i64,
     tx_index: i64,
     log_index: i64,
@@ -346,7 +318,7 @@ struct Row {
 }
 
 impl Row {
-    fn read(self) -> Result<Stored, StoreError> {
+    pub(super) fn read(self) -> Result<Stored, StoreError> {
         let fact = Fact {
             kind: KindIndex(usize::MAX),
             account: self.account.as_deref().map(address).transpose()?,

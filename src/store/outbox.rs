@@ -17,7 +17,8 @@ use super::convert::{int8, unsigned};
 use super::open::Chain;
 use super::transaction::Tx;
 
-pub(super) use announcement::Announcement;
+pub(super) use about::Said;
+pub(super) use announcement::{Announcement, announced, pend, retract};
 pub use history::{ReplayLock, ReplayQuery};
 pub use reader::{OutboxListener, OutboxRow, OutboxState};
 

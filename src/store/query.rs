@@ -58,6 +58,8 @@ pub struct ReorgRecord {
     pub events: u64,
     /// When, in seconds since the Unix epoch.
     pub detected_at: u64,
+    /// `reorg`, `rewind` or `repair`.
+    pub reason: String,
 }
 
 #[derive(sqlx::FromRow)]
@@ -85,6 +87,7 @@ struct ReorgRow {
     depth: i64,
     events: i64,
     detected_at: i64,
+    reason: String,
 }
 
 impl Store {
@@ -153,7 +156,7 @@ impl Store {
     pub async fn reorgs(&self, limit: u32) -> Result<Vec<ReorgRecord>, StoreError> {
         let rows: Vec<ReorgRow> = sqlx::query_as(
             "select chain_id, ancestor_number, ancestor_hash, old_tip_number, old_tip_hash, depth, events, \
-                 extract(epoch from detected_at)::bigint as detected_at \
+                 extract(epoch from detected_at)::bigint as detected_at, reason \
              from reorgs order by id desc limit $1",
         )
         .bind(i64::from(limit))
@@ -193,6 +196,7 @@ impl ReorgRow {
             depth: count(self.depth),
             events: count(self.events),
             detected_at: count(self.detected_at),
+            reason: self.reason,
         })
     }
 }

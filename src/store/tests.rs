@@ -1,11 +1,13 @@
 //! The store against a real PostgreSQL.
 
 mod advance;
+mod audit;
 mod backfill;
 mod dead_letters;
 mod fixture;
 mod migrate;
 mod outbox;
+mod pending;
 mod property;
 mod query;
 mod rewind;

@@ -2,13 +2,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Chain, Config, Confirmations, Database, Failover, History, Log, Outbox, Provider, Redis, Role,
-    Secret, Shutdown, Source, Users, Verify,
+    Admin, Alerts, Audit, Chain, Config, Confirmations, Database, Failover, History, Log, Outbox, Pace,
+    Provider, Publish, Redis, RedisServers, Role, Secret, Shutdown, Source, Users, Verify,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
 
 use crate::given::{Given, RIGHT, after, with};
+
+/// What calls cost where nothing is configured.
+const PRICES: [(&str, u64); 7] = [
+    ("eth_chainId", 0),
+    ("eth_getLogs", 60),
+    ("eth_getBlockByNumber", 20),
+    ("eth_getBlockByHash", 20),
+    ("eth_getBlockReceipts", 20),
+    ("eth_getTransactionReceipt", 20),
+    ("*", 20),
+];
 
 #[test]
 fn a_small_configuration_is_read_whole_with_every_default() {
@@ -21,6 +32,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         database: Database::default(),
         outbox: Outbox::default(),
         redis: Redis::default(),
+        webhooks: Vec::new(),
+        alerts: Alerts::default(),
         admin: Admin::default(),
         log: Log::default(),
         users: Users::default(),
@@ -43,6 +56,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             verify: Verify::Bloom,
             confirmations: Confirmations::Blocks(2),
             reorg_window: 64,
+            publish: Publish::Confirmed,
             block_time: Duration::from_secs(12),
             poll_interval: Duration::from_secs(12),
             request_timeout: Duration::from_secs(10),
@@ -54,7 +68,13 @@ fn a_small_configuration_is_read_whole_with_every_default() {
                 max_range: 10_000,
                 buffer_bytes: 32 << 20,
             },
-            pace: config.chains[0].pace.clone(),
+            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
+            pace: Pace {
+                requests_per_second: None,
+                compute_units_per_second: None,
+                compute_units: PRICES.map(|(method, units)| (method.to_owned(), units)).into(),
+                max_concurrent: 16,
+            },
         }],
         sources: vec![Source {
             name: "usdc".to_owned(),
@@ -96,6 +116,43 @@ fn an_empty_string_means_the_default() {
         .replace("start_block", "abi = \"\"\nstart_block");
     let given = Given::default();
     assert_eq!(given.right(&text), given.right(RIGHT));
+}
+
+#[test]
+fn redis_is_one_server_or_sentinels_or_a_cluster() {
+    let read = |redis: &str| {
+        let given = Given::default().variable("WORD", "pass~word").variable("NONE", "");
+        given.right(&format!("[redis]\n{redis}\n{RIGHT}")).redis.servers
+    };
+    let secrets = |urls: &[&str]| urls.iter().map(|url| Secret::new(*url)).collect::<Vec<_>>();
+    assert_eq!(read("url = \"${NONE}\"\nsentinels = []\nmaster = \"\"\ncluster = []"), None);
+    assert_eq!(
+        read("url = \"rediss://flume:${WORD}@one/2\""),
+        Some(RedisServers::Single(Secret::new("rediss://flume:pass~word@one/2")))
+    );
+    let sentinels = "sentinels = [\"redis://one:26379\", \"redis://:${WORD}@two:26379\"]";
+    let both = || secrets(&["redis://one:26379", "redis://:pass~word@two:26379"]);
+    for (written, meant) in [
+        ("my.Master_1", "redis://my.Master_1"),
+        ("rediss://flume:${WORD}@mymaster/2", "rediss://flume:pass~word@mymaster/2"),
+    ] {
+        assert_eq!(
+            read(&format!("{sentinels}\nmaster = \"{written}\"")),
+            Some(RedisServers::Sentinel { sentinels: both(), master: Secret::new(meant) })
+        );
+    }
+    assert_eq!(
+        read("cluster = [\"redis://one:7000\", \"redis://two:7000/\", \"redis://three/0\"]"),
+        Some(RedisServers::Cluster(secrets(&["redis://one:7000", "redis://two:7000/", "redis://three/0"])))
+    );
+}
+
+#[test]
+fn events_are_told_when_confirmed_or_at_the_head_too() {
+    let publish =
+        |value: &str| Given::default().right(&after("http", &format!("publish = {value}"))).chains[0].publish;
+    assert_eq!(publish("\"confirmed\""), Publish::Confirmed);
+    assert_eq!(publish("\"pending_and_confirmed\""), Publish::PendingAndConfirmed);
 }
 
 #[test]

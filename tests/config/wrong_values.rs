@@ -67,7 +67,7 @@ fn an_unknown_key_is_an_error_wherever_it_stands() {
             "3 problems in chainflume.toml",
             "chainflume.toml:1: datadir: is not a key (did you mean `data_dir`?)",
             "chainflume.toml:2: databse: is not a key (did you mean `database`?)",
-            "chainflume.toml:9: chain[0].\"colour scheme\": is not a key (remove it; known here: block_time, chain_id, confirmations, failover, history, http, max_response_bytes, name, pace, poll_interval, provider, reorg_window, request_timeout, verify, ws, ws_silence)",
+            "chainflume.toml:9: chain[0].\"colour scheme\": is not a key (remove it; known here: audit, block_time, chain_id, confirmations, failover, history, http, max_response_bytes, name, pace, poll_interval, provider, publish, reorg_window, request_timeout, verify, ws, ws_silence)",
         ]
     );
 }
@@ -253,4 +253,90 @@ fn providers_say_what_each_and_what_all_of_them_lack() {
     let bad = "[[chain.provider]]\nurl = \"https://one.example\"\nrole = \"archive\"\npriority = 0\n";
     let told = wrong(&with("http = \"https://node.example/v2/key-in-literal\"\n", bad));
     assert_eq!(told.first().map(String::as_str), Some("4 problems in chainflume.toml"), "{told:#?}");
+}
+
+#[test]
+fn which_redis_is_meant_is_no_guess() {
+    let wrong = |redis: &str| wrong(&format!("[redis]\n{redis}\n{RIGHT}"))[1..].to_vec();
+    assert_eq!(
+        wrong(
+            "url = \"redis://one\"\nsentinels = [\"redis://two\"]\nmaster = \"m\"\ncluster = [\"redis://three\"]"
+        ),
+        [
+            "chainflume.toml:3: redis.sentinels: stands beside redis.url (keep one: url for a server, sentinels and master, or cluster)",
+            "chainflume.toml:5: redis.cluster: stands beside redis.url (keep one: url for a server, sentinels and master, or cluster)",
+        ]
+    );
+    assert_eq!(
+        wrong("sentinels = [\"redis://one\"]"),
+        [
+            "chainflume.toml:1: redis.master: is missing (write the name the sentinels know the master by, \"mymaster\" for instance)"
+        ]
+    );
+    assert_eq!(
+        wrong("master = \"mymaster\""),
+        [
+            "chainflume.toml:2: redis.master: is of no use without redis.sentinels (name the sentinels to ask, or remove it)"
+        ]
+    );
+    assert_eq!(
+        wrong(
+            "sentinels = [\"redis://ada:hunter2@one\", \"two:26379\"]\nmaster = \"my master\"\nca_file = \"ca.pem\""
+        ),
+        [
+            "chainflume.toml:2: redis.sentinels[1]: the value has the scheme of another protocol, redis or rediss is wanted (write an address that begins with redis:// or rediss://)",
+            "chainflume.toml:3: redis.master: the value is not the name of a master (write \"mymaster\", or \"redis://user:password@mymaster\" where it asks for a password)",
+        ]
+    );
+    assert_eq!(
+        wrong("cluster = [\"redis://ada:hunter2@one/3\"]\nca_file = \"ca.pem\""),
+        [
+            "chainflume.toml:2: redis.cluster[0]: the value names a database, and a Cluster has none (end it behind the port)",
+            "chainflume.toml:3: redis.ca_file: is of no use: nothing is reached by TLS (begin the addresses with rediss://)",
+        ]
+    );
+    assert_eq!(
+        wrong("sentinels = [\"redis://one\"]\nmaster = \"${MASTER}\""),
+        [
+            "chainflume.toml:3: redis.master: the variable MASTER is not set (set it in the environment, or give a default: `${MASTER:-…}`)"
+        ]
+    );
+}
+
+#[test]
+fn a_webhook_is_checked_and_its_secrets_are_never_shown() {
+    let text = format!(
+        r#"{RIGHT}
+[[webhook]]
+name = "crm"
+url = "ftp://crm.example/secret-path"
+secret = ["whsec_c2hvcnQ=", "not-a-secret"]
+types = ["stake.*", "no spaces"]
+retry_schedule = ["5s", "soon"]
+allow_hosts = ["http://crm"]
+in_flight = 0
+[[webhook]]
+name = "crm"
+[alerts]
+webhook = "slack"
+over_after = "1ms"
+"#
+    );
+    let told = wrong(&text);
+    let expected = [
+        "12 problems in chainflume.toml",
+        "chainflume.toml:16: webhook[0].url: the value has the scheme of another protocol, http or https is wanted (write an address that begins with http:// or https://)",
+        "chainflume.toml:17: webhook[0].secret[0]: the value does not hold 24 to 64 bytes (write whsec_ and the base64 of 24 to 64 random bytes: echo whsec_$(openssl rand -base64 32))",
+        "chainflume.toml:17: webhook[0].secret[1]: the value does not begin with whsec_ (write whsec_ and the base64 of 24 to 64 random bytes: echo whsec_$(openssl rand -base64 32))",
+        "chainflume.toml:18: webhook[0].types[1]: `no spaces` is not a type of message (write a type like \"user.activated\", or the beginning of some and a star: \"stake.*\")",
+        "chainflume.toml:19: webhook[0].retry_schedule[1]: `soon` is not a length of time (write a number and a unit, like \"250ms\" or \"12s\")",
+        "chainflume.toml:20: webhook[0].allow_hosts[0]: `http://crm` is not a host (write a name or an address as it stands in the url, without port)",
+        "chainflume.toml:21: webhook[0].in_flight: `0` is too small (give a value from 1 to 64)",
+        "chainflume.toml:22: webhook[1].url: is missing (add url = \"https://…\", where messages are sent)",
+        "chainflume.toml:22: webhook[1].secret: is missing (add secret = \"whsec_…\", what the receiver checks signatures with)",
+        "chainflume.toml:23: webhook[1].name: is that of another webhook too, on line 15 (give each its own)",
+        "chainflume.toml:25: alerts.webhook: the value is not a url (write one that begins with http:// or https:// and names a host)",
+        "chainflume.toml:26: alerts.over_after: `1ms` is too small (give a value from 100ms to 1day)",
+    ];
+    assert_eq!(told, expected);
 }

@@ -1,7 +1,8 @@
 //! Logs that fit no ABI, and the command that sees to them beside the running daemon.
 
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use chainflume::devchain::{Action, DevChain, RawLog, Server};
 use chainflume::domain::{Address, U256};
@@ -12,6 +13,9 @@ use tokio::process::Command;
 
 use crate::flume::{Flume, config, connect, devchain, source};
 use crate::postgres;
+use crate::random::{Random, seed};
+use crate::redis_server::RedisServer;
+use crate::relay::{Carriers, canonical, fold, published};
 
 const MARK: Address = Address::repeat_byte(0x3a);
 
@@ -162,6 +166,39 @@ async fn many_retries_at_once_store_each_log_once() {
     sent.1.sort_by_key(|line| line.split(' ').nth(1).and_then(|block| block.parse::<u64>().ok()));
     assert_eq!((sent.0.len(), sent.1), (20, told));
     assert_eq!(house.open().await, [] as [u64; 0]);
+    flume.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_killed_at_any_moment_puts_each_event_into_the_stream_once() {
+    let mut random = Random::new(seed("retry"));
+    let (house, server) = (House::new().await, RedisServer::start());
+    house.chain.mine_with((1..=40).map(|who| vec![marked(who)]).collect());
+    house.chain.mine_empty(2);
+    let flume = house.daemon().await;
+    flume.until_tip("dev", 40).await;
+    let text = format!("{}[redis]\nurl = \"{}\"\n", house.text, server.url());
+    let carriers = Carriers::start(&text, &house.url).await;
+    house.write_abi(true);
+    let mut kills = 0;
+    while !house.open().await.is_empty() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chainflume"));
+        command.args(["dead-letters", "retry", "--all", "--config"]).arg(house.file());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+        tokio::time::sleep(Duration::from_millis(40 + random.below(200))).await;
+        if child.try_wait().expect("it is ours").is_none() {
+            child.kill().await.expect("it is ours");
+            kills += 1;
+        }
+    }
+    assert!(kills > 0, "it was never in time");
+    // Among the last of them: one goes with its block, and is told so.
+    house.chain.reorg_with(3, &[vec![], vec![], vec![], vec![]]);
+    flume.until_tip("dev", 41).await;
+    carriers.until_all("redis").await;
+    let messages = published(&server).await;
+    assert_eq!((messages.len(), fold(&messages)), (41, canonical(&house.pool).await));
+    carriers.stop().await;
     flume.stop().await;
 }
 

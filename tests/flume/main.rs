@@ -12,8 +12,16 @@ mod flume;
 mod journal;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/random.rs"]
+mod random;
+#[path = "../support/receiver.rs"]
+mod receiver;
 #[path = "../support/redis.rs"]
 mod redis_server;
+#[path = "../support/redis_sets.rs"]
+mod redis_sets;
 #[path = "../support/scene.rs"]
 mod scene;
 #[path = "../support/story.rs"]
@@ -24,11 +32,13 @@ mod tables;
 mod branches;
 mod dead_letters;
 mod evidence;
+mod examples;
 mod failover;
 mod faults;
 mod first;
 mod limits;
 mod messages;
+mod pending;
 mod process;
 mod property;
 mod providers;
@@ -36,3 +46,5 @@ mod real_data;
 mod real_node;
 mod relay;
 mod replay;
+mod verify;
+mod webhook;

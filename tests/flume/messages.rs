@@ -139,6 +139,57 @@ async fn every_message_of_every_type_is_what_the_schema_promises() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_of_event_is_told_as_pending_too_and_no_user_is() {
+    let url = postgres::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (chain, server) = devchain(3, 0).await;
+    chain.mine_with(everything());
+    let keys = "confirmations = 12\npublish = \"pending_and_confirmed\"";
+    let flume = Flume::start(&config(&server, keys, &sources(folder.path())), &url).await;
+    let deadline = std::time::Instant::now() + crate::flume::PATIENCE;
+    while sent(&flume).await.len() < 11 {
+        assert!(std::time::Instant::now() < deadline, "{:#?}", sent(&flume).await);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let told = sent(&flume).await;
+    chain.mine_empty(12);
+    flume.until_tip("dev", 12).await;
+    let all = sent(&flume).await;
+    flume.stop().await;
+
+    let schema = closed();
+    for message in &all {
+        let problems: Vec<String> =
+            schema.iter_errors(message).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert_eq!(problems, [] as [String; 0], "{message:#}");
+    }
+    let depths: Vec<_> = told.iter().map(|message| message["metadata"]["confirmations"].clone()).collect();
+    // The vault has no room for the stake of block 2.
+    assert_eq!(depths, [11, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0].map(Value::from));
+    let confirmed: Vec<Value> = all[11..]
+        .iter()
+        .filter(|message| !message["type"].as_str().expect("text").starts_with("user."))
+        .map(|message| {
+            let mut message = message.clone();
+            (message["state"], message["seq"]) = ("pending".into(), Value::Null);
+            (message["metadata"]["confirmations"], message["metadata"]["userId"]) =
+                (Value::Null, Value::Null);
+            message
+        })
+        .collect();
+    let pending: Vec<Value> = told
+        .into_iter()
+        .map(|mut message| {
+            message["seq"] = Value::Null;
+            (message["metadata"]["confirmations"], message["metadata"]["userId"]) =
+                (Value::Null, Value::Null);
+            message
+        })
+        .collect();
+    assert_eq!(pending, confirmed);
+}
+
 #[test]
 fn the_schema_refuses_what_no_message_is() {
     let schema = closed();
@@ -154,6 +205,16 @@ fn the_schema_refuses_what_no_message_is() {
         }
     });
     assert!(schema.is_valid(&right));
+    let mut pending = right.clone();
+    (pending["state"], pending["metadata"]["confirmations"]) = ("pending".into(), 0.into());
+    assert!(schema.is_valid(&pending));
+    let user = json!({ "stakeAmount": "7", "stakedAt": null, "status": "registered" });
+    (pending["type"], pending["aggregateType"], pending["payload"]) =
+        ("user.activated".into(), "user".into(), user);
+    pending["metadata"]["causationId"] = id.into();
+    assert!(!schema.is_valid(&pending), "users wait");
+    pending["state"] = "retracted".into();
+    assert!(schema.is_valid(&pending));
     for (place, wrong) in [
         ("/seq", json!(0)),
         ("/version", json!(2)),

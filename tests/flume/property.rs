@@ -11,7 +11,6 @@ mod look;
 mod node;
 mod odd;
 mod plan;
-mod random;
 mod shrink;
 mod sources;
 mod tables;

@@ -1,13 +1,20 @@
 //! Messages leave the house: once, in order, whatever fails.
 
 mod chaos;
+mod cluster;
 mod contract;
-mod end_to_end;
+mod cuts;
+pub mod end_to_end;
 mod figures;
+mod kills;
+mod metrics;
+mod order;
 mod redis_sink;
+mod redis_states;
 mod retention;
+mod sentinel;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -23,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::flume::{PATIENCE, source};
+pub use kills::until_all;
 
 /// Everything that carries messages, as the daemon starts it.
 pub struct Carriers {
@@ -88,9 +96,14 @@ pub async fn connect(url: &str) -> Store {
 
 /// The three contracts of the development chain, told from the start; the chain's `[redis]` before them.
 pub fn sources(redis: &str) -> String {
+    let redis = if redis.is_empty() { String::new() } else { format!("url = \"{redis}\"\n") };
+    sources_to(&redis)
+}
+
+/// As [`sources`], with these lines for `[redis]`.
+pub fn sources_to(redis: &str) -> String {
     let told = |name, family, address| source(name, family, address, 0) + "publish_from = \"start\"\n";
-    let redis = if redis.is_empty() { String::new() } else { format!("[redis]\nurl = \"{redis}\"\n") };
-    redis
+    format!("[redis]\n{redis}")
         + &told("vault", "stake", STAKE_VAULT)
         + &told("token", "erc20", DEMO_TOKEN)
         + &told("nft", "erc721", DEMO_NFT)
@@ -120,6 +133,36 @@ pub fn fold(messages: &[String]) -> BTreeSet<String> {
     standing
 }
 
+/// Wallet to stake, as the messages about users leave it. Each is activated before it is updated, and while it is not.
+pub fn fold_users(messages: &[String]) -> BTreeMap<String, String> {
+    let mut active = BTreeMap::new();
+    for message in messages {
+        let message: Value = serde_json::from_str(message).expect("json");
+        let word = |of: &Value| of.as_str().expect("text").to_owned();
+        let wallet = word(&message["aggregateId"]);
+        let stake = || word(&message["payload"]["stakeAmount"]);
+        let known = match (word(&message["type"]).as_str(), word(&message["state"]).as_str()) {
+            ("user.activated", "confirmed") => active.insert(wallet, stake()).is_none(),
+            ("user.updated", "confirmed") => active.insert(wallet, stake()).is_some(),
+            ("user.activated", "retracted") => active.remove(&wallet).is_some(),
+            _ => !word(&message["type"]).starts_with("user."),
+        };
+        assert!(known, "out of turn: {message}");
+    }
+    active
+}
+
+/// The same of the table.
+pub async fn users(pool: &PgPool) -> BTreeMap<String, String> {
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "select '0x' || encode(wallet, 'hex'), stake_amount::text from users where staked_at is not null",
+    )
+    .fetch_all(pool)
+    .await
+    .expect("reads");
+    rows.into_iter().collect()
+}
+
 /// Ids of the events the database holds.
 pub async fn canonical(pool: &PgPool) -> BTreeSet<String> {
     let ids: Vec<String> = sqlx::query_scalar(
@@ -134,10 +177,15 @@ pub async fn canonical(pool: &PgPool) -> BTreeSet<String> {
     ids
 }
 
-/// All messages of the streams by their numbers, each stream checked for its order.
+/// All messages of a server's streams by their numbers, each stream checked for its order.
 pub async fn published(server: &crate::redis_server::RedisServer) -> Vec<String> {
+    in_order(server.streams().await)
+}
+
+/// As [`published`], of any streams.
+pub fn in_order(streams: crate::redis_sets::Streams) -> Vec<String> {
     let mut all = Vec::new();
-    for (stream, entries) in server.streams().await {
+    for (stream, entries) in streams {
         assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "{stream} is in order");
         for (seq, message) in entries {
             let value: Value = serde_json::from_str(&message).expect("json");

@@ -26,6 +26,8 @@ while read -r word; do
     case $word in
         start) redis-server "$@" >>"$dir/log" 2>&1 </dev/null & server=$! ;;
         kill) kill -KILL "$server"; wait "$server" 2>/dev/null ;;
+        freeze) kill -STOP "$server" ;;
+        thaw) kill -CONT "$server" ;;
     esac
     echo done
 done
@@ -52,26 +54,32 @@ impl RedisServer {
 
     /// With more options, in which `DIR` stands for the server's folder and `PORT` for its port.
     pub fn start_with(options: &[&str]) -> Self {
-        let folder = std::env::temp_dir().join(format!(
-            "cf-redis-{}-{}",
-            std::process::id(),
-            SERVERS.fetch_add(1, Ordering::Relaxed)
-        ));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        Self::start_in(folder, options)
+        Self::start_in(own_folder(), options)
     }
 
     pub fn start_in(folder: PathBuf, options: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let dir = folder.display().to_string();
+        let (port, dir) = (free_port(), folder.display().to_string());
         let usual =
             ["--bind", "127.0.0.1", "--port", "PORT", "--dir", "DIR", "--save", "", "--appendonly", "no"];
         let options = usual.iter().chain(options);
         let options = options.map(|option| option.replace("DIR", &dir).replace("PORT", &port.to_string()));
+        Self::launch(folder, port, options.collect())
+    }
+
+    /// With these lines as its file of settings, which it may rewrite.
+    pub fn start_sentinel(lines: &str) -> Self {
+        let (port, folder) = (free_port(), own_folder());
+        let file = folder.join("sentinel.conf");
+        let usual = format!("port {port}\nbind 127.0.0.1\ndir {}\n", folder.display());
+        std::fs::write(&file, usual + lines).expect("a folder");
+        Self::launch(folder, port, vec![file.display().to_string(), "--sentinel".to_owned()])
+    }
+
+    fn launch(folder: PathBuf, port: u16, arguments: Vec<String>) -> Self {
         let mut supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR, "redis-of-the-tests"])
             .arg(&folder)
-            .args(options)
+            .args(arguments)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -95,6 +103,19 @@ impl RedisServer {
     pub fn restart(&mut self) {
         self.order("start");
         self.wait_until_ready();
+    }
+
+    /// As a machine that hangs: connections stay, and nothing is answered.
+    pub fn freeze(&mut self) {
+        self.order("freeze");
+    }
+
+    pub fn thaw(&mut self) {
+        self.order("thaw");
+    }
+
+    pub fn is_up(&self) -> bool {
+        std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
     }
 
     pub fn url(&self) -> String {
@@ -126,10 +147,15 @@ impl RedisServer {
         for word in words.split(' ') {
             command.arg(word);
         }
-        command
-            .query_async(&mut self.connection().await)
-            .await
-            .unwrap_or_else(|error| panic!("{words}: {error}"))
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match command.query_async(&mut self.connection().await).await {
+                Ok(answer) => return answer,
+                // A server that is deposed, or dies, closes its connections.
+                Err(error) if error.is_io_error() && Instant::now() < deadline => {}
+                Err(error) => panic!("{words}: {error}"),
+            }
+        }
     }
 
     /// What each stream holds: number and message of every entry, in the stream's order.
@@ -158,7 +184,7 @@ impl RedisServer {
 
     fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while !self.is_up() {
             let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             assert!(
                 Instant::now() < deadline && !log.contains("not found"),
@@ -167,6 +193,18 @@ impl RedisServer {
             std::thread::park_timeout(Duration::from_millis(10));
         }
     }
+}
+
+/// A port nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+fn own_folder() -> PathBuf {
+    let number = SERVERS.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("cf-redis-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder
 }
 
 /// Where a wire is cut.

@@ -110,6 +110,11 @@ impl Scene {
         story::tell(&entries, &self.blocks.lock().expect("no test panicked"), &sources)
     }
 
+    /// The name of a block, see [`story::tell`].
+    pub fn name(&self, hash: &B256) -> String {
+        self.blocks.lock().expect("no test panicked").name(hash)
+    }
+
     /// Ends the daemon, then compares every table with the chain up to `tip` and with a fresh sync of it.
     pub async fn ends_at(&self, flume: Flume, tip: u64) {
         flume.until_tip("dev", tip).await;

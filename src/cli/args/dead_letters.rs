@@ -5,9 +5,10 @@ use clap::{Args, Subcommand};
 pub enum DeadLettersCommand {
     /// List them, the oldest first
     List(LettersArgs),
-    /// Show one whole, with its log
+    /// Show one whole, with its log or message
     Show(ShowArgs),
-    /// Try again, after an ABI or the configuration was corrected; what fits becomes an event, once
+    /// Try again, after an ABI, the configuration or a receiver was corrected: what fits becomes an event, and what was not
+    /// delivered is, each once
     Retry(RetryArgs),
     /// Mark one as resolved without an event
     Drop(DropArgs),
@@ -16,7 +17,7 @@ pub enum DeadLettersCommand {
 /// `dead-letters list`
 #[derive(Clone, Debug, Args)]
 pub struct LettersArgs {
-    /// Of this source alone
+    /// Of this source, or to this sink (webhook:NAME), alone
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
     /// Those that are resolved too
@@ -52,7 +53,7 @@ pub struct RetryArgs {
     /// Every open one
     #[arg(long, conflicts_with = "ids")]
     pub all: bool,
-    /// With --all, of this source alone
+    /// With --all, of this source, or to this sink (webhook:NAME), alone
     #[arg(long, value_name = "NAME", requires = "all")]
     pub source: Option<String>,
     /// Answer in JSON, one object a line

@@ -2,8 +2,8 @@
 --   KEYS  the streams
 --   ARGV  the length to trim to, then for each stream the newest number it must hold,
 --         then for each message: index of its stream, number, JSON, type, state, the user's channel or ""
--- Answers {"ok", numbers that were there already}, {"lost", {stream, newest number}} or {"foreign", {stream, number}};
--- any error of Redis is the answer, and what came before it stays.
+-- Answers {"ok", numbers that were there already, newest number of each stream}, {"lost", {stream, newest number}, {}} or
+-- {"foreign", {stream, number}, {}}; any error of Redis is the answer, and what came before it stays.
 local newest = {}
 for k = 1, #KEYS do
     newest[k] = 0
@@ -16,7 +16,7 @@ for k = 1, #KEYS do
         end
     end
     -- Checked here and not before: a FLUSHALL or a failover between a look and the append would leave a hole.
-    if newest[k] < tonumber(ARGV[1 + k]) then return { 'lost', { k, newest[k] } } end
+    if newest[k] < tonumber(ARGV[1 + k]) then return { 'lost', { k, newest[k] }, {} } end
 end
 
 local repeats = {}
@@ -37,8 +37,8 @@ for at = 2 + #KEYS, #ARGV, 6 do
         -- A repeat, unless somebody else wrote under our number. One that is gone was trimmed or read and deleted.
         local held = redis.pcall('XRANGE', stream, id, id)
         if held.err then return held end
-        if held[1] and held[1][2][2] ~= json then return { 'foreign', { k, seq } } end
+        if held[1] and held[1][2][2] ~= json then return { 'foreign', { k, seq }, {} } end
         repeats[#repeats + 1] = seq
     end
 end
-return { 'ok', repeats }
+return { 'ok', repeats, newest }

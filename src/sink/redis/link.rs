@@ -1,83 +1,89 @@
 use std::fmt;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, IntoConnectionInfo, RedisError, TlsCertificates,
-};
+use ::redis::{Client, Cmd, Pipeline, RedisError, RedisResult, Value};
 
-use super::{Settings, answer};
-use crate::sink::SinkError;
-use crate::tls;
+use super::login::Login;
 
 /// A connection that is opened when something is asked and thrown away after any error: what its server still does with
 /// what was sent on it is not known, and the name may lead to another server by now.
 pub(super) struct Link {
-    client: Client,
-    config: AsyncConnectionConfig,
-    host: String,
+    login: Login,
     connection: Option<MultiplexedConnection>,
 }
 
 impl Link {
-    pub(super) fn new(settings: &Settings) -> Result<Self, SinkError> {
-        tls::install();
-        let unreadable = |remedy| {
-            move |error: RedisError| SinkError::Refused {
-                sink: "redis",
-                host: "redis.url".to_owned(),
-                answer: error.category().to_owned(),
-                remedy,
-            }
-        };
-        let info = settings
-            .url
-            .as_str()
-            .into_connection_info()
-            .map_err(unreadable("write redis://user:password@host:port/db, or rediss:// for TLS"))?;
-        // It would need the right to `CLIENT`, for a name nobody looks at.
-        let redis = info.redis_settings().clone().set_skip_set_lib_name();
-        let info = info.set_redis_settings(redis);
-        let host = info.addr().to_string();
-        let client = match &settings.ca {
-            Some(ca) => Client::build_with_tls(
-                info,
-                TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) },
-            ),
-            None => Client::open(info),
-        };
-        let client = client.map_err(unreadable("name a certificate authority in PEM as redis.ca_file"))?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.timeout))
-            .set_response_timeout(Some(settings.timeout));
-        Ok(Self { client, config, host, connection: None })
+    pub(super) fn new(login: Login) -> Self {
+        Self { login, connection: None }
     }
 
-    /// Host and port: all of the URL that may be shown.
+    /// Host and port of its server.
     pub(super) fn host(&self) -> &str {
-        &self.host
+        self.login.host()
     }
 
-    /// The answer to one command.
-    pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+    /// Host of its server.
+    pub(super) fn name(&self) -> &str {
+        self.login.name()
+    }
+
+    /// Answers to the first commands, in order, and the error that came in place of the next answer. All commands are
+    /// sent before the first answer is read; those behind the error may have been done.
+    pub(super) async fn ask(&mut self, commands: &[Cmd]) -> (Vec<Value>, Option<RedisError>) {
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        pipeline.ignore_errors();
+        for command in commands {
+            pipeline.add_command(command.clone());
+        }
+        self.send(&pipeline, 1).await
+    }
+
+    /// As [`Link::ask`], of a node of a Cluster that is about to get the key.
+    pub(super) async fn ask_asking(&mut self, commands: &[Cmd]) -> (Vec<Value>, Option<RedisError>) {
+        let mut pipeline = Pipeline::with_capacity(commands.len() * 2);
+        pipeline.ignore_errors();
+        for command in commands {
+            pipeline.cmd("ASKING").add_command(command.clone());
+        }
+        self.send(&pipeline, 2).await
+    }
+
+    /// Every `step`-th answer, up to the first error of any. The pipeline must ignore errors: else one hides all answers.
+    async fn send(&mut self, pipeline: &Pipeline, step: usize) -> (Vec<Value>, Option<RedisError>) {
+        let answers = match self.answers(pipeline).await {
+            Ok(answers) => answers,
+            Err(error) => return (Vec::new(), Some(error)),
+        };
+        let mut values = Vec::with_capacity(answers.len());
+        for (index, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Ok(value) if (index + 1).is_multiple_of(step) => values.push(value),
+                Ok(_) => {}
+                Err(error) => {
+                    self.connection = None;
+                    return (values, Some(error));
+                }
+            }
+        }
+        (values, None)
+    }
+
+    async fn answers(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.client.get_multiplexed_async_connection_with_config(&self.config).await?,
+            None => {
+                let client = Client::open(self.login.info.clone())?;
+                client.get_multiplexed_async_connection_with_config(&self.login.config).await?
+            }
         };
-        let answer = command.query_async(&mut connection).await;
-        if answer.as_ref().is_ok() || answer.as_ref().is_err_and(answer::is_no_such_key) {
-            self.connection = Some(connection);
-        }
-        answer
-    }
-
-    /// What an error means for the messages.
-    pub(super) fn explain(&self, error: &RedisError) -> SinkError {
-        answer::explain(&self.host, error)
+        let answers = pipeline.query_async(&mut connection).await?;
+        self.connection = Some(connection);
+        Ok(answers)
     }
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("Link").field("host", &self.host()).finish_non_exhaustive()
     }
 }

@@ -12,19 +12,13 @@ use super::raw::RawLog;
 pub struct KeptLetter {
     /// Its number.
     pub id: u64,
-    /// `decode` or `mapping`: which station gave up.
+    /// `decode`, `mapping` or `delivery`: which station gave up.
     pub kind: String,
-    /// EIP-155.
-    pub chain_id: u64,
-    /// Name of the source it belongs to.
-    pub source: String,
-    /// Where the log stands.
-    pub place: Place,
-    /// Hash of its block.
-    pub block_hash: B256,
+    /// What it is.
+    pub about: About,
     /// Why, when it was last tried.
     pub reason: String,
-    /// The log as the node told it: JSON.
+    /// The log as the node told it, or the message as it was to be sent: JSON.
     pub raw: String,
     /// How often it was tried.
     pub attempts: u64,
@@ -32,17 +26,52 @@ pub struct KeptLetter {
     pub first_seen: u64,
     /// When it was last tried, likewise.
     pub last_seen: u64,
-    /// When it became an event or was dropped, likewise; `None` while it is open.
+    /// When it became an event, was put back in line or was dropped, likewise; `None` while it is open.
     pub resolved_at: Option<u64>,
     /// Why it was dropped; `None` where it was not.
     pub note: Option<String>,
 }
 
+/// What a dead letter is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A log that did not become an event.
+    Log(LogRef),
+    /// A message that a sink did not take.
+    Delivery {
+        /// Name of the sink.
+        sink: String,
+        /// Number of the message.
+        seq: u64,
+    },
+}
+
+/// Where a log stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRef {
+    /// EIP-155.
+    pub chain_id: u64,
+    /// Name of the source it belongs to.
+    pub source: String,
+    /// Its place in the chain.
+    pub place: Place,
+    /// Hash of its block.
+    pub block_hash: B256,
+}
+
 impl KeptLetter {
+    /// Where its log stands; `None` for a delivery.
+    pub fn of_log(&self) -> Option<&LogRef> {
+        match &self.about {
+            About::Log(log) => Some(log),
+            About::Delivery { .. } => None,
+        }
+    }
+
     /// The log it is about.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when somebody else wrote it.
+    /// [`StoreError::Corrupt`] when somebody else wrote it, or it is a delivery.
     pub fn log(&self) -> Result<Log, StoreError> {
         let corrupt = |what: String| StoreError::Corrupt { table: "dead_letters", what };
         let raw: RawLog = serde_json::from_str(&self.raw)
@@ -54,7 +83,7 @@ impl KeptLetter {
 /// Which dead letters are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Letters {
-    /// Of this source; `None` for all.
+    /// Of this source, or to this sink; `None` for all.
     pub source: Option<String>,
     /// Those that are resolved too.
     pub resolved: bool,
@@ -77,8 +106,8 @@ pub struct FailedAgain {
 
 macro_rules! select {
     () => {
-        "select id, kind, chain_id, source, block_number, tx_index, log_index, block_hash, reason, raw::text as raw, \
-             attempts, extract(epoch from first_seen)::bigint as first_seen, \
+        "select id, kind, chain_id, source, block_number, tx_index, log_index, block_hash, sink, seq, reason, \
+             case when sink is null then raw::text else raw ->> 'message' end as raw, attempts, extract(epoch from first_seen)::bigint as first_seen, \
              extract(epoch from last_seen)::bigint as last_seen, \
              extract(epoch from resolved_at)::bigint as resolved_at, note \
          from dead_letters "
@@ -93,7 +122,7 @@ impl Store {
     pub async fn dead_letters(&self, which: &Letters) -> Result<Vec<KeptLetter>, StoreError> {
         let sql = concat!(
             select!(),
-            "where id > $1 and ($2 or resolved_at is null) and ($3::text is null or source = $3) ",
+            "where id > $1 and ($2 or resolved_at is null) and ($3::text is null or $3 in (source, sink)) ",
             "order by id limit $4"
         );
         let rows: Vec<Row> = sqlx::query_as(sql)
@@ -132,6 +161,19 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(dropped.rows_affected() > 0)
+    }
+}
+
+impl Store {
+    /// How many dead letters are open.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn count_dead_letters(&self) -> Result<u64, StoreError> {
+        let open: i64 = sqlx::query_scalar("select count(*) from dead_letters where resolved_at is null")
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(count(open))
     }
 }
 
@@ -181,12 +223,10 @@ fn numbers(ids: &[u64]) -> Result<Vec<i64>, StoreError> {
 struct Row {
     id: i64,
     kind: String,
-    chain_id: i64,
-    source: String,
-    block_number: i64,
-    tx_index: i64,
-    log_index: i64,
-    block_hash: Vec<u8>,
+    #[sqlx(flatten)]
+    log: LogColumns,
+    sink: Option<String>,
+    seq: Option<i64>,
     reason: String,
     raw: String,
     attempts: i64,
@@ -196,22 +236,57 @@ struct Row {
     note: Option<String>,
 }
 
+/// Null for a delivery, all of them.
+#[derive(sqlx::FromRow)]
+struct LogColumns {
+    chain_id: Option<i64>,
+    source: Option<String>,
+    block_number: Option<i64>,
+    tx_index: Option<i64>,
+    log_index: Option<i64>,
+    block_hash: Option<Vec<u8>>,
+}
+
 impl Row {
     fn read(self) -> Result<KeptLetter, StoreError> {
+        let about = match (self.sink, self.seq) {
+            (Some(sink), Some(seq)) => About::Delivery { sink, seq: unsigned("sequence", seq)? },
+            _ => About::Log(self.log.read()?),
+        };
         Ok(KeptLetter {
             id: unsigned("number", self.id)?,
-            chain_id: unsigned("chain id", self.chain_id)?,
-            place: place(self.block_number, self.tx_index, self.log_index)?,
-            block_hash: hash(&self.block_hash)?,
+            about,
             attempts: count(self.attempts),
             first_seen: count(self.first_seen),
             last_seen: count(self.last_seen),
             resolved_at: self.resolved_at.map(count),
             kind: self.kind,
-            source: self.source,
             reason: self.reason,
             raw: self.raw,
             note: self.note,
+        })
+    }
+}
+
+impl LogColumns {
+    fn read(self) -> Result<LogRef, StoreError> {
+        let Self {
+            chain_id: Some(chain_id),
+            source: Some(source),
+            block_number: Some(block),
+            tx_index: Some(tx),
+            log_index: Some(log),
+            block_hash: Some(block_hash),
+        } = self
+        else {
+            let what = "a letter is neither of a log nor of a delivery".to_owned();
+            return Err(StoreError::Corrupt { table: "dead_letters", what });
+        };
+        Ok(LogRef {
+            chain_id: unsigned("chain id", chain_id)?,
+            source,
+            place: place(block, tx, log)?,
+            block_hash: hash(&block_hash)?,
         })
     }
 }

@@ -14,9 +14,20 @@ use crate::domain::{Aggregate, Column, Event, EventId, Message, MessageState, Me
 pub(super) const VERSION: u32 = 1;
 
 /// An event that is spoken about, with what its kind is.
-pub(super) struct Said<'a> {
-    pub(super) kind_id: i32,
-    pub(super) event: &'a Event,
+#[derive(Clone, Copy)]
+pub(in super::super) struct Said<'a> {
+    pub(in super::super) kind_id: i32,
+    pub(in super::super) event: &'a Event,
+}
+
+/// Messages that these events are seen at the head, in their order. `head` is the chain's head as it was read.
+pub(super) async fn pending(
+    tx: &mut Tx,
+    chain: &Chain,
+    said: &[Said<'_>],
+    head: u64,
+) -> Result<Vec<Message>, StoreError> {
+    messages(tx, chain, said, |event| (MessageState::Pending, below(head, event))).await
 }
 
 /// Messages that these events are confirmed, in their order. `head` is the chain's head as it was read.
@@ -26,10 +37,7 @@ pub(super) async fn confirmed(
     said: &[Said<'_>],
     head: u64,
 ) -> Result<Vec<Message>, StoreError> {
-    messages(tx, chain, said, |event| {
-        (MessageState::Confirmed, head.saturating_sub(event.place.block_number))
-    })
-    .await
+    messages(tx, chain, said, |event| (MessageState::Confirmed, below(head, event))).await
 }
 
 /// Messages that these events are taken back, the newest first.
@@ -41,6 +49,11 @@ pub(super) async fn retracted(
     let mut messages = messages(tx, chain, said, |_| (MessageState::Retracted, 0)).await?;
     messages.reverse();
     Ok(messages)
+}
+
+/// Blocks above the event's: 0 at the head.
+fn below(head: u64, event: &Event) -> u64 {
+    head.saturating_sub(event.place.block_number)
 }
 
 async fn messages(

@@ -3,6 +3,7 @@ use std::time::SystemTime;
 
 use super::super::StoreError;
 use super::super::convert::unsigned;
+use super::super::events::Stored;
 use super::super::open::Chain;
 use super::super::transaction::Tx;
 use super::about::{self, Said};
@@ -12,6 +13,8 @@ use crate::domain::Event;
 /// What a step has to tell: begun before the projections change, told as the last thing before the commit.
 pub(in super::super) struct Announcement<'a> {
     said: Vec<Said<'a>>,
+    /// Told as pending, and taken back with this step.
+    gone: Vec<Said<'a>>,
     stakers: Stakers,
 }
 
@@ -22,19 +25,18 @@ impl<'a> Announcement<'a> {
         chain: &Chain,
         events: impl Iterator<Item = (i32, &'a Event)>,
     ) -> Result<Self, StoreError> {
-        let from = publish_from(tx, chain).await?;
-        let mut said = Vec::new();
-        for (kind_id, event) in events {
-            let source = &chain.described(kind_id)?.source;
-            if from.get(source).is_some_and(|from| event.place.block_number >= *from) {
-                said.push(Said { kind_id, event });
-            }
-        }
+        let said = announced(tx, chain, events).await?;
         let stakers = users::before(tx, chain, &said).await?;
-        Ok(Self { said, stakers })
+        Ok(Self { said, gone: Vec::new(), stakers })
     }
 
-    /// Tells that the events are confirmed, under a head of this height that was seen then.
+    /// Takes back with the step what was told as pending.
+    pub(in super::super) fn taking_back(self, pending: &'a [Stored]) -> Self {
+        Self { gone: said_of(pending), ..self }
+    }
+
+    /// Tells that the events are confirmed, under a head of this height that was seen then. What is taken back goes
+    /// first: another event may be confirmed at its place.
     pub(in super::super) async fn confirm(
         self,
         tx: &mut Tx,
@@ -42,17 +44,62 @@ impl<'a> Announcement<'a> {
         head: u64,
         seen_at: Option<SystemTime>,
     ) -> Result<(), StoreError> {
-        let mut messages = about::confirmed(tx, chain, &self.said, head).await?;
+        let mut messages = about::retracted(tx, chain, &self.gone).await?;
+        messages.extend(about::confirmed(tx, chain, &self.said, head).await?);
         messages.extend(self.stakers.messages(tx, chain, &self.said).await?);
         super::push(tx, chain, messages, seen_at).await
     }
 
-    /// Tells that the events are taken back, the newest first.
+    /// Tells that the events are taken back, the newest first, pending or not.
     pub(in super::super) async fn retract(self, tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
-        let mut messages = about::retracted(tx, chain, &self.said).await?;
+        let mut all: Vec<Said<'_>> = self.said.iter().chain(&self.gone).copied().collect();
+        all.sort_by_key(|said| said.event.place);
+        let mut messages = about::retracted(tx, chain, &all).await?;
         messages.extend(self.stakers.messages(tx, chain, &self.said).await?);
         super::push(tx, chain, messages, None).await
     }
+}
+
+/// Of the events, given with their kinds' ids, those that are to be announced.
+pub(in super::super) async fn announced<'a>(
+    tx: &mut Tx,
+    chain: &Chain,
+    events: impl Iterator<Item = (i32, &'a Event)>,
+) -> Result<Vec<Said<'a>>, StoreError> {
+    let from = publish_from(tx, chain).await?;
+    let mut said = Vec::new();
+    for (kind_id, event) in events {
+        let source = &chain.described(kind_id)?.source;
+        if from.get(source).is_some_and(|from| event.place.block_number >= *from) {
+            said.push(Said { kind_id, event });
+        }
+    }
+    Ok(said)
+}
+
+/// Tells that events are seen at the head, under a head of this height that was seen then.
+pub(in super::super) async fn pend(
+    tx: &mut Tx,
+    chain: &Chain,
+    said: &[Said<'_>],
+    (head, seen_at): (u64, Option<SystemTime>),
+) -> Result<(), StoreError> {
+    let messages = about::pending(tx, chain, said, head).await?;
+    super::push(tx, chain, messages, seen_at).await
+}
+
+/// Tells that pending events are taken back, the newest first. No user was told of them.
+pub(in super::super) async fn retract(
+    tx: &mut Tx,
+    chain: &Chain,
+    pending: &[Stored],
+) -> Result<(), StoreError> {
+    let messages = about::retracted(tx, chain, &said_of(pending)).await?;
+    super::push(tx, chain, messages, None).await
+}
+
+fn said_of(stored: &[Stored]) -> Vec<Said<'_>> {
+    stored.iter().map(|stored| Said { kind_id: stored.kind_id, event: &stored.event }).collect()
 }
 
 /// From which block on each source is announced; a source that has not decided yet is not.

@@ -131,13 +131,18 @@ impl Store {
         seq.map(|seq| unsigned("sequence", seq)).transpose()
     }
 
-    /// Notes how far a sink is. It may go back: a sink that lost what it had is filled again.
+    /// Notes how far a sink is. It may go back: a sink that lost what it had is filled again. Does not wait for the
+    /// disk.
     ///
     /// # Errors
     /// Whatever the database says.
     pub async fn set_sink_cursor(&self, sink: &str, seq: u64) -> Result<(), StoreError> {
+        // While messages flow this is written between two batches, and a disk is slower than all the rest. A crash of the
+        // server that loses it costs repeats, which the sink refuses. A trim that went by it waits for the disk, and so for
+        // all that was committed before; the setting holds for this statement alone.
         sqlx::query(
-            "insert into sink_cursors (sink, seq) values ($1, $2) \
+            "insert into sink_cursors (sink, seq) \
+             select $1, $2 where set_config('synchronous_commit', 'off', true) is not null \
              on conflict on constraint sink_cursors_pkey do update set seq = excluded.seq, updated_at = now()",
         )
         .bind(sink)
@@ -148,7 +153,7 @@ impl Store {
     }
 
     /// Deletes up to `limit` of the oldest messages that are older than `age` and that all of `sinks` have; returns
-    /// how many. Cursors of sinks that are no longer configured hold nothing up.
+    /// how many. Sinks that are disabled, and cursors of those that are no longer configured, hold nothing up.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -157,7 +162,9 @@ impl Store {
             "delete from outbox where seq in ( \
                  select seq from outbox \
                  where seq <= coalesce((select min(coalesce(c.seq, 0)) from unnest($2::text[]) as s (sink) \
-                     left join sink_cursors c on c.sink = s.sink), 9223372036854775807) \
+                     left join sink_cursors c on c.sink = s.sink \
+                     where not exists (select from sink_states t where t.sink = s.sink and t.disabled_at is not null)), \
+                     9223372036854775807) \
                  order by seq limit $3 \
              ) and created_at < now() - make_interval(secs => $1)",
         )

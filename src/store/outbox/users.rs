@@ -14,8 +14,8 @@ use crate::domain::{Aggregate, Message, MessageState, Projection, amount_formatt
 
 /// Wallets whose stake this step changes and tells of, and which of them were active before.
 pub(super) struct Stakers {
-    /// Wallet to the position of the event that caused its change.
-    causes: BTreeMap<Address, usize>,
+    /// Wallet to the positions of the first and the last event about it.
+    causes: BTreeMap<Address, (usize, usize)>,
     active: BTreeSet<Address>,
 }
 
@@ -28,12 +28,14 @@ struct User {
     status: String,
 }
 
-/// Looks at the users before they change. The last of the events about a wallet is the cause of its message.
+/// Looks at the users before they change. The last of the events about a wallet is the cause of its message, and of an
+/// activation the first: a retraction, which takes back all there are, finds the same one and so the same id.
 pub(super) async fn before(tx: &mut Tx, chain: &Chain, said: &[Said<'_>]) -> Result<Stakers, StoreError> {
     let mut causes = BTreeMap::new();
     for (index, said) in said.iter().enumerate() {
-        if chain.described(said.kind_id)?.projection == Projection::Stake {
-            causes.extend(said.event.fact.account.map(|account| (account, index)));
+        let staker = said.event.fact.account;
+        if let (Projection::Stake, Some(staker)) = (chain.described(said.kind_id)?.projection, staker) {
+            causes.entry(staker).or_insert((index, index)).1 = index;
         }
     }
     let active = match causes.is_empty() {
@@ -60,12 +62,12 @@ impl Stakers {
         }
         let users = users(tx, self.causes.keys()).await?;
         let mut messages = Vec::new();
-        for (wallet, cause) in &self.causes {
+        for (wallet, (first, last)) in &self.causes {
             let user = users.get(wallet).filter(|user| user.is_active());
-            let (message_type, state) = match (user, self.active.contains(wallet)) {
-                (Some(_), false) => ("user.activated", MessageState::Confirmed),
-                (Some(_), true) => ("user.updated", MessageState::Confirmed),
-                (None, true) => ("user.activated", MessageState::Retracted),
+            let (message_type, state, cause) = match (user, self.active.contains(wallet)) {
+                (Some(_), false) => ("user.activated", MessageState::Confirmed, first),
+                (Some(_), true) => ("user.updated", MessageState::Confirmed, last),
+                (None, true) => ("user.activated", MessageState::Retracted, first),
                 (None, false) => continue,
             };
             messages.push(message(chain, (*wallet, user), &said[*cause], (message_type, state))?);
@@ -91,7 +93,7 @@ fn message(
     let mut metadata = metadata(chain, described, cause.event, (0, user.map(|user| user.id)));
     metadata.causation_id = Some(causation);
     Ok(Message {
-        id: derived(causation, message_type, state),
+        id: derived(causation, message_type),
         seq: 0,
         version: VERSION,
         message_type: message_type.to_owned(),
@@ -118,13 +120,9 @@ fn payload(user: Option<&User>, decimals: Option<u8>) -> Map<String, Value> {
     payload
 }
 
-/// A UUIDv8 (RFC 9562 §5.8) of the event that caused the message and of what it says.
-fn derived(causation: Uuid, message_type: &str, state: MessageState) -> Uuid {
-    let digest = Sha256::new()
-        .chain_update(causation.as_bytes())
-        .chain_update(message_type)
-        .chain_update(state.as_str())
-        .finalize();
+/// A UUIDv8 (RFC 9562 §5.8) of the event that caused the message and of its type; what is taken back has the id it had.
+fn derived(causation: Uuid, message_type: &str) -> Uuid {
+    let digest = Sha256::new().chain_update(causation.as_bytes()).chain_update(message_type).finalize();
     let bits = digest.iter().take(16).fold(0u128, |acc, byte| (acc << 8) | u128::from(*byte));
     let kept = bits & !(0xf << 76) & !(0b11 << 62);
     Uuid::from_u128(kept | 0x8 << 76 | 0b10 << 62)

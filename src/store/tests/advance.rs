@@ -22,9 +22,15 @@ async fn an_advance_stores_events_projections_and_checkpoints() {
         event(at, 9, note(r#"{"number":"-3"}"#)),
     ];
     let done = advance(&chain, None, at, events).await.expect("advances");
-    assert_eq!(done, Advanced { events: 10, unknown_users: 0 });
+    assert_eq!(done, Advanced { events: 10, unknown_users: 0, retracted: 0 });
     let held = chain.held().await.expect("reads");
-    let expected = Held { checkpoints: all_at(Some(at)), blocks: vec![at], final_number: Some(0), reorgs: 0 };
+    let expected = Held {
+        checkpoints: all_at(Some(at)),
+        blocks: vec![at],
+        final_number: Some(0),
+        reorgs: 0,
+        pending: vec![],
+    };
     assert_eq!(held, expected);
     assert_eq!(
         texts(

@@ -1,7 +1,7 @@
 use crate::domain::{BlockRange, Event, Place, U256};
 
 use super::fixture::*;
-use crate::store::{Backfill, Backfilled, StoreError};
+use crate::store::{Backfill, Compared, StoreError};
 
 fn backfill(source: &str, range: (u64, u64), events: Vec<Event>) -> Backfill {
     Backfill {
@@ -11,6 +11,12 @@ fn backfill(source: &str, range: (u64, u64), events: Vec<Event>) -> Backfill {
         events,
         dead_letters: vec![],
     }
+}
+
+/// Events added, events that were there, and places that differ.
+fn brief(done: &Compared) -> (usize, u64, Vec<Place>) {
+    assert_eq!(done.surplus, []);
+    (done.missing.len(), done.present, done.differing.clone())
 }
 
 fn place(block_number: u64, log_index: u32) -> Place {
@@ -33,7 +39,7 @@ async fn a_backfill_inserts_what_is_missing_once() {
 
     let again = backfill("token", (1, 2), full);
     let first = chain.backfill(&again).await.expect("backfills");
-    assert_eq!(first, Backfilled { inserted: 2, present: 1, differing: vec![] });
+    assert_eq!(brief(&first), (2, 1, vec![]));
     assert_eq!(texts(&store, "select amount::text from token_allowances").await, ["2"]);
     assert_eq!(texts(&store, "select balance::text from token_balances").await, ["9"]);
     assert_eq!(
@@ -42,7 +48,7 @@ async fn a_backfill_inserts_what_is_missing_once() {
     );
     let before = dump(&store).await;
     let second = chain.backfill(&again).await.expect("backfills");
-    assert_eq!(second, Backfilled { inserted: 0, present: 3, differing: vec![] });
+    assert_eq!(brief(&second), (0, 3, vec![]));
     assert_eq!(dump(&store).await, before);
 }
 
@@ -57,16 +63,16 @@ async fn what_differs_is_told_and_left_alone() {
 
     stored.fact.args = Some(r#"{ "b": ["2"], "a": "1" }"#.to_owned());
     let same = chain.backfill(&backfill("misc", (1, 1), vec![stored.clone()])).await.expect("backfills");
-    assert_eq!(same, Backfilled { inserted: 0, present: 1, differing: vec![] });
+    assert_eq!(brief(&same), (0, 1, vec![]));
 
     stored.fact.args = Some(r#"{"a":"1","b":["3"]}"#.to_owned());
     let events = vec![event(one, 0, note("{}")), stored];
     let other = chain.backfill(&backfill("misc", (1, 1), events)).await.expect("backfills");
-    assert_eq!(other, Backfilled { inserted: 0, present: 0, differing: vec![place(1, 0), place(1, 5)] });
+    assert_eq!(brief(&other), (0, 0, vec![place(1, 0), place(1, 5)]));
 
     let fork = vec![event(block(1, 1), 5, note("{}")), event(block(1, 1), 9, note("{}"))];
     let fork = chain.backfill(&backfill("misc", (1, 1), fork)).await.expect("backfills");
-    assert_eq!(fork, Backfilled { inserted: 0, present: 0, differing: vec![place(1, 5), place(1, 9)] });
+    assert_eq!(brief(&fork), (0, 0, vec![place(1, 5), place(1, 9)]));
     assert_eq!(dump(&store).await, before);
 }
 

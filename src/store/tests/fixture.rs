@@ -255,7 +255,7 @@ pub(super) async fn advance(
 /// Rewinds from wherever the chain stands.
 pub(super) async fn rewind(chain: &ChainStore, to: BlockId) -> Result<Rewound, StoreError> {
     let expected = chain.held().await?.checkpoints;
-    chain.rewind(&Rewind { expected, to }).await
+    chain.rewind(&Rewind { expected, to, by_operator: false }).await
 }
 
 /// Every row of every table a fresh sync would have, as JSON, table by table.

@@ -36,13 +36,20 @@ async fn a_rewind_gives_back_every_row_and_keeps_what_it_took() {
     let ahead = dump(&store).await;
 
     let rewound = rewind(&chain, one).await.expect("rewinds");
-    assert_eq!(rewound, Rewound { events: 8, depth: 2, checkpoints: all_at(Some(one)) });
+    assert_eq!(rewound, Rewound { events: 8, retracted: 0, depth: 2, checkpoints: all_at(Some(one)) });
     assert_eq!(dump(&store).await, before);
     assert_eq!(texts(&store, "select count(*)::text from orphaned_events").await, ["8"]);
     let mut reorgs = store.reorgs(5).await.expect("reads");
     reorgs[0].detected_at = 0;
-    let record =
-        ReorgRecord { chain_id: CHAIN, ancestor: one, old_tip: three, depth: 2, events: 8, detected_at: 0 };
+    let record = ReorgRecord {
+        chain_id: CHAIN,
+        ancestor: one,
+        old_tip: three,
+        depth: 2,
+        events: 8,
+        detected_at: 0,
+        reason: "reorg".to_owned(),
+    };
     assert_eq!(reorgs, [record]);
 
     // A→B→A: the same blocks come back.
@@ -92,7 +99,8 @@ async fn a_rewind_of_an_old_world_or_below_final_changes_nothing() {
     chain.advance(&first).await.expect("advances");
     let before = dump(&store).await;
     let expected = all_at(Some(block(5, 0)));
-    let below = chain.rewind(&Rewind { expected: expected.clone(), to: block(2, 0) }).await;
+    let below =
+        chain.rewind(&Rewind { expected: expected.clone(), to: block(2, 0), by_operator: false }).await;
     assert!(matches!(below, Err(StoreError::BelowFinal { to: 2, final_number: 3 })));
     for (expected, to) in [
         (all_at(Some(block(5, 1))), block(4, 0)),
@@ -100,11 +108,19 @@ async fn a_rewind_of_an_old_world_or_below_final_changes_nothing() {
         (expected.clone(), block(4, 1)),
         (expected.clone(), block(5, 1)),
     ] {
-        assert!(chain.rewind(&Rewind { expected, to }).await.expect_err("refused").is_conflict());
+        assert!(
+            chain
+                .rewind(&Rewind { expected, to, by_operator: false })
+                .await
+                .expect_err("refused")
+                .is_conflict()
+        );
     }
-    let nothing =
-        chain.rewind(&Rewind { expected: expected.clone(), to: block(6, 0) }).await.expect("nothing to do");
-    assert_eq!(nothing, Rewound { events: 0, depth: 0, checkpoints: expected });
+    let nothing = chain
+        .rewind(&Rewind { expected: expected.clone(), to: block(6, 0), by_operator: false })
+        .await
+        .expect("nothing to do");
+    assert_eq!(nothing, Rewound { events: 0, retracted: 0, depth: 0, checkpoints: expected });
     assert_eq!(dump(&store).await, before);
     assert_eq!(store.reorgs(9).await.expect("reads"), []);
 }

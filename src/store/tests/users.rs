@@ -58,12 +58,12 @@ async fn unknown_wallets_are_counted_and_get_the_whole_sum_once_known() {
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
     let first = vec![event(one, 0, staked(1, 5)), event(one, 1, staked(1, 5)), event(one, 2, staked(2, 5))];
     let done = advance(&chain, None, one, first).await.expect("advances");
-    assert_eq!(done, Advanced { events: 3, unknown_users: 2 });
+    assert_eq!(done, Advanced { events: 3, unknown_users: 2, retracted: 0 });
     assert_eq!(texts(&store, USERS).await, Vec::<String>::new());
     execute(&store, &insert(1, "registered")).await;
     let second = vec![event(two, 0, staked(1, 1)), event(two, 1, staked(2, 1))];
     let done = advance(&chain, Some(one), two, second).await.expect("advances");
-    assert_eq!(done, Advanced { events: 2, unknown_users: 1 });
+    assert_eq!(done, Advanced { events: 2, unknown_users: 1, retracted: 0 });
     assert_eq!(texts(&store, USERS).await, ["01 11 active registered application 1700000024"]);
     advance(&chain, Some(two), three, vec![event(three, 0, staked(2, 1))]).await.expect("advances");
     execute(&store, &insert(2, "registered")).await;

@@ -50,12 +50,18 @@ async fn a_final_block_that_changes_stops_its_chain_and_no_other() {
     let error = flume.chain("dev").last_error.expect("it says why");
     let (ours, theirs) = (before_hash(&scene).await, scene.chain.block(84).expect("mined").hash);
     for words in
-        ["final block 84", &ours, &theirs.to_string(), "nothing was undone", "restart", "new database"]
+        ["final block 84", &ours, &theirs.to_string(), "nothing was undone", "restart", "chainflume rewind"]
     {
         assert!(error.contains(words), "`{words}` is not in `{error}`");
     }
     // Readiness is red, for that chain alone.
-    let database = DatabaseHealth { writable: true, error: None, negative_balances: 0, open_dead_letters: 0 };
+    let database = DatabaseHealth {
+        writable: true,
+        error: None,
+        negative_balances: 0,
+        open_dead_letters: 0,
+        letters_rose_at: None,
+    };
     flume.board.set_database(database);
     let limits =
         Limits { max_lag: 100, head_silence: BTreeMap::from([("dev".to_owned(), Duration::from_secs(60))]) };

@@ -130,7 +130,7 @@ fn transactions(number: u64) -> std::ops::Range<u64> {
     0..match number {
         7000 => 50,
         3000..3100 => 3,
-        _ => u64::from(mix(number) % 40 == 0),
+        _ => u64::from(mix(number).is_multiple_of(40)),
     }
 }
 

@@ -7,6 +7,8 @@ use sqlx::postgres::PgPool;
 use crate::daemon::{Daemon, Home, agrees};
 use crate::flume::{PATIENCE, all_sources, connect, devchain};
 use crate::postgres;
+use crate::receiver::Receiver;
+use crate::webhook::webhook;
 
 /// Readiness tells the truth within five seconds on a machine that has time for it; tests run on some that do not.
 const SOON: Duration = Duration::from_secs(15);
@@ -135,7 +137,10 @@ async fn a_database_that_turns_read_only_is_not_ready() {
 async fn every_metric_is_told_with_its_meaning() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(74, 300).await;
-    let home = Home::new(&server, &all_sources(), Some(&url));
+    let receiver = Receiver::start().await;
+    let sources =
+        "[chain.audit]\nevery = \"50ms\"\n".to_owned() + &all_sources() + &webhook("crm", &receiver, "");
+    let home = Home::new(&server, &sources, Some(&url));
     let daemon = home.start();
     daemon.until_tip(298).await;
     for counter in ["reorgs_total", "events_orphaned_total", "database_errors_total", "unknown_users_total"] {
@@ -155,7 +160,7 @@ async fn every_metric_is_told_with_its_meaning() {
     daemon.until_tip(310).await;
     let published = "chainflume_messages_published_total{sink=\"in-process\",type=\"erc20.transfer\",state=\"confirmed\"}";
     let deadline = Instant::now() + PATIENCE;
-    while daemon.metric(published).await.is_none() {
+    while daemon.metric(published).await.is_none() || receiver.taken().is_empty() {
         assert!(Instant::now() < deadline, "nothing is published");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -187,10 +192,9 @@ async fn every_metric_is_told_with_its_meaning() {
     for (sample, value) in samples {
         assert_eq!(daemon.metric(sample).await, Some(value), "{sample}");
     }
-    let stored: i64 = sqlx::query_scalar("select count(*) from users")
-        .fetch_one(&connect(&url).await)
-        .await
-        .expect("a count");
+    let pool = connect(&url).await;
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from users").fetch_one(&pool).await.expect("a count");
     let staked = daemon.metric("chainflume_events_total{source=\"vault\",type=\"stake.staked\"}").await;
     assert!(stored > 0 && staked > Some(0.0));
     daemon.stop_well().await;

@@ -26,7 +26,7 @@ declare
     name text;
 begin
     foreach name in array array['chains', 'checkpoints', 'blocks', 'event_kinds', 'events', 'orphaned_events', 'reorgs',
-        'stakes', 'users', 'token_balances', 'token_allowances', 'nft_owners', 'dead_letters']
+        'stakes', 'users', 'token_balances', 'token_allowances', 'nft_owners', 'dead_letters', 'pending_events', 'outbox']
     loop
         execute format(
             'create trigger gate after insert or update or delete on %I for each statement execute function pass_gate(''write'')',
@@ -38,8 +38,14 @@ end $$;
 create constraint trigger gate_commit after insert or update or delete on checkpoints
     deferrable initially deferred for each row execute function pass_gate('commit');
 
+create constraint trigger gate_commit after insert on pending_events
+    deferrable initially deferred for each row execute function pass_gate('commit');
+
 create function empty_tables() returns void language sql as $$
     update gate set deed = 'none';
+    delete from outbox;
+    update outbox_head set seq = 0;
+    delete from pending_events;
     delete from orphaned_events;
     delete from reorgs;
     delete from events;

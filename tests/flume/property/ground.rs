@@ -8,7 +8,7 @@ use alloy_primitives::B256;
 use chainflume::devchain::{Branch, DevChain};
 use chainflume::domain::BlockRange;
 
-use super::sources::{COUNT, keeper};
+use super::sources::{COUNT, Sources, keeper, name};
 
 /// A block that was canonical once.
 #[derive(Clone, Debug)]
@@ -121,6 +121,14 @@ impl Ground {
     /// The block, if it was canonical once.
     pub fn block(&self, hash: &B256) -> Option<Block> {
         self.lock().blocks.get(hash).cloned()
+    }
+
+    /// Source, hash and number of logs of the canonical block at this height, for these sources.
+    pub fn logs(&self, number: u64, sources: Sources, starts: &[u64; COUNT]) -> Vec<(String, B256, u64)> {
+        let hash = hash(&self.chain, number);
+        let Some(block) = self.block(&hash) else { return Vec::new() };
+        let due = |index: &usize| starts[*index] <= number && block.logs[*index] > 0;
+        sources.indices().filter(due).map(|index| (name(index).to_owned(), hash, block.logs[index])).collect()
     }
 
     /// Whether the block may rightly have been undone.

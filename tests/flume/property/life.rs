@@ -7,7 +7,7 @@ use chainflume::health::{ChainHealth, ChainState};
 
 use super::bench::{Bench, Deed};
 use super::ground::Ground;
-use super::look::look;
+use super::look::{look, told};
 use super::plan::{Act, Case, Confirmations, Fate, Statement, World};
 use super::sources::Sources;
 use super::{node, odd, tables};
@@ -216,14 +216,39 @@ impl Life<'_> {
         }
         self.start(sources, None).await;
         let lowest = sources.indices().map(|index| self.world().starts[index]).max().unwrap_or(0);
-        let top = self.ground.highest().max(lowest + 3) + 1 + self.world().finalized.unwrap_or(0) / 2;
+        // Everything unconfirmed is ordinary traffic then.
+        let top = self.ground.highest().max(lowest + 3) + 4 + self.world().finalized.unwrap_or(0) / 2;
         self.ground.change(|chain, _| {
             chain.mine(top - chain.head().number);
         });
         self.catch_up(LONG).await?;
+        self.all_told(sources).await?;
         self.look().await?;
         self.stop().await;
         self.compare(sources).await
+    }
+
+    /// Waits until every log that is not confirmed yet is told, and no other. Of blocks that only a tag would make
+    /// confirmed some may have been told when they were new.
+    async fn all_told(&self, sources: Sources) -> Result<(), String> {
+        let (confirmed, head) = (self.confirmed(), self.ground.chain.head().number);
+        let must = confirmed.max(head.saturating_sub(self.world().depth()));
+        let deadline = Instant::now() + LONG;
+        loop {
+            let due = |block: u64| self.ground.logs(block, sources, &self.world().starts);
+            let told = told(&self.bench.lived.pool).await?;
+            let expected: Vec<_> = (must + 1..=head).flat_map(due).filter(|_| self.world().pending).collect();
+            let may: Vec<_> = (confirmed + 1..=must).flat_map(due).filter(|_| self.world().pending).collect();
+            if expected.iter().all(|due| told.contains(due))
+                && told.iter().all(|told| expected.contains(told) || may.contains(told))
+            {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("told are {told:?}, due {expected:?}, allowed {may:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn compare(&mut self, sources: Sources) -> Result<(), String> {
@@ -275,8 +300,9 @@ fn config(world: &World, server: &Server, sources: Sources, more: &str) -> Strin
     let history =
         format!("history = {{ initial_range = {range}, max_range = 20, ranges_in_flight = {flight} }}\n");
     let history = if more.contains("history =") { "" } else { &history };
+    let publish = if world.pending { "publish = \"pending_and_confirmed\"\n" } else { "" };
     let keys = format!(
-        "confirmations = {confirmations}\nreorg_window = {window}\npoll_interval = \"50ms\"\nblock_time = \"50ms\"\n\
+        "{publish}confirmations = {confirmations}\nreorg_window = {window}\npoll_interval = \"50ms\"\nblock_time = \"50ms\"\n\
          ws_silence = \"150ms\"\nrequest_timeout = \"500ms\"\n{ws}{history}{more}\n"
     );
     let users = format!("[users]\ncreate_missing = {}\n", world.create_missing);

@@ -1,6 +1,6 @@
 //! What holds at any moment, whatever was committed, undone or torn: looked at in one snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
 use sqlx::postgres::PgPool;
@@ -9,6 +9,7 @@ use super::ground::Ground;
 use super::plan::World;
 use super::sources::index_of;
 use super::tables::hash_of;
+use crate::pending::fold;
 
 /// Source and block to the number of logs kept of it.
 type Kept = BTreeMap<(String, B256), u64>;
@@ -38,6 +39,43 @@ select \
         where t.contract is null or s.address is null) as stakes, \
     (select count(*) from counted c join event_kinds k using (id) where k.events <> c.events) as counters";
 
+/// Source, block and number of the events that are told and not confirmed yet.
+pub async fn told(pool: &PgPool) -> Result<Vec<(String, B256, u64)>, String> {
+    let rows: Vec<(String, Vec<u8>, i64)> = sqlx::query_as(
+        "select k.source, p.block_hash, count(*) from pending_events p join event_kinds k on k.id = p.kind_id \
+         group by 1, 2",
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(words)?;
+    let read =
+        |(source, hash, count): (String, Vec<u8>, i64)| (source, hash_of(&hash), count.cast_unsigned());
+    Ok(rows.into_iter().map(read).collect())
+}
+
+/// The messages, one after the other, leave what the tables hold.
+async fn messages(tx: &mut sqlx::PgTransaction<'_>) -> Result<(), String> {
+    let said: Vec<String> = sqlx::query_scalar("select message from outbox order by seq")
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(words)?;
+    let folded = fold(&said)?;
+    let mut held = [BTreeSet::new(), BTreeSet::new()];
+    for (held, table) in held.iter_mut().zip(["events", "pending_events"]) {
+        let sql = format!(
+            "select event_id(chain_id, block_number, block_hash, tx_index, log_index)::text from {table}"
+        );
+        let ids: Vec<String> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut **tx).await.map_err(words)?;
+        held.extend(ids);
+    }
+    let [confirmed, pending] = held;
+    match (folded.confirmed == confirmed, folded.pending == pending) {
+        (true, true) => Ok(()),
+        sides => Err(format!("messages do not fold to the tables (events, pending events): {sides:?}")),
+    }
+}
+
 /// Every source holds exactly the logs of the branch its checkpoint stands on, from its start block to the
 /// checkpoint: none is missing, none is above, none is of another branch. And projections follow the events.
 pub async fn look(pool: &PgPool, ground: &Ground, world: &World) -> Result<(), String> {
@@ -59,6 +97,7 @@ pub async fn look(pool: &PgPool, ground: &Ground, world: &World) -> Result<(), S
     .await
     .map_err(words)?;
     let folds: (i64, i64, i64) = sqlx::query_as(FOLDS).fetch_one(&mut *tx).await.map_err(words)?;
+    messages(&mut tx).await?;
     tx.commit().await.map_err(words)?;
 
     let kept: Kept = kept

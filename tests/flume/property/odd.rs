@@ -6,8 +6,8 @@ use chainflume::devchain::{
     APPROVAL, Action, Call, DEMO_NFT, DEMO_TOKEN, RawLog, STAKE_VAULT, STAKED, TRANSFER, wallet,
 };
 
-use super::random::Random;
 use super::sources::{COIN, KITTIES, NOTE, NOTES};
+use crate::random::Random;
 
 /// The transactions of one block.
 pub fn block(seed: u64) -> Vec<Call> {

@@ -1,8 +1,8 @@
 //! What happens in a case, drawn from its seed alone. An act carries all it needs and does nothing where it
 //! makes no sense, so that a failing case can be run again with any of its acts left out.
 
-use super::random::Random;
 use super::sources::{COUNT, Sources};
+use crate::random::Random;
 
 /// One random chain and the life of the daemon that follows it.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Case {
 pub struct World {
     pub confirmations: Confirmations,
     pub window: u64,
+    /// Whether what is seen at the head is told.
+    pub pending: bool,
     /// How far the `finalized` tag is below the head, where the node has tags.
     pub finalized: Option<u64>,
     /// Whether logs carry their block's time.
@@ -174,6 +176,7 @@ impl World {
                 Confirmations::Blocks(random.pick(&[0, 1, 2, 2, 3]))
             },
             window: random.between(6, 16),
+            pending: random.percent(70),
             finalized,
             timed: random.percent(50),
             history,

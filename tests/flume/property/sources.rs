@@ -78,7 +78,8 @@ impl Sources {
     pub fn toml(self, starts: &[u64; COUNT]) -> String {
         let table = |index: usize| {
             let kind = &KINDS[index];
-            crate::flume::source(kind.name, kind.family, kind.address, starts[index]) + kind.more
+            let table = crate::flume::source(kind.name, kind.family, kind.address, starts[index]);
+            table + "publish_from = \"start\"\n" + kind.more
         };
         self.indices().map(table).collect()
     }

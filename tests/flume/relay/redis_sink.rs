@@ -1,42 +1,16 @@
 //! What Redis may answer, and what it means for the messages.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use chainflume::sink::{Redis, RedisSettings, Sink, SinkError};
+use chainflume::sink::{Redis, RedisServers, RedisSettings, Sink, SinkError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::contract::{envelopes, given, settings};
 use crate::redis_server::{Cut, RedisServer, Wire};
+use crate::redis_sets::RedisSet;
 
-async fn refusal(sink: &mut Redis) -> SinkError {
+pub async fn refusal(sink: &mut Redis) -> SinkError {
     sink.deliver(&envelopes(1..=10)).await.expect_err("no success")
-}
-
-#[tokio::test]
-async fn a_replica_a_full_server_and_a_key_of_another_type_take_nothing() {
-    let server = RedisServer::start();
-    let mut sink = Redis::new(settings(server.url())).expect("a url");
-
-    server.run::<()>("REPLICAOF 127.0.0.1 1").await;
-    let error = refusal(&mut sink).await;
-    assert!(error.is_transient() && error.to_string().contains("READONLY"), "{error}");
-    server.run::<()>("REPLICAOF NO ONE").await;
-
-    server.run::<()>("CONFIG SET maxmemory 1").await;
-    let error = refusal(&mut sink).await;
-    assert!(error.is_transient() && error.to_string().contains("OOM"), "{error}");
-    server.run::<()>("CONFIG SET maxmemory 0").await;
-
-    server.run::<()>("SET events:token x").await;
-    let error = refusal(&mut sink).await;
-    assert!(!error.is_transient() && error.to_string().contains("WRONGTYPE"), "{error}");
-    assert!(sink.resume(&given(0, 0)).await.is_err());
-    server.run::<()>("DEL events:token").await;
-
-    assert!(server.streams().await.is_empty(), "nothing is there");
-    assert_eq!(sink.deliver(&envelopes(1..=10)).await.expect("takes them").upto, 10);
 }
 
 /// Answers the handshake and then the same to everything.
@@ -62,6 +36,7 @@ async fn no_error_is_taken_for_success_and_each_says_who_must_act() {
         ("-MISCONF Redis is configured to save RDB snapshots\r\n", true),
         ("-NOREPLICAS Not enough good replicas to write\r\n", true),
         ("-CLUSTERDOWN Hash slot not served\r\n", true),
+        ("-TRYAGAIN Multiple keys request during rehashing of slot\r\n", true),
         ("-MOVED 3999 127.0.0.1:6381\r\n", false),
         ("-ASK 3999 127.0.0.1:6381\r\n", false),
         ("-NOAUTH Authentication required.\r\n", false),
@@ -182,71 +157,23 @@ async fn a_stream_is_trimmed_to_about_its_length() {
     assert_eq!(repeated.repeats.len(), 500, "what was trimmed was there");
 }
 
-/// A certificate authority, and a certificate of its making for `localhost`.
-fn certificates(folder: &Path) {
-    let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca \
-             -keyout ca.key -out ca.crt &&
-         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
-             -keyout server.key -out server.csr &&
-         printf 'subjectAltName=DNS:localhost,IP:127.0.0.1' >extensions &&
-         openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt \
-             -extfile extensions";
-    let made =
-        Command::new("sh").args(["-c", script]).current_dir(folder).output().expect("sh is everywhere");
-    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
-}
-
 #[tokio::test]
 async fn tls_and_a_user_with_few_rights_are_enough_and_needed() {
-    let folder = tempfile::tempdir().expect("a folder").keep();
-    certificates(&folder);
-    let ca = std::fs::read(folder.join("ca.crt")).expect("made");
-    let plain = RedisServer::start_in(
-        folder,
-        &[
-            "--tls-port",
-            "PORT",
-            "--port",
-            "0",
-            "--tls-auth-clients",
-            "no",
-            "--tls-ca-cert-file",
-            "DIR/ca.crt",
-            "--tls-cert-file",
-            "DIR/server.crt",
-            "--tls-key-file",
-            "DIR/server.key",
-            "--user",
-            "flume",
-            "on",
-            ">pass~word",
-            "~f:events:*",
-            "&f:*",
-            "-@all",
-            "+eval",
-            "+xinfo|stream",
-            "+xadd",
-            "+xrange",
-            "+publish",
-            "--user",
-            "default",
-            "off",
-        ],
-    );
-    let with = |user: &str, ca: Option<Vec<u8>>, prefix: &str| {
-        let url = format!("rediss://{user}@localhost:{}/", plain.port);
-        Redis::new(RedisSettings { ca, prefix: prefix.to_owned(), ..settings(url) }).expect("a url")
+    let set = RedisSet::tls();
+    let mut sink = set.sink();
+    assert!(sink.check().await.expect("lets us in").starts_with("localhost:"));
+    let RedisServers::Single(url) = &set.settings.servers else { unreachable!("it is one server") };
+    let with = |url: String, ca: Option<Vec<u8>>, prefix: &str| {
+        let prefix = prefix.to_owned();
+        Redis::new(RedisSettings { ca, prefix, ..settings(url) }).expect("a url")
     };
-    let mut sink = with("flume:pass~word", Some(ca.clone()), "f:");
-    sink.check().await.expect("lets us in");
-    assert_eq!(sink.resume(&given(0, 0)).await.expect("answers"), 0);
-    assert_eq!(sink.deliver(&envelopes(1..=10)).await.expect("takes them").upto, 10);
-    assert_eq!(sink.deliver(&envelopes(1..=10)).await.expect("has them").repeats.len(), 10);
+    let ca = || set.settings.ca.clone();
 
-    let error = refusal(&mut with("flume:pass~word", None, "f:")).await;
+    let error = refusal(&mut with(url.clone(), None, "")).await;
     assert!(matches!(error, SinkError::Unreachable { .. }), "an unknown authority: {error}");
-    let error = refusal(&mut with("flume:hunter2", Some(ca.clone()), "f:")).await;
+    let error = refusal(&mut with(url.replace("pass~word", "hunter2"), ca(), "")).await;
     assert!(!error.is_transient() && !format!("{error} {error:?}").contains("hunter2"), "{error}");
-    let error = refusal(&mut with("flume:pass~word", Some(ca), "g:")).await;
+    let error = refusal(&mut with(url.clone(), ca(), "g:")).await;
     assert!(!error.is_transient() && error.to_string().contains("NOPERM"), "{error}");
+    assert!(set.servers[0].streams().await.is_empty(), "nothing is there");
 }

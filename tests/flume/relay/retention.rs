@@ -1,9 +1,13 @@
 //! The outbox stays bounded, and takes nothing away that somebody lacks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use chainflume::devchain::{Action, wallet};
+use chainflume::domain::U256;
 
 use super::end_to_end::settle;
 use super::{Carriers, connect as store_at, published, sources};
+use crate::daemon::Home;
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::redis_server::RedisServer;
@@ -53,4 +57,47 @@ async fn old_messages_go_once_the_sink_has_them_and_not_before() {
     carriers.stop().await;
     flume.stop().await;
     store.close().await;
+}
+
+/// Steady load, in messages a block and blocks a round.
+const LOAD: (usize, usize) = (40, 4);
+const ROUND: Duration = Duration::from_millis(200);
+const ROUNDS: usize = 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_steady_load_the_table_on_disk_stops_growing() {
+    let server = RedisServer::start();
+    let (chain, node) = devchain(22, 10).await;
+    let home = Home::new(&node, &format!("[outbox]\nretention = \"1s\"\n{}", sources(&server.url())), None);
+    let daemon = home.start();
+    daemon.until_tip(8).await;
+    let pool = connect(&home.private_url()).await;
+    // The daemon's own server, as it is, but for what the clock says: a minute is longer than a test.
+    for sql in ["alter system set autovacuum_naptime = '1s'", "select pg_reload_conf()"] {
+        sqlx::query(sql).execute(&pool).await.expect("the server is ours");
+    }
+    let (messages, blocks) = LOAD;
+    let mint = Action::Erc20Mint { to: wallet(1), amount: U256::from(1) };
+    let (mut sizes, started) = (Vec::new(), Instant::now());
+    for round in 1..=ROUNDS {
+        chain.mine_with(vec![vec![mint.clone(); messages]; blocks]);
+        tokio::time::sleep_until((started + ROUND * u32::try_from(round).expect("few")).into()).await;
+        let size: (i64, i64, i64) = sqlx::query_as(
+            "select pg_total_relation_size('outbox'), (select count(*) from outbox), \
+                 (select n_dead_tup from pg_stat_user_tables where relname = 'outbox')",
+        )
+        .fetch_one(&pool)
+        .await
+        .expect("reads");
+        sizes.push(size);
+    }
+    let last = store_at(&home.private_url()).await.outbox_state().await.expect("reads").last;
+    let written: i64 = i64::try_from(last).expect("few");
+    let (early, late) = sizes.split_at(ROUNDS / 2);
+    let most = |sizes: &[(i64, i64, i64)]| sizes.iter().map(|size| size.0).max().expect("some");
+    let kept = sizes.iter().map(|size| size.1).max().expect("some");
+    assert!(written > 2 * kept, "{written} written, {kept} kept at once: no steady load: {sizes:?}");
+    assert!(most(late) * 2 < most(early) * 3, "bytes, rows, dead rows: {sizes:?}");
+    assert!(late.iter().all(|size| size.2 < 3 * kept), "bytes, rows, dead rows: {sizes:?}");
+    daemon.stop_well().await;
 }

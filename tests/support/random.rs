@@ -1,3 +1,20 @@
+//! Chance that can be repeated.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+/// The seed of a test that leaves something to chance: `PROPERTY_SEED` of the environment, else another each time. It is
+/// printed past the test harness, which keeps what a passing test prints to itself.
+pub fn seed(test: &str) -> u64 {
+    let given = std::env::var("PROPERTY_SEED").ok();
+    let seed = match given {
+        Some(text) => text.parse().unwrap_or_else(|_| panic!("PROPERTY_SEED is a number, not {text}")),
+        None => SystemTime::UNIX_EPOCH.elapsed().map_or(1, |age| u64::from(age.subsec_micros())),
+    };
+    drop(writeln!(std::io::stderr(), "{test}: PROPERTY_SEED={seed}"));
+    seed
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014): the same sequence for a seed on every machine and for ever, so that
 /// a seed in an old report still means something.
 pub struct Random(u64);

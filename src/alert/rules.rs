@@ -1,0 +1,244 @@
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Limits;
+use crate::health::{Board, ChainHealth, ChainState, DatabaseHealth, SinkHealth};
+
+/// The board at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// By name.
+    pub chains: BTreeMap<String, ChainHealth>,
+    /// By name.
+    pub sinks: BTreeMap<String, SinkHealth>,
+    /// `None` before the first probe.
+    pub database: Option<DatabaseHealth>,
+}
+
+impl Snapshot {
+    /// What the board says now.
+    pub fn of(board: &Board) -> Self {
+        Self { chains: board.chains(), sinks: board.sinks(), database: board.database() }
+    }
+}
+
+/// What an incident is: of this kind, of this chain or sink. The same for as long as it lasts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The word in metrics.
+    pub kind: &'static str,
+    /// Name of the chain or sink; empty where there is one of its kind.
+    pub of: String,
+}
+
+/// Something is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// What, for a person.
+    pub text: String,
+    /// It is worth telling when it has lasted for so long.
+    pub after: Duration,
+}
+
+/// So many errors in a row are no hiccup.
+const ERRORS: u64 = 5;
+/// Messages that wait for so long are not merely many.
+const STUCK: Duration = Duration::from_mins(1);
+/// A WebSocket is opened again within seconds, and polling does meanwhile.
+const LISTENER: Duration = Duration::from_mins(1);
+/// What happened once is an incident for so long: several in a row are told once.
+const RECENT: Duration = Duration::from_mins(10);
+
+/// What is wrong.
+pub fn incidents(board: &Snapshot, limits: &Limits, now: Instant) -> BTreeMap<Key, Incident> {
+    let mut found = Found(BTreeMap::new());
+    for (name, chain) in &board.chains {
+        chain_troubles(&mut found, name, chain, now);
+        node_troubles(&mut found, name, chain, (limits, now));
+    }
+    for (name, sink) in &board.sinks {
+        sink_troubles(&mut found, name, sink, now);
+    }
+    if let Some(database) = &board.database {
+        database_troubles(&mut found, database, now);
+    }
+    found.0
+}
+
+struct Found(BTreeMap<Key, Incident>);
+
+impl Found {
+    fn add(&mut self, kind: &'static str, of: &str, text: String) {
+        self.add_after(kind, of, (text, Duration::ZERO));
+    }
+
+    fn add_after(&mut self, kind: &'static str, of: &str, (text, after): (String, Duration)) {
+        self.0.insert(Key { kind, of: of.to_owned() }, Incident { text, after });
+    }
+}
+
+fn chain_troubles(found: &mut Found, name: &str, chain: &ChainHealth, now: Instant) {
+    let error = chain.last_error.as_deref().unwrap_or("no error is known");
+    if chain.state == ChainState::Stopped {
+        found.add(
+            "chain_stopped",
+            name,
+            format!("chain {name} is stopped until an operator decides: {error}"),
+        );
+    } else if chain.consecutive_errors >= ERRORS {
+        let errors = chain.consecutive_errors;
+        if is_the_nodes(chain) {
+            found.add(
+                "provider_down",
+                name,
+                format!("chain {name} cannot ask its node, {errors} times now: {error}"),
+            );
+        } else {
+            found.add(
+                "chain_failing",
+                name,
+                format!("chain {name} has failed {errors} times in a row: {error}"),
+            );
+        }
+    }
+    if let Some(reorg) = chain.deep_reorg.filter(|reorg| since(reorg.at, now) < RECENT) {
+        let depth = reorg.depth;
+        let text = format!("chain {name} took back {depth} confirmed blocks; retractions are on their way");
+        found.add("deep_reorg", name, text);
+    }
+}
+
+fn node_troubles(found: &mut Found, name: &str, chain: &ChainHealth, (limits, now): (&Limits, Instant)) {
+    // While it fails for other reasons the head may stand still for those.
+    if chain.state == ChainState::Stopped || chain.consecutive_errors >= ERRORS {
+        return;
+    }
+    let silence = since(chain.head_moved_at, now);
+    if chain.head.is_some() && limits.head_silence.get(name).is_some_and(|limit| silence > *limit) {
+        let text = format!("chain {name}: its node has had no new block for {} s", silence.as_secs());
+        found.add("provider_stalled", name, text);
+    }
+    if limits.websocket.contains(name) && !chain.pushed {
+        let text = format!("chain {name}: the websocket announces no heads; they are polled for");
+        found.add_after("listener_down", name, (text, LISTENER));
+    }
+}
+
+/// Words of `chain::ChainError::kind`.
+fn is_the_nodes(chain: &ChainHealth) -> bool {
+    matches!(chain.last_error_kind, Some("unreachable" | "timeout"))
+}
+
+fn sink_troubles(found: &mut Found, name: &str, sink: &SinkHealth, now: Instant) {
+    if let Some(reason) = &sink.disabled {
+        found.add("sink_disabled", name, format!("sink {name} wants no messages any more: {reason}"));
+        return;
+    }
+    let stuck = sink.waiting_since.map_or(Duration::ZERO, |at| since(at, now));
+    if stuck > STUCK || sink.consecutive_errors >= ERRORS {
+        let error = sink.last_error.as_deref().unwrap_or("no error is known");
+        found.add("sink_stuck", name, format!("sink {name} takes no messages: {error}"));
+    }
+}
+
+fn database_troubles(found: &mut Found, database: &DatabaseHealth, now: Instant) {
+    if !database.writable {
+        let error = database.error.as_deref().unwrap_or("no error is known");
+        found.add("database", "", format!("the database takes no writes: {error}"));
+    }
+    if database.letters_rose_at.is_some_and(|at| since(at, now) < RECENT) {
+        let open = database.open_dead_letters;
+        let text = format!("dead letters grow, {open} are open: see `chainflume dead-letters list`");
+        found.add("dead_letters", "", text);
+    }
+}
+
+fn since(at: Instant, now: Instant) -> Duration {
+    now.saturating_duration_since(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::DeepReorg;
+
+    /// A moment before which the others of a test lie.
+    fn later(board: &Board) -> (Snapshot, Instant) {
+        (Snapshot::of(board), Instant::now() + Duration::from_hours(1))
+    }
+
+    fn found(snapshot: &Snapshot, now: Instant) -> Vec<(&'static str, u64)> {
+        let limits = Limits {
+            head_silence: [("dev".to_owned(), Duration::from_hours(2))].into(),
+            websocket: ["dev".to_owned()].into(),
+        };
+        let found = incidents(snapshot, &limits, now);
+        found.into_iter().map(|(key, incident)| (key.kind, incident.after.as_secs())).collect()
+    }
+
+    fn chain(change: impl FnOnce(&mut ChainHealth, Instant)) -> Vec<(&'static str, u64)> {
+        let board = Board::default();
+        board.chain("dev", |chain| {
+            (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
+        });
+        let now = Instant::now() + Duration::from_hours(1);
+        board.chain("dev", |chain| change(chain, now));
+        found(&Snapshot::of(&board), now)
+    }
+
+    #[test]
+    fn every_trouble_of_a_chain_is_an_incident_and_a_hiccup_is_none() {
+        let failing = |errors, kind| {
+            move |chain: &mut ChainHealth, _| {
+                (chain.state, chain.consecutive_errors, chain.last_error_kind) =
+                    (ChainState::Failing, errors, Some(kind));
+            }
+        };
+        assert_eq!(chain(|_, _| {}), []);
+        assert_eq!(chain(failing(4, "unreachable")), []);
+        assert_eq!(chain(failing(5, "unreachable")), [("provider_down", 0)]);
+        assert_eq!(chain(failing(5, "database")), [("chain_failing", 0)]);
+        assert_eq!(chain(|chain, _| chain.state = ChainState::Stopped), [("chain_stopped", 0)]);
+        assert_eq!(chain(|chain, _| chain.pushed = false), [("listener_down", 60)]);
+        let silent = Board::default();
+        silent.chain("dev", |chain| {
+            (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
+        });
+        let after = |hours| Instant::now() + Duration::from_hours(hours);
+        assert_eq!(found(&Snapshot::of(&silent), after(1)), []);
+        assert_eq!(found(&Snapshot::of(&silent), after(3)), [("provider_stalled", 0)]);
+        let reorg = |ago| {
+            move |chain: &mut ChainHealth, now: Instant| {
+                chain.deep_reorg = Some(DeepReorg { depth: 3, at: now - Duration::from_secs(ago) });
+            }
+        };
+        assert_eq!(chain(reorg(599)), [("deep_reorg", 0)]);
+        assert_eq!(chain(reorg(601)), []);
+    }
+
+    #[test]
+    fn every_trouble_of_a_sink_or_the_database_is_an_incident() {
+        let board = Board::default();
+        board.sink("redis", |_| {});
+        let (snapshot, now) = later(&board);
+        assert_eq!(found(&snapshot, now), []);
+        board.sink("redis", |sink| sink.waiting_since = Some(now - Duration::from_secs(61)));
+        board.sink("webhook:crm", |sink| sink.consecutive_errors = 5);
+        board.sink("webhook:old", |sink| sink.disabled = Some("410".to_owned()));
+        let database = |writable, rose_ago| DatabaseHealth {
+            writable,
+            error: None,
+            negative_balances: 0,
+            open_dead_letters: 3,
+            letters_rose_at: Some(now - Duration::from_secs(rose_ago)),
+        };
+        board.set_database(database(false, 599));
+        let kinds = ["database", "dead_letters", "sink_disabled", "sink_stuck", "sink_stuck"];
+        assert_eq!(found(&later(&board).0, now), kinds.map(|kind| (kind, 0)));
+        board.set_database(database(true, 601));
+        assert_eq!(
+            found(&later(&board).0, now),
+            [("sink_disabled", 0), ("sink_stuck", 0), ("sink_stuck", 0)]
+        );
+    }
+}

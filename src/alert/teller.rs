@@ -1,0 +1,120 @@
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio_util::sync::CancellationToken;
+
+use super::ledger::{News, Notice};
+use crate::metrics;
+use crate::post::Post;
+
+/// Sends notices to a chat, in their order.
+pub(super) struct Teller {
+    post: Post,
+}
+
+/// Notices that may wait while the chat is away. More than there are kinds of incidents on a few chains.
+const QUEUE: usize = 64;
+/// Pauses between tries. After the last the notices are given up: the log has them, and what comes next may be more
+/// urgent.
+const WAITS: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_mins(2),
+    Duration::from_mins(5),
+];
+/// A chat may ask for patience (Slack answers 429 to more than one message a second), not for silence.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
+/// Of one notice: it is to be read, and errors can be long.
+const CHARS: usize = 1_000;
+
+/// Where notices wait to be sent.
+pub(super) struct Queue(Sender<Notice>);
+
+impl Queue {
+    /// Takes a notice; one too many is dropped, and stays in the log.
+    pub(super) fn put(&self, notice: Notice) {
+        if self.0.try_send(notice).is_err() {
+            metrics::alert("dropped");
+            tracing::warn!("an alert is not sent: too many wait for the webhook");
+        }
+    }
+}
+
+impl Teller {
+    pub(super) fn new(post: Post) -> Self {
+        Self { post }
+    }
+
+    /// The queue, and what empties it until `stop`.
+    pub(super) fn start(self, stop: CancellationToken) -> (Queue, impl Future<Output = ()> + Send + 'static) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Queue(sender), async move {
+            let _stopped = stop.run_until_cancelled(self.send_all(receiver)).await;
+        })
+    }
+
+    async fn send_all(self, mut queue: Receiver<Notice>) {
+        let mut notices = Vec::new();
+        while queue.recv_many(&mut notices, QUEUE).await > 0 {
+            // What came up together is told together: one trouble has many faces.
+            let lines: Vec<String> = notices.drain(..).map(|notice| line(&notice)).collect();
+            let sent = self.send(&json!({ "text": lines.join("\n") }).to_string()).await;
+            metrics::alert(if sent { "sent" } else { "failed" });
+        }
+    }
+
+    /// Whether it was taken at last.
+    async fn send(&self, body: &str) -> bool {
+        for wait in WAITS.map(Some).into_iter().chain([None]) {
+            let (error, asked) = match self.post.send(&[], body.to_owned()).await {
+                Ok(answer) if (200..300).contains(&answer.status) => return true,
+                Ok(answer) => (
+                    format!("{} answered {} {}", self.post.host(), answer.status, answer.text),
+                    answer.retry_after,
+                ),
+                Err(error) => (error.to_string(), None),
+            };
+            let Some(wait) = wait else {
+                tracing::error!(error, "the alert webhook does not take an alert; given up");
+                break;
+            };
+            tracing::warn!(error, ?wait, "the alert webhook does not take an alert; tried again");
+            tokio::time::sleep(wait.max(asked.unwrap_or_default().min(LONGEST_RETRY_AFTER))).await;
+        }
+        false
+    }
+}
+
+/// A notice as it is read. The three characters that mean something to Slack are written its way
+/// (<https://docs.slack.dev/messaging/formatting-message-text/>).
+fn line(notice: &Notice) -> String {
+    let short: String = notice.text.chars().take(CHARS).collect();
+    let text = short.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    match notice.news {
+        News::Began => format!("[chainflume] {text}"),
+        News::Over { lasted } => {
+            let lasted = humantime::format_duration(Duration::from_secs(lasted.as_secs()));
+            format!("[chainflume] over after {lasted}: {text}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::Key;
+
+    #[test]
+    fn a_notice_is_a_line_that_no_chat_mistakes() {
+        let notice = |news| Notice {
+            key: Key { kind: "database", of: String::new() },
+            text: "a <b> & c".to_owned(),
+            news,
+        };
+        assert_eq!(line(&notice(News::Began)), "[chainflume] a &lt;b&gt; &amp; c");
+        let over = News::Over { lasted: Duration::from_millis(61_500) };
+        assert_eq!(line(&notice(over)), "[chainflume] over after 1m 1s: a &lt;b&gt; &amp; c");
+    }
+}

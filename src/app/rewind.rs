@@ -1,0 +1,155 @@
+//! `rewind`: an operator takes a chain back.
+
+use super::database::{Database, Owner, store_error};
+use super::error::AppError;
+use super::parts::Loaded;
+use super::verify::{explain, rereader};
+use crate::chain::Node;
+use crate::config;
+use crate::domain::BlockId;
+use crate::indexer::IndexerError;
+use crate::store::{ChainStore, Rewind, Rewound, StoreError};
+
+/// How often the daemon may commit between our look and our rewind.
+const TRIES: usize = 20;
+
+/// Which chain to take back, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RewindArgs {
+    /// Name of the chain; may be left out where there is one.
+    pub chain: Option<String>,
+    /// The newest block that stays; `None` only looks for the newest block that the store and the node agree on.
+    pub to: Option<u64>,
+}
+
+/// What was found or done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rewinding {
+    /// The newest block found that the store and the node agree on, and the highest checkpoint; nothing was done.
+    Agree {
+        /// Everything up to here can stay; `None` where nothing that is stored is on the chain.
+        common: Option<BlockId>,
+        /// The highest checkpoint.
+        tip: Option<BlockId>,
+    },
+    /// It went back.
+    Done(Rewound),
+}
+
+/// Undoes everything above a block, final or not, with the transaction that undoes a reorg; a running daemon goes on from
+/// there.
+///
+/// # Errors
+/// When the node or the database fails, or block `to` itself is not the one that is stored.
+pub async fn rewind(loaded: &Loaded, args: &RewindArgs) -> Result<Rewinding, AppError> {
+    let chain = find_chain(loaded, args.chain.as_deref())?;
+    let database = Database::open(loaded, Owner::Command).await?;
+    let outcome = rewind_in(loaded, &database, (chain, args.to)).await;
+    database.close().await;
+    outcome
+}
+
+async fn rewind_in(
+    loaded: &Loaded,
+    database: &Database,
+    (chain, to): (&config::Chain, Option<u64>),
+) -> Result<Rewinding, AppError> {
+    database.store.migrate().await.map_err(store_error)?;
+    let rereader = rereader(loaded, &database.store, chain).await?;
+    let (node, store) = (&rereader.node(), &rereader.store);
+    let failed = |error: IndexerError| explain(loaded, chain, error);
+    node.check_chain().await.map_err(|error| failed(error.into()))?;
+    match to {
+        Some(to) => back_to(node, store, to).await?.map(Rewinding::Done).map_err(failed),
+        None => look(node, store).await.map_err(failed),
+    }
+}
+
+/// The outer error is the operator's, the inner one of node or database.
+async fn back_to(
+    node: &Node,
+    store: &ChainStore,
+    to: u64,
+) -> Result<Result<Rewound, IndexerError>, AppError> {
+    let theirs = match node.hash(to).await {
+        Ok(Some(hash)) => BlockId { number: to, hash },
+        Ok(None) => return Err(AppError::Failed(format!("{} has no block {to}", node.host()))),
+        Err(error) => return Ok(Err(error.into())),
+    };
+    match store.hash_at(to).await {
+        Ok(Some(ours)) if ours != theirs => {
+            return Err(AppError::Failed(format!(
+                "block {ours} is stored and the node has {theirs}: that block has to go as well. `chainflume rewind` without \
+                 --to finds the newest block that both agree on"
+            )));
+        }
+        Ok(_) => {}
+        Err(error) => return Ok(Err(error.into())),
+    }
+    for _ in 0..TRIES {
+        let outcome = match store.held().await {
+            Ok(held) => {
+                store.rewind(&Rewind { expected: held.checkpoints, to: theirs, by_operator: true }).await
+            }
+            Err(error) => Err(error),
+        };
+        match outcome {
+            // The daemon committed in between.
+            Err(StoreError::Conflict { .. }) => {}
+            outcome => return Ok(outcome.map_err(IndexerError::from)),
+        }
+    }
+    Err(AppError::Failed(format!("the chain moved {TRIES} times while it was to be taken back; try again")))
+}
+
+/// Goes down in growing steps over the blocks whose hash is stored, then up again between the last two.
+async fn look(node: &Node, store: &ChainStore) -> Result<Rewinding, IndexerError> {
+    let held = store.held().await?;
+    let tip = held.checkpoints.iter().filter_map(|checkpoint| checkpoint.at).max_by_key(|at| at.number);
+    let Some(tip) = tip else { return Ok(Rewinding::Agree { common: None, tip: None }) };
+    let agrees = async |at: BlockId| Ok::<bool, IndexerError>(node.hash(at.number).await? == Some(at.hash));
+    // The lowest known to differ, and a block below it that agrees.
+    let (mut differs, mut step, mut common) = (tip.number + 1, 0, None);
+    while let Some(at) = store.known_at_or_below(differs.saturating_sub(1).saturating_sub(step)).await? {
+        if agrees(at).await? {
+            common = Some(at);
+            break;
+        }
+        (differs, step) = (at.number, (step * 2).max(1));
+        if at.number == 0 {
+            break;
+        }
+    }
+    let Some(mut low) = common else { return Ok(Rewinding::Agree { common: None, tip: Some(tip) }) };
+    while differs > low.number + 1 {
+        let middle = low.number + (differs - low.number) / 2;
+        match store.known_at_or_below(middle).await? {
+            Some(at) if at.number > low.number => match agrees(at).await? {
+                true => low = at,
+                false => differs = at.number,
+            },
+            _ => match store.known_at_or_below(differs - 1).await? {
+                Some(at) if at.number > middle => match agrees(at).await? {
+                    true => low = at,
+                    false => differs = at.number,
+                },
+                _ => break,
+            },
+        }
+    }
+    Ok(Rewinding::Agree { common: Some(low), tip: Some(tip) })
+}
+
+fn find_chain<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<&'a config::Chain, AppError> {
+    let chains = &loaded.config.chains;
+    let found = match name {
+        Some(name) => chains.iter().find(|chain| chain.name == name),
+        None => chains.first().filter(|_| chains.len() == 1),
+    };
+    found.ok_or_else(|| {
+        let names: Vec<&str> = chains.iter().map(|chain| chain.name.as_str()).collect();
+        let wrong =
+            name.map_or("--chain is needed".to_owned(), |name| format!("there is no chain \"{name}\""));
+        AppError::Config(format!("{}: {wrong}; there are: {}", loaded.path.display(), names.join(", ")))
+    })
+}

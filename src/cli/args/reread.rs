@@ -1,0 +1,90 @@
+use clap::Args;
+
+use super::range;
+use crate::app::{RereadArgs, RewindArgs as Rewind};
+use crate::cli::exit::Failure;
+use crate::indexer::Purpose;
+
+/// `backfill`
+#[derive(Clone, Debug, Args)]
+pub struct BackfillArgs {
+    /// Name of the source
+    #[arg(long, value_name = "NAME")]
+    pub source: String,
+    /// First block
+    #[arg(long, value_name = "N")]
+    pub from: u64,
+    /// Last block
+    #[arg(long, value_name = "N")]
+    pub to: u64,
+}
+
+impl BackfillArgs {
+    /// What is to be read again.
+    ///
+    /// # Errors
+    /// `--from` above `--to`.
+    pub fn reread(&self) -> Result<RereadArgs, Failure> {
+        let range = range(self.from, self.to)?;
+        let (from, to) = (Some(range.from()), Some(range.to()));
+        Ok(RereadArgs { sources: vec![self.source.clone()], from, to, purpose: Purpose::Add })
+    }
+}
+
+/// `verify`
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// Name of the source; again for several [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub source: Vec<String>,
+    /// First block [default: where the source starts]
+    #[arg(long, value_name = "N")]
+    pub from: Option<u64>,
+    /// Last block [default: the newest that is stored and final]
+    #[arg(long, value_name = "N")]
+    pub to: Option<u64>,
+    /// Add what is missing and take back what is not on the chain, with messages
+    #[arg(long)]
+    pub repair: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl VerifyArgs {
+    /// What is to be read again.
+    ///
+    /// # Errors
+    /// `--from` above `--to`.
+    pub fn reread(&self) -> Result<RereadArgs, Failure> {
+        if let (Some(from), Some(to)) = (self.from, self.to) {
+            range(from, to)?;
+        }
+        let purpose = if self.repair { Purpose::Repair } else { Purpose::Compare };
+        Ok(RereadArgs { sources: self.source.clone(), from: self.from, to: self.to, purpose })
+    }
+}
+
+/// `rewind`
+#[derive(Clone, Debug, Args)]
+pub struct RewindArgs {
+    /// Name of the chain [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub chain: Option<String>,
+    /// The newest block that stays; without it nothing is done but looking for the newest that the node agrees on
+    #[arg(long, value_name = "N")]
+    pub to: Option<u64>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl RewindArgs {
+    /// Which chain, and where to.
+    pub fn rewind(&self) -> Rewind {
+        Rewind { chain: self.chain.clone(), to: self.to }
+    }
+}

@@ -1,0 +1,109 @@
+use std::fmt::Write;
+
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use super::args::{BackfillArgs, VerifyArgs};
+use super::exit::{Exit, Failure};
+use super::output;
+use super::progress::progress_bar;
+use crate::app::{self, Loaded, Progress, RereadArgs, Verified};
+use crate::domain::Place;
+use crate::indexer::Places;
+
+/// Places that are printed; more would scroll the first away.
+const SHOWN: usize = 20;
+
+/// Adds what is missing, with a bar where somebody watches.
+pub(super) async fn backfill(loaded: &Loaded, args: &BackfillArgs) -> anyhow::Result<()> {
+    for Verified { range, report, .. } in reread(loaded, &args.reread()?).await? {
+        let range = range.map_or("none".to_owned(), |range| range.to_string());
+        let (added, there) = (report.missing.count, report.present);
+        output::print(format!("blocks {range}: {added} events added, {there} were there\n").as_bytes())?;
+        if report.differing.count > 0 {
+            let (count, left) = match report.differing.count {
+                1 => ("1 place".to_owned(), "which was left as it is"),
+                places => (format!("{places} places"), "which were left as they are"),
+            };
+            let places = shown(&report.differing);
+            let text =
+                format!("the node says something else than what is stored at {count}, {left}: {places}");
+            return Err(Failure::new(Exit::Failed, text).into());
+        }
+    }
+    Ok(())
+}
+
+/// Compares, and repairs where that is asked for.
+pub(super) async fn verify(loaded: &Loaded, args: &VerifyArgs) -> anyhow::Result<()> {
+    let found = reread(loaded, &args.reread()?).await?;
+    let text = match args.json {
+        true => {
+            format!("{}\n", serde_json::to_string_pretty(&found.iter().map(as_json).collect::<Vec<_>>())?)
+        }
+        false => found.iter().map(|verified| as_text(verified, args.repair)).collect(),
+    };
+    output::print(text.as_bytes())?;
+    if args.repair || found.iter().all(|verified| verified.report.agrees()) {
+        return Ok(());
+    }
+    let text =
+        "stored events differ from the chain; compare with a node you trust, then run it again with --repair";
+    Err(Failure::new(Exit::Failed, text.to_owned()).into())
+}
+
+async fn reread(loaded: &Loaded, args: &RereadArgs) -> anyhow::Result<Vec<Verified>> {
+    let mut bar: Option<(String, ProgressBar)> = None;
+    let found = app::reread(loaded, args, |Progress { source, range, done }| {
+        if bar.as_ref().is_none_or(|(of, _)| of != source) {
+            bar = Some((source.to_owned(), progress_bar(range.width(), &format!("blocks of {source}"))));
+        }
+        if let Some((_, bar)) = &bar {
+            bar.set_position(done - range.from() + 1);
+        }
+    })
+    .await?;
+    if let Some((_, bar)) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(found)
+}
+
+fn as_text(verified: &Verified, repaired: bool) -> String {
+    let Verified { source, range, report } = verified;
+    let Some(range) = range else { return format!("{source}: nothing of it is final yet\n") };
+    let mut text = format!("{source}, blocks {range}: {} events agree\n", report.present);
+    let done = |done, found| if repaired { done } else { found };
+    let lines = [
+        (&report.missing, done("were missing and are there now", "are missing")),
+        (&report.surplus, done("were not on the chain and are taken back", "are not on the chain")),
+        (&report.differing, done("differed and were replaced", "differ")),
+    ];
+    for (places, what) in lines.into_iter().filter(|(places, _)| places.count > 0) {
+        let _ = writeln!(text, "  {} {what}: {}", places.count, shown(places));
+    }
+    text
+}
+
+fn as_json(verified: &Verified) -> serde_json::Value {
+    let Verified { source, range, report } = verified;
+    let places = |places: &Places| {
+        let first: Vec<String> = places.first.iter().map(Place::to_string).collect();
+        json!({ "count": places.count, "first": first })
+    };
+    json!({
+        "source": source,
+        "from": range.map(|range| range.from()),
+        "to": range.map(|range| range.to()),
+        "agree": report.present,
+        "missing": places(&report.missing),
+        "surplus": places(&report.surplus),
+        "differing": places(&report.differing),
+    })
+}
+
+fn shown(places: &Places) -> String {
+    let first: Vec<String> = places.first.iter().take(SHOWN).map(Place::to_string).collect();
+    let more = if places.count > first.len() as u64 { ", …" } else { "" };
+    format!("{}{more}", first.join(", "))
+}

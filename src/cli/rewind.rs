@@ -1,0 +1,63 @@
+use std::io::{BufRead, IsTerminal, Write};
+
+use serde_json::json;
+
+use super::args::RewindArgs;
+use super::exit::{Exit, Failure};
+use super::output;
+use crate::app::{self, Loaded, Rewinding};
+
+/// Takes a chain back, or looks how far it would have to go.
+pub(super) async fn rewind(loaded: &Loaded, args: &RewindArgs) -> anyhow::Result<()> {
+    if let (Some(to), false) = (args.to, args.yes) {
+        confirm(to)?;
+    }
+    let answer = app::rewind(loaded, &args.rewind()).await?;
+    let text = if args.json { format!("{}\n", as_json(&answer)) } else { as_text(&answer) };
+    output::print(text.as_bytes())
+}
+
+fn confirm(to: u64) -> Result<(), Failure> {
+    let refused = |text: String| Failure::new(Exit::Usage, text);
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("nobody can be asked here; add --yes".to_owned()));
+    }
+    eprint!("everything stored above block {to} is taken back and read again; go on? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        true => Ok(()),
+        false => Err(refused("nothing was done".to_owned())),
+    }
+}
+
+fn as_text(answer: &Rewinding) -> String {
+    match answer {
+        Rewinding::Done(done) => {
+            format!("{} blocks and {} events taken back; a running daemon goes on from there\n", done.depth, done.events)
+        }
+        Rewinding::Agree { tip: None, .. } => "nothing is stored\n".to_owned(),
+        Rewinding::Agree { common: None, .. } => {
+            "the node has none of the blocks that are stored: it is on another chain, or has thrown them away\n".to_owned()
+        }
+        Rewinding::Agree { common: Some(common), tip: Some(tip) } if common == tip => {
+            format!("the node agrees up to the tip, block {tip}; nothing has to be taken back\n")
+        }
+        Rewinding::Agree { common: Some(common), tip: Some(tip) } => format!(
+            "the tip is block {tip}, and the newest block that the node agrees on is {common}.\n\
+             if you trust this node: chainflume rewind --to {}\n",
+            common.number
+        ),
+    }
+}
+
+fn as_json(answer: &Rewinding) -> serde_json::Value {
+    match answer {
+        Rewinding::Done(done) => json!({ "depth": done.depth, "events": done.events }),
+        Rewinding::Agree { common, tip } => json!({
+            "common": common.map(|block| block.number),
+            "tip": tip.map(|block| block.number),
+        }),
+    }
+}

@@ -1,0 +1,186 @@
+//! Blocks that are stored, read a second time: to add what is missing, to compare, or to repair.
+
+use std::sync::Arc;
+
+use super::error::IndexerError;
+use super::translate::Translator;
+use crate::chain::{Batch, ChainSettings, Elsewhere, History, Node, OnError};
+use crate::domain::{BlockRange, Place};
+use crate::store::{Backfill, ChainStore, Compared, Held, StoreError};
+
+/// Reads a closed range of one source again, beside a running daemon.
+pub struct Rereader {
+    /// How the node is asked.
+    pub settings: ChainSettings,
+    /// Kept from one run to the next, for what they teach about ranges.
+    elsewhere: Elsewhere,
+    /// The provider that gave the first look: another one is asked if there is one.
+    pub avoided: Option<String>,
+    /// The chain's sources.
+    pub translator: Translator,
+    /// The chain's store.
+    pub store: ChainStore,
+    /// Told of every error of the node; it is retried.
+    pub on_error: OnError,
+}
+
+/// What to do with what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Add what is missing. What differs or should not be there is left alone.
+    Add,
+    /// Only look.
+    Compare,
+    /// Make the stored events those of the chain.
+    Repair,
+}
+
+/// How what was read compares with what was stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RereadReport {
+    /// Events that were stored as they should be.
+    pub present: u64,
+    /// Events that were not stored. They are now, unless this was only a look.
+    pub missing: Places,
+    /// Places where something else was stored. Mended only by a repair.
+    pub differing: Places,
+    /// Stored events that the chain does not have; looked for only by a comparison or repair, and gone after a repair.
+    pub surplus: Places,
+}
+
+impl RereadReport {
+    /// Whether everything was as it should be.
+    pub fn agrees(&self) -> bool {
+        self.missing.count == 0 && self.differing.count == 0 && self.surplus.count == 0
+    }
+}
+
+/// Places of events: how many, and the first of them, so that a report of millions is no millions in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// All of them.
+    pub count: u64,
+    /// The first, in the order they were found.
+    pub first: Vec<Place>,
+}
+
+/// More than a person looks at.
+const FIRST: usize = 100;
+
+impl Places {
+    fn add(&mut self, places: &[Place]) {
+        self.count += places.len() as u64;
+        self.first.extend(places.iter().take(FIRST.saturating_sub(self.first.len())));
+    }
+}
+
+/// Which blocks of which source, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reread {
+    /// Position of the source in the chain's list.
+    pub source: usize,
+    /// The blocks, none above the source's checkpoint.
+    pub range: BlockRange,
+    /// What to do.
+    pub purpose: Purpose,
+}
+
+impl Rereader {
+    /// Nothing is asked yet.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made of the settings.
+    pub fn new(
+        settings: ChainSettings,
+        translator: Translator,
+        store: ChainStore,
+        on_error: OnError,
+    ) -> Result<Self, IndexerError> {
+        let elsewhere = Elsewhere::new(&settings)?;
+        Ok(Self { settings, elsewhere, avoided: None, translator, store, on_error })
+    }
+
+    /// The provider that is preferred for new blocks.
+    pub fn node(&self) -> Arc<Node> {
+        self.elsewhere.preferred()
+    }
+
+    /// Reads and does what is asked for; `progress` is called with each block that is done.
+    ///
+    /// # Errors
+    /// When the source has not synced the range by itself yet, or the database fails. What was committed until
+    /// then stays, and running it again goes over it unharmed.
+    pub async fn run(
+        &mut self,
+        reread: Reread,
+        mut progress: impl FnMut(u64),
+    ) -> Result<RereadReport, IndexerError> {
+        let node = self.elsewhere.find(self.avoided.as_deref()).await?;
+        let Reread { source, range, .. } = reread;
+        let mut report = RereadReport::default();
+        let mut rest = Some(range);
+        while let Some(left) = rest {
+            let held = self.store.held().await?;
+            self.check_reached(&held, source, range)?;
+            let filter = self.translator.filter(&[source]);
+            let chain = (node.clone(), self.settings.name.as_str());
+            let final_number = held.final_number.unwrap_or(0);
+            let mut history = History::new(
+                chain,
+                self.settings.history,
+                (filter, left),
+                final_number,
+                self.on_error.clone(),
+            );
+            while let Some(batch) = history.next().await {
+                let to = batch.range.to();
+                match self.settle(reread, batch, held.reorgs).await {
+                    Ok(compared) => {
+                        report.present += compared.present;
+                        report.missing.add(&compared.missing);
+                        report.differing.add(&compared.differing);
+                        report.surplus.add(&compared.surplus);
+                        rest = to.checked_add(1).and_then(|next| BlockRange::new(next, range.to()));
+                    }
+                    // A reorg since the range was read, or a repair of our own just now: what was read may be orphaned,
+                    // so it is read again.
+                    Err(StoreError::Conflict { .. }) if self.moved(&held).await? => break,
+                    Err(error) => return Err(error.into()),
+                }
+                progress(to);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Whether anything was taken back since.
+    async fn moved(&self, since: &Held) -> Result<bool, StoreError> {
+        Ok(self.store.held().await?.reorgs != since.reorgs)
+    }
+
+    /// Before anything is asked for; the store checks again when it writes.
+    fn check_reached(&self, held: &Held, source: usize, range: BlockRange) -> Result<(), StoreError> {
+        let name = &self.translator.sources()[source].name;
+        let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == *name);
+        match stored.and_then(|checkpoint| checkpoint.at) {
+            Some(at) if at.number >= range.to() => Ok(()),
+            _ => Err(StoreError::NotReached { source_name: name.clone(), to: range.to() }),
+        }
+    }
+
+    async fn settle(&mut self, reread: Reread, batch: Batch, reorgs: u64) -> Result<Compared, StoreError> {
+        let translated = self.translator.translate(&[reread.source], batch.logs, &batch.times);
+        let read = Backfill {
+            source: self.translator.sources()[reread.source].name.clone(),
+            range: batch.range,
+            reorgs,
+            events: translated.events,
+            dead_letters: translated.dead_letters,
+        };
+        match reread.purpose {
+            Purpose::Add => self.store.backfill(&read).await,
+            Purpose::Compare => self.store.compare(&read).await,
+            Purpose::Repair => self.store.repair(&read).await,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What leaves the house: outbox, sinks, deliveries, incidents. Names and meanings stand in [`super`].
+
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+
+use super::*;
+
+/// As [`chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
+pub fn sink_starts(sink: &str, errors: &[&'static str]) {
+    for name in [SINK_LOST, REPEATED, MISSED] {
+        counter!(name, "sink" => sink.to_owned()).increment(0);
+    }
+    for kind in errors {
+        counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => *kind).increment(0);
+    }
+}
+
+/// How full the outbox is.
+pub fn outbox(kept: u64, oldest: Duration) {
+    gauge!(OUTBOX_KEPT).set(as_f64(kept));
+    gauge!(OUTBOX_OLDEST).set(oldest.as_secs_f64());
+}
+
+/// Messages that everybody has were deleted.
+pub fn outbox_trimmed(count: u64) {
+    counter!(OUTBOX_TRIMMED).increment(count);
+}
+
+/// Where a sink stands.
+pub fn sink(name: &str, lag: u64, stuck: Duration, consecutive_errors: u64) {
+    gauge!(SINK_LAG, "sink" => name.to_owned()).set(as_f64(lag));
+    gauge!(SINK_STUCK, "sink" => name.to_owned()).set(stuck.as_secs_f64());
+    gauge!(SINK_CONSECUTIVE_ERRORS, "sink" => name.to_owned()).set(as_f64(consecutive_errors));
+}
+
+/// How many messages a sink holds up, and whether it is disabled.
+pub fn sink_held(name: &str, held: u64, disabled: bool) {
+    gauge!(SINK_HELD, "sink" => name.to_owned()).set(as_f64(held));
+    gauge!(SINK_DISABLED, "sink" => name.to_owned()).set(if disabled { 1.0 } else { 0.0 });
+}
+
+/// A webhook was tried.
+pub fn delivery(sink: &str, outcome: &'static str, took: Duration) {
+    counter!(DELIVERIES, "sink" => sink.to_owned(), "outcome" => outcome).increment(1);
+    histogram!(DELIVERY_SECONDS, "sink" => sink.to_owned()).record(took);
+}
+
+/// An incident of a chain or sink (empty for neither) began or is over.
+pub fn incident(kind: &'static str, of: &str, began: bool) {
+    gauge!(INCIDENT, "kind" => kind, "of" => of.to_owned()).set(if began { 1.0 } else { 0.0 });
+    counter!(INCIDENTS, "kind" => kind).increment(u64::from(began));
+}
+
+/// Starts what is counted of alerts at zero, as [`chain_starts`] does.
+pub fn alerts_start() {
+    for outcome in ["sent", "failed", "dropped"] {
+        counter!(ALERTS, "outcome" => outcome).increment(0);
+    }
+}
+
+/// An alert was sent, or was not.
+pub fn alert(outcome: &'static str) {
+    counter!(ALERTS, "outcome" => outcome).increment(1);
+}
+
+/// A delivery failed.
+pub fn sink_error(sink: &str, kind: &'static str) {
+    counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => kind).increment(1);
+}
+
+/// A sink had lost messages.
+pub fn sink_lost(sink: &str) {
+    counter!(SINK_LOST, "sink" => sink.to_owned()).increment(1);
+}
+
+/// A message of a type and state was delivered, so long after its transaction and after the head it follows from.
+pub fn published(
+    sink: &str,
+    (message_type, state): (&str, &str),
+    since_commit: Duration,
+    since_head: Option<Duration>,
+) {
+    let labels = [("sink", sink.to_owned()), ("type", message_type.to_owned()), ("state", state.to_owned())];
+    counter!(PUBLISHED, &labels).increment(1);
+    histogram!(COMMIT_TO_PUBLISH, "sink" => sink.to_owned()).record(since_commit);
+    if let Some(since_head) = since_head {
+        histogram!(HEAD_TO_PUBLISH, "sink" => sink.to_owned()).record(since_head);
+    }
+}
+
+/// Messages had been delivered before.
+pub fn repeated(sink: &str, count: u64) {
+    counter!(REPEATED, "sink" => sink.to_owned()).increment(count);
+}
+
+/// Messages were trimmed before a sink had them.
+pub fn missed(sink: &str, count: u64) {
+    counter!(MISSED, "sink" => sink.to_owned()).increment(count);
+}

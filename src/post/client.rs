@@ -1,0 +1,238 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Client, Method, Response, Url, redirect};
+
+use super::reach::Resolver;
+use super::{PostError, Reach};
+use crate::tls;
+
+/// Where requests go.
+#[derive(Clone)]
+pub struct Settings {
+    /// `https://…` or `http://…`.
+    pub url: String,
+    /// How long a request may take, connection and answer included.
+    pub timeout: Duration,
+    /// Which addresses may be called.
+    pub reach: Reach,
+    /// Certificate authority of the server, PEM; `None` asks those of the system.
+    pub ca: Option<Vec<u8>>,
+}
+
+// The URL may hold a key.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// What a server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// `Retry-After`, where it says so.
+    pub retry_after: Option<Duration>,
+    /// The beginning of what it said, on one line and without what our URL holds; empty after success.
+    pub text: String,
+}
+
+/// Sends requests to one URL. Clones share its connections.
+#[derive(Clone)]
+pub struct Post {
+    client: Client,
+    url: Url,
+    host: String,
+    timeout: Duration,
+}
+
+/// Of an answer that is no success: enough for a person, and little whatever the server sends.
+const ANSWER_BYTES: usize = 2_048;
+const ANSWER_CHARS: usize = 200;
+/// Parts of a URL that are shorter are words and no keys; hiding them would hide half of an answer.
+const KEY_CHARS: usize = 8;
+
+impl Post {
+    /// Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the URL or the authority cannot be read, or the URL names an address that may not be called. A name is
+    /// looked at whenever it is resolved.
+    pub fn new(settings: &Settings) -> Result<Self, PostError> {
+        tls::install();
+        let url = Url::parse(&settings.url).map_err(|error| PostError::Url(error.to_string()))?;
+        let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+        // The client does not ask the resolver about these.
+        if let Ok(address) = name.parse::<IpAddr>() {
+            settings.reach.check(&name, address)?;
+        }
+        let mut client = Client::builder()
+            // It would carry what was meant for one host to another, past every check.
+            .redirect(redirect::Policy::none())
+            // A proxy resolves names by itself, and would reach what we may not.
+            .no_proxy()
+            .dns_resolver(Arc::new(Resolver(settings.reach.clone())))
+            .timeout(settings.timeout)
+            .user_agent(concat!("chainflume/", env!("CARGO_PKG_VERSION")));
+        if let Some(ca) = &settings.ca {
+            let bundle = Certificate::from_pem_bundle(ca);
+            let bundle = bundle.map_err(|error| PostError::Authority(root_cause(&error)))?;
+            client = client.tls_certs_only(bundle);
+        }
+        let client = client.build().map_err(|error| PostError::Url(root_cause(&error)))?;
+        let host = url.port().map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
+        Ok(Self { client, url, host, timeout: settings.timeout })
+    }
+
+    /// Host and port: all of the URL that may be shown.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Sends JSON with these headers besides the usual ones.
+    ///
+    /// # Errors
+    /// When no answer came. An answer that is no success is an answer.
+    pub async fn send(&self, headers: &[(&'static str, String)], body: String) -> Result<Answer, PostError> {
+        let mut request =
+            self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
+        for (name, value) in headers {
+            // What is no header value is nobody's message: ours are made of digits and base64.
+            if let Ok(value) = HeaderValue::from_str(value) {
+                request = request.header(HeaderName::from_static(name), value);
+            }
+        }
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        Ok(self.read(response).await)
+    }
+
+    /// Asks for a sign of life, without a body; returns the status of the answer, whatever it is.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn look(&self) -> Result<u16, PostError> {
+        let request = self.client.request(Method::HEAD, self.url.clone());
+        Ok(request.send().await.map_err(|error| self.failed(&error))?.status().as_u16())
+    }
+
+    /// The status is what counts: of the rest no more is read than is told, and a body that breaks off changes nothing.
+    async fn read(&self, mut response: Response) -> Answer {
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(read_retry_after);
+        let mut bytes = Vec::new();
+        while !status.is_success()
+            && bytes.len() < ANSWER_BYTES
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            bytes.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES - bytes.len())]);
+        }
+        Answer { status: status.as_u16(), retry_after, text: self.shown(&String::from_utf8_lossy(&bytes)) }
+    }
+
+    fn shown(&self, text: &str) -> String {
+        let path = self.url.path_segments().into_iter().flatten().map(str::to_owned);
+        let query = self.url.query_pairs().map(|(_, value)| value.into_owned());
+        let user = [self.url.username(), self.url.password().unwrap_or_default()].map(str::to_owned);
+        let keys = path.chain(query).chain(user).filter(|part| part.len() >= KEY_CHARS);
+        let text = keys.fold(text.to_owned(), |text, key| text.replace(&key, "<key>"));
+        let line = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+        line.collect::<Vec<_>>().join(" ").chars().take(ANSWER_CHARS).collect()
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> PostError {
+        if let Some(forbidden) = forbidden(error) {
+            return forbidden;
+        }
+        let host = self.host.clone();
+        if error.is_timeout() {
+            return PostError::Timeout { host, after: self.timeout };
+        }
+        PostError::Unreachable { host, reason: root_cause(error) }
+    }
+}
+
+impl fmt::Debug for Post {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Post").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// What our resolver said, if it was it.
+fn forbidden(error: &reqwest::Error) -> Option<PostError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(ours) = error.downcast_ref::<PostError>() {
+            return Some(ours.clone());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The innermost cause: the outer ones repeat it and hold the URL.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause = std::error::Error::source(error);
+    let mut text = "the request could not be made".to_owned();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    text
+}
+
+/// `Retry-After` is seconds or an HTTP date (RFC 9110 §10.2.3).
+fn read_retry_after(value: &str) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(value.trim()).ok()?;
+    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(url: &str, reach: Reach) -> Settings {
+        Settings { url: url.to_owned(), timeout: Duration::from_secs(5), reach, ca: None }
+    }
+
+    #[test]
+    fn an_address_in_the_url_is_looked_at_however_it_is_written() {
+        let public = || Reach::Public { except: std::collections::BTreeSet::new() };
+        for url in
+            ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1:80/x", "https://[::ffff:a9fe:a9fe]/"]
+        {
+            let error = Post::new(&settings(url, public())).expect_err(url);
+            assert!(matches!(error, PostError::Forbidden { .. }), "{url}: {error}");
+        }
+        let except = ["127.0.0.1".to_owned(), "::1".to_owned()].into();
+        let reach = Reach::Public { except };
+        for url in ["http://127.0.0.1:9/", "http://[::1]:9/", "https://1.1.1.1/"] {
+            Post::new(&settings(url, reach.clone())).expect(url);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_told_in_short_and_without_the_keys_of_the_url() {
+        let post = Post::new(&settings(
+            "https://u:password1@crm.example/hook/keykeykey?t=tokentoken",
+            Reach::Anywhere,
+        ));
+        let shown =
+            post.expect("a url").shown("no  such\n hook: keykeykey tokentoken password1 hook\u{1b}[1m");
+        assert_eq!(shown, "no such hook: <key> <key> <key> hook [1m");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(read_retry_after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(read_retry_after("soon"), None);
+    }
+}

@@ -1,0 +1,190 @@
+use std::time::Duration;
+
+use super::super::convert::int8;
+use super::super::transaction::{Tx, begin};
+use super::super::{Store, StoreError};
+use super::Aggregate;
+
+/// What came of a round of tries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// All messages of the outbox up to here are there or are held; `None` where the round was about held ones.
+    pub cursor: Option<u64>,
+    /// Messages of the outbox that are held from now on, with the id of what each is about.
+    pub held: Vec<(u64, String)>,
+    /// Held ones that are there now.
+    pub delivered: Vec<u64>,
+    /// Held ones that failed: number, time to the next try, reason.
+    pub failed: Vec<(u64, Duration, String)>,
+    /// Held ones that will not be tried again: number and reason.
+    pub dead: Vec<(u64, String)>,
+    /// How the sink is to be treated from now on, where that changed.
+    pub pace: Option<Pace>,
+}
+
+/// How a sink is treated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Rounds in a row in which nothing could be delivered.
+    pub failures: u64,
+    /// Nothing is tried for so long.
+    pub pause: Duration,
+    /// Nothing is sent there until somebody enables it, for this reason.
+    pub disabled: Option<String>,
+    /// Whether it was away and is back: what waits for its next try is tried at once.
+    pub is_back: bool,
+}
+
+impl Store {
+    /// Notes what came of a round of tries, all of it or nothing.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn settle(&self, sink: &str, settled: &Settled) -> Result<(), StoreError> {
+        let mut tx = begin(&self.pool, true).await?;
+        hold(&mut tx, sink, &settled.held).await?;
+        put_off(&mut tx, sink, &settled.failed).await?;
+        bury(&mut tx, sink, &settled.dead).await?;
+        let gone: Vec<u64> =
+            settled.delivered.iter().copied().chain(settled.dead.iter().map(|(seq, _)| *seq)).collect();
+        remove(&mut tx, sink, &gone).await?;
+        if let Some(pace) = &settled.pace {
+            set_pace(&mut tx, sink, pace).await?;
+        }
+        if let Some(cursor) = settled.cursor {
+            sqlx::query(
+                "insert into sink_cursors (sink, seq) values ($1, $2) \
+                 on conflict on constraint sink_cursors_pkey do update set seq = excluded.seq, updated_at = now()",
+            )
+            .bind(sink)
+            .bind(int8("sequence", cursor)?)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Copies messages of the outbox, to wait behind those about the same thing. The first of them is put off, or buried, after.
+async fn hold(tx: &mut Tx, sink: &str, held: &[(u64, String)]) -> Result<(), StoreError> {
+    if held.is_empty() {
+        return Ok(());
+    }
+    let seqs = numbers(held.iter().map(|(seq, _)| *seq))?;
+    sqlx::query(
+        "insert into deliveries (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at) \
+         select $1, o.seq, o.aggregate_type, h.aggregate_id, o.type, o.state, o.user_id, o.message, o.created_at \
+         from unnest($2::bigint[], $3::text[]) as h (seq, aggregate_id) join outbox o on o.seq = h.seq \
+         on conflict on constraint deliveries_pkey do nothing",
+    )
+    .bind(sink)
+    .bind(seqs)
+    .bind(held.iter().map(|(_, id)| id.as_str()).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn put_off(tx: &mut Tx, sink: &str, failed: &[(u64, Duration, String)]) -> Result<(), StoreError> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "update deliveries d set attempts = d.attempts + 1, tried_at = coalesce(d.tried_at, now()), \
+             due_at = now() + make_interval(secs => f.wait), reason = f.reason \
+         from unnest($2::bigint[], $3::float8[], $4::text[]) as f (seq, wait, reason) \
+         where d.sink = $1 and d.seq = f.seq",
+    )
+    .bind(sink)
+    .bind(numbers(failed.iter().map(|(seq, ..)| *seq))?)
+    .bind(failed.iter().map(|(_, wait, _)| wait.as_secs_f64()).collect::<Vec<_>>())
+    .bind(failed.iter().map(|(.., reason)| text(reason)).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The message is kept as a text inside the JSON: `jsonb` would change the order of its keys, and so what is signed, and refuses
+/// some strings of the chain.
+async fn bury(tx: &mut Tx, sink: &str, dead: &[(u64, String)]) -> Result<(), StoreError> {
+    if dead.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into dead_letters as l (kind, sink, seq, reason, raw, attempts, first_seen) \
+         select 'delivery', d.sink, d.seq, f.reason, jsonb_build_object('message', d.message), d.attempts + 1, \
+             coalesce(d.tried_at, now()) \
+         from unnest($2::bigint[], $3::text[]) as f (seq, reason) \
+         join deliveries d on d.sink = $1 and d.seq = f.seq \
+         on conflict on constraint dead_letters_delivery_key \
+         do update set resolved_at = null, note = null, last_seen = now(), reason = excluded.reason, \
+             attempts = l.attempts + excluded.attempts",
+    )
+    .bind(sink)
+    .bind(numbers(dead.iter().map(|(seq, _)| *seq))?)
+    .bind(dead.iter().map(|(_, reason)| text(reason)).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes messages away, and lets the next about the same thing be tried.
+async fn remove(tx: &mut Tx, sink: &str, gone: &[u64]) -> Result<(), StoreError> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let freed: Vec<Aggregate> = sqlx::query_as(
+        "delete from deliveries where sink = $1 and seq = any($2) returning aggregate_type, aggregate_id",
+    )
+    .bind(sink)
+    .bind(numbers(gone.iter().copied())?)
+    .fetch_all(&mut **tx)
+    .await?;
+    let (types, ids): (Vec<String>, Vec<String>) = freed.into_iter().unzip();
+    sqlx::query(
+        "update deliveries d set due_at = now() \
+         from (select (select min(e.seq) from deliveries e where e.sink = $1 \
+                   and e.aggregate_type = a.aggregate_type and e.aggregate_id = a.aggregate_id) as seq \
+               from unnest($2::text[], $3::text[]) as a (aggregate_type, aggregate_id)) as first \
+         where d.sink = $1 and d.seq = first.seq and d.due_at is null",
+    )
+    .bind(sink)
+    .bind(types)
+    .bind(ids)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn set_pace(tx: &mut Tx, sink: &str, pace: &Pace) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into sink_states as s (sink, disabled_at, reason, paused_until, failures) \
+         values ($1, case when $2::text is not null then now() end, $2, now() + make_interval(secs => $3), $4) \
+         on conflict on constraint sink_states_pkey do update set \
+             disabled_at = coalesce(s.disabled_at, excluded.disabled_at), reason = coalesce(s.reason, excluded.reason), \
+             paused_until = excluded.paused_until, failures = excluded.failures",
+    )
+    .bind(sink)
+    .bind(pace.disabled.as_deref().map(text))
+    .bind(pace.pause.as_secs_f64())
+    .bind(int8("failures", pace.failures)?)
+    .execute(&mut **tx)
+    .await?;
+    if pace.is_back {
+        sqlx::query("update deliveries set due_at = now() where sink = $1 and due_at > now()")
+            .bind(sink)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// PostgreSQL's text holds no NUL, and a reason may quote what a receiver said.
+fn text(reason: &str) -> String {
+    reason.replace('\0', "\u{fffd}")
+}
+
+fn numbers(seqs: impl Iterator<Item = u64>) -> Result<Vec<i64>, StoreError> {
+    seqs.map(|seq| int8("sequence", seq)).collect()
+}

@@ -1,0 +1,89 @@
+//! What is seen at the head is told before it is confirmed, and taken back when its block goes.
+
+mod fold;
+mod kill;
+mod node;
+mod reorgs;
+mod restarts;
+
+use std::time::{Duration, Instant};
+
+use chainflume::devchain::{Action, wallet};
+use chainflume::domain::{B256, U256};
+use serde_json::Value;
+
+pub use fold::{Folded, fold};
+
+use crate::flume::{Flume, PATIENCE};
+use crate::scene::Scene;
+
+const TOLD: &str = "publish = \"pending_and_confirmed\"";
+
+/// One stake, of a wallet nothing else is heard of.
+fn stake(amount: u64) -> Action {
+    Action::Stake { developer: wallet(4_711), amount: U256::from(amount) }
+}
+
+/// Blocks with one stake each.
+fn mine(scene: &Scene, count: u64) {
+    scene.change(|chain| chain.mine_with((1..=count).map(|amount| vec![stake(amount)]).collect()));
+}
+
+/// `depth` blocks go, and as many with one stake each come.
+fn reorg(scene: &Scene, depth: u64, count: u64) {
+    scene.change(|chain| {
+        let blocks: Vec<_> = (1..=count).map(|amount| vec![chain.sign(stake(100 + amount))]).collect();
+        chain.reorg_with(depth, &blocks)
+    });
+}
+
+/// A daemon that follows a chain of 100 blocks, of which nothing is told, with so many confirmations.
+async fn following(confirmations: u64) -> (Scene, Flume) {
+    let scene = Scene::new(100).await;
+    let flume = scene.start(&format!("{TOLD}\nconfirmations = {confirmations}")).await;
+    flume.until_tip("dev", 100 - confirmations).await;
+    (scene, flume)
+}
+
+async fn messages(scene: &Scene) -> Vec<String> {
+    sqlx::query_scalar("select message from outbox order by seq").fetch_all(&scene.pool).await.expect("reads")
+}
+
+/// State and block of each message about an event, state and type of each about a user.
+async fn tale(scene: &Scene) -> Vec<String> {
+    let line = |text: &String| {
+        let message: Value = serde_json::from_str(text).expect("json");
+        let word = |key: &str| message[key].as_str().expect("text").to_owned();
+        let hash: B256 = serde_json::from_value(message["metadata"]["blockHash"].clone()).expect("a hash");
+        let what = Some(word("type")).filter(|kind| kind.starts_with("user."));
+        format!("{} {}", word("state"), what.unwrap_or_else(|| scene.name(&hash)))
+    };
+    messages(scene).await.iter().map(line).collect()
+}
+
+/// Waits until so much was told, and compares; every message in its turn is what the tables hold.
+async fn told(scene: &Scene, expected: &[&str]) {
+    let deadline = Instant::now() + PATIENCE;
+    while tale(scene).await.len() < expected.len() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(tale(scene).await, expected);
+    assert_folds(scene).await;
+}
+
+/// The messages fold to the tables.
+async fn assert_folds(scene: &Scene) {
+    let ids = |sql: &'static str| sqlx::query_scalar::<_, String>(sql).fetch_all(&scene.pool);
+    let confirmed = ids(
+        "select event_id(e.chain_id, block_number, block_hash, tx_index, log_index)::text from events e \
+         join event_kinds k on k.id = e.kind_id join sources s on s.name = k.source where block_number >= publish_from",
+    );
+    let pending = ids(
+        "select event_id(chain_id, block_number, block_hash, tx_index, log_index)::text from pending_events",
+    );
+    let found = Folded {
+        confirmed: confirmed.await.expect("reads").into_iter().collect(),
+        pending: pending.await.expect("reads").into_iter().collect(),
+    };
+    assert_eq!(fold(&messages(scene).await), Ok(found));
+}

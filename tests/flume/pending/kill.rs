@@ -1,0 +1,78 @@
+//! A real process, killed.
+
+use std::time::{Duration, Instant};
+
+use chainflume::devchain::MinerSettings;
+
+use super::{Folded, TOLD, fold};
+use crate::daemon::{Home, agrees};
+use crate::flume::{PATIENCE, connect, devchain};
+use crate::{postgres, relay};
+
+const KILLS: u64 = 12;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_at_any_moment_neither_doubles_nor_loses_what_is_pending() {
+    let url = postgres::database().await;
+    let pool = connect(&url).await;
+    let (chain, server) = devchain(71, 30).await;
+    let home = Home::new(&server, &relay::sources(""), Some(&url));
+    home.rewrite("chain_id = 31337", &format!("chain_id = 31337\n{TOLD}"));
+    let miner = chain.run(MinerSettings {
+        block_time: Duration::from_millis(25),
+        reorg_every: Some(3),
+        max_reorg_depth: 5,
+    });
+    // On a busy machine a daemon tells little before it is killed: more of them, then.
+    let started = Instant::now();
+    let mut round = 0;
+    while round < KILLS || (!enough(told(&pool).await) && started.elapsed() < 3 * PATIENCE) {
+        round += 1;
+        let mut daemon = home.start();
+        daemon.until_said("database is ready").await;
+        tokio::time::sleep(Duration::from_millis(100 + round * 7_919 % 400)).await;
+        daemon.kill_9().await;
+        folds(&pool).await;
+    }
+    drop(miner);
+    let tip = chain.head().number - 2;
+    let daemon = home.start();
+    daemon.until_tip(tip).await;
+    daemon.stop_well().await;
+    agrees(&chain, &url, tip).await;
+    folds(&pool).await;
+    let (pending, retracted) = told(&pool).await;
+    assert!(enough((pending, retracted)), "{pending} told ahead, {retracted} taken back");
+}
+
+fn enough((pending, retracted): (i64, i64)) -> bool {
+    pending > 20 && retracted > 5
+}
+
+/// How many messages told ahead, and how many took back.
+async fn told(pool: &sqlx::PgPool) -> (i64, i64) {
+    sqlx::query_as(
+        "select count(*) filter (where state = 'pending'), count(*) filter (where state = 'retracted') from outbox",
+    )
+    .fetch_one(pool)
+    .await
+    .expect("reads")
+}
+
+/// What a consumer has is what the tables hold, at this moment.
+async fn folds(pool: &sqlx::PgPool) {
+    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await.expect("begins");
+    let messages: Vec<String> = sqlx::query_scalar("select message from outbox order by seq")
+        .fetch_all(&mut *tx)
+        .await
+        .expect("reads");
+    let [events, pending] = ["events", "pending_events"].map(|table| {
+        format!("select event_id(chain_id, block_number, block_hash, tx_index, log_index)::text from {table}")
+    });
+    let confirmed: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(events)).fetch_all(&mut *tx).await.expect("reads");
+    let pending: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(pending)).fetch_all(&mut *tx).await.expect("reads");
+    let found = Folded { confirmed: confirmed.into_iter().collect(), pending: pending.into_iter().collect() };
+    assert_eq!(fold(&messages), Ok(found));
+}

@@ -1,0 +1,119 @@
+//! What is stored is read a second time: by the audit, by `verify`, and after a `rewind`.
+
+use chainflume::devchain::{Effect, Lie, Rule};
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, Home, agrees};
+use crate::flume::{all_sources, connect, devchain};
+use crate::postgres;
+
+const LOGS: &str = "eth_getLogs";
+
+/// The demo's sources, announced from the start, and an audit that hurries: 21 reads are the 315 final blocks of the first test.
+fn sources() -> String {
+    let audit = "[chain.audit]\nblocks = 15\nevery = \"20ms\"\n";
+    let announced = all_sources().replace("start_block = 0\n", "start_block = 0\npublish_from = \"start\"\n");
+    format!("{audit}{announced}")
+}
+
+async fn until_audited(daemon: &Daemon, to: u64) {
+    daemon
+        .until("audited", |_, report| {
+            let sources = report["chains"]["dev"]["sources"].as_object().expect("sources");
+            sources.len() == 3 && sources.values().all(|source| source["verifiedTo"] == json!(to))
+        })
+        .await;
+}
+
+fn counts(found: &Value, of: &str) -> u64 {
+    found
+        .as_array()
+        .expect("sources")
+        .iter()
+        .map(|source| source[of]["count"].as_u64().expect("a count"))
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_kept_back_is_found_by_the_audit_and_repaired_beside_the_daemon() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(81, 300).await;
+    let lying = chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropEvery(7))));
+    let home = Home::new(&server, &sources(), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(298).await;
+    assert!(lying.fired() > 0);
+    lying.lift();
+    // What is not final yet is not looked at.
+    chain.mine(30);
+    daemon.until_tip(328).await;
+
+    let report = daemon
+        .until("found out", |_, report| {
+            report["chains"]["dev"]["sources"]["token"]["differences"] != json!(0)
+        })
+        .await;
+    assert_eq!(report["ready"], true, "what is stored differs, and carrying goes on");
+    let said = home.run(&["verify", "--json"]).await;
+    let words =
+        "stored events differ from the chain; compare with a node you trust, then run it again with --repair";
+    assert_eq!(said.error(1), words);
+    let found: Value = serde_json::from_str(&said.out).expect("json");
+    let missing = counts(&found, "missing");
+    assert!(missing > 10 && counts(&found, "surplus") + counts(&found, "differing") == 0, "{found}");
+
+    let repaired = home.run(&["verify", "--repair"]).await.fine();
+    assert!(repaired.contains("were missing and are there now"), "{repaired}");
+    let again = home.run(&["verify", "--json"]).await.json();
+    assert_eq!(counts(&again, "missing"), 0);
+    agrees(&chain, &url, 328).await;
+    until_audited(&daemon, 314).await;
+    assert_eq!(
+        daemon.metric("chainflume_audit_verified_block{chain=\"dev\",source=\"token\"}").await,
+        Some(314.0)
+    );
+    assert_eq!(
+        daemon.metric("chainflume_audit_differences{chain=\"dev\",source=\"token\"}").await,
+        Some(0.0)
+    );
+    daemon.stop_well().await;
+    let pool = connect(&url).await;
+    let told: i64 = sqlx::query_scalar("select count(*) from outbox where type not like 'user.%'")
+        .fetch_one(&pool)
+        .await
+        .expect("a count");
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from events").fetch_one(&pool).await.expect("a count");
+    assert_eq!(told, stored, "what was added late is announced too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_reorg_below_final_an_operator_goes_back_and_the_daemon_goes_on_by_itself() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(82, 100).await;
+    let home = Home::new(&server, &sources(), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(98).await;
+    assert_eq!(
+        home.run(&["rewind"]).await.fine().split(", block").next(),
+        Some("the node agrees up to the tip")
+    );
+    chain.reorg(40, 41);
+    daemon.until("stopped", |_, report| report["chains"]["dev"]["state"] == "stopped").await;
+    let error = daemon.until("said", |_, _| true).await["chains"]["dev"]["lastError"].to_string();
+    assert!(error.contains("`chainflume rewind`"), "{error}");
+
+    let found = home.run(&["rewind", "--json"]).await.json();
+    let common = found["common"].as_u64().expect("a block");
+    assert!(common <= 60 && found["tip"] == json!(98), "{found}");
+    let refused = home.run(&["rewind", "--to", "84", "--yes"]).await;
+    assert!(refused.error(1).contains("that block has to go as well"), "{refused:?}");
+    assert_eq!(home.run(&["rewind", "--to", "60"]).await.error(64), "nobody can be asked here; add --yes");
+    let done = home.run(&["rewind", "--to", &common.to_string(), "--yes"]).await.fine();
+    assert!(done.starts_with(&format!("{} blocks and ", 98 - common)), "{done}");
+    daemon.until_tip(99).await;
+    let status = home.run(&["status", "--json"]).await.json();
+    assert_eq!(status["reorgs"][0]["reason"], "rewind");
+    daemon.stop_well().await;
+    agrees(&chain, &url, 99).await;
+}

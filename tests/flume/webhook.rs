@@ -1,0 +1,101 @@
+//! Messages reach receivers that answer each one: once by their id, in order for each thing, whatever the receiver does.
+
+mod alerts;
+mod commands;
+mod courier;
+mod end_to_end;
+mod refusals;
+
+use std::time::{Duration, Instant};
+
+use chainflume::devchain::{DEMO_TOKEN, Server};
+use sqlx::postgres::PgPool;
+
+use crate::flume::{PATIENCE, config, connect, devchain, source};
+use crate::postgres;
+use crate::receiver::{Receiver, SECRET};
+use crate::relay::Carriers;
+
+/// Pauses short enough for a test: five tries within half a second.
+pub const FAST: &str = "retry_schedule = [\"20ms\", \"60ms\", \"120ms\", \"250ms\"]\n";
+
+/// A `[[webhook]]` table that leads to `receiver`.
+pub fn webhook(name: &str, receiver: &Receiver, more: &str) -> String {
+    let secret = if more.contains("secret =") { String::new() } else { format!("secret = \"{SECRET}\"\n") };
+    format!(
+        "[[webhook]]\nname = \"{name}\"\nurl = \"{}\"\nallow_hosts = [\"127.0.0.1\"]\n{secret}{more}\n",
+        receiver.url()
+    )
+}
+
+/// A database, and a configuration of webhooks on it. Messages are written by the test.
+pub struct Ground {
+    pub url: String,
+    pub pool: PgPool,
+    pub config: String,
+    _node: Server,
+}
+
+impl Ground {
+    pub async fn new(webhooks: &str) -> Self {
+        let url = postgres::database().await;
+        let pool = connect(&url).await;
+        let (_, node) = devchain(1, 0).await;
+        let config = config(&node, "", &source("token", "erc20", DEMO_TOKEN, 0)) + webhooks;
+        Self { url, pool, config, _node: node }
+    }
+
+    pub async fn start(&self) -> Carriers {
+        Carriers::start(&self.config, &self.url).await
+    }
+
+    /// Commits a message of `type` for each of these things.
+    pub async fn say(&self, message_type: &str, about: &[&str]) {
+        for about in about {
+            let message = format!(
+                "'{{\"id\":\"00000000-0000-8000-8000-000000000000\",\"seq\":' || h.seq || ',\"type\":\"{message_type}\",\
+                 \"state\":\"confirmed\",\"aggregateType\":\"user\",\"aggregateId\":\"{about}\",\
+                 \"metadata\":{{\"userId\":null,\"note\":\"\\u0000\"}}}}'"
+            );
+            let sql = format!(
+                "with h as (update outbox_head set seq = seq + 1 returning seq) \
+                 insert into outbox (seq, chain_id, aggregate_type, type, state, message) \
+                 select h.seq, 31337, 'user', '{message_type}', 'confirmed', {message} from h"
+            );
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await.expect("writes");
+        }
+    }
+
+    /// How many rows there are.
+    pub async fn count(&self, what: &str) -> i64 {
+        let sql = format!("select count(*) from {what}");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.pool).await.expect("a count")
+    }
+
+    /// Waits until there are so many rows.
+    pub async fn until_count(&self, what: &str, wanted: i64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.count(what).await;
+            if found == wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what}: {found}, and {wanted} are wanted");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until the receiver has so many messages.
+    pub async fn until_taken(&self, receiver: &Receiver, wanted: usize) {
+        until(&format!("{wanted} are taken"), || receiver.taken().len() == wanted).await;
+    }
+}
+
+/// Waits until something holds.
+pub async fn until(what: &str, is: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,203 @@
+//! A receiver of webhooks: a real HTTP server that checks what it gets as a consumer would, and answers as a test says.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, Response};
+use axum::routing::any;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio_util::task::AbortOnDropHandle;
+
+/// 32 bytes, for the tests alone.
+pub const SECRET: &str = "whsec_Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTEyMzQ=";
+/// Another.
+pub const NEW_SECRET: &str = "whsec_bmV3LWNhbmFyeS1uZXctY2FuYXJ5LW5ldy1jYW5hcnk=";
+
+/// One `POST`.
+#[derive(Clone, Debug)]
+pub struct Got {
+    pub id: String,
+    pub signatures: Vec<String>,
+    pub timestamp: u64,
+    pub body: String,
+    pub at: Instant,
+    /// What it was answered.
+    pub status: u16,
+}
+
+impl Got {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("json")
+    }
+
+    pub fn seq(&self) -> u64 {
+        self.json()["seq"].as_u64().expect("a number")
+    }
+}
+
+/// What is answered.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: String,
+    /// Never answers.
+    pub hang: bool,
+}
+
+impl Reply {
+    pub fn status(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: String::new(), hang: false }
+    }
+
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+type Rule = Box<dyn FnMut(&Got) -> Reply + Send>;
+
+struct Inner {
+    got: Vec<Got>,
+    looks: usize,
+    rule: Rule,
+}
+
+/// The server; it ends when it is dropped.
+pub struct Receiver {
+    inner: Arc<Mutex<Inner>>,
+    address: SocketAddr,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl Receiver {
+    /// Answers 204 to all.
+    pub async fn start() -> Self {
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    pub async fn start_at(address: &str) -> Self {
+        let rule: Rule = Box::new(|_| Reply::status(204));
+        let inner = Arc::new(Mutex::new(Inner { got: Vec::new(), looks: 0, rule }));
+        let listener = tokio::net::TcpListener::bind(address).await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let app = Router::new().fallback(any(answer)).with_state(inner.clone());
+        let server = tokio::spawn(async move {
+            axum::serve(listener, app).await.expect("it serves");
+        });
+        Self { inner, address, _server: AbortOnDropHandle::new(server) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hooks/canary-in-path", self.address)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// From now on answers as `rule` says.
+    pub fn rule(&self, rule: impl FnMut(&Got) -> Reply + Send + 'static) {
+        self.lock().rule = Box::new(rule);
+    }
+
+    /// From now on answers so to all.
+    pub fn answers(&self, status: u16) {
+        self.rule(move |_| Reply::status(status));
+    }
+
+    /// Everything that came, repeats too.
+    pub fn got(&self) -> Vec<Got> {
+        self.lock().got.clone()
+    }
+
+    /// How often somebody looked and brought nothing.
+    pub fn looks(&self) -> usize {
+        self.lock().looks
+    }
+
+    /// What a consumer has: what was answered with success, each id once, in the order it came.
+    pub fn taken(&self) -> Vec<Got> {
+        let mut seen = BTreeSet::new();
+        let got = self.got();
+        got.into_iter()
+            .filter(|got| (200..300).contains(&got.status) && seen.insert(got.id.clone()))
+            .collect()
+    }
+
+    /// Numbers of what a consumer has.
+    pub fn seqs(&self) -> Vec<u64> {
+        self.taken().iter().map(Got::seq).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Response<Body> {
+    let lock = || inner.lock().unwrap_or_else(PoisonError::into_inner);
+    if request.method() != Method::POST {
+        lock().looks += 1;
+        return Response::builder().status(405).body(Body::empty()).expect("right");
+    }
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.expect("not larger");
+    let body = String::from_utf8(body.to_vec()).expect("text");
+    let header = |headers: &HeaderMap, name: &str| {
+        headers.get(name).map(|value| value.to_str().expect("text").to_owned()).unwrap_or_default()
+    };
+    let reply = {
+        let mut inner = lock();
+        let mut got = Got {
+            id: header(&parts.headers, "webhook-id"),
+            signatures: header(&parts.headers, "webhook-signature").split(' ').map(str::to_owned).collect(),
+            timestamp: header(&parts.headers, "webhook-timestamp").parse().unwrap_or(0),
+            body,
+            at: Instant::now(),
+            status: 0,
+        };
+        let reply = (inner.rule)(&got);
+        got.status = if reply.hang { 0 } else { reply.status };
+        inner.got.push(got);
+        reply
+    };
+    if reply.hang {
+        std::future::pending::<()>().await;
+    }
+    let mut response = Response::builder().status(reply.status);
+    for (name, value) in reply.headers {
+        response = response.header(name, value);
+    }
+    response.body(Body::from(reply.body)).expect("right")
+}
+
+/// Checks a delivery as the standard tells receivers to: fresh, and signed by each of these secrets in turn.
+pub fn verify(got: &Got, secrets: &[&str]) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    assert!(now.abs_diff(Duration::from_secs(got.timestamp)) < Duration::from_secs(300), "{got:?}");
+    let signed = format!("{}.{}.{}", got.id, got.timestamp, got.body);
+    let expected: Vec<String> = secrets.iter().map(|secret| sign(secret, &signed)).collect();
+    assert_eq!(got.signatures, expected);
+    assert!(!got.id.is_empty() && !got.id.contains('.'), "{}", got.id);
+}
+
+/// HMAC-SHA256 by its definition (RFC 2104), so that the program's is not checked by itself.
+fn sign(secret: &str, text: &str) -> String {
+    let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a prefix")).expect("base64");
+    assert!(key.len() <= 64, "longer keys are hashed first");
+    let pad = |byte: u8| (0..64).map(|i| key.get(i).copied().unwrap_or(0) ^ byte).collect::<Vec<u8>>();
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(text).finalize();
+    let outer = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
+    format!("v1,{}", STANDARD.encode(outer))
+}
