@@ -83,7 +83,7 @@ impl Node {
         Ok(logs)
     }
 
-    async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
+    pub(super) async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
         let mut query = match blocks {
             Blocks::Range(range) => json!({ "fromBlock": hex(range.from()), "toBlock": hex(range.to()) }),
             Blocks::Hash { hash, .. } => json!({ "blockHash": hash }),

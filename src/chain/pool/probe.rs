@@ -4,6 +4,7 @@ use alloy_primitives::Address;
 
 use super::choice::Why;
 use crate::chain::error::ChainError;
+use crate::chain::logs::Blocks;
 use crate::chain::node::Node;
 use crate::chain::settings::{ChainSettings, ProviderSettings};
 use crate::chain::wake;
@@ -42,5 +43,6 @@ pub(super) async fn essential(node: &Node, settings: &ChainSettings) -> Result<(
     let filter = LogFilter { addresses: Some([Address::ZERO].into()), topic0: None };
     // The block below, which a backend of the same gateway has as well.
     let recent = node.block(head.number.saturating_sub(1)).await?.unwrap_or(head);
-    node.with_logs(&filter, recent).await.map(|_| ())
+    // By this question alone: what a node without logs can tell by receipts is a way to go on, and no reason to turn to it.
+    node.logs_once(&filter, Blocks::Hash { number: recent.number, hash: recent.hash }).await.map(|_| ())
 }
