@@ -133,6 +133,20 @@ async fn a_database_that_turns_read_only_is_not_ready() {
     agrees(&chain, &url, 19).await;
 }
 
+/// Every metric there is has its meaning, its kind and a sample.
+fn explained(text: &str) {
+    let source = include_str!("../../../src/metrics.rs");
+    let names = source.lines().filter_map(|line| line.split_once(": &str = \"")?.1.strip_suffix("\";"));
+    let names: Vec<&str> = names.filter(|name| name.starts_with("chainflume_")).collect();
+    assert!(names.len() > 30);
+    for name in names {
+        for what in [format!("# HELP {name} "), format!("# TYPE {name} ")] {
+            assert!(text.lines().any(|line| line.starts_with(&what)), "no {what}in {text}");
+        }
+        assert!(text.lines().any(|line| line.starts_with(name)), "no sample of {name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_told_with_its_meaning() {
     let url = postgres::empty_database().await;
@@ -166,16 +180,7 @@ async fn every_metric_is_told_with_its_meaning() {
     }
 
     let (_, text) = daemon.get("/metrics").await;
-    let source = include_str!("../../../src/metrics.rs");
-    let names = source.lines().filter_map(|line| line.split_once(": &str = \"")?.1.strip_suffix("\";"));
-    let names: Vec<&str> = names.filter(|name| name.starts_with("chainflume_")).collect();
-    assert!(names.len() > 30);
-    for name in names {
-        for what in [format!("# HELP {name} "), format!("# TYPE {name} ")] {
-            assert!(text.lines().any(|line| line.starts_with(&what)), "no {what}in {text}");
-        }
-        assert!(text.lines().any(|line| line.starts_with(name)), "no sample of {name}");
-    }
+    explained(&text);
     let samples = [
         ("chainflume_head_block{chain=\"dev\"}", 312.0),
         ("chainflume_confirmed_block{chain=\"dev\"}", 310.0),
