@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint figures figures-relay clean
+.PHONY: help demo test bench check fmt lint figures figures-relay docs deb clean
 
 # The unoptimised profile: it builds in a fraction of the time, its dependencies are optimised all the same
 # (Cargo.toml), and the tests use the very same artefacts. `make demo PROFILE=release` for the real thing.
@@ -15,9 +15,13 @@ demo: ## See it work: a chain, a database and the daemon (ARGS="--for 30s" ends 
 	@exec $(BIN) demo $(ARGS)
 
 test: ## Install what the tests need and run them all (ARGS goes to cargo test)
-	@scripts/need cc postgresql redis openssl node python systemd
+	@scripts/need cc postgresql redis openssl node python systemd promtool dpkg
 	@scripts/test-tools
 	cargo test --locked $(ARGS)
+
+bench: ## Measure it: history, live, reorgs (docs/PERFORMANCE.md; BENCH_LOGS=100000 BENCH_RUNS=1 for a minute's look)
+	@scripts/need cc postgresql
+	cargo bench --locked --bench flume
 
 check: ## What must hold before a commit, tests apart
 	cargo fmt --check
@@ -35,6 +39,14 @@ figures: ## Lines of code by room, the longest file and function
 figures-relay: ## How fast messages leave: latency, throughput, memory, of a release build
 	@scripts/need cc postgresql redis
 	cargo test --locked --release --test flume relay::figures -- --ignored --nocapture --test-threads=1
+
+docs: ## Write what is made from the code: docs/METRICS.md
+	@CHAINFLUME_WRITE_DOCS=1 cargo test --locked --quiet --test operations docs
+
+deb: ## Build the Debian package and try it on a throw-away copy of this machine (PROFILE=release for the real thing)
+	@scripts/need cc dpkg
+	@cargo build --locked --profile $(PROFILE)
+	@scripts/deb-test $$(scripts/deb $(BIN))
 
 clean: ## Remove what was built and the tests' tools
 	cargo clean

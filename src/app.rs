@@ -32,6 +32,6 @@ pub use parts::{Loaded, telemetry_settings};
 pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
 pub use rewind::{RewindArgs, Rewinding, rewind};
 pub use run::{indexers, run};
-pub use status::{Status, StoredReorg, StoredSource, status};
+pub use status::{Status, StatusWatch, StoredReorg, StoredSource, status};
 pub use verify::{Progress, RereadArgs, Verified, reread};
 pub use webhooks::{Endpoint, enable_webhook, webhooks};

@@ -2,6 +2,7 @@
 //! checked against the question is checked here, and an answer that fails is an error, never "no logs".
 
 mod ask_logs;
+mod batch;
 mod elsewhere;
 mod error;
 mod evidence;
@@ -13,15 +14,17 @@ mod node;
 mod pool;
 mod rpc;
 mod settings;
+mod shelf;
 mod vitals;
 mod wake;
 mod width;
 mod wire;
 
+pub use batch::Batch;
 pub use elsewhere::Elsewhere;
 pub use error::{ChainError, Refusal};
 pub use evidence::Verify;
-pub use history::{Batch, History, OnError};
+pub use history::{History, OnError};
 pub use learnt::Learnt;
 pub use node::{BlockWithLogs, Kin, Node, Tag};
 pub use pool::{Pool, ProviderReport, Switched};

@@ -21,9 +21,10 @@ mod webhooks;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser};
 
-use args::{Cli, Command, CompletionsArgs, Global};
+use args::{Cli, Command, CompletionsArgs, Global, ManArgs};
 use exit::{Exit, OrExit};
 
 use crate::app::{self, Loaded};
@@ -74,6 +75,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
         Command::Schema => output::print(MESSAGE_SCHEMA.as_bytes()).map(|()| Exit::Done),
         Command::Completions(args) => completions(&args),
+        Command::Man(args) => man(&args),
     }
 }
 
@@ -139,5 +141,13 @@ fn completions(args: &CompletionsArgs) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "chainflume", &mut script);
     output::print(&script)?;
+    Ok(Exit::Done)
+}
+
+/// One page for the program and one for each command, as `git-log(1)` is for `git log`.
+fn man(args: &ManArgs) -> anyhow::Result<Exit> {
+    std::fs::create_dir_all(&args.folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder))
+        .with_context(|| args.folder.display().to_string())?;
     Ok(Exit::Done)
 }

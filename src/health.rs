@@ -1,11 +1,15 @@
 //! What each chain and each sink says of itself, for readiness, metrics, `status` and the watchdog. Written by the
 //! spine and the relays, read by everybody; ages are computed when they are read, so that they grow during a stall.
 
+mod pace;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
+
+pub use pace::{Pace, Rate};
 
 /// What a chain is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,6 +54,8 @@ pub struct SourceHealth {
     pub next: u64,
     /// When it last committed in this process.
     pub committed_at: Option<Instant>,
+    /// How fast it moves.
+    pub pace: Pace,
 }
 
 impl SourceHealth {
@@ -75,6 +81,8 @@ pub struct ChainHealth {
     pub since: Instant,
     /// What it is doing.
     pub state: ChainState,
+    /// Host of the node that is asked now; nothing else of its URL.
+    pub provider: Option<String>,
     /// Newest block the node knows.
     pub head: Option<u64>,
     /// Highest confirmed block.
@@ -145,6 +153,7 @@ impl ChainHealth {
         Self {
             since: now,
             state: ChainState::Starting,
+            provider: None,
             head: None,
             confirmed: None,
             final_number: 0,

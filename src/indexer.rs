@@ -7,6 +7,7 @@ mod audit;
 mod error;
 mod follow;
 mod history;
+mod indexes;
 mod live;
 mod memory;
 mod pending;

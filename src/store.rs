@@ -18,6 +18,7 @@ mod dump;
 mod endpoints;
 mod error;
 mod events;
+mod indexes;
 mod migrate;
 mod open;
 mod outbox;
@@ -26,6 +27,7 @@ mod probe;
 mod projections;
 mod query;
 mod rewind;
+mod stage;
 mod transaction;
 mod views;
 
@@ -36,10 +38,12 @@ mod tests;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
+use tokio::sync::Semaphore;
 
 pub use advance::{Advance, Advanced};
 pub use audit::Compared;
@@ -56,6 +60,7 @@ pub use pending::{Pending, PendingBlock};
 pub use probe::WriteProbe;
 pub use query::{EventCount, ReorgRecord, SourceStatus};
 pub use rewind::{Reason, Rewind, Rewound};
+pub use stage::Staged;
 pub use views::ViewInfo;
 
 /// How to reach the database.
@@ -80,6 +85,8 @@ impl fmt::Debug for Settings {
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    /// Connections that may be held by events staged ahead: not so many that a step or a status has to wait for one.
+    spare: Arc<Semaphore>,
     /// For connections outside the pool, and to name the host.
     options: PgConnectOptions,
 }
@@ -113,7 +120,8 @@ impl Store {
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.acquire_timeout)
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options })
+        let spare = Semaphore::new((settings.max_connections as usize / 2).saturating_sub(1));
+        Ok(Self { pool, options, spare: Arc::new(spare) })
     }
 
     /// Waits for transactions that run and closes every connection.

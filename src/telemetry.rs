@@ -1,9 +1,13 @@
 //! Logs: to stderr, readable on a terminal, JSON for machines.
 
+mod limiter;
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+pub use limiter::{HeldBack, Limiter, Troubles};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, MethodHealth, ProviderHealth, SinkHealth};
+use crate::health::{Board, ChainHealth, ChainState, MethodHealth, ProviderHealth, SinkHealth, SourceHealth};
 use crate::metrics;
 
 /// When a chain that is a little behind stops being ready.
@@ -54,6 +54,9 @@ pub struct ChainReport {
     pub state: String,
     /// Why it is not ready, one reason a line; empty while it is.
     pub not_ready: Vec<String>,
+    /// Host of the node that is asked now.
+    #[serde(default)]
+    pub provider: Option<String>,
     /// Newest block the node knows.
     pub head: Option<u64>,
     /// Highest confirmed block.
@@ -130,6 +133,15 @@ pub struct SourceReport {
     /// Stored events that the audit found to differ from the chain.
     #[serde(default)]
     pub differences: u64,
+    /// Blocks stored a second over the last minute; `None` until there is something to tell it from.
+    #[serde(default)]
+    pub blocks_per_second: Option<f64>,
+    /// Events stored a second, likewise.
+    #[serde(default)]
+    pub events_per_second: Option<f64>,
+    /// At this pace it has caught up in so many seconds; `None` where it follows the head or does not come nearer.
+    #[serde(default)]
+    pub eta_seconds: Option<f64>,
 }
 
 /// A sink in a [`Report`].
@@ -233,15 +245,12 @@ fn stuck(sink: &SinkHealth) -> Duration {
 
 impl ChainReport {
     fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
-        let sources = chain.sources.iter().map(|source| {
-            let seconds_since_commit = source.committed_at.map(|at| at.elapsed().as_secs_f64());
-            let (tip, lag) = (source.tip, source.lag(chain.confirmed));
-            let report = SourceReport { tip, lag, seconds_since_commit, verified_to: None, differences: 0 };
-            (source.name.clone(), report)
-        });
+        let sources =
+            chain.sources.iter().map(|source| (source.name.clone(), SourceReport::of(source, chain)));
         Self {
             state: chain.state.as_str().to_owned(),
             not_ready: why_not_ready(name, chain, limits),
+            provider: chain.provider.clone(),
             head: chain.head,
             confirmed: chain.confirmed,
             final_block: chain.final_number,
@@ -276,6 +285,26 @@ impl From<&MethodHealth> for RpcReport {
     fn from(method: &MethodHealth) -> Self {
         let MethodHealth { requests, failed, compute_units, .. } = *method;
         Self { requests, failed, compute_units }
+    }
+}
+
+impl SourceReport {
+    #[expect(clippy::cast_precision_loss, reason = "an estimate; lags are far below 2^53")]
+    fn of(source: &SourceHealth, chain: &ChainHealth) -> Self {
+        let (lag, rate) = (source.lag(chain.confirmed), source.pace.rate());
+        // What is left while the state is another is a block or two, and here before the estimate is read.
+        let is_syncing = chain.state == ChainState::Syncing && lag > 0;
+        let pace = rate.map(|rate| rate.blocks).filter(|blocks| is_syncing && *blocks > 0.0);
+        Self {
+            tip: source.tip,
+            lag,
+            seconds_since_commit: source.committed_at.map(|at| at.elapsed().as_secs_f64()),
+            blocks_per_second: rate.map(|rate| rate.blocks),
+            events_per_second: rate.map(|rate| rate.events),
+            eta_seconds: pace.map(|blocks| lag as f64 / blocks),
+            verified_to: None,
+            differences: 0,
+        }
     }
 }
 
@@ -343,7 +372,7 @@ pub(super) fn refresh_metrics(board: &Board) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{DatabaseHealth, SourceHealth};
+    use crate::health::{DatabaseHealth, Pace};
 
     fn board(change: impl FnOnce(&mut ChainHealth)) -> Board {
         let board = Board::default();
@@ -361,6 +390,7 @@ mod tests {
                 tip: Some(998),
                 next: 999,
                 committed_at: None,
+                pace: Pace::default(),
             });
             change(chain);
         });

@@ -127,6 +127,7 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
             initial_range: history.initial_range,
             max_range: history.max_range,
             buffer_bytes: history.buffer_bytes,
+            commit_logs: history.commit_logs,
         },
         pace: PaceSettings {
             requests_per_second: chain.pace.requests_per_second,

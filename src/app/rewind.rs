@@ -86,6 +86,10 @@ async fn back_to(
         Ok(_) => {}
         Err(error) => return Ok(Err(error.into())),
     }
+    // What is taken back is found by index, and the chain waits meanwhile.
+    if let Err(error) = store.build_indexes().await {
+        return Ok(Err(error.into()));
+    }
     for _ in 0..TRIES {
         let outcome = match store.held().await {
             Ok(held) => {
@@ -102,42 +106,35 @@ async fn back_to(
     Err(AppError::Failed(format!("the chain moved {TRIES} times while it was to be taken back; try again")))
 }
 
-/// Goes down in growing steps over the blocks whose hash is stored, then up again between the last two.
+/// Goes down in growing steps until store and node agree, then closes in on the height above which they do not. From the
+/// tip and not from the middle: a node may have thrown old headers away.
 async fn look(node: &Node, store: &ChainStore) -> Result<Rewinding, IndexerError> {
     let held = store.held().await?;
     let tip = held.checkpoints.iter().filter_map(|checkpoint| checkpoint.at).max_by_key(|at| at.number);
     let Some(tip) = tip else { return Ok(Rewinding::Agree { common: None, tip: None }) };
-    let agrees = async |at: BlockId| Ok::<bool, IndexerError>(node.hash(at.number).await? == Some(at.hash));
-    // The lowest known to differ, and a block below it that agrees.
-    let (mut differs, mut step, mut common) = (tip.number + 1, 0, None);
-    while let Some(at) = store.known_at_or_below(differs.saturating_sub(1).saturating_sub(step)).await? {
-        if agrees(at).await? {
-            common = Some(at);
-            break;
+    let (mut low, mut high, mut step) = (tip.number, tip.number + 1, 1);
+    while !agree(node, store, low).await? {
+        if low == 0 {
+            return Ok(Rewinding::Agree { common: None, tip: Some(tip) });
         }
-        (differs, step) = (at.number, (step * 2).max(1));
-        if at.number == 0 {
-            break;
+        (high, low, step) = (low, low.saturating_sub(step), step * 2);
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        match agree(node, store, middle).await? {
+            true => low = middle,
+            false => high = middle,
         }
     }
-    let Some(mut low) = common else { return Ok(Rewinding::Agree { common: None, tip: Some(tip) }) };
-    while differs > low.number + 1 {
-        let middle = low.number + (differs - low.number) / 2;
-        match store.known_at_or_below(middle).await? {
-            Some(at) if at.number > low.number => match agrees(at).await? {
-                true => low = at,
-                false => differs = at.number,
-            },
-            _ => match store.known_at_or_below(differs - 1).await? {
-                Some(at) if at.number > middle => match agrees(at).await? {
-                    true => low = at,
-                    false => differs = at.number,
-                },
-                _ => break,
-            },
-        }
+    Ok(Rewinding::Agree { common: store.known_at_or_below(low).await?, tip: Some(tip) })
+}
+
+/// Whether the highest block stored at or below a height is on the node's chain. Where nothing is stored nothing differs.
+async fn agree(node: &Node, store: &ChainStore, height: u64) -> Result<bool, IndexerError> {
+    match store.known_at_or_below(height).await? {
+        Some(at) => Ok(node.hash(at.number).await? == Some(at.hash)),
+        None => Ok(true),
     }
-    Ok(Rewinding::Agree { common: Some(low), tip: Some(tip) })
 }
 
 fn find_chain<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<&'a config::Chain, AppError> {

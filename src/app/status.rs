@@ -1,6 +1,7 @@
 //! `status`: what the database holds, and what a running daemon says of itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use crate::api::{self, Report};
 use crate::store::{ReorgRecord, Schema, SourceStatus, Store};
 
 /// All that can be said, whether a daemon runs or not.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// What the daemon says; `None` when none answers on the admin address.
@@ -25,7 +26,7 @@ pub struct Status {
 }
 
 /// A source as the database has it.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredSource {
     /// Name of its chain.
@@ -51,7 +52,7 @@ pub struct StoredSource {
 }
 
 /// A reorg as the database remembers it.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredReorg {
     /// EIP-155.
@@ -76,7 +77,48 @@ const REORGS: u32 = 5;
 /// # Errors
 /// When the database cannot be read. A daemon that does not answer is no error.
 pub async fn status(loaded: &Loaded) -> Result<Status, AppError> {
-    let daemon = api::ask(loaded.config.admin.listen).await;
+    look(loaded, api::ask(loaded.config.admin.listen).await).await
+}
+
+/// [`status`] again and again.
+#[derive(Default)]
+pub struct StatusWatch {
+    last: Option<Status>,
+}
+
+impl StatusWatch {
+    /// What can be said now. A private database that no daemon runs is started for the first look alone: nothing moves
+    /// in it, and a daemon could not start while it is held here.
+    ///
+    /// # Errors
+    /// As [`status`]; the next look may succeed.
+    pub async fn look(&mut self, loaded: &Loaded) -> Result<Status, AppError> {
+        let daemon = api::ask(loaded.config.admin.listen).await;
+        let status = match &self.last {
+            Some(last) if daemon.is_none() && loaded.config.database.url.is_none() => {
+                Status { daemon, ..last.clone() }
+            }
+            Some(last) => match tokio::time::timeout(PATIENCE, look(loaded, daemon.clone())).await {
+                Ok(Ok(status)) => status,
+                // The daemon says what is wrong with the database.
+                _ if daemon.is_some() => Status { daemon, ..last.clone() },
+                Ok(failed) => return failed,
+                Err(_) => {
+                    let text = format!("the database has not answered for {} s", PATIENCE.as_secs());
+                    return Err(AppError::Unavailable(text));
+                }
+            },
+            None => look(loaded, daemon).await?,
+        };
+        self.last = Some(status.clone());
+        Ok(status)
+    }
+}
+
+/// Whoever watches wants to see the rest of the picture.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+async fn look(loaded: &Loaded, daemon: Option<Report>) -> Result<Status, AppError> {
     let nothing =
         Status { daemon, sources: Vec::new(), reorgs: Vec::new(), negative_balances: BTreeMap::new() };
     let Some(database) = Database::open_made(loaded).await? else { return Ok(nothing) };

@@ -13,7 +13,7 @@ use super::error::ChainError;
 use super::logs::{Blocks, LOGS, checked};
 use super::node::{BlockWithLogs, Node, hex};
 use super::rpc::Question;
-use super::wire::{WireLog, WireReceipt, WireTransactions};
+use super::wire::{ReadLog, WireReceipt, WireTransactions};
 use crate::domain::{B256, BlockRange, BlockRef, Log, LogFilter};
 
 /// How often the logs of one block are asked for in vain before they are asked for in parts.
@@ -95,7 +95,7 @@ impl Node {
             query["topics"] = json!([topics]);
         }
         let question = Question { method: LOGS, params: json!([query]), width: blocks.width() };
-        let wire: Vec<WireLog> = self.rpc.demand(&question).await?;
+        let wire: Vec<ReadLog> = self.rpc.demand(&question).await?;
         self.believed(LOGS, checked(wire, filter, blocks))
     }
 
@@ -135,7 +135,7 @@ impl Node {
             answer => answer?,
         };
         let logs = receipts.into_iter().flat_map(|receipt: WireReceipt| receipt.logs);
-        let ours = logs.filter(|log| filter.admits(&log.address, log.topics.first()));
+        let ours = logs.filter(|log| filter.admits(&log.0.address, log.0.topics.as_slice().first()));
         self.believed(RECEIPTS, checked(ours, filter, blocks))
     }
 

@@ -173,7 +173,7 @@ impl Node {
         self.trust.receipts.passed();
         self.rpc.vitals.proven(EVIDENCE);
         let logs = wire.into_iter().flat_map(|receipt| receipt.logs);
-        let ours = logs.filter(|log| filter.admits(&log.address, log.topics.first()));
+        let ours = logs.filter(|log| filter.admits(&log.0.address, log.0.topics.as_slice().first()));
         let blocks = Blocks::Hash { number: block.number, hash: block.hash };
         self.believed(RECEIPTS, checked(ours, filter, blocks)).map(Some)
     }

@@ -1,68 +1,48 @@
 //! Reads history: ranges in flight in parallel, handed out in order, within a byte budget.
+//!
+//! Readers ask, each for the range after the last one that was given out, and put what they get on a shelf; whoever
+//! commits takes from the shelf in order, as much as fits one commit. The readers go on while a commit runs, and stop
+//! when the shelf is full.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alloy_primitives::B256;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tokio::task::JoinHandle;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::JoinSet;
 
+use super::batch::Batch;
 use super::error::ChainError;
 use super::node::Node;
 use super::settings::HistorySettings;
+use super::shelf::Shelf;
 use crate::domain::{BlockRange, BlockRef, Log, LogFilter};
 use crate::metrics;
-
-/// The logs of a range, with the block times of all of them, ready to be believed.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// All of these blocks were asked for.
-    pub range: BlockRange,
-    /// Hash of the block below the range, as its first block says.
-    pub parent_hash: B256,
-    /// The last block of the range.
-    pub last: BlockRef,
-    /// In chain order.
-    pub logs: Vec<Log>,
-    /// Height to block time in seconds, for every block that has a log.
-    pub times: BTreeMap<u64, u64>,
-}
-
-impl Batch {
-    /// Roughly what it takes in memory, in bytes.
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + self.logs.iter().map(|log| size_of::<Log>() + log.data.len() + 48).sum::<usize>()
-    }
-}
 
 /// Tells whoever keeps the chain's health what a reader in the background met.
 pub type OnError = Arc<dyn Fn(&ChainError) + Send + Sync>;
 
 /// A reader of one closed range for one filter. Dropping it ends what is in flight.
 pub struct History {
-    fetch: Fetch,
-    settings: HistorySettings,
-    rest: Option<BlockRange>,
-    in_flight: VecDeque<AbortOnDropHandle<Vec<Batch>>>,
-    ready: VecDeque<Batch>,
+    shelf: Arc<Shelf>,
+    readers: JoinSet<()>,
+    commit_logs: usize,
 }
 
-/// All that one task in flight needs.
+/// All that a reader needs.
 #[derive(Clone)]
 struct Fetch {
     node: Arc<Node>,
     chain: Arc<str>,
     filter: Arc<LogFilter>,
-    buffered: Arc<std::sync::atomic::AtomicUsize>,
+    shelf: Arc<Shelf>,
     final_number: u64,
     on_error: OnError,
 }
 
 impl History {
     /// Reads `range`. Blocks above `final_number` are read between two looks at the range's last block, so
-    /// that a reorg in between is noticed.
+    /// that a reorg in between is noticed. Needs a runtime.
     pub fn new(
         (node, chain): (Arc<Node>, &str),
         settings: HistorySettings,
@@ -70,57 +50,44 @@ impl History {
         final_number: u64,
         on_error: OnError,
     ) -> Self {
-        let fetch = Fetch {
-            node,
-            chain: chain.into(),
-            filter: Arc::new(filter),
-            buffered: Arc::default(),
-            final_number,
-            on_error,
-        };
-        fetch.node.width().begin();
-        Self { fetch, settings, rest: Some(range), in_flight: VecDeque::new(), ready: VecDeque::new() }
-    }
-
-    /// The next batch in order, `None` at the end of the range. Waits for as long as the node does not
-    /// answer; every error is retried with backoff and told. May be dropped and called again.
-    pub async fn next(&mut self) -> Option<Batch> {
-        while self.ready.is_empty() {
-            self.dispatch();
-            let oldest = self.in_flight.front_mut()?;
-            match oldest.await {
-                Ok(batches) => self.ready.extend(batches),
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-            self.in_flight.pop_front();
+        node.width().begin();
+        let shelf = Arc::new(Shelf::new(range, settings.buffer_bytes));
+        let (chain, filter) = (chain.into(), Arc::new(filter));
+        let fetch = Fetch { node, chain, filter, shelf: shelf.clone(), final_number, on_error };
+        let mut readers = JoinSet::new();
+        for _ in 0..settings.ranges_in_flight.max(1) {
+            readers.spawn(fetch.clone().run());
         }
-        let batch = self.ready.pop_front()?;
-        self.fetch.buffered.fetch_sub(batch.bytes(), std::sync::atomic::Ordering::Relaxed);
-        self.dispatch();
-        Some(batch)
+        Self { shelf, readers, commit_logs: settings.commit_logs }
     }
 
-    fn dispatch(&mut self) {
-        while self.in_flight.len() < self.settings.ranges_in_flight {
-            let buffered = self.fetch.buffered.load(std::sync::atomic::Ordering::Relaxed);
-            // One question is always allowed, else an answer larger than the buffer would stop us for good.
-            if buffered > self.settings.buffer_bytes && !self.in_flight.is_empty() {
-                return;
+    /// The next batches in order, joined up to `commit_logs` logs; `None` at the end of the range. Waits for as
+    /// long as the node does not answer; every error is retried with backoff and told. May be dropped and called
+    /// again.
+    pub async fn next(&mut self) -> Option<Batch> {
+        loop {
+            tokio::select! {
+                biased;
+                batch = self.shelf.take(self.commit_logs) => return batch,
+                Some(ended) = self.readers.join_next() => if let Err(error) = ended {
+                    std::panic::resume_unwind(error.into_panic());
+                },
             }
-            let Some(rest) = self.rest else { return };
-            let Some(width) = self.fetch.node.width().grant(rest.width()) else { return };
-            let (range, rest) = rest.split_at_width(width);
-            self.rest = rest;
-            let task: JoinHandle<_> = tokio::spawn(self.fetch.clone().read(range));
-            self.in_flight.push_back(AbortOnDropHandle::new(task));
         }
     }
 }
 
 impl Fetch {
+    /// Takes ranges until none is left.
+    async fn run(self) {
+        while let Some(range) = self.shelf.give(|rest| self.node.width().grant(rest.width())).await {
+            self.read(range).await;
+            self.shelf.done();
+        }
+    }
+
     /// All of `range`, whose width was granted, in as many questions as the node demands.
-    async fn read(self, range: BlockRange) -> Vec<Batch> {
-        let mut batches = Vec::new();
+    async fn read(&self, range: BlockRange) {
         let (mut rest, mut width) = (Some(range), range.width());
         let (mut pause, mut failures) = (backoff(), 0);
         while let Some(left) = rest {
@@ -129,7 +96,7 @@ impl Fetch {
             match self.read_piece(piece).await {
                 Ok(batch) => {
                     self.answered(&batch, started.elapsed());
-                    batches.push(batch);
+                    self.shelf.put(batch);
                     rest = after;
                     (pause, failures) = (backoff(), 0);
                 }
@@ -147,14 +114,11 @@ impl Fetch {
             let left = rest.map_or(0, |rest| rest.width());
             width = self.node.width().grant(left).unwrap_or(1);
         }
-        batches
     }
 
     fn answered(&self, batch: &Batch, took: Duration) {
-        let bytes = batch.bytes();
-        self.buffered.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
         let mut width = self.node.width();
-        width.answered(batch.range.width(), bytes, took);
+        width.answered(batch.range.width(), batch.bytes(), took);
         metrics::range_width(&self.chain, width.now());
     }
 
@@ -178,9 +142,19 @@ impl Fetch {
             true => Some(self.block(range.to()).await?),
             false => None,
         };
-        let (first, logs) = tokio::try_join!(self.block(range.from()), self.node.logs(&self.filter, range))?;
-        let last =
-            if range.width() == 1 && before.is_none() { first } else { self.block(range.to()).await? };
+        let logs = self.node.logs(&self.filter, range);
+        let (first, last, logs) = match before {
+            // Final blocks do not change: one round trip for all three.
+            None if range.width() == 1 => {
+                let (block, logs) = tokio::try_join!(self.block(range.from()), logs)?;
+                (block, block, logs)
+            }
+            None => tokio::try_join!(self.block(range.from()), self.block(range.to()), logs)?,
+            Some(_) => {
+                let (first, logs) = tokio::try_join!(self.block(range.from()), logs)?;
+                (first, self.block(range.to()).await?, logs)
+            }
+        };
         if before.is_some_and(|before| before != last) {
             return Err(self.moved(range.to()));
         }

@@ -2,7 +2,7 @@
 
 use alloy_primitives::B256;
 
-use super::wire::WireLog;
+use super::wire::ReadLog;
 use crate::domain::{BlockRange, Log, LogFilter};
 
 /// The method.
@@ -35,17 +35,17 @@ impl Blocks {
 /// The logs in chain order, or what is wrong with them: a log that was not asked for, one block with two
 /// hashes, the same place twice. A node that answers so may as well have left something out.
 pub(super) fn checked(
-    wire: impl IntoIterator<Item = WireLog>,
+    wire: impl IntoIterator<Item = ReadLog>,
     filter: &LogFilter,
     blocks: Blocks,
 ) -> Result<Vec<Log>, String> {
-    let mut logs = Vec::new();
-    for log in wire {
-        let log = Log::try_from(log)?;
-        check_one(&log, filter, blocks)?;
-        logs.push(log);
+    let mut logs: Vec<Log> = wire.into_iter().map(|read| read.0).collect();
+    for log in &logs {
+        check_one(log, filter, blocks)?;
     }
-    logs.sort_unstable_by_key(|log| log.place);
+    if !logs.is_sorted_by_key(|log| log.place) {
+        logs.sort_unstable_by_key(|log| log.place);
+    }
     for pair in logs.windows(2) {
         let (a, b) = (&pair[0], &pair[1]);
         if a.place == b.place {

@@ -98,6 +98,8 @@ pub struct HistorySettings {
     pub max_range: u64,
     /// Bytes of answers that may wait for the database; no new range is asked for above it.
     pub buffer_bytes: usize,
+    /// Answers that wait are handed out joined, up to so many logs; 0 hands each out by itself.
+    pub commit_logs: usize,
 }
 
 impl ProviderSettings {

@@ -3,7 +3,7 @@
 //! polling takes over, and the socket is taken back as soon as it works.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -15,7 +15,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::settings::{ChainSettings, ProviderSettings};
+use super::settings::{ChainSettings, ProviderSettings, secrets_of};
+use crate::telemetry::Limiter;
 use crate::{metrics, tls};
 
 /// How we learn of new heads just now.
@@ -47,8 +48,14 @@ impl Wake {
         let shared =
             Arc::new(Shared { state: AtomicU8::new(WakeState::Polling as u8), changed: Notify::new() });
         let listener = provider.ws_url.clone().map(|url| {
-            let (host, shared) = (provider.label.clone(), shared.clone());
-            let listener = Listener { url, host, settings: settings.clone(), shared };
+            let listener = Listener {
+                url,
+                host: provider.label.clone(),
+                settings: settings.clone(),
+                shared: shared.clone(),
+                lines: Limiter::default(),
+                told: AtomicBool::new(false),
+            };
             AbortOnDropHandle::new(tokio::spawn(listener.run()))
         });
         Self { shared, poll_interval: settings.poll_interval, last: None, _listener: listener }
@@ -111,6 +118,10 @@ struct Listener {
     host: String,
     settings: ChainSettings,
     shared: Arc<Shared>,
+    /// A socket that is closed as often as it opens says so once a minute.
+    lines: Limiter,
+    /// Whether the log says that it announces heads.
+    told: AtomicBool,
 }
 
 /// Why listening ended; a person reads it.
@@ -119,12 +130,19 @@ type Ended = String;
 impl Listener {
     async fn run(self) {
         let host = &self.host;
-        let mut pause = self.backoff();
+        let (mut pause, secrets) = (self.backoff(), secrets_of(&self.url));
         loop {
             let mut heard = false;
             let Err(ended) = self.listen(&mut heard).await;
-            if self.shared.state() == WakeState::Pushed {
-                tracing::warn!(chain = %self.settings.name, host, reason = %ended, "websocket lost, polling takes over");
+            if self.shared.state() == WakeState::Pushed
+                && let Some(held_back) = self.lines.admit("lost")
+            {
+                // A node may repeat the key it does not like.
+                let reason =
+                    secrets.iter().fold(ended, |text, secret| text.replace(secret.as_str(), "<key>"));
+                let (chain, held_back) = (&self.settings.name, held_back.field());
+                self.told.store(false, Ordering::Relaxed);
+                tracing::warn!(%chain, host, reason, held_back, "websocket lost, polling takes over");
             }
             self.shared.set(WakeState::Polling);
             metrics::ws_connected(&self.settings.name, false);
@@ -178,7 +196,9 @@ impl Listener {
         }
         if !*heard {
             *heard = true;
-            tracing::info!(chain = %self.settings.name, host = %self.host, "websocket announces heads");
+            if !self.told.swap(true, Ordering::Relaxed) {
+                tracing::info!(chain = %self.settings.name, host = %self.host, "websocket announces heads");
+            }
             metrics::ws_connected(&self.settings.name, true);
         }
         self.shared.set(WakeState::Pushed);

@@ -81,7 +81,7 @@ impl Width {
             misled: false,
             calm: 0,
             patience: PATIENCE,
-            large: settings.buffer_bytes / (4 * settings.ranges_in_flight.max(1)),
+            large: settings.buffer_bytes / settings.ranges_in_flight.max(1),
         }
     }
 

@@ -1,8 +1,10 @@
 //! What nodes write: JSON of the execution API, read into hash-level types. Fields we do not use are not
 //! read, so that a chain with unknown transaction types or header fields breaks nothing.
 
+use std::fmt;
+
 use alloy_primitives::{Address, B256, Bloom, Bytes};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
@@ -124,9 +126,10 @@ impl From<WireHeader> for BlockRef {
 /// A log; the fields a pending log lacks are optional here and refused below.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct WireLog {
-    pub address: Address,
-    pub topics: Vec<B256>,
+struct WireLog {
+    address: Address,
+    #[serde(deserialize_with = "topics")]
+    topics: Topics,
     data: Bytes,
     block_number: Option<Quantity>,
     block_hash: Option<B256>,
@@ -139,12 +142,48 @@ pub(super) struct WireLog {
     removed: bool,
 }
 
+/// Read in place: a list of its own for each log would be an allocation for each log.
+fn topics<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Topics, D::Error> {
+    struct Seq;
+    impl<'de> Visitor<'de> for Seq {
+        type Value = Topics;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("up to four topics")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Topics, A::Error> {
+            let (mut words, mut len) = ([B256::ZERO; 4], 0);
+            while let Some(word) = seq.next_element()? {
+                *words.get_mut(len).ok_or_else(|| de::Error::custom("a log has more than four topics"))? =
+                    word;
+                len += 1;
+            }
+            Topics::new(&words[..len]).ok_or_else(|| de::Error::invalid_length(len, &self))
+        }
+    }
+    deserializer.deserialize_seq(Seq)
+}
+
+/// A log that was checked for shape while it was read.
+#[derive(Deserialize)]
+#[serde(try_from = "WireLog")]
+pub(super) struct ReadLog(pub Log);
+
+impl TryFrom<WireLog> for ReadLog {
+    type Error = &'static str;
+
+    fn try_from(log: WireLog) -> Result<Self, Self::Error> {
+        Log::try_from(log).map(Self)
+    }
+}
+
 /// A receipt, as far as its logs go.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireReceipt {
     pub block_hash: B256,
-    pub logs: Vec<WireLog>,
+    pub logs: Vec<ReadLog>,
     #[serde(default)]
     r#type: Option<Quantity>,
     #[serde(default)]
@@ -177,7 +216,7 @@ impl WireReceipt {
             outcome,
             cumulative_gas: self.cumulative_gas_used.ok_or("a receipt has no gas")?.0,
             bloom: self.logs_bloom.ok_or("a receipt has no bloom")?,
-            logs: self.logs.iter().map(|log| (log.address, log.topics.clone(), log.data.clone())).collect(),
+            logs: self.logs.iter().map(|log| (log.0.address, log.0.topics, log.0.data.clone())).collect(),
         })
     }
 }
@@ -212,7 +251,7 @@ impl TryFrom<WireLog> for Log {
             tx_hash: log.transaction_hash.ok_or("a log has no transaction hash")?,
             block_timestamp: log.block_timestamp.map(|t| t.0),
             address: log.address,
-            topics: Topics::new(&log.topics).ok_or("a log has more than four topics")?,
+            topics: log.topics,
             data: log.data,
         })
     }

@@ -97,6 +97,9 @@ pub enum Command {
     Schema,
     /// Print completions for a shell
     Completions(CompletionsArgs),
+    /// Write the manual pages; packages are made with it
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// `demo`
@@ -177,6 +180,9 @@ pub struct StatusArgs {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+    /// Go on until Ctrl-C, in place on a terminal; with --json one object a line [default TIME: 2s]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = pace)]
+    pub watch: Option<Duration>,
 }
 
 /// `views`
@@ -185,6 +191,13 @@ pub struct ViewsArgs {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `man`
+#[derive(Clone, Debug, Args)]
+pub struct ManArgs {
+    /// Folder for one page a command
+    pub folder: PathBuf,
 }
 
 /// `completions`
@@ -213,6 +226,12 @@ fn range(from: u64, to: u64) -> Result<BlockRange, Failure> {
     BlockRange::new(from, to).ok_or_else(|| {
         Failure::new(Exit::Usage, format!("--from {from} is above --to {to}; give the lower block first"))
     })
+}
+
+/// Each look asks the daemon and the database.
+fn pace(text: &str) -> Result<Duration, String> {
+    let pace = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if pace < Duration::from_millis(200) { Err("at least 200ms".to_owned()) } else { Ok(pace) }
 }
 
 fn log_formats() -> impl TypedValueParser<Value = LogFormat> {

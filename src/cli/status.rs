@@ -1,13 +1,16 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod tables;
+mod watch;
 
 use super::args::StatusArgs;
 use super::output;
-use super::table::table;
 use crate::api::ProviderReport;
-use crate::app::{self, Loaded, Status, StoredSource};
+use crate::app::{self, Loaded, Status};
 
-/// Prints where everything stands.
+/// Prints where everything stands, once or until told to stop.
 pub(super) async fn status(loaded: &Loaded, args: &StatusArgs) -> anyhow::Result<()> {
+    if let Some(every) = args.watch {
+        return watch::watch(loaded, every, args.json).await;
+    }
     let status = app::status(loaded).await?;
     let text =
         if args.json { format!("{}\n", serde_json::to_string_pretty(&status)?) } else { as_text(&status) };
@@ -16,15 +19,13 @@ pub(super) async fn status(loaded: &Loaded, args: &StatusArgs) -> anyhow::Result
 
 fn as_text(status: &Status) -> String {
     let mut text = daemon(status);
+    text += &tables::chains(status);
     if status.sources.is_empty() {
         return text + "nothing is stored yet\n";
     }
-    let rows: Vec<Vec<String>> = status.sources.iter().map(|source| row(status, source)).collect();
-    let headings =
-        ["chain", "source", "family", "state", "tip", "head", "lag", "events", "dead", "last commit"];
-    text += &table(&headings, &rows);
+    text += &tables::sources(status);
     for reorg in &status.reorgs {
-        let ago = ago(Some(reorg.detected_at));
+        let ago = tables::ago(Some(reorg.detected_at));
         let (depth, events, ancestor) = (reorg.depth, reorg.events, reorg.ancestor);
         text += &match reorg.reason.as_str() {
             "repair" => format!("repair {ago}: {events} events taken back that are not on the chain\n"),
@@ -58,7 +59,7 @@ fn daemon(status: &Status) -> String {
             text += &format!("  chain {name}: {reason}\n");
         }
         if let Some(error) = &chain.last_error {
-            text += &format!("  chain {name}: {error}\n");
+            text += &format!("  chain {name}, last error: {error}\n");
         }
     }
     for (name, sink) in &report.sinks {
@@ -94,30 +95,4 @@ fn providers(chain: &str, all: &[ProviderReport]) -> String {
         text += &format!("  chain {chain}: provider {name} is {work}, {state}{lag}{latency}\n");
     }
     text
-}
-
-fn row(status: &Status, source: &StoredSource) -> Vec<String> {
-    let chain = status.daemon.as_ref().and_then(|report| report.chains.get(&source.chain));
-    let live = chain.and_then(|chain| chain.sources.get(&source.source));
-    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-    vec![
-        source.chain.clone(),
-        source.source.clone(),
-        source.family.clone(),
-        chain.map_or_else(|| "-".to_owned(), |chain| chain.state.clone()),
-        number(source.tip),
-        number(chain.and_then(|chain| chain.head)),
-        number(live.map(|live| live.lag)),
-        source.events.to_string(),
-        source.open_dead_letters.to_string(),
-        ago(source.updated_at),
-    ]
-}
-
-/// How long ago, in the two largest units.
-fn ago(seconds: Option<u64>) -> String {
-    let Some(at) = seconds else { return "never".to_owned() };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let since = humantime::format_duration(Duration::from_secs(now.saturating_sub(at))).to_string();
-    format!("{} ago", since.split(' ').take(2).collect::<Vec<_>>().join(" "))
 }

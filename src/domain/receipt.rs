@@ -1,5 +1,6 @@
 use alloy_primitives::{Address, B256, Bloom, Bytes};
 
+use super::log::Topics;
 use super::trie::{list, number, ordered_root, string};
 
 /// What a header commits to of a transaction's outcome (EIP-658, EIP-2718).
@@ -14,7 +15,7 @@ pub struct Receipt {
     /// Over its logs.
     pub bloom: Bloom,
     /// Address, topics and data of each.
-    pub logs: Vec<(Address, Vec<B256>, Bytes)>,
+    pub logs: Vec<(Address, Topics, Bytes)>,
 }
 
 /// See [`Receipt::outcome`].
@@ -35,8 +36,9 @@ impl Receipt {
             Outcome::Succeeded(succeeded) => number((*succeeded).into()),
             Outcome::State(root) => string(root.as_slice()),
         };
-        let log = |(address, topics, data): &(Address, Vec<B256>, Bytes)| {
-            let topics: Vec<Vec<u8>> = topics.iter().map(|topic| string(topic.as_slice())).collect();
+        let log = |(address, topics, data): &(Address, Topics, Bytes)| {
+            let topics: Vec<Vec<u8>> =
+                topics.as_slice().iter().map(|topic| string(topic.as_slice())).collect();
             list(&[string(address.as_slice()), list(&topics), string(data)])
         };
         let logs: Vec<Vec<u8>> = self.logs.iter().map(log).collect();

@@ -13,6 +13,8 @@ impl ChainIndexer {
         if !Arc::ptr_eq(&live, &self.node) {
             self.wake = Wake::new(&self.settings, self.pool.live_settings());
             self.node = live;
+            let host = self.node.host().to_owned();
+            self.board.chain(&self.settings.name, |chain| chain.provider = Some(host));
             self.tags_at = None;
             self.forget();
         }

@@ -2,31 +2,73 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::error::IndexerError;
 use super::live::Stretch;
 use super::spine::ChainIndexer;
+use super::translate::{Desk, Translated};
 use crate::canon::Group;
 use crate::chain::{Batch, ChainError, History, OnError};
-use crate::domain::BlockId;
+use crate::domain::{B256, BlockId, BlockRange};
 use crate::health::Board;
 use crate::metrics;
+use crate::store::{ChainStore, Staged, StoreError};
+use crate::telemetry::Troubles;
 
-/// A group's history on its way.
+/// A group's history on its way. It is translated and its events are written beside the commits, one commit ahead.
 pub(super) struct Reading {
-    history: History,
+    translated: mpsc::Receiver<Ready>,
+    translating: AbortOnDropHandle<()>,
     sources: Vec<usize>,
     next: u64,
 }
 
+/// A batch that only has to be stored.
+pub(super) struct Ready {
+    range: BlockRange,
+    parent_hash: B256,
+    refs: Vec<BlockId>,
+    translated: Translated,
+    /// The events, written ahead where that could be.
+    staged: Result<Option<Staged>, StoreError>,
+}
+
 impl Reading {
+    fn start(mut history: History, (desk, store): (Desk, ChainStore), group: Group) -> Self {
+        let (sender, translated) = mpsc::channel(1);
+        let translating = AbortOnDropHandle::new(tokio::spawn(async move {
+            // Room first: what is translated waits here and nowhere else.
+            while let Ok(room) = sender.reserve().await
+                && let Some(batch) = history.next().await
+            {
+                room.send(Ready::new(batch, (&desk, &store)).await);
+            }
+        }));
+        Self { translated, translating, next: group.range.from(), sources: group.sources }
+    }
+
     /// The next batch; never returns while nothing is being read.
-    pub(super) async fn next(reading: &mut Option<Self>) -> Option<Batch> {
-        match reading {
-            Some(reading) => reading.history.next().await,
-            None => std::future::pending().await,
+    pub(super) async fn next(reading: &mut Option<Self>) -> Option<Ready> {
+        let Some(reading) = reading else { return std::future::pending().await };
+        if let Some(ready) = reading.translated.recv().await {
+            return Some(ready);
         }
+        match (&mut reading.translating).await {
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => None,
+        }
+    }
+}
+
+impl Ready {
+    async fn new(batch: Batch, (desk, store): (&Desk, &ChainStore)) -> Self {
+        let (range, parent_hash, refs) = (batch.range, batch.parent_hash, refs(&batch));
+        let translated = desk.translate(batch.logs, &batch.times);
+        let staged = store.stage(&translated.events).await;
+        Self { range, parent_hash, refs, translated, staged }
     }
 }
 
@@ -47,31 +89,31 @@ impl ChainIndexer {
             self.settings.history,
             (filter, group.range),
             self.final_number(),
-            report(&self.board, &self.settings.name),
+            report(&self.board, &self.settings.name, &self.troubles),
         );
         tracing::debug!(chain = %self.settings.name, range = %group.range, sources = ?group.sources, "reading history");
-        self.reading = Some(Reading { history, sources: group.sources, next: group.range.from() });
+        let desk = self.translator.desk(&group.sources).clone();
+        self.reading = Some(Reading::start(history, (desk, self.store().clone()), group));
     }
 
     /// Commits a batch of history; `None` is the end of what was planned.
     pub(super) async fn land(
         &mut self,
-        batch: Option<Batch>,
+        ready: Option<Ready>,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
-        let (Some(reading), Some(batch)) = (&mut self.reading, batch) else {
+        let (Some(reading), Some(ready)) = (&mut self.reading, ready) else {
             self.reading = None;
             return Ok(());
         };
         let sources = reading.sources.clone();
-        reading.next = batch.range.to().saturating_add(1);
-        if self.view().parent_of(batch.range.from(), &sources).is_some_and(|tip| batch.parent_hash != tip) {
+        let Ready { range, parent_hash, refs, translated, staged } = ready;
+        reading.next = range.to().saturating_add(1);
+        if self.view().parent_of(range.from(), &sources).is_some_and(|tip| parent_hash != tip) {
             self.reading = None;
-            return self.settle_break(batch.range.from() - 1, stop).await;
+            return self.settle_break(range.from() - 1, stop).await;
         }
-        let refs = refs(&batch);
-        let translated = self.translator.translate(&sources, batch.logs, &batch.times);
-        self.advance(&sources, Stretch { refs, translated, durable: false }).await
+        self.advance(&sources, Stretch { refs, translated, staged: staged?, durable: false }).await
     }
 }
 
@@ -86,16 +128,19 @@ fn refs(batch: &Batch) -> Vec<BlockId> {
 }
 
 /// A reader in the background retries by itself; this makes its trouble visible meanwhile.
-pub(super) fn report(board: &Board, chain: &str) -> OnError {
-    let (board, chain) = (board.clone(), chain.to_owned());
+pub(super) fn report(board: &Board, chain: &str, troubles: &Arc<Troubles>) -> OnError {
+    let (board, chain, troubles) = (board.clone(), chain.to_owned(), troubles.clone());
     Arc::new(move |error: &ChainError| {
         metrics::step_error(&chain, error.kind());
+        let mut errors = 0;
         board.chain(&chain, |health| {
             health.consecutive_errors += 1;
-            if health.consecutive_errors.is_power_of_two() {
-                tracing::warn!(chain, errors = health.consecutive_errors, %error, "history waits for the node");
-            }
+            errors = health.consecutive_errors;
             health.last_error = Some(error.to_string());
         });
+        if let Some(held_back) = troubles.failed(error.kind(), errors, false) {
+            let held_back = held_back.field();
+            tracing::warn!(chain, errors, held_back, %error, "history waits for the node");
+        }
     })
 }

@@ -13,7 +13,7 @@ use crate::canon::Group;
 use crate::chain::BlockWithLogs;
 use crate::domain::{BlockId, BlockRange, BlockRef, Log};
 use crate::metrics;
-use crate::store::Advance;
+use crate::store::{Advance, Staged};
 
 /// Blocks read at once and committed together where we are a little behind: enough to hide the node's
 /// latency, few enough to commit in a blink.
@@ -84,7 +84,7 @@ impl ChainIndexer {
         let logs: Vec<Log> = blocks.into_iter().flat_map(|block| block.logs).collect();
         let translated = self.translator.translate(sources, logs, &times);
         let newest = times.last_key_value().map_or(0, |(_, time)| *time);
-        self.advance(sources, Stretch { refs, translated, durable: true }).await?;
+        self.advance(sources, Stretch { refs, translated, staged: None, durable: true }).await?;
         let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since_block = age.saturating_sub(Duration::from_secs(newest));
         metrics::live_latency(&self.settings.name, since_block, self.woken_at.elapsed());
@@ -93,7 +93,7 @@ impl ChainIndexer {
 
     /// Commits a stretch of blocks for a group of sources, and remembers it.
     pub(super) async fn advance(&mut self, sources: &[usize], stretch: Stretch) -> Result<(), IndexerError> {
-        let Stretch { refs, translated: Translated { events, dead_letters }, durable } = stretch;
+        let Stretch { refs, translated: Translated { events, dead_letters }, staged, durable } = stretch;
         let Some(to) = refs.last().copied() else { return Ok(()) };
         let final_number = self.final_number();
         let expected = self.view().expected(sources);
@@ -103,15 +103,15 @@ impl ChainIndexer {
         let advance =
             Advance { expected, to, refs, final_number, events, dead_letters, head, seen_at, durable };
         let started = Instant::now();
-        let advanced = self.store().advance(&advance).await?;
+        let advanced = self.store().advance_staged(&advance, staged).await?;
         let kind = if durable { "live" } else { "history" };
         metrics::committed(&self.settings.name, kind, started.elapsed());
         metrics::unknown_users(&self.settings.name, advanced.unknown_users);
         metrics::pending_retracted(&self.settings.name, advanced.retracted);
-        count(self.translator.kinds(), &advance.events, &advance.dead_letters);
+        let counted = count(self.translator.kinds(), &advance.events, &advance.dead_letters);
         tracing::debug!(chain = %self.settings.name, to = %to, events = advance.events.len(), kind, "advanced");
         self.view_mut().advanced(sources, to, &advance.refs, final_number);
-        self.say_sources(Some(sources));
+        self.say_sources(Some((sources, &counted)));
         Ok(())
     }
 
@@ -127,6 +127,8 @@ pub(super) struct Stretch {
     pub refs: Vec<BlockId>,
     /// What their logs mean.
     pub translated: Translated,
+    /// Its events, where they were written ahead.
+    pub staged: Option<Staged>,
     /// Whether the commit waits for the disk.
     pub durable: bool,
 }

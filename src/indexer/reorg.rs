@@ -85,6 +85,9 @@ impl ChainIndexer {
     }
 
     async fn rewind(&mut self, to: BlockId) -> Result<(), IndexerError> {
+        // What was written ahead holds locks that indexes wait for.
+        self.reading = None;
+        self.build_indexes().await?;
         let started = Instant::now();
         let rewound =
             self.store().rewind(&Rewind { expected: self.view().all(), to, by_operator: false }).await?;

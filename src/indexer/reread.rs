@@ -116,7 +116,11 @@ impl Rereader {
         mut progress: impl FnMut(u64),
     ) -> Result<RereadReport, IndexerError> {
         let node = self.elsewhere.find(self.avoided.as_deref()).await?;
-        let Reread { source, range, .. } = reread;
+        let Reread { source, range, purpose } = reread;
+        if purpose != Purpose::Compare {
+            // What is added or taken back is placed among what there is, which is found by index. A look needs none.
+            self.store.build_indexes().await?;
+        }
         let mut report = RereadReport::default();
         let mut rest = Some(range);
         while let Some(left) = rest {

@@ -1,5 +1,6 @@
 //! What the loop says of itself: board, metrics and log.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -14,18 +15,23 @@ use crate::health::{ChainState, SourceHealth};
 use crate::metrics;
 
 impl ChainIndexer {
-    pub(super) fn say_sources(&self, committed: Option<&[usize]>) {
+    /// Where each source stands; `committed` are those that have just moved, and their events by name.
+    pub(super) fn say_sources(&self, committed: Option<(&[usize], &BTreeMap<String, u64>)>) {
         let next = self.next_blocks();
         let now = Instant::now();
         self.board.chain(&self.settings.name, |chain| {
-            let before = std::mem::take(&mut chain.sources);
+            let mut before = std::mem::take(&mut chain.sources);
             for (index, source) in self.translator.sources().iter().enumerate() {
-                let fresh = committed.is_some_and(|group| group.contains(&index)).then_some(now);
+                let fresh = committed.is_some_and(|(group, _)| group.contains(&index)).then_some(now);
+                let events = committed.and_then(|(_, events)| events.get(&source.name)).copied();
+                let mut pace = before.get_mut(index).map(|s| std::mem::take(&mut s.pace)).unwrap_or_default();
+                pace.mark(next[index], events.unwrap_or(0));
                 chain.sources.push(SourceHealth {
                     name: source.name.clone(),
                     tip: self.view().tip(index).map(|tip| tip.number),
                     next: next[index],
                     committed_at: fresh.or_else(|| before.get(index).and_then(|source| source.committed_at)),
+                    pace,
                 });
             }
         });
@@ -43,19 +49,23 @@ impl ChainIndexer {
         });
     }
 
-    pub(super) fn say_state(&self, live: bool, history: bool) {
+    pub(super) fn say_state(&mut self, live: bool, history: bool) {
         if self.heads.is_none() || !self.looked {
             return;
         }
         let state = if history { ChainState::Syncing } else { ChainState::Live };
+        let said = &mut self.said;
         self.board.chain(&self.settings.name, |chain| {
             // While live blocks are being read the state stays: a start near the head is not history.
             if chain.state != state
                 && !(live && chain.state == ChainState::Syncing)
                 && chain.consecutive_errors == 0
             {
-                tracing::info!(chain = %self.settings.name, head = chain.head, "chain is {}", state.as_str());
                 chain.state = state;
+                // After an error it is where it was, and "recovered" has said so.
+                if said.replace(state) != Some(state) {
+                    tracing::info!(chain = %self.settings.name, head = chain.head, "chain is {}", state.as_str());
+                }
             }
         });
     }
@@ -75,9 +85,11 @@ impl ChainIndexer {
             ended = std::mem::take(&mut chain.consecutive_errors) > 0;
             if ended {
                 (chain.last_error, chain.last_error_kind) = (None, None);
-                tracing::info!(chain = %self.settings.name, "recovered");
             }
         });
+        if ended && self.troubles.ended() {
+            tracing::info!(chain = %self.settings.name, "recovered");
+        }
         ended
     }
 
@@ -85,15 +97,18 @@ impl ChainIndexer {
         self.forget();
         metrics::step_error(&self.settings.name, error.kind());
         let text = causes(error);
+        let (mut errors, mut news) = (0, false);
         self.board.chain(&self.settings.name, |chain| {
             chain.consecutive_errors += 1;
-            // A node that is away for a night says so a dozen times, not ten thousand.
-            if chain.consecutive_errors.is_power_of_two() || chain.last_error.as_ref() != Some(&text) {
-                tracing::warn!(chain = %self.settings.name, errors = chain.consecutive_errors, error = %text, "step failed");
-            }
+            errors = chain.consecutive_errors;
+            news = chain.last_error.as_ref() != Some(&text);
             chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
-            (chain.last_error, chain.last_error_kind) = (Some(text), Some(error.kind()));
+            (chain.last_error, chain.last_error_kind) = (Some(text.clone()), Some(error.kind()));
         });
+        if let Some(held_back) = self.troubles.failed(error.kind(), errors, news) {
+            let (chain, held_back) = (&self.settings.name, held_back.field());
+            tracing::warn!(%chain, errors, held_back, error = %text, "step failed");
+        }
     }
 
     /// Until the end, or until an operator has taken the chain back.

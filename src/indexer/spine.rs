@@ -14,8 +14,9 @@ use super::view::View;
 use crate::canon::{Confirmations, Group, Heads, Plan, Policy, Position, plan};
 use crate::chain::{ChainError, ChainSettings, Node, Pool, Switched, Tag, Wake};
 use crate::domain::BlockRef;
-use crate::health::Board;
+use crate::health::{Board, ChainState};
 use crate::store::{ChainRecord, ChainStore, Store};
+use crate::telemetry::Troubles;
 
 /// What a chain's loop is built of.
 pub struct Parts {
@@ -57,10 +58,16 @@ pub struct ChainIndexer {
     pub(super) opened: Option<ChainStore>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
+    /// What is told of errors, those of readers in the background included.
+    pub(super) troubles: Arc<Troubles>,
+    /// The state the log has been told.
+    pub(super) said: Option<ChainState>,
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
     pub(super) looked: bool,
     pub(super) heads: Option<Heads>,
     pub(super) tags_at: Option<Instant>,
+    /// Whether every index of the store is there, as far as we know.
+    pub(super) indexed: bool,
 }
 
 impl ChainIndexer {
@@ -74,7 +81,7 @@ impl ChainIndexer {
         let (node, past, wake) = (pool.live(), pool.history(), Wake::new(&settings, pool.live_settings()));
         let memory = Memory::new(store.clone());
         let woken_at = Instant::now();
-        board.chain(&settings.name, |_| {});
+        board.chain(&settings.name, |chain| chain.provider = Some(node.host().to_owned()));
         Ok(Self {
             settings,
             policy,
@@ -94,9 +101,12 @@ impl ChainIndexer {
             record,
             opened: None,
             view: None,
+            troubles: Arc::default(),
+            said: None,
             looked: false,
             heads: None,
             tags_at: None,
+            indexed: false,
         })
     }
 
@@ -149,6 +159,7 @@ impl ChainIndexer {
         }
         let Plan { live, pending, history } = if self.looked { self.plan() } else { Plan::default() };
         self.say_state(live.is_some(), history.is_some());
+        self.keep_indexed(history.as_ref().filter(|_| live.is_none()), stop).await?;
         if let Some(group) = live {
             return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
         }

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::decode::{Decoded, Decoder, SourceAbi};
 use crate::domain::{DeadLetter, DeadLetterKind, Event, EventKind, Log, LogFilter};
 use crate::mapping::Mapper;
 use crate::metrics;
+use crate::telemetry::Limiter;
 
 /// One configured source of a chain.
 pub struct Source {
@@ -17,11 +19,23 @@ pub struct Source {
 
 /// Turns logs into events: decode, then mapping.
 pub struct Translator {
-    chain: String,
-    sources: Vec<Source>,
-    mapper: Mapper,
-    /// The decoder of the group that asked last. Groups change when a source joins, so one is enough.
-    cached: Option<(Vec<usize>, Decoder)>,
+    chain: Arc<str>,
+    sources: Arc<[Source]>,
+    mapper: Arc<Mapper>,
+    /// The desk of the group that asked last. Groups change when a source joins, so one is enough.
+    cached: Option<(Vec<usize>, Desk)>,
+    /// What is told of dead letters: a contract may emit thousands.
+    lines: Arc<Limiter>,
+}
+
+/// A translator for one group of sources, to be given away: it needs nothing else.
+#[derive(Clone)]
+pub(super) struct Desk {
+    chain: Arc<str>,
+    sources: Arc<[Source]>,
+    mapper: Arc<Mapper>,
+    decoder: Arc<Decoder>,
+    lines: Arc<Limiter>,
 }
 
 /// What became of a run of logs.
@@ -34,7 +48,8 @@ pub(super) struct Translated {
 impl Translator {
     /// Of the chain `chain` with these sources; `mapper` was built for the same list.
     pub fn new(chain: String, sources: Vec<Source>, mapper: Mapper) -> Self {
-        Self { chain, sources, mapper, cached: None }
+        let (chain, sources, mapper) = (chain.into(), sources.into(), Arc::new(mapper));
+        Self { chain, sources, mapper, cached: None, lines: Arc::default() }
     }
 
     /// In the order of the configuration.
@@ -53,7 +68,7 @@ impl Translator {
 
     /// The one question for all of these sources.
     pub(super) fn filter(&mut self, group: &[usize]) -> LogFilter {
-        self.decoder(group).filter().clone()
+        self.desk(group).decoder.filter().clone()
     }
 
     /// The logs of these sources as events, in the order of the logs. `times` has the block time of each.
@@ -63,12 +78,7 @@ impl Translator {
         logs: Vec<Log>,
         times: &BTreeMap<u64, u64>,
     ) -> Translated {
-        let (translated, foreign) = self.read(group, logs, times);
-        for DeadLetter { source, reason, log, .. } in &translated.dead_letters {
-            tracing::warn!(chain = %self.chain, source, place = %log.place, reason, "log kept as a dead letter");
-        }
-        metrics::ignored(&self.chain, foreign);
-        translated
+        self.desk(group).translate(logs, times)
     }
 
     /// As [`Self::translate`], of logs that will be read again when they are confirmed: what cannot be an event is not
@@ -79,15 +89,45 @@ impl Translator {
         logs: Vec<Log>,
         times: &BTreeMap<u64, u64>,
     ) -> Vec<Event> {
-        self.read(group, logs, times).0.events
+        self.desk(group).read(logs, times).0.events
+    }
+
+    /// What translates for this group.
+    pub(super) fn desk(&mut self, group: &[usize]) -> &Desk {
+        if self.cached.as_ref().is_none_or(|(of, _)| of != group) {
+            self.cached = None;
+        }
+        let (chain, sources, mapper, lines) = (&self.chain, &self.sources, &self.mapper, &self.lines);
+        let (_, desk) = self.cached.get_or_insert_with(|| {
+            let decoder = Decoder::new(group.iter().map(|source| sources[*source].abi.clone()).collect());
+            let (chain, sources, mapper) = (chain.clone(), sources.clone(), mapper.clone());
+            let (decoder, lines) = (Arc::new(decoder), lines.clone());
+            (group.to_vec(), Desk { chain, sources, mapper, decoder, lines })
+        });
+        desk
+    }
+}
+
+impl Desk {
+    /// As [`Translator::translate`].
+    pub(super) fn translate(&self, logs: Vec<Log>, times: &BTreeMap<u64, u64>) -> Translated {
+        let (translated, foreign) = self.read(logs, times);
+        for DeadLetter { source, reason, log, .. } in &translated.dead_letters {
+            if let Some(held_back) = self.lines.admit(source) {
+                let held_back = held_back.field();
+                tracing::warn!(chain = %self.chain, source, place = %log.place, reason, held_back, "log kept as a dead letter");
+            }
+        }
+        metrics::ignored(&self.chain, foreign);
+        translated
     }
 
     /// What the logs are, and how many are nobody's.
-    fn read(&mut self, group: &[usize], logs: Vec<Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
+    fn read(&self, logs: Vec<Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
         let mut translated = Translated { events: Vec::with_capacity(logs.len()), dead_letters: Vec::new() };
         let mut foreign = 0;
         for mut log in logs {
-            let (source, kind, reason) = match self.decoder(group).decode(&log) {
+            let (source, kind, reason) = match self.decoder.decode(&log) {
                 Decoded::Foreign => {
                     foreign += 1;
                     continue;
@@ -117,29 +157,25 @@ impl Translator {
         }
         (translated, foreign)
     }
-
-    fn decoder(&mut self, group: &[usize]) -> &Decoder {
-        if self.cached.as_ref().is_none_or(|(of, _)| of != group) {
-            self.cached = None;
-        }
-        let sources = &self.sources;
-        let (_, decoder) = self.cached.get_or_insert_with(|| {
-            (group.to_vec(), Decoder::new(group.iter().map(|source| sources[*source].abi.clone()).collect()))
-        });
-        decoder
-    }
 }
 
-/// Counts what was committed, by source and type.
-pub(super) fn count(kinds: &[EventKind], translated_events: &[Event], dead_letters: &[DeadLetter]) {
+/// Counts what was committed, by source and type. Returns the events by source.
+pub(super) fn count(
+    kinds: &[EventKind],
+    translated_events: &[Event],
+    dead_letters: &[DeadLetter],
+) -> BTreeMap<String, u64> {
+    let mut by_source = BTreeMap::<String, u64>::new();
     let mut by_kind = BTreeMap::<usize, u64>::new();
     for event in translated_events {
         *by_kind.entry(event.fact.kind.0).or_default() += 1;
     }
     for (kind, count) in by_kind {
         metrics::events(&kinds[kind].source, &kinds[kind].event_type, count);
+        *by_source.entry(kinds[kind].source.clone()).or_default() += count;
     }
     for letter in dead_letters {
         metrics::dead_letter(&letter.source, letter.kind.as_str());
     }
+    by_source
 }

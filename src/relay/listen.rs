@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::{MAX_PAUSE, backoff};
 use crate::domain::causes;
 use crate::store::{Store, StoreError};
+use crate::telemetry::Limiter;
 
 /// How relays hear of commits; clones hear the same.
 #[derive(Clone, Debug)]
@@ -32,12 +33,15 @@ pub fn listen(store: Store, stop: CancellationToken) -> (Wake, impl Future<Outpu
 }
 
 async fn keep_listening(store: Store, sender: watch::Sender<()>, stop: CancellationToken) {
-    let mut pause = backoff();
+    let (mut pause, lines) = (backoff(), Limiter::default());
     loop {
         let heard = stop.run_until_cancelled(hear(&store, &sender, || pause = backoff())).await;
         let Some(Err(error)) = heard else { return };
         let wait = pause.next().unwrap_or(MAX_PAUSE);
-        tracing::warn!(error = %causes(&error), ?wait, "commits are not announced; messages are polled for");
+        if let Some(held_back) = lines.admit("listen") {
+            let held_back = held_back.field();
+            tracing::warn!(error = %causes(&error), held_back, "commits are not announced; messages are polled for");
+        }
         let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
     }
 }

@@ -8,18 +8,21 @@ use crate::health::Board;
 use crate::metrics;
 use crate::sink::{Delivered, SinkError};
 use crate::store::OutboxRow;
+use crate::telemetry::{Limiter, Troubles};
 
 /// Speaks for one sink.
 pub(super) struct Report {
     board: Board,
     sink: String,
+    troubles: Troubles,
+    lines: Limiter,
 }
 
 impl Report {
     pub(super) fn new(board: Board, sink: &str) -> Self {
         board.sink(sink, |_| {});
         metrics::sink_starts(sink, RelayError::KINDS);
-        Self { board, sink: sink.to_owned() }
+        Self { board, sink: sink.to_owned(), troubles: Troubles::default(), lines: Limiter::default() }
     }
 
     /// The loop goes round.
@@ -65,7 +68,10 @@ impl Report {
     /// The sink lost what came after `from`.
     pub(super) fn lost(&self, from: u64, cursor: u64) {
         metrics::sink_lost(&self.sink);
-        tracing::warn!(sink = %self.sink, from, cursor, "sink lost messages it had; they are sent again");
+        if let Some(held_back) = self.lines.admit("lost messages") {
+            let held_back = held_back.field();
+            tracing::warn!(sink = %self.sink, from, cursor, held_back, "sink lost messages it had; they are sent again");
+        }
     }
 
     /// What the sink should get now was trimmed before.
@@ -104,7 +110,7 @@ impl Report {
         if others {
             tracing::warn!(sink = %self.sink, %error, "a message waits for another try");
         } else {
-            self.fails(error.to_string(), error.is_transient());
+            self.fails((error.kind(), error.to_string()), error.is_transient());
         }
     }
 
@@ -115,7 +121,7 @@ impl Report {
             ended = std::mem::take(&mut sink.consecutive_errors) > 0;
             sink.last_error = None;
         });
-        if ended {
+        if ended && self.troubles.ended() {
             tracing::info!(sink = %self.sink, "sink recovered");
         }
         ended
@@ -124,24 +130,24 @@ impl Report {
     /// A step failed.
     pub(super) fn failed(&self, error: &RelayError) {
         metrics::sink_error(&self.sink, error.kind());
-        self.fails(causes(error), error.is_transient());
+        self.fails((error.kind(), causes(error)), error.is_transient());
     }
 
-    fn fails(&self, text: String, is_transient: bool) {
+    fn fails(&self, (kind, text): (&'static str, String), is_transient: bool) {
+        let (mut errors, mut news) = (0, false);
         self.board.sink(&self.sink, |sink| {
             sink.consecutive_errors += 1;
             // Whatever there is waits; how much is not known while the outbox or the sink cannot be asked.
             sink.waiting_since.get_or_insert_with(Instant::now);
-            let (errors, news) = (sink.consecutive_errors, sink.last_error.as_ref() != Some(&text));
-            // A sink that is away for a night says so a dozen times, not ten thousand.
-            if errors.is_power_of_two() || news {
-                if is_transient {
-                    tracing::warn!(sink = %self.sink, errors, error = %text, "messages wait");
-                } else {
-                    tracing::error!(sink = %self.sink, errors, error = %text, "messages wait until somebody decides");
-                }
-            }
-            sink.last_error = Some(text);
+            (errors, news) = (sink.consecutive_errors, sink.last_error.as_ref() != Some(&text));
+            sink.last_error = Some(text.clone());
         });
+        let Some(held_back) = self.troubles.failed(kind, errors, news) else { return };
+        let (sink, held_back) = (&self.sink, held_back.field());
+        if is_transient {
+            tracing::warn!(%sink, errors, held_back, error = %text, "messages wait");
+        } else {
+            tracing::error!(%sink, errors, held_back, error = %text, "messages wait until somebody decides");
+        }
     }
 }

@@ -6,6 +6,7 @@ use crate::domain::causes;
 use crate::health::{Board, OutboxHealth};
 use crate::metrics;
 use crate::store::{OutboxState, Store, StoreError};
+use crate::telemetry::Limiter;
 
 /// Keeps the outbox bounded: deletes what every sink has and what is old enough, in small batches, so that no
 /// statement holds locks or snapshots for long. Says how full it is.
@@ -30,15 +31,14 @@ impl Retention {
     pub async fn run(self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut failing = false;
+        let lines = Limiter::default();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            let error = self.round(&stop).await.err();
-            if let Some(error) = &error
-                && !failing
+            if let Err(error) = self.round(&stop).await
+                && let Some(held_back) = lines.admit("trim")
             {
-                tracing::warn!(error = %causes(error), "the outbox cannot be trimmed; tried again");
+                let held_back = held_back.field();
+                tracing::warn!(error = %causes(&error), held_back, "the outbox cannot be trimmed; tried again");
             }
-            failing = error.is_some();
         }
     }
 

@@ -6,6 +6,7 @@ use crate::domain::{B256, BlockId, DeadLetter, Event};
 use super::convert::int8;
 use super::open::Chain;
 use super::outbox::Announcement;
+use super::stage::Staged;
 use super::transaction::{self, Tx};
 use super::{
     ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, pending, projections,
@@ -54,6 +55,18 @@ impl ChainStore {
     /// height given here; [`StoreError::Overlap`] when one of the logs is stored already;
     /// [`StoreError::Invalid`] when the step contradicts itself.
     pub async fn advance(&self, advance: &Advance) -> Result<Advanced, StoreError> {
+        self.advance_staged(advance, None).await
+    }
+
+    /// As [`Self::advance`]; the step's events were staged, which has to be of exactly these.
+    ///
+    /// # Errors
+    /// As [`Self::advance`].
+    pub async fn advance_staged(
+        &self,
+        advance: &Advance,
+        staged: Option<Staged>,
+    ) -> Result<Advanced, StoreError> {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &advance.events)?;
         check_range(chain, advance, &ordered)?;
@@ -61,14 +74,18 @@ impl ChainStore {
         let seen = blocks_seen(&refs, &ordered)?;
         let folded = events::fold(chain, &ordered)?;
 
-        let mut tx = transaction::begin(&self.pool, advance.durable).await?;
+        let (mut tx, is_staged) = match staged {
+            Some(staged) => (staged.into_tx(&ordered)?, true),
+            None => (transaction::begin(&self.pool, advance.durable).await?, false),
+        };
         checkpoint::lock_chain(&mut tx, chain).await?;
         blocks::check(&mut tx, chain.id, &seen).await?;
         checkpoint::advance(&mut tx, chain, &advance.expected, advance.to).await?;
-        if let Err(error) = events::insert(&mut tx, chain, &ordered).await {
+        if !is_staged && let Err(error) = events::copy(&mut tx, chain, &ordered).await {
             drop(tx);
             return Err(self.name_holder(error, &ordered).await);
         }
+        events::tally(&mut tx, chain, &ordered).await?;
         dead_letters::insert(&mut tx, chain, &advance.dead_letters).await?;
         let gone = pending::end(&mut tx, chain, (&advance.expected, advance.to.number), &ordered).await?;
         let announcement = Announcement::begin(&mut tx, chain, events::with_kinds(chain, &ordered))
@@ -76,7 +93,7 @@ impl ChainStore {
             .taking_back(&gone);
         let unknown_users = projections::apply(&mut tx, chain, &folded).await?;
         raise_final(&mut tx, chain, advance.final_number).await?;
-        blocks::insert(&mut tx, chain.id, &refs).await?;
+        blocks::insert(&mut tx, chain.id, &blocks::window(refs, advance.final_number)).await?;
         blocks::prune(&mut tx, chain.id).await?;
         announcement.confirm(&mut tx, chain, advance.head, advance.seen_at).await?;
         tx.commit().await?;

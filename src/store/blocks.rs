@@ -36,25 +36,38 @@ pub(super) fn by_number<'a>(
 
 /// Conflict when the store knows another block at one of these heights, in the window or under a checkpoint
 /// (a source that lags may stand below the window).
+///
+/// What is held is fetched, and not what is given sent: a stretch of history has thousands of blocks, of which the
+/// window holds none.
 pub(super) async fn check(tx: &mut Tx, chain_id: i64, refs: &BTreeMap<u64, B256>) -> Result<(), StoreError> {
-    let (numbers, hashes) = arrays(refs)?;
-    let other: Option<i64> = sqlx::query_scalar(
-        "select g.number from unnest($2::bigint[], $3::bytea[]) as g (number, hash) \
-         join ( \
-             select number, hash from blocks where chain_id = $1 \
-             union all \
-             select block_number, block_hash from checkpoints where chain_id = $1 \
-         ) as held on held.number = g.number and held.hash <> g.hash \
-         order by g.number limit 1",
+    let (Some((first, _)), Some((last, _))) = (refs.first_key_value(), refs.last_key_value()) else {
+        return Ok(());
+    };
+    let held: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "select number, hash from blocks where chain_id = $1 and number between $2 and $3 \
+         union all \
+         select block_number, block_hash from checkpoints where chain_id = $1 and block_number between $2 and $3 \
+         order by 1",
     )
     .bind(chain_id)
-    .bind(numbers)
-    .bind(hashes)
-    .fetch_optional(&mut **tx)
+    .bind(int8("block number", *first)?)
+    .bind(int8("block number", *last)?)
+    .fetch_all(&mut **tx)
     .await?;
-    match other {
-        None => Ok(()),
-        Some(number) => Err(StoreError::conflict(format!("another block {number} is stored"))),
+    for (number, hash) in held {
+        let held = block_id(number, &hash)?;
+        if refs.get(&held.number).is_some_and(|hash| *hash != held.hash) {
+            return Err(StoreError::conflict(format!("another block {number} is stored")));
+        }
+    }
+    Ok(())
+}
+
+/// Those that [`prune`] would keep: the newest at or below final, and all above.
+pub(super) fn window(mut refs: BTreeMap<u64, B256>, final_number: u64) -> BTreeMap<u64, B256> {
+    match refs.range(..=final_number).next_back().map(|(number, _)| *number) {
+        Some(anchor) => refs.split_off(&anchor),
+        None => refs,
     }
 }
 

@@ -73,11 +73,22 @@ pub(super) fn with_kinds<'a>(chain: &Chain, events: &[&'a Event]) -> impl Iterat
 
 /// Copies the events in and counts them by kind.
 pub(super) async fn insert(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+    copy(tx, chain, events).await?;
+    tally(tx, chain, events).await
+}
+
+pub(super) async fn copy(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+    if !events.is_empty() {
+        let statement = concat!("copy events (", columns!(), ") from stdin (format binary)");
+        copy_in(&mut *tx, statement, events, |rows, event| encode(rows, chain, event)).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn tally(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
-    let statement = concat!("copy events (", columns!(), ") from stdin (format binary)");
-    copy_in(&mut *tx, statement, events, |rows, event| encode(rows, chain, event)).await?;
     let mut counts: BTreeMap<i32, i64> = BTreeMap::new();
     for event in events {
         *counts.entry(chain.kind(event.fact.kind)?.id).or_default() += 1;

@@ -4,7 +4,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 
-use super::transaction::MIGRATION;
+use super::transaction::{self, MIGRATION};
 use super::{Store, StoreError};
 
 /// Not sqlx's own table name: an application that shares the database may use sqlx too.
@@ -50,8 +50,7 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn schema(&self) -> Result<Schema, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        schema(&mut connection).await
+        schema(&mut *transaction::begin_look(&self.pool).await?).await
     }
 
     /// Runs the migrations that are missing, each in a transaction. Instances that start at once wait for

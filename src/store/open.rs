@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use sqlx::postgres::PgPool;
+use tokio::sync::Semaphore;
 
 use crate::domain::{B256, EventKind, KindIndex, Projection};
 
@@ -97,6 +98,7 @@ impl fmt::Display for Note {
 #[derive(Clone)]
 pub struct ChainStore {
     pub(super) pool: PgPool,
+    pub(super) spare: Arc<Semaphore>,
     pub(super) chain: Arc<Chain>,
 }
 
@@ -201,7 +203,7 @@ impl Store {
             described,
             notes,
         };
-        Ok(ChainStore { pool: self.pool.clone(), chain: Arc::new(chain) })
+        Ok(ChainStore { pool: self.pool.clone(), spare: self.spare.clone(), chain: Arc::new(chain) })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::domain::BlockId;
 
 use super::convert::{block_id, count, unsigned};
-use super::{Store, StoreError};
+use super::{Store, StoreError, transaction};
 
 /// Where a source stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,7 @@ impl Store {
     /// # Errors
     /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
     pub async fn status(&self) -> Result<Vec<SourceStatus>, StoreError> {
+        let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<StatusRow> = sqlx::query_as(
             "select s.chain_id, c.name as chain, s.name as source, s.family, s.start_block, \
                  p.block_number, p.block_hash, extract(epoch from p.updated_at)::bigint as updated_at, \
@@ -107,7 +108,7 @@ impl Store {
              left join checkpoints p on p.source = s.name \
              order by s.chain_id, s.name",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
         rows.into_iter().map(StatusRow::read).collect()
     }
@@ -117,11 +118,12 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn event_counts(&self) -> Result<Vec<EventCount>, StoreError> {
+        let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<(i64, String, String, i64)> = sqlx::query_as(
             "select chain_id, source, type, sum(events)::bigint from event_kinds \
              group by chain_id, source, type order by chain_id, source, type",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
         rows.into_iter()
             .map(|(chain_id, source, event_type, events)| {
@@ -141,10 +143,11 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn negative_balances(&self) -> Result<Vec<(u64, u64)>, StoreError> {
+        let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<(i64, i64)> = sqlx::query_as(
-            "select chain_id, count(*) from token_balances where balance < 0 group by chain_id order by chain_id",
+            "select chain_id, count(*) from token_balances where negative group by chain_id order by chain_id",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
         rows.into_iter().map(|(chain_id, rows)| Ok((unsigned("chain id", chain_id)?, count(rows)))).collect()
     }
@@ -154,13 +157,14 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn reorgs(&self, limit: u32) -> Result<Vec<ReorgRecord>, StoreError> {
+        let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<ReorgRow> = sqlx::query_as(
             "select chain_id, ancestor_number, ancestor_hash, old_tip_number, old_tip_hash, depth, events, \
                  extract(epoch from detected_at)::bigint as detected_at, reason \
              from reorgs order by id desc limit $1",
         )
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
         rows.into_iter().map(ReorgRow::read).collect()
     }

@@ -54,6 +54,12 @@ pub(super) async fn begin_snapshot(pool: &PgPool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with(statement).await?)
 }
 
+/// A look, for a person who waits or a probe that comes again: it changes nothing, and behind somebody's lock or a
+/// statement that runs for hours it fails instead of waiting along.
+pub(super) async fn begin_look(pool: &PgPool) -> Result<Tx, StoreError> {
+    Ok(pool.begin_with("begin read only; set local statement_timeout = '10s'").await?)
+}
+
 /// Waits for the advisory lock `key`, held until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, key: i64) -> Result<(), StoreError> {
     sqlx::query("select pg_advisory_xact_lock($1)").bind(key).execute(&mut **tx).await?;

@@ -59,6 +59,7 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn views(&self) -> Result<Vec<ViewInfo>, StoreError> {
+        let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<(String, String, Vec<String>, Vec<String>)> = sqlx::query_as(
             "select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum), \
                  array_agg(format_type(a.atttypid, a.atttypmod) order by a.attnum) \
@@ -70,7 +71,7 @@ impl Store {
              group by c.relname, d.description order by c.relname",
         )
         .bind(MARK)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
         let info = |(name, comment, names, types): (String, String, Vec<String>, Vec<String>)| {
             let Label { source, event, signature, .. } = label(&comment)?;

@@ -27,19 +27,19 @@ pub const PURE: &[&str] = &["domain", "canon", "decode", "mapping"];
 pub const ROOMS: &[Room] = &[
     room("domain", &[], "its words are everybody's"),
     room("canon", &["domain"], "what to believe is decided from facts alone"),
-    room("chain", &["domain", "metrics", "tls"], "it asks nodes and knows not what for"),
+    room("chain", &["domain", "metrics", "telemetry", "tls"], "it asks nodes and knows not what for"),
     room("decode", &["domain"], "bytes mean the same wherever they come from"),
     room("mapping", &["domain", "decode"], "meaning knows no tables"),
     room("store", &["domain", "metrics"], "tables know no meaning and no node"),
     room(
         "indexer",
-        &["domain", "chain", "canon", "decode", "mapping", "store", "health", "metrics"],
+        &["domain", "chain", "canon", "decode", "mapping", "store", "health", "metrics", "telemetry"],
         "the spine carries from chain to store and nowhere else",
     ),
     room("sink", &["domain", "post", "tls"], "it takes messages and knows not where they are kept"),
     room(
         "relay",
-        &["domain", "store", "sink", "health", "metrics"],
+        &["domain", "store", "sink", "health", "metrics", "telemetry"],
         "it carries from outbox to sink and nowhere else",
     ),
     room("post", &["tls"], "it carries a request and knows not what it says"),
@@ -89,6 +89,7 @@ pub const CRATES: &[(&str, &[&str], &str)] = &[
     ("redis", &["sink", "config", "app"], "one file speaks to it; these two know what it is called"),
     ("clap", &["cli"], "one room knows the command line"),
     ("clap_complete", &["cli"], "one room knows the command line"),
+    ("clap_mangen", &["cli"], "one room knows the command line"),
     ("indicatif", &["cli"], "one room knows the terminal"),
     ("anyhow", &["app", "cli"], "elsewhere an error is a decision: one enum per room"),
 ];

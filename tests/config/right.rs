@@ -21,6 +21,16 @@ const PRICES: [(&str, u64); 7] = [
     ("*", 20),
 ];
 
+fn only_provider() -> Provider {
+    Provider {
+        label: "node.example".to_owned(),
+        http: Secret::new("https://node.example/v2/key-in-literal"),
+        ws: None,
+        priority: 1,
+        role: Role::Any,
+    }
+}
+
 #[test]
 fn a_small_configuration_is_read_whole_with_every_default() {
     let config = Given::default().root().right(RIGHT);
@@ -41,13 +51,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         chains: vec![Chain {
             name: "base".to_owned(),
             chain_id: 8453,
-            providers: vec![Provider {
-                label: "node.example".to_owned(),
-                http: Secret::new("https://node.example/v2/key-in-literal"),
-                ws: None,
-                priority: 1,
-                role: Role::Any,
-            }],
+            providers: vec![only_provider()],
             failover: Failover {
                 probe_interval: Duration::from_secs(15),
                 max_lag: 5,
@@ -66,7 +70,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
                 ranges_in_flight: 4,
                 initial_range: 1_000,
                 max_range: 10_000,
-                buffer_bytes: 32 << 20,
+                buffer_bytes: 6 << 20,
+                commit_logs: 16_000,
             },
             audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
             pace: Pace {

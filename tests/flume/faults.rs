@@ -19,9 +19,10 @@ const LOGS: &str = "eth_getLogs";
 /// `eth_getBlockByNumber`.
 const BLOCK: &str = "eth_getBlockByNumber";
 
-/// Keys for history: so many questions at once, of so many blocks each.
+/// Keys for history: so many questions at once, of so many blocks each, and each answer a commit.
 fn history(in_flight: u64, width: u64) -> String {
-    format!("[chain.history]\nranges_in_flight = {in_flight}\ninitial_range = {width}\nmax_range = {width}\n")
+    let keys = format!("ranges_in_flight = {in_flight}\ninitial_range = {width}\nmax_range = {width}\n");
+    format!("[chain.history]\ncommit_logs = 0\n{keys}")
 }
 
 /// The story of ranges of `width` blocks of branch `a` from genesis up to `to`.

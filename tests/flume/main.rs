@@ -10,8 +10,12 @@ mod daemon;
 mod flume;
 #[path = "../support/journal.rs"]
 mod journal;
+#[path = "../support/metrics.rs"]
+mod metrics;
 #[path = "../../src/store/testing.rs"]
 mod postgres;
+#[path = "../support/promql.rs"]
+mod promql;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[path = "../support/random.rs"]

@@ -3,8 +3,11 @@
 mod commands;
 mod demo;
 mod exit;
+mod exposed;
 mod kill;
 mod outage;
 mod refused;
 mod run;
+mod secrets;
 mod systemd;
+mod watch;

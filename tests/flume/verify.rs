@@ -117,3 +117,16 @@ async fn after_a_reorg_below_final_an_operator_goes_back_and_the_daemon_goes_on_
     daemon.stop_well().await;
     agrees(&chain, &url, 99).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_source_begins_in_the_middle_the_newest_common_block_is_found_above_its_start() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(83, 100).await;
+    let home = Home::new(&server, &all_sources().replace("start_block = 0", "start_block = 50"), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(98).await;
+    daemon.stop_well().await;
+    chain.reorg(40, 41);
+    let common = home.run(&["rewind", "--json"]).await.json()["common"].as_u64();
+    assert!(common.is_some_and(|common| (50..=60).contains(&common)), "{common:?}");
+}

@@ -26,7 +26,7 @@ use crate::flume::config;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Stands in every URL and password the binary is given, and never in what it says.
-const CANARY: &str = "canary";
+pub const CANARY: &str = "canary";
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chainflume");
 
@@ -126,7 +126,12 @@ impl Home {
 
     /// Starts the daemon with variables.
     pub fn start_with(&self, variables: &[(&str, &str)]) -> Daemon {
-        let mut command = self.configured(&["run"]);
+        self.start_as(&["run"], variables)
+    }
+
+    /// Starts the binary with arguments and variables.
+    pub fn start_as(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Daemon {
+        let mut command = self.configured(arguments);
         command.envs(variables.iter().copied());
         Daemon::new(command, self.port)
     }
@@ -242,6 +247,11 @@ impl Daemon {
         assert!(self.out.text().ends_with(words), "{}", self.out.text());
     }
 
+    /// What it has printed on stdout so far.
+    pub fn said(&self) -> String {
+        self.out.text()
+    }
+
     /// What it has printed on stderr so far.
     pub fn log(&self) -> String {
         self.err.text()
@@ -354,8 +364,9 @@ impl Stream {
 /// The tables of the chain `dev` behind `server`, whose URLs hold what must not be told.
 pub fn chain(server: &Server, keys: &str, sources: &str) -> String {
     let text = config(server, keys, sources);
-    let text = text.replace(&server.http_url(), &format!("{}/v2/{CANARY}-http", server.http_url()));
-    text.replace(&server.ws_url(), &format!("{}/v2/{CANARY}-ws", server.ws_url()))
+    let text = text
+        .replace(&server.http_url(), &format!("{}/v2/{CANARY}-http?key={CANARY}-query", server.http_url()));
+    text.replace(&server.ws_url(), &format!("{}/v2/{CANARY}-ws?key={CANARY}-query", server.ws_url()))
 }
 
 /// A database URL with a password, which the servers of the tests do not ask for.

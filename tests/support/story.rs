@@ -75,7 +75,10 @@ impl Blocks {
 /// in their order.
 pub fn tell(entries: &[Entry], blocks: &Blocks, sources: &BTreeMap<String, u64>) -> Vec<String> {
     let mut transactions: Vec<(i64, Vec<&Entry>)> = Vec::new();
-    for entry in entries {
+    // Events may be written ahead, before the step below has ended. Steps follow each other as their checkpoints move.
+    let (moves, others): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().partition(|entry| entry.source.is_some());
+    for entry in moves.into_iter().chain(others) {
         match transactions.iter_mut().find(|(tx, _)| *tx == entry.tx) {
             Some((_, of_tx)) => of_tx.push(entry),
             None => transactions.push((entry.tx, vec![entry])),

@@ -31,7 +31,9 @@ impl Body {
         if response.content_length().is_some_and(|length| length > limit as u64) {
             return Err(NoBody::TooLarge);
         }
-        let mut bytes = Vec::new();
+        // Growing a large answer bit by bit would copy it several times; what is promised is within the limit.
+        let promised = response.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut bytes = Vec::with_capacity(promised.unwrap_or_default());
         while let Some(chunk) = response.chunk().await.map_err(NoBody::Broken)? {
             if bytes.len() + chunk.len() > limit {
                 return Err(NoBody::TooLarge);

@@ -5,7 +5,7 @@ use super::*;
 const SOON: Duration = Duration::from_millis(10);
 
 fn settings(initial_range: u64, max_range: u64) -> HistorySettings {
-    HistorySettings { ranges_in_flight: 4, initial_range, max_range, buffer_bytes: 32 << 20 }
+    HistorySettings { ranges_in_flight: 4, initial_range, max_range, buffer_bytes: 32 << 20, commit_logs: 0 }
 }
 
 /// How a node with limits answers.
@@ -203,7 +203,7 @@ fn large_or_slow_answers_do_not_widen() {
     let mut width = Width::new(&settings(1000, 10_000), None);
     width.answered(1000, 100, Duration::from_secs(3));
     assert_eq!(width.now(), 1000);
-    width.answered(1000, 8 << 20, SOON);
+    width.answered(1000, 9 << 20, SOON);
     assert_eq!(width.now(), 500);
 }
 

@@ -91,7 +91,7 @@ fn consensus(block: &Block) -> Vec<Receipt> {
         outcome: Outcome::Succeeded(mined.succeeded),
         cumulative_gas: GAS_PER_TX * position,
         bloom: mined.bloom(),
-        logs: mined.logs().map(|log| (log.address, log.topics.as_slice().to_vec(), log.data)).collect(),
+        logs: mined.logs().map(|log| (log.address, log.topics, log.data)).collect(),
     };
     (1..).zip(&block.txs).map(receipt).collect()
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::super::StoreError;
-use super::super::convert::{address, count};
+use super::super::convert::{address, count, int8};
 use super::super::open::Chain;
 use super::super::transaction::Tx;
 use super::about::{Said, VERSION, event_id, metadata, timestamp};
@@ -50,7 +50,8 @@ pub(super) async fn before(tx: &mut Tx, chain: &Chain, said: &[Said<'_>]) -> Res
 
 impl Stakers {
     /// One message a user that changed: `user.activated` at the first stake, `user.updated` after; when a reorg took the
-    /// last stake back, the activation is retracted. Wallets that are no users are not spoken of.
+    /// last stake back, the activation is retracted, unless it lay before what is announced: then nobody was told of it,
+    /// and the change is an update. Wallets that are no users are not spoken of.
     pub(super) async fn messages(
         &self,
         tx: &mut Tx,
@@ -67,6 +68,9 @@ impl Stakers {
             let (message_type, state, cause) = match (user, self.active.contains(wallet)) {
                 (Some(_), false) => ("user.activated", MessageState::Confirmed, first),
                 (Some(_), true) => ("user.updated", MessageState::Confirmed, last),
+                (None, true) if began_before(tx, chain, *wallet, &said[*first]).await? => {
+                    ("user.updated", MessageState::Confirmed, last)
+                }
                 (None, true) => ("user.activated", MessageState::Retracted, first),
                 (None, false) => continue,
             };
@@ -74,6 +78,25 @@ impl Stakers {
         }
         Ok(messages)
     }
+}
+
+/// Whether of the stakes just taken back, which are all the wallet had, one came before `first`.
+async fn began_before(
+    tx: &mut Tx,
+    chain: &Chain,
+    wallet: Address,
+    first: &Said<'_>,
+) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(
+        "select exists (select from orphaned_events \
+             where reorg_id = (select max(id) from reorgs where chain_id = $1) and projection = 's' \
+                 and account = $2 and block_number < $3)",
+    )
+    .bind(chain.id)
+    .bind(wallet.as_slice())
+    .bind(int8("block number", first.event.place.block_number)?)
+    .fetch_one(&mut **tx)
+    .await?)
 }
 
 impl User {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::domain::U256;
-use crate::store::{OutboxRow, PublishFrom, Store};
+use crate::store::{ChainStore, OutboxRow, PublishFrom, Store};
 
 async fn outbox(store: &Store) -> Vec<OutboxRow> {
     store.outbox_after(0, 10_000).await.expect("reads")
@@ -106,14 +106,19 @@ async fn a_reorg_retracts_the_newest_first_and_then_tells_the_new_branch() {
     assert_eq!(told, [&ids[9], &ids[8], &ids[7], &ids[10]], "what is taken back has the id it was told with");
 }
 
-#[tokio::test]
-async fn what_lies_before_the_head_that_was_seen_first_is_not_told() {
-    let store = store().await;
+/// A chain that is announced from the head on that is seen first.
+async fn open_from_head(store: &Store) -> ChainStore {
     let mut record = record();
     for source in &mut record.sources {
         source.publish_from = PublishFrom::Head;
     }
-    let chain = store.open_chain(&record, &kinds()).await.expect("opens");
+    store.open_chain(&record, &kinds()).await.expect("opens")
+}
+
+#[tokio::test]
+async fn what_lies_before_the_head_that_was_seen_first_is_not_told() {
+    let store = store().await;
+    let chain = open_from_head(&store).await;
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
     advance(&chain, None, one, vec![event(one, 0, note("{}"))]).await.expect("advances");
     chain.publish_above(2).await.expect("decides");
@@ -122,6 +127,32 @@ async fn what_lies_before_the_head_that_was_seen_first_is_not_told() {
     advance(&chain, Some(two), three, vec![event(three, 0, note("{}"))]).await.expect("advances");
     rewind(&chain, one).await.expect("rewinds");
     assert_eq!(lines(&store).await, ["1 contract.note confirmed 3", "2 contract.note retracted 3"]);
+}
+
+#[tokio::test]
+async fn an_activation_that_nobody_was_told_of_is_not_retracted() {
+    let store = store().await;
+    let chain = open_from_head(&store).await;
+    let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
+    advance(&chain, None, one, vec![]).await.expect("advances");
+    chain.publish_above(2).await.expect("decides");
+    advance(&chain, Some(one), two, vec![event(two, 0, staked(9, 5))]).await.expect("advances");
+    let both = vec![event(three, 0, staked(9, 7)), event(three, 1, staked(8, 1))];
+    advance(&chain, Some(two), three, both).await.expect("advances");
+    rewind(&chain, one).await.expect("rewinds");
+    assert_eq!(
+        lines(&store).await,
+        [
+            "1 stake.staked confirmed 3",
+            "2 stake.staked confirmed 3",
+            "3 user.activated confirmed 3",
+            "4 user.updated confirmed 3",
+            "5 stake.staked retracted 3",
+            "6 stake.staked retracted 3",
+            "7 user.activated retracted 3",
+            "8 user.updated confirmed 3",
+        ]
+    );
 }
 
 /// Two chains write at once while a reader follows by number alone. With a plain sequence a reader that has

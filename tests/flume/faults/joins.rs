@@ -87,7 +87,7 @@ async fn a_source_added_later_catches_up_while_the_others_stay_live_and_joins_th
     flume.stop().await;
     let gate = CancellationToken::new();
     scene.chain.faults().add(Rule::on(LOGS, Effect::Until(gate.clone())).asking(from_block(40)));
-    let keys = "request_timeout = \"20s\"\n[chain.history]\nranges_in_flight = 1\ninitial_range = 40\nmax_range = 40\n";
+    let keys = "request_timeout = \"20s\"\n[chain.history]\ncommit_logs = 0\nranges_in_flight = 1\ninitial_range = 40\nmax_range = 40\n";
     let flume = scene.start_with(keys, &all_sources()).await;
     let tips =
         |chain: &chainflume::health::ChainHealth| -> Vec<_> { chain.sources.iter().map(|s| s.tip).collect() };

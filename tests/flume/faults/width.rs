@@ -17,7 +17,8 @@ async fn widths(behave: impl FnOnce(&DevChain)) -> (Vec<u64>, Vec<String>) {
 async fn widths_within(timeout: &str, behave: impl FnOnce(&DevChain)) -> (Vec<u64>, Vec<String>) {
     let scene = Scene::new(216).await;
     behave(&scene.chain);
-    let keys = format!("request_timeout = \"{timeout}\"\n[chain.history]\nranges_in_flight = 1\n");
+    let keys =
+        format!("request_timeout = \"{timeout}\"\n[chain.history]\ncommit_logs = 0\nranges_in_flight = 1\n");
     let flume = scene.start(&keys).await;
     flume.until_tip("dev", 214).await;
     let widths = scene.asked().iter().filter_map(crate::scene::Asked::width).collect();

@@ -70,6 +70,7 @@ impl Script {
                 initial_range: 1000,
                 max_range: 10_000,
                 buffer_bytes: 32 << 20,
+                commit_logs: 0,
             },
             pace: PaceSettings {
                 requests_per_second: None,

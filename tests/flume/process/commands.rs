@@ -27,17 +27,17 @@ async fn status_tells_the_same_beside_the_daemon_and_without_it() {
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0].join(" "), format!("daemon {} is ready", env!("CARGO_PKG_VERSION")));
     assert_eq!(lines[1].join(" "), "sink in-process: 0 messages wait");
+    assert_eq!(lines[3].join(" "), "chain state head confirmed final new head heads by node");
+    assert_eq!(lines[4][..5].join(" "), "dev live 61 59 45");
+    assert_eq!(lines[4][7..].join(" "), format!("websocket {}", server.address()));
     assert_eq!(
-        lines[3],
-        ["chain", "source", "family", "state", "tip", "head", "lag", "events", "dead", "last", "commit"]
+        lines[6].join(" "),
+        "chain source family tip lag blocks/s events/s ETA events dead last commit"
     );
     let rows: Vec<String> =
-        lines[4..7].iter().map(|row| [&row[..7], &row[8..9]].concat().join(" ")).collect();
-    assert_eq!(
-        rows,
-        ["dev nft erc721 live 59 61 0 0", "dev token erc20 live 59 61 0 0", "dev vault stake live 59 61 0 0"]
-    );
-    assert!(lines[7].join(" ").ends_with("undone, back to block 55"), "{text}");
+        lines[7..10].iter().map(|row| [&row[..5], &row[7..8], &row[9..10]].concat().join(" ")).collect();
+    assert_eq!(rows, ["dev nft erc721 59 0 - 0", "dev token erc20 59 0 - 0", "dev vault stake 59 0 - 0"]);
+    assert!(lines[10].join(" ").ends_with("undone, back to block 55"), "{text}");
     let beside = home.run(&["status", "--json"]).await.json();
     assert_eq!(beside["daemon"]["chains"]["dev"]["sources"]["vault"]["lag"], 0);
     assert_eq!(beside["reorgs"][0]["depth"], 3);

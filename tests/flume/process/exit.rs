@@ -17,7 +17,10 @@ async fn sigterm_and_ctrl_c_end_it_well_wherever_it_is() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(31, 2_000).await;
     let home = Home::new(&server, &all_sources(), Some(&url));
-    home.rewrite("chain_id = 31337", "chain_id = 31337\nhistory = { initial_range = 10, max_range = 10 }");
+    home.rewrite(
+        "chain_id = 31337",
+        "chain_id = 31337\nhistory = { commit_logs = 0, initial_range = 10, max_range = 10 }",
+    );
     let slow = chain.faults().add(Rule::on("eth_getLogs", Effect::Delay(Duration::from_millis(20))));
     for signal in [Signal::TERM, Signal::INT] {
         let mut daemon = home.start();

@@ -39,7 +39,10 @@ async fn until_open(daemon: &mut Daemon) {
 async fn slow_history(seed: u64, url: Option<&str>) -> (DevChain, Server, Home) {
     let (chain, server) = devchain(seed, HISTORY).await;
     let home = Home::new(&server, &all_sources(), url);
-    home.rewrite("chain_id = 31337", "chain_id = 31337\nhistory = { initial_range = 20, max_range = 20 }");
+    home.rewrite(
+        "chain_id = 31337",
+        "chain_id = 31337\nhistory = { commit_logs = 0, initial_range = 20, max_range = 20 }",
+    );
     (chain, server, home)
 }
 

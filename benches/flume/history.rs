@@ -1,0 +1,104 @@
+//! A sync from the first block to the last, timed from the start of the daemon's process to the last row and index.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use serde::Serialize;
+
+use super::daemon::{self, Config, Daemon};
+use super::database::{Database, Postgres};
+use super::process;
+use super::report::per_second;
+use super::source::{Calls, Settings, Source};
+use super::workload::LOGS_PER_BLOCK;
+
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(10);
+/// Looks from one sample of the plot to the next.
+const LOOKS_PER_SAMPLE: usize = 20;
+
+/// What a sync took.
+#[derive(Clone, Debug, Serialize)]
+pub struct History {
+    pub seconds: f64,
+    pub logs_per_second: f64,
+    pub daemon_cpu: f64,
+    pub postgres_cpu: f64,
+    /// Most resident memory of the daemon in bytes.
+    pub peak_memory: u64,
+    /// Bytes on disk for each event: its row and the indexes of `events`, and with it all of the database.
+    pub event_bytes: f64,
+    pub database_bytes: f64,
+    pub calls: Calls,
+    /// Load of the machine when it began.
+    pub load: f64,
+    /// Along the way.
+    #[serde(skip)]
+    pub samples: Vec<Sample>,
+}
+
+/// A moment of a sync.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub seconds: f64,
+    pub logs: u64,
+    pub memory: u64,
+}
+
+/// Syncs what `settings` describe into a fresh database of this name, which is left as it is.
+pub async fn sync(
+    postgres: &Postgres,
+    folder: &Path,
+    (settings, name): (&Settings, &str),
+) -> anyhow::Result<(History, Database)> {
+    let database = postgres.create(name).await?;
+    let source = Source::start(settings).await?;
+    let config = Config::history(&source.url, &database.url, settings.workload);
+    daemon::migrate(&config, folder).await?;
+    let indexes = database.indexes().await?;
+
+    let (load, cpu, started) = (process::load(), postgres.cpu()?, Instant::now());
+    let mut daemon = Daemon::start(&config, folder)?;
+    let mut samples = Vec::new();
+    loop {
+        let mut tip = 0;
+        for _ in 0..LOOKS_PER_SAMPLE {
+            daemon.check()?;
+            tip = database.tip().await?;
+            if tip >= settings.blocks() && database.indexes().await? >= indexes {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let logs = tip.min(settings.blocks()) * LOGS_PER_BLOCK;
+        let (memory, _) = process::memory(daemon.pid()?)?;
+        samples.push(Sample { seconds: started.elapsed().as_secs_f64(), logs, memory });
+        if tip >= settings.blocks() && database.indexes().await? >= indexes {
+            break;
+        }
+    }
+    let took = started.elapsed();
+    let (daemon_cpu, postgres_cpu) = (process::cpu(daemon.pid()?)?, postgres.cpu()? - cpu);
+    let (_, peak_memory) = process::memory(daemon.pid()?)?;
+    let calls = source.calls().await?;
+    daemon.stop().await?;
+    let logs = settings.blocks() * LOGS_PER_BLOCK;
+    ensure!(database.events().await? == i64::try_from(logs)?, "events are missing or too many");
+    let (event_bytes, database_bytes) = database.bytes().await?;
+    #[expect(clippy::cast_precision_loss, reason = "a mean of bytes, shown without decimals")]
+    let each = |bytes: i64| bytes as f64 / logs as f64;
+    let history = History {
+        seconds: took.as_secs_f64(),
+        logs_per_second: per_second(logs, took),
+        daemon_cpu,
+        postgres_cpu,
+        peak_memory,
+        event_bytes: each(event_bytes),
+        database_bytes: each(database_bytes),
+        calls,
+        load,
+        samples,
+    };
+    Ok((history, database))
+}

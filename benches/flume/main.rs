@@ -1,0 +1,205 @@
+//! How fast Chainflume is, on this machine: `make bench`.
+//!
+//! The real binary reads from a node that costs little and writes to the PostgreSQL it would run with, and beside
+//! every case stands its floor: the same rows, keys, indexes and state written by one process from memory. Without `--bench`
+//! (as `cargo test` starts it) everything runs once at its smallest size, to see that it works.
+
+mod copy;
+mod daemon;
+mod database;
+mod floor;
+mod history;
+mod live;
+mod options;
+mod plot;
+mod process;
+mod published;
+#[path = "../../tests/support/redis.rs"]
+mod redis_server;
+mod render;
+mod report;
+mod restart;
+mod source;
+mod workload;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use database::Postgres;
+use live::Live;
+use options::Options;
+use plot::Series;
+use report::{Compared, Grown, Limited, Report, median, per_second};
+use source::Settings;
+use workload::Workload;
+
+/// An ordinary public node.
+const LATENCY: Duration = Duration::from_millis(100);
+const CAP: u64 = 10_000;
+/// `ranges_in_flight` as it comes.
+const IN_FLIGHT: u64 = 4;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("source", settings)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return source::serve(Settings::parse(settings)?).await;
+    }
+    let measuring = arguments.iter().any(|argument| argument == "--bench");
+    let options = if measuring { Options::from_environment()? } else { Options::smallest() };
+    let folder = tempfile::Builder::new().prefix("cf-bench-").tempdir_in("/tmp")?;
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let postgres = Postgres::start(folder.path()).await?;
+    let measured = Bench { options: &options, postgres: &postgres, folder: folder.path() }.run().await;
+    postgres.stop().await?;
+    let (report, series) = measured?;
+    println!("{}", report.text());
+    std::fs::create_dir_all(&options.folder)?;
+    std::fs::write(options.folder.join("results.json"), serde_json::to_string_pretty(&report)?)?;
+    std::fs::write(options.folder.join("results.md"), report.text())?;
+    std::fs::write(options.folder.join("history.svg"), plot::svg(&series))?;
+    if measuring {
+        println!("results.md, results.json and history.svg are in {}", options.folder.display());
+    } else {
+        std::fs::remove_dir_all(&options.folder)?;
+    }
+    Ok(())
+}
+
+struct Bench<'a> {
+    options: &'a Options,
+    postgres: &'a Postgres,
+    folder: &'a Path,
+}
+
+impl Bench<'_> {
+    async fn run(&self) -> anyhow::Result<(Report, Vec<Series>)> {
+        let Options { logs, runs, .. } = *self.options;
+        let (machine, postgres) = (process::machine(), self.postgres.version().await?);
+        let source_ceiling = source::ceiling(logs).await?;
+        let mut report = Report { machine, postgres, logs, runs, source_ceiling, ..Report::default() };
+        let mut series = Vec::new();
+        if self.options.has("history") {
+            for &workload in &self.options.workloads {
+                report.history.push(self.compare(workload, &mut series).await?);
+            }
+        }
+        if self.options.has("latency") {
+            for workload in [Workload::Events, Workload::Erc20] {
+                let compared = report.history.iter().find(|compared| compared.workload == workload);
+                let unlimited = compared.map(|compared| compared.history.seconds);
+                report.latency.push(self.limited(workload, unlimited).await?);
+            }
+        }
+        if self.options.has("growth") {
+            self.grow(&mut report, &mut series).await?;
+        }
+        if self.options.has("live") || self.options.has("reorg") {
+            self.live(&mut report).await?;
+        }
+        Ok((report, series))
+    }
+
+    /// Floor and daemon in turn, so that whatever disturbs the machine disturbs both.
+    async fn compare(&self, workload: Workload, series: &mut Vec<Series>) -> anyhow::Result<Compared> {
+        let Options { logs, runs, .. } = *self.options;
+        let (mut floors, mut histories) = (Vec::new(), Vec::new());
+        for run in 1..=runs {
+            floors.push(self.floor(workload).await?);
+            let (history, database) = self.sync(&Settings::new(workload, logs)).await?;
+            self.postgres.remove(database).await?;
+            say(&format!("{} {run}/{runs}: {:.0} logs/s", workload.title(), history.logs_per_second));
+            histories.push(history);
+        }
+        let all = histories.iter().map(|history| history.logs_per_second).collect();
+        let floor = median(floors, |floor| floor.took.as_secs_f64()).context("there is a run")?;
+        let history = median(histories, |history| history.seconds).context("there is a run")?;
+        series.push(Series { name: workload.name().to_owned(), samples: history.samples.clone() });
+        let floor_logs_per_second = per_second(logs, floor.took);
+        let percent_of_floor = 100.0 * history.logs_per_second / floor_logs_per_second;
+        let floor_postgres_cpu = floor.postgres_cpu;
+        Ok(Compared { workload, floor_logs_per_second, floor_postgres_cpu, percent_of_floor, history, all })
+    }
+
+    async fn floor(&self, workload: Workload) -> anyhow::Result<floor::Floor> {
+        let database = self.postgres.create("bench_floor").await?;
+        let config = daemon::Config::history("http://127.0.0.1:1", &database.url, workload);
+        daemon::migrate(&config, self.folder).await?;
+        let floor = floor::write(self.postgres, &database, (workload, self.options.logs)).await?;
+        self.postgres.remove(database).await?;
+        say(&format!("{} floor: {:.0} logs/s", workload.title(), per_second(self.options.logs, floor.took)));
+        Ok(floor)
+    }
+
+    /// `unlimited` is how long it took from a node without latency, where that was measured.
+    async fn limited(&self, workload: Workload, unlimited: Option<f64>) -> anyhow::Result<Limited> {
+        let mut settings = Settings::new(workload, self.options.logs);
+        (settings.latency, settings.cap) = (LATENCY, Some(CAP));
+        let mut histories = Vec::new();
+        for _ in 0..self.options.runs {
+            let (history, database) = self.sync(&settings).await?;
+            self.postgres.remove(database).await?;
+            say(&format!("{} from a slow node: {:.0} logs/s", workload.title(), history.logs_per_second));
+            histories.push(history);
+        }
+        let history = median(histories, |history| history.seconds).context("there is a run")?;
+        let rounds = self.options.logs.div_ceil(CAP).div_ceil(IN_FLIGHT);
+        let questions_seconds = (LATENCY * u32::try_from(rounds)?).as_secs_f64();
+        let best_seconds = questions_seconds.max(unlimited.unwrap_or(0.0));
+        let percent_of_best = 100.0 * best_seconds / history.seconds;
+        let latency_ms = LATENCY.as_millis();
+        Ok(Limited {
+            workload,
+            latency_ms,
+            cap: CAP,
+            in_flight: IN_FLIGHT,
+            best_seconds,
+            questions_seconds,
+            percent_of_best,
+            history,
+        })
+    }
+
+    /// Ever longer histories; then a few starts on what the longest left.
+    async fn grow(&self, report: &mut Report, series: &mut Vec<Series>) -> anyhow::Result<()> {
+        for logs in &self.options.growth {
+            let mut settings = Settings::new(Workload::Erc20, *logs);
+            let (history, database) = self.sync(&settings).await?;
+            say(&format!("{logs} logs: {:.0} logs/s", history.logs_per_second));
+            series.push(Series { name: format!("erc20, {logs} logs"), samples: history.samples.clone() });
+            let seconds_per_million = 1_000_000.0 / history.logs_per_second;
+            report.growth.push(Grown { logs: *logs, seconds_per_million, history });
+            if Some(logs) == self.options.growth.last() {
+                report.restart_rows = *logs;
+                for _ in 0..self.options.runs {
+                    report.restarts.push(restart::first_commit(self.folder, &database, &mut settings).await?);
+                }
+            }
+            self.postgres.remove(database).await?;
+        }
+        Ok(())
+    }
+
+    async fn live(&self, report: &mut Report) -> anyhow::Result<()> {
+        let mut live = Live::start(self.postgres, self.folder).await?;
+        for rate in self.options.rates.iter().filter(|_| self.options.has("live")) {
+            report.live.push(live.latency(*rate, self.options.live).await?);
+            say(&format!("live at {rate} blocks/s done"));
+        }
+        for _ in (0..self.options.runs).filter(|_| self.options.has("reorg")) {
+            report.reorgs.push(live.reorg().await?);
+        }
+        live.stop(self.postgres).await
+    }
+
+    async fn sync(&self, settings: &Settings) -> anyhow::Result<(history::History, database::Database)> {
+        history::sync(self.postgres, self.folder, (settings, "bench_sync")).await
+    }
+}
+
+/// Progress, beside the results.
+fn say(line: &str) {
+    eprintln!("[load {:.1}] {line}", process::load());
+}

@@ -1,0 +1,110 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::api::{ChainReport, SourceReport};
+use crate::app::{Status, StoredSource};
+use crate::cli::table::table;
+
+/// What a running daemon says of each chain; empty without one. Whatever else is true of a chain as a whole is a column
+/// here.
+pub(super) fn chains(status: &Status) -> String {
+    let chains = status.daemon.iter().flat_map(|report| &report.chains);
+    let rows: Vec<Vec<String>> = chains.map(|(name, chain)| chain_row(name, chain)).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let headings = ["chain", "state", "head", "confirmed", "final", "new head", "heads by", "node"];
+    table(&headings, &rows) + "\n"
+}
+
+fn chain_row(name: &str, chain: &ChainReport) -> Vec<String> {
+    let moved = Duration::try_from_secs_f64(chain.seconds_since_head).unwrap_or_default();
+    vec![
+        name.to_owned(),
+        chain.state.clone(),
+        number(chain.head),
+        number(chain.confirmed),
+        chain.final_block.to_string(),
+        format!("{} ago", rough(moved)),
+        if chain.websocket { "websocket" } else { "polling" }.to_owned(),
+        chain.provider.clone().unwrap_or_else(|| "-".to_owned()),
+    ]
+}
+
+/// What is stored, and how fast it grows where a daemon runs.
+pub(super) fn sources(status: &Status) -> String {
+    let headings = [
+        "chain",
+        "source",
+        "family",
+        "tip",
+        "lag",
+        "blocks/s",
+        "events/s",
+        "ETA",
+        "events",
+        "dead",
+        "last commit",
+    ];
+    let rows: Vec<Vec<String>> = status.sources.iter().map(|source| source_row(status, source)).collect();
+    table(&headings, &rows)
+}
+
+fn source_row(status: &Status, source: &StoredSource) -> Vec<String> {
+    let chain = status.daemon.as_ref().and_then(|report| report.chains.get(&source.chain));
+    let live: Option<&SourceReport> = chain.and_then(|chain| chain.sources.get(&source.source));
+    let eta = live.and_then(|live| Duration::try_from_secs_f64(live.eta_seconds?).ok());
+    vec![
+        source.chain.clone(),
+        source.source.clone(),
+        source.family.clone(),
+        number(source.tip),
+        number(live.map(|live| live.lag)),
+        rate(live.and_then(|live| live.blocks_per_second)),
+        rate(live.and_then(|live| live.events_per_second)),
+        eta.map_or_else(|| "-".to_owned(), rough),
+        source.events.to_string(),
+        source.open_dead_letters.to_string(),
+        ago(source.updated_at),
+    ]
+}
+
+fn number(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+fn rate(rate: Option<f64>) -> String {
+    match rate {
+        None => "-".to_owned(),
+        Some(rate) if rate < 99.95 => format!("{rate:.1}"),
+        Some(rate) => format!("{rate:.0}"),
+    }
+}
+
+/// How long ago, in the two largest units.
+pub(super) fn ago(seconds: Option<u64>) -> String {
+    let Some(at) = seconds else { return "never".to_owned() };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    format!("{} ago", rough(Duration::from_secs(now.saturating_sub(at))))
+}
+
+/// In whole seconds and the two largest units.
+fn rough(time: Duration) -> String {
+    let text = humantime::format_duration(Duration::from_secs(time.as_secs())).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_as_rough_as_a_person_reads_them() {
+        assert_eq!(
+            [None, Some(0.04), Some(12.34), Some(99.96), Some(4321.9)].map(rate),
+            ["-", "0.0", "12.3", "100", "4322"]
+        );
+        let times = [Duration::from_millis(900), Duration::from_secs(61), Duration::from_secs(90_061)];
+        assert_eq!(times.map(rough), ["0s", "1m 1s", "1day 1h"]);
+        assert_eq!(ago(None), "never");
+    }
+}

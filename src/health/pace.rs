@@ -1,0 +1,110 @@
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How fast a source moves, from where it stood over the last minute.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    /// Oldest first, [`STEP`] apart but for the newest, which moves until it is.
+    marks: VecDeque<Mark>,
+    events: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Instant,
+    next: u64,
+    events: u64,
+}
+
+/// Blocks and events a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Blocks stored a second.
+    pub blocks: f64,
+    /// Events stored a second.
+    pub events: f64,
+}
+
+/// What is remembered: long enough to smooth single commits, short enough to show a change.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Marks closer together than this become one, so that there are few however often is committed.
+const STEP: Duration = Duration::from_secs(2);
+/// Below this a rate says more about the moment than about the pace.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+impl Pace {
+    /// The source stands before block `next`, having stored `events` more since the last call.
+    pub fn mark(&mut self, next: u64, events: u64) {
+        self.mark_at(Instant::now(), next, events);
+    }
+
+    fn mark_at(&mut self, at: Instant, next: u64, events: u64) {
+        self.events = self.events.saturating_add(events);
+        if self.marks.back().is_some_and(|last| next < last.next) {
+            // A rewind: what was stored is counted anew.
+            self.marks.clear();
+        }
+        let mark = Mark { at, next, events: self.events };
+        let before_last = self.marks.len().checked_sub(2).map(|index| self.marks[index].at);
+        match (before_last, self.marks.back_mut()) {
+            (Some(before), Some(last)) if last.at.saturating_duration_since(before) < STEP => *last = mark,
+            _ => self.marks.push_back(mark),
+        }
+        // One mark from before the window stays, so that a source that rarely commits has a pace too.
+        while self.marks.get(1).is_some_and(|second| at.saturating_duration_since(second.at) >= WINDOW) {
+            self.marks.pop_front();
+        }
+    }
+
+    /// Over the last minute or so, `None` until there is something to tell it from. Falls while nothing happens.
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate_at(Instant::now())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a pace is for people; its counts are far below 2^53")]
+    fn rate_at(&self, now: Instant) -> Option<Rate> {
+        let (first, last) = (self.marks.front()?, self.marks.back()?);
+        let took = now.saturating_duration_since(first.at);
+        if self.marks.len() < 2 || took < SHORTEST {
+            return None;
+        }
+        let seconds = took.as_secs_f64();
+        Some(Rate {
+            blocks: (last.next - first.next) as f64 / seconds,
+            events: (last.events - first.events) as f64 / seconds,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_that_of_the_last_minute_and_falls_during_a_stall() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let second = |seconds: u64| start + Duration::from_secs(seconds);
+        assert_eq!(pace.rate_at(second(0)), None);
+        for at in 0..=300 {
+            pace.mark_at(second(at), at * 10, 3);
+        }
+        let rate = pace.rate_at(second(300)).unwrap();
+        assert!((rate.blocks - 10.0).abs() < 0.2 && (rate.events - 3.0).abs() < 0.2, "{rate:?}");
+        assert!(pace.marks.len() < 35, "{}", pace.marks.len());
+        let stalled = pace.rate_at(second(360)).unwrap();
+        assert!(stalled.blocks < 6.0, "{stalled:?}");
+        pace.mark_at(second(400), 5, 0);
+        assert_eq!(pace.rate_at(second(401)), None);
+    }
+
+    #[test]
+    fn many_commits_a_second_are_few_marks() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        for at in 0..10_000 {
+            pace.mark_at(start + Duration::from_millis(at), at, 1);
+        }
+        assert!(pace.marks.len() <= 7, "{}", pace.marks.len());
+        let rate = pace.rate_at(start + Duration::from_secs(10)).unwrap();
+        assert!((rate.blocks - 1000.0).abs() < 2.0, "{rate:?}");
+    }
+}

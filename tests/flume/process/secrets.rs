@@ -1,0 +1,192 @@
+use std::os::unix::net::UnixDatagram;
+
+use chainflume::devchain::{Action, Behaviour, DevChain, Effect, RawLog, RpcError, Rule, Server, Wire};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgPool;
+
+use crate::daemon::{CANARY, Daemon, Home};
+use crate::flume::{all_sources, config, connect, devchain};
+use crate::postgres;
+use crate::redis_server::RedisServer;
+
+/// The configuration's tables, with a canary wherever a key or a password may stand.
+fn tables(server: &Server, redis: &RedisServer) -> String {
+    let with_canaries = |url: &str, name: &str| {
+        let (scheme, host) = url.split_once("://").expect("a url");
+        let host = host.trim_end_matches('/');
+        format!("{scheme}://{CANARY}-user:{CANARY}-word@{host}/v2/{CANARY}-{name}?key={CANARY}-query")
+    };
+    let text = config(server, "", &all_sources());
+    let text = text.replace(&server.http_url(), &with_canaries(&server.http_url(), "http"));
+    let text = text.replace(&server.ws_url(), &with_canaries(&server.ws_url(), "ws"));
+    format!("[redis]\nurl = \"redis://default:{CANARY}-redis@127.0.0.1:{}/\"\n{text}", redis.port)
+}
+
+/// Everything an operator may look at, each of which is searched for canaries where it is read.
+async fn look(home: &Home, daemon: &Daemon) {
+    for path in ["/", "/livez", "/readyz", "/metrics"] {
+        daemon.get(path).await;
+    }
+    for command in [
+        &["status"][..],
+        &["status", "--json"],
+        &["check"],
+        &["check", "--json"],
+        &["dead-letters", "list"],
+        &["views"],
+    ] {
+        home.run(command).await;
+    }
+}
+
+/// A node that repeats the key it was asked with, in each of the places where it can.
+fn echo() -> [Effect; 4] {
+    let key = format!(
+        "key {CANARY}-http of {CANARY}-user with {CANARY}-query is over its limit, see http://x/{CANARY}-http"
+    );
+    let data = RpcError { data: Some(key.clone().into()), ..RpcError::new(-32005, "limited") };
+    let headers = vec![("location".to_owned(), format!("http://127.0.0.1:1/{CANARY}-http"))];
+    [
+        Effect::Error(RpcError::new(-32000, &key)),
+        Effect::Error(data),
+        Effect::Wire(Wire::Status { status: 401, headers, body: key.clone() }),
+        Effect::Wire(Wire::Html(key)),
+    ]
+}
+
+/// Waits until the chain reports an error, then until it is over.
+async fn trouble(home: &Home, daemon: &Daemon, chain: &DevChain, effect: Effect) {
+    let fault = chain.faults().add(Rule::any(effect));
+    chain.mine(1);
+    daemon.until("in trouble", |_, report| report["chains"]["dev"]["lastError"].is_string()).await;
+    look(home, daemon).await;
+    fault.lift();
+    daemon.until_tip(chain.head().number - 2).await;
+}
+
+/// Every row of every table, as text.
+async fn dump(pool: &PgPool) -> String {
+    let tables: Vec<String> =
+        sqlx::query_scalar("select format('%I.%I', schemaname, tablename) from pg_tables where schemaname !~ '^pg_|^information'")
+            .fetch_all(pool)
+            .await
+            .expect("a list");
+    assert!(tables.len() > 10, "{tables:?}");
+    let mut rows = vec![];
+    for table in tables {
+        let sql = format!("select t::text from {table} t");
+        rows.extend(sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch_all(pool).await.expect("rows"));
+    }
+    rows.join("\n")
+}
+
+/// What systemd reads, which it does at once: a full socket would hold the daemon up.
+fn read_until_stopping(socket: &UnixDatagram) -> String {
+    let (mut message, mut told) = ([0; 4096], String::new());
+    while !told.contains("STOPPING=1") {
+        let bytes = socket.recv(&mut message).expect("it is open");
+        told += &String::from_utf8_lossy(&message[..bytes]);
+    }
+    told
+}
+
+/// Passwords that are wrong and URLs that are none, one after the other.
+async fn doors_that_do_not_open(home: &Home) {
+    for (from, to) in [
+        (format!("{CANARY}-redis@"), format!("{CANARY}-wrong@")),
+        ("redis://".to_owned(), "redos://".to_owned()),
+        ("http = \"http://".to_owned(), "http = \"httpx://".to_owned()),
+        ("ws = \"ws://".to_owned(), "ws = \"://".to_owned()),
+    ] {
+        home.rewrite(&from, &to);
+        assert_ne!(home.run(&["check"]).await.code, Some(0), "{to}");
+        // With a wrong password for Redis a daemon starts, and its messages wait.
+        if !to.contains("wrong") {
+            assert_ne!(home.run(&["run"]).await.code, Some(0), "{to}");
+        }
+        home.rewrite(&to, &from);
+    }
+    home.rewrite("postgres://", "postgres://canary:canary-pg@127.0.0.1:1/canary-db?x=");
+    assert_ne!(home.run(&["check"]).await.code, Some(0));
+}
+
+async fn socket_and_sink_go_away(
+    home: &Home,
+    daemon: &Daemon,
+    (chain, redis): (&DevChain, &mut RedisServer),
+) {
+    // The socket is closed, and refused when it is opened again.
+    chain.faults().set(|behaviour: &mut Behaviour| behaviour.ws_refuse = true);
+    chain.faults().disconnect_ws();
+    daemon.until("polls", |_, report| report["chains"]["dev"]["websocket"] == false).await;
+    look(home, daemon).await;
+    chain.faults().set(|behaviour: &mut Behaviour| behaviour.ws_refuse = false);
+    chain.mine(1);
+    daemon.until_tip(chain.head().number - 2).await;
+
+    redis.kill();
+    chain.mine(3);
+    let waits = |_: u16, report: &serde_json::Value| report["sinks"]["redis"]["lastError"].is_string();
+    daemon.until("redis is away", waits).await;
+    look(home, daemon).await;
+    redis.restart();
+    daemon
+        .until("all is delivered", |status, report| status == 200 && report["sinks"]["redis"]["lag"] == 0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_told_whatever_fails() {
+    let url = postgres::empty_database().await;
+    let password = format!("{CANARY}-redis");
+    let mut redis = RedisServer::start_with(&["--requirepass", &password]);
+    let (chain, server) = devchain(92, 40).await;
+    let home = Home::bare();
+    home.write(&tables(&server, &redis), Some(&url));
+    let systemd = UnixDatagram::bind(home.path("notify")).expect("the folder takes a socket");
+    let systemd = std::thread::spawn(move || read_until_stopping(&systemd));
+    let socket = home.path("notify").display().to_string();
+    let mut daemon = home.start_as(&["run", "-vv"], &[("NOTIFY_SOCKET", &socket)]);
+
+    daemon.until_tip(38).await;
+    look(&home, &daemon).await;
+    let odd = RawLog::new(
+        chainflume::devchain::STAKE_VAULT,
+        &[alloy_primitives::keccak256("Staked(address,uint256)")],
+        &[1],
+    );
+    chain.mine_with(vec![vec![Action::Raw(Box::new(odd))]]);
+    chain.reorg(3, 4);
+    daemon.until_tip(chain.head().number - 2).await;
+    for effect in echo() {
+        trouble(&home, &daemon, &chain, effect).await;
+    }
+
+    socket_and_sink_go_away(&home, &daemon, (&chain, &mut redis)).await;
+
+    let address = server.address().to_string();
+    server.stop().await;
+    daemon.until("away", |_, report| report["chains"]["dev"]["lastError"].is_string()).await;
+    look(&home, &daemon).await;
+    home.run(&["backfill", "--source", "nft", "--from", "0", "--to", "3"]).await;
+    let server = chain.serve(&address).await.expect("the port is free");
+    daemon.until_tip(chain.head().number - 2).await;
+
+    let pool = connect(&url).await;
+    sqlx::query("alter table checkpoints rename to away").execute(&pool).await.expect("renamed");
+    chain.mine(1);
+    daemon.until("no table", |_, report| report["chains"]["dev"]["lastError"].is_string()).await;
+    look(&home, &daemon).await;
+    sqlx::query("alter table away rename to checkpoints").execute(&pool).await.expect("renamed");
+    daemon.until_tip(chain.head().number - 2).await;
+
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.ended(std::time::Duration::from_secs(20)).await, Some(0));
+    assert!(daemon.log().contains("step failed"), "{}", daemon.log());
+    assert!(!dump(&pool).await.contains(CANARY));
+    let told = systemd.join().expect("it reads");
+    assert!(told.contains("READY=1") && !told.contains(CANARY), "{told}");
+
+    doors_that_do_not_open(&home).await;
+    drop(server);
+}

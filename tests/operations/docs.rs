@@ -1,0 +1,61 @@
+use crate::metrics::{Metric, as_markdown, of_the_code, read as read_metrics};
+use crate::{path, read};
+
+const PAGE: &str = "docs/METRICS.md";
+
+#[test]
+fn the_page_of_metrics_is_what_the_code_says() {
+    let page = as_markdown(&of_the_code());
+    if std::env::var_os("CHAINFLUME_WRITE_DOCS").is_some() {
+        std::fs::write(path(PAGE), page).unwrap();
+    } else {
+        assert!(read(PAGE) == page, "{PAGE} is not what the code says; run `make docs`");
+    }
+}
+
+#[test]
+fn metrics_are_read_from_the_code_with_their_labels() {
+    let text = r#"
+const A: &str = "chainflume_a_total";
+const B: &str = "chainflume_b_block";
+const C: &str = "chainflume_c_seconds";
+fn describe() {
+    describe_counter!(
+        A,
+        "one (and \
+         more)"
+    );
+    describe_gauge!(B, "two");
+    describe_histogram!(C, "three");
+}
+pub fn starts() {
+    for name in [A] {
+        counter!(name, "chain" => x.to_owned()).increment(0);
+    }
+}
+pub fn a(x: &str) {
+    counter!(A, "chain" => x.to_owned(), "kind" => kind(x)).increment(1);
+}
+pub fn b() {
+    for (metric, number) in [(B, 1)] {
+        gauge!(metric, "chain" => x).set(1);
+    }
+    let labels = [("sink", x.to_owned()), ("type", y)];
+    histogram!(C, &labels).record(1);
+}
+"#;
+    let metric = |name: &str, kind: &str, labels: &[&str], meaning: &str| Metric {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        meaning: meaning.to_owned(),
+    };
+    assert_eq!(
+        read_metrics(text),
+        [
+            metric("chainflume_a_total", "counter", &["chain", "kind"], "one (and more)"),
+            metric("chainflume_b_block", "gauge", &["chain"], "two"),
+            metric("chainflume_c_seconds", "histogram", &["sink", "type"], "three"),
+        ]
+    );
+}
