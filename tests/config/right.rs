@@ -31,6 +31,20 @@ fn only_provider() -> Provider {
     }
 }
 
+fn usual_pace() -> Pace {
+    Pace {
+        requests_per_second: None,
+        compute_units_per_second: None,
+        compute_units: PRICES.map(|(method, units)| (method.to_owned(), units)).into(),
+        max_concurrent: 16,
+    }
+}
+
+fn usual_failover() -> Failover {
+    let (probe_interval, return_after) = (Duration::from_secs(15), Duration::from_secs(60));
+    Failover { probe_interval, max_lag: 5, return_after }
+}
+
 #[test]
 fn a_small_configuration_is_read_whole_with_every_default() {
     let config = Given::default().root().right(RIGHT);
@@ -52,11 +66,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             name: "base".to_owned(),
             chain_id: 8453,
             providers: vec![only_provider()],
-            failover: Failover {
-                probe_interval: Duration::from_secs(15),
-                max_lag: 5,
-                return_after: Duration::from_secs(60),
-            },
+            failover: usual_failover(),
             verify: Verify::Bloom,
             confirmations: Confirmations::Blocks(2),
             reorg_window: 64,
@@ -74,12 +84,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
                 commit_logs: 16_000,
             },
             audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
-            pace: Pace {
-                requests_per_second: None,
-                compute_units_per_second: None,
-                compute_units: PRICES.map(|(method, units)| (method.to_owned(), units)).into(),
-                max_concurrent: 16,
-            },
+            pace: usual_pace(),
         }],
         sources: vec![Source {
             name: "usdc".to_owned(),
