@@ -8,5 +8,5 @@ mod report;
 mod server;
 
 pub use client::ask;
-pub use report::{ChainReport, DatabaseReport, Limits, ProviderReport, Report, SourceReport};
+pub use report::{ChainReport, DatabaseReport, Limits, ProviderReport, Report, RpcReport, SourceReport};
 pub use server::{AdminServer, ServeError, Settings};

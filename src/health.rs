@@ -116,6 +116,8 @@ pub struct ChainHealth {
 pub struct ProviderHealth {
     /// Its name, or its host.
     pub name: String,
+    /// `any`, `live`, `history` or `audit`.
+    pub role: &'static str,
     /// Whether the newest blocks are read from it.
     pub live: bool,
     /// Whether old blocks are read from it.
@@ -132,6 +134,8 @@ pub struct ProviderHealth {
     pub failures: u64,
     /// The last failure that was not overcome.
     pub last_error: Option<String>,
+    /// What it was asked, by method.
+    pub rpc: Vec<MethodHealth>,
 }
 
 /// What a JSON-RPC method was used for since the start.

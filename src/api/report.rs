@@ -87,6 +87,9 @@ pub struct ChainReport {
 pub struct ProviderReport {
     /// Its name, or its host.
     pub name: String,
+    /// `any`, `live`, `history` or `audit`.
+    #[serde(default)]
+    pub role: String,
     /// Whether the newest blocks are read from it.
     pub live: bool,
     /// Whether old blocks are read from it.
@@ -103,6 +106,9 @@ pub struct ProviderReport {
     pub failures: u64,
     /// The last failure that was not overcome.
     pub last_error: Option<String>,
+    /// What it was asked since the start, by JSON-RPC method.
+    #[serde(default)]
+    pub rpc: BTreeMap<String, RpcReport>,
 }
 
 /// A JSON-RPC method in a [`Report`].
@@ -260,7 +266,7 @@ impl ChainReport {
             last_error: chain.last_error.clone(),
             sources: sources.collect(),
             providers: chain.providers.iter().map(Into::into).collect(),
-            rpc: chain.rpc.iter().map(|method| (method.method.to_owned(), method.into())).collect(),
+            rpc: by_method(&chain.rpc),
         }
     }
 }
@@ -269,6 +275,7 @@ impl From<&ProviderHealth> for ProviderReport {
     fn from(provider: &ProviderHealth) -> Self {
         Self {
             name: provider.name.clone(),
+            role: provider.role.to_owned(),
             live: provider.live,
             history: provider.history,
             state: provider.state.to_owned(),
@@ -277,8 +284,13 @@ impl From<&ProviderHealth> for ProviderReport {
             latency_seconds: provider.latency.map(|latency| latency.as_secs_f64()),
             failures: provider.failures,
             last_error: provider.last_error.clone(),
+            rpc: by_method(&provider.rpc),
         }
     }
+}
+
+fn by_method(methods: &[MethodHealth]) -> BTreeMap<String, RpcReport> {
+    methods.iter().map(|method| (method.method.to_owned(), method.into())).collect()
 }
 
 impl From<&MethodHealth> for RpcReport {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::error::ChainError;
 use super::logs::{Blocks, LOGS, checked};
+use super::near::logs_question;
 use super::node::{BlockWithLogs, Node, hex};
 use super::rpc::Question;
 use super::wire::{ReadLog, WireReceipt, WireTransactions};
@@ -84,18 +85,7 @@ impl Node {
     }
 
     pub(super) async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
-        let mut query = match blocks {
-            Blocks::Range(range) => json!({ "fromBlock": hex(range.from()), "toBlock": hex(range.to()) }),
-            Blocks::Hash { hash, .. } => json!({ "blockHash": hash }),
-        };
-        if let Some(addresses) = &filter.addresses {
-            query["address"] = json!(addresses);
-        }
-        if let Some(topics) = &filter.topic0 {
-            query["topics"] = json!([topics]);
-        }
-        let question = Question { method: LOGS, params: json!([query]), width: blocks.width() };
-        let wire: Vec<ReadLog> = self.rpc.demand(&question).await?;
+        let wire: Vec<ReadLog> = self.rpc.demand(&logs_question(filter, blocks)).await?;
         self.believed(LOGS, checked(wire, filter, blocks))
     }
 
@@ -166,6 +156,11 @@ impl Node {
     /// Whether the same question has failed without a reason often enough to try it in parts.
     fn is_stuck(&self, error: &ChainError) -> bool {
         error.is_doubtful() && self.stuck.fetch_add(1, Ordering::Relaxed) + 1 >= STUCK
+    }
+
+    /// Whether the lists of this filter are longer than the endpoint takes.
+    pub(super) fn asks_in_parts(&self, filter: &LogFilter) -> bool {
+        self.too_long(filter).is_some()
     }
 
     /// The halves of a filter whose lists are longer than the endpoint takes.

@@ -1,12 +1,15 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use alloy_primitives::B256;
+
 use super::error::ChainError;
 use super::node::{Kin, Node};
 use super::settings::{ChainSettings, Role};
 
 /// Whom to ask for a second look: rather not the provider that gave the first.
 pub struct Elsewhere {
+    kin: Kin,
     nodes: Vec<(Role, u32, Arc<Node>)>,
 }
 
@@ -22,7 +25,15 @@ impl Elsewhere {
             let node = Node::among(settings, provider, kin.clone())?;
             Ok((provider.role, provider.priority, Arc::new(node)))
         });
-        Ok(Self { nodes: nodes.collect::<Result<_, ChainError>>()? })
+        Ok(Self { nodes: nodes.collect::<Result<_, ChainError>>()?, kin })
+    }
+
+    /// Block 0 of the chain as it is stored, where it is: whoever has another is not asked.
+    pub fn know_genesis(&self, stored: Option<B256>) {
+        // What is stored settles it; where nothing is, the chain id has to do.
+        if stored.is_some() {
+            let _settled = self.kin.genesis.settle(stored);
+        }
     }
 
     /// The provider that is preferred, whether it is there or not.

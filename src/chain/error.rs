@@ -85,15 +85,27 @@ pub enum ChainError {
     },
     /// The node is on another chain with the same id.
     #[error(
-        "{host}: its block 0 is {found}, another provider's is {expected}: they are on different chains; correct one of the two"
+        "{host}: its block 0 is {found}, that of this chain is {expected}, as {by}: it is on another chain of the same id; \
+         correct its url, or use another database"
     )]
     WrongGenesis {
         /// Host of the endpoint.
         host: String,
         /// Hash of block 0 as this node has it.
         found: B256,
-        /// As the first that was asked has it.
+        /// As it is settled.
         expected: B256,
+        /// Who settled it.
+        by: &'static str,
+    },
+    /// Providers are on different chains, and nothing tells which is meant.
+    #[error(
+        "providers disagree on block 0: {said}; nothing is stored yet that tells which of them is on the right chain, so \
+         none is believed: remove the wrong one, or correct its url"
+    )]
+    GenesisDiffers {
+        /// What each of them says.
+        said: String,
     },
 }
 
@@ -167,6 +179,11 @@ impl ChainError {
         }
     }
 
+    /// Whether the node says that it does not have the method, or not for us.
+    pub(super) fn is_method_off(&self) -> bool {
+        matches!(self, Self::Refused { refusal: Refusal::MethodOff | Refusal::Denied, .. })
+    }
+
     fn method(&self) -> Option<&'static str> {
         match self {
             Self::Timeout { method, .. }
@@ -214,6 +231,7 @@ impl ChainError {
             self,
             Self::WrongChain { .. }
                 | Self::WrongGenesis { .. }
+                | Self::GenesisDiffers { .. }
                 | Self::Refused { refusal: Refusal::WrongChain, .. }
         )
     }
@@ -225,7 +243,9 @@ impl ChainError {
             Self::Timeout { .. } => "timeout",
             Self::BadAnswer { .. } => "bad_answer",
             Self::TooLarge { .. } => "too_large",
-            Self::WrongChain { .. } | Self::WrongGenesis { .. } => "wrong_chain",
+            Self::WrongChain { .. } | Self::WrongGenesis { .. } | Self::GenesisDiffers { .. } => {
+                "wrong_chain"
+            }
             Self::NoTag { .. } => "no_tag",
             Self::Refused { refusal, .. } => refusal.kind(),
         }

@@ -1,21 +1,25 @@
 //! What a header says of its logs, held against the logs a node answers. A header is chained by its hash to all others;
 //! a node's index of logs is chained to nothing, lags behind, and has been lost and rebuilt.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+mod bloom;
+mod trust;
 
-use alloy_primitives::{B256, Bloom, BloomInput};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use alloy_primitives::{B256, Bloom};
 use serde_json::json;
 
 use super::ask_logs::RECEIPTS;
 use super::error::ChainError;
 use super::logs::{Blocks, checked};
+use super::near::Near;
 use super::node::{BlockWithLogs, Node};
 use super::rpc::Question;
 use super::wire::WireReceipt;
 use crate::domain::{BlockRef, Log, LogFilter, receipts_root};
-use crate::metrics;
+use bloom::{holds_log, speaks_of};
+pub(super) use trust::Trust;
 
 /// How the logs of new blocks are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub enum Verify {
 /// What of a header can be held against logs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seal {
-    pub hash: B256,
+    pub block: BlockRef,
     pub bloom: Option<Bloom>,
     pub receipts_root: Option<B256>,
 }
@@ -44,8 +48,8 @@ pub(super) struct Seals(Mutex<BTreeMap<u64, Seal>>);
 const KEPT: usize = 64;
 
 impl Seals {
-    pub(super) fn keep(&self, number: u64, seal: Seal) {
-        let mut seals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn keep(&self, seal: Seal) {
+        let (mut seals, number) = (self.lock(), seal.block.number);
         seals.insert(number, seal);
         if seals.len() > KEPT {
             // History is read from below, the head from above: what is furthest from this one goes.
@@ -54,67 +58,42 @@ impl Seals {
         }
     }
 
+    /// The hash a block of this height had when it, or the one above it, was last read.
+    pub(super) fn hash(&self, number: u64) -> Option<B256> {
+        let seals = self.lock();
+        let own = seals.get(&number).map(|seal| seal.block.hash);
+        own.or_else(|| Some(seals.get(&number.checked_add(1)?)?.block.parent_hash))
+    }
+
     fn of(&self, block: &BlockRef) -> Option<Seal> {
-        let seals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seals.get(&block.number).copied().filter(|seal| seal.hash == block.hash)
-    }
-}
-
-/// What a chain's providers have shown of its headers: a check that no answer passes says something of the chain, or of
-/// the check, and is given up with a warning.
-#[derive(Default)]
-pub(super) struct Trust {
-    bloom: Check,
-    receipts: Check,
-}
-
-#[derive(Default)]
-struct Check {
-    failures: AtomicU32,
-    off: AtomicBool,
-}
-
-/// Failures in a row, of all providers, before a check is given up: three for each of two providers.
-const GIVEN_UP: u32 = 6;
-
-impl Check {
-    fn is_on(&self) -> bool {
-        !self.off.load(Ordering::Relaxed)
+        self.lock().get(&block.number).copied().filter(|seal| seal.block.hash == block.hash)
     }
 
-    fn passed(&self) {
-        self.failures.store(0, Ordering::Relaxed);
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Seal>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Whether that was one failure too many.
-    fn failed(&self) -> bool {
-        self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= GIVEN_UP && self.give_up()
-    }
-
-    /// Whether it was on.
-    fn give_up(&self) -> bool {
-        !self.off.swap(true, Ordering::Relaxed)
-    }
-}
-
-/// Logs, and whether their header leaves a doubt about them.
-pub(super) struct Weighed {
-    pub block: BlockWithLogs,
-    pub doubtful: bool,
 }
 
 impl Node {
+    /// Whether logs near the head come out of receipts.
+    pub(super) fn asks_receipts(&self) -> bool {
+        self.verify == Verify::Receipts && self.trust.receipts.is_on()
+    }
+
     /// The logs of a block that is near the head, as far as its header bears them out.
-    pub(super) async fn weighed(&self, filter: &LogFilter, block: BlockRef) -> Result<Weighed, ChainError> {
+    pub(super) async fn weighed(&self, filter: &LogFilter, near: Near) -> Result<Weighed, ChainError> {
+        let Near { block, logs } = near;
         let seal = self.seals.of(&block);
-        if self.verify == Verify::Receipts
-            && self.trust.receipts.is_on()
+        if self.asks_receipts()
             && let Some(root) = seal.and_then(|seal| seal.receipts_root)
             && let Some(logs) = self.logs_by_root(filter, block, root).await?
         {
             return Ok(Weighed { block: BlockWithLogs { block, logs }, doubtful: false });
         }
-        let answered = self.with_logs(filter, block).await?;
+        let answered = match logs {
+            Some(logs) => BlockWithLogs { block, logs },
+            None => self.with_logs(filter, block).await?,
+        };
         let bloom = seal.and_then(|seal| seal.bloom).filter(|_| self.verify != Verify::Off);
         let Some(bloom) = bloom.filter(|_| self.trust.bloom.is_on()) else {
             return Ok(Weighed { block: answered, doubtful: false });
@@ -122,9 +101,7 @@ impl Node {
         if let Some(log) = answered.logs.iter().find(|log| !holds_log(&bloom, log)) {
             let reason =
                 format!("a log of {} at {} that the header's bloom excludes", log.address, log.place);
-            if self.trust.bloom.failed() {
-                self.give_up("bloom", &reason);
-            }
+            self.trust.bloom.failed(&reason);
             return Err(self.disbelieved(super::logs::LOGS, reason));
         }
         if !answered.logs.is_empty() {
@@ -135,7 +112,7 @@ impl Node {
         Ok(Weighed { block: answered, doubtful })
     }
 
-    /// The logs out of all receipts of the block, which must have the root of its header. `None` where this chain's
+    /// The logs out of all receipts of the block, which must have the root of its header. `None` where this node's
     /// receipts cannot be checked.
     async fn logs_by_root(
         &self,
@@ -146,7 +123,8 @@ impl Node {
         let question = Question::new(RECEIPTS, json!([block.hash]));
         let wire: Vec<WireReceipt> = match self.rpc.demand(&question).await {
             Err(error) if error.has_other_ways() => {
-                if self.trust.receipts.failed() {
+                self.trust.receipts.failed(&error.to_string());
+                if error.is_method_off() || self.trust.receipts.is_worn() {
                     self.give_up("receipts", &error.to_string());
                 }
                 return Ok(None);
@@ -157,17 +135,13 @@ impl Node {
         let receipts = match receipts {
             Ok(receipts) => receipts,
             Err(reason) => {
-                if self.trust.receipts.give_up() {
-                    self.give_up("receipts", &reason);
-                }
+                self.give_up("receipts", &reason);
                 return Ok(None);
             }
         };
         if receipts_root(&receipts) != root {
             let reason = format!("the receipts of block {} are not those of its header", block.number);
-            if self.trust.receipts.failed() {
-                self.give_up("receipts", &reason);
-            }
+            self.trust.receipts.failed(&reason);
             return Err(self.disbelieved(RECEIPTS, reason));
         }
         self.trust.receipts.passed();
@@ -178,12 +152,29 @@ impl Node {
         self.believed(RECEIPTS, checked(ours, filter, blocks)).map(Some)
     }
 
-    fn give_up(&self, check: &'static str, reason: &str) {
-        metrics::evidence_off(self.chain_name(), check);
-        tracing::warn!(
-            chain = %self.chain_name(), check, reason,
-            "headers of this chain cannot be held against its logs; the check is off until the next start"
-        );
+    /// Goes on without the checks this node fails again and again: nobody else is there who would pass them, so they say
+    /// something of the chain's headers, or of the check, and not of its logs.
+    pub(super) fn give_up_worn_checks(&self) {
+        for (check, name) in [(&self.trust.bloom, "bloom"), (&self.trust.receipts, "receipts")] {
+            if check.is_on() && check.is_worn() {
+                self.give_up(name, &check.last_reason());
+            }
+        }
+    }
+
+    fn give_up(&self, name: &'static str, reason: &str) {
+        let check = if name == "bloom" { &self.trust.bloom } else { &self.trust.receipts };
+        if check.give_up() {
+            self.rpc.vitals.proven(EVIDENCE);
+            let (chain, host) = (self.rpc.chain(), self.host());
+            tracing::warn!(
+                chain,
+                host,
+                check = name,
+                reason,
+                "headers cannot be held against logs here; the check is off until the next start"
+            );
+        }
     }
 
     /// The other answer to a doubtful question was not empty: this node's index lacks logs.
@@ -202,49 +193,14 @@ impl Node {
     }
 }
 
+/// Logs, and whether their header leaves a doubt about them.
+pub(super) struct Weighed {
+    pub block: BlockWithLogs,
+    pub doubtful: bool,
+}
+
 /// What such failures are counted under.
 const EVIDENCE: &str = "logs that their header bears out";
-
-fn holds(bloom: &Bloom, item: &[u8]) -> bool {
-    bloom.contains_input(BloomInput::Raw(item))
-}
-
-fn holds_log(bloom: &Bloom, log: &Log) -> bool {
-    holds(bloom, log.address.as_slice())
-        && log.topics.as_slice().iter().all(|topic| holds(bloom, topic.as_slice()))
-}
-
-/// Whether the bloom gives reason to expect logs of this filter: it says so, and would hardly say so by chance. In a
-/// crowded block any bloom speaks of anything.
-fn speaks_of(bloom: &Bloom, filter: &LogFilter) -> bool {
-    let ones: u32 = bloom.as_slice().iter().map(|byte| byte.count_ones()).sum();
-    // Each item sets three of 2048 bits.
-    let by_chance = (f64::from(ones) / 2048.0).powi(3);
-    let mut doubt = 1.0;
-    if let Some(addresses) = &filter.addresses {
-        if !addresses.iter().any(|address| holds(bloom, address.as_slice())) {
-            return false;
-        }
-        doubt *= any_by_chance(by_chance, addresses.len());
-    }
-    if let Some(topics) = &filter.topic0 {
-        if !topics.iter().any(|topic| holds(bloom, topic.as_slice())) {
-            return false;
-        }
-        // What is common on the chain, like transfers, is there anyhow: only addresses say something if there are any.
-        if filter.addresses.is_none() {
-            doubt *= any_by_chance(by_chance, topics.len());
-        }
-    }
-    ones > 0 && doubt < MOST_DOUBT
-}
-
-/// A second question costs as much as the first: it is asked when it is likelier than not to be worth it three times over.
-const MOST_DOUBT: f64 = 0.25;
-
-fn any_by_chance(one: f64, items: usize) -> f64 {
-    1.0 - (1.0 - one).powi(i32::try_from(items).unwrap_or(i32::MAX))
-}
 
 /// What this chain's headers cannot be held against, whatever is configured. What is not listed and fails all the same is
 /// found out and given up.
@@ -256,41 +212,5 @@ pub(super) fn allowed(chain_id: u64, wanted: Verify) -> Verify {
         // Arbitrum One, Nova and their test network have receipts of their own kinds; Celo's CIP-64 adds a field to one.
         42_161 | 42_170 | 421_614 | 42_220 if wanted == Verify::Receipts => Verify::Bloom,
         _ => wanted,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use alloy_primitives::Address;
-
-    use super::*;
-
-    fn filter(addresses: &[Address], topics: &[B256]) -> LogFilter {
-        let addresses = Some(addresses.iter().copied().collect()).filter(|_| !addresses.is_empty());
-        let topic0 = Some(topics.iter().copied().collect()).filter(|_| !topics.is_empty());
-        LogFilter { addresses, topic0 }
-    }
-
-    #[test]
-    fn a_bloom_speaks_of_what_is_in_it_and_a_crowded_one_of_nothing() {
-        let (ours, other) = (Address::repeat_byte(7), Address::repeat_byte(9));
-        let (transfer, approval) = (B256::repeat_byte(1), B256::repeat_byte(2));
-        let mut bloom = Bloom::default();
-        assert!(!speaks_of(&bloom, &filter(&[ours], &[transfer])));
-        bloom.accrue_raw_log(ours, &[transfer]);
-        assert!(speaks_of(&bloom, &filter(&[ours, other], &[transfer, approval])));
-        assert!(!speaks_of(&bloom, &filter(&[other], &[transfer])));
-        assert!(!speaks_of(&bloom, &filter(&[ours], &[approval])));
-        assert!(!speaks_of(&Bloom::repeat_byte(0xff), &filter(&[ours], &[transfer])));
-    }
-
-    #[test]
-    fn a_check_is_given_up_once_after_six_failures_in_a_row() {
-        let check = Check::default();
-        let fails = |times: u32| (0..times).map(|_| check.failed()).collect::<Vec<_>>();
-        assert_eq!(fails(5), [false; 5]);
-        check.passed();
-        assert_eq!(fails(7), [false, false, false, false, false, true, false]);
-        assert!(!check.is_on());
     }
 }

@@ -2,6 +2,7 @@
 //! while it is used; what follows from that is decided in [`choice`] and carried out here. Whoever asks sees one
 //! [`Node`] at a time, so that what is compared within a step comes from one provider.
 
+mod belief;
 mod choice;
 mod probe;
 mod report;
@@ -15,11 +16,8 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ChainError;
-use super::evidence::Weighed;
-use super::logs::Blocks;
-use super::node::{BlockWithLogs, Kin, Node};
+use super::node::{Kin, Node};
 use super::settings::{ChainSettings, ProviderSettings, Role};
-use crate::domain::{BlockRef, LogFilter};
 use crate::metrics;
 use choice::{Choice, Fact, Rules, Why, behind, choose};
 pub use report::ProviderReport;
@@ -127,55 +125,9 @@ impl Pool {
         all.min_by_key(|index| facts[*index].priority).map(|index| self.shared.members[index].node.clone())
     }
 
-    /// The logs of a block near the head by its hash, held against its header. Where that speaks of logs and the node answers
-    /// none, another provider is asked, or the block's receipts: they are another index.
-    ///
-    /// # Errors
-    /// Why the node cannot be asked or its answer not be believed.
-    pub async fn with_logs(
-        &self,
-        node: &Arc<Node>,
-        filter: &LogFilter,
-        block: BlockRef,
-    ) -> Result<BlockWithLogs, ChainError> {
-        let Weighed { block: answered, doubtful } = node.weighed(filter, block).await?;
-        if !doubtful {
-            return Ok(answered);
-        }
-        metrics::evidence_doubted(&self.shared.settings.name);
-        let second = match self.another(node) {
-            Some(other) => other.with_logs(filter, block).await.map(|second| second.logs),
-            None => {
-                let blocks = Blocks::Hash { number: block.number, hash: block.hash };
-                node.logs_of_receipts(filter, blocks).await
-            }
-        };
-        let second = match second {
-            Ok(logs) => logs,
-            // It may lack the block, or the method.
-            Err(_) => node.with_logs(filter, block).await?.logs,
-        };
-        if second.is_empty() { Ok(answered) } else { Err(node.contradicted(&block)) }
-    }
-
     /// Whether there is another one to turn to.
     pub fn has_several(&self) -> bool {
         self.shared.members.len() > 1
-    }
-
-    /// Has another provider asked: this one contradicts what is final. Whether there is one left that has not done so.
-    pub fn distrust(&self, node: &Arc<Node>) -> bool {
-        let until = Instant::now() + self.shared.settings.failover.return_after * DISTRUSTED_FOR;
-        let mut left = false;
-        for member in self.shared.members.iter().filter(|member| member.does(Role::Live)) {
-            if Arc::ptr_eq(&member.node, node) {
-                member.seen().distrusted_until = Some(until);
-            } else {
-                left |= !member.is_distrusted();
-            }
-        }
-        self.shared.kin.alarm.notify_one();
-        left
     }
 
     /// Tells when another provider is asked.
@@ -186,7 +138,7 @@ impl Pool {
 
 impl Member {
     fn does(&self, work: Role) -> bool {
-        work == Role::Any || self.settings.role == Role::Any || self.settings.role == work
+        work == Role::Any || self.settings.role.includes(work)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -228,15 +180,12 @@ impl Shared {
 
     /// Probes all and switches, for ever: at the interval, and when one fails.
     async fn watch_over(self: Arc<Self>) {
-        // It is the preferred one that says what block 0 is, if it is there.
-        self.look_at(&self.members[self.in_use().live]).await;
         loop {
             join_all(self.members.iter().map(|member| self.look_at(member))).await;
             self.note_lag();
             for work in [Role::Live, Role::History] {
                 self.decide(work).await;
             }
-            self.say();
             let interval = self.settings.failover.probe_interval;
             // What the probes themselves met is known by now, and would ring for ever.
             let _rung = self.kin.alarm.notified().now_or_never();
@@ -337,6 +286,9 @@ impl Shared {
             let well = facts[index].fit && !facts[index].failing && facts[index].rounds_behind == 0;
             let label = (self.settings.name.as_str(), member.settings.label.as_str());
             metrics::provider(label, in_use.live == index, well, behind(index, &facts), facts[index].latency);
+            for (check, off) in member.node.trust.given_up() {
+                metrics::evidence_off(label, check, off);
+            }
         }
     }
 }
@@ -345,7 +297,5 @@ impl Shared {
 const SOON: Duration = Duration::from_millis(200);
 /// A provider that comes and goes is waited for twice as long each time it was left, up to 32 times `return_after`.
 const MOST_LEFT: u32 = 5;
-/// One that contradicts what is final is left alone for so many `return_after`: an hour by default.
-const DISTRUSTED_FOR: u32 = 60;
 /// One that was used for so many `return_after` at a stretch has made up for what was.
 const FORGIVEN_AFTER: u32 = 10;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::error::{ChainError, Refusal, RefusedAnswer};
-use super::settings::{ChainSettings, ProviderSettings, secrets_of};
+use super::settings::{ChainSettings, ProviderSettings};
 use super::vitals::Vitals;
 use super::wire::{Answer, ErrorObject};
 use crate::{metrics, tls};
@@ -30,7 +30,8 @@ pub(super) struct Rpc {
     client: reqwest::Client,
     url: String,
     host: String,
-    /// Parts of the URL that a node may repeat in its refusal ("unknown key …").
+    /// Parts of the chain's URLs that a node may repeat in its refusal ("unknown key …"), be it of another's: two may
+    /// be of one account.
     secrets: Vec<String>,
     chain: String,
     timeout: Duration,
@@ -80,7 +81,7 @@ impl Rpc {
         Ok(Self {
             client,
             url: provider.http_url.clone(),
-            secrets: secrets_of(&provider.http_url),
+            secrets: settings.secrets(),
             host,
             chain: settings.name.clone(),
             timeout: settings.request_timeout,
@@ -145,14 +146,15 @@ impl Rpc {
             Ok(_) => self.vitals.answered(method, started.elapsed()),
             Err(error) => self.vitals.failed(method, error),
         }
+        let who = (self.chain.as_str(), self.host.as_str());
         let outcome = answer.as_ref().map_or_else(ChainError::kind, |_| "ok");
         for call in calls {
             let credits = self.pace.cost(call.method);
             self.usage.count(call.method, answer.is_ok(), credits);
-            metrics::rpc_request(&self.chain, call.method, outcome, started.elapsed());
-            metrics::rpc_credits(&self.chain, call.method, credits);
+            metrics::rpc_request(who, call.method, outcome, started.elapsed());
+            metrics::rpc_credits(who, call.method, credits);
         }
-        metrics::rpc_concurrency(&self.chain, self.pace.allowed());
+        metrics::rpc_concurrency(who, self.pace.allowed());
         answer
     }
 

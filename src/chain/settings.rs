@@ -63,6 +63,23 @@ pub enum Role {
     Audit,
 }
 
+impl Role {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Live => "live",
+            Self::History => "history",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// Whether who has this role does that work.
+    pub fn includes(self, work: Self) -> bool {
+        self == Self::Any || self == work
+    }
+}
+
 /// When another provider is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailoverSettings {
@@ -102,6 +119,20 @@ pub struct HistorySettings {
     pub commit_logs: usize,
 }
 
+impl ChainSettings {
+    /// Every part of its URLs that may be a key.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let urls = |provider: &ProviderSettings| {
+            [Some(provider.http_url.clone()), provider.ws_url.clone()].into_iter().flatten()
+        };
+        let mut secrets: Vec<String> =
+            self.providers.iter().flat_map(urls).flat_map(|url| secrets_of(&url)).collect();
+        // One may be the beginning of another, of which the rest would then be told.
+        secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
+    }
+}
+
 impl ProviderSettings {
     /// A name for what was learnt about the endpoint: the host for people, and a digest that tells two keys or paths
     /// on it apart and gives neither away.
@@ -125,7 +156,7 @@ pub fn host_of(url: &str) -> String {
 
 /// Every part of a URL that may be a key: user, password, the parts of the path and the values of the query. Short
 /// ones are words (`v2`, `rpc`), and hiding them would hide half of a message.
-pub(super) fn secrets_of(url: &str) -> Vec<String> {
+fn secrets_of(url: &str) -> Vec<String> {
     let Ok(url) = reqwest::Url::parse(url) else { return Vec::new() };
     let path = url.path_segments().into_iter().flatten().map(str::to_owned);
     let query = url.query_pairs().map(|(_, value)| value.into_owned());

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::settings::{ChainSettings, ProviderSettings, secrets_of};
+use super::settings::{ChainSettings, ProviderSettings};
 use crate::telemetry::Limiter;
 use crate::{metrics, tls};
 
@@ -130,7 +130,7 @@ type Ended = String;
 impl Listener {
     async fn run(self) {
         let host = &self.host;
-        let (mut pause, secrets) = (self.backoff(), secrets_of(&self.url));
+        let (mut pause, secrets) = (self.backoff(), self.settings.secrets());
         loop {
             let mut heard = false;
             let Err(ended) = self.listen(&mut heard).await;

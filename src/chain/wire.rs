@@ -8,7 +8,6 @@ use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use super::evidence::Seal;
 use crate::domain::{BlockRef, Log, Outcome, Place, Receipt, Topics};
 
 /// A JSON-RPC answer.
@@ -105,10 +104,9 @@ fn if_readable<'de, D: Deserializer<'de>, T: std::str::FromStr>(
 }
 
 impl WireHeader {
-    /// What can be held against its logs. A root of zeros is none.
-    pub(super) fn seal(&self) -> Seal {
-        let receipts_root = self.receipts_root.filter(|root| !root.is_zero());
-        Seal { hash: self.hash, bloom: self.logs_bloom, receipts_root }
+    /// What can be held against its logs: bloom and receipts root. A root of zeros is none.
+    pub(super) fn seal(&self) -> (Option<Bloom>, Option<B256>) {
+        (self.logs_bloom, self.receipts_root.filter(|root| !root.is_zero()))
     }
 }
 
@@ -194,6 +192,11 @@ pub(super) struct WireReceipt {
     cumulative_gas_used: Option<Quantity>,
     #[serde(default, deserialize_with = "if_readable")]
     logs_bloom: Option<Bloom>,
+    /// Of deposits, here and below (OP Stack).
+    #[serde(default)]
+    deposit_nonce: Option<Quantity>,
+    #[serde(default)]
+    deposit_receipt_version: Option<Quantity>,
 }
 
 impl WireReceipt {
@@ -203,9 +206,10 @@ impl WireReceipt {
     /// What of it we cannot encode, for a person.
     pub(super) fn consensus(&self) -> Result<Receipt, String> {
         let kind = self.r#type.map_or(0, |kind| kind.0);
-        let kind = u8::try_from(kind).ok().filter(|kind| *kind <= Receipt::NEWEST_KIND).ok_or_else(|| {
-            format!("a receipt is of type {kind}, and how that is encoded is not known here")
+        let kind = u8::try_from(kind).ok().filter(|kind| Receipt::is_known(*kind)).ok_or_else(|| {
+            format!("a receipt is of type {kind:#x}, and how that is encoded is not known here")
         })?;
+        let deposit = self.deposit_nonce.zip(self.deposit_receipt_version);
         let outcome = match (self.status, self.root) {
             (Some(status), _) => Outcome::Succeeded(status.0 == 1),
             (None, Some(root)) => Outcome::State(root),
@@ -217,6 +221,9 @@ impl WireReceipt {
             cumulative_gas: self.cumulative_gas_used.ok_or("a receipt has no gas")?.0,
             bloom: self.logs_bloom.ok_or("a receipt has no bloom")?,
             logs: self.logs.iter().map(|log| (log.0.address, log.0.topics, log.0.data.clone())).collect(),
+            deposit: deposit
+                .map(|(nonce, version)| (nonce.0, version.0))
+                .filter(|_| kind == Receipt::DEPOSIT),
         })
     }
 }

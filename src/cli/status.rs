@@ -3,7 +3,6 @@ mod watch;
 
 use super::args::StatusArgs;
 use super::output;
-use crate::api::ProviderReport;
 use crate::app::{self, Loaded, Status};
 
 /// Prints where everything stands, once or until told to stop.
@@ -21,7 +20,7 @@ fn as_text(status: &Status) -> String {
     let mut text = daemon(status);
     text += &tables::chains(status);
     if status.sources.is_empty() {
-        return text + "nothing is stored yet\n";
+        return text + "nothing is stored yet\n" + &tables::providers(status);
     }
     text += &tables::sources(status);
     for reorg in &status.reorgs {
@@ -41,7 +40,7 @@ fn as_text(status: &Status) -> String {
             "{count} balances below zero on chain {chain_id}: a rebasing token, or a start block after the first transfer\n"
         );
     }
-    text
+    text + &tables::providers(status)
 }
 
 fn daemon(status: &Status) -> String {
@@ -54,7 +53,6 @@ fn daemon(status: &Status) -> String {
         text += &format!("  database: {error}\n");
     }
     for (name, chain) in &report.chains {
-        text += &providers(name, &chain.providers);
         for reason in &chain.not_ready {
             text += &format!("  chain {name}: {reason}\n");
         }
@@ -75,24 +73,4 @@ fn daemon(status: &Status) -> String {
         }
     }
     text + "\n"
-}
-
-/// Which provider is asked, and what is wrong with the others.
-fn providers(chain: &str, all: &[ProviderReport]) -> String {
-    let mut text = String::new();
-    for provider in all {
-        let ProviderReport { name, live, history, state, behind, .. } = provider;
-        let work = match (live, history) {
-            (true, true) => "in use",
-            (true, false) => "in use for new blocks",
-            (false, true) => "in use for history",
-            (false, false) => "standing by",
-        };
-        let lag = if *behind > 0 { format!(", {behind} blocks behind") } else { String::new() };
-        let latency = provider
-            .latency_seconds
-            .map_or_else(String::new, |seconds| format!(", answers in {:.0} ms", seconds * 1000.0));
-        text += &format!("  chain {chain}: provider {name} is {work}, {state}{lag}{latency}\n");
-    }
-    text
 }

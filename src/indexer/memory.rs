@@ -77,19 +77,19 @@ impl Memory {
 
 /// What the nodes were asked since the start.
 pub(super) fn spent(pool: &Pool) -> Vec<MethodHealth> {
-    let health = |usage: MethodUsage| MethodHealth {
-        method: usage.method,
-        requests: usage.requests,
-        failed: usage.failed,
-        compute_units: usage.credits,
-    };
-    pool.usage().into_iter().map(health).collect()
+    pool.usage().into_iter().map(method).collect()
+}
+
+fn method(usage: MethodUsage) -> MethodHealth {
+    let MethodUsage { method, requests, failed, credits } = usage;
+    MethodHealth { method, requests, failed, compute_units: credits }
 }
 
 /// How the nodes stand.
 pub(super) fn stand(pool: &Pool) -> Vec<ProviderHealth> {
     let health = |report: ProviderReport| ProviderHealth {
         name: report.label,
+        role: report.role.as_str(),
         live: report.live,
         history: report.history,
         state: report.state,
@@ -98,6 +98,7 @@ pub(super) fn stand(pool: &Pool) -> Vec<ProviderHealth> {
         latency: report.latency,
         failures: report.failures,
         last_error: report.last_error,
+        rpc: report.usage.into_iter().map(method).collect(),
     };
     pool.report().into_iter().map(health).collect()
 }

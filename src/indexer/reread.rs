@@ -115,6 +115,7 @@ impl Rereader {
         reread: Reread,
         mut progress: impl FnMut(u64),
     ) -> Result<RereadReport, IndexerError> {
+        self.elsewhere.know_genesis(self.store.genesis().await?);
         let node = self.elsewhere.find(self.avoided.as_deref()).await?;
         let Reread { source, range, purpose } = reread;
         if purpose != Purpose::Compare {

@@ -206,7 +206,8 @@ impl ChainIndexer {
         self.heads = Some(heads);
         self.say_heads(&heads);
         if self.opened.is_none() {
-            self.record.genesis_hash = self.node.genesis();
+            let stored = self.store.genesis(self.settings.chain_id).await?;
+            self.record.genesis_hash = self.pool.settle_genesis(stored).await?;
             let opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
             for note in opened.notes() {
                 tracing::warn!(chain = %self.settings.name, "{note}");

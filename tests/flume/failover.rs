@@ -90,6 +90,7 @@ impl Two {
 fn provider(chain: &ChainHealth, name: &str) -> ProviderHealth {
     let unknown = ProviderHealth {
         name: String::new(),
+        role: "any",
         live: false,
         history: false,
         state: "unknown",
@@ -98,6 +99,7 @@ fn provider(chain: &ChainHealth, name: &str) -> ProviderHealth {
         latency: None,
         failures: 0,
         last_error: None,
+        rpc: Vec::new(),
     };
     chain.providers.iter().find(|provider| provider.name == name).cloned().unwrap_or(unknown)
 }
@@ -199,11 +201,15 @@ async fn a_provider_on_another_chain_is_never_asked_for_anything_else() {
     let wrong_genesis =
         Node::of(&DevChain::new(Settings { seed: 9, history: 500, ..Settings::default() })).await;
     let url = postgres::database().await;
-    // Preferred by the config, and of the right name.
-    let providers =
-        [one.provider("one", ""), wrong_id.provider("id", ""), wrong_genesis.provider("genesis", "")];
-    let flume = Flume::start(&config(&providers), &url).await;
+    let flume = Flume::start(&config(&[one.provider("one", "")]), &url).await;
     flume.until_tip("dev", 98).await;
+    flume.stop().await;
+    // What block 0 is is known by now, and being preferred makes nobody right.
+    let providers =
+        [wrong_genesis.provider("genesis", ""), wrong_id.provider("id", ""), one.provider("one", "")];
+    let flume = Flume::start(&config(&providers), &url).await;
+    chain.mine(1);
+    flume.until_tip("dev", 99).await;
     let wrong = |name| move |chain: &ChainHealth| provider(chain, name).state == "wrong_chain";
     flume.until("dev", "finds the wrong id", wrong("id")).await;
     flume.until("dev", "finds the wrong genesis", wrong("genesis")).await;
@@ -214,14 +220,49 @@ async fn a_provider_on_another_chain_is_never_asked_for_anything_else() {
     flume.until("dev", "is without a node", |chain| chain.consecutive_errors > 5).await;
     assert_eq!(in_use(&flume.chain("dev")), "one");
     let _server = chain.serve(&address).await.expect("the port is free again");
-    flume.until_tip("dev", 103).await;
+    flume.until_tip("dev", 104).await;
     assert_eq!((wrong_id.chain.calls("eth_getLogs"), wrong_genesis.chain.calls("eth_getLogs")), (0, 0));
     flume.stop().await;
-    tables::assert_equals_chain(&connect(&url).await, &chain, 103).await;
+    tables::assert_equals_chain(&connect(&url).await, &chain, 104).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn providers_that_disagree_on_block_0_are_both_named_and_neither_is_believed() {
+    let chain = DevChain::new(Settings { history: 100, ..Settings::default() });
+    let stranger = DevChain::new(Settings { seed: 9, history: 100, ..Settings::default() });
+    let (one, mut other) = (Node::of(&stranger).await, Node::of(&chain).await);
+    let url = postgres::database().await;
+    let flume = Flume::start(&config(&[one.provider("one", ""), other.provider("other", "")]), &url).await;
+    let genesis = |chain: &DevChain| chain.block(0).expect("it is there").hash;
+    let said = format!("one says {}, other says {}", genesis(&stranger), genesis(&chain));
+    let named = |chain: &ChainHealth| chain.last_error.as_ref().is_some_and(|error| error.contains(&said));
+    flume.until("dev", "names both", named).await;
+    let stored: i64 = sqlx::query_scalar("select count(*) from chains")
+        .fetch_one(&connect(&url).await)
+        .await
+        .expect("a count");
+    assert_eq!((stored, stranger.calls("eth_getLogs"), chain.calls("eth_getLogs")), (0, 0, 0));
+    // Once the second is corrected it goes on by itself, on the chain of the first.
+    let address = other.server.address().to_string();
+    other.server.stop().await;
+    other.server = stranger.another_node().serve(&address).await.expect("the port is free again");
+    flume.until_tip("dev", 98).await;
+    flume.stop().await;
+    tables::assert_equals_chain(&connect(&url).await, &stranger, 98).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preferred_provider_that_comes_back_with_another_block_0_is_left_and_the_chain_goes_on() {
+    comes_back_as(Settings { seed: 9, history: 500, ..Settings::default() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preferred_provider_that_turns_out_to_be_on_another_chain_is_left_and_the_chain_goes_on() {
+    comes_back_as(Settings { chain_id: 1, history: 500, ..Settings::default() }).await;
+}
+
+/// The preferred provider goes away and comes back as a node of this other chain.
+async fn comes_back_as(stranger: Settings) {
     let chain = DevChain::new(Settings { history: 100, ..Settings::default() });
     let (one, other) = (Node::of(&chain).await, Node::of(&chain.another_node()).await);
     let url = postgres::database().await;
@@ -230,7 +271,7 @@ async fn a_preferred_provider_that_turns_out_to_be_on_another_chain_is_left_and_
     let address = one.server.address().to_string();
     one.server.stop().await;
     // The provider moved its address to another network.
-    let stranger = DevChain::new(Settings { chain_id: 1, history: 500, ..Settings::default() });
+    let stranger = DevChain::new(stranger);
     let _server = stranger.serve(&address).await.expect("the port is free again");
     chain.mine(5);
     flume.until_tip("dev", 103).await;
@@ -238,6 +279,7 @@ async fn a_preferred_provider_that_turns_out_to_be_on_another_chain_is_left_and_
     flume.until("dev", "is live at the other", left).await;
     let named = |chain: &ChainHealth| ["wrong_chain", "contradicts"].contains(&provider(chain, "one").state);
     flume.until("dev", "names it", named).await;
+    assert_eq!(stranger.calls("eth_getLogs"), 0);
     flume.stop().await;
     tables::assert_equals_chain(&connect(&url).await, &chain, 103).await;
 }
@@ -288,10 +330,12 @@ async fn a_provider_that_contradicts_what_is_final_is_left_and_only_when_all_do_
     let reorged = two.one.chain.branch();
     // One chain behind both: whoever is asked contradicts.
     two.one.chain.reorg(60, 70);
-    two.flume.until("dev", "stops", |chain| chain.state == ChainState::Stopped).await;
+    let contradict = |chain: &ChainHealth| {
+        ["one", "other"].iter().all(|name| provider(chain, name).state == "contradicts")
+    };
+    let stopped = |chain: &ChainHealth| chain.state == ChainState::Stopped && contradict(chain);
+    two.flume.until("dev", "stops", stopped).await;
     two.one.chain.restore(&reorged);
-    let contradicts = |name| provider(&two.flume.chain("dev"), name).state == "contradicts";
-    assert!(contradicts("one") && contradicts("other"));
     two.flume.stop().await;
     tables::assert_equals_chain(&connect(&two.url).await, &two.one.chain, 98).await;
 }

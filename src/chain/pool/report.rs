@@ -11,6 +11,8 @@ use crate::chain::settings::Role;
 pub struct ProviderReport {
     /// What it is called.
     pub label: String,
+    /// What it is for.
+    pub role: Role,
     /// Whether the newest blocks are read from it.
     pub live: bool,
     /// Whether old blocks are read from it.
@@ -27,11 +29,14 @@ pub struct ProviderReport {
     pub failures: u64,
     /// The last failure that was not overcome.
     pub last_error: Option<String>,
+    /// What it was asked since the start, by method.
+    pub usage: Vec<MethodUsage>,
 }
 
 impl Pool {
-    /// How each provider stands.
+    /// How each provider stands; the metrics are told as well.
     pub fn report(&self) -> Vec<ProviderReport> {
+        self.shared.say();
         let (facts, in_use) = (self.shared.facts(Role::Any), self.shared.in_use());
         let report = |(index, member): (usize, &Member)| {
             let signs = member.node.rpc.vitals.signs();
@@ -45,6 +50,7 @@ impl Pool {
             };
             ProviderReport {
                 label: member.settings.label.clone(),
+                role: member.settings.role,
                 live: in_use.live == index,
                 history: in_use.history == index,
                 state,
@@ -53,6 +59,7 @@ impl Pool {
                 latency: signs.latency,
                 failures: signs.failures,
                 last_error: signs.last_error,
+                usage: member.node.usage(),
             }
         };
         self.shared.members.iter().enumerate().map(report).collect()

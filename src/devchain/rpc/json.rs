@@ -5,6 +5,7 @@ use alloy_primitives::{Address, B256, Bloom, Bytes, b256, keccak256};
 use serde::{Serialize, Serializer};
 
 use crate::devchain::block::{Block, MinedTx};
+use crate::devchain::faults::Behaviour;
 use crate::domain::{Log, Outcome, Receipt, receipts_root};
 
 /// Root of an empty trie, `keccak256(rlp(""))`.
@@ -92,6 +93,7 @@ fn consensus(block: &Block) -> Vec<Receipt> {
         cumulative_gas: GAS_PER_TX * position,
         bloom: mined.bloom(),
         logs: mined.logs().map(|log| (log.address, log.topics, log.data)).collect(),
+        deposit: None,
     };
     (1..).zip(&block.txs).map(receipt).collect()
 }
@@ -123,6 +125,17 @@ impl BlockJson {
         };
         let size = quantity(540 + 180 * block.txs.len());
         Self { head: HeadJson::new(block), size, transactions, uncles: [] }
+    }
+
+    /// As a node tells it that has its headers wrong.
+    pub(super) fn told_by(mut self, node: &Behaviour) -> Self {
+        if node.wrong_bloom {
+            self.head.logs_bloom = Bloom::ZERO;
+        }
+        if node.wrong_receipts_root {
+            self.head.receipts_root = B256::repeat_byte(0xee);
+        }
+        self
     }
 }
 
