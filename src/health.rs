@@ -111,7 +111,36 @@ pub struct ChainHealth {
     pub sources: Vec<SourceHealth>,
     /// Name of the lease by which it is led, where there is one.
     pub lease: Option<String>,
-    /// What its node was asked, by method.
+    /// What its nodes were asked, by method.
+    pub rpc: Vec<MethodHealth>,
+    /// Its nodes, in the order of the config.
+    pub providers: Vec<ProviderHealth>,
+}
+
+/// How a provider stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderHealth {
+    /// Its name, or its host.
+    pub name: String,
+    /// `any`, `live`, `history` or `audit`.
+    pub role: &'static str,
+    /// Whether the newest blocks are read from it.
+    pub live: bool,
+    /// Whether old blocks are read from it.
+    pub history: bool,
+    /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
+    pub state: &'static str,
+    /// Its newest block, as it last said to a probe; `None` where there is but one provider.
+    pub head: Option<u64>,
+    /// Blocks the others have and it lacks.
+    pub behind: u64,
+    /// Usual time of an answer.
+    pub latency: Option<std::time::Duration>,
+    /// Questions that failed since the start.
+    pub failures: u64,
+    /// The last failure that was not overcome.
+    pub last_error: Option<String>,
+    /// What it was asked, by method.
     pub rpc: Vec<MethodHealth>,
 }
 
@@ -148,6 +177,7 @@ impl ChainHealth {
             sources: Vec::new(),
             lease: None,
             rpc: Vec::new(),
+            providers: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, MethodHealth, SinkHealth, SourceHealth};
+use crate::health::{Board, ChainHealth, ChainState, MethodHealth, ProviderHealth, SinkHealth, SourceHealth};
 use crate::metrics;
 pub use leases::LeaseReport;
 use leases::{role, unled};
@@ -87,6 +87,39 @@ pub struct ChainReport {
     /// By name.
     pub sources: BTreeMap<String, SourceReport>,
     /// What its node was asked since the start, by JSON-RPC method.
+    #[serde(default)]
+    pub rpc: BTreeMap<String, RpcReport>,
+    /// Its providers, in the order of the config.
+    #[serde(default)]
+    pub providers: Vec<ProviderReport>,
+}
+
+/// A provider in a [`Report`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderReport {
+    /// Its name, or its host.
+    pub name: String,
+    /// `any`, `live`, `history` or `audit`.
+    #[serde(default)]
+    pub role: String,
+    /// Whether the newest blocks are read from it.
+    pub live: bool,
+    /// Whether old blocks are read from it.
+    pub history: bool,
+    /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
+    pub state: String,
+    /// Its newest block, as it last said; unknown where there is but one provider.
+    pub head: Option<u64>,
+    /// Blocks the others have and it lacks.
+    pub behind: u64,
+    /// Usual time of an answer.
+    pub latency_seconds: Option<f64>,
+    /// Questions that failed since the start.
+    pub failures: u64,
+    /// The last failure that was not overcome.
+    pub last_error: Option<String>,
+    /// What it was asked since the start, by JSON-RPC method.
     #[serde(default)]
     pub rpc: BTreeMap<String, RpcReport>,
 }
@@ -256,9 +289,32 @@ impl ChainReport {
             consecutive_errors: chain.consecutive_errors,
             last_error: chain.last_error.clone(),
             sources: sources.collect(),
-            rpc: chain.rpc.iter().map(|method| (method.method.to_owned(), method.into())).collect(),
+            providers: chain.providers.iter().map(Into::into).collect(),
+            rpc: by_method(&chain.rpc),
         }
     }
+}
+
+impl From<&ProviderHealth> for ProviderReport {
+    fn from(provider: &ProviderHealth) -> Self {
+        Self {
+            name: provider.name.clone(),
+            role: provider.role.to_owned(),
+            live: provider.live,
+            history: provider.history,
+            state: provider.state.to_owned(),
+            head: provider.head,
+            behind: provider.behind,
+            latency_seconds: provider.latency.map(|latency| latency.as_secs_f64()),
+            failures: provider.failures,
+            last_error: provider.last_error.clone(),
+            rpc: by_method(&provider.rpc),
+        }
+    }
+}
+
+fn by_method(methods: &[MethodHealth]) -> BTreeMap<String, RpcReport> {
+    methods.iter().map(|method| (method.method.to_owned(), method.into())).collect()
 }
 
 impl From<&MethodHealth> for RpcReport {

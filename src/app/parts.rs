@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::error::AppError;
-use crate::canon::Policy;
-use crate::chain::{ChainSettings, HistorySettings, PaceSettings};
+use crate::canon::{Confirmations, Policy};
+use crate::chain::{ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Tag};
 use crate::config::{self, Config};
 use crate::decode::{SourceAbi, SourceIndex};
 use crate::indexer::{AuditSettings, Source, Translator};
@@ -118,8 +118,18 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
     ChainSettings {
         name: chain.name.clone(),
         chain_id: chain.chain_id,
-        http_url: chain.http.expose().to_owned(),
-        ws_url: chain.ws.as_ref().map(|ws| ws.expose().to_owned()),
+        providers: chain.providers.iter().map(provider_settings).collect(),
+        failover: FailoverSettings {
+            probe_interval: chain.failover.probe_interval,
+            max_lag: chain.failover.max_lag,
+            return_after: chain.failover.return_after,
+        },
+        verify: chain.verify,
+        tag: match chain.confirmations {
+            Confirmations::Blocks(_) => None,
+            Confirmations::Safe => Some(Tag::Safe),
+            Confirmations::Finalized => Some(Tag::Finalized),
+        },
         request_timeout: chain.request_timeout,
         max_response_bytes: chain.max_response_bytes,
         poll_interval: chain.poll_interval,
@@ -137,6 +147,16 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
             compute_units: chain.pace.compute_units.clone(),
             max_concurrent: chain.pace.max_concurrent,
         },
+    }
+}
+
+fn provider_settings(provider: &config::Provider) -> ProviderSettings {
+    ProviderSettings {
+        label: provider.label.clone(),
+        http_url: provider.http.expose().to_owned(),
+        ws_url: provider.ws.as_ref().map(|ws| ws.expose().to_owned()),
+        priority: provider.priority,
+        role: provider.role,
     }
 }
 

@@ -20,7 +20,7 @@ fn as_text(status: &Status) -> String {
     let mut text = daemon(status);
     text += &tables::chains(status);
     if status.sources.is_empty() {
-        return text + "nothing is stored yet\n";
+        return text + "nothing is stored yet\n" + &tables::providers(status);
     }
     text += &tables::sources(status);
     for reorg in &status.reorgs {
@@ -40,7 +40,7 @@ fn as_text(status: &Status) -> String {
             "{count} balances below zero on chain {chain_id}: a rebasing token, or a start block after the first transfer\n"
         );
     }
-    text + &tables::leases(status)
+    text + &tables::leases(status) + &tables::providers(status)
 }
 
 fn daemon(status: &Status) -> String {

@@ -99,7 +99,7 @@ impl ChainIndexer {
         let Some(group) = planned.filter(|_| self.reading.is_none()) else { return };
         let filter = self.translator.filter(&group.sources);
         let history = History::new(
-            (self.node.clone(), &self.settings.name),
+            (self.past.clone(), &self.settings.name),
             self.settings.history,
             (filter, group.range),
             self.final_number(),

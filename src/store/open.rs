@@ -171,6 +171,14 @@ impl Chain {
 }
 
 impl Store {
+    /// Hash of block 0 of a chain, as it was registered; `None` where it was not, or no node could tell it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn genesis(&self, chain_id: u64) -> Result<Option<B256>, StoreError> {
+        genesis(&self.pool, int8("chain id", chain_id)?).await
+    }
+
     /// Registers a chain, its sources and the kinds of its events, and creates or refreshes their typed
     /// views. [`KindIndex`] in events given to the result indexes `kinds`. Safe for two instances at once.
     ///
@@ -212,10 +220,27 @@ impl Store {
 }
 
 impl ChainStore {
+    /// As [`Store::genesis`].
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn genesis(&self) -> Result<Option<B256>, StoreError> {
+        genesis(&self.pool, self.chain.id).await
+    }
+
     /// What an operator should know about how the chain was opened.
     pub fn notes(&self) -> &[Note] {
         &self.chain.notes
     }
+}
+
+async fn genesis(pool: &PgPool, chain_id: i64) -> Result<Option<B256>, StoreError> {
+    let stored: Option<Option<Vec<u8>>> =
+        sqlx::query_scalar("select genesis_hash from chains where chain_id = $1")
+            .bind(chain_id)
+            .fetch_optional(pool)
+            .await?;
+    stored.flatten().as_deref().map(hash).transpose()
 }
 
 async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(), StoreError> {

@@ -37,7 +37,9 @@ mod tables;
 
 mod branches;
 mod dead_letters;
+mod evidence;
 mod examples;
+mod failover;
 mod faults;
 mod first;
 mod limits;

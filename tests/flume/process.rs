@@ -6,6 +6,7 @@ mod exit;
 mod exposed;
 mod kill;
 pub mod outage;
+mod providers;
 mod refused;
 mod run;
 mod secrets;

@@ -10,7 +10,7 @@ use crate::scene::{Scene, until};
 /// Nobody polls within a test.
 const NO_POLL: &str = "poll_interval = \"1m\"\n";
 /// A socket counts as dead soon.
-const IMPATIENT: &str = "ws_silence = \"500ms\"\nrequest_timeout = \"600ms\"\npoll_interval = \"100ms\"\n";
+const IMPATIENT: &str = "ws_silence = \"2s\"\nrequest_timeout = \"2s\"\npoll_interval = \"100ms\"\n";
 
 fn pushed(chain: &ChainHealth) -> bool {
     chain.pushed

@@ -7,19 +7,31 @@ use sqlx::postgres::PgPool;
 use crate::daemon::{CANARY, Daemon, Home};
 use crate::flume::{all_sources, config, connect, devchain};
 use crate::postgres;
+use crate::receiver::{Receiver, Reply, SECRET};
 use crate::redis_server::RedisServer;
 
 /// The configuration's tables, with a canary wherever a key or a password may stand.
-fn tables(server: &Server, redis: &RedisServer) -> String {
+fn tables(server: &Server, redis: &RedisServer, receiver: &Receiver) -> String {
     let with_canaries = |url: &str, name: &str| {
         let (scheme, host) = url.split_once("://").expect("a url");
         let host = host.trim_end_matches('/');
         format!("{scheme}://{CANARY}-user:{CANARY}-word@{host}/v2/{CANARY}-{name}?key={CANARY}-query")
     };
-    let text = config(server, "", &all_sources());
-    let text = text.replace(&server.http_url(), &with_canaries(&server.http_url(), "http"));
-    let text = text.replace(&server.ws_url(), &with_canaries(&server.ws_url(), "ws"));
-    format!("[redis]\nurl = \"redis://default:{CANARY}-redis@127.0.0.1:{}/\"\n{text}", redis.port)
+    let provider = |name: &str| {
+        let http = with_canaries(&server.http_url(), &format!("http-{name}"));
+        let ws = with_canaries(&server.ws_url(), &format!("ws-{name}"));
+        format!("[[chain.provider]]\nname = \"{name}\"\nhttp = \"{http}\"\nws = \"{ws}\"\n")
+    };
+    let providers = provider("one") + &provider("other");
+    let text = config(server, &format!("ws = none\n{providers}"), &all_sources());
+    let text = text.replacen(&format!("http = \"{}\"\n", server.http_url()), "", 1);
+    let hook = with_canaries(&receiver.url(), "hook");
+    let webhook = format!(
+        "[[webhook]]\nname = \"crm\"\nurl = \"{hook}\"\nallow_hosts = [\"127.0.0.1\"]\nsecret = \"{SECRET}\"\n\
+         retry_schedule = [\"20ms\", \"60ms\"]\n[alerts]\nwebhook = \"{}\"\n",
+        with_canaries(&receiver.url(), "chat")
+    );
+    format!("[redis]\nurl = \"redis://default:{CANARY}-redis@127.0.0.1:{}/\"\n{text}{webhook}", redis.port)
 }
 
 /// Everything an operator may look at, each of which is searched for canaries where it is read.
@@ -42,7 +54,7 @@ async fn look(home: &Home, daemon: &Daemon) {
 /// A node that repeats the key it was asked with, in each of the places where it can.
 fn echo() -> [Effect; 4] {
     let key = format!(
-        "key {CANARY}-http of {CANARY}-user with {CANARY}-query is over its limit, see http://x/{CANARY}-http"
+        "key {CANARY}-http-one of {CANARY}-user with {CANARY}-query is over its limit, see http://x/{CANARY}-http-other"
     );
     let data = RpcError { data: Some(key.clone().into()), ..RpcError::new(-32005, "limited") };
     let headers = vec![("location".to_owned(), format!("http://127.0.0.1:1/{CANARY}-http"))];
@@ -142,7 +154,15 @@ async fn no_secret_is_told_whatever_fails() {
     let mut redis = RedisServer::start_with(&["--requirepass", &password]);
     let (chain, server) = devchain(92, 40).await;
     let home = Home::bare();
-    home.write(&tables(&server, &redis), Some(&url));
+    let receiver = Receiver::start().await;
+    // It takes most, and repeats what it was called by where it does not.
+    let mut tries = 0;
+    receiver.rule(move |_| {
+        tries += 1;
+        let body = format!("no hook {CANARY}-in-path, key {CANARY}-query of {CANARY}-user, {SECRET}");
+        if tries % 5 == 0 { Reply { body, ..Reply::status(422) } } else { Reply::status(204) }
+    });
+    home.write(&tables(&server, &redis, &receiver), Some(&url));
     let systemd = UnixDatagram::bind(home.path("notify")).expect("the folder takes a socket");
     let systemd = std::thread::spawn(move || read_until_stopping(&systemd));
     let socket = home.path("notify").display().to_string();
