@@ -71,11 +71,11 @@ impl Drop for MadeHere {
     }
 }
 
-/// Drops one database after the other, whoever is still connected.
+/// Drops one database after the other, whoever is still connected, but for those a test has dropped itself.
 fn sweep(names: &Receiver<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for name in names {
-        runtime.block_on(admin(&format!("drop database {name} with (force)")));
+        runtime.block_on(admin(&format!("drop database if exists {name} with (force)")));
     }
 }
 
