@@ -1,14 +1,17 @@
 mod leases;
+mod providers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, MethodHealth, ProviderHealth, SinkHealth, SourceHealth};
+use crate::health::{Board, ChainHealth, ChainState, SinkHealth, SourceHealth};
 use crate::metrics;
 pub use leases::LeaseReport;
 use leases::{role, unled};
+use providers::by_method;
+pub use providers::{ProviderReport, RpcReport};
 
 /// When a chain that is a little behind stops being ready.
 #[derive(Clone, Debug)]
@@ -92,48 +95,6 @@ pub struct ChainReport {
     /// Its providers, in the order of the config.
     #[serde(default)]
     pub providers: Vec<ProviderReport>,
-}
-
-/// A provider in a [`Report`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProviderReport {
-    /// Its name, or its host.
-    pub name: String,
-    /// `any`, `live`, `history` or `audit`.
-    #[serde(default)]
-    pub role: String,
-    /// Whether the newest blocks are read from it.
-    pub live: bool,
-    /// Whether old blocks are read from it.
-    pub history: bool,
-    /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
-    pub state: String,
-    /// Its newest block, as it last said; unknown where there is but one provider.
-    pub head: Option<u64>,
-    /// Blocks the others have and it lacks.
-    pub behind: u64,
-    /// Usual time of an answer.
-    pub latency_seconds: Option<f64>,
-    /// Questions that failed since the start.
-    pub failures: u64,
-    /// The last failure that was not overcome.
-    pub last_error: Option<String>,
-    /// What it was asked since the start, by JSON-RPC method.
-    #[serde(default)]
-    pub rpc: BTreeMap<String, RpcReport>,
-}
-
-/// A JSON-RPC method in a [`Report`].
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RpcReport {
-    /// Calls.
-    pub requests: u64,
-    /// Calls without a usable answer.
-    pub failed: u64,
-    /// Compute units, by the table of `[chain.pace.compute_units]`.
-    pub compute_units: u64,
 }
 
 /// A source in a [`Report`].
@@ -292,35 +253,6 @@ impl ChainReport {
             providers: chain.providers.iter().map(Into::into).collect(),
             rpc: by_method(&chain.rpc),
         }
-    }
-}
-
-impl From<&ProviderHealth> for ProviderReport {
-    fn from(provider: &ProviderHealth) -> Self {
-        Self {
-            name: provider.name.clone(),
-            role: provider.role.to_owned(),
-            live: provider.live,
-            history: provider.history,
-            state: provider.state.to_owned(),
-            head: provider.head,
-            behind: provider.behind,
-            latency_seconds: provider.latency.map(|latency| latency.as_secs_f64()),
-            failures: provider.failures,
-            last_error: provider.last_error.clone(),
-            rpc: by_method(&provider.rpc),
-        }
-    }
-}
-
-fn by_method(methods: &[MethodHealth]) -> BTreeMap<String, RpcReport> {
-    methods.iter().map(|method| (method.method.to_owned(), method.into())).collect()
-}
-
-impl From<&MethodHealth> for RpcReport {
-    fn from(method: &MethodHealth) -> Self {
-        let MethodHealth { requests, failed, compute_units, .. } = *method;
-        Self { requests, failed, compute_units }
     }
 }
 
