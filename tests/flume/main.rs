@@ -48,5 +48,6 @@ mod real_data;
 mod real_node;
 mod relay;
 mod replay;
+mod soak;
 mod verify;
 mod webhook;
