@@ -95,6 +95,6 @@ pub const CRATES: &[(&str, &[&str], &str)] = &[
     ("clap", &["cli"], "one room knows the command line"),
     ("clap_complete", &["cli"], "one room knows the command line"),
     ("clap_mangen", &["cli"], "one room knows the command line"),
-    ("indicatif", &["cli"], "one room knows the terminal"),
+    ("indicatif", &["cli", "app"], "one room knows the terminal, and the demo is a show"),
     ("anyhow", &["app", "cli"], "elsewhere an error is a decision: one enum per room"),
 ];

@@ -52,6 +52,7 @@ mod real_data;
 mod real_node;
 mod relay;
 mod replay;
+mod soak;
 mod standby;
 mod trouble;
 mod verify;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chainflume::devchain::MinerSettings;
 
-use super::{Folded, TOLD, fold};
+use super::{TOLD, fold, held};
 use crate::daemon::{Home, agrees};
 use crate::flume::{PATIENCE, connect, devchain};
 use crate::{postgres, relay};
@@ -78,13 +78,6 @@ async fn folds(pool: &sqlx::PgPool) {
         .fetch_all(&mut *tx)
         .await
         .expect("reads");
-    let [events, pending] = ["events", "pending_events"].map(|table| {
-        format!("select event_id(chain_id, block_number, block_hash, tx_index, log_index)::text from {table}")
-    });
-    let confirmed: Vec<String> =
-        sqlx::query_scalar(sqlx::AssertSqlSafe(events)).fetch_all(&mut *tx).await.expect("reads");
-    let pending: Vec<String> =
-        sqlx::query_scalar(sqlx::AssertSqlSafe(pending)).fetch_all(&mut *tx).await.expect("reads");
-    let found = Folded { confirmed: confirmed.into_iter().collect(), pending: pending.into_iter().collect() };
+    let found = held(&mut tx).await.expect("reads");
     assert_eq!(fold(&messages), Ok(found));
 }
