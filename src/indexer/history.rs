@@ -95,6 +95,11 @@ impl ChainIndexer {
         if self.reading.as_ref().is_some_and(same) {
             return;
         }
+        // Who is asked about new blocks was checked when the chain was opened, another one is by its probe.
+        if let Err(error) = self.past.is_checked() {
+            self.reading = None;
+            return report(&self.board, &self.settings.name, &self.troubles)(&error);
+        }
         let filter = self.translator.filter(&group.sources);
         let history = History::new(
             (self.past.clone(), &self.settings.name),
