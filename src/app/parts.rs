@@ -118,7 +118,7 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
     ChainSettings {
         name: chain.name.clone(),
         chain_id: chain.chain_id,
-        providers: chain.providers.iter().map(provider_settings).collect(),
+        providers: chain.providers.iter().map(|provider| provider_settings(chain, provider)).collect(),
         failover: FailoverSettings {
             probe_interval: chain.failover.probe_interval,
             max_lag: chain.failover.max_lag,
@@ -141,22 +141,27 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
             buffer_bytes: history.buffer_bytes,
             commit_logs: history.commit_logs,
         },
-        pace: PaceSettings {
-            requests_per_second: chain.pace.requests_per_second,
-            compute_units_per_second: chain.pace.compute_units_per_second,
-            compute_units: chain.pace.compute_units.clone(),
-            max_concurrent: chain.pace.max_concurrent,
-        },
     }
 }
 
-fn provider_settings(provider: &config::Provider) -> ProviderSettings {
+fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> ProviderSettings {
+    let config::Pace { requests_per_second, compute_units_per_second, compute_units, max_concurrent } =
+        &chain.pace;
+    // What a provider says for itself counts, be it that it has no limit.
+    let own = |own: Option<u64>, of_all: Option<u64>| own.or(of_all).filter(|limit| *limit > 0);
+
     ProviderSettings {
         label: provider.label.clone(),
         http_url: provider.http.expose().to_owned(),
         ws_url: provider.ws.as_ref().map(|ws| ws.expose().to_owned()),
         priority: provider.priority,
         role: provider.role,
+        pace: PaceSettings {
+            requests_per_second: own(provider.requests_per_second, *requests_per_second),
+            compute_units_per_second: own(provider.compute_units_per_second, *compute_units_per_second),
+            compute_units: compute_units.clone(),
+            max_concurrent: *max_concurrent,
+        },
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
@@ -77,6 +77,8 @@ pub struct Node {
     pub(super) trust: Trust,
     pub(super) seals: Seals,
     chain_id: u64,
+    /// Whether it has shown that it is on this chain.
+    checked: AtomicBool,
     history: HistorySettings,
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
     width: Mutex<Width>,
@@ -112,6 +114,7 @@ impl Node {
             trust: Trust::default(),
             seals: Seals::default(),
             chain_id: settings.chain_id,
+            checked: AtomicBool::new(false),
             history: settings.history,
             width: Mutex::new(Width::new(&settings.history, None)),
             lists: Mutex::default(),
@@ -181,7 +184,20 @@ impl Node {
             self.genesis.tell(self.host(), block.hash).map_err(|wrong| self.not_ours(wrong))?;
         }
         self.rpc.vitals.on_chain();
+        self.checked.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether it has shown that it is on this chain. Before, nothing it says is to be stored.
+    ///
+    /// # Errors
+    /// That it has not yet.
+    pub fn is_checked(&self) -> Result<(), ChainError> {
+        if self.checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let reason = "it has not said yet which chain it is on".to_owned();
+        Err(ChainError::Unreachable { host: self.host().to_owned(), reason })
     }
 
     /// Whether what it last said of block 0 is what is settled now.
@@ -193,6 +209,7 @@ impl Node {
     }
 
     fn not_ours(&self, wrong: ChainError) -> ChainError {
+        self.checked.store(false, Ordering::Relaxed);
         self.rpc.vitals.failed("the chain", &wrong);
         wrong
     }

@@ -180,6 +180,9 @@ impl Shared {
 
     /// Probes all and switches, for ever: at the interval, and when one fails.
     async fn watch_over(self: Arc<Self>) {
+        join_all(self.members.iter().map(|member| self.look_at(member))).await;
+        // Whoever waits for a provider of history to be checked looks again.
+        self.in_use.send_modify(|_| {});
         loop {
             join_all(self.members.iter().map(|member| self.look_at(member))).await;
             self.note_lag();

@@ -87,7 +87,7 @@ impl Rpc {
             timeout: settings.request_timeout,
             max_bytes: settings.max_response_bytes,
             next_id: AtomicU64::new(1),
-            pace: Pace::new(&settings.pace),
+            pace: Pace::new(&provider.pace),
             usage: Usage::default(),
             batches: Batches::default(),
             vitals: Vitals::new(alarm),

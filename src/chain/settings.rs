@@ -31,12 +31,10 @@ pub struct ChainSettings {
     pub ws_silence: Duration,
     /// How history is read.
     pub history: HistorySettings,
-    /// How fast the node is asked.
-    pub pace: PaceSettings,
 }
 
 /// One node, or one company's gateway to many.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ProviderSettings {
     /// What it is called in messages and metrics; another for each of a chain, and never the URL.
     pub label: String,
@@ -48,6 +46,8 @@ pub struct ProviderSettings {
     pub priority: u32,
     /// What it is for.
     pub role: Role,
+    /// How fast it is asked.
+    pub pace: PaceSettings,
 }
 
 /// What a provider is for.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::problem::Fault;
-use super::provider::{Failover, Provider, failover, providers};
+use super::provider::{Failover, Provider, RATES, failover, providers};
 use super::reader::{Found, Text};
 use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
@@ -226,7 +226,6 @@ const COMPUTE_UNITS: [(&str, u64); 7] = [
 ];
 
 fn pace(section: &Section<'_>) -> Pace {
-    const RATES: RangeInclusive<u64> = 0..=1_000_000;
     let limit = |key| section.number(key, RATES).map(|rate| rate.value).filter(|rate| *rate > 0);
     let (requests_per_second, compute_units_per_second) =
         (limit("requests_per_second"), limit("compute_units_per_second"));

@@ -21,6 +21,10 @@ pub struct Provider {
     pub priority: u32,
     /// What it is for.
     pub role: Role,
+    /// Instead of the chain's, 0 for no limit; `None` for the chain's.
+    pub requests_per_second: Option<u64>,
+    /// Likewise.
+    pub compute_units_per_second: Option<u64>,
 }
 
 /// `[chain.failover]`
@@ -33,6 +37,9 @@ pub struct Failover {
     /// How long a preferred provider must have been well before it is asked again.
     pub return_after: Duration,
 }
+
+/// Requests or compute units a second.
+pub(super) const RATES: RangeInclusive<u64> = 0..=1_000_000;
 
 const HTTP: (&str, &str) = ("http", "add http = \"https://…\", the address of a node");
 const ROLES: [(&str, Role); 4] =
@@ -65,16 +72,20 @@ fn provider(table: &Section<'_>, place: u32) -> Option<Provider> {
     let name = table.parsed("name", |text| words::name(text, true)).map(|name| name.value);
     let priority = table.number("priority", 1..=1000).and_then(|found| u32::try_from(found.value).ok());
     let role = table.parsed("role", |text| word(text, &ROLES)).map_or(Role::Any, |role| role.value);
+    let limit = |key| table.number(key, RATES).map(|rate| rate.value);
+    let (requests_per_second, compute_units_per_second) =
+        (limit("requests_per_second"), limit("compute_units_per_second"));
     let provider = read(table, (name, priority.unwrap_or(place), role));
     table.finish();
-    provider
+    Some(Provider { requests_per_second, compute_units_per_second, ..provider? })
 }
 
 fn read(table: &Section<'_>, (name, priority, role): (Option<String>, u32, Role)) -> Option<Provider> {
     let ws = table.parsed("ws", |text| url(text, Scheme::WebSocket)).map(|ws| ws.value);
     let http = table.parsed("http", |text| url(text, Scheme::Http))?.value;
     let label = name.unwrap_or_else(|| host_of(http.expose()));
-    Some(Provider { label, http, ws, priority, role })
+    let (requests_per_second, compute_units_per_second) = (None, None);
+    Some(Provider { label, http, ws, priority, role, requests_per_second, compute_units_per_second })
 }
 
 /// What no provider can tell alone.

@@ -97,6 +97,10 @@ impl ChainIndexer {
     pub(super) fn read_history(&mut self, planned: Option<Group>) {
         self.drop_unplanned(planned.as_ref());
         let Some(group) = planned.filter(|_| self.reading.is_none()) else { return };
+        // Who is asked about new blocks was checked when the chain was opened, another one is by its probe.
+        if let Err(error) = self.past.is_checked() {
+            return report(&self.board, &self.settings.name, &self.troubles)(&error);
+        }
         let filter = self.translator.filter(&group.sources);
         let history = History::new(
             (self.past.clone(), &self.settings.name),

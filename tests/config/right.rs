@@ -28,6 +28,8 @@ fn only_provider() -> Provider {
         ws: None,
         priority: 1,
         role: Role::Any,
+        requests_per_second: None,
+        compute_units_per_second: None,
     }
 }
 
@@ -231,7 +233,7 @@ fn debug_shows_no_secret() {
 fn several_providers_are_preferred_in_the_order_they_stand_and_called_by_their_hosts() {
     let several = "[[chain.provider]]\nhttp = \"https://one.example/key\"\nws = \"wss://one.example/key\"\n\
                    [[chain.provider]]\nname = \"archive\"\nhttp = \"https://one.example/other\"\nrole = \"history\"\n\
-                   priority = 9\n";
+                   priority = 9\nrequests_per_second = 15\ncompute_units_per_second = 0\n";
     let text = with("http = \"https://node.example/v2/key-in-literal\"\n", several);
     let provider = |label: &str, http: &str, ws: Option<&str>, priority, role| Provider {
         label: label.to_owned(),
@@ -239,12 +241,14 @@ fn several_providers_are_preferred_in_the_order_they_stand_and_called_by_their_h
         ws: ws.map(Secret::new),
         priority,
         role,
+        ..only_provider()
     };
+    let archive = provider("archive", "https://one.example/other", None, 9, Role::History);
     assert_eq!(
         Given::default().right(&text).chains[0].providers,
         [
             provider("one.example", "https://one.example/key", Some("wss://one.example/key"), 1, Role::Any),
-            provider("archive", "https://one.example/other", None, 9, Role::History),
+            Provider { requests_per_second: Some(15), compute_units_per_second: Some(0), ..archive },
         ]
     );
 }

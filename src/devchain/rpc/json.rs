@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::devchain::block::{Block, MinedTx};
 use crate::devchain::faults::Behaviour;
-use crate::domain::{Log, Outcome, Receipt, receipts_root};
+use crate::domain::{Log, Outcome, Receipt};
 
 /// Root of an empty trie, `keccak256(rlp(""))`.
 const EMPTY_ROOT: B256 = b256!("0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
@@ -63,18 +63,19 @@ impl HeadJson {
             0 => EMPTY_ROOT,
             _ => keccak256([b"transactions", link.hash.as_slice()].concat()),
         };
+        let (logs_bloom, receipts_root) = block.commits(consensus);
         Self {
             number: Quantity(link.number),
             hash: link.hash,
             parent_hash: link.parent_hash,
             timestamp: Quantity(link.timestamp),
-            logs_bloom: block.bloom(),
+            logs_bloom,
             nonce: "0x0000000000000000",
             mix_hash: B256::ZERO,
             sha3_uncles: NO_UNCLES,
             state_root: keccak256(link.hash),
             transactions_root,
-            receipts_root: receipts_root(&consensus(block)),
+            receipts_root,
             miner: Address::ZERO,
             difficulty: Quantity(0),
             extra_data: "0x",

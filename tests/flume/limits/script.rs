@@ -53,6 +53,12 @@ impl Script {
                 ws_url: None,
                 priority: 1,
                 role: Role::Any,
+                pace: PaceSettings {
+                    requests_per_second: None,
+                    compute_units_per_second: None,
+                    compute_units: BTreeMap::new(),
+                    max_concurrent: 16,
+                },
             }],
             failover: FailoverSettings {
                 probe_interval: Duration::from_secs(1),
@@ -71,12 +77,6 @@ impl Script {
                 max_range: 10_000,
                 buffer_bytes: 32 << 20,
                 commit_logs: 0,
-            },
-            pace: PaceSettings {
-                requests_per_second: None,
-                compute_units_per_second: None,
-                compute_units: BTreeMap::new(),
-                max_concurrent: 16,
             },
         }
     }
