@@ -34,6 +34,8 @@ impl Batch {
     pub(super) fn join(&mut self, mut next: Self) {
         self.range = BlockRange::new(self.range.from(), next.range.to()).expect("the next range lies above");
         self.last = next.last;
+        // No more than that: what a list keeps for growing would be a good part of what a commit takes.
+        self.logs.reserve_exact(next.logs.len());
         self.logs.append(&mut next.logs);
         self.times.append(&mut next.times);
     }

@@ -43,7 +43,8 @@ pub(super) struct Width {
     calm: u64,
     /// How many of those it takes to try again.
     patience: u64,
-    /// An answer larger than this does not call for a wider question: a fair share of the buffer.
+    /// An answer larger than this does not call for a wider question. Twice as many as are asked for at once fit the
+    /// buffer: a commit's worth can wait there and readers need not.
     large: usize,
 }
 
@@ -81,7 +82,7 @@ impl Width {
             misled: false,
             calm: 0,
             patience: PATIENCE,
-            large: settings.buffer_bytes / settings.ranges_in_flight.max(1),
+            large: settings.buffer_bytes / (2 * settings.ranges_in_flight.max(1)),
         }
     }
 
@@ -129,16 +130,19 @@ impl Width {
         let density = bytes as u64 / width.max(1);
         let sparse = self.crowded.is_none_or(|crowded| density <= crowded / 2);
         self.crowded = self.crowded.map(|crowded| crowded.max(density));
-        if bytes > self.large {
-            self.now = (width / 2).clamp(1, self.now);
+        let roomy =
+            (width as u128 * self.large as u128 / bytes.max(1) as u128).try_into().unwrap_or(u64::MAX);
+        if roomy < width {
+            self.now = roomy.clamp(1, self.now);
         } else if width >= self.now && took < QUICK {
-            self.widen(sparse);
+            self.widen(sparse, roomy);
         }
     }
 
-    /// Doubles where nothing speaks against it, and else tries a step when there was calm for long enough.
-    fn widen(&mut self, sparse: bool) {
-        let wider = self.now.saturating_mul(2).min(self.max);
+    /// Doubles where nothing speaks against it, and else tries a step when there was calm for long enough. Nowhere above
+    /// what is roomy, or the next answer would only narrow it again.
+    fn widen(&mut self, sparse: bool, roomy: u64) {
+        let wider = self.now.saturating_mul(2).min(self.max).min(roomy.max(self.now));
         let capped = self.ceiling.filter(|ceiling| wider >= *ceiling);
         if capped.is_none() && sparse {
             self.now = wider;

@@ -18,13 +18,18 @@ use crate::metrics;
 use crate::store::{ChainStore, Staged, StoreError};
 use crate::telemetry::Troubles;
 
-/// A group's history on its way. It is translated and its events are written beside the commits, one commit ahead.
+/// A group's history on its way. It is translated and its events are written beside the commits: one batch that is waited
+/// for and one behind it, each by a task of its own, so that the database takes in rows on two processors.
 pub(super) struct Reading {
-    translated: mpsc::Receiver<Ready>,
-    translating: AbortOnDropHandle<()>,
+    preparing: mpsc::Receiver<Preparing>,
+    /// Taken from there, and not ready yet.
+    awaited: Option<Preparing>,
+    reader: AbortOnDropHandle<()>,
     sources: Vec<usize>,
     next: u64,
 }
+
+type Preparing = AbortOnDropHandle<Ready>;
 
 /// A batch that only has to be stored.
 pub(super) struct Ready {
@@ -38,33 +43,40 @@ pub(super) struct Ready {
 
 impl Reading {
     fn start(mut history: History, (desk, store): (Desk, ChainStore), group: Group) -> Self {
-        let (sender, translated) = mpsc::channel(1);
-        let translating = AbortOnDropHandle::new(tokio::spawn(async move {
+        let (sender, preparing) = mpsc::channel(1);
+        let reader = AbortOnDropHandle::new(tokio::spawn(async move {
             // Room first: what is translated waits here and nowhere else.
             while let Ok(room) = sender.reserve().await
                 && let Some(batch) = history.next().await
             {
-                room.send(Ready::new(batch, (&desk, &store)).await);
+                let (desk, store) = (desk.clone(), store.clone());
+                room.send(AbortOnDropHandle::new(tokio::spawn(Ready::new(batch, (desk, store)))));
             }
         }));
-        Self { translated, translating, next: group.range.from(), sources: group.sources }
+        Self { preparing, awaited: None, reader, next: group.range.from(), sources: group.sources }
     }
 
-    /// The next batch; never returns while nothing is being read.
+    /// The next batch; never returns while nothing is being read. May be dropped and called again.
     pub(super) async fn next(reading: &mut Option<Self>) -> Option<Ready> {
         let Some(reading) = reading else { return std::future::pending().await };
-        if let Some(ready) = reading.translated.recv().await {
-            return Some(ready);
+        if reading.awaited.is_none() {
+            reading.awaited = reading.preparing.recv().await;
         }
-        match (&mut reading.translating).await {
+        let ended = match &mut reading.awaited {
+            Some(preparing) => preparing.await.map(Some),
+            None => (&mut reading.reader).await.map(|()| None),
+        };
+        reading.awaited = None;
+        match ended {
+            Ok(ready) => ready,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            _ => None,
+            Err(_) => None,
         }
     }
 }
 
 impl Ready {
-    async fn new(batch: Batch, (desk, store): (&Desk, &ChainStore)) -> Self {
+    async fn new(batch: Batch, (desk, store): (Desk, ChainStore)) -> Self {
         let (range, parent_hash, refs) = (batch.range, batch.parent_hash, refs(&batch));
         let translated = desk.translate(batch.logs, &batch.times);
         let staged = store.stage(&translated.events).await;

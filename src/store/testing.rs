@@ -3,14 +3,16 @@
 //! Stands alone (sqlx, tokio and the standard library), so that integration tests can take it as it is.
 #![allow(dead_code, reason = "not every test binary that takes this file starts from an empty database")]
 
+use std::cell::RefCell;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
-use std::{env, fs, process};
+use std::{env, fs, process, thread};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor};
@@ -19,6 +21,12 @@ use tokio::sync::OnceCell;
 static SERVER: OnceLock<Server> = OnceLock::new();
 static TEMPLATE: OnceCell<()> = OnceCell::const_new();
 static DATABASES: AtomicU64 = AtomicU64::new(0);
+static SWEEPER: OnceLock<Sender<String>> = OnceLock::new();
+
+thread_local! {
+    /// The harness gives each test a thread, so what a thread made can go when the thread ends.
+    static MADE_HERE: RefCell<MadeHere> = const { RefCell::new(MadeHere(Vec::new())) };
+}
 
 const TEMPLATE_NAME: &str = "template_migrated";
 
@@ -36,7 +44,39 @@ pub async fn empty_database() -> String {
 async fn create(how: &str) -> String {
     let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     admin(&format!("create database {name}{how}")).await;
-    server().url(&name)
+    let url = server().url(&name);
+    MADE_HERE.with_borrow_mut(|made| made.0.push(name));
+    url
+}
+
+/// Drops what this thread has made so far: for a test of many cases, between them.
+pub fn sweep_up() {
+    drop(MADE_HERE.take());
+}
+
+/// Databases of the test that runs on this thread. Hundreds of tests take gigabytes when all wait for the end.
+#[derive(Default)]
+struct MadeHere(Vec<String>);
+
+impl Drop for MadeHere {
+    fn drop(&mut self) {
+        let sweeper = SWEEPER.get_or_init(|| {
+            let (sender, names) = channel();
+            thread::spawn(move || sweep(&names));
+            sender
+        });
+        for name in self.0.drain(..) {
+            drop(sweeper.send(name));
+        }
+    }
+}
+
+/// Drops one database after the other, whoever is still connected.
+fn sweep(names: &Receiver<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for name in names {
+        runtime.block_on(admin(&format!("drop database {name} with (force)")));
+    }
 }
 
 async fn create_template() {
@@ -72,7 +112,8 @@ trap '' HUP INT TERM
 bin=$1 dir=$2
 "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$dir/log" 2>&1 || touch "$dir/failed"
 "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off -c full_page_writes=off \
-    -c synchronous_commit=off -c max_connections=300 -c shared_buffers=64MB >>"$dir/log" 2>&1 </dev/null &
+    -c synchronous_commit=off -c max_connections=300 -c shared_buffers=64MB \
+    -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=256MB >>"$dir/log" 2>&1 </dev/null &
 server=$!
 while read -r _; do :; done
 kill -QUIT "$server" 2>/dev/null

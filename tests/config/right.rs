@@ -55,8 +55,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
                 ranges_in_flight: 4,
                 initial_range: 1_000,
                 max_range: 10_000,
-                buffer_bytes: 6 << 20,
-                commit_logs: 16_000,
+                buffer_bytes: 14 << 20,
+                commit_logs: 12_000,
             },
             audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
             pace: Pace {

@@ -203,8 +203,12 @@ fn large_or_slow_answers_do_not_widen() {
     let mut width = Width::new(&settings(1000, 10_000), None);
     width.answered(1000, 100, Duration::from_secs(3));
     assert_eq!(width.now(), 1000);
-    width.answered(1000, 9 << 20, SOON);
-    assert_eq!(width.now(), 500);
+    width.answered(1000, 16 << 20, SOON);
+    assert_eq!(width.now(), 250, "as wide as its share of the buffer holds, an eighth of 32 MiB");
+    width.answered(250, 4 << 20, SOON);
+    assert_eq!(width.now(), 250, "and wider only when answers are smaller");
+    width.answered(250, 3 << 20, SOON);
+    assert_eq!(width.now(), 333);
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use crate::domain::{BlockId, BlockRange, Event, U256};
 
 use super::fixture::*;
-use crate::store::{Advance, Backfill, ChainStore, Checkpoint};
+use crate::store::{Advance, Backfill, ChainStore, Checkpoint, testing};
 
 /// Chains a run; `STORE_SEED` in the environment repeats one.
 const CHAINS: u64 = 40;
@@ -113,6 +113,7 @@ async fn any_history_ends_in_the_tables_of_a_fresh_sync() {
     for seed in (0..CHAINS).map(|n| seed + n) {
         println!("repeat with STORE_SEED={seed}");
         history(seed).await;
+        testing::sweep_up();
     }
 }
 
