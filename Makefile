@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check fmt lint figures figures-relay docs deb clean
+.PHONY: help demo test soak bench check fmt lint figures figures-relay docs deb clean
 
 # The unoptimised profile: it builds in a fraction of the time, its dependencies are optimised all the same
 # (Cargo.toml), and the tests use the very same artefacts. `make demo PROFILE=release` for the real thing.
@@ -15,9 +15,13 @@ demo: ## See it work: a chain, a database and the daemon (ARGS="--for 30s" ends 
 	@exec $(BIN) demo $(ARGS)
 
 test: ## Install what the tests need and run them all (ARGS goes to cargo test)
-	@scripts/need cc postgresql redis openssl node python systemd promtool dpkg
+	@scripts/need cc postgresql redis openssl node python systemd promtool dpkg pgbouncer
 	@scripts/test-tools
 	cargo test --locked $(ARGS)
+
+soak: ## Live through half an hour of trouble, then compare every row (SOAK_MINUTES, SOAK_SEED, SOAK_FAULTS: tests/flume/soak.rs)
+	@scripts/need cc postgresql redis
+	cargo test --locked --release --test flume soak::half_an_hour -- --ignored --nocapture --test-threads=1
 
 bench: ## Measure it: history, live, reorgs (docs/PERFORMANCE.md; BENCH_LOGS=100000 BENCH_RUNS=1 for a minute's look)
 	@scripts/need cc postgresql

@@ -35,7 +35,7 @@ pub use problem::{Problem, Problems};
 pub use provider::{Failover, Provider};
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
-pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Shutdown, Users};
+pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Shutdown, Standby, Users};
 pub use source::Source;
 pub use webhook::{Alerts, Webhook};
 
@@ -57,6 +57,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// `[redis]`
     pub redis: Redis,
+    /// `[standby]`
+    pub standby: Standby,
     /// Every `[[webhook]]`.
     pub webhooks: Vec<Webhook>,
     /// `[alerts]`
@@ -118,7 +120,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let settings = (
         settings::database(&root.table("database")),
         (settings::outbox(&root.table("outbox")), redis::redis(&root.table("redis"))),
-        settings::admin(&root.table("admin")),
+        (settings::admin(&root.table("admin")), settings::standby(&root.table("standby"))),
         settings::log(&root.table("log")),
         settings::users(&root.table("users")),
         settings::shutdown(&root.table("shutdown")),
@@ -126,12 +128,13 @@ fn read(root: &Section<'_>) -> Option<Config> {
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);
     crosscheck::webhooks(reader, &webhooks);
-    let (database, (outbox, redis), admin, log, users, shutdown) = settings;
+    let (database, (outbox, redis), (admin, standby), log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
         database,
         outbox,
         redis,
+        standby,
         webhooks: webhooks.into_iter().map(|draft| draft.webhook).collect::<Option<_>>()?,
         alerts,
         admin,

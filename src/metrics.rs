@@ -1,13 +1,15 @@
 //! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
 
+mod leases;
+mod outgoing;
+mod providers;
+
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-mod outgoing;
-mod providers;
-
+pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use outgoing::{
     alert, alerts_start, delivery, incident, missed, outbox, outbox_trimmed, published, repeated, sink,
     sink_error, sink_held, sink_lost, sink_starts,
@@ -59,6 +61,10 @@ const REPEATED: &str = "chainflume_messages_repeated_total";
 const MISSED: &str = "chainflume_messages_missed_total";
 const COMMIT_TO_PUBLISH: &str = "chainflume_commit_to_publish_seconds";
 const HEAD_TO_PUBLISH: &str = "chainflume_head_to_publish_seconds";
+const LEASE_HELD: &str = "chainflume_lease_held";
+const LEASE_EPOCH: &str = "chainflume_lease_epoch";
+const LEASE_TAKEN: &str = "chainflume_lease_taken_total";
+const LEASE_ERRORS: &str = "chainflume_lease_errors_total";
 const AUDITED: &str = "chainflume_audit_verified_block";
 const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
 const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
@@ -87,6 +93,8 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
         )?
         .install_recorder()?;
     describe();
+    describe_messages();
+    leases::describe();
     providers::describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
@@ -145,7 +153,6 @@ fn describe() {
     describe_counter!(AUDIT_FOUND, "ranges in which an audit found differences, by chain and source");
     describe_gauge!(OPEN_DEAD_LETTERS, "dead letters nobody has resolved");
     describe_gauge!(BUILD_INFO, "1, with the version");
-    describe_messages();
 }
 
 fn describe_messages() {

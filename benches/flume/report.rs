@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use indicatif::HumanFloatCount;
 use serde::Serialize;
 
 use super::history::History;
@@ -197,15 +198,7 @@ fn calls(history: &History) -> String {
 }
 
 fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    format!("{:.0}", HumanFloatCount(number))
 }
 
 /// A table of Markdown, which is one on a terminal too. Empty without rows.

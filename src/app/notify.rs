@@ -1,6 +1,10 @@
 //! What systemd is told: ready once it really is, a status line, and a watchdog tied to the loops.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -18,17 +22,18 @@ pub(super) async fn run(board: Board, stop: CancellationToken) {
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         let chains = board.chains();
         let writable = board.database().is_some_and(|database| database.writable);
-        let works = |chain: &ChainHealth| matches!(chain.state, ChainState::Syncing | ChainState::Live);
+        let works = |chain: &ChainHealth| {
+            matches!(chain.state, ChainState::Syncing | ChainState::Live | ChainState::Standby)
+        };
         if !ready && writable && chains.values().any(works) {
-            ready = true;
-            tell(&[NotifyState::Ready]);
+            ready = tell(&[NotifyState::Ready]);
         }
-        tell(&[NotifyState::Status(&status(&chains, writable))]);
+        let _told = tell(&[NotifyState::Status(&status(&chains, writable))]);
         let sinks = board.sinks();
         let mut alive =
             chains.values().map(|chain| chain.alive_at).chain(sinks.values().map(|sink| sink.alive_at));
         if alive.all(|at| at.elapsed() < HUNG_AFTER) {
-            tell(&[NotifyState::Watchdog]);
+            let _told = tell(&[NotifyState::Watchdog]);
         }
     }
 }
@@ -46,11 +51,28 @@ fn status(chains: &BTreeMap<String, ChainHealth>, writable: bool) -> String {
 
 /// The drain has begun.
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    let _told = tell(&[NotifyState::Stopping]);
 }
 
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+/// Whether it was told, or nobody is there to be told.
+fn tell(states: &[NotifyState<'_>]) -> bool {
+    let told = send(states);
+    if let Err(error) = &told {
         tracing::debug!(%error, "systemd cannot be told");
     }
+    told.is_ok()
+}
+
+/// As `sd_notify::notify`, which waits where the socket is full: one that nobody reads must not hold up a worker, or the end.
+/// What is lost so is said again a second later.
+fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    match path.as_bytes() {
+        [b'@', name @ ..] => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
+        _ => socket.connect(&path)?,
+    }
+    let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
+    socket.send(lines.as_bytes()).map(|_| ())
 }

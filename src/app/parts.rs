@@ -10,7 +10,7 @@ use crate::decode::{SourceAbi, SourceIndex};
 use crate::indexer::{AuditSettings, Source, Translator};
 use crate::mapping::{FamilySettings, Mapper, SourceMapping};
 use crate::store::{ChainRecord, SourceRecord};
-use crate::{api, postgres, sink, store, telemetry};
+use crate::{api, lease, postgres, sink, store, telemetry};
 
 /// A configuration and the file it was read from, for messages that name the place.
 #[derive(Clone, Debug)]
@@ -49,6 +49,18 @@ pub(super) fn postgres_settings(config: &Config) -> postgres::Settings {
 pub(super) fn store_settings(config: &Config, url: String) -> store::Settings {
     let config::Database { max_connections, acquire_timeout, .. } = config.database;
     store::Settings { url, max_connections, acquire_timeout }
+}
+
+/// `sole` where the database is this daemon's own.
+pub(super) fn lease_settings(config: &Config, sole: bool) -> lease::Settings {
+    let config::Standby { name, lease: length } = &config.standby;
+    let name = name.clone().unwrap_or_else(|| format!("{}:{}", host_name(), config.admin.listen.port()));
+    lease::Settings { name, length: *length, sole }
+}
+
+fn host_name() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if read.trim().is_empty() { "localhost".to_owned() } else { read.trim().to_owned() }
 }
 
 /// `None` where no Redis is configured.

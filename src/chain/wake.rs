@@ -34,7 +34,7 @@ pub struct Wake {
     shared: Arc<Shared>,
     poll_interval: Duration,
     last: Option<Instant>,
-    _listener: Option<AbortOnDropHandle<()>>,
+    listener: Option<AbortOnDropHandle<()>>,
 }
 
 struct Shared {
@@ -45,20 +45,29 @@ struct Shared {
 impl Wake {
     /// Starts to listen where the provider has a WebSocket.
     pub fn new(settings: &ChainSettings, provider: &ProviderSettings) -> Self {
-        let shared =
-            Arc::new(Shared { state: AtomicU8::new(WakeState::Polling as u8), changed: Notify::new() });
-        let listener = provider.ws_url.clone().map(|url| {
+        let mut wake = Self::deaf(settings);
+        wake.listener = provider.ws_url.clone().map(|url| {
             let listener = Listener {
                 url,
                 host: provider.label.clone(),
                 settings: settings.clone(),
-                shared: shared.clone(),
+                shared: wake.shared.clone(),
                 lines: Limiter::default(),
                 told: AtomicBool::new(false),
             };
             AbortOnDropHandle::new(tokio::spawn(listener.run()))
         });
-        Self { shared, poll_interval: settings.poll_interval, last: None, _listener: listener }
+        wake
+    }
+
+    /// Listens to nothing: for a chain that nobody here looks at.
+    pub fn deaf(settings: &ChainSettings) -> Self {
+        if settings.providers.iter().any(|provider| provider.ws_url.is_some()) {
+            metrics::ws_connected(&settings.name, false);
+        }
+        let shared =
+            Arc::new(Shared { state: AtomicU8::new(WakeState::Polling as u8), changed: Notify::new() });
+        Self { shared, poll_interval: settings.poll_interval, last: None, listener: None }
     }
 
     /// How heads are learnt of now.

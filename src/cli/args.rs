@@ -31,7 +31,7 @@ Exit codes:
   75  in use by another process: try again later
   78  wrong configuration";
 
-/// Carries EVM logs from a chain into PostgreSQL, exactly once, through reorgs and crashes
+/// Carries EVM logs into PostgreSQL, exactly once, through reorgs and crashes
 #[derive(Debug, Parser)]
 #[command(name = "chainflume", version, after_help = EXIT_CODES, propagate_version = true)]
 pub struct Cli {

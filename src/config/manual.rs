@@ -102,8 +102,10 @@ mod tests {
         let tables =
             ["chain", "source", "chain.history", "chain.audit", "chain.pace", "chain.pace.compute_units"];
         let tables = [&tables[..], &["chain.failover", "chain.provider"]].concat();
-        let others =
-            ["database", "outbox", "redis", "webhook", "alerts", "admin", "log", "users", "shutdown"];
+        let others = [
+            "database", "outbox", "redis", "webhook", "alerts", "standby", "admin", "log", "users",
+            "shutdown",
+        ];
         // The keys of the price list are the user's own; the manual shows those that have a price.
         let explained: BTreeSet<String> =
             explained.into_iter().filter(|key| !key.starts_with("chain.pace.compute_units.")).collect();

@@ -19,6 +19,8 @@ pub(super) struct Reader<'a> {
     /// Variables and other files.
     pub environment: &'a dyn Environment,
     text: &'a str,
+    /// Where each line ends: a file of problems asks for the lines of all of them.
+    ends: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
     asked: RefCell<BTreeSet<String>>,
 }
@@ -37,7 +39,8 @@ pub(super) type Text = Found<String>;
 
 impl<'a> Reader<'a> {
     pub fn new(path: &'a Path, text: &'a str, environment: &'a dyn Environment) -> Self {
-        Self { path, environment, text, problems: RefCell::default(), asked: RefCell::default() }
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+        Self { path, environment, text, ends, problems: RefCell::default(), asked: RefCell::default() }
     }
 
     /// Parses the text and hands its root to `read`. Faults of syntax are reported alone: what a parser
@@ -72,7 +75,7 @@ impl<'a> Reader<'a> {
 
     /// The line byte `at` stands on, the first is 1.
     pub fn line(&self, at: usize) -> usize {
-        1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+        1 + self.ends.partition_point(|end| *end < at)
     }
 
     /// A path in the file, which is relative to the file's own folder: a service has no other that means

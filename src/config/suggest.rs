@@ -4,6 +4,8 @@ pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>)
     let wrong = wrong.to_lowercase().replace('-', "_");
     known
         .into_iter()
+        // Keys may be as long as the file, and no edit is needed to see that they are something else.
+        .filter(|word| word.len().abs_diff(wrong.len()) <= 2)
         .map(|word| (distance(&wrong, word), word))
         .filter(|(distance, word)| *distance <= 2.min(word.len().div_ceil(3)))
         .min()

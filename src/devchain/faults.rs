@@ -19,6 +19,7 @@ pub use behaviour::{Behaviour, BeyondHead, Cap};
 pub use rule::{Effect, Lie, Rule, Wire};
 
 type Hook = Arc<Mutex<dyn FnMut(&DevChain, &Value) + Send>>;
+type Dice = Arc<Mutex<dyn FnMut(&Request) -> Option<Effect> + Send>>;
 
 /// What a node does wrong, and what it was asked. Clones are handles to the same.
 #[derive(Clone, Default)]
@@ -32,6 +33,7 @@ struct Inner {
     rules: Vec<Armed>,
     next_id: u64,
     hooks: Vec<(String, Hook)>,
+    dice: Option<Dice>,
     calls: BTreeMap<String, u64>,
     journal: Option<Vec<Request>>,
 }
@@ -81,6 +83,7 @@ pub(super) struct Plan {
     pub(super) lies: Vec<Lie>,
     pub(super) answer: Option<Result<(), RpcError>>,
     pub(super) wrong_id: bool,
+    pub(super) backwards: bool,
     pub(super) wire: Option<Wire>,
 }
 
@@ -111,11 +114,17 @@ impl Faults {
         self.inner().hooks.push((method.to_owned(), Arc::new(Mutex::new(hook))));
     }
 
+    /// Asks `decide` about every call what happens to it, besides what the rules say; replaces whom it asked before.
+    pub fn decide(&self, decide: impl FnMut(&Request) -> Option<Effect> + Send + 'static) {
+        self.inner().dice = Some(Arc::new(Mutex::new(decide)));
+    }
+
     /// Lifts every rule and hook and behaves well again. Counts and journal stay.
     pub fn clear(&self) {
         let mut inner = self.inner();
         inner.rules.clear();
         inner.hooks.clear();
+        inner.dice = None;
         self.set(|node| *node = Behaviour { ws_generation: node.ws_generation, ..Behaviour::default() });
     }
 
@@ -149,20 +158,25 @@ impl Faults {
 
     /// Counts a call, runs its hooks, and says what is to happen to it.
     pub(super) fn meet(&self, chain: &DevChain, request: Request) -> Plan {
-        let hooks = {
+        let (hooks, dice) = {
             let mut inner = self.inner();
             *inner.calls.entry(request.method.clone()).or_default() += 1;
             if let Some(journal) = &mut inner.journal {
                 journal.push(request.clone());
             }
             let of_method = inner.hooks.iter().filter(|(method, _)| *method == request.method);
-            of_method.map(|(_, hook)| hook.clone()).collect::<Vec<_>>()
+            (of_method.map(|(_, hook)| hook.clone()).collect::<Vec<_>>(), inner.dice.clone())
         };
         // Outside the lock: a hook may add rules, and take its time.
         for hook in hooks {
             hook.lock().unwrap_or_else(PoisonError::into_inner)(chain, &request.params);
         }
-        self.plan(&request)
+        let mut plan = self.plan(&request);
+        if let Some(dice) = dice {
+            let effect = dice.lock().unwrap_or_else(PoisonError::into_inner)(&request);
+            effect.into_iter().for_each(|effect| plan.adopt(effect));
+        }
+        plan
     }
 
     fn plan(&self, request: &Request) -> Plan {
@@ -191,6 +205,7 @@ impl Plan {
             Effect::Error(error) => drop(self.answer.get_or_insert(Err(error))),
             Effect::Null => drop(self.answer.get_or_insert(Ok(()))),
             Effect::WrongId => self.wrong_id = true,
+            Effect::Backwards => self.backwards = true,
             Effect::Wire(wire) => drop(self.wire.get_or_insert(wire)),
         }
     }

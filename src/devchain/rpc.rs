@@ -39,6 +39,8 @@ pub(super) struct Reply {
     pub(super) status: Option<u16>,
     /// What is to go wrong on the way.
     pub(super) wire: Option<Wire>,
+    /// Whether the batch it is in is answered from its end.
+    backwards: bool,
 }
 
 type Answer = Result<Box<RawValue>, RpcError>;
@@ -76,6 +78,10 @@ pub(super) async fn answer(
         let reply = answer_call(chain, call, subscriptions.as_deref_mut()).await;
         bodies.extend(reply.body);
         batch.wire = batch.wire.or(reply.wire);
+        batch.backwards |= reply.backwards;
+    }
+    if batch.backwards {
+        bodies.reverse();
     }
     batch.body = (!bodies.is_empty()).then(|| format!("[{}]", bodies.join(",")));
     batch
@@ -101,10 +107,11 @@ async fn answer_call(chain: &DevChain, call: Value, subscriptions: Option<&mut S
         None => methods::call(chain, &request, &plan, subscriptions),
     };
     let Some(id) = call.get("id") else {
-        return Reply { wire: plan.wire, ..Reply::default() };
+        return Reply { wire: plan.wire, backwards: plan.backwards, ..Reply::default() };
     };
     let wrong = Value::from("nobody asked");
-    Reply { wire: plan.wire, ..respond(if plan.wrong_id { &wrong } else { id }, &answer) }
+    let reply = respond(if plan.wrong_id { &wrong } else { id }, &answer);
+    Reply { wire: plan.wire, backwards: plan.backwards, ..reply }
 }
 
 fn refuse(error: RpcError) -> Reply {
@@ -114,5 +121,5 @@ fn refuse(error: RpcError) -> Reply {
 fn respond(id: &Value, answer: &Answer) -> Reply {
     let (result, error) = (answer.as_ref().ok().map(Box::as_ref), answer.as_ref().err());
     let body = serde_json::to_string(&Response { jsonrpc: "2.0", id, result, error });
-    Reply { body: body.ok(), status: error.and_then(|error| error.status), wire: None }
+    Reply { body: body.ok(), status: error.and_then(|error| error.status), ..Reply::default() }
 }

@@ -15,7 +15,7 @@ use crate::canon::{Confirmations, Group, Heads, Plan, Policy, Position, plan};
 use crate::chain::{ChainError, ChainSettings, Node, Pool, Switched, Tag, Wake};
 use crate::domain::BlockRef;
 use crate::health::{Board, ChainState};
-use crate::store::{ChainRecord, ChainStore, Store};
+use crate::store::{ChainRecord, ChainStore, Epoch, Store};
 use crate::telemetry::Troubles;
 
 /// What a chain's loop is built of.
@@ -56,6 +56,8 @@ pub struct ChainIndexer {
     memory: Memory,
     record: ChainRecord,
     pub(super) opened: Option<ChainStore>,
+    /// Of the turn, where there are turns.
+    epoch: Option<Epoch>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
     /// What is told of errors, those of readers in the background included.
@@ -78,7 +80,7 @@ impl ChainIndexer {
     pub fn new(parts: Parts) -> Result<Self, IndexerError> {
         let Parts { settings, policy, record, translator, store, board } = parts;
         let pool = Pool::new(&settings)?;
-        let (node, past, wake) = (pool.live(), pool.history(), Wake::new(&settings, pool.live_settings()));
+        let (node, past, wake) = (pool.live(), pool.history(), Wake::deaf(&settings));
         let memory = Memory::new(store.clone());
         let woken_at = Instant::now();
         board.chain(&settings.name, |chain| chain.provider = Some(node.host().to_owned()));
@@ -100,6 +102,7 @@ impl ChainIndexer {
             memory,
             record,
             opened: None,
+            epoch: None,
             view: None,
             troubles: Arc::default(),
             said: None,
@@ -110,12 +113,26 @@ impl ChainIndexer {
         })
     }
 
-    /// Carries steps until `stop`. An error is told, waited out and tried again; one that an operator has to decide stops
-    /// this chain and no other. A commit is never interrupted.
+    /// Leads as the chain's only writer, without a lease, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
+        self.lead(None, stop).await;
+    }
+
+    /// Carries steps until `stop`, or until another instance leads. An error is told, waited out and tried again; one that an
+    /// operator has to decide stops this chain and no other. A commit is never interrupted.
+    pub async fn lead(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+        self.begin(epoch);
+        self.carry(&stop).await;
+        self.memory.keep_now(&[&self.node, &self.past]).await;
+        // Whoever leads next would wait for what was written ahead, and a standby needs nobody to wake it.
+        self.forget();
+        self.wake = Wake::deaf(&self.settings);
+    }
+
+    async fn carry(&mut self, stop: &CancellationToken) {
         let mut pause = backoff();
         while !stop.is_cancelled() {
-            let stepped = self.step(&stop).await;
+            let stepped = self.step(stop).await;
             self.beat();
             self.memory.keep(&[&self.node, &self.past]).await;
             let error = match stepped {
@@ -126,18 +143,29 @@ impl ChainIndexer {
                     continue;
                 }
                 Ok(Progress::None) => continue,
+                Err(IndexerError::Store(error)) if error.is_fenced() => {
+                    tracing::warn!(chain = %self.settings.name, %error, "this instance does not lead any more");
+                    return;
+                }
                 Err(error) => error,
             };
             let fatal = error.is_fatal() && !self.may_ask_another(&error);
             self.failed(&error, fatal);
             if fatal {
-                self.keep_stopped(&stop).await;
+                self.keep_stopped(stop).await;
                 continue;
             }
             let _stopped =
                 stop.run_until_cancelled(self.pause(error.wait(pause.next().unwrap_or(MAX_PAUSE)))).await;
         }
-        self.memory.keep_now(&[&self.node, &self.past]).await;
+    }
+
+    /// Nothing that was known in an earlier turn is believed.
+    fn begin(&mut self, epoch: Option<Epoch>) {
+        self.forget();
+        self.wake = Wake::new(&self.settings, self.pool.live_settings());
+        (self.epoch, self.opened, self.heads, self.tags_at) = (epoch, None, None, None);
+        (self.telling, self.newest, self.indexed) = (Telling::default(), None, false);
     }
 
     /// A pause may be longer than a loop may hang.
@@ -161,6 +189,8 @@ impl ChainIndexer {
         self.say_state(live.is_some(), history.is_some());
         self.keep_indexed(history.as_ref().filter(|_| live.is_none()), stop).await?;
         if let Some(group) = live {
+            // A head that fell back may make live what was history: then its rows, written ahead, would be in their own way.
+            self.drop_unplanned(history.as_ref());
             return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
         }
         if let Some(group) = pending {
@@ -208,7 +238,10 @@ impl ChainIndexer {
         if self.opened.is_none() {
             let stored = self.store.genesis(self.settings.chain_id).await?;
             self.record.genesis_hash = self.pool.settle_genesis(stored).await?;
-            let opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
+            let mut opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
+            if let Some(epoch) = self.epoch {
+                opened = opened.lead(epoch).await?;
+            }
             for note in opened.notes() {
                 tracing::warn!(chain = %self.settings.name, "{note}");
             }

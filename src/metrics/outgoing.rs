@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-use super::*;
+use super::{
+    ALERTS, COMMIT_TO_PUBLISH, DELIVERIES, DELIVERY_SECONDS, HEAD_TO_PUBLISH, INCIDENT, INCIDENTS, MISSED,
+    OUTBOX_KEPT, OUTBOX_OLDEST, OUTBOX_TRIMMED, PUBLISHED, REPEATED, SINK_CONSECUTIVE_ERRORS, SINK_DISABLED,
+    SINK_ERRORS, SINK_HELD, SINK_LAG, SINK_LOST, SINK_STUCK, as_f64,
+};
 
-/// As [`chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
+/// As [`super::chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
 pub fn sink_starts(sink: &str, errors: &[&'static str]) {
     for name in [SINK_LOST, REPEATED, MISSED] {
         counter!(name, "sink" => sink.to_owned()).increment(0);

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use sqlx::FromRow;
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
+use sqlx::query::QueryAs;
+
 use crate::domain::{BlockRange, Change, Event, Fact, Folded, KindIndex, Place, Projection};
 
 use super::convert::{address, hash, int8, seconds, u256, unsigned};
@@ -191,6 +195,14 @@ pub(super) async fn of_source(
     rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
 }
 
+/// The events a replay is about: `$1` to `$7`, see [`replayed`].
+macro_rules! replayed {
+    () => {
+        "chain_id = $1 and block_number between $2 and $3 \
+             and (block_number, tx_index, log_index) > ($4, $5, $6) and kind_id = any($7)"
+    };
+}
+
 /// Bytes of arguments read at once, so that a few enormous ones cannot fill the memory.
 const PAGE_BYTES: i64 = 8 << 20;
 
@@ -206,21 +218,12 @@ pub(super) async fn page(
         "select ",
         readable!(),
         " from (select *, sum(size) over (order by block_number, tx_index, log_index) - size as before \
-           from (select *, coalesce(octet_length(args::text), 0) as size from events \
-                 where chain_id = $1 and block_number between $2 and $3 \
-                     and (block_number, tx_index, log_index) > ($4, $5, $6) and kind_id = any($7) \
-                 order by block_number, tx_index, log_index limit $8) as next) as sized \
+           from (select *, coalesce(octet_length(args::text), 0) as size from events where ",
+        replayed!(),
+        " order by block_number, tx_index, log_index limit $8) as next) as sized \
          where before < $9 order by block_number, tx_index, log_index"
     );
-    let (number, tx_index, log_index) = begin_after(query)?;
-    let rows: Vec<Row> = sqlx::query_as(sql)
-        .bind(chain.id)
-        .bind(int8("block number", query.range.from())?)
-        .bind(int8("block number", query.range.to())?)
-        .bind(number)
-        .bind(tx_index)
-        .bind(log_index)
-        .bind(kinds)
+    let rows: Vec<Row> = replayed(sql, chain, (query, kinds))?
         .bind(i64::from(limit))
         .bind(PAGE_BYTES)
         .fetch_all(&mut **tx)
@@ -234,20 +237,28 @@ pub(super) async fn count_by_kind(
     chain: &Chain,
     (query, kinds): (&ReplayQuery, &[i32]),
 ) -> Result<Vec<(i32, i64)>, StoreError> {
+    let sql = concat!("select kind_id, count(*) from events where ", replayed!(), " group by kind_id");
+    Ok(replayed(sql, chain, (query, kinds))?.fetch_all(pool).await?)
+}
+
+/// A statement with [`replayed!`] in it, whose parameters are bound.
+fn replayed<'q, O>(
+    sql: &'static str,
+    chain: &Chain,
+    (query, kinds): (&ReplayQuery, &'q [i32]),
+) -> Result<QueryAs<'q, Postgres, O, PgArguments>, StoreError>
+where
+    O: for<'r> FromRow<'r, PgRow>,
+{
     let (number, tx_index, log_index) = begin_after(query)?;
-    Ok(sqlx::query_as(
-        "select kind_id, count(*) from events where chain_id = $1 and block_number between $2 and $3 \
-             and (block_number, tx_index, log_index) > ($4, $5, $6) and kind_id = any($7) group by kind_id",
-    )
-    .bind(chain.id)
-    .bind(int8("block number", query.range.from())?)
-    .bind(int8("block number", query.range.to())?)
-    .bind(number)
-    .bind(tx_index)
-    .bind(log_index)
-    .bind(kinds)
-    .fetch_all(pool)
-    .await?)
+    Ok(sqlx::query_as(sql)
+        .bind(chain.id)
+        .bind(int8("block number", query.range.from())?)
+        .bind(int8("block number", query.range.to())?)
+        .bind(number)
+        .bind(tx_index)
+        .bind(log_index)
+        .bind(kinds))
 }
 
 /// A place before the first that is asked for: none has a negative index.

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use crate::domain::{B256, EventKind, KindIndex, Projection};
 
 use super::convert::{hash, int8, unsigned};
+use super::leases::Epoch;
 use super::outbox::Layout;
 use super::transaction::{self, Tx};
 use super::{Store, StoreError, views};
@@ -100,6 +101,8 @@ pub struct ChainStore {
     pub(super) pool: PgPool,
     pub(super) spare: Arc<Semaphore>,
     pub(super) chain: Arc<Chain>,
+    /// Of whoever leads the chain; fences it off once somebody else does.
+    pub(super) epoch: Option<Epoch>,
 }
 
 impl fmt::Debug for ChainStore {
@@ -211,7 +214,8 @@ impl Store {
             described,
             notes,
         };
-        Ok(ChainStore { pool: self.pool.clone(), spare: self.spare.clone(), chain: Arc::new(chain) })
+        let (pool, spare) = (self.pool.clone(), self.spare.clone());
+        Ok(ChainStore { pool, spare, chain: Arc::new(chain), epoch: None })
     }
 }
 

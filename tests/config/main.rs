@@ -1,5 +1,6 @@
 //! The configuration and the command line: what is right is read whole, and what is wrong is told whole.
 
+mod any;
 mod command;
 mod examples;
 mod given;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use chainflume::config::{
     Admin, Alerts, Audit, Chain, Config, Confirmations, Database, Failover, History, Log, Outbox, Pace,
-    Provider, Publish, Redis, RedisServers, Role, Secret, Shutdown, Source, Users, Verify,
+    Provider, Publish, Redis, RedisServers, Role, Secret, Shutdown, Source, Standby, Users, Verify,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -58,6 +58,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         database: Database::default(),
         outbox: Outbox::default(),
         redis: Redis::default(),
+        standby: Standby::default(),
         webhooks: Vec::new(),
         alerts: Alerts::default(),
         admin: Admin::default(),

@@ -4,6 +4,8 @@
 mod anvil;
 #[path = "../support/cable.rs"]
 mod cable;
+#[path = "../support/cluster.rs"]
+mod cluster;
 #[path = "../support/daemon.rs"]
 mod daemon;
 #[path = "../support/flume.rs"]
@@ -50,5 +52,8 @@ mod real_data;
 mod real_node;
 mod relay;
 mod replay;
+mod soak;
+mod standby;
+mod trouble;
 mod verify;
 mod webhook;

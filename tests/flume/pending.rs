@@ -12,7 +12,7 @@ use chainflume::devchain::{Action, wallet};
 use chainflume::domain::{B256, U256};
 use serde_json::Value;
 
-pub use fold::{Folded, fold};
+pub use fold::{Folded, fold, held};
 
 use crate::flume::{Flume, PATIENCE};
 use crate::scene::Scene;
@@ -71,19 +71,23 @@ async fn told(scene: &Scene, expected: &[&str]) {
     assert_folds(scene).await;
 }
 
-/// The messages fold to the tables.
+/// The messages fold to the tables, all of them as they are at one moment.
 async fn assert_folds(scene: &Scene) {
-    let ids = |sql: &'static str| sqlx::query_scalar::<_, String>(sql).fetch_all(&scene.pool);
-    let confirmed = ids(
+    let mut tx =
+        scene.pool.begin_with("begin isolation level repeatable read read only").await.expect("begins");
+    let mut read = async |sql: &'static str| -> Vec<String> {
+        sqlx::query_scalar(sql).fetch_all(&mut *tx).await.expect("reads")
+    };
+    let confirmed = read(
         "select event_id(e.chain_id, block_number, block_hash, tx_index, log_index)::text from events e \
          join event_kinds k on k.id = e.kind_id join sources s on s.name = k.source where block_number >= publish_from",
-    );
-    let pending = ids(
+    )
+    .await;
+    let pending = read(
         "select event_id(chain_id, block_number, block_hash, tx_index, log_index)::text from pending_events",
-    );
-    let found = Folded {
-        confirmed: confirmed.await.expect("reads").into_iter().collect(),
-        pending: pending.await.expect("reads").into_iter().collect(),
-    };
-    assert_eq!(fold(&messages(scene).await), Ok(found));
+    )
+    .await;
+    let messages = read("select message from outbox order by seq").await;
+    let found = Folded { confirmed: confirmed.into_iter().collect(), pending: pending.into_iter().collect() };
+    assert_eq!(fold(&messages), Ok(found));
 }

@@ -5,7 +5,7 @@ mod demo;
 mod exit;
 mod exposed;
 mod kill;
-mod outage;
+pub mod outage;
 mod providers;
 mod refused;
 mod run;

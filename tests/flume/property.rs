@@ -13,7 +13,6 @@ mod odd;
 mod plan;
 mod shrink;
 mod sources;
-mod tables;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

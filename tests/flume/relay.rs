@@ -134,7 +134,7 @@ pub fn fold(messages: &[String]) -> BTreeSet<String> {
 }
 
 /// Wallet to stake, as the messages about users leave it. Each is activated before it is updated, and while it is not.
-pub fn fold_users(messages: &[String]) -> BTreeMap<String, String> {
+pub fn fold_users(messages: &[String]) -> Result<BTreeMap<String, String>, String> {
     let mut active = BTreeMap::new();
     for message in messages {
         let message: Value = serde_json::from_str(message).expect("json");
@@ -147,9 +147,11 @@ pub fn fold_users(messages: &[String]) -> BTreeMap<String, String> {
             ("user.activated", "retracted") => active.remove(&wallet).is_some(),
             _ => !word(&message["type"]).starts_with("user."),
         };
-        assert!(known, "out of turn: {message}");
+        if !known {
+            return Err(format!("out of turn: {message}"));
+        }
     }
-    active
+    Ok(active)
 }
 
 /// The same of the table.

@@ -55,13 +55,19 @@ impl Home {
         Self { folder, port: free_port(), user: None }
     }
 
+    /// The same, with a copy of the binary: who builds in the meantime does not change what is run.
+    pub fn with_own_binary(self) -> Self {
+        std::fs::copy(BINARY, self.path("chainflume")).expect("the folder takes a file");
+        self
+    }
+
     /// The same, given to the user `nobody`, who then runs the binary.
     pub fn of_nobody(self) -> Self {
         // A copy: the folder of the build may be closed to others.
-        std::fs::copy(BINARY, self.path("chainflume")).expect("the folder takes a file");
-        let given = std::process::Command::new("chown").arg("-R").arg("nobody").arg(self.path("")).status();
+        let this = self.with_own_binary();
+        let given = std::process::Command::new("chown").arg("-R").arg("nobody").arg(this.path("")).status();
         assert!(given.expect("chown is everywhere").success());
-        Self { user: Some("nobody"), ..self }
+        Self { user: Some("nobody"), ..this }
     }
 
     /// Writes the configuration: `rest` after the keys every daemon of these tests has.
@@ -91,6 +97,7 @@ impl Home {
     /// The binary with these arguments, in an environment without anything of ours.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = match self.user {
+            None if self.path("chainflume").exists() => Command::new(self.path("chainflume")),
             None => Command::new(BINARY),
             Some(user) => {
                 let mut command = Command::new("setpriv");
@@ -195,6 +202,13 @@ impl Daemon {
         self.child.id().expect("it has not been waited for")
     }
 
+    /// A line of the process's status, in KiB; `None` once it is gone.
+    pub fn memory(&self, line: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find_map(|text| text.strip_prefix(line))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().try_into().expect("a pid")).expect("not 0");
         kill_process(pid, signal).expect("it is ours");
@@ -220,6 +234,11 @@ impl Daemon {
         let (code, took) = self.stop().await;
         assert_eq!(code, Some(0), "{said}");
         assert!(took < Duration::from_secs(10), "{took:?}");
+    }
+
+    /// Whether it has ended by itself.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_some()
     }
 
     /// Waits for its end.

@@ -1,5 +1,6 @@
 //! A TCP proxy before a server. It reads what passes, message by message, and cuts the connection at a named point of
-//! the one exchange that matters: PostgreSQL's `commit`, and the append to Redis' streams.
+//! the one exchange that matters: PostgreSQL's `commit`, and the append to Redis' streams. Or it holds everything up, or
+//! breaks every connection there is.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::random::Random;
@@ -31,7 +33,15 @@ impl Point {
 pub struct Proxy {
     pub address: SocketAddr,
     plan: Arc<Mutex<Plan>>,
+    state: watch::Sender<State>,
     _connections: JoinSet<()>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct State {
+    stalled: bool,
+    /// Connections of an older generation are broken.
+    generation: u64,
 }
 
 #[derive(Default)]
@@ -82,15 +92,16 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let plan = Arc::<Mutex<Plan>>::default();
+        let (state, watched) = watch::channel(State::default());
         let (shared, mut connections) = (plan.clone(), JoinSet::new());
         connections.spawn(async move {
             let mut lines = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 while lines.try_join_next().is_some() {}
-                lines.spawn(serve(client, server.clone(), shared.clone()));
+                lines.spawn(serve(client, server.clone(), (shared.clone(), watched.clone())));
             }
         });
-        Self { address, plan, _connections: connections }
+        Self { address, plan, state, _connections: connections }
     }
 
     /// Cuts the exchange after the next `passing` that matter, once.
@@ -104,6 +115,21 @@ impl Proxy {
         lock(&self.plan).random = (one_in > 0).then(|| (Random::new(seed), one_in));
     }
 
+    /// Nothing passes any more, in either direction, and every connection stays as it is.
+    pub fn stall(&self) {
+        self.state.send_modify(|state| state.stalled = true);
+    }
+
+    /// What was held up goes on.
+    pub fn go_on(&self) {
+        self.state.send_modify(|state| state.stalled = false);
+    }
+
+    /// Breaks every connection there is. New ones are welcome.
+    pub fn break_all(&self) {
+        self.state.send_modify(|state| state.generation += 1);
+    }
+
     /// Where it has cut so far, in order.
     pub fn made(&self) -> Vec<Point> {
         lock(&self.plan).made.clone()
@@ -114,19 +140,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(client: TcpStream, server: Server, plan: Arc<Mutex<Plan>>) {
+async fn serve(client: TcpStream, server: Server, told: (Arc<Mutex<Plan>>, watch::Receiver<State>)) {
     // Message by message, each would wait for the last one's acknowledgement.
     client.set_nodelay(true).expect("a socket of ours");
     match server {
         Server::Postgres(socket) => {
             if let Ok(server) = UnixStream::connect(socket).await {
-                carry(client, server.into_split(), Line::new(Grammar::Postgres, plan)).await;
+                carry(client, server.into_split(), Line::new(Grammar::Postgres, told)).await;
             }
         }
         Server::Redis(port) => {
             if let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await {
                 server.set_nodelay(true).expect("a socket of ours");
-                carry(client, server.into_split(), Line::new(Grammar::Redis, plan)).await;
+                carry(client, server.into_split(), Line::new(Grammar::Redis, told)).await;
             }
         }
     }
@@ -136,6 +162,7 @@ async fn serve(client: TcpStream, server: Server, plan: Arc<Mutex<Plan>>) {
 struct Line {
     grammar: Grammar,
     plan: Arc<Mutex<Plan>>,
+    state: watch::Receiver<State>,
     /// What becomes of the replies that are due, in order.
     due: Mutex<VecDeque<Option<Point>>>,
 }
@@ -150,17 +177,31 @@ async fn carry(
     tokio::select! {
         () = line.ask(from_client, to_server) => {}
         () = line.answer(from_server, to_client) => {}
+        () = line.broken() => {}
     }
 }
 
 impl Line {
-    fn new(grammar: Grammar, plan: Arc<Mutex<Plan>>) -> Self {
-        Self { grammar, plan, due: Mutex::default() }
+    fn new(grammar: Grammar, (plan, state): (Arc<Mutex<Plan>>, watch::Receiver<State>)) -> Self {
+        Self { grammar, plan, state, due: Mutex::default() }
+    }
+
+    /// Returns when it is broken, by command or because the proxy is gone.
+    async fn broken(&self) {
+        let mut state = self.state.clone();
+        let born = state.borrow().generation;
+        drop(state.wait_for(|state| state.generation != born).await);
+    }
+
+    /// Returns while nothing is held up.
+    async fn free(&self) {
+        drop(self.state.clone().wait_for(|state| !state.stalled).await);
     }
 
     async fn ask(&self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
         let (mut held, mut is_first) = (Vec::new(), true);
         while let Ok(1..) = from.read_buf(&mut held).await {
+            self.free().await;
             while let Some(length) = self.grammar.request(&held, is_first) {
                 let request: Vec<u8> = held.drain(..length).collect();
                 let point = self.grammar.matters(&request).then(|| lock(&self.plan).take()).flatten();
@@ -181,6 +222,7 @@ impl Line {
     async fn answer(&self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
         let mut held = Vec::new();
         while let Ok(1..) = from.read_buf(&mut held).await {
+            self.free().await;
             while let Some(length) = self.grammar.reply(&held) {
                 let reply: Vec<u8> = held.drain(..length).collect();
                 let is_last = self.grammar.ends_reply(&reply);

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use indicatif::HumanCount;
 use tokio_util::sync::CancellationToken;
 
 use super::super::error::AppError;
@@ -77,8 +78,8 @@ impl Watch {
             self.synced = Some(since);
             say!(
                 "history synced: {} events of {} blocks, {:.1} s after the start; live from here\n",
-                grouped(events),
-                grouped(tip.unwrap_or(0)),
+                HumanCount(events),
+                HumanCount(tip.unwrap_or(0)),
                 since.as_secs_f32()
             );
         }
@@ -89,16 +90,16 @@ impl Watch {
                     "  reorg: {} blocks and {} events undone, back to block {}",
                     reorg.depth,
                     reorg.events,
-                    grouped(reorg.ancestor.number)
+                    HumanCount(reorg.ancestor.number)
                 );
             }
             self.last_reorgs = reorgs.len();
             let new = events.saturating_sub(self.last_events);
             say!(
                 "  head {}  stored {}  events {} (+{new})",
-                grouped(chain.head.unwrap_or(0)),
-                grouped(tip.unwrap_or(0)),
-                grouped(events)
+                HumanCount(chain.head.unwrap_or(0)),
+                HumanCount(tip.unwrap_or(0)),
+                HumanCount(events)
             );
             (self.last_tip, self.last_events) = (tip, events);
         }
@@ -152,30 +153,4 @@ impl Watch {
 /// The block that all sources have stored.
 fn tip(chain: &ChainHealth) -> Option<u64> {
     chain.sources.iter().map(|source| source.tip).min().flatten()
-}
-
-/// 10000 as 10,000.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grouped;
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!(
-            [0, 999, 1000, 10_022, 1_234_567].map(grouped),
-            ["0", "999", "1,000", "10,022", "1,234,567"]
-        );
-    }
 }

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::api::{ChainReport, ProviderReport, RpcReport, SourceReport};
-use crate::app::{Status, StoredSource};
+use crate::app::{Status, StoredLease, StoredSource};
 use crate::cli::table::table;
 
 /// What a running daemon says of each chain; empty without one. Whatever else is true of a chain as a whole is a column
@@ -12,7 +12,7 @@ pub(super) fn chains(status: &Status) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let headings = ["chain", "state", "head", "confirmed", "final", "new head", "heads by", "node"];
+    let headings = ["chain", "state", "led by", "head", "confirmed", "final", "new head", "heads by", "node"];
     table(&headings, &rows) + "\n"
 }
 
@@ -21,6 +21,7 @@ fn chain_row(name: &str, chain: &ChainReport) -> Vec<String> {
     vec![
         name.to_owned(),
         chain.state.clone(),
+        chain.led_by.clone().unwrap_or_else(|| "-".to_owned()),
         number(chain.head),
         number(chain.confirmed),
         chain.final_block.to_string(),
@@ -28,6 +29,16 @@ fn chain_row(name: &str, chain: &ChainReport) -> Vec<String> {
         if chain.websocket { "websocket" } else { "polling" }.to_owned(),
         chain.provider.clone().unwrap_or_else(|| "-".to_owned()),
     ]
+}
+
+/// Who leads the rest: sinks, audits, the outbox. Without a daemon, chains too.
+pub(super) fn leases(status: &Status) -> String {
+    let is_told = |lease: &str| status.daemon.is_some() && lease.starts_with("chain ");
+    let line = |lease: &StoredLease| {
+        let holder = lease.holder.as_deref().unwrap_or("nobody");
+        format!("lease {}: {holder}, epoch {}\n", lease.lease, lease.epoch)
+    };
+    status.leases.iter().filter(|lease| !is_told(&lease.lease)).map(line).collect()
 }
 
 /// How each provider stands, and what it was asked.

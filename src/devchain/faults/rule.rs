@@ -96,6 +96,8 @@ pub enum Effect {
     Null,
     /// The answer carries another id than the call.
     WrongId,
+    /// The batch that the call is in is answered last call first, as JSON-RPC 2.0 (§6) allows.
+    Backwards,
     /// The answer, or the whole batch it is in, does not travel as it should.
     Wire(Wire),
 }

@@ -36,7 +36,8 @@ pub(super) async fn session(chain: DevChain, mut socket: WebSocket, connection: 
             () = connection.broken() => Ok(Then::Close),
             changed = behaviour.changed() => Ok(changed.map_or(Then::Close, |()| Then::GoOn)),
             head = heads.recv() => match head {
-                Ok(block) if !silent => announce(&mut socket, &open, &block).await,
+                // As the node is now: what was mined after it fell silent is not told, however busy this task is.
+                Ok(block) if !behaviour.borrow().ws_silent => announce(&mut socket, &open, &block).await,
                 // What a silent socket, or one too slow, did not hear is lost, as with a real node.
                 Ok(_) | Err(RecvError::Lagged(_)) => Ok(Then::GoOn),
                 Err(RecvError::Closed) => Ok(Then::Close),

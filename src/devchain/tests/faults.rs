@@ -258,3 +258,27 @@ async fn batches_can_be_refused_and_everything_is_journaled() {
     chain.faults().forget();
     assert_eq!(chain.calls(NUMBER), 0);
 }
+
+#[tokio::test]
+async fn every_call_can_be_decided_about_and_a_batch_be_answered_from_its_end() {
+    let (chain, server) = served(2).await;
+    let mut calls = 0;
+    chain.faults().decide(move |request| {
+        calls += 1;
+        match (request.method.as_str(), calls) {
+            (NUMBER, 1) => Some(Effect::Null),
+            (LOGS, _) => Some(Effect::Backwards),
+            _ => None,
+        }
+    });
+    assert_eq!(call(&server, NUMBER, json!([])).await["result"], Value::Null);
+    assert_eq!(call(&server, NUMBER, json!([])).await["result"], "0x2");
+    let id = |id: u64, method: &str| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": [{}] });
+    let batch = json!([id(1, LOGS), id(2, NUMBER), id(3, "eth_chainId")]);
+    let answers = send(&server, "POST", &batch.to_string()).await.unwrap().json();
+    let ids: Vec<&Value> = answers.as_array().unwrap().iter().map(|answer| &answer["id"]).collect();
+    assert_eq!(ids, [3, 2, 1]);
+    chain.faults().clear();
+    let answers = send(&server, "POST", &batch.to_string()).await.unwrap().json();
+    assert_eq!(answers[0]["id"], 1);
+}

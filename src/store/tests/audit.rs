@@ -3,7 +3,7 @@ use crate::domain::{BlockId, BlockRange, Event, Place, U256};
 use super::fixture::*;
 use crate::store::{Backfill, ChainStore, Checkpoint, Compared, Rewind, Store, StoreError};
 
-fn read(source: &str, reorgs: u64, events: Vec<Event>) -> Backfill {
+pub(super) fn read(source: &str, reorgs: u64, events: Vec<Event>) -> Backfill {
     let range = BlockRange::new(1, 3).expect("in order");
     Backfill { source: source.to_owned(), range, reorgs, events, dead_letters: vec![] }
 }
@@ -12,12 +12,12 @@ fn at(block_number: u64, log_index: u32) -> Place {
     Place { block_number, tx_index: log_index / 3, log_index }
 }
 
-fn blocks() -> [BlockId; 3] {
+pub(super) fn blocks() -> [BlockId; 3] {
     [block(1, 0), block(2, 0), block(3, 0)]
 }
 
 /// What is on the chain: by source, token and vault.
-fn truth() -> (Vec<Event>, Vec<Event>) {
+pub(super) fn truth() -> (Vec<Event>, Vec<Event>) {
     let [one, two, three] = blocks();
     let token = vec![
         event(one, 0, transfer(0, 1, U256::from(9))),
@@ -30,7 +30,7 @@ fn truth() -> (Vec<Event>, Vec<Event>) {
 }
 
 /// A chain that was told lies about: what is missing, what differs and what never was.
-async fn deceived(store: &Store) -> ChainStore {
+pub(super) async fn deceived(store: &Store) -> ChainStore {
     let chain = open(store).await;
     let [one, two, three] = blocks();
     let events = vec![

@@ -1,3 +1,4 @@
+use super::audit::{blocks, deceived, read, truth};
 use super::fixture::*;
 use crate::store::{ChainRecord, Store};
 
@@ -37,4 +38,40 @@ async fn indexes_stay_where_there_are_events_or_another_chain() {
     store.open_chain(&other, &[]).await.expect("opens");
     chain.defer_indexes().await.expect("does nothing");
     assert_eq!(indexes(&store).await, all);
+}
+
+/// A chain that was told lies is compared, repaired and rewound: what each found, what was told, and what is left.
+async fn mended(deferred: bool) -> Vec<String> {
+    let store = store().await;
+    if deferred {
+        open(&store).await.defer_indexes().await.expect("defers");
+    }
+    let chain = deceived(&store).await;
+    let (token, vault) = truth();
+    let mut seen = Vec::new();
+    for (source, reorgs, events) in [("token", 0, token), ("vault", 1, vault)] {
+        let reread = read(source, reorgs, events);
+        seen.push(format!("{:?}", chain.compare(&reread).await.expect("compares")));
+        seen.push(format!("{:?}", chain.repair(&reread).await.expect("repairs")));
+    }
+    seen.extend(dump(&store).await);
+    let [one, ..] = blocks();
+    seen.push(format!("{:?}", rewind(&chain, one).await.expect("rewinds")));
+    seen.extend(dump(&store).await);
+    seen.extend(
+        texts(
+            &store,
+            "select concat_ws(' ', state, type, message::jsonb ->> 'aggregateId') from outbox order by seq",
+        )
+        .await,
+    );
+    assert_eq!(chain.is_deferred().await.expect("reads"), deferred, "nothing built them on the way");
+    seen
+}
+
+#[tokio::test]
+async fn comparing_repairing_and_rewinding_do_without_indexes_too() {
+    let (with, without) = (mended(false).await, mended(true).await);
+    assert!(with.len() > 20, "{with:?}");
+    assert_eq!(without, with);
 }

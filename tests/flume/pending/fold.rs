@@ -3,12 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use sqlx::postgres::PgConnection;
 
 /// Ids of the events that stand in the end.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Folded {
     pub confirmed: BTreeSet<String>,
     pub pending: BTreeSet<String>,
+}
+
+/// The same as the tables have it, where everything was told.
+pub async fn held(connection: &mut PgConnection) -> Result<Folded, sqlx::Error> {
+    let mut ids = async |table| {
+        let sql = format!(
+            "select event_id(chain_id, block_number, block_hash, tx_index, log_index)::text from {table}"
+        );
+        let ids =
+            sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql)).fetch_all(&mut *connection).await?;
+        Ok::<_, sqlx::Error>(ids.into_iter().collect())
+    };
+    Ok(Folded { confirmed: ids("events").await?, pending: ids("pending_events").await? })
 }
 
 /// Block and log.

@@ -1,6 +1,7 @@
 use std::os::unix::net::UnixDatagram;
 
 use chainflume::devchain::{Action, Behaviour, DevChain, Effect, RawLog, RpcError, Rule, Server, Wire};
+use futures_util::future::join_all;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 
@@ -9,14 +10,54 @@ use crate::flume::{all_sources, config, connect, devchain};
 use crate::postgres;
 use crate::receiver::{Receiver, Reply, SECRET};
 use crate::redis_server::RedisServer;
+use crate::webhook::FAST;
+
+fn with_canaries(url: &str, name: &str) -> String {
+    let (scheme, host) = url.split_once("://").expect("a url");
+    let host = host.trim_end_matches('/');
+    format!("{scheme}://{CANARY}-user:{CANARY}-word@{host}/v2/{CANARY}-{name}?key={CANARY}-query")
+}
+
+/// Whom messages and incidents are sent to.
+struct Receivers {
+    crm: Receiver,
+    chat: Receiver,
+}
+
+impl Receivers {
+    /// Each repeats what it was asked with, in all ways in which it can refuse it, and takes something now and then.
+    async fn start() -> Self {
+        let receivers = Self { crm: Receiver::start().await, chat: Receiver::start().await };
+        for receiver in [&receivers.crm, &receivers.chat] {
+            let key = format!("no {CANARY}-hook for {CANARY}-user:{CANARY}-word with {CANARY}-query");
+            let mut replies = [500, 307, 404, 200].into_iter().cycle();
+            receiver.rule(move |_| {
+                let status = replies.next().expect("they go round");
+                let elsewhere = format!("http://127.0.0.1:1/{CANARY}-elsewhere?key={CANARY}");
+                let reply = Reply::status(status).with("location", elsewhere);
+                Reply { body: key.clone(), ..reply.with("retry-after", format!("{CANARY}-later")) }
+            });
+        }
+        receivers
+    }
+
+    /// Their tables, and one of an endpoint where nobody is.
+    fn tables(&self) -> String {
+        let url = |port: u16| with_canaries(&format!("http://127.0.0.1:{port}"), "hook");
+        let endpoint = |name: &str, port: u16| {
+            format!(
+                "[[webhook]]\nname = \"{name}\"\nurl = \"{}\"\nsecret = \"{SECRET}\"\nallow_hosts = [\"127.0.0.1\"]\n{FAST}",
+                url(port)
+            )
+        };
+        let crm = endpoint("crm", self.crm.port()) + "retry_attempts = 1\n";
+        let alerts = format!("[alerts]\nwebhook = \"{}\"\n", url(self.chat.port()));
+        alerts + &crm + &endpoint("nobody", 1)
+    }
+}
 
 /// The configuration's tables, with a canary wherever a key or a password may stand.
-fn tables(server: &Server, redis: &RedisServer, receiver: &Receiver) -> String {
-    let with_canaries = |url: &str, name: &str| {
-        let (scheme, host) = url.split_once("://").expect("a url");
-        let host = host.trim_end_matches('/');
-        format!("{scheme}://{CANARY}-user:{CANARY}-word@{host}/v2/{CANARY}-{name}?key={CANARY}-query")
-    };
+fn tables(server: &Server, redis: &RedisServer, receivers: &Receivers) -> String {
     let provider = |name: &str| {
         let http = with_canaries(&server.http_url(), &format!("http-{name}"));
         let ws = with_canaries(&server.ws_url(), &format!("ws-{name}"));
@@ -24,31 +65,32 @@ fn tables(server: &Server, redis: &RedisServer, receiver: &Receiver) -> String {
     };
     let providers = provider("one") + &provider("other");
     let text = config(server, &format!("ws = none\n{providers}"), &all_sources());
-    let text = text.replacen(&format!("http = \"{}\"\n", server.http_url()), "", 1);
-    let hook = with_canaries(&receiver.url(), "hook");
-    let webhook = format!(
-        "[[webhook]]\nname = \"crm\"\nurl = \"{hook}\"\nallow_hosts = [\"127.0.0.1\"]\nsecret = \"{SECRET}\"\n\
-         retry_schedule = [\"20ms\", \"60ms\"]\n[alerts]\nwebhook = \"{}\"\n",
-        with_canaries(&receiver.url(), "chat")
-    );
-    format!("[redis]\nurl = \"redis://default:{CANARY}-redis@127.0.0.1:{}/\"\n{text}{webhook}", redis.port)
+    let text = text.replacen(&format!("http = \"{}\"\n", server.http_url()), "", 1) + &receivers.tables();
+    format!("[redis]\nurl = \"redis://default:{CANARY}-redis@127.0.0.1:{}/\"\n{text}", redis.port)
 }
 
-/// Everything an operator may look at, each of which is searched for canaries where it is read.
+/// What an operator looks at when something is wrong, each searched for canaries where it is read. All at once, as each
+/// waits for whatever is away.
 async fn look(home: &Home, daemon: &Daemon) {
     for path in ["/", "/livez", "/readyz", "/metrics"] {
         daemon.get(path).await;
     }
-    for command in [
-        &["status"][..],
-        &["status", "--json"],
-        &["check"],
-        &["check", "--json"],
+    let commands = [&["status"][..], &["status", "--json"], &["check"]];
+    join_all(commands.map(|command| home.run(command))).await;
+}
+
+/// The rest, of which nothing depends on what is wrong now.
+async fn look_around(home: &Home) {
+    let commands = [
+        &["check", "--json"][..],
         &["dead-letters", "list"],
+        &["dead-letters", "list", "--json"],
+        &["dead-letters", "show", "1"],
+        &["webhooks", "list"],
+        &["webhooks", "list", "--json"],
         &["views"],
-    ] {
-        home.run(command).await;
-    }
+    ];
+    join_all(commands.map(|command| home.run(command))).await;
 }
 
 /// A node that repeats the key it was asked with, in each of the places where it can.
@@ -66,6 +108,18 @@ fn echo() -> [Effect; 4] {
     ]
 }
 
+/// Waits until everything confirmed is stored. The daemon is not ready all the while: it has receivers that take nothing.
+async fn settled(daemon: &Daemon, chain: &DevChain) {
+    let tip = chain.head().number - 2;
+    let at = |_: u16, report: &serde_json::Value| {
+        let dev = &report["chains"]["dev"];
+        let sources = dev["sources"].as_object();
+        dev["lastError"].is_null()
+            && sources.is_some_and(|all| all.len() == 3 && all.values().all(|source| source["tip"] == tip))
+    };
+    daemon.until(&format!("well at block {tip}"), at).await;
+}
+
 /// Waits until the chain reports an error, then until it is over.
 async fn trouble(home: &Home, daemon: &Daemon, chain: &DevChain, effect: Effect) {
     let fault = chain.faults().add(Rule::any(effect));
@@ -73,7 +127,7 @@ async fn trouble(home: &Home, daemon: &Daemon, chain: &DevChain, effect: Effect)
     daemon.until("in trouble", |_, report| report["chains"]["dev"]["lastError"].is_string()).await;
     look(home, daemon).await;
     fault.lift();
-    daemon.until_tip(chain.head().number - 2).await;
+    settled(daemon, chain).await;
 }
 
 /// Every row of every table, as text.
@@ -109,6 +163,9 @@ async fn doors_that_do_not_open(home: &Home) {
         ("redis://".to_owned(), "redos://".to_owned()),
         ("http = \"http://".to_owned(), "http = \"httpx://".to_owned()),
         ("ws = \"ws://".to_owned(), "ws = \"://".to_owned()),
+        (format!("url = \"http://{CANARY}"), format!("url = \"ftp://{CANARY}")),
+        (format!("webhook = \"http://{CANARY}"), format!("webhook = \"ftp://{CANARY}")),
+        ("secret = \"whsec_".to_owned(), format!("secret = \"{CANARY}_")),
     ] {
         home.rewrite(&from, &to);
         assert_ne!(home.run(&["check"]).await.code, Some(0), "{to}");
@@ -134,7 +191,7 @@ async fn socket_and_sink_go_away(
     look(home, daemon).await;
     chain.faults().set(|behaviour: &mut Behaviour| behaviour.ws_refuse = false);
     chain.mine(1);
-    daemon.until_tip(chain.head().number - 2).await;
+    settled(daemon, chain).await;
 
     redis.kill();
     chain.mine(3);
@@ -142,9 +199,10 @@ async fn socket_and_sink_go_away(
     daemon.until("redis is away", waits).await;
     look(home, daemon).await;
     redis.restart();
-    daemon
-        .until("all is delivered", |status, report| status == 200 && report["sinks"]["redis"]["lag"] == 0)
-        .await;
+    let delivered = |_: u16, report: &serde_json::Value| {
+        report["sinks"]["redis"]["lag"] == 0 && report["sinks"]["redis"]["lastError"].is_null()
+    };
+    daemon.until("all is delivered", delivered).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,21 +212,14 @@ async fn no_secret_is_told_whatever_fails() {
     let mut redis = RedisServer::start_with(&["--requirepass", &password]);
     let (chain, server) = devchain(92, 40).await;
     let home = Home::bare();
-    let receiver = Receiver::start().await;
-    // It takes most, and repeats what it was called by where it does not.
-    let mut tries = 0;
-    receiver.rule(move |_| {
-        tries += 1;
-        let body = format!("no hook {CANARY}-in-path, key {CANARY}-query of {CANARY}-user, {SECRET}");
-        if tries % 5 == 0 { Reply { body, ..Reply::status(422) } } else { Reply::status(204) }
-    });
-    home.write(&tables(&server, &redis, &receiver), Some(&url));
+    let receivers = Receivers::start().await;
+    home.write(&tables(&server, &redis, &receivers), Some(&url));
     let systemd = UnixDatagram::bind(home.path("notify")).expect("the folder takes a socket");
     let systemd = std::thread::spawn(move || read_until_stopping(&systemd));
     let socket = home.path("notify").display().to_string();
     let mut daemon = home.start_as(&["run", "-vv"], &[("NOTIFY_SOCKET", &socket)]);
 
-    daemon.until_tip(38).await;
+    settled(&daemon, &chain).await;
     look(&home, &daemon).await;
     let odd = RawLog::new(
         chainflume::devchain::STAKE_VAULT,
@@ -177,7 +228,7 @@ async fn no_secret_is_told_whatever_fails() {
     );
     chain.mine_with(vec![vec![Action::Raw(Box::new(odd))]]);
     chain.reorg(3, 4);
-    daemon.until_tip(chain.head().number - 2).await;
+    settled(&daemon, &chain).await;
     for effect in echo() {
         trouble(&home, &daemon, &chain, effect).await;
     }
@@ -190,20 +241,25 @@ async fn no_secret_is_told_whatever_fails() {
     look(&home, &daemon).await;
     home.run(&["backfill", "--source", "nft", "--from", "0", "--to", "3"]).await;
     let server = chain.serve(&address).await.expect("the port is free");
-    daemon.until_tip(chain.head().number - 2).await;
+    settled(&daemon, &chain).await;
 
+    look_around(&home).await;
     let pool = connect(&url).await;
     sqlx::query("alter table checkpoints rename to away").execute(&pool).await.expect("renamed");
     chain.mine(1);
     daemon.until("no table", |_, report| report["chains"]["dev"]["lastError"].is_string()).await;
     look(&home, &daemon).await;
     sqlx::query("alter table away rename to checkpoints").execute(&pool).await.expect("renamed");
-    daemon.until_tip(chain.head().number - 2).await;
+    settled(&daemon, &chain).await;
 
     daemon.signal(rustix::process::Signal::TERM);
     assert_eq!(daemon.ended(std::time::Duration::from_secs(20)).await, Some(0));
     assert!(daemon.log().contains("step failed"), "{}", daemon.log());
     assert!(!dump(&pool).await.contains(CANARY));
+    let refused = "select count(*) from dead_letters where sink = 'webhook:crm'";
+    let refused: i64 = sqlx::query_scalar(refused).fetch_one(&pool).await.expect("a count");
+    let heard = |receiver: &Receiver| receiver.got().len();
+    assert!(refused > 0 && heard(&receivers.crm) > 4 && heard(&receivers.chat) > 0, "{refused} refused");
     let told = systemd.join().expect("it reads");
     assert!(told.contains("READY=1") && !told.contains(CANARY), "{told}");
 

@@ -16,7 +16,7 @@ struct Systemd {
 impl Systemd {
     /// Reads on until a line satisfies `is`.
     fn until(&mut self, what: &str, is: impl Fn(&str) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut message = [0; 4096];
         loop {
             if let Ok(bytes) = self.socket.recv(&mut message) {
@@ -57,6 +57,35 @@ async fn systemd_hears_that_it_is_ready_only_when_it_is() {
         systemd.until("a ping", |line| line == "WATCHDOG=1");
     }
     assert!(!systemd.told[begun..].iter().any(|line| line == "READY=1"), "it is said once");
+    daemon.signal(rustix::process::Signal::TERM);
+    systemd.until("stopping", |line| line == "STOPPING=1");
+    assert_eq!(daemon.ended(Duration::from_secs(10)).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_nobody_reads_holds_nothing_up_and_what_it_lost_is_said_again() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(82, 50).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let path = home.path("notify");
+    let socket = UnixDatagram::bind(&path).expect("the folder takes a socket");
+    let crowd = UnixDatagram::unbound().expect("a socket");
+    crowd.set_nonblocking(true).expect("it is ours");
+    while crowd.send_to(b"FULL=1", &path).is_ok() {}
+
+    let variables = [("NOTIFY_SOCKET", path.to_str().expect("plain"))];
+    let daemon = home.start_with(&variables);
+    daemon.until_tip(48).await;
+    chain.mine(10);
+    daemon.until_tip(58).await;
+    daemon.stop_well().await;
+
+    let mut daemon = home.start_with(&variables);
+    daemon.until_tip(58).await;
+    // It is ready, and could not say so.
+    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("it is ours");
+    let mut systemd = Systemd { socket, told: Vec::new() };
+    systemd.until("ready", |line| line == "READY=1");
     daemon.signal(rustix::process::Signal::TERM);
     systemd.until("stopping", |line| line == "STOPPING=1");
     assert_eq!(daemon.ended(Duration::from_secs(10)).await, Some(0));

@@ -7,12 +7,13 @@ use chainflume::health::{ChainHealth, ChainState};
 
 use super::bench::{Bench, Deed};
 use super::ground::Ground;
-use super::look::{look, told};
+use super::look::{implausible, look, told};
 use super::plan::{Act, Case, Confirmations, Fate, Statement, World};
 use super::sources::Sources;
-use super::{node, odd, tables};
+use super::{node, odd};
 use crate::cable::Cut;
 use crate::flume::{self, Flume};
+use crate::tables;
 
 /// The time a daemon is given to catch up where nothing depends on it.
 const SHORT: Duration = Duration::from_millis(300);
@@ -259,12 +260,14 @@ impl Life<'_> {
         flume.stop().await;
         let chain = &self.ground.chain;
         let above = chain.head().number.saturating_sub(self.world().depth());
-        let lived = tables::read(&self.bench.lived.pool, above).await;
-        let fresh = tables::read(&self.bench.fresh.pool, above).await;
-        if let Some(difference) = tables::difference(&lived, &fresh) {
-            return Err(format!("the tables are not those of a fresh sync:\n{difference}"));
+        let lived = tables::all_with_window(&self.bench.lived.pool, above).await;
+        let fresh = tables::all_with_window(&self.bench.fresh.pool, above).await;
+        let differences = tables::differences(&lived, &fresh);
+        if !differences.is_empty() {
+            let first = differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n  ");
+            return Err(format!("{} rows are not those of a fresh sync:\n  {first}", differences.len()));
         }
-        let implausible = tables::implausible(&self.bench.lived.pool, chain, &self.ground).await;
+        let implausible = implausible(&self.bench.lived.pool, chain, &self.ground).await;
         implausible.map_or(Ok(()), Err)
     }
 }

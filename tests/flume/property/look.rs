@@ -1,15 +1,15 @@
 //! What holds at any moment, whatever was committed, undone or torn: looked at in one snapshot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
+use chainflume::devchain::DevChain;
 use sqlx::postgres::PgPool;
 
 use super::ground::Ground;
 use super::plan::World;
 use super::sources::index_of;
-use super::tables::hash_of;
-use crate::pending::fold;
+use crate::pending::{fold, held};
 
 /// Source and block to the number of logs kept of it.
 type Kept = BTreeMap<(String, B256), u64>;
@@ -60,17 +60,8 @@ async fn messages(tx: &mut sqlx::PgTransaction<'_>) -> Result<(), String> {
         .await
         .map_err(words)?;
     let folded = fold(&said)?;
-    let mut held = [BTreeSet::new(), BTreeSet::new()];
-    for (held, table) in held.iter_mut().zip(["events", "pending_events"]) {
-        let sql = format!(
-            "select event_id(chain_id, block_number, block_hash, tx_index, log_index)::text from {table}"
-        );
-        let ids: Vec<String> =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut **tx).await.map_err(words)?;
-        held.extend(ids);
-    }
-    let [confirmed, pending] = held;
-    match (folded.confirmed == confirmed, folded.pending == pending) {
+    let held = held(tx).await.map_err(words)?;
+    match (folded.confirmed == held.confirmed, folded.pending == held.pending) {
         (true, true) => Ok(()),
         sides => Err(format!("messages do not fold to the tables (events, pending events): {sides:?}")),
     }
@@ -157,4 +148,27 @@ fn compare(ground: &Ground, kept: &Kept, due: &Kept) -> Result<(), String> {
 
 fn words(error: sqlx::Error) -> String {
     format!("the test cannot read its own database: {error}")
+}
+
+/// What a fresh sync cannot be compared with: the reorg window and the record of what was orphaned.
+pub async fn implausible(pool: &PgPool, chain: &DevChain, ground: &Ground) -> Option<String> {
+    let window: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("select number, hash from blocks").fetch_all(pool).await.expect("a table");
+    for (number, hash) in window {
+        let canonical = chain.block(number.cast_unsigned()).map(|block| block.hash.to_vec());
+        if canonical.as_ref() != Some(&hash) {
+            return Some(format!("blocks holds another block {number} than the chain"));
+        }
+    }
+    let orphaned: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("select distinct block_number, block_hash from orphaned_events")
+            .fetch_all(pool)
+            .await
+            .expect("a table");
+    let wrongly = orphaned.into_iter().find(|(_, hash)| !ground.is_gone(&hash_of(hash)));
+    wrongly.map(|(number, _)| format!("events of block {number} were undone, and it was never dropped"))
+}
+
+fn hash_of(bytes: &[u8]) -> B256 {
+    B256::try_from(bytes).expect("a hash has 32 bytes")
 }

@@ -47,7 +47,7 @@ impl House {
         agrees(&self.chain, &self.url, self.chain.head().number - 2).await;
         let messages = published(&self.server).await;
         assert_eq!(fold(&messages), canonical(&self.pool).await);
-        assert_eq!(fold_users(&messages), users(&self.pool).await);
+        assert_eq!(fold_users(&messages), Ok(users(&self.pool).await));
         let told: Vec<String> = sqlx::query_scalar("select message from outbox order by seq")
             .fetch_all(&self.pool)
             .await

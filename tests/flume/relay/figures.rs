@@ -29,7 +29,7 @@ async fn a_backlog() {
     let daemon = home.start();
     daemon.until_tip(1).await;
     until_all(&pool, &server).await;
-    let before = memory(&daemon, "VmRSS:");
+    let before = daemon.memory("VmRSS:").expect("it runs");
     daemon.stop_well().await;
     let first = outbox(&pool).await;
     sqlx::query(
@@ -52,7 +52,7 @@ async fn a_backlog() {
     println!(
         "backlog of {BACKLOG} messages of 0.7 kB: {:.0} messages/s; memory {} MiB at most, {} MiB when idle",
         100_000.0 / seconds,
-        memory(&daemon, "VmHWM:") / 1024,
+        daemon.memory("VmHWM:").expect("it runs") / 1024,
         before / 1024
     );
     daemon.stop_well().await;
@@ -133,11 +133,4 @@ async fn listen(server: &RedisServer) -> (Heard, AbortOnDropHandle<()>) {
         }
     };
     (heard, AbortOnDropHandle::new(tokio::spawn(task)))
-}
-
-/// A line of the process's status, in KiB.
-fn memory(daemon: &Daemon, line: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
-    let line = status.lines().find_map(|text| text.strip_prefix(line)).expect("Linux tells it");
-    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
 }

@@ -1,0 +1,96 @@
+//! What holds of a configuration that was read, and of what is said of one that was not.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chainflume::config::{Chain, Config, Confirmations, Problem, Problems, Source};
+use chainflume::domain::AddressSet;
+use chainflume::mapping::Family;
+
+use super::CANARY;
+
+/// Everything that is wrong has a reason, a remedy and its place, and nothing secret is told.
+pub fn refused(problems: &Problems, text: &str) {
+    let told = problems.to_string();
+    assert!(!told.contains(CANARY), "a secret is told: {told}\n{text}");
+    assert!(!problems.list().is_empty(), "refused for no reason: {text}");
+    assert!(told.contains("folder/chainflume.toml"), "{told}");
+    let lines = 1 + text.matches('\n').count();
+    for problem in problems.list() {
+        let Problem { line, key, problem: what, remedy, .. } = problem;
+        assert!(!what.trim().is_empty() && !remedy.trim().is_empty(), "{problem:?}");
+        assert!(line.is_some() || !key.is_empty(), "nowhere: {problem:?}");
+        assert!(line.is_none_or(|line| (1..=lines).contains(&line)), "of {lines} lines: {problem:?}");
+    }
+    // A line each, below the one that counts them.
+    assert!(told.lines().count() > problems.list().len(), "{told}");
+}
+
+/// It holds together.
+pub fn accepted(config: &Config) {
+    let shown = format!("{config:?}");
+    assert!(!config.chains.is_empty() && !config.sources.is_empty(), "{shown}");
+    differ(config.chains.iter().map(|chain| chain.name.as_str()));
+    differ(config.chains.iter().map(|chain| chain.chain_id));
+    differ(config.sources.iter().map(|source| source.name.as_str()));
+    differ(config.webhooks.iter().map(|webhook| webhook.name.as_str()));
+    for chain in &config.chains {
+        assert!(config.sources_of(&chain.name).next().is_some(), "nobody reads {chain:?}");
+        follows(chain);
+    }
+    for source in &config.sources {
+        assert!(config.chains.iter().any(|chain| chain.name == source.chain), "{source:?}");
+        means(source);
+    }
+    for webhook in &config.webhooks {
+        assert!(named(&webhook.name) && (1..=4).contains(&webhook.keys.len()), "{webhook:?}");
+        assert!(
+            webhook.in_flight > 0 && webhook.retry_attempts > 0 && !webhook.timeout.is_zero(),
+            "{webhook:?}"
+        );
+    }
+    let (database, shutdown) = (&config.database, &config.shutdown);
+    assert!(database.max_connections >= 2 && !database.acquire_timeout.is_zero(), "{database:?}");
+    assert!(shutdown.deadline >= Duration::from_secs(1) && config.admin.max_lag > 0, "{shown}");
+}
+
+/// Also a look at all of it shows no key and no password.
+pub fn quiet(config: &Config) {
+    let shown = format!("{config:?}");
+    assert!(!shown.contains(CANARY), "a secret is shown: {shown}");
+}
+
+fn follows(chain: &Chain) {
+    assert!(named(&chain.name) && i64::try_from(chain.chain_id).is_ok_and(|id| id > 0), "{chain:?}");
+    if let Confirmations::Blocks(depth) = chain.confirmations {
+        assert!(depth < chain.reorg_window, "{chain:?}");
+    }
+    assert!(chain.ws_silence > chain.block_time && !chain.block_time.is_zero(), "{chain:?}");
+    assert!(!chain.poll_interval.is_zero() && !chain.request_timeout.is_zero(), "{chain:?}");
+    let history = &chain.history;
+    assert!(history.initial_range > 0 && history.initial_range <= history.max_range, "{chain:?}");
+    assert!(history.ranges_in_flight > 0 && history.buffer_bytes >= 1 << 20, "{chain:?}");
+    assert!(chain.audit.is_none_or(|audit| audit.blocks > 0 && !audit.every.is_zero()), "{chain:?}");
+    assert!(chain.pace.max_concurrent > 0 && chain.pace.compute_units.contains_key("*"), "{chain:?}");
+}
+
+fn means(source: &Source) {
+    assert!(named(&source.name) && !source.events.is_empty(), "{source:?}");
+    let some = match &source.addresses {
+        AddressSet::Any => source.family != Family::Stake,
+        AddressSet::Only(addresses) => !addresses.is_empty(),
+    };
+    assert!(some, "{source:?}");
+    assert_eq!(source.decimals.is_some(), source.family == Family::Stake, "{source:?}");
+    assert!(source.user.is_none() || source.family == Family::Generic, "{source:?}");
+}
+
+fn named(name: &str) -> bool {
+    name.len() <= 40 && name.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+fn differ<T: Ord>(names: impl Iterator<Item = T>) {
+    let names: Vec<T> = names.collect();
+    let count = names.len();
+    assert_eq!(names.into_iter().collect::<BTreeSet<T>>().len(), count, "twice");
+}
