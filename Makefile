@@ -15,7 +15,7 @@ demo: ## See it work: a chain, a database and the daemon (ARGS="--for 30s" ends 
 	@exec $(BIN) demo $(ARGS)
 
 test: ## Install what the tests need and run them all (ARGS goes to cargo test)
-	@scripts/need cc postgresql redis openssl node python systemd promtool dpkg
+	@scripts/need cc postgresql redis openssl node python systemd promtool dpkg pgbouncer
 	@scripts/test-tools
 	cargo test --locked $(ARGS)
 

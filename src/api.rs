@@ -8,5 +8,7 @@ mod report;
 mod server;
 
 pub use client::ask;
-pub use report::{ChainReport, DatabaseReport, Limits, Report, SourceReport};
+pub use report::{
+    ChainReport, DatabaseReport, LeaseReport, Limits, ProviderReport, Report, RpcReport, SourceReport,
+};
 pub use server::{AdminServer, ServeError, Settings};

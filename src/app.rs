@@ -16,6 +16,7 @@ mod replay;
 mod rewind;
 mod run;
 mod status;
+mod turns;
 mod verify;
 mod webhooks;
 
@@ -32,6 +33,6 @@ pub use parts::{Loaded, telemetry_settings};
 pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
 pub use rewind::{RewindArgs, Rewinding, rewind};
 pub use run::{indexers, run};
-pub use status::{Status, StatusWatch, StoredReorg, StoredSource, status};
+pub use status::{Status, StatusWatch, StoredLease, StoredReorg, StoredSource, status};
 pub use verify::{Progress, RereadArgs, Verified, reread};
 pub use webhooks::{Endpoint, enable_webhook, webhooks};

@@ -3,24 +3,36 @@
 
 mod ask_logs;
 mod batch;
+mod elsewhere;
 mod error;
+mod evidence;
+mod genesis;
 mod history;
 mod learnt;
 mod limits;
 mod logs;
+mod near;
 mod node;
+mod pool;
 mod rpc;
 mod settings;
 mod shelf;
+mod vitals;
 mod wake;
 mod width;
 mod wire;
 
 pub use batch::Batch;
+pub use elsewhere::Elsewhere;
 pub use error::{ChainError, Refusal};
+pub use evidence::Verify;
 pub use history::{History, OnError};
 pub use learnt::Learnt;
-pub use node::{BlockWithLogs, Node, Tag};
+pub use near::Near;
+pub use node::{BlockWithLogs, Kin, Node, Tag};
+pub use pool::{Pool, ProviderReport, Switched};
 pub use rpc::MethodUsage;
-pub use settings::{ChainSettings, HistorySettings, PaceSettings};
+pub use settings::{
+    ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Role, host_of,
+};
 pub use wake::{Wake, WakeState};

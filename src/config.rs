@@ -10,6 +10,7 @@ mod crosscheck;
 mod environment;
 mod manual;
 mod problem;
+mod provider;
 mod reader;
 mod redis;
 mod secret;
@@ -26,13 +27,15 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub use crate::canon::{Confirmations, Publish};
+pub use crate::chain::{Role, Verify};
 pub use chain::{Audit, Chain, History, Pace};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
+pub use provider::{Failover, Provider};
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
-pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Shutdown, Users};
+pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Shutdown, Standby, Users};
 pub use source::Source;
 pub use webhook::{Alerts, Webhook};
 
@@ -54,6 +57,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// `[redis]`
     pub redis: Redis,
+    /// `[standby]`
+    pub standby: Standby,
     /// Every `[[webhook]]`.
     pub webhooks: Vec<Webhook>,
     /// `[alerts]`
@@ -115,7 +120,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let settings = (
         settings::database(&root.table("database")),
         (settings::outbox(&root.table("outbox")), redis::redis(&root.table("redis"))),
-        settings::admin(&root.table("admin")),
+        (settings::admin(&root.table("admin")), settings::standby(&root.table("standby"))),
         settings::log(&root.table("log")),
         settings::users(&root.table("users")),
         settings::shutdown(&root.table("shutdown")),
@@ -123,12 +128,13 @@ fn read(root: &Section<'_>) -> Option<Config> {
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);
     crosscheck::webhooks(reader, &webhooks);
-    let (database, (outbox, redis), admin, log, users, shutdown) = settings;
+    let (database, (outbox, redis), (admin, standby), log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
         database,
         outbox,
         redis,
+        standby,
         webhooks: webhooks.into_iter().map(|draft| draft.webhook).collect::<Option<_>>()?,
         alerts,
         admin,

@@ -9,6 +9,8 @@ mod filter;
 mod log;
 mod message;
 mod projection;
+mod receipt;
+mod trie;
 
 pub use block::{BlockId, BlockRange, BlockRef};
 pub use causes::causes;
@@ -19,5 +21,6 @@ pub use filter::{AddressSet, LogFilter};
 pub use log::{Log, Place, Topics};
 pub use message::{Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, amount_formatted};
 pub use projection::{Change, Delta, Folded};
+pub use receipt::{Outcome, Receipt, receipts_root};
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};

@@ -25,11 +25,14 @@ pub enum ChainState {
     Failing,
     /// Stopped for good: an operator has to decide.
     Stopped,
+    /// Another instance leads; this one waits for its turn.
+    Standby,
 }
 
 impl ChainState {
     /// All of them, for metrics.
-    pub const ALL: [Self; 5] = [Self::Starting, Self::Syncing, Self::Live, Self::Failing, Self::Stopped];
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Syncing, Self::Live, Self::Failing, Self::Stopped, Self::Standby];
 
     /// The word in metrics and answers.
     pub fn as_str(self) -> &'static str {
@@ -39,6 +42,7 @@ impl ChainState {
             Self::Live => "live",
             Self::Failing => "failing",
             Self::Stopped => "stopped",
+            Self::Standby => "standby",
         }
     }
 }
@@ -105,7 +109,38 @@ pub struct ChainHealth {
     pub deep_reorg: Option<DeepReorg>,
     /// Its sources.
     pub sources: Vec<SourceHealth>,
-    /// What its node was asked, by method.
+    /// Name of the lease by which it is led, where there is one.
+    pub lease: Option<String>,
+    /// What its nodes were asked, by method.
+    pub rpc: Vec<MethodHealth>,
+    /// Its nodes, in the order of the config.
+    pub providers: Vec<ProviderHealth>,
+}
+
+/// How a provider stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderHealth {
+    /// Its name, or its host.
+    pub name: String,
+    /// `any`, `live`, `history` or `audit`.
+    pub role: &'static str,
+    /// Whether the newest blocks are read from it.
+    pub live: bool,
+    /// Whether old blocks are read from it.
+    pub history: bool,
+    /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
+    pub state: &'static str,
+    /// Its newest block, as it last said to a probe; `None` where there is but one provider.
+    pub head: Option<u64>,
+    /// Blocks the others have and it lacks.
+    pub behind: u64,
+    /// Usual time of an answer.
+    pub latency: Option<std::time::Duration>,
+    /// Questions that failed since the start.
+    pub failures: u64,
+    /// The last failure that was not overcome.
+    pub last_error: Option<String>,
+    /// What it was asked, by method.
     pub rpc: Vec<MethodHealth>,
 }
 
@@ -140,8 +175,24 @@ impl ChainHealth {
             last_error_kind: None,
             deep_reorg: None,
             sources: Vec::new(),
+            lease: None,
             rpc: Vec::new(),
+            providers: Vec::new(),
         }
+    }
+
+    /// Another turn begins, or (as [`ChainState::Standby`]) another instance's: what was said of the last is over.
+    pub fn turn(&mut self, state: ChainState) {
+        let sources = std::mem::take(&mut self.sources);
+        let fresh = |source| SourceHealth { tip: None, committed_at: None, ..source };
+        *self = Self {
+            state,
+            provider: self.provider.take(),
+            rpc: std::mem::take(&mut self.rpc),
+            lease: self.lease.take(),
+            sources: sources.into_iter().map(fresh).collect(),
+            ..Self::new()
+        };
     }
 
     /// The largest lag of its sources.
@@ -182,6 +233,8 @@ pub struct SinkHealth {
     pub consecutive_errors: u64,
     /// The last error that has not been overcome.
     pub last_error: Option<String>,
+    /// Name of the lease by which it is led, where there is one.
+    pub lease: Option<String>,
 }
 
 impl SinkHealth {
@@ -195,8 +248,25 @@ impl SinkHealth {
             alive_at,
             consecutive_errors: 0,
             last_error: None,
+            lease: None,
         }
     }
+
+    /// As [`ChainHealth::turn`].
+    pub fn turn(&mut self) {
+        *self = Self { lease: self.lease.take(), ..Self::new() };
+    }
+}
+
+/// A lease, as its keeper last found it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaseHealth {
+    /// Whether this instance holds it.
+    pub held: bool,
+    /// Who holds it, `None` while nobody does.
+    pub holder: Option<String>,
+    /// How often it changed hands, the fencing token.
+    pub epoch: u64,
 }
 
 /// The audit of one source, as it was last left.
@@ -233,6 +303,7 @@ struct Inner {
     database: Option<DatabaseHealth>,
     sinks: BTreeMap<String, SinkHealth>,
     outbox: Option<OutboxHealth>,
+    leases: BTreeMap<String, LeaseHealth>,
     audits: BTreeMap<(String, String), AuditHealth>,
 }
 
@@ -273,6 +344,16 @@ impl Board {
     /// Everything said of the sinks now.
     pub fn sinks(&self) -> BTreeMap<String, SinkHealth> {
         self.lock().sinks.clone()
+    }
+
+    /// Changes what is said of a lease; the first change puts it on the board.
+    pub fn lease(&self, name: &str, change: impl FnOnce(&mut LeaseHealth)) {
+        change(self.lock().leases.entry(name.to_owned()).or_default());
+    }
+
+    /// Every lease this instance would hold. None where it is alone.
+    pub fn leases(&self) -> BTreeMap<String, LeaseHealth> {
+        self.lock().leases.clone()
     }
 
     /// Changes what is said of the audit of a chain's source; the first change puts it on the board.

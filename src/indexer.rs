@@ -5,6 +5,7 @@
 
 mod audit;
 mod error;
+mod follow;
 mod history;
 mod indexes;
 mod live;

@@ -19,6 +19,8 @@ pub mod mapping;
 /// PostgreSQL: advance, its inverse rewind, checkpoints, queries.
 pub mod store;
 
+/// Several daemons on one database: who leads what.
+pub mod lease;
 /// From the outbox to the sinks, in order, for as long as it takes.
 pub mod relay;
 /// Where messages go.

@@ -1,21 +1,23 @@
 //! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
 
+mod leases;
+mod outgoing;
+mod providers;
+
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-mod outgoing;
-
+pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use outgoing::{
     alert, alerts_start, delivery, incident, missed, outbox, outbox_trimmed, published, repeated, sink,
     sink_error, sink_held, sink_lost, sink_starts,
 };
+pub use providers::{
+    evidence_doubted, evidence_off, provider, provider_switched, rpc_concurrency, rpc_credits, rpc_request,
+};
 
-const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
-const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
-const RPC_CREDITS: &str = "chainflume_rpc_compute_units_total";
-const RPC_CONCURRENCY: &str = "chainflume_rpc_concurrency_limit";
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";
 const WS_LOST: &str = "chainflume_websocket_lost_total";
@@ -59,6 +61,10 @@ const REPEATED: &str = "chainflume_messages_repeated_total";
 const MISSED: &str = "chainflume_messages_missed_total";
 const COMMIT_TO_PUBLISH: &str = "chainflume_commit_to_publish_seconds";
 const HEAD_TO_PUBLISH: &str = "chainflume_head_to_publish_seconds";
+const LEASE_HELD: &str = "chainflume_lease_held";
+const LEASE_EPOCH: &str = "chainflume_lease_epoch";
+const LEASE_TAKEN: &str = "chainflume_lease_taken_total";
+const LEASE_ERRORS: &str = "chainflume_lease_errors_total";
 const AUDITED: &str = "chainflume_audit_verified_block";
 const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
 const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
@@ -87,18 +93,14 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
         )?
         .install_recorder()?;
     describe();
+    describe_messages();
+    leases::describe();
+    providers::describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
 
 fn describe() {
-    describe_counter!(
-        RPC_REQUESTS,
-        "JSON-RPC requests by chain, method and outcome (ok or the kind of error)"
-    );
-    describe_histogram!(RPC_SECONDS, "time of a JSON-RPC request, by chain and method");
-    describe_counter!(RPC_CREDITS, "compute units spent by the configured table, by chain and method");
-    describe_gauge!(RPC_CONCURRENCY, "requests that may be on their way at once now, by chain");
     describe_gauge!(RANGE_WIDTH, "blocks one history question spans now, by chain");
     describe_gauge!(WS_CONNECTED, "1 while the websocket announces heads, by chain");
     describe_counter!(WS_LOST, "times the websocket was lost or could not be opened, by chain");
@@ -151,7 +153,6 @@ fn describe() {
     describe_counter!(AUDIT_FOUND, "ranges in which an audit found differences, by chain and source");
     describe_gauge!(OPEN_DEAD_LETTERS, "dead letters nobody has resolved");
     describe_gauge!(BUILD_INFO, "1, with the version");
-    describe_messages();
 }
 
 fn describe_messages() {
@@ -187,6 +188,7 @@ fn describe_messages() {
 /// `increase()`, and alerts are made of that.
 pub fn chain_starts(chain: &str) {
     ws_connected(chain, false);
+    providers::start(chain);
     for name in
         [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, PENDING, PENDING_RETRACTED, DATABASE_ERRORS]
     {
@@ -203,23 +205,6 @@ pub fn source_starts(source: &str, event_types: impl Iterator<Item = String>) {
     for kind in ["decode", "mapping"] {
         counter!(DEAD_LETTERS, "source" => source.to_owned(), "kind" => kind).increment(0);
     }
-}
-
-/// A request to a node ended.
-pub fn rpc_request(chain: &str, method: &'static str, outcome: &'static str, took: Duration) {
-    counter!(RPC_REQUESTS, "chain" => chain.to_owned(), "method" => method, "outcome" => outcome)
-        .increment(1);
-    histogram!(RPC_SECONDS, "chain" => chain.to_owned(), "method" => method).record(took);
-}
-
-/// Compute units of one call.
-pub fn rpc_credits(chain: &str, method: &'static str, units: u64) {
-    counter!(RPC_CREDITS, "chain" => chain.to_owned(), "method" => method).increment(units);
-}
-
-/// How many requests may be on their way at once.
-pub fn rpc_concurrency(chain: &str, requests: f64) {
-    gauge!(RPC_CONCURRENCY, "chain" => chain.to_owned()).set(requests);
 }
 
 /// The width of history questions moved.

@@ -4,6 +4,7 @@
 mod carrier;
 mod courier;
 mod error;
+mod lead;
 mod listen;
 mod replay;
 mod report;
@@ -12,6 +13,7 @@ mod retention;
 pub use carrier::{Parts, Relay};
 pub use courier::{Courier, CourierSettings, Schedule};
 pub use error::RelayError;
+pub use lead::Lead;
 pub use listen::{Wake, listen};
 pub use replay::{Apart, Outlet, ReplayEnd, Replayed, Replayer};
 pub use retention::Retention;

@@ -19,6 +19,7 @@ mod endpoints;
 mod error;
 mod events;
 mod indexes;
+mod leases;
 mod migrate;
 mod open;
 mod outbox;
@@ -26,6 +27,7 @@ mod pending;
 mod probe;
 mod projections;
 mod query;
+mod reach;
 mod rewind;
 mod stage;
 mod transaction;
@@ -37,12 +39,11 @@ mod testing;
 mod tests;
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Semaphore;
 
 pub use advance::{Advance, Advanced};
@@ -53,12 +54,18 @@ pub use dead_letters::{About, FailedAgain, KeptLetter, Letters, LogRef};
 pub use deliveries::{Aggregate, DueDelivery, Pace, Settled, SinkState};
 pub use dump::{ProjectionRow, StoredEvent};
 pub use error::StoreError;
+pub use leases::{
+    Epoch, InstanceRow, LeaseRow, LeaseSession, OUTBOX_LEASE, Roll, Standing, audit_lease, chain_lease,
+    is_chain_lease, sink_lease,
+};
 pub use migrate::{Migrated, Schema};
 pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};
 pub use outbox::{OutboxListener, OutboxRow, OutboxState, ReplayLock, ReplayQuery};
 pub use pending::{Pending, PendingBlock};
 pub use probe::WriteProbe;
 pub use query::{EventCount, ReorgRecord, SourceStatus};
+use reach::Hosts;
+pub use reach::each_host;
 pub use rewind::{Reason, Rewind, Rewound};
 pub use stage::Staged;
 pub use views::ViewInfo;
@@ -66,7 +73,8 @@ pub use views::ViewInfo;
 /// How to reach the database.
 #[derive(Clone)]
 pub struct Settings {
-    /// `postgres://user:password@host/database`, or `postgres:///database?host=/socket/folder`.
+    /// `postgres://user:password@host/database`, or `postgres:///database?host=/socket/folder`. May name several
+    /// servers, of which one takes writes.
     pub url: String,
     /// Connections at most.
     pub max_connections: u32,
@@ -88,12 +96,14 @@ pub struct Store {
     /// Connections that may be held by events staged ahead: not so many that a step or a status has to wait for one.
     spare: Arc<Semaphore>,
     /// For connections outside the pool, and to name the host.
-    options: PgConnectOptions,
+    hosts: Arc<Hosts>,
+    /// Whether sessions are ours alone: no pooler hands them on.
+    direct: bool,
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("host", &host(&self.options)).finish_non_exhaustive()
+        f.debug_struct("Store").field("host", &host(&self.hosts.options())).finish_non_exhaustive()
     }
 }
 
@@ -101,27 +111,47 @@ impl Store {
     /// Connects; no table is touched.
     ///
     /// # Errors
-    /// [`StoreError::Url`] when the URL cannot be read, [`StoreError::Connect`] when nobody answers there.
+    /// [`StoreError::Url`] when the URL cannot be read, [`StoreError::Connect`] when nobody answers there,
+    /// [`StoreError::ReadOnly`] when none of several takes writes, [`StoreError::Pooler`] when a pooler stands between
+    /// that would mix up statements.
     pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(&settings.url)
-            .map_err(|error| StoreError::url(&error))?
-            .application_name("chainflume")
-            .disable_statement_logging();
-        // Once by hand: the pool would keep trying a refused connection until its timeout, and then say "timeout".
-        let failed = |cause| StoreError::Connect { host: host(&options), cause };
-        tokio::time::timeout(settings.acquire_timeout, options.connect())
-            .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-            .map_err(failed)?
-            .close()
-            .await
-            .map_err(failed)?;
+        let hosts = Arc::new(Hosts::of(&settings.url)?);
+        let trusting = hosts.clone();
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.acquire_timeout)
-            .connect_lazy_with(options.clone());
+            .before_acquire(move |_, meta| {
+                let trusted = trusting.trusts(meta.age);
+                Box::pin(async move { Ok(trusted) })
+            })
+            .connect_lazy_with(hosts.options());
         let spare = Semaphore::new((settings.max_connections as usize / 2).saturating_sub(1));
-        Ok(Self { pool, options, spare: Arc::new(spare) })
+        let mut store = Self { pool, spare: Arc::new(spare), hosts, direct: true };
+        // Once by hand: the pool would keep trying a refused connection until its timeout, and then say "timeout".
+        let by_hand = tokio::time::timeout(settings.acquire_timeout, store.look());
+        store.direct =
+            by_hand.await.unwrap_or(Err(StoreError::from(sqlx::Error::PoolTimedOut))).map_err(|error| {
+                match error {
+                    StoreError::Database(cause) => {
+                        StoreError::Connect { host: host(&store.hosts.options()), cause }
+                    }
+                    error => error,
+                }
+            })?;
+        Ok(store)
+    }
+
+    /// Whether sessions are ours alone.
+    async fn look(&self) -> Result<bool, StoreError> {
+        let mut connection = self.reach().await?;
+        let direct = reach::is_direct(self, &mut connection).await?;
+        connection.close().await?;
+        Ok(direct)
+    }
+
+    /// Whether commits are announced: not through a pooler that hands sessions on, to whom `LISTEN` means nothing.
+    pub fn announces(&self) -> bool {
+        self.direct
     }
 
     /// Waits for transactions that run and closes every connection.

@@ -12,6 +12,8 @@ mod alerts;
 mod dashboard;
 #[path = "operations/docs.rs"]
 mod docs;
+#[path = "operations/faults.rs"]
+mod faults;
 #[path = "operations/package.rs"]
 mod package;
 

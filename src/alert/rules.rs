@@ -109,8 +109,9 @@ fn chain_troubles(found: &mut Found, name: &str, chain: &ChainHealth, now: Insta
 }
 
 fn node_troubles(found: &mut Found, name: &str, chain: &ChainHealth, (limits, now): (&Limits, Instant)) {
-    // While it fails for other reasons the head may stand still for those.
-    if chain.state == ChainState::Stopped || chain.consecutive_errors >= ERRORS {
+    // While it fails for other reasons the head may stand still for those; a standby does not look.
+    if matches!(chain.state, ChainState::Stopped | ChainState::Standby) || chain.consecutive_errors >= ERRORS
+    {
         return;
     }
     let silence = since(chain.head_moved_at, now);

@@ -1,10 +1,17 @@
+mod leases;
+mod providers;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, MethodHealth, SinkHealth, SourceHealth};
+use crate::health::{Board, ChainHealth, ChainState, SinkHealth, SourceHealth};
 use crate::metrics;
+pub use leases::LeaseReport;
+use leases::{role, unled};
+use providers::by_method;
+pub use providers::{ProviderReport, RpcReport};
 
 /// When a chain that is a little behind stops being ready.
 #[derive(Clone, Debug)]
@@ -25,6 +32,12 @@ pub struct Report {
     pub version: String,
     /// The database.
     pub database: DatabaseReport,
+    /// `leader` while it leads anything, else `standby`.
+    #[serde(default)]
+    pub role: String,
+    /// Who leads, by lease; empty where no lease is needed.
+    #[serde(default)]
+    pub leases: BTreeMap<String, LeaseReport>,
     /// By name.
     pub chains: BTreeMap<String, ChainReport>,
     /// Where messages go, by name.
@@ -50,10 +63,13 @@ pub struct DatabaseReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainReport {
-    /// `starting`, `syncing`, `live`, `failing` or `stopped`.
+    /// `starting`, `syncing`, `live`, `failing`, `stopped` or `standby`.
     pub state: String,
     /// Why it is not ready, one reason a line; empty while it is.
     pub not_ready: Vec<String>,
+    /// Who leads it; `None` while nobody does, or where no lease is needed.
+    #[serde(default)]
+    pub led_by: Option<String>,
     /// Host of the node that is asked now.
     #[serde(default)]
     pub provider: Option<String>,
@@ -76,18 +92,9 @@ pub struct ChainReport {
     /// What its node was asked since the start, by JSON-RPC method.
     #[serde(default)]
     pub rpc: BTreeMap<String, RpcReport>,
-}
-
-/// A JSON-RPC method in a [`Report`].
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RpcReport {
-    /// Calls.
-    pub requests: u64,
-    /// Calls without a usable answer.
-    pub failed: u64,
-    /// Compute units, by the table of `[chain.pace.compute_units]`.
-    pub compute_units: u64,
+    /// Its providers, in the order of the config.
+    #[serde(default)]
+    pub providers: Vec<ProviderReport>,
 }
 
 /// A source in a [`Report`].
@@ -151,16 +158,24 @@ impl Report {
     /// The state of everything now.
     pub fn of(board: &Board, limits: &Limits) -> Self {
         let database = board.database();
-        let chains: BTreeMap<String, ChainReport> = board
-            .chains()
-            .iter()
-            .map(|(name, chain)| (name.clone(), ChainReport::of(name, chain, limits)))
-            .collect();
-        let chains = with_audits(chains, board);
+        let leases = board.leases();
+        let chain = |(name, chain): (&String, &ChainHealth)| {
+            let mut report = ChainReport::of(name, chain, limits);
+            report.not_ready.extend(unled(chain.lease.as_deref(), &leases));
+            let lease = chain.lease.as_ref().and_then(|lease| leases.get(lease));
+            report.led_by = lease.and_then(|lease| lease.holder.clone());
+            (name.clone(), report)
+        };
+        let chains = with_audits(board.chains().iter().map(chain).collect(), board);
         let writable = database.as_ref().is_some_and(|database| database.writable);
         let last = board.outbox().map_or(0, |outbox| outbox.last);
-        let sinks: BTreeMap<String, SinkReport> =
-            board.sinks().into_iter().map(|(name, sink)| (name, SinkReport::of(sink, last))).collect();
+        let sink = |(name, sink): (String, SinkHealth)| {
+            let unled = unled(sink.lease.as_deref(), &leases);
+            let mut report = SinkReport::of(sink, last);
+            report.not_ready.extend(unled);
+            (name, report)
+        };
+        let sinks: BTreeMap<String, SinkReport> = board.sinks().into_iter().map(sink).collect();
         let chains_ready = !chains.is_empty() && chains.values().all(|chain| chain.not_ready.is_empty());
         Self {
             ready: writable && chains_ready && sinks.values().all(|sink| sink.not_ready.is_empty()),
@@ -171,6 +186,8 @@ impl Report {
                 negative_balances: database.as_ref().map_or(0, |database| database.negative_balances),
                 open_dead_letters: database.as_ref().map_or(0, |database| database.open_dead_letters),
             },
+            role: role(leases.is_empty() || leases.values().any(|lease| lease.held)),
+            leases: leases.into_iter().map(|(name, lease)| (name, LeaseReport::of(lease))).collect(),
             chains,
             sinks,
         }
@@ -223,6 +240,7 @@ impl ChainReport {
         Self {
             state: chain.state.as_str().to_owned(),
             not_ready: why_not_ready(name, chain, limits),
+            led_by: None,
             provider: chain.provider.clone(),
             head: chain.head,
             confirmed: chain.confirmed,
@@ -232,15 +250,9 @@ impl ChainReport {
             consecutive_errors: chain.consecutive_errors,
             last_error: chain.last_error.clone(),
             sources: sources.collect(),
-            rpc: chain.rpc.iter().map(|method| (method.method.to_owned(), method.into())).collect(),
+            providers: chain.providers.iter().map(Into::into).collect(),
+            rpc: by_method(&chain.rpc),
         }
-    }
-}
-
-impl From<&MethodHealth> for RpcReport {
-    fn from(method: &MethodHealth) -> Self {
-        let MethodHealth { requests, failed, compute_units, .. } = *method;
-        Self { requests, failed, compute_units }
     }
 }
 
@@ -284,7 +296,9 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
         reasons.push(format!("is {} blocks behind", chain.lag()));
     }
     let silence = chain.head_moved_at.elapsed();
-    if limits.head_silence.get(name).is_some_and(|limit| silence > *limit) {
+    if chain.state != ChainState::Standby
+        && limits.head_silence.get(name).is_some_and(|limit| silence > *limit)
+    {
         reasons.push(format!("its head has not moved for {} s", silence.as_secs()));
     }
     if chain.alive_at.elapsed() > HUNG_AFTER {
@@ -296,15 +310,22 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
 /// Writes what is computed at the scrape into the metrics.
 pub(super) fn refresh_metrics(board: &Board) {
     for (name, chain) in board.chains() {
-        metrics::chain(&name, chain.head, chain.confirmed, chain.final_number, chain.head_moved_at.elapsed());
+        // What a standby does not look at does not grow old.
+        let leads = chain.state != ChainState::Standby;
+        let since_head = if leads { chain.head_moved_at.elapsed() } else { Duration::ZERO };
+        metrics::chain(&name, chain.head, chain.confirmed, chain.final_number, since_head);
         metrics::consecutive_errors(&name, chain.consecutive_errors);
         for state in ChainState::ALL {
             metrics::chain_state(&name, state.as_str(), state == chain.state);
         }
         for source in &chain.sources {
             let since_commit = source.committed_at.unwrap_or(chain.since).elapsed();
+            let since_commit = if leads { since_commit } else { Duration::ZERO };
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
         }
+    }
+    for (name, lease) in board.leases() {
+        metrics::lease(&name, lease.held, lease.epoch);
     }
     for ((chain, source), audit) in board.audits() {
         metrics::audit(&chain, &source, audit.verified_to, audit.differences);

@@ -19,7 +19,12 @@ pub fn watch(loaded: &Loaded, board: &Board) -> Result<Watch, AppError> {
     let config = &loaded.config;
     let limits = Limits {
         head_silence: config.chains.iter().map(|chain| (chain.name.clone(), head_silence(chain))).collect(),
-        websocket: config.chains.iter().filter(|c| c.ws.is_some()).map(|c| c.name.clone()).collect(),
+        websocket: config
+            .chains
+            .iter()
+            .filter(|c| c.providers.iter().any(|p| p.ws.is_some()))
+            .map(|c| c.name.clone())
+            .collect(),
     };
     let settings = Settings { webhook: webhook(loaded), over_after: config.alerts.over_after, limits };
     Watch::new(board.clone(), settings)

@@ -8,6 +8,7 @@ use super::error::AppError;
 use super::parts::Loaded;
 use super::preflight::{self, NodeCheck};
 use super::{alerts, messages, webhooks};
+use crate::chain::Role;
 use crate::domain::causes;
 use crate::sink::{Redis, Sink};
 use crate::store::Schema;
@@ -40,7 +41,7 @@ pub struct CheckLine {
 pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)) -> Result<(), AppError> {
     let nodes = preflight::nodes(loaded).await;
     let database = look_at_database(loaded).await;
-    let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check)).collect();
+    let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check, &nodes)).collect();
     lines.push(match &database {
         Ok(text) => CheckLine { ok: true, text: format!("database: {text}") },
         Err(error) => CheckLine { ok: false, text: error.to_string() },
@@ -53,6 +54,9 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     let ok = if start { starts.is_ok() && database.is_ok() } else { lines.iter().all(|line| line.ok) };
     show(&CheckReport { ok, lines });
     if !ok && starts.is_ok() && database.is_ok() {
+        if nodes.iter().any(NodeCheck::is_wrong) {
+            return Err(AppError::Config("a provider is on another chain; see above".to_owned()));
+        }
         let what =
             if nodes.iter().all(|check| check.outcome.is_ok()) { "redis or a webhook" } else { "a node" };
         return Err(AppError::Unavailable(format!("{what} cannot be reached; see above")));
@@ -60,13 +64,31 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     starts.and(database.map(|_| ()))
 }
 
-fn node_line(loaded: &Loaded, check: &NodeCheck) -> CheckLine {
+fn node_line(loaded: &Loaded, check: &NodeCheck, all: &[NodeCheck]) -> CheckLine {
     match &check.outcome {
         Ok(head) => {
-            CheckLine { ok: true, text: format!("chain {}: the node answers, head {head}", check.chain) }
+            CheckLine { ok: true, text: format!("chain {}: {}", check.chain, found(check, *head, all)) }
         }
-        Err(error) => CheckLine { ok: false, text: format!("{}: {error}", loaded.key(&check.chain, "http")) },
+        Err(error) => CheckLine { ok: false, text: format!("{}: {error}", check.place(loaded)) },
     }
+}
+
+/// That it answers; of several providers also what each is for, how far it lags behind the others, and which of them would
+/// be asked about new blocks.
+fn found(check: &NodeCheck, head: u64, all: &[NodeCheck]) -> String {
+    let family: Vec<&NodeCheck> = all.iter().filter(|other| other.chain == check.chain).collect();
+    if family.len() < 2 {
+        return format!("the node answers, head {head}");
+    }
+    let highest = family.iter().filter_map(|other| other.outcome.as_ref().ok()).max().map_or(head, |h| *h);
+    let lag = match highest.saturating_sub(head) {
+        0 => String::new(),
+        lag => format!(", {lag} blocks behind"),
+    };
+    let fit = family.iter().filter(|other| other.outcome.is_ok() && other.role.includes(Role::Live));
+    let first = fit.min_by_key(|other| other.priority).is_some_and(|first| first.provider == check.provider);
+    let first = if first { ", asked first" } else { "" };
+    format!("provider {} (role {}) answers, head {head}{lag}{first}", check.provider, check.role.as_str())
 }
 
 async fn redis_line(mut redis: Redis) -> CheckLine {

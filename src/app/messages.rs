@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::AppError;
 use super::parts::{Loaded, redis_settings};
+use super::turns::Turns;
 use super::webhooks;
 use crate::health::Board;
 use crate::relay::{Courier, CourierSettings, Parts, Relay, Retention, Wake, listen};
@@ -23,13 +24,23 @@ pub fn carry(
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<Option<Bus>, AppError> {
+    carry_in_turn(loaded, store, tasks, &mut Turns::alone(board, stop))
+}
+
+/// As [`carry`], to sinks that several daemons may share.
+pub(super) fn carry_in_turn(
+    loaded: &Loaded,
+    store: &Store,
+    tasks: &mut JoinSet<()>,
+    turns: &mut Turns,
+) -> Result<Option<Bus>, AppError> {
     let (redis, webhooks) = (redis(loaded)?, webhooks::sinks(loaded)?);
-    let (wake, listening) = listen(store.clone(), stop.clone());
+    let (wake, listening) = listen(store.clone(), turns.stop().clone());
     tasks.spawn(listening);
-    let mut relays = Relays { store, board, wake, stop, tasks, names: Vec::new() };
+    let mut relays = Relays { store, wake, turns, tasks, names: Vec::new() };
     let bus = match redis {
         Some(redis) => {
-            relays.spawn(redis);
+            relays.spawn_led(redis);
             None
         }
         None => {
@@ -43,34 +54,40 @@ pub fn carry(
     }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
-    let retention = Retention { store: store.clone(), board: board.clone(), age, sinks };
-    tasks.spawn(retention.run(stop.clone()));
+    let retention = Retention { store: store.clone(), board: turns.board().clone(), age, sinks };
+    turns.retention(tasks, retention);
     Ok(bus)
 }
 
 struct Relays<'a> {
     store: &'a Store,
-    board: &'a Board,
     wake: Wake,
-    stop: &'a CancellationToken,
+    turns: &'a mut Turns,
     tasks: &'a mut JoinSet<()>,
     names: Vec<String>,
 }
 
 impl Relays<'_> {
+    /// For a sink of this process alone: every daemon carries to its own.
     fn spawn(&mut self, sink: impl Sink) {
         let parts = self.parts(sink);
-        self.tasks.spawn(Relay::new(parts).run(self.stop.clone()));
+        self.tasks.spawn(Relay::new(parts).run(self.turns.stop().clone()));
+    }
+
+    /// For a sink that daemons share: one of them carries.
+    fn spawn_led(&mut self, sink: impl Sink) {
+        let relay = Relay::new(self.parts(sink));
+        self.turns.sink(self.tasks, relay);
     }
 
     fn spawn_courier(&mut self, sink: impl Sink + Clone + Sync, settings: CourierSettings) {
-        let parts = self.parts(sink);
-        self.tasks.spawn(Courier::new(parts, settings).run(self.stop.clone()));
+        let courier = Courier::new(self.parts(sink), settings);
+        self.turns.sink(self.tasks, courier);
     }
 
     fn parts<S: Sink>(&mut self, sink: S) -> Parts<S> {
         self.names.push(sink.name().to_owned());
-        let (store, board, wake) = (self.store.clone(), self.board.clone(), self.wake.clone());
+        let (store, board, wake) = (self.store.clone(), self.turns.board().clone(), self.wake.clone());
         Parts { sink, store, board, wake }
     }
 }

@@ -22,7 +22,9 @@ pub(super) async fn run(board: Board, stop: CancellationToken) {
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         let chains = board.chains();
         let writable = board.database().is_some_and(|database| database.writable);
-        let works = |chain: &ChainHealth| matches!(chain.state, ChainState::Syncing | ChainState::Live);
+        let works = |chain: &ChainHealth| {
+            matches!(chain.state, ChainState::Syncing | ChainState::Live | ChainState::Standby)
+        };
         if !ready && writable && chains.values().any(works) {
             ready = tell(&[NotifyState::Ready]);
         }

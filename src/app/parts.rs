@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use super::error::AppError;
-use crate::canon::Policy;
-use crate::chain::{ChainSettings, HistorySettings, PaceSettings};
+use crate::canon::{Confirmations, Policy};
+use crate::chain::{ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Tag};
 use crate::config::{self, Config};
 use crate::decode::{SourceAbi, SourceIndex};
 use crate::indexer::{AuditSettings, Source, Translator};
 use crate::mapping::{FamilySettings, Mapper, SourceMapping};
 use crate::store::{ChainRecord, SourceRecord};
-use crate::{api, postgres, sink, store, telemetry};
+use crate::{api, lease, postgres, sink, store, telemetry};
 
 /// A configuration and the file it was read from, for messages that name the place.
 #[derive(Clone, Debug)]
@@ -49,6 +49,18 @@ pub(super) fn postgres_settings(config: &Config) -> postgres::Settings {
 pub(super) fn store_settings(config: &Config, url: String) -> store::Settings {
     let config::Database { max_connections, acquire_timeout, .. } = config.database;
     store::Settings { url, max_connections, acquire_timeout }
+}
+
+/// `sole` where the database is this daemon's own.
+pub(super) fn lease_settings(config: &Config, sole: bool) -> lease::Settings {
+    let config::Standby { name, lease: length } = &config.standby;
+    let name = name.clone().unwrap_or_else(|| format!("{}:{}", host_name(), config.admin.listen.port()));
+    lease::Settings { name, length: *length, sole }
+}
+
+fn host_name() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if read.trim().is_empty() { "localhost".to_owned() } else { read.trim().to_owned() }
 }
 
 /// `None` where no Redis is configured.
@@ -106,8 +118,18 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
     ChainSettings {
         name: chain.name.clone(),
         chain_id: chain.chain_id,
-        http_url: chain.http.expose().to_owned(),
-        ws_url: chain.ws.as_ref().map(|ws| ws.expose().to_owned()),
+        providers: chain.providers.iter().map(|provider| provider_settings(chain, provider)).collect(),
+        failover: FailoverSettings {
+            probe_interval: chain.failover.probe_interval,
+            max_lag: chain.failover.max_lag,
+            return_after: chain.failover.return_after,
+        },
+        verify: chain.verify,
+        tag: match chain.confirmations {
+            Confirmations::Blocks(_) => None,
+            Confirmations::Safe => Some(Tag::Safe),
+            Confirmations::Finalized => Some(Tag::Finalized),
+        },
         request_timeout: chain.request_timeout,
         max_response_bytes: chain.max_response_bytes,
         poll_interval: chain.poll_interval,
@@ -119,11 +141,26 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
             buffer_bytes: history.buffer_bytes,
             commit_logs: history.commit_logs,
         },
+    }
+}
+
+fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> ProviderSettings {
+    let config::Pace { requests_per_second, compute_units_per_second, compute_units, max_concurrent } =
+        &chain.pace;
+    // What a provider says for itself counts, be it that it has no limit.
+    let own = |own: Option<u64>, of_all: Option<u64>| own.or(of_all).filter(|limit| *limit > 0);
+
+    ProviderSettings {
+        label: provider.label.clone(),
+        http_url: provider.http.expose().to_owned(),
+        ws_url: provider.ws.as_ref().map(|ws| ws.expose().to_owned()),
+        priority: provider.priority,
+        role: provider.role,
         pace: PaceSettings {
-            requests_per_second: chain.pace.requests_per_second,
-            compute_units_per_second: chain.pace.compute_units_per_second,
-            compute_units: chain.pace.compute_units.clone(),
-            max_concurrent: chain.pace.max_concurrent,
+            requests_per_second: own(provider.requests_per_second, *requests_per_second),
+            compute_units_per_second: own(provider.compute_units_per_second, *compute_units_per_second),
+            compute_units: compute_units.clone(),
+            max_concurrent: *max_concurrent,
         },
     }
 }

@@ -7,56 +7,96 @@ use futures_util::future::join_all;
 
 use super::error::AppError;
 use super::parts::{Loaded, chain_settings};
-use crate::canon::Confirmations;
-use crate::chain::{ChainError, ChainSettings, Node, Tag};
-use crate::config;
+use crate::chain::{ChainError, ChainSettings, Kin, Node, ProviderSettings, Role};
 
-/// What one chain's node said.
+/// What one provider said.
 pub(super) struct NodeCheck {
     pub chain: String,
+    pub provider: String,
+    /// What it is for.
+    pub role: Role,
+    /// The lower, the rather it is asked.
+    pub priority: u32,
     /// Newest block.
     pub outcome: Result<u64, ChainError>,
 }
 
-/// Asks every node for its chain id and head.
+impl NodeCheck {
+    /// Whether it is on another chain.
+    pub(super) fn is_wrong(&self) -> bool {
+        self.outcome.as_ref().is_err_and(ChainError::is_wrong_chain)
+    }
+
+    /// What it is called in messages: of one provider alone the chain says enough.
+    pub(super) fn place(&self, loaded: &Loaded) -> String {
+        if matches!(self.outcome, Err(ChainError::GenesisDiffers { .. })) {
+            return loaded.key(&self.chain, "provider");
+        }
+        let several =
+            loaded.config.chains.iter().any(|chain| chain.name == self.chain && chain.providers.len() > 1);
+        if several {
+            return loaded.key(&self.chain, &format!("provider \"{}\"", self.provider));
+        }
+        loaded.key(&self.chain, "http")
+    }
+}
+
+/// Asks every provider for its chain id, block 0 and head.
 pub(super) async fn nodes(loaded: &Loaded) -> Vec<NodeCheck> {
-    join_all(loaded.config.chains.iter().map(node)).await
+    let chains = loaded.config.chains.iter().map(|chain| nodes_of(chain_settings(chain)));
+    join_all(chains).await.into_iter().flatten().collect()
+}
+
+async fn nodes_of(settings: ChainSettings) -> Vec<NodeCheck> {
+    let kin = Kin::default();
+    let asked = settings.providers.iter().map(|provider| check(&settings, provider.clone(), kin.clone()));
+    let mut checks = join_all(asked).await;
+    if let Err(error) = kin.agree() {
+        checks.push(NodeCheck {
+            chain: settings.name.clone(),
+            provider: String::new(),
+            role: Role::Any,
+            priority: 0,
+            outcome: Err(error),
+        });
+    }
+    checks
 }
 
 /// A few tries: a node that is just starting is no reason to fail, one that is away is told in seconds.
-async fn node(chain: &config::Chain) -> NodeCheck {
-    let settings = chain_settings(chain);
+async fn check(settings: &ChainSettings, provider: ProviderSettings, kin: Kin) -> NodeCheck {
     let patience = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(300))
         .with_max_times(3)
         .with_jitter();
-    let asked = (|| ask(&settings, chain.confirmations))
+    let outcome = (|| ask(settings, &provider, &kin))
         .retry(patience)
         .when(|error: &ChainError| !error.is_wrong_chain())
         .await;
-    NodeCheck { chain: chain.name.clone(), outcome: asked }
+    let ProviderSettings { label, role, priority, .. } = provider;
+    NodeCheck { chain: settings.name.clone(), provider: label, role, priority, outcome }
 }
 
-async fn ask(settings: &ChainSettings, confirmations: Confirmations) -> Result<u64, ChainError> {
-    let node = Node::new(settings)?;
+async fn ask(settings: &ChainSettings, provider: &ProviderSettings, kin: &Kin) -> Result<u64, ChainError> {
+    let node = Node::among(settings, provider, kin.clone())?;
     node.check_chain().await?;
-    match confirmations {
-        Confirmations::Blocks(_) => {}
-        Confirmations::Safe => node.check_tag(Tag::Safe).await?,
-        Confirmations::Finalized => node.check_tag(Tag::Finalized).await?,
+    if let Some(tag) = settings.tag {
+        node.check_tag(tag).await?;
     }
     Ok(node.head().await?.number)
 }
 
-/// What keeps a daemon from starting: a node on another chain, or no node at all that can be reached. One
-/// chain's outage is no reason to stop the others, and is waited out.
+/// What keeps a daemon from starting: a chain all of whose nodes are on another one, or no node at all that can be
+/// reached. One chain's outage is no reason to stop the others, and is waited out; so is one of several providers that
+/// has moved to another chain overnight: it is not asked for anything.
 pub(super) fn may_start(loaded: &Loaded, checks: &[NodeCheck]) -> Result<(), AppError> {
     let line = |check: &NodeCheck| {
         let error = check.outcome.as_ref().err()?;
-        Some(format!("{}: {error}", loaded.key(&check.chain, "http")))
+        Some(format!("{}: {error}", check.place(loaded)))
     };
-    let wrong = |check: &&NodeCheck| check.outcome.as_ref().is_err_and(ChainError::is_wrong_chain);
-    let wrong: Vec<String> = checks.iter().filter(wrong).filter_map(line).collect();
+    let right = |chain: &str| checks.iter().any(|check| check.chain == chain && !check.is_wrong());
+    let wrong = checks.iter().filter(|check| check.is_wrong() && !right(&check.chain));
+    let wrong: Vec<String> = wrong.filter_map(line).collect();
     if !wrong.is_empty() {
         return Err(AppError::Config(wrong.join("\n")));
     }
@@ -69,7 +109,7 @@ pub(super) fn may_start(loaded: &Loaded, checks: &[NodeCheck]) -> Result<(), App
         return Err(AppError::Unavailable(all.join("\n")));
     }
     for error in checks.iter().filter_map(line) {
-        tracing::warn!(error, "a chain starts without its node, and waits for it");
+        tracing::warn!(error, "a chain starts without this node, and waits for it or turns to another");
     }
     Ok(())
 }

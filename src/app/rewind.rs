@@ -56,7 +56,7 @@ async fn rewind_in(
 ) -> Result<Rewinding, AppError> {
     database.store.migrate().await.map_err(store_error)?;
     let rereader = rereader(loaded, &database.store, chain).await?;
-    let (node, store) = (rereader.node(), &rereader.store);
+    let (node, store) = (&rereader.node(), &rereader.store);
     let failed = |error: IndexerError| explain(loaded, chain, error);
     node.check_chain().await.map_err(|error| failed(error.into()))?;
     match to {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, api_settings, audit_settings, chain_settings, policy, record, translator};
+use super::turns::Turns;
 use super::{alerts, messages, notify, preflight, probe, verify};
 use crate::api::AdminServer;
 use crate::config::{self, Config};
@@ -71,23 +72,24 @@ async fn serve(
     tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready");
     let watch = alerts::watch(loaded, &board)?;
     let mut loops = JoinSet::new();
-    for indexer in indexers(loaded, &database.store, &board)? {
-        loops.spawn(indexer.run(stop.clone()));
+    let mut turns = Turns::of(loaded, database, &board, &stop);
+    for (chain, indexer) in loaded.config.chains.iter().zip(indexers(loaded, &database.store, &board)?) {
+        turns.chain(&mut loops, chain, indexer);
     }
-    for chain in &loaded.config.chains {
-        loops.spawn(audit(
-            loaded.clone(),
-            database.store.clone(),
-            (chain.clone(), board.clone()),
-            stop.clone(),
-        ));
+    for chain in loaded.config.chains.iter().filter(|chain| chain.audit.is_some()) {
+        let (loaded, store) = (loaded.clone(), database.store.clone());
+        let about = (chain.clone(), board.clone());
+        turns.audit(&mut loops, chain, move |turn| audit(loaded.clone(), store.clone(), about.clone(), turn));
     }
     // Nobody in this process listens yet; the relay carries all the same, so that the outbox can be trimmed.
-    let _bus = messages::carry(loaded, &database.store, &board, &mut loops, &stop)?;
+    let _bus = messages::carry_in_turn(loaded, &database.store, &mut loops, &mut turns)?;
     // These end with the loops, not before: an operator wants to see the drain.
     let watchers = CancellationToken::new();
     let mut background = JoinSet::new();
     background.spawn(watch.run(watchers.clone()));
+    if let Some(keeper) = turns.into_keeper() {
+        background.spawn(keeper.run(stop.clone(), watchers.clone()));
+    }
     background.spawn(probe::run(database.store.clone(), board.clone(), watchers.clone()));
     background.spawn(notify::run(board, watchers.clone()));
     let serving = watchers.clone();

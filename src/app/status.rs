@@ -9,7 +9,7 @@ use super::database::{Database, store_error};
 use super::error::AppError;
 use super::parts::Loaded;
 use crate::api::{self, Report};
-use crate::store::{ReorgRecord, Schema, SourceStatus, Store};
+use crate::store::{LeaseRow, ReorgRecord, Schema, SourceStatus, Standing, Store};
 
 /// All that can be said, whether a daemon runs or not.
 #[derive(Clone, Debug, Serialize)]
@@ -19,6 +19,8 @@ pub struct Status {
     pub daemon: Option<Report>,
     /// What is stored.
     pub sources: Vec<StoredSource>,
+    /// Who leads, by the leases in the database.
+    pub leases: Vec<StoredLease>,
     /// The newest reorgs, newest first.
     pub reorgs: Vec<StoredReorg>,
     /// Balances below zero, by chain id.
@@ -49,6 +51,20 @@ pub struct StoredSource {
     pub events: u64,
     /// Dead letters nobody has dealt with.
     pub open_dead_letters: u64,
+}
+
+/// A lease as the database has it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredLease {
+    /// `chain <id>`, `sink <name>` or `outbox`.
+    pub lease: String,
+    /// Who holds it, `None` while nobody does.
+    pub holder: Option<String>,
+    /// The fencing token.
+    pub epoch: u64,
+    /// Until it ends if it is not renewed.
+    pub seconds_left: u64,
 }
 
 /// A reorg as the database remembers it.
@@ -119,8 +135,13 @@ impl StatusWatch {
 const PATIENCE: Duration = Duration::from_secs(3);
 
 async fn look(loaded: &Loaded, daemon: Option<Report>) -> Result<Status, AppError> {
-    let nothing =
-        Status { daemon, sources: Vec::new(), reorgs: Vec::new(), negative_balances: BTreeMap::new() };
+    let nothing = Status {
+        daemon,
+        sources: Vec::new(),
+        leases: Vec::new(),
+        reorgs: Vec::new(),
+        negative_balances: BTreeMap::new(),
+    };
     let Some(database) = Database::open_made(loaded).await? else { return Ok(nothing) };
     let status = read(&database.store, nothing).await;
     database.close().await;
@@ -134,8 +155,9 @@ async fn read(store: &Store, nothing: Status) -> Result<Status, AppError> {
     let daemon = nothing.daemon;
     let sources = store.status().await.map_err(store_error)?.into_iter().map(stored_source).collect();
     let reorgs = store.reorgs(REORGS).await.map_err(store_error)?.into_iter().map(stored_reorg).collect();
+    let leases = store.leases().await.map_err(store_error)?.into_iter().map(stored_lease).collect();
     let negative_balances = store.negative_balances().await.map_err(store_error)?.into_iter().collect();
-    Ok(Status { daemon, sources, reorgs, negative_balances })
+    Ok(Status { daemon, sources, leases, reorgs, negative_balances })
 }
 
 fn stored_source(status: SourceStatus) -> StoredSource {
@@ -151,6 +173,12 @@ fn stored_source(status: SourceStatus) -> StoredSource {
         events: status.events,
         open_dead_letters: status.dead_letters_open,
     }
+}
+
+fn stored_lease(row: LeaseRow) -> StoredLease {
+    let LeaseRow { name, holder, epoch, standing, left } = row;
+    let holder = (standing != Standing::Free).then_some(holder);
+    StoredLease { lease: name, holder, epoch: epoch.number(), seconds_left: left.as_secs() }
 }
 
 fn stored_reorg(reorg: ReorgRecord) -> StoredReorg {

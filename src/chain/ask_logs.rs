@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::error::ChainError;
 use super::logs::{Blocks, LOGS, checked};
+use super::near::logs_question;
 use super::node::{BlockWithLogs, Node, hex};
 use super::rpc::Question;
 use super::wire::{ReadLog, WireReceipt, WireTransactions};
@@ -18,6 +19,8 @@ use crate::domain::{B256, BlockRange, BlockRef, Log, LogFilter};
 
 /// How often the logs of one block are asked for in vain before they are asked for in parts.
 const STUCK: u32 = 3;
+/// All receipts of a block at once.
+pub(super) const RECEIPTS: &str = "eth_getBlockReceipts";
 /// A question asked whole fails at once: whoever asks knows whether to ask for less.
 const ONCE: u32 = 1;
 /// How often a part is asked for: dozens of calls that have to succeed in a row would else never be answered by a node
@@ -81,37 +84,49 @@ impl Node {
         Ok(logs)
     }
 
-    async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
-        let mut query = match blocks {
-            Blocks::Range(range) => json!({ "fromBlock": hex(range.from()), "toBlock": hex(range.to()) }),
-            Blocks::Hash { hash, .. } => json!({ "blockHash": hash }),
-        };
-        if let Some(addresses) = &filter.addresses {
-            query["address"] = json!(addresses);
+    pub(super) async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
+        let wire: Vec<ReadLog> = self.rpc.demand(&logs_question(filter, blocks)).await?;
+        self.believed(LOGS, checked(wire, filter, blocks))
+    }
+
+    /// What was answered, or that it cannot be believed; that is a failure of the node as much as no answer is.
+    pub(super) fn believed<T>(
+        &self,
+        method: &'static str,
+        answer: Result<T, String>,
+    ) -> Result<T, ChainError> {
+        const WHAT: &str = "logs that can be believed";
+        match answer {
+            Ok(answer) => {
+                self.rpc.vitals.proven(WHAT);
+                Ok(answer)
+            }
+            Err(reason) => {
+                let error = self.rpc.bad(method, reason);
+                self.rpc.vitals.failed(WHAT, &error);
+                Err(error)
+            }
         }
-        if let Some(topics) = &filter.topic0 {
-            query["topics"] = json!([topics]);
-        }
-        let question = Question { method: LOGS, params: json!([query]), width: blocks.width() };
-        let wire: Vec<ReadLog> = self.rpc.demand(&question).await?;
-        checked(wire, filter, blocks).map_err(|reason| self.rpc.bad(LOGS, reason))
     }
 
     /// The last way: everything the block did, of which we keep what is ours.
-    async fn logs_of_receipts(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
-        const METHOD: &str = "eth_getBlockReceipts";
+    pub(super) async fn logs_of_receipts(
+        &self,
+        filter: &LogFilter,
+        blocks: Blocks,
+    ) -> Result<Vec<Log>, ChainError> {
         let id = match blocks {
             Blocks::Range(range) => json!(hex(range.from())),
             Blocks::Hash { hash, .. } => json!(hash),
         };
-        let question = Question::new(METHOD, json!([id]));
+        let question = Question::new(RECEIPTS, json!([id]));
         let receipts = match patiently(PART_TRIES, || self.rpc.demand(&question)).await {
             Err(error) if error.has_other_ways() => self.receipts_one_by_one(blocks).await?,
             answer => answer?,
         };
         let logs = receipts.into_iter().flat_map(|receipt: WireReceipt| receipt.logs);
         let ours = logs.filter(|log| filter.admits(&log.0.address, log.0.topics.as_slice().first()));
-        checked(ours, filter, blocks).map_err(|reason| self.rpc.bad(METHOD, reason))
+        self.believed(RECEIPTS, checked(ours, filter, blocks))
     }
 
     async fn receipts_one_by_one(&self, blocks: Blocks) -> Result<Vec<WireReceipt>, ChainError> {
@@ -141,6 +156,11 @@ impl Node {
     /// Whether the same question has failed without a reason often enough to try it in parts.
     fn is_stuck(&self, error: &ChainError) -> bool {
         error.is_doubtful() && self.stuck.fetch_add(1, Ordering::Relaxed) + 1 >= STUCK
+    }
+
+    /// Whether the lists of this filter are longer than the endpoint takes.
+    pub(super) fn asks_in_parts(&self, filter: &LogFilter) -> bool {
+        self.too_long(filter).is_some()
     }
 
     /// The halves of a filter whose lists are longer than the endpoint takes.

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use alloy_primitives::B256;
+
 use super::limits::{Hint, classify};
 use super::logs::LOGS;
 use super::width::Why;
@@ -81,6 +83,30 @@ pub enum ChainError {
         /// Chain id of the config.
         expected: u64,
     },
+    /// The node is on another chain with the same id.
+    #[error(
+        "{host}: its block 0 is {found}, that of this chain is {expected}, as {by}: it is on another chain of the same id; \
+         correct its url, or use another database"
+    )]
+    WrongGenesis {
+        /// Host of the endpoint.
+        host: String,
+        /// Hash of block 0 as this node has it.
+        found: B256,
+        /// As it is settled.
+        expected: B256,
+        /// Who settled it.
+        by: &'static str,
+    },
+    /// Providers are on different chains, and nothing tells which is meant.
+    #[error(
+        "providers disagree on block 0: {said}; nothing is stored yet that tells which of them is on the right chain, so \
+         none is believed: remove the wrong one, or correct its url"
+    )]
+    GenesisDiffers {
+        /// What each of them says.
+        said: String,
+    },
 }
 
 /// Families of refusals. Providers word them differently and number them at will; what matters is what
@@ -153,6 +179,11 @@ impl ChainError {
         }
     }
 
+    /// Whether the node says that it does not have the method, or not for us.
+    pub(super) fn is_method_off(&self) -> bool {
+        matches!(self, Self::Refused { refusal: Refusal::MethodOff | Refusal::Denied, .. })
+    }
+
     fn method(&self) -> Option<&'static str> {
         match self {
             Self::Timeout { method, .. }
@@ -196,7 +227,13 @@ impl ChainError {
 
     /// Whether the node is on another chain: trying again cannot help.
     pub fn is_wrong_chain(&self) -> bool {
-        matches!(self, Self::WrongChain { .. } | Self::Refused { refusal: Refusal::WrongChain, .. })
+        matches!(
+            self,
+            Self::WrongChain { .. }
+                | Self::WrongGenesis { .. }
+                | Self::GenesisDiffers { .. }
+                | Self::Refused { refusal: Refusal::WrongChain, .. }
+        )
     }
 
     /// One word for metrics.
@@ -206,7 +243,9 @@ impl ChainError {
             Self::Timeout { .. } => "timeout",
             Self::BadAnswer { .. } => "bad_answer",
             Self::TooLarge { .. } => "too_large",
-            Self::WrongChain { .. } => "wrong_chain",
+            Self::WrongChain { .. } | Self::WrongGenesis { .. } | Self::GenesisDiffers { .. } => {
+                "wrong_chain"
+            }
             Self::NoTag { .. } => "no_tag",
             Self::Refused { refusal, .. } => refusal.kind(),
         }

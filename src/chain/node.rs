@@ -1,13 +1,16 @@
-use std::sync::atomic::AtomicU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::error::ChainError;
+use super::evidence::{Seal, Seals, Trust, Verify, allowed};
+use super::genesis::Genesis;
 use super::learnt::{Learnt, Lists};
 use super::rpc::{MethodUsage, Question, Rpc};
-use super::settings::{ChainSettings, HistorySettings};
+use super::settings::{ChainSettings, HistorySettings, ProviderSettings};
 use super::width::Width;
 use super::wire::{Quantity, WireHeader};
 use crate::domain::{BlockRef, Log};
@@ -43,10 +46,39 @@ pub struct BlockWithLogs {
     pub logs: Vec<Log>,
 }
 
+/// The method for headers.
+pub(super) const HEADER: &str = "eth_getBlockByNumber";
+
+/// What the providers of a chain share.
+#[derive(Clone, Default)]
+pub struct Kin {
+    /// Rung when one fails.
+    pub(super) alarm: Arc<Notify>,
+    /// Block 0 as they tell it.
+    pub(super) genesis: Arc<Genesis>,
+}
+
+impl Kin {
+    /// Whether all that were asked have the same block 0.
+    ///
+    /// # Errors
+    /// [`ChainError::GenesisDiffers`].
+    pub fn agree(&self) -> Result<(), ChainError> {
+        self.genesis.settle(None)
+    }
+}
+
 /// One node of one chain.
 pub struct Node {
     pub(super) rpc: Rpc,
+    genesis: Arc<Genesis>,
+    fingerprint: String,
+    pub(super) verify: Verify,
+    pub(super) trust: Trust,
+    pub(super) seals: Seals,
     chain_id: u64,
+    /// Whether it has shown that it is on this chain.
+    checked: AtomicBool,
     history: HistorySettings,
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
     width: Mutex<Width>,
@@ -61,10 +93,28 @@ impl Node {
     ///
     /// # Errors
     /// When no HTTP client can be made of the settings.
-    pub fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
+    pub fn new(settings: &ChainSettings, provider: &ProviderSettings) -> Result<Self, ChainError> {
+        Self::among(settings, provider, Kin::default())
+    }
+
+    /// As [`Self::new`], one of several providers of a chain.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made of the settings.
+    pub fn among(
+        settings: &ChainSettings,
+        provider: &ProviderSettings,
+        kin: Kin,
+    ) -> Result<Self, ChainError> {
         Ok(Self {
-            rpc: Rpc::new(settings)?,
+            rpc: Rpc::new(settings, provider, kin.alarm)?,
+            genesis: kin.genesis,
+            fingerprint: provider.fingerprint(),
+            verify: allowed(settings.chain_id, settings.verify),
+            trust: Trust::default(),
+            seals: Seals::default(),
             chain_id: settings.chain_id,
+            checked: AtomicBool::new(false),
             history: settings.history,
             width: Mutex::new(Width::new(&settings.history, None)),
             lists: Mutex::default(),
@@ -103,21 +153,65 @@ impl Node {
         self.width.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Host of the endpoint, for messages.
+    /// A name for what was learnt about the endpoint, which gives no key away.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// What the provider is called in messages: its host, unless the config gives it a name.
     pub fn host(&self) -> &str {
         self.rpc.host()
     }
 
-    /// Asks for the chain id (`eth_chainId`, EIP-695) and compares it with the config's.
+    /// Asks for the chain id (`eth_chainId`, EIP-695) and for block 0, and compares them with the config's and with what
+    /// is settled. A node may have thrown block 0 away; then the chain id has to do. Both are asked in one request, which
+    /// shows whether the node takes batches before anything depends on it.
     ///
     /// # Errors
-    /// [`ChainError::WrongChain`] or why the node cannot be asked.
+    /// [`ChainError::WrongChain`], [`ChainError::WrongGenesis`] or why the node cannot be asked.
     pub async fn check_chain(&self) -> Result<(), ChainError> {
-        let found: Quantity = self.rpc.demand(&Question::new("eth_chainId", json!([]))).await?;
-        if found.0 == self.chain_id {
+        const ID: &str = "eth_chainId";
+        let questions = [Question::new(ID, json!([])), Question::new(HEADER, json!([hex(0), false]))];
+        self.rpc.try_batches();
+        let mut answers = self.rpc.ask_all::<Value>(&questions).await?.into_iter();
+        let found = self.parsed::<Quantity>(ID, answers.next().unwrap_or(Ok(None)))?;
+        let found = found.ok_or_else(|| self.rpc.bad(ID, "null where a result belongs"))?;
+        if found.0 != self.chain_id {
+            let (host, found) = (self.host().to_owned(), found.0);
+            return Err(self.not_ours(ChainError::WrongChain { host, found, expected: self.chain_id }));
+        }
+        if let Ok(Some(block)) = self.header_of(answers.next(), 0) {
+            self.genesis.tell(self.host(), block.hash).map_err(|wrong| self.not_ours(wrong))?;
+        }
+        self.rpc.vitals.on_chain();
+        self.checked.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether it has shown that it is on this chain. Before, nothing it says is to be stored.
+    ///
+    /// # Errors
+    /// That it has not yet.
+    pub fn is_checked(&self) -> Result<(), ChainError> {
+        if self.checked.load(Ordering::Relaxed) {
             return Ok(());
         }
-        Err(ChainError::WrongChain { host: self.host().to_owned(), found: found.0, expected: self.chain_id })
+        let reason = "it has not said yet which chain it is on".to_owned();
+        Err(ChainError::Unreachable { host: self.host().to_owned(), reason })
+    }
+
+    /// Whether what it last said of block 0 is what is settled now.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongGenesis`].
+    pub(super) fn check_genesis(&self) -> Result<(), ChainError> {
+        self.genesis.check(self.host()).map_err(|wrong| self.not_ours(wrong))
+    }
+
+    fn not_ours(&self, wrong: ChainError) -> ChainError {
+        self.checked.store(false, Ordering::Relaxed);
+        self.rpc.vitals.failed("the chain", &wrong);
+        wrong
     }
 
     /// The block of that name; `None` where the chain does not have the tag, or nothing is tagged yet.
@@ -146,7 +240,7 @@ impl Node {
     /// Why the node cannot be asked; a node without any block is a bad answer.
     pub async fn head(&self) -> Result<BlockRef, ChainError> {
         let head = self.tagged(Tag::Latest).await?;
-        head.ok_or_else(|| self.rpc.bad("eth_getBlockByNumber", "there is no latest block"))
+        head.ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))
     }
 
     /// The canonical block at a height, `None` where the node has none.
@@ -158,11 +252,15 @@ impl Node {
         self.at_height(block, number)
     }
 
-    fn at_height(&self, block: Option<BlockRef>, number: u64) -> Result<Option<BlockRef>, ChainError> {
+    pub(super) fn at_height(
+        &self,
+        block: Option<BlockRef>,
+        number: u64,
+    ) -> Result<Option<BlockRef>, ChainError> {
         match block {
             Some(block) if block.number != number => {
                 let reason = format!("block {} where {number} was asked for", block.number);
-                Err(self.rpc.bad("eth_getBlockByNumber", reason))
+                Err(self.rpc.bad(HEADER, reason))
             }
             block => Ok(block),
         }
@@ -173,16 +271,25 @@ impl Node {
     /// # Errors
     /// As [`Self::block`].
     pub async fn blocks(&self, numbers: &[u64]) -> Result<Vec<Option<BlockRef>>, ChainError> {
-        let question = |number: &u64| Question::new("eth_getBlockByNumber", json!([hex(*number), false]));
+        let question = |number: &u64| Question::new(HEADER, json!([hex(*number), false]));
         let questions: Vec<Question> = numbers.iter().map(question).collect();
         let answers = self.rpc.ask_all::<WireHeader>(&questions).await?;
-        let header = |(answer, number)| self.at_height(or_missing(answer)?, number);
+        let header = |(answer, number)| self.at_height(self.sealed(or_missing(answer)?), number);
         answers.into_iter().zip(numbers.iter().copied()).map(header).collect()
     }
 
     async fn block_by(&self, block: Value) -> Result<Option<BlockRef>, ChainError> {
-        let question = Question::new("eth_getBlockByNumber", json!([block, false]));
-        or_missing(self.rpc.ask::<WireHeader>(&question).await)
+        let question = Question::new(HEADER, json!([block, false]));
+        Ok(self.sealed(or_missing(self.rpc.ask::<WireHeader>(&question).await)?))
+    }
+
+    /// Remembers what the header says of its logs.
+    pub(super) fn sealed(&self, header: Option<WireHeader>) -> Option<BlockRef> {
+        let header = header?;
+        let (bloom, receipts_root) = header.seal();
+        let block = BlockRef::from(header);
+        self.seals.keep(Seal { block, bloom, receipts_root });
+        Some(block)
     }
 
     /// The hash of a canonical block, where the node has it.
@@ -195,10 +302,12 @@ impl Node {
 }
 
 /// Some nodes refuse a height above their head, or a tag they do not have, instead of answering `null`.
-fn or_missing(answer: Result<Option<WireHeader>, ChainError>) -> Result<Option<BlockRef>, ChainError> {
+pub(super) fn or_missing(
+    answer: Result<Option<WireHeader>, ChainError>,
+) -> Result<Option<WireHeader>, ChainError> {
     match answer {
         Err(error) if error.is_missing_block() => Ok(None),
-        answer => Ok(answer?.map(BlockRef::from)),
+        answer => answer,
     }
 }
 

@@ -7,14 +7,17 @@ mod body;
 mod pace;
 mod usage;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::error::{ChainError, Refusal, RefusedAnswer};
-use super::settings::{ChainSettings, host_of, secrets_of};
+use super::settings::{ChainSettings, ProviderSettings};
+use super::vitals::Vitals;
 use super::wire::{Answer, ErrorObject};
 use crate::{metrics, tls};
 use batch::Batches;
@@ -27,7 +30,8 @@ pub(super) struct Rpc {
     client: reqwest::Client,
     url: String,
     host: String,
-    /// Parts of the URL that a node may repeat in its refusal ("unknown key …").
+    /// Parts of the chain's URLs that a node may repeat in its refusal ("unknown key …"), be it of another's: two may
+    /// be of one account.
     secrets: Vec<String>,
     chain: String,
     timeout: Duration,
@@ -36,6 +40,7 @@ pub(super) struct Rpc {
     pace: Pace,
     usage: Usage,
     batches: Batches,
+    pub(super) vitals: Vitals,
 }
 
 /// A question to the node.
@@ -57,9 +62,13 @@ impl Question {
 }
 
 impl Rpc {
-    pub(super) fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
+    pub(super) fn new(
+        settings: &ChainSettings,
+        provider: &ProviderSettings,
+        alarm: Arc<Notify>,
+    ) -> Result<Self, ChainError> {
         tls::install();
-        let host = host_of(&settings.http_url);
+        let host = provider.label.clone();
         let client = reqwest::Client::builder()
             // A redirect would carry the key in our URL to somebody else's host.
             .redirect(reqwest::redirect::Policy::none())
@@ -71,16 +80,17 @@ impl Rpc {
             .map_err(|error| ChainError::Unreachable { host: host.clone(), reason: root_cause(&error) })?;
         Ok(Self {
             client,
-            url: settings.http_url.clone(),
-            secrets: secrets_of(&settings.http_url),
+            url: provider.http_url.clone(),
+            secrets: settings.secrets(),
             host,
             chain: settings.name.clone(),
             timeout: settings.request_timeout,
             max_bytes: settings.max_response_bytes,
             next_id: AtomicU64::new(1),
-            pace: Pace::new(&settings.pace),
+            pace: Pace::new(&provider.pace),
             usage: Usage::default(),
             batches: Batches::default(),
+            vitals: Vitals::new(alarm),
         })
     }
 
@@ -99,6 +109,10 @@ impl Rpc {
 
     pub(super) fn host(&self) -> &str {
         &self.host
+    }
+
+    pub(super) fn chain(&self) -> &str {
+        &self.chain
     }
 
     /// Calls by method since the start.
@@ -128,14 +142,19 @@ impl Rpc {
             }
             _ => permit.answered(),
         }
+        match &answer {
+            Ok(_) => self.vitals.answered(method, started.elapsed()),
+            Err(error) => self.vitals.failed(method, error),
+        }
+        let who = (self.chain.as_str(), self.host.as_str());
         let outcome = answer.as_ref().map_or_else(ChainError::kind, |_| "ok");
         for call in calls {
             let credits = self.pace.cost(call.method);
             self.usage.count(call.method, answer.is_ok(), credits);
-            metrics::rpc_request(&self.chain, call.method, outcome, started.elapsed());
-            metrics::rpc_credits(&self.chain, call.method, credits);
+            metrics::rpc_request(who, call.method, outcome, started.elapsed());
+            metrics::rpc_credits(who, call.method, credits);
         }
-        metrics::rpc_concurrency(&self.chain, self.pace.allowed());
+        metrics::rpc_concurrency(who, self.pace.allowed());
         answer
     }
 

@@ -3,6 +3,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::evidence::Verify;
+use super::node::Tag;
+
 /// How one chain's node is asked.
 #[derive(Clone)]
 pub struct ChainSettings {
@@ -10,10 +13,14 @@ pub struct ChainSettings {
     pub name: String,
     /// The chain id the node must have (EIP-155).
     pub chain_id: u64,
-    /// `http://` or `https://`; may hold a key and is never shown.
-    pub http_url: String,
-    /// `ws://` or `wss://`; `None` follows the chain by polling alone.
-    pub ws_url: Option<String>,
+    /// Whom to ask; at least one.
+    pub providers: Vec<ProviderSettings>,
+    /// When another one is asked.
+    pub failover: FailoverSettings,
+    /// How the logs of new blocks are checked.
+    pub verify: Verify,
+    /// The tag blocks are confirmed by, if they are: a provider without it is of no use.
+    pub tag: Option<Tag>,
     /// How long one request may take, connection included.
     pub request_timeout: Duration,
     /// Largest body read, after decompression, in bytes.
@@ -24,8 +31,64 @@ pub struct ChainSettings {
     pub ws_silence: Duration,
     /// How history is read.
     pub history: HistorySettings,
-    /// How fast the node is asked.
+}
+
+/// One node, or one company's gateway to many.
+#[derive(Clone)]
+pub struct ProviderSettings {
+    /// What it is called in messages and metrics; another for each of a chain, and never the URL.
+    pub label: String,
+    /// `http://` or `https://`; may hold a key and is never shown.
+    pub http_url: String,
+    /// `ws://` or `wss://`; `None` follows the chain by polling alone.
+    pub ws_url: Option<String>,
+    /// The lower, the rather it is asked.
+    pub priority: u32,
+    /// What it is for.
+    pub role: Role,
+    /// How fast it is asked.
     pub pace: PaceSettings,
+}
+
+/// What a provider is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Whatever there is to ask.
+    Any,
+    /// The newest blocks.
+    Live,
+    /// Ranges of old blocks.
+    History,
+    /// The second look at what is stored.
+    Audit,
+}
+
+impl Role {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Live => "live",
+            Self::History => "history",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// Whether who has this role does that work.
+    pub fn includes(self, work: Self) -> bool {
+        self == Self::Any || self == work
+    }
+}
+
+/// When another provider is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailoverSettings {
+    /// How often each provider is asked for its head, where there are several.
+    pub probe_interval: Duration,
+    /// Blocks a provider may lag behind the others.
+    pub max_lag: u64,
+    /// How long a preferred provider must have been well before it is asked again.
+    pub return_after: Duration,
 }
 
 /// How fast an endpoint is asked.
@@ -57,22 +120,31 @@ pub struct HistorySettings {
 }
 
 impl ChainSettings {
-    /// Host of the HTTP URL: all of it that may be shown.
-    pub fn host(&self) -> String {
-        host_of(&self.http_url)
+    /// Every part of its URLs that may be a key.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let urls = |provider: &ProviderSettings| {
+            [Some(provider.http_url.clone()), provider.ws_url.clone()].into_iter().flatten()
+        };
+        let mut secrets: Vec<String> =
+            self.providers.iter().flat_map(urls).flat_map(|url| secrets_of(&url)).collect();
+        // One may be the beginning of another, of which the rest would then be told.
+        secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
     }
+}
 
+impl ProviderSettings {
     /// A name for what was learnt about the endpoint: the host for people, and a digest that tells two keys or paths
     /// on it apart and gives neither away.
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::digest(self.http_url.as_bytes());
         let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("{} {short}", self.host())
+        format!("{} {short}", host_of(&self.http_url))
     }
 }
 
 /// The host (and port) of a URL: no user, no path, no query, since each may hold a key.
-pub(super) fn host_of(url: &str) -> String {
+pub fn host_of(url: &str) -> String {
     reqwest::Url::parse(url)
         .ok()
         .and_then(|url| {
@@ -84,7 +156,7 @@ pub(super) fn host_of(url: &str) -> String {
 
 /// Every part of a URL that may be a key: user, password, the parts of the path and the values of the query. Short
 /// ones are words (`v2`, `rpc`), and hiding them would hide half of a message.
-pub(super) fn secrets_of(url: &str) -> Vec<String> {
+fn secrets_of(url: &str) -> Vec<String> {
     let Ok(url) = reqwest::Url::parse(url) else { return Vec::new() };
     let path = url.path_segments().into_iter().flatten().map(str::to_owned);
     let query = url.query_pairs().map(|(_, value)| value.into_owned());

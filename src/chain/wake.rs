@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::settings::{ChainSettings, host_of, secrets_of};
+use super::settings::{ChainSettings, ProviderSettings};
 use crate::telemetry::Limiter;
 use crate::{metrics, tls};
 
@@ -34,7 +34,7 @@ pub struct Wake {
     shared: Arc<Shared>,
     poll_interval: Duration,
     last: Option<Instant>,
-    _listener: Option<AbortOnDropHandle<()>>,
+    listener: Option<AbortOnDropHandle<()>>,
 }
 
 struct Shared {
@@ -43,21 +43,31 @@ struct Shared {
 }
 
 impl Wake {
-    /// Starts to listen where the chain has a WebSocket.
-    pub fn new(settings: &ChainSettings) -> Self {
-        let shared =
-            Arc::new(Shared { state: AtomicU8::new(WakeState::Polling as u8), changed: Notify::new() });
-        let listener = settings.ws_url.clone().map(|url| {
+    /// Starts to listen where the provider has a WebSocket.
+    pub fn new(settings: &ChainSettings, provider: &ProviderSettings) -> Self {
+        let mut wake = Self::deaf(settings);
+        wake.listener = provider.ws_url.clone().map(|url| {
             let listener = Listener {
                 url,
+                host: provider.label.clone(),
                 settings: settings.clone(),
-                shared: shared.clone(),
+                shared: wake.shared.clone(),
                 lines: Limiter::default(),
                 told: AtomicBool::new(false),
             };
             AbortOnDropHandle::new(tokio::spawn(listener.run()))
         });
-        Self { shared, poll_interval: settings.poll_interval, last: None, _listener: listener }
+        wake
+    }
+
+    /// Listens to nothing: for a chain that nobody here looks at.
+    pub fn deaf(settings: &ChainSettings) -> Self {
+        if settings.providers.iter().any(|provider| provider.ws_url.is_some()) {
+            metrics::ws_connected(&settings.name, false);
+        }
+        let shared =
+            Arc::new(Shared { state: AtomicU8::new(WakeState::Polling as u8), changed: Notify::new() });
+        Self { shared, poll_interval: settings.poll_interval, last: None, listener: None }
     }
 
     /// How heads are learnt of now.
@@ -114,6 +124,7 @@ impl Shared {
 
 struct Listener {
     url: String,
+    host: String,
     settings: ChainSettings,
     shared: Arc<Shared>,
     /// A socket that is closed as often as it opens says so once a minute.
@@ -127,8 +138,8 @@ type Ended = String;
 
 impl Listener {
     async fn run(self) {
-        let host = host_of(&self.url);
-        let (mut pause, secrets) = (self.backoff(), secrets_of(&self.url));
+        let host = &self.host;
+        let (mut pause, secrets) = (self.backoff(), self.settings.secrets());
         loop {
             let mut heard = false;
             let Err(ended) = self.listen(&mut heard).await;
@@ -153,18 +164,10 @@ impl Listener {
     }
 
     async fn listen(&self, heard: &mut bool) -> Result<std::convert::Infallible, Ended> {
-        tls::install();
         let patience = self.settings.request_timeout;
-        // A head is a kilobyte or two; nothing we subscribe to is a megabyte.
-        let config = WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20));
-        let connecting = tokio_tungstenite::connect_async_with_config(&self.url, Some(config), true);
-        let (mut socket, _) = timeout(patience, connecting)
+        let mut socket = timeout(patience, subscribed(&self.url))
             .await
-            .map_err(|_| "no connection in time".to_owned())?
-            .map_err(|e| e.to_string())?;
-        let subscribe =
-            json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"] });
-        socket.send(Message::text(subscribe.to_string())).await.map_err(|e| e.to_string())?;
+            .map_err(|_| "no connection in time".to_owned())??;
         loop {
             let limit =
                 if *heard { self.settings.ws_silence } else { patience.max(self.settings.ws_silence) };
@@ -203,7 +206,7 @@ impl Listener {
         if !*heard {
             *heard = true;
             if !self.told.swap(true, Ordering::Relaxed) {
-                tracing::info!(chain = %self.settings.name, host = host_of(&self.url), "websocket announces heads");
+                tracing::info!(chain = %self.settings.name, host = %self.host, "websocket announces heads");
             }
             metrics::ws_connected(&self.settings.name, true);
         }
@@ -219,6 +222,43 @@ impl Listener {
             .with_jitter()
             .build()
     }
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+/// A socket that was asked for heads.
+async fn subscribed(url: &str) -> Result<Socket, Ended> {
+    tls::install();
+    // A head is a kilobyte or two; nothing we subscribe to is a megabyte.
+    let config = WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20));
+    let connecting = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
+    let (mut socket, _) = connecting.await.map_err(|e| e.to_string())?;
+    let subscribe = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"] });
+    socket.send(Message::text(subscribe.to_string())).await.map_err(|e| e.to_string())?;
+    Ok(socket)
+}
+
+/// Whether heads can be subscribed to.
+///
+/// # Errors
+/// Why not, for a person.
+pub(super) async fn probe(url: &str, patience: Duration) -> Result<(), String> {
+    let asked = async {
+        let mut socket = subscribed(url).await?;
+        while let Some(message) = socket.next().await {
+            let Message::Text(text) = message.map_err(|e| e.to_string())? else { continue };
+            let answer: serde_json::Value =
+                serde_json::from_str(&text).map_err(|e| format!("not JSON: {e}"))?;
+            if let Some(error) = answer.get("error") {
+                return Err(format!("newHeads refused: {}", error["message"]));
+            }
+            if answer["result"].is_string() {
+                return Ok(());
+            }
+        }
+        Err("closed by the node".to_owned())
+    };
+    timeout(patience, asked).await.map_err(|_| "no answer in time".to_owned())?
 }
 
 /// Longest pause before the socket is tried again; polling covers it.

@@ -3,12 +3,12 @@
 
 use std::fmt;
 
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{Address, B256, Bloom, Bytes};
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use crate::domain::{BlockRef, Log, Place, Topics};
+use crate::domain::{BlockRef, Log, Outcome, Place, Receipt, Topics};
 
 /// A JSON-RPC answer.
 #[derive(Deserialize)]
@@ -89,6 +89,25 @@ pub(super) struct WireHeader {
     hash: B256,
     parent_hash: B256,
     timestamp: Quantity,
+    #[serde(default, deserialize_with = "if_readable")]
+    logs_bloom: Option<Bloom>,
+    #[serde(default, deserialize_with = "if_readable")]
+    receipts_root: Option<B256>,
+}
+
+/// What some chains leave out, or fill with something else.
+fn if_readable<'de, D: Deserializer<'de>, T: std::str::FromStr>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(value.as_str().and_then(|text| text.parse().ok()))
+}
+
+impl WireHeader {
+    /// What can be held against its logs: bloom and receipts root. A root of zeros is none.
+    pub(super) fn seal(&self) -> (Option<Bloom>, Option<B256>) {
+        (self.logs_bloom, self.receipts_root.filter(|root| !root.is_zero()))
+    }
 }
 
 impl From<WireHeader> for BlockRef {
@@ -163,6 +182,50 @@ impl TryFrom<WireLog> for ReadLog {
 pub(super) struct WireReceipt {
     pub block_hash: B256,
     pub logs: Vec<ReadLog>,
+    #[serde(default)]
+    r#type: Option<Quantity>,
+    #[serde(default)]
+    status: Option<Quantity>,
+    #[serde(default)]
+    root: Option<B256>,
+    #[serde(default)]
+    cumulative_gas_used: Option<Quantity>,
+    #[serde(default, deserialize_with = "if_readable")]
+    logs_bloom: Option<Bloom>,
+    /// Of deposits, here and below (OP Stack).
+    #[serde(default)]
+    deposit_nonce: Option<Quantity>,
+    #[serde(default)]
+    deposit_receipt_version: Option<Quantity>,
+}
+
+impl WireReceipt {
+    /// What a header commits to.
+    ///
+    /// # Errors
+    /// What of it we cannot encode, for a person.
+    pub(super) fn consensus(&self) -> Result<Receipt, String> {
+        let kind = self.r#type.map_or(0, |kind| kind.0);
+        let kind = u8::try_from(kind).ok().filter(|kind| Receipt::is_known(*kind)).ok_or_else(|| {
+            format!("a receipt is of type {kind:#x}, and how that is encoded is not known here")
+        })?;
+        let deposit = self.deposit_nonce.zip(self.deposit_receipt_version);
+        let outcome = match (self.status, self.root) {
+            (Some(status), _) => Outcome::Succeeded(status.0 == 1),
+            (None, Some(root)) => Outcome::State(root),
+            (None, None) => return Err("a receipt says not how it ended".to_owned()),
+        };
+        Ok(Receipt {
+            kind,
+            outcome,
+            cumulative_gas: self.cumulative_gas_used.ok_or("a receipt has no gas")?.0,
+            bloom: self.logs_bloom.ok_or("a receipt has no bloom")?,
+            logs: self.logs.iter().map(|log| (log.0.address, log.0.topics, log.0.data.clone())).collect(),
+            deposit: deposit
+                .map(|(nonce, version)| (nonce.0, version.0))
+                .filter(|_| kind == Receipt::DEPOSIT),
+        })
+    }
 }
 
 /// A block's transactions by hash.

@@ -6,7 +6,7 @@ use super::args::{CheckArgs, Global};
 use super::exit::Exit;
 use super::{block_on, load, output};
 use crate::app::{self, CheckLine, CheckReport};
-use crate::config::{Chain, Config, Confirmations, Problems, Source};
+use crate::config::{Chain, Config, Confirmations, Problems, Provider, Source};
 use crate::domain::AddressSet;
 
 /// Reads the configuration and the ABIs it names, asks the nodes and the database, and tells what came of it.
@@ -63,11 +63,23 @@ fn refused(error: anyhow::Error, json: bool) -> anyhow::Result<Exit> {
     }
 }
 
+/// How the chain is asked, and how many ways there are.
+fn transport(chain: &Chain) -> String {
+    let kind = |provider: &Provider| if provider.ws.is_some() { "http and ws" } else { "http" };
+    match chain.providers.as_slice() {
+        [one] => kind(one).to_owned(),
+        several => {
+            let each = |provider: &Provider| format!("{} ({})", provider.label, kind(provider));
+            several.iter().map(each).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
 fn as_text(config: &Config) -> String {
     let mut text = String::from("the configuration is right\n");
     for chain in &config.chains {
         let Chain { name, chain_id, .. } = chain;
-        let transport = if chain.ws.is_some() { "http and ws" } else { "http" };
+        let transport = transport(chain);
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\nchain {name} (id {chain_id}): {}, {transport}", depth(chain.confirmations));
         for source in config.sources_of(name) {

@@ -20,7 +20,7 @@ fn as_text(status: &Status) -> String {
     let mut text = daemon(status);
     text += &tables::chains(status);
     if status.sources.is_empty() {
-        return text + "nothing is stored yet\n";
+        return text + "nothing is stored yet\n" + &tables::providers(status);
     }
     text += &tables::sources(status);
     for reorg in &status.reorgs {
@@ -40,7 +40,7 @@ fn as_text(status: &Status) -> String {
             "{count} balances below zero on chain {chain_id}: a rebasing token, or a start block after the first transfer\n"
         );
     }
-    text
+    text + &tables::leases(status) + &tables::providers(status)
 }
 
 fn daemon(status: &Status) -> String {
@@ -48,7 +48,8 @@ fn daemon(status: &Status) -> String {
         return "no daemon answers on the admin address; this is what is stored\n\n".to_owned();
     };
     let mut text =
-        format!("daemon {} is {}\n", report.version, if report.ready { "ready" } else { "NOT ready" });
+        format!("daemon {} is {}", report.version, if report.ready { "ready" } else { "NOT ready" });
+    text += if report.role == "standby" { ", on standby\n" } else { "\n" };
     if let Some(error) = &report.database.error {
         text += &format!("  database: {error}\n");
     }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::problem::Fault;
+use super::provider::{Failover, Provider, RATES, failover, providers};
 use super::reader::{Found, Text};
-use super::secret::Secret;
 use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
-use super::url::{Scheme, url};
 use super::words::{self, word};
 use crate::canon::{Confirmations, Publish};
+use crate::chain::Verify;
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +20,12 @@ pub struct Chain {
     pub name: String,
     /// The chain id its node must have (EIP-155).
     pub chain_id: u64,
-    /// JSON-RPC over HTTP.
-    pub http: Secret,
-    /// JSON-RPC over WebSocket; `None` follows the chain by polling alone.
-    pub ws: Option<Secret>,
+    /// Whom to ask; at least one.
+    pub providers: Vec<Provider>,
+    /// When another of them is asked.
+    pub failover: Failover,
+    /// How the logs of new blocks are checked.
+    pub verify: Verify,
     /// When a block is confirmed.
     pub confirmations: Confirmations,
     /// Blocks below the head that may still change.
@@ -95,12 +97,13 @@ pub(super) struct ChainDraft {
 /// Ids and heights are `bigint` in the database.
 const MAX_ID: u64 = i64::MAX.unsigned_abs();
 
-const REQUIRED: [(&str, &str); 3] = [
+const REQUIRED: [(&str, &str); 2] = [
     ("name", "add name = \"…\", by which sources and metrics name the chain"),
     ("chain_id", "add chain_id = N, the chain's EIP-155 id: the node is checked against it"),
-    ("http", "add http = \"https://…\", the address of a node"),
 ];
 
+const VERIFY: [(&str, Verify); 3] =
+    [("off", Verify::Off), ("bloom", Verify::Bloom), ("receipts", Verify::Receipts)];
 const PUBLISH: [(&str, Publish); 2] =
     [("confirmed", Publish::Confirmed), ("pending_and_confirmed", Publish::PendingAndConfirmed)];
 
@@ -108,8 +111,10 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     section.require(&REQUIRED);
     let name = section.parsed("name", |text| words::name(text, true));
     let chain_id = section.number("chain_id", 1..=MAX_ID);
-    let http = section.parsed("http", |text| url(text, Scheme::Http));
-    let ws = section.parsed("ws", |text| url(text, Scheme::WebSocket));
+    let providers = providers(section);
+    let failover = failover(&section.table("failover"));
+    let verify =
+        section.parsed("verify", |text| word(text, &VERIFY)).map_or(Verify::Bloom, |found| found.value);
     let confirmations = confirmations(section).unwrap_or(Confirmations::Blocks(2));
     let reorg_window = reorg_window(section, confirmations);
     let publish = section.parsed("publish", |text| word(text, &PUBLISH)).map(|publish| publish.value);
@@ -122,11 +127,12 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let audit = audit(&section.table("audit"));
     let pace = pace(&section.table("pace"));
     section.finish();
-    let whole = |(name, chain_id, http): (&Text, &Found<u64>, Found<Secret>)| Chain {
+    let whole = |(name, chain_id, providers): (&Text, &Found<u64>, Vec<Provider>)| Chain {
         name: name.value.clone(),
         chain_id: chain_id.value,
-        http: http.value,
-        ws: ws.map(|ws| ws.value),
+        providers,
+        failover,
+        verify,
         confirmations,
         reorg_window,
         publish: publish.unwrap_or_default(),
@@ -140,7 +146,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         pace,
     };
     let chain =
-        name.as_ref().zip(chain_id.as_ref()).zip(http).map(|((name, id), http)| whole((name, id, http)));
+        name.as_ref().zip(chain_id.as_ref()).zip(providers).map(|((name, id), all)| whole((name, id, all)));
     ChainDraft { name, chain_id, chain }
 }
 
@@ -220,7 +226,6 @@ const COMPUTE_UNITS: [(&str, u64); 7] = [
 ];
 
 fn pace(section: &Section<'_>) -> Pace {
-    const RATES: RangeInclusive<u64> = 0..=1_000_000;
     let limit = |key| section.number(key, RATES).map(|rate| rate.value).filter(|rate| *rate > 0);
     let (requests_per_second, compute_units_per_second) =
         (limit("requests_per_second"), limit("compute_units_per_second"));

@@ -32,7 +32,7 @@ mod tests {
         let mut table = String::new();
         let mut keys = Vec::new();
         for (index, line) in MANUAL.lines().enumerate() {
-            if let Some(name) = line.strip_prefix('[') {
+            if let Some(name) = line.trim_start_matches('#').strip_prefix('[') {
                 table = format!("{}.", name.trim_matches(['[', ']']));
             } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ")
                 && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
@@ -69,10 +69,8 @@ mod tests {
         assert_eq!(required, expected.collect::<Vec<_>>());
     }
 
-    #[test]
-    fn the_manual_explains_every_key_there_is_and_no_other() {
-        let explained: BTreeSet<String> = keys().into_iter().map(|(key, _)| key).collect();
-        let reader = Reader::new(Path::new("default.toml"), MANUAL, &Nowhere);
+    fn asked_of(text: &str) -> BTreeSet<String> {
+        let reader = Reader::new(Path::new("default.toml"), text, &Nowhere);
         let mut asked = BTreeSet::new();
         let read = reader.read(|root| {
             let config = crate::config::read(root);
@@ -80,10 +78,34 @@ mod tests {
             config
         });
         assert!(read.is_ok(), "{read:?}");
+        asked
+    }
+
+    /// The manual with its other way to name whom to ask.
+    fn with_providers() -> String {
+        let mut within = false;
+        let line = |line: &str| {
+            within = if line.starts_with("#[") { true } else { within && !line.starts_with('[') };
+            let key = within && !line.starts_with("# ");
+            let short = line.starts_with("http = ") || line.starts_with("ws = ");
+            let line = if key { line.trim_start_matches('#') } else { line };
+            if short { String::new() } else { line.to_owned() }
+        };
+        MANUAL.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_manual_explains_every_key_there_is_and_no_other() {
+        let explained: BTreeSet<String> = keys().into_iter().map(|(key, _)| key).collect();
+        let mut asked = asked_of(MANUAL);
+        asked.extend(asked_of(&with_providers()));
         let tables =
             ["chain", "source", "chain.history", "chain.audit", "chain.pace", "chain.pace.compute_units"];
-        let others =
-            ["database", "outbox", "redis", "webhook", "alerts", "admin", "log", "users", "shutdown"];
+        let tables = [&tables[..], &["chain.failover", "chain.provider"]].concat();
+        let others = [
+            "database", "outbox", "redis", "webhook", "alerts", "standby", "admin", "log", "users",
+            "shutdown",
+        ];
         // The keys of the price list are the user's own; the manual shows those that have a price.
         let explained: BTreeSet<String> =
             explained.into_iter().filter(|key| !key.starts_with("chain.pace.compute_units.")).collect();

@@ -38,6 +38,15 @@ pub struct Outbox {
     pub retention: Duration,
 }
 
+/// `[standby]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standby {
+    /// Name of this instance; `None` is its host and admin port.
+    pub name: Option<String>,
+    /// How long a lease lasts.
+    pub lease: Duration,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -127,6 +136,12 @@ impl Default for Outbox {
     }
 }
 
+impl Default for Standby {
+    fn default() -> Self {
+        Self { name: None, lease: Duration::from_secs(10) }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Auto, level: LogLevel::Info }
@@ -183,6 +198,22 @@ pub(super) fn outbox(section: &Section<'_>) -> Outbox {
     let retention = section.duration("retention", bounds);
     section.finish();
     Outbox { retention: retention.map_or(Outbox::default().retention, |retention| retention.value) }
+}
+
+pub(super) fn standby(section: &Section<'_>) -> Standby {
+    let default = Standby::default();
+    let name = section.parsed("name", instance_name).map(|name| name.value);
+    let lease = section.duration("lease", Duration::from_secs(1)..=Duration::from_mins(5));
+    section.finish();
+    Standby { name, lease: lease.map_or(default.lease, |lease| lease.value) }
+}
+
+fn instance_name(text: &str) -> Result<String, Fault> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"_-.:".contains(&b);
+    if !text.is_empty() && text.len() <= 64 && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new("is not a name", "write at most 64 of letters, digits, `_`, `-`, `.` and `:`"))
 }
 
 pub(super) fn log(section: &Section<'_>) -> Log {

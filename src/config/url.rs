@@ -2,6 +2,7 @@ use url::Url;
 
 use super::problem::Fault;
 use super::secret::Secret;
+use crate::store::each_host;
 
 /// What kind of server a URL leads to.
 #[derive(Clone, Copy)]
@@ -27,12 +28,16 @@ impl Scheme {
 pub(super) fn url(text: &str, scheme: Scheme) -> Result<Secret, Fault> {
     let [plain, other] = scheme.accepted();
     let trimmed = text.trim();
-    let parsed = Url::parse(trimmed).map_err(|_| {
+    let not_a_url = |_| {
         Fault::new(
             "is not a url",
             format!("write one that begins with {plain}:// or {other}:// and names a host"),
         )
-    })?;
+    };
+    // A database may be on several servers.
+    let each = if matches!(scheme, Scheme::Postgres) { each_host(trimmed) } else { vec![trimmed.to_owned()] };
+    let parsed = each.iter().map(|one| Url::parse(one)).collect::<Result<Vec<_>, _>>().map_err(not_a_url)?;
+    let parsed = &parsed[0];
     if ![plain, other].contains(&parsed.scheme()) {
         return Err(Fault::new(
             format!("has the scheme of another protocol, {plain} or {other} is wanted"),
@@ -60,6 +65,7 @@ mod tests {
         assert_eq!(what("wss://node.example", Scheme::WebSocket), Ok(()));
         assert_eq!(what("postgresql://user:p%40ss@db:5432/flume", Scheme::Postgres), Ok(()));
         assert_eq!(what("postgres:///flume?host=/run/postgresql", Scheme::Postgres), Ok(()));
+        assert_eq!(what("postgres://u:p@db1:5432,db2:5432/flume", Scheme::Postgres), Ok(()));
         let other = "has the scheme of another protocol, ws or wss is wanted".to_owned();
         assert_eq!(what("https://node.example", Scheme::WebSocket), Err(other));
         assert!(what("node.example:8545", Scheme::Http).is_err());

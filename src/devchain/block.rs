@@ -1,15 +1,17 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use alloy_primitives::{B256, Bloom, keccak256};
 
 use super::action::{Action, RawLog, Tx};
-use crate::domain::{BlockRef, Log, Place};
+use crate::domain::{BlockRef, Log, Place, Receipt, receipts_root};
 
 /// A block. Its logs are encoded when they are asked for: 10,000 blocks then take a few megabytes.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) link: BlockRef,
     pub(super) txs: Vec<MinedTx>,
+    /// Bloom and receipts root, once somebody asks: a head is asked for again and again, and a trie is no small sum.
+    commits: OnceLock<(Bloom, B256)>,
 }
 
 /// A transaction in a block.
@@ -42,20 +44,24 @@ impl Block {
             parent_hash: parent.hash,
             timestamp,
         };
-        Self { link, txs }
+        Self { link, txs, commits: OnceLock::new() }
     }
 
     /// The first block: nothing in it, and a hash that tells chains apart.
     pub(super) fn genesis(chain_id: u64, seed: u64, timestamp: u64) -> Self {
         let nobody = BlockRef { number: 0, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: chain_id };
         let hash = digest(&nobody, timestamp, seed, &[]);
-        Self { link: BlockRef { number: 0, hash, parent_hash: B256::ZERO, timestamp }, txs: Vec::new() }
+        let link = BlockRef { number: 0, hash, parent_hash: B256::ZERO, timestamp };
+        Self { link, txs: Vec::new(), commits: OnceLock::new() }
     }
 
-    pub(super) fn bloom(&self) -> Bloom {
-        self.txs.iter().fold(Bloom::default(), |mut bloom, tx| {
-            bloom.accrue_bloom(&tx.bloom());
-            bloom
+    /// What its header says of its logs: bloom, and root of the receipts, which are `receipts`.
+    pub(super) fn commits(&self, receipts: impl FnOnce(&Self) -> Vec<Receipt>) -> (Bloom, B256) {
+        *self.commits.get_or_init(|| {
+            let receipts = receipts(self);
+            let mut bloom = Bloom::default();
+            receipts.iter().for_each(|receipt| bloom.accrue_bloom(&receipt.bloom));
+            (bloom, receipts_root(&receipts))
         })
     }
 

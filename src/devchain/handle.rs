@@ -19,13 +19,16 @@ const HEADS: usize = 1024;
 /// A development chain. Clones are handles to the same chain, and every call is atomic: no request sees
 /// half a reorg.
 #[derive(Clone)]
-pub struct DevChain(Arc<Shared>);
+pub struct DevChain {
+    shared: Arc<Shared>,
+    /// Of the node this handle speaks of.
+    faults: Faults,
+}
 
 struct Shared {
     settings: Settings,
     state: Mutex<State>,
     heads: broadcast::Sender<Arc<Block>>,
-    faults: Faults,
 }
 
 /// A canonical chain to come back to, see [`DevChain::branch`].
@@ -39,12 +42,18 @@ impl DevChain {
         (0..settings.history).for_each(|_| state.mine_traffic());
         drop(state.take_fresh());
         let (heads, _) = broadcast::channel(HEADS);
-        Self(Arc::new(Shared { settings, state: Mutex::new(state), heads, faults: Faults::default() }))
+        let shared = Arc::new(Shared { settings, state: Mutex::new(state), heads });
+        Self { shared, faults: Faults::default() }
+    }
+
+    /// Another node of the same chain: what is mined at one is there at the other, and each has faults of its own.
+    pub fn another_node(&self) -> Self {
+        Self { shared: self.shared.clone(), faults: Faults::default() }
     }
 
     /// What chain it is.
     pub fn settings(&self) -> &Settings {
-        &self.0.settings
+        &self.shared.settings
     }
 
     /// The newest canonical block.
@@ -144,12 +153,12 @@ impl DevChain {
 
     /// What the node does wrong, and what it was asked.
     pub fn faults(&self) -> &Faults {
-        &self.0.faults
+        &self.faults
     }
 
     /// How often `method` was called since the start or [`Faults::forget`], batched calls one by one.
     pub fn calls(&self, method: &str) -> u64 {
-        self.0.faults.calls(method)
+        self.faults.calls(method)
     }
 
     /// Serves JSON-RPC over HTTP and WebSocket on `address`, `127.0.0.1:0` for any free port.
@@ -164,12 +173,12 @@ impl DevChain {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// New heads from now on.
     pub(super) fn heads(&self) -> broadcast::Receiver<Arc<Block>> {
-        self.0.heads.subscribe()
+        self.shared.heads.subscribe()
     }
 
     /// Changes the chain and announces every block that became canonical, in order.
@@ -178,7 +187,7 @@ impl DevChain {
         change(&mut state);
         for block in state.take_fresh() {
             // Nobody subscribed: nobody to tell.
-            let _ = self.0.heads.send(block);
+            let _ = self.shared.heads.send(block);
         }
         state.head()
     }
@@ -190,6 +199,6 @@ fn signed(block: &Block) -> Vec<Arc<Tx>> {
 
 impl fmt::Debug for DevChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DevChain").field("chain_id", &self.0.settings.chain_id).finish_non_exhaustive()
+        f.debug_struct("DevChain").field("chain_id", &self.shared.settings.chain_id).finish_non_exhaustive()
     }
 }

@@ -83,6 +83,7 @@ impl Auditor {
         }
         let Some((source, range)) = next else { return Ok(()) };
         let (range, _) = range.split_at_width(self.settings.blocks);
+        self.rereader.avoided = self.in_use();
         let report = self.rereader.run(Reread { source, range, purpose: Purpose::Compare }, |_| {}).await?;
         if report.agrees() {
             let name = &self.rereader.translator.sources()[source].name;
@@ -94,6 +95,12 @@ impl Auditor {
             self.differs(source, range, &report);
         }
         Ok(())
+    }
+
+    /// The provider that gave the first look, as far as that is known: the one in use now.
+    fn in_use(&self) -> Option<String> {
+        let chain = self.board.chains().remove(self.chain())?;
+        chain.providers.into_iter().find(|provider| provider.live).map(|provider| provider.name)
     }
 
     /// The source's final blocks that were not compared yet.

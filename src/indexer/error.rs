@@ -1,8 +1,13 @@
+use std::time::Duration;
+
 use alloy_primitives::B256;
 
 use crate::chain::ChainError;
 use crate::domain::BlockId;
 use crate::store::StoreError;
+
+/// A node may ask for patience, not for an outage.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,16 @@ impl IndexerError {
             }
             Self::Moved(_) => false,
             Self::TooDeep { .. } => true,
+        }
+    }
+
+    /// How long to wait before the next try: `usual`, or longer where the node asks for it.
+    pub(super) fn wait(&self, usual: Duration) -> Duration {
+        match self {
+            Self::Chain(error) => {
+                error.retry_after().map_or(usual, |asked| asked.clamp(usual, MAX_RETRY_AFTER))
+            }
+            _ => usual,
         }
     }
 

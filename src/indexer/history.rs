@@ -85,19 +85,25 @@ impl Ready {
 }
 
 impl ChainIndexer {
+    /// Ends the reading of anything but this, and takes back what was written ahead of it.
+    pub(super) fn drop_unplanned(&mut self, planned: Option<&Group>) {
+        self.reading = self.reading.take().filter(|reading| {
+            planned
+                .is_some_and(|group| reading.sources == group.sources && reading.next == group.range.from())
+        });
+    }
+
     /// Makes sure that what is planned is what is being read.
     pub(super) fn read_history(&mut self, planned: Option<Group>) {
-        let Some(group) = planned else {
-            self.reading = None;
-            return;
-        };
-        let same = |reading: &Reading| reading.sources == group.sources && reading.next == group.range.from();
-        if self.reading.as_ref().is_some_and(same) {
-            return;
+        self.drop_unplanned(planned.as_ref());
+        let Some(group) = planned.filter(|_| self.reading.is_none()) else { return };
+        // Who is asked about new blocks was checked when the chain was opened, another one is by its probe.
+        if let Err(error) = self.past.is_checked() {
+            return report(&self.board, &self.settings.name, &self.troubles)(&error);
         }
         let filter = self.translator.filter(&group.sources);
         let history = History::new(
-            (self.node.clone(), &self.settings.name),
+            (self.past.clone(), &self.settings.name),
             self.settings.history,
             (filter, group.range),
             self.final_number(),

@@ -10,8 +10,8 @@ use super::error::IndexerError;
 use super::spine::ChainIndexer;
 use super::translate::{Translated, count};
 use crate::canon::Group;
-use crate::chain::BlockWithLogs;
-use crate::domain::{BlockId, BlockRange, BlockRef, Log};
+use crate::chain::{BlockWithLogs, Near};
+use crate::domain::{BlockId, BlockRange, BlockRef, Log, LogFilter};
 use crate::metrics;
 use crate::store::{Advance, Staged};
 
@@ -47,7 +47,8 @@ impl ChainIndexer {
     pub(super) async fn read_run(&mut self, group: &Group) -> Result<Run, IndexerError> {
         let (range, _) = group.range.split_at_width(LIVE_BATCH);
         let filter = self.translator.filter(&group.sources);
-        let blocks = self.headers(range).await?;
+        let near = self.near(&filter, range).await?;
+        let blocks: Vec<BlockRef> = near.iter().map(|near| near.block).collect();
         if let Some(at) = self.view().contradicted(&blocks, &group.sources) {
             return Ok(Run::Broken(at));
         }
@@ -57,15 +58,14 @@ impl ChainIndexer {
                 pair[1].number
             )));
         }
-        let logs = blocks.into_iter().map(|block| self.node.with_logs(&filter, block));
+        let logs = near.into_iter().map(|near| self.pool.with_logs(&self.node, &filter, near));
         Ok(Run::Linked(try_join_all(logs).await?))
     }
 
-    /// The headers of the range up to the first the node lacks.
-    async fn headers(&self, range: BlockRange) -> Result<Vec<BlockRef>, IndexerError> {
+    /// The blocks of the range up to the first the node lacks.
+    async fn near(&self, filter: &LogFilter, range: BlockRange) -> Result<Vec<Near>, IndexerError> {
         let numbers: Vec<u64> = (range.from()..=range.to()).collect();
-        let blocks: Vec<BlockRef> =
-            self.node.blocks(&numbers).await?.into_iter().map_while(|block| block).collect();
+        let blocks = self.node.near(filter, &numbers).await?;
         if blocks.is_empty() {
             let reason =
                 format!("{} lacks block {}, which is below its head", self.node.host(), range.from());

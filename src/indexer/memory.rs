@@ -1,10 +1,11 @@
 //! What the node teaches about its limits, kept from one life to the next.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::chain::{Learnt, MethodUsage, Node};
+use crate::chain::{Learnt, MethodUsage, Node, Pool, ProviderReport};
 use crate::domain::causes;
-use crate::health::MethodHealth;
+use crate::health::{MethodHealth, ProviderHealth};
 use crate::store::Store;
 
 /// How often it is looked whether there is something new: a lesson that is lost with a crash costs a few refused calls.
@@ -13,67 +14,91 @@ const EVERY: Duration = Duration::from_secs(10);
 /// How long the loop waits for that: it has blocks to carry, or a stop to make.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where the lessons of one endpoint are kept.
+/// Where the lessons of a chain's endpoints are kept.
 pub(super) struct Memory {
     store: Store,
-    fingerprint: String,
-    kept: Option<Learnt>,
+    /// By endpoint; absent until it is known.
+    kept: BTreeMap<String, Learnt>,
     looked: Instant,
 }
 
 impl Memory {
-    pub(super) fn new(store: Store, fingerprint: String) -> Self {
-        Self { store, fingerprint, kept: None, looked: Instant::now() }
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, kept: BTreeMap::new(), looked: Instant::now() }
     }
 
-    /// Gives the node what was learnt in an earlier life, once. A database that cannot say is no reason to wait.
-    pub(super) async fn recall(&mut self, node: &Node) {
-        if self.kept.is_some() {
-            return;
-        }
-        match self.store.learnt::<Learnt>(&self.fingerprint).await {
-            Ok(learnt) => {
-                let learnt = learnt.unwrap_or_default();
-                node.recall(&learnt);
-                self.kept = Some(learnt);
+    /// Gives the nodes what was learnt in an earlier life, once. A database that cannot say is no reason to wait.
+    pub(super) async fn recall(&mut self, nodes: &[&Node]) {
+        for node in nodes {
+            let fingerprint = node.fingerprint();
+            if self.kept.contains_key(fingerprint) {
+                continue;
             }
-            Err(error) => {
-                tracing::debug!(error = %causes(&error), "what was learnt about the node is not known")
+            match self.store.learnt::<Learnt>(fingerprint).await {
+                Ok(learnt) => {
+                    let learnt = learnt.unwrap_or_default();
+                    node.recall(&learnt);
+                    self.kept.insert(fingerprint.to_owned(), learnt);
+                }
+                Err(error) => {
+                    tracing::debug!(error = %causes(&error), "what was learnt about the node is not known");
+                }
             }
         }
     }
 
     /// Keeps what is new, now and then.
-    pub(super) async fn keep(&mut self, node: &Node) {
+    pub(super) async fn keep(&mut self, nodes: &[&Node]) {
         if self.looked.elapsed() >= EVERY {
-            self.keep_now(node).await;
+            self.keep_now(nodes).await;
         }
     }
 
     /// Keeps what is new.
-    pub(super) async fn keep_now(&mut self, node: &Node) {
+    pub(super) async fn keep_now(&mut self, nodes: &[&Node]) {
         self.looked = Instant::now();
-        let learnt = node.learnt();
-        if learnt.width.is_none() || self.kept == Some(learnt) {
-            return;
-        }
-        match tokio::time::timeout(PATIENCE, self.store.learn(&self.fingerprint, &learnt)).await {
-            Ok(Ok(())) => self.kept = Some(learnt),
-            Ok(Err(error)) => {
-                tracing::debug!(error = %causes(&error), "what was learnt about the node is not kept");
+        for node in nodes {
+            let (fingerprint, learnt) = (node.fingerprint(), node.learnt());
+            if learnt.width.is_none() || self.kept.get(fingerprint) == Some(&learnt) {
+                continue;
             }
-            Err(_) => tracing::debug!("what was learnt about the node is not kept: the database is slow"),
+            match tokio::time::timeout(PATIENCE, self.store.learn(fingerprint, &learnt)).await {
+                Ok(Ok(())) => drop(self.kept.insert(fingerprint.to_owned(), learnt)),
+                Ok(Err(error)) => {
+                    tracing::debug!(error = %causes(&error), "what was learnt about the node is not kept");
+                }
+                Err(_) => {
+                    tracing::debug!("what was learnt about the node is not kept: the database is slow");
+                }
+            }
         }
     }
 }
 
-/// What the node was asked since the start.
-pub(super) fn spent(node: &Node) -> Vec<MethodHealth> {
-    let health = |usage: MethodUsage| MethodHealth {
-        method: usage.method,
-        requests: usage.requests,
-        failed: usage.failed,
-        compute_units: usage.credits,
+/// What the nodes were asked since the start.
+pub(super) fn spent(pool: &Pool) -> Vec<MethodHealth> {
+    pool.usage().into_iter().map(method).collect()
+}
+
+fn method(usage: MethodUsage) -> MethodHealth {
+    let MethodUsage { method, requests, failed, credits } = usage;
+    MethodHealth { method, requests, failed, compute_units: credits }
+}
+
+/// How the nodes stand.
+pub(super) fn stand(pool: &Pool) -> Vec<ProviderHealth> {
+    let health = |report: ProviderReport| ProviderHealth {
+        name: report.label,
+        role: report.role.as_str(),
+        live: report.live,
+        history: report.history,
+        state: report.state,
+        head: report.head,
+        behind: report.behind,
+        latency: report.latency,
+        failures: report.failures,
+        last_error: report.last_error,
+        rpc: report.usage.into_iter().map(method).collect(),
     };
-    node.usage().into_iter().map(health).collect()
+    pool.report().into_iter().map(health).collect()
 }

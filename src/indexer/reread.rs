@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::IndexerError;
 use super::translate::Translator;
-use crate::chain::{Batch, ChainSettings, History, Node, OnError};
+use crate::chain::{Batch, ChainSettings, Elsewhere, History, Node, OnError};
 use crate::domain::{BlockRange, Place};
 use crate::store::{Backfill, ChainStore, Compared, Held, StoreError};
 
@@ -12,8 +12,10 @@ use crate::store::{Backfill, ChainStore, Compared, Held, StoreError};
 pub struct Rereader {
     /// How the node is asked.
     pub settings: ChainSettings,
-    /// Kept from one run to the next, for what it teaches about ranges.
-    node: Arc<Node>,
+    /// Kept from one run to the next, for what they teach about ranges.
+    elsewhere: Elsewhere,
+    /// The provider that gave the first look: another one is asked if there is one.
+    pub avoided: Option<String>,
     /// The chain's sources.
     pub translator: Translator,
     /// The chain's store.
@@ -94,13 +96,13 @@ impl Rereader {
         store: ChainStore,
         on_error: OnError,
     ) -> Result<Self, IndexerError> {
-        let node = Arc::new(Node::new(&settings)?);
-        Ok(Self { settings, node, translator, store, on_error })
+        let elsewhere = Elsewhere::new(&settings)?;
+        Ok(Self { settings, elsewhere, avoided: None, translator, store, on_error })
     }
 
-    /// The node that is asked.
-    pub fn node(&self) -> &Node {
-        &self.node
+    /// The provider that is preferred for new blocks.
+    pub fn node(&self) -> Arc<Node> {
+        self.elsewhere.preferred()
     }
 
     /// Reads and does what is asked for; `progress` is called with each block that is done.
@@ -113,7 +115,8 @@ impl Rereader {
         reread: Reread,
         mut progress: impl FnMut(u64),
     ) -> Result<RereadReport, IndexerError> {
-        self.node.check_chain().await?;
+        self.elsewhere.know_genesis(self.store.genesis().await?);
+        let node = self.elsewhere.find(self.avoided.as_deref()).await?;
         let Reread { source, range, purpose } = reread;
         if purpose != Purpose::Compare {
             // What is added or taken back is placed among what there is, which is found by index. A look needs none.
@@ -125,7 +128,7 @@ impl Rereader {
             let held = self.store.held().await?;
             self.check_reached(&held, source, range)?;
             let filter = self.translator.filter(&[source]);
-            let chain = (self.node.clone(), self.settings.name.as_str());
+            let chain = (node.clone(), self.settings.name.as_str());
             let final_number = held.final_number.unwrap_or(0);
             let mut history = History::new(
                 chain,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::memory::spent;
+use super::memory::{spent, stand};
 use super::spine::ChainIndexer;
 use crate::canon::Heads;
 use crate::chain::WakeState;
@@ -71,10 +71,10 @@ impl ChainIndexer {
     }
 
     pub(super) fn beat(&self) {
-        let spent = spent(&self.node);
+        let (spent, providers) = (spent(&self.pool), stand(&self.pool));
         self.board.chain(&self.settings.name, |chain| {
             chain.alive_at = Instant::now();
-            chain.rpc = spent;
+            (chain.rpc, chain.providers) = (spent, providers);
         });
     }
 
@@ -93,7 +93,7 @@ impl ChainIndexer {
         ended
     }
 
-    pub(super) fn failed(&mut self, error: &IndexerError) {
+    pub(super) fn failed(&mut self, error: &IndexerError, fatal: bool) {
         self.forget();
         metrics::step_error(&self.settings.name, error.kind());
         let text = causes(error);
@@ -102,7 +102,7 @@ impl ChainIndexer {
             chain.consecutive_errors += 1;
             errors = chain.consecutive_errors;
             news = chain.last_error.as_ref() != Some(&text);
-            chain.state = if error.is_fatal() { ChainState::Stopped } else { ChainState::Failing };
+            chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
             (chain.last_error, chain.last_error_kind) = (Some(text.clone()), Some(error.kind()));
         });
         if let Some(held_back) = self.troubles.failed(error.kind(), errors, news) {

@@ -12,10 +12,10 @@ use super::reorg::Settled;
 use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Group, Heads, Plan, Policy, Position, plan};
-use crate::chain::{ChainError, ChainSettings, Node, Tag, Wake};
+use crate::chain::{ChainError, ChainSettings, Node, Pool, Switched, Tag, Wake};
 use crate::domain::BlockRef;
 use crate::health::{Board, ChainState};
-use crate::store::{ChainRecord, ChainStore, Store};
+use crate::store::{ChainRecord, ChainStore, Epoch, Store};
 use crate::telemetry::Troubles;
 
 /// What a chain's loop is built of.
@@ -38,7 +38,12 @@ pub struct Parts {
 pub struct ChainIndexer {
     pub(super) settings: ChainSettings,
     pub(super) policy: Policy,
+    pub(super) pool: Pool,
+    pub(super) switched: Switched,
+    /// Whom a step asks; another one only from the next step on.
     pub(super) node: Arc<Node>,
+    /// Whom old blocks are asked of.
+    pub(super) past: Arc<Node>,
     pub(super) translator: Translator,
     pub(super) board: Board,
     pub(super) wake: Wake,
@@ -51,6 +56,8 @@ pub struct ChainIndexer {
     memory: Memory,
     record: ChainRecord,
     pub(super) opened: Option<ChainStore>,
+    /// Of the turn, where there are turns.
+    epoch: Option<Epoch>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     view: Option<View>,
     /// What is told of errors, those of readers in the background included.
@@ -60,7 +67,7 @@ pub struct ChainIndexer {
     /// Whether the chain was looked at since the view was read. Nothing is carried before.
     pub(super) looked: bool,
     pub(super) heads: Option<Heads>,
-    tags_at: Option<Instant>,
+    pub(super) tags_at: Option<Instant>,
     /// Whether every index of the store is there, as far as we know.
     pub(super) indexed: bool,
 }
@@ -72,14 +79,18 @@ impl ChainIndexer {
     /// When no HTTP client can be made of the settings.
     pub fn new(parts: Parts) -> Result<Self, IndexerError> {
         let Parts { settings, policy, record, translator, store, board } = parts;
-        let (node, wake) = (Arc::new(Node::new(&settings)?), Wake::new(&settings));
-        let memory = Memory::new(store.clone(), settings.fingerprint());
+        let pool = Pool::new(&settings)?;
+        let (node, past, wake) = (pool.live(), pool.history(), Wake::deaf(&settings));
+        let memory = Memory::new(store.clone());
         let woken_at = Instant::now();
         board.chain(&settings.name, |chain| chain.provider = Some(node.host().to_owned()));
         Ok(Self {
             settings,
             policy,
+            switched: pool.switched(),
+            pool,
             node,
+            past,
             translator,
             board,
             wake,
@@ -91,6 +102,7 @@ impl ChainIndexer {
             memory,
             record,
             opened: None,
+            epoch: None,
             view: None,
             troubles: Arc::default(),
             said: None,
@@ -101,14 +113,28 @@ impl ChainIndexer {
         })
     }
 
-    /// Carries steps until `stop`. An error is told, waited out and tried again; one that an operator has to decide stops
-    /// this chain and no other. A commit is never interrupted.
+    /// Leads as the chain's only writer, without a lease, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
+        self.lead(None, stop).await;
+    }
+
+    /// Carries steps until `stop`, or until another instance leads. An error is told, waited out and tried again; one that an
+    /// operator has to decide stops this chain and no other. A commit is never interrupted.
+    pub async fn lead(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+        self.begin(epoch);
+        self.carry(&stop).await;
+        self.memory.keep_now(&[&self.node, &self.past]).await;
+        // Whoever leads next would wait for what was written ahead, and a standby needs nobody to wake it.
+        self.forget();
+        self.wake = Wake::deaf(&self.settings);
+    }
+
+    async fn carry(&mut self, stop: &CancellationToken) {
         let mut pause = backoff();
         while !stop.is_cancelled() {
-            let stepped = self.step(&stop).await;
+            let stepped = self.step(stop).await;
             self.beat();
-            self.memory.keep(&self.node).await;
+            self.memory.keep(&[&self.node, &self.past]).await;
             let error = match stepped {
                 Ok(Progress::Made) => {
                     if self.succeeded() {
@@ -117,16 +143,29 @@ impl ChainIndexer {
                     continue;
                 }
                 Ok(Progress::None) => continue,
+                Err(IndexerError::Store(error)) if error.is_fenced() => {
+                    tracing::warn!(chain = %self.settings.name, %error, "this instance does not lead any more");
+                    return;
+                }
                 Err(error) => error,
             };
-            self.failed(&error);
-            if error.is_fatal() {
-                self.keep_stopped(&stop).await;
+            let fatal = error.is_fatal() && !self.may_ask_another(&error);
+            self.failed(&error, fatal);
+            if fatal {
+                self.keep_stopped(stop).await;
                 continue;
             }
-            let _stopped = stop.run_until_cancelled(self.pause(wait(&error, &mut pause))).await;
+            let _stopped =
+                stop.run_until_cancelled(self.pause(error.wait(pause.next().unwrap_or(MAX_PAUSE)))).await;
         }
-        self.memory.keep_now(&self.node).await;
+    }
+
+    /// Nothing that was known in an earlier turn is believed.
+    fn begin(&mut self, epoch: Option<Epoch>) {
+        self.forget();
+        self.wake = Wake::new(&self.settings, self.pool.live_settings());
+        (self.epoch, self.opened, self.heads, self.tags_at) = (epoch, None, None, None);
+        (self.telling, self.newest, self.indexed) = (Telling::default(), None, false);
     }
 
     /// A pause may be longer than a loop may hang.
@@ -142,6 +181,7 @@ impl ChainIndexer {
     /// One step: near the head block by block if there is anything to read, else whichever comes first of a
     /// new head and a batch of history.
     async fn step(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
+        self.follow_provider();
         if self.view.is_none() && stop.run_until_cancelled(self.open()).await.transpose()?.is_none() {
             return Ok(Progress::None);
         }
@@ -149,6 +189,8 @@ impl ChainIndexer {
         self.say_state(live.is_some(), history.is_some());
         self.keep_indexed(history.as_ref().filter(|_| live.is_none()), stop).await?;
         if let Some(group) = live {
+            // A head that fell back may make live what was history: then its rows, written ahead, would be in their own way.
+            self.drop_unplanned(history.as_ref());
             return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
         }
         if let Some(group) = pending {
@@ -158,6 +200,7 @@ impl ChainIndexer {
         tokio::select! {
             biased;
             () = stop.cancelled() => Ok(Progress::None),
+            () = self.switched.next() => Ok(Progress::None),
             () = self.wake.ready() => self.observe(stop).await,
             batch = Reading::next(&mut self.reading) => self.land(batch, stop).await.map(|()| Progress::Made),
             () = tokio::time::sleep(self.telling.rest().map_or(BEAT, |rest| rest.min(BEAT))) => Ok(Progress::None),
@@ -193,9 +236,12 @@ impl ChainIndexer {
         self.heads = Some(heads);
         self.say_heads(&heads);
         if self.opened.is_none() {
-            // Some nodes have thrown block 0 away; then the chain id has to do.
-            self.record.genesis_hash = self.node.hash(0).await.ok().flatten();
-            let opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
+            let stored = self.store.genesis(self.settings.chain_id).await?;
+            self.record.genesis_hash = self.pool.settle_genesis(stored).await?;
+            let mut opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
+            if let Some(epoch) = self.epoch {
+                opened = opened.lead(epoch).await?;
+            }
             for note in opened.notes() {
                 tracing::warn!(chain = %self.settings.name, "{note}");
             }
@@ -207,7 +253,7 @@ impl ChainIndexer {
             }
             self.opened = Some(opened);
         }
-        self.memory.recall(&self.node).await;
+        self.memory.recall(&[&self.node, &self.past]).await;
         let held = self.store().held().await?;
         self.view = Some(View::new(held, &self.translator.names()));
         self.say_sources(None);
@@ -313,23 +359,10 @@ enum Progress {
     None,
 }
 
-fn wait(error: &IndexerError, pause: &mut ExponentialBackoff) -> Duration {
-    let wait = pause.next().unwrap_or(MAX_PAUSE);
-    match error {
-        IndexerError::Chain(error) => {
-            error.retry_after().map_or(wait, |asked| asked.clamp(wait, MAX_RETRY_AFTER))
-        }
-        _ => wait,
-    }
-}
-
 /// The loop goes round at least this often, so that one that hangs can be told from one that waits.
 const BEAT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a node or database that comes back is noticed within it.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
-/// A node may ask for patience, not for an outage.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
-
 fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))

@@ -8,7 +8,7 @@ use super::{MAX_PAUSE, RelayError, Wake, backoff};
 use crate::domain::Envelope;
 use crate::health::Board;
 use crate::sink::{Given, Sink, SinkError};
-use crate::store::{OutboxRow, Store};
+use crate::store::{Epoch, OutboxRow, Store};
 
 /// What a relay is built of.
 pub struct Parts<S> {
@@ -38,6 +38,8 @@ pub struct Relay<S> {
     is_new: bool,
     /// The cursor as the database has it, and since when.
     saved: (u64, Instant),
+    /// Of the turn, where there are turns.
+    epoch: Option<Epoch>,
     /// When the sink was last asked what it holds. `None` after any error: it may be another server now.
     looked_at: Option<Instant>,
 }
@@ -76,13 +78,26 @@ impl<S: Sink> Relay<S> {
             cursor: None,
             is_new: false,
             saved: (0, Instant::now()),
+            epoch: None,
             looked_at: None,
         }
     }
 
-    /// Carries messages until `stop`. An error is told, waited out and tried again, for as long as it takes. What is in
-    /// hand is finished, and the cursor written.
+    /// Of the sink.
+    pub(super) fn name(&self) -> &str {
+        self.sink.name()
+    }
+
+    /// Carries as the sink's only carrier, without a lease, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
+        self.carry(None, stop).await;
+    }
+
+    /// Carries messages until `stop`, or until another instance leads. An error is told, waited out and tried again, for as
+    /// long as it takes. What is in hand is finished, and the cursor written.
+    pub(super) async fn carry(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+        // What an earlier turn knew, another instance has gone beyond.
+        (self.epoch, self.cursor, self.looked_at) = (epoch, None, None);
         let mut pause = backoff();
         while !stop.is_cancelled() {
             self.report.beat();
@@ -99,6 +114,10 @@ impl<S: Sink> Relay<S> {
                     if step == Step::Nothing {
                         let _stopped = stop.run_until_cancelled(self.wake.wait(self.patience())).await;
                     }
+                }
+                Err(RelayError::Store(error)) if error.is_fenced() => {
+                    tracing::warn!(sink = self.sink.name(), %error, "this instance does not carry any more");
+                    return;
                 }
                 Err(error) => {
                     self.failed(&error);
@@ -186,7 +205,7 @@ impl<S: Sink> Relay<S> {
     async fn save(&mut self, every: Duration) -> Result<(), RelayError> {
         let Some(cursor) = self.cursor else { return Ok(()) };
         if cursor != self.saved.0 && self.saved.1.elapsed() >= every {
-            self.store.set_sink_cursor(self.sink.name(), cursor).await?;
+            self.store.note_sink_cursor(self.sink.name(), cursor, self.epoch).await?;
             self.saved = (cursor, Instant::now());
         }
         Ok(())

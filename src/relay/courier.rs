@@ -24,7 +24,7 @@ use super::report::Report;
 use super::{MAX_PAUSE, Parts, RelayError, Wake, backoff};
 use crate::metrics;
 use crate::sink::{Delivered, Sink, SinkError};
-use crate::store::{OutboxRow, SinkState, Store};
+use crate::store::{Epoch, OutboxRow, SinkState, Store};
 pub use round::Schedule;
 use round::{Chunk, Round};
 
@@ -50,6 +50,8 @@ pub struct Courier<S> {
     cursor: Option<u64>,
     /// Whether the sink never had a cursor.
     is_new: bool,
+    /// Of the turn, where there are turns.
+    epoch: Option<Epoch>,
 }
 
 /// Messages read at once.
@@ -71,11 +73,18 @@ impl<S: Sink + Clone> Courier<S> {
     pub fn new(parts: Parts<S>, settings: CourierSettings) -> Self {
         let Parts { sink, store, board, wake } = parts;
         let report = Report::new(board, sink.name());
-        Self { sink, store, wake, report, settings, cursor: None, is_new: false }
+        Self { sink, store, wake, report, settings, cursor: None, is_new: false, epoch: None }
     }
 
-    /// Carries messages until `stop`; what is in hand is finished, or sent again after the next start.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Of the sink.
+    pub(super) fn name(&self) -> &str {
+        self.sink.name()
+    }
+
+    /// Carries messages until `stop`, or until another instance leads; what is in hand is finished, or sent again by whoever
+    /// is next. What a daemon sends that lost its turn and does not know is a repeat, and what came of it is not noted.
+    pub(super) async fn carry(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+        (self.epoch, self.cursor) = (epoch, None);
         let mut pause = backoff();
         while !stop.is_cancelled() {
             self.report.beat();
@@ -90,6 +99,10 @@ impl<S: Sink + Clone> Courier<S> {
                     if let Next::After(patience) = next {
                         let _stopped = stop.run_until_cancelled(self.wake.wait(patience.min(POLL))).await;
                     }
+                }
+                Err(RelayError::Store(error)) if error.is_fenced() => {
+                    tracing::warn!(sink = self.sink.name(), %error, "this instance does not carry any more");
+                    return;
                 }
                 Err(error) => {
                     self.report.failed(&error);
@@ -187,7 +200,7 @@ impl<S: Sink + Clone> Courier<S> {
 
     async fn settle(&mut self, round: Round, state: &SinkState) -> Result<Next, RelayError> {
         let settled = round.settle(&self.settings.schedule, state);
-        self.store.settle(self.sink.name(), &settled).await?;
+        self.store.settle(self.sink.name(), &settled, self.epoch).await?;
         let cursor = settled.cursor.or(self.cursor).unwrap_or(0);
         (self.cursor, self.is_new) = (Some(cursor), false);
         for (seq, reason) in &settled.dead {

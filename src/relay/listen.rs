@@ -33,6 +33,12 @@ pub fn listen(store: Store, stop: CancellationToken) -> (Wake, impl Future<Outpu
 }
 
 async fn keep_listening(store: Store, sender: watch::Sender<()>, stop: CancellationToken) {
+    if !store.announces() {
+        tracing::warn!(
+            "a pooler stands before the database: commits are not announced, messages are polled for"
+        );
+        return;
+    }
     let (mut pause, lines) = (backoff(), Limiter::default());
     loop {
         let heard = stop.run_until_cancelled(hear(&store, &sender, || pause = backoff())).await;

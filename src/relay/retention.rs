@@ -10,6 +10,7 @@ use crate::telemetry::Limiter;
 
 /// Keeps the outbox bounded: deletes what every sink has and what is old enough, in small batches, so that no
 /// statement holds locks or snapshots for long. Says how full it is.
+#[derive(Clone)]
 pub struct Retention {
     /// The database, migrated.
     pub store: Store,
@@ -27,8 +28,20 @@ const EVERY: Duration = Duration::from_secs(2);
 const BATCH: u32 = 1_000;
 
 impl Retention {
-    /// Trims until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Says until `stop` how full the outbox is.
+    pub async fn watch(self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            // Whoever trims tells of the trouble.
+            if let Ok(state) = self.store.outbox_state().await {
+                self.say(state);
+            }
+        }
+    }
+
+    /// Trims until `stop`. One daemon is enough; another one beside it finds nothing to do.
+    pub async fn trim(&self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let lines = Limiter::default();
@@ -43,7 +56,6 @@ impl Retention {
     }
 
     async fn round(&self, stop: &CancellationToken) -> Result<(), StoreError> {
-        self.say(self.store.outbox_state().await?);
         while !stop.is_cancelled() {
             let trimmed = self.store.trim_outbox(self.age, &self.sinks, BATCH).await?;
             metrics::outbox_trimmed(trimmed);

@@ -78,7 +78,7 @@ impl ChainStore {
             Some(staged) => (staged.into_tx(&ordered)?, true),
             None => (transaction::begin(&self.pool, advance.durable).await?, false),
         };
-        checkpoint::lock_chain(&mut tx, chain).await?;
+        checkpoint::lock_chain(&mut tx, self).await?;
         blocks::check(&mut tx, chain.id, &seen).await?;
         checkpoint::advance(&mut tx, chain, &advance.expected, advance.to).await?;
         if !is_staged && let Err(error) = events::copy(&mut tx, chain, &ordered).await {

@@ -64,7 +64,7 @@ impl ChainStore {
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
         let mut tx = transaction::begin(&self.pool, true).await?;
-        let locked = checkpoint::lock_chain(&mut tx, chain).await?;
+        let locked = checkpoint::lock_chain(&mut tx, self).await?;
         check_fresh(reread, locked.reorgs)?;
         let reached = check_reached(&mut tx, chain, reread).await?;
         let stored = events::of_source(&mut tx, chain, &reread.source, reread.range).await?;

@@ -38,7 +38,7 @@ impl ChainStore {
         check_range(chain, backfill, &ordered)?;
 
         let mut tx = transaction::begin(&self.pool, true).await?;
-        let locked = checkpoint::lock_chain(&mut tx, chain).await?;
+        let locked = checkpoint::lock_chain(&mut tx, self).await?;
         if locked.reorgs != backfill.reorgs {
             return Err(StoreError::conflict("the chain was rewound since these logs were fetched"));
         }

@@ -3,6 +3,7 @@ use sqlx::postgres::PgConnection;
 use crate::domain::BlockId;
 
 use super::convert::{block_id, int8, unsigned};
+use super::leases::{Epoch, chain_lease};
 use super::open::Chain;
 use super::transaction::{self, Tx};
 use super::{ChainStore, PendingBlock, StoreError, blocks, pending};
@@ -66,13 +67,15 @@ impl ChainStore {
     /// # Errors
     /// Whatever the database says.
     pub async fn publish_above(&self, head: u64) -> Result<(), StoreError> {
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        lock_chain(&mut tx, self).await?;
         sqlx::query("update sources set publish_from = $2 where chain_id = $1 and name = any($3) and publish_from is null")
             .bind(self.chain.id)
             .bind(int8("block number", head.saturating_add(1))?)
             .bind(&self.chain.sources)
-            .execute(&self.pool)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        Ok(tx.commit().await?)
     }
 }
 
@@ -108,11 +111,39 @@ impl ChainStore {
     }
 }
 
-/// Makes this transaction the chain's only writer until it ends.
-pub(super) async fn lock_chain(tx: &mut Tx, chain: &Chain) -> Result<Locked, StoreError> {
-    let sql = "select final_number, reorgs from chains where chain_id = $1 for update";
-    let row = sqlx::query_as(sql).bind(chain.id).fetch_optional(&mut **tx).await?;
-    locked(row.ok_or_else(|| StoreError::conflict(format!("chain {} is gone", chain.id)))?)
+/// A transaction beside the chain's only writer, for whoever leads the chain: it must not lock the chain's row. Nothing in it
+/// outlives the lease: whoever takes that next raises the epoch, and then ends every session with this mark. So either the
+/// mark is seen there, or the new epoch here.
+pub(super) async fn begin_beside(store: &ChainStore, durable: bool) -> Result<Tx, StoreError> {
+    let mut tx = transaction::begin_marked(&store.pool, store.chain.id, durable).await?;
+    if let Some(led) = store.epoch {
+        let sql = "select epoch from chains where chain_id = $1";
+        let epoch: i64 = sqlx::query_scalar(sql).bind(store.chain.id).fetch_one(&mut *tx).await?;
+        check_epoch(store, led, epoch)?;
+    }
+    Ok(tx)
+}
+
+fn check_epoch(store: &ChainStore, led: Epoch, epoch: i64) -> Result<(), StoreError> {
+    match led.number() == unsigned("epoch", epoch)? {
+        true => Ok(()),
+        false => Err(StoreError::fenced(chain_lease(store.chain.number()))),
+    }
+}
+
+/// Makes this transaction the chain's only writer until it ends. A writer that leads the chain is refused when somebody
+/// else leads it now: nobody can take the lease from here on, because that raises the epoch in this row.
+pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<Locked, StoreError> {
+    let chain = &store.chain;
+    let sql = "select final_number, reorgs, epoch from chains where chain_id = $1 for update";
+    let row: Option<(Option<i64>, i64, i64)> =
+        sqlx::query_as(sql).bind(chain.id).fetch_optional(&mut **tx).await?;
+    let gone = || StoreError::conflict(format!("chain {} is gone", chain.id));
+    let (final_number, reorgs, epoch) = row.ok_or_else(gone)?;
+    if let Some(led) = store.epoch {
+        check_epoch(store, led, epoch)?;
+    }
+    locked((final_number, reorgs))
 }
 
 fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<Locked, StoreError> {

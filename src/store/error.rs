@@ -41,6 +41,30 @@ pub enum StoreError {
         /// What differs.
         what: String,
     },
+    /// The writer held a lease that another holds now. Nothing was committed.
+    #[error("another instance holds the lease `{lease}` now; nothing was committed")]
+    Fenced {
+        /// Name of the lease.
+        lease: String,
+    },
+    /// None of several servers takes writes.
+    #[error("the database at {host} is read-only, and no other server of the url takes writes")]
+    ReadOnly {
+        /// The one that took them last.
+        host: String,
+    },
+    /// A pooler gives each transaction another session and does not carry prepared statements along.
+    #[error(
+        "a pooler between us and the database mixes up prepared statements; let it pool sessions, set \
+         max_prepared_statements (PgBouncer 1.21 and later), or name the server itself"
+    )]
+    Pooler,
+    /// What needs a session of its own, behind a pooler that gives none.
+    #[error("{what} needs a session of its own, which the pooler does not give; name the server itself")]
+    NoSession {
+        /// What.
+        what: &'static str,
+    },
     /// A log that is already stored would be stored again.
     #[error(
         "the event at {place} is already stored for source `{source_name}`; two sources must not share a log"
@@ -146,17 +170,27 @@ impl StoreError {
             Self::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
                 transient(error)
             }
+            Self::ReadOnly { .. } => true,
             _ => false,
         }
     }
 
     /// Whether the database has moved on since the caller read it.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict { .. })
+        matches!(self, Self::Conflict { .. } | Self::Fenced { .. })
+    }
+
+    /// Whether somebody else is the writer now.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Fenced { .. })
     }
 
     pub(super) fn conflict(what: impl Into<String>) -> Self {
         Self::Conflict { what: what.into() }
+    }
+
+    pub(super) fn fenced(lease: impl Into<String>) -> Self {
+        Self::Fenced { lease: lease.into() }
     }
 
     pub(super) fn invalid(what: impl Into<String>) -> Self {

@@ -4,17 +4,16 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::transaction;
-use super::{ChainStore, StoreError};
+use super::{ChainStore, StoreError, checkpoint, transaction};
 
 impl ChainStore {
     /// Drops the secondary indexes of events, balances and owners and remembers them, if there is no event yet and this is the
     /// database's only chain: another one might be at its head, where a reorg asks for what they hold.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// [`StoreError::Fenced`]; whatever the database says.
     pub async fn defer_indexes(&self) -> Result<(), StoreError> {
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = checkpoint::begin_beside(self, true).await?;
         transaction::lock(&mut tx, transaction::REGISTRATION).await?;
         let sql = "select not exists (select from events) and (select count(*) from chains) = 1";
         if !sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut *tx).await? {
@@ -48,10 +47,11 @@ impl ChainStore {
     /// writing waits. Safe for two instances at once.
     ///
     /// # Errors
-    /// Whatever the database says; what was built stays.
+    /// [`StoreError::Fenced`]; whatever the database says; what was built stays.
     pub async fn build_indexes(&self) -> Result<u64, StoreError> {
         for built in 0.. {
-            let mut tx = transaction::begin(&self.pool, true).await?;
+            // A server that builds an index hears of its client's end when it is done; a successor does not wait for that.
+            let mut tx = checkpoint::begin_beside(self, true).await?;
             transaction::lock(&mut tx, transaction::REGISTRATION).await?;
             let sql = "delete from deferred_indexes where name = (select min(name) from deferred_indexes) \
                        returning definition";

@@ -2,7 +2,6 @@ use std::sync::LazyLock;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, Connection};
 
 use super::transaction::{self, MIGRATION};
 use super::{Store, StoreError};
@@ -11,6 +10,7 @@ use super::{Store, StoreError};
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!("./migrations");
     migrator.dangerous_set_table_name("chainflume_migrations");
+    migrator.set_locking(false);
     migrator
 });
 
@@ -53,25 +53,24 @@ impl Store {
         schema(&mut *transaction::begin_look(&self.pool).await?).await
     }
 
-    /// Runs the migrations that are missing, each in a transaction. Instances that start at once wait for
+    /// Runs the migrations that are missing, all in one transaction. Instances that start at once wait for
     /// each other.
     ///
     /// # Errors
     /// [`StoreError::NewerSchema`] before anything is touched; [`StoreError::Migrate`].
     pub async fn migrate(&self) -> Result<Migrated, StoreError> {
-        // A connection of its own: the migrator takes a session lock and, on an error, leaves it to the end of
-        // the session, which in a pool may be hours away.
-        let mut connection = self.options.connect().await?;
-        let migrated = migrate(&mut connection).await;
-        connection.close().await?;
-        migrated
+        // Without the limits of other transactions: a migration may take long, and the next in line waits for it.
+        let mut tx = self.pool.begin_with("begin isolation level read committed").await?;
+        let migrated = migrate(&mut tx).await?;
+        tx.commit().await?;
+        Ok(migrated)
     }
 }
 
 async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> {
-    // The migrator has a lock of its own, but takes it after we have counted: both of two would count as theirs
-    // what one of them ran. It ends with the session.
-    sqlx::query("select pg_advisory_lock($1)").bind(MIGRATION).execute(&mut *connection).await?;
+    // The migrator has a lock of its own, but of the session, which a pooler would hand on; and it takes it after we have
+    // counted: both of two would count as theirs what one of them ran.
+    sqlx::query("select pg_advisory_xact_lock($1)").bind(MIGRATION).execute(&mut *connection).await?;
     let before = match schema(connection).await? {
         Schema::Newer { found, known } => return Err(StoreError::NewerSchema { found, known }),
         Schema::Missing => 0,

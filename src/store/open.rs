@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use crate::domain::{B256, EventKind, KindIndex, Projection};
 
 use super::convert::{hash, int8, unsigned};
+use super::leases::Epoch;
 use super::outbox::Layout;
 use super::transaction::{self, Tx};
 use super::{Store, StoreError, views};
@@ -100,6 +101,8 @@ pub struct ChainStore {
     pub(super) pool: PgPool,
     pub(super) spare: Arc<Semaphore>,
     pub(super) chain: Arc<Chain>,
+    /// Of whoever leads the chain; fences it off once somebody else does.
+    pub(super) epoch: Option<Epoch>,
 }
 
 impl fmt::Debug for ChainStore {
@@ -168,6 +171,14 @@ impl Chain {
 }
 
 impl Store {
+    /// Hash of block 0 of a chain, as it was registered; `None` where it was not, or no node could tell it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn genesis(&self, chain_id: u64) -> Result<Option<B256>, StoreError> {
+        genesis(&self.pool, int8("chain id", chain_id)?).await
+    }
+
     /// Registers a chain, its sources and the kinds of its events, and creates or refreshes their typed
     /// views. [`KindIndex`] in events given to the result indexes `kinds`. Safe for two instances at once.
     ///
@@ -203,15 +214,33 @@ impl Store {
             described,
             notes,
         };
-        Ok(ChainStore { pool: self.pool.clone(), spare: self.spare.clone(), chain: Arc::new(chain) })
+        let (pool, spare) = (self.pool.clone(), self.spare.clone());
+        Ok(ChainStore { pool, spare, chain: Arc::new(chain), epoch: None })
     }
 }
 
 impl ChainStore {
+    /// As [`Store::genesis`].
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn genesis(&self) -> Result<Option<B256>, StoreError> {
+        genesis(&self.pool, self.chain.id).await
+    }
+
     /// What an operator should know about how the chain was opened.
     pub fn notes(&self) -> &[Note] {
         &self.chain.notes
     }
+}
+
+async fn genesis(pool: &PgPool, chain_id: i64) -> Result<Option<B256>, StoreError> {
+    let stored: Option<Option<Vec<u8>>> =
+        sqlx::query_scalar("select genesis_hash from chains where chain_id = $1")
+            .bind(chain_id)
+            .fetch_optional(pool)
+            .await?;
+    stored.flatten().as_deref().map(hash).transpose()
 }
 
 async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(), StoreError> {

@@ -57,7 +57,7 @@ impl ChainStore {
         let Some(lowest) = refs.keys().next() else { return Ok(0) };
 
         let mut tx = transaction::begin(&self.pool, true).await?;
-        checkpoint::lock_chain(&mut tx, chain).await?;
+        checkpoint::lock_chain(&mut tx, self).await?;
         checkpoint::check(&mut tx, chain, &pending.expected).await?;
         blocks::check(&mut tx, chain.id, &refs).await?;
         let told = told(&mut tx, chain, *lowest, &refs).await?;
@@ -89,7 +89,7 @@ impl ChainStore {
         );
 
         let mut tx = transaction::begin(&self.pool, true).await?;
-        checkpoint::lock_chain(&mut tx, chain).await?;
+        checkpoint::lock_chain(&mut tx, self).await?;
         let rows = sqlx::query_as(sql).bind(chain.id).bind(&chain.sources).fetch_all(&mut *tx).await?;
         let gone = in_order(rows)?;
         outbox::retract(&mut tx, chain, &gone).await?;

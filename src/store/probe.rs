@@ -1,8 +1,8 @@
 use std::fmt;
 
-use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 
+use super::error::sqlstate;
 use super::{Store, StoreError, transaction};
 
 /// Asks again and again whether the database takes writes.
@@ -10,7 +10,7 @@ use super::{Store, StoreError, transaction};
 /// Over a connection of its own: the pool tries a refused connection until its timeout and then says
 /// "timeout", and while every one of its connections is busy it would say so of a healthy database too.
 pub struct WriteProbe {
-    options: PgConnectOptions,
+    store: Store,
     /// Given back only after a whole question and answer.
     connection: Option<PgConnection>,
 }
@@ -24,30 +24,41 @@ impl fmt::Debug for WriteProbe {
 impl Store {
     /// A probe that is not connected yet.
     pub fn write_probe(&self) -> WriteProbe {
-        WriteProbe { options: self.options.clone(), connection: None }
+        WriteProbe { store: self.clone(), connection: None }
     }
 }
 
 impl WriteProbe {
     /// Proves that the database takes writes. A replica that can be reached but not written answers with a
-    /// transient error (SQLSTATE 25006). May be given up half-way and called again.
+    /// transient error (SQLSTATE 25006); then no connection made before is used again, since the primary may be elsewhere by
+    /// now, and is looked for where the URL names several servers. May be given up half-way and called again.
     ///
     /// # Errors
     /// Whatever the database says, or why it cannot be reached.
     pub async fn write(&mut self) -> Result<(), StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.options.connect().await?,
+            None => self.store.reach().await?,
         };
-        let mut tx = transaction::begin_alone(&mut connection).await?;
-        sqlx::query(
-            "insert into write_probe (written_at) values (now()) \
-             on conflict on constraint write_probe_pkey do update set written_at = excluded.written_at",
-        )
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        self.connection = Some(connection);
-        Ok(())
+        let written = write(&mut connection).await;
+        match &written {
+            Ok(()) => self.connection = Some(connection),
+            Err(StoreError::Database(error)) if sqlstate(error).as_deref() == Some("25006") => {
+                self.store.hosts.distrust();
+            }
+            Err(_) => {}
+        }
+        written
     }
+}
+
+async fn write(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let mut tx = transaction::begin_alone(connection).await?;
+    sqlx::query(
+        "insert into write_probe (written_at) values (now()) \
+         on conflict on constraint write_probe_pkey do update set written_at = excluded.written_at",
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(tx.commit().await?)
 }

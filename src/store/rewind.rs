@@ -71,7 +71,7 @@ impl ChainStore {
         let to = rewind.to;
 
         let mut tx = transaction::begin(&self.pool, true).await?;
-        let locked = checkpoint::lock_chain(&mut tx, chain).await?;
+        let locked = checkpoint::lock_chain(&mut tx, self).await?;
         let chain = &chain.refreshed(&mut tx).await?;
         let below = locked.final_number.filter(|number| to.number < *number);
         if let Some(final_number) = below.filter(|_| !rewind.by_operator) {

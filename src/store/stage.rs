@@ -4,14 +4,15 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::domain::{Event, Place};
 
-use super::transaction::{self, Tx};
-use super::{ChainStore, StoreError, events};
+use super::transaction::Tx;
+use super::{ChainStore, StoreError, checkpoint, events};
 
 /// Events of a step to come, written in the transaction that will carry it. Nobody sees them before it commits, and
 /// dropped they were never there.
 ///
 /// So the database takes in the rows of one step while it still changes the balances of the one before, on another
-/// processor. What fences a writer off comes after, in that same transaction: the chain's lock and the compare-and-set.
+/// processor. What fences a writer off comes after, in that same transaction: the chain's lock and the compare-and-set. What a
+/// writer leaves behind that freezes before is ended by its successor, whose own rows would wait for it otherwise.
 pub struct Staged {
     tx: Tx,
     ends: Option<(Place, Place)>,
@@ -30,11 +31,11 @@ impl ChainStore {
     /// already. That costs nothing but speed.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`]; whatever the database says.
+    /// [`StoreError::Invalid`]; [`StoreError::Fenced`]; whatever the database says.
     pub async fn stage(&self, events: &[Event]) -> Result<Option<Staged>, StoreError> {
         let Ok(spare) = self.spare.clone().try_acquire_owned() else { return Ok(None) };
         let ordered = events::in_order(&self.chain, events)?;
-        let mut tx = transaction::begin(&self.pool, false).await?;
+        let mut tx = checkpoint::begin_beside(self, false).await?;
         match events::copy(&mut tx, &self.chain, &ordered).await {
             Ok(()) => Ok(Some(Staged { tx, ends: ends(&ordered), count: ordered.len(), _spare: spare })),
             // Another writer was first, or two sources have one log. Which of the two is for the step to find out, that

@@ -71,11 +71,11 @@ impl Drop for MadeHere {
     }
 }
 
-/// Drops one database after the other, whoever is still connected.
+/// Drops one database after the other, whoever is still connected, but for those a test has dropped itself.
 fn sweep(names: &Receiver<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for name in names {
-        runtime.block_on(admin(&format!("drop database {name} with (force)")));
+        runtime.block_on(admin(&format!("drop database if exists {name} with (force)")));
     }
 }
 
@@ -183,7 +183,7 @@ impl Server {
 }
 
 /// Newest server under Debian's folder, else the one in `PATH`.
-fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -206,7 +206,7 @@ fn is_server(folder: &Path) -> bool {
 }
 
 /// User and group ids of `postgres`, or of `nobody` where there is no such user.
-fn unprivileged() -> (u32, u32) {
+pub fn unprivileged() -> (u32, u32) {
     let passwd = fs::read_to_string("/etc/passwd").expect("every system has it");
     let find = |name: &str| {
         passwd.lines().find_map(|line| {

@@ -6,6 +6,7 @@ mod backfill;
 mod dead_letters;
 mod fixture;
 mod indexes;
+mod leases;
 mod migrate;
 mod outbox;
 mod pending;

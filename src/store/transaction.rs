@@ -1,5 +1,5 @@
-use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection};
 
 use super::StoreError;
 
@@ -13,17 +13,21 @@ pub(super) const USERS: i64 = 0x6368_6169_6e66_0002;
 pub(super) const MIGRATION: i64 = 0x6368_6169_6e66_0003;
 /// Key of the advisory lock that a replay holds while it runs.
 pub(super) const REPLAY: i64 = 0x6368_6169_6e66_0004;
+/// Added to a chain's id: key of the advisory lock that work for the chain shares which does not lock the chain's row. It
+/// keeps nobody out. It is a mark, by which whoever leads next finds what an earlier leader left behind.
+const WORK: i64 = 0x6368_6169_6e67_0000;
 
 /// Every writing transaction's beginning. The isolation level is named because correctness hangs on it (a
 /// statement after a lock must see what the lock's last holder committed) and a server may default to another. A
 /// writer that hangs on a lock gives up after a while and tries again, visibly; one that is frozen inside
-/// a transaction (a stopped process) is thrown out by the server, or its lock would outlive it.
+/// a transaction (a stopped process) is thrown out by the server, or its lock would outlive it; within that
+/// time a standby that finds it there takes over.
 macro_rules! begin {
     ($($more:literal)?) => {
         concat!(
             "begin isolation level read committed; ",
             "set local lock_timeout = '30s'; ",
-            "set local idle_in_transaction_session_timeout = '60s'",
+            "set local idle_in_transaction_session_timeout = '10s'",
             $("; ", $more)?
         )
     };
@@ -36,6 +40,23 @@ pub(super) async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError
     Ok(pool.begin_with(statement).await?)
 }
 
+/// A writing transaction that bears the mark of work for a chain. It may wait longer for its client than others, since it
+/// waits for another transaction of that client; whoever leads next ends it.
+pub(super) async fn begin_marked(pool: &PgPool, chain_id: i64, durable: bool) -> Result<Tx, StoreError> {
+    let (begin, commit) = (begin!(), if durable { "on" } else { "off" });
+    let statement = format!(
+        "{begin}; set local synchronous_commit = {commit}; set local idle_in_transaction_session_timeout = '60s'; \
+         select pg_advisory_xact_lock_shared({})",
+        mark(chain_id)
+    );
+    Ok(pool.begin_with(AssertSqlSafe(statement)).await?)
+}
+
+/// Key of the mark of work for a chain.
+pub(super) fn mark(chain_id: i64) -> i64 {
+    WORK.wrapping_add(chain_id)
+}
+
 /// A writing transaction whose statements answer within seconds or fail.
 pub(super) async fn begin_bounded(pool: &PgPool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with(begin!("set local statement_timeout = '5s'")).await?)
@@ -46,6 +67,14 @@ pub(super) async fn begin_alone(
     connection: &mut PgConnection,
 ) -> Result<sqlx::PgTransaction<'_>, StoreError> {
     Ok(connection.begin_with(begin!("set local statement_timeout = '5s'")).await?)
+}
+
+/// The same for whoever would rather try again than wait for a lock.
+pub(super) async fn begin_impatient(
+    connection: &mut PgConnection,
+) -> Result<sqlx::PgTransaction<'_>, StoreError> {
+    let statement = begin!("set local statement_timeout = '5s'; set local lock_timeout = '1s'");
+    Ok(connection.begin_with(statement).await?)
 }
 
 /// A snapshot to read from: all statements see the same moment.

@@ -42,6 +42,11 @@ pub const ROOMS: &[Room] = &[
         &["domain", "store", "sink", "health", "metrics", "telemetry"],
         "it carries from outbox to sink and nowhere else",
     ),
+    room(
+        "lease",
+        &["domain", "store", "health", "metrics"],
+        "who leads is not what it does: whoever leads is handed its turn by `app`",
+    ),
     room("post", &["tls"], "it carries a request and knows not what it says"),
     room("alert", &["domain", "health", "metrics", "post"], "it reads the board and tells of it"),
     room("postgres", &["metrics"], "a server to the store is a URL"),

@@ -35,7 +35,7 @@ impl Environment for World {
     }
 
     fn is_root(&self) -> bool {
-        self.0.len() % 2 == 0
+        self.0.len().is_multiple_of(2)
     }
 
     fn read(&self, path: &Path, limit: u64) -> Result<String, FileError> {

@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Alerts, Audit, Chain, Config, Confirmations, Database, History, Log, Outbox, Pace, Publish, Redis,
-    RedisServers, Secret, Shutdown, Source, Users,
+    Admin, Alerts, Audit, Chain, Config, Confirmations, Database, Failover, History, Log, Outbox, Pace,
+    Provider, Publish, Redis, RedisServers, Role, Secret, Shutdown, Source, Standby, Users, Verify,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -21,6 +21,32 @@ const PRICES: [(&str, u64); 7] = [
     ("*", 20),
 ];
 
+fn only_provider() -> Provider {
+    Provider {
+        label: "node.example".to_owned(),
+        http: Secret::new("https://node.example/v2/key-in-literal"),
+        ws: None,
+        priority: 1,
+        role: Role::Any,
+        requests_per_second: None,
+        compute_units_per_second: None,
+    }
+}
+
+fn usual_pace() -> Pace {
+    Pace {
+        requests_per_second: None,
+        compute_units_per_second: None,
+        compute_units: PRICES.map(|(method, units)| (method.to_owned(), units)).into(),
+        max_concurrent: 16,
+    }
+}
+
+fn usual_failover() -> Failover {
+    let (probe_interval, return_after) = (Duration::from_secs(15), Duration::from_secs(60));
+    Failover { probe_interval, max_lag: 5, return_after }
+}
+
 #[test]
 fn a_small_configuration_is_read_whole_with_every_default() {
     let config = Given::default().root().right(RIGHT);
@@ -32,6 +58,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         database: Database::default(),
         outbox: Outbox::default(),
         redis: Redis::default(),
+        standby: Standby::default(),
         webhooks: Vec::new(),
         alerts: Alerts::default(),
         admin: Admin::default(),
@@ -41,8 +68,9 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         chains: vec![Chain {
             name: "base".to_owned(),
             chain_id: 8453,
-            http: Secret::new("https://node.example/v2/key-in-literal"),
-            ws: None,
+            providers: vec![only_provider()],
+            failover: usual_failover(),
+            verify: Verify::Bloom,
             confirmations: Confirmations::Blocks(2),
             reorg_window: 64,
             publish: Publish::Confirmed,
@@ -59,12 +87,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
                 commit_logs: 12_000,
             },
             audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
-            pace: Pace {
-                requests_per_second: None,
-                compute_units_per_second: None,
-                compute_units: PRICES.map(|(method, units)| (method.to_owned(), units)).into(),
-                max_concurrent: 16,
-            },
+            pace: usual_pace(),
         }],
         sources: vec![Source {
             name: "usdc".to_owned(),
@@ -92,7 +115,10 @@ fn variables_are_filled_in_after_parsing() {
         .replace("8453", "\"${ID}\"")
         .replace("100", "\"${START:-0x10}\"".replace("0x10", "16").as_str());
     let config = given.right(&format!("{text}\n[users]\ncreate_missing = \"${{CREATE}}\""));
-    assert_eq!(config.chains[0].http.expose(), "https://node.example/v2/a\"b\n[[chain]]/x/y/${KEY}/$");
+    assert_eq!(
+        config.chains[0].providers[0].http.expose(),
+        "https://node.example/v2/a\"b\n[[chain]]/x/y/${KEY}/$"
+    );
     assert_eq!((config.chains[0].chain_id, config.sources[0].start_block), (8453, 16));
     assert!(!config.users.create_missing);
 }
@@ -201,4 +227,28 @@ fn debug_shows_no_secret() {
         .replace("https://node.example", "https://ada:hunter2@node.example");
     let shown = format!("{:?}", Given::default().right(&text));
     assert!(!shown.contains("hunter2") && !shown.contains("key-in-literal"), "{shown}");
+}
+
+#[test]
+fn several_providers_are_preferred_in_the_order_they_stand_and_called_by_their_hosts() {
+    let several = "[[chain.provider]]\nhttp = \"https://one.example/key\"\nws = \"wss://one.example/key\"\n\
+                   [[chain.provider]]\nname = \"archive\"\nhttp = \"https://one.example/other\"\nrole = \"history\"\n\
+                   priority = 9\nrequests_per_second = 15\ncompute_units_per_second = 0\n";
+    let text = with("http = \"https://node.example/v2/key-in-literal\"\n", several);
+    let provider = |label: &str, http: &str, ws: Option<&str>, priority, role| Provider {
+        label: label.to_owned(),
+        http: Secret::new(http),
+        ws: ws.map(Secret::new),
+        priority,
+        role,
+        ..only_provider()
+    };
+    let archive = provider("archive", "https://one.example/other", None, 9, Role::History);
+    assert_eq!(
+        Given::default().right(&text).chains[0].providers,
+        [
+            provider("one.example", "https://one.example/key", Some("wss://one.example/key"), 1, Role::Any),
+            Provider { requests_per_second: Some(15), compute_units_per_second: Some(0), ..archive },
+        ]
+    );
 }

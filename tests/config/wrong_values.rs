@@ -67,7 +67,7 @@ fn an_unknown_key_is_an_error_wherever_it_stands() {
             "3 problems in chainflume.toml",
             "chainflume.toml:1: datadir: is not a key (did you mean `data_dir`?)",
             "chainflume.toml:2: databse: is not a key (did you mean `database`?)",
-            "chainflume.toml:9: chain[0].\"colour scheme\": is not a key (remove it; known here: audit, block_time, chain_id, confirmations, history, http, max_response_bytes, name, pace, poll_interval, publish, reorg_window, request_timeout, ws, ws_silence)",
+            "chainflume.toml:9: chain[0].\"colour scheme\": is not a key (remove it; known here: audit, block_time, chain_id, confirmations, failover, history, http, max_response_bytes, name, pace, poll_interval, provider, publish, reorg_window, request_timeout, verify, ws, ws_silence)",
         ]
     );
 }
@@ -233,6 +233,33 @@ fn where_messages_go_is_checked() {
             "chainflume.toml:5: redis.prefix: `a b` is not a prefix (write at most 64 of letters, digits, `_`, `-`, `.` and `:`)",
             "chainflume.toml:6: redis.stream_length: `0` is too small (give a value from 1 to 1000000000)",
             "chainflume.toml:7: redis.timeout: `1h` is too large (give a value from 100ms to 1m)",
+        ]
+    );
+}
+
+#[test]
+fn providers_say_what_each_and_what_all_of_them_lack() {
+    let two = "[[chain.provider]]\nhttp = \"https://one.example/a\"\nrole = \"history\"\n\
+               [[chain.provider]]\nhttp = \"https://one.example/b\"\nrole = \"audit\"\n";
+    assert_eq!(
+        wrong(&after("http", two)),
+        [
+            "3 problems in chainflume.toml",
+            "chainflume.toml:5: chain[0].http: stands beside [[chain.provider]], which says the same (move it into a [[chain.provider]] of its own, or remove it)",
+            "chainflume.toml:6: chain[0].provider: leaves nobody to ask about the newest blocks (give one of them role = \"any\", or leave its role out)",
+            "chainflume.toml:9: chain[0].provider[1].name: is called like another of this chain, and logs and metrics could not tell them apart (give each a name of its own: name = \"…\")",
+        ]
+    );
+    let bad = "[[chain.provider]]\nurl = \"https://one.example\"\nrole = \"archive\"\npriority = 0\n";
+    let told = wrong(&with("http = \"https://node.example/v2/key-in-literal\"\n", bad));
+    assert_eq!(
+        told,
+        [
+            "4 problems in chainflume.toml",
+            "chainflume.toml:5: chain[0].provider[0].http: is missing (add http = \"https://…\", the address of a node)",
+            "chainflume.toml:6: chain[0].provider[0].url: is not a key (remove it; known here: compute_units_per_second, http, name, priority, requests_per_second, role, ws)",
+            "chainflume.toml:7: chain[0].provider[0].role: `archive` is not known here (write one of any, live, history, audit)",
+            "chainflume.toml:8: chain[0].provider[0].priority: `0` is too small (give a value from 1 to 1000)",
         ]
     );
 }

@@ -5,3 +5,4 @@ mod any;
 mod misbehaviour;
 mod scenes;
 mod script;
+mod together;

@@ -4,6 +4,8 @@
 mod anvil;
 #[path = "../support/cable.rs"]
 mod cable;
+#[path = "../support/cluster.rs"]
+mod cluster;
 #[path = "../support/daemon.rs"]
 mod daemon;
 #[path = "../support/flume.rs"]
@@ -35,7 +37,9 @@ mod tables;
 
 mod branches;
 mod dead_letters;
+mod evidence;
 mod examples;
+mod failover;
 mod faults;
 mod first;
 mod limits;
@@ -49,5 +53,7 @@ mod real_node;
 mod relay;
 mod replay;
 mod soak;
+mod standby;
+mod trouble;
 mod verify;
 mod webhook;

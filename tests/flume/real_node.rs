@@ -9,7 +9,7 @@ mod world;
 use crate::anvil::{Anvil, Contract};
 use crate::flume::{Flume, connect};
 use crate::{journal, postgres};
-use chainflume::health::ChainState;
+use chainflume::health::{ChainHealth, ChainState};
 use rows::{compare, until_at};
 use sqlx::postgres::PgPool;
 use story::Story;
@@ -188,4 +188,30 @@ async fn with_the_finalized_tag_a_reorg_is_never_seen() {
     story.goes_on(8).await;
     flume.stop().await;
     story.is_told().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_of_a_real_node_have_the_root_of_its_headers() {
+    let world = World::new(&[]).await;
+    let anvil = &world.anvil;
+    world.round(0).await;
+    let url = postgres::database().await;
+    let pool = connect(&url).await;
+    let flume = Flume::start(&config(&world, "verify = \"receipts\""), &url).await;
+    until_at(&world, &pool, anvil.head().await - 2).await;
+    for round in 1..4 {
+        world.round(round).await;
+        anvil.mine(2).await;
+        until_at(&world, &pool, anvil.head().await - 2).await;
+    }
+    let head = anvil.head().await;
+    let asked = |chain: &ChainHealth, method: &str| {
+        chain.rpc.iter().find(|usage| usage.method == method).map_or(0, |usage| usage.requests)
+    };
+    flume.until("dev", "reads receipts", |chain| asked(chain, "eth_getBlockReceipts") > 20).await;
+    // Ranges of history alone. Had a root been another, the check would have been given up and each block be asked for logs.
+    let counts = ["eth_getLogs", "eth_getBlockReceipts"].map(|method| asked(&flume.chain("dev"), method));
+    assert!(counts[0] < counts[1], "{counts:?}");
+    flume.stop().await;
+    compare(&world, &pool, head - 2).await;
 }

@@ -4,7 +4,7 @@ use chainflume::devchain::{Effect, Lie, Rule};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Home, agrees};
-use crate::flume::{all_sources, connect, devchain};
+use crate::flume::{all_sources, config, connect, devchain};
 use crate::postgres;
 
 const LOGS: &str = "eth_getLogs";
@@ -85,6 +85,38 @@ async fn what_a_node_kept_back_is_found_by_the_audit_and_repaired_beside_the_dae
     let stored: i64 =
         sqlx::query_scalar("select count(*) from events").fetch_one(&pool).await.expect("a count");
     assert_eq!(told, stored, "what was added late is announced too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_first_provider_keeps_back_another_one_tells_the_audit() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(84, 300).await;
+    let other = chain.another_node();
+    let other_server = other.serve("127.0.0.1:0").await.expect("a free port");
+    let provider =
+        |name: &str, url: String| format!("[[chain.provider]]\nname = \"{name}\"\nhttp = \"{url}\"\n");
+    let providers = provider("one", server.http_url()) + &provider("other", other_server.http_url());
+    let text = config(&server, &format!("ws = none\n{providers}"), &sources());
+    let home = Home::bare();
+    home.write(&text.replacen(&format!("http = \"{}\"\n", server.http_url()), "", 1), Some(&url));
+    // It never stops doing so: whoever asked it again would find that all agrees.
+    let lying = chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropEvery(7))));
+    let daemon = home.start();
+    daemon.until_tip(298).await;
+    chain.mine_empty(30);
+    daemon.until_tip(328).await;
+    assert!(lying.fired() > 0);
+    let found = |_: u16, report: &Value| {
+        let token = &report["chains"]["dev"]["sources"]["token"];
+        token["differences"].as_u64() > Some(0)
+    };
+    let report = daemon.until("found out", found).await;
+    assert_eq!(report["chains"]["dev"]["provider"], "one");
+    let repaired = home.run(&["verify", "--repair"]).await.fine();
+    assert!(repaired.contains("were missing and are there now"), "{repaired}");
+    agrees(&chain, &url, 328).await;
+    until_audited(&daemon, 314).await;
+    daemon.stop_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,8 +21,10 @@ pub fn of_the_code() -> Vec<Metric> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut texts = vec![std::fs::read_to_string(source.join("metrics.rs")).expect("it is there")];
     if let Ok(folder) = std::fs::read_dir(source.join("metrics")) {
-        let files = folder.map(|file| std::fs::read_to_string(file.expect("listed").path()).expect("text"));
-        texts.extend(files);
+        let mut files: Vec<_> = folder.map(|file| file.expect("listed").path()).collect();
+        // A folder is in no order, and the page of metrics is.
+        files.sort_unstable();
+        texts.extend(files.into_iter().map(|file| std::fs::read_to_string(file).expect("text")));
     }
     read(&texts.join("\n"))
 }

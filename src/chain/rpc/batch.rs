@@ -14,17 +14,22 @@ use crate::chain::wire::{Answer, Answers};
 /// Calls in one request at most. Enough to hide the latency; some providers take no more than a few anyway.
 const MOST: u64 = 16;
 
+/// Between two tries of a node that has failed at batches without a word on why.
+const TRY_EVERY: u64 = 128;
+
 /// How many calls a request may have.
 pub(super) struct Batches {
     /// Now; halved by failures, doubled by answers.
     now: AtomicU64,
     /// What the node said, or what was found.
     cap: AtomicU64,
+    /// How often they were asked one by one.
+    alone: AtomicU64,
 }
 
 impl Default for Batches {
     fn default() -> Self {
-        Self { now: AtomicU64::new(MOST), cap: AtomicU64::new(MOST) }
+        Self { now: AtomicU64::new(MOST), cap: AtomicU64::new(MOST), alone: AtomicU64::new(0) }
     }
 }
 
@@ -32,6 +37,24 @@ impl Batches {
     fn now(&self) -> usize {
         let now = self.now.load(Ordering::Relaxed).min(self.cap.load(Ordering::Relaxed));
         usize::try_from(now.max(1)).unwrap_or(1)
+    }
+
+    /// Whether so many calls are asked at one moment: in one request, or each by itself and all at once.
+    fn takes(&self, calls: usize) -> bool {
+        let now = self.now();
+        calls <= now || now == 1
+    }
+
+    /// Calls that would have been a request were asked one by one. Now and then a small one is tried again: it may have
+    /// been a moment's trouble. What the node has said about batches stands.
+    fn alone(&self) {
+        if self.alone.fetch_add(1, Ordering::Relaxed) % TRY_EVERY == TRY_EVERY - 1 {
+            self.try_again();
+        }
+    }
+
+    fn try_again(&self) {
+        self.now.fetch_max(2, Ordering::Relaxed);
     }
 
     fn answered(&self, calls: usize) {
@@ -60,6 +83,16 @@ impl Rpc {
         self.batches.cap.store(cap.unwrap_or(MOST).clamp(1, MOST), Ordering::Relaxed);
     }
 
+    /// Whether so many calls are asked at one moment.
+    pub(in crate::chain) fn takes_batch(&self, calls: usize) -> bool {
+        self.batches.takes(calls)
+    }
+
+    /// Lets the next calls that belong together be a batch again, unless the node has said that it takes none.
+    pub(in crate::chain) fn try_batches(&self) {
+        self.batches.try_again();
+    }
+
     /// The answers in the order of the questions, in as few requests as the node takes. A batch that is not
     /// answered as one is asked in halves, so that what remains of a failure is the failure of one call.
     ///
@@ -74,6 +107,9 @@ impl Rpc {
         while !rest.is_empty() {
             let most = self.batches.now().min(rest.len());
             if most == 1 {
+                if rest.len() > 1 {
+                    self.batches.alone();
+                }
                 answers.extend(join_all(rest.iter().map(|question| self.ask(question))).await);
                 break;
             }
@@ -81,6 +117,7 @@ impl Rpc {
             match self.paced(calls, self.ask_batch(calls)).await {
                 Ok(answered) => {
                     self.batches.answered(most);
+                    self.judge_each(calls, &answered);
                     answers.extend(answered);
                     rest = after;
                 }
@@ -88,6 +125,19 @@ impl Rpc {
             }
         }
         Ok(answers)
+    }
+
+    /// A call may fail inside a batch that was answered.
+    fn judge_each<T>(&self, calls: &[Question], answers: &[Result<T, ChainError>]) {
+        let first = calls.first().map_or("", |call| call.method);
+        for (call, answer) in calls.iter().zip(answers) {
+            match answer {
+                Err(error) => self.vitals.failed(call.method, error),
+                // The first method stands for the request, which was answered.
+                Ok(_) if call.method != first => self.vitals.proven(call.method),
+                Ok(_) => {}
+            }
+        }
     }
 
     /// Whether a batch that failed is worth to be asked in parts.

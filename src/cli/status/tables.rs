@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::api::{ChainReport, SourceReport};
-use crate::app::{Status, StoredSource};
+use crate::api::{ChainReport, ProviderReport, RpcReport, SourceReport};
+use crate::app::{Status, StoredLease, StoredSource};
 use crate::cli::table::table;
 
 /// What a running daemon says of each chain; empty without one. Whatever else is true of a chain as a whole is a column
@@ -12,7 +12,7 @@ pub(super) fn chains(status: &Status) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let headings = ["chain", "state", "head", "confirmed", "final", "new head", "heads by", "node"];
+    let headings = ["chain", "state", "led by", "head", "confirmed", "final", "new head", "heads by", "node"];
     table(&headings, &rows) + "\n"
 }
 
@@ -21,6 +21,7 @@ fn chain_row(name: &str, chain: &ChainReport) -> Vec<String> {
     vec![
         name.to_owned(),
         chain.state.clone(),
+        chain.led_by.clone().unwrap_or_else(|| "-".to_owned()),
         number(chain.head),
         number(chain.confirmed),
         chain.final_block.to_string(),
@@ -28,6 +29,61 @@ fn chain_row(name: &str, chain: &ChainReport) -> Vec<String> {
         if chain.websocket { "websocket" } else { "polling" }.to_owned(),
         chain.provider.clone().unwrap_or_else(|| "-".to_owned()),
     ]
+}
+
+/// Who leads the rest: sinks, audits, the outbox. Without a daemon, chains too.
+pub(super) fn leases(status: &Status) -> String {
+    let is_told = |lease: &str| status.daemon.is_some() && lease.starts_with("chain ");
+    let line = |lease: &StoredLease| {
+        let holder = lease.holder.as_deref().unwrap_or("nobody");
+        format!("lease {}: {holder}, epoch {}\n", lease.lease, lease.epoch)
+    };
+    status.leases.iter().filter(|lease| !is_told(&lease.lease)).map(line).collect()
+}
+
+/// How each provider stands, and what it was asked.
+pub(super) fn providers(status: &Status) -> String {
+    let chains = status.daemon.iter().flat_map(|report| &report.chains);
+    let all: Vec<(&String, &ProviderReport)> = chains
+        .flat_map(|(name, chain)| chain.providers.iter().map(move |provider| (name, provider)))
+        .collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let headings = ["chain", "provider", "role", "in use for", "health", "head", "behind", "answers in"];
+    let rows: Vec<Vec<String>> = all.iter().map(|(chain, provider)| provider_row(chain, provider)).collect();
+    let calls: Vec<Vec<String>> = all.iter().flat_map(|(chain, provider)| calls(chain, provider)).collect();
+    let headings_of_calls = ["chain", "provider", "method", "requests", "failed", "compute units"];
+    format!("\n{}\n{}", table(&headings, &rows), table(&headings_of_calls, &calls))
+}
+
+fn provider_row(chain: &str, provider: &ProviderReport) -> Vec<String> {
+    let ProviderReport { name, role, live, history, state, head, behind, .. } = provider;
+    let work = match (live, history) {
+        (true, true) => "all",
+        (true, false) => "new blocks",
+        (false, true) => "history",
+        (false, false) => "-",
+    };
+    let latency = provider.latency_seconds.map(|seconds| format!("{:.0} ms", seconds * 1000.0));
+    vec![
+        chain.to_owned(),
+        name.clone(),
+        role.clone(),
+        work.to_owned(),
+        state.replace('_', " "),
+        number(*head),
+        behind.to_string(),
+        latency.unwrap_or_else(|| "-".to_owned()),
+    ]
+}
+
+fn calls<'a>(chain: &'a str, provider: &'a ProviderReport) -> impl Iterator<Item = Vec<String>> + 'a {
+    provider.rpc.iter().map(move |(method, calls)| {
+        let RpcReport { requests, failed, compute_units } = calls;
+        let counts = [requests, failed, compute_units].map(u64::to_string);
+        [chain, &provider.name, method].into_iter().map(str::to_owned).chain(counts).collect()
+    })
 }
 
 /// What is stored, and how fast it grows where a daemon runs.

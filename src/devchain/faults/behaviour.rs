@@ -20,6 +20,10 @@ pub struct Behaviour {
     pub refuse_batches: bool,
     /// Orphaned blocks and their logs are still answered by hash, as a node does that keeps side chains.
     pub serve_orphans: bool,
+    /// Headers have an empty logs bloom, whatever logs there are.
+    pub wrong_bloom: bool,
+    /// Headers have a receipts root that no receipts have.
+    pub wrong_receipts_root: bool,
     /// WebSockets stay open and say nothing.
     pub ws_silent: bool,
     /// WebSockets are refused with status 503.

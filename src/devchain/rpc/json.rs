@@ -5,7 +5,8 @@ use alloy_primitives::{Address, B256, Bloom, Bytes, b256, keccak256};
 use serde::{Serialize, Serializer};
 
 use crate::devchain::block::{Block, MinedTx};
-use crate::domain::Log;
+use crate::devchain::faults::Behaviour;
+use crate::domain::{Log, Outcome, Receipt};
 
 /// Root of an empty trie, `keccak256(rlp(""))`.
 const EMPTY_ROOT: B256 = b256!("0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
@@ -13,6 +14,8 @@ const EMPTY_ROOT: B256 = b256!("0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cad
 const NO_UNCLES: B256 = b256!("0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347");
 const GAS_LIMIT: u64 = 30_000_000;
 const GAS_PER_TX: u64 = 65_000;
+/// With fees (EIP-1559).
+const TX_TYPE: u8 = 2;
 const GAS_PRICE: u64 = 1_000_000_000;
 
 /// A number as minimal hex.
@@ -55,22 +58,24 @@ pub(in crate::devchain) struct HeadJson {
 impl HeadJson {
     pub(in crate::devchain) fn new(block: &Block) -> Self {
         let link = &block.link;
-        let root = |of: &str| match block.txs.len() {
+        // Nobody can check it: our transactions are not signed.
+        let transactions_root = match block.txs.len() {
             0 => EMPTY_ROOT,
-            _ => keccak256([of.as_bytes(), link.hash.as_slice()].concat()),
+            _ => keccak256([b"transactions", link.hash.as_slice()].concat()),
         };
+        let (logs_bloom, receipts_root) = block.commits(consensus);
         Self {
             number: Quantity(link.number),
             hash: link.hash,
             parent_hash: link.parent_hash,
             timestamp: Quantity(link.timestamp),
-            logs_bloom: block.bloom(),
+            logs_bloom,
             nonce: "0x0000000000000000",
             mix_hash: B256::ZERO,
             sha3_uncles: NO_UNCLES,
             state_root: keccak256(link.hash),
-            transactions_root: root("transactions"),
-            receipts_root: root("receipts"),
+            transactions_root,
+            receipts_root,
             miner: Address::ZERO,
             difficulty: Quantity(0),
             extra_data: "0x",
@@ -79,6 +84,19 @@ impl HeadJson {
             base_fee_per_gas: Quantity(GAS_PRICE),
         }
     }
+}
+
+/// Its receipts as a header commits to them.
+fn consensus(block: &Block) -> Vec<Receipt> {
+    let receipt = |(position, mined): (u64, &MinedTx)| Receipt {
+        kind: TX_TYPE,
+        outcome: Outcome::Succeeded(mined.succeeded),
+        cumulative_gas: GAS_PER_TX * position,
+        bloom: mined.bloom(),
+        logs: mined.logs().map(|log| (log.address, log.topics, log.data)).collect(),
+        deposit: None,
+    };
+    (1..).zip(&block.txs).map(receipt).collect()
 }
 
 /// A block, as `eth_getBlockBy…` tells it.
@@ -108,6 +126,17 @@ impl BlockJson {
         };
         let size = quantity(540 + 180 * block.txs.len());
         Self { head: HeadJson::new(block), size, transactions, uncles: [] }
+    }
+
+    /// As a node tells it that has its headers wrong.
+    pub(super) fn told_by(mut self, node: &Behaviour) -> Self {
+        if node.wrong_bloom {
+            self.head.logs_bloom = Bloom::ZERO;
+        }
+        if node.wrong_receipts_root {
+            self.head.receipts_root = B256::repeat_byte(0xee);
+        }
+        self
     }
 }
 

@@ -79,7 +79,8 @@ pub(super) fn call(
 fn read(view: &View<'_>, method: &str, params: &Params<'_>, settings: &Settings) -> Answer {
     let timed = settings.block_timestamp_in_logs;
     let block = |block: Option<&Block>| {
-        result(&block.map(|block| BlockJson::new(block, params.flag(1), settings.chain_id)))
+        let json = |block| BlockJson::new(block, params.flag(1), settings.chain_id).told_by(&view.behaviour);
+        result(&block.map(json))
     };
     match method {
         "eth_chainId" => result(&Quantity(settings.chain_id)),

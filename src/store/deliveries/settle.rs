@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::super::convert::int8;
 use super::super::transaction::{Tx, begin};
-use super::super::{Store, StoreError};
+use super::super::{Epoch, Store, StoreError, sink_lease};
 use super::Aggregate;
 
 /// What came of a round of tries.
@@ -36,12 +36,20 @@ pub struct Pace {
 }
 
 impl Store {
-    /// Notes what came of a round of tries, all of it or nothing.
+    /// Notes what came of a round of tries, all of it or nothing; with an epoch, for whoever leads the sink.
     ///
     /// # Errors
-    /// Whatever the database says.
-    pub async fn settle(&self, sink: &str, settled: &Settled) -> Result<(), StoreError> {
+    /// [`StoreError::Fenced`] when somebody else leads it now; whatever the database says.
+    pub async fn settle(
+        &self,
+        sink: &str,
+        settled: &Settled,
+        epoch: Option<Epoch>,
+    ) -> Result<(), StoreError> {
         let mut tx = begin(&self.pool, true).await?;
+        if let Some(epoch) = epoch {
+            fence(&mut tx, sink, epoch).await?;
+        }
         hold(&mut tx, sink, &settled.held).await?;
         put_off(&mut tx, sink, &settled.failed).await?;
         bury(&mut tx, sink, &settled.dead).await?;
@@ -64,6 +72,18 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Nobody can take the sink's lease from here on until the transaction ends.
+async fn fence(tx: &mut Tx, sink: &str, epoch: Epoch) -> Result<(), StoreError> {
+    let lease = sink_lease(sink);
+    let is_led = sqlx::query("select from leases where name = $1 and epoch = $2 for share")
+        .bind(&lease)
+        .bind(int8("epoch", epoch.number())?)
+        .fetch_optional(&mut **tx)
+        .await?
+        .is_some();
+    if is_led { Ok(()) } else { Err(StoreError::fenced(lease)) }
 }
 
 /// Copies messages of the outbox, to wait behind those about the same thing. The first of them is put off, or buried, after.

@@ -40,7 +40,10 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn lock_replay(&self) -> Result<Option<ReplayLock>, StoreError> {
-        let mut connection = self.options.connect().await?;
+        if !self.direct {
+            return Err(StoreError::NoSession { what: "a replay" });
+        }
+        let mut connection = self.hosts.options().connect().await?;
         let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
             .bind(transaction::REPLAY)
             .fetch_one(&mut connection)

@@ -5,6 +5,7 @@ use sqlx::postgres::{PgListener, PgPoolOptions};
 use uuid::Uuid;
 
 use super::super::convert::{count, int8, unsigned};
+use super::super::leases::{Epoch, sink_lease};
 use super::super::{Store, StoreError};
 use super::CHANNEL;
 
@@ -67,7 +68,7 @@ impl Store {
     /// Whatever the database says.
     pub async fn listen_outbox(&self) -> Result<OutboxListener, StoreError> {
         // A connection of its own: it is held for as long as the daemon runs, and the pool's are counted out.
-        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.hosts.options());
         let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(CHANNEL).await?;
         Ok(OutboxListener(listener))
@@ -137,19 +138,36 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn set_sink_cursor(&self, sink: &str, seq: u64) -> Result<(), StoreError> {
+        self.note_sink_cursor(sink, seq, None).await
+    }
+
+    /// As [`Store::set_sink_cursor`], for whoever leads the sink.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when somebody else leads it now; whatever the database says.
+    pub async fn note_sink_cursor(
+        &self,
+        sink: &str,
+        seq: u64,
+        epoch: Option<Epoch>,
+    ) -> Result<(), StoreError> {
+        let lease = sink_lease(sink);
         // While messages flow this is written between two batches, and a disk is slower than all the rest. A crash of the
         // server that loses it costs repeats, which the sink refuses. A trim that went by it waits for the disk, and so for
         // all that was committed before; the setting holds for this statement alone.
-        sqlx::query(
+        let noted = sqlx::query(
             "insert into sink_cursors (sink, seq) \
              select $1, $2 where set_config('synchronous_commit', 'off', true) is not null \
+                 and ($3::bigint is null or $3 = (select epoch from leases where name = $4)) \
              on conflict on constraint sink_cursors_pkey do update set seq = excluded.seq, updated_at = now()",
         )
         .bind(sink)
         .bind(int8("sequence", seq)?)
+        .bind(epoch.map(|epoch| int8("epoch", epoch.number())).transpose()?)
+        .bind(&lease)
         .execute(&self.pool)
         .await?;
-        Ok(())
+        if noted.rows_affected() == 0 { Err(StoreError::fenced(lease)) } else { Ok(()) }
     }
 
     /// Deletes up to `limit` of the oldest messages that are older than `age` and that all of `sinks` have; returns

@@ -10,7 +10,7 @@ use crate::scene::{Scene, until};
 /// Nobody polls within a test, and no socket is taken for dead.
 const NO_POLL: &str = "poll_interval = \"5m\"\nws_silence = \"5m\"\n";
 /// A socket counts as dead soon.
-const IMPATIENT: &str = "ws_silence = \"500ms\"\nrequest_timeout = \"3s\"\npoll_interval = \"100ms\"\n";
+const IMPATIENT: &str = "ws_silence = \"2s\"\nrequest_timeout = \"3s\"\npoll_interval = \"100ms\"\n";
 
 fn pushed(chain: &ChainHealth) -> bool {
     chain.pushed

@@ -10,7 +10,9 @@ use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use chainflume::chain::{ChainSettings, HistorySettings, Node, PaceSettings};
+use chainflume::chain::{
+    ChainSettings, FailoverSettings, HistorySettings, Node, PaceSettings, ProviderSettings, Role,
+};
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -36,7 +38,8 @@ impl Script {
     }
 
     pub fn node(&self) -> Node {
-        Node::new(&self.settings()).expect("a client")
+        let settings = self.settings();
+        Node::new(&settings, &settings.providers[0]).expect("a client")
     }
 
     /// Answers of a mebibyte, one second of patience.
@@ -44,8 +47,26 @@ impl Script {
         ChainSettings {
             name: "dev".to_owned(),
             chain_id: 31337,
-            http_url: self.url.clone(),
-            ws_url: None,
+            providers: vec![ProviderSettings {
+                label: chainflume::chain::host_of(&self.url),
+                http_url: self.url.clone(),
+                ws_url: None,
+                priority: 1,
+                role: Role::Any,
+                pace: PaceSettings {
+                    requests_per_second: None,
+                    compute_units_per_second: None,
+                    compute_units: BTreeMap::new(),
+                    max_concurrent: 16,
+                },
+            }],
+            failover: FailoverSettings {
+                probe_interval: Duration::from_secs(1),
+                max_lag: 5,
+                return_after: Duration::from_secs(60),
+            },
+            verify: chainflume::chain::Verify::Bloom,
+            tag: None,
             request_timeout: Duration::from_secs(5),
             max_response_bytes: 1 << 20,
             poll_interval: Duration::from_secs(1),
@@ -56,12 +77,6 @@ impl Script {
                 max_range: 10_000,
                 buffer_bytes: 32 << 20,
                 commit_logs: 0,
-            },
-            pace: PaceSettings {
-                requests_per_second: None,
-                compute_units_per_second: None,
-                compute_units: BTreeMap::new(),
-                max_concurrent: 16,
             },
         }
     }

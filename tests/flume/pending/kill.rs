@@ -19,7 +19,7 @@ async fn kill_9_at_any_moment_neither_doubles_nor_loses_what_is_pending() {
     let home = Home::new(&server, &relay::sources(""), Some(&url));
     home.rewrite("chain_id = 31337", &format!("chain_id = 31337\n{TOLD}"));
     let miner = chain.run(MinerSettings {
-        // Slow enough for a daemon of the debug build on a busy machine: one that is behind tells nothing ahead.
+        // Not faster than a busy machine reads: only at the head is anything told ahead.
         block_time: Duration::from_millis(100),
         reorg_every: Some(3),
         max_reorg_depth: 5,

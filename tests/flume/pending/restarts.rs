@@ -1,9 +1,11 @@
 //! What is pending outlives the daemon.
 
+use std::time::{Duration, Instant};
+
 use chainflume::devchain::{DEMO_TOKEN, STAKE_VAULT, Settings};
 
 use super::{TOLD, following, mine, reorg, tale, told};
-use crate::flume::source;
+use crate::flume::{PATIENCE, source};
 use crate::scene::Scene;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +56,10 @@ async fn what_is_confirmed_already_is_not_told_as_pending() {
     mine(&scene, 30);
     let flume = scene.start(TOLD).await;
     flume.until_tip("dev", 128).await;
+    let deadline = Instant::now() + PATIENCE;
+    while tale(&scene).await.last().is_none_or(|last| last != "pending a130") && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     super::assert_folds(&scene).await;
     let mut pending = tale(&scene).await;
     pending.retain(|line| line.starts_with("pending"));

@@ -27,9 +27,10 @@ async fn status_tells_the_same_beside_the_daemon_and_without_it() {
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0].join(" "), format!("daemon {} is ready", env!("CARGO_PKG_VERSION")));
     assert_eq!(lines[1].join(" "), "sink in-process: 0 messages wait");
-    assert_eq!(lines[3].join(" "), "chain state head confirmed final new head heads by node");
-    assert_eq!(lines[4][..5].join(" "), "dev live 61 59 45");
-    assert_eq!(lines[4][7..].join(" "), format!("websocket {}", server.address()));
+    assert_eq!(lines[3].join(" "), "chain state led by head confirmed final new head heads by node");
+    assert_eq!(lines[4][..2].join(" "), "dev live");
+    assert_eq!(lines[4][3..6].join(" "), "61 59 45");
+    assert_eq!(lines[4][8..].join(" "), format!("websocket {}", server.address()));
     assert_eq!(
         lines[6].join(" "),
         "chain source family tip lag blocks/s events/s ETA events dead last commit"

@@ -1,3 +1,5 @@
+use serde_json::Value;
+
 use crate::daemon::{Home, agrees, is_root};
 use crate::flume::{all_sources, devchain};
 use crate::postgres;
@@ -108,9 +110,17 @@ async fn two_daemons_by_mistake_on_one_database_store_nothing_twice() {
         tokio::time::sleep(std::time::Duration::from_millis(60)).await;
     }
     let tip = chain.head().number - 2;
+    let mut roles = Vec::new();
     for daemon in &daemons {
-        daemon.until("caught up", |_, report| report["chains"]["dev"]["sources"]["nft"]["tip"] == tip).await;
+        let fine = |status: u16, report: &Value| {
+            let dev = &report["chains"]["dev"];
+            status == 200 && (dev["sources"]["nft"]["tip"] == tip || dev["state"] == "standby")
+        };
+        let report = daemon.until("caught up, or a standby", fine).await;
+        roles.push(report["leases"]["chain 31337"]["role"].to_string());
     }
+    roles.sort();
+    assert_eq!(roles, ["\"leader\"", "\"standby\""]);
     agrees(&chain, &url, tip).await;
     for daemon in daemons {
         daemon.stop_well().await;

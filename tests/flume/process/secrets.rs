@@ -58,9 +58,14 @@ impl Receivers {
 
 /// The configuration's tables, with a canary wherever a key or a password may stand.
 fn tables(server: &Server, redis: &RedisServer, receivers: &Receivers) -> String {
-    let text = config(server, "", &all_sources()) + &receivers.tables();
-    let text = text.replace(&server.http_url(), &with_canaries(&server.http_url(), "http"));
-    let text = text.replace(&server.ws_url(), &with_canaries(&server.ws_url(), "ws"));
+    let provider = |name: &str| {
+        let http = with_canaries(&server.http_url(), &format!("http-{name}"));
+        let ws = with_canaries(&server.ws_url(), &format!("ws-{name}"));
+        format!("[[chain.provider]]\nname = \"{name}\"\nhttp = \"{http}\"\nws = \"{ws}\"\n")
+    };
+    let providers = provider("one") + &provider("other");
+    let text = config(server, &format!("ws = none\n{providers}"), &all_sources());
+    let text = text.replacen(&format!("http = \"{}\"\n", server.http_url()), "", 1) + &receivers.tables();
     format!("[redis]\nurl = \"redis://default:{CANARY}-redis@127.0.0.1:{}/\"\n{text}", redis.port)
 }
 
@@ -91,7 +96,7 @@ async fn look_around(home: &Home) {
 /// A node that repeats the key it was asked with, in each of the places where it can.
 fn echo() -> [Effect; 4] {
     let key = format!(
-        "key {CANARY}-http of {CANARY}-user with {CANARY}-query is over its limit, see http://x/{CANARY}-http"
+        "key {CANARY}-http-one of {CANARY}-user with {CANARY}-query is over its limit, see http://x/{CANARY}-http-other"
     );
     let data = RpcError { data: Some(key.clone().into()), ..RpcError::new(-32005, "limited") };
     let headers = vec![("location".to_owned(), format!("http://127.0.0.1:1/{CANARY}-http"))];

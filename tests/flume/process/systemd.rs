@@ -43,8 +43,8 @@ async fn systemd_hears_that_it_is_ready_only_when_it_is() {
     socket.set_read_timeout(Some(Duration::from_millis(200))).expect("it is ours");
     let mut systemd = Systemd { socket, told: Vec::new() };
 
-    // It looks at the node before it starts: chain id and head. After that the node says nothing.
-    let hang = chain.faults().add(Rule::any(Effect::Wire(Wire::Hang)).after(2));
+    // It looks at the node before it starts: chain id, block 0 and head. After that the node says nothing.
+    let hang = chain.faults().add(Rule::any(Effect::Wire(Wire::Hang)).after(3));
     let mut daemon = home.start_with(&[("NOTIFY_SOCKET", path.to_str().expect("plain"))]);
     systemd.until("failing", |line| line == "STATUS=dev failing");
     systemd.until("a ping while it waits for the node", |line| line == "WATCHDOG=1");

@@ -1,0 +1,34 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::LeaseHealth;
+
+/// A lease in a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseReport {
+    /// `leader` or `standby`.
+    pub role: String,
+    /// Who holds it; `None` while nobody does.
+    pub holder: Option<String>,
+    /// The fencing token.
+    pub epoch: u64,
+}
+
+impl LeaseReport {
+    pub(super) fn of(LeaseHealth { held, holder, epoch }: LeaseHealth) -> Self {
+        Self { role: role(held), holder, epoch }
+    }
+}
+
+pub(super) fn role(leads: bool) -> String {
+    if leads { "leader" } else { "standby" }.to_owned()
+}
+
+/// A standby is ready as long as somebody leads: it could take over, and the leader's troubles are told by the leader. Were it
+/// not, nobody could tell a standby that is needed from one that is broken.
+pub(super) fn unled(lease: Option<&str>, leases: &BTreeMap<String, LeaseHealth>) -> Option<String> {
+    let lease = leases.get(lease?)?;
+    lease.holder.is_none().then(|| "no instance leads".to_owned())
+}

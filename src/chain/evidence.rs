@@ -1,0 +1,216 @@
+//! What a header says of its logs, held against the logs a node answers. A header is chained by its hash to all others;
+//! a node's index of logs is chained to nothing, lags behind, and has been lost and rebuilt.
+
+mod bloom;
+mod trust;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use alloy_primitives::{B256, Bloom};
+use serde_json::json;
+
+use super::ask_logs::RECEIPTS;
+use super::error::ChainError;
+use super::logs::{Blocks, checked};
+use super::near::Near;
+use super::node::{BlockWithLogs, Node};
+use super::rpc::Question;
+use super::wire::WireReceipt;
+use crate::domain::{BlockRef, Log, LogFilter, receipts_root};
+use bloom::{holds_log, speaks_of};
+pub(super) use trust::Trust;
+
+/// How the logs of new blocks are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// By their own shape alone.
+    Off,
+    /// Against the bloom filter of the header: it never leaves out a log there is.
+    Bloom,
+    /// Against the root of the receipts in the header: nothing can be missing or changed.
+    Receipts,
+}
+
+/// What of a header can be held against logs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seal {
+    pub block: BlockRef,
+    pub bloom: Option<Bloom>,
+    pub receipts_root: Option<B256>,
+}
+
+/// Headers of late, by height. A step asks for the logs of a few blocks whose headers it has just read.
+#[derive(Default)]
+pub(super) struct Seals(Mutex<BTreeMap<u64, Seal>>);
+
+/// More than a step reads at once, twice.
+const KEPT: usize = 64;
+
+impl Seals {
+    pub(super) fn keep(&self, seal: Seal) {
+        let (mut seals, number) = (self.lock(), seal.block.number);
+        seals.insert(number, seal);
+        if seals.len() > KEPT {
+            // History is read from below, the head from above: what is furthest from this one goes.
+            let far = seals.keys().copied().max_by_key(|other| other.abs_diff(number));
+            far.and_then(|far| seals.remove(&far));
+        }
+    }
+
+    /// The hash a block of this height had when it, or the one above it, was last read.
+    pub(super) fn hash(&self, number: u64) -> Option<B256> {
+        let seals = self.lock();
+        let own = seals.get(&number).map(|seal| seal.block.hash);
+        own.or_else(|| Some(seals.get(&number.checked_add(1)?)?.block.parent_hash))
+    }
+
+    fn of(&self, block: &BlockRef) -> Option<Seal> {
+        self.lock().get(&block.number).copied().filter(|seal| seal.block.hash == block.hash)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Seal>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Node {
+    /// Whether logs near the head come out of receipts.
+    pub(super) fn asks_receipts(&self) -> bool {
+        self.verify == Verify::Receipts && self.trust.receipts.is_on()
+    }
+
+    /// The logs of a block that is near the head, as far as its header bears them out.
+    pub(super) async fn weighed(&self, filter: &LogFilter, near: Near) -> Result<Weighed, ChainError> {
+        let Near { block, logs } = near;
+        let seal = self.seals.of(&block);
+        if self.asks_receipts()
+            && let Some(root) = seal.and_then(|seal| seal.receipts_root)
+            && let Some(logs) = self.logs_by_root(filter, block, root).await?
+        {
+            return Ok(Weighed { block: BlockWithLogs { block, logs }, doubtful: false });
+        }
+        let answered = match logs {
+            Some(logs) => BlockWithLogs { block, logs },
+            None => self.with_logs(filter, block).await?,
+        };
+        let bloom = seal.and_then(|seal| seal.bloom).filter(|_| self.verify != Verify::Off);
+        let Some(bloom) = bloom.filter(|_| self.trust.bloom.is_on()) else {
+            return Ok(Weighed { block: answered, doubtful: false });
+        };
+        if let Some(log) = answered.logs.iter().find(|log| !holds_log(&bloom, log)) {
+            let reason =
+                format!("a log of {} at {} that the header's bloom excludes", log.address, log.place);
+            self.trust.bloom.failed(&reason);
+            return Err(self.disbelieved(super::logs::LOGS, reason));
+        }
+        if !answered.logs.is_empty() {
+            self.trust.bloom.passed();
+            self.rpc.vitals.proven(EVIDENCE);
+        }
+        let doubtful = answered.logs.is_empty() && speaks_of(&bloom, filter);
+        Ok(Weighed { block: answered, doubtful })
+    }
+
+    /// The logs out of all receipts of the block, which must have the root of its header. `None` where this node's
+    /// receipts cannot be checked.
+    async fn logs_by_root(
+        &self,
+        filter: &LogFilter,
+        block: BlockRef,
+        root: B256,
+    ) -> Result<Option<Vec<Log>>, ChainError> {
+        let question = Question::new(RECEIPTS, json!([block.hash]));
+        let wire: Vec<WireReceipt> = match self.rpc.demand(&question).await {
+            Err(error) if error.has_other_ways() => {
+                self.trust.receipts.failed(&error.to_string());
+                if error.is_method_off() || self.trust.receipts.is_worn() {
+                    self.give_up("receipts", &error.to_string());
+                }
+                return Ok(None);
+            }
+            answer => answer?,
+        };
+        let receipts: Result<Vec<_>, String> = wire.iter().map(WireReceipt::consensus).collect();
+        let receipts = match receipts {
+            Ok(receipts) => receipts,
+            Err(reason) => {
+                self.give_up("receipts", &reason);
+                return Ok(None);
+            }
+        };
+        if receipts_root(&receipts) != root {
+            let reason = format!("the receipts of block {} are not those of its header", block.number);
+            self.trust.receipts.failed(&reason);
+            return Err(self.disbelieved(RECEIPTS, reason));
+        }
+        self.trust.receipts.passed();
+        self.rpc.vitals.proven(EVIDENCE);
+        let logs = wire.into_iter().flat_map(|receipt| receipt.logs);
+        let ours = logs.filter(|log| filter.admits(&log.0.address, log.0.topics.as_slice().first()));
+        let blocks = Blocks::Hash { number: block.number, hash: block.hash };
+        self.believed(RECEIPTS, checked(ours, filter, blocks)).map(Some)
+    }
+
+    /// Goes on without the checks this node fails again and again: nobody else is there who would pass them, so they say
+    /// something of the chain's headers, or of the check, and not of its logs.
+    pub(super) fn give_up_worn_checks(&self) {
+        for (check, name) in [(&self.trust.bloom, "bloom"), (&self.trust.receipts, "receipts")] {
+            if check.is_on() && check.is_worn() {
+                self.give_up(name, &check.last_reason());
+            }
+        }
+    }
+
+    fn give_up(&self, name: &'static str, reason: &str) {
+        let check = if name == "bloom" { &self.trust.bloom } else { &self.trust.receipts };
+        if check.give_up() {
+            self.rpc.vitals.proven(EVIDENCE);
+            let (chain, host) = (self.rpc.chain(), self.host());
+            tracing::warn!(
+                chain,
+                host,
+                check = name,
+                reason,
+                "headers cannot be held against logs here; the check is off until the next start"
+            );
+        }
+    }
+
+    /// The other answer to a doubtful question was not empty: this node's index lacks logs.
+    pub(super) fn contradicted(&self, block: &BlockRef) -> ChainError {
+        let reason =
+            format!("no logs in block {}, where the header and another answer have some", block.number);
+        self.disbelieved(super::logs::LOGS, reason)
+    }
+
+    /// An answer of the right shape that the header contradicts. Only one that a header bears out makes good for it: an
+    /// index that lacks logs answers rightly wherever there are none.
+    fn disbelieved(&self, method: &'static str, reason: String) -> ChainError {
+        let error = self.rpc.bad(method, reason);
+        self.rpc.vitals.failed(EVIDENCE, &error);
+        error
+    }
+}
+
+/// Logs, and whether their header leaves a doubt about them.
+pub(super) struct Weighed {
+    pub block: BlockWithLogs,
+    pub doubtful: bool,
+}
+
+/// What such failures are counted under.
+const EVIDENCE: &str = "logs that their header bears out";
+
+/// What this chain's headers cannot be held against, whatever is configured. What is not listed and fails all the same is
+/// found out and given up.
+pub(super) fn allowed(chain_id: u64, wanted: Verify) -> Verify {
+    match chain_id {
+        // zkSync Era and its test network: a bloom that is no block's own (zksync-era issue 4580), no root at all.
+        // Polygon and its test network: logs of state syncs are answered and in no header (bor pull request 90).
+        324 | 300 | 137 | 80_002 => Verify::Off,
+        // Arbitrum One, Nova and their test network have receipts of their own kinds; Celo's CIP-64 adds a field to one.
+        42_161 | 42_170 | 421_614 | 42_220 if wanted == Verify::Receipts => Verify::Bloom,
+        _ => wanted,
+    }
+}

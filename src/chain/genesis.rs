@@ -1,0 +1,132 @@
+//! Which block 0 is the chain's. Two chains may have one id, and a provider can be on the other.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use alloy_primitives::B256;
+
+use super::error::ChainError;
+
+/// Block 0 as each provider of a chain told it, and as it is settled.
+#[derive(Default)]
+pub(super) struct Genesis(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    by_provider: BTreeMap<String, B256>,
+    /// With who says so.
+    settled: Option<(B256, &'static str)>,
+}
+
+impl Genesis {
+    /// Notes what a provider says.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongGenesis`] where another one is settled.
+    pub(super) fn tell(&self, provider: &str, found: B256) -> Result<(), ChainError> {
+        let mut told = self.lock();
+        told.by_provider.insert(provider.to_owned(), found);
+        told.check(provider)
+    }
+
+    /// Whether a provider has told another one than is settled.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongGenesis`].
+    pub(super) fn check(&self, provider: &str) -> Result<(), ChainError> {
+        self.lock().check(provider)
+    }
+
+    /// Settles it once for all: as it was stored in an earlier life, or else as every provider has told it that was
+    /// there. No one of them decides against another, not even the preferred one.
+    ///
+    /// # Errors
+    /// [`ChainError::GenesisDiffers`].
+    pub(super) fn settle(&self, stored: Option<B256>) -> Result<(), ChainError> {
+        let mut told = self.lock();
+        if told.settled.is_some() {
+            return Ok(());
+        }
+        if let Some(stored) = stored {
+            told.settled = Some((stored, "the database has it"));
+            return Ok(());
+        }
+        let mut all = told.by_provider.values();
+        let Some(first) = all.next().copied() else { return Ok(()) };
+        if all.any(|other| *other != first) {
+            return Err(told.differ());
+        }
+        told.settled = Some((first, "the providers said when nothing was stored yet"));
+        Ok(())
+    }
+
+    /// What is settled.
+    pub(super) fn settled(&self) -> Option<B256> {
+        self.lock().settled.map(|(hash, _)| hash)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Told {
+    fn check(&self, provider: &str) -> Result<(), ChainError> {
+        let (Some(found), Some((expected, by))) = (self.by_provider.get(provider), self.settled) else {
+            return Ok(());
+        };
+        if *found == expected {
+            return Ok(());
+        }
+        Err(ChainError::WrongGenesis { host: provider.to_owned(), found: *found, expected, by })
+    }
+
+    fn differ(&self) -> ChainError {
+        let says = |(provider, hash): (&String, &B256)| format!("{provider} says {hash}");
+        ChainError::GenesisDiffers { said: self.by_provider.iter().map(says).collect::<Vec<_>>().join(", ") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: B256 = B256::repeat_byte(1);
+    const OTHER: B256 = B256::repeat_byte(2);
+
+    fn told(all: &[(&str, B256)]) -> Genesis {
+        let genesis = Genesis::default();
+        for (provider, hash) in all {
+            genesis.tell(provider, *hash).expect("nothing is settled");
+        }
+        genesis
+    }
+
+    #[test]
+    fn what_all_say_is_settled_and_whoever_says_another_later_is_wrong() {
+        let genesis = told(&[("one", OURS), ("other", OURS)]);
+        genesis.settle(None).expect("they agree");
+        assert_eq!(genesis.settled(), Some(OURS));
+        let wrong = genesis.tell("late", OTHER).expect_err("it is another").to_string();
+        assert!(wrong.contains(&OTHER.to_string()) && wrong.contains(&OURS.to_string()), "{wrong}");
+        assert!(genesis.check("one").is_ok() && genesis.check("silent").is_ok());
+    }
+
+    #[test]
+    fn where_they_differ_nothing_is_settled_and_each_is_named() {
+        let genesis = told(&[("one", OURS), ("other", OTHER)]);
+        let error = genesis.settle(None).expect_err("they differ").to_string();
+        assert!(error.contains(&format!("one says {OURS}, other says {OTHER}")), "{error}");
+        assert_eq!(genesis.settled(), None);
+        // The one that was wrong is corrected.
+        genesis.tell("other", OURS).expect("nothing is settled");
+        genesis.settle(None).expect("they agree");
+    }
+
+    #[test]
+    fn what_is_stored_needs_no_agreement() {
+        let genesis = told(&[("one", OTHER), ("other", OURS)]);
+        genesis.settle(Some(OURS)).expect("it is known");
+        assert!(genesis.check("one").is_err() && genesis.check("other").is_ok());
+    }
+}

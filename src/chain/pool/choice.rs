@@ -1,0 +1,225 @@
+//! Which provider is asked: decided from facts alone.
+
+use std::time::Duration;
+
+/// What is known of one provider at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fact {
+    /// The lower, the rather it is asked.
+    pub priority: u32,
+    /// Whether its role is this work, it is on the right chain, and it has not failed its last probe.
+    pub fit: bool,
+    /// Whether its answers fail just now.
+    pub failing: bool,
+    /// Its newest block, as it said itself.
+    pub head: Option<u64>,
+    /// In how many rounds in a row it has lagged behind the others.
+    pub rounds_behind: u32,
+    /// How long nothing has been wrong with it.
+    pub well_for: Duration,
+    /// How long nothing must have been wrong with it before it is preferred again.
+    pub owes: Duration,
+    /// Usual time of an answer.
+    pub latency: Duration,
+}
+
+/// What counts as too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// Blocks a provider may lag behind the others.
+    pub max_lag: u64,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Go on with the one that is asked.
+    Stay,
+    /// Ask another one from now on.
+    Switch(usize, Why),
+}
+
+/// Why another provider is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The one that is asked fails, or is on another chain.
+    Failing,
+    /// It lags behind the others.
+    Behind,
+    /// It is far slower than another of the same priority.
+    Slow,
+    /// A preferred one has been well for long enough.
+    Return,
+}
+
+impl Why {
+    /// For a person.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Failing => "the other one fails",
+            Self::Behind => "the other one lags behind",
+            Self::Slow => "the other one is slow",
+            Self::Return => "it is preferred and has been well for a while",
+        }
+    }
+
+    /// One word for metrics.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Failing => "failing",
+            Self::Behind => "behind",
+            Self::Slow => "slow",
+            Self::Return => "return",
+        }
+    }
+}
+
+/// A provider behind in this many rounds is behind: in one it may just have been asked a moment earlier.
+const ROUNDS: u32 = 3;
+/// Nobody is left for being slow who answers within this time: there is nothing to be won.
+const SLOW: Duration = Duration::from_secs(1);
+/// And only for one who answers in a fraction of the time, or two of a kind would be swapped for ever.
+const TIMES: u32 = 4;
+
+/// What to do, given that `in_use` is asked now. A chain that stands still switches nobody: lag is measured against
+/// the other providers' heads and never against the clock.
+pub(super) fn choose(in_use: usize, facts: &[Fact], rules: &Rules) -> Choice {
+    let lag = |index: usize| behind(index, facts);
+    let now = &facts[in_use];
+    let usable = |index: &usize| {
+        let fact = &facts[*index];
+        *index != in_use && fact.fit && !fact.failing
+    };
+    let near = |index: &usize| usable(index) && lag(*index) <= rules.max_lag;
+    let best = |index: &usize| (facts[*index].priority, facts[*index].latency);
+    if !now.fit || now.failing {
+        // One that lags gives late answers and no wrong ones; that is more than none.
+        let last = || (0..facts.len()).filter(usable).min_by_key(|index| lag(*index));
+        let other = (0..facts.len()).filter(near).min_by_key(best).or_else(last);
+        return other.map_or(Choice::Stay, |other| Choice::Switch(other, Why::Failing));
+    }
+    let others = || (0..facts.len()).filter(near);
+    if now.rounds_behind >= ROUNDS {
+        // Only for one that has what this one lacks.
+        let ahead = others().filter(|other| facts[*other].head > now.head);
+        return ahead.min_by_key(best).map_or(Choice::Stay, |other| Choice::Switch(other, Why::Behind));
+    }
+    let proven = || others().filter(|other| facts[*other].well_for >= facts[*other].owes);
+    let preferred = proven().filter(|other| facts[*other].priority < now.priority);
+    if let Some(other) = preferred.min_by_key(best) {
+        return Choice::Switch(other, Why::Return);
+    }
+    let quicker = proven().filter(|other| {
+        let fact = &facts[*other];
+        fact.priority == now.priority && now.latency >= SLOW && fact.latency * TIMES <= now.latency
+    });
+    quicker.min_by_key(best).map_or(Choice::Stay, |other| Choice::Switch(other, Why::Slow))
+}
+
+/// How many blocks a provider lacks that the others have; 0 while nothing is known. Of two others or more the highest
+/// head is not believed alone: one provider that speaks of blocks there are not moves nobody.
+pub(super) fn behind(index: usize, facts: &[Fact]) -> u64 {
+    let Some(own) = facts[index].head else { return 0 };
+    let others =
+        facts.iter().enumerate().filter(|(other, fact)| *other != index && fact.fit && !fact.failing);
+    let mut heads: Vec<u64> = others.filter_map(|(_, fact)| fact.head).collect();
+    heads.sort_unstable();
+    let reference = match heads.as_slice() {
+        [.., second, highest] => (*second).max(own).min(*highest),
+        [only] => *only,
+        [] => own,
+    };
+    reference.saturating_sub(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules { max_lag: 3 };
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn well(priority: u32, head: u64) -> Fact {
+        Fact {
+            priority,
+            fit: true,
+            failing: false,
+            head: Some(head),
+            rounds_behind: 0,
+            well_for: MINUTE,
+            owes: MINUTE,
+            latency: Duration::from_millis(50),
+        }
+    }
+
+    fn with(fact: Fact, change: impl FnOnce(&mut Fact)) -> Fact {
+        let mut fact = fact;
+        change(&mut fact);
+        fact
+    }
+
+    #[test]
+    fn each_state_of_affairs_has_one_choice() {
+        let (first, second) = (well(0, 100), well(1, 100));
+        let failing = |fact| with(fact, |fact| fact.failing = true);
+        let unfit = |fact| with(fact, |fact| fact.fit = false);
+        let late = |fact, head| with(fact, |fact| (fact.head, fact.rounds_behind) = (Some(head), 3));
+        let slow = |fact| with(fact, |fact| fact.latency = Duration::from_secs(2));
+        let young = |fact| with(fact, |fact| fact.well_for = MINUTE / 2);
+        let unheard = |fact| with(fact, |fact| fact.head = None);
+        let table: &[(&str, usize, &[Fact], Choice)] = &[
+            ("one alone stays whatever it does", 0, &[unfit(failing(first))], Choice::Stay),
+            ("two that are well", 0, &[first, second], Choice::Stay),
+            ("the one in use fails", 0, &[failing(first), second], Choice::Switch(1, Why::Failing)),
+            ("it is on another chain", 0, &[unfit(first), second], Choice::Switch(1, Why::Failing)),
+            ("both fail", 0, &[failing(first), failing(second)], Choice::Stay),
+            ("the other has another role", 0, &[failing(first), unfit(second)], Choice::Stay),
+            (
+                "a late one is better than none",
+                0,
+                &[failing(first), well(1, 50)],
+                Choice::Switch(1, Why::Failing),
+            ),
+            (
+                "one that is near is better than a late one that is preferred",
+                0,
+                &[failing(well(0, 100)), well(1, 50), well(2, 100), well(3, 100)],
+                Choice::Switch(2, Why::Failing),
+            ),
+            ("the one in use lags", 0, &[late(first, 90), second], Choice::Switch(1, Why::Behind)),
+            (
+                "it lagged for a moment",
+                0,
+                &[with(late(first, 90), |f| f.rounds_behind = 2), second],
+                Choice::Stay,
+            ),
+            ("all lag alike", 0, &[late(first, 90), late(second, 90)], Choice::Stay),
+            ("the preferred one is back", 1, &[first, second], Choice::Switch(0, Why::Return)),
+            ("it is back for a moment", 1, &[young(first), second], Choice::Stay),
+            ("it is back and lags", 1, &[well(0, 90), second], Choice::Stay),
+            ("it is back and has said no head yet", 1, &[unheard(young(first)), second], Choice::Stay),
+            ("a slow one of equals", 0, &[slow(well(0, 100)), well(0, 100)], Choice::Switch(1, Why::Slow)),
+            ("a slow one that is preferred", 0, &[slow(first), second], Choice::Stay),
+            ("two slow ones", 0, &[slow(well(0, 100)), slow(well(0, 100))], Choice::Stay),
+            (
+                "one of three speaks of a block there is not",
+                0,
+                &[first, second, well(2, 9_000)],
+                Choice::Stay,
+            ),
+        ];
+        for (what, in_use, facts, choice) in table {
+            assert_eq!(choose(*in_use, facts, &RULES), *choice, "{what}");
+        }
+    }
+
+    #[test]
+    fn lag_is_measured_against_the_others_that_can_be_believed() {
+        let lags = |facts: &[Fact]| (0..facts.len()).map(|index| behind(index, facts)).collect::<Vec<_>>();
+        assert_eq!(lags(&[well(0, 7)]), [0]);
+        assert_eq!(lags(&[well(0, 7), well(1, 9)]), [2, 0]);
+        assert_eq!(lags(&[well(0, 7), with(well(1, 9), |fact| fact.failing = true)]), [0, 2 - 2]);
+        assert_eq!(lags(&[well(0, 7), well(1, 9), well(2, 9_000)]), [2, 0, 0]);
+        assert_eq!(lags(&[well(0, 5), well(1, 5), well(2, 5)]), [0, 0, 0]);
+    }
+}

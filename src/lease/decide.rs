@@ -1,0 +1,140 @@
+//! Which leases an instance takes and which it hands over: a function of the roll alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Settings;
+use crate::store::{LeaseRow, Roll, Standing, is_chain_lease};
+
+/// What is known when it is decided.
+pub(super) struct Facts<'a> {
+    pub(super) settings: &'a Settings,
+    /// This instance, as it stands in the roll.
+    pub(super) me: &'a str,
+    /// Leases it would take.
+    pub(super) wants: &'a [String],
+    /// Leases it holds.
+    pub(super) held: &'a BTreeSet<String>,
+    pub(super) roll: &'a Roll,
+    /// For how long each lease that nobody holds, or whose holder is gone, has been seen like that.
+    pub(super) idle: &'a BTreeMap<String, Duration>,
+    /// Holders of this instance's name that were seen to live beside it.
+    pub(super) twins: &'a BTreeSet<String>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// Take a lease seen at this epoch (0: never held), from a holder that is gone or of one that gave it back.
+    Take { name: String, seen: u64, is_orphan: bool },
+    /// Finish what is in hand and give it back.
+    Yield { name: String },
+}
+
+/// A chain goes to the instance that leads fewest, at once; when that one does not take it, to any other. While one
+/// instance leads two chains more than another that would lead one of them, and that has been there for a while, it
+/// hands one over. Sinks and the outbox stay where they are: they go to whoever is first.
+pub(super) fn decide(facts: &Facts<'_>) -> Vec<Move> {
+    let preferred = preferred(facts);
+    let rows: BTreeMap<&str, &LeaseRow> =
+        facts.roll.leases.iter().map(|lease| (lease.name.as_str(), lease)).collect();
+    let decide = |name: &String| {
+        let is_mine = preferred.get(name.as_str()).is_none_or(|holder| *holder == facts.me);
+        if facts.held.contains(name) {
+            return (!is_mine).then(|| Move::Yield { name: name.clone() });
+        }
+        let row = rows.get(name.as_str()).copied();
+        let is_orphan = row.is_some_and(|row| row.standing != Standing::Free);
+        let waited = facts.idle.get(name).copied().unwrap_or_default();
+        let take = is_free(facts, row, waited) && (is_mine || waited >= facts.settings.courtesy());
+        take.then(|| Move::Take {
+            name: name.clone(),
+            seen: row.map_or(0, |row| row.epoch.number()),
+            is_orphan,
+        })
+    };
+    facts.wants.iter().filter_map(decide).collect()
+}
+
+fn is_free(facts: &Facts<'_>, row: Option<&LeaseRow>, waited: Duration) -> bool {
+    let Some(row) = row else { return true };
+    match row.standing {
+        Standing::Free => true,
+        // Its own, where it never heard that it had got it.
+        Standing::Held => facts.settings.sole || row.holder == facts.me,
+        // The run before this one was killed, unless somebody else was given its name.
+        Standing::Orphaned => {
+            facts.settings.sole
+                || (instance(&row.holder) == instance(facts.me) && !facts.twins.contains(&row.holder))
+                || waited >= facts.settings.orphaned_for()
+        }
+    }
+}
+
+/// The name without the number of the run.
+pub(super) fn instance(holder: &str) -> &str {
+    holder.rsplit_once('#').map_or(holder, |(name, _)| name)
+}
+
+/// Who should lead each chain. Every instance finds the same, since all read one roll.
+fn preferred<'a>(facts: &'a Facts<'a>) -> BTreeMap<&'a str, &'a str> {
+    let mut wants: BTreeMap<&str, (&[String], bool)> = BTreeMap::new();
+    for instance in &facts.roll.instances {
+        wants.insert(&instance.holder, (&instance.wants, instance.settled));
+    }
+    wants.insert(facts.me, (facts.wants, true));
+    let chains: BTreeSet<&str> = wants
+        .values()
+        .flat_map(|(wants, _)| wants.iter())
+        .map(String::as_str)
+        .filter(|name| is_chain_lease(name))
+        .collect();
+    let would = |holder: &str, chain: &str| wants[holder].0.iter().any(|name| name == chain);
+    let mut leads: BTreeMap<&str, Vec<&str>> = wants.keys().map(|holder| (*holder, Vec::new())).collect();
+    let mut free = Vec::new();
+    for chain in chains {
+        match holder(facts, chain).and_then(|holder| leads.get_mut(holder)) {
+            Some(led) => led.push(chain),
+            None => free.push(chain),
+        }
+    }
+    for chain in free {
+        let least = leads.iter_mut().filter(|(holder, _)| would(holder, chain));
+        if let Some((_, led)) = least.min_by_key(|(_, led)| led.len()) {
+            led.push(chain);
+        }
+    }
+    // Each move makes two instances more alike, so this ends.
+    while let Some((from, chain, to)) = next_move(&leads, |to, chain| wants[to].1 && would(to, chain)) {
+        leads.get_mut(from).into_iter().for_each(|led| led.retain(|name| *name != chain));
+        leads.get_mut(to).into_iter().for_each(|led| led.push(chain));
+    }
+    leads.into_iter().flat_map(|(holder, led)| led.into_iter().map(move |chain| (chain, holder))).collect()
+}
+
+/// Who leads a chain now.
+fn holder<'a>(facts: &'a Facts<'a>, chain: &str) -> Option<&'a str> {
+    if facts.held.contains(chain) {
+        return Some(facts.me);
+    }
+    let row = facts.roll.leases.iter().find(|lease| lease.name == chain)?;
+    (row.standing == Standing::Held && row.holder != facts.me).then_some(row.holder.as_str())
+}
+
+fn next_move<'a>(
+    leads: &BTreeMap<&'a str, Vec<&'a str>>,
+    may: impl Fn(&str, &str) -> bool,
+) -> Option<(&'a str, &'a str, &'a str)> {
+    for (from, led) in leads {
+        for chain in led.iter().rev() {
+            let less = leads.iter().filter(|(to, few)| few.len() + 1 < led.len() && may(to, chain));
+            if let Some((to, _)) = less.min_by_key(|(_, few)| few.len()) {
+                return Some((from, chain, to));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use super::as_f64;
+
+const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
+const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
+const RPC_CREDITS: &str = "chainflume_rpc_compute_units_total";
+const RPC_CONCURRENCY: &str = "chainflume_rpc_concurrency_limit";
+const PROVIDER_IN_USE: &str = "chainflume_provider_in_use";
+const PROVIDER_HEALTHY: &str = "chainflume_provider_healthy";
+const PROVIDER_BEHIND: &str = "chainflume_provider_lag_blocks";
+const PROVIDER_LATENCY: &str = "chainflume_provider_latency_seconds";
+const PROVIDER_SWITCHES: &str = "chainflume_provider_switches_total";
+const EVIDENCE_DOUBTED: &str = "chainflume_evidence_doubted_total";
+const EVIDENCE_OFF: &str = "chainflume_evidence_off";
+
+pub(super) fn describe() {
+    describe_counter!(
+        RPC_REQUESTS,
+        "JSON-RPC requests by chain, provider, method and outcome (ok or the kind of error)"
+    );
+    describe_histogram!(RPC_SECONDS, "time of a JSON-RPC request, by chain, provider and method");
+    describe_counter!(
+        RPC_CREDITS,
+        "compute units spent by the configured table, by chain, provider and method"
+    );
+    describe_gauge!(RPC_CONCURRENCY, "requests that may be on their way at once now, by chain and provider");
+    describe_gauge!(
+        PROVIDER_IN_USE,
+        "1 for the provider the newest blocks are read from, by chain and provider"
+    );
+    describe_gauge!(PROVIDER_HEALTHY, "1 while a provider could be used, by chain and provider");
+    describe_gauge!(
+        PROVIDER_BEHIND,
+        "blocks the other providers have and this one lacks, by chain and provider"
+    );
+    describe_gauge!(PROVIDER_LATENCY, "usual time of an answer, by chain and provider");
+    describe_counter!(
+        PROVIDER_SWITCHES,
+        "changes of the provider by chain, role (live or history) and reason (failing, behind, slow, return)"
+    );
+    describe_counter!(
+        EVIDENCE_DOUBTED,
+        "blocks without logs whose header speaks of some, asked about a second time, by chain"
+    );
+    describe_gauge!(
+        EVIDENCE_OFF,
+        "1 once a check of logs against headers was given up, by chain, provider and check"
+    );
+}
+
+/// Starts what is counted of a chain's providers at zero.
+pub(super) fn start(chain: &str) {
+    for role in ["live", "history"] {
+        for reason in ["failing", "behind", "slow", "return"] {
+            let labels =
+                [("chain", chain.to_owned()), ("role", role.to_owned()), ("reason", reason.to_owned())];
+            counter!(PROVIDER_SWITCHES, &labels).increment(0);
+        }
+    }
+    counter!(EVIDENCE_DOUBTED, "chain" => chain.to_owned()).increment(0);
+}
+
+/// A request to a provider ended.
+pub fn rpc_request(
+    (chain, provider): (&str, &str),
+    method: &'static str,
+    outcome: &'static str,
+    took: Duration,
+) {
+    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+    counter!(
+        RPC_REQUESTS,
+        "chain" => chain.clone(), "provider" => provider.clone(), "method" => method, "outcome" => outcome
+    )
+    .increment(1);
+    histogram!(RPC_SECONDS, "chain" => chain, "provider" => provider, "method" => method).record(took);
+}
+
+/// Compute units of one call.
+pub fn rpc_credits((chain, provider): (&str, &str), method: &'static str, units: u64) {
+    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+    counter!(RPC_CREDITS, "chain" => chain, "provider" => provider, "method" => method).increment(units);
+}
+
+/// How many requests may be on their way at once.
+pub fn rpc_concurrency((chain, provider): (&str, &str), requests: f64) {
+    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+    gauge!(RPC_CONCURRENCY, "chain" => chain, "provider" => provider).set(requests);
+}
+
+/// How a provider stands.
+pub fn provider(
+    (chain, provider): (&str, &str),
+    in_use: bool,
+    healthy: bool,
+    behind: u64,
+    latency: Duration,
+) {
+    let labels = [("chain", chain.to_owned()), ("provider", provider.to_owned())];
+    gauge!(PROVIDER_IN_USE, &labels).set(f64::from(u8::from(in_use)));
+    gauge!(PROVIDER_HEALTHY, &labels).set(f64::from(u8::from(healthy)));
+    gauge!(PROVIDER_BEHIND, &labels).set(as_f64(behind));
+    if latency < Duration::MAX {
+        gauge!(PROVIDER_LATENCY, &labels).set(latency.as_secs_f64());
+    }
+}
+
+/// Another provider is asked.
+pub fn provider_switched(chain: &str, role: &'static str, reason: &'static str) {
+    counter!(PROVIDER_SWITCHES, "chain" => chain.to_owned(), "role" => role, "reason" => reason).increment(1);
+}
+
+/// An empty answer was doubted.
+pub fn evidence_doubted(chain: &str) {
+    counter!(EVIDENCE_DOUBTED, "chain" => chain.to_owned()).increment(1);
+}
+
+/// Whether a provider's headers are no longer held against its logs in this way.
+pub fn evidence_off((chain, provider): (&str, &str), check: &'static str, off: bool) {
+    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+    gauge!(EVIDENCE_OFF, "chain" => chain, "provider" => provider, "check" => check)
+        .set(f64::from(u8::from(off)));
+}

@@ -1,0 +1,296 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{ConnectOptions, Connection};
+
+use super::super::convert::{count, int8, unsigned};
+use super::super::error::sqlstate;
+use super::super::reach::Hosts;
+use super::super::{Store, StoreError, transaction};
+use super::{CHAIN, Epoch, InstanceRow, LeaseRow, Roll, Standing};
+
+/// The connection over which an instance holds its leases. Its own, so that no crowd at the pool ends a lease; and its
+/// session is the instance's sign of life.
+pub struct LeaseSession {
+    hosts: Arc<Hosts>,
+    holder: String,
+    length: Duration,
+    /// Given back only after a whole question and answer.
+    connection: Option<PgConnection>,
+}
+
+impl fmt::Debug for LeaseSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseSession").field("holder", &self.holder).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// A session of the instance `holder`, not connected yet, whose leases are as long as `length`.
+    pub fn lease_session(&self, holder: String, length: Duration) -> LeaseSession {
+        LeaseSession { hosts: self.hosts.clone(), holder, length, connection: None }
+    }
+}
+
+impl LeaseSession {
+    /// Who holds.
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// Says that the instance lives and wants these leases, and makes those it holds last again; returns the names of
+    /// those that are still its own. A lease that has ended and that nobody took is still its own.
+    ///
+    /// # Errors
+    /// Whatever the database says. This and every other call may be given up half-way.
+    pub async fn renew(
+        &mut self,
+        wants: &[String],
+        held: &[(String, Epoch)],
+    ) -> Result<Vec<String>, StoreError> {
+        let names: Vec<&str> = held.iter().map(|(name, _)| name.as_str()).collect();
+        let epochs: Vec<i64> =
+            held.iter().map(|(_, epoch)| int8("epoch", epoch.0)).collect::<Result<_, _>>()?;
+        let mut connection = self.connect().await?;
+        let mut tx = transaction::begin_alone(&mut connection).await?;
+        sqlx::query(
+            "insert into instances (holder, wants, expires_at, backend_pid, backend_start) \
+             select $1, $2, clock_timestamp() + make_interval(secs => $3), pid, backend_start \
+             from pg_stat_activity where pid = pg_backend_pid() \
+             on conflict on constraint instances_pkey do update set wants = excluded.wants, \
+                 expires_at = excluded.expires_at, backend_pid = excluded.backend_pid, \
+                 backend_start = excluded.backend_start",
+        )
+        .bind(&self.holder)
+        .bind(wants)
+        .bind(self.length.as_secs_f64())
+        .execute(&mut *tx)
+        .await?;
+        let kept = sqlx::query_scalar(
+            "update leases l set expires_at = clock_timestamp() + make_interval(secs => $2) \
+             from unnest($3::text[], $4::bigint[]) as h (name, epoch) \
+             where l.name = h.name and l.epoch = h.epoch and l.holder = $1 returning l.name",
+        )
+        .bind(&self.holder)
+        .bind(self.length.as_secs_f64())
+        .bind(names)
+        .bind(epochs)
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        self.connection = Some(connection);
+        Ok(kept)
+    }
+
+    /// Leases and instances as they are now.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn roll(&mut self) -> Result<Roll, StoreError> {
+        let mut connection = self.connect().await?;
+        let roll = Roll {
+            leases: leases(&mut connection).await?,
+            instances: self.instances(&mut connection).await?,
+        };
+        self.connection = Some(connection);
+        Ok(roll)
+    }
+
+    /// Takes a lease that was seen at this epoch, 0 where it never was; `None` when somebody else was quicker or it is held
+    /// after all. From here on the holder before commits nothing. A holder that is frozen inside a transaction, which
+    /// would hold the chain's row for as long as it sleeps, is thrown out by the server, and so is whatever it did for the
+    /// chain beside its commits.
+    ///
+    /// # Errors
+    /// Whatever the database says; the lease is then as it was, or this instance's without its knowing, and may be taken again.
+    pub async fn take(
+        &mut self,
+        name: &str,
+        seen: u64,
+        is_orphan: bool,
+    ) -> Result<Option<Epoch>, StoreError> {
+        let mut connection = self.connect().await?;
+        let taken = match self.try_take(&mut connection, (name, seen, is_orphan)).await {
+            Err(StoreError::Database(error)) if sqlstate(&error).as_deref() == Some("55P03") => {
+                evict_frozen(&mut connection, name).await?;
+                self.try_take(&mut connection, (name, seen, is_orphan)).await?
+            }
+            taken => taken?,
+        };
+        if let (Some(_), Some(id)) = (taken, chain_id(name)) {
+            evict_beside(&mut connection, name, id).await?;
+        }
+        self.connection = Some(connection);
+        Ok(taken)
+    }
+
+    async fn try_take(
+        &self,
+        connection: &mut PgConnection,
+        (name, seen, is_orphan): (&str, u64, bool),
+    ) -> Result<Option<Epoch>, StoreError> {
+        let mut tx = transaction::begin_impatient(connection).await?;
+        let epoch: Option<i64> = sqlx::query_scalar(
+            "insert into leases as l (name, holder, epoch, expires_at) \
+             values ($1, $2, 1, clock_timestamp() + make_interval(secs => $3)) \
+             on conflict on constraint leases_pkey do update set \
+                 holder = excluded.holder, epoch = l.epoch + 1, expires_at = excluded.expires_at \
+             where l.epoch = $4 and ($5 or l.expires_at <= clock_timestamp()) \
+             returning epoch",
+        )
+        .bind(name)
+        .bind(&self.holder)
+        .bind(self.length.as_secs_f64())
+        .bind(int8("epoch", seen)?)
+        .bind(is_orphan)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(epoch) = epoch else { return Ok(None) };
+        if let Some(id) = chain_id(name) {
+            // Waits for a commit of the holder before, and refuses every later one.
+            sqlx::query("update chains set epoch = $2 where chain_id = $1")
+                .bind(id)
+                .bind(epoch)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(Some(Epoch(unsigned("epoch", epoch)?)))
+    }
+
+    /// Gives a lease back. One that somebody else has taken meanwhile is left to them.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn release(&mut self, name: &str, epoch: Epoch) -> Result<(), StoreError> {
+        let mut connection = self.connect().await?;
+        sqlx::query(
+            "update leases set expires_at = clock_timestamp() where name = $1 and holder = $2 and epoch = $3",
+        )
+        .bind(name)
+        .bind(&self.holder)
+        .bind(int8("epoch", epoch.0)?)
+        .execute(&mut connection)
+        .await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Takes the instance off the roll, and those that ended long ago without a word.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn leave(&mut self) -> Result<(), StoreError> {
+        let mut connection = self.connect().await?;
+        sqlx::query(
+            "delete from instances where holder = $1 or expires_at < clock_timestamp() - interval '1 day'",
+        )
+        .bind(&self.holder)
+        .execute(&mut connection)
+        .await?;
+        Ok(connection.close().await?)
+    }
+
+    async fn connect(&mut self) -> Result<PgConnection, StoreError> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => Ok(self.hosts.options().connect().await?),
+        }
+    }
+
+    async fn instances(&self, connection: &mut PgConnection) -> Result<Vec<InstanceRow>, StoreError> {
+        let rows: Vec<(String, Vec<String>, bool, i64)> = sqlx::query_as(
+            "select i.holder, i.wants, i.since <= clock_timestamp() - make_interval(secs => $1), \
+                 (extract(epoch from i.expires_at) * 1000000)::bigint \
+             from instances i where i.expires_at > clock_timestamp() and exists ( \
+                 select from pg_stat_activity a where a.pid = i.backend_pid \
+                 and (a.backend_start is null or a.backend_start = i.backend_start)) \
+             order by i.holder",
+        )
+        .bind(self.length.as_secs_f64())
+        .fetch_all(connection)
+        .await?;
+        let row = |(holder, wants, settled, until): (String, Vec<String>, bool, i64)| InstanceRow {
+            holder,
+            wants,
+            settled,
+            until: count(until),
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+}
+
+/// The start of a session of another role is hidden from us; then its number has to do.
+pub(super) async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, StoreError> {
+    let rows: Vec<(String, String, i64, i64, bool)> = sqlx::query_as(
+        "select l.name, l.holder, l.epoch, \
+             (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::bigint, \
+             exists (select from instances i join pg_stat_activity a on a.pid = i.backend_pid \
+                 and (a.backend_start is null or a.backend_start = i.backend_start) \
+                 where i.holder = l.holder) \
+         from leases l order by l.name",
+    )
+    .fetch_all(connection)
+    .await?;
+    let row = |(name, holder, epoch, left, lives): (String, String, i64, i64, bool)| {
+        let left = Duration::from_millis(count(left.max(0)));
+        let standing = match (left.is_zero(), lives) {
+            (true, _) => Standing::Free,
+            (false, true) => Standing::Held,
+            (false, false) => Standing::Orphaned,
+        };
+        Ok(LeaseRow { name, holder, epoch: Epoch(unsigned("epoch", epoch)?), standing, left })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// Ends the session that has the row locked which is to change, that of the chain or of the lease, if for a second its
+/// server has waited for its client: the client is frozen or gone. One that works is waited for.
+async fn evict_frozen(connection: &mut PgConnection, name: &str) -> Result<(), StoreError> {
+    // A session within `copy` is not idle to the server, whose timeouts do not end it. Materialized: the planner would
+    // end every session that it scans on its way to the right one.
+    let evicted: Vec<i32> = sqlx::query_scalar(
+        "with frozen as materialized ( \
+             select a.pid from pg_stat_activity a \
+             where a.backend_xid in (select xmax from chains where chain_id = $1 \
+                 union all select xmax from leases where name = $2) \
+             and a.pid <> pg_backend_pid() and a.wait_event_type = 'Client' \
+             and a.state_change < clock_timestamp() - interval '1 second') \
+         select pid from frozen where pg_terminate_backend(pid)",
+    )
+    .bind(chain_id(name))
+    .bind(name)
+    .fetch_all(connection)
+    .await?;
+    say_evicted(name, &evicted);
+    Ok(())
+}
+
+/// Ends what earlier leaders of the chain do beside their commits, be they frozen or not: they can commit nothing any more,
+/// and their rows, locks and half-built indexes are in the way. This instance has not begun.
+async fn evict_beside(connection: &mut PgConnection, name: &str, id: i64) -> Result<(), StoreError> {
+    let evicted: Vec<i32> = sqlx::query_scalar(
+        "with beside as materialized ( \
+             select l.pid from pg_locks l join pg_database d on d.oid = l.database \
+             where d.datname = current_database() and l.locktype = 'advisory' and l.objsubid = 1 \
+             and (l.classid::bigint << 32 | l.objid::bigint) = $1 and l.pid <> pg_backend_pid()) \
+         select pid from beside where pg_terminate_backend(pid)",
+    )
+    .bind(transaction::mark(id))
+    .fetch_all(connection)
+    .await?;
+    say_evicted(name, &evicted);
+    Ok(())
+}
+
+fn say_evicted(lease: &str, evicted: &[i32]) {
+    for pid in evicted {
+        tracing::warn!(lease, pid, "a session that the leader before left inside a transaction was ended");
+    }
+}
+
+fn chain_id(name: &str) -> Option<i64> {
+    name.strip_prefix(CHAIN)?.parse().ok()
+}

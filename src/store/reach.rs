@@ -1,0 +1,193 @@
+//! Where the database is: one server, or several of which one takes writes. And what stands between: a pooler that
+//! hands the sessions of one client to another.
+
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
+
+use super::{Store, StoreError, host};
+
+/// The servers of a URL.
+pub(super) struct Hosts {
+    all: Vec<PgConnectOptions>,
+    /// Where writes went last.
+    current: AtomicUsize,
+    began: Instant,
+    /// Milliseconds since `began`: connections from before lead to where the primary was.
+    distrusted: AtomicU64,
+}
+
+/// How long each of several servers may take to say whether it takes writes. Below what a probe of the database may
+/// take, or one that hangs would hide the one that works.
+const EACH: Duration = Duration::from_millis(1_500);
+
+/// More than there are in this program.
+const STATEMENTS: usize = 200;
+
+impl Hosts {
+    pub(super) fn of(url: &str) -> Result<Self, StoreError> {
+        let options = |url: &String| {
+            let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::url(&error))?;
+            // Whatever the url says: a statement without a name is nobody's behind a pooler.
+            Ok(options
+                .application_name("chainflume")
+                .statement_cache_capacity(STATEMENTS)
+                .disable_statement_logging())
+        };
+        Ok(Self {
+            all: each_host(url).iter().map(options).collect::<Result<_, StoreError>>()?,
+            current: AtomicUsize::new(0),
+            began: Instant::now(),
+            distrusted: AtomicU64::new(0),
+        })
+    }
+
+    /// Of the server that took writes last.
+    pub(super) fn options(&self) -> PgConnectOptions {
+        self.all[self.current.load(Ordering::Relaxed)].clone()
+    }
+
+    /// Connections made before now are not used again.
+    pub(super) fn distrust(&self) {
+        self.distrusted.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether a connection of this age leads to where the primary is thought to be.
+    pub(super) fn trusts(&self, age: Duration) -> bool {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        self.now().saturating_sub(age) >= self.distrusted.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Store {
+    /// A connection to the server that takes writes, to which all others are made from now on. Where there is but one, it
+    /// is not asked: that is seen when it is written to.
+    pub(super) async fn reach(&self) -> Result<PgConnection, StoreError> {
+        let hosts = &*self.hosts;
+        if let [only] = &hosts.all[..] {
+            return Ok(only.connect().await?);
+        }
+        let first = hosts.current.load(Ordering::Relaxed);
+        let order: Vec<usize> = (0..hosts.all.len()).map(|step| (first + step) % hosts.all.len()).collect();
+        let mut failure = None;
+        for (at, connected) in
+            order.iter().zip(join_all(order.iter().map(|at| writable(&hosts.all[*at]))).await)
+        {
+            match connected {
+                Ok(connection) => {
+                    if *at != first {
+                        hosts.current.store(*at, Ordering::Relaxed);
+                        self.pool.set_connect_options(hosts.options());
+                        hosts.distrust();
+                        tracing::warn!(host = host(&hosts.options()), "another server takes the writes");
+                    }
+                    return Ok(connection);
+                }
+                // What the one that should take writes says is the news.
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| StoreError::from(sqlx::Error::PoolTimedOut)))
+    }
+}
+
+async fn writable(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let asked = async {
+        let mut connection = options.connect().await?;
+        let row = connection.fetch_one("select current_setting('transaction_read_only') = 'on'").await?;
+        match row.try_get(0)? {
+            true => Err(StoreError::ReadOnly { host: host(options) }),
+            false => Ok(connection),
+        }
+    };
+    tokio::time::timeout(EACH, asked).await.unwrap_or(Err(StoreError::from(sqlx::Error::PoolTimedOut)))
+}
+
+/// Whether a session is this client's alone. A pooler in transaction mode gives each transaction another session; one that
+/// does not carry prepared statements along would then run the statement of one client with the arguments of another.
+///
+/// # Errors
+/// [`StoreError::Pooler`] of such a one.
+pub(super) async fn is_direct(store: &Store, one: &mut PgConnection) -> Result<bool, StoreError> {
+    let first = backend(one).await?;
+    let mut two = store.hosts.options().connect().await?;
+    // By the simple protocol, which prepares nothing.
+    two.execute(sqlx::raw_sql("begin")).await?;
+    let row = two.fetch_one(sqlx::raw_sql("select pg_backend_pid()")).await?;
+    let shared = row.try_get::<i32, _>(0)? == first;
+    let again = tokio::time::timeout(EACH, backend(one)).await;
+    let _told = two.close().await;
+    match again {
+        Ok(Ok(again)) => Ok(!shared && again == first),
+        Ok(Err(error)) if !shared && error.is_transient() => Err(error),
+        _ => Err(StoreError::Pooler),
+    }
+}
+
+/// The number of the session's process, by a prepared statement.
+async fn backend(connection: &mut PgConnection) -> Result<i32, StoreError> {
+    let sql = "select pg_backend_pid() where $1::int = 1";
+    Ok(sqlx::query_scalar(sql).bind(1).fetch_one(connection).await?)
+}
+
+/// A URL for each server of a URL that may name several, as libpq takes them: `h1:5432,h2:5432` in front of the database,
+/// or `host=/a,/b&port=5432,5433` behind it.
+pub fn each_host(url: &str) -> Vec<String> {
+    let Some((scheme, rest)) = url.split_once("://") else { return vec![url.to_owned()] };
+    let (place, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (user, hosts) = place.rsplit_once('@').map_or(("", place), |(user, hosts)| (user, hosts));
+    let at = if user.is_empty() { "" } else { "@" };
+    let by_place: Vec<String> =
+        hosts.split(',').map(|host| format!("{scheme}://{user}{at}{host}{path}")).collect();
+    by_place.iter().flat_map(|url| by_query(url)).collect()
+}
+
+fn by_query(url: &str) -> Vec<String> {
+    let Some((path, query)) = url.split_once('?') else { return vec![url.to_owned()] };
+    let pairs: Vec<(&str, &str)> =
+        query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
+    let several = pairs.iter().find(|(key, _)| *key == "host");
+    let count = several.map_or(1, |(_, hosts)| hosts.split(',').count());
+    let nth = |n: usize| {
+        let pair = |(key, value): &(&str, &str)| {
+            let value = match *key {
+                "host" | "port" => value.split(',').nth(n).or(value.split(',').next_back()).unwrap_or(value),
+                _ => value,
+            };
+            format!("{key}={value}")
+        };
+        format!("{path}?{}", pairs.iter().map(pair).collect::<Vec<_>>().join("&"))
+    };
+    (0..count).map(nth).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::each_host;
+
+    #[test]
+    fn a_url_may_name_several_servers() {
+        assert_eq!(each_host("postgres://u:p@h:5432/db"), ["postgres://u:p@h:5432/db"]);
+        assert_eq!(
+            each_host("postgres://u:p@h1:5432,h2:5433/db?sslmode=require"),
+            ["postgres://u:p@h1:5432/db?sslmode=require", "postgres://u:p@h2:5433/db?sslmode=require"]
+        );
+        assert_eq!(
+            each_host("postgres:///db?host=/a,/b&port=1,2&user=me"),
+            ["postgres:///db?host=/a&port=1&user=me", "postgres:///db?host=/b&port=2&user=me"]
+        );
+        assert_eq!(
+            each_host("postgres:///db?host=/a,/b&port=1"),
+            ["postgres:///db?host=/a&port=1", "postgres:///db?host=/b&port=1"]
+        );
+        assert_eq!(each_host("nonsense"), ["nonsense"]);
+    }
+}

@@ -1,0 +1,53 @@
+//! The page of faults names a test for each, and each of these is there.
+
+use crate::{path, read};
+
+const PAGE: &str = "docs/FAULTS.md";
+/// What stands before the modules of a test that is named without its binary, and before those of one that is.
+const ROOTS: [&str; 3] = ["tests/flume", "src", "tests"];
+
+/// Names in backticks that look like tests.
+fn named(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).filter(|word| word.contains("::") && !word.contains(' ')).collect()
+}
+
+/// Whether there is a test `a::b::name`: in `a/b.rs`, or in `a.rs` inside its module `b`.
+fn exists(test: &str) -> bool {
+    let (modules, name) = test.rsplit_once("::").unwrap_or_default();
+    let parent = modules.strip_suffix("::tests");
+    let files = ROOTS.iter().flat_map(|root| {
+        [Some(modules), parent].into_iter().flatten().flat_map(move |modules| {
+            let file = modules.replace("::", "/");
+            [format!("{root}/{file}.rs"), format!("{root}/{file}/main.rs")]
+        })
+    });
+    let texts = files.filter_map(|file| std::fs::read_to_string(path(&file)).ok());
+    let is_test = |text: String| {
+        let at = text.find(&format!("fn {name}("))?;
+        text[..at].rsplit('\n').nth(1).map(|line| line.starts_with('#') || line.trim().starts_with("#["))
+    };
+    texts.filter_map(is_test).any(|is| is)
+}
+
+#[test]
+fn each_fault_has_a_test_and_each_test_is_there() {
+    let mut rows = 0;
+    for line in read(PAGE).lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert_eq!(cells.len(), 3, "fault, what the daemon does, tests: {line}");
+        let tests = named(cells[2]);
+        assert!(!tests.is_empty(), "no test shows it: {line}");
+        for test in tests {
+            assert!(exists(test), "there is no test {test}: {line}");
+        }
+        rows += 1;
+    }
+    assert!(rows > 20, "the page was read: {rows} rows");
+}
+
+#[test]
+fn a_test_that_is_not_there_is_missed() {
+    assert!(exists("operations::faults::a_test_that_is_not_there_is_missed"));
+    assert!(!exists("operations::faults::exists"), "it is no test");
+    assert!(!exists("operations::faults::another") && !exists("operations::nowhere::each"));
+}
