@@ -1,14 +1,16 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::binaries::Binaries;
 use super::error::{At, PostgresError};
+use super::user::RunAs;
 
 /// What differs from PostgreSQL's defaults, and why: for a machine of 1 to 4 GB that is not its alone.
 const PARAMETERS: [(&str, &str, &str); 10] = [
     ("max_connections", "50", "the daemon's pool, its commands, and a few people with psql"),
     ("shared_buffers", "128MB", "holds the hot ends of the indexes; the kernel caches the rest"),
     ("max_wal_size", "1GB", "a history sync writes much: fewer checkpoints, fewer full pages"),
-    ("wal_compression", "on", "full pages are most of that log, and compress well"),
+    ("min_wal_size", "512MB", "files of the log stay: making one takes 80 ms, in which every commit waits"),
     ("jit", "off", "our queries are short: compiling them takes longer than running them"),
     (
         "max_parallel_workers_per_gather",
@@ -25,19 +27,30 @@ const PARAMETERS: [(&str, &str, &str); 10] = [
 ///
 /// In place of the cluster's own file, which stays unread: root must not write where the server's user
 /// could have put a link. What an operator sets by `alter system` is read after this file and wins.
-pub(super) fn write(data_dir: &Path) -> Result<PathBuf, PostgresError> {
+pub(super) async fn write(
+    data_dir: &Path,
+    cluster: &Path,
+    (binaries, run_as): (&Binaries, &RunAs),
+) -> Result<PathBuf, PostgresError> {
     let path = data_dir.join("postgresql.conf");
-    std::fs::write(&path, text()).at("write", &path)?;
+    // A server refuses to start with a method it was built without.
+    let mut ask = run_as.command(binaries.program("postgres"));
+    ask.args(["-C", "wal_compression", "-c", "wal_compression=lz4", "-D"]).arg(cluster);
+    let compression = if RunAs::run("postgres", ask).await.is_ok() { "lz4" } else { "on" };
+    std::fs::write(&path, text(compression)).at("write", &path)?;
     super::user::let_others_read(&path)?;
     Ok(path)
 }
 
-fn text() -> String {
+fn text(compression: &str) -> String {
     let mut text = String::from(
         "# Written by chainflume at every start: changes made here are lost.\n\
          # `alter system set …` keeps yours, and wins over this file.\n",
     );
-    for (name, value, reason) in PARAMETERS {
+    let reason =
+        "full pages are most of that log; lz4, where there is one, is quicker by far than the server's own";
+    let compression = ("wal_compression", compression, reason);
+    for (name, value, reason) in PARAMETERS.into_iter().chain([compression]) {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n# {reason}\n{name} = {value}\n");
     }
