@@ -3,7 +3,8 @@
 
 use alloy_primitives::B256;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::error::ChainError;
 use super::logs::{Blocks, LOGS, checked};
@@ -22,7 +23,7 @@ pub struct Near {
 }
 
 /// An answer before it is known what it should be.
-type Answered = Result<Option<Value>, ChainError>;
+type Answered = Result<Option<Box<RawValue>>, ChainError>;
 
 impl Node {
     /// The canonical blocks at these heights, up to the first the node lacks. Logs come along where the hash of their
@@ -45,7 +46,7 @@ impl Node {
             [Some(Question::new(HEADER, json!([hex(*number), false]))), logs]
         };
         let questions: Vec<Question> = numbers.iter().zip(&hashes).flat_map(question).flatten().collect();
-        let mut answers = self.rpc.ask_all::<Value>(&questions).await?.into_iter();
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
         let mut near = Vec::with_capacity(numbers.len());
         for (number, hash) in numbers.iter().zip(hashes) {
             let (header, logs) = (answers.next(), hash.and_then(|_| answers.next()));
@@ -78,7 +79,8 @@ impl Node {
         method: &'static str,
         answer: Answered,
     ) -> Result<Option<T>, ChainError> {
-        let read = |value| serde_json::from_value(value).map_err(|error| error.to_string());
+        let read =
+            |value: Box<RawValue>| serde_json::from_str(value.get()).map_err(|error| error.to_string());
         answer?.map(read).transpose().map_err(|reason| {
             let error = self.rpc.bad(method, reason);
             self.rpc.vitals.failed(method, &error);

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -173,7 +174,7 @@ impl Node {
         const ID: &str = "eth_chainId";
         let questions = [Question::new(ID, json!([])), Question::new(HEADER, json!([hex(0), false]))];
         self.rpc.try_batches();
-        let mut answers = self.rpc.ask_all::<Value>(&questions).await?.into_iter();
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
         let found = self.parsed::<Quantity>(ID, answers.next().unwrap_or(Ok(None)))?;
         let found = found.ok_or_else(|| self.rpc.bad(ID, "null where a result belongs"))?;
         if found.0 != self.chain_id {

@@ -2,9 +2,11 @@
 //! read, so that a chain with unknown transaction types or header fields breaks nothing.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use alloy_primitives::{Address, B256, Bloom, Bytes};
-use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
@@ -24,13 +26,34 @@ pub(super) struct Answer<T> {
 }
 
 /// What a batch gets back: an answer to each call, or one to all of them.
-#[derive(Deserialize)]
-#[serde(untagged, bound = "T: DeserializeOwned")]
 pub(super) enum Answers<T> {
     /// In any order.
     Many(Vec<Answer<T>>),
     /// A refusal of the batch itself.
     One(Answer<T>),
+}
+
+/// By its first byte. Tried as one and then as the other, the whole of it would first be read into something that is neither.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Answers<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = Answers<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an answer or a list of answers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Answers<T>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Answers::Many)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Answers<T>, A::Error> {
+                Answer::deserialize(MapAccessDeserializer::new(map)).map(Answers::One)
+            }
+        }
+        deserializer.deserialize_any(Either(PhantomData))
+    }
 }
 
 fn none<T>() -> Option<T> {
