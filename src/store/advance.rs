@@ -3,11 +3,10 @@ use std::time::SystemTime;
 
 use crate::domain::{B256, BlockId, DeadLetter, Event};
 
-use super::convert::int8;
 use super::open::Chain;
 use super::outbox::Announcement;
 use super::stage::Staged;
-use super::transaction::{self, Tx};
+use super::transaction;
 use super::{
     ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, pending, projections,
 };
@@ -92,9 +91,8 @@ impl ChainStore {
             .await?
             .taking_back(&gone);
         let unknown_users = projections::apply(&mut tx, chain, &folded).await?;
-        raise_final(&mut tx, chain, advance.final_number).await?;
-        blocks::insert(&mut tx, chain.id, &blocks::window(refs, advance.final_number)).await?;
-        blocks::prune(&mut tx, chain.id).await?;
+        let window = blocks::window(refs, advance.final_number);
+        blocks::keep(&mut tx, chain.id, &window, advance.final_number).await?;
         announcement.confirm(&mut tx, chain, advance.head, advance.seen_at).await?;
         tx.commit().await?;
 
@@ -154,13 +152,4 @@ fn blocks_seen(refs: &BTreeMap<u64, B256>, ordered: &[&Event]) -> Result<BTreeMa
         ordered.iter().map(|event| BlockId { number: event.place.block_number, hash: event.block_hash }),
     );
     blocks::by_number(&ids)
-}
-
-async fn raise_final(tx: &mut Tx, chain: &Chain, number: u64) -> Result<(), StoreError> {
-    sqlx::query("update chains set final_number = greatest(final_number, $2) where chain_id = $1")
-        .bind(chain.id)
-        .bind(int8("final block", number)?)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
 }

@@ -63,7 +63,7 @@ pub(super) async fn check(tx: &mut Tx, chain_id: i64, refs: &BTreeMap<u64, B256>
     Ok(())
 }
 
-/// Those that [`prune`] would keep: the newest at or below final, and all above.
+/// Those that [`keep`] would keep: the newest at or below final, and all above.
 pub(super) fn window(mut refs: BTreeMap<u64, B256>, final_number: u64) -> BTreeMap<u64, B256> {
     match refs.range(..=final_number).next_back().map(|(number, _)| *number) {
         Some(anchor) => refs.split_off(&anchor),
@@ -71,31 +71,35 @@ pub(super) fn window(mut refs: BTreeMap<u64, B256>, final_number: u64) -> BTreeM
     }
 }
 
-/// Adds what is missing.
-pub(super) async fn insert(tx: &mut Tx, chain_id: i64, refs: &BTreeMap<u64, B256>) -> Result<(), StoreError> {
+/// Raises the chain's final block, adds what is missing, and keeps the newest block at or below final, where a walk back
+/// must end, and all above. One statement, since every block at the head waits for it.
+pub(super) async fn keep(
+    tx: &mut Tx,
+    chain_id: i64,
+    refs: &BTreeMap<u64, B256>,
+    final_number: u64,
+) -> Result<(), StoreError> {
     let (numbers, hashes) = arrays(refs)?;
     sqlx::query(
-        "insert into blocks (chain_id, number, hash) \
-         select $1, number, hash from unnest($2::bigint[], $3::bytea[]) as g (number, hash) \
-         on conflict on constraint blocks_pkey do nothing",
+        "with final as ( \
+             update chains set final_number = greatest(final_number, $2) where chain_id = $1 returning final_number \
+         ), given as ( \
+             select number, hash from unnest($3::bigint[], $4::bytea[]) as g (number, hash) \
+         ), known as ( \
+             select number from given union all select number from blocks where chain_id = $1 \
+         ), anchor as ( \
+             select max(number) as number from known where number <= (select final_number from final) \
+         ), added as ( \
+             insert into blocks (chain_id, number, hash) \
+             select $1, g.number, g.hash from given g, anchor a where a.number is null or g.number >= a.number \
+             on conflict on constraint blocks_pkey do nothing \
+         ) \
+         delete from blocks b using anchor a where b.chain_id = $1 and b.number < a.number",
     )
     .bind(chain_id)
+    .bind(int8("final block", final_number)?)
     .bind(numbers)
     .bind(hashes)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Keeps the newest block at or below the chain's final one, where a walk back must end, and all above.
-pub(super) async fn prune(tx: &mut Tx, chain_id: i64) -> Result<(), StoreError> {
-    sqlx::query(
-        "delete from blocks where chain_id = $1 and number < ( \
-             select max(b.number) from blocks b join chains c on c.chain_id = b.chain_id \
-             where b.chain_id = $1 and b.number <= c.final_number \
-         )",
-    )
-    .bind(chain_id)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -108,7 +112,13 @@ pub(super) async fn rewind(tx: &mut Tx, chain_id: i64, to: BlockId) -> Result<()
         .bind(int8("block number", to.number)?)
         .execute(&mut **tx)
         .await?;
-    insert(tx, chain_id, &BTreeMap::from([(to.number, to.hash)])).await
+    sqlx::query("insert into blocks (chain_id, number, hash) values ($1, $2, $3) on conflict on constraint blocks_pkey do nothing")
+        .bind(chain_id)
+        .bind(int8("block number", to.number)?)
+        .bind(to.hash.as_slice())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 fn arrays(refs: &BTreeMap<u64, B256>) -> Result<(Vec<i64>, Vec<&[u8]>), StoreError> {

@@ -197,36 +197,38 @@ pub(super) async fn advance(
             }
         }
     }
-    let wanted = expected.len() as u64;
     let to_number = int8("block number", to.number)?;
-    let moved = sqlx::query(
-        "update checkpoints c set block_number = $2, block_hash = $3, updated_at = now() \
-         from unnest($4::text[], $5::bigint[], $6::bytea[]) as e (source, number, hash) \
-         where c.chain_id = $1 and c.source = e.source and c.block_number = e.number and c.block_hash = e.hash",
-    )
-    .bind(chain.id)
-    .bind(to_number)
-    .bind(to.hash.as_slice())
-    .bind(sources)
-    .bind(numbers)
-    .bind(hashes)
-    .execute(&mut **tx)
-    .await?;
-    let begun = sqlx::query(
-        "insert into checkpoints (source, chain_id, block_number, block_hash) \
-         select source, $1, $2, $3 from unnest($4::text[]) as e (source) \
-         on conflict on constraint checkpoints_pkey do nothing",
-    )
-    .bind(chain.id)
-    .bind(to_number)
-    .bind(to.hash.as_slice())
-    .bind(fresh)
-    .execute(&mut **tx)
-    .await?;
-    match moved.rows_affected() + begun.rows_affected() {
-        done if done == wanted => Ok(()),
-        _ => Err(StoreError::conflict("a source's checkpoint is not where it was")),
+    let mut done = 0;
+    if !sources.is_empty() {
+        let moved = sqlx::query(
+            "update checkpoints c set block_number = $2, block_hash = $3, updated_at = now() \
+             from unnest($4::text[], $5::bigint[], $6::bytea[]) as e (source, number, hash) \
+             where c.chain_id = $1 and c.source = e.source and c.block_number = e.number and c.block_hash = e.hash",
+        )
+        .bind(chain.id)
+        .bind(to_number)
+        .bind(to.hash.as_slice())
+        .bind(sources)
+        .bind(numbers)
+        .bind(hashes);
+        done += moved.execute(&mut **tx).await?.rows_affected();
     }
+    if !fresh.is_empty() {
+        let begun = sqlx::query(
+            "insert into checkpoints (source, chain_id, block_number, block_hash) \
+             select source, $1, $2, $3 from unnest($4::text[]) as e (source) \
+             on conflict on constraint checkpoints_pkey do nothing",
+        )
+        .bind(chain.id)
+        .bind(to_number)
+        .bind(to.hash.as_slice())
+        .bind(fresh);
+        done += begun.execute(&mut **tx).await?.rows_affected();
+    }
+    if done != expected.len() as u64 {
+        return Err(StoreError::conflict("a source's checkpoint is not where it was"));
+    }
+    Ok(())
 }
 
 /// Conflict unless every one of these sources stands where expected: the compare without the set.

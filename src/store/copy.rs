@@ -1,6 +1,7 @@
 //! PostgreSQL's binary `COPY` format (manual, "COPY", "Binary Format"): the fastest way in.
 
 use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use crate::domain::U256;
 
@@ -53,6 +54,17 @@ impl Rows {
         }
     }
 
+    pub(super) fn text(&mut self, text: &str) -> Result<(), StoreError> {
+        self.field(text.as_bytes())
+    }
+
+    pub(super) fn uuid_or_null(&mut self, id: Option<Uuid>) -> Result<(), StoreError> {
+        match id {
+            Some(id) => self.field(id.as_bytes()),
+            None => self.null(),
+        }
+    }
+
     pub(super) fn int4(&mut self, value: i32) -> Result<(), StoreError> {
         self.field(&value.to_be_bytes())
     }
@@ -65,9 +77,15 @@ impl Rows {
         self.field(&[value])
     }
 
-    /// `seconds` since the Unix epoch, within what PostgreSQL has timestamps for.
+    /// `seconds` since the Unix epoch, within what PostgreSQL has timestamps for: those begin in 2000, and the last of them
+    /// counted in microseconds from 1970 would not fit.
     pub(super) fn timestamptz(&mut self, seconds: i64) -> Result<(), StoreError> {
-        self.field(&((seconds - POSTGRES_EPOCH) * 1_000_000).to_be_bytes())
+        self.int8((seconds - POSTGRES_EPOCH) * 1_000_000)
+    }
+
+    /// `micros` since the Unix epoch, by a clock of today.
+    pub(super) fn timestamptz_micros(&mut self, micros: i64) -> Result<(), StoreError> {
+        self.int8(micros - POSTGRES_EPOCH * 1_000_000)
     }
 
     pub(super) fn jsonb_or_null(&mut self, text: Option<&str>) -> Result<(), StoreError> {

@@ -9,11 +9,13 @@ mod users;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::domain::{Aggregate, Message, ViewColumn};
 
 use super::StoreError;
 use super::convert::{int8, unsigned};
+use super::copy::{Rows, copy_in};
 use super::open::Chain;
 use super::transaction::Tx;
 
@@ -43,38 +45,50 @@ pub(super) async fn push(
     if messages.is_empty() {
         return Ok(());
     }
-    // What is told must outlive a crash of the server: a commit that is lost after its messages have left would give their
-    // numbers to others. So this commit waits for the disk, history or not.
-    sqlx::query("set local synchronous_commit to default").execute(&mut **tx).await?;
     let count = int8("messages", messages.len() as u64)?;
-    let last: i64 = sqlx::query_scalar("update outbox_head set seq = seq + $1 returning seq")
-        .bind(count)
-        .fetch_one(&mut **tx)
-        .await?;
+    let last = reserve(tx, count).await?;
     let first = unsigned("sequence", last - count + 1)?;
     for (seq, message) in (first..).zip(&mut messages) {
         message.seq = seq;
     }
-    let texts = messages.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
-    let texts = texts.map_err(|error| StoreError::invalid(format!("a message is no JSON: {error}")))?;
-    sqlx::query(
-        "insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at) \
-         select $1 + ordinality - 1, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0) \
-         from unnest($3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[]) \
-             with ordinality as m (aggregate_type, type, state, user_id, message, ordinality)",
-    )
-    .bind(int8("sequence", first)?)
-    .bind(chain.id)
-    .bind(messages.iter().map(|m| m.aggregate_type.as_str()).collect::<Vec<_>>())
-    .bind(messages.iter().map(|m| m.message_type.as_str()).collect::<Vec<_>>())
-    .bind(messages.iter().map(|m| m.state.as_str()).collect::<Vec<_>>())
-    .bind(messages.iter().map(|m| m.metadata.user_id).collect::<Vec<_>>())
-    .bind(texts)
-    .bind(seen_at.and_then(micros))
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query("select pg_notify($1, $2)").bind(CHANNEL).bind(last.to_string()).execute(&mut **tx).await?;
+    let seen_at = seen_at.and_then(micros);
+    let statement = "copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at) \
+                     from stdin (format binary)";
+    copy_in(tx, statement, &messages, |rows, message| encode(rows, chain, message, seen_at)).await?;
     Ok(())
+}
+
+/// Takes the next numbers, has the commit announced, and returns the last of them.
+///
+/// What is told must outlive a crash of the server: a commit that is lost after its messages have left would give their
+/// numbers to others. So this commit waits for the disk, history or not. All in one round trip, since every block at the head
+/// waits for it.
+async fn reserve(tx: &mut Tx, count: i64) -> Result<i64, StoreError> {
+    let sql = format!(
+        "set local synchronous_commit to default; \
+         with head as (update outbox_head set seq = seq + {count} returning seq) \
+         select head.seq from head, lateral pg_notify('{CHANNEL}', head.seq::text)"
+    );
+    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut **tx).await?;
+    Ok(row.try_get(0)?)
+}
+
+/// One row of the outbox.
+fn encode(rows: &mut Rows, chain: &Chain, message: &Message, seen_at: Option<i64>) -> Result<(), StoreError> {
+    let text = serde_json::to_string(message)
+        .map_err(|error| StoreError::invalid(format!("a message is no JSON: {error}")))?;
+    rows.row(8);
+    rows.int8(int8("sequence", message.seq)?)?;
+    rows.int8(chain.id)?;
+    rows.text(&message.aggregate_type)?;
+    rows.text(&message.message_type)?;
+    rows.text(message.state.as_str())?;
+    rows.uuid_or_null(message.metadata.user_id)?;
+    rows.text(&text)?;
+    match seen_at {
+        Some(micros) => rows.timestamptz_micros(micros),
+        None => rows.null(),
+    }
 }
 
 /// Microseconds since the Unix epoch; no clock is far enough off to exceed the type.
