@@ -159,6 +159,7 @@ impl Fetch {
             return Err(self.moved(range.to()));
         }
         let times = self.times(&logs, &[first, last]).await?;
+        let logs = logs.into_iter().collect();
         Ok(Batch { range, parent_hash: first.parent_hash, last, logs, times })
     }
 

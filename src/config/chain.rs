@@ -194,7 +194,7 @@ fn history(section: &Section<'_>) -> History {
         section.report("initial_range", Fault::new("is above max_range", remedy));
     }
     let buffer_bytes = section.size("buffer_bytes", MIB..=64 * GIB);
-    let commit_logs = section.number("commit_logs", 0..=1_000_000).map_or(10_000, |logs| logs.value);
+    let commit_logs = section.number("commit_logs", 0..=1_000_000).map_or(12_000, |logs| logs.value);
     section.finish();
     History {
         ranges_in_flight: usize::try_from(ranges_in_flight).unwrap_or(4),
@@ -202,7 +202,7 @@ fn history(section: &Section<'_>) -> History {
         initial_range: initial_range.unwrap_or(1_000.min(max_range)),
         max_range,
         buffer_bytes: buffer_bytes.unwrap_or(8 << 20),
-        commit_logs: usize::try_from(commit_logs).unwrap_or(10_000),
+        commit_logs: usize::try_from(commit_logs).unwrap_or(12_000),
     }
 }
 

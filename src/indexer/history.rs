@@ -78,7 +78,8 @@ impl Reading {
 impl Ready {
     async fn new(batch: Batch, (desk, store): (Desk, ChainStore)) -> Self {
         let (range, parent_hash, refs) = (batch.range, batch.parent_hash, refs(&batch));
-        let translated = desk.translate(batch.logs, &batch.times);
+        let translated = desk.translate(&batch.logs, &batch.times);
+        drop(batch);
         let staged = store.stage(&translated.events).await;
         Self { range, parent_hash, refs, translated, staged }
     }
@@ -138,7 +139,7 @@ impl ChainIndexer {
 /// Every block that has logs of ours, and the last. Those below final are dropped again by the store: they
 /// are not undone.
 fn refs(batch: &Batch) -> Vec<BlockId> {
-    let id = |log: &crate::domain::Log| BlockId { number: log.place.block_number, hash: log.block_hash };
+    let id = |log: crate::domain::Log| BlockId { number: log.place.block_number, hash: log.block_hash };
     let mut refs: Vec<BlockId> = batch.logs.iter().map(id).collect();
     refs.push(batch.last.id());
     refs.dedup();

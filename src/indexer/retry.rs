@@ -109,7 +109,7 @@ impl Retrier {
             times.insert(number, time);
             logs.insert(log.place, log);
         }
-        Ok(self.translator.translate(&[index], logs.into_values().collect(), &times))
+        Ok(self.translator.translate(&[index], logs.into_values(), &times))
     }
 
     /// Stores what became events, and says what did not.

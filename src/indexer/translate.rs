@@ -75,7 +75,7 @@ impl Translator {
     pub(super) fn translate(
         &mut self,
         group: &[usize],
-        logs: Vec<Log>,
+        logs: impl IntoIterator<Item = Log>,
         times: &BTreeMap<u64, u64>,
     ) -> Translated {
         self.desk(group).translate(logs, times)
@@ -86,7 +86,7 @@ impl Translator {
     pub(super) fn foresee(
         &mut self,
         group: &[usize],
-        logs: Vec<Log>,
+        logs: impl IntoIterator<Item = Log>,
         times: &BTreeMap<u64, u64>,
     ) -> Vec<Event> {
         self.desk(group).read(logs, times).0.events
@@ -110,7 +110,11 @@ impl Translator {
 
 impl Desk {
     /// As [`Translator::translate`].
-    pub(super) fn translate(&self, logs: Vec<Log>, times: &BTreeMap<u64, u64>) -> Translated {
+    pub(super) fn translate(
+        &self,
+        logs: impl IntoIterator<Item = Log>,
+        times: &BTreeMap<u64, u64>,
+    ) -> Translated {
         let (translated, foreign) = self.read(logs, times);
         for DeadLetter { source, reason, log, .. } in &translated.dead_letters {
             if let Some(held_back) = self.lines.admit(source) {
@@ -123,8 +127,10 @@ impl Desk {
     }
 
     /// What the logs are, and how many are nobody's.
-    fn read(&self, logs: Vec<Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
-        let mut translated = Translated { events: Vec::with_capacity(logs.len()), dead_letters: Vec::new() };
+    fn read(&self, logs: impl IntoIterator<Item = Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
+        let logs = logs.into_iter();
+        let events = Vec::with_capacity(logs.size_hint().0);
+        let mut translated = Translated { events, dead_letters: Vec::new() };
         let mut foreign = 0;
         for mut log in logs {
             let (source, kind, reason) = match self.decoder.decode(&log) {

@@ -1,0 +1,232 @@
+use alloy_primitives::{Address, B256, Bytes};
+
+use super::log::{Log, Place, Topics};
+
+/// Many logs in their order and in little memory. What waits for the database is most of what a history sync holds: a
+/// transfer is 320 bytes as a [`Log`], its data in an allocation of their own, and 190 here.
+///
+/// One list of bytes: for each log its shape, its block where that is another than that of the log before, and its fields.
+#[derive(Clone, Debug, Default)]
+pub struct Logs {
+    bytes: Vec<u8>,
+    len: usize,
+    /// That of the last log.
+    block: Option<Block>,
+}
+
+/// What the logs of a block share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Block {
+    number: u64,
+    hash: B256,
+    timestamp: Option<u64>,
+}
+
+/// In a log's shape: how many topics.
+const TOPICS: u8 = 0b0111;
+/// In a log's shape: its block follows.
+const BLOCK: u8 = 0b1000;
+/// In a log's shape: and the block's time.
+const TIMED: u8 = 0b1_0000;
+
+impl Logs {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What they take in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Puts one at the end.
+    ///
+    /// # Panics
+    /// When its data have 4 GiB or more, which no answer is let in with.
+    pub fn push(&mut self, log: &Log) {
+        let Place { block_number: number, tx_index, log_index } = log.place;
+        let block = Block { number, hash: log.block_hash, timestamp: log.block_timestamp };
+        let topics = log.topics.as_slice();
+        let mut shape = u8::try_from(topics.len()).expect("four topics at most");
+        let begins = self.block.replace(block) != Some(block);
+        if begins {
+            shape |= BLOCK | if block.timestamp.is_some() { TIMED } else { 0 };
+        }
+        self.bytes.push(shape);
+        if begins {
+            self.bytes.extend(block.number.to_le_bytes());
+            self.bytes.extend(block.hash);
+            self.bytes.extend(block.timestamp.into_iter().flat_map(u64::to_le_bytes));
+        }
+        self.bytes.extend(tx_index.to_le_bytes());
+        self.bytes.extend(log_index.to_le_bytes());
+        self.bytes.extend(log.tx_hash);
+        self.bytes.extend(log.address);
+        topics.iter().for_each(|topic| self.bytes.extend(topic));
+        let data = u32::try_from(log.data.len()).expect("an answer is smaller than 4 GiB");
+        self.bytes.extend(data.to_le_bytes());
+        self.bytes.extend(&log.data);
+        self.len += 1;
+    }
+
+    /// Puts all of the others at the end.
+    pub fn append(&mut self, others: &Self) {
+        // No more than that: what a list keeps for growing would be a good part of what a commit takes.
+        self.bytes.reserve_exact(others.bytes.len());
+        // They begin with their block.
+        self.bytes.extend(&others.bytes);
+        self.len += others.len;
+        self.block = others.block.or(self.block);
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> LogsIter<'_> {
+        LogsIter { rest: &self.bytes, left: self.len, block: None }
+    }
+}
+
+impl FromIterator<Log> for Logs {
+    fn from_iter<I: IntoIterator<Item = Log>>(logs: I) -> Self {
+        let mut all = Self::default();
+        logs.into_iter().for_each(|log| all.push(&log));
+        all.bytes.shrink_to_fit();
+        all
+    }
+}
+
+impl<'a> IntoIterator for &'a Logs {
+    type Item = Log;
+    type IntoIter = LogsIter<'a>;
+
+    fn into_iter(self) -> LogsIter<'a> {
+        self.iter()
+    }
+}
+
+/// The same logs may be packed in one go or joined.
+impl PartialEq for Logs {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other)
+    }
+}
+
+impl Eq for Logs {}
+
+/// Unpacks them.
+#[derive(Clone, Debug)]
+pub struct LogsIter<'a> {
+    rest: &'a [u8],
+    left: usize,
+    block: Option<Block>,
+}
+
+impl LogsIter<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (bytes, rest) = self.rest.split_first_chunk().expect("written whole by `push`");
+        self.rest = rest;
+        *bytes
+    }
+}
+
+impl Iterator for LogsIter<'_> {
+    type Item = Log;
+
+    fn next(&mut self) -> Option<Log> {
+        self.left = self.left.checked_sub(1)?;
+        let [shape] = self.take();
+        if shape & BLOCK != 0 {
+            let (number, hash) = (u64::from_le_bytes(self.take()), B256::new(self.take()));
+            let timestamp = (shape & TIMED != 0).then(|| u64::from_le_bytes(self.take()));
+            self.block = Some(Block { number, hash, timestamp });
+        }
+        let Block { number, hash, timestamp } = self.block.expect("the first log says its block");
+        let place = Place {
+            block_number: number,
+            tx_index: u32::from_le_bytes(self.take()),
+            log_index: u32::from_le_bytes(self.take()),
+        };
+        let (tx_hash, address) = (B256::new(self.take()), Address::new(self.take()));
+        let mut topics = [B256::ZERO; 4];
+        let topics = &mut topics[..usize::from(shape & TOPICS)];
+        topics.iter_mut().for_each(|topic| *topic = B256::new(self.take()));
+        let topics = Topics::new(topics).expect("four topics at most");
+        let data = u32::from_le_bytes(self.take());
+        let (data, rest) = self.rest.split_at(data.try_into().expect("it was in memory before"));
+        self.rest = rest;
+        let data = Bytes::copy_from_slice(data);
+        Some(Log { place, block_hash: hash, tx_hash, block_timestamp: timestamp, address, topics, data })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    prop_compose! {
+        fn log()(
+            block_number in 0..3_u64,
+            fork in 0..2_u8,
+            indices in any::<(u32, u32)>(),
+            words in proptest::collection::vec(any::<[u8; 32]>(), 0..=4),
+            block_timestamp in proptest::option::of(0..2_u64),
+            address in any::<[u8; 20]>(),
+            data in proptest::collection::vec(any::<u8>(), 0..70),
+        ) -> Log {
+            let words: Vec<B256> = words.into_iter().map(B256::new).collect();
+            Log {
+                place: Place { block_number, tx_index: indices.0, log_index: indices.1 },
+                block_hash: B256::repeat_byte(fork),
+                tx_hash: B256::repeat_byte(fork ^ 7),
+                block_timestamp,
+                address: Address::new(address),
+                topics: Topics::new(&words).expect("four at most"),
+                data: data.into(),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_out_as_it_went_in(
+            parts in proptest::collection::vec(proptest::collection::vec(log(), 0..6), 0..5),
+        ) {
+            let mut joined = Logs::default();
+            for part in &parts {
+                joined.append(&part.iter().cloned().collect());
+            }
+            let all: Vec<Log> = parts.concat();
+            prop_assert_eq!(joined.len(), all.len());
+            prop_assert_eq!(joined.is_empty(), all.is_empty());
+            prop_assert_eq!(joined.iter().collect::<Vec<_>>(), all.clone());
+            prop_assert_eq!(joined, all.into_iter().collect::<Logs>());
+        }
+    }
+
+    #[test]
+    fn the_logs_of_a_block_share_it() {
+        let log = Log {
+            place: Place { block_number: 1, tx_index: 0, log_index: 0 },
+            block_hash: B256::ZERO,
+            tx_hash: B256::ZERO,
+            block_timestamp: Some(1),
+            address: Address::ZERO,
+            topics: Topics::new(&[B256::ZERO; 3]).expect("three"),
+            data: vec![0; 32].into(),
+        };
+        let one: Logs = [log.clone()].into_iter().collect();
+        let two: Logs = [log.clone(), log].into_iter().collect();
+        assert_eq!(two.bytes() - one.bytes(), one.bytes() - 48);
+    }
+}
