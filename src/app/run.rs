@@ -122,7 +122,11 @@ async fn audit(
         }
         match stop.run_until_cancelled(verify::rereader(&loaded, &store, &chain)).await {
             None => return,
-            Some(Ok(rereader)) => return Auditor { rereader, settings, board }.run(stop).await,
+            Some(Ok(mut rereader)) => {
+                rereader.settings.history = rereader.settings.history.beside_live();
+                rereader.unhurried = true;
+                return Auditor { rereader, settings, board }.run(stop).await;
+            }
             Some(Err(error)) => tracing::debug!(chain = %chain.name, %error, "audit waits"),
         }
     }

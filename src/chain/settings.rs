@@ -119,6 +119,22 @@ pub struct HistorySettings {
     pub commit_logs: usize,
 }
 
+/// Of answers that wait for the database, for whoever reads beside live blocks: some thousand logs, compared in a
+/// blink. Ten thousand kept one of two processors for an eighth of a second.
+const BESIDE_LIVE: usize = 1 << 20;
+/// Its first question, in blocks: busy ones have hundreds of logs each, and how busy they are is not known before.
+const FIRST_BESIDE_LIVE: u64 = 8;
+
+impl HistorySettings {
+    /// The same in small steps, one at a time.
+    #[must_use]
+    pub fn beside_live(self) -> Self {
+        let buffer_bytes = self.buffer_bytes.min(BESIDE_LIVE);
+        let initial_range = self.initial_range.min(FIRST_BESIDE_LIVE);
+        Self { ranges_in_flight: 1, initial_range, buffer_bytes, commit_logs: 0, ..self }
+    }
+}
+
 impl ChainSettings {
     /// Every part of its URLs that may be a key.
     pub(super) fn secrets(&self) -> Vec<String> {

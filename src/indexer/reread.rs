@@ -1,6 +1,7 @@
 //! Blocks that are stored, read a second time: to add what is missing, to compare, or to repair.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::error::IndexerError;
 use super::translate::Translator;
@@ -22,6 +23,8 @@ pub struct Rereader {
     pub store: ChainStore,
     /// Told of every error of the node; it is retried.
     pub on_error: OnError,
+    /// Whether a comparison gives way to live blocks.
+    pub unhurried: bool,
 }
 
 /// What to do with what was read.
@@ -97,7 +100,7 @@ impl Rereader {
         on_error: OnError,
     ) -> Result<Self, IndexerError> {
         let elsewhere = Elsewhere::new(&settings)?;
-        Ok(Self { settings, elsewhere, avoided: None, translator, store, on_error })
+        Ok(Self { settings, elsewhere, avoided: None, translator, store, on_error, unhurried: false })
     }
 
     /// The provider that is preferred for new blocks.
@@ -174,7 +177,7 @@ impl Rereader {
     }
 
     async fn settle(&mut self, reread: Reread, batch: Batch, reorgs: u64) -> Result<Compared, StoreError> {
-        let translated = self.translator.translate(&[reread.source], batch.logs, &batch.times);
+        let translated = self.translator.translate(&[reread.source], &batch.logs, &batch.times);
         let read = Backfill {
             source: self.translator.sources()[reread.source].name.clone(),
             range: batch.range,
@@ -184,8 +187,93 @@ impl Rereader {
         };
         match reread.purpose {
             Purpose::Add => self.store.backfill(&read).await,
+            Purpose::Compare if self.unhurried => self.compare_in_pieces(read).await,
             Purpose::Compare => self.store.compare(&read).await,
             Purpose::Repair => self.store.repair(&read).await,
         }
+    }
+
+    /// Piece by piece, with a rest after each as long as that took: live blocks want the same processors.
+    async fn compare_in_pieces(&self, read: Backfill) -> Result<Compared, StoreError> {
+        let mut all = Compared::default();
+        for piece in pieces(read) {
+            let started = Instant::now();
+            let compared = self.store.compare(&piece).await?;
+            all.present += compared.present;
+            all.missing.extend(compared.missing);
+            all.differing.extend(compared.differing);
+            all.surplus.extend(compared.surplus);
+            tokio::time::sleep(started.elapsed()).await;
+        }
+        Ok(all)
+    }
+}
+
+/// Events compared at once beside live blocks, but for a block that has more: some milliseconds for the database.
+const PIECE: usize = 500;
+
+/// The same blocks in stretches with few events each. Logs that are no events are not compared.
+fn pieces(read: Backfill) -> Vec<Backfill> {
+    let Backfill { source, range, reorgs, mut events, .. } = read;
+    events.sort_unstable_by_key(|event| event.place);
+    let (mut pieces, mut rest) = (Vec::new(), Some(range));
+    let mut events = events.into_iter().peekable();
+    while let Some(left) = rest {
+        let mut some: Vec<_> = events.by_ref().take(PIECE).collect();
+        while let Some(last) = some.last().map(|event| event.place.block_number)
+            && let Some(event) = events.next_if(|event| event.place.block_number == last)
+        {
+            some.push(event);
+        }
+        // The blocks between this piece and the next are of this one.
+        let next = events.peek().map(|event| event.place.block_number - left.from());
+        let (range, after) = left.split_at_width(next.unwrap_or(left.width()));
+        rest = after;
+        let (source, dead_letters) = (source.clone(), Vec::new());
+        pieces.push(Backfill { source, range, reorgs, events: some, dead_letters });
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::{Address, B256, Event, Fact, KindIndex};
+
+    use super::*;
+
+    fn event(block_number: u64, log_index: u32) -> Event {
+        let fact = Fact {
+            kind: KindIndex(0),
+            account: None,
+            counterparty: None,
+            amount: None,
+            token_id: None,
+            args: None,
+        };
+        let place = Place { block_number, tx_index: 0, log_index };
+        let (block_hash, tx_hash, address) = (B256::ZERO, B256::ZERO, Address::ZERO);
+        Event { place, block_hash, block_time: 0, tx_hash, address, fact }
+    }
+
+    fn cut(range: (u64, u64), events: Vec<Event>) -> Vec<((u64, u64), usize)> {
+        let range = BlockRange::new(range.0, range.1).expect("ascending");
+        let read = Backfill { source: "token".into(), range, reorgs: 0, events, dead_letters: vec![] };
+        let pieces = pieces(read).into_iter();
+        pieces.map(|piece| ((piece.range.from(), piece.range.to()), piece.events.len())).collect()
+    }
+
+    #[test]
+    fn pieces_cover_every_block_once_and_cut_none_in_two() {
+        assert_eq!(cut((5, 9), vec![]), [((5, 9), 0)]);
+        assert_eq!(cut((5, 9), vec![event(6, 0)]), [((5, 9), 1)]);
+        // 400 in each of three blocks, two of them beside empty ones, told backwards.
+        let mut busy: Vec<Event> = [10, 12, 13]
+            .into_iter()
+            .flat_map(|block| (0..400).map(move |index| event(block, index)))
+            .collect();
+        busy.reverse();
+        assert_eq!(cut((8, 20), busy), [((8, 12), 800), ((13, 20), 400)]);
+        let one = (0..1200).map(|index| event(7, index)).chain([event(8, 0)]).collect();
+        assert_eq!(cut((7, 8), one), [((7, 7), 1200), ((8, 8), 1)]);
     }
 }
