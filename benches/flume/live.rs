@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use chainflume::devchain::{Action, DEMO_TOKEN, DevChain, Server, wallet};
-use chainflume::domain::{B256, BlockRange, U256};
+use chainflume::domain::{BlockRange, U256};
 use serde::Serialize;
-use sqlx::Connection as _;
-use sqlx::postgres::PgConnection;
+use tokio::time::timeout;
 
+use super::committed::Watch;
 use super::daemon::{self, Config, Daemon};
 use super::database::{Database, Postgres};
 use super::process;
@@ -23,9 +23,6 @@ const LOGS: u64 = 200;
 const HOLDERS: u64 = 500;
 /// Blocks a reorg takes back.
 const DEPTH: u64 = 64;
-/// Between two looks at the checkpoint: what is measured is late by at most so much.
-const LOOK: Duration = Duration::from_micros(500);
-
 /// Latencies at one rate.
 #[derive(Clone, Debug, Serialize)]
 pub struct Latency {
@@ -122,10 +119,10 @@ impl Live {
                     let mine = announced.iter().find(|(known, _)| *known == number);
                     published.extend(mine.map(|(_, mined)| millis(at.saturating_duration_since(*mined))));
                 }
-                tip = look(&mut watch), if committed.len() < blocks => {
-                    let (tip, now) = (tip?.0, Instant::now());
-                    let held = announced[committed.len()..].iter().take_while(|(number, _)| *number <= tip);
-                    let fresh: Vec<f64> = held.map(|(_, mined)| millis(now - *mined)).collect();
+                tip = watch.next(), if committed.len() < blocks => {
+                    let tip = tip?;
+                    let held = announced[committed.len()..].iter().take_while(|(number, _)| *number <= tip.number);
+                    let fresh: Vec<f64> = held.map(|(_, mined)| millis(tip.at - *mined)).collect();
                     committed.extend(fresh);
                 }
             }
@@ -161,17 +158,23 @@ impl Live {
         postgres.remove(self.database).await
     }
 
-    /// A connection for looking at the checkpoint.
-    async fn watch(&self) -> anyhow::Result<PgConnection> {
-        Ok(PgConnection::connect(&self.database.url).await?)
+    async fn watch(&self) -> anyhow::Result<Watch> {
+        Watch::start(&self.database.pool).await
     }
 
-    async fn until_held(&mut self, watch: &mut PgConnection) -> anyhow::Result<()> {
+    async fn until_held(&mut self, watch: &mut Watch) -> anyhow::Result<()> {
         let head = self.chain.head();
-        while look(watch).await? != (head.number, head.hash) {
-            self.daemon.check()?;
+        loop {
+            match timeout(Duration::from_secs(1), watch.next()).await {
+                Ok(tip)
+                    if tip.as_ref().is_ok_and(|tip| (tip.number, tip.hash) == (head.number, head.hash)) =>
+                {
+                    return Ok(());
+                }
+                Ok(tip) => drop(tip?),
+                Err(_) => self.daemon.check()?,
+            }
         }
-        Ok(())
     }
 
     fn mine(&mut self) -> u64 {
@@ -198,13 +201,4 @@ impl Live {
 
 fn millis(took: Duration) -> f64 {
     took.as_secs_f64() * 1000.0
-}
-
-/// The checkpoint, after a moment.
-async fn look(connection: &mut PgConnection) -> anyhow::Result<(u64, B256)> {
-    tokio::time::sleep(LOOK).await;
-    let sql = "select block_number, block_hash from checkpoints";
-    let row: Option<(i64, Vec<u8>)> = sqlx::query_as(sql).fetch_optional(connection).await?;
-    let Some((number, hash)) = row else { return Ok((0, B256::ZERO)) };
-    Ok((number.try_into()?, B256::try_from(hash.as_slice())?))
 }

@@ -4,6 +4,7 @@
 //! every case stands its floor: the same rows, keys, indexes and state written by one process from memory. Without `--bench`
 //! (as `cargo test` starts it) everything runs once at its smallest size, to see that it works.
 
+mod committed;
 mod copy;
 mod daemon;
 mod database;
@@ -183,6 +184,7 @@ impl Bench<'_> {
     }
 
     async fn live(&self, report: &mut Report) -> anyhow::Result<()> {
+        self.postgres.settle().await?;
         let mut live = Live::start(self.postgres, self.folder).await?;
         for rate in self.options.rates.iter().filter(|_| self.options.has("live")) {
             report.live.push(live.latency(*rate, self.options.live).await?);

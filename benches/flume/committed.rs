@@ -1,0 +1,67 @@
+//! What is committed, as another connection sees it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use chainflume::domain::B256;
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Between two looks where no commit is announced: none that has messages, as at the head, goes without.
+const UNASKED: Duration = Duration::from_millis(20);
+
+/// Looks at the checkpoint whenever a commit is announced, so that looking costs nothing while there is none; ends when
+/// this is dropped.
+pub struct Watch {
+    tips: mpsc::UnboundedReceiver<Tip>,
+    _looking: AbortOnDropHandle<anyhow::Result<()>>,
+}
+
+/// A checkpoint, and when it was first seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Tip {
+    pub number: u64,
+    pub hash: B256,
+    pub at: Instant,
+}
+
+impl Watch {
+    pub async fn start(pool: &PgPool) -> anyhow::Result<Self> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen("chainflume_outbox").await?;
+        let (sender, tips) = mpsc::unbounded_channel();
+        let looking = tokio::spawn(look(listener, pool.clone(), sender));
+        Ok(Self { tips, _looking: AbortOnDropHandle::new(looking) })
+    }
+
+    /// The next checkpoint that is not the one before.
+    pub async fn next(&mut self) -> anyhow::Result<Tip> {
+        self.tips.recv().await.context("the checkpoint cannot be read any more")
+    }
+}
+
+async fn look(
+    mut listener: PgListener,
+    pool: PgPool,
+    sender: mpsc::UnboundedSender<Tip>,
+) -> anyhow::Result<()> {
+    let mut last = None;
+    loop {
+        let sql = "select block_number, block_hash from checkpoints";
+        let row: Option<(i64, Vec<u8>)> = sqlx::query_as(sql).fetch_optional(&pool).await?;
+        let at = Instant::now();
+        if let Some((number, hash)) = row {
+            let tip = (u64::try_from(number)?, B256::try_from(hash.as_slice())?);
+            if last.replace(tip) != Some(tip) && sender.send(Tip { number: tip.0, hash: tip.1, at }).is_err()
+            {
+                return Ok(());
+            }
+        }
+        if let Ok(announced) = timeout(UNASKED, listener.recv()).await {
+            announced?;
+        }
+    }
+}
