@@ -77,7 +77,7 @@ impl Rows {
         self.field(&[value])
     }
 
-    /// `seconds` since the Unix epoch, within what PostgreSQL has timestamps for: those begin in 2000, and the last of them
+    /// `seconds` since the Unix epoch, within what PostgreSQL has timestamps for: it counts from 2000, and the last of them
     /// counted in microseconds from 1970 would not fit.
     pub(super) fn timestamptz(&mut self, seconds: i64) -> Result<(), StoreError> {
         self.int8((seconds - POSTGRES_EPOCH) * 1_000_000)

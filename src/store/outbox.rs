@@ -52,10 +52,48 @@ pub(super) async fn push(
         message.seq = seq;
     }
     let seen_at = seen_at.and_then(micros);
+    if messages.len() < MANY {
+        return insert(tx, chain, &messages, seen_at).await;
+    }
     let statement = "copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at) \
                      from stdin (format binary)";
     copy_in(tx, statement, &messages, |rows, message| encode(rows, chain, message, seen_at)).await?;
     Ok(())
+}
+
+/// From so many messages on they are copied: a reorg of 64 blocks is a fifth quicker for it. No fewer, since a server that
+/// waits for rows throws out no client that is frozen there, and this one holds what every writer with messages waits for.
+const MANY: usize = 2_000;
+
+async fn insert(
+    tx: &mut Tx,
+    chain: &Chain,
+    messages: &[Message],
+    seen_at: Option<i64>,
+) -> Result<(), StoreError> {
+    let numbers: Result<Vec<i64>, _> = messages.iter().map(|message| int8("sequence", message.seq)).collect();
+    sqlx::query(
+        "insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at) \
+         select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0) \
+         from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[]) \
+             as m (seq, aggregate_type, type, state, user_id, message)",
+    )
+    .bind(numbers?)
+    .bind(chain.id)
+    .bind(messages.iter().map(|m| m.aggregate_type.as_str()).collect::<Vec<_>>())
+    .bind(messages.iter().map(|m| m.message_type.as_str()).collect::<Vec<_>>())
+    .bind(messages.iter().map(|m| m.state.as_str()).collect::<Vec<_>>())
+    .bind(messages.iter().map(|m| m.metadata.user_id).collect::<Vec<_>>())
+    .bind(messages.iter().map(json).collect::<Result<Vec<_>, _>>()?)
+    .bind(seen_at)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn json(message: &Message) -> Result<String, StoreError> {
+    serde_json::to_string(message)
+        .map_err(|error| StoreError::invalid(format!("a message is no JSON: {error}")))
 }
 
 /// Takes the next numbers, has the commit announced, and returns the last of them.
@@ -75,8 +113,6 @@ async fn reserve(tx: &mut Tx, count: i64) -> Result<i64, StoreError> {
 
 /// One row of the outbox.
 fn encode(rows: &mut Rows, chain: &Chain, message: &Message, seen_at: Option<i64>) -> Result<(), StoreError> {
-    let text = serde_json::to_string(message)
-        .map_err(|error| StoreError::invalid(format!("a message is no JSON: {error}")))?;
     rows.row(8);
     rows.int8(int8("sequence", message.seq)?)?;
     rows.int8(chain.id)?;
@@ -84,7 +120,7 @@ fn encode(rows: &mut Rows, chain: &Chain, message: &Message, seen_at: Option<i64
     rows.text(&message.message_type)?;
     rows.text(message.state.as_str())?;
     rows.uuid_or_null(message.metadata.user_id)?;
-    rows.text(&text)?;
+    rows.text(&json(message)?)?;
     match seen_at {
         Some(micros) => rows.timestamptz_micros(micros),
         None => rows.null(),
