@@ -2,7 +2,7 @@
 
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
-use super::parts::Loaded;
+use super::parts::{Loaded, chain_settings};
 use super::verify::{explain, rereader};
 use crate::chain::Node;
 use crate::config;
@@ -55,7 +55,7 @@ async fn rewind_in(
     (chain, to): (&config::Chain, Option<u64>),
 ) -> Result<Rewinding, AppError> {
     database.store.migrate().await.map_err(store_error)?;
-    let rereader = rereader(loaded, &database.store, chain).await?;
+    let rereader = rereader(loaded, &database.store, (chain, chain_settings(chain))).await?;
     let (node, store) = (&rereader.node(), &rereader.store);
     let failed = |error: IndexerError| explain(loaded, chain, error);
     node.check_chain().await.map_err(|error| failed(error.into()))?;

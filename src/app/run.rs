@@ -11,6 +11,7 @@ use super::parts::{Loaded, api_settings, audit_settings, chain_settings, policy,
 use super::turns::Turns;
 use super::{alerts, messages, notify, preflight, probe, verify};
 use crate::api::AdminServer;
+use crate::chain::ChainSettings;
 use crate::config::{self, Config};
 use crate::domain::EventKind;
 use crate::health::Board;
@@ -120,16 +121,22 @@ async fn audit(
         if stop.run_until_cancelled(pause).await.is_none() {
             return;
         }
-        match stop.run_until_cancelled(verify::rereader(&loaded, &store, &chain)).await {
+        match stop.run_until_cancelled(verify::rereader(&loaded, &store, (&chain, beside_live(&chain)))).await
+        {
             None => return,
             Some(Ok(mut rereader)) => {
-                rereader.settings.history = rereader.settings.history.beside_live();
                 rereader.unhurried = true;
                 return Auditor { rereader, settings, board }.run(stop).await;
             }
             Some(Err(error)) => tracing::debug!(chain = %chain.name, %error, "audit waits"),
         }
     }
+}
+
+/// How an audit asks: nodes learn from these settings how wide a question may be, so they are made with them.
+fn beside_live(chain: &config::Chain) -> ChainSettings {
+    let settings = chain_settings(chain);
+    ChainSettings { history: settings.history.beside_live(), ..settings }
 }
 
 /// Between two tries to begin an audit.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, chain_settings, record, translator};
+use crate::chain::ChainSettings;
 use crate::config;
 use crate::domain::BlockRange;
 use crate::indexer::{IndexerError, Purpose, Reread, RereadReport, Rereader};
@@ -77,7 +78,7 @@ async fn one(
     (chain, index, args): (&config::Chain, usize, &RereadArgs),
     progress: &mut impl FnMut(Progress<'_>),
 ) -> Result<Verified, AppError> {
-    let mut rereader = rereader(loaded, &database.store, chain).await?;
+    let mut rereader = rereader(loaded, &database.store, (chain, chain_settings(chain))).await?;
     let source = &rereader.translator.sources()[index];
     let (source, start_block) = (source.name.clone(), source.start_block);
     let held = rereader.store.held().await.map_err(store_error)?;
@@ -103,15 +104,14 @@ fn final_tip(held: &Held, source: &str) -> Option<u64> {
 pub(super) async fn rereader(
     loaded: &Loaded,
     store: &Store,
-    chain: &config::Chain,
+    (chain, settings): (&config::Chain, ChainSettings),
 ) -> Result<Rereader, AppError> {
     let translator = translator(&loaded.config, chain)?;
     let record = record(&loaded.config, chain);
     let store = store.open_chain(&record, translator.kinds()).await.map_err(store_error)?;
     let on_error =
         Arc::new(|error: &crate::chain::ChainError| tracing::warn!(%error, "the node is waited for"));
-    Rereader::new(chain_settings(chain), translator, store, on_error)
-        .map_err(|error| explain(loaded, chain, error))
+    Rereader::new(settings, translator, store, on_error).map_err(|error| explain(loaded, chain, error))
 }
 
 pub(super) fn explain(loaded: &Loaded, chain: &config::Chain, error: IndexerError) -> AppError {

@@ -260,9 +260,7 @@ impl ChainError {
         let refusal = classify(&answer);
         let RefusedAnswer { code, status, message, .. } = answer;
         let code = code.or(status.filter(|s| *s != 200).map(i64::from));
-        let message =
-            secrets.iter().fold(message, |message, secret| message.replace(secret.as_str(), "<key>"));
-        let message = one_line(&message);
+        let message = told(secrets, &message);
         Self::Refused { host: host.to_owned(), method, code, message, refusal }
     }
 }
@@ -309,6 +307,11 @@ pub(super) struct RefusedAnswer {
 }
 
 /// Providers answer with whole HTML pages; a log line takes the beginning. Addresses of web pages go: some hold the key.
+/// What a node has said or what quotes it, for a person: a node may repeat the key it does not like.
+pub(super) fn told(secrets: &[String], text: &str) -> String {
+    one_line(&secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "<key>")))
+}
+
 fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {

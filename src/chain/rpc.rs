@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::error::{ChainError, Refusal, RefusedAnswer};
+use super::error::{ChainError, Refusal, RefusedAnswer, told};
 use super::settings::{ChainSettings, ProviderSettings};
 use super::vitals::Vitals;
 use super::wire::{Answer, ErrorObject};
@@ -121,7 +121,9 @@ impl Rpc {
     }
 
     pub(super) fn bad(&self, method: &'static str, reason: impl Into<String>) -> ChainError {
-        ChainError::BadAnswer { host: self.host.clone(), method, reason: reason.into() }
+        // What cannot be read is quoted.
+        let reason = told(&self.secrets, &reason.into());
+        ChainError::BadAnswer { host: self.host.clone(), method, reason }
     }
 
     /// Makes one request of these calls when it is its turn, and counts them.

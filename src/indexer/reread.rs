@@ -185,6 +185,7 @@ impl Rereader {
             events: translated.events,
             dead_letters: translated.dead_letters,
         };
+        drop(batch);
         match reread.purpose {
             Purpose::Add => self.store.backfill(&read).await,
             Purpose::Compare if self.unhurried => self.compare_in_pieces(read).await,
