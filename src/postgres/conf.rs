@@ -33,9 +33,10 @@ pub(super) async fn write(
     (binaries, run_as): (&Binaries, &RunAs),
 ) -> Result<PathBuf, PostgresError> {
     let path = data_dir.join("postgresql.conf");
-    // A server refuses to start with a method it was built without.
+    // A server refuses to start with a method it was built without. The cluster's own file stays unread here too.
     let mut ask = run_as.command(binaries.program("postgres"));
-    ask.args(["-C", "wal_compression", "-c", "wal_compression=lz4", "-D"]).arg(cluster);
+    ask.args(["-C", "wal_compression", "-c", "wal_compression=lz4", "-c", "config_file=/dev/null", "-D"])
+        .arg(cluster);
     let compression = if RunAs::run("postgres", ask).await.is_ok() { "lz4" } else { "on" };
     std::fs::write(&path, text(compression)).at("write", &path)?;
     super::user::let_others_read(&path)?;
