@@ -125,6 +125,8 @@ impl Live {
                     let fresh: Vec<f64> = held.map(|(_, mined)| millis(tip.at - *mined)).collect();
                     committed.extend(fresh);
                 }
+                // To see that the daemon still runs.
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
             self.daemon.check()?;
         }
