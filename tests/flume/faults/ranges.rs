@@ -42,7 +42,7 @@ async fn answers_that_wait_for_the_database_are_bounded_by_their_bytes() {
     // block is asked for a third time when the logs have come.
     let scene = Scene::of(Settings { finalized_depth: Some(1000), ..Default::default() }).await;
     let stake = |n: u64| Action::Stake { developer: wallet(n), amount: U256::from(n + 1) };
-    scene.change(|chain| chain.mine_with((0..12).map(|_| (0..600).map(stake).collect()).collect()));
+    scene.change(|chain| chain.mine_with((0..12).map(|_| (0..1200).map(stake).collect()).collect()));
     scene.change(|chain| chain.mine_empty(16));
     let answered: Vec<Fault> = (1..=8).map(|number| headers(&scene, number)).collect();
     let stall = lock_checkpoints(&scene.pool).await;

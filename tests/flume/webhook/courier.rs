@@ -169,8 +169,9 @@ async fn an_endpoint_that_hangs_holds_up_no_other_and_no_stop() {
     let tables = webhook("stuck", &stuck, "timeout = \"1m\"\n") + &webhook("well", &well, FAST);
     let ground = Ground::new(&tables).await;
     stuck.rule(|_| Reply { hang: true, ..Reply::status(200) });
-    let carriers = ground.start().await;
+    // Before anybody reads: what is read with the first is asked beside it.
     ground.say("user.updated", &["a", "b", "a"]).await;
+    let carriers = ground.start().await;
     carriers.until_all("webhook:well").await;
     assert_eq!(well.taken().len(), 3);
     until("the other is asked", || stuck.got().len() == 2).await;
