@@ -159,7 +159,7 @@ impl Frozen {
         let (pool, known) = (pool.clone(), Arc::clone(&pids));
         let freezing = tokio::spawn(async move {
             loop {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                // Without a rest: a new backend takes a write within milliseconds.
                 freeze(&pool, &known).await;
             }
         });

@@ -115,6 +115,12 @@ async fn live(seed: u32, acts: &[Act], server: &RedisServer) {
     }
     path.settle(&flume).await;
     let chain = path.chain;
+    // What Redis lost while there was nothing to tell is noticed at the next look, some time later or at a start.
+    if acts.iter().any(|act| matches!(act, Act::Flush)) {
+        carriers.until_all("redis").await;
+        carriers.stop().await;
+        carriers = Carriers::start(&config, &url).await;
+    }
     carriers.until_all("redis").await;
     let messages = published(server).await;
     carriers.stop().await;
