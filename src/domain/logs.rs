@@ -1,5 +1,6 @@
 use alloy_primitives::{Address, B256, Bytes};
 
+use super::block::BlockId;
 use super::log::{Log, Place, Topics};
 
 /// Many logs in their order and in little memory. What waits for the database is most of what a history sync holds: a
@@ -22,6 +23,8 @@ struct Block {
     timestamp: Option<u64>,
 }
 
+/// Bytes of a log's fields that are always there and before its topics: two indices, its transaction, its address.
+const FIXED: usize = 4 + 4 + 32 + 20;
 /// In a log's shape: how many topics.
 const TOPICS: u8 = 0b0111;
 /// In a log's shape: its block follows.
@@ -89,6 +92,12 @@ impl Logs {
     pub fn iter(&self) -> LogsIter<'_> {
         LogsIter { rest: &self.bytes, left: self.len, block: None }
     }
+
+    /// The block of each, without unpacking the rest.
+    pub fn blocks(&self) -> impl Iterator<Item = BlockId> {
+        let mut logs = self.iter();
+        std::iter::from_fn(move || logs.pass())
+    }
 }
 
 impl FromIterator<Log> for Logs {
@@ -132,12 +141,9 @@ impl LogsIter<'_> {
         self.rest = rest;
         *bytes
     }
-}
 
-impl Iterator for LogsIter<'_> {
-    type Item = Log;
-
-    fn next(&mut self) -> Option<Log> {
+    /// Shape and block of the next.
+    fn begin(&mut self) -> Option<(u8, Block)> {
         self.left = self.left.checked_sub(1)?;
         let [shape] = self.take();
         if shape & BLOCK != 0 {
@@ -145,7 +151,30 @@ impl Iterator for LogsIter<'_> {
             let timestamp = (shape & TIMED != 0).then(|| u64::from_le_bytes(self.take()));
             self.block = Some(Block { number, hash, timestamp });
         }
-        let Block { number, hash, timestamp } = self.block.expect("the first log says its block");
+        Some((shape, self.block.expect("the first log says its block")))
+    }
+
+    fn data(&mut self) -> &[u8] {
+        let length = u32::from_le_bytes(self.take());
+        let (data, rest) = self.rest.split_at(length.try_into().expect("it was in memory before"));
+        self.rest = rest;
+        data
+    }
+
+    /// Goes past the next, and says its block.
+    fn pass(&mut self) -> Option<BlockId> {
+        let (shape, Block { number, hash, .. }) = self.begin()?;
+        self.rest = &self.rest[FIXED + 32 * usize::from(shape & TOPICS)..];
+        self.data();
+        Some(BlockId { number, hash })
+    }
+}
+
+impl Iterator for LogsIter<'_> {
+    type Item = Log;
+
+    fn next(&mut self) -> Option<Log> {
+        let (shape, Block { number, hash, timestamp }) = self.begin()?;
         let place = Place {
             block_number: number,
             tx_index: u32::from_le_bytes(self.take()),
@@ -156,10 +185,7 @@ impl Iterator for LogsIter<'_> {
         let topics = &mut topics[..usize::from(shape & TOPICS)];
         topics.iter_mut().for_each(|topic| *topic = B256::new(self.take()));
         let topics = Topics::new(topics).expect("four topics at most");
-        let data = u32::from_le_bytes(self.take());
-        let (data, rest) = self.rest.split_at(data.try_into().expect("it was in memory before"));
-        self.rest = rest;
-        let data = Bytes::copy_from_slice(data);
+        let data = Bytes::copy_from_slice(self.data());
         Some(Log { place, block_hash: hash, tx_hash, block_timestamp: timestamp, address, topics, data })
     }
 
@@ -210,6 +236,8 @@ mod tests {
             prop_assert_eq!(joined.len(), all.len());
             prop_assert_eq!(joined.is_empty(), all.is_empty());
             prop_assert_eq!(joined.iter().collect::<Vec<_>>(), all.clone());
+            let of = |log: &Log| BlockId { number: log.place.block_number, hash: log.block_hash };
+            prop_assert_eq!(joined.blocks().collect::<Vec<_>>(), all.iter().map(of).collect::<Vec<_>>());
             prop_assert_eq!(joined, all.into_iter().collect::<Logs>());
         }
     }

@@ -139,8 +139,7 @@ impl ChainIndexer {
 /// Every block that has logs of ours, and the last. Those below final are dropped again by the store: they
 /// are not undone.
 fn refs(batch: &Batch) -> Vec<BlockId> {
-    let id = |log: crate::domain::Log| BlockId { number: log.place.block_number, hash: log.block_hash };
-    let mut refs: Vec<BlockId> = batch.logs.iter().map(id).collect();
+    let mut refs: Vec<BlockId> = batch.logs.blocks().collect();
     refs.push(batch.last.id());
     refs.dedup();
     refs
