@@ -23,6 +23,7 @@ const LOGS: u64 = 200;
 const HOLDERS: u64 = 500;
 /// Blocks a reorg takes back.
 const DEPTH: u64 = 64;
+
 /// Latencies at one rate.
 #[derive(Clone, Debug, Serialize)]
 pub struct Latency {
@@ -167,14 +168,13 @@ impl Live {
     async fn until_held(&mut self, watch: &mut Watch) -> anyhow::Result<()> {
         let head = self.chain.head();
         loop {
-            match timeout(Duration::from_secs(1), watch.next()).await {
-                Ok(tip)
-                    if tip.as_ref().is_ok_and(|tip| (tip.number, tip.hash) == (head.number, head.hash)) =>
-                {
-                    return Ok(());
-                }
-                Ok(tip) => drop(tip?),
-                Err(_) => self.daemon.check()?,
+            let Ok(tip) = timeout(Duration::from_secs(1), watch.next()).await else {
+                self.daemon.check()?;
+                continue;
+            };
+            let tip = tip?;
+            if (tip.number, tip.hash) == (head.number, head.hash) {
+                return Ok(());
             }
         }
     }
