@@ -20,7 +20,7 @@ pub use event::{Aggregate, Column, Event, EventKind, Fact, KindIndex, Projection
 pub use event_id::{EventId, EventIdParts};
 pub use filter::{AddressSet, LogFilter};
 pub use log::{Log, Place, Topics};
-pub use logs::{Logs, LogsIter};
+pub use logs::{LogBlock, Logs, LogsIter};
 pub use message::{Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, amount_formatted};
 pub use projection::{Change, Delta, Folded};
 pub use receipt::{Outcome, Receipt, receipts_root};

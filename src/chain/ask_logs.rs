@@ -10,12 +10,12 @@ use futures_util::future::try_join_all;
 use serde_json::json;
 
 use super::error::ChainError;
-use super::logs::{Blocks, LOGS, checked};
+use super::logs::{Blocks, Checked, LOGS, checked};
 use super::near::logs_question;
 use super::node::{BlockWithLogs, Node, hex};
 use super::rpc::Question;
 use super::wire::{ReadLog, WireReceipt, WireTransactions};
-use crate::domain::{B256, BlockRange, BlockRef, Log, LogFilter};
+use crate::domain::{B256, BlockRange, BlockRef, Log, LogFilter, Logs};
 
 /// How often the logs of one block are asked for in vain before they are asked for in parts.
 const STUCK: u32 = 3;
@@ -36,7 +36,7 @@ impl Node {
     ///
     /// # Errors
     /// Why the node cannot be asked or its answer not be believed.
-    pub async fn logs(&self, filter: &LogFilter, range: BlockRange) -> Result<Vec<Log>, ChainError> {
+    pub async fn logs(&self, filter: &LogFilter, range: BlockRange) -> Result<Logs, ChainError> {
         self.logs_of(filter, Blocks::Range(range), ONCE).await
     }
 
@@ -50,7 +50,7 @@ impl Node {
         Ok(BlockWithLogs { block, logs })
     }
 
-    async fn logs_of(&self, filter: &LogFilter, blocks: Blocks, tries: u32) -> Result<Vec<Log>, ChainError> {
+    async fn logs_of(&self, filter: &LogFilter, blocks: Blocks, tries: u32) -> Result<Logs, ChainError> {
         if let Some(parts) = self.too_long(filter) {
             return self.logs_of_both(parts, blocks).await;
         }
@@ -77,16 +77,19 @@ impl Node {
         &self,
         (one, other): (LogFilter, LogFilter),
         blocks: Blocks,
-    ) -> Result<Vec<Log>, ChainError> {
-        let mut logs = Box::pin(self.logs_of(&one, blocks, PART_TRIES)).await?;
-        logs.extend(Box::pin(self.logs_of(&other, blocks, PART_TRIES)).await?);
-        logs.sort_unstable_by_key(|log| log.place);
-        Ok(logs)
+    ) -> Result<Logs, ChainError> {
+        let one = Box::pin(self.logs_of(&one, blocks, PART_TRIES)).await?;
+        let other = Box::pin(self.logs_of(&other, blocks, PART_TRIES)).await?;
+        let mut both: Vec<Log> = one.iter().chain(&other).collect();
+        both.sort_unstable_by_key(|log| log.place);
+        Ok(both.into_iter().collect())
     }
 
-    pub(super) async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Vec<Log>, ChainError> {
-        let wire: Vec<ReadLog> = self.rpc.demand(&logs_question(filter, blocks)).await?;
-        self.believed(LOGS, checked(wire, filter, blocks))
+    pub(super) async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Logs, ChainError> {
+        let mut checked = Checked::new(filter, blocks);
+        let question = logs_question(filter, blocks);
+        self.rpc.demand_each(&question, |read: ReadLog| checked.push(&read.0)).await?;
+        self.believed(LOGS, checked.finish())
     }
 
     /// What was answered, or that it cannot be believed; that is a failure of the node as much as no answer is.
@@ -114,7 +117,7 @@ impl Node {
         &self,
         filter: &LogFilter,
         blocks: Blocks,
-    ) -> Result<Vec<Log>, ChainError> {
+    ) -> Result<Logs, ChainError> {
         let id = match blocks {
             Blocks::Range(range) => json!(hex(range.from())),
             Blocks::Hash { hash, .. } => json!(hash),

@@ -37,7 +37,7 @@ impl Batch {
     pub(super) fn join(&mut self, mut next: Self) {
         self.range = BlockRange::new(self.range.from(), next.range.to()).expect("the next range lies above");
         self.last = next.last;
-        self.logs.append(&next.logs);
+        self.logs.append(next.logs);
         self.times.append(&mut next.times);
     }
 }

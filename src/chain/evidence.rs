@@ -17,7 +17,7 @@ use super::near::Near;
 use super::node::{BlockWithLogs, Node};
 use super::rpc::Question;
 use super::wire::WireReceipt;
-use crate::domain::{BlockRef, Log, LogFilter, receipts_root};
+use crate::domain::{BlockRef, LogFilter, Logs, receipts_root};
 use bloom::{holds_log, speaks_of};
 pub(super) use trust::Trust;
 
@@ -119,7 +119,7 @@ impl Node {
         filter: &LogFilter,
         block: BlockRef,
         root: B256,
-    ) -> Result<Option<Vec<Log>>, ChainError> {
+    ) -> Result<Option<Logs>, ChainError> {
         let question = Question::new(RECEIPTS, json!([block.hash]));
         let wire: Vec<WireReceipt> = match self.rpc.demand(&question).await {
             Err(error) if error.has_other_ways() => {

@@ -16,7 +16,7 @@ use super::error::ChainError;
 use super::node::Node;
 use super::settings::HistorySettings;
 use super::shelf::Shelf;
-use crate::domain::{BlockRange, BlockRef, Log, LogFilter};
+use crate::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};
 use crate::metrics;
 
 /// Tells whoever keeps the chain's health what a reader in the background met.
@@ -159,7 +159,6 @@ impl Fetch {
             return Err(self.moved(range.to()));
         }
         let times = self.times(&logs, &[first, last]).await?;
-        let logs = logs.into_iter().collect();
         Ok(Batch { range, parent_hash: first.parent_hash, last, logs, times })
     }
 
@@ -170,19 +169,18 @@ impl Fetch {
 
     /// Block times from the logs themselves where the node adds them and they are final, else from the headers,
     /// which must then have the hashes the logs have: a branch may come and go between two looks at the range's last block.
-    async fn times(&self, logs: &[Log], known: &[BlockRef]) -> Result<BTreeMap<u64, u64>, ChainError> {
+    async fn times(&self, logs: &Logs, known: &[BlockRef]) -> Result<BTreeMap<u64, u64>, ChainError> {
         let (mut times, mut unknown) = (BTreeMap::new(), BTreeMap::new());
-        for log in logs {
-            let number = log.place.block_number;
+        for LogBlock { id: BlockId { number, hash }, timestamp } in logs.blocks() {
             if let Some(block) = known.iter().find(|block| block.number == number) {
-                if block.hash != log.block_hash {
+                if block.hash != hash {
                     return Err(self.moved(number));
                 }
                 times.insert(number, block.timestamp);
-            } else if let Some(time) = log.block_timestamp.filter(|_| number <= self.final_number) {
+            } else if let Some(time) = timestamp.filter(|_| number <= self.final_number) {
                 times.insert(number, time);
             } else {
-                unknown.insert(number, log.block_hash);
+                unknown.insert(number, hash);
             }
         }
         let numbers: Vec<u64> = unknown.keys().copied().collect();

@@ -3,7 +3,7 @@
 use alloy_primitives::B256;
 
 use super::wire::ReadLog;
-use crate::domain::{BlockRange, Log, LogFilter};
+use crate::domain::{BlockRange, Log, LogFilter, Logs, Place};
 
 /// The method.
 pub(super) const LOGS: &str = "eth_getLogs";
@@ -32,30 +32,83 @@ impl Blocks {
     }
 }
 
-/// The logs in chain order, or what is wrong with them: a log that was not asked for, one block with two
-/// hashes, the same place twice. A node that answers so may as well have left something out.
+/// The logs of an answer, checked while they come: that each was asked for, that no block has two hashes, that no place is
+/// taken twice. A node that answers otherwise may as well have left something out.
+pub(super) struct Checked<'a> {
+    filter: &'a LogFilter,
+    blocks: Blocks,
+    logs: Logs,
+    /// Place and block of the last one.
+    last: Option<(Place, B256)>,
+    /// Whether they came in chain order so far.
+    sorted: bool,
+    /// The first thing that was wrong.
+    wrong: Option<String>,
+}
+
+impl<'a> Checked<'a> {
+    /// None yet.
+    pub(super) fn new(filter: &'a LogFilter, blocks: Blocks) -> Self {
+        Self { filter, blocks, logs: Logs::default(), last: None, sorted: true, wrong: None }
+    }
+
+    /// Adds the next one.
+    pub(super) fn push(&mut self, log: &Log) {
+        if self.wrong.is_none() {
+            self.wrong = self.check(log).err();
+            self.logs.push(log);
+        }
+    }
+
+    fn check(&mut self, log: &Log) -> Result<(), String> {
+        check_one(log, self.filter, self.blocks)?;
+        let this = (log.place, log.block_hash);
+        let before = self.last.replace(this);
+        self.sorted &= before.is_none_or(|before| before.0 <= this.0);
+        match before {
+            Some(before) if self.sorted => check_next(before, this),
+            _ => Ok(()),
+        }
+    }
+
+    /// All of them in chain order, or what is wrong with them.
+    pub(super) fn finish(self) -> Result<Logs, String> {
+        let Self { mut logs, sorted, wrong, .. } = self;
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        if sorted {
+            logs.shrink();
+            return Ok(logs);
+        }
+        let mut unsorted: Vec<Log> = logs.iter().collect();
+        unsorted.sort_unstable_by_key(|log| log.place);
+        let of = |log: &Log| (log.place, log.block_hash);
+        unsorted.windows(2).try_for_each(|pair| check_next(of(&pair[0]), of(&pair[1])))?;
+        Ok(unsorted.into_iter().collect())
+    }
+}
+
+/// All of an answer that is there already.
 pub(super) fn checked(
     wire: impl IntoIterator<Item = ReadLog>,
     filter: &LogFilter,
     blocks: Blocks,
-) -> Result<Vec<Log>, String> {
-    let mut logs: Vec<Log> = wire.into_iter().map(|read| read.0).collect();
-    for log in &logs {
-        check_one(log, filter, blocks)?;
+) -> Result<Logs, String> {
+    let mut checked = Checked::new(filter, blocks);
+    wire.into_iter().for_each(|read| checked.push(&read.0));
+    checked.finish()
+}
+
+/// Two logs in a row, each by its place and block.
+fn check_next(before: (Place, B256), this: (Place, B256)) -> Result<(), String> {
+    if before.0 == this.0 {
+        return Err(format!("two logs at {}", this.0));
     }
-    if !logs.is_sorted_by_key(|log| log.place) {
-        logs.sort_unstable_by_key(|log| log.place);
+    if before.0.block_number == this.0.block_number && before.1 != this.1 {
+        return Err(format!("block {} has two hashes", this.0.block_number));
     }
-    for pair in logs.windows(2) {
-        let (a, b) = (&pair[0], &pair[1]);
-        if a.place == b.place {
-            return Err(format!("two logs at {}", a.place));
-        }
-        if a.place.block_number == b.place.block_number && a.block_hash != b.block_hash {
-            return Err(format!("block {} has two hashes", a.place.block_number));
-        }
-    }
-    Ok(logs)
+    Ok(())
 }
 
 fn check_one(log: &Log, filter: &LogFilter, blocks: Blocks) -> Result<(), String> {

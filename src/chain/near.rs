@@ -11,7 +11,7 @@ use super::logs::{Blocks, LOGS, checked};
 use super::node::{HEADER, Node, hex, or_missing};
 use super::rpc::Question;
 use super::wire::{ReadLog, WireHeader};
-use crate::domain::{BlockRef, Log, LogFilter};
+use crate::domain::{BlockRef, LogFilter, Logs};
 
 /// A block near the head, and its logs where they came along.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Near {
     /// The block.
     pub block: BlockRef,
     /// In chain order; `None` where they are still to be asked for.
-    pub(super) logs: Option<Vec<Log>>,
+    pub(super) logs: Option<Logs>,
 }
 
 /// An answer before it is known what it should be.
@@ -68,7 +68,7 @@ impl Node {
     }
 
     /// `None` where the answer is an error or cannot be believed, which counts against the node.
-    fn logs_of_answer(&self, answer: Answered, filter: &LogFilter, block: &BlockRef) -> Option<Vec<Log>> {
+    fn logs_of_answer(&self, answer: Answered, filter: &LogFilter, block: &BlockRef) -> Option<Logs> {
         let wire = self.parsed::<Vec<ReadLog>>(LOGS, answer).ok()??;
         let blocks = Blocks::Hash { number: block.number, hash: block.hash };
         self.believed(LOGS, checked(wire, filter, blocks)).ok()

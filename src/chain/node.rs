@@ -14,7 +14,7 @@ use super::rpc::{MethodUsage, Question, Rpc};
 use super::settings::{ChainSettings, HistorySettings, ProviderSettings};
 use super::width::Width;
 use super::wire::{Quantity, WireHeader};
-use crate::domain::{BlockRef, Log};
+use crate::domain::{BlockRef, Logs};
 
 /// A block by name (execution API, "block tags").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct BlockWithLogs {
     /// The block.
     pub block: BlockRef,
     /// In chain order.
-    pub logs: Vec<Log>,
+    pub logs: Logs,
 }
 
 /// The method for headers.

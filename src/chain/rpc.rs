@@ -4,6 +4,7 @@
 
 mod batch;
 mod body;
+mod listing;
 mod pace;
 mod usage;
 
@@ -21,7 +22,8 @@ use super::vitals::Vitals;
 use super::wire::{Answer, ErrorObject};
 use crate::{metrics, tls};
 use batch::Batches;
-use body::{Body, NoBody};
+use body::{Body, Intake, NoBody};
+use listing::Listing;
 use pace::Pace;
 pub use usage::MethodUsage;
 use usage::Usage;
@@ -107,6 +109,17 @@ impl Rpc {
         self.ask(question).await?.ok_or_else(|| self.bad(question.method, "null where a result belongs"))
     }
 
+    /// As [`Self::demand`], of a list that may be long: each element is handed out as soon as it is there, so that the answer
+    /// is never in memory as a whole. What was handed out counts for nothing where this ends with an error.
+    pub(super) async fn demand_each<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+        mut each: impl FnMut(T) + Send,
+    ) -> Result<(), ChainError> {
+        let answer = self.paced(std::slice::from_ref(question), self.list_once(question, &mut each)).await?;
+        answer.ok_or_else(|| self.bad(question.method, "null where a result belongs"))
+    }
+
     pub(super) fn host(&self) -> &str {
         &self.host
     }
@@ -173,11 +186,37 @@ impl Rpc {
 
     async fn ask_once<T: DeserializeOwned>(&self, question: &Question) -> Result<Option<T>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let body = self.post(question.method, question.call(id).to_string()).await?;
+        let body = self.post(question.method, question.call(id).to_string(), &mut Vec::new()).await?;
+        self.read_body(question, id, &body)
+    }
+
+    async fn list_once<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+        each: &mut (impl FnMut(T) + Send),
+    ) -> Result<Option<()>, ChainError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut listing = Listing::new(&mut *each);
+        let body = self.post(question.method, question.call(id).to_string(), &mut listing).await?;
+        match listing.wrong() {
+            Some(wrong) if body.is_ok() => Err(self.bad(question.method, wrong)),
+            // Elements that were not recognised as such are in what is left.
+            _ => {
+                Ok(self.read_body::<Vec<T>>(question, id, &body)?.map(|rest| rest.into_iter().for_each(each)))
+            }
+        }
+    }
+
+    fn read_body<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+        id: u64,
+        body: &Body,
+    ) -> Result<Option<T>, ChainError> {
         match serde_json::from_slice::<Answer<T>>(&body.bytes) {
-            Ok(answer) => self.read(question, answer, id, &body),
-            Err(error) if body.is_ok() => Err(self.unread(question, &body, error.to_string())),
-            Err(_) => Err(self.refused(question, &body, None)),
+            Ok(answer) => self.read(question, answer, id, body),
+            Err(error) if body.is_ok() => Err(self.unread(question, body, error.to_string())),
+            Err(_) => Err(self.refused(question, body, None)),
         }
     }
 
@@ -198,10 +237,15 @@ impl Rpc {
         }
     }
 
-    async fn post(&self, method: &'static str, request: String) -> Result<Body, ChainError> {
+    async fn post(
+        &self,
+        method: &'static str,
+        request: String,
+        intake: &mut impl Intake,
+    ) -> Result<Body, ChainError> {
         let request = self.client.post(&self.url).header("content-type", "application/json").body(request);
         let response = request.send().await.map_err(|error| self.failed(method, &error))?;
-        Body::read(response, self.max_bytes).await.map_err(|error| match error {
+        Body::read(response, self.max_bytes, intake).await.map_err(|error| match error {
             NoBody::TooLarge => {
                 ChainError::TooLarge { host: self.host.clone(), method, limit: self.max_bytes }
             }

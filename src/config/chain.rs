@@ -201,7 +201,7 @@ fn history(section: &Section<'_>) -> History {
         // A smaller max_range alone is no contradiction.
         initial_range: initial_range.unwrap_or(1_000.min(max_range)),
         max_range,
-        buffer_bytes: buffer_bytes.unwrap_or(8 << 20),
+        buffer_bytes: buffer_bytes.unwrap_or(20 << 20),
         commit_logs: usize::try_from(commit_logs).unwrap_or(12_000),
     }
 }

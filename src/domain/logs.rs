@@ -6,31 +6,37 @@ use super::log::{Log, Place, Topics};
 /// Many logs in their order and in little memory. What waits for the database is most of what a history sync holds: a
 /// transfer is 320 bytes as a [`Log`], its data in an allocation of their own, and 190 here.
 ///
-/// One list of bytes: for each log its shape, its block where that is another than that of the log before, and its fields.
+/// Bytes in parts: for each log its shape, its block where that is another than that of the log before, and its fields. A
+/// list of one piece would be copied each time it grows or is joined, and be there twice meanwhile.
 #[derive(Clone, Debug, Default)]
 pub struct Logs {
-    bytes: Vec<u8>,
+    parts: Vec<Vec<u8>>,
     len: usize,
     /// That of the last log.
-    block: Option<Block>,
+    block: Option<LogBlock>,
 }
 
 /// What the logs of a block share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Block {
-    number: u64,
-    hash: B256,
-    timestamp: Option<u64>,
+pub struct LogBlock {
+    /// The block.
+    pub id: BlockId,
+    /// Its time in seconds, where the node adds it to its logs.
+    pub timestamp: Option<u64>,
 }
 
 /// Bytes of a log's fields that are always there and before its topics: two indices, its transaction, its address.
 const FIXED: usize = 4 + 4 + 32 + 20;
+/// Bytes of a block: number, hash, time.
+const OF_BLOCK: usize = 8 + 32 + 8;
 /// In a log's shape: how many topics.
 const TOPICS: u8 = 0b0111;
 /// In a log's shape: its block follows.
 const BLOCK: u8 = 0b1000;
 /// In a log's shape: and the block's time.
 const TIMED: u8 = 0b1_0000;
+/// Bytes of a part: some 300 transfers. A log with more data than that has a part of its own.
+const PART: usize = 64 << 10;
 
 impl Logs {
     /// How many.
@@ -45,7 +51,7 @@ impl Logs {
 
     /// What they take in memory, in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.parts.iter().map(Vec::len).sum()
     }
 
     /// Puts one at the end.
@@ -54,49 +60,62 @@ impl Logs {
     /// When its data have 4 GiB or more, which no answer is let in with.
     pub fn push(&mut self, log: &Log) {
         let Place { block_number: number, tx_index, log_index } = log.place;
-        let block = Block { number, hash: log.block_hash, timestamp: log.block_timestamp };
+        let block = LogBlock { id: BlockId { number, hash: log.block_hash }, timestamp: log.block_timestamp };
         let topics = log.topics.as_slice();
-        let mut shape = u8::try_from(topics.len()).expect("four topics at most");
+        let data = u32::try_from(log.data.len()).expect("an answer is smaller than 4 GiB");
         let begins = self.block.replace(block) != Some(block);
+        let part = self.room(1 + OF_BLOCK + FIXED + size_of_val(topics) + 4 + log.data.len());
+        let mut shape = u8::try_from(topics.len()).expect("four topics at most");
         if begins {
             shape |= BLOCK | if block.timestamp.is_some() { TIMED } else { 0 };
         }
-        self.bytes.push(shape);
+        part.push(shape);
         if begins {
-            self.bytes.extend(block.number.to_le_bytes());
-            self.bytes.extend(block.hash);
-            self.bytes.extend(block.timestamp.into_iter().flat_map(u64::to_le_bytes));
+            part.extend(number.to_le_bytes());
+            part.extend(block.id.hash);
+            part.extend(block.timestamp.into_iter().flat_map(u64::to_le_bytes));
         }
-        self.bytes.extend(tx_index.to_le_bytes());
-        self.bytes.extend(log_index.to_le_bytes());
-        self.bytes.extend(log.tx_hash);
-        self.bytes.extend(log.address);
-        topics.iter().for_each(|topic| self.bytes.extend(topic));
-        let data = u32::try_from(log.data.len()).expect("an answer is smaller than 4 GiB");
-        self.bytes.extend(data.to_le_bytes());
-        self.bytes.extend(&log.data);
+        part.extend(tx_index.to_le_bytes());
+        part.extend(log_index.to_le_bytes());
+        part.extend(log.tx_hash);
+        part.extend(log.address);
+        topics.iter().for_each(|topic| part.extend(topic));
+        part.extend(data.to_le_bytes());
+        part.extend(&log.data);
         self.len += 1;
     }
 
+    /// The part the next log goes to, with room for so many bytes.
+    fn room(&mut self, bytes: usize) -> &mut Vec<u8> {
+        if self.parts.last().is_none_or(|part| part.capacity() - part.len() < bytes) {
+            self.parts.push(Vec::with_capacity(bytes.max(PART)));
+        }
+        self.parts.last_mut().expect("it has just been made")
+    }
+
     /// Puts all of the others at the end.
-    pub fn append(&mut self, others: &Self) {
-        // No more than that: what a list keeps for growing would be a good part of what a commit takes.
-        self.bytes.reserve_exact(others.bytes.len());
+    pub fn append(&mut self, others: Self) {
         // They begin with their block.
-        self.bytes.extend(&others.bytes);
+        self.parts.extend(others.parts);
         self.len += others.len;
         self.block = others.block.or(self.block);
     }
 
-    /// One after the other.
-    pub fn iter(&self) -> LogsIter<'_> {
-        LogsIter { rest: &self.bytes, left: self.len, block: None }
+    /// Gives back the memory that was taken for more logs.
+    pub fn shrink(&mut self) {
+        self.parts.last_mut().into_iter().for_each(Vec::shrink_to_fit);
+        self.parts.shrink_to_fit();
     }
 
-    /// The block of each, without unpacking the rest.
-    pub fn blocks(&self) -> impl Iterator<Item = BlockId> {
+    /// One after the other.
+    pub fn iter(&self) -> LogsIter<'_> {
+        LogsIter { parts: self.parts.iter(), rest: &[], left: self.len, block: None }
+    }
+
+    /// Each block there are logs of, without unpacking them.
+    pub fn blocks(&self) -> impl Iterator<Item = LogBlock> {
         let mut logs = self.iter();
-        std::iter::from_fn(move || logs.pass())
+        std::iter::from_fn(move || logs.next_block())
     }
 }
 
@@ -104,7 +123,7 @@ impl FromIterator<Log> for Logs {
     fn from_iter<I: IntoIterator<Item = Log>>(logs: I) -> Self {
         let mut all = Self::default();
         logs.into_iter().for_each(|log| all.push(&log));
-        all.bytes.shrink_to_fit();
+        all.shrink();
         all
     }
 }
@@ -130,9 +149,11 @@ impl Eq for Logs {}
 /// Unpacks them.
 #[derive(Clone, Debug)]
 pub struct LogsIter<'a> {
+    parts: std::slice::Iter<'a, Vec<u8>>,
+    /// Of the part before those.
     rest: &'a [u8],
     left: usize,
-    block: Option<Block>,
+    block: Option<LogBlock>,
 }
 
 impl LogsIter<'_> {
@@ -143,13 +164,16 @@ impl LogsIter<'_> {
     }
 
     /// Shape and block of the next.
-    fn begin(&mut self) -> Option<(u8, Block)> {
+    fn begin(&mut self) -> Option<(u8, LogBlock)> {
         self.left = self.left.checked_sub(1)?;
+        while self.rest.is_empty() {
+            self.rest = self.parts.next()?;
+        }
         let [shape] = self.take();
         if shape & BLOCK != 0 {
-            let (number, hash) = (u64::from_le_bytes(self.take()), B256::new(self.take()));
+            let id = BlockId { number: u64::from_le_bytes(self.take()), hash: B256::new(self.take()) };
             let timestamp = (shape & TIMED != 0).then(|| u64::from_le_bytes(self.take()));
-            self.block = Some(Block { number, hash, timestamp });
+            self.block = Some(LogBlock { id, timestamp });
         }
         Some((shape, self.block.expect("the first log says its block")))
     }
@@ -161,12 +185,16 @@ impl LogsIter<'_> {
         data
     }
 
-    /// Goes past the next, and says its block.
-    fn pass(&mut self) -> Option<BlockId> {
-        let (shape, Block { number, hash, .. }) = self.begin()?;
-        self.rest = &self.rest[FIXED + 32 * usize::from(shape & TOPICS)..];
-        self.data();
-        Some(BlockId { number, hash })
+    /// Goes past the first log of the next block, and says which that is.
+    fn next_block(&mut self) -> Option<LogBlock> {
+        loop {
+            let (shape, block) = self.begin()?;
+            self.rest = &self.rest[FIXED + 32 * usize::from(shape & TOPICS)..];
+            self.data();
+            if shape & BLOCK != 0 {
+                return Some(block);
+            }
+        }
     }
 }
 
@@ -174,9 +202,9 @@ impl Iterator for LogsIter<'_> {
     type Item = Log;
 
     fn next(&mut self) -> Option<Log> {
-        let (shape, Block { number, hash, timestamp }) = self.begin()?;
+        let (shape, LogBlock { id, timestamp }) = self.begin()?;
         let place = Place {
-            block_number: number,
+            block_number: id.number,
             tx_index: u32::from_le_bytes(self.take()),
             log_index: u32::from_le_bytes(self.take()),
         };
@@ -186,7 +214,7 @@ impl Iterator for LogsIter<'_> {
         topics.iter_mut().for_each(|topic| *topic = B256::new(self.take()));
         let topics = Topics::new(topics).expect("four topics at most");
         let data = Bytes::copy_from_slice(self.data());
-        Some(Log { place, block_hash: hash, tx_hash, block_timestamp: timestamp, address, topics, data })
+        Some(Log { place, block_hash: id.hash, tx_hash, block_timestamp: timestamp, address, topics, data })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -230,29 +258,48 @@ mod tests {
         ) {
             let mut joined = Logs::default();
             for part in &parts {
-                joined.append(&part.iter().cloned().collect());
+                joined.append(part.iter().cloned().collect());
             }
             let all: Vec<Log> = parts.concat();
             prop_assert_eq!(joined.len(), all.len());
             prop_assert_eq!(joined.is_empty(), all.is_empty());
             prop_assert_eq!(joined.iter().collect::<Vec<_>>(), all.clone());
-            let of = |log: &Log| BlockId { number: log.place.block_number, hash: log.block_hash };
-            prop_assert_eq!(joined.blocks().collect::<Vec<_>>(), all.iter().map(of).collect::<Vec<_>>());
+            let of = |log: &Log| LogBlock {
+                id: BlockId { number: log.place.block_number, hash: log.block_hash },
+                timestamp: log.block_timestamp,
+            };
+            let (mut blocks, mut told): (Vec<_>, Vec<_>) = (all.iter().map(of).collect(), joined.blocks().collect());
+            // Where logs were joined a block may be told again.
+            (blocks.dedup(), told.dedup());
+            prop_assert_eq!(told, blocks);
             prop_assert_eq!(joined, all.into_iter().collect::<Logs>());
         }
     }
 
-    #[test]
-    fn the_logs_of_a_block_share_it() {
-        let log = Log {
+    fn with_data(bytes: usize) -> Log {
+        Log {
             place: Place { block_number: 1, tx_index: 0, log_index: 0 },
             block_hash: B256::ZERO,
             tx_hash: B256::ZERO,
             block_timestamp: Some(1),
             address: Address::ZERO,
             topics: Topics::new(&[B256::ZERO; 3]).expect("three"),
-            data: vec![0; 32].into(),
-        };
+            data: vec![7; bytes].into(),
+        }
+    }
+
+    #[test]
+    fn many_parts_and_logs_larger_than_a_part_come_out_as_they_went_in() {
+        let logs: Vec<Log> = [0, 40_000, 40_000, 3, PART, 1, 5 * PART, 0].map(with_data).into();
+        let packed: Logs = logs.iter().cloned().collect();
+        assert!(packed.parts.len() > 3);
+        assert_eq!(packed.iter().collect::<Vec<_>>(), logs);
+        assert_eq!(packed.blocks().count(), 1);
+    }
+
+    #[test]
+    fn the_logs_of_a_block_share_it() {
+        let log = with_data(32);
         let one: Logs = [log.clone()].into_iter().collect();
         let two: Logs = [log.clone(), log].into_iter().collect();
         assert_eq!(two.bytes() - one.bytes(), one.bytes() - 48);

@@ -139,7 +139,7 @@ impl ChainIndexer {
 /// Every block that has logs of ours, and the last. Those below final are dropped again by the store: they
 /// are not undone.
 fn refs(batch: &Batch) -> Vec<BlockId> {
-    let mut refs: Vec<BlockId> = batch.logs.blocks().collect();
+    let mut refs: Vec<BlockId> = batch.logs.blocks().map(|block| block.id).collect();
     refs.push(batch.last.id());
     refs.dedup();
     refs

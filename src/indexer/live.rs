@@ -11,7 +11,7 @@ use super::spine::ChainIndexer;
 use super::translate::{Translated, count};
 use crate::canon::Group;
 use crate::chain::{BlockWithLogs, Near};
-use crate::domain::{BlockId, BlockRange, BlockRef, Log, LogFilter};
+use crate::domain::{BlockId, BlockRange, BlockRef, LogFilter};
 use crate::metrics;
 use crate::store::{Advance, Staged};
 
@@ -81,7 +81,7 @@ impl ChainIndexer {
     ) -> Result<(), IndexerError> {
         let refs: Vec<BlockId> = blocks.iter().map(|block| block.block.id()).collect();
         let times: BTreeMap<u64, u64> = blocks.iter().map(|b| (b.block.number, b.block.timestamp)).collect();
-        let logs: Vec<Log> = blocks.into_iter().flat_map(|block| block.logs).collect();
+        let logs = blocks.iter().flat_map(|block| &block.logs);
         let translated = self.translator.translate(sources, logs, &times);
         let newest = times.last_key_value().map_or(0, |(_, time)| *time);
         self.advance(sources, Stretch { refs, translated, staged: None, durable: true }).await?;

@@ -10,7 +10,7 @@ use super::live::Run;
 use super::spine::ChainIndexer;
 use crate::canon::Group;
 use crate::chain::BlockWithLogs;
-use crate::domain::{BlockId, Log};
+use crate::domain::BlockId;
 use crate::metrics;
 use crate::store::Pending;
 
@@ -75,7 +75,7 @@ impl ChainIndexer {
     async fn announce(&mut self, sources: &[usize], blocks: Vec<BlockWithLogs>) -> Result<(), IndexerError> {
         let ids: Vec<BlockId> = blocks.iter().map(|block| block.block.id()).collect();
         let times: BTreeMap<u64, u64> = blocks.iter().map(|b| (b.block.number, b.block.timestamp)).collect();
-        let logs: Vec<Log> = blocks.into_iter().flat_map(|block| block.logs).collect();
+        let logs = blocks.iter().flat_map(|block| &block.logs);
         let events = self.translator.foresee(sources, logs, &times);
         let with_events: BTreeSet<u64> = events.iter().map(|event| event.place.block_number).collect();
         // Most blocks of most chains have nothing of ours: they cost no transaction.

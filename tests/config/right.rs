@@ -83,7 +83,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
                 ranges_in_flight: 4,
                 initial_range: 1_000,
                 max_range: 10_000,
-                buffer_bytes: 8 << 20,
+                buffer_bytes: 20 << 20,
                 commit_logs: 12_000,
             },
             audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),

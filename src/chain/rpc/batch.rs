@@ -163,7 +163,7 @@ impl Rpc {
         let method = calls.first().map_or("", |call| call.method);
         let first = self.next_id.fetch_add(calls.len() as u64, Ordering::Relaxed);
         let request: Vec<Value> = calls.iter().zip(first..).map(|(call, id)| call.call(id)).collect();
-        let body = self.post(method, Value::from(request).to_string()).await?;
+        let body = self.post(method, Value::from(request).to_string(), &mut Vec::new()).await?;
         match serde_json::from_slice::<Answers<T>>(&body.bytes) {
             Ok(Answers::Many(answers)) if body.is_ok() => self.match_up(calls, first, answers, &body),
             Ok(Answers::One(Answer { error: Some(error), .. })) => {

@@ -12,6 +12,32 @@ pub(super) struct Body {
     pub bytes: Vec<u8>,
 }
 
+/// What becomes of a body while it comes.
+pub(super) trait Intake {
+    /// So many bytes are announced, within the limit.
+    fn expect(&mut self, bytes: usize);
+    /// The next ones.
+    fn take(&mut self, bytes: &[u8]);
+    /// What is left to be read in the end.
+    fn finish(&mut self) -> Vec<u8>;
+}
+
+/// All of it is kept.
+impl Intake for Vec<u8> {
+    fn expect(&mut self, bytes: usize) {
+        // Growing a large answer bit by bit would copy it several times.
+        self.reserve_exact(bytes);
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn finish(&mut self) -> Vec<u8> {
+        std::mem::take(self)
+    }
+}
+
 /// Why there is none.
 pub(super) enum NoBody {
     /// It is larger than we read.
@@ -23,7 +49,11 @@ pub(super) enum NoBody {
 impl Body {
     /// Reads at most `limit` bytes, counted after decompression and while they come: what a header promises, or
     /// how small a body is on the wire, binds nobody.
-    pub(super) async fn read(mut response: Response, limit: usize) -> Result<Self, NoBody> {
+    pub(super) async fn read(
+        mut response: Response,
+        limit: usize,
+        intake: &mut impl Intake,
+    ) -> Result<Self, NoBody> {
         let retry_after =
             response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(read_retry_after);
         let status = response.status().as_u16();
@@ -31,16 +61,17 @@ impl Body {
         if response.content_length().is_some_and(|length| length > limit as u64) {
             return Err(NoBody::TooLarge);
         }
-        // Growing a large answer bit by bit would copy it several times; what is promised is within the limit.
         let promised = response.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut bytes = Vec::with_capacity(promised.unwrap_or_default());
+        promised.into_iter().for_each(|bytes| intake.expect(bytes));
+        let mut came = 0;
         while let Some(chunk) = response.chunk().await.map_err(NoBody::Broken)? {
-            if bytes.len() + chunk.len() > limit {
+            came += chunk.len();
+            if came > limit {
                 return Err(NoBody::TooLarge);
             }
-            bytes.extend_from_slice(&chunk);
+            intake.take(&chunk);
         }
-        Ok(Self { status, retry_after, bytes })
+        Ok(Self { status, retry_after, bytes: intake.finish() })
     }
 
     pub(super) fn is_ok(&self) -> bool {

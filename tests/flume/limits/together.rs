@@ -51,7 +51,7 @@ impl World {
         for near in node.near(&filter, numbers).await.expect("the node answers") {
             let with_logs = pool.with_logs(&node, &filter, near).await.expect("the node answers");
             assert_eq!(with_logs.logs.len(), 1);
-            read.push((with_logs.block.id(), with_logs.logs[0].block_hash));
+            read.push((with_logs.block.id(), with_logs.logs.iter().next().expect("one").block_hash));
         }
         read
     }

@@ -1,0 +1,236 @@
+//! A long list, read while it comes. An answer of ten thousand logs is more than six megabytes of JSON and two of what is kept of
+//! it, and several are on their way at a time.
+
+use serde::de::DeserializeOwned;
+use serde_json::Deserializer;
+
+use super::body::Intake;
+
+/// Hands out the elements of an answer's `result` and keeps what is around them, `{"id":1,"result":[]}`, which is read as any
+/// answer is. Elements of a list that is not recognised are kept too.
+pub(super) struct Listing<'a, T> {
+    each: &'a mut (dyn FnMut(T) + Send),
+    at: At,
+    kept: Vec<u8>,
+    /// What came of the list and is no whole element yet.
+    rest: Vec<u8>,
+    /// How many bytes of that are worth another look: an element of megabytes is not begun anew with every packet.
+    worth: usize,
+    /// How many were handed out.
+    elements: usize,
+}
+
+/// Where in the answer the next byte stands.
+enum At {
+    Before(Opening),
+    Within,
+    After,
+    /// What cannot be read; nothing after it is.
+    Wrong(String),
+}
+
+impl<'a, T: DeserializeOwned> Listing<'a, T> {
+    pub(super) fn new(each: &'a mut (dyn FnMut(T) + Send)) -> Self {
+        let (kept, rest) = (Vec::new(), Vec::new());
+        Self { each, at: At::Before(Opening::default()), kept, rest, worth: 0, elements: 0 }
+    }
+
+    /// What element cannot be read, and why.
+    pub(super) fn wrong(&self) -> Option<&str> {
+        match &self.at {
+            At::Wrong(wrong) => Some(wrong),
+            _ => None,
+        }
+    }
+
+    /// Hands out what is whole.
+    fn hand_out(&mut self) {
+        let mut read = 0;
+        loop {
+            let blank = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b',';
+            read += self.rest[read..].iter().take_while(blank).count();
+            if self.rest.get(read) == Some(&b']') {
+                self.kept.extend_from_slice(&self.rest[read..]);
+                (self.at, self.rest) = (At::After, Vec::new());
+                return;
+            }
+            let mut values = Deserializer::from_slice(&self.rest[read..]).into_iter::<T>();
+            match values.next() {
+                Some(Ok(element)) => {
+                    (self.each)(element);
+                    (self.elements, read) = (self.elements + 1, read + values.byte_offset());
+                }
+                Some(Err(error)) if !error.is_eof() => {
+                    self.at = At::Wrong(format!("element {} of the list: {error}", self.elements));
+                    self.rest = Vec::new();
+                    return;
+                }
+                _ => break,
+            }
+        }
+        self.rest.drain(..read);
+        self.worth = 2 * self.rest.len();
+    }
+}
+
+impl<T: DeserializeOwned> Intake for Listing<'_, T> {
+    fn expect(&mut self, _: usize) {}
+
+    fn take(&mut self, bytes: &[u8]) {
+        match &mut self.at {
+            At::Before(opening) => match bytes.iter().position(|byte| opening.is_next(*byte)) {
+                Some(at) => {
+                    self.kept.extend_from_slice(&bytes[..=at]);
+                    self.at = At::Within;
+                    self.take(&bytes[at + 1..]);
+                }
+                None => self.kept.extend_from_slice(bytes),
+            },
+            At::Within => {
+                self.rest.extend_from_slice(bytes);
+                if self.rest.len() >= self.worth {
+                    self.hand_out();
+                }
+            }
+            At::After => self.kept.extend_from_slice(bytes),
+            At::Wrong(_) => {}
+        }
+    }
+
+    fn finish(&mut self) -> Vec<u8> {
+        if matches!(self.at, At::Within) {
+            self.hand_out();
+            // Of an answer that was cut off: what remains is for whoever reads the whole.
+            self.kept.append(&mut self.rest);
+        }
+        std::mem::take(&mut self.kept)
+    }
+}
+
+/// Looks for the `[` of `"result":[` among the answer's own keys.
+#[derive(Default)]
+struct Opening {
+    depth: usize,
+    quoted: bool,
+    escaped: bool,
+    /// After a colon.
+    keyed: bool,
+    /// The beginning of the last text.
+    text: Vec<u8>,
+}
+
+const RESULT: &[u8] = b"result";
+
+impl Opening {
+    fn is_next(&mut self, byte: u8) -> bool {
+        if self.quoted {
+            self.quoted = self.escaped || byte != b'"';
+            self.escaped = !self.escaped && byte == b'\\';
+            if self.quoted && self.text.len() <= RESULT.len() {
+                self.text.push(byte);
+            }
+            return false;
+        }
+        match byte {
+            b'[' if self.depth == 1 && self.keyed && self.text == RESULT => return true,
+            b'[' | b'{' => self.depth += 1,
+            b']' | b'}' => self.depth = self.depth.saturating_sub(1),
+            b'"' => {
+                self.quoted = true;
+                self.text.clear();
+            }
+            _ => {}
+        }
+        self.keyed = byte == b':' || self.keyed && byte.is_ascii_whitespace();
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What is handed out of an answer that comes in pieces of so many bytes, what is kept, and what is wrong.
+    fn read(text: &str, piece: usize) -> (Vec<Value>, String, Option<String>) {
+        read_as::<Value>(text, piece)
+    }
+
+    fn read_as<T: DeserializeOwned + Send>(text: &str, piece: usize) -> (Vec<T>, String, Option<String>) {
+        let mut elements = Vec::new();
+        let mut each = |element| elements.push(element);
+        let mut listing = Listing::new(&mut each);
+        text.as_bytes().chunks(piece).for_each(|piece| listing.take(piece));
+        let kept = String::from_utf8(listing.finish()).expect("text");
+        let wrong = listing.wrong().map(str::to_owned);
+        (elements, kept, wrong)
+    }
+
+    #[test]
+    fn elements_are_handed_out_and_what_is_around_them_is_kept() {
+        let text = r#" {"id": 7, "result" : [ {"a":[1,"]"]}, {"b":{"\"":"\\"}} ] , "more": [3] } "#;
+        for piece in 1..text.len() {
+            let (elements, kept, wrong) = read(text, piece);
+            assert_eq!(elements, [json!({"a": [1, "]"]}), json!({"b": {"\"": "\\"}})], "{piece}");
+            assert_eq!(kept, r#" {"id": 7, "result" : [] , "more": [3] } "#, "{piece}");
+            assert_eq!(wrong, None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_among_the_answers_own_keys_is_kept() {
+        for text in [
+            r#"{"id":1,"error":{"data":{"result":[{"a":1}]}}}"#,
+            r#"{"id":1,"result":{"a":[{"b":1}]}}"#,
+            r#"{"id":1,"result":null}"#,
+            r#"{"id":"\"result\":[{}]"}"#,
+            r#"{"x":"result","y":[{}]}"#,
+            r#"{"re\u0073ult":[{"a":1}]}"#,
+            r#"[{"id":1,"result":[{"a":1}]}]"#,
+            "<html>[{}]</html>",
+            "",
+        ] {
+            for piece in [1, 5, 1000] {
+                assert_eq!(read(text, piece), (vec![], text.to_owned(), None));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_shows_in_what_is_kept() {
+        for piece in [1, 4, 1000] {
+            let (elements, kept, wrong) = read(r#"{"result":[{"a":1},{"a":2},{"a""#, piece);
+            assert_eq!(elements, [json!({"a": 1}), json!({"a": 2})]);
+            assert_eq!((kept.as_str(), wrong), (r#"{"result":[{"a""#, None));
+        }
+    }
+
+    #[test]
+    fn an_element_that_cannot_be_read_ends_it_and_is_named() {
+        for piece in [1, 4, 1000] {
+            let (elements, _, wrong) = read_as::<[u8; 1]>(r#"{"result":[[1],["two"],[3]]}"#, piece);
+            assert_eq!(elements, [[1]]);
+            let wrong = wrong.expect("the second is no number");
+            assert!(wrong.starts_with("element 1 of the list: invalid type"), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_list_in_any_pieces(
+            elements in proptest::collection::vec("[\\[\\]{}\",:\\\\ a]{0,60}", 0..9),
+            piece in 1..200_usize,
+            pretty in any::<bool>(),
+        ) {
+            let objects: Vec<Value> = elements.iter().map(|text| json!({ "k": text, text: [text] })).collect();
+            let answer = json!({ "result": objects, "id": 1 });
+            let text = if pretty { serde_json::to_string_pretty(&answer) } else { serde_json::to_string(&answer) };
+            let (read, kept, wrong) = read(&text.expect("it is JSON"), piece);
+            prop_assert_eq!((read, wrong), (objects, None));
+            let kept: Value = serde_json::from_str(&kept).expect("it is JSON still");
+            prop_assert_eq!(kept, json!({ "result": [], "id": 1 }));
+        }
+    }
+}
