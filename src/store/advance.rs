@@ -4,7 +4,7 @@ use std::time::SystemTime;
 use crate::domain::{B256, BlockId, DeadLetter, Event};
 
 use super::open::Chain;
-use super::outbox::Announcement;
+use super::outbox::{self, Announcement};
 use super::stage::Staged;
 use super::transaction;
 use super::{
@@ -80,10 +80,6 @@ impl ChainStore {
         checkpoint::lock_chain(&mut tx, self).await?;
         blocks::check(&mut tx, chain.id, &seen).await?;
         checkpoint::advance(&mut tx, chain, &advance.expected, advance.to).await?;
-        if !is_staged && let Err(error) = events::copy(&mut tx, chain, &ordered).await {
-            drop(tx);
-            return Err(self.name_holder(error, &ordered).await);
-        }
         events::tally(&mut tx, chain, &ordered).await?;
         dead_letters::insert(&mut tx, chain, &advance.dead_letters).await?;
         let gone = pending::end(&mut tx, chain, (&advance.expected, advance.to.number), &ordered).await?;
@@ -93,7 +89,15 @@ impl ChainStore {
         let unknown_users = projections::apply(&mut tx, chain, &folded).await?;
         let window = blocks::window(refs, advance.final_number);
         blocks::keep(&mut tx, chain.id, &window, advance.final_number).await?;
-        announcement.confirm(&mut tx, chain, advance.head, advance.seen_at).await?;
+        let confirmation = announcement.settle(&mut tx, chain).await?;
+        // What is said of the events is written down while the database takes them in.
+        let copied = async { if is_staged { Ok(()) } else { events::copy(&mut tx, chain, &ordered).await } };
+        let (copied, drafts) = tokio::join!(copied, async { confirmation.write(chain, advance.head) });
+        if let Err(error) = copied {
+            drop(tx);
+            return Err(self.name_holder(error, &ordered).await);
+        }
+        outbox::push(&mut tx, chain, drafts?, advance.seen_at).await?;
         tx.commit().await?;
 
         Ok(Advanced { events: ordered.len() as u64, unknown_users, retracted: gone.len() as u64 })

@@ -213,5 +213,5 @@ async fn add(
     dead_letters::forget_others(tx, chain, reread).await?;
     let announcement = Announcement::begin(tx, chain, events::with_kinds(chain, missing)).await?;
     projections::apply_late(tx, chain, &folded).await?;
-    announcement.confirm(tx, chain, reached, None).await
+    announcement.confirm(tx, chain, reached).await
 }

@@ -55,7 +55,7 @@ impl ChainStore {
             Announcement::begin(&mut tx, chain, events::with_kinds(chain, &sorted.missing)).await?;
         projections::apply_late(&mut tx, chain, &folded).await?;
         lower_start(&mut tx, backfill).await?;
-        announcement.confirm(&mut tx, chain, reached, None).await?;
+        announcement.confirm(&mut tx, chain, reached).await?;
         tx.commit().await?;
 
         Ok(Compared {

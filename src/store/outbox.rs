@@ -2,6 +2,7 @@
 
 mod about;
 mod announcement;
+mod draft;
 mod history;
 mod reader;
 mod users;
@@ -11,15 +12,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _};
 
-use crate::domain::{Aggregate, Message, ViewColumn};
+use crate::domain::{Aggregate, ViewColumn};
 
 use super::StoreError;
-use super::convert::{int8, unsigned};
+use super::convert::int8;
 use super::copy::{Rows, copy_in};
 use super::open::Chain;
 use super::transaction::Tx;
 
 pub(super) use about::Said;
+use draft::Draft;
+
 pub(super) use announcement::{Announcement, announced, pend, retract};
 pub use history::{ReplayLock, ReplayQuery};
 pub use reader::{OutboxListener, OutboxRow, OutboxState};
@@ -34,30 +37,27 @@ pub(super) struct Layout {
     pub(super) columns: Vec<ViewColumn>,
 }
 
-/// Gives the messages their numbers and writes them. Must come last in the transaction: from here on every other
+/// Gives the messages their numbers and stores them. Must come last in the transaction: from here on every other
 /// writer with messages waits for its end.
 pub(super) async fn push(
     tx: &mut Tx,
     chain: &Chain,
-    mut messages: Vec<Message>,
+    drafts: Vec<Draft>,
     seen_at: Option<SystemTime>,
 ) -> Result<(), StoreError> {
-    if messages.is_empty() {
+    if drafts.is_empty() {
         return Ok(());
     }
-    let count = int8("messages", messages.len() as u64)?;
+    let count = int8("messages", drafts.len() as u64)?;
     let last = reserve(tx, count).await?;
-    let first = unsigned("sequence", last - count + 1)?;
-    for (seq, message) in (first..).zip(&mut messages) {
-        message.seq = seq;
-    }
+    let numbered: Vec<(i64, Draft)> = (last - count + 1..).zip(drafts).collect();
     let seen_at = seen_at.and_then(micros);
-    if messages.len() < MANY {
-        return insert(tx, chain, &messages, seen_at).await;
+    if numbered.len() < MANY {
+        return insert(tx, chain, &numbered, seen_at).await;
     }
     let statement = "copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at) \
                      from stdin (format binary)";
-    copy_in(tx, statement, &messages, |rows, message| encode(rows, chain, message, seen_at)).await?;
+    copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain, draft, seen_at)).await?;
     Ok(())
 }
 
@@ -68,32 +68,27 @@ const MANY: usize = 2_000;
 async fn insert(
     tx: &mut Tx,
     chain: &Chain,
-    messages: &[Message],
+    numbered: &[(i64, Draft)],
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
-    let numbers: Result<Vec<i64>, _> = messages.iter().map(|message| int8("sequence", message.seq)).collect();
+    let drafts = || numbered.iter().map(|(_, draft)| draft);
     sqlx::query(
         "insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at) \
          select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0) \
          from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[]) \
              as m (seq, aggregate_type, type, state, user_id, message)",
     )
-    .bind(numbers?)
+    .bind(numbered.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
     .bind(chain.id)
-    .bind(messages.iter().map(|m| m.aggregate_type.as_str()).collect::<Vec<_>>())
-    .bind(messages.iter().map(|m| m.message_type.as_str()).collect::<Vec<_>>())
-    .bind(messages.iter().map(|m| m.state.as_str()).collect::<Vec<_>>())
-    .bind(messages.iter().map(|m| m.metadata.user_id).collect::<Vec<_>>())
-    .bind(messages.iter().map(json).collect::<Result<Vec<_>, _>>()?)
+    .bind(drafts().map(|draft| draft.aggregate_type.as_str()).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| draft.message_type.as_str()).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| draft.state.as_str()).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| draft.user_id).collect::<Vec<_>>())
+    .bind(numbered.iter().map(|(seq, draft)| draft.text(*seq)).collect::<Vec<_>>())
     .bind(seen_at)
     .execute(&mut **tx)
     .await?;
     Ok(())
-}
-
-fn json(message: &Message) -> Result<String, StoreError> {
-    serde_json::to_string(message)
-        .map_err(|error| StoreError::invalid(format!("a message is no JSON: {error}")))
 }
 
 /// Takes the next numbers, has the commit announced, and returns the last of them.
@@ -112,15 +107,20 @@ async fn reserve(tx: &mut Tx, count: i64) -> Result<i64, StoreError> {
 }
 
 /// One row of the outbox.
-fn encode(rows: &mut Rows, chain: &Chain, message: &Message, seen_at: Option<i64>) -> Result<(), StoreError> {
+fn encode(
+    rows: &mut Rows,
+    chain: &Chain,
+    (seq, draft): &(i64, Draft),
+    seen_at: Option<i64>,
+) -> Result<(), StoreError> {
     rows.row(8);
-    rows.int8(int8("sequence", message.seq)?)?;
+    rows.int8(*seq)?;
     rows.int8(chain.id)?;
-    rows.text(&message.aggregate_type)?;
-    rows.text(&message.message_type)?;
-    rows.text(message.state.as_str())?;
-    rows.uuid_or_null(message.metadata.user_id)?;
-    rows.text(&json(message)?)?;
+    rows.text(&draft.aggregate_type)?;
+    rows.text(&draft.message_type)?;
+    rows.text(draft.state.as_str())?;
+    rows.uuid_or_null(draft.user_id)?;
+    rows.text(&draft.text(*seq))?;
     match seen_at {
         Some(micros) => rows.timestamptz_micros(micros),
         None => rows.null(),

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use alloy_primitives::Address;
@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::super::StoreError;
+use super::super::convert::address;
 use super::super::open::{Chain, Described};
 use super::super::transaction::Tx;
 use crate::domain::{Aggregate, Column, Event, EventId, Message, MessageState, Metadata, amount_formatted};
@@ -20,24 +21,43 @@ pub(in super::super) struct Said<'a> {
     pub(in super::super) event: &'a Event,
 }
 
+/// Which of the wallets that events are about are users.
+pub(super) struct Users(BTreeMap<Address, Uuid>);
+
+impl Users {
+    pub(super) async fn of(tx: &mut Tx, said: &[Said<'_>]) -> Result<Self, StoreError> {
+        let wallets: BTreeSet<Address> = said.iter().flat_map(|said| parties(said.event)).collect();
+        if wallets.is_empty() {
+            return Ok(Self(BTreeMap::new()));
+        }
+        let wallets: Vec<&[u8]> = wallets.iter().map(|wallet| wallet.as_slice()).collect();
+        let rows: Vec<(Vec<u8>, Uuid)> =
+            sqlx::query_as("select wallet, id from users where wallet = any($1)")
+                .bind(wallets)
+                .fetch_all(&mut **tx)
+                .await?;
+        rows.into_iter().map(|(wallet, id)| Ok((address(&wallet)?, id))).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// Messages that these events are seen at the head, in their order. `head` is the chain's head as it was read.
-pub(super) async fn pending(
-    tx: &mut Tx,
+pub(super) fn pending(
     chain: &Chain,
     said: &[Said<'_>],
+    users: &Users,
     head: u64,
 ) -> Result<Vec<Message>, StoreError> {
-    messages(tx, chain, said, |event| (MessageState::Pending, below(head, event))).await
+    messages(chain, said, users, |event| (MessageState::Pending, below(head, event)))
 }
 
 /// Messages that these events are confirmed, in their order. `head` is the chain's head as it was read.
-pub(super) async fn confirmed(
-    tx: &mut Tx,
+pub(super) fn confirmed(
     chain: &Chain,
     said: &[Said<'_>],
+    users: &Users,
     head: u64,
 ) -> Result<Vec<Message>, StoreError> {
-    messages(tx, chain, said, |event| (MessageState::Confirmed, below(head, event))).await
+    messages(chain, said, users, |event| (MessageState::Confirmed, below(head, event)))
 }
 
 /// Messages that these events are taken back, the newest first.
@@ -46,7 +66,8 @@ pub(super) async fn retracted(
     chain: &Chain,
     said: &[Said<'_>],
 ) -> Result<Vec<Message>, StoreError> {
-    let mut messages = messages(tx, chain, said, |_| (MessageState::Retracted, 0)).await?;
+    let users = Users::of(tx, said).await?;
+    let mut messages = messages(chain, said, &users, |_| (MessageState::Retracted, 0))?;
     messages.reverse();
     Ok(messages)
 }
@@ -56,18 +77,17 @@ fn below(head: u64, event: &Event) -> u64 {
     head.saturating_sub(event.place.block_number)
 }
 
-async fn messages(
-    tx: &mut Tx,
+fn messages(
     chain: &Chain,
     said: &[Said<'_>],
+    users: &Users,
     state: impl Fn(&Event) -> (MessageState, u64),
 ) -> Result<Vec<Message>, StoreError> {
-    let users = known_users(tx, said).await?;
     said.iter()
         .map(|said| {
             let (state, confirmations) = state(said.event);
             let described = chain.described(said.kind_id)?;
-            let user_id = parties(said.event).find_map(|account| users.get(&account).copied());
+            let user_id = parties(said.event).find_map(|account| users.0.get(&account).copied());
             Ok(message(chain, described, said.event, (state, confirmations, user_id)))
         })
         .collect()
@@ -103,12 +123,12 @@ fn payload(described: &Described, event: &Event) -> Map<String, Value> {
     let fact = &event.fact;
     let args: Map<String, Value> =
         fact.args.as_deref().and_then(|args| serde_json::from_str(args).ok()).unwrap_or_default();
-    let address = |address: Option<Address>| address.map(|address| Value::from(format!("{address:#x}")));
+    let wallet = |wallet: Option<Address>| wallet.map(|wallet| Value::from(format!("{wallet:#x}")));
     let mut payload = Map::new();
     for column in &described.layout.columns {
         let value = match &column.column {
-            Column::Account => address(fact.account),
-            Column::Counterparty => address(fact.counterparty),
+            Column::Account => wallet(fact.account),
+            Column::Counterparty => wallet(fact.counterparty),
             Column::Amount => fact.amount.map(|amount| amount.to_string().into()),
             Column::TokenId => fact.token_id.map(|token| token.to_string().into()),
             Column::Arg { key, .. } => args.get(key).cloned(),
@@ -160,18 +180,4 @@ pub(super) fn timestamp(seconds: u64) -> String {
 /// Who may be a user: the account first.
 fn parties(event: &Event) -> impl Iterator<Item = Address> {
     [event.fact.account, event.fact.counterparty].into_iter().flatten()
-}
-
-async fn known_users(tx: &mut Tx, said: &[Said<'_>]) -> Result<BTreeMap<Address, Uuid>, StoreError> {
-    let wallets: std::collections::BTreeSet<Address> =
-        said.iter().flat_map(|said| parties(said.event)).collect();
-    if wallets.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let wallets: Vec<&[u8]> = wallets.iter().map(|wallet| wallet.as_slice()).collect();
-    let rows: Vec<(Vec<u8>, Uuid)> = sqlx::query_as("select wallet, id from users where wallet = any($1)")
-        .bind(wallets)
-        .fetch_all(&mut **tx)
-        .await?;
-    rows.into_iter().map(|(wallet, id)| Ok((super::super::convert::address(&wallet)?, id))).collect()
 }

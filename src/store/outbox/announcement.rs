@@ -6,9 +6,10 @@ use super::super::convert::unsigned;
 use super::super::events::Stored;
 use super::super::open::Chain;
 use super::super::transaction::Tx;
-use super::about::{self, Said};
+use super::about::{self, Said, Users};
+use super::draft::{Draft, drafts};
 use super::users::{self, Stakers};
-use crate::domain::Event;
+use crate::domain::{Event, Message};
 
 /// What a step has to tell: begun before the projections change, told as the last thing before the commit.
 pub(in super::super) struct Announcement<'a> {
@@ -35,19 +36,27 @@ impl<'a> Announcement<'a> {
         Self { gone: said_of(pending), ..self }
     }
 
-    /// Tells that the events are confirmed, under a head of this height that was seen then. What is taken back goes
-    /// first: another event may be confirmed at its place.
+    /// Looks up, now that the projections have changed, what is to be said of it.
+    pub(in super::super) async fn settle(
+        self,
+        tx: &mut Tx,
+        chain: &Chain,
+    ) -> Result<Confirmation<'a>, StoreError> {
+        let gone = about::retracted(tx, chain, &self.gone).await?;
+        let users = Users::of(tx, &self.said).await?;
+        let stakers = self.stakers.messages(tx, chain, &self.said).await?;
+        Ok(Confirmation { gone, said: self.said, users, stakers })
+    }
+
+    /// Tells that the events are confirmed, under a head of this height.
     pub(in super::super) async fn confirm(
         self,
         tx: &mut Tx,
         chain: &Chain,
         head: u64,
-        seen_at: Option<SystemTime>,
     ) -> Result<(), StoreError> {
-        let mut messages = about::retracted(tx, chain, &self.gone).await?;
-        messages.extend(about::confirmed(tx, chain, &self.said, head).await?);
-        messages.extend(self.stakers.messages(tx, chain, &self.said).await?);
-        super::push(tx, chain, messages, seen_at).await
+        let drafts = self.settle(tx, chain).await?.write(chain, head)?;
+        super::push(tx, chain, drafts, None).await
     }
 
     /// Tells that the events are taken back, the newest first, pending or not.
@@ -56,7 +65,26 @@ impl<'a> Announcement<'a> {
         all.sort_by_key(|said| said.event.place);
         let mut messages = about::retracted(tx, chain, &all).await?;
         messages.extend(self.stakers.messages(tx, chain, &self.said).await?);
-        super::push(tx, chain, messages, None).await
+        super::push(tx, chain, drafts(&messages)?, None).await
+    }
+}
+
+/// That events are confirmed, with all it takes to say so: writing it down needs no database.
+pub(in super::super) struct Confirmation<'a> {
+    /// What is taken back goes first: another event may be confirmed at its place.
+    gone: Vec<Message>,
+    said: Vec<Said<'a>>,
+    users: Users,
+    stakers: Vec<Message>,
+}
+
+impl Confirmation<'_> {
+    /// The messages, under a head of this height.
+    pub(in super::super) fn write(self, chain: &Chain, head: u64) -> Result<Vec<Draft>, StoreError> {
+        let mut messages = self.gone;
+        messages.extend(about::confirmed(chain, &self.said, &self.users, head)?);
+        messages.extend(self.stakers);
+        drafts(&messages)
     }
 }
 
@@ -84,8 +112,9 @@ pub(in super::super) async fn pend(
     said: &[Said<'_>],
     (head, seen_at): (u64, Option<SystemTime>),
 ) -> Result<(), StoreError> {
-    let messages = about::pending(tx, chain, said, head).await?;
-    super::push(tx, chain, messages, seen_at).await
+    let users = Users::of(tx, said).await?;
+    let messages = about::pending(chain, said, &users, head)?;
+    super::push(tx, chain, drafts(&messages)?, seen_at).await
 }
 
 /// Tells that pending events are taken back, the newest first. No user was told of them.
@@ -95,7 +124,7 @@ pub(in super::super) async fn retract(
     pending: &[Stored],
 ) -> Result<(), StoreError> {
     let messages = about::retracted(tx, chain, &said_of(pending)).await?;
-    super::push(tx, chain, messages, None).await
+    super::push(tx, chain, drafts(&messages)?, None).await
 }
 
 fn said_of(stored: &[Stored]) -> Vec<Said<'_>> {

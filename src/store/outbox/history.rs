@@ -7,7 +7,8 @@ use sqlx::{ConnectOptions, PgConnection};
 use super::super::convert::{count, int8, unsigned};
 use super::super::open::Chain;
 use super::super::{ChainStore, Store, StoreError, events, transaction};
-use super::about::{self, Said};
+use super::about::{self, Said, Users};
+use super::draft::drafts;
 use crate::domain::{BlockRange, Message, Place};
 
 /// Which stored events are to be told again.
@@ -112,7 +113,8 @@ impl ChainStore {
         let head = unsigned("block number", head.unwrap_or(0))?;
         let said: Vec<Said<'_>> =
             stored.iter().map(|stored| Said { kind_id: stored.kind_id, event: &stored.event }).collect();
-        let mut messages = about::confirmed(&mut tx, chain, &said, head).await?;
+        let users = Users::of(&mut tx, &said).await?;
+        let mut messages = about::confirmed(chain, &said, &users, head)?;
         messages.iter_mut().for_each(|message| message.replay = true);
         Ok(Some((messages, last)))
     }
@@ -121,9 +123,10 @@ impl ChainStore {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn announce_again(&self, messages: Vec<Message>) -> Result<(), StoreError> {
+    pub async fn announce_again(&self, messages: &[Message]) -> Result<(), StoreError> {
+        let drafts = drafts(messages)?;
         let mut tx = transaction::begin(&self.pool, true).await?;
-        super::push(&mut tx, &self.chain, messages, None).await?;
+        super::push(&mut tx, &self.chain, drafts, None).await?;
         Ok(tx.commit().await?)
     }
 }
