@@ -1,8 +1,9 @@
 //! The spine: one loop a chain, which carries each step from the chain to the store.
 //!
 //! [`spine`] is the loop, [`live`] and [`history`] are the two ways forward, [`pending`] looks ahead, [`reorg`] is the way
-//! back; [`view`] is what we hold, [`translate`] turns logs into events, [`say`] tells how it goes.
+//! back; [`ahead`] saves a round trip; [`view`] is what we hold, [`translate`] turns logs into events, [`say`] tells how it goes.
 
+mod ahead;
 mod audit;
 mod error;
 mod follow;

@@ -25,7 +25,32 @@ pub struct Near {
 /// An answer before it is known what it should be.
 type Answered = Result<Option<Box<RawValue>>, ChainError>;
 
+impl Near {
+    /// Whether its logs came along.
+    pub fn has_logs(&self) -> bool {
+        self.logs.is_some()
+    }
+}
+
 impl Node {
+    /// The newest block. Its logs come along where it is the one of this hash.
+    ///
+    /// # Errors
+    /// As [`Self::head`]. Logs that could not be had are no error, as in [`Self::near`].
+    pub async fn head_near(&self, filter: &LogFilter, hash: B256) -> Result<Near, ChainError> {
+        let together = self.rpc.takes_batch(2) && !self.asks_in_parts(filter) && !self.asks_receipts();
+        if !together {
+            return Ok(Near { block: self.head().await?, logs: None });
+        }
+        let logs = logs_question(filter, Blocks::Hash { number: 0, hash });
+        let questions = [Question::new(HEADER, json!(["latest", false])), logs];
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
+        let header = or_missing(self.parsed::<WireHeader>(HEADER, answers.next().unwrap_or(Ok(None))))?;
+        let block = self.sealed(header).ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))?;
+        let logs = answers.next().filter(|_| block.hash == hash);
+        Ok(Near { block, logs: logs.and_then(|logs| self.logs_of_answer(logs, filter, &block)) })
+    }
+
     /// The canonical blocks at these heights, up to the first the node lacks. Logs come along where the hash of their
     /// block was told before, as that of a head or of a parent: they are asked for by hash and not by height, since only
     /// that a node that lacks the block must refuse.

@@ -2,8 +2,8 @@
 //! now is a good moment. An open socket that says nothing is the commonest outage, so silence is measured,
 //! polling takes over, and the socket is taken back as soon as it works.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -16,6 +16,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::settings::{ChainSettings, ProviderSettings};
+use super::wire::WireHead;
+use crate::domain::BlockId;
 use crate::telemetry::Limiter;
 use crate::{metrics, tls};
 
@@ -40,6 +42,8 @@ pub struct Wake {
 struct Shared {
     state: AtomicU8,
     changed: Notify,
+    /// The head that was announced last.
+    announced: Mutex<Option<BlockId>>,
 }
 
 impl Wake {
@@ -65,14 +69,19 @@ impl Wake {
         if settings.providers.iter().any(|provider| provider.ws_url.is_some()) {
             metrics::ws_connected(&settings.name, false);
         }
-        let shared =
-            Arc::new(Shared { state: AtomicU8::new(WakeState::Polling as u8), changed: Notify::new() });
+        let state = AtomicU8::new(WakeState::Polling as u8);
+        let shared = Arc::new(Shared { state, changed: Notify::new(), announced: Mutex::default() });
         Self { shared, poll_interval: settings.poll_interval, last: None, listener: None }
     }
 
     /// How heads are learnt of now.
     pub fn state(&self) -> WakeState {
         self.shared.state()
+    }
+
+    /// The head that was announced since this was last called. It says where to look and nothing of what is there.
+    pub fn announced(&self) -> Option<BlockId> {
+        self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What was seen the last time was not enough: the next [`Self::ready`] returns at once.
@@ -196,7 +205,8 @@ impl Listener {
     }
 
     fn hear(&self, text: &str, heard: &mut bool) -> Result<(), Ended> {
-        let message: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+        let mut message: serde_json::Value =
+            serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
         if let Some(error) = message.get("error") {
             return Err(format!("newHeads refused: {}", error["message"]));
         }
@@ -210,6 +220,9 @@ impl Listener {
             }
             metrics::ws_connected(&self.settings.name, true);
         }
+        // A header of another shape than ours is an announcement all the same.
+        let head = serde_json::from_value::<WireHead>(message["params"]["result"].take());
+        *self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner) = head.ok().map(BlockId::from);
         self.shared.set(WakeState::Pushed);
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use crate::domain::{BlockRef, Log, Outcome, Place, Receipt, Topics};
+use crate::domain::{BlockId, BlockRef, Log, Outcome, Place, Receipt, Topics};
 
 /// A JSON-RPC answer.
 #[derive(Deserialize)]
@@ -116,6 +116,19 @@ pub(super) struct WireHeader {
     logs_bloom: Option<Bloom>,
     #[serde(default, deserialize_with = "if_readable")]
     receipts_root: Option<B256>,
+}
+
+/// What an announced header is asked for by.
+#[derive(Deserialize)]
+pub(super) struct WireHead {
+    number: Quantity,
+    hash: B256,
+}
+
+impl From<WireHead> for BlockId {
+    fn from(head: WireHead) -> Self {
+        Self { number: head.number.0, hash: head.hash }
+    }
 }
 
 /// What some chains leave out, or fill with something else.

@@ -47,7 +47,10 @@ impl ChainIndexer {
     pub(super) async fn read_run(&mut self, group: &Group) -> Result<Run, IndexerError> {
         let (range, _) = group.range.split_at_width(LIVE_BATCH);
         let filter = self.translator.filter(&group.sources);
-        let near = self.near(&filter, range).await?;
+        let near = match self.take_ahead(&group.sources, range) {
+            Some(near) => vec![near],
+            None => self.near(&filter, range).await?,
+        };
         let blocks: Vec<BlockRef> = near.iter().map(|near| near.block).collect();
         if let Some(at) = self.view().contradicted(&blocks, &group.sources) {
             return Ok(Run::Broken(at));

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
+use super::ahead::Ahead;
 use super::error::IndexerError;
 use super::history::Reading;
 use super::memory::Memory;
@@ -59,7 +60,9 @@ pub struct ChainIndexer {
     /// Of the turn, where there are turns.
     epoch: Option<Epoch>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
-    view: Option<View>,
+    pub(super) view: Option<View>,
+    /// The head's logs, where they were read with it.
+    pub(super) ahead: Option<Ahead>,
     /// What is told of errors, those of readers in the background included.
     pub(super) troubles: Arc<Troubles>,
     /// The state the log has been told.
@@ -104,6 +107,7 @@ impl ChainIndexer {
             opened: None,
             epoch: None,
             view: None,
+            ahead: None,
             troubles: Arc::default(),
             said: None,
             looked: false,
@@ -185,7 +189,7 @@ impl ChainIndexer {
         if self.view.is_none() && stop.run_until_cancelled(self.open()).await.transpose()?.is_none() {
             return Ok(Progress::None);
         }
-        let Plan { live, pending, history } = if self.looked { self.plan() } else { Plan::default() };
+        let Plan { live, pending, history } = if self.looked { self.plan_now() } else { Plan::default() };
         self.say_state(live.is_some(), history.is_some());
         self.keep_indexed(history.as_ref().filter(|_| live.is_none()), stop).await?;
         if let Some(group) = live {
@@ -207,8 +211,12 @@ impl ChainIndexer {
         }
     }
 
-    fn plan(&self) -> Plan {
-        let Some(heads) = &self.heads else { return Plan::default() };
+    fn plan_now(&self) -> Plan {
+        self.heads.as_ref().map_or_else(Plan::default, |heads| self.plan(heads))
+    }
+
+    /// What there is to do under these heads.
+    pub(super) fn plan(&self, heads: &Heads) -> Plan {
         let mut zones = self.policy.zones(heads);
         zones.pending_to = zones.pending_to.filter(|_| self.telling.rest().is_none());
         let positions: Vec<Position> = self
@@ -283,7 +291,7 @@ impl ChainIndexer {
         }
         self.looked = true;
         // While there is something to read, a head says nothing about how that goes.
-        let Plan { live, history, .. } = self.plan();
+        let Plan { live, history, .. } = self.plan_now();
         Ok(if live.is_none() && history.is_none() { Progress::Made } else { Progress::None })
     }
 
@@ -291,21 +299,23 @@ impl ChainIndexer {
     /// head itself. Where it is not, because a source joins elsewhere, that has to be asked before anything is stored: what is
     /// stored under a new head makes blocks final, and orphans among what we hold must not become so.
     fn links_next(&self) -> bool {
-        let Plan { live, pending, .. } = self.plan();
+        let Plan { live, pending, .. } = self.plan_now();
         let follows = |group: &Group| group.range.from().checked_sub(1) == self.view().highest();
         live.or(pending).as_ref().is_some_and(follows) || self.newest_links()
     }
 
     /// Tags move once in minutes, so they are not asked for with every head.
     async fn ask_heads(&mut self) -> Result<Heads, IndexerError> {
+        let expected = self.expected();
         let due = self.tags_at.is_none_or(|at| at.elapsed() >= self.settings.poll_interval);
         let tag = |tag, wanted| {
             let node = self.node.clone();
             async move { if wanted { node.tagged(tag).await } else { Ok(None) } }
         };
         let safe = due && self.policy.confirmations == Confirmations::Safe;
-        let (head, safe, finalized) =
-            tokio::try_join!(self.node.head(), tag(Tag::Safe, safe), tag(Tag::Finalized, due))?;
+        let ((head, ahead), safe, finalized) =
+            tokio::try_join!(self.ask_head(expected), tag(Tag::Safe, safe), tag(Tag::Finalized, due))?;
+        self.ahead = ahead;
         if due {
             self.tags_at = Some(Instant::now());
         }
@@ -347,7 +357,7 @@ impl ChainIndexer {
     pub(super) fn forget(&mut self) {
         self.view = None;
         self.looked = false;
-        self.reading = None;
+        (self.reading, self.ahead) = (None, None);
         self.wake.again();
     }
 }

@@ -143,3 +143,29 @@ async fn logs_of_a_block_that_is_another_by_now_are_not_taken() {
     assert_eq!(world.read(&pool, &[7]).await, [(BlockId { number: 7, hash: other }, other)]);
     assert_eq!(world.asked(), [vec![HEADER, LOGS], vec![LOGS]]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_was_announced_comes_with_its_logs_in_one_request() {
+    for takes_batches in [true, false] {
+        let world = World::new(takes_batches).await;
+        let (pool, filter) = (world.pool(), LogFilter { addresses: None, topic0: None });
+        let node = pool.live();
+        node.check_chain().await.expect("the chain is right");
+        world.asked();
+        let near = node.head_near(&filter, hash(7)).await.expect("the node answers");
+        assert_eq!((near.block.id(), near.has_logs()), (id(7), true));
+        let with_logs = pool.with_logs(&node, &filter, near).await.expect("they are there");
+        assert_eq!(with_logs.logs.len(), 1);
+        let mut asked = world.asked();
+        asked.sort();
+        let wanted = if takes_batches { vec![vec![HEADER, LOGS]] } else { vec![vec![HEADER], vec![LOGS]] };
+        assert_eq!(asked, wanted);
+        // The head is another one than was announced, or has become so.
+        let near = node.head_near(&filter, hash(6)).await.expect("the node answers");
+        assert_eq!((near.block.id(), near.has_logs()), (id(7), false));
+        let other = B256::repeat_byte(9);
+        *world.reorged.lock().expect("unpoisoned") = Some(other);
+        let near = node.head_near(&filter, hash(7)).await.expect("the node answers");
+        assert_eq!((near.block.hash, near.has_logs()), (other, false));
+    }
+}
