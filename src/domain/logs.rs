@@ -270,7 +270,8 @@ mod tests {
             };
             let (mut blocks, mut told): (Vec<_>, Vec<_>) = (all.iter().map(of).collect(), joined.blocks().collect());
             // Where logs were joined a block may be told again.
-            (blocks.dedup(), told.dedup());
+            blocks.dedup();
+            told.dedup();
             prop_assert_eq!(told, blocks);
             prop_assert_eq!(joined, all.into_iter().collect::<Logs>());
         }
