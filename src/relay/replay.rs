@@ -113,7 +113,7 @@ impl<S: Sink> Replayer<S> {
         };
         let count = messages.len() as u64;
         let told = match &mut self.outlet {
-            Outlet::Live => self.chain.announce_again(&messages).await.map(|()| true)?,
+            Outlet::Live => self.chain.announce_again(messages).await.map(|()| true)?,
             Outlet::Apart(apart) => {
                 let first = self.store.take_replay_numbers(&apart.streams, count).await?;
                 apart.deliver(&envelopes(messages, first)?, stop).await?

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use crate::domain::{B256, BlockId, DeadLetter, Event};
+use crate::domain::{B256, BlockId, DeadLetter, Event, Folded};
 
 use super::open::Chain;
 use super::outbox::{self, Announcement};
 use super::stage::Staged;
-use super::transaction;
+use super::transaction::{self, Tx};
 use super::{
     ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, pending, projections,
 };
@@ -66,41 +66,22 @@ impl ChainStore {
         advance: &Advance,
         staged: Option<Staged>,
     ) -> Result<Advanced, StoreError> {
-        let chain = &*self.chain;
-        let ordered = events::in_order(chain, &advance.events)?;
-        check_range(chain, advance, &ordered)?;
-        let refs = blocks::by_number(advance.refs.iter().chain([&advance.to]))?;
-        let seen = blocks_seen(&refs, &ordered)?;
-        let folded = events::fold(chain, &ordered)?;
-
-        let (mut tx, is_staged) = match staged {
-            Some(staged) => (staged.into_tx(&ordered)?, true),
-            None => (transaction::begin(&self.pool, advance.durable).await?, false),
+        let step = Step::new(&self.chain, advance)?;
+        let is_staged = staged.is_some();
+        let mut tx = match staged {
+            Some(staged) => staged.into_tx(&step.ordered)?,
+            None => transaction::begin(&self.pool, advance.durable).await?,
         };
-        checkpoint::lock_chain(&mut tx, self).await?;
-        blocks::check(&mut tx, chain.id, &seen).await?;
-        checkpoint::advance(&mut tx, chain, &advance.expected, advance.to).await?;
-        events::tally(&mut tx, chain, &ordered).await?;
-        dead_letters::insert(&mut tx, chain, &advance.dead_letters).await?;
-        let gone = pending::end(&mut tx, chain, (&advance.expected, advance.to.number), &ordered).await?;
-        let announcement = Announcement::begin(&mut tx, chain, events::with_kinds(chain, &ordered))
-            .await?
-            .taking_back(&gone);
-        let unknown_users = projections::apply(&mut tx, chain, &folded).await?;
-        let window = blocks::window(refs, advance.final_number);
-        blocks::keep(&mut tx, chain.id, &window, advance.final_number).await?;
-        let confirmation = announcement.settle(&mut tx, chain).await?;
-        // What is said of the events is written down while the database takes them in.
-        let copied = async { if is_staged { Ok(()) } else { events::copy(&mut tx, chain, &ordered).await } };
-        let (copied, drafts) = tokio::join!(copied, async { confirmation.write(chain, advance.head) });
-        if let Err(error) = copied {
-            drop(tx);
-            return Err(self.name_holder(error, &ordered).await);
+        match step.store(self, &mut tx, is_staged).await {
+            Ok(advanced) => {
+                tx.commit().await?;
+                Ok(advanced)
+            }
+            Err(error) => {
+                drop(tx);
+                Err(self.name_holder(error, &step.ordered).await)
+            }
         }
-        outbox::push(&mut tx, chain, drafts?, advance.seen_at).await?;
-        tx.commit().await?;
-
-        Ok(Advanced { events: ordered.len() as u64, unknown_users, retracted: gone.len() as u64 })
     }
 
     /// A violated primary key of `events` says that a log is stored already; this finds which and by whom.
@@ -112,6 +93,53 @@ impl ChainStore {
             Ok(Some((place, source_name))) => StoreError::Overlap { place, source_name },
             Ok(None) | Err(_) => error,
         }
+    }
+}
+
+/// A step that does not contradict itself.
+struct Step<'a> {
+    advance: &'a Advance,
+    ordered: Vec<&'a Event>,
+    /// Every block whose hash it claims to know.
+    seen: BTreeMap<u64, B256>,
+    window: BTreeMap<u64, B256>,
+    folded: Folded,
+}
+
+impl<'a> Step<'a> {
+    fn new(chain: &Chain, advance: &'a Advance) -> Result<Self, StoreError> {
+        let ordered = events::in_order(chain, &advance.events)?;
+        check_range(chain, advance, &ordered)?;
+        let refs = blocks::by_number(advance.refs.iter().chain([&advance.to]))?;
+        let seen = blocks_seen(&refs, &ordered)?;
+        let folded = events::fold(chain, &ordered)?;
+        Ok(Self { advance, ordered, seen, window: blocks::window(refs, advance.final_number), folded })
+    }
+
+    async fn store(&self, store: &ChainStore, tx: &mut Tx, is_staged: bool) -> Result<Advanced, StoreError> {
+        let (chain, Self { advance, ordered, folded, .. }) = (&*store.chain, self);
+        checkpoint::lock_chain(tx, store).await?;
+        blocks::check(tx, chain.id, &self.seen).await?;
+        checkpoint::advance(tx, chain, &advance.expected, advance.to).await?;
+        // Stakes are rolled up under a lock that all chains share: there nobody is to wait for rows, the less so since a
+        // server that waits for them throws out no client that is frozen.
+        let mut uncopied: &[&Event] = if is_staged { &[] } else { ordered };
+        if !folded.stakes.is_empty() {
+            events::copy(tx, chain, std::mem::take(&mut uncopied)).await?;
+        }
+        events::tally(tx, chain, ordered).await?;
+        dead_letters::insert(tx, chain, &advance.dead_letters).await?;
+        let gone = pending::end(tx, chain, (&advance.expected, advance.to.number), ordered).await?;
+        let announcement =
+            Announcement::begin(tx, chain, events::with_kinds(chain, ordered)).await?.taking_back(&gone);
+        let unknown_users = projections::apply(tx, chain, folded).await?;
+        blocks::keep(tx, chain.id, &self.window, advance.final_number).await?;
+        let confirmation = announcement.settle(tx, chain).await?;
+        // What is said of the events is written down while the database takes them in.
+        let drafts =
+            events::copy_while(tx, chain, uncopied, || confirmation.write(chain, advance.head)).await??;
+        outbox::push(tx, chain, drafts, advance.seen_at).await?;
+        Ok(Advanced { events: ordered.len() as u64, unknown_users, retracted: gone.len() as u64 })
     }
 }
 

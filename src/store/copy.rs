@@ -157,7 +157,18 @@ pub(super) async fn copy_in<T>(
     statement: &'static str,
     items: &[T],
     write: impl Fn(&mut Rows, &T) -> Result<(), StoreError>,
-) -> Result<u64, StoreError> {
+) -> Result<(), StoreError> {
+    copy_beside(connection, statement, items, write, || ()).await
+}
+
+/// As [`copy_in`]; `meanwhile` is done while the server still takes in what it was sent.
+pub(super) async fn copy_beside<T, M>(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    items: &[T],
+    write: impl Fn(&mut Rows, &T) -> Result<(), StoreError>,
+    meanwhile: impl FnOnce() -> M,
+) -> Result<M, StoreError> {
     let mut rows = Rows::new();
     let mut copy = connection.copy_in_raw(statement).await?;
     for item in items {
@@ -172,7 +183,10 @@ pub(super) async fn copy_in<T>(
     }
     rows.buffer.extend((-1_i16).to_be_bytes());
     copy.send(rows.buffer.as_slice()).await?;
-    Ok(copy.finish().await?)
+    // The end is sent before the other is begun: they are polled in this order.
+    let (taken, done) = tokio::join!(copy.finish(), async { meanwhile() });
+    taken?;
+    Ok(done)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use sqlx::query::QueryAs;
 use crate::domain::{BlockRange, Change, Event, Fact, Folded, KindIndex, Place, Projection};
 
 use super::convert::{address, hash, int8, seconds, u256, unsigned};
-use super::copy::{Rows, copy_in};
+use super::copy::{Rows, copy_beside};
 use super::open::Chain;
 use super::transaction::Tx;
 use super::{ReplayQuery, StoreError};
@@ -82,11 +82,21 @@ pub(super) async fn insert(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Res
 }
 
 pub(super) async fn copy(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
-    if !events.is_empty() {
-        let statement = concat!("copy events (", columns!(), ") from stdin (format binary)");
-        copy_in(&mut *tx, statement, events, |rows, event| encode(rows, chain, event)).await?;
+    copy_while(tx, chain, events, || ()).await
+}
+
+/// As [`copy`]; `meanwhile` is done while the server takes them in.
+pub(super) async fn copy_while<M>(
+    tx: &mut Tx,
+    chain: &Chain,
+    events: &[&Event],
+    meanwhile: impl FnOnce() -> M,
+) -> Result<M, StoreError> {
+    if events.is_empty() {
+        return Ok(meanwhile());
     }
-    Ok(())
+    let statement = concat!("copy events (", columns!(), ") from stdin (format binary)");
+    copy_beside(&mut *tx, statement, events, |rows, event| encode(rows, chain, event), meanwhile).await
 }
 
 pub(super) async fn tally(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {

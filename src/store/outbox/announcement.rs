@@ -65,7 +65,7 @@ impl<'a> Announcement<'a> {
         all.sort_by_key(|said| said.event.place);
         let mut messages = about::retracted(tx, chain, &all).await?;
         messages.extend(self.stakers.messages(tx, chain, &self.said).await?);
-        super::push(tx, chain, drafts(&messages)?, None).await
+        super::push(tx, chain, drafts(messages)?, None).await
     }
 }
 
@@ -84,7 +84,7 @@ impl Confirmation<'_> {
         let mut messages = self.gone;
         messages.extend(about::confirmed(chain, &self.said, &self.users, head)?);
         messages.extend(self.stakers);
-        drafts(&messages)
+        drafts(messages)
     }
 }
 
@@ -114,7 +114,7 @@ pub(in super::super) async fn pend(
 ) -> Result<(), StoreError> {
     let users = Users::of(tx, said).await?;
     let messages = about::pending(chain, said, &users, head)?;
-    super::push(tx, chain, drafts(&messages)?, seen_at).await
+    super::push(tx, chain, drafts(messages)?, seen_at).await
 }
 
 /// Tells that pending events are taken back, the newest first. No user was told of them.
@@ -124,7 +124,7 @@ pub(in super::super) async fn retract(
     pending: &[Stored],
 ) -> Result<(), StoreError> {
     let messages = about::retracted(tx, chain, &said_of(pending)).await?;
-    super::push(tx, chain, drafts(&messages)?, None).await
+    super::push(tx, chain, drafts(messages)?, None).await
 }
 
 fn said_of(stored: &[Stored]) -> Vec<Said<'_>> {

@@ -123,7 +123,7 @@ impl ChainStore {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn announce_again(&self, messages: &[Message]) -> Result<(), StoreError> {
+    pub async fn announce_again(&self, messages: Vec<Message>) -> Result<(), StoreError> {
         let drafts = drafts(messages)?;
         let mut tx = transaction::begin(&self.pool, true).await?;
         super::push(&mut tx, &self.chain, drafts, None).await?;
