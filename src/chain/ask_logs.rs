@@ -15,7 +15,7 @@ use super::near::logs_question;
 use super::node::{BlockWithLogs, Node, hex};
 use super::rpc::Question;
 use super::wire::{ReadLog, WireReceipt, WireTransactions};
-use crate::domain::{B256, BlockRange, BlockRef, Log, LogFilter, Logs};
+use crate::domain::{B256, BlockRange, BlockRef, LogFilter, Logs};
 
 /// How often the logs of one block are asked for in vain before they are asked for in parts.
 const STUCK: u32 = 3;
@@ -80,9 +80,7 @@ impl Node {
     ) -> Result<Logs, ChainError> {
         let one = Box::pin(self.logs_of(&one, blocks, PART_TRIES)).await?;
         let other = Box::pin(self.logs_of(&other, blocks, PART_TRIES)).await?;
-        let mut both: Vec<Log> = one.iter().chain(&other).collect();
-        both.sort_unstable_by_key(|log| log.place);
-        Ok(both.into_iter().collect())
+        Ok(one.merge(&other))
     }
 
     pub(super) async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Logs, ChainError> {

@@ -128,3 +128,60 @@ fn check_one(log: &Log, filter: &LogFilter, blocks: Blocks) -> Result<(), String
         Err(format!("a log of {} that was not asked for", log.address))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Address;
+
+    use super::*;
+    use crate::domain::Topics;
+
+    /// A log of block `number` at this place, by the block's hash.
+    fn log(number: u64, log_index: u32, hash: u8) -> Log {
+        Log {
+            place: Place { block_number: number, tx_index: 0, log_index },
+            block_hash: B256::repeat_byte(hash),
+            tx_hash: B256::ZERO,
+            block_timestamp: None,
+            address: Address::ZERO,
+            topics: Topics::default(),
+            data: vec![hash].into(),
+        }
+    }
+
+    fn checked(logs: &[Log]) -> Result<Vec<Log>, String> {
+        let filter = LogFilter { addresses: Some([Address::ZERO].into()), topic0: None };
+        let range = BlockRange::new(5, 9).expect("in order");
+        let mut checked = Checked::new(&filter, Blocks::Range(range));
+        logs.iter().for_each(|log| checked.push(log));
+        checked.finish().map(|logs| logs.iter().collect())
+    }
+
+    #[test]
+    fn what_comes_in_any_order_is_put_in_the_order_of_the_chain() {
+        let logs = [log(5, 0, 1), log(5, 1, 1), log(7, 0, 2), log(9, 0, 3)];
+        assert_eq!(checked(&logs), Ok(logs.to_vec()));
+        let [a, b, c, d] = logs.clone();
+        assert_eq!(checked(&[c, a, d, b]), Ok(logs.to_vec()));
+        assert_eq!(checked(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_answer_that_contradicts_itself_or_the_question_is_refused_in_any_order() {
+        let stranger = Log { address: Address::repeat_byte(1), ..log(6, 0, 1) };
+        for (pair, why) in [
+            ([log(6, 0, 1), log(6, 0, 1)], "two logs at"),
+            ([log(6, 0, 1), log(6, 1, 2)], "block 6 has two hashes"),
+            ([log(6, 0, 1), log(10, 0, 2)], "a log of block 10, asked was 5..=9"),
+            ([log(6, 0, 1), stranger], "that was not asked for"),
+        ] {
+            let [a, b] = pair;
+            for logs in
+                [[log(5, 0, 9), a.clone(), b.clone(), log(9, 0, 8)], [log(9, 0, 8), b, log(5, 0, 9), a]]
+            {
+                let error = checked(&logs).expect_err(why);
+                assert!(error.contains(why), "{error}");
+            }
+        }
+    }
+}

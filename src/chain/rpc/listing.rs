@@ -18,6 +18,8 @@ pub(super) struct Listing<'a, T> {
     worth: usize,
     /// How many were handed out.
     elements: usize,
+    /// Whether a comma came after the last.
+    comma: bool,
 }
 
 /// Where in the answer the next byte stands.
@@ -32,7 +34,7 @@ enum At {
 impl<'a, T: DeserializeOwned> Listing<'a, T> {
     pub(super) fn new(each: &'a mut (dyn FnMut(T) + Send)) -> Self {
         let (kept, rest) = (Vec::new(), Vec::new());
-        Self { each, at: At::Before(Opening::default()), kept, rest, worth: 0, elements: 0 }
+        Self { each, at: At::Before(Opening::default()), kept, rest, worth: 0, elements: 0, comma: false }
     }
 
     /// What element cannot be read, and why.
@@ -43,28 +45,43 @@ impl<'a, T: DeserializeOwned> Listing<'a, T> {
         }
     }
 
+    fn wrong_with(&mut self, why: &str) {
+        self.at = At::Wrong(format!("element {} of the list: {why}", self.elements));
+        self.rest = Vec::new();
+    }
+
     /// Hands out what is whole.
     fn hand_out(&mut self) {
         let mut read = 0;
         loop {
-            let blank = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b',';
-            read += self.rest[read..].iter().take_while(blank).count();
-            if self.rest.get(read) == Some(&b']') {
-                self.kept.extend_from_slice(&self.rest[read..]);
-                (self.at, self.rest) = (At::After, Vec::new());
-                return;
+            read += self.rest[read..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            match self.rest.get(read) {
+                Some(b']') if self.comma => {
+                    return self.wrong_with("a comma comes before it and nothing after");
+                }
+                Some(b']') => {
+                    self.kept.extend_from_slice(&self.rest[read..]);
+                    (self.at, self.rest) = (At::After, Vec::new());
+                    return;
+                }
+                Some(b',') if !self.comma && self.elements > 0 => {
+                    (self.comma, read) = (true, read + 1);
+                    continue;
+                }
+                Some(_) if self.comma || self.elements == 0 => {}
+                Some(_) => return self.wrong_with("no comma stands before it"),
+                None => break,
             }
             let mut values = Deserializer::from_slice(&self.rest[read..]).into_iter::<T>();
             match values.next() {
                 Some(Ok(element)) => {
                     (self.each)(element);
-                    (self.elements, read) = (self.elements + 1, read + values.byte_offset());
+                    (self.elements, self.comma) = (self.elements + 1, false);
+                    read += values.byte_offset();
                 }
-                Some(Err(error)) if !error.is_eof() => {
-                    self.at = At::Wrong(format!("element {} of the list: {error}", self.elements));
-                    self.rest = Vec::new();
-                    return;
-                }
+                Some(Err(error)) if error.is_data() => return self.wrong_with(&error.to_string()),
+                // What is cut in the middle looks like the end, or like no JSON: `-` is no number yet. If it is neither, it is
+                // still there when the whole is read.
                 _ => break,
             }
         }
@@ -214,6 +231,40 @@ mod tests {
             assert_eq!(elements, [[1]]);
             let wrong = wrong.expect("the second is no number");
             assert!(wrong.starts_with("element 1 of the list: invalid type"), "{wrong}");
+        }
+    }
+
+    /// An object of which a field is read and all others are passed over, as with a log.
+    #[derive(serde::Deserialize)]
+    struct Known {
+        known: u8,
+    }
+
+    #[test]
+    fn numbers_may_be_cut_anywhere() {
+        let text =
+            r#"{"result":[{"a":-1,"known":1},{"b":1.5,"known":2},{"c":[1e+5,-0.1E-2],"known":3}],"id":1}"#;
+        for piece in 1..text.len() {
+            let (elements, kept, wrong) = read_as::<Known>(text, piece);
+            assert_eq!(
+                elements.iter().map(|element| element.known).collect::<Vec<_>>(),
+                [1, 2, 3],
+                "{piece}"
+            );
+            assert_eq!((kept.as_str(), wrong), (r#"{"result":[],"id":1}"#, None), "{piece}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_none_is_not_taken_for_one() {
+        for list in
+            ["[,{}]", "[{},,{}]", "[{}{}]", "[{},]", "[{} {}]", "[,]", "[{\"a\":-}]", "[{\"a\" 1}]", "[{}}"]
+        {
+            for piece in [1, 3, 1000] {
+                let (_, kept, wrong) = read(&format!("{{\"result\":{list}}}"), piece);
+                let refused = wrong.is_some() || serde_json::from_str::<Value>(&kept).is_err();
+                assert!(refused, "{list} {piece}: {kept}");
+            }
         }
     }
 
