@@ -11,7 +11,7 @@ use super::logs::{Blocks, LOGS, checked};
 use super::node::{HEADER, Node, hex, or_missing};
 use super::rpc::Question;
 use super::wire::{ReadLog, WireHeader};
-use crate::domain::{BlockRef, LogFilter, Logs};
+use crate::domain::{BlockId, BlockRef, LogFilter, Logs};
 
 /// A block near the head, and its logs where they came along.
 #[derive(Debug)]
@@ -25,30 +25,44 @@ pub struct Near {
 /// An answer before it is known what it should be.
 type Answered = Result<Option<Box<RawValue>>, ChainError>;
 
-impl Near {
-    /// Whether its logs came along.
-    pub fn has_logs(&self) -> bool {
-        self.logs.is_some()
-    }
-}
-
 impl Node {
-    /// The newest block. Its logs come along where it is the one of this hash.
+    /// The newest block, and in the same request the one that is read next, with its logs: the head itself, if it is the one
+    /// that was announced, or a block below whose hash was told before. The second is only there where all of it was had and
+    /// its hash is the one that was expected.
     ///
     /// # Errors
-    /// As [`Self::head`]. Logs that could not be had are no error, as in [`Self::near`].
-    pub async fn head_near(&self, filter: &LogFilter, hash: B256) -> Result<Near, ChainError> {
-        let together = self.rpc.takes_batch(2) && !self.asks_in_parts(filter) && !self.asks_receipts();
-        if !together {
-            return Ok(Near { block: self.head().await?, logs: None });
-        }
-        let logs = logs_question(filter, Blocks::Hash { number: 0, hash });
-        let questions = [Question::new(HEADER, json!(["latest", false])), logs];
-        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
-        let header = or_missing(self.parsed::<WireHeader>(HEADER, answers.next().unwrap_or(Ok(None))))?;
-        let block = self.sealed(header).ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))?;
-        let logs = answers.next().filter(|_| block.hash == hash);
-        Ok(Near { block, logs: logs.and_then(|logs| self.logs_of_answer(logs, filter, &block)) })
+    /// As [`Self::head`].
+    pub async fn head_and_next(
+        &self,
+        filter: &LogFilter,
+        (announced, next): (BlockId, u64),
+    ) -> Result<(BlockRef, Option<Near>), ChainError> {
+        let is_head = next == announced.number;
+        let hash = if is_head { Some(announced.hash) } else { self.seals.hash(next) };
+        let latest = Question::new(HEADER, json!(["latest", false]));
+        let header = (!is_head).then(|| Question::new(HEADER, json!([hex(next), false])));
+        let logs = hash.map(|hash| logs_question(filter, Blocks::Hash { number: next, hash }));
+        let questions: Vec<Question> = [Some(latest), header, logs].into_iter().flatten().collect();
+        let (Some(hash), true) = (hash, self.asks_together(filter, questions.len())) else {
+            return Ok((self.head().await?, None));
+        };
+        let Ok(answers) = self.rpc.ask_all::<Box<RawValue>>(&questions).await else {
+            // The head does not wait for logs that nobody has asked for yet.
+            return Ok((self.head().await?, None));
+        };
+        let mut answers = answers.into_iter();
+        let head = or_missing(self.parsed::<WireHeader>(HEADER, answers.next().unwrap_or(Ok(None))))?;
+        let head = self.sealed(head).ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))?;
+        let block = if is_head { Some(head) } else { self.header_of(answers.next(), next).ok().flatten() };
+        let near = block.filter(|block| block.hash == hash).zip(answers.next()).and_then(|(block, logs)| {
+            Some(Near { block, logs: Some(self.logs_of_answer(logs, filter, &block)?) })
+        });
+        Ok((head, near))
+    }
+
+    /// Whether so many calls, of which some are for logs, are one request that one backend answers.
+    fn asks_together(&self, filter: &LogFilter, calls: usize) -> bool {
+        self.rpc.takes_batch(calls) && !self.asks_in_parts(filter) && !self.asks_receipts()
     }
 
     /// The canonical blocks at these heights, up to the first the node lacks. Logs come along where the hash of their
@@ -61,8 +75,7 @@ impl Node {
         let hashes: Vec<Option<B256>> = numbers.iter().map(|number| self.seals.hash(*number)).collect();
         let calls = numbers.len() + hashes.iter().flatten().count();
         // What does not fit one request would be asked in two, one after the other: then headers alone are quicker.
-        let together = self.rpc.takes_batch(calls) && !self.asks_in_parts(filter) && !self.asks_receipts();
-        if !together || calls == numbers.len() {
+        if !self.asks_together(filter, calls) || calls == numbers.len() {
             let blocks = self.blocks(numbers).await?.into_iter().map_while(|block| block);
             return Ok(blocks.map(|block| Near { block, logs: None }).collect());
         }

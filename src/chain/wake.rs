@@ -1,5 +1,5 @@
 //! The WebSocket as an alarm clock. What is read always follows from our own tip; `newHeads` only says that
-//! now is a good moment. An open socket that says nothing is the commonest outage, so silence is measured,
+//! now is a good moment, and which block may be asked for at once. An open socket that says nothing is the commonest outage, so silence is measured,
 //! polling takes over, and the socket is taken back as soon as it works.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::{SinkExt, StreamExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -205,8 +205,7 @@ impl Listener {
     }
 
     fn hear(&self, text: &str, heard: &mut bool) -> Result<(), Ended> {
-        let mut message: serde_json::Value =
-            serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+        let mut message: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
         if let Some(error) = message.get("error") {
             return Err(format!("newHeads refused: {}", error["message"]));
         }
@@ -220,9 +219,7 @@ impl Listener {
             }
             metrics::ws_connected(&self.settings.name, true);
         }
-        // A header of another shape than ours is an announcement all the same.
-        let head = serde_json::from_value::<WireHead>(message["params"]["result"].take());
-        *self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner) = head.ok().map(BlockId::from);
+        *self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner) = announced(&mut message);
         self.shared.set(WakeState::Pushed);
         Ok(())
     }
@@ -235,6 +232,12 @@ impl Listener {
             .with_jitter()
             .build()
     }
+}
+
+/// The head of an announcement. A header of another shape than ours announces as well, only not which.
+fn announced(message: &mut Value) -> Option<BlockId> {
+    let head = message.pointer_mut("/params/result")?.take();
+    serde_json::from_value::<WireHead>(head).ok().map(BlockId::from)
 }
 
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
@@ -260,8 +263,7 @@ pub(super) async fn probe(url: &str, patience: Duration) -> Result<(), String> {
         let mut socket = subscribed(url).await?;
         while let Some(message) = socket.next().await {
             let Message::Text(text) = message.map_err(|e| e.to_string())? else { continue };
-            let answer: serde_json::Value =
-                serde_json::from_str(&text).map_err(|e| format!("not JSON: {e}"))?;
+            let answer: Value = serde_json::from_str(&text).map_err(|e| format!("not JSON: {e}"))?;
             if let Some(error) = answer.get("error") {
                 return Err(format!("newHeads refused: {}", error["message"]));
             }
@@ -276,3 +278,31 @@ pub(super) async fn probe(url: &str, patience: Duration) -> Result<(), String> {
 
 /// Longest pause before the socket is tried again; polling covers it.
 const MAX_RECONNECT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::B256;
+
+    #[test]
+    fn what_announces_no_head_we_know_names_none() {
+        let hash = B256::repeat_byte(7);
+        let of = |params: Value| announced(&mut json!({ "method": "eth_subscription", "params": params }));
+        let head = json!({ "number": "0x10", "hash": hash, "parentHash": hash, "extraData": "0x" });
+        assert_eq!(of(json!({ "subscription": "0x1", "result": head })), Some(BlockId { number: 16, hash }));
+        for odd in [
+            json!([]),
+            json!("0x1"),
+            json!(1),
+            Value::Null,
+            json!({}),
+            json!({ "result": hash }),
+            json!({ "result": [] }),
+            json!({ "result": { "number": "0x10" } }),
+            json!({ "result": { "number": 16, "hash": hash } }),
+        ] {
+            assert_eq!(of(odd.clone()), None, "{odd}");
+        }
+        assert_eq!(announced(&mut json!([])), None);
+    }
+}

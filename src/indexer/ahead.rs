@@ -1,52 +1,66 @@
-//! A head that is announced by its hash is asked for together with its logs: one round trip to the node for a block
-//! instead of two. Nothing else is believed of what was announced.
+//! When a head is announced, the block that is read next is known, and mostly its hash. It is asked for together with the
+//! head: one round trip to the node for a block instead of two. Nothing else is believed of what was announced.
 
 use super::spine::ChainIndexer;
 use crate::canon::{Group, Heads, Plan};
 use crate::chain::{ChainError, Near};
-use crate::domain::{B256, BlockRange, BlockRef, LogFilter};
+use crate::domain::{BlockId, BlockRange, BlockRef, LogFilter};
 
-/// What would be read next if the head is the block that was announced.
+/// What is to be read next if the head is the block that was announced.
 pub(super) struct Expected {
     sources: Vec<usize>,
     filter: LogFilter,
-    hash: B256,
+    announced: BlockId,
+    next: u64,
 }
 
-/// The head with its logs, as it was read for these sources.
+/// A block with its logs that came with the head, as it is read for these sources.
 pub(super) struct Ahead {
     sources: Vec<usize>,
     near: Near,
 }
 
+/// Announcements that are let pass after one to which the node had no such block: what announces and what answers
+/// may be two backends, one of which is always late, and each try costs a call.
+const REST: u32 = 16;
+
 impl ChainIndexer {
-    /// What to ask for beside the head, where one was announced that would be read next, and alone.
+    /// What to ask for beside the head, where one was announced under which a single block is read next.
     pub(super) fn expected(&mut self) -> Option<Expected> {
         let announced = self.wake.announced()?;
-        let (Some(known), true) = (self.heads, self.view.is_some() && self.looked) else { return None };
+        self.ahead_rests = self.ahead_rests.saturating_sub(1);
+        let known = self.heads.filter(|_| self.view.is_some() && self.looked && self.ahead_rests == 0)?;
         let Plan { live, pending, .. } = self.plan(&Heads { latest: announced.number, ..known });
-        let alone = BlockRange::new(announced.number, announced.number);
         let Group { sources, range } = live.or(pending)?;
         let filter = self.translator.filter(&sources);
-        (Some(range) == alone).then_some(Expected { sources, filter, hash: announced.hash })
+        let expected = Expected { sources, filter, announced, next: range.from() };
+        (range.width() == 1).then_some(expected)
     }
 
-    /// The newest block, and what was expected of it where it is the one that was announced.
+    /// The newest block, and what was expected beside it if it was had.
     pub(super) async fn ask_head(
         &self,
-        expected: Option<Expected>,
-    ) -> Result<(BlockRef, Option<Ahead>), ChainError> {
-        let Some(Expected { sources, filter, hash }) = expected else {
-            return Ok((self.node.head().await?, None));
-        };
-        let near = self.node.head_near(&filter, hash).await?;
-        Ok((near.block, near.has_logs().then_some(Ahead { sources, near })))
+        expected: Option<&Expected>,
+    ) -> Result<(BlockRef, Option<Near>), ChainError> {
+        match expected {
+            Some(Expected { filter, announced, next, .. }) => {
+                self.node.head_and_next(filter, (*announced, *next)).await
+            }
+            None => Ok((self.node.head().await?, None)),
+        }
     }
 
-    /// What was read ahead, where it is this. It is used at once or not at all.
+    /// Keeps what came of it for the next read.
+    pub(super) fn keep_ahead(&mut self, expected: Option<Expected>, near: Option<Near>) {
+        if expected.is_some() && near.is_none() {
+            self.ahead_rests = REST;
+        }
+        self.ahead = expected.zip(near).map(|(Expected { sources, .. }, near)| Ahead { sources, near });
+    }
+
+    /// What came with the head, where it is this. It is used now or not at all.
     pub(super) fn take_ahead(&mut self, sources: &[usize], range: BlockRange) -> Option<Near> {
         let Ahead { sources: of, near } = self.ahead.take()?;
-        let number = near.block.number;
-        (of == sources && BlockRange::new(number, number) == Some(range)).then_some(near)
+        (of == sources && range.width() == 1 && range.contains(near.block.number)).then_some(near)
     }
 }

@@ -61,8 +61,10 @@ pub struct ChainIndexer {
     epoch: Option<Epoch>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     pub(super) view: Option<View>,
-    /// The head's logs, where they were read with it.
+    /// What came with the head.
     pub(super) ahead: Option<Ahead>,
+    /// Announcements that are still let pass before it is tried again.
+    pub(super) ahead_rests: u32,
     /// What is told of errors, those of readers in the background included.
     pub(super) troubles: Arc<Troubles>,
     /// The state the log has been told.
@@ -108,6 +110,7 @@ impl ChainIndexer {
             epoch: None,
             view: None,
             ahead: None,
+            ahead_rests: 0,
             troubles: Arc::default(),
             said: None,
             looked: false,
@@ -313,9 +316,12 @@ impl ChainIndexer {
             async move { if wanted { node.tagged(tag).await } else { Ok(None) } }
         };
         let safe = due && self.policy.confirmations == Confirmations::Safe;
-        let ((head, ahead), safe, finalized) =
-            tokio::try_join!(self.ask_head(expected), tag(Tag::Safe, safe), tag(Tag::Finalized, due))?;
-        self.ahead = ahead;
+        let ((head, near), safe, finalized) = tokio::try_join!(
+            self.ask_head(expected.as_ref()),
+            tag(Tag::Safe, safe),
+            tag(Tag::Finalized, due)
+        )?;
+        self.keep_ahead(expected, near);
         if due {
             self.tags_at = Some(Instant::now());
         }

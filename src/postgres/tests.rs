@@ -312,3 +312,18 @@ impl Home {
         cluster
     }
 }
+
+#[tokio::test]
+async fn full_pages_are_packed_the_best_way_the_server_knows() {
+    let home = Home::new();
+    let server = home.start().await;
+    // What it was built with, where it can say so (from version 15 on).
+    let known = "select 'lz4' = any(enumvals) from pg_settings where name = 'wal_compression'";
+    let best = match ask(&server, known).as_str() {
+        "t" => "lz4",
+        "f" => "pglz",
+        _ => "on",
+    };
+    assert_eq!(ask(&server, "show wal_compression"), best);
+    server.stop().await.unwrap();
+}

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use chainflume::devchain::Transport;
-use serde_json::{Value, json};
+use chainflume::devchain::{Request, Transport};
+use serde_json::json;
 
 use crate::flume::{Flume, all_sources, config, connect, devchain};
 use crate::scene::Scene;
@@ -34,28 +34,36 @@ const HEADER: &str = "eth_getBlockByNumber";
 const LOGS: &str = "eth_getLogs";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_block_at_the_head_takes_one_question_to_the_node() {
-    let scene = Scene::new(20).await;
-    let flume = scene.start("confirmations = 0\npoll_interval = \"60s\"\nws_silence = \"60s\"").await;
-    flume.until_tip("dev", 20).await;
-    while !flume.chain("dev").pushed {
-        scene.mine(1);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let head = scene.chain.head().number;
-    flume.until_tip("dev", head).await;
-    for number in head + 1..head + 6 {
+async fn a_block_at_the_head_takes_one_round_trip_to_the_node() {
+    for (confirmations, wanted) in [(0, vec![HEADER, LOGS]), (2, vec![HEADER, HEADER, LOGS])] {
+        let scene = Scene::new(20).await;
+        let keys = format!("confirmations = {confirmations}\npoll_interval = \"60s\"\nws_silence = \"60s\"");
+        let flume = scene.start(&keys).await;
+        let mine_one = async || {
+            scene.mine(1);
+            flume.until_tip("dev", scene.chain.head().number - confirmations).await;
+        };
+        flume.until_tip("dev", 20 - confirmations).await;
+        while !flume.chain("dev").pushed {
+            scene.mine(1);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // An announcement that comes late is not made use of, and nor are some after it.
+        for _ in 0..20 {
+            mine_one().await;
+        }
         scene.chain.faults().journal();
-        scene.mine(1);
-        flume.until_tip("dev", number).await;
+        mine_one().await;
         let asked =
             scene.chain.faults().journal().into_iter().filter(|call| call.transport == Transport::Http);
-        let asked: Vec<(String, Value)> =
-            asked.map(|mut call| (call.method, call.params[0].take())).collect();
-        let hash = scene.chain.head().hash;
-        assert_eq!(asked[..2].iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>(), [HEADER, LOGS]);
-        assert_eq!((&asked[0].1, &asked[1].1["blockHash"]), (&json!("latest"), &json!(hash)));
-        assert_eq!(asked.len(), 2, "{asked:?}");
+        let asked: Vec<Request> = asked.collect();
+        let methods: Vec<&str> = asked.iter().map(|call| call.method.as_str()).collect();
+        assert_eq!(methods, wanted, "{asked:?}");
+        let logs = asked.last().map(|call| call.params[0]["blockHash"].clone());
+        let read =
+            scene.chain.block(scene.chain.head().number - confirmations).map(|block| json!(block.hash));
+        assert_eq!(logs, read);
+        let head = scene.chain.head().number;
+        scene.ends_at(flume, head - confirmations).await;
     }
-    scene.ends_at(flume, head + 5).await;
 }

@@ -1,6 +1,6 @@
 //! What is stored is read a second time: by the audit, by `verify`, and after a `rewind`.
 
-use chainflume::devchain::{Effect, Lie, Rule};
+use chainflume::devchain::{Effect, Lie, Request, Rule};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Home, agrees};
@@ -85,6 +85,27 @@ async fn what_a_node_kept_back_is_found_by_the_audit_and_repaired_beside_the_dae
     let stored: i64 =
         sqlx::query_scalar("select count(*) from events").fetch_one(&pool).await.expect("a count");
     assert_eq!(told, stored, "what was added late is announced too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_begins_with_a_small_question() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(85, 300).await;
+    chain.faults().record();
+    let home = Home::new(&server, &sources().replace("blocks = 15", "blocks = 95"), Some(&url));
+    let daemon = home.start();
+    until_audited(&daemon, 284).await;
+    daemon.stop_well().await;
+    // History is read for all three sources at once, the audit source by source.
+    let number = |text: &Value| u64::from_str_radix(&text.as_str()?[2..], 16).ok();
+    let width = |call: Request| {
+        let asked = &call.params[0];
+        let of_one = asked["address"].as_array().is_some_and(|addresses| addresses.len() == 1);
+        let width = number(&asked["toBlock"])? + 1 - number(&asked["fromBlock"])?;
+        (call.method == LOGS && of_one).then_some(width)
+    };
+    let widths: Vec<u64> = chain.faults().journal().into_iter().filter_map(width).collect();
+    assert!(widths[0] <= 8 && widths.iter().any(|width| *width > 8), "{widths:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -145,27 +145,45 @@ async fn logs_of_a_block_that_is_another_by_now_are_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_was_announced_comes_with_its_logs_in_one_request() {
+async fn what_is_read_next_comes_with_the_head_where_its_hash_is_known() {
     for takes_batches in [true, false] {
         let world = World::new(takes_batches).await;
         let (pool, filter) = (world.pool(), LogFilter { addresses: None, topic0: None });
         let node = pool.live();
         node.check_chain().await.expect("the chain is right");
         world.asked();
-        let near = node.head_near(&filter, hash(7)).await.expect("the node answers");
-        assert_eq!((near.block.id(), near.has_logs()), (id(7), true));
-        let with_logs = pool.with_logs(&node, &filter, near).await.expect("they are there");
-        assert_eq!(with_logs.logs.len(), 1);
-        let mut asked = world.asked();
-        asked.sort();
-        let wanted = if takes_batches { vec![vec![HEADER, LOGS]] } else { vec![vec![HEADER], vec![LOGS]] };
-        assert_eq!(asked, wanted);
+        let together = |methods: &[&str]| match takes_batches {
+            true => vec![methods.iter().map(|method| (*method).to_owned()).collect()],
+            false => methods.iter().map(|method| vec![(*method).to_owned()]).collect::<Vec<_>>(),
+        };
+        let asked = || {
+            let mut asked = world.asked();
+            asked.sort();
+            asked
+        };
+        let read = async |announced, next| {
+            let (head, near) = node.head_and_next(&filter, (announced, next)).await.expect("it answers");
+            (head.id(), near)
+        };
+        // The head itself, and then the block below, whose hash the head told.
+        for next in [7, 6] {
+            let (head, near) = read(id(7), next).await;
+            let near = near.expect("its hash was known");
+            assert_eq!((head, near.block.id()), (id(7), id(next)));
+            let wanted: &[&str] = if next == 7 { &[HEADER, LOGS] } else { &[HEADER, HEADER, LOGS] };
+            assert_eq!(asked(), together(wanted));
+            let with_logs = pool.with_logs(&node, &filter, near).await.expect("they are there");
+            assert_eq!((with_logs.logs.len(), asked()), (1, vec![]));
+        }
+        // Of this one nothing was told.
+        let (head, near) = read(id(7), 3).await;
+        assert_eq!((head, near.is_none(), asked()), (id(7), true, vec![vec![HEADER.to_owned()]]));
         // The head is another one than was announced, or has become so.
-        let near = node.head_near(&filter, hash(6)).await.expect("the node answers");
-        assert_eq!((near.block.id(), near.has_logs()), (id(7), false));
+        let (head, near) = read(BlockId { number: 7, hash: hash(6) }, 7).await;
+        assert_eq!((head, near.is_none()), (id(7), true));
         let other = B256::repeat_byte(9);
         *world.reorged.lock().expect("unpoisoned") = Some(other);
-        let near = node.head_near(&filter, hash(7)).await.expect("the node answers");
-        assert_eq!((near.block.hash, near.has_logs()), (other, false));
+        let (head, near) = read(id(7), 7).await;
+        assert_eq!((head.hash, near.is_none()), (other, true));
     }
 }
