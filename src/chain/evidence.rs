@@ -40,36 +40,32 @@ pub(super) struct Seal {
     pub receipts_root: Option<B256>,
 }
 
-/// Headers of late, by height. A step asks for the logs of a few blocks whose headers it has just read.
+/// Headers of late, by height: the logs of a block whose hash was told are asked for together with its header.
 #[derive(Default)]
-pub(super) struct Seals(Mutex<BTreeMap<u64, Seal>>);
+pub(super) struct Recent(Mutex<BTreeMap<u64, BlockRef>>);
 
 /// More than a step reads at once, twice.
 const KEPT: usize = 64;
 
-impl Seals {
-    pub(super) fn keep(&self, seal: Seal) {
-        let (mut seals, number) = (self.lock(), seal.block.number);
-        seals.insert(number, seal);
-        if seals.len() > KEPT {
+impl Recent {
+    pub(super) fn keep(&self, block: BlockRef) {
+        let (mut recent, number) = (self.lock(), block.number);
+        recent.insert(number, block);
+        if recent.len() > KEPT {
             // History is read from below, the head from above: what is furthest from this one goes.
-            let far = seals.keys().copied().max_by_key(|other| other.abs_diff(number));
-            far.and_then(|far| seals.remove(&far));
+            let far = recent.keys().copied().max_by_key(|other| other.abs_diff(number));
+            far.and_then(|far| recent.remove(&far));
         }
     }
 
     /// The hash a block of this height had when it, or the one above it, was last read.
     pub(super) fn hash(&self, number: u64) -> Option<B256> {
-        let seals = self.lock();
-        let own = seals.get(&number).map(|seal| seal.block.hash);
-        own.or_else(|| Some(seals.get(&number.checked_add(1)?)?.block.parent_hash))
+        let recent = self.lock();
+        let own = recent.get(&number).map(|block| block.hash);
+        own.or_else(|| Some(recent.get(&number.checked_add(1)?)?.parent_hash))
     }
 
-    fn of(&self, block: &BlockRef) -> Option<Seal> {
-        self.lock().get(&block.number).copied().filter(|seal| seal.block.hash == block.hash)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Seal>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, BlockRef>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,10 +78,9 @@ impl Node {
 
     /// The logs of a block that is near the head, as far as its header bears them out.
     pub(super) async fn weighed(&self, filter: &LogFilter, near: Near) -> Result<Weighed, ChainError> {
-        let Near { block, logs } = near;
-        let seal = self.seals.of(&block);
+        let Near { seal: Seal { block, bloom, receipts_root }, logs } = near;
         if self.asks_receipts()
-            && let Some(root) = seal.and_then(|seal| seal.receipts_root)
+            && let Some(root) = receipts_root
             && let Some(logs) = self.logs_by_root(filter, block, root).await?
         {
             return Ok(Weighed { block: BlockWithLogs { block, logs }, doubtful: false });
@@ -94,7 +89,7 @@ impl Node {
             Some(logs) => BlockWithLogs { block, logs },
             None => self.with_logs(filter, block).await?,
         };
-        let bloom = seal.and_then(|seal| seal.bloom).filter(|_| self.verify != Verify::Off);
+        let bloom = bloom.filter(|_| self.verify != Verify::Off);
         let Some(bloom) = bloom.filter(|_| self.trust.bloom.is_on()) else {
             return Ok(Weighed { block: answered, doubtful: false });
         };

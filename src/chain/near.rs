@@ -7,6 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::error::ChainError;
+use super::evidence::Seal;
 use super::logs::{Blocks, LOGS, checked};
 use super::node::{HEADER, Node, hex, or_missing};
 use super::rpc::Question;
@@ -16,14 +17,20 @@ use crate::domain::{BlockId, BlockRef, LogFilter, Logs};
 /// A block near the head, and its logs where they came along.
 #[derive(Debug)]
 pub struct Near {
-    /// The block.
-    pub block: BlockRef,
+    pub(super) seal: Seal,
     /// In chain order; `None` where they are still to be asked for.
     pub(super) logs: Option<Logs>,
 }
 
 /// An answer before it is known what it should be.
 type Answered = Result<Option<Box<RawValue>>, ChainError>;
+
+impl Near {
+    /// The block.
+    pub fn block(&self) -> BlockRef {
+        self.seal.block
+    }
+}
 
 impl Node {
     /// The newest block, and in the same request the one that is read next, with its logs: the head itself, if it is the one
@@ -38,7 +45,7 @@ impl Node {
         (announced, next): (BlockId, u64),
     ) -> Result<(BlockRef, Option<Near>), ChainError> {
         let is_head = next == announced.number;
-        let hash = if is_head { Some(announced.hash) } else { self.seals.hash(next) };
+        let hash = if is_head { Some(announced.hash) } else { self.recent.hash(next) };
         let latest = Question::new(HEADER, json!(["latest", false]));
         let header = (!is_head).then(|| Question::new(HEADER, json!([hex(next), false])));
         let logs = hash.map(|hash| logs_question(filter, Blocks::Hash { number: next, hash }));
@@ -46,18 +53,15 @@ impl Node {
         let (Some(hash), true) = (hash, self.asks_together(filter, questions.len())) else {
             return Ok((self.head().await?, None));
         };
-        let Ok(answers) = self.rpc.ask_all::<Box<RawValue>>(&questions).await else {
-            // The head does not wait for logs that nobody has asked for yet.
-            return Ok((self.head().await?, None));
-        };
-        let mut answers = answers.into_iter();
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
         let head = or_missing(self.parsed::<WireHeader>(HEADER, answers.next().unwrap_or(Ok(None))))?;
         let head = self.sealed(head).ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))?;
-        let block = if is_head { Some(head) } else { self.header_of(answers.next(), next).ok().flatten() };
-        let near = block.filter(|block| block.hash == hash).zip(answers.next()).and_then(|(block, logs)| {
-            Some(Near { block, logs: Some(self.logs_of_answer(logs, filter, &block)?) })
+        let seal = if is_head { Some(head) } else { self.header_of(answers.next(), next).ok().flatten() };
+        let seal = seal.filter(|seal| seal.block.hash == hash);
+        let near = seal.zip(answers.next()).and_then(|(seal, logs)| {
+            Some(Near { seal, logs: Some(self.logs_of_answer(logs, filter, &seal.block)?) })
         });
-        Ok((head, near))
+        Ok((head.block, near))
     }
 
     /// Whether so many calls, of which some are for logs, are one request that one backend answers.
@@ -72,12 +76,12 @@ impl Node {
     /// # Errors
     /// As [`Self::block`]. Logs that could not be had are no error yet: they are asked for again by themselves.
     pub async fn near(&self, filter: &LogFilter, numbers: &[u64]) -> Result<Vec<Near>, ChainError> {
-        let hashes: Vec<Option<B256>> = numbers.iter().map(|number| self.seals.hash(*number)).collect();
+        let hashes: Vec<Option<B256>> = numbers.iter().map(|number| self.recent.hash(*number)).collect();
         let calls = numbers.len() + hashes.iter().flatten().count();
         // What does not fit one request would be asked in two, one after the other: then headers alone are quicker.
         if !self.asks_together(filter, calls) || calls == numbers.len() {
-            let blocks = self.blocks(numbers).await?.into_iter().map_while(|block| block);
-            return Ok(blocks.map(|block| Near { block, logs: None }).collect());
+            let seals = self.headers(numbers).await?.into_iter().map_while(|seal| seal);
+            return Ok(seals.map(|seal| Near { seal, logs: None }).collect());
         }
         let question = |(number, hash): (&u64, &Option<B256>)| {
             let logs = hash.map(|hash| logs_question(filter, Blocks::Hash { number: *number, hash }));
@@ -88,19 +92,20 @@ impl Node {
         let mut near = Vec::with_capacity(numbers.len());
         for (number, hash) in numbers.iter().zip(hashes) {
             let (header, logs) = (answers.next(), hash.and_then(|_| answers.next()));
-            let Some(block) = self.header_of(header, *number)? else { break };
-            let logs = logs.filter(|_| hash == Some(block.hash));
-            near.push(Near { block, logs: logs.and_then(|logs| self.logs_of_answer(logs, filter, &block)) });
+            let Some(seal) = self.header_of(header, *number)? else { break };
+            let logs = logs.filter(|_| hash == Some(seal.block.hash));
+            let logs = logs.and_then(|logs| self.logs_of_answer(logs, filter, &seal.block));
+            near.push(Near { seal, logs });
         }
         Ok(near)
     }
 
-    /// The block at this height out of the answer about it.
+    /// The header at this height out of the answer about it.
     pub(super) fn header_of(
         &self,
         answer: Option<Answered>,
         number: u64,
-    ) -> Result<Option<BlockRef>, ChainError> {
+    ) -> Result<Option<Seal>, ChainError> {
         let header = or_missing(self.parsed::<WireHeader>(HEADER, answer.unwrap_or(Ok(None))))?;
         self.at_height(self.sealed(header), number)
     }

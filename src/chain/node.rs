@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::error::ChainError;
-use super::evidence::{Seal, Seals, Trust, Verify, allowed};
+use super::evidence::{Recent, Seal, Trust, Verify, allowed};
 use super::genesis::Genesis;
 use super::learnt::{Learnt, Lists};
 use super::rpc::{MethodUsage, Question, Rpc};
@@ -76,7 +76,7 @@ pub struct Node {
     fingerprint: String,
     pub(super) verify: Verify,
     pub(super) trust: Trust,
-    pub(super) seals: Seals,
+    pub(super) recent: Recent,
     chain_id: u64,
     /// Whether it has shown that it is on this chain.
     checked: AtomicBool,
@@ -113,7 +113,7 @@ impl Node {
             fingerprint: provider.fingerprint(),
             verify: allowed(settings.chain_id, settings.verify),
             trust: Trust::default(),
-            seals: Seals::default(),
+            recent: Recent::default(),
             chain_id: settings.chain_id,
             checked: AtomicBool::new(false),
             history: settings.history,
@@ -181,8 +181,8 @@ impl Node {
             let (host, found) = (self.host().to_owned(), found.0);
             return Err(self.not_ours(ChainError::WrongChain { host, found, expected: self.chain_id }));
         }
-        if let Ok(Some(block)) = self.header_of(answers.next(), 0) {
-            self.genesis.tell(self.host(), block.hash).map_err(|wrong| self.not_ours(wrong))?;
+        if let Ok(Some(seal)) = self.header_of(answers.next(), 0) {
+            self.genesis.tell(self.host(), seal.block.hash).map_err(|wrong| self.not_ours(wrong))?;
         }
         self.rpc.vitals.on_chain();
         self.checked.store(true, Ordering::Relaxed);
@@ -222,7 +222,7 @@ impl Node {
     pub async fn tagged(&self, tag: Tag) -> Result<Option<BlockRef>, ChainError> {
         match self.block_by(json!(tag.as_str())).await {
             Err(error) if tag != Tag::Latest && error.is_unclassified_refusal() => Ok(None),
-            answer => answer,
+            answer => Ok(answer?.map(|seal| seal.block)),
         }
     }
 
@@ -249,21 +249,17 @@ impl Node {
     /// # Errors
     /// Why the node cannot be asked, or that it answers with another height.
     pub async fn block(&self, number: u64) -> Result<Option<BlockRef>, ChainError> {
-        let block = self.block_by(json!(hex(number))).await?;
-        self.at_height(block, number)
+        let seal = self.block_by(json!(hex(number))).await?;
+        Ok(self.at_height(seal, number)?.map(|seal| seal.block))
     }
 
-    pub(super) fn at_height(
-        &self,
-        block: Option<BlockRef>,
-        number: u64,
-    ) -> Result<Option<BlockRef>, ChainError> {
-        match block {
-            Some(block) if block.number != number => {
+    pub(super) fn at_height(&self, seal: Option<Seal>, number: u64) -> Result<Option<Seal>, ChainError> {
+        match seal {
+            Some(Seal { block, .. }) if block.number != number => {
                 let reason = format!("block {} where {number} was asked for", block.number);
                 Err(self.rpc.bad(HEADER, reason))
             }
-            block => Ok(block),
+            seal => Ok(seal),
         }
     }
 
@@ -272,6 +268,11 @@ impl Node {
     /// # Errors
     /// As [`Self::block`].
     pub async fn blocks(&self, numbers: &[u64]) -> Result<Vec<Option<BlockRef>>, ChainError> {
+        Ok(self.headers(numbers).await?.into_iter().map(|seal| seal.map(|seal| seal.block)).collect())
+    }
+
+    /// As [`Self::blocks`], with what they say of their logs.
+    pub(super) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<Seal>>, ChainError> {
         let question = |number: &u64| Question::new(HEADER, json!([hex(*number), false]));
         let questions: Vec<Question> = numbers.iter().map(question).collect();
         let answers = self.rpc.ask_all::<WireHeader>(&questions).await?;
@@ -279,18 +280,18 @@ impl Node {
         answers.into_iter().zip(numbers.iter().copied()).map(header).collect()
     }
 
-    async fn block_by(&self, block: Value) -> Result<Option<BlockRef>, ChainError> {
+    async fn block_by(&self, block: Value) -> Result<Option<Seal>, ChainError> {
         let question = Question::new(HEADER, json!([block, false]));
         Ok(self.sealed(or_missing(self.rpc.ask::<WireHeader>(&question).await)?))
     }
 
-    /// Remembers what the header says of its logs.
-    pub(super) fn sealed(&self, header: Option<WireHeader>) -> Option<BlockRef> {
+    /// What the header says of its logs; its hash is remembered.
+    pub(super) fn sealed(&self, header: Option<WireHeader>) -> Option<Seal> {
         let header = header?;
         let (bloom, receipts_root) = header.seal();
         let block = BlockRef::from(header);
-        self.seals.keep(Seal { block, bloom, receipts_root });
-        Some(block)
+        self.recent.keep(block);
+        Some(Seal { block, bloom, receipts_root })
     }
 
     /// The hash of a canonical block, where the node has it.

@@ -53,6 +53,8 @@ pub struct Request {
     pub params: Value,
     /// How it came.
     pub transport: Transport,
+    /// How many calls came in the same message.
+    pub together: usize,
 }
 
 /// A rule in force. Dropping this changes nothing.

@@ -65,7 +65,7 @@ pub(super) async fn answer(
         return refuse(RpcError::new(-32700, "parse error"));
     };
     let Value::Array(calls) = message else {
-        return answer_call(chain, message, subscriptions).await;
+        return answer_call(chain, (message, 1), subscriptions).await;
     };
     if chain.faults().behaviour().refuse_batches {
         return refuse(RpcError::new(-32600, "batch requests are not supported"));
@@ -74,8 +74,9 @@ pub(super) async fn answer(
         return refuse(RpcError::new(-32600, "empty batch"));
     }
     let (mut bodies, mut batch) = (Vec::new(), Reply::default());
+    let together = calls.len();
     for call in calls {
-        let reply = answer_call(chain, call, subscriptions.as_deref_mut()).await;
+        let reply = answer_call(chain, (call, together), subscriptions.as_deref_mut()).await;
         bodies.extend(reply.body);
         batch.wire = batch.wire.or(reply.wire);
         batch.backwards |= reply.backwards;
@@ -87,13 +88,17 @@ pub(super) async fn answer(
     batch
 }
 
-async fn answer_call(chain: &DevChain, call: Value, subscriptions: Option<&mut Subscriptions>) -> Reply {
+async fn answer_call(
+    chain: &DevChain,
+    (call, together): (Value, usize),
+    subscriptions: Option<&mut Subscriptions>,
+) -> Reply {
     let Some(method) = call.get("method").and_then(Value::as_str) else {
         return refuse(RpcError::new(-32600, "invalid request"));
     };
     let transport = if subscriptions.is_some() { Transport::Ws } else { Transport::Http };
     let params = call.get("params").cloned().unwrap_or_default();
-    let request = Request { method: method.to_owned(), params, transport };
+    let request = Request { method: method.to_owned(), params, transport, together };
     let plan = chain.faults().meet(chain, request.clone());
     if plan.delay > Duration::ZERO {
         time::sleep(plan.delay).await;

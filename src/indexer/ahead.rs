@@ -28,13 +28,20 @@ impl ChainIndexer {
     /// What to ask for beside the head, where one was announced under which a single block is read next.
     pub(super) fn expected(&mut self) -> Option<Expected> {
         let announced = self.wake.announced()?;
-        self.ahead_rests = self.ahead_rests.saturating_sub(1);
-        let known = self.heads.filter(|_| self.view.is_some() && self.looked && self.ahead_rests == 0)?;
+        if self.ahead_rests > 0 {
+            self.ahead_rests -= 1;
+            return None;
+        }
+        let known = self.heads.filter(|_| self.view.is_some() && self.looked)?;
         let Plan { live, pending, .. } = self.plan(&Heads { latest: announced.number, ..known });
         let Group { sources, range } = live.or(pending)?;
+        if range.width() != 1 {
+            return None;
+        }
+        // Until it is had: what fails together is not tried together again at once.
+        self.ahead_rests = REST;
         let filter = self.translator.filter(&sources);
-        let expected = Expected { sources, filter, announced, next: range.from() };
-        (range.width() == 1).then_some(expected)
+        Some(Expected { sources, filter, announced, next: range.from() })
     }
 
     /// The newest block, and what was expected beside it if it was had.
@@ -52,8 +59,8 @@ impl ChainIndexer {
 
     /// Keeps what came of it for the next read.
     pub(super) fn keep_ahead(&mut self, expected: Option<Expected>, near: Option<Near>) {
-        if expected.is_some() && near.is_none() {
-            self.ahead_rests = REST;
+        if near.is_some() {
+            self.ahead_rests = 0;
         }
         self.ahead = expected.zip(near).map(|(Expected { sources, .. }, near)| Ahead { sources, near });
     }
@@ -61,6 +68,6 @@ impl ChainIndexer {
     /// What came with the head, where it is this. It is used now or not at all.
     pub(super) fn take_ahead(&mut self, sources: &[usize], range: BlockRange) -> Option<Near> {
         let Ahead { sources: of, near } = self.ahead.take()?;
-        (of == sources && range.width() == 1 && range.contains(near.block.number)).then_some(near)
+        (of == sources && range.width() == 1 && range.contains(near.block().number)).then_some(near)
     }
 }

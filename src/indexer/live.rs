@@ -51,7 +51,7 @@ impl ChainIndexer {
             Some(near) => vec![near],
             None => self.near(&filter, range).await?,
         };
-        let blocks: Vec<BlockRef> = near.iter().map(|near| near.block).collect();
+        let blocks: Vec<BlockRef> = near.iter().map(|near| near.block()).collect();
         if let Some(at) = self.view().contradicted(&blocks, &group.sources) {
             return Ok(Run::Broken(at));
         }

@@ -173,6 +173,7 @@ impl ChainIndexer {
         self.wake = Wake::new(&self.settings, self.pool.live_settings());
         (self.epoch, self.opened, self.heads, self.tags_at) = (epoch, None, None, None);
         (self.telling, self.newest, self.indexed) = (Telling::default(), None, false);
+        self.ahead_rests = 0;
     }
 
     /// A pause may be longer than a loop may hang.

@@ -59,6 +59,7 @@ async fn a_block_at_the_head_takes_one_round_trip_to_the_node() {
         let asked: Vec<Request> = asked.collect();
         let methods: Vec<&str> = asked.iter().map(|call| call.method.as_str()).collect();
         assert_eq!(methods, wanted, "{asked:?}");
+        assert!(asked.iter().all(|call| call.together == wanted.len()), "{asked:?}");
         let logs = asked.last().map(|call| call.params[0]["blockHash"].clone());
         let read =
             scene.chain.block(scene.chain.head().number - confirmations).map(|block| json!(block.hash));

@@ -92,7 +92,14 @@ async fn an_audit_begins_with_a_small_question() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(85, 300).await;
     chain.faults().record();
-    let home = Home::new(&server, &sources().replace("blocks = 15", "blocks = 95"), Some(&url));
+    let audit = sources().replace("blocks = 15", "blocks = 95");
+    // All is stored before the first look is taken.
+    let home =
+        Home::new(&server, &audit.replace("[chain.audit]", "[chain.audit]\nenabled = false"), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(298).await;
+    daemon.stop_well().await;
+    home.write(&crate::daemon::chain(&server, "", &audit), Some(&url));
     let daemon = home.start();
     until_audited(&daemon, 284).await;
     daemon.stop_well().await;

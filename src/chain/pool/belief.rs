@@ -31,7 +31,7 @@ impl Pool {
         filter: &LogFilter,
         near: Near,
     ) -> Result<BlockWithLogs, ChainError> {
-        let block = near.block;
+        let block = near.block();
         let weighed = node.weighed(filter, near).await;
         if node.trust.is_worn_and_on() && !self.another_passes(node) {
             node.give_up_worn_checks();

@@ -54,7 +54,7 @@ impl<'a, T: DeserializeOwned> Listing<'a, T> {
     fn hand_out(&mut self) {
         let mut read = 0;
         loop {
-            read += self.rest[read..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            read += self.rest[read..].iter().take_while(|byte| b" \n\r\t".contains(byte)).count();
             match self.rest.get(read) {
                 Some(b']') if self.comma => {
                     return self.wrong_with("a comma comes before it and nothing after");

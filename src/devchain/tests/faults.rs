@@ -247,8 +247,12 @@ async fn batches_can_be_refused_and_everything_is_journaled() {
     chain.faults().record();
     let batch = json!([request(NUMBER, &json!([])), request(LOGS, &json!([{ "address": DEMO_TOKEN }]))]);
     assert_eq!(send(&server, "POST", &batch.to_string()).await.unwrap().json().as_array().unwrap().len(), 2);
-    let seen =
-        |method: &str, params| Request { method: method.to_owned(), params, transport: Transport::Http };
+    let seen = |method: &str, params| Request {
+        method: method.to_owned(),
+        params,
+        transport: Transport::Http,
+        together: 2,
+    };
     let wanted = vec![seen(NUMBER, json!([])), seen(LOGS, json!([{ "address": DEMO_TOKEN }]))];
     assert_eq!(chain.faults().journal(), wanted);
     chain.faults().set(|node| node.refuse_batches = true);

@@ -74,7 +74,8 @@ fn answer(call: &Value, reorged: Option<B256>) -> Value {
             let wanted = call["params"][0]["blockHash"].as_str().expect("asked by hash");
             match (0..=7).find(|number| hash_of(*number).to_string() == wanted) {
                 Some(number) => result(call, &json!([log(number, hash_of(number))])),
-                None => error(call, -32000, "unknown block"),
+                // As nodes do that break EIP-234: worse than a refusal.
+                None => result(call, &json!([])),
             }
         }
         _ => {
@@ -169,7 +170,7 @@ async fn what_is_read_next_comes_with_the_head_where_its_hash_is_known() {
         for next in [7, 6] {
             let (head, near) = read(id(7), next).await;
             let near = near.expect("its hash was known");
-            assert_eq!((head, near.block.id()), (id(7), id(next)));
+            assert_eq!((head, near.block().id()), (id(7), id(next)));
             let wanted: &[&str] = if next == 7 { &[HEADER, LOGS] } else { &[HEADER, HEADER, LOGS] };
             assert_eq!(asked(), together(wanted));
             let with_logs = pool.with_logs(&node, &filter, near).await.expect("they are there");
