@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -29,7 +30,9 @@ pub(super) struct Reading {
     next: u64,
 }
 
-type Preparing = AbortOnDropHandle<Ready>;
+/// Never aborted, only let go: it ends by itself soon, and what it wrote ahead is taken back. A `COPY` that is abandoned while
+/// its end is waited for leaves an answer in its connection, which whoever is given that next would take for theirs.
+type Preparing = JoinHandle<Ready>;
 
 /// A batch that only has to be stored.
 pub(super) struct Ready {
@@ -50,7 +53,7 @@ impl Reading {
                 && let Some(batch) = history.next().await
             {
                 let (desk, store) = (desk.clone(), store.clone());
-                room.send(AbortOnDropHandle::new(tokio::spawn(Ready::new(batch, (desk, store)))));
+                room.send(tokio::spawn(Ready::new(batch, (desk, store))));
             }
         }));
         Self { preparing, awaited: None, reader, next: group.range.from(), sources: group.sources }

@@ -184,7 +184,7 @@ pub(super) async fn copy_beside<T, M>(
     rows.buffer.extend((-1_i16).to_be_bytes());
     copy.send(rows.buffer.as_slice()).await?;
     // The end is sent before the other is begun: they are polled in this order.
-    let (taken, done) = tokio::join!(copy.finish(), async { meanwhile() });
+    let (taken, done) = tokio::join!(biased; copy.finish(), async { meanwhile() });
     taken?;
     Ok(done)
 }
