@@ -35,8 +35,8 @@ const TOPICS: u8 = 0b0111;
 const BLOCK: u8 = 0b1000;
 /// In a log's shape: and the block's time.
 const TIMED: u8 = 0b1_0000;
-/// Bytes of a part: some 290 transfers, of which the allocator fits nine where of 64 KiB it would fit seven. A log with more
-/// data than that has a part of its own.
+/// Bytes of a part: some 290 transfers, so that what is left over in the last one is little. A log with more data than that
+/// has a part of its own.
 const PART: usize = 56 << 10;
 
 impl Logs {
