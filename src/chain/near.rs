@@ -46,16 +46,16 @@ impl Node {
     ) -> Result<(BlockRef, Option<Near>), ChainError> {
         let is_head = next == announced.number;
         let hash = if is_head { Some(announced.hash) } else { self.recent.hash(next) };
-        let latest = Question::new(HEADER, json!(["latest", false]));
-        let header = (!is_head).then(|| Question::new(HEADER, json!([hex(next), false])));
-        let logs = hash.map(|hash| logs_question(filter, Blocks::Hash { number: next, hash }));
-        let questions: Vec<Question> = [Some(latest), header, logs].into_iter().flatten().collect();
-        let (Some(hash), true) = (hash, self.asks_together(filter, questions.len())) else {
+        let calls = if is_head { 2 } else { 3 };
+        let Some(hash) = hash.filter(|_| self.asks_together(filter, calls)) else {
             return Ok((self.head().await?, None));
         };
+        let latest = Question::new(HEADER, json!(["latest", false]));
+        let header = (!is_head).then(|| Question::new(HEADER, json!([hex(next), false])));
+        let logs = logs_question(filter, Blocks::Hash { number: next, hash });
+        let questions: Vec<Question> = [Some(latest), header, Some(logs)].into_iter().flatten().collect();
         let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
-        let head = or_missing(self.parsed::<WireHeader>(HEADER, answers.next().unwrap_or(Ok(None))))?;
-        let head = self.sealed(head).ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))?;
+        let head = self.newest(self.seal_of(answers.next())?)?;
         let seal = if is_head { Some(head) } else { self.header_of(answers.next(), next).ok().flatten() };
         let seal = seal.filter(|seal| seal.block.hash == hash);
         let near = seal.zip(answers.next()).and_then(|(seal, logs)| {
@@ -106,8 +106,12 @@ impl Node {
         answer: Option<Answered>,
         number: u64,
     ) -> Result<Option<Seal>, ChainError> {
-        let header = or_missing(self.parsed::<WireHeader>(HEADER, answer.unwrap_or(Ok(None))))?;
-        self.at_height(self.sealed(header), number)
+        self.at_height(self.seal_of(answer)?, number)
+    }
+
+    fn seal_of(&self, answer: Option<Answered>) -> Result<Option<Seal>, ChainError> {
+        let header = self.parsed::<WireHeader>(HEADER, answer.unwrap_or(Ok(None)));
+        Ok(self.sealed(or_missing(header)?))
     }
 
     /// `None` where the answer is an error or cannot be believed, which counts against the node.

@@ -240,7 +240,11 @@ impl Node {
     /// # Errors
     /// Why the node cannot be asked; a node without any block is a bad answer.
     pub async fn head(&self) -> Result<BlockRef, ChainError> {
-        let head = self.tagged(Tag::Latest).await?;
+        self.newest(self.tagged(Tag::Latest).await?)
+    }
+
+    /// A chain without a newest block is none.
+    pub(super) fn newest<T>(&self, head: Option<T>) -> Result<T, ChainError> {
         head.ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))
     }
 

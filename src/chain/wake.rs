@@ -36,6 +36,8 @@ pub struct Wake {
     shared: Arc<Shared>,
     poll_interval: Duration,
     last: Option<Instant>,
+    /// Announcements that are still let pass.
+    passing: u32,
     listener: Option<AbortOnDropHandle<()>>,
 }
 
@@ -71,7 +73,7 @@ impl Wake {
         }
         let state = AtomicU8::new(WakeState::Polling as u8);
         let shared = Arc::new(Shared { state, changed: Notify::new(), announced: Mutex::default() });
-        Self { shared, poll_interval: settings.poll_interval, last: None, listener: None }
+        Self { shared, poll_interval: settings.poll_interval, last: None, passing: 0, listener: None }
     }
 
     /// How heads are learnt of now.
@@ -80,8 +82,20 @@ impl Wake {
     }
 
     /// The head that was announced since this was last called. It says where to look and nothing of what is there.
-    pub fn announced(&self) -> Option<BlockId> {
-        self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn announced(&mut self) -> Option<BlockId> {
+        let announced = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        match self.passing.checked_sub(1) {
+            Some(left) => {
+                self.passing = left;
+                None
+            }
+            None => Some(announced),
+        }
+    }
+
+    /// So many announcements from now on are not to be told.
+    pub fn let_pass(&mut self, announcements: u32) {
+        self.passing = announcements;
     }
 
     /// What was seen the last time was not enough: the next [`Self::ready`] returns at once.

@@ -4,7 +4,7 @@
 use super::spine::ChainIndexer;
 use crate::canon::{Group, Heads, Plan};
 use crate::chain::{ChainError, Near};
-use crate::domain::{BlockId, BlockRange, BlockRef, LogFilter};
+use crate::domain::{BlockId, BlockRef, LogFilter};
 
 /// What is to be read next if the head is the block that was announced.
 pub(super) struct Expected {
@@ -28,10 +28,6 @@ impl ChainIndexer {
     /// What to ask for beside the head, where one was announced under which a single block is read next.
     pub(super) fn expected(&mut self) -> Option<Expected> {
         let announced = self.wake.announced()?;
-        if self.ahead_rests > 0 {
-            self.ahead_rests -= 1;
-            return None;
-        }
         let known = self.heads.filter(|_| self.view.is_some() && self.looked)?;
         let Plan { live, pending, .. } = self.plan(&Heads { latest: announced.number, ..known });
         let Group { sources, range } = live.or(pending)?;
@@ -39,7 +35,7 @@ impl ChainIndexer {
             return None;
         }
         // Until it is had: what fails together is not tried together again at once.
-        self.ahead_rests = REST;
+        self.wake.let_pass(REST);
         let filter = self.translator.filter(&sources);
         Some(Expected { sources, filter, announced, next: range.from() })
     }
@@ -60,14 +56,14 @@ impl ChainIndexer {
     /// Keeps what came of it for the next read.
     pub(super) fn keep_ahead(&mut self, expected: Option<Expected>, near: Option<Near>) {
         if near.is_some() {
-            self.ahead_rests = 0;
+            self.wake.let_pass(0);
         }
         self.ahead = expected.zip(near).map(|(Expected { sources, .. }, near)| Ahead { sources, near });
     }
 
     /// What came with the head, where it is this. It is used now or not at all.
-    pub(super) fn take_ahead(&mut self, sources: &[usize], range: BlockRange) -> Option<Near> {
+    pub(super) fn take_ahead(&mut self, sources: &[usize], number: u64) -> Option<Near> {
         let Ahead { sources: of, near } = self.ahead.take()?;
-        (of == sources && range.width() == 1 && range.contains(near.block().number)).then_some(near)
+        (of == sources && near.block().number == number).then_some(near)
     }
 }

@@ -15,7 +15,7 @@ impl ChainIndexer {
             self.node = live;
             let host = self.node.host().to_owned();
             self.board.chain(&self.settings.name, |chain| chain.provider = Some(host));
-            (self.tags_at, self.ahead_rests) = (None, 0);
+            self.tags_at = None;
             self.forget();
         }
         if !Arc::ptr_eq(&past, &self.past) {

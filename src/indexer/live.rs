@@ -47,10 +47,7 @@ impl ChainIndexer {
     pub(super) async fn read_run(&mut self, group: &Group) -> Result<Run, IndexerError> {
         let (range, _) = group.range.split_at_width(LIVE_BATCH);
         let filter = self.translator.filter(&group.sources);
-        let near = match self.take_ahead(&group.sources, range) {
-            Some(near) => vec![near],
-            None => self.near(&filter, range).await?,
-        };
+        let near = self.near(&group.sources, &filter, range).await?;
         let blocks: Vec<BlockRef> = near.iter().map(|near| near.block()).collect();
         if let Some(at) = self.view().contradicted(&blocks, &group.sources) {
             return Ok(Run::Broken(at));
@@ -65,10 +62,18 @@ impl ChainIndexer {
         Ok(Run::Linked(try_join_all(logs).await?))
     }
 
-    /// The blocks of the range up to the first the node lacks.
-    async fn near(&self, filter: &LogFilter, range: BlockRange) -> Result<Vec<Near>, IndexerError> {
-        let numbers: Vec<u64> = (range.from()..=range.to()).collect();
-        let blocks = self.node.near(filter, &numbers).await?;
+    /// The blocks of the range up to the first the node lacks. The first may have come with the head.
+    async fn near(
+        &mut self,
+        sources: &[usize],
+        filter: &LogFilter,
+        range: BlockRange,
+    ) -> Result<Vec<Near>, IndexerError> {
+        let mut blocks = Vec::from_iter(self.take_ahead(sources, range.from()));
+        let others: Vec<u64> = (range.from()..=range.to()).skip(blocks.len()).collect();
+        if !others.is_empty() {
+            blocks.extend(self.node.near(filter, &others).await?);
+        }
         if blocks.is_empty() {
             let reason =
                 format!("{} lacks block {}, which is below its head", self.node.host(), range.from());

@@ -63,8 +63,6 @@ pub struct ChainIndexer {
     pub(super) view: Option<View>,
     /// What came with the head.
     pub(super) ahead: Option<Ahead>,
-    /// Announcements that are still let pass before it is tried again.
-    pub(super) ahead_rests: u32,
     /// What is told of errors, those of readers in the background included.
     pub(super) troubles: Arc<Troubles>,
     /// The state the log has been told.
@@ -110,7 +108,6 @@ impl ChainIndexer {
             epoch: None,
             view: None,
             ahead: None,
-            ahead_rests: 0,
             troubles: Arc::default(),
             said: None,
             looked: false,
@@ -173,7 +170,6 @@ impl ChainIndexer {
         self.wake = Wake::new(&self.settings, self.pool.live_settings());
         (self.epoch, self.opened, self.heads, self.tags_at) = (epoch, None, None, None);
         (self.telling, self.newest, self.indexed) = (Telling::default(), None, false);
-        self.ahead_rests = 0;
     }
 
     /// A pause may be longer than a loop may hang.

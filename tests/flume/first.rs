@@ -33,38 +33,59 @@ async fn history_is_synced_and_the_head_followed() {
 const HEADER: &str = "eth_getBlockByNumber";
 const LOGS: &str = "eth_getLogs";
 
+/// A daemon that is told of heads and makes use of it.
+async fn told_of_heads(confirmations: u64) -> (Scene, Flume) {
+    let scene = Scene::new(20).await;
+    let keys = format!("confirmations = {confirmations}\npoll_interval = \"60s\"\nws_silence = \"60s\"");
+    let flume = scene.start(&keys).await;
+    flume.until_tip("dev", 20 - confirmations).await;
+    while !flume.chain("dev").pushed {
+        scene.mine(1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // An announcement that comes late is not made use of, and nor are some after it.
+    for _ in 0..20 {
+        scene.mine(1);
+        flume.until_tip("dev", scene.chain.head().number - confirmations).await;
+    }
+    scene.chain.faults().journal();
+    (scene, flume)
+}
+
+/// What was asked over HTTP since this was last called.
+fn asked(scene: &Scene) -> Vec<Request> {
+    let journal = scene.chain.faults().journal().into_iter();
+    journal.filter(|call| call.transport == Transport::Http).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_at_the_head_takes_one_round_trip_to_the_node() {
     for (confirmations, wanted) in [(0, vec![HEADER, LOGS]), (2, vec![HEADER, HEADER, LOGS])] {
-        let scene = Scene::new(20).await;
-        let keys = format!("confirmations = {confirmations}\npoll_interval = \"60s\"\nws_silence = \"60s\"");
-        let flume = scene.start(&keys).await;
-        let mine_one = async || {
-            scene.mine(1);
-            flume.until_tip("dev", scene.chain.head().number - confirmations).await;
-        };
-        flume.until_tip("dev", 20 - confirmations).await;
-        while !flume.chain("dev").pushed {
-            scene.mine(1);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        // An announcement that comes late is not made use of, and nor are some after it.
-        for _ in 0..20 {
-            mine_one().await;
-        }
-        scene.chain.faults().journal();
-        mine_one().await;
-        let asked =
-            scene.chain.faults().journal().into_iter().filter(|call| call.transport == Transport::Http);
-        let asked: Vec<Request> = asked.collect();
+        let (scene, flume) = told_of_heads(confirmations).await;
+        scene.mine(1);
+        let tip = scene.chain.head().number - confirmations;
+        flume.until_tip("dev", tip).await;
+        let asked = asked(&scene);
         let methods: Vec<&str> = asked.iter().map(|call| call.method.as_str()).collect();
         assert_eq!(methods, wanted, "{asked:?}");
         assert!(asked.iter().all(|call| call.together == wanted.len()), "{asked:?}");
         let logs = asked.last().map(|call| call.params[0]["blockHash"].clone());
-        let read =
-            scene.chain.block(scene.chain.head().number - confirmations).map(|block| json!(block.hash));
-        assert_eq!(logs, read);
-        let head = scene.chain.head().number;
-        scene.ends_at(flume, head - confirmations).await;
+        assert_eq!(logs, scene.chain.block(tip).map(|block| json!(block.hash)));
+        scene.ends_at(flume, tip).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_chain_went_on_since_the_announcement_each_block_is_asked_for_once() {
+    let (scene, flume) = told_of_heads(2).await;
+    let tip = scene.chain.head().number + 1;
+    scene.once(HEADER, |params| params[0] == "latest", |chain| chain.mine(2));
+    scene.mine(1);
+    flume.until_tip("dev", tip).await;
+    let asked = asked(&scene);
+    let of_logs = asked.iter().filter(|call| call.method == LOGS);
+    let hashes: Vec<_> = of_logs.map(|call| call.params[0]["blockHash"].clone()).collect();
+    let blocks: Vec<_> = (tip - 2..=tip).map(|n| json!(scene.chain.block(n).expect("mined").hash)).collect();
+    assert_eq!(hashes, blocks, "{asked:?}");
+    scene.ends_at(flume, tip).await;
 }
