@@ -158,11 +158,11 @@ pub(super) async fn copy_in<T>(
     items: &[T],
     write: impl Fn(&mut Rows, &T) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    copy_beside(connection, statement, items, write, || ()).await
+    copy_in_while(connection, statement, items, write, || ()).await
 }
 
 /// As [`copy_in`]; `meanwhile` is done while the server still takes in what it was sent.
-pub(super) async fn copy_beside<T, M>(
+pub(super) async fn copy_in_while<T, M>(
     connection: &mut PgConnection,
     statement: &'static str,
     items: &[T],

@@ -9,7 +9,7 @@ use sqlx::query::QueryAs;
 use crate::domain::{BlockRange, Change, Event, Fact, Folded, KindIndex, Place, Projection};
 
 use super::convert::{address, hash, int8, seconds, u256, unsigned};
-use super::copy::{Rows, copy_beside};
+use super::copy::{Rows, copy_in_while};
 use super::open::Chain;
 use super::transaction::Tx;
 use super::{ReplayQuery, StoreError};
@@ -96,7 +96,7 @@ pub(super) async fn copy_while<M>(
         return Ok(meanwhile());
     }
     let statement = concat!("copy events (", columns!(), ") from stdin (format binary)");
-    copy_beside(&mut *tx, statement, events, |rows, event| encode(rows, chain, event), meanwhile).await
+    copy_in_while(&mut *tx, statement, events, |rows, event| encode(rows, chain, event), meanwhile).await
 }
 
 pub(super) async fn tally(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
