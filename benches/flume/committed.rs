@@ -48,20 +48,32 @@ async fn look(
     pool: PgPool,
     sender: mpsc::UnboundedSender<Tip>,
 ) -> anyhow::Result<()> {
-    let mut last = None;
+    let mut connection = pool.acquire().await?;
+    let mut last: Option<(u64, B256)> = None;
+    // When the commit was announced for which we look now.
+    let mut announced = None;
     loop {
         let sql = "select block_number, block_hash from checkpoints";
-        let row: Option<(i64, Vec<u8>)> = sqlx::query_as(sql).fetch_optional(&pool).await?;
-        let at = Instant::now();
+        let row: Option<(i64, Vec<u8>)> = sqlx::query_as(sql).fetch_optional(&mut *connection).await?;
+        let looked = Instant::now();
         if let Some((number, hash)) = row {
-            let tip = (u64::try_from(number)?, B256::try_from(hash.as_slice())?);
-            if last.replace(tip) != Some(tip) && sender.send(Tip { number: tip.0, hash: tip.1, at }).is_err()
-            {
-                return Ok(());
+            let (number, hash) = (u64::try_from(number)?, B256::try_from(hash.as_slice())?);
+            if last != Some((number, hash)) {
+                // A commit is announced once others see it: where it is the only one since we looked, that was when.
+                let alone = last.is_some_and(|(last, _)| last + 1 == number);
+                let at = announced.filter(|_| alone).unwrap_or(looked);
+                last = Some((number, hash));
+                if sender.send(Tip { number, hash, at }).is_err() {
+                    return Ok(());
+                }
             }
         }
-        if let Ok(announced) = timeout(UNASKED, listener.recv()).await {
-            announced?;
-        }
+        announced = match timeout(UNASKED, listener.recv()).await {
+            Ok(notification) => {
+                notification?;
+                Some(Instant::now())
+            }
+            Err(_) => None,
+        };
     }
 }
