@@ -33,6 +33,7 @@ pub use node::{BlockWithLogs, Kin, Node, Tag};
 pub use pool::{Pool, ProviderReport, Switched};
 pub use rpc::MethodUsage;
 pub use settings::{
-    ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Role, host_of,
+    ChainSettings, Compression, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Role,
+    host_of,
 };
 pub use wake::{Wake, WakeState};

@@ -27,7 +27,7 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub use crate::canon::{Confirmations, Publish};
-pub use crate::chain::{Role, Verify};
+pub use crate::chain::{Compression, Role, Verify};
 pub use chain::{Audit, Chain, History, Pace};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;

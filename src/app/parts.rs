@@ -131,6 +131,7 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
             Confirmations::Finalized => Some(Tag::Finalized),
         },
         request_timeout: chain.request_timeout,
+        compression: chain.compression,
         max_response_bytes: chain.max_response_bytes,
         poll_interval: chain.poll_interval,
         ws_silence: chain.ws_silence,

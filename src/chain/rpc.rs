@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -71,13 +72,19 @@ impl Rpc {
     ) -> Result<Self, ChainError> {
         tls::install();
         let host = provider.label.clone();
+        let mut headers = HeaderMap::new();
+        if !settings.compression.is_for(&provider.http_url) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         let client = reqwest::Client::builder()
             // A redirect would carry the key in our URL to somebody else's host.
             .redirect(reqwest::redirect::Policy::none())
             .timeout(settings.request_timeout)
             .connect_timeout(settings.request_timeout)
             .user_agent(concat!("chainflume/", env!("CARGO_PKG_VERSION")))
+            // Unfolded even where it was not asked for.
             .gzip(true)
+            .default_headers(headers)
             .build()
             .map_err(|error| ChainError::Unreachable { host: host.clone(), reason: root_cause(&error) })?;
         Ok(Self {

@@ -23,6 +23,8 @@ pub struct ChainSettings {
     pub tag: Option<Tag>,
     /// How long one request may take, connection included.
     pub request_timeout: Duration,
+    /// Whether answers may come compressed.
+    pub compression: Compression,
     /// Largest body read, after decompression, in bytes.
     pub max_response_bytes: usize,
     /// How often the head is asked for while the WebSocket does not work.
@@ -48,6 +50,28 @@ pub struct ProviderSettings {
     pub role: Role,
     /// How fast it is asked.
     pub pace: PaceSettings,
+}
+
+/// Whether a node may compress its answers. It saves nine tenths of the bytes, and a node (go-ethereum, Erigon) spends more
+/// time on it than on the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Over `https://`, which leads across the internet; not over `http://`, which leads to a node of one's own.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Compression {
+    pub(super) fn is_for(self, url: &str) -> bool {
+        match self {
+            Self::Auto => reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "https"),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 /// What a provider is for.
@@ -182,7 +206,20 @@ fn secrets_of(url: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{host_of, secrets_of};
+    use super::{Compression, host_of, secrets_of};
+
+    #[test]
+    fn by_itself_only_what_crosses_the_internet_is_compressed() {
+        for (url, auto) in [
+            ("https://base.example/key", true),
+            ("HTTPS://base.example", true),
+            ("http://127.0.0.1:8545", false),
+            ("http://geth:8545", false),
+        ] {
+            assert_eq!(Compression::Auto.is_for(url), auto, "{url}");
+            assert!(Compression::Always.is_for(url) && !Compression::Never.is_for(url));
+        }
+    }
 
     #[test]
     fn the_parts_of_a_url_that_may_be_keys_are_known() {

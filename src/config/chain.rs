@@ -11,7 +11,7 @@ use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
 use super::words::{self, word};
 use crate::canon::{Confirmations, Publish};
-use crate::chain::Verify;
+use crate::chain::{Compression, Verify};
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Chain {
     pub request_timeout: Duration,
     /// An open WebSocket that has said nothing for so long is taken for dead.
     pub ws_silence: Duration,
+    /// Whether a node may compress its answers.
+    pub compression: Compression,
     /// Largest answer read, in bytes.
     pub max_response_bytes: usize,
     /// How history is read.
@@ -104,6 +106,8 @@ const REQUIRED: [(&str, &str); 2] = [
 
 const VERIFY: [(&str, Verify); 3] =
     [("off", Verify::Off), ("bloom", Verify::Bloom), ("receipts", Verify::Receipts)];
+const COMPRESSION: [(&str, Compression); 3] =
+    [("auto", Compression::Auto), ("always", Compression::Always), ("never", Compression::Never)];
 const PUBLISH: [(&str, Publish); 2] =
     [("confirmed", Publish::Confirmed), ("pending_and_confirmed", Publish::PendingAndConfirmed)];
 
@@ -122,6 +126,8 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let poll_interval = millis(section, "poll_interval", 50..=3_600_000);
     let request_timeout = millis(section, "request_timeout", 100..=600_000);
     let ws_silence = ws_silence(section, block_time);
+    let compression =
+        section.parsed("compression", |text| word(text, &COMPRESSION)).map(|compression| compression.value);
     let max_response_bytes = section.size("max_response_bytes", 64 * KIB..=GIB);
     let history = history(&section.table("history"));
     let audit = audit(&section.table("audit"));
@@ -140,6 +146,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         poll_interval: poll_interval.unwrap_or(Duration::from_secs(12)),
         request_timeout: request_timeout.unwrap_or(Duration::from_secs(10)),
         ws_silence,
+        compression: compression.unwrap_or(Compression::Auto),
         max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
         history,
         audit,

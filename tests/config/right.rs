@@ -2,8 +2,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Alerts, Audit, Chain, Config, Confirmations, Database, Failover, History, Log, Outbox, Pace,
-    Provider, Publish, Redis, RedisServers, Role, Secret, Shutdown, Source, Standby, Users, Verify,
+    Admin, Alerts, Audit, Chain, Compression, Config, Confirmations, Database, Failover, History, Log,
+    Outbox, Pace, Provider, Publish, Redis, RedisServers, Role, Secret, Shutdown, Source, Standby, Users,
+    Verify,
 };
 use chainflume::domain::AddressSet;
 use chainflume::mapping::Family;
@@ -78,6 +79,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             poll_interval: Duration::from_secs(12),
             request_timeout: Duration::from_secs(10),
             ws_silence: Duration::from_secs(36),
+            compression: Compression::Auto,
             max_response_bytes: 64 << 20,
             history: History {
                 ranges_in_flight: 4,

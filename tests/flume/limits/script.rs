@@ -1,13 +1,14 @@
 //! A node that answers by a function, over real HTTP.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alloy_primitives::{B256, keccak256};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::StatusCode;
+use axum::http::header::ACCEPT_ENCODING;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use chainflume::chain::{
@@ -19,6 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 /// Serves until dropped.
 pub struct Script {
     pub url: String,
+    /// The `accept-encoding` of every request.
+    pub encodings: Arc<Mutex<Vec<String>>>,
     _serving: AbortOnDropHandle<()>,
 }
 
@@ -26,15 +29,19 @@ impl Script {
     /// `answer` gets the request as JSON.
     pub async fn serve(answer: impl Fn(Value) -> Response + Send + Sync + 'static) -> Self {
         let answer = Arc::new(answer);
-        let handler = move |body: Bytes| {
-            let answer = answer.clone();
+        let encodings: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = encodings.clone();
+        let handler = move |headers: HeaderMap, body: Bytes| {
+            let (answer, encoding) = (answer.clone(), headers.get(ACCEPT_ENCODING));
+            let encoding = encoding.and_then(|encoding| encoding.to_str().ok()).unwrap_or_default();
+            seen.lock().expect("no test panicked").push(encoding.to_owned());
             async move { answer(serde_json::from_slice(&body).expect("we send JSON")) }
         };
         let app = Router::new().route("/{*path}", post(handler.clone())).route("/", post(handler));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
-        Self { url, _serving: AbortOnDropHandle::new(serving) }
+        Self { url, encodings, _serving: AbortOnDropHandle::new(serving) }
     }
 
     pub fn node(&self) -> Node {
@@ -68,6 +75,7 @@ impl Script {
             verify: chainflume::chain::Verify::Bloom,
             tag: None,
             request_timeout: Duration::from_secs(5),
+            compression: chainflume::chain::Compression::Auto,
             max_response_bytes: 1 << 20,
             poll_interval: Duration::from_secs(1),
             ws_silence: Duration::from_secs(1),
