@@ -49,30 +49,25 @@ async fn look(
     sender: mpsc::UnboundedSender<Tip>,
 ) -> anyhow::Result<()> {
     let mut connection = pool.acquire().await?;
-    let mut last: Option<(u64, B256)> = None;
-    // When the commit was announced for which we look now.
-    let mut announced = None;
+    let mut last = None;
+    // The number of the newest message, of the commit that was announced for which we look now.
+    let mut announced: Option<(String, Instant)> = None;
     loop {
-        let sql = "select block_number, block_hash from checkpoints";
-        let row: Option<(i64, Vec<u8>)> = sqlx::query_as(sql).fetch_optional(&mut *connection).await?;
+        let sql = "select block_number, block_hash, seq::text from checkpoints, outbox_head";
+        let row: Option<(i64, Vec<u8>, String)> =
+            sqlx::query_as(sql).fetch_optional(&mut *connection).await?;
         let looked = Instant::now();
-        if let Some((number, hash)) = row {
-            let (number, hash) = (u64::try_from(number)?, B256::try_from(hash.as_slice())?);
-            if last != Some((number, hash)) {
-                // A commit is announced once others see it: where it is the only one since we looked, that was when.
-                let alone = last.is_some_and(|(last, _)| last + 1 == number);
-                let at = announced.filter(|_| alone).unwrap_or(looked);
-                last = Some((number, hash));
-                if sender.send(Tip { number, hash, at }).is_err() {
-                    return Ok(());
-                }
+        if let Some((number, hash, seq)) = row {
+            let tip = (u64::try_from(number)?, B256::try_from(hash.as_slice())?);
+            // A commit is announced once others see it: where it is this one, that was when.
+            let at = announced.filter(|(newest, _)| *newest == seq).map_or(looked, |(_, at)| at);
+            if last.replace(tip) != Some(tip) && sender.send(Tip { number: tip.0, hash: tip.1, at }).is_err()
+            {
+                return Ok(());
             }
         }
         announced = match timeout(UNASKED, listener.recv()).await {
-            Ok(notification) => {
-                notification?;
-                Some(Instant::now())
-            }
+            Ok(notification) => Some((notification?.payload().to_owned(), Instant::now())),
             Err(_) => None,
         };
     }

@@ -82,6 +82,10 @@ impl Bench<'_> {
         let source_ceiling = source::ceiling(logs).await?;
         let mut report = Report { machine, postgres, logs, runs, source_ceiling, ..Report::default() };
         let mut series = Vec::new();
+        // First, since the disk takes back the files of a history for a while after they are removed, and commits wait.
+        if self.options.has("live") || self.options.has("reorg") {
+            self.live(&mut report).await?;
+        }
         if self.options.has("history") {
             for &workload in &self.options.workloads {
                 report.history.push(self.compare(workload, &mut series).await?);
@@ -96,9 +100,6 @@ impl Bench<'_> {
         }
         if self.options.has("growth") {
             self.grow(&mut report, &mut series).await?;
-        }
-        if self.options.has("live") || self.options.has("reorg") {
-            self.live(&mut report).await?;
         }
         Ok((report, series))
     }

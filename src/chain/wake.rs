@@ -81,7 +81,8 @@ impl Wake {
         self.shared.state()
     }
 
-    /// The head that was announced since this was last called. It says where to look and nothing of what is there.
+    /// The head that was announced since this was last called, unless it is one that is let pass. It says where to look and
+    /// nothing of what is there.
     pub fn announced(&mut self) -> Option<BlockId> {
         let announced = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         match self.passing.checked_sub(1) {
@@ -93,7 +94,7 @@ impl Wake {
         }
     }
 
-    /// So many announcements from now on are not to be told.
+    /// So many announcements are not to be told from now on, whatever was said before.
     pub fn let_pass(&mut self, announcements: u32) {
         self.passing = announcements;
     }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use chainflume::devchain::{Request, Transport};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::flume::{Flume, all_sources, config, connect, devchain};
 use crate::scene::Scene;
@@ -83,8 +83,13 @@ async fn where_the_chain_went_on_since_the_announcement_each_block_is_asked_for_
     scene.mine(1);
     flume.until_tip("dev", tip).await;
     let asked = asked(&scene);
-    let of_logs = asked.iter().filter(|call| call.method == LOGS);
-    let hashes: Vec<_> = of_logs.map(|call| call.params[0]["blockHash"].clone()).collect();
+    assert!(asked[..3].iter().all(|call| call.together == 3) && asked[0].params[0] == "latest", "{asked:?}");
+    let params = |method: &str| -> Vec<Value> {
+        asked.iter().filter(|call| call.method == method).map(|call| call.params[0].clone()).collect()
+    };
+    let headers: Vec<_> = (tip - 2..=tip).map(|number| json!(format!("{number:#x}"))).collect();
+    assert_eq!(params(HEADER)[1..], headers, "{asked:?}");
+    let hashes: Vec<_> = params(LOGS).iter().map(|query| query["blockHash"].clone()).collect();
     let blocks: Vec<_> = (tip - 2..=tip).map(|n| json!(scene.chain.block(n).expect("mined").hash)).collect();
     assert_eq!(hashes, blocks, "{asked:?}");
     scene.ends_at(flume, tip).await;

@@ -106,8 +106,9 @@ async fn a_body_that_is_announced_as_too_large_is_not_read_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gzip_bomb_is_counted_as_it_unfolds() {
-    let bomb = gzipped_blanks(200 << 20);
-    assert!(bomb.len() < 2 << 20, "{} bytes on the wire", bomb.len());
+    let bomb = gzipped_blanks(100 << 20);
+    // Unless it is unfolded it is not too large.
+    assert!(bomb.len() < 1 << 20, "{} bytes on the wire", bomb.len());
     let zipped = |bytes: Vec<u8>| {
         move |_| {
             let response = Response::builder().header("content-encoding", "gzip");
