@@ -82,7 +82,9 @@ async fn where_the_chain_went_on_since_the_announcement_each_block_is_asked_for_
     scene.once(HEADER, |params| params[0] == "latest", |chain| chain.mine(2));
     scene.mine(1);
     flume.until_tip("dev", tip).await;
-    let asked = asked(&scene);
+    let mut asked = asked(&scene);
+    // The other announcements may have it look once more by now.
+    asked.truncate(asked.iter().rposition(|call| call.method == LOGS).expect("they were asked for") + 1);
     assert!(asked[..3].iter().all(|call| call.together == 3) && asked[0].params[0] == "latest", "{asked:?}");
     let params = |method: &str| -> Vec<Value> {
         asked.iter().filter(|call| call.method == method).map(|call| call.params[0].clone()).collect()
