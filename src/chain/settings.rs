@@ -52,7 +52,7 @@ pub struct ProviderSettings {
     pub pace: PaceSettings,
 }
 
-/// Whether a node may compress its answers. It saves nine tenths of the bytes, and a node (go-ethereum, Erigon) spends more
+/// Whether a node may compress its answers. It saves eight ninths of the bytes, and a node (go-ethereum, Erigon) spends more
 /// time on it than on the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
