@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::committed::Watch;
 use super::daemon::{self, Config, Daemon};
-use super::database::{Database, Postgres};
+use super::database::{Database, Over, Postgres};
 use super::process;
 use super::published::Consumer;
 use super::redis_server::RedisServer;
@@ -27,6 +27,8 @@ const DEPTH: u64 = 64;
 /// Latencies at one rate.
 #[derive(Clone, Debug, Serialize)]
 pub struct Latency {
+    /// How the daemon reaches the database.
+    pub over: Over,
     pub blocks_per_second: u32,
     pub blocks: usize,
     /// Head announced to committed.
@@ -59,6 +61,7 @@ pub struct Live {
     daemon: Daemon,
     database: Database,
     redis: RedisServer,
+    over: Over,
     _server: Server,
     /// Actions so far, so that no two blocks are alike.
     turn: u64,
@@ -66,8 +69,8 @@ pub struct Live {
 
 impl Live {
     /// Starts a chain where the wallets have something, and a daemon that has caught up with it.
-    pub async fn start(postgres: &Postgres, folder: &Path) -> anyhow::Result<Self> {
-        let database = postgres.create("bench_live").await?;
+    pub async fn start(postgres: &Postgres, folder: &Path, over: Over) -> anyhow::Result<Self> {
+        let database = postgres.create("bench_live", over).await?;
         let chain = DevChain::new(chainflume::devchain::Settings::default());
         let amount = U256::from(10).pow(U256::from(24));
         let mints = (0..HOLDERS).map(|holder| Action::Erc20Mint { to: wallet(holder), amount }).collect();
@@ -89,7 +92,7 @@ impl Live {
         };
         daemon::migrate(&config, folder).await?;
         let daemon = Daemon::start(&config, folder)?;
-        let mut live = Self { chain, daemon, database, redis, _server: server, turn: 0 };
+        let mut live = Self { chain, daemon, database, redis, over, _server: server, turn: 0 };
         let mut watch = live.watch().await?;
         live.until_held(&mut watch).await?;
         // The first blocks after a start find caches cold and statements unprepared.
@@ -132,7 +135,7 @@ impl Live {
             self.daemon.check()?;
         }
         let (committed, published) = (Percentiles::of(committed), Percentiles::of(published));
-        Ok(Latency { blocks_per_second, blocks, committed, published, load })
+        Ok(Latency { over: self.over, blocks_per_second, blocks, committed, published, load })
     }
 
     /// Replaces the top blocks by one more of other traffic; milliseconds until the daemon holds the new branch alone.

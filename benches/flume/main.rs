@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use database::Postgres;
+use database::{Over, Postgres};
 use live::Live;
 use options::Options;
 use plot::Series;
@@ -84,16 +84,27 @@ impl Bench<'_> {
         let mut series = Vec::new();
         // First, since the disk takes back the files of a history for a while after they are removed, and commits wait.
         if self.options.has("live") || self.options.has("reorg") {
-            self.live(&mut report).await?;
+            self.live(&mut report, Over::Socket).await?;
+        }
+        if self.options.has("tcp") {
+            self.live(&mut report, Over::Tcp).await?;
         }
         if self.options.has("history") {
             for &workload in &self.options.workloads {
-                report.history.push(self.compare(workload, &mut series).await?);
+                report.history.push(self.compare((workload, Over::Socket), &mut series).await?);
+            }
+        }
+        if self.options.has("tcp") {
+            for workload in [Workload::Events, Workload::Erc20] {
+                report.history.push(self.compare((workload, Over::Tcp), &mut series).await?);
             }
         }
         if self.options.has("latency") {
             for workload in [Workload::Events, Workload::Erc20] {
-                let compared = report.history.iter().find(|compared| compared.workload == workload);
+                let compared = report
+                    .history
+                    .iter()
+                    .find(|compared| compared.workload == workload && compared.over == Over::Socket);
                 let unlimited = compared.map(|compared| compared.history.seconds);
                 report.latency.push(self.limited(workload, unlimited).await?);
             }
@@ -105,28 +116,44 @@ impl Bench<'_> {
     }
 
     /// Floor and daemon in turn, so that whatever disturbs the machine disturbs both.
-    async fn compare(&self, workload: Workload, series: &mut Vec<Series>) -> anyhow::Result<Compared> {
+    async fn compare(
+        &self,
+        (workload, over): (Workload, Over),
+        series: &mut Vec<Series>,
+    ) -> anyhow::Result<Compared> {
         let Options { logs, runs, .. } = *self.options;
         let (mut floors, mut histories) = (Vec::new(), Vec::new());
         for run in 1..=runs {
             floors.push(self.floor(workload).await?);
-            let (history, database) = self.sync(&Settings::new(workload, logs)).await?;
+            let (history, database) = self.sync(&Settings::new(workload, logs), over).await?;
             self.postgres.remove(database).await?;
-            say(&format!("{} {run}/{runs}: {:.0} logs/s", workload.title(), history.logs_per_second));
+            let (title, over) = (workload.title(), over.name());
+            say(&format!("{title} over {over} {run}/{runs}: {:.0} logs/s", history.logs_per_second));
             histories.push(history);
         }
         let all = histories.iter().map(|history| history.logs_per_second).collect();
         let floor = median(floors, |floor| floor.took.as_secs_f64()).context("there is a run")?;
         let history = median(histories, |history| history.seconds).context("there is a run")?;
-        series.push(Series { name: workload.name().to_owned(), samples: history.samples.clone() });
+        series.push(Series {
+            name: format!("{}, {}", workload.name(), over.name()),
+            samples: history.samples.clone(),
+        });
         let floor_logs_per_second = per_second(logs, floor.took);
         let percent_of_floor = 100.0 * history.logs_per_second / floor_logs_per_second;
         let floor_postgres_cpu = floor.postgres_cpu;
-        Ok(Compared { workload, floor_logs_per_second, floor_postgres_cpu, percent_of_floor, history, all })
+        Ok(Compared {
+            workload,
+            over,
+            floor_logs_per_second,
+            floor_postgres_cpu,
+            percent_of_floor,
+            history,
+            all,
+        })
     }
 
     async fn floor(&self, workload: Workload) -> anyhow::Result<floor::Floor> {
-        let database = self.postgres.create("bench_floor").await?;
+        let database = self.postgres.create("bench_floor", Over::Socket).await?;
         let config = daemon::Config::history("http://127.0.0.1:1", &database.url, workload);
         daemon::migrate(&config, self.folder).await?;
         let floor = floor::write(self.postgres, &database, (workload, self.options.logs)).await?;
@@ -141,7 +168,7 @@ impl Bench<'_> {
         (settings.latency, settings.cap) = (LATENCY, Some(CAP));
         let mut histories = Vec::new();
         for _ in 0..self.options.runs {
-            let (history, database) = self.sync(&settings).await?;
+            let (history, database) = self.sync(&settings, Over::Socket).await?;
             self.postgres.remove(database).await?;
             say(&format!("{} from a slow node: {:.0} logs/s", workload.title(), history.logs_per_second));
             histories.push(history);
@@ -168,7 +195,7 @@ impl Bench<'_> {
     async fn grow(&self, report: &mut Report, series: &mut Vec<Series>) -> anyhow::Result<()> {
         for logs in &self.options.growth {
             let mut settings = Settings::new(Workload::Erc20, *logs);
-            let (history, database) = self.sync(&settings).await?;
+            let (history, database) = self.sync(&settings, Over::Socket).await?;
             say(&format!("{logs} logs: {:.0} logs/s", history.logs_per_second));
             series.push(Series { name: format!("erc20, {logs} logs"), samples: history.samples.clone() });
             let seconds_per_million = 1_000_000.0 / history.logs_per_second;
@@ -184,21 +211,26 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn live(&self, report: &mut Report) -> anyhow::Result<()> {
+    async fn live(&self, report: &mut Report, over: Over) -> anyhow::Result<()> {
         self.postgres.settle().await?;
-        let mut live = Live::start(self.postgres, self.folder).await?;
-        for rate in self.options.rates.iter().filter(|_| self.options.has("live")) {
+        let mut live = Live::start(self.postgres, self.folder, over).await?;
+        let measures = |part| self.options.has(part) && over == Over::Socket;
+        for rate in self.options.rates.iter().filter(|_| measures("live") || over == Over::Tcp) {
             report.live.push(live.latency(*rate, self.options.live).await?);
-            say(&format!("live at {rate} blocks/s done"));
+            say(&format!("live over {} at {rate} blocks/s done", over.name()));
         }
-        for _ in (0..self.options.runs).filter(|_| self.options.has("reorg")) {
+        for _ in (0..self.options.runs).filter(|_| measures("reorg")) {
             report.reorgs.push(live.reorg().await?);
         }
         live.stop(self.postgres).await
     }
 
-    async fn sync(&self, settings: &Settings) -> anyhow::Result<(history::History, database::Database)> {
-        history::sync(self.postgres, self.folder, (settings, "bench_sync")).await
+    async fn sync(
+        &self,
+        settings: &Settings,
+        over: Over,
+    ) -> anyhow::Result<(history::History, database::Database)> {
+        history::sync(self.postgres, self.folder, (settings, over)).await
     }
 }
 

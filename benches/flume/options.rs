@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::workload::Workload;
 
 /// What there is to measure.
-pub const PARTS: [&str; 5] = ["history", "latency", "growth", "live", "reorg"];
+pub const PARTS: [&str; 6] = ["history", "latency", "growth", "live", "reorg", "tcp"];
 
 /// Sizes and numbers of runs.
 pub struct Options {

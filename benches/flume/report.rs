@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::HumanFloatCount;
 use serde::Serialize;
 
+use super::database::Over;
 use super::history::History;
 use super::live::Latency;
 use super::workload::Workload;
@@ -34,6 +35,8 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub struct Compared {
     pub workload: Workload,
+    /// How the daemon reaches the database; the floor writes over the socket.
+    pub over: Over,
     /// Medians.
     pub floor_logs_per_second: f64,
     pub floor_postgres_cpu: f64,
@@ -108,8 +111,9 @@ impl Report {
     }
 }
 
-const HISTORY: [&str; 11] = [
+const HISTORY: [&str; 12] = [
     "case",
+    "over",
     "floor logs/s",
     "logs/s",
     "% floor",
@@ -125,14 +129,15 @@ const LIMITED: [&str; 9] =
     ["case", "latency, cap", "logs/s", "seconds", "questions s", "best s", "% best", "peak MiB", "calls"];
 const GROWN: [&str; 8] =
     ["logs", "seconds", "s/million", "logs/s", "daemon CPU s", "PG CPU s", "peak MiB", "B/event"];
-const LIVE: [&str; 9] =
-    ["blocks/s", "blocks", "commit p50 ms", "p99", "worst", "publish p50 ms", "p99", "worst", "load"];
+const LIVE: [&str; 10] =
+    ["over", "blocks/s", "blocks", "commit p50 ms", "p99", "worst", "publish p50 ms", "p99", "worst", "load"];
 
 impl Compared {
     fn cells(&self) -> Vec<String> {
         let h = &self.history;
         vec![
             self.workload.title().to_owned(),
+            self.over.name().to_owned(),
             thousands(self.floor_logs_per_second),
             thousands(h.logs_per_second),
             format!("{:.0} %", self.percent_of_floor),
@@ -181,7 +186,7 @@ impl Grown {
 }
 
 fn live(at: &Latency) -> Vec<String> {
-    let mut cells = vec![at.blocks_per_second.to_string(), at.blocks.to_string()];
+    let mut cells = vec![at.over.name().to_owned(), at.blocks_per_second.to_string(), at.blocks.to_string()];
     for of in [&at.committed, &at.published] {
         cells.extend([of.p50, of.p99, of.worst].map(|ms| format!("{ms:.1}")));
     }

@@ -123,9 +123,9 @@ impl<'a> Step<'a> {
         checkpoint::advance(tx, chain, &advance.expected, advance.to).await?;
         // Stakes are rolled up under a lock that all chains share: there nobody is to wait for rows, the less so since a
         // server that waits for them throws out no client that is frozen.
-        let mut uncopied: &[&Event] = if is_staged { &[] } else { ordered };
+        let mut unwritten: &[&Event] = if is_staged { &[] } else { ordered };
         if !folded.stakes.is_empty() {
-            events::copy(tx, chain, std::mem::take(&mut uncopied)).await?;
+            events::write(tx, chain, std::mem::take(&mut unwritten)).await?;
         }
         events::tally(tx, chain, ordered).await?;
         dead_letters::insert(tx, chain, &advance.dead_letters).await?;
@@ -136,8 +136,9 @@ impl<'a> Step<'a> {
         blocks::keep(tx, chain.id, &self.window, advance.final_number).await?;
         let confirmation = announcement.settle(tx, chain).await?;
         // What is said of the events is written down while the database takes them in.
+        let unwritten = (events::Table::Events, unwritten);
         let drafts =
-            events::copy_while(tx, chain, uncopied, || confirmation.write(chain, advance.head)).await??;
+            events::write_while(tx, chain, unwritten, || confirmation.write(chain, advance.head)).await??;
         outbox::push(tx, chain, drafts, advance.seen_at).await?;
         Ok(Advanced { events: ordered.len() as u64, unknown_users, retracted: gone.len() as u64 })
     }

@@ -73,10 +73,6 @@ impl Rows {
         self.field(&value.to_be_bytes())
     }
 
-    pub(super) fn char(&mut self, value: u8) -> Result<(), StoreError> {
-        self.field(&[value])
-    }
-
     /// `seconds` since the Unix epoch, within what PostgreSQL has timestamps for: it counts from 2000, and the last of them
     /// counted in microseconds from 1970 would not fit.
     pub(super) fn timestamptz(&mut self, seconds: i64) -> Result<(), StoreError> {
@@ -225,7 +221,7 @@ mod tests {
         let mut rows = Rows::new();
         rows.row(5);
         rows.int8(-2).expect("fits");
-        rows.char(b's').expect("fits");
+        rows.text("s").expect("fits");
         rows.null().expect("fits");
         rows.timestamptz(POSTGRES_EPOCH + 1).expect("fits");
         rows.jsonb_or_null(Some("{}")).expect("fits");

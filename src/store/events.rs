@@ -8,8 +8,7 @@ use sqlx::query::QueryAs;
 
 use crate::domain::{BlockRange, Change, Event, Fact, Folded, KindIndex, Place, Projection};
 
-use super::convert::{address, hash, int8, seconds, u256, unsigned};
-use super::copy::{Rows, copy_in_while};
+use super::convert::{address, hash, int8, u256, unsigned};
 use super::open::Chain;
 use super::transaction::Tx;
 use super::{ReplayQuery, StoreError};
@@ -22,8 +21,6 @@ macro_rules! columns {
     };
 }
 
-pub(super) use columns;
-
 /// An event's columns as [`Row`] reads them.
 macro_rules! readable {
     () => {
@@ -34,9 +31,11 @@ macro_rules! readable {
 }
 
 mod away;
+mod write;
 
 pub(super) use away::{fold_orphaned, orphan, orphan_at, orphaned};
 pub(super) use readable;
+pub(super) use write::{Table, write_while};
 
 /// A stored event. Its `event.fact.kind` says nothing: kinds have ids here, not positions.
 #[derive(Debug)]
@@ -75,28 +74,15 @@ pub(super) fn with_kinds<'a>(chain: &Chain, events: &[&'a Event]) -> impl Iterat
     events.iter().filter_map(|event| Some((chain.kind(event.fact.kind).ok()?.id, *event)))
 }
 
-/// Copies the events in and counts them by kind.
+/// Writes the events and counts them by kind.
 pub(super) async fn insert(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
-    copy(tx, chain, events).await?;
+    write(tx, chain, events).await?;
     tally(tx, chain, events).await
 }
 
-pub(super) async fn copy(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
-    copy_while(tx, chain, events, || ()).await
-}
-
-/// As [`copy`]; `meanwhile` is done while the server takes them in.
-pub(super) async fn copy_while<M>(
-    tx: &mut Tx,
-    chain: &Chain,
-    events: &[&Event],
-    meanwhile: impl FnOnce() -> M,
-) -> Result<M, StoreError> {
-    if events.is_empty() {
-        return Ok(meanwhile());
-    }
-    let statement = concat!("copy events (", columns!(), ") from stdin (format binary)");
-    copy_in_while(&mut *tx, statement, events, |rows, event| encode(rows, chain, event), meanwhile).await
+/// Writes the events, without counting them.
+pub(super) async fn write(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+    write_while(tx, chain, (Table::Events, events), || ()).await
 }
 
 pub(super) async fn tally(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
@@ -116,28 +102,6 @@ pub(super) async fn tally(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Resu
     .execute(&mut **tx)
     .await?;
     Ok(())
-}
-
-/// One row of [`columns`].
-pub(super) fn encode(rows: &mut Rows, chain: &Chain, event: &Event) -> Result<(), StoreError> {
-    let kind = chain.kind(event.fact.kind)?;
-    let fact = &event.fact;
-    rows.row(15);
-    rows.int8(chain.id)?;
-    rows.int8(int8("block number", event.place.block_number)?)?;
-    rows.int8(event.place.tx_index.into())?;
-    rows.int8(event.place.log_index.into())?;
-    rows.timestamptz(seconds(event.block_time)?)?;
-    rows.int4(kind.id)?;
-    rows.char(code(kind.projection))?;
-    rows.bytea(event.block_hash.as_slice())?;
-    rows.bytea(event.tx_hash.as_slice())?;
-    rows.bytea(event.address.as_slice())?;
-    rows.bytea_or_null(fact.account.as_ref().map(|account| account.as_slice()))?;
-    rows.bytea_or_null(fact.counterparty.as_ref().map(|account| account.as_slice()))?;
-    rows.numeric_or_null(fact.amount)?;
-    rows.numeric_or_null(fact.token_id)?;
-    rows.jsonb_or_null(fact.args.as_deref())
 }
 
 /// Which source holds one of `events`, the first in chain order.
@@ -282,13 +246,13 @@ fn begin_after(query: &ReplayQuery) -> Result<(i64, i64, i64), StoreError> {
 }
 
 /// The letter in `events.projection`.
-fn code(projection: Projection) -> u8 {
+fn letter(projection: Projection) -> &'static str {
     match projection {
-        Projection::None => b'n',
-        Projection::Stake => b's',
-        Projection::Balance => b'b',
-        Projection::Allowance => b'a',
-        Projection::Owner => b'o',
+        Projection::None => "n",
+        Projection::Stake => "s",
+        Projection::Balance => "b",
+        Projection::Allowance => "a",
+        Projection::Owner => "o",
     }
 }
 

@@ -9,8 +9,7 @@ use sqlx::postgres::PgConnection;
 use crate::domain::{B256, BlockId, Event, Place};
 
 use super::convert::{block_id, hash, int8};
-use super::copy::copy_in;
-use super::events::{Row, Stored, columns, readable};
+use super::events::{Row, Stored, readable};
 use super::open::Chain;
 use super::outbox::Said;
 use super::transaction::{self, Tx};
@@ -66,8 +65,8 @@ impl ChainStore {
         let newest = |said: &Said<'_>| told.get(&chain.described(said.kind_id).ok()?.source);
         said.retain(|said| newest(said).is_none_or(|newest| *newest < said.event.place));
         if !said.is_empty() {
-            let statement = concat!("copy pending_events (", columns!(), ") from stdin (format binary)");
-            copy_in(&mut tx, statement, &said, |rows, said| events::encode(rows, chain, said.event)).await?;
+            let events: Vec<_> = said.iter().map(|said| said.event).collect();
+            events::write_while(&mut tx, chain, (events::Table::Pending, &events), || ()).await?;
             outbox::pend(&mut tx, chain, &said, (pending.head, pending.seen_at)).await?;
         }
         tx.commit().await?;

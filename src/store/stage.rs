@@ -36,7 +36,7 @@ impl ChainStore {
         let Ok(spare) = self.spare.clone().try_acquire_owned() else { return Ok(None) };
         let ordered = events::in_order(&self.chain, events)?;
         let mut tx = checkpoint::begin_beside(self, false).await?;
-        match events::copy(&mut tx, &self.chain, &ordered).await {
+        match events::write(&mut tx, &self.chain, &ordered).await {
             Ok(()) => Ok(Some(Staged { tx, ends: ends(&ordered), count: ordered.len(), _spare: spare })),
             // Another writer was first, or two sources have one log. Which of the two is for the step to find out, that
             // looks at the checkpoint before it writes.

@@ -14,5 +14,6 @@ mod property;
 mod query;
 mod rewind;
 mod stage;
+mod tcp;
 mod users;
 mod views;
