@@ -15,7 +15,8 @@ pub use outgoing::{
     sink_error, sink_held, sink_lost, sink_starts,
 };
 pub use providers::{
-    evidence_doubted, evidence_off, provider, provider_switched, rpc_concurrency, rpc_credits, rpc_request,
+    evidence_doubted, evidence_founded, evidence_off, provider, provider_switched, rpc_concurrency,
+    rpc_credits, rpc_request,
 };
 
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";

@@ -111,23 +111,35 @@ impl Node {
     }
 
     /// The last way: everything the block did, of which we keep what is ours.
-    pub(super) async fn logs_of_receipts(
-        &self,
-        filter: &LogFilter,
-        blocks: Blocks,
-    ) -> Result<Logs, ChainError> {
+    async fn logs_of_receipts(&self, filter: &LogFilter, blocks: Blocks) -> Result<Logs, ChainError> {
+        let receipts = self.receipts(blocks).await?;
+        self.logs_in(receipts, filter, blocks)
+    }
+
+    /// All receipts of a block in their order, at once or one by one.
+    pub(super) async fn receipts(&self, blocks: Blocks) -> Result<Vec<WireReceipt>, ChainError> {
         let id = match blocks {
             Blocks::Range(range) => json!(hex(range.from())),
             Blocks::Hash { hash, .. } => json!(hash),
         };
         let question = Question::new(RECEIPTS, json!([id]));
-        let receipts = match patiently(PART_TRIES, || self.rpc.demand(&question)).await {
-            Err(error) if error.has_other_ways() => self.receipts_one_by_one(blocks).await?,
-            answer => answer?,
-        };
-        let logs = receipts.into_iter().flat_map(|receipt: WireReceipt| receipt.logs);
-        let ours = logs.filter(|log| filter.admits(&log.0.address, log.0.topics.as_slice().first()));
-        self.believed(RECEIPTS, checked(ours, filter, blocks))
+        match patiently(PART_TRIES, || self.rpc.demand(&question)).await {
+            Err(error) if error.has_other_ways() => self.receipts_one_by_one(blocks).await,
+            answer => answer,
+        }
+    }
+
+    /// What of a block's receipts was asked for.
+    pub(super) fn logs_in(
+        &self,
+        receipts: Vec<WireReceipt>,
+        filter: &LogFilter,
+        blocks: Blocks,
+    ) -> Result<Logs, ChainError> {
+        let ours: Result<Vec<Vec<_>>, String> =
+            receipts.into_iter().map(|receipt| receipt.logs_for(filter)).collect();
+        let logs = ours.and_then(|ours| checked(ours.into_iter().flatten(), filter, blocks));
+        self.believed(RECEIPTS, logs)
     }
 
     async fn receipts_one_by_one(&self, blocks: Blocks) -> Result<Vec<WireReceipt>, ChainError> {
@@ -147,11 +159,12 @@ impl Node {
         const METHOD: &str = "eth_getTransactionReceipt";
         let question = Question::new(METHOD, json!([transaction]));
         let receipt: WireReceipt = patiently(PART_TRIES, || self.rpc.demand(&question)).await?;
-        if receipt.block_hash == block {
-            return Ok(receipt);
+        match receipt.block_hash().filter(|found| *found != block) {
+            None => Ok(receipt),
+            Some(found) => {
+                Err(self.rpc.bad(METHOD, format!("its block is {found}, asked was one of {block}")))
+            }
         }
-        let elsewhere = format!("its block is {}, asked was one of {block}", receipt.block_hash);
-        Err(self.rpc.bad(METHOD, elsewhere))
     }
 
     /// Whether the same question has failed without a reason often enough to try it in parts.

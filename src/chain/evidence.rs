@@ -2,9 +2,12 @@
 //! a node's index of logs is chained to nothing, lags behind, and has been lost and rebuilt.
 
 mod bloom;
+mod doubts;
+mod second;
+mod times;
 mod trust;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::{B256, Bloom};
@@ -12,13 +15,14 @@ use serde_json::json;
 
 use super::ask_logs::RECEIPTS;
 use super::error::ChainError;
-use super::logs::{Blocks, checked};
+use super::logs::Blocks;
 use super::near::Near;
 use super::node::{BlockWithLogs, Node};
 use super::rpc::Question;
-use super::wire::WireReceipt;
-use crate::domain::{BlockRef, LogFilter, Logs, receipts_root};
-use bloom::{holds_log, speaks_of};
+use super::wire::{Unsealed, WireReceipt};
+use crate::domain::{BlockRef, LogFilter, Logs, Receipt, receipts_root};
+use bloom::{Answered, Doubtful, holds_log, unanswered};
+use times::Sequence;
 pub(super) use trust::Trust;
 
 /// How the logs of new blocks are checked.
@@ -48,7 +52,21 @@ pub(super) struct Recent(Mutex<BTreeMap<u64, BlockRef>>);
 const KEPT: usize = 64;
 
 impl Recent {
-    pub(super) fn keep(&self, block: BlockRef) {
+    /// The blocks next to this one on its branch, each with the one below it first.
+    fn links(&self, block: BlockRef) -> Vec<(BlockRef, BlockRef)> {
+        let recent = self.lock();
+        let at = |number: Option<u64>| recent.get(&number?).copied();
+        let below = at(block.number.checked_sub(1)).filter(|below| below.hash == block.parent_hash);
+        let above = at(block.number.checked_add(1)).filter(|above| above.parent_hash == block.hash);
+        let below = below.map(|below| (below, block));
+        below.into_iter().chain(above.map(|above| (block, above))).collect()
+    }
+
+    fn forget(&self, block: BlockRef) {
+        self.lock().remove(&block.number);
+    }
+
+    fn keep(&self, block: BlockRef) {
         let (mut recent, number) = (self.lock(), block.number);
         recent.insert(number, block);
         if recent.len() > KEPT {
@@ -76,35 +94,90 @@ impl Node {
         self.verify == Verify::Receipts && self.trust.receipts.is_on()
     }
 
+    /// Remembers a header, whose time must fit those of the headers next to it.
+    ///
+    /// # Errors
+    /// That it does not. Which of the two is wrong is not known, so that neither is remembered.
+    pub(super) fn noted(&self, block: BlockRef) -> Result<(), ChainError> {
+        for (below, above) in self.recent.links(block) {
+            if let Err(error) = self.in_sequence(&below, &above) {
+                self.recent.forget(below);
+                self.recent.forget(above);
+                return Err(error);
+            }
+        }
+        self.recent.keep(block);
+        Ok(())
+    }
+
+    /// Whether a chain may have the times of these two, the second above the first.
+    ///
+    /// # Errors
+    /// That it may not, unless the node has insisted for so long that the chain may.
+    pub(super) fn in_sequence(&self, below: &BlockRef, above: &BlockRef) -> Result<(), ChainError> {
+        const WHAT: &str = "headers whose times can be believed";
+        let reason = || {
+            let [(lower, early), (upper, late)] = [below, above].map(|block| (block.number, block.timestamp));
+            format!("block {lower} is of second {early} and block {upper} above it of second {late}")
+        };
+        match self.trust.quarrels.judge(below, above) {
+            Sequence::Plausible => Ok(()),
+            Sequence::Absurd => {
+                let error = self.rpc.bad(super::node::HEADER, reason());
+                self.rpc.vitals.failed(WHAT, &error);
+                Err(error)
+            }
+            Sequence::Insisted => {
+                self.rpc.vitals.proven(WHAT);
+                let (chain, host, reason) = (self.rpc.chain(), self.host(), reason());
+                tracing::warn!(
+                    chain,
+                    host,
+                    reason,
+                    "the node insists on block times that contradict each other; they are stored as they come until the next start"
+                );
+                Ok(())
+            }
+        }
+    }
+
     /// The logs of a block that is near the head, as far as its header bears them out.
     pub(super) async fn weighed(&self, filter: &LogFilter, near: Near) -> Result<Weighed, ChainError> {
-        let Near { seal: Seal { block, bloom, receipts_root }, logs } = near;
+        let Near { seal, logs } = near;
+        let Seal { block, bloom, receipts_root } = seal;
+        let sure = |logs| Weighed { block: BlockWithLogs { block, logs }, doubt: None };
         if self.asks_receipts()
             && let Some(root) = receipts_root
             && let Some(logs) = self.logs_by_root(filter, block, root).await?
         {
-            return Ok(Weighed { block: BlockWithLogs { block, logs }, doubtful: false });
+            return Ok(sure(logs));
         }
-        let answered = match logs {
-            Some(logs) => BlockWithLogs { block, logs },
-            None => self.with_logs(filter, block).await?,
+        let logs = match logs {
+            Some(logs) => logs,
+            None => self.with_logs(filter, block).await?.logs,
         };
         let bloom = bloom.filter(|_| self.verify != Verify::Off);
         let Some(bloom) = bloom.filter(|_| self.trust.bloom.is_on()) else {
-            return Ok(Weighed { block: answered, doubtful: false });
+            return Ok(sure(logs));
         };
-        if let Some(log) = answered.logs.iter().find(|log| !holds_log(&bloom, log)) {
+        let answered = Answered::of(&logs);
+        if let Some(log) = logs.iter().find(|log| !answered.is_within(&bloom) && !holds_log(&bloom, log)) {
             let reason =
                 format!("a log of {} at {} that the header's bloom excludes", log.address, log.place);
             self.trust.bloom.failed(&reason);
             return Err(self.disbelieved(super::logs::LOGS, reason));
         }
-        if !answered.logs.is_empty() {
+        let doubted = unanswered(&bloom, filter, &answered);
+        self.trust.doubts.answered(&answered);
+        if !doubted.is_empty() && self.trust.doubts.are_due(&doubted) {
+            let block = BlockWithLogs { block, logs };
+            return Ok(Weighed { block, doubt: Some(Doubt { doubted, bloom, receipts_root }) });
+        }
+        if !logs.is_empty() {
             self.trust.bloom.passed();
             self.rpc.vitals.proven(EVIDENCE);
         }
-        let doubtful = answered.logs.is_empty() && speaks_of(&bloom, filter);
-        Ok(Weighed { block: answered, doubtful })
+        Ok(sure(logs))
     }
 
     /// The logs out of all receipts of the block, which must have the root of its header. `None` where this node's
@@ -126,25 +199,25 @@ impl Node {
             }
             answer => answer?,
         };
-        let receipts: Result<Vec<_>, String> = wire.iter().map(WireReceipt::consensus).collect();
-        let receipts = match receipts {
-            Ok(receipts) => receipts,
-            Err(reason) => {
-                self.give_up("receipts", &reason);
+        match root_of(&wire) {
+            Err(unsealed) => {
+                self.trust.receipts.failed(&unsealed.to_string());
+                if matches!(unsealed, Unsealed::Kind(_)) {
+                    self.give_up("receipts", &unsealed.to_string());
+                }
                 return Ok(None);
             }
-        };
-        if receipts_root(&receipts) != root {
-            let reason = format!("the receipts of block {} are not those of its header", block.number);
-            self.trust.receipts.failed(&reason);
-            return Err(self.disbelieved(RECEIPTS, reason));
+            Ok(found) if found != root => {
+                let reason = format!("the receipts of block {} are not those of its header", block.number);
+                self.trust.receipts.failed(&reason);
+                return Err(self.disbelieved(RECEIPTS, reason));
+            }
+            Ok(_) => {}
         }
         self.trust.receipts.passed();
         self.rpc.vitals.proven(EVIDENCE);
-        let logs = wire.into_iter().flat_map(|receipt| receipt.logs);
-        let ours = logs.filter(|log| filter.admits(&log.0.address, log.0.topics.as_slice().first()));
         let blocks = Blocks::Hash { number: block.number, hash: block.hash };
-        self.believed(RECEIPTS, checked(ours, filter, blocks)).map(Some)
+        self.logs_in(wire, filter, blocks).map(Some)
     }
 
     /// Goes on without the checks this node fails again and again: nobody else is there who would pass them, so they say
@@ -172,13 +245,6 @@ impl Node {
         }
     }
 
-    /// The other answer to a doubtful question was not empty: this node's index lacks logs.
-    pub(super) fn contradicted(&self, block: &BlockRef) -> ChainError {
-        let reason =
-            format!("no logs in block {}, where the header and another answer have some", block.number);
-        self.disbelieved(super::logs::LOGS, reason)
-    }
-
     /// An answer of the right shape that the header contradicts. Only one that a header bears out makes good for it: an
     /// index that lacks logs answers rightly wherever there are none.
     fn disbelieved(&self, method: &'static str, reason: String) -> ChainError {
@@ -188,10 +254,23 @@ impl Node {
     }
 }
 
-/// Logs, and whether their header leaves a doubt about them.
+/// Logs, and what of their header they do not answer.
 pub(super) struct Weighed {
     pub block: BlockWithLogs,
-    pub doubtful: bool,
+    pub doubt: Option<Doubt>,
+}
+
+/// What a header speaks of and the answer does not.
+pub(super) struct Doubt {
+    doubted: BTreeSet<Doubtful>,
+    bloom: Bloom,
+    receipts_root: Option<B256>,
+}
+
+/// What a header with these receipts has for a root.
+fn root_of(receipts: &[WireReceipt]) -> Result<B256, Unsealed> {
+    let receipts: Vec<Receipt> = receipts.iter().map(WireReceipt::consensus).collect::<Result<_, _>>()?;
+    Ok(receipts_root(&receipts))
 }
 
 /// What such failures are counted under.

@@ -158,7 +158,7 @@ impl Fetch {
         if before.is_some_and(|before| before != last) {
             return Err(self.moved(range.to()));
         }
-        let times = self.times(&logs, &[first, last]).await?;
+        let times = self.times(&logs, (first, last)).await?;
         Ok(Batch { range, parent_hash: first.parent_hash, last, logs, times })
     }
 
@@ -167,18 +167,24 @@ impl Fetch {
         block.ok_or_else(|| self.bad(format!("it has no block {number}, which is confirmed")))
     }
 
-    /// Block times from the logs themselves where the node adds them and they are final, else from the headers,
+    /// Block times from the logs themselves where the node adds them, they are final and can be believed, else from the headers,
     /// which must then have the hashes the logs have: a branch may come and go between two looks at the range's last block.
-    async fn times(&self, logs: &Logs, known: &[BlockRef]) -> Result<BTreeMap<u64, u64>, ChainError> {
+    async fn times(
+        &self,
+        logs: &Logs,
+        (first, last): (BlockRef, BlockRef),
+    ) -> Result<BTreeMap<u64, u64>, ChainError> {
+        self.node.in_sequence(&first, &last)?;
+        let told = told_times(logs, (&first, &last)).unwrap_or_default();
         let (mut times, mut unknown) = (BTreeMap::new(), BTreeMap::new());
-        for LogBlock { id: BlockId { number, hash }, timestamp } in logs.blocks() {
-            if let Some(block) = known.iter().find(|block| block.number == number) {
+        for LogBlock { id: BlockId { number, hash }, .. } in logs.blocks() {
+            if let Some(block) = [first, last].iter().find(|block| block.number == number) {
                 if block.hash != hash {
                     return Err(self.moved(number));
                 }
                 times.insert(number, block.timestamp);
-            } else if let Some(time) = timestamp.filter(|_| number <= self.final_number) {
-                times.insert(number, time);
+            } else if let Some(time) = told.get(&number).filter(|_| number <= self.final_number) {
+                times.insert(number, *time);
             } else {
                 unknown.insert(number, hash);
             }
@@ -189,6 +195,8 @@ impl Fetch {
                 if unknown.remove(&block.number) != Some(block.hash) {
                     return Err(self.moved(block.number));
                 }
+                self.node.in_sequence(&first, &block)?;
+                self.node.in_sequence(&block, &last)?;
                 times.insert(block.number, block.timestamp);
             }
         }
@@ -218,6 +226,23 @@ impl Fetch {
     }
 }
 
+/// The times that the logs of a range have, by block, if all of them can be believed: they lie between those of the headers at
+/// its ends and go on with the blocks. A node that writes none, 0, milliseconds or the future somewhere is not believed
+/// elsewhere. Block 0 may have any time, and is no end to measure by.
+fn told_times(logs: &Logs, (first, last): (&BlockRef, &BlockRef)) -> Option<BTreeMap<u64, u64>> {
+    let (mut times, mut newest) = (BTreeMap::new(), first.timestamp);
+    for LogBlock { id: BlockId { number, .. }, timestamp } in logs.blocks() {
+        let time = timestamp?;
+        let again = times.insert(number, time);
+        let agrees = again.is_none_or(|again| again == time);
+        if first.number == 0 || !(newest..=last.timestamp).contains(&time) || !agrees {
+            return None;
+        }
+        newest = time;
+    }
+    Some(times)
+}
+
 /// Headers asked for at the same time where logs lack their block's time: enough to hide the latency, few
 /// enough not to look like an attack.
 const HEADERS_AT_ONCE: usize = 16;
@@ -235,4 +260,47 @@ fn backoff() -> backon::ExponentialBackoff {
         .without_max_times()
         .with_jitter()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Address, B256, Bytes, Log, Place, Topics};
+
+    fn block(number: u64, timestamp: u64) -> BlockRef {
+        BlockRef { number, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp }
+    }
+
+    /// Logs of blocks with these times.
+    fn logs(times: &[(u64, Option<u64>)]) -> Logs {
+        let log = |(block_number, block_timestamp): &(u64, Option<u64>)| Log {
+            place: Place { block_number: *block_number, tx_index: 0, log_index: 0 },
+            block_hash: B256::ZERO,
+            tx_hash: B256::ZERO,
+            block_timestamp: *block_timestamp,
+            address: Address::ZERO,
+            topics: Topics::default(),
+            data: Bytes::new(),
+        };
+        times.iter().map(log).collect()
+    }
+
+    #[test]
+    fn times_of_logs_are_believed_between_those_of_the_headers_beside_them() {
+        let ends = (block(10, 1_000), block(20, 1_010));
+        let told = |times: &[(u64, Option<u64>)]| told_times(&logs(times), (&ends.0, &ends.1));
+        let honest =
+            [(10, Some(1_000)), (12, Some(1_002)), (12, Some(1_002)), (13, Some(1_002)), (20, Some(1_010))];
+        let all = [(10, 1_000), (12, 1_002), (13, 1_002), (20, 1_010)];
+        assert_eq!(told(&honest), Some(all.into()));
+        for odd in [None, Some(0), Some(999), Some(1_011), Some(1_002_000), Some(u64::MAX)] {
+            assert_eq!(told(&[(12, Some(1_002)), (13, odd)]), None, "{odd:?}");
+            assert_eq!(told(&[(12, odd), (13, Some(1_002))]), None, "{odd:?}");
+        }
+        assert_eq!(told(&[(12, Some(1_005)), (13, Some(1_004))]), None);
+        assert_eq!(told(&[(12, Some(1_002)), (12, Some(1_003))]), None);
+        // Genesis may be of 1970.
+        let from_genesis = told_times(&logs(&[(1, Some(0))]), (&block(0, 0), &block(20, 1_010)));
+        assert_eq!(from_genesis, None);
+    }
 }

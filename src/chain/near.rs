@@ -111,7 +111,7 @@ impl Node {
 
     fn seal_of(&self, answer: Option<Answered>) -> Result<Option<Seal>, ChainError> {
         let header = self.parsed::<WireHeader>(HEADER, answer.unwrap_or(Ok(None)));
-        Ok(self.sealed(or_missing(header)?))
+        self.sealed(or_missing(header)?)
     }
 
     /// `None` where the answer is an error or cannot be believed, which counts against the node.

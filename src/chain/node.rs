@@ -280,22 +280,25 @@ impl Node {
         let question = |number: &u64| Question::new(HEADER, json!([hex(*number), false]));
         let questions: Vec<Question> = numbers.iter().map(question).collect();
         let answers = self.rpc.ask_all::<WireHeader>(&questions).await?;
-        let header = |(answer, number)| self.at_height(self.sealed(or_missing(answer)?), number);
+        let header = |(answer, number)| self.at_height(self.sealed(or_missing(answer)?)?, number);
         answers.into_iter().zip(numbers.iter().copied()).map(header).collect()
     }
 
     async fn block_by(&self, block: Value) -> Result<Option<Seal>, ChainError> {
         let question = Question::new(HEADER, json!([block, false]));
-        Ok(self.sealed(or_missing(self.rpc.ask::<WireHeader>(&question).await)?))
+        self.sealed(or_missing(self.rpc.ask::<WireHeader>(&question).await)?)
     }
 
     /// What the header says of its logs; its hash is remembered.
-    pub(super) fn sealed(&self, header: Option<WireHeader>) -> Option<Seal> {
-        let header = header?;
+    ///
+    /// # Errors
+    /// That its time contradicts that of a header next to it.
+    pub(super) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<Seal>, ChainError> {
+        let Some(header) = header else { return Ok(None) };
         let (bloom, receipts_root) = header.seal();
         let block = BlockRef::from(header);
-        self.recent.keep(block);
-        Some(Seal { block, bloom, receipts_root })
+        self.noted(block)?;
+        Ok(Some(Seal { block, bloom, receipts_root }))
     }
 
     /// The hash of a canonical block, where the node has it.

@@ -95,6 +95,19 @@ impl Vitals {
         }
     }
 
+    /// What was answered to this is known to be wrong, by an answer that is right: no more failures are needed to turn to
+    /// another one.
+    pub(super) fn convicted(&self, what: &'static str, error: &ChainError) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        inner.failures += 1;
+        inner.last_error = Some(error.to_string());
+        inner.well_since = now;
+        let since = now.checked_sub(LONG_ENOUGH).unwrap_or(now);
+        inner.streaks.insert(what, Streak { weight: ENOUGH, since, last: now });
+        self.alarm.notify_one();
+    }
+
     /// What was answered to this has proven good, where that takes more than an answer.
     pub(super) fn proven(&self, what: &'static str) {
         self.lock().streaks.remove(what);

@@ -1,5 +1,8 @@
 //! What nodes write: JSON of the execution API, read into hash-level types. Fields we do not use are not
-//! read, so that a chain with unknown transaction types or header fields breaks nothing.
+//! read, so that a chain with unknown transaction types or header fields breaks nothing; and a field of which nothing depends
+//! may be absent, `null` or odd.
+
+mod field;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,10 +10,12 @@ use std::marker::PhantomData;
 use alloy_primitives::{Address, B256, Bloom, Bytes};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::domain::{BlockId, BlockRef, Log, Outcome, Place, Receipt, Topics};
+use crate::domain::{BlockId, BlockRef, Log, LogFilter, Outcome, Place, Receipt};
+pub(super) use field::Quantity;
+use field::{Field, Height, Time, WireTopics};
 
 /// A JSON-RPC answer.
 #[derive(Deserialize)]
@@ -90,38 +95,24 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A `QUANTITY` of the execution API: `0x` and hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Quantity(pub u64);
-
-impl<'de> Deserialize<'de> for Quantity {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.strip_prefix("0x")
-            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-            .map(Self)
-            .ok_or_else(|| de::Error::custom(format!("`{text}` is not a quantity")))
-    }
-}
-
 /// A header, as far as we believe it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireHeader {
-    number: Quantity,
+    number: Height,
     hash: B256,
     parent_hash: B256,
-    timestamp: Quantity,
-    #[serde(default, deserialize_with = "if_readable")]
-    logs_bloom: Option<Bloom>,
-    #[serde(default, deserialize_with = "if_readable")]
-    receipts_root: Option<B256>,
+    timestamp: Time,
+    #[serde(default)]
+    logs_bloom: Field<Bloom>,
+    #[serde(default)]
+    receipts_root: Field<B256>,
 }
 
 /// What an announced header is asked for by.
 #[derive(Deserialize)]
 pub(super) struct WireHead {
-    number: Quantity,
+    number: Height,
     hash: B256,
 }
 
@@ -131,18 +122,11 @@ impl From<WireHead> for BlockId {
     }
 }
 
-/// What some chains leave out, or fill with something else.
-fn if_readable<'de, D: Deserializer<'de>, T: std::str::FromStr>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    Ok(value.as_str().and_then(|text| text.parse().ok()))
-}
-
 impl WireHeader {
     /// What can be held against its logs: bloom and receipts root. A root of zeros is none.
     pub(super) fn seal(&self) -> (Option<Bloom>, Option<B256>) {
-        (self.logs_bloom, self.receipts_root.filter(|root| !root.is_zero()))
+        let root = self.receipts_root.readable().copied();
+        (self.logs_bloom.readable().copied(), root.filter(|root| !root.is_zero()))
     }
 }
 
@@ -157,46 +141,54 @@ impl From<WireHeader> for BlockRef {
     }
 }
 
-/// A log; the fields a pending log lacks are optional here and refused below.
+/// A log, before anybody needs its fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireLog {
-    address: Address,
-    #[serde(deserialize_with = "topics")]
-    topics: Topics,
-    data: Bytes,
-    block_number: Option<Quantity>,
-    block_hash: Option<B256>,
+pub(super) struct WireLog {
     #[serde(default)]
-    block_timestamp: Option<Quantity>,
-    transaction_hash: Option<B256>,
-    transaction_index: Option<Quantity>,
-    log_index: Option<Quantity>,
+    address: Field<Address>,
     #[serde(default)]
+    topics: WireTopics,
+    #[serde(default)]
+    data: Field<Bytes>,
+    #[serde(default)]
+    block_number: Field<Height>,
+    #[serde(default)]
+    block_hash: Field<B256>,
+    #[serde(default)]
+    block_timestamp: Field<Time>,
+    #[serde(default)]
+    transaction_hash: Field<B256>,
+    #[serde(default)]
+    transaction_index: Field<Quantity>,
+    #[serde(default)]
+    log_index: Field<Quantity>,
+    #[serde(default, deserialize_with = "is_true")]
     removed: bool,
 }
 
-/// Read in place: a list of its own for each log would be an allocation for each log.
-fn topics<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Topics, D::Error> {
-    struct Seq;
-    impl<'de> Visitor<'de> for Seq {
-        type Value = Topics;
+/// Whether a flag is set, in whatever form; one that is absent is not.
+fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Bool(value) => value,
+        Value::String(text) => text == "true" || text == "0x1",
+        Value::Number(number) => number.as_u64() == Some(1),
+        _ => false,
+    })
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("up to four topics")
+impl WireLog {
+    /// Whether this log was asked for. Of a log of another contract nothing else is looked at.
+    ///
+    /// # Errors
+    /// What of it cannot be read that decides this.
+    fn is_for(&self, filter: &LogFilter) -> Result<bool, String> {
+        let address = self.address.clone().needed("the address of a log")?;
+        if filter.addresses.as_ref().is_some_and(|addresses| !addresses.contains(&address)) {
+            return Ok(false);
         }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Topics, A::Error> {
-            let (mut words, mut len) = ([B256::ZERO; 4], 0);
-            while let Some(word) = seq.next_element()? {
-                *words.get_mut(len).ok_or_else(|| de::Error::custom("a log has more than four topics"))? =
-                    word;
-                len += 1;
-            }
-            Topics::new(&words[..len]).ok_or_else(|| de::Error::invalid_length(len, &self))
-        }
+        Ok(filter.admits(&address, self.topics.0.clone()?.as_slice().first()))
     }
-    deserializer.deserialize_seq(Seq)
 }
 
 /// A log that was checked for shape while it was read.
@@ -205,7 +197,7 @@ fn topics<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Topics, D::Error
 pub(super) struct ReadLog(pub Log);
 
 impl TryFrom<WireLog> for ReadLog {
-    type Error = &'static str;
+    type Error = String;
 
     fn try_from(log: WireLog) -> Result<Self, Self::Error> {
         Log::try_from(log).map(Self)
@@ -216,47 +208,99 @@ impl TryFrom<WireLog> for ReadLog {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireReceipt {
-    pub block_hash: B256,
-    pub logs: Vec<ReadLog>,
     #[serde(default)]
-    r#type: Option<Quantity>,
+    block_hash: Field<B256>,
+    /// `null` is what an empty list is to some.
     #[serde(default)]
-    status: Option<Quantity>,
+    logs: Option<Vec<WireLog>>,
     #[serde(default)]
-    root: Option<B256>,
+    r#type: Field<Quantity>,
     #[serde(default)]
-    cumulative_gas_used: Option<Quantity>,
-    #[serde(default, deserialize_with = "if_readable")]
-    logs_bloom: Option<Bloom>,
+    status: Field<Quantity>,
+    #[serde(default)]
+    root: Field<B256>,
+    #[serde(default)]
+    cumulative_gas_used: Field<Quantity>,
+    #[serde(default)]
+    logs_bloom: Field<Bloom>,
     /// Of deposits, here and below (OP Stack).
     #[serde(default)]
-    deposit_nonce: Option<Quantity>,
+    deposit_nonce: Field<Quantity>,
     #[serde(default)]
-    deposit_receipt_version: Option<Quantity>,
+    deposit_receipt_version: Field<Quantity>,
+}
+
+/// Why it is not known what a header commits to of a receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unsealed {
+    /// How receipts of this chain are encoded is not known here, nor will be.
+    Kind(String),
+    /// A field is missing or odd.
+    Field(String),
+}
+
+impl fmt::Display for Unsealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(why) | Self::Field(why) => f.write_str(why),
+        }
+    }
 }
 
 impl WireReceipt {
+    /// The hash of the block it is of, where it says so.
+    pub(super) fn block_hash(&self) -> Option<B256> {
+        self.block_hash.readable().copied()
+    }
+
+    /// Those of its logs that were asked for.
+    ///
+    /// # Errors
+    /// What of one that was asked for cannot be read. What others have in their fields is nobody's business.
+    pub(super) fn logs_for(self, filter: &LogFilter) -> Result<Vec<ReadLog>, String> {
+        let mut ours = Vec::new();
+        for log in self.logs.into_iter().flatten() {
+            if log.is_for(filter)? {
+                ours.push(ReadLog::try_from(log)?);
+            }
+        }
+        Ok(ours)
+    }
+
     /// What a header commits to.
     ///
     /// # Errors
     /// What of it we cannot encode, for a person.
-    pub(super) fn consensus(&self) -> Result<Receipt, String> {
-        let kind = self.r#type.map_or(0, |kind| kind.0);
+    pub(super) fn consensus(&self) -> Result<Receipt, Unsealed> {
+        let kind = match &self.r#type {
+            Field::Is(kind) => kind.0,
+            Field::Missing => 0,
+            Field::Odd(why) => return Err(Unsealed::Field(format!("the type of a receipt: {why}"))),
+        };
         let kind = u8::try_from(kind).ok().filter(|kind| Receipt::is_known(*kind)).ok_or_else(|| {
-            format!("a receipt is of type {kind:#x}, and how that is encoded is not known here")
+            let reason = format!("a receipt is of type {kind:#x}, and how that is encoded is not known here");
+            Unsealed::Kind(reason)
         })?;
-        let deposit = self.deposit_nonce.zip(self.deposit_receipt_version);
-        let outcome = match (self.status, self.root) {
-            (Some(status), _) => Outcome::Succeeded(status.0 == 1),
-            (None, Some(root)) => Outcome::State(root),
-            (None, None) => return Err("a receipt says not how it ended".to_owned()),
+        self.encoded_as(kind).map_err(Unsealed::Field)
+    }
+
+    fn encoded_as(&self, kind: u8) -> Result<Receipt, String> {
+        let deposit = self.deposit_nonce.readable().zip(self.deposit_receipt_version.readable());
+        let outcome = match (&self.status, &self.root) {
+            (Field::Is(status), _) => Outcome::Succeeded(status.0 == 1),
+            (_, Field::Is(root)) => Outcome::State(*root),
+            _ => return Err("a receipt says not how it ended".to_owned()),
+        };
+        let log = |log: &WireLog| {
+            let address = log.address.clone().needed("the address of a log")?;
+            Ok((address, log.topics.0.clone()?, log.data.clone().needed("the data of a log")?))
         };
         Ok(Receipt {
             kind,
             outcome,
-            cumulative_gas: self.cumulative_gas_used.ok_or("a receipt has no gas")?.0,
-            bloom: self.logs_bloom.ok_or("a receipt has no bloom")?,
-            logs: self.logs.iter().map(|log| (log.0.address, log.0.topics, log.0.data.clone())).collect(),
+            cumulative_gas: self.cumulative_gas_used.clone().needed("the gas of a receipt")?.0,
+            bloom: self.logs_bloom.clone().needed("the bloom of a receipt")?,
+            logs: self.logs.iter().flatten().map(log).collect::<Result<_, String>>()?,
             deposit: deposit
                 .map(|(nonce, version)| (nonce.0, version.0))
                 .filter(|_| kind == Receipt::DEPOSIT),
@@ -272,61 +316,33 @@ pub(super) struct WireTransactions {
 }
 
 impl TryFrom<WireLog> for Log {
-    type Error = &'static str;
+    type Error = String;
 
     fn try_from(log: WireLog) -> Result<Self, Self::Error> {
         if log.removed {
-            return Err("a log is marked as removed");
+            return Err("a log is marked as removed".to_owned());
         }
-        let index = |quantity: Option<Quantity>| {
-            let value = quantity.ok_or("a log is not in a block yet")?.0;
-            // The column is a signed 32-bit number.
-            i32::try_from(value).map(i32::cast_unsigned).map_err(|_| "an index of a log is above 2^31")
+        let index = |quantity: Field<Quantity>, what: &str| {
+            let value = quantity.needed(what)?.0;
+            u32::try_from(value).map_err(|_| format!("{what} is {value}, above 2^32"))
         };
         let place = Place {
-            block_number: log.block_number.ok_or("a log is not in a block yet")?.0,
-            tx_index: index(log.transaction_index)?,
-            log_index: index(log.log_index)?,
+            block_number: log.block_number.needed("the block number of a log")?.0,
+            tx_index: index(log.transaction_index, "the transaction index of a log")?,
+            log_index: index(log.log_index, "the index of a log")?,
         };
         Ok(Self {
             place,
-            block_hash: log.block_hash.ok_or("a log has no block hash")?,
-            tx_hash: log.transaction_hash.ok_or("a log has no transaction hash")?,
-            block_timestamp: log.block_timestamp.map(|t| t.0),
-            address: log.address,
-            topics: log.topics,
-            data: log.data,
+            block_hash: log.block_hash.needed("the block hash of a log")?,
+            tx_hash: log.transaction_hash.needed("the transaction hash of a log")?,
+            // Its header has it too: one that cannot be read is none.
+            block_timestamp: log.block_timestamp.readable().map(|time| time.0),
+            address: log.address.needed("the address of a log")?,
+            topics: log.topics.0?,
+            data: log.data.needed("the data of a log")?,
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantities_are_hexadecimal_strings() {
-        let read = |text: &str| serde_json::from_str::<Quantity>(text).map(|q| q.0).ok();
-        assert_eq!(read("\"0x10\""), Some(16));
-        assert_eq!(read("\"0x\""), None);
-        assert_eq!(read("\"16\""), None);
-        assert_eq!(read("\"0x1ffffffffffffffff\""), None);
-        assert_eq!(read("16"), None);
-    }
-
-    #[test]
-    fn a_pending_or_removed_log_is_refused() {
-        let log = |extra: &str| {
-            let zero = B256::ZERO;
-            let text = format!(
-                r#"{{"address":"{}","topics":[],"data":"0x","blockHash":"{zero}","transactionHash":"{zero}",
-                "transactionIndex":"0x0","logIndex":"0x0",{extra}}}"#,
-                Address::ZERO
-            );
-            Log::try_from(serde_json::from_str::<WireLog>(&text).expect("json"))
-        };
-        assert!(log(r#""blockNumber":"0x1""#).is_ok());
-        assert_eq!(log(r#""blockNumber":null"#), Err("a log is not in a block yet"));
-        assert_eq!(log(r#""blockNumber":"0x1","removed":true"#), Err("a log is marked as removed"));
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::DevChain;
 use super::rpc::{RpcError, Transport};
 pub use behaviour::{Behaviour, BeyondHead, Cap};
-pub use rule::{Effect, Lie, Rule, Wire};
+pub use rule::{Edit, Effect, Lie, Rule, Wire};
 
 type Hook = Arc<Mutex<dyn FnMut(&DevChain, &Value) + Send>>;
 type Dice = Arc<Mutex<dyn FnMut(&Request) -> Option<Effect> + Send>>;
@@ -83,6 +83,7 @@ pub(super) struct Plan {
     pub(super) until: Vec<CancellationToken>,
     pub(super) lag: u64,
     pub(super) lies: Vec<Lie>,
+    pub(super) edits: Vec<Edit>,
     pub(super) answer: Option<Result<(), RpcError>>,
     pub(super) wrong_id: bool,
     pub(super) backwards: bool,
@@ -204,6 +205,7 @@ impl Plan {
             Effect::Until(token) => self.until.push(token),
             Effect::Lag(blocks) => self.lag += blocks,
             Effect::Lie(lie) => self.lies.push(lie),
+            Effect::Edit(edit) => self.edits.push(edit),
             Effect::Error(error) => drop(self.answer.get_or_insert(Err(error))),
             Effect::Null => drop(self.answer.get_or_insert(Ok(()))),
             Effect::WrongId => self.wrong_id = true,

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time;
 
 use super::DevChain;
-use super::faults::{Request, Wire};
+use super::faults::{Edit, Request, Wire};
 pub use error::RpcError;
 pub(super) use json::HeadJson;
 pub(super) use methods::Subscriptions;
@@ -109,7 +109,7 @@ async fn answer_call(
     let answer = match plan.answer.clone() {
         Some(Ok(())) => Ok(RawValue::NULL.to_owned()),
         Some(Err(error)) => Err(error),
-        None => methods::call(chain, &request, &plan, subscriptions),
+        None => methods::call(chain, &request, &plan, subscriptions).and_then(|raw| edited(raw, &plan.edits)),
     };
     let Some(id) = call.get("id") else {
         return Reply { wire: plan.wire, backwards: plan.backwards, ..Reply::default() };
@@ -117,6 +117,16 @@ async fn answer_call(
     let wrong = Value::from("nobody asked");
     let reply = respond(if plan.wrong_id { &wrong } else { id }, &answer);
     Reply { wire: plan.wire, backwards: plan.backwards, ..reply }
+}
+
+fn edited(answer: Box<RawValue>, edits: &[Edit]) -> Answer {
+    if edits.is_empty() {
+        return Ok(answer);
+    }
+    let broken = |error: serde_json::Error| RpcError::new(-32603, &error.to_string());
+    let mut value = serde_json::from_str(answer.get()).map_err(broken)?;
+    edits.iter().for_each(|edit| edit.apply(&mut value));
+    to_raw_value(&value).map_err(broken)
 }
 
 fn refuse(error: RpcError) -> Reply {

@@ -31,6 +31,12 @@ pub struct BlockRef {
 }
 
 impl BlockRef {
+    /// The highest block there can be: an event id has 40 bits for it, 35 years of a block a millisecond.
+    pub const HIGHEST: u64 = (1 << 40) - 1;
+    /// The last second of the year 9999, in which RFC 3339 ends, and with it what messages can say. PostgreSQL's timestamps
+    /// reach further; milliseconds taken for seconds do not fit in.
+    pub const LAST_SECOND: u64 = 253_402_300_799;
+
     /// The point without its link.
     pub fn id(&self) -> BlockId {
         BlockId { number: self.number, hash: self.hash }

@@ -14,6 +14,7 @@ const PROVIDER_BEHIND: &str = "chainflume_provider_lag_blocks";
 const PROVIDER_LATENCY: &str = "chainflume_provider_latency_seconds";
 const PROVIDER_SWITCHES: &str = "chainflume_provider_switches_total";
 const EVIDENCE_DOUBTED: &str = "chainflume_evidence_doubted_total";
+const EVIDENCE_FOUNDED: &str = "chainflume_evidence_founded_total";
 const EVIDENCE_OFF: &str = "chainflume_evidence_off";
 
 pub(super) fn describe() {
@@ -43,7 +44,11 @@ pub(super) fn describe() {
     );
     describe_counter!(
         EVIDENCE_DOUBTED,
-        "blocks without logs whose header speaks of some, asked about a second time, by chain"
+        "blocks whose header speaks of logs that were not answered, asked about a second time, by chain"
+    );
+    describe_counter!(
+        EVIDENCE_FOUNDED,
+        "blocks of which a provider left out logs that another answer had, by chain and provider"
     );
     describe_gauge!(
         EVIDENCE_OFF,
@@ -113,9 +118,14 @@ pub fn provider_switched(chain: &str, role: &'static str, reason: &'static str) 
     counter!(PROVIDER_SWITCHES, "chain" => chain.to_owned(), "role" => role, "reason" => reason).increment(1);
 }
 
-/// An empty answer was doubted.
+/// An answer was doubted.
 pub fn evidence_doubted(chain: &str) {
     counter!(EVIDENCE_DOUBTED, "chain" => chain.to_owned()).increment(1);
+}
+
+/// A doubt was right.
+pub fn evidence_founded(chain: &str, provider: &str) {
+    counter!(EVIDENCE_FOUNDED, "chain" => chain.to_owned(), "provider" => provider.to_owned()).increment(1);
 }
 
 /// Whether a provider's headers are no longer held against its logs in this way.

@@ -37,6 +37,7 @@ mod tables;
 
 mod branches;
 mod dead_letters;
+mod doubts;
 mod evidence;
 mod examples;
 mod failover;

@@ -1,11 +1,28 @@
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use alloy_primitives::B256;
+
+use super::doubts::Doubts;
+use super::times::Quarrels;
+use crate::telemetry::Limiter;
 
 /// What one provider has shown of its headers.
 #[derive(Default)]
 pub(in crate::chain) struct Trust {
     pub(super) bloom: Check,
     pub(super) receipts: Check,
+    /// Receipts as the answer to a doubt, whatever is configured. Nobody has asked for this check, so that nobody is told
+    /// where it cannot be made.
+    pub(super) proof: Check,
+    /// Blocks that nothing stronger could be had of, and how often it was tried.
+    pub(super) tries: Mutex<BTreeMap<B256, u32>>,
+    /// What was doubted in vain.
+    pub(super) doubts: Doubts,
+    pub(super) quarrels: Quarrels,
+    /// What a node leaves out has a line a minute.
+    pub(super) lines: Limiter,
 }
 
 /// One way to hold logs against headers.
@@ -25,7 +42,25 @@ const WORN: u32 = 3;
 /// Blocks that are read together fail together; that is one failure.
 const MOMENT: Duration = Duration::from_millis(200);
 
+/// Blocks whose tries are counted, as many as are read at once, twice.
+const TRIED: usize = 32;
+
 impl Trust {
+    /// Whether enough was tried for this block; counts one more.
+    pub(super) fn has_tried_enough(&self, block: B256) -> bool {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        if tries.len() >= TRIED && !tries.contains_key(&block) {
+            tries.clear();
+        }
+        let tried = tries.entry(block).or_default();
+        *tried += 1;
+        let enough = *tried >= WORN;
+        if enough {
+            tries.remove(&block);
+        }
+        enough
+    }
+
     /// Each check, and whether it was given up.
     pub(in crate::chain) fn given_up(&self) -> [(&'static str, bool); 2] {
         [("bloom", !self.bloom.is_on()), ("receipts", !self.receipts.is_on())]

@@ -9,7 +9,6 @@ use futures_util::future::join_all;
 use super::Pool;
 use crate::chain::error::ChainError;
 use crate::chain::evidence::Weighed;
-use crate::chain::logs::Blocks;
 use crate::chain::near::Near;
 use crate::chain::node::{BlockWithLogs, Node};
 use crate::chain::settings::Role;
@@ -20,8 +19,8 @@ use crate::metrics;
 const DISTRUSTED_FOR: u32 = 60;
 
 impl Pool {
-    /// The logs of a block near the head by its hash, held against its header. Where that speaks of logs and the node answers
-    /// none, another provider is asked, or the block's receipts: they are another index.
+    /// The logs of a block near the head by its hash, held against its header. Where that speaks of logs that the node does not
+    /// answer, another provider is asked, and the block's receipts: they are another index.
     ///
     /// # Errors
     /// Why the node cannot be asked or its answer not be believed.
@@ -31,29 +30,21 @@ impl Pool {
         filter: &LogFilter,
         near: Near,
     ) -> Result<BlockWithLogs, ChainError> {
-        let block = near.block();
         let weighed = node.weighed(filter, near).await;
         if node.trust.is_worn_and_on() && !self.another_passes(node) {
             node.give_up_worn_checks();
         }
-        let Weighed { block: answered, doubtful } = weighed?;
-        if !doubtful {
-            return Ok(answered);
-        }
+        let Weighed { block: answered, doubt } = weighed?;
+        let Some(doubt) = doubt else { return Ok(answered) };
         metrics::evidence_doubted(&self.shared.settings.name);
-        let second = match self.another(node) {
-            Some(other) => other.with_logs(filter, block).await.map(|second| second.logs),
-            None => {
-                let blocks = Blocks::Hash { number: block.number, hash: block.hash };
-                node.logs_of_receipts(filter, blocks).await
-            }
-        };
-        let second = match second {
-            Ok(logs) => logs,
-            // It may lack the block, or the method.
-            Err(_) => node.with_logs(filter, block).await?.logs,
-        };
-        if second.is_empty() { Ok(answered) } else { Err(node.contradicted(&block)) }
+        // It may lack the block, or the same logs.
+        if let Some(other) = self.another(node)
+            && let Ok(second) = other.with_logs(filter, answered.block).await
+            && let Some(second) = node.outdone(&answered, &doubt, second)
+        {
+            return Ok(second);
+        }
+        node.settled(filter, answered, &doubt).await
     }
 
     /// Whether there is another one that has not failed at holding logs against headers.

@@ -79,6 +79,29 @@ impl fmt::Debug for Asking {
     }
 }
 
+/// A change of an answer's `result`.
+#[derive(Clone)]
+pub struct Edit(Arc<dyn Fn(&mut Value) + Send + Sync>);
+
+impl Edit {
+    pub(in crate::devchain) fn apply(&self, answer: &mut Value) {
+        (self.0)(answer);
+    }
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Edit")
+    }
+}
+
+impl Effect {
+    /// The answer's `result` is changed on the way.
+    pub fn edit(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        Self::Edit(Edit(Arc::new(change)))
+    }
+}
+
 /// What happens to a call.
 #[derive(Clone, Debug)]
 pub enum Effect {
@@ -90,6 +113,8 @@ pub enum Effect {
     Lag(u64),
     /// `eth_getLogs` answers wrongly.
     Lie(Lie),
+    /// Any `result` is changed on the way, [`Self::edit`].
+    Edit(Edit),
     /// Answered with this error.
     Error(RpcError),
     /// Answered with `"result": null`.
