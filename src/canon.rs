@@ -1,10 +1,12 @@
 //! Decides what to believe, without I/O: which blocks are confirmed and which final, which sources go
 //! on from where, what is told before it is confirmed, and whether what a node says now contradicts what we hold.
 
+mod age;
 mod plan;
 mod policy;
 mod verdict;
 
+pub use age::{Age, Aged, Moment};
 pub use plan::{Group, Plan, Position, Zones, plan};
 pub use policy::{Confirmations, Heads, Policy, Publish};
 pub use verdict::{Verdict, judge};

@@ -14,6 +14,7 @@ mod logs;
 mod near;
 mod node;
 mod pool;
+mod ranged;
 mod rpc;
 mod settings;
 mod shelf;
@@ -21,15 +22,16 @@ mod vitals;
 mod wake;
 mod width;
 mod wire;
+mod young;
 
 pub use batch::Batch;
 pub use elsewhere::Elsewhere;
 pub use error::{ChainError, Refusal};
 pub use evidence::Verify;
-pub use history::{History, OnError};
+pub use history::{Depths, History, OnError};
 pub use learnt::Learnt;
 pub use near::Near;
-pub use node::{BlockWithLogs, Kin, Node, Tag};
+pub use node::{BlockWithLogs, Kin, Node, Standing, Tag};
 pub use pool::{Pool, ProviderReport, Switched};
 pub use rpc::MethodUsage;
 pub use settings::{

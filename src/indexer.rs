@@ -3,6 +3,7 @@
 //! [`spine`] is the loop, [`live`] and [`history`] are the two ways forward, [`pending`] looks ahead, [`reorg`] is the way
 //! back; [`ahead`] saves a round trip; [`view`] is what we hold, [`translate`] turns logs into events, [`say`] tells how it goes.
 
+mod age;
 mod ahead;
 mod audit;
 mod error;

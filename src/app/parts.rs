@@ -172,8 +172,8 @@ pub(super) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
 }
 
 pub(super) fn policy(chain: &config::Chain) -> Policy {
-    let config::Chain { confirmations, reorg_window, publish, .. } = *chain;
-    Policy { confirmations, reorg_window, publish }
+    let config::Chain { confirmations, reorg_window, backend_lag, backend_lag_blocks, publish, .. } = *chain;
+    Policy { confirmations, reorg_window, backend_lag, backend_lag_blocks, publish }
 }
 
 pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
-use super::parts::{Loaded, chain_settings, record, translator};
+use super::parts::{Loaded, chain_settings, policy, record, translator};
 use crate::chain::ChainSettings;
 use crate::config;
 use crate::domain::BlockRange;
@@ -111,7 +111,8 @@ pub(super) async fn rereader(
     let store = store.open_chain(&record, translator.kinds()).await.map_err(store_error)?;
     let on_error =
         Arc::new(|error: &crate::chain::ChainError| tracing::warn!(%error, "the node is waited for"));
-    Rereader::new(settings, translator, store, on_error).map_err(|error| explain(loaded, chain, error))
+    let asked = (settings, policy(chain));
+    Rereader::new(asked, translator, store, on_error).map_err(|error| explain(loaded, chain, error))
 }
 
 pub(super) fn explain(loaded: &Loaded, chain: &config::Chain, error: IndexerError) -> AppError {

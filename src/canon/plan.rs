@@ -36,6 +36,8 @@ pub struct Zones {
     pub confirmed: Option<u64>,
     /// The first block that is read by itself.
     pub live_from: u64,
+    /// The first block that may be told as pending, at or above the former.
+    pub told_from: u64,
     /// The highest block to be told as pending, `None` where nothing is.
     pub pending_to: Option<u64>,
 }
@@ -61,9 +63,10 @@ pub fn plan(positions: &[Position], zones: Zones) -> Plan {
     }
 }
 
-fn pending(positions: &[Position], Zones { confirmed, live_from, pending_to }: Zones) -> Option<Group> {
+fn pending(positions: &[Position], zones: Zones) -> Option<Group> {
+    let Zones { confirmed, live_from, told_from, pending_to } = zones;
     let unconfirmed = confirmed.map_or(0, |confirmed| confirmed.saturating_add(1));
-    let bottom = unconfirmed.max(live_from);
+    let bottom = unconfirmed.max(told_from);
     let untold: Vec<u64> = positions
         .iter()
         .map(|at| match at.next >= unconfirmed.min(live_from) {
@@ -97,13 +100,17 @@ mod tests {
 
     /// The plan of a chain on which nothing is told before it is confirmed.
     fn plan(next: &[u64], confirmed: u64, live_from: u64) -> Plan {
-        super::plan(&stored(next), Zones { confirmed: Some(confirmed), live_from, pending_to: None })
+        super::plan(
+            &stored(next),
+            Zones { confirmed: Some(confirmed), live_from, told_from: live_from, pending_to: None },
+        )
     }
 
     /// What is told as pending by sources at (next, told), up to block 100.
     fn told(at: &[(u64, u64)], confirmed: Option<u64>, live_from: u64) -> Option<Group> {
         let positions: Vec<_> = at.iter().map(|(next, told)| Position { next: *next, told: *told }).collect();
-        super::plan(&positions, Zones { confirmed, live_from, pending_to: Some(100) }).pending
+        super::plan(&positions, Zones { confirmed, live_from, told_from: live_from, pending_to: Some(100) })
+            .pending
     }
 
     #[test]
@@ -160,6 +167,13 @@ mod tests {
         assert_eq!(told(&[(99, 101), (99, 0)], Some(98), 37), some(&[1], 99, 100));
         assert_eq!(told(&[(99, 100), (99, 0)], Some(98), 37), some(&[1], 99, 99));
         assert_eq!(told(&[(99, 0), (100, 0), (500, 0)], Some(98), 37), some(&[0], 99, 99));
+    }
+
+    #[test]
+    fn young_blocks_below_the_window_are_not_told() {
+        let positions = [Position { next: 40, told: 0 }];
+        let zones = Zones { confirmed: Some(45), live_from: 37, told_from: 60, pending_to: Some(100) };
+        assert_eq!(super::plan(&positions, zones).pending, some(&[0], 60, 100));
     }
 
     #[test]

@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use super::age::Aged;
 use super::plan::Zones;
 
 /// When a block is deep enough to be announced.
@@ -30,6 +33,9 @@ pub struct Heads {
     pub safe: Option<u64>,
     /// The `finalized` tag where the chain has it.
     pub finalized: Option<u64>,
+    /// Up to where blocks are older than [`Policy::backend_lag`]. `None` before any block was looked at; then only the
+    /// number of blocks counts.
+    pub aged: Option<Aged>,
 }
 
 /// A chain's rules of depth.
@@ -37,9 +43,14 @@ pub struct Heads {
 pub struct Policy {
     /// When a block is confirmed.
     pub confirmations: Confirmations,
-    /// Blocks below the head that may still change where the chain has no `finalized` tag; also how
-    /// near the head each block is read by itself.
+    /// Blocks below the head that may still change where the chain has no `finalized` tag; each of them is read by
+    /// itself.
     pub reorg_window: u64,
+    /// How long one of a node's backends may lack a block that another one has. Whatever is younger than the head by
+    /// less is read by itself.
+    pub backend_lag: Duration,
+    /// The same in blocks: the larger of both counts.
+    pub backend_lag_blocks: u64,
     /// Whether something is told before it is confirmed.
     pub publish: Publish,
 }
@@ -61,6 +72,7 @@ impl Policy {
         Zones {
             confirmed: self.confirmed(heads),
             live_from: self.live_from(heads),
+            told_from: self.told_from(heads),
             pending_to: (self.publish == Publish::PendingAndConfirmed).then_some(heads.latest),
         }
     }
@@ -79,12 +91,30 @@ impl Policy {
         heads.finalized.unwrap_or(heads.latest.saturating_sub(self.reorg_window)).min(heads.latest)
     }
 
-    /// The first block that is read by itself, by hash and with its parent link checked; below it ranges
-    /// do. Everything above `final` would be exact too, but on a chain whose `finalized` tag is thousands
-    /// of blocks behind, coming back after an hour would take thousands of calls.
+    /// The first block that is read by itself, by hash, with its parent link checked and its logs held against its
+    /// header; below it ranges are read. A backend that lags answers a range above its head with no logs, and does not
+    /// say that it lacks the blocks. So the age of a block decides, and not whether it is final: many chains finalize a
+    /// block seconds after it was made.
     pub fn live_from(&self, heads: &Heads) -> u64 {
-        let near = heads.latest.saturating_sub(self.reorg_window);
-        self.final_number(heads).max(near).saturating_add(1)
+        let near = self.near(heads.latest);
+        heads.aged.map_or(near, |aged| aged.number.min(near)).saturating_add(1)
+    }
+
+    /// The highest block that is old enough by the number of blocks above it.
+    pub(super) fn near(&self, latest: u64) -> u64 {
+        latest.saturating_sub(self.least_depth())
+    }
+
+    /// How many blocks are read by themselves at least.
+    pub(super) fn least_depth(&self) -> u64 {
+        self.reorg_window.max(self.backend_lag_blocks)
+    }
+
+    /// The first block that is told before it is confirmed. What is final needs no telling ahead, and further below than
+    /// the reorg window a restart would tell it all again.
+    fn told_from(&self, heads: &Heads) -> u64 {
+        let window = heads.latest.saturating_sub(self.reorg_window);
+        self.final_number(heads).max(window).saturating_add(1)
     }
 }
 
@@ -93,11 +123,17 @@ mod tests {
     use super::*;
 
     fn heads(latest: u64, finalized: Option<u64>) -> Heads {
-        Heads { latest, safe: finalized.map(|n| n + 10), finalized }
+        Heads { latest, safe: finalized.map(|n| n + 10), finalized, aged: None }
     }
 
     fn policy(confirmations: Confirmations) -> Policy {
-        Policy { confirmations, reorg_window: 64, publish: Publish::Confirmed }
+        Policy {
+            confirmations,
+            reorg_window: 64,
+            backend_lag: Duration::from_secs(60),
+            backend_lag_blocks: 128,
+            publish: Publish::Confirmed,
+        }
     }
 
     #[test]
@@ -128,11 +164,30 @@ mod tests {
     }
 
     #[test]
-    fn single_blocks_begin_at_the_window_and_never_below_final() {
+    fn single_blocks_begin_at_a_depth_that_no_tag_changes() {
         let policy = policy(Confirmations::Blocks(2));
-        assert_eq!(policy.live_from(&heads(1000, None)), 937);
-        assert_eq!(policy.live_from(&heads(1000, Some(200))), 937);
-        assert_eq!(policy.live_from(&heads(1000, Some(990))), 991);
+        for tag in [None, Some(200), Some(990), Some(999), Some(1000)] {
+            assert_eq!(policy.live_from(&heads(1000, tag)), 873);
+        }
         assert_eq!(policy.live_from(&heads(10, None)), 1);
+        let wide = Policy { reorg_window: 500, ..policy };
+        assert_eq!(wide.live_from(&heads(1000, Some(1000))), 501);
+    }
+
+    #[test]
+    fn single_blocks_begin_further_below_where_blocks_are_younger() {
+        let policy = policy(Confirmations::Blocks(2));
+        let aged = |number| Heads { aged: Some(Aged { number, under: 1000 }), ..heads(1000, Some(1000)) };
+        assert_eq!(policy.live_from(&aged(700)), 701);
+        assert_eq!(policy.live_from(&aged(950)), 873);
+    }
+
+    #[test]
+    fn what_is_told_ahead_begins_at_the_window_and_never_below_final() {
+        let policy = policy(Confirmations::Blocks(2));
+        assert_eq!(policy.told_from(&heads(1000, None)), 937);
+        assert_eq!(policy.told_from(&heads(1000, Some(200))), 937);
+        assert_eq!(policy.told_from(&heads(1000, Some(990))), 991);
+        assert_eq!(policy.told_from(&heads(10, None)), 1);
     }
 }

@@ -54,7 +54,18 @@ impl Node {
         if let Some(parts) = self.too_long(filter) {
             return self.logs_of_both(parts, blocks).await;
         }
-        let error = match patiently(tries, || self.logs_once(filter, blocks)).await {
+        let answer = patiently(tries, || self.logs_once(filter, blocks)).await;
+        self.or_otherwise(answer, filter, blocks).await
+    }
+
+    /// The answer to a question for logs, or where that failed what can be asked instead.
+    pub(super) async fn or_otherwise(
+        &self,
+        answer: Result<Logs, ChainError>,
+        filter: &LogFilter,
+        blocks: Blocks,
+    ) -> Result<Logs, ChainError> {
+        let error = match answer {
             Err(error) => error,
             answer => {
                 self.stuck.store(0, Ordering::Relaxed);

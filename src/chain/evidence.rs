@@ -180,6 +180,13 @@ impl Node {
         Ok(sure(logs))
     }
 
+    /// Whether logs of blocks up to this one have none of it, although its header speaks of some.
+    pub(super) fn leaves_out(&self, filter: &LogFilter, last: &Seal, logs: &Logs) -> bool {
+        let bloom = last.bloom.filter(|_| self.verify != Verify::Off && self.trust.bloom.is_on());
+        let there = || logs.blocks().any(|block| block.id.number == last.block.number);
+        bloom.is_some_and(|bloom| speaks_of(&bloom, filter)) && !there()
+    }
+
     /// The logs out of all receipts of the block, which must have the root of its header. `None` where this node's
     /// receipts cannot be checked.
     async fn logs_by_root(

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::batch::Batch;
 use super::error::ChainError;
 use super::node::Node;
+use super::ranged::Ranged;
 use super::settings::HistorySettings;
 use super::shelf::Shelf;
 use crate::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};
@@ -21,6 +22,16 @@ use crate::metrics;
 
 /// Tells whoever keeps the chain's health what a reader in the background met.
 pub type OnError = Arc<dyn Fn(&ChainError) + Send + Sync>;
+
+/// The heights that decide how a block is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depths {
+    /// The highest final block. What lies above is read between two looks at its last header.
+    pub final_number: u64,
+    /// The highest block that is old enough for every backend of a node to have it. What lies above is read block by
+    /// block, by hash.
+    pub aged: u64,
+}
 
 /// A reader of one closed range for one filter. Dropping it ends what is in flight.
 pub struct History {
@@ -36,24 +47,23 @@ struct Fetch {
     chain: Arc<str>,
     filter: Arc<LogFilter>,
     shelf: Arc<Shelf>,
-    final_number: u64,
+    depths: Depths,
     on_error: OnError,
 }
 
 impl History {
-    /// Reads `range`. Blocks above `final_number` are read between two looks at the range's last block, so
-    /// that a reorg in between is noticed. Needs a runtime.
+    /// Reads `range`, each block as its depth demands. Needs a runtime.
     pub fn new(
         (node, chain): (Arc<Node>, &str),
         settings: HistorySettings,
         (filter, range): (LogFilter, BlockRange),
-        final_number: u64,
+        depths: Depths,
         on_error: OnError,
     ) -> Self {
         node.width().begin();
         let shelf = Arc::new(Shelf::new(range, settings.buffer_bytes));
         let (chain, filter) = (chain.into(), Arc::new(filter));
-        let fetch = Fetch { node, chain, filter, shelf: shelf.clone(), final_number, on_error };
+        let fetch = Fetch { node, chain, filter, shelf: shelf.clone(), depths, on_error };
         let mut readers = JoinSet::new();
         for _ in 0..settings.ranges_in_flight.max(1) {
             readers.spawn(fetch.clone().run());
@@ -91,7 +101,7 @@ impl Fetch {
         let (mut rest, mut width) = (Some(range), range.width());
         let (mut pause, mut failures) = (backoff(), 0);
         while let Some(left) = rest {
-            let (piece, after) = left.split_at_width(width);
+            let (piece, after) = left.split_at_width(self.at_once(left, width));
             let started = Instant::now();
             match self.read_piece(piece).await {
                 Ok(batch) => {
@@ -103,7 +113,7 @@ impl Fetch {
                 Err(error) if self.narrowed(piece, &error) => failures = 0,
                 Err(error) => {
                     failures += u32::from(error.is_doubtful());
-                    let narrowed = self.node.width().failed(piece.width(), failures);
+                    let narrowed = !self.is_young(piece) && self.node.width().failed(piece.width(), failures);
                     self.wait(&error, &mut pause).await;
                     if !narrowed {
                         continue;
@@ -116,7 +126,18 @@ impl Fetch {
         }
     }
 
+    /// How many of these blocks are read at once: those that are old as many as the node takes, the others a few.
+    fn at_once(&self, left: BlockRange, width: u64) -> u64 {
+        match self.depths.aged.checked_sub(left.from()) {
+            Some(old) => width.min(old.saturating_add(1)),
+            None => width.min(YOUNG_AT_ONCE),
+        }
+    }
+
     fn answered(&self, batch: &Batch, took: Duration) {
+        if self.is_young(batch.range) {
+            return;
+        }
         let mut width = self.node.width();
         width.answered(batch.range.width(), batch.bytes(), took);
         metrics::range_width(&self.chain, width.now());
@@ -124,7 +145,9 @@ impl Fetch {
 
     /// Whether the node would answer a narrower question.
     fn narrowed(&self, piece: BlockRange, error: &ChainError) -> bool {
-        let Some((why, hint)) = error.narrows().filter(|_| piece.width() > 1) else { return false };
+        let Some((why, hint)) = error.narrows().filter(|_| piece.width() > 1 && !self.is_young(piece)) else {
+            return false;
+        };
         tracing::debug!(chain = %self.chain, range = %piece, %error, "range is narrowed");
         self.node.width().refused(piece.width(), hint, why);
         true
@@ -137,34 +160,19 @@ impl Fetch {
             .await;
     }
 
-    async fn read_piece(&self, range: BlockRange) -> Result<Batch, ChainError> {
-        let before = match range.to() > self.final_number {
-            true => Some(self.block(range.to()).await?),
-            false => None,
-        };
-        let logs = self.node.logs(&self.filter, range);
-        let (first, last, logs) = match before {
-            // Final blocks do not change: one round trip for all three.
-            None if range.width() == 1 => {
-                let (block, logs) = tokio::try_join!(self.block(range.from()), logs)?;
-                (block, block, logs)
-            }
-            None => tokio::try_join!(self.block(range.from()), self.block(range.to()), logs)?,
-            Some(_) => {
-                let (first, logs) = tokio::try_join!(self.block(range.from()), logs)?;
-                (first, self.block(range.to()).await?, logs)
-            }
-        };
-        if before.is_some_and(|before| before != last) {
-            return Err(self.moved(range.to()));
-        }
-        let times = self.times(&logs, (first, last)).await?;
-        Ok(Batch { range, parent_hash: first.parent_hash, last, logs, times })
+    fn is_young(&self, range: BlockRange) -> bool {
+        range.to() > self.depths.aged
     }
 
-    async fn block(&self, number: u64) -> Result<BlockRef, ChainError> {
-        let block = self.node.block(number).await?;
-        block.ok_or_else(|| self.bad(format!("it has no block {number}, which is confirmed")))
+    async fn read_piece(&self, range: BlockRange) -> Result<Batch, ChainError> {
+        if self.is_young(range) {
+            return self.node.young(&self.filter, range).await;
+        }
+        let may_change = range.to() > self.depths.final_number;
+        let Ranged { first, last, logs } = self.node.ranged(&self.filter, range, may_change).await?;
+        let logs = self.node.with_tail(&self.filter, (range, last), logs).await?;
+        let times = self.times(&logs, (first.block, last.block)).await?;
+        Ok(Batch { range, parent_hash: first.block.parent_hash, last: last.block, logs, times })
     }
 
     /// Block times from the logs themselves where the node adds them, they are final and can be believed, else from the headers,
@@ -180,10 +188,10 @@ impl Fetch {
         for LogBlock { id: BlockId { number, hash }, .. } in logs.blocks() {
             if let Some(block) = [first, last].iter().find(|block| block.number == number) {
                 if block.hash != hash {
-                    return Err(self.moved(number));
+                    return Err(self.node.moved(number));
                 }
                 times.insert(number, block.timestamp);
-            } else if let Some(time) = told.get(&number).filter(|_| number <= self.final_number) {
+            } else if let Some(time) = told.get(&number).filter(|_| number <= self.depths.final_number) {
                 times.insert(number, *time);
             } else {
                 unknown.insert(number, hash);
@@ -193,7 +201,7 @@ impl Fetch {
         for chunk in numbers.chunks(HEADERS_AT_ONCE) {
             for block in self.headers(chunk).await?.into_iter().flatten() {
                 if unknown.remove(&block.number) != Some(block.hash) {
-                    return Err(self.moved(block.number));
+                    return Err(self.node.moved(block.number));
                 }
                 self.node.in_sequence(&first, &block)?;
                 self.node.in_sequence(&block, &last)?;
@@ -215,10 +223,6 @@ impl Fetch {
             }
         }
         self.node.blocks(numbers).await
-    }
-
-    fn moved(&self, number: u64) -> ChainError {
-        self.bad(format!("block {number} changed while its range was read"))
     }
 
     fn bad(&self, reason: String) -> ChainError {
@@ -246,6 +250,8 @@ fn told_times(logs: &Logs, (first, last): (&BlockRef, &BlockRef)) -> Option<BTre
 /// Headers asked for at the same time where logs lack their block's time: enough to hide the latency, few
 /// enough not to look like an attack.
 const HEADERS_AT_ONCE: usize = 16;
+/// Young blocks asked for at the same time: enough to hide the latency, as near the head.
+const YOUNG_AT_ONCE: u64 = 16;
 /// How often they are asked for before the range counts as failed.
 const HEADER_TRIES: usize = 3;
 /// Longest pause between two tries: a node that comes back is noticed within it.

@@ -10,7 +10,7 @@ use super::error::ChainError;
 use super::evidence::Seal;
 use super::logs::{Blocks, LOGS, checked};
 use super::node::{HEADER, Node, hex, or_missing};
-use super::rpc::Question;
+use super::rpc::{Question, RawAnswer};
 use super::wire::{ReadLog, WireHeader};
 use crate::domain::{BlockId, BlockRef, LogFilter, Logs};
 
@@ -21,9 +21,6 @@ pub struct Near {
     /// In chain order; `None` where they are still to be asked for.
     pub(super) logs: Option<Logs>,
 }
-
-/// An answer before it is known what it should be.
-type Answered = Result<Option<Box<RawValue>>, ChainError>;
 
 impl Near {
     /// The block.
@@ -103,19 +100,19 @@ impl Node {
     /// The header at this height out of the answer about it.
     pub(super) fn header_of(
         &self,
-        answer: Option<Answered>,
+        answer: Option<RawAnswer>,
         number: u64,
     ) -> Result<Option<Seal>, ChainError> {
         self.at_height(self.seal_of(answer)?, number)
     }
 
-    fn seal_of(&self, answer: Option<Answered>) -> Result<Option<Seal>, ChainError> {
+    pub(super) fn seal_of(&self, answer: Option<RawAnswer>) -> Result<Option<Seal>, ChainError> {
         let header = self.parsed::<WireHeader>(HEADER, answer.unwrap_or(Ok(None)));
         self.sealed(or_missing(header)?)
     }
 
     /// `None` where the answer is an error or cannot be believed, which counts against the node.
-    fn logs_of_answer(&self, answer: Answered, filter: &LogFilter, block: &BlockRef) -> Option<Logs> {
+    fn logs_of_answer(&self, answer: RawAnswer, filter: &LogFilter, block: &BlockRef) -> Option<Logs> {
         let wire = self.parsed::<Vec<ReadLog>>(LOGS, answer).ok()??;
         let blocks = Blocks::Hash { number: block.number, hash: block.hash };
         self.believed(LOGS, checked(wire, filter, blocks)).ok()
@@ -124,7 +121,7 @@ impl Node {
     pub(super) fn parsed<T: DeserializeOwned>(
         &self,
         method: &'static str,
-        answer: Answered,
+        answer: RawAnswer,
     ) -> Result<Option<T>, ChainError> {
         let read =
             |value: Box<RawValue>| serde_json::from_str(value.get()).map_err(|error| error.to_string());

@@ -38,6 +38,17 @@ impl Tag {
     }
 }
 
+/// How far a node has come, and its block at one height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Height of its newest block.
+    pub head: u64,
+    /// The `finalized` tag where it has it.
+    pub finalized: Option<u64>,
+    /// The block at the height that was asked for, `None` where it has none.
+    pub block: Option<BlockRef>,
+}
+
 /// A block and the logs of it that were asked for.
 #[derive(Clone, Debug)]
 pub struct BlockWithLogs {
@@ -224,6 +235,23 @@ impl Node {
             Err(error) if tag != Tag::Latest && error.is_unclassified_refusal() => Ok(None),
             answer => Ok(answer?.map(|seal| seal.block)),
         }
+    }
+
+    /// How far it has come and what it has at this height, in one request, so that one backend says all of it.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked; a node without any block is a bad answer.
+    pub async fn standing(&self, number: u64) -> Result<Standing, ChainError> {
+        let names = [json!(Tag::Latest.as_str()), json!(Tag::Finalized.as_str()), json!(hex(number))];
+        let questions = names.map(|name| Question::new(HEADER, json!([name, false])));
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
+        let head = self.newest(self.seal_of(answers.next())?)?.block.number;
+        let finalized = match self.seal_of(answers.next()) {
+            Err(error) if error.is_unclassified_refusal() => None,
+            answer => answer?.map(|seal| seal.block.number),
+        };
+        let block = self.header_of(answers.next(), number)?.map(|seal| seal.block);
+        Ok(Standing { head, finalized, block })
     }
 
     /// As [`Self::tagged`], for a chain that cannot do without.

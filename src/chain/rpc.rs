@@ -23,6 +23,7 @@ use super::vitals::Vitals;
 use super::wire::{Answer, ErrorObject};
 use crate::{metrics, tls};
 use batch::Batches;
+pub(super) use batch::RawAnswer;
 use body::{Body, Intake, NoBody};
 use listing::Listing;
 use pace::Pace;
@@ -62,6 +63,13 @@ impl Question {
     fn call(&self, id: u64) -> Value {
         json!({ "jsonrpc": "2.0", "id": id, "method": self.method, "params": self.params })
     }
+}
+
+/// The method that stands for a request of several calls: that of the one over a range, which is what may be refused, or
+/// else of the first.
+fn lead(calls: &[Question]) -> &'static str {
+    let ranged = calls.iter().find(|call| call.width.is_some());
+    ranged.or(calls.first()).map_or("", |call| call.method)
 }
 
 impl Rpc {
@@ -152,7 +160,7 @@ impl Rpc {
         calls: &[Question],
         request: impl Future<Output = Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
-        let method = calls.first().map_or("", |call| call.method);
+        let method = lead(calls);
         let units = calls.iter().map(|call| self.pace.cost(call.method)).sum();
         let closed = |wait| self.closed(method, wait);
         let permit = self.pace.enter(calls.len() as u64, units).await.map_err(closed)?;
@@ -276,7 +284,7 @@ impl Rpc {
         self.refused_all(std::slice::from_ref(question), body, error)
     }
 
-    /// A refusal of all calls of a request; the first one stands for them.
+    /// A refusal of all calls of a request.
     fn refused_all(&self, calls: &[Question], body: &Body, error: Option<ErrorObject>) -> ChainError {
         let (code, message, data) = match error {
             Some(error) => error.told(),
@@ -284,11 +292,11 @@ impl Rpc {
         };
         let message =
             if message.trim().is_empty() { format!("http status {}", body.status) } else { message };
-        let asked = calls.first().and_then(|call| call.width);
+        let asked = calls.iter().find_map(|call| call.width);
         let batch = (calls.len() > 1).then_some(calls.len() as u64);
         let (status, retry_after) = (Some(body.status), body.retry_after);
         let answer = RefusedAnswer { code, status, message, data, retry_after, asked, calls: batch };
-        let method = calls.first().map_or("", |call| call.method);
+        let method = lead(calls);
         ChainError::refused((&self.host, &self.secrets), method, answer)
     }
 

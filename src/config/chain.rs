@@ -30,6 +30,10 @@ pub struct Chain {
     pub confirmations: Confirmations,
     /// Blocks below the head that may still change.
     pub reorg_window: u64,
+    /// How long a backend of a node may lack what another one has.
+    pub backend_lag: Duration,
+    /// The same in blocks.
+    pub backend_lag_blocks: u64,
     /// Whether events are told before they are confirmed.
     pub publish: Publish,
     /// Usual time from one block to the next.
@@ -121,6 +125,8 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         section.parsed("verify", |text| word(text, &VERIFY)).map_or(Verify::Bloom, |found| found.value);
     let confirmations = confirmations(section).unwrap_or(Confirmations::Blocks(2));
     let reorg_window = reorg_window(section, confirmations);
+    let backend_lag = millis(section, "backend_lag", 0..=3_600_000);
+    let backend_lag_blocks = section.number("backend_lag_blocks", 0..=100_000).map(|blocks| blocks.value);
     let publish = section.parsed("publish", |text| word(text, &PUBLISH)).map(|publish| publish.value);
     let block_time = millis(section, "block_time", 10..=600_000).unwrap_or(Duration::from_secs(12));
     let poll_interval = millis(section, "poll_interval", 50..=3_600_000);
@@ -141,6 +147,8 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         verify,
         confirmations,
         reorg_window,
+        backend_lag: backend_lag.unwrap_or(Duration::from_secs(60)),
+        backend_lag_blocks: backend_lag_blocks.unwrap_or(128),
         publish: publish.unwrap_or_default(),
         block_time,
         poll_interval: poll_interval.unwrap_or(Duration::from_secs(12)),

@@ -24,6 +24,8 @@ pub struct Settings {
     pub genesis_time: u64,
     /// Seconds between the timestamps of two blocks; not how fast they are mined.
     pub block_time: u64,
+    /// Blocks that share a timestamp: with 4 of them and a `block_time` of 1 a chain has a block every 250 ms.
+    pub blocks_per_timestamp: u64,
     /// Blocks mined with traffic at the start.
     pub history: u64,
     /// How far below the head `finalized` is; `safe` is half as far. `None`: the node refuses both tags,
@@ -40,6 +42,7 @@ impl Default for Settings {
             seed: 1,
             genesis_time: 1_700_000_000,
             block_time: 1,
+            blocks_per_timestamp: 1,
             history: 0,
             finalized_depth: None,
             block_timestamp_in_logs: false,
@@ -195,7 +198,9 @@ impl State {
     }
 
     fn draft(&self) -> Draft {
-        let timestamp = self.head().timestamp + self.settings.block_time;
+        let Settings { block_time, blocks_per_timestamp, .. } = self.settings;
+        let moves = (self.head().number + 1).is_multiple_of(blocks_per_timestamp.max(1));
+        let timestamp = self.head().timestamp + if moves { block_time } else { 0 };
         Draft { timestamp, txs: Vec::new(), undo: Vec::new() }
     }
 

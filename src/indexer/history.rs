@@ -12,7 +12,7 @@ use super::live::Stretch;
 use super::spine::ChainIndexer;
 use super::translate::{Desk, Translated};
 use crate::canon::Group;
-use crate::chain::{Batch, ChainError, History, OnError};
+use crate::chain::{Batch, ChainError, Depths, History, OnError};
 use crate::domain::{B256, BlockId, BlockRange};
 use crate::health::Board;
 use crate::metrics;
@@ -110,7 +110,7 @@ impl ChainIndexer {
             (self.past.clone(), &self.settings.name),
             self.settings.history,
             (filter, group.range),
-            self.final_number(),
+            Depths { final_number: self.final_number(), aged: self.aged() },
             report(&self.board, &self.settings.name, &self.troubles),
         );
         tracing::debug!(chain = %self.settings.name, range = %group.range, sources = ?group.sources, "reading history");

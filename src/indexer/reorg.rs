@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::spine::ChainIndexer;
-use crate::canon::{Verdict, judge};
-use crate::domain::BlockId;
+use crate::canon::{Heads, Verdict, judge};
+use crate::chain::Standing;
+use crate::domain::{B256, BlockId};
 use crate::health::DeepReorg;
 use crate::metrics;
 use crate::store::Rewind;
@@ -39,6 +40,7 @@ impl ChainIndexer {
             return Ok(Settled::Agrees);
         };
         if first == Verdict::Agrees {
+            self.doubted_since = None;
             return Ok(Settled::Agrees);
         }
         tokio::time::sleep(SECOND_READ_AFTER).await;
@@ -48,9 +50,25 @@ impl ChainIndexer {
         }
         match first {
             Verdict::Rewind(to) => self.rewind(to).await.map(|()| Settled::Rewound),
+            Verdict::TooDeep { ours, theirs } if self.may_come_round(ours, theirs).await? => {
+                Ok(Settled::Unsure)
+            }
             Verdict::TooDeep { ours, theirs } => Err(IndexerError::TooDeep { ours, theirs }),
             Verdict::Agrees | Verdict::Look(_) => Ok(Settled::Agrees),
         }
+    }
+
+    /// Whether a node that has another block where ours is final has not come so far that this height is final to itself:
+    /// a backend that lags may be on a branch it is about to leave. It is given as long as a backend may lag.
+    async fn may_come_round(&mut self, ours: BlockId, theirs: B256) -> Result<bool, IndexerError> {
+        let Standing { head, finalized, block } = self.node.standing(ours.number).await?;
+        let heads = Heads { latest: head, safe: None, finalized, aged: None };
+        let said_again = block.is_some_and(|block| block.hash == theirs);
+        if said_again && self.policy.final_number(&heads) >= ours.number {
+            return Ok(false);
+        }
+        let since = *self.doubted_since.get_or_insert_with(Instant::now);
+        Ok(since.elapsed() < self.policy.backend_lag)
     }
 
     /// As [`Self::settle`], when a block contradicted ours at `at`: then agreement is a contradiction too.

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::age::old_enough;
 use super::error::IndexerError;
 use super::translate::Translator;
-use crate::chain::{Batch, ChainSettings, Elsewhere, History, Node, OnError};
+use crate::canon::Policy;
+use crate::chain::{Batch, ChainSettings, Depths, Elsewhere, History, Node, OnError};
 use crate::domain::{BlockRange, Place};
 use crate::store::{Backfill, ChainStore, Compared, Held, StoreError};
 
@@ -25,6 +27,9 @@ pub struct Rereader {
     pub on_error: OnError,
     /// Whether a comparison gives way to live blocks.
     pub unhurried: bool,
+    policy: Policy,
+    /// The highest block that was found old enough to be read by range; what is old stays old.
+    aged: Option<u64>,
 }
 
 /// What to do with what was read.
@@ -94,13 +99,14 @@ impl Rereader {
     /// # Errors
     /// When no HTTP client can be made of the settings.
     pub fn new(
-        settings: ChainSettings,
+        (settings, policy): (ChainSettings, Policy),
         translator: Translator,
         store: ChainStore,
         on_error: OnError,
     ) -> Result<Self, IndexerError> {
         let elsewhere = Elsewhere::new(&settings)?;
-        Ok(Self { settings, elsewhere, avoided: None, translator, store, on_error, unhurried: false })
+        let (avoided, unhurried, aged) = (None, false, None);
+        Ok(Self { settings, elsewhere, avoided, translator, store, on_error, unhurried, policy, aged })
     }
 
     /// The provider that is preferred for new blocks.
@@ -121,6 +127,7 @@ impl Rereader {
         self.elsewhere.know_genesis(self.store.genesis().await?);
         let node = self.elsewhere.find(self.avoided.as_deref()).await?;
         let Reread { source, range, purpose } = reread;
+        let aged = self.old_enough(&node, range).await?;
         if purpose != Purpose::Compare {
             // What is added or taken back is placed among what there is, which is found by index. A look needs none.
             self.store.build_indexes().await?;
@@ -132,14 +139,9 @@ impl Rereader {
             self.check_reached(&held, source, range)?;
             let filter = self.translator.filter(&[source]);
             let chain = (node.clone(), self.settings.name.as_str());
-            let final_number = held.final_number.unwrap_or(0);
-            let mut history = History::new(
-                chain,
-                self.settings.history,
-                (filter, left),
-                final_number,
-                self.on_error.clone(),
-            );
+            let depths = Depths { final_number: held.final_number.unwrap_or(0), aged };
+            let mut history =
+                History::new(chain, self.settings.history, (filter, left), depths, self.on_error.clone());
             while let Some(batch) = history.next().await {
                 let to = batch.range.to();
                 match self.settle(reread, batch, held.reorgs).await {
@@ -159,6 +161,15 @@ impl Rereader {
             }
         }
         Ok(report)
+    }
+
+    /// Up to where this range may be read as such.
+    async fn old_enough(&mut self, node: &Node, range: BlockRange) -> Result<u64, IndexerError> {
+        if let Some(aged) = self.aged.filter(|aged| range.to() <= *aged) {
+            return Ok(aged);
+        }
+        let aged = old_enough(node, &self.policy, node.head().await?).await?;
+        Ok(*self.aged.insert(aged))
     }
 
     /// Whether anything was taken back since.

@@ -71,6 +71,8 @@ pub struct ChainIndexer {
     pub(super) looked: bool,
     pub(super) heads: Option<Heads>,
     pub(super) tags_at: Option<Instant>,
+    /// Since when a node that lags contradicts what is final.
+    pub(super) doubted_since: Option<Instant>,
     /// Whether every index of the store is there, as far as we know.
     pub(super) indexed: bool,
 }
@@ -113,6 +115,7 @@ impl ChainIndexer {
             looked: false,
             heads: None,
             tags_at: None,
+            doubted_since: None,
             indexed: false,
         })
     }
@@ -274,6 +277,7 @@ impl ChainIndexer {
         let Some(heads) = stop.run_until_cancelled(self.ask_heads()).await.transpose()? else {
             return Ok(Progress::None);
         };
+        let heads = self.with_age(heads).await?;
         self.heads = Some(heads);
         self.say_heads(&heads);
         if let Some(tag) = self.policy.missing_tag(&heads) {
@@ -329,6 +333,7 @@ impl ChainIndexer {
             latest: head.number,
             safe: newest(self.heads.and_then(|h| h.safe), safe.map(|b| b.number)),
             finalized: newest(self.heads.and_then(|h| h.finalized), finalized.map(|b| b.number)),
+            aged: self.heads.and_then(|h| h.aged),
         })
     }
 

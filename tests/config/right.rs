@@ -74,6 +74,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             verify: Verify::Bloom,
             confirmations: Confirmations::Blocks(2),
             reorg_window: 64,
+            backend_lag: Duration::from_secs(60),
+            backend_lag_blocks: 128,
             publish: Publish::Confirmed,
             block_time: Duration::from_secs(12),
             poll_interval: Duration::from_secs(12),

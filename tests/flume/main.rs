@@ -43,6 +43,7 @@ mod examples;
 mod failover;
 mod faults;
 mod first;
+mod lag;
 mod limits;
 mod messages;
 mod pending;

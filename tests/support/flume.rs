@@ -127,20 +127,24 @@ pub async fn connect(url: &str) -> PgPool {
     PgPool::connect(url).await.expect("the database is there")
 }
 
-/// A config of the chain `dev` (id 31337) with two confirmations, a window of 16 blocks and fast clocks, and of
-/// `sources`, which are `[[source]]` tables. `keys` are more keys of the chain.
+/// A config of the chain `dev` (id 31337) with two confirmations, a window of 16 blocks, below which ranges are read, and
+/// fast clocks, and of `sources`, which are `[[source]]` tables. `keys` are more keys of the chain.
 pub fn config(server: &Server, keys: &str, sources: &str) -> String {
     let ws = if keys.contains("ws =") { String::new() } else { format!("ws = \"{}\"", server.ws_url()) };
     let defaults = [
         ("confirmations", "2"),
         ("reorg_window", "16"),
+        ("backend_lag", "\"0s\""),
+        ("backend_lag_blocks", "0"),
         ("block_time", "\"200ms\""),
         ("poll_interval", "\"200ms\""),
         ("request_timeout", "\"2s\""),
     ];
     let defaults: String = defaults
         .iter()
-        .filter(|(key, _)| !keys.lines().any(|line| line.trim_start().starts_with(key)))
+        .filter(|(key, _)| {
+            !keys.lines().any(|line| line.split('=').next().is_some_and(|given| given.trim() == *key))
+        })
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect();
     let keys = keys.replace("ws = none", "");

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
+use chainflume::app::Loaded;
+use chainflume::config::{Config, ProcessEnvironment};
 use chainflume::devchain::{DevChain, Request, Server, Settings};
 use serde_json::Value;
 use sqlx::postgres::PgPool;
@@ -54,6 +56,15 @@ impl Scene {
         let config = config(&self.server, keys, sources);
         self.config.lock().expect("no test panicked").clone_from(&config);
         Flume::start(&config, &self.url).await
+    }
+
+    /// What a command beside the daemon reads: the config of the last start, and this database.
+    pub fn loaded(&self) -> Loaded {
+        let config = self.config.lock().expect("no test panicked").clone();
+        let config = format!("[database]\nurl = \"{}\"\n{config}", self.url);
+        let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("chainflume.toml");
+        let config = Config::parse(&path, &config, &ProcessEnvironment);
+        Loaded { path, config: config.unwrap_or_else(|problems| panic!("{problems}")) }
     }
 
     /// Changes the chain so that the story knows.

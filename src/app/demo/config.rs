@@ -25,6 +25,7 @@ pub(super) fn chain_settings(history: u64, block_time: Duration) -> Settings {
         seed: now,
         genesis_time: now.saturating_sub(history * block_time),
         block_time,
+        blocks_per_timestamp: 1,
         history,
         finalized_depth: None,
         block_timestamp_in_logs: true,

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::{Body, Question, Rpc};
+use super::body::Intake;
+use super::listing::Listing;
+use super::{Body, Question, Rpc, lead};
 use crate::chain::error::{ChainError, Refusal};
 use crate::chain::wire::{Answer, Answers};
 
@@ -37,6 +40,11 @@ impl Batches {
     fn now(&self) -> usize {
         let now = self.now.load(Ordering::Relaxed).min(self.cap.load(Ordering::Relaxed));
         usize::try_from(now.max(1)).unwrap_or(1)
+    }
+
+    /// Whether so many calls may be one request.
+    fn fits(&self, calls: usize) -> bool {
+        calls <= self.now()
     }
 
     /// Whether so many calls are asked at one moment: in one request, or each by itself and all at once.
@@ -72,6 +80,9 @@ impl Batches {
     }
 }
 
+/// An answer before it is known what it should be; `None` where the node says `null`.
+pub(in crate::chain) type RawAnswer = Result<Option<Box<RawValue>>, ChainError>;
+
 impl Rpc {
     /// What was learnt about batches; `None` where nothing was.
     pub(in crate::chain) fn batch_limit(&self) -> Option<u64> {
@@ -86,6 +97,16 @@ impl Rpc {
     /// Whether so many calls are asked at one moment.
     pub(in crate::chain) fn takes_batch(&self, calls: usize) -> bool {
         self.batches.takes(calls)
+    }
+
+    /// Whether so many calls may be one request, which one backend answers. Where they may not, this counts as a time
+    /// they were asked one by one.
+    pub(in crate::chain) fn fits_batch(&self, calls: usize) -> bool {
+        let fits = self.batches.fits(calls);
+        if !fits {
+            self.batches.alone();
+        }
+        fits
     }
 
     /// Lets the next calls that belong together be a batch again, unless the node has said that it takes none.
@@ -114,7 +135,7 @@ impl Rpc {
                 break;
             }
             let (calls, after) = rest.split_at(most);
-            match self.paced(calls, self.ask_batch(calls)).await {
+            match self.paced(calls, self.ask_batch(calls, &mut Vec::new())).await {
                 Ok(answered) => {
                     self.batches.answered(most);
                     self.judge_each(calls, &answered);
@@ -127,14 +148,53 @@ impl Rpc {
         Ok(answers)
     }
 
+    /// The answers to calls that are one request, in the order of the questions. One of them is over a range, for a list
+    /// that may be long: its elements are handed out as [`Self::demand_each`] does, and what is left of it is among the
+    /// answers. `None` where the request failed for being several calls, so that each is to be asked by itself.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked, or why it refused the list.
+    pub(in crate::chain) async fn ask_with_list<T: DeserializeOwned>(
+        &self,
+        calls: &[Question],
+        mut each: impl FnMut(T) + Send,
+    ) -> Result<Option<Vec<RawAnswer>>, ChainError> {
+        let mut came = false;
+        let request = async {
+            let mut listing = Listing::of_batch(&mut each);
+            let mut answers = self.ask_batch(calls, &mut listing).await?;
+            came = true;
+            if let Some(wrong) = listing.wrong() {
+                return Err(self.bad(lead(calls), wrong));
+            }
+            // Without the list the rest is of no use, and a refusal for haste has to be heard.
+            let refused =
+                calls.iter().zip(&answers).position(|(call, answer)| call.width.is_some() && answer.is_err());
+            match refused.map(|index| answers.swap_remove(index)) {
+                Some(Err(error)) => Err(error),
+                _ => Ok(answers),
+            }
+        };
+        match self.paced(calls, request).await {
+            Ok(answers) => {
+                self.batches.answered(calls.len());
+                self.judge_each(calls, &answers);
+                Ok(Some(answers))
+            }
+            // What is too much for an answer is too much by itself, too.
+            Err(error) if came || error.narrows().is_some() => Err(error),
+            Err(error) => self.judge_batch(calls.len(), error).map(|()| None),
+        }
+    }
+
     /// A call may fail inside a batch that was answered.
     fn judge_each<T>(&self, calls: &[Question], answers: &[Result<T, ChainError>]) {
-        let first = calls.first().map_or("", |call| call.method);
+        let lead = lead(calls);
         for (call, answer) in calls.iter().zip(answers) {
             match answer {
                 Err(error) => self.vitals.failed(call.method, error),
-                // The first method stands for the request, which was answered.
-                Ok(_) if call.method != first => self.vitals.proven(call.method),
+                // This method stands for the request, which was answered.
+                Ok(_) if call.method != lead => self.vitals.proven(call.method),
                 Ok(_) => {}
             }
         }
@@ -159,11 +219,12 @@ impl Rpc {
     async fn ask_batch<T: DeserializeOwned>(
         &self,
         calls: &[Question],
+        intake: &mut impl Intake,
     ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
-        let method = calls.first().map_or("", |call| call.method);
+        let method = lead(calls);
         let first = self.next_id.fetch_add(calls.len() as u64, Ordering::Relaxed);
         let request: Vec<Value> = calls.iter().zip(first..).map(|(call, id)| call.call(id)).collect();
-        let body = self.post(method, Value::from(request).to_string(), &mut Vec::new()).await?;
+        let body = self.post(method, Value::from(request).to_string(), intake).await?;
         match serde_json::from_slice::<Answers<T>>(&body.bytes) {
             Ok(Answers::Many(answers)) if body.is_ok() => self.match_up(calls, first, answers, &body),
             Ok(Answers::One(Answer { error: Some(error), .. })) => {
@@ -185,7 +246,7 @@ impl Rpc {
         answers: Vec<Answer<T>>,
         body: &Body,
     ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
-        let method = calls.first().map_or("", |call| call.method);
+        let method = lead(calls);
         if answers.len() != calls.len() {
             return Err(self.bad(method, format!("{} answers to {} calls", answers.len(), calls.len())));
         }

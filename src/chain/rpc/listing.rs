@@ -7,7 +7,8 @@ use serde_json::Deserializer;
 use super::body::Intake;
 
 /// Hands out the elements of an answer's `result` and keeps what is around them, `{"id":1,"result":[]}`, which is read as any
-/// answer is. Elements of a list that is not recognised are kept too.
+/// answer is. Of a batch these are the elements of the first answer whose result is a list. Elements of a list that is not
+/// recognised are kept too.
 pub(super) struct Listing<'a, T> {
     each: &'a mut (dyn FnMut(T) + Send),
     at: At,
@@ -35,6 +36,11 @@ impl<'a, T: DeserializeOwned> Listing<'a, T> {
     pub(super) fn new(each: &'a mut (dyn FnMut(T) + Send)) -> Self {
         let (kept, rest) = (Vec::new(), Vec::new());
         Self { each, at: At::Before(Opening::default()), kept, rest, worth: 0, elements: 0, comma: false }
+    }
+
+    /// As [`Self::new`], of answers to a batch.
+    pub(super) fn of_batch(each: &'a mut (dyn FnMut(T) + Send)) -> Self {
+        Self { at: At::Before(Opening { own: 2, ..Opening::default() }), ..Self::new(each) }
     }
 
     /// What element cannot be read, and why.
@@ -125,8 +131,9 @@ impl<T: DeserializeOwned> Intake for Listing<'_, T> {
 }
 
 /// Looks for the `[` of `"result":[` among the answer's own keys.
-#[derive(Default)]
 struct Opening {
+    /// How deep an answer's own keys are.
+    own: usize,
     depth: usize,
     quoted: bool,
     escaped: bool,
@@ -134,6 +141,12 @@ struct Opening {
     keyed: bool,
     /// The beginning of the last text.
     text: Vec<u8>,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self { own: 1, depth: 0, quoted: false, escaped: false, keyed: false, text: Vec::new() }
+    }
 }
 
 const RESULT: &[u8] = b"result";
@@ -149,7 +162,7 @@ impl Opening {
             return false;
         }
         match byte {
-            b'[' if self.depth == 1 && self.keyed && self.text == RESULT => return true,
+            b'[' if self.depth == self.own && self.keyed && self.text == RESULT => return true,
             b'[' | b'{' => self.depth += 1,
             b']' | b'}' => self.depth = self.depth.saturating_sub(1),
             b'"' => {
@@ -193,6 +206,20 @@ mod tests {
             assert_eq!(elements, [json!({"a": [1, "]"]}), json!({"b": {"\"": "\\"}})], "{piece}");
             assert_eq!(kept, r#" {"id": 7, "result" : [] , "more": [3] } "#, "{piece}");
             assert_eq!(wrong, None);
+        }
+    }
+
+    #[test]
+    fn of_a_batch_the_elements_of_one_list_are_handed_out() {
+        let text = r#"[{"id":1,"result":{"result":[4]}}, {"result":[ 1,2 ],"id":2},{"id":3,"result":null}]"#;
+        for piece in 1..text.len() {
+            let mut elements = Vec::new();
+            let mut each = |element: u8| elements.push(element);
+            let mut listing = Listing::of_batch(&mut each);
+            text.as_bytes().chunks(piece).for_each(|piece| listing.take(piece));
+            let kept = String::from_utf8(listing.finish()).expect("text");
+            assert_eq!((listing.wrong(), kept), (None, text.replace("[ 1,2 ]", "[]")), "{piece}");
+            assert_eq!(elements, [1, 2], "{piece}");
         }
     }
 

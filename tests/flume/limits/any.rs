@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use alloy_primitives::{Address, B256};
 use axum::response::Response;
-use chainflume::chain::History;
+use chainflume::chain::{Depths, History};
 use chainflume::domain::{BlockRange, LogFilter, Place};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -189,7 +189,8 @@ async fn read(provider: Provider) -> (Vec<Place>, u64, u64) {
     let range = BlockRange::new(0, BLOCKS - 1).expect("in order");
     let quiet = Arc::new(|_: &chainflume::chain::ChainError| {});
     let settings = script.settings().history;
-    let mut history = History::new((node, "dev"), settings, (filter, range), BLOCKS, quiet);
+    let depths = Depths { final_number: BLOCKS, aged: BLOCKS };
+    let mut history = History::new((node, "dev"), settings, (filter, range), depths, quiet);
     let (mut places, mut next) = (Vec::new(), 0);
     while let Some(batch) = history.next().await {
         assert_eq!(batch.range.from(), next, "{provider:?}");
