@@ -6,7 +6,7 @@ use super::parts::{Loaded, chain_settings};
 use super::verify::{explain, rereader};
 use crate::chain::Node;
 use crate::config;
-use crate::domain::BlockId;
+use crate::domain::{B256, BlockId};
 use crate::indexer::IndexerError;
 use crate::store::{ChainStore, Rewind, Rewound, StoreError};
 
@@ -58,6 +58,7 @@ async fn rewind_in(
     let rereader = rereader(loaded, &database.store, (chain, chain_settings(chain))).await?;
     let (node, store) = (&rereader.node(), &rereader.store);
     let failed = |error: IndexerError| explain(loaded, chain, error);
+    rereader.know_genesis().await.map_err(failed)?;
     node.check_chain().await.map_err(|error| failed(error.into()))?;
     match to {
         Some(to) => back_to(node, store, to).await?.map(Rewinding::Done).map_err(failed),
@@ -71,10 +72,10 @@ async fn back_to(
     store: &ChainStore,
     to: u64,
 ) -> Result<Result<Rewound, IndexerError>, AppError> {
-    let theirs = match node.hash(to).await {
+    let theirs = match shown(node, to).await {
         Ok(Some(hash)) => BlockId { number: to, hash },
         Ok(None) => return Err(AppError::Failed(format!("{} has no block {to}", node.host()))),
-        Err(error) => return Ok(Err(error.into())),
+        Err(error) => return Ok(Err(error)),
     };
     match store.hash_at(to).await {
         Ok(Some(ours)) if ours != theirs => {
@@ -132,9 +133,15 @@ async fn look(node: &Node, store: &ChainStore) -> Result<Rewinding, IndexerError
 /// Whether the highest block stored at or below a height is on the node's chain. Where nothing is stored nothing differs.
 async fn agree(node: &Node, store: &ChainStore, height: u64) -> Result<bool, IndexerError> {
     match store.known_at_or_below(height).await? {
-        Some(at) => Ok(node.hash(at.number).await? == Some(at.hash)),
+        Some(at) => Ok(shown(node, at.number).await? == Some(at.hash)),
         None => Ok(true),
     }
+}
+
+/// The hash of the node's block at a height, where it has one. The node shows with it which chain it is on.
+async fn shown(node: &Node, number: u64) -> Result<Option<B256>, IndexerError> {
+    let shown = node.show(&[number]).await?;
+    Ok(shown.blocks.into_iter().flatten().next().map(|block| block.hash))
 }
 
 fn find_chain<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<&'a config::Chain, AppError> {

@@ -37,6 +37,11 @@ impl Genesis {
         self.lock().check(provider)
     }
 
+    /// Whether a provider has shown block 0 before.
+    pub(super) fn was_told_by(&self, provider: &str) -> bool {
+        self.lock().by_provider.contains_key(provider)
+    }
+
     /// Settles it once for all: as it was stored in an earlier life, or else as every provider has told it that was
     /// there. No one of them decides against another, not even the preferred one.
     ///

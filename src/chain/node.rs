@@ -9,11 +9,12 @@ use tokio::sync::Notify;
 use super::error::ChainError;
 use super::evidence::{Recent, Seal, Trust, Verify, allowed};
 use super::genesis::Genesis;
+use super::identity;
 use super::learnt::{Learnt, Lists};
 use super::rpc::{MethodUsage, Question, Rpc};
 use super::settings::{ChainSettings, HistorySettings, ProviderSettings};
 use super::width::Width;
-use super::wire::{Quantity, WireHeader};
+use super::wire::WireHeader;
 use crate::domain::{BlockRef, Logs};
 
 /// A block by name (execution API, "block tags").
@@ -83,14 +84,14 @@ impl Kin {
 /// One node of one chain.
 pub struct Node {
     pub(super) rpc: Rpc,
-    genesis: Arc<Genesis>,
+    pub(super) genesis: Arc<Genesis>,
     fingerprint: String,
     pub(super) verify: Verify,
     pub(super) trust: Trust,
     pub(super) recent: Recent,
-    chain_id: u64,
+    pub(super) chain_id: u64,
     /// Whether it has shown that it is on this chain.
-    checked: AtomicBool,
+    pub(super) checked: AtomicBool,
     history: HistorySettings,
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
     width: Mutex<Width>,
@@ -182,21 +183,9 @@ impl Node {
     /// # Errors
     /// [`ChainError::WrongChain`], [`ChainError::WrongGenesis`] or why the node cannot be asked.
     pub async fn check_chain(&self) -> Result<(), ChainError> {
-        const ID: &str = "eth_chainId";
-        let questions = [Question::new(ID, json!([])), Question::new(HEADER, json!([hex(0), false]))];
         self.rpc.try_batches();
-        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
-        let found = self.parsed::<Quantity>(ID, answers.next().unwrap_or(Ok(None)))?;
-        let found = found.ok_or_else(|| self.rpc.bad(ID, "null where a result belongs"))?;
-        if found.0 != self.chain_id {
-            let (host, found) = (self.host().to_owned(), found.0);
-            return Err(self.not_ours(ChainError::WrongChain { host, found, expected: self.chain_id }));
-        }
-        if let Ok(Some(seal)) = self.header_of(answers.next(), 0) {
-            self.genesis.tell(self.host(), seal.block.hash).map_err(|wrong| self.not_ours(wrong))?;
-        }
-        self.rpc.vitals.on_chain();
-        self.checked.store(true, Ordering::Relaxed);
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&identity::questions()).await?.into_iter();
+        self.identify(&mut answers)?;
         Ok(())
     }
 
@@ -220,7 +209,7 @@ impl Node {
         self.genesis.check(self.host()).map_err(|wrong| self.not_ours(wrong))
     }
 
-    fn not_ours(&self, wrong: ChainError) -> ChainError {
+    pub(super) fn not_ours(&self, wrong: ChainError) -> ChainError {
         self.checked.store(false, Ordering::Relaxed);
         self.rpc.vitals.failed("the chain", &wrong);
         wrong

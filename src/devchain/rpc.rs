@@ -109,7 +109,8 @@ async fn answer_call(
     let answer = match plan.answer.clone() {
         Some(Ok(())) => Ok(RawValue::NULL.to_owned()),
         Some(Err(error)) => Err(error),
-        None => methods::call(chain, &request, &plan, subscriptions).and_then(|raw| edited(raw, &plan.edits)),
+        None => methods::call(plan.stranger.as_ref().unwrap_or(chain), &request, &plan, subscriptions)
+            .and_then(|raw| edited(raw, &plan.edits)),
     };
     let Some(id) = call.get("id") else {
         return Reply { wire: plan.wire, backwards: plan.backwards, ..Reply::default() };

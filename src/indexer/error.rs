@@ -9,6 +9,10 @@ use crate::store::StoreError;
 /// A node may ask for patience, not for an outage.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
+/// Longest pause while the node is on another chain: whether it still is takes one request, and a gateway may answer for
+/// another chain for some seconds only.
+const ON_ANOTHER_CHAIN: Duration = Duration::from_secs(2);
+
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexerError {
@@ -52,6 +56,7 @@ impl IndexerError {
     /// How long to wait before the next try: `usual`, or longer where the node asks for it.
     pub(super) fn wait(&self, usual: Duration) -> Duration {
         match self {
+            Self::Chain(error) if error.is_wrong_chain() => usual.min(ON_ANOTHER_CHAIN),
             Self::Chain(error) => {
                 error.retry_after().map_or(usual, |asked| asked.clamp(usual, MAX_RETRY_AFTER))
             }

@@ -24,11 +24,28 @@ impl ChainIndexer {
         }
     }
 
-    /// Of several nodes one on another chain is left alone, and so is one that contradicts what is final, until all do.
-    pub(super) fn may_ask_another(&self, error: &IndexerError) -> bool {
+    /// Whether another try may help with an error that would stop the chain. Of several nodes one on another chain is left
+    /// alone, and so is one that contradicts what is final, until all do. The only node that has been on the right chain in
+    /// this turn is asked again: a gateway may answer for another chain for some seconds.
+    pub(super) fn may_help_itself(&self, error: &IndexerError) -> bool {
         match error {
-            IndexerError::Chain(_) => self.pool.has_several(),
+            IndexerError::Chain(_) => self.pool.has_several() || self.opened.is_some(),
             IndexerError::TooDeep { .. } => self.pool.distrust(&self.node),
+            _ => false,
+        }
+    }
+
+    /// Whether a chain that stopped may go on, because its node is on the right chain again or does not contradict it any
+    /// more.
+    pub(super) async fn may_go_on(&self, error: &IndexerError) -> bool {
+        match error {
+            IndexerError::Chain(error) if error.is_wrong_chain() => self.node.check_chain().await.is_ok(),
+            IndexerError::TooDeep { ours, .. } => {
+                let shown = self.node.show(&[ours.number]).await;
+                shown.is_ok_and(|shown| {
+                    shown.blocks.iter().flatten().any(|block| block.hash == ours.hash)
+                })
+            }
             _ => false,
         }
     }

@@ -131,9 +131,14 @@ impl ChainIndexer {
         let sources = reading.sources.clone();
         let Ready { range, parent_hash, refs, translated, staged } = ready;
         reading.next = range.to().saturating_add(1);
-        if self.view().parent_of(range.from(), &sources).is_some_and(|tip| parent_hash != tip) {
-            self.reading = None;
-            return self.settle_break(range.from() - 1, stop).await;
+        match self.view().parent_of(range.from(), &sources) {
+            Some(tip) if parent_hash != tip => {
+                self.reading = None;
+                return self.settle_break(range.from() - 1, stop).await;
+            }
+            Some(_) => {}
+            // No link shows yet that these blocks are of this chain.
+            None => self.past.check_chain().await?,
         }
         self.advance(&sources, Stretch { refs, translated, staged: staged?, durable: false }).await
     }

@@ -59,7 +59,12 @@ impl ChainIndexer {
             )));
         }
         let logs = near.into_iter().map(|near| self.pool.with_logs(&self.node, &filter, near));
-        Ok(Run::Linked(try_join_all(logs).await?))
+        let blocks = try_join_all(logs).await?;
+        if self.view().parent_of(range.from(), &group.sources).is_none() {
+            // No link shows yet that these blocks are of this chain.
+            self.node.check_chain().await?;
+        }
+        Ok(Run::Linked(blocks))
     }
 
     /// The blocks of the range up to the first the node lacks. The first may have come with the head.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::IndexerError;
 use super::spine::ChainIndexer;
 use crate::canon::{Heads, Verdict, judge};
-use crate::chain::Standing;
+use crate::chain::{Shown, Standing};
 use crate::domain::{B256, BlockId};
 use crate::health::DeepReorg;
 use crate::metrics;
@@ -17,6 +17,9 @@ use crate::store::Rewind;
 /// Between the two reads that make a reorg: long enough for a load balancer to send us to another backend,
 /// short enough not to be noticed.
 const SECOND_READ_AFTER: Duration = Duration::from_millis(50);
+
+/// Most headers that are read to see that a new branch follows the common block. What is held near the head has no gaps.
+const LINKS: u64 = 64;
 
 /// What came of looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,8 @@ pub(super) enum Settled {
 }
 
 impl ChainIndexer {
-    /// Compares what we hold at and below `top` with the node, and undoes what two reads contradict.
+    /// Compares what we hold at and below `top` with the node, and undoes what two reads contradict. The second read comes
+    /// from a node that shows with it which chain it is on: nothing is undone, and no chain stopped, for another chain's blocks.
     pub(super) async fn settle(
         &mut self,
         top: u64,
@@ -44,7 +48,7 @@ impl ChainIndexer {
             return Ok(Settled::Agrees);
         }
         tokio::time::sleep(SECOND_READ_AFTER).await;
-        let second = stop.run_until_cancelled(self.look(top)).await.transpose()?;
+        let second = stop.run_until_cancelled(self.look_again(top)).await.transpose()?.flatten();
         if second.as_ref() != Some(&first) {
             return Ok(Settled::Unsure);
         }
@@ -100,6 +104,54 @@ impl ChainIndexer {
                 verdict => return Ok(verdict),
             }
         }
+    }
+
+    /// As [`Self::look`], by a node that shows its chain with each answer. `None` where the new branch does not follow what
+    /// is common, so that its blocks come from several backends or the chain has just moved.
+    async fn look_again(&self, top: u64) -> Result<Option<Verdict>, IndexerError> {
+        let (held, final_number) = (self.view().held(), self.view().final_number());
+        let (mut seen, mut genesis) = (BTreeMap::new(), true);
+        let verdict = loop {
+            match judge(&held, final_number, top, &seen) {
+                Verdict::Look(heights) => {
+                    let Shown { blocks, genesis: shown } = self.node.show(&heights).await?;
+                    genesis &= shown;
+                    let hashes = blocks.into_iter().map(|block| block.map(|block| block.hash));
+                    seen.extend(heights.into_iter().zip(hashes));
+                }
+                verdict => break verdict,
+            }
+        };
+        match &verdict {
+            Verdict::Rewind(to) if held.get(&to.number) == Some(&to.hash) => {
+                let other = |(number, hash): (&u64, &B256)| seen.get(number).is_some_and(|s| *s != Some(*hash));
+                let lowest = held.range(to.number + 1..).find(|held| other(*held));
+                let lowest = lowest.map_or(to.number, |(number, _)| *number);
+                Ok(self.follows(*to, lowest).await?.then_some(verdict))
+            }
+            // What shares no block with what we hold is mostly another chain, and the chain id alone does not tell.
+            Verdict::Rewind(_) | Verdict::TooDeep { .. } if !genesis && self.node.has_shown_genesis() => {
+                Err(self.node.hides_genesis().into())
+            }
+            _ => Ok(Some(verdict)),
+        }
+    }
+
+    /// Whether the node's blocks above `common` lead from it up to height `to`, which only this chain's can. A gap that is
+    /// wider than a look is left to what the node has shown of its chain.
+    async fn follows(&self, common: BlockId, to: u64) -> Result<bool, IndexerError> {
+        if to - common.number > LINKS {
+            return Ok(true);
+        }
+        let heights: Vec<u64> = (common.number + 1..=to).collect();
+        let mut below = common.hash;
+        for block in self.node.show(&heights).await?.blocks {
+            match block {
+                Some(block) if block.parent_hash == below => below = block.hash,
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     async fn rewind(&mut self, to: BlockId) -> Result<(), IndexerError> {

@@ -114,6 +114,15 @@ impl Rereader {
         self.elsewhere.preferred()
     }
 
+    /// Whoever has another block 0 than is stored is not asked from now on.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn know_genesis(&self) -> Result<(), IndexerError> {
+        self.elsewhere.know_genesis(self.store.genesis().await?);
+        Ok(())
+    }
+
     /// Reads and does what is asked for; `progress` is called with each block that is done.
     ///
     /// # Errors
@@ -124,7 +133,7 @@ impl Rereader {
         reread: Reread,
         mut progress: impl FnMut(u64),
     ) -> Result<RereadReport, IndexerError> {
-        self.elsewhere.know_genesis(self.store.genesis().await?);
+        self.know_genesis().await?;
         let node = self.elsewhere.find(self.avoided.as_deref()).await?;
         let Reread { source, range, purpose } = reread;
         let aged = self.old_enough(&node, range).await?;

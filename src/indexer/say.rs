@@ -7,12 +7,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::memory::{spent, stand};
-use super::spine::ChainIndexer;
+use super::spine::{ChainIndexer, MAX_PAUSE};
 use crate::canon::Heads;
 use crate::chain::WakeState;
 use crate::domain::causes;
 use crate::health::{ChainState, SourceHealth};
 use crate::metrics;
+
+/// How soon the node of a stopped chain is asked again; then twice as late each time.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl ChainIndexer {
     /// Where each source stands; `committed` are those that have just moved, and their events by name.
@@ -95,6 +98,10 @@ impl ChainIndexer {
 
     pub(super) fn failed(&mut self, error: &IndexerError, fatal: bool) {
         self.forget();
+        if matches!(error, IndexerError::Chain(error) if error.is_wrong_chain()) {
+            // Of another chain, and a tag that is known never goes back.
+            (self.heads, self.tags_at, self.newest) = (None, None, None);
+        }
         metrics::step_error(&self.settings.name, error.kind());
         let text = causes(error);
         let (mut errors, mut news) = (0, false);
@@ -111,11 +118,12 @@ impl ChainIndexer {
         }
     }
 
-    /// Until the end, or until an operator has taken the chain back.
-    pub(super) async fn keep_stopped(&self, stop: &CancellationToken) {
+    /// Until the end, until an operator has taken the chain back, or until what stopped it is gone.
+    pub(super) async fn keep_stopped(&self, error: &IndexerError, stop: &CancellationToken) {
         tracing::error!(chain = %self.settings.name, "chain stopped; an operator has to decide");
         let before = self.rewinds().await;
         let mut beat = tokio::time::interval(Duration::from_secs(1));
+        let (mut looked, mut every) = (Instant::now(), LOOK_AGAIN_AFTER);
         while stop.run_until_cancelled(beat.tick()).await.is_some() {
             self.beat();
             let now = self.rewinds().await;
@@ -123,6 +131,14 @@ impl ChainIndexer {
                 tracing::warn!(chain = %self.settings.name, "chain was taken back; going on from there");
                 return;
             }
+            if looked.elapsed() < every {
+                continue;
+            }
+            if stop.run_until_cancelled(self.may_go_on(error)).await == Some(true) {
+                tracing::warn!(chain = %self.settings.name, "the node no longer says what stopped the chain; going on");
+                return;
+            }
+            (looked, every) = (Instant::now(), (every * 2).min(MAX_PAUSE));
         }
     }
 

@@ -156,10 +156,10 @@ impl ChainIndexer {
                 }
                 Err(error) => error,
             };
-            let fatal = error.is_fatal() && !self.may_ask_another(&error);
+            let fatal = error.is_fatal() && !self.may_help_itself(&error);
             self.failed(&error, fatal);
             if fatal {
-                self.keep_stopped(stop).await;
+                self.keep_stopped(&error, stop).await;
                 continue;
             }
             let _stopped =
@@ -327,8 +327,8 @@ impl ChainIndexer {
             self.tags_at = Some(Instant::now());
         }
         self.newest = Some(head);
-        // A tag never goes back; a node that forgets one for a moment proves nothing.
-        let newest = |old: Option<u64>, new: Option<u64>| old.max(new);
+        // A tag never goes back; a node that forgets one for a moment proves nothing. One above the head was another chain's.
+        let newest = |old: Option<u64>, new: Option<u64>| old.filter(|old| *old <= head.number).max(new);
         Ok(Heads {
             latest: head.number,
             safe: newest(self.heads.and_then(|h| h.safe), safe.map(|b| b.number)),
@@ -380,7 +380,7 @@ enum Progress {
 /// The loop goes round at least this often, so that one that hangs can be told from one that waits.
 const BEAT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a node or database that comes back is noticed within it.
-const MAX_PAUSE: Duration = Duration::from_secs(15);
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(15);
 fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))

@@ -11,6 +11,7 @@ mod refusals;
 mod reorgs;
 mod seams;
 mod second_thoughts;
+mod strangers;
 mod wakes;
 mod width;
 

@@ -99,10 +99,14 @@ impl Rpc {
         self.batches.takes(calls)
     }
 
-    /// Whether so many calls may be one request, which one backend answers. Where they may not, this counts as a time
-    /// they were asked one by one.
+    /// Whether so many calls are one request, which one backend answers.
+    pub(in crate::chain) fn is_one_request(&self, calls: usize) -> bool {
+        self.batches.fits(calls)
+    }
+
+    /// As [`Self::is_one_request`]; where they are not, this counts as a time they were asked one by one.
     pub(in crate::chain) fn fits_batch(&self, calls: usize) -> bool {
-        let fits = self.batches.fits(calls);
+        let fits = self.is_one_request(calls);
         if !fits {
             self.batches.alone();
         }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::Request;
+use crate::devchain::DevChain;
 use crate::devchain::rpc::{RpcError, Transport};
 use crate::domain::Log;
 
@@ -115,6 +116,9 @@ pub enum Effect {
     Lie(Lie),
     /// Any `result` is changed on the way, [`Self::edit`].
     Edit(Edit),
+    /// Answered by a node of this chain, as by a gateway that mixes its networks up. Rules and behaviour stay those of the node
+    /// that was asked.
+    Stranger(DevChain),
     /// Answered with this error.
     Error(RpcError),
     /// Answered with `"result": null`.
