@@ -16,6 +16,7 @@ mod near;
 mod node;
 mod pool;
 mod ranged;
+mod proof;
 mod rpc;
 mod settings;
 mod shelf;
@@ -35,6 +36,7 @@ pub use learnt::Learnt;
 pub use near::Near;
 pub use node::{BlockWithLogs, Kin, Node, Standing, Tag};
 pub use pool::{Pool, ProviderReport, Switched};
+pub use proof::Header;
 pub use rpc::MethodUsage;
 pub use settings::{
     ChainSettings, Compression, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Role,

@@ -13,6 +13,7 @@ mod indexes;
 mod live;
 mod memory;
 mod pending;
+mod proof;
 mod reorg;
 mod reread;
 mod retry;

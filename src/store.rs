@@ -47,7 +47,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::Semaphore;
 
 pub use advance::{Advance, Advanced};
-pub use audit::Compared;
+pub use audit::{Compared, Doubted, Proven};
 pub use backfill::Backfill;
 pub use checkpoint::{Checkpoint, Held};
 pub use dead_letters::{About, FailedAgain, KeptLetter, Letters, LogRef};

@@ -109,6 +109,7 @@ pub(super) async fn rereader(
     let translator = translator(&loaded.config, chain)?;
     let record = record(&loaded.config, chain);
     let store = store.open_chain(&record, translator.kinds()).await.map_err(store_error)?;
+    let store = store.following(translator.contracts());
     let on_error =
         Arc::new(|error: &crate::chain::ChainError| tracing::warn!(%error, "the node is waited for"));
     let asked = (settings, policy(chain));

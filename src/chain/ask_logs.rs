@@ -122,7 +122,11 @@ impl Node {
     }
 
     /// The last way: everything the block did, of which we keep what is ours.
-    async fn logs_of_receipts(&self, filter: &LogFilter, blocks: Blocks) -> Result<Logs, ChainError> {
+    pub(super) async fn logs_of_receipts(
+        &self,
+        filter: &LogFilter,
+        blocks: Blocks,
+    ) -> Result<Logs, ChainError> {
         let receipts = self.receipts(blocks).await?;
         self.logs_in(receipts, filter, blocks)
     }

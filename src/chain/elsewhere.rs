@@ -1,4 +1,5 @@
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use alloy_primitives::B256;
@@ -64,5 +65,13 @@ impl Elsewhere {
             host: "the chain".to_owned(),
             reason: "it has no provider".to_owned(),
         }))
+    }
+
+    /// The other endpoints: what they say is independent of what this one says.
+    pub fn others(&self, than: &Arc<Node>) -> Vec<Arc<Node>> {
+        let mut known = BTreeSet::from([than.fingerprint()]);
+        let others =
+            self.nodes.iter().map(|(_, _, node)| node).filter(|node| known.insert(node.fingerprint()));
+        others.cloned().collect()
     }
 }

@@ -21,6 +21,7 @@ use super::node::{BlockWithLogs, Node};
 use super::rpc::Question;
 use super::wire::{Unsealed, WireReceipt};
 use crate::domain::{BlockRef, LogFilter, Logs, Receipt, receipts_root};
+pub(super) use bloom::holds as bloom_holds;
 use bloom::{Answered, Doubtful, holds_log, unanswered};
 use times::Sequence;
 pub(super) use trust::Trust;

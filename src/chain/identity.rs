@@ -7,6 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::error::{ChainError, Refusal};
+use super::evidence::Seal;
 use super::node::{HEADER, Node, hex};
 use super::rpc::{Question, RawAnswer};
 use super::wire::Quantity;
@@ -38,14 +39,20 @@ impl Node {
     /// # Errors
     /// As [`Self::check_chain`] and [`Self::block`].
     pub async fn show(&self, numbers: &[u64]) -> Result<Shown, ChainError> {
-        let mut shown = Shown { blocks: Vec::with_capacity(numbers.len()), genesis: true };
-        for some in numbers.chunks(HEIGHTS) {
-            self.show_some(some, &mut shown).await?;
-        }
-        Ok(shown)
+        let (seals, genesis) = self.show_seals(numbers).await?;
+        Ok(Shown { blocks: seals.into_iter().map(|seal| seal.map(|seal| seal.block)).collect(), genesis })
     }
 
-    async fn show_some(&self, numbers: &[u64], shown: &mut Shown) -> Result<(), ChainError> {
+    /// As [`Self::show`], with what the headers say of their logs, and whether block 0 was shown.
+    pub(super) async fn show_seals(&self, numbers: &[u64]) -> Result<(Vec<Option<Seal>>, bool), ChainError> {
+        let (mut seals, mut genesis) = (Vec::with_capacity(numbers.len()), true);
+        for some in numbers.chunks(HEIGHTS) {
+            genesis &= self.show_some(some, &mut seals).await?;
+        }
+        Ok((seals, genesis))
+    }
+
+    async fn show_some(&self, numbers: &[u64], seals: &mut Vec<Option<Seal>>) -> Result<bool, ChainError> {
         let header = |number: &u64| Question::new(HEADER, json!([hex(*number), false]));
         let asked = numbers.iter().map(header);
         let all: Vec<Question> = questions().into_iter().chain(asked).chain(questions()).collect();
@@ -54,18 +61,18 @@ impl Node {
             self.check_chain().await?;
         }
         let mut answers = self.rpc.ask_all::<Box<RawValue>>(&all).await?.into_iter();
-        shown.genesis &= self.identify(&mut answers)?;
-        let mut blocks = Vec::with_capacity(numbers.len());
+        let before = self.identify(&mut answers)?;
+        let mut shown = Vec::with_capacity(numbers.len());
         for number in numbers {
-            blocks.push(self.header_of(answers.next(), *number)?.map(|seal| seal.block));
+            shown.push(self.header_of(answers.next(), *number)?);
         }
-        shown.genesis &= self.identify(&mut answers)?;
+        let after = self.identify(&mut answers)?;
         // A batch that failed was asked in parts.
         if !together || !self.rpc.is_one_request(all.len()) {
             self.check_chain().await?;
         }
-        shown.blocks.extend(blocks);
-        Ok(())
+        seals.append(&mut shown);
+        Ok(before && after)
     }
 
     /// Takes the answers to [`questions`]. Returns whether block 0 was shown; some nodes have pruned it.

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use indicatif::ProgressBar;
@@ -44,12 +45,36 @@ pub(super) async fn verify(loaded: &Loaded, args: &VerifyArgs) -> anyhow::Result
         false => found.iter().map(|verified| as_text(verified, args.repair)).collect(),
     };
     output::print(text.as_bytes())?;
+    if let Some(refused) = refused(&found) {
+        return Err(Failure::new(Exit::Failed, refused).into());
+    }
     if args.repair || found.iter().all(|verified| verified.report.agrees()) {
         return Ok(());
     }
     let text =
         "stored events differ from the chain; compare with a node you trust, then run it again with --repair";
     Err(Failure::new(Exit::Failed, text.to_owned()).into())
+}
+
+/// What a repair did not take back, and what would prove it.
+fn refused(found: &[Verified]) -> Option<String> {
+    let unproven: u64 = found.iter().map(|verified| verified.report.unproven.count).sum();
+    if unproven == 0 {
+        return None;
+    }
+    let places = found.iter().flat_map(|verified| &verified.report.unproven.first);
+    let blocks: BTreeSet<u64> = places.map(|place| place.block_number).collect();
+    let some: Vec<String> = blocks.iter().take(SHOWN).map(u64::to_string).collect();
+    let more = if blocks.len() > SHOWN { ", …" } else { "" };
+    let reasons: BTreeSet<&str> =
+        found.iter().flat_map(|verified| &verified.report.reasons).map(String::as_str).collect();
+    Some(format!(
+        "{unproven} stored events were not among the provider's logs and were not taken back, since one provider's answer is no \
+         proof; blocks {}{more}: {}. Add a second provider of the chain ([[chain.provider]]) or use a node that answers \
+         eth_getBlockReceipts, then run it again",
+        some.join(", "),
+        reasons.into_iter().collect::<Vec<_>>().join("; ")
+    ))
 }
 
 async fn reread(loaded: &Loaded, args: &RereadArgs) -> anyhow::Result<Vec<Verified>> {
@@ -76,11 +101,22 @@ fn as_text(verified: &Verified, repaired: bool) -> String {
     let done = |done, found| if repaired { done } else { found };
     let lines = [
         (&report.missing, done("were missing and are there now", "are missing")),
-        (&report.surplus, done("were not on the chain and are taken back", "are not on the chain")),
+        (
+            &report.surplus,
+            done("were not on the chain and are taken back", "are not among the logs of the node"),
+        ),
         (&report.differing, done("differed and were replaced", "differ")),
+        (&report.unproven, "are not among the logs of the node, which nothing else proves, and stay"),
     ];
     for (places, what) in lines.into_iter().filter(|(places, _)| places.count > 0) {
         let _ = writeln!(text, "  {} {what}: {}", places.count, shown(places));
+    }
+    if report.not_followed > 0 {
+        let count = report.not_followed;
+        let _ = writeln!(
+            text,
+            "  {count} are of contracts or events that the source does not follow any more, and stay"
+        );
     }
     text
 }
@@ -99,6 +135,8 @@ fn as_json(verified: &Verified) -> serde_json::Value {
         "missing": places(&report.missing),
         "surplus": places(&report.surplus),
         "differing": places(&report.differing),
+        "unproven": places(&report.unproven),
+        "notFollowed": report.not_followed,
     })
 }
 

@@ -128,7 +128,7 @@ impl Auditor {
             metrics::audit_difference(self.chain(), name);
             tracing::error!(
                 chain = %self.chain(), source = %name, blocks = %range, missing = report.missing.count,
-                differing = report.differing.count, surplus = report.surplus.count,
+                differing = report.differing.count, surplus = report.surplus.count, not_followed = report.not_followed,
                 "stored events differ from the chain; compare with a node you trust, then run \
                  `chainflume verify --source {name} --from {} --to {} --repair`",
                 range.from(), range.to()

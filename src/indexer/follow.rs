@@ -42,9 +42,7 @@ impl ChainIndexer {
             IndexerError::Chain(error) if error.is_wrong_chain() => self.node.check_chain().await.is_ok(),
             IndexerError::TooDeep { ours, .. } => {
                 let shown = self.node.show(&[ours.number]).await;
-                shown.is_ok_and(|shown| {
-                    shown.blocks.iter().flatten().any(|block| block.hash == ours.hash)
-                })
+                shown.is_ok_and(|shown| shown.blocks.iter().flatten().any(|block| block.hash == ours.hash))
             }
             _ => false,
         }

@@ -124,7 +124,8 @@ impl ChainIndexer {
         };
         match &verdict {
             Verdict::Rewind(to) if held.get(&to.number) == Some(&to.hash) => {
-                let other = |(number, hash): (&u64, &B256)| seen.get(number).is_some_and(|s| *s != Some(*hash));
+                let other =
+                    |(number, hash): (&u64, &B256)| seen.get(number).is_some_and(|s| *s != Some(*hash));
                 let lowest = held.range(to.number + 1..).find(|held| other(*held));
                 let lowest = lowest.map_or(to.number, |(number, _)| *number);
                 Ok(self.follows(*to, lowest).await?.then_some(verdict))

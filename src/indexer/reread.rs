@@ -1,14 +1,16 @@
 //! Blocks that are stored, read a second time: to add what is missing, to compare, or to repair.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::age::old_enough;
 use super::error::IndexerError;
+use super::proof::Prover;
 use super::translate::Translator;
 use crate::canon::Policy;
 use crate::chain::{Batch, ChainSettings, Depths, Elsewhere, History, Node, OnError};
-use crate::domain::{BlockRange, Place};
+use crate::domain::{BlockRange, Event, Place};
 use crate::store::{Backfill, ChainStore, Compared, Held, StoreError};
 
 /// Reads a closed range of one source again, beside a running daemon.
@@ -54,12 +56,50 @@ pub struct RereadReport {
     pub differing: Places,
     /// Stored events that the chain does not have; looked for only by a comparison or repair, and gone after a repair.
     pub surplus: Places,
+    /// Stored events that a repair left as they are: the provider did not answer them, and nothing proves that they are wrong.
+    pub unproven: Places,
+    /// Why nothing was proven, the first few reasons.
+    pub reasons: Vec<String>,
+    /// Stored events of contracts or events that the source does not follow any more. They are no difference.
+    pub not_followed: u64,
 }
 
+/// Reasons that are kept: enough to see the kind.
+const REASONS: usize = 5;
+
 impl RereadReport {
+    fn add(&mut self, settled: &Settled) {
+        let Settled { compared, unproven, reasons } = settled;
+        self.present += compared.present;
+        self.missing.add(&compared.missing);
+        self.differing.add(&compared.differing);
+        self.surplus.add(&compared.surplus);
+        self.not_followed += compared.not_followed;
+        self.unproven.add(unproven);
+        for reason in reasons {
+            if self.reasons.len() < REASONS && !self.reasons.contains(reason) {
+                self.reasons.push(reason.clone());
+            }
+        }
+    }
+
     /// Whether everything was as it should be.
     pub fn agrees(&self) -> bool {
         self.missing.count == 0 && self.differing.count == 0 && self.surplus.count == 0
+    }
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Settled {
+    compared: Compared,
+    unproven: Vec<Place>,
+    reasons: BTreeSet<String>,
+}
+
+impl From<Compared> for Settled {
+    fn from(compared: Compared) -> Self {
+        Self { compared, ..Self::default() }
     }
 }
 
@@ -153,18 +193,17 @@ impl Rereader {
                 History::new(chain, self.settings.history, (filter, left), depths, self.on_error.clone());
             while let Some(batch) = history.next().await {
                 let to = batch.range.to();
-                match self.settle(reread, batch, held.reorgs).await {
-                    Ok(compared) => {
-                        report.present += compared.present;
-                        report.missing.add(&compared.missing);
-                        report.differing.add(&compared.differing);
-                        report.surplus.add(&compared.surplus);
+                match self.settle(reread, (&node, batch), held.reorgs).await {
+                    Ok(settled) => {
+                        report.add(&settled);
                         rest = to.checked_add(1).and_then(|next| BlockRange::new(next, range.to()));
                     }
                     // A reorg since the range was read, or a repair of our own just now: what was read may be orphaned,
                     // so it is read again.
-                    Err(StoreError::Conflict { .. }) if self.moved(&held).await? => break,
-                    Err(error) => return Err(error.into()),
+                    Err(IndexerError::Store(StoreError::Conflict { .. })) if self.moved(&held).await? => {
+                        break;
+                    }
+                    Err(error) => return Err(error),
                 }
                 progress(to);
             }
@@ -196,9 +235,15 @@ impl Rereader {
         }
     }
 
-    async fn settle(&mut self, reread: Reread, batch: Batch, reorgs: u64) -> Result<Compared, StoreError> {
+    async fn settle(
+        &mut self,
+        reread: Reread,
+        (node, batch): (&Arc<Node>, Batch),
+        reorgs: u64,
+    ) -> Result<Settled, IndexerError> {
         let translated = self.translator.translate(&[reread.source], &batch.logs, &batch.times);
-        let read = Backfill {
+        let others = other_places(&batch, &translated.events);
+        let mut read = Backfill {
             source: self.translator.sources()[reread.source].name.clone(),
             range: batch.range,
             reorgs,
@@ -206,12 +251,47 @@ impl Rereader {
             dead_letters: translated.dead_letters,
         };
         drop(batch);
-        match reread.purpose {
-            Purpose::Add => self.store.backfill(&read).await,
-            Purpose::Compare if self.unhurried => self.compare_in_pieces(read).await,
-            Purpose::Compare => self.store.compare(&read).await,
-            Purpose::Repair => self.store.repair(&read).await,
+        let mut compared = match reread.purpose {
+            Purpose::Add => return Ok(self.store.backfill(&read).await?.into()),
+            Purpose::Compare if self.unhurried => self.compare_in_pieces(read).await?,
+            Purpose::Compare => self.store.compare(&read).await?,
+            Purpose::Repair => return self.repair((node, reread.source), &mut read, &others).await,
+        };
+        let before = compared.surplus.len();
+        compared.surplus.retain(|place| !others.contains(place));
+        compared.not_followed += (before - compared.surplus.len()) as u64;
+        // Another chain differs everywhere.
+        if !compared.agrees()
+            && let Err(error) = node.check_chain().await
+            && error.is_wrong_chain()
+        {
+            return Err(error.into());
         }
+        Ok(compared.into())
+    }
+
+    /// Adds what is missing, and takes back and replaces what is proven to be wrong.
+    async fn repair(
+        &mut self,
+        (node, source): (&Arc<Node>, usize),
+        read: &mut Backfill,
+        others: &BTreeSet<Place>,
+    ) -> Result<Settled, IndexerError> {
+        let mut doubted = self.store.doubted(read).await?;
+        let all = doubted.len();
+        doubted.retain(|event| !others.contains(&event.place));
+        let there = (all - doubted.len()) as u64;
+        let prover = Prover {
+            nodes: [node.clone()].into_iter().chain(self.elsewhere.others(node)).collect(),
+            filter: self.translator.filter(&[source]),
+            desk: self.translator.desk(&[source]).clone(),
+            store: self.store.clone(),
+            topics: self.translator.first_topics(source),
+        };
+        let proof = prover.prove(read, doubted).await?;
+        let mut compared = self.store.repair(read, &proof.proven).await?;
+        compared.not_followed += there + proof.there;
+        Ok(Settled { compared, unproven: proof.unproven, reasons: proof.reasons })
     }
 
     /// Piece by piece, with a rest after each as long as that took: live blocks want the same processors.
@@ -224,10 +304,20 @@ impl Rereader {
             all.missing.extend(compared.missing);
             all.differing.extend(compared.differing);
             all.surplus.extend(compared.surplus);
+            all.not_followed += compared.not_followed;
             tokio::time::sleep(started.elapsed()).await;
         }
         Ok(all)
     }
+}
+
+/// Where there are logs that are no events: what is stored there is on the chain, and the source reads it otherwise now.
+fn other_places(batch: &Batch, events: &[Event]) -> BTreeSet<Place> {
+    if batch.logs.len() == events.len() {
+        return BTreeSet::new();
+    }
+    let events: BTreeSet<Place> = events.iter().map(|event| event.place).collect();
+    batch.logs.iter().map(|log| log.place).filter(|place| !events.contains(place)).collect()
 }
 
 /// Events compared at once beside live blocks, but for a block that has more: some milliseconds for the database.
@@ -258,7 +348,7 @@ fn pieces(read: Backfill) -> Vec<Backfill> {
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::{Address, B256, Event, Fact, KindIndex};
+    use crate::domain::{Address, B256, Fact, KindIndex};
 
     use super::*;
 

@@ -1,8 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::decode::{Decoded, Decoder, SourceAbi};
-use crate::domain::{DeadLetter, DeadLetterKind, Event, EventKind, Log, LogFilter};
+use crate::domain::{AddressSet, B256, DeadLetter, DeadLetterKind, Event, EventKind, Log, LogFilter};
 use crate::mapping::Mapper;
 use crate::metrics;
 use crate::telemetry::Limiter;
@@ -60,6 +60,20 @@ impl Translator {
     /// Every kind of event the sources can emit.
     pub fn kinds(&self) -> &[EventKind] {
         self.mapper.kinds()
+    }
+
+    /// The contracts of each source, by its name.
+    pub fn contracts(&self) -> BTreeMap<String, AddressSet> {
+        self.sources.iter().map(|source| (source.name.clone(), source.abi.addresses.clone())).collect()
+    }
+
+    /// First topic of each event of a source, by signature. Anonymous events have none.
+    pub(super) fn first_topics(&self, source: usize) -> BTreeMap<String, B256> {
+        let events = self.sources[source].abi.events.iter();
+        let anonymous: BTreeSet<&str> =
+            events.clone().filter(|event| event.anonymous).map(|event| event.signature.as_str()).collect();
+        let named = events.filter(|event| !anonymous.contains(event.signature.as_str()));
+        named.map(|event| (event.signature.clone(), event.topic0)).collect()
     }
 
     pub(super) fn names(&self) -> Vec<&str> {

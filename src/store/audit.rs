@@ -1,5 +1,7 @@
 //! What is stored, held against what the chain says now.
 
+mod doubt;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{BlockId, Event, Place};
@@ -12,6 +14,7 @@ use super::outbox::Announcement;
 use super::rewind::{Reason, begin_record, finish_record};
 use super::transaction::{self, Tx};
 use super::{Backfill, ChainStore, StoreError, blocks, checkpoint, dead_letters, events, projections};
+pub use doubt::{Doubted, Proven};
 
 /// How blocks of a source that were read again compare with what is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +27,9 @@ pub struct Compared {
     pub differing: Vec<Place>,
     /// Places of stored events that were not given, ascending.
     pub surplus: Vec<Place>,
+    /// Stored events of contracts or of events that the source does not follow any more. What it was not asked for is no
+    /// difference.
+    pub not_followed: u64,
 }
 
 impl Compared {
@@ -50,16 +56,17 @@ impl ChainStore {
         check_fresh(reread, unsigned("reorgs", reorgs)?)?;
         check_reached(&mut tx, chain, reread).await?;
         let stored = events::of_source(&mut tx, chain, &reread.source, reread.range).await?;
-        Ok(Sides::new(chain, ordered, &stored)?.compared())
+        Ok(Sides::new(self, ordered, (&reread.source, &stored))?.compared())
     }
 
     /// Makes the events of a source in a range those given: what is missing is added, what should not be there is taken back
-    /// as by a reorg, and what differs is taken back and added. All of it is announced, in one transaction.
+    /// as by a reorg, and what differs is taken back and added, both only where that is proven. All of it is announced, in
+    /// one transaction. Returns what was done.
     ///
     /// # Errors
     /// As [`ChainStore::backfill`]; [`StoreError::Conflict`] when the given blocks are not those of the checkpoints or the
     /// reorg window: then more than single events is wrong, and a rewind is the remedy.
-    pub async fn repair(&self, reread: &Backfill) -> Result<Compared, StoreError> {
+    pub async fn repair(&self, reread: &Backfill, proven: &Proven) -> Result<Compared, StoreError> {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
@@ -68,14 +75,15 @@ impl ChainStore {
         check_fresh(reread, locked.reorgs)?;
         let reached = check_reached(&mut tx, chain, reread).await?;
         let stored = events::of_source(&mut tx, chain, &reread.source, reread.range).await?;
-        let sides = Sides::new(chain, ordered, &stored)?;
+        let mut sides = Sides::new(self, ordered, (&reread.source, &stored))?;
+        sides.keep_unproven(proven);
         let compared = sides.compared();
         let given: Vec<BlockId> = sides.add.iter().map(|event| block_of(event)).collect();
         blocks::check(&mut tx, chain.id, &blocks::by_number(&given)?).await?;
         if !sides.take_back.is_empty() {
             take_back(&mut tx, chain, (&reread.source, reached), &sides.take_back).await?;
         }
-        add(&mut tx, chain, reread, (&sides.add, reached)).await?;
+        add(&mut tx, chain, (reread, proven), (&sides.add, reached)).await?;
         tx.commit().await?;
         Ok(compared)
     }
@@ -127,17 +135,19 @@ struct Sides<'a> {
     take_back: Vec<Place>,
     missing: Vec<Place>,
     differing: Vec<Place>,
+    not_followed: u64,
 }
 
 impl<'a> Sides<'a> {
     fn new(
-        chain: &Chain,
+        store: &ChainStore,
         ordered: Vec<&'a Event>,
-        stored: &BTreeMap<Place, Stored>,
+        (source, stored): (&str, &BTreeMap<Place, Stored>),
     ) -> Result<Self, StoreError> {
+        let chain = &*store.chain;
         let mut left: BTreeSet<Place> = stored.keys().copied().collect();
-        let mut sides =
-            Self { present: 0, add: vec![], take_back: vec![], missing: vec![], differing: vec![] };
+        let (add, take_back, missing, differing) = (vec![], vec![], vec![], vec![]);
+        let mut sides = Self { present: 0, add, take_back, missing, differing, not_followed: 0 };
         for event in ordered {
             match stored.get(&event.place) {
                 Some(stored) if same(chain, stored, event)? => {
@@ -150,8 +160,20 @@ impl<'a> Sides<'a> {
             }
             sides.add.push(event);
         }
-        sides.take_back = left.into_iter().collect();
+        let given: BTreeSet<Place> = sides.differing.iter().copied().collect();
+        let all = left.len();
+        let followed = |place: &Place| stored.get(place).is_some_and(|event| store.follows(source, event));
+        sides.take_back = left.into_iter().filter(|place| given.contains(place) || followed(place)).collect();
+        sides.not_followed = (all - sides.take_back.len()) as u64;
         Ok(sides)
+    }
+
+    /// What may not be taken back stays, and nothing is put in its place.
+    fn keep_unproven(&mut self, proven: &Proven) {
+        let differing: BTreeSet<Place> = self.differing.iter().copied().collect();
+        self.take_back.retain(|place| proven.places.contains(place));
+        self.differing.retain(|place| proven.places.contains(place));
+        self.add.retain(|event| !differing.contains(&event.place) || proven.places.contains(&event.place));
     }
 
     fn compared(&self) -> Compared {
@@ -162,6 +184,7 @@ impl<'a> Sides<'a> {
             missing: self.missing.clone(),
             differing: self.differing.clone(),
             surplus: surplus.copied().collect(),
+            not_followed: self.not_followed,
         }
     }
 }
@@ -198,11 +221,11 @@ async fn take_back(
     announcement.retract(tx, chain).await
 }
 
-/// Adds what is missing, and settles the dead letters of the range.
+/// Adds what is missing, and settles the dead letters of the range. Those of blocks of which nothing is proven stay.
 async fn add(
     tx: &mut Tx,
     chain: &Chain,
-    reread: &Backfill,
+    (reread, proven): (&Backfill, &Proven),
     (missing, reached): (&[&Event], u64),
 ) -> Result<(), StoreError> {
     let folded = events::fold(chain, missing)?;
@@ -210,7 +233,7 @@ async fn add(
     let all: Vec<&Event> = reread.events.iter().collect();
     dead_letters::resolve(tx, chain, &all).await?;
     dead_letters::insert(tx, chain, &reread.dead_letters).await?;
-    dead_letters::forget_others(tx, chain, reread).await?;
+    dead_letters::forget_others(tx, chain, (reread, proven)).await?;
     let announcement = Announcement::begin(tx, chain, events::with_kinds(chain, missing)).await?;
     projections::apply_late(tx, chain, &folded).await?;
     announcement.confirm(tx, chain, reached).await

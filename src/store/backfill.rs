@@ -63,6 +63,7 @@ impl ChainStore {
             missing: sorted.missing.iter().map(|event| event.place).collect(),
             differing: sorted.differing,
             surplus: Vec::new(),
+            not_followed: 0,
         })
     }
 }

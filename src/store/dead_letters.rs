@@ -10,7 +10,7 @@ use crate::domain::{DeadLetter, Event};
 use super::convert::int8;
 use super::open::Chain;
 use super::transaction::Tx;
-use super::{Backfill, StoreError};
+use super::{Backfill, Proven, StoreError};
 
 pub use kept::{About, FailedAgain, KeptLetter, Letters, LogRef};
 use raw::RawLog;
@@ -69,24 +69,27 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, above: u64) -> Result<(),
     Ok(())
 }
 
-/// Forgets the open letters of blocks that were read again and have no such log.
-pub(super) async fn forget_others(tx: &mut Tx, chain: &Chain, reread: &Backfill) -> Result<(), StoreError> {
+/// Forgets the open letters of blocks that are proven to have no such log.
+pub(super) async fn forget_others(
+    tx: &mut Tx,
+    chain: &Chain,
+    (reread, proven): (&Backfill, &Proven),
+) -> Result<(), StoreError> {
     let letters = &reread.dead_letters;
     let numbers = letters
         .iter()
         .map(|letter| int8("block number", letter.log.place.block_number))
         .collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
-        "delete from dead_letters where chain_id = $1 and source = $2 and block_number between $3 and $4 \
+        "delete from dead_letters where chain_id = $1 and source = $2 and block_number = any($3) \
              and resolved_at is null \
              and (block_number, tx_index, log_index, block_hash) not in ( \
-                 select * from unnest($5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]) \
+                 select * from unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[]) \
              )",
     )
     .bind(chain.id)
     .bind(&reread.source)
-    .bind(int8("block number", reread.range.from())?)
-    .bind(int8("block number", reread.range.to())?)
+    .bind(proven.blocks.iter().map(|number| int8("block number", *number)).collect::<Result<Vec<_>, _>>()?)
     .bind(numbers)
     .bind(letters.iter().map(|letter| i64::from(letter.log.place.tx_index)).collect::<Vec<_>>())
     .bind(letters.iter().map(|letter| i64::from(letter.log.place.log_index)).collect::<Vec<_>>())

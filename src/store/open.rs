@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
-use crate::domain::{B256, EventKind, KindIndex, Projection};
+use crate::domain::{AddressSet, B256, EventKind, KindIndex, Projection};
 
 use super::convert::{hash, int8, unsigned};
 use super::leases::Epoch;
@@ -103,6 +103,8 @@ pub struct ChainStore {
     pub(super) chain: Arc<Chain>,
     /// Of whoever leads the chain; fences it off once somebody else does.
     pub(super) epoch: Option<Epoch>,
+    /// The contracts of each source; every one where nothing is said.
+    pub(super) contracts: Arc<BTreeMap<String, AddressSet>>,
 }
 
 impl fmt::Debug for ChainStore {
@@ -146,6 +148,11 @@ impl Chain {
     /// The kind an event names.
     pub(super) fn kind(&self, index: KindIndex) -> Result<&Kind, StoreError> {
         self.kinds.get(index.0).ok_or_else(|| StoreError::invalid(format!("there is no kind {}", index.0)))
+    }
+
+    /// Whether a kind of this id is configured.
+    pub(super) fn has_kind(&self, id: i32) -> bool {
+        self.kinds.iter().any(|kind| kind.id == id)
     }
 
     /// A kind by its id.
@@ -215,7 +222,7 @@ impl Store {
             notes,
         };
         let (pool, spare) = (self.pool.clone(), self.spare.clone());
-        Ok(ChainStore { pool, spare, chain: Arc::new(chain), epoch: None })
+        Ok(ChainStore { pool, spare, chain: Arc::new(chain), epoch: None, contracts: Arc::default() })
     }
 }
 

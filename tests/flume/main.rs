@@ -53,6 +53,7 @@ mod providers;
 mod real_data;
 mod real_node;
 mod relay;
+mod repair;
 mod replay;
 mod soak;
 mod standby;

@@ -53,7 +53,8 @@ impl Answered {
     }
 }
 
-fn holds(bloom: &Bloom, item: &[u8]) -> bool {
+/// Whether the bloom may hold an address or a topic.
+pub(in crate::chain) fn holds(bloom: &Bloom, item: &[u8]) -> bool {
     bloom.contains_input(BloomInput::Raw(item))
 }
 

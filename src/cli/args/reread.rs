@@ -43,7 +43,7 @@ pub struct VerifyArgs {
     /// Last block [default: the newest that is stored and final]
     #[arg(long, value_name = "N")]
     pub to: Option<u64>,
-    /// Add what is missing and take back what is not on the chain, with messages
+    /// Add what is missing, and take back what is proven not to be on the chain, with messages
     #[arg(long)]
     pub repair: bool,
     /// Answer in JSON

@@ -1,11 +1,21 @@
-use crate::domain::{BlockId, BlockRange, Event, Place, U256};
+use crate::domain::{Address, AddressSet, BlockId, BlockRange, Event, Place, U256};
 
 use super::fixture::*;
-use crate::store::{Backfill, ChainStore, Checkpoint, Compared, Rewind, Store, StoreError};
+use crate::store::{Backfill, ChainStore, Checkpoint, Compared, Proven, Rewind, Store, StoreError};
 
 pub(super) fn read(source: &str, reorgs: u64, events: Vec<Event>) -> Backfill {
     let range = BlockRange::new(1, 3).expect("in order");
     Backfill { source: source.to_owned(), range, reorgs, events, dead_letters: vec![] }
+}
+
+/// Everything that is doubted is proven to be wrong.
+pub(super) async fn proven(chain: &ChainStore, reread: &Backfill) -> Proven {
+    let doubted = chain.doubted(reread).await.unwrap_or_default();
+    Proven { places: doubted.into_iter().map(|event| event.place).collect(), blocks: (1..=3).collect() }
+}
+
+async fn repair(chain: &ChainStore, reread: &Backfill) -> Result<Compared, StoreError> {
+    chain.repair(reread, &proven(chain, reread).await).await
 }
 
 fn at(block_number: u64, log_index: u32) -> Place {
@@ -66,13 +76,20 @@ async fn a_comparison_names_every_place_and_changes_nothing() {
             present: 2,
             missing: vec![],
             differing: vec![at(1, 1), at(2, 0)],
-            surplus: vec![at(2, 7), at(3, 8)]
+            surplus: vec![at(2, 7), at(3, 8)],
+            not_followed: 0
         }
     );
     let found = chain.compare(&read("vault", 0, vault)).await.expect("compares");
     assert_eq!(
         found,
-        Compared { present: 1, missing: vec![at(2, 4)], differing: vec![], surplus: vec![at(1, 5)] }
+        Compared {
+            present: 1,
+            missing: vec![at(2, 4)],
+            differing: vec![],
+            surplus: vec![at(1, 5)],
+            not_followed: 0
+        }
     );
     assert!(!found.agrees());
     assert_eq!(dump(&store).await, before);
@@ -84,7 +101,7 @@ async fn after_a_repair_every_table_is_that_of_a_chain_that_was_never_deceived()
     let chain = deceived(&store).await;
     let told: u64 = texts(&store, "select max(seq)::text from outbox").await[0].parse().expect("a number");
     let (token, vault) = truth();
-    chain.repair(&read("token", 0, token.clone())).await.expect("repairs");
+    repair(&chain, &read("token", 0, token.clone())).await.expect("repairs");
     assert_eq!(
         types(&store, told).await,
         [
@@ -97,13 +114,13 @@ async fn after_a_repair_every_table_is_that_of_a_chain_that_was_never_deceived()
         ]
     );
     // Nobody may go on with what was read before.
-    let stale = chain.repair(&read("vault", 0, vault.clone())).await;
+    let stale = repair(&chain, &read("vault", 0, vault.clone())).await;
     assert!(stale.expect_err("refused").is_conflict());
-    chain.repair(&read("vault", 1, vault.clone())).await.expect("repairs");
+    repair(&chain, &read("vault", 1, vault.clone())).await.expect("repairs");
     for (source, events) in [("token", &token), ("vault", &vault)] {
         let found = chain.compare(&read(source, 2, events.clone())).await.expect("compares");
         assert_eq!((found.agrees(), found.present), (true, events.len() as u64));
-        chain.repair(&read(source, 2, events.clone())).await.expect("nothing to do");
+        repair(&chain, &read(source, 2, events.clone())).await.expect("nothing to do");
     }
     assert_eq!(
         texts(&store, "select reason || events from reorgs order by id").await,
@@ -120,12 +137,45 @@ async fn after_a_repair_every_table_is_that_of_a_chain_that_was_never_deceived()
 }
 
 #[tokio::test]
+async fn what_is_not_proven_stays_and_what_is_missing_is_added() {
+    let store = store().await;
+    let chain = deceived(&store).await;
+    let (token, vault) = truth();
+    let some = Proven { places: [at(2, 7), at(1, 1)].into(), blocks: [].into() };
+    let done = chain.repair(&read("token", 0, token.clone()), &some).await.expect("repairs");
+    assert_eq!((done.missing, done.differing, done.surplus), (vec![], vec![at(1, 1)], vec![at(2, 7)]));
+    let left = chain.compare(&read("token", 1, token)).await.expect("compares");
+    assert_eq!((left.differing, left.surplus), (vec![at(2, 0)], vec![at(3, 8)]));
+    let done = chain.repair(&read("vault", 1, vault.clone()), &Proven::default()).await.expect("repairs");
+    assert_eq!((done.missing, done.surplus), (vec![at(2, 4)], vec![]));
+    let left = chain.compare(&read("vault", 1, vault)).await.expect("compares");
+    assert_eq!((left.missing, left.surplus), (vec![], vec![at(1, 5)]));
+}
+
+#[tokio::test]
+async fn what_a_source_does_not_follow_any_more_is_no_difference() {
+    let store = store().await;
+    let chain = deceived(&store).await;
+    let nobody = AddressSet::Only([Address::repeat_byte(0x99)].into());
+    let chain = chain.following([("token".to_owned(), nobody)].into());
+    let nothing = read("token", 0, vec![]);
+    let found = chain.compare(&nothing).await.expect("compares");
+    assert!(found.agrees());
+    assert_eq!(found.not_followed, 6);
+    assert_eq!(chain.doubted(&nothing).await.expect("reads"), []);
+    let before = dump(&store).await;
+    let all = Proven { places: [at(1, 0), at(2, 7)].into(), blocks: [1].into() };
+    chain.repair(&nothing, &all).await.expect("has nothing to do");
+    assert_eq!(dump(&store).await, before);
+}
+
+#[tokio::test]
 async fn blocks_of_another_chain_are_no_repair() {
     let store = store().await;
     let chain = deceived(&store).await;
     let before = dump(&store).await;
     let other = vec![event(block(3, 1), 1, approval(1, 2, U256::from(7)))];
-    assert!(chain.repair(&read("token", 0, other)).await.expect_err("refused").is_conflict());
+    assert!(repair(&chain, &read("token", 0, other)).await.expect_err("refused").is_conflict());
     assert_eq!(dump(&store).await, before);
 }
 

@@ -1,4 +1,4 @@
-use super::audit::{blocks, deceived, read, truth};
+use super::audit::{blocks, deceived, proven, read, truth};
 use super::fixture::*;
 use crate::store::{ChainRecord, Store};
 
@@ -52,7 +52,10 @@ async fn mended(deferred: bool) -> Vec<String> {
     for (source, reorgs, events) in [("token", 0, token), ("vault", 1, vault)] {
         let reread = read(source, reorgs, events);
         seen.push(format!("{:?}", chain.compare(&reread).await.expect("compares")));
-        seen.push(format!("{:?}", chain.repair(&reread).await.expect("repairs")));
+        seen.push(format!(
+            "{:?}",
+            chain.repair(&reread, &proven(&chain, &reread).await).await.expect("repairs")
+        ));
     }
     seen.extend(dump(&store).await);
     let [one, ..] = blocks();

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::fixture::*;
 use crate::domain::BlockRange;
 use crate::store::{
-    Backfill, ChainStore, Epoch, LeaseSession, Pending, Rewind, Settled, Standing, Store, StoreError,
+    Backfill, ChainStore, Epoch, LeaseSession, Pending, Proven, Rewind, Settled, Standing, Store, StoreError,
     chain_lease,
 };
 
@@ -118,7 +118,7 @@ async fn who_lost_its_lease_commits_nothing() {
         dead_letters: vec![],
     };
     fenced(old.backfill(&backfill).await.expect_err("lost"));
-    fenced(old.repair(&backfill).await.expect_err("lost"));
+    fenced(old.repair(&backfill, &Proven::default()).await.expect_err("lost"));
     let pending = Pending {
         expected: all_at(Some(one)),
         blocks: vec![two],
