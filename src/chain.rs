@@ -25,6 +25,7 @@ mod wake;
 mod width;
 mod wire;
 mod young;
+mod work;
 
 pub use batch::Batch;
 pub use elsewhere::Elsewhere;
@@ -37,9 +38,10 @@ pub use near::Near;
 pub use node::{BlockWithLogs, Kin, Node, Standing, Tag};
 pub use pool::{Pool, ProviderReport, Switched};
 pub use proof::Header;
-pub use rpc::MethodUsage;
+pub use rpc::{MethodUsage, probing};
 pub use settings::{
     ChainSettings, Compression, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Role,
     host_of,
 };
 pub use wake::{Wake, WakeState};
+pub use work::Work;

@@ -121,6 +121,7 @@ pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
         providers: chain.providers.iter().map(|provider| provider_settings(chain, provider)).collect(),
         failover: FailoverSettings {
             probe_interval: chain.failover.probe_interval,
+            probe_timeout: chain.failover.probe_timeout.min(chain.request_timeout),
             max_lag: chain.failover.max_lag,
             return_after: chain.failover.return_after,
         },

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::error::AppError;
 use super::parts::{Loaded, chain_settings};
-use crate::chain::{ChainError, ChainSettings, Kin, Node, ProviderSettings, Role};
+use crate::chain::{ChainError, ChainSettings, Kin, Node, ProviderSettings, Role, probing};
 
 /// What one provider said.
 pub(super) struct NodeCheck {
@@ -63,16 +63,17 @@ async fn nodes_of(settings: ChainSettings) -> Vec<NodeCheck> {
     checks
 }
 
-/// A few tries: a node that is just starting is no reason to fail, one that is away is told in seconds.
+/// A few tries: a node that is just starting is no reason to fail, one that is away is told in seconds. Of several, one that does
+/// not answer at once is not waited for: another may, and the daemon is to begin with that one.
 async fn check(settings: &ChainSettings, provider: ProviderSettings, kin: Kin) -> NodeCheck {
+    let alone = settings.providers.len() == 1;
     let patience = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(300))
-        .with_max_times(3)
+        .with_max_times(if alone { 3 } else { 1 })
         .with_jitter();
-    let outcome = (|| ask(settings, &provider, &kin))
-        .retry(patience)
-        .when(|error: &ChainError| !error.is_wrong_chain())
-        .await;
+    let (asked, brief) = (|| ask(settings, &provider, &kin), settings.failover.probe_timeout);
+    let asked = || async { if alone { asked().await } else { probing(brief, asked()).await } };
+    let outcome = asked.retry(patience).when(|error: &ChainError| !error.is_wrong_chain()).await;
     let ProviderSettings { label, role, priority, .. } = provider;
     NodeCheck { chain: settings.name.clone(), provider: label, role, priority, outcome }
 }

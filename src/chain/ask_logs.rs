@@ -115,7 +115,7 @@ impl Node {
             }
             Err(reason) => {
                 let error = self.rpc.bad(method, reason);
-                self.rpc.vitals.failed(WHAT, &error);
+                self.rpc.vitals.disbelieved(WHAT, &error);
                 Err(error)
             }
         }

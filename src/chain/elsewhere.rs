@@ -1,15 +1,20 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::B256;
 
 use super::error::ChainError;
 use super::node::{Kin, Node};
+use super::pool::{essential, reading};
+use super::rpc::probing;
 use super::settings::{ChainSettings, Role};
+use super::work::Work;
 
 /// Whom to ask for a second look: rather not the provider that gave the first.
 pub struct Elsewhere {
+    settings: ChainSettings,
     kin: Kin,
     nodes: Vec<(Role, u32, Arc<Node>)>,
 }
@@ -26,7 +31,8 @@ impl Elsewhere {
             let node = Node::among(settings, provider, kin.clone())?;
             Ok((provider.role, provider.priority, Arc::new(node)))
         });
-        Ok(Self { nodes: nodes.collect::<Result<_, ChainError>>()?, kin })
+        let nodes = nodes.collect::<Result<_, ChainError>>()?;
+        Ok(Self { settings: settings.clone(), nodes, kin })
     }
 
     /// Block 0 of the chain as it is stored, where it is: whoever has another is not asked.
@@ -45,19 +51,21 @@ impl Elsewhere {
     }
 
     /// The first of these that is there and on the right chain: those for audits, the others from the least preferred on,
-    /// and the one of this name, or the most preferred, when nobody else is left.
+    /// and the one of this name, or the most preferred, when nobody else is left. One that fails comes last.
     ///
     /// # Errors
     /// Why the last of them cannot be asked.
     pub async fn find(&self, avoided: Option<&str>) -> Result<Arc<Node>, ChainError> {
-        let mut nodes: Vec<&(Role, u32, Arc<Node>)> = self.nodes.iter().collect();
-        nodes.sort_by_key(|(role, priority, node)| {
-            (avoided == Some(node.host()), *role != Role::Audit, Reverse(*priority))
-        });
         let mut refused = None;
-        for (_, _, node) in nodes {
-            match node.check_chain().await {
-                Ok(()) => return Ok(node.clone()),
+        for node in self.in_order(avoided) {
+            match self.brief(node.check_chain()).await {
+                Ok(()) => {
+                    // It was given time, and is tried again.
+                    if !self.is_out(&node) {
+                        node.rpc.vitals.forgive();
+                    }
+                    return Ok(node);
+                }
                 Err(error) => refused = Some(error),
             }
         }
@@ -74,4 +82,90 @@ impl Elsewhere {
             self.nodes.iter().map(|(_, _, node)| node).filter(|node| known.insert(node.fingerprint()));
         others.cloned().collect()
     }
+
+    /// Another one than this, as soon as this one fails and another can be asked; never where there is but one. May be
+    /// dropped and called again.
+    pub async fn instead_of(&self, node: &Arc<Node>, avoided: Option<&str>) -> Arc<Node> {
+        loop {
+            if self.nodes.len() < 2 {
+                std::future::pending::<()>().await;
+            }
+            self.kin.alarm.notified().await;
+            while self.is_suspected(node).await {
+                if fails(node)
+                    && let Some(other) = self.another(node, avoided).await
+                {
+                    return other;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+
+    /// Whether something is wrong with it that a probe does not explain away.
+    async fn is_suspected(&self, node: &Node) -> bool {
+        if !fails(node) && !node.rpc.vitals.signs().suspected {
+            return false;
+        }
+        match self.brief(self.look(node)).await {
+            Ok(()) => {
+                if self.brief(reading(node)).await.is_ok() {
+                    node.rpc.vitals.cleared();
+                    return fails(node);
+                }
+                true
+            }
+            Err(error) => {
+                node.rpc.vitals.stumbled(Work::Probe, None, Some(&error));
+                true
+            }
+        }
+    }
+
+    /// The first other one that does not fail and shows that it can be asked.
+    async fn another(&self, than: &Arc<Node>, avoided: Option<&str>) -> Option<Arc<Node>> {
+        for node in self.in_order(avoided) {
+            if !Arc::ptr_eq(&node, than) && !self.is_out(&node) && self.brief(self.look(&node)).await.is_ok()
+            {
+                node.rpc.vitals.forgive();
+                return Some(node);
+            }
+        }
+        None
+    }
+
+    async fn look(&self, node: &Node) -> Result<(), ChainError> {
+        node.check_chain().await?;
+        let head = node.head().await?;
+        essential(node, (&self.settings, &self.kin), head).await
+    }
+
+    fn in_order(&self, avoided: Option<&str>) -> Vec<Arc<Node>> {
+        let mut nodes: Vec<&(Role, u32, Arc<Node>)> = self.nodes.iter().collect();
+        nodes.sort_by_key(|(role, priority, node)| {
+            (self.is_out(node), avoided == Some(node.host()), *role != Role::Audit, Reverse(*priority))
+        });
+        nodes.into_iter().map(|(_, _, node)| node.clone()).collect()
+    }
+
+    /// Whether it fails, and did so a moment ago.
+    fn is_out(&self, node: &Node) -> bool {
+        fails(node) && node.rpc.vitals.signs().well_for < self.settings.failover.return_after
+    }
+
+    /// Where there is another one to ask, nobody waits long for one.
+    async fn brief<T>(&self, asks: impl Future<Output = T>) -> T {
+        if self.nodes.len() < 2 {
+            return asks.await;
+        }
+        probing(self.settings.failover.probe_timeout, asks).await
+    }
 }
+
+fn fails(node: &Node) -> bool {
+    let signs = node.rpc.vitals.signs();
+    signs.failing || signs.failing_history || node.rpc.refuses()
+}
+
+/// Between two looks at one with which something is wrong.
+const AGAIN: Duration = Duration::from_secs(1);

@@ -27,6 +27,16 @@ pub enum ChainError {
         /// The limit that ran out.
         after: Duration,
     },
+    /// No answer yet, and another provider is asked by now.
+    #[error("{host}: no answer to {method} within {} s, and another provider is asked by now", .after.as_secs_f32())]
+    Left {
+        /// Host of the endpoint.
+        host: String,
+        /// JSON-RPC method.
+        method: &'static str,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The node refuses.
     #[error("{host}: {method} refused: {message}{}", .code.map(|c| format!(" (code {c})")).unwrap_or_default())]
     Refused {
@@ -187,6 +197,7 @@ impl ChainError {
     fn method(&self) -> Option<&'static str> {
         match self {
             Self::Timeout { method, .. }
+            | Self::Left { method, .. }
             | Self::Refused { method, .. }
             | Self::BadAnswer { method, .. }
             | Self::TooLarge { method, .. } => Some(method),
@@ -217,6 +228,11 @@ impl ChainError {
         matches!(self, Self::Refused { refusal: Refusal::Other, code: Some(code), .. } if *code < 0 && *code != -32005)
     }
 
+    /// Whether there were too many questions, and not something wrong with this one.
+    pub(super) fn is_rate(&self) -> bool {
+        matches!(self, Self::Refused { refusal: Refusal::Rate { .. }, .. })
+    }
+
     /// How long the node asks us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -240,7 +256,7 @@ impl ChainError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",
-            Self::Timeout { .. } => "timeout",
+            Self::Timeout { .. } | Self::Left { .. } => "timeout",
             Self::BadAnswer { .. } => "bad_answer",
             Self::TooLarge { .. } => "too_large",
             Self::WrongChain { .. } | Self::WrongGenesis { .. } | Self::GenesisDiffers { .. } => {

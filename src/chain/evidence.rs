@@ -125,7 +125,7 @@ impl Node {
             Sequence::Plausible => Ok(()),
             Sequence::Absurd => {
                 let error = self.rpc.bad(super::node::HEADER, reason());
-                self.rpc.vitals.failed(WHAT, &error);
+                self.rpc.vitals.disbelieved(WHAT, &error);
                 Err(error)
             }
             Sequence::Insisted => {
@@ -257,7 +257,7 @@ impl Node {
     /// index that lacks logs answers rightly wherever there are none.
     fn disbelieved(&self, method: &'static str, reason: String) -> ChainError {
         let error = self.rpc.bad(method, reason);
-        self.rpc.vitals.failed(EVIDENCE, &error);
+        self.rpc.vitals.disbelieved(EVIDENCE, &error);
         error
     }
 }

@@ -17,6 +17,7 @@ use super::node::Node;
 use super::ranged::Ranged;
 use super::settings::HistorySettings;
 use super::shelf::Shelf;
+use super::work::Work;
 use crate::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};
 use crate::metrics;
 
@@ -61,6 +62,7 @@ impl History {
         on_error: OnError,
     ) -> Self {
         node.width().begin();
+        node.begins(Work::History);
         let shelf = Arc::new(Shelf::new(range, settings.buffer_bytes));
         let (chain, filter) = (chain.into(), Arc::new(filter));
         let fetch = Fetch { node, chain, filter, shelf: shelf.clone(), depths, on_error };
@@ -103,9 +105,11 @@ impl Fetch {
         while let Some(left) = rest {
             let (piece, after) = left.split_at_width(self.at_once(left, width));
             let started = Instant::now();
+            self.node.reads(&self.filter, piece);
             match self.read_piece(piece).await {
                 Ok(batch) => {
                     self.answered(&batch, started.elapsed());
+                    self.node.worked(Work::History, Some(piece));
                     self.shelf.put(batch);
                     rest = after;
                     (pause, failures) = (backoff(), 0);
@@ -113,6 +117,7 @@ impl Fetch {
                 Err(error) if self.narrowed(piece, &error) => failures = 0,
                 Err(error) => {
                     failures += u32::from(error.is_doubtful());
+                    self.node.stumbled_at(Work::History, (&self.filter, piece), &error);
                     let narrowed = !self.is_young(piece) && self.node.width().failed(piece.width(), failures);
                     self.wait(&error, &mut pause).await;
                     if !narrowed {

@@ -125,9 +125,10 @@ impl Node {
     ) -> Result<Option<T>, ChainError> {
         let read =
             |value: Box<RawValue>| serde_json::from_str(value.get()).map_err(|error| error.to_string());
-        answer?.map(read).transpose().map_err(|reason| {
+        let parsed = answer?.map(read).transpose();
+        parsed.inspect(|_| self.rpc.vitals.proven(method)).map_err(|reason| {
             let error = self.rpc.bad(method, reason);
-            self.rpc.vitals.failed(method, &error);
+            self.rpc.vitals.disbelieved(method, &error);
             error
         })
     }

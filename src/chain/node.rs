@@ -15,7 +15,8 @@ use super::rpc::{MethodUsage, Question, Rpc};
 use super::settings::{ChainSettings, HistorySettings, ProviderSettings};
 use super::width::Width;
 use super::wire::WireHeader;
-use crate::domain::{BlockRef, Logs};
+use super::work::Failed;
+use crate::domain::{BlockRef, LogFilter, Logs};
 
 /// A block by name (execution API, "block tags").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct Kin {
     pub(super) alarm: Arc<Notify>,
     /// Block 0 as they tell it.
     pub(super) genesis: Arc<Genesis>,
+    /// What is asked for near the head: a probe asks for the same.
+    pub(super) filter: Arc<Mutex<Option<LogFilter>>>,
 }
 
 impl Kin {
@@ -78,6 +81,19 @@ impl Kin {
     /// [`ChainError::GenesisDiffers`].
     pub fn agree(&self) -> Result<(), ChainError> {
         self.genesis.settle(None)
+    }
+
+    /// What was last asked for near the head.
+    pub(super) fn filter(&self) -> Option<LogFilter> {
+        self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is asked for near the head.
+    pub(super) fn note_filter(&self, filter: &LogFilter) {
+        let mut noted = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.as_ref() != Some(filter) {
+            *noted = Some(filter.clone());
+        }
     }
 }
 
@@ -99,6 +115,8 @@ pub struct Node {
     pub(super) lists: Mutex<Lists>,
     /// Questions for the logs of one block that failed in a row without a reason.
     pub(super) stuck: AtomicU32,
+    /// What it is asked again before anything depends on it.
+    pub(super) failed: Failed,
 }
 
 impl Node {
@@ -132,6 +150,7 @@ impl Node {
             width: Mutex::new(Width::new(&settings.history, None)),
             lists: Mutex::default(),
             stuck: AtomicU32::new(0),
+            failed: Failed::default(),
         })
     }
 

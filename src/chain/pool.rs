@@ -4,22 +4,24 @@
 
 mod belief;
 mod choice;
+mod look;
 mod probe;
 mod report;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ChainError;
 use super::node::{Kin, Node};
 use super::settings::{ChainSettings, ProviderSettings, Role};
+use super::work::Work;
 use crate::metrics;
 use choice::{Choice, Fact, Rules, Why, behind, choose};
+use probe::Task;
+pub(super) use probe::{essential, reading};
 pub use report::ProviderReport;
 
 /// The providers of one chain. Dropping it ends the probes.
@@ -164,10 +166,15 @@ impl Shared {
         let unknown = Duration::MAX;
         let fact = |member: &Member| {
             let (signs, seen) = (member.node.rpc.vitals.signs(), *member.seen());
+            let at_work = match work {
+                Role::Live => signs.failing_live,
+                Role::History => signs.failing_history,
+                Role::Any | Role::Audit => signs.failing_live || signs.failing_history,
+            };
             Fact {
                 priority: member.settings.priority,
                 fit: member.does(work) && !signs.wrong && !member.is_incapable() && !member.is_distrusted(),
-                failing: signs.failing,
+                failing: signs.failing || at_work || member.node.rpc.refuses(),
                 head: seen.head,
                 rounds_behind: seen.rounds_behind,
                 well_for: signs.well_for,
@@ -176,64 +183,6 @@ impl Shared {
             }
         };
         self.members.iter().map(fact).collect()
-    }
-
-    /// Probes all and switches, for ever: at the interval, and when one fails.
-    async fn watch_over(self: Arc<Self>) {
-        join_all(self.members.iter().map(|member| self.look_at(member))).await;
-        // Whoever waits for a provider of history to be checked looks again.
-        self.in_use.send_modify(|_| {});
-        loop {
-            join_all(self.members.iter().map(|member| self.look_at(member))).await;
-            self.note_lag();
-            for work in [Role::Live, Role::History] {
-                self.decide(work).await;
-            }
-            let interval = self.settings.failover.probe_interval;
-            // What the probes themselves met is known by now, and would ring for ever.
-            let _rung = self.kin.alarm.notified().now_or_never();
-            tokio::select! {
-                () = tokio::time::sleep(interval) => {}
-                // One that is used and goes on failing rings with every failure.
-                () = self.kin.alarm.notified() => tokio::time::sleep(interval.min(SOON)).await,
-            }
-        }
-    }
-
-    /// Asks one provider for its head, and for more where it has failed.
-    async fn look_at(&self, member: &Member) {
-        let (node, signs) = (&member.node, member.node.rpc.vitals.signs());
-        let doubtful = signs.wrong || signs.failing || !member.seen().admitted;
-        if doubtful && let Err(error) = node.check_chain().await {
-            tracing::debug!(chain = %self.settings.name, %error, "a provider cannot be asked");
-            let mut seen = member.seen();
-            (seen.head, seen.admitted) = (None, false);
-            return;
-        }
-        member.seen().admitted = true;
-        match node.head().await {
-            Ok(head) => member.seen().head = Some(head.number),
-            Err(_) => return member.seen().head = None,
-        }
-        // Nobody else asks it what it has failed at.
-        let in_use = self.in_use();
-        let used =
-            [in_use.live, in_use.history].iter().any(|used| std::ptr::eq(&self.members[*used], member));
-        if signs.failing && !used && probe::essential(node, &self.settings).await.is_ok() {
-            node.rpc.vitals.forgive();
-        }
-    }
-
-    fn note_lag(&self) {
-        let facts = self.facts(Role::Any);
-        for (index, member) in self.members.iter().enumerate() {
-            let late = behind(index, &facts) > self.settings.failover.max_lag;
-            let mut seen = member.seen();
-            seen.rounds_behind = if late { seen.rounds_behind.saturating_add(1) } else { 0 };
-            if late {
-                member.node.rpc.vitals.unwell();
-            }
-        }
     }
 
     /// Switches the provider of one work, if another is better and proves that it can do it.
@@ -245,16 +194,27 @@ impl Shared {
             let now = if work == Role::Live { in_use.live } else { in_use.history };
             let Choice::Switch(next, why) = choose(now, &self.facts(work), &rules) else { return };
             let (from, to) = (&self.members[now], &self.members[next]);
-            match probe::all(&to.node, &to.settings, &self.settings, why).await {
-                Ok(()) => return self.switch(work, (from, now), (to, next), why),
-                Err(reason) => {
-                    let host = &to.settings.label;
-                    tracing::warn!(chain = %self.settings.name, host, reason, "a provider is not fit to take over");
-                    to.seen().incapable_until = Some(Instant::now() + self.settings.failover.return_after);
-                    to.node.rpc.vitals.unwell();
+            // Where the other one fails, this one has to do what that one could not.
+            let failed = if why == Why::Failing { &from.node } else { &to.node };
+            let task = Task { unread: failed.failed.get(kind(work)), work: kind(work), why };
+            match probe::all(&to.node, &to.settings, (&self.settings, &self.kin), task).await {
+                Ok(()) => {
+                    to.seen().incapable_until = None;
+                    return self.switch(work, (from, now), (to, next), why);
                 }
+                Err(reason) => self.note_incapable(to, &reason),
             }
         }
+    }
+
+    /// One that is not fit is told once in a while, and asked again whenever one is needed.
+    fn note_incapable(&self, to: &Member, reason: &str) {
+        let until = Instant::now() + self.settings.failover.return_after;
+        if to.seen().incapable_until.replace(until).is_none_or(|until| until <= Instant::now()) {
+            let host = &to.settings.label;
+            tracing::warn!(chain = %self.settings.name, host, reason, "a provider is not fit to take over");
+        }
+        to.node.rpc.vitals.unwell();
     }
 
     fn switch(&self, work: Role, (from, _): (&Member, usize), (to, index): (&Member, usize), why: Why) {
@@ -280,6 +240,9 @@ impl Shared {
             Role::Live => in_use.live = index,
             _ => in_use.history = index,
         });
+        if why == Why::Failing {
+            from.node.rpc.leave();
+        }
     }
 
     fn say(&self) {
@@ -296,8 +259,10 @@ impl Shared {
     }
 }
 
-/// Between the first failure that counts and the look at the others: failures come in handfuls.
-const SOON: Duration = Duration::from_millis(200);
+fn kind(work: Role) -> Work {
+    if work == Role::History { Work::History } else { Work::Live }
+}
+
 /// A provider that comes and goes is waited for twice as long each time it was left, up to 32 times `return_after`.
 const MOST_LEFT: u32 = 5;
 /// One that was used for so many `return_after` at a stretch has made up for what was.

@@ -7,7 +7,9 @@ mod body;
 mod listing;
 mod pace;
 mod usage;
+mod wait;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +31,38 @@ use listing::Listing;
 use pace::Pace;
 pub use usage::MethodUsage;
 use usage::Usage;
+use wait::Departures;
+pub use wait::probing;
+
+/// What an answer says of the single calls of its request.
+trait Outcomes {
+    /// Why this call was not answered, if the request as a whole was.
+    fn error_of(&self, _call: usize) -> Option<&ChainError> {
+        None
+    }
+}
+
+impl<T> Outcomes for Option<T> {}
+
+impl<T> Outcomes for Vec<Result<T, ChainError>> {
+    fn error_of(&self, call: usize) -> Option<&ChainError> {
+        self.get(call)?.as_ref().err()
+    }
+}
+
+/// Each call by its method, and why it was not answered if it was not.
+fn outcomes<'a, T: Outcomes>(
+    calls: &'a [Question],
+    answer: &'a Result<T, ChainError>,
+) -> impl Iterator<Item = (&'static str, Option<&'a ChainError>)> {
+    calls.iter().enumerate().map(move |(index, call)| {
+        let error = match answer {
+            Ok(answer) => answer.error_of(index),
+            Err(error) => Some(error),
+        };
+        (call.method, error)
+    })
+}
 
 pub(super) struct Rpc {
     client: reqwest::Client,
@@ -44,6 +78,9 @@ pub(super) struct Rpc {
     pace: Pace,
     usage: Usage,
     batches: Batches,
+    departures: Departures,
+    /// A request that takes longer is a reason to look whether anything is answered at all.
+    overdue_after: Duration,
     pub(super) vitals: Vitals,
 }
 
@@ -107,6 +144,8 @@ impl Rpc {
             pace: Pace::new(&provider.pace),
             usage: Usage::default(),
             batches: Batches::default(),
+            departures: Departures::default(),
+            overdue_after: settings.failover.probe_timeout,
             vitals: Vitals::new(alarm),
         })
     }
@@ -139,6 +178,11 @@ impl Rpc {
         &self.host
     }
 
+    /// Whether the node has asked to be left alone for longer than whoever works should wait, were there another.
+    pub(super) fn refuses(&self) -> bool {
+        self.pace.closed_for() > LEFT_ALONE
+    }
+
     pub(super) fn chain(&self) -> &str {
         &self.chain
     }
@@ -155,37 +199,73 @@ impl Rpc {
     }
 
     /// Makes one request of these calls when it is its turn, and counts them.
-    async fn paced<T>(
+    async fn paced<T: Outcomes>(
         &self,
         calls: &[Question],
         request: impl Future<Output = Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
         let method = lead(calls);
         let units = calls.iter().map(|call| self.pace.cost(call.method)).sum();
-        let closed = |wait| self.closed(method, wait);
-        let permit = self.pace.enter(calls.len() as u64, units).await.map_err(closed)?;
-        let started = Instant::now();
-        let answer = request.await;
-        match &answer {
-            Err(ChainError::Refused { refusal: Refusal::Rate { retry_after }, .. }) => {
-                permit.limited(*retry_after);
+        let count = calls.len() as u64;
+        let turn = |entered: Result<_, Duration>| {
+            entered.map(|permit| (permit, Instant::now())).map_err(|wait| self.closed(method, wait))
+        };
+        let asked = match wait::patience() {
+            Some(patience) => match turn(self.pace.enter_now(count, units)) {
+                Ok(entered) => Ok((entered, self.brief((method, patience), request).await)),
+                Err(closed) => Err(closed),
+            },
+            None => {
+                self.work(method, async {
+                    let entered = turn(self.pace.enter(count, units).await)?;
+                    Ok((entered, self.watched(request).await))
+                })
+                .await
             }
-            _ => permit.answered(),
+        };
+        let ((permit, started), answer) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return self.not_answered(calls, error),
+        };
+        self.count(calls, &answer, started.elapsed());
+        match outcomes(calls, &answer).find_map(|(_, error)| error.filter(|error| error.is_rate())) {
+            Some(limit) => permit.limited(limit.retry_after()),
+            None => permit.answered(),
         }
-        match &answer {
-            Ok(_) => self.vitals.answered(method, started.elapsed()),
-            Err(error) => self.vitals.failed(method, error),
-        }
-        let who = (self.chain.as_str(), self.host.as_str());
-        let outcome = answer.as_ref().map_or_else(ChainError::kind, |_| "ok");
-        for call in calls {
-            let credits = self.pace.cost(call.method);
-            self.usage.count(call.method, answer.is_ok(), credits);
-            metrics::rpc_request(who, call.method, outcome, started.elapsed());
-            metrics::rpc_credits(who, call.method, credits);
-        }
-        metrics::rpc_concurrency(who, self.pace.allowed());
+        metrics::rpc_concurrency((&self.chain, &self.host), self.pace.allowed());
         answer
+    }
+
+    /// The endpoint wants to be left alone, so that nothing was asked, or was left before it answered.
+    fn not_answered<T: Outcomes>(&self, calls: &[Question], error: ChainError) -> Result<T, ChainError> {
+        if let ChainError::Left { after, .. } = error {
+            let answer = Err(error);
+            self.count(calls, &answer, after);
+            return answer;
+        }
+        self.vitals.not_asked(lead(calls), &error);
+        Err(error)
+    }
+
+    /// What came of the calls of a request. A batch may be answered and each of its calls refused.
+    fn count<T: Outcomes>(&self, calls: &[Question], answer: &Result<T, ChainError>, took: Duration) {
+        let who = (self.chain.as_str(), self.host.as_str());
+        let mut methods: BTreeMap<&'static str, Option<&ChainError>> = BTreeMap::new();
+        for (method, error) in outcomes(calls, answer) {
+            let credits = self.pace.cost(method);
+            self.usage.count(method, error.is_none(), credits);
+            metrics::rpc_request(who, method, error.map_or("ok", ChainError::kind), took);
+            metrics::rpc_credits(who, method, credits);
+            // One answer of several shows that the method is answered.
+            let failed = methods.entry(method).or_insert(error);
+            *failed = failed.and(error);
+        }
+        for (method, error) in methods {
+            match error {
+                None => self.vitals.answered(method, took),
+                Some(error) => self.vitals.failed(method, error),
+            }
+        }
     }
 
     /// The node has said when it wants to be asked again; until then it is not.
@@ -312,6 +392,10 @@ impl Rpc {
         ChainError::BadAnswer { host, method, reason: root_cause(error) }
     }
 }
+
+/// A node that wants to be left alone for longer refuses work. Less is how limits by the second are kept, and is sat
+/// out.
+const LEFT_ALONE: Duration = Duration::from_secs(3);
 
 /// The innermost cause: the outer ones repeat it and hold the URL.
 fn root_cause(error: &reqwest::Error) -> String {

@@ -109,6 +109,8 @@ impl Role {
 pub struct FailoverSettings {
     /// How often each provider is asked for its head, where there are several.
     pub probe_interval: Duration,
+    /// How long a provider may take to answer a probe.
+    pub probe_timeout: Duration,
     /// Blocks a provider may lag behind the others.
     pub max_lag: u64,
     /// How long a preferred provider must have been well before it is asked again.

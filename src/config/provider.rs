@@ -32,6 +32,8 @@ pub struct Provider {
 pub struct Failover {
     /// How often each provider is asked for its head, where there are several.
     pub probe_interval: Duration,
+    /// How long a provider may take to answer a probe.
+    pub probe_timeout: Duration,
     /// Blocks a provider may lag behind the others.
     pub max_lag: u64,
     /// How long a preferred provider must have been well before it is asked again.
@@ -113,11 +115,13 @@ pub(super) fn failover(section: &Section<'_>) -> Failover {
         section.duration(key, bounds).map(|found| found.value)
     };
     let probe_interval = time("probe_interval", 100..=3_600_000);
+    let probe_timeout = time("probe_timeout", 100..=60_000);
     let return_after = time("return_after", 100..=86_400_000);
     let max_lag = section.number("max_lag", 1..=100_000).map(|lag| lag.value);
     section.finish();
     Failover {
-        probe_interval: probe_interval.unwrap_or(Duration::from_secs(15)),
+        probe_interval: probe_interval.unwrap_or(Duration::from_secs(10)),
+        probe_timeout: probe_timeout.unwrap_or(Duration::from_secs(2)),
         max_lag: max_lag.unwrap_or(5),
         return_after: return_after.unwrap_or(Duration::from_secs(60)),
     }

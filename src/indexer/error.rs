@@ -7,7 +7,7 @@ use crate::domain::BlockId;
 use crate::store::StoreError;
 
 /// A node may ask for patience, not for an outage.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Longest pause while the node is on another chain: whether it still is takes one request, and a gateway may answer for
 /// another chain for some seconds only.

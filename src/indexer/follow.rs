@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::error::IndexerError;
+use super::pending::Telling;
 use super::spine::ChainIndexer;
-use crate::chain::Wake;
+use crate::chain::{Wake, Work};
 
 impl ChainIndexer {
     /// Asks whom the pool names from now on. What the last one said of the chain is asked anew.
@@ -15,12 +16,22 @@ impl ChainIndexer {
             self.node = live;
             let host = self.node.host().to_owned();
             self.board.chain(&self.settings.name, |chain| chain.provider = Some(host));
-            self.tags_at = None;
+            // The last one's trouble with its newest blocks was its own.
+            (self.tags_at, self.telling) = (None, Telling::default());
             self.forget();
         }
         if !Arc::ptr_eq(&past, &self.past) {
             self.past = past;
             self.forget();
+        }
+    }
+
+    /// What the node answered, or did not answer, was of no use to this work. The database's trouble is not its.
+    pub(super) fn blame(&self, work: Work, error: &IndexerError) {
+        match error {
+            IndexerError::Chain(error) => self.node.stumbled(work, Some(error)),
+            IndexerError::Moved(_) => self.node.stumbled(work, None),
+            IndexerError::Store(_) | IndexerError::TooDeep { .. } => {}
         }
     }
 

@@ -10,7 +10,7 @@ use super::error::IndexerError;
 use super::spine::ChainIndexer;
 use super::translate::{Translated, count};
 use crate::canon::Group;
-use crate::chain::{BlockWithLogs, Near};
+use crate::chain::{BlockWithLogs, Near, Work};
 use crate::domain::{BlockId, BlockRange, BlockRef, LogFilter};
 use crate::metrics;
 use crate::store::{Advance, Staged};
@@ -38,7 +38,10 @@ impl ChainIndexer {
             return Ok(());
         };
         match run {
-            Run::Linked(blocks) => self.commit_run(&group.sources, blocks).await,
+            Run::Linked(blocks) => {
+                self.node.worked(Work::Live, None);
+                self.commit_run(&group.sources, blocks).await
+            }
             Run::Broken(at) => self.settle_break(at, stop).await,
         }
     }
@@ -47,9 +50,21 @@ impl ChainIndexer {
     pub(super) async fn read_run(&mut self, group: &Group) -> Result<Run, IndexerError> {
         let (range, _) = group.range.split_at_width(LIVE_BATCH);
         let filter = self.translator.filter(&group.sources);
-        let near = self.near(&group.sources, &filter, range).await?;
+        let run = self.read_linked((&group.sources, &filter), range).await;
+        if run.is_err() {
+            self.node.could_not_read(Work::Live, &filter, range);
+        }
+        run
+    }
+
+    async fn read_linked(
+        &mut self,
+        (sources, filter): (&[usize], &LogFilter),
+        range: BlockRange,
+    ) -> Result<Run, IndexerError> {
+        let near = self.near(sources, filter, range).await?;
         let blocks: Vec<BlockRef> = near.iter().map(|near| near.block()).collect();
-        if let Some(at) = self.view().contradicted(&blocks, &group.sources) {
+        if let Some(at) = self.view().contradicted(&blocks, sources) {
             return Ok(Run::Broken(at));
         }
         if let Some(pair) = blocks.windows(2).find(|pair| pair[1].parent_hash != pair[0].hash) {
@@ -58,7 +73,7 @@ impl ChainIndexer {
                 pair[1].number
             )));
         }
-        let logs = near.into_iter().map(|near| self.pool.with_logs(&self.node, &filter, near));
+        let logs = near.into_iter().map(|near| self.pool.with_logs(&self.node, filter, near));
         let blocks = try_join_all(logs).await?;
         if self.view().parent_of(range.from(), &group.sources).is_none() {
             // No link shows yet that these blocks are of this chain.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::error::IndexerError;
+use super::error::{IndexerError, MAX_RETRY_AFTER};
 use super::live::Run;
 use super::spine::ChainIndexer;
 use crate::canon::Group;
-use crate::chain::BlockWithLogs;
+use crate::chain::{BlockWithLogs, Work};
 use crate::domain::BlockId;
 use crate::metrics;
 use crate::store::Pending;
@@ -42,7 +42,8 @@ impl Telling {
             IndexerError::Chain(error) => error.retry_after(),
             _ => None,
         };
-        self.not_before = Some(Instant::now() + asked.map_or(AGAIN_AFTER, |asked| asked.max(AGAIN_AFTER)));
+        let wait = asked.map_or(AGAIN_AFTER, |asked| asked.clamp(AGAIN_AFTER, MAX_RETRY_AFTER));
+        self.not_before = Some(Instant::now() + wait);
         metrics::step_error(chain, error.kind());
         if self.errors.is_power_of_two() {
             tracing::debug!(chain, errors = self.errors, %error, "what is pending cannot be told yet");
@@ -66,9 +67,13 @@ impl ChainIndexer {
         match told {
             Err(error @ (IndexerError::Chain(_) | IndexerError::Moved(_))) if !error.is_fatal() => {
                 self.telling.failed(&self.settings.name, &error);
+                self.blame(Work::Pending, &error);
                 Ok(())
             }
-            told => told.inspect(|()| self.telling.succeeded()),
+            told => told.inspect(|()| {
+                self.telling.succeeded();
+                self.node.worked(Work::Pending, None);
+            }),
         }
     }
 

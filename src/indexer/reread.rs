@@ -174,7 +174,7 @@ impl Rereader {
         mut progress: impl FnMut(u64),
     ) -> Result<RereadReport, IndexerError> {
         self.know_genesis().await?;
-        let node = self.elsewhere.find(self.avoided.as_deref()).await?;
+        let mut node = self.elsewhere.find(self.avoided.as_deref()).await?;
         let Reread { source, range, purpose } = reread;
         let aged = self.old_enough(&node, range).await?;
         if purpose != Purpose::Compare {
@@ -191,7 +191,16 @@ impl Rereader {
             let depths = Depths { final_number: held.final_number.unwrap_or(0), aged };
             let mut history =
                 History::new(chain, self.settings.history, (filter, left), depths, self.on_error.clone());
-            while let Some(batch) = history.next().await {
+            loop {
+                let batch = tokio::select! {
+                    biased;
+                    batch = history.next() => batch,
+                    other = self.elsewhere.instead_of(&node, self.avoided.as_deref()) => {
+                        node = other;
+                        break;
+                    }
+                };
+                let Some(batch) = batch else { break };
                 let to = batch.range.to();
                 match self.settle(reread, (&node, batch), held.reorgs).await {
                     Ok(settled) => {

@@ -13,7 +13,7 @@ use super::reorg::Settled;
 use super::translate::Translator;
 use super::view::View;
 use crate::canon::{Confirmations, Group, Heads, Plan, Policy, Position, plan};
-use crate::chain::{ChainError, ChainSettings, Node, Pool, Switched, Tag, Wake};
+use crate::chain::{ChainError, ChainSettings, Node, Pool, Switched, Tag, Wake, Work};
 use crate::domain::BlockRef;
 use crate::health::{Board, ChainState};
 use crate::store::{ChainRecord, ChainStore, Epoch, Store};
@@ -156,14 +156,18 @@ impl ChainIndexer {
                 }
                 Err(error) => error,
             };
+            self.blame(Work::Live, &error);
             let fatal = error.is_fatal() && !self.may_help_itself(&error);
             self.failed(&error, fatal);
             if fatal {
                 self.keep_stopped(&error, stop).await;
                 continue;
             }
-            let _stopped =
-                stop.run_until_cancelled(self.pause(error.wait(pause.next().unwrap_or(MAX_PAUSE)))).await;
+            let wait = error.wait(pause.next().unwrap_or(MAX_PAUSE));
+            if stop.run_until_cancelled(self.pause(wait)).await == Some(Paused::Switched) {
+                // What the last one ran into says nothing of this one.
+                pause = backoff();
+            }
         }
     }
 
@@ -175,14 +179,17 @@ impl ChainIndexer {
         (self.telling, self.newest, self.indexed) = (Telling::default(), None, false);
     }
 
-    /// A pause may be longer than a loop may hang.
-    async fn pause(&self, mut wait: Duration) {
+    /// A pause may be longer than a loop may hang, and ends where another provider can be asked.
+    async fn pause(&mut self, mut wait: Duration) -> Paused {
         while !wait.is_zero() {
             let part = wait.min(BEAT);
-            tokio::time::sleep(part).await;
+            if tokio::time::timeout(part, self.switched.next()).await.is_ok() {
+                return Paused::Switched;
+            }
             self.beat();
             wait -= part;
         }
+        Paused::Ended
     }
 
     /// One step: near the head block by block if there is anything to read, else whichever comes first of a
@@ -296,7 +303,11 @@ impl ChainIndexer {
         self.looked = true;
         // While there is something to read, a head says nothing about how that goes.
         let Plan { live, history, .. } = self.plan_now();
-        Ok(if live.is_none() && history.is_none() { Progress::Made } else { Progress::None })
+        if live.is_some() || history.is_some() {
+            return Ok(Progress::None);
+        }
+        self.node.worked(Work::Live, None);
+        Ok(Progress::Made)
     }
 
     /// Whether the newest block we hold is shown to be canonical by the parent link of the block read next, or of the
@@ -375,6 +386,15 @@ impl ChainIndexer {
 enum Progress {
     Made,
     None,
+}
+
+/// How a pause ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Paused {
+    /// It is over.
+    Ended,
+    /// Another provider is asked from now on.
+    Switched,
 }
 
 /// The loop goes round at least this often, so that one that hangs can be told from one that waits.

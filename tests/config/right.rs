@@ -44,8 +44,8 @@ fn usual_pace() -> Pace {
 }
 
 fn usual_failover() -> Failover {
-    let (probe_interval, return_after) = (Duration::from_secs(15), Duration::from_secs(60));
-    Failover { probe_interval, max_lag: 5, return_after }
+    let [probe_interval, probe_timeout, return_after] = [10, 2, 60].map(Duration::from_secs);
+    Failover { probe_interval, probe_timeout, max_lag: 5, return_after }
 }
 
 #[test]

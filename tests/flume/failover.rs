@@ -1,6 +1,8 @@
 //! Several providers for one chain: one that fails, lags, lies about its chain or cannot do what is needed is replaced
 //! within seconds and taken back when it is well, and whoever is asked, the tables are the chain's.
 
+mod answers;
+
 use chainflume::devchain::{DEMO_TOKEN, DevChain, Effect, RpcError, Rule, Server, Settings};
 use chainflume::health::{ChainHealth, ChainState, ProviderHealth};
 

@@ -11,6 +11,7 @@ use crate::chain::error::ChainError;
 use crate::chain::evidence::Weighed;
 use crate::chain::near::Near;
 use crate::chain::node::{BlockWithLogs, Node};
+use crate::chain::rpc::probing;
 use crate::chain::settings::Role;
 use crate::domain::LogFilter;
 use crate::metrics;
@@ -30,6 +31,7 @@ impl Pool {
         filter: &LogFilter,
         near: Near,
     ) -> Result<BlockWithLogs, ChainError> {
+        self.shared.kin.note_filter(filter);
         let weighed = node.weighed(filter, near).await;
         if node.trust.is_worn_and_on() && !self.another_passes(node) {
             node.give_up_worn_checks();
@@ -37,9 +39,10 @@ impl Pool {
         let Weighed { block: answered, doubt } = weighed?;
         let Some(doubt) = doubt else { return Ok(answered) };
         metrics::evidence_doubted(&self.shared.settings.name);
-        // It may lack the block, or the same logs.
+        // It may lack the block, or the same logs. One that hangs is no help: the block is waiting.
+        let patience = self.shared.settings.failover.probe_timeout;
         if let Some(other) = self.another(node)
-            && let Ok(second) = other.with_logs(filter, answered.block).await
+            && let Ok(second) = probing(patience, other.with_logs(filter, answered.block)).await
             && let Some(second) = node.outdone(&answered, &doubt, second)
         {
             return Ok(second);
@@ -66,7 +69,9 @@ impl Pool {
         if genesis.settled().is_none() {
             if stored.is_none() && self.has_several() {
                 // Whoever is away now is compared when it comes back.
-                join_all(members.iter().map(|member| member.node.check_chain())).await;
+                let patience = self.shared.settings.failover.probe_timeout;
+                let there = members.iter().filter(|member| !member.node.rpc.vitals.signs().failing);
+                join_all(there.map(|member| probing(patience, member.node.check_chain()))).await;
             }
             genesis.settle(stored)?;
         }

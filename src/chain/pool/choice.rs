@@ -91,7 +91,8 @@ pub(super) fn choose(in_use: usize, facts: &[Fact], rules: &Rules) -> Choice {
         *index != in_use && fact.fit && !fact.failing
     };
     let near = |index: &usize| usable(index) && lag(*index) <= rules.max_lag;
-    let best = |index: &usize| (facts[*index].priority, facts[*index].latency);
+    // One that has not said its head to the last probe is the last to be tried: each try costs seconds.
+    let best = |index: &usize| (facts[*index].head.is_none(), facts[*index].priority, facts[*index].latency);
     if !now.fit || now.failing {
         // One that lags gives late answers and no wrong ones; that is more than none.
         let last = || (0..facts.len()).filter(usable).min_by_key(|index| lag(*index));

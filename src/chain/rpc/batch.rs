@@ -142,7 +142,6 @@ impl Rpc {
             match self.paced(calls, self.ask_batch(calls, &mut Vec::new())).await {
                 Ok(answered) => {
                     self.batches.answered(most);
-                    self.judge_each(calls, &answered);
                     answers.extend(answered);
                     rest = after;
                 }
@@ -182,25 +181,11 @@ impl Rpc {
         match self.paced(calls, request).await {
             Ok(answers) => {
                 self.batches.answered(calls.len());
-                self.judge_each(calls, &answers);
                 Ok(Some(answers))
             }
             // What is too much for an answer is too much by itself, too.
             Err(error) if came || error.narrows().is_some() => Err(error),
             Err(error) => self.judge_batch(calls.len(), error).map(|()| None),
-        }
-    }
-
-    /// A call may fail inside a batch that was answered.
-    fn judge_each<T>(&self, calls: &[Question], answers: &[Result<T, ChainError>]) {
-        let lead = lead(calls);
-        for (call, answer) in calls.iter().zip(answers) {
-            match answer {
-                Err(error) => self.vitals.failed(call.method, error),
-                // This method stands for the request, which was answered.
-                Ok(_) if call.method != lead => self.vitals.proven(call.method),
-                Ok(_) => {}
-            }
         }
     }
 

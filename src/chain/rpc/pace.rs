@@ -98,6 +98,25 @@ impl Pace {
         }
     }
 
+    /// Takes a turn now and pays for it afterwards: a probe looks into what the queue waits for.
+    ///
+    /// # Errors
+    /// How long the node still wants to be left alone.
+    pub(super) fn enter_now(&self, calls: u64, units: u64) -> Result<Permit<'_>, Duration> {
+        let mut state = self.lock();
+        let closed = state.closed_for(Instant::now());
+        if !closed.is_zero() {
+            return Err(closed);
+        }
+        state.take(as_f64(calls), as_f64(units));
+        Ok(Permit { pace: self, began: Instant::now() })
+    }
+
+    /// How long the node still wants to be left alone.
+    pub(super) fn closed_for(&self) -> Duration {
+        self.lock().closed_for(Instant::now())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,8 +134,9 @@ enum Turn {
 
 impl State {
     fn turn(&mut self, pace: &Pace, (calls, units): (f64, f64), now: Instant) -> Turn {
-        if let Some(until) = self.closed_until.filter(|until| *until > now) {
-            return Turn::Closed(until - now);
+        let closed = self.closed_for(now);
+        if !closed.is_zero() {
+            return Turn::Closed(closed);
         }
         self.closed_until = None;
         if as_f64(self.in_flight as u64) >= self.allowed.floor() {
@@ -136,10 +156,18 @@ impl State {
         if wait > 0.0 {
             return Turn::Short(Duration::from_secs_f64(wait.max(0.001)));
         }
+        self.take(calls, units);
+        Turn::Go
+    }
+
+    fn take(&mut self, calls: f64, units: f64) {
         self.requests -= calls;
         self.units -= units;
         self.in_flight += 1;
-        Turn::Go
+    }
+
+    fn closed_for(&self, now: Instant) -> Duration {
+        self.closed_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
     fn answered(&mut self, pace: &Pace) {

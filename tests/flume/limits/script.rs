@@ -69,6 +69,7 @@ impl Script {
             }],
             failover: FailoverSettings {
                 probe_interval: Duration::from_secs(1),
+                probe_timeout: Duration::from_secs(1),
                 max_lag: 5,
                 return_after: Duration::from_secs(60),
             },
