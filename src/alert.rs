@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::health::Board;
+use crate::health::{Board, Pulse};
 use crate::metrics;
 use crate::post::{Post, PostError};
 use ledger::{Ledger, News, Notice};
@@ -64,7 +64,10 @@ impl Watch {
     }
 
     /// Looks, and tells, until `stop`. What has not been sent by then is in the log.
-    pub async fn run(mut self, stop: CancellationToken) {
+    ///
+    /// # Panics
+    /// When what sends panics.
+    pub async fn run(mut self, stop: CancellationToken, pulse: Pulse) {
         let mut queue = None;
         let mut sending = tokio::task::JoinSet::new();
         if let Some(teller) = self.teller.take() {
@@ -75,6 +78,12 @@ impl Watch {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            pulse.beat();
+            if let Some(Err(error)) = sending.try_join_next()
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
             let now = Instant::now();
             let found = incidents(&Snapshot::of(&self.board), &self.limits, now);
             for notice in self.ledger.step(found, now) {

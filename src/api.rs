@@ -9,6 +9,7 @@ mod server;
 
 pub use client::ask;
 pub use report::{
-    ChainReport, DatabaseReport, LeaseReport, Limits, ProviderReport, Report, RpcReport, SourceReport,
+    ChainReport, DatabaseReport, LeaseReport, Limits, LoopReport, ProviderReport, Report, RpcReport,
+    SourceReport,
 };
 pub use server::{AdminServer, ServeError, Settings};

@@ -1,6 +1,7 @@
 //! Builds the parts and joins them: one function for each command that needs more than files.
 
 mod alerts;
+mod background;
 mod check;
 mod commands;
 mod database;
@@ -32,7 +33,7 @@ pub use messages::carry;
 pub use parts::{Loaded, telemetry_settings};
 pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
 pub use rewind::{RewindArgs, Rewinding, rewind};
-pub use run::{indexers, run};
+pub use run::{indexers, run, run_hurt};
 pub use status::{Status, StatusWatch, StoredLease, StoredReorg, StoredSource, status};
 pub use verify::{Progress, RereadArgs, Verified, reread};
 pub use webhooks::{Endpoint, enable_webhook, webhooks};

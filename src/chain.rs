@@ -20,6 +20,7 @@ mod proof;
 mod rpc;
 mod settings;
 mod shelf;
+mod task;
 mod vitals;
 mod wake;
 mod width;

@@ -19,7 +19,9 @@ mod table;
 mod views;
 mod webhooks;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
@@ -32,19 +34,26 @@ use crate::config::{Config, Log, LogFormat, LogLevel, ProcessEnvironment};
 use crate::domain::MESSAGE_SCHEMA;
 use crate::telemetry;
 
+/// How long the end of the process waits for the last lines to be written: long for a disk, short for a reader that is stopped.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
 /// Runs the command the process was started with.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refused(&error).into(),
     };
-    match dispatch(cli) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
+    // Rust's own code for a panic is 101, which no page knows.
+    let exit = match catch_unwind(AssertUnwindSafe(|| dispatch(cli))) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => {
             output::complain(&format!("error: {error:#}"));
-            Exit::of(&error).into()
+            Exit::of(&error)
         }
-    }
+        Err(_panic) => Exit::Internal,
+    };
+    telemetry::flush(LAST_LINES);
+    exit.into()
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {

@@ -1,15 +1,20 @@
 //! What each chain and each sink says of itself, for readiness, metrics, `status` and the watchdog. Written by the
 //! spine and the relays, read by everybody; ages are computed when they are read, so that they grow during a stall.
 
+mod loops;
 mod pace;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use loops::{Clock, LoopHealth, Pulse};
 pub use pace::{Pace, Rate};
+
+/// A loop of a chain or a sink that has not turned for so long hangs: each request and each pause in it is shorter.
+pub const HUNG_AFTER: Duration = Duration::from_secs(60);
 
 /// What a chain is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -305,6 +310,7 @@ struct Inner {
     outbox: Option<OutboxHealth>,
     leases: BTreeMap<String, LeaseHealth>,
     audits: BTreeMap<(String, String), AuditHealth>,
+    loops: BTreeMap<String, LoopHealth>,
 }
 
 impl Board {

@@ -49,6 +49,8 @@ pub mod config;
 pub mod metrics;
 /// Draining under a deadline.
 pub mod shutdown;
+/// Loops that panic, return or hang are noticed.
+pub mod supervise;
 /// Logs.
 pub mod telemetry;
 /// The one TLS library of the process.

@@ -1,6 +1,7 @@
 //! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
 
 mod leases;
+mod loops;
 mod outgoing;
 mod providers;
 
@@ -10,6 +11,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub use leases::{lease, lease_error, lease_starts, lease_taken};
+pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
 pub use outgoing::{
     alert, alerts_start, delivery, incident, missed, outbox, outbox_trimmed, published, repeated, sink,
     sink_error, sink_held, sink_lost, sink_starts,
@@ -96,6 +98,8 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
     describe();
     describe_messages();
     leases::describe();
+    loops::describe();
+    loops::start();
     providers::describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)

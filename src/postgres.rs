@@ -28,6 +28,8 @@ mod user;
 
 use std::path::{Path, PathBuf};
 
+use tokio_util::sync::CancellationToken;
+
 pub use error::PostgresError;
 
 use binaries::Binaries;
@@ -104,6 +106,12 @@ impl PrivatePostgres {
     /// Process id of the postmaster now running; `None` while it is being started again.
     pub fn pid(&self) -> Option<u32> {
         self.supervisor.pid()
+    }
+
+    /// Cancelled when nobody keeps the server running any more, be it that whoever did has panicked. A server that ended
+    /// is not started again then.
+    pub fn ended(&self) -> CancellationToken {
+        self.supervisor.ended()
     }
 
     /// Disconnects the clients, writes everything out and ends the server, within about ten seconds.

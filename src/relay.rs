@@ -14,7 +14,7 @@ pub use carrier::{Parts, Relay};
 pub use courier::{Courier, CourierSettings, Schedule};
 pub use error::RelayError;
 pub use lead::Lead;
-pub use listen::{Wake, listen};
+pub use listen::{Listener, Wake, listen};
 pub use replay::{Apart, Outlet, ReplayEnd, Replayed, Replayer};
 pub use retention::Retention;
 

@@ -8,6 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry;
+
 /// How long the tasks have to finish, unless configured otherwise. The service manager must wait longer
 /// than this (`TimeoutStopSec` in the unit).
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -31,10 +33,14 @@ pub fn on_signal() -> io::Result<CancellationToken> {
         cancelled.cancel();
         let second = signals.next().await;
         tracing::warn!(signal = second.name, "leaving at once");
+        telemetry::flush(LAST_LINE);
         std::process::exit(second.exit_code);
     });
     Ok(token)
 }
+
+/// How long a second signal waits for its line to be written.
+const LAST_LINE: Duration = Duration::from_millis(100);
 
 struct Signals {
     term: Signal,

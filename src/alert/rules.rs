@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Limits;
-use crate::health::{Board, ChainHealth, ChainState, DatabaseHealth, SinkHealth};
+use crate::health::{Board, ChainHealth, ChainState, DatabaseHealth, LoopHealth, SinkHealth};
 
 /// The board at one moment.
 #[derive(Clone, Debug, Default)]
@@ -13,21 +13,28 @@ pub struct Snapshot {
     pub sinks: BTreeMap<String, SinkHealth>,
     /// `None` before the first probe.
     pub database: Option<DatabaseHealth>,
+    /// By name.
+    pub loops: BTreeMap<String, LoopHealth>,
 }
 
 impl Snapshot {
     /// What the board says now.
     pub fn of(board: &Board) -> Self {
-        Self { chains: board.chains(), sinks: board.sinks(), database: board.database() }
+        Self {
+            chains: board.chains(),
+            sinks: board.sinks(),
+            database: board.database(),
+            loops: board.loops(),
+        }
     }
 }
 
-/// What an incident is: of this kind, of this chain or sink. The same for as long as it lasts.
+/// What an incident is: of this kind, of this chain, sink or loop. The same for as long as it lasts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// The word in metrics.
     pub kind: &'static str,
-    /// Name of the chain or sink; empty where there is one of its kind.
+    /// Name of the chain, sink or loop; empty where there is one of its kind.
     pub of: String,
 }
 
@@ -61,6 +68,15 @@ pub fn incidents(board: &Snapshot, limits: &Limits, now: Instant) -> BTreeMap<Ke
     }
     if let Some(database) = &board.database {
         database_troubles(&mut found, database, now);
+    }
+    for (name, one) in &board.loops {
+        for trouble in one.troubles() {
+            found.add(
+                "loop",
+                name,
+                format!("loop {name} of the daemon: {trouble}; see the log, and report it"),
+            );
+        }
     }
     found.0
 }
@@ -161,7 +177,7 @@ fn since(at: Instant, now: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::DeepReorg;
+    use crate::health::{Clock, DeepReorg};
 
     /// A moment before which the others of a test lie.
     fn later(board: &Board) -> (Snapshot, Instant) {
@@ -215,6 +231,15 @@ mod tests {
         };
         assert_eq!(chain(reorg(599)), [("deep_reorg", 0)]);
         assert_eq!(chain(reorg(601)), []);
+    }
+
+    #[test]
+    fn a_loop_that_failed_is_an_incident() {
+        let board = Board::default();
+        board.loop_starts("probe", Clock::Pulse, Duration::from_mins(1));
+        assert_eq!(found(&later(&board).0, Instant::now()), []);
+        board.loop_failed("probe", "panicked and is started again".to_owned());
+        assert_eq!(found(&later(&board).0, Instant::now()), [("loop", 0)]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 mod leases;
+mod loops;
 mod providers;
 
 use std::collections::BTreeMap;
@@ -6,10 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, SinkHealth, SourceHealth};
+use crate::health::{Board, ChainHealth, ChainState, HUNG_AFTER, SinkHealth, SourceHealth};
 use crate::metrics;
 pub use leases::LeaseReport;
 use leases::{role, unled};
+pub use loops::LoopReport;
 use providers::by_method;
 pub use providers::{ProviderReport, RpcReport};
 
@@ -43,6 +45,9 @@ pub struct Report {
     /// Where messages go, by name.
     #[serde(default)]
     pub sinks: BTreeMap<String, SinkReport>,
+    /// The loops of the daemon, by name.
+    #[serde(default)]
+    pub loops: BTreeMap<String, LoopReport>,
 }
 
 /// The database in a [`Report`].
@@ -151,9 +156,6 @@ pub struct SinkReport {
 /// Messages that wait for so long are not merely many.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// A loop that has not gone round for so long hangs: each request and each pause in it is shorter.
-pub(super) const HUNG_AFTER: Duration = Duration::from_secs(120);
-
 impl Report {
     /// The state of everything now.
     pub fn of(board: &Board, limits: &Limits) -> Self {
@@ -177,8 +179,11 @@ impl Report {
         };
         let sinks: BTreeMap<String, SinkReport> = board.sinks().into_iter().map(sink).collect();
         let chains_ready = !chains.is_empty() && chains.values().all(|chain| chain.not_ready.is_empty());
+        let loops = loops::report(board);
+        let loops_run = loops.values().all(|one| one.not_ready.is_empty());
+        let sinks_ready = sinks.values().all(|sink| sink.not_ready.is_empty());
         Self {
-            ready: writable && chains_ready && sinks.values().all(|sink| sink.not_ready.is_empty()),
+            ready: writable && chains_ready && sinks_ready && loops_run,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             database: DatabaseReport {
                 writable,
@@ -190,6 +195,7 @@ impl Report {
             leases: leases.into_iter().map(|(name, lease)| (name, LeaseReport::of(lease))).collect(),
             chains,
             sinks,
+            loops,
         }
     }
 }
@@ -324,6 +330,7 @@ pub(super) fn refresh_metrics(board: &Board) {
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
         }
     }
+    loops::refresh_metrics(board);
     for (name, lease) in board.leases() {
         metrics::lease(&name, lease.held, lease.epoch);
     }
@@ -393,7 +400,7 @@ mod tests {
             ["is stopped until an operator decides"]
         );
         assert_eq!(reasons(|chain| chain.head_moved_at = past(61)), ["its head has not moved for 61 s"]);
-        assert_eq!(reasons(|chain| chain.alive_at = past(121)), ["its loop has not turned for 121 s"]);
+        assert_eq!(reasons(|chain| chain.alive_at = past(61)), ["its loop has not turned for 61 s"]);
         let failing = |errors| {
             move |chain: &mut ChainHealth| {
                 (chain.state, chain.consecutive_errors) = (ChainState::Failing, errors);
@@ -423,7 +430,7 @@ mod tests {
         assert_eq!(reasons(&|sink| sink.consecutive_errors = 2), ["2 errors in a row"]);
         assert_eq!(reasons(&|sink| sink.waiting_since = Some(past(29))), [""; 0]);
         assert_eq!(reasons(&|sink| sink.waiting_since = Some(past(31))), ["messages have waited for 31 s"]);
-        assert_eq!(reasons(&|sink| sink.alive_at = past(121)), ["its loop has not turned for 121 s"]);
+        assert_eq!(reasons(&|sink| sink.alive_at = past(61)), ["its loop has not turned for 61 s"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::report::{HUNG_AFTER, Limits, Report, refresh_metrics};
+use super::report::{Limits, Report, refresh_metrics};
 use crate::health::Board;
 
 /// Where operators look.
@@ -46,7 +46,8 @@ impl ServeError {
 
 /// The admin address, bound and not served yet.
 pub struct AdminServer {
-    listener: TcpListener,
+    /// Outlives a server that fails, so that the next one takes over its place.
+    listener: std::net::TcpListener,
     address: SocketAddr,
     shared: Shared,
 }
@@ -70,8 +71,7 @@ impl AdminServer {
     ) -> Result<Self, ServeError> {
         let bind = |source| ServeError::Bind { listen: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(bind)?;
-        let address = listener.local_addr().map_err(bind)?;
-        Ok(Self { listener, address, shared: Shared { board, limits: settings.limits, metrics } })
+        Self::on(listener.into_std().map_err(bind)?, settings, board, metrics)
     }
 
     /// On an address that somebody has bound already, in place of the one in `settings`.
@@ -87,7 +87,6 @@ impl AdminServer {
         let bind = |source| ServeError::Bind { listen: settings.listen, source };
         let address = listener.local_addr().map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
-        let listener = TcpListener::from_std(listener).map_err(bind)?;
         Ok(Self { listener, address, shared: Shared { board, limits: settings.limits, metrics } })
     }
 
@@ -96,18 +95,20 @@ impl AdminServer {
         self.address
     }
 
-    /// Answers until `stop`.
+    /// Answers until `stop`. May be called again when it has failed.
     ///
     /// # Errors
     /// [`ServeError::Serve`]
-    pub async fn serve(self, stop: CancellationToken) -> Result<(), ServeError> {
+    pub async fn serve(&self, stop: CancellationToken) -> Result<(), ServeError> {
+        let listener =
+            self.listener.try_clone().and_then(TcpListener::from_std).map_err(ServeError::Serve)?;
         let app = Router::new()
             .route("/", get(index))
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
-            .with_state(self.shared);
-        axum::serve(self.listener, app)
+            .with_state(self.shared.clone());
+        axum::serve(listener, app)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
             .map_err(ServeError::Serve)
@@ -118,15 +119,10 @@ async fn index() -> &'static str {
     "chainflume\n\n/livez    is the process alive\n/readyz   is it up to date, with reasons\n/metrics  for Prometheus\n"
 }
 
-/// Alive as long as every loop turns: what a restart can mend, and nothing else.
+/// Alive as long as every loop turns: what a restart can mend, and nothing else. Readiness is red after half that time.
 async fn livez(State(shared): State<Shared>) -> Response {
-    let chains = shared.board.chains().into_iter().map(|(name, chain)| (name, chain.alive_at));
-    let sinks = shared.board.sinks().into_iter().map(|(name, sink)| (name, sink.alive_at));
-    let hung: Vec<String> = chains
-        .chain(sinks)
-        .filter(|(_, alive_at)| alive_at.elapsed() > HUNG_AFTER)
-        .map(|(name, _)| name)
-        .collect();
+    let hung: Vec<String> =
+        shared.board.loops().into_iter().filter(|(_, one)| one.hangs(2)).map(|(name, _)| name).collect();
     if hung.is_empty() {
         (StatusCode::OK, "ok\n").into_response()
     } else {

@@ -20,13 +20,16 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::background::Background;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, api_settings};
-use super::{messages, probe, run};
+use super::turns::{Turns, anew};
+use super::{messages, run};
 use crate::api::AdminServer;
 use crate::devchain::{DevChain, Miner, MinerSettings, Server};
 use crate::health::Board;
+use crate::supervise::Supervisor;
 use crate::{metrics, shutdown};
 use heard::Heard;
 pub use verify::{Difference, compare};
@@ -117,21 +120,23 @@ impl Demo {
         self.database.store.migrate().await.map_err(store_error)?;
         self.print_hints(&admin);
         let all = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        for indexer in run::indexers(&self.loaded, &self.database.store, &board)? {
-            tasks.spawn(indexer.run(all.clone()));
+        let (supervisor, mut tasks) = (Supervisor::new(&board, &self.stop), JoinSet::new());
+        let mut turns = Turns::alone(&supervisor, &board, &all);
+        for chain in &self.loaded.config.chains {
+            let (loaded, store, board) = (self.loaded.clone(), self.database.store.clone(), board.clone());
+            let about = chain.clone();
+            let make = move || run::indexer_of(&loaded, &about, (&store, &board));
+            turns.chain(&mut tasks, chain, anew(make()?, make));
         }
         let heard = Heard::default();
-        if let Some(bus) = messages::carry(&self.loaded, &self.database.store, &board, &mut tasks, &all)? {
+        if let Some(bus) =
+            messages::carry_in_turn(&self.loaded, &self.database.store, &mut tasks, &mut turns)?
+        {
             tasks.spawn(heard.listen(&bus));
         }
-        tasks.spawn(probe::run(self.database.store.clone(), board.clone(), all.clone()));
-        let serving = all.clone();
-        tasks.spawn(async move {
-            if let Err(error) = admin.serve(serving).await {
-                tracing::error!(%error, "admin address lost");
-            }
-        });
+        let mut background = Background::new(&supervisor, &board);
+        background.probe(&self.database.store);
+        background.admin(admin);
         let miner = self.chain.run(MinerSettings {
             block_time: args.block_time,
             reorg_every: Some(REORG_EVERY),
@@ -141,6 +146,7 @@ impl Demo {
         let outcome = self.watch_and_check(&mut watch, miner, args.run_for).await;
         all.cancel();
         shutdown::drain(shutdown::DRAIN_DEADLINE, tasks).await;
+        background.drain().await;
         outcome
     }
 

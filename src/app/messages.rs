@@ -5,12 +5,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::AppError;
 use super::parts::{Loaded, redis_settings};
-use super::turns::Turns;
+use super::turns::{LISTEN_HUNG, Turns, anew};
 use super::webhooks;
+use crate::config;
 use crate::health::Board;
 use crate::relay::{Courier, CourierSettings, Parts, Relay, Retention, Wake, listen};
-use crate::sink::{Bus, InProcess, Redis, Sink};
+use crate::sink::{Bus, InProcess, Redis, Sink, Webhook};
 use crate::store::Store;
+use crate::supervise::{Loop, Supervisor};
 
 /// Starts everything that carries messages, on a database that is migrated already, and returns where they can be heard
 /// in this process: where no Redis is configured.
@@ -24,7 +26,8 @@ pub fn carry(
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<Option<Bus>, AppError> {
-    carry_in_turn(loaded, store, tasks, &mut Turns::alone(board, stop))
+    let supervisor = Supervisor::new(board, stop);
+    carry_in_turn(loaded, store, tasks, &mut Turns::alone(&supervisor, board, stop))
 }
 
 /// As [`carry`], to sinks that several daemons may share.
@@ -35,22 +38,25 @@ pub(super) fn carry_in_turn(
     turns: &mut Turns,
 ) -> Result<Option<Bus>, AppError> {
     let (redis, webhooks) = (redis(loaded)?, webhooks::sinks(loaded)?);
-    let (wake, listening) = listen(store.clone(), turns.stop().clone());
-    tasks.spawn(listening);
-    let mut relays = Relays { store, wake, turns, tasks, names: Vec::new() };
+    let (wake, listener) = listen(store.clone());
+    let stop = turns.stop().clone();
+    turns.keep(tasks, Loop::new("listen", LISTEN_HUNG), move |pulse| {
+        listener.clone().run(stop.clone(), pulse)
+    });
+    let mut relays = Relays { loaded, store, wake, turns, tasks, names: Vec::new() };
     let bus = match redis {
         Some(redis) => {
-            relays.spawn_led(redis);
+            relays.carry_to_redis(redis);
             None
         }
         None => {
             let bus = Bus::default();
-            relays.spawn(InProcess::new(bus.clone()));
+            relays.carry_to_bus(&bus);
             Some(bus)
         }
     };
-    for (webhook, settings) in webhooks {
-        relays.spawn_courier(webhook, settings);
+    for ((webhook, settings), config) in webhooks.into_iter().zip(&loaded.config.webhooks) {
+        relays.carry_to_webhook(webhook, settings, config);
     }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
@@ -60,6 +66,7 @@ pub(super) fn carry_in_turn(
 }
 
 struct Relays<'a> {
+    loaded: &'a Loaded,
     store: &'a Store,
     wake: Wake,
     turns: &'a mut Turns,
@@ -68,27 +75,34 @@ struct Relays<'a> {
 }
 
 impl Relays<'_> {
-    /// For a sink of this process alone: every daemon carries to its own.
-    fn spawn(&mut self, sink: impl Sink) {
-        let parts = self.parts(sink);
-        self.tasks.spawn(Relay::new(parts).run(self.turns.stop().clone()));
+    fn carry_to_bus(&mut self, bus: &Bus) {
+        let (parts, bus) = (self.parts(), bus.clone());
+        let name = self.name(&InProcess::new(bus.clone()));
+        self.turns.own_sink(self.tasks, &name, move || Some(Relay::new(parts(InProcess::new(bus.clone())))));
     }
 
-    /// For a sink that daemons share: one of them carries.
-    fn spawn_led(&mut self, sink: impl Sink) {
-        let relay = Relay::new(self.parts(sink));
-        self.turns.sink(self.tasks, relay);
+    fn carry_to_redis(&mut self, first: Redis) {
+        let (parts, loaded, name) = (self.parts(), self.loaded.clone(), self.name(&first));
+        let mut sink = anew(Some(first), move || redis(&loaded));
+        self.turns.sink(self.tasks, &name, move || sink()?.map(|sink| Relay::new(parts(sink))));
     }
 
-    fn spawn_courier(&mut self, sink: impl Sink + Clone + Sync, settings: CourierSettings) {
-        let courier = Courier::new(self.parts(sink), settings);
-        self.turns.sink(self.tasks, courier);
+    fn carry_to_webhook(&mut self, first: Webhook, settings: CourierSettings, config: &config::Webhook) {
+        let (parts, loaded, name) = (self.parts(), self.loaded.clone(), self.name(&first));
+        let config = config.clone();
+        let mut sink = anew(first, move || webhooks::sink(&loaded, &config));
+        self.turns.sink(self.tasks, &name, move || Some(Courier::new(parts(sink()?), settings.clone())));
     }
 
-    fn parts<S: Sink>(&mut self, sink: S) -> Parts<S> {
-        self.names.push(sink.name().to_owned());
+    /// What a relay is built of, for each time it is built.
+    fn parts<S: Sink>(&self) -> impl Fn(S) -> Parts<S> + Send + 'static {
         let (store, board, wake) = (self.store.clone(), self.turns.board().clone(), self.wake.clone());
-        Parts { sink, store, board, wake }
+        move |sink| Parts { sink, store: store.clone(), board: board.clone(), wake: wake.clone() }
+    }
+
+    fn name(&mut self, sink: &impl Sink) -> String {
+        self.names.push(sink.name().to_owned());
+        sink.name().to_owned()
     }
 }
 

@@ -10,16 +10,17 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-use crate::health::{Board, ChainHealth, ChainState};
-
-/// A loop that has not gone round for so long gets no more pings; each request and each pause in it is shorter.
-const HUNG_AFTER: Duration = Duration::from_secs(60);
+use crate::health::{Board, ChainHealth, ChainState, Pulse};
 
 /// Tells systemd until `stop`. Does nothing where there is no systemd.
-pub(super) async fn run(board: Board, stop: CancellationToken) {
+///
+/// The watchdog is fed while every loop runs and turns. One that hangs, or fails again and again, is replaced with the process
+/// once `WatchdogSec` has passed.
+pub(super) async fn run(board: Board, stop: CancellationToken, pulse: Pulse) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut ready = false;
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        pulse.beat();
         let chains = board.chains();
         let writable = board.database().is_some_and(|database| database.writable);
         let works = |chain: &ChainHealth| {
@@ -29,10 +30,7 @@ pub(super) async fn run(board: Board, stop: CancellationToken) {
             ready = tell(&[NotifyState::Ready]);
         }
         let _told = tell(&[NotifyState::Status(&status(&chains, writable))]);
-        let sinks = board.sinks();
-        let mut alive =
-            chains.values().map(|chain| chain.alive_at).chain(sinks.values().map(|sink| sink.alive_at));
-        if alive.all(|at| at.elapsed() < HUNG_AFTER) {
+        if board.loops().values().all(|one| one.troubles().is_empty()) {
             let _told = tell(&[NotifyState::Watchdog]);
         }
     }

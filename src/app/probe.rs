@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::causes;
-use crate::health::{Board, DatabaseHealth};
+use crate::health::{Board, DatabaseHealth, Pulse};
 use crate::store::{Store, StoreError};
 
 /// Readiness is to tell the truth within five seconds; so this and [`PATIENCE`] stay below.
@@ -18,7 +18,7 @@ const COUNT_EVERY: u32 = 30;
 const LETTERS_EVERY: u32 = 5;
 
 /// Probes until `stop`.
-pub(super) async fn run(store: Store, board: Board, stop: CancellationToken) {
+pub(super) async fn run(store: Store, board: Board, stop: CancellationToken, pulse: Pulse) {
     let mut tick = tokio::time::interval(EVERY);
     let mut probe = store.write_probe();
     let mut negative = 0;
@@ -27,17 +27,18 @@ pub(super) async fn run(store: Store, board: Board, stop: CancellationToken) {
         if stop.run_until_cancelled(tick.tick()).await.is_none() {
             return;
         }
+        pulse.beat();
         let error = match tokio::time::timeout(PATIENCE, probe.write()).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(causes(&error)),
             Err(_) => Some(format!("no answer to a write within {} s", PATIENCE.as_secs())),
         };
         if error.is_none() && round % COUNT_EVERY == 0 {
-            negative = negative_balances(&store).await.unwrap_or(negative);
+            negative = in_time(negative_balances(&store)).await.unwrap_or(negative);
         }
         if error.is_none()
             && round % LETTERS_EVERY == 0
-            && let Ok(open) = store.count_dead_letters().await
+            && let Some(open) = in_time(store.count_dead_letters()).await
         {
             letters.count(open);
         }
@@ -59,6 +60,11 @@ impl OpenLetters {
         }
         self.open = Some(open);
     }
+}
+
+/// A database that freezes between the write and a count must not hold up the next probe.
+async fn in_time(count: impl Future<Output = Result<u64, StoreError>>) -> Option<u64> {
+    tokio::time::timeout(PATIENCE, count).await.ok()?.ok()
 }
 
 async fn negative_balances(store: &Store) -> Result<u64, StoreError> {

@@ -5,30 +5,42 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::background::Background;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, api_settings, audit_settings, chain_settings, policy, record, translator};
-use super::turns::Turns;
-use super::{alerts, messages, notify, preflight, probe, verify};
+use super::turns::{Turns, anew};
+use super::{messages, notify, preflight, verify};
 use crate::api::AdminServer;
 use crate::chain::ChainSettings;
 use crate::config::{self, Config};
 use crate::domain::EventKind;
-use crate::health::Board;
+use crate::health::{Board, Pulse};
 use crate::indexer::{Auditor, ChainIndexer, Parts};
 use crate::store::Store;
+use crate::supervise::{Hurts, Supervisor};
 use crate::{metrics, shutdown};
 
 /// Runs until a signal: checks everything, then writes.
 ///
 /// # Errors
-/// Whatever keeps it from starting; once it runs, troubles are waited out and told by logs and readiness.
+/// Whatever keeps it from starting, and the failure of a loop that cannot be started again; all other troubles of a daemon that
+/// runs are waited out and told by logs and readiness.
 pub async fn run(loaded: Loaded) -> Result<(), AppError> {
+    run_hurt(loaded, None).await
+}
+
+/// As [`run`], for tests, whose loops are hurt so.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_hurt(loaded: Loaded, hurts: Option<Hurts>) -> Result<(), AppError> {
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     // Until the loops run there is nothing in hand: whatever is being waited for is left at once.
     let Some(prepared) = stop.run_until_cancelled(prepare(&loaded)).await else { return Ok(()) };
     let (database, admin, board) = prepared?;
-    let outcome = serve(&loaded, &database, (admin, board), stop).await;
+    let supervisor = Supervisor::new(&board, &stop).hurt_by(hurts);
+    let outcome = serve(&loaded, &database, (admin, board, supervisor), stop).await;
     database.close().await;
     tracing::info!("stopped");
     outcome
@@ -64,47 +76,37 @@ async fn admin(loaded: &Loaded, board: &Board) -> Result<AdminServer, AppError> 
 async fn serve(
     loaded: &Loaded,
     database: &Database,
-    (admin, board): (AdminServer, Board),
+    (admin, board, supervisor): (AdminServer, Board, Supervisor),
     stop: CancellationToken,
 ) -> Result<(), AppError> {
     // May wait for another instance that migrates; cut off, it is rolled back.
     let Some(migrated) = stop.run_until_cancelled(database.store.migrate()).await else { return Ok(()) };
     let migrated = migrated.map_err(store_error)?;
     tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready");
-    let watch = alerts::watch(loaded, &board)?;
+    let mut background = Background::new(&supervisor, &board);
+    background.alerts(loaded)?;
     let mut loops = JoinSet::new();
-    let mut turns = Turns::of(loaded, database, &board, &stop);
+    let mut turns = Turns::of(loaded, database, (&supervisor, &board), &stop);
     for (chain, indexer) in loaded.config.chains.iter().zip(indexers(loaded, &database.store, &board)?) {
-        turns.chain(&mut loops, chain, indexer);
+        let (loaded, store, board) = (loaded.clone(), database.store.clone(), board.clone());
+        let about = chain.clone();
+        turns.chain(&mut loops, chain, anew(indexer, move || indexer_of(&loaded, &about, (&store, &board))));
     }
     for chain in loaded.config.chains.iter().filter(|chain| chain.audit.is_some()) {
         let (loaded, store) = (loaded.clone(), database.store.clone());
         let about = (chain.clone(), board.clone());
-        turns.audit(&mut loops, chain, move |turn| audit(loaded.clone(), store.clone(), about.clone(), turn));
+        turns.audit(&mut loops, chain, move |turn, pulse| {
+            audit(loaded.clone(), store.clone(), about.clone(), (turn, pulse))
+        });
     }
     // Nobody in this process listens yet; the relay carries all the same, so that the outbox can be trimmed.
     let _bus = messages::carry_in_turn(loaded, &database.store, &mut loops, &mut turns)?;
-    // These end with the loops, not before: an operator wants to see the drain.
-    let watchers = CancellationToken::new();
-    let mut background = JoinSet::new();
-    background.spawn(watch.run(watchers.clone()));
-    if let Some(keeper) = turns.into_keeper() {
-        background.spawn(keeper.run(stop.clone(), watchers.clone()));
-    }
-    background.spawn(probe::run(database.store.clone(), board.clone(), watchers.clone()));
-    background.spawn(notify::run(board, watchers.clone()));
-    let serving = watchers.clone();
-    background.spawn(async move {
-        if let Err(error) = admin.serve(serving).await {
-            tracing::error!(%error, "admin address lost");
-        }
-    });
+    background.watch_all(database, admin, (turns.into_keeper(), &stop));
     stop.cancelled().await;
     notify::stopping();
     let drained = shutdown::drain(patience(loaded.config.shutdown.deadline), loops).await;
-    watchers.cancel();
-    shutdown::drain(LAST_WORDS, background).await;
-    judge(&drained)
+    let panicked = drained.panicked + background.drain().await.panicked;
+    judge(panicked, supervisor.fallen())
 }
 
 /// Audits a chain where that is configured. Its own database connection and node client are made only when the chain is
@@ -113,11 +115,11 @@ async fn audit(
     loaded: Loaded,
     store: Store,
     (chain, board): (config::Chain, Board),
-    stop: CancellationToken,
+    (stop, pulse): (CancellationToken, Pulse),
 ) {
     let Some(settings) = audit_settings(&chain) else { return };
     loop {
-        let pause = tokio::time::sleep(settings.every.min(AUDIT_OPENS));
+        let pause = pulse.wait(tokio::time::sleep(settings.every.min(AUDIT_OPENS)));
         if stop.run_until_cancelled(pause).await.is_none() {
             return;
         }
@@ -126,7 +128,7 @@ async fn audit(
             None => return,
             Some(Ok(mut rereader)) => {
                 rereader.unhurried = true;
-                return Auditor { rereader, settings, board }.run(stop).await;
+                return Auditor { rereader, settings, board, pulse }.run(stop).await;
             }
             Some(Err(error)) => tracing::debug!(chain = %chain.name, %error, "audit waits"),
         }
@@ -142,20 +144,21 @@ fn beside_live(chain: &config::Chain) -> ChainSettings {
 /// Between two tries to begin an audit.
 const AUDIT_OPENS: Duration = Duration::from_secs(10);
 
-/// Background tasks have nothing to finish but the answer to a scrape.
-const LAST_WORDS: Duration = Duration::from_millis(300);
-
-/// What the loops get of the deadline: the rest is for [`LAST_WORDS`] and for leaving the database.
+/// What the loops get of the deadline: the rest is for what runs in the background and for leaving the database.
 fn patience(deadline: Duration) -> Duration {
     deadline.saturating_sub(Duration::from_millis(2_500)).max(deadline / 2)
 }
 
 /// What the deadline cut off was never committed and is done again at the next start, so it is no failure.
-fn judge(drained: &shutdown::Drained<()>) -> Result<(), AppError> {
-    match drained.panicked {
+fn judge(panicked: usize, fallen: Option<&str>) -> Result<(), AppError> {
+    if let Some(fallen) = fallen {
+        let text = "and cannot be started again, see the log above; nothing committed is lost";
+        return Err(AppError::Internal(anyhow::anyhow!("loop {fallen} {text}")));
+    }
+    match panicked {
         0 => Ok(()),
         panicked => {
-            let text = "chains had panicked, see the log above; nothing committed is lost";
+            let text = "loops panicked while they stopped, see the log above; nothing committed is lost";
             Err(AppError::Internal(anyhow::anyhow!("{panicked} {text}")))
         }
     }
@@ -166,22 +169,28 @@ fn judge(drained: &shutdown::Drained<()>) -> Result<(), AppError> {
 /// # Errors
 /// What is wrong with the chain's settings.
 pub fn indexers(loaded: &Loaded, store: &Store, board: &Board) -> Result<Vec<ChainIndexer>, AppError> {
+    loaded.config.chains.iter().map(|chain| indexer_of(loaded, chain, (store, board))).collect()
+}
+
+/// The loop of one chain.
+pub(super) fn indexer_of(
+    loaded: &Loaded,
+    chain: &config::Chain,
+    (store, board): (&Store, &Board),
+) -> Result<ChainIndexer, AppError> {
     let config = &loaded.config;
-    let indexer = |chain: &config::Chain| {
-        let translator = translator(config, chain)?;
-        start_counting(config, chain, translator.kinds());
-        let parts = Parts {
-            settings: chain_settings(chain),
-            policy: policy(chain),
-            record: record(config, chain),
-            translator,
-            store: store.clone(),
-            board: board.clone(),
-        };
-        ChainIndexer::new(parts)
-            .map_err(|error| AppError::Config(format!("{}: {error}", loaded.key(&chain.name, "http"))))
+    let translator = translator(config, chain)?;
+    start_counting(config, chain, translator.kinds());
+    let parts = Parts {
+        settings: chain_settings(chain),
+        policy: policy(chain),
+        record: record(config, chain),
+        translator,
+        store: store.clone(),
+        board: board.clone(),
     };
-    config.chains.iter().map(indexer).collect()
+    ChainIndexer::new(parts)
+        .map_err(|error| AppError::Config(format!("{}: {error}", loaded.key(&chain.name, "http"))))
 }
 
 /// Before the chain's first step, which counts.

@@ -1,5 +1,7 @@
 //! Who leads, leads: each loop that writes waits for its turn where several daemons share a database.
 
+use std::fmt::Display;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -8,33 +10,49 @@ use tokio_util::sync::CancellationToken;
 use super::database::Database;
 use super::parts::{Loaded, lease_settings};
 use crate::config;
-use crate::health::{Board, ChainState};
+use crate::health::{Board, ChainState, Pulse};
 use crate::indexer::ChainIndexer;
 use crate::lease::{Chair, Keeper, Turn};
 use crate::relay::{Lead, Retention};
 use crate::store::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
+use crate::supervise::{Loop, Supervisor};
 
-/// Starts loops, each under its lease where there are leases.
+/// Starts loops, each under a supervisor, and under its lease where there are leases.
 pub(super) struct Turns {
     keeper: Option<Keeper>,
+    supervisor: Supervisor,
     board: Board,
     stop: CancellationToken,
 }
 
+/// By what a loop leads; `None` where nobody else is there.
+type Seat = Option<Arc<Chair>>;
+
 /// A loop that waits says so as often: much more often than one that hangs is looked for.
 const BEAT: Duration = Duration::from_millis(250);
+/// An audit waits for a node as long as the node asks for, five minutes at most, and then for its answer.
+const AUDIT_HUNG: Duration = Duration::from_mins(15);
+/// Trimming waits for a database that is busy or restarts.
+const TRIM_HUNG: Duration = Duration::from_mins(2);
+/// Listening waits for a connection, and for nothing else without turning.
+pub(super) const LISTEN_HUNG: Duration = Duration::from_mins(1);
 
 impl Turns {
     /// Without leases: nobody else is there.
-    pub(super) fn alone(board: &Board, stop: &CancellationToken) -> Self {
-        Self { keeper: None, board: board.clone(), stop: stop.clone() }
+    pub(super) fn alone(supervisor: &Supervisor, board: &Board, stop: &CancellationToken) -> Self {
+        Self { keeper: None, supervisor: supervisor.clone(), board: board.clone(), stop: stop.clone() }
     }
 
     /// With leases in the database.
-    pub(super) fn of(loaded: &Loaded, database: &Database, board: &Board, stop: &CancellationToken) -> Self {
+    pub(super) fn of(
+        loaded: &Loaded,
+        database: &Database,
+        (supervisor, board): (&Supervisor, &Board),
+        stop: &CancellationToken,
+    ) -> Self {
         let settings = lease_settings(&loaded.config, database.private.is_some());
         let keeper = Keeper::new(settings, &database.store, board.clone());
-        Self { keeper: Some(keeper), ..Self::alone(board, stop) }
+        Self { keeper: Some(keeper), ..Self::alone(supervisor, board, stop) }
     }
 
     /// Whoever keeps the leases, once every loop has its chair.
@@ -52,81 +70,168 @@ impl Turns {
         &self.board
     }
 
-    /// Leads a chain.
-    pub(super) fn chain(&mut self, tasks: &mut JoinSet<()>, chain: &config::Chain, indexer: ChainIndexer) {
-        let Some((chair, lease)) = self.chair(chain_lease(chain.chain_id)) else {
-            tasks.spawn(indexer.run(self.stop.clone()));
-            return;
-        };
-        self.board.chain(&chain.name, |chain| chain.lease = Some(lease.clone()));
-        tasks.spawn(lead_chain(
-            (chair, lease),
-            chain.name.clone(),
-            indexer,
-            self.board.clone(),
-            self.stop.clone(),
-        ));
+    /// Any other loop that runs until [`Self::stop`].
+    pub(super) fn keep<F, W>(&self, tasks: &mut JoinSet<()>, this: Loop, start: F)
+    where
+        F: FnMut(Pulse) -> W + Send + 'static,
+        W: Future<Output = ()> + Send + 'static,
+    {
+        tasks.spawn(self.supervisor.keep(this, self.stop.clone(), start));
     }
 
-    /// Carries to a sink that all daemons share.
-    pub(super) fn sink(&mut self, tasks: &mut JoinSet<()>, mut carrier: impl Lead) {
+    /// Leads a chain. `make` builds its loop, and builds it again where it failed.
+    pub(super) fn chain(
+        &mut self,
+        tasks: &mut JoinSet<()>,
+        chain: &config::Chain,
+        mut make: impl FnMut() -> Option<ChainIndexer> + Send + 'static,
+    ) {
+        let (seat, lease) = self.seat(chain_lease(chain.chain_id));
+        let (name, board, stop) = (chain.name.clone(), self.board.clone(), self.stop.clone());
+        board.chain(&name, |chain| chain.lease = lease.clone());
+        self.keep(tasks, Loop::of_chain(&chain.name), move |_| {
+            board.chain(&name, |chain| chain.turn(ChainState::Starting));
+            let (indexer, seat, lease) = (make(), seat.clone(), lease.clone());
+            let (fall, stop) = (Fall { board: board.clone(), chain: name.clone() }, stop.clone());
+            async move {
+                let Some(indexer) = indexer else { return };
+                match seat.zip(lease) {
+                    None => indexer.run(stop).await,
+                    Some(seat) => lead_chain(seat, &fall, indexer, &stop).await,
+                }
+            }
+        });
+    }
+
+    /// Carries to the sink of this name, which all daemons share. As for `make`, see [`Self::chain`].
+    pub(super) fn sink<C: Lead>(
+        &mut self,
+        tasks: &mut JoinSet<()>,
+        sink: &str,
+        mut make: impl FnMut() -> Option<C> + Send + 'static,
+    ) {
+        let (seat, lease) = self.seat(sink_lease(sink));
+        self.board.sink(sink, |sink| sink.lease = lease);
+        let (board, stop) = (self.board.clone(), self.stop.clone());
+        self.keep(tasks, Loop::of_sink(sink), move |_| {
+            let (carrier, seat, board, stop) = (make(), seat.clone(), board.clone(), stop.clone());
+            async move {
+                match (carrier, seat) {
+                    (None, _) => {}
+                    (Some(mut carrier), None) => carrier.lead(None, stop).await,
+                    (Some(carrier), Some(chair)) => lead_sink(&chair, carrier, board, &stop).await,
+                }
+            }
+        });
+    }
+
+    /// Carries to a sink of this process alone: every daemon carries to its own.
+    pub(super) fn own_sink<C: Lead>(
+        &self,
+        tasks: &mut JoinSet<()>,
+        sink: &str,
+        mut make: impl FnMut() -> Option<C> + Send + 'static,
+    ) {
         let stop = self.stop.clone();
-        let Some((chair, lease)) = self.chair(sink_lease(carrier.sink())) else {
-            tasks.spawn(async move { carrier.lead(None, stop).await });
-            return;
-        };
-        self.board.sink(carrier.sink(), |sink| sink.lease = Some(lease));
-        tasks.spawn(lead_sink(chair, carrier, self.board.clone(), stop));
+        self.keep(tasks, Loop::of_sink(sink), move |_| {
+            let (carrier, stop) = (make(), stop.clone());
+            async move {
+                if let Some(mut carrier) = carrier {
+                    carrier.lead(None, stop).await;
+                }
+            }
+        });
     }
 
     /// Trims the outbox.
     pub(super) fn retention(&mut self, tasks: &mut JoinSet<()>, retention: Retention) {
-        tasks.spawn(retention.clone().watch(self.stop.clone()));
-        self.each_turn(tasks, OUTBOX_LEASE.to_owned(), move |turn| {
-            let retention = retention.clone();
-            async move { retention.trim(turn).await }
+        let (watched, stop) = (retention.clone(), self.stop.clone());
+        self.keep(tasks, Loop::new("outbox watch", TRIM_HUNG), move |pulse| {
+            watched.clone().watch(stop.clone(), pulse)
         });
+        self.each_turn(
+            tasks,
+            Loop::new("outbox trim", TRIM_HUNG),
+            OUTBOX_LEASE.to_owned(),
+            move |turn, pulse| {
+                let retention = retention.clone();
+                async move { retention.trim(turn, pulse).await }
+            },
+        );
     }
 
     /// Audits a chain.
     pub(super) fn audit<F, W>(&mut self, tasks: &mut JoinSet<()>, chain: &config::Chain, work: F)
     where
-        F: Fn(CancellationToken) -> W + Send + 'static,
+        F: Fn(CancellationToken, Pulse) -> W + Send + Sync + 'static,
         W: Future<Output = ()> + Send,
     {
-        self.each_turn(tasks, audit_lease(chain.chain_id), work);
+        let this = Loop::new(format!("audit {}", chain.name), AUDIT_HUNG);
+        self.each_turn(tasks, this, audit_lease(chain.chain_id), work);
     }
 
     /// Work that may begin anew with each turn.
-    fn each_turn<F, W>(&mut self, tasks: &mut JoinSet<()>, lease: String, work: F)
+    fn each_turn<F, W>(&mut self, tasks: &mut JoinSet<()>, this: Loop, lease: String, work: F)
     where
-        F: Fn(CancellationToken) -> W + Send + 'static,
+        F: Fn(CancellationToken, Pulse) -> W + Send + Sync + 'static,
         W: Future<Output = ()> + Send,
     {
-        let (chair, stop) = (self.chair(lease), self.stop.clone());
-        tasks.spawn(async move {
-            let Some((chair, _)) = chair else { return work(stop).await };
-            while let Some(turn) = chair.next(&stop).await {
-                work(turn.token()).await;
+        let ((seat, _), stop, work) = (self.seat(lease), self.stop.clone(), Arc::new(work));
+        self.keep(tasks, this, move |pulse| {
+            let (seat, stop, work) = (seat.clone(), stop.clone(), work.clone());
+            async move {
+                let Some(chair) = seat else { return work(stop, pulse).await };
+                while let Some(turn) = pulse.wait(chair.next(&stop)).await {
+                    work(turn.token(), pulse.clone()).await;
+                }
             }
         });
     }
 
-    fn chair(&mut self, lease: String) -> Option<(Chair, String)> {
-        Some((self.keeper.as_mut()?.chair(lease.clone()), lease))
+    /// The chair and its lease.
+    fn seat(&mut self, lease: String) -> (Seat, Option<String>) {
+        let chair = self.keeper.as_mut().map(|keeper| Arc::new(keeper.chair(lease.clone())));
+        (chair.clone(), chair.map(|_| lease))
+    }
+}
+
+/// What was built already, and from then on what `make` builds: a loop that failed gets no part of its last run.
+pub(super) fn anew<T, E: Display>(first: T, make: impl Fn() -> Result<T, E>) -> impl FnMut() -> Option<T> {
+    let mut first = Some(first);
+    move || {
+        first
+            .take()
+            .or_else(|| make().map_err(|error| tracing::error!(%error, "a loop cannot be built again")).ok())
+    }
+}
+
+/// Of a chain whose loop panics the board must not say that it is live.
+struct Fall {
+    board: Board,
+    chain: String,
+}
+
+impl Drop for Fall {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.board.chain(&self.chain, |chain| {
+                chain.state = ChainState::Failing;
+                chain.consecutive_errors += 1;
+                chain.last_error = Some("its loop panicked; see the log".to_owned());
+            });
+        }
     }
 }
 
 async fn lead_chain(
-    (chair, lease): (Chair, String),
-    name: String,
+    (chair, lease): (Arc<Chair>, String),
+    Fall { board, chain: name }: &Fall,
     mut indexer: ChainIndexer,
-    board: Board,
-    stop: CancellationToken,
+    stop: &CancellationToken,
 ) {
     let waits = || {
         let is_led = board.leases().get(&lease).is_some_and(|lease| !lease.held && lease.holder.is_some());
-        board.chain(&name, |chain| {
+        board.chain(name, |chain| {
             chain.alive_at = Instant::now();
             if is_led && chain.state != ChainState::Standby {
                 chain.turn(ChainState::Standby);
@@ -134,16 +239,16 @@ async fn lead_chain(
             }
         });
     };
-    while let Some(turn) = next(&chair, &stop, waits).await {
-        board.chain(&name, |chain| chain.turn(ChainState::Starting));
+    while let Some(turn) = next(&chair, stop, waits).await {
+        board.chain(name, |chain| chain.turn(ChainState::Starting));
         indexer.lead(Some(turn.epoch()), turn.token()).await;
     }
 }
 
-async fn lead_sink(chair: Chair, mut carrier: impl Lead, board: Board, stop: CancellationToken) {
+async fn lead_sink(chair: &Chair, mut carrier: impl Lead, board: Board, stop: &CancellationToken) {
     let name = carrier.sink().to_owned();
     let waits = || board.sink(&name, |sink| sink.alive_at = Instant::now());
-    while let Some(turn) = next(&chair, &stop, waits).await {
+    while let Some(turn) = next(chair, stop, waits).await {
         carrier.lead(Some(turn.epoch()), turn.token()).await;
         board.sink(&name, crate::health::SinkHealth::turn);
     }

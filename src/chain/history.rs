@@ -17,6 +17,7 @@ use super::node::Node;
 use super::ranged::Ranged;
 use super::settings::HistorySettings;
 use super::shelf::Shelf;
+use super::task::rethrow;
 use super::work::Work;
 use crate::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};
 use crate::metrics;
@@ -81,9 +82,7 @@ impl History {
             tokio::select! {
                 biased;
                 batch = self.shelf.take(self.commit_logs) => return batch,
-                Some(ended) = self.readers.join_next() => if let Err(error) = ended {
-                    std::panic::resume_unwind(error.into_panic());
-                },
+                Some(ended) = self.readers.join_next() => rethrow(ended),
             }
         }
     }

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::error::ChainError;
 use super::node::{Kin, Node};
 use super::settings::{ChainSettings, ProviderSettings, Role};
+use super::task;
 use super::work::Work;
 use crate::metrics;
 use choice::{Choice, Fact, Rules, Why, behind, choose};
@@ -27,7 +28,7 @@ pub use report::ProviderReport;
 /// The providers of one chain. Dropping it ends the probes.
 pub struct Pool {
     shared: Arc<Shared>,
-    _probes: Option<AbortOnDropHandle<()>>,
+    probes: Option<AbortOnDropHandle<()>>,
 }
 
 /// Which provider does which work, by position.
@@ -100,7 +101,13 @@ impl Pool {
         let shared = Arc::new(Shared { settings: settings.clone(), members, in_use, kin });
         let probes = (shared.members.len() > 1)
             .then(|| AbortOnDropHandle::new(tokio::spawn(Shared::watch_over(shared.clone()))));
-        Ok(Self { shared, _probes: probes })
+        Ok(Self { shared, probes })
+    }
+
+    /// # Panics
+    /// When the probes did: whoever asks the providers is not to go on without them.
+    pub fn check(&mut self) {
+        task::check(&mut self.probes);
     }
 
     /// Whom to ask about the newest blocks.

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::settings::{ChainSettings, ProviderSettings};
+use super::task;
 use super::wire::WireHead;
 use crate::domain::BlockId;
 use crate::telemetry::Limiter;
@@ -74,6 +75,12 @@ impl Wake {
         let state = AtomicU8::new(WakeState::Polling as u8);
         let shared = Arc::new(Shared { state, changed: Notify::new(), announced: Mutex::default() });
         Self { shared, poll_interval: settings.poll_interval, last: None, passing: 0, listener: None }
+    }
+
+    /// # Panics
+    /// When what listens did: whoever waits for it would wait for ever.
+    pub fn check(&mut self) {
+        task::check(&mut self.listener);
     }
 
     /// How heads are learnt of now.

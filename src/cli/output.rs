@@ -1,6 +1,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use super::exit::{Exit, OrExit};
+use crate::telemetry;
 
 /// Writes to stdout. A reader that has seen enough (`| head`) is no error, and `print!` would panic.
 pub(super) fn print(bytes: &[u8]) -> anyhow::Result<()> {
@@ -11,7 +12,15 @@ pub(super) fn print(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a line to stderr; where that is closed there is nobody to tell.
+/// Writes a line to stderr, behind what was logged. Where stderr is closed there is nobody to tell.
 pub(super) fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    if !telemetry::write(line) {
+        let _closed = writeln!(io::stderr(), "{line}");
+    }
+}
+
+/// Asks a question on stderr, without a line's end; `eprint!` would panic where that is closed.
+pub(super) fn ask(question: &str) {
+    let mut stderr = io::stderr();
+    let _closed = write!(stderr, "{question}").and_then(|()| stderr.flush());
 }

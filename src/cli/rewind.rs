@@ -1,4 +1,4 @@
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 
 use serde_json::json;
 
@@ -22,8 +22,7 @@ fn confirm(to: u64) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(refused("nobody can be asked here; add --yes".to_owned()));
     }
-    eprint!("everything stored above block {to} is taken back and read again; go on? [y/N] ");
-    let _ = std::io::stderr().flush();
+    output::ask(&format!("everything stored above block {to} is taken back and read again; go on? [y/N] "));
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {

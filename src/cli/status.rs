@@ -73,5 +73,10 @@ fn daemon(status: &Status) -> String {
             text += &format!("  sink {name}, last error: {error}\n");
         }
     }
+    for (name, one) in &report.loops {
+        for reason in &one.not_ready {
+            text += &format!("  loop {name}: {reason}\n");
+        }
+    }
     text + "\n"
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::IndexerError;
 use super::reread::{Purpose, Reread, RereadReport, Rereader};
 use crate::domain::{BlockRange, causes};
-use crate::health::{AuditHealth, Board};
+use crate::health::{AuditHealth, Board, Pulse};
 use crate::metrics;
 
 /// The pace of an audit.
@@ -27,6 +27,8 @@ pub struct Auditor {
     pub settings: AuditSettings,
     /// Where to say how it goes.
     pub board: Board,
+    /// Where to show that it turns.
+    pub pulse: Pulse,
 }
 
 /// After a difference a source is left alone for so many reads: it will hardly have been mended before, and the others
@@ -50,7 +52,11 @@ impl Auditor {
     /// mended; an error is told and waited out.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut turns = vec![Turn::default(); self.rereader.translator.sources().len()];
-        while stop.run_until_cancelled(tokio::time::sleep(self.settings.every)).await.is_some() {
+        while stop
+            .run_until_cancelled(self.pulse.wait(tokio::time::sleep(self.settings.every)))
+            .await
+            .is_some()
+        {
             match stop.run_until_cancelled(self.step(&mut turns)).await {
                 None => return,
                 Some(Ok(())) => {}
@@ -84,7 +90,10 @@ impl Auditor {
         let Some((source, range)) = next else { return Ok(()) };
         let (range, _) = range.split_at_width(self.settings.blocks);
         self.rereader.avoided = self.in_use();
-        let report = self.rereader.run(Reread { source, range, purpose: Purpose::Compare }, |_| {}).await?;
+        let report = self
+            .rereader
+            .run(Reread { source, range, purpose: Purpose::Compare }, |_| self.pulse.beat())
+            .await?;
         if report.agrees() {
             let name = &self.rereader.translator.sources()[source].name;
             self.rereader.store.set_verified(name, range.to(), held.reorgs).await?;

@@ -195,6 +195,8 @@ impl ChainIndexer {
     /// One step: near the head block by block if there is anything to read, else whichever comes first of a
     /// new head and a batch of history.
     async fn step(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
+        self.pool.check();
+        self.wake.check();
         self.follow_provider();
         if self.view.is_none() && stop.run_until_cancelled(self.open()).await.transpose()?.is_none() {
             return Ok(Progress::None);

@@ -9,7 +9,7 @@ use super::Settings;
 use super::chair::{Chair, Term};
 use super::decide::{Facts, Move, decide, instance};
 use crate::domain::causes;
-use crate::health::{Board, LeaseHealth};
+use crate::health::{Board, LeaseHealth, Pulse};
 use crate::metrics;
 use crate::store::{Epoch, InstanceRow, LeaseSession, Roll, Standing, Store, StoreError};
 
@@ -75,10 +75,11 @@ impl Keeper {
 
     /// Keeps leases until `end`. From `stop` on none is taken, and each is given back as soon as its worker has finished.
     /// While the database is away everything stays as it is: who leads is what the database says, and a leader that
-    /// was replaced meanwhile can commit nothing.
-    pub async fn run(mut self, stop: CancellationToken, end: CancellationToken) {
+    /// was replaced meanwhile can commit nothing. May be called again where it panicked: a round may break off anywhere.
+    pub async fn run(&mut self, stop: &CancellationToken, end: &CancellationToken, pulse: &Pulse) {
         while !end.is_cancelled() {
-            let round = tokio::time::timeout(PATIENCE, self.round(&stop)).await;
+            pulse.beat();
+            let round = tokio::time::timeout(PATIENCE, self.round(stop)).await;
             let round = round.unwrap_or_else(|_| Err(LATE.to_owned()));
             self.say(round.err());
             tokio::select! {

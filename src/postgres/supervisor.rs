@@ -25,6 +25,7 @@ pub(super) struct Supervisor {
     stop: DropGuard,
     task: JoinHandle<Result<(), PostgresError>>,
     pid: Arc<AtomicU32>,
+    ended: CancellationToken,
 }
 
 impl Supervisor {
@@ -34,7 +35,18 @@ impl Supervisor {
         let stop = CancellationToken::new();
         let pid = Arc::new(AtomicU32::new(server.pid()));
         let watch = Watch { launch, stop: stop.clone(), pid: Arc::clone(&pid) };
-        Ok(Self { stop: stop.drop_guard(), task: tokio::spawn(watch.run(server)), pid })
+        let ended = CancellationToken::new();
+        let end = ended.clone().drop_guard();
+        let task = tokio::spawn(async move {
+            let _end = end;
+            watch.run(server).await
+        });
+        Ok(Self { stop: stop.drop_guard(), task, pid, ended })
+    }
+
+    /// Cancelled when nobody keeps the server running any more.
+    pub(super) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     /// `None` between two lives of the server.

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -5,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{MAX_PAUSE, backoff};
 use crate::domain::causes;
+use crate::health::Pulse;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Limiter;
 
@@ -26,29 +28,40 @@ impl Wake {
     }
 }
 
-/// One connection that listens for all relays, and the task that keeps it.
-pub fn listen(store: Store, stop: CancellationToken) -> (Wake, impl Future<Output = ()> + Send + 'static) {
+/// One connection that listens for all relays, and how they hear of it.
+pub fn listen(store: Store) -> (Wake, Listener) {
     let (sender, receiver) = watch::channel(());
-    (Wake(receiver), keep_listening(store, sender, stop))
+    (Wake(receiver), Listener { store, sender: Arc::new(sender) })
 }
 
-async fn keep_listening(store: Store, sender: watch::Sender<()>, stop: CancellationToken) {
-    if !store.announces() {
-        tracing::warn!(
-            "a pooler stands before the database: commits are not announced, messages are polled for"
-        );
-        return;
-    }
-    let (mut pause, lines) = (backoff(), Limiter::default());
-    loop {
-        let heard = stop.run_until_cancelled(hear(&store, &sender, || pause = backoff())).await;
-        let Some(Err(error)) = heard else { return };
-        let wait = pause.next().unwrap_or(MAX_PAUSE);
-        if let Some(held_back) = lines.admit("listen") {
-            let held_back = held_back.field();
-            tracing::warn!(error = %causes(&error), held_back, "commits are not announced; messages are polled for");
+/// Listens for all relays. Clones wake the same ones.
+#[derive(Clone)]
+pub struct Listener {
+    store: Store,
+    sender: Arc<watch::Sender<()>>,
+}
+
+impl Listener {
+    /// Listens until `stop`, on one connection, which is opened again whenever it is lost.
+    pub async fn run(self, stop: CancellationToken, pulse: Pulse) {
+        if !self.store.announces() {
+            tracing::warn!(
+                "a pooler stands before the database: commits are not announced, messages are polled for"
+            );
+            return pulse.wait(stop.cancelled()).await;
         }
-        let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+        let (mut pause, lines) = (backoff(), Limiter::default());
+        loop {
+            // Nothing may come for long.
+            let hearing = hear(&self.store, &self.sender, || pause = backoff());
+            let Some(Err(error)) = stop.run_until_cancelled(pulse.wait(hearing)).await else { return };
+            let wait = pause.next().unwrap_or(MAX_PAUSE);
+            if let Some(held_back) = lines.admit("listen") {
+                let held_back = held_back.field();
+                tracing::warn!(error = %causes(&error), held_back, "commits are not announced; messages are polled for");
+            }
+            let _stopped = stop.run_until_cancelled(pulse.wait(tokio::time::sleep(wait))).await;
+        }
     }
 }
 

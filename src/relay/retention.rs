@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::causes;
-use crate::health::{Board, OutboxHealth};
+use crate::health::{Board, OutboxHealth, Pulse};
 use crate::metrics;
 use crate::store::{OutboxState, Store, StoreError};
 use crate::telemetry::Limiter;
@@ -29,10 +29,11 @@ const BATCH: u32 = 1_000;
 
 impl Retention {
     /// Says until `stop` how full the outbox is.
-    pub async fn watch(self, stop: CancellationToken) {
+    pub async fn watch(self, stop: CancellationToken, pulse: Pulse) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            pulse.beat();
             // Whoever trims tells of the trouble.
             if let Ok(state) = self.store.outbox_state().await {
                 self.say(state);
@@ -41,12 +42,12 @@ impl Retention {
     }
 
     /// Trims until `stop`. One daemon is enough; another one beside it finds nothing to do.
-    pub async fn trim(&self, stop: CancellationToken) {
+    pub async fn trim(&self, stop: CancellationToken, pulse: Pulse) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let lines = Limiter::default();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            if let Err(error) = self.round(&stop).await
+            if let Err(error) = self.round(&stop, &pulse).await
                 && let Some(held_back) = lines.admit("trim")
             {
                 let held_back = held_back.field();
@@ -55,8 +56,9 @@ impl Retention {
         }
     }
 
-    async fn round(&self, stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn round(&self, stop: &CancellationToken, pulse: &Pulse) -> Result<(), StoreError> {
         while !stop.is_cancelled() {
+            pulse.beat();
             let trimmed = self.store.trim_outbox(self.age, &self.sinks, BATCH).await?;
             metrics::outbox_trimmed(trimmed);
             if trimmed < u64::from(BATCH) {

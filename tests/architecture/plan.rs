@@ -75,8 +75,9 @@ pub const ROOMS: &[Room] = &[
     room("health", &[], "the spine writes on it and everybody reads"),
     room("metrics", &["domain"], "every room may count"),
     room("tls", &[], "whoever connects may name it"),
-    room("shutdown", &[], "every room may end"),
-    room("telemetry", &[], "every room may log"),
+    room("shutdown", &["telemetry"], "every room may end, and its last words are written"),
+    room("supervise", &["health", "metrics"], "it runs any loop and knows none"),
+    room("telemetry", &["metrics"], "every room may log, and what the log loses is counted"),
     room("app", &[], "it builds the parts; the command line builds it"),
     room("cli", &[], "nobody knows the command line"),
 ];

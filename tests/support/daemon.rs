@@ -106,16 +106,23 @@ impl Home {
                 command
             }
         };
+        command.args(arguments);
+        Self::in_the_dark(&mut command);
+        command
+    }
+
+    /// Gives a program an environment without anything of ours, and pipes.
+    pub fn in_the_dark(command: &mut Command) {
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("RUST_BACKTRACE", "0");
-        command.args(arguments).current_dir("/").kill_on_drop(true);
+        command.current_dir("/").kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
     }
 
-    fn configured(&self, arguments: &[&str]) -> Command {
+    /// The same, on the configuration.
+    pub fn configured(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(arguments);
         command.env("CHAINFLUME_CONFIG", self.path("chainflume.toml"));
         command
@@ -134,6 +141,13 @@ impl Home {
     /// Starts the daemon with variables.
     pub fn start_with(&self, variables: &[(&str, &str)]) -> Daemon {
         self.start_as(&["run"], variables)
+    }
+
+    /// Starts the daemon with a stderr that the test holds.
+    pub fn start_into(&self, arguments: &[&str], stderr: impl Into<Stdio>) -> Daemon {
+        let mut command = self.configured(arguments);
+        command.stderr(stderr);
+        Daemon::new(command, self.port)
     }
 
     /// Starts the binary with arguments and variables.
@@ -193,8 +207,8 @@ pub struct Daemon {
 impl Daemon {
     pub fn new(mut command: Command, port: u16) -> Self {
         let mut child = command.spawn().expect("the binary starts");
-        let out = Stream::read(child.stdout.take().expect("piped"));
-        let err = Stream::read(child.stderr.take().expect("piped"));
+        let out = child.stdout.take().map_or_else(Stream::none, Stream::read);
+        let err = child.stderr.take().map_or_else(Stream::none, Stream::read);
         Self { child, port, out, err }
     }
 
@@ -356,6 +370,11 @@ struct Stream {
 }
 
 impl Stream {
+    /// Of what somebody else reads.
+    fn none() -> Self {
+        Self { text: Arc::default(), reader: None }
+    }
+
     fn read(mut pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let text = Arc::new(Mutex::new(Vec::new()));
         let written = text.clone();

@@ -1,4 +1,5 @@
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chainflume::devchain::{Effect, Rule, Wire};
@@ -8,14 +9,34 @@ use crate::flume::{all_sources, devchain};
 use crate::postgres;
 
 /// What systemd would read.
-struct Systemd {
+pub struct Systemd {
     socket: UnixDatagram,
     told: Vec<String>,
 }
 
 impl Systemd {
+    /// Where a daemon is told to find it.
+    pub fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).expect("the folder takes a socket");
+        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("it is ours");
+        Self { socket, told: Vec::new() }
+    }
+
+    /// What it was told since [`Self::forget`].
+    pub fn told(&self) -> &[String] {
+        &self.told
+    }
+
+    /// What was told until now is no news.
+    pub fn forget(&mut self) {
+        self.socket.set_nonblocking(true).expect("it is ours");
+        while self.socket.recv(&mut [0; 4096]).is_ok() {}
+        self.socket.set_nonblocking(false).expect("it is ours");
+        self.told.clear();
+    }
+
     /// Reads on until a line satisfies `is`.
-    fn until(&mut self, what: &str, is: impl Fn(&str) -> bool) {
+    pub fn until(&mut self, what: &str, is: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut message = [0; 4096];
         loop {
@@ -39,9 +60,7 @@ async fn systemd_hears_that_it_is_ready_only_when_it_is() {
     let (chain, server) = devchain(81, 50).await;
     let home = Home::new(&server, &all_sources(), Some(&url));
     let path = home.path("notify");
-    let socket = UnixDatagram::bind(&path).expect("the folder takes a socket");
-    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("it is ours");
-    let mut systemd = Systemd { socket, told: Vec::new() };
+    let mut systemd = Systemd::at(&path);
 
     // It looks at the node before it starts: chain id, block 0 and head. After that the node says nothing.
     let hang = chain.faults().add(Rule::any(Effect::Wire(Wire::Hang)).after(3));

@@ -1,0 +1,135 @@
+//! What runs beside the loops that carry: it watches them, answers for them and keeps what they need.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::database::Database;
+use super::error::AppError;
+use super::parts::Loaded;
+use super::turns::anew;
+use super::{alerts, notify, probe};
+use crate::api::AdminServer;
+use crate::health::{Board, Pulse};
+use crate::lease::Keeper;
+use crate::postgres::PrivatePostgres;
+use crate::shutdown::{self, Drained};
+use crate::store::Store;
+use crate::supervise::{Loop, Supervisor};
+
+/// Loops that end after all others, since an operator wants to see the drain.
+pub(super) struct Background {
+    supervisor: Supervisor,
+    board: Board,
+    end: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+/// They have nothing to finish but the answer to a scrape.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// These turn every second or two, and nothing in a turn takes longer than a few seconds.
+const HUNG: Duration = Duration::from_secs(20);
+
+impl Background {
+    /// Nothing runs yet.
+    pub(super) fn new(supervisor: &Supervisor, board: &Board) -> Self {
+        let (end, tasks) = (CancellationToken::new(), JoinSet::new());
+        Self { supervisor: supervisor.clone(), board: board.clone(), end, tasks }
+    }
+
+    /// Everything but the alerts, whose settings may be wrong.
+    pub(super) fn watch_all(
+        &mut self,
+        database: &Database,
+        admin: AdminServer,
+        (keeper, stop): (Option<Keeper>, &CancellationToken),
+    ) {
+        if let Some(keeper) = keeper {
+            self.leases(keeper, stop.clone());
+        }
+        self.probe(&database.store);
+        self.notify();
+        self.admin(admin);
+        if let Some(private) = &database.private {
+            self.postgres(private);
+        }
+    }
+
+    /// Tells somebody when something is wrong.
+    ///
+    /// # Errors
+    /// What is wrong with the URL of the webhook.
+    pub(super) fn alerts(&mut self, loaded: &Loaded) -> Result<(), AppError> {
+        let (loaded, board, end) = (loaded.clone(), self.board.clone(), self.end.clone());
+        let mut watch = anew(alerts::watch(&loaded, &board)?, move || alerts::watch(&loaded, &board));
+        self.keep("alerts", move |pulse| {
+            let (watch, end) = (watch(), end.clone());
+            async move {
+                if let Some(watch) = watch {
+                    watch.run(end, pulse).await;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// The keeper stays what it is when it fails, since it knows what is held here: a round of it may break off anywhere.
+    fn leases(&mut self, keeper: Keeper, stop: CancellationToken) {
+        let (keeper, end) = (Arc::new(Mutex::new(keeper)), self.end.clone());
+        self.keep("leases", move |pulse| {
+            let (keeper, stop, end) = (keeper.clone(), stop.clone(), end.clone());
+            async move { keeper.lock().await.run(&stop, &end, &pulse).await }
+        });
+    }
+
+    /// Asks whether the database takes writes.
+    pub(super) fn probe(&mut self, store: &Store) {
+        let (store, board, end) = (store.clone(), self.board.clone(), self.end.clone());
+        self.keep("probe", move |pulse| probe::run(store.clone(), board.clone(), end.clone(), pulse));
+    }
+
+    fn notify(&mut self) {
+        let (board, end) = (self.board.clone(), self.end.clone());
+        self.keep("systemd", move |pulse| notify::run(board.clone(), end.clone(), pulse));
+    }
+
+    /// Answers on the admin address.
+    pub(super) fn admin(&mut self, admin: AdminServer) {
+        let (admin, end) = (Arc::new(admin), self.end.clone());
+        self.keep("admin", move |pulse| {
+            let (admin, end) = (admin.clone(), end.clone());
+            async move {
+                if let Err(error) = pulse.wait(admin.serve(end)).await {
+                    tracing::error!(%error, "admin address lost");
+                }
+            }
+        });
+    }
+
+    /// Nobody else can start a server whose keeper is gone: the process has to.
+    fn postgres(&mut self, private: &PrivatePostgres) {
+        let (ended, end) = (private.ended(), self.end.clone());
+        let this = Loop::new("postgres", HUNG);
+        self.tasks.spawn(self.supervisor.end_with(this, self.end.clone(), move |pulse| async move {
+            end.run_until_cancelled(pulse.wait(ended.cancelled())).await;
+        }));
+    }
+
+    fn keep<F, W>(&mut self, name: &str, start: F)
+    where
+        F: FnMut(Pulse) -> W + Send + 'static,
+        W: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(self.supervisor.keep(Loop::new(name, HUNG), self.end.clone(), start));
+    }
+
+    /// Ends them.
+    pub(super) async fn drain(self) -> Drained<()> {
+        self.end.cancel();
+        shutdown::drain(LAST_WORDS, self.tasks).await
+    }
+}

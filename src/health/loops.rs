@@ -1,0 +1,137 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Board;
+
+/// Where a loop shows that it turns, besides its [`Pulse`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Nowhere.
+    Pulse,
+    /// Where the chain of this name does.
+    Chain(String),
+    /// Where the sink of this name does.
+    Sink(String),
+}
+
+/// A loop of the daemon, as its supervisor last left it.
+#[derive(Clone, Debug)]
+pub struct LoopHealth {
+    /// When it last turned, also while it waits.
+    pub alive_at: Instant,
+    /// Where it shows that it turns, too.
+    pub clock: Clock,
+    /// One that has not turned for so long hangs.
+    pub hung_after: Duration,
+    /// How its last run failed, until it has run well since.
+    pub failed: Option<String>,
+    /// When it was started again after that, and how long it has to run to count as well.
+    pub again: Option<(Instant, Duration)>,
+    /// Times it failed in this process.
+    pub failures: u64,
+}
+
+impl LoopHealth {
+    fn new(clock: Clock, hung_after: Duration) -> Self {
+        Self { alive_at: Instant::now(), clock, hung_after, failed: None, again: None, failures: 0 }
+    }
+
+    /// Whether it has not turned for `times` as long as it may.
+    pub fn hangs(&self, times: u32) -> bool {
+        self.alive_at.elapsed() > self.hung_after * times
+    }
+
+    /// What is wrong with it, one reason a line; empty while all is well.
+    pub fn troubles(&self) -> Vec<String> {
+        let is_well_again = self.again.is_some_and(|(at, long)| at.elapsed() >= long);
+        let failed = self.failed.clone().filter(|_| !is_well_again);
+        // One that does not run cannot turn.
+        let waits_to_run = failed.is_some() && self.again.is_none();
+        let hangs = (!waits_to_run && self.hangs(1))
+            .then(|| format!("its loop has not turned for {} s", self.alive_at.elapsed().as_secs()));
+        failed.into_iter().chain(hangs).collect()
+    }
+}
+
+/// By what a loop shows that it turns. Clones are of the same loop.
+#[derive(Clone)]
+pub struct Pulse {
+    board: Board,
+    name: Arc<str>,
+}
+
+/// A loop that waits for long shows that it turns so often: much more often than one that hangs is looked for.
+const BEAT: Duration = Duration::from_secs(1);
+
+impl Pulse {
+    /// The loop turns.
+    pub fn beat(&self) {
+        self.board.turned(&self.name);
+    }
+
+    /// Waits for what may take any time, and turns meanwhile. For waiting alone: work that hangs must not look well.
+    pub async fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        let mut what = std::pin::pin!(what);
+        loop {
+            self.beat();
+            if let Ok(done) = tokio::time::timeout(BEAT, what.as_mut()).await {
+                return done;
+            }
+        }
+    }
+}
+
+impl Board {
+    /// Puts a loop on the board.
+    pub fn loop_starts(&self, name: &str, clock: Clock, hung_after: Duration) -> Pulse {
+        self.lock().loops.insert(name.to_owned(), LoopHealth::new(clock, hung_after));
+        Pulse { board: self.clone(), name: name.into() }
+    }
+
+    /// A loop failed, and this is how.
+    pub fn loop_failed(&self, name: &str, how: String) {
+        self.change(name, |health| {
+            health.failures += 1;
+            (health.failed, health.again) = (Some(how), None);
+        });
+    }
+
+    /// A loop that failed runs again; it is well when it has run for so long.
+    pub fn loop_again(&self, name: &str, well_after: Duration) {
+        self.change(name, |health| {
+            let now = Instant::now();
+            (health.alive_at, health.again) = (now, Some((now, well_after)));
+        });
+    }
+
+    /// A loop ended because it was asked to.
+    pub fn loop_ends(&self, name: &str) {
+        self.lock().loops.remove(name);
+    }
+
+    /// Every loop of the daemon.
+    pub fn loops(&self) -> BTreeMap<String, LoopHealth> {
+        let inner = self.lock();
+        let mut loops = inner.loops.clone();
+        for health in loops.values_mut() {
+            let at = match &health.clock {
+                Clock::Pulse => None,
+                Clock::Chain(name) => inner.chains.get(name).map(|chain| chain.alive_at),
+                Clock::Sink(name) => inner.sinks.get(name).map(|sink| sink.alive_at),
+            };
+            health.alive_at = at.map_or(health.alive_at, |at| at.max(health.alive_at));
+        }
+        loops
+    }
+
+    fn turned(&self, name: &str) {
+        self.change(name, |health| health.alive_at = Instant::now());
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut LoopHealth)) {
+        if let Some(health) = self.lock().loops.get_mut(name) {
+            change(health);
+        }
+    }
+}

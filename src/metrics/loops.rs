@@ -1,0 +1,53 @@
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+const FAILURES: &str = "chainflume_loop_failures_total";
+const RUNNING: &str = "chainflume_loop_running";
+const SINCE_TURN: &str = "chainflume_loop_seconds_since_turn";
+const LINES_LOST: &str = "chainflume_log_lines_lost_total";
+
+pub(super) fn describe() {
+    describe_counter!(FAILURES, "times a loop of the daemon failed, by loop and how (panicked or returned)");
+    describe_gauge!(
+        RUNNING,
+        "1 while a loop of the daemon runs and turns, 0 while it has failed or hangs, by loop"
+    );
+    describe_gauge!(
+        SINCE_TURN,
+        "seconds since a loop of the daemon last turned, by loop, computed at the scrape"
+    );
+    describe_counter!(
+        LINES_LOST,
+        "log lines that stderr did not take, by reason (full: too many wait; failed: the write failed)"
+    );
+}
+
+pub(super) fn start() {
+    for reason in ["full", "failed"] {
+        counter!(LINES_LOST, "reason" => reason).increment(0);
+    }
+}
+
+/// Starts what is counted of a loop at zero.
+pub fn loop_starts(name: &str) {
+    for how in ["panicked", "returned"] {
+        counter!(FAILURES, "loop" => name.to_owned(), "how" => how).increment(0);
+    }
+}
+
+/// A loop ended although nobody asked it to.
+pub fn loop_ended(name: &str, how: &'static str) {
+    counter!(FAILURES, "loop" => name.to_owned(), "how" => how).increment(1);
+}
+
+/// Whether a loop runs and turns, and when it last turned.
+pub fn loop_runs(name: &str, well: bool, since_turn: Duration) {
+    gauge!(RUNNING, "loop" => name.to_owned()).set(if well { 1.0 } else { 0.0 });
+    gauge!(SINCE_TURN, "loop" => name.to_owned()).set(since_turn.as_secs_f64());
+}
+
+/// Stderr did not take a log line.
+pub fn log_line_lost(reason: &'static str) {
+    counter!(LINES_LOST, "reason" => reason).increment(1);
+}

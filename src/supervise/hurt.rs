@@ -1,0 +1,55 @@
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::interval;
+
+/// What a test does to a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hurt {
+    /// Nothing.
+    None,
+    /// It panics.
+    Panic,
+    /// It does nothing for as long as this is said.
+    Hang,
+    /// It returns.
+    Return,
+}
+
+/// How the tests hurt loops. It reaches them as an argument of a function of the library, and no configuration, variable or
+/// argument of the program leads to it.
+#[derive(Clone)]
+pub struct Hurts {
+    /// What to do to the loop of this name, asked again and again.
+    pub what: Arc<dyn Fn(&str) -> Hurt + Send + Sync>,
+    /// A loop hangs after so long at the latest, so that a test has not to wait for minutes.
+    pub patience: Duration,
+}
+
+impl fmt::Debug for Hurts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hurts").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
+/// The loop is looked at so often, whatever it waits for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Runs a loop, and hurts it where it waits.
+pub(super) async fn run(hurts: &Hurts, name: &str, work: impl Future<Output = ()>) {
+    let (mut work, mut look) = (pin!(work), interval(LOOK));
+    poll_fn(|cx| {
+        while look.poll_tick(cx).is_ready() {}
+        match (hurts.what)(name) {
+            Hurt::None => work.as_mut().poll(cx),
+            Hurt::Panic => panic!("{name} is hurt on purpose"),
+            Hurt::Hang => Poll::Pending,
+            Hurt::Return => Poll::Ready(()),
+        }
+    })
+    .await;
+}

@@ -1,0 +1,131 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+
+struct House {
+    board: Board,
+    stop: CancellationToken,
+    supervisor: Supervisor,
+}
+
+fn house() -> House {
+    let (board, stop) = (Board::default(), CancellationToken::new());
+    let supervisor = Supervisor::new(&board, &stop);
+    House { board, stop, supervisor }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn this() -> Loop {
+    Loop::new("probe", PATIENCE)
+}
+
+impl House {
+    fn troubles(&self) -> Vec<String> {
+        self.board.loops()["probe"].troubles()
+    }
+}
+
+/// Waits until `is`, by a clock that the test need not wait for.
+async fn until(is: impl Fn() -> bool) {
+    while !is() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_loop_that_panics_or_returns_is_red_at_once_and_started_again_from_its_beginning() {
+    for how in ["panicked", "returned"] {
+        let house = house();
+        let runs = Arc::new(AtomicU32::new(0));
+        let (counted, red) = (runs.clone(), format!("{how} and is started again"));
+        let kept = house.supervisor.keep(this(), house.stop.clone(), move |pulse| {
+            let run = counted.fetch_add(1, Ordering::Relaxed);
+            let is_panic = how == "panicked";
+            async move {
+                assert!(run > 0 || !is_panic, "on purpose");
+                if run > 0 {
+                    pulse.wait(std::future::pending()).await
+                }
+            }
+        });
+        let stop = house.stop.clone();
+        let task = tokio::spawn(async move { stop.run_until_cancelled(kept).await });
+        until(|| !house.troubles().is_empty()).await;
+        assert_eq!(house.troubles(), [red]);
+        until(|| house.troubles().is_empty()).await;
+        assert_eq!((runs.load(Ordering::Relaxed), house.board.loops()["probe"].failures), (2, 1));
+        house.stop.cancel();
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_loop_that_fails_again_and_again_stays_red_and_waits_longer_each_time() {
+    let house = house();
+    let starts = Arc::new(Mutex::new(Vec::new()));
+    let noted = starts.clone();
+    let kept = house.supervisor.keep(this(), house.stop.clone(), move |_| {
+        noted.lock().unwrap().push(Instant::now());
+        async { panic!("on purpose") }
+    });
+    let task = tokio::spawn(kept);
+    until(|| starts.lock().unwrap().len() == 2).await;
+    until(|| {
+        assert_eq!(house.troubles(), ["panicked and is started again"]);
+        starts.lock().unwrap().len() == 3
+    })
+    .await;
+    let starts = starts.lock().unwrap().clone();
+    assert!(starts[1] - starts[0] >= FIRST && starts[2] - starts[1] >= FIRST * 2, "{starts:?}");
+    house.stop.cancel();
+    task.await.unwrap();
+    assert!(house.board.loops().is_empty(), "it is over");
+}
+
+#[tokio::test]
+async fn a_loop_that_cannot_be_started_again_ends_the_process() {
+    let house = house();
+    house.supervisor.end_with(this(), house.stop.clone(), |_| async { panic!("on purpose") }).await;
+    assert!(house.stop.is_cancelled());
+    assert_eq!(house.supervisor.fallen(), Some("probe panicked"));
+    assert_eq!(house.troubles(), ["panicked and cannot be started again; the daemon ends"]);
+}
+
+#[tokio::test]
+async fn a_loop_that_is_asked_to_end_is_no_failure_and_one_that_panics_then_is_counted_by_the_drain() {
+    let house = house();
+    house.stop.cancel();
+    house.supervisor.keep(this(), house.stop.clone(), |_| async {}).await;
+    assert!(house.board.loops().is_empty() && house.supervisor.fallen().is_none());
+    let panics = house.supervisor.keep(this(), house.stop.clone(), |_| async { panic!("on purpose") });
+    assert!(tokio::spawn(panics).await.unwrap_err().is_panic());
+}
+
+#[tokio::test]
+async fn a_loop_that_hangs_is_red_until_it_turns_again_and_one_that_waits_is_not() {
+    let house = house();
+    let hurts = Hurts { what: Arc::new(|_| Hurt::None), patience: Duration::from_secs(3) };
+    let supervisor = house.supervisor.clone().hurt_by(Some(hurts));
+    let go_on = Arc::new(tokio::sync::Notify::new());
+    let wake = go_on.clone();
+    let kept = supervisor.keep(this(), house.stop.clone(), move |pulse| {
+        let wake = wake.clone();
+        async move {
+            pulse.wait(tokio::time::sleep(Duration::from_secs(4))).await;
+            wake.notified().await;
+            pulse.wait(std::future::pending()).await
+        }
+    });
+    let stop = house.stop.clone();
+    let task = tokio::spawn(async move { stop.run_until_cancelled(kept).await });
+    let begun = Instant::now();
+    until(|| !house.troubles().is_empty()).await;
+    assert!(begun.elapsed() > Duration::from_secs(6), "while it waits it turns: {:?}", begun.elapsed());
+    assert_eq!(house.troubles(), ["its loop has not turned for 3 s"]);
+    go_on.notify_one();
+    until(|| house.troubles().is_empty()).await;
+    house.stop.cancel();
+    task.await.unwrap();
+}

@@ -1,0 +1,245 @@
+//! Log lines on their way to stderr: a bounded queue, and one thread that empties it.
+//!
+//! A line never blocks or fails for whoever logs it. Stderr may be a pipe whose reader is stopped (`write` blocks), a pipe whose
+//! reader is gone (`EPIPE`) or a file on a full disk (`ENOSPC`). Lines are then lost and counted, and the work goes on.
+//!
+//! `tracing-appender` has a writer of this kind. Its queue is bounded in lines and not in bytes, and it does not report failed writes.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::metrics;
+
+/// Bytes that may wait in the queue: a thousand lines, more than come at once. A reader that lets more than these wait is stopped.
+const CAPACITY: usize = 256 << 10;
+/// The pause before another try where stderr is a descriptor that answers `EAGAIN` because another process made it non-blocking.
+const BUSY: Duration = Duration::from_millis(20);
+
+/// Where log lines wait. Clones are handles to the same queue.
+#[derive(Clone)]
+pub(super) struct Lines(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// A line has left the queue and is not written yet.
+    is_writing: bool,
+    /// Lines lost since the log last reported a loss.
+    lost: u64,
+}
+
+impl Lines {
+    /// A queue whose lines go to stderr.
+    ///
+    /// # Errors
+    /// When the system has no descriptor or no thread for it.
+    pub(super) fn to_stderr() -> io::Result<Self> {
+        // A descriptor of its own: the lock of `std::io::stderr` would be held for as long as a write blocks, and whoever
+        // else writes to stderr would wait for it.
+        Self::to(File::from(io::stderr().as_fd().try_clone_to_owned()?))
+    }
+
+    fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let lines = Self(Arc::default());
+        let (worker, mut out) = (lines.clone(), Out { to: out, is_torn: false });
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            // Nothing in there panics. If it does, a line is lost and not the thread.
+            while catch_unwind(AssertUnwindSafe(|| worker.work(&mut out))).is_err() {
+                worker.wrote(false);
+            }
+        })?;
+        Ok(lines)
+    }
+
+    /// Queues a line, or counts it as lost where the queue is full.
+    pub(super) fn put(&self, line: &[u8]) {
+        let mut queue = self.lock();
+        if queue.bytes + line.len() > CAPACITY {
+            queue.lost += 1;
+            drop(queue);
+            return metrics::log_line_lost("full");
+        }
+        queue.bytes += line.len();
+        queue.lines.push_back(line.to_vec());
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until every line is written, or for `patience`.
+    pub(super) fn flush(&self, patience: Duration) {
+        let is_busy = |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty();
+        // Without a result: whoever flushes is about to leave.
+        drop(self.0.changed.wait_timeout_while(self.lock(), patience, is_busy));
+    }
+
+    /// Writes line after line, for ever.
+    fn work(&self, out: &mut Out<impl Write>) {
+        loop {
+            let line = self.take();
+            self.wrote(out.write(&line).is_ok());
+        }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        let is_empty = |queue: &mut Queue| queue.lines.is_empty();
+        let mut queue =
+            self.0.changed.wait_while(self.lock(), is_empty).unwrap_or_else(PoisonError::into_inner);
+        let line = queue.lines.pop_front().unwrap_or_default();
+        queue.bytes -= line.len();
+        queue.is_writing = true;
+        line
+    }
+
+    fn wrote(&self, well: bool) {
+        let mut queue = self.lock();
+        queue.is_writing = false;
+        queue.lost += u64::from(!well);
+        // The report needs room in the queue, too.
+        let lost = if well && queue.bytes < CAPACITY / 2 { std::mem::take(&mut queue.lost) } else { 0 };
+        drop(queue);
+        self.0.changed.notify_all();
+        if !well {
+            metrics::log_line_lost("failed");
+        }
+        if lost > 0 {
+            tracing::warn!(
+                lost,
+                "stderr took no log lines for a while; lines are lost, and the work went on"
+            );
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes whole lines.
+struct Out<W> {
+    to: W,
+    /// The last line failed in its middle: the next one begins on a line of its own.
+    is_torn: bool,
+}
+
+impl<W: Write> Out<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.is_torn {
+            self.write_all(b"\n")?;
+        }
+        self.write_all(line)
+    }
+
+    /// As [`Write::write_all`], which would give up on `EAGAIN`.
+    #[expect(clippy::disallowed_methods, reason = "the thread of the log is no worker of the runtime")]
+    fn write_all(&mut self, mut rest: &[u8]) -> io::Result<()> {
+        while !rest.is_empty() {
+            match self.to.write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    self.is_torn = !rest.is_empty();
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(BUSY),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the subscriber writes a line into. It never fails: the subscriber would report that on stderr.
+pub(super) struct Line(pub(super) Lines);
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.put(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Answers each write as the test says, and records what was taken.
+    struct Fake {
+        answers: Receiver<io::Result<usize>>,
+        taken: Sender<String>,
+    }
+
+    impl Write for Fake {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let answer = self.answers.recv().unwrap_or(Ok(usize::MAX))?.min(bytes.len());
+            self.taken.send(String::from_utf8_lossy(&bytes[..answer]).into_owned()).unwrap();
+            Ok(answer)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn fake() -> (Lines, Sender<io::Result<usize>>, Receiver<String>) {
+        let ((answer, answers), (taken, took)) = (channel(), channel());
+        (Lines::to(Fake { answers, taken }).unwrap(), answer, took)
+    }
+
+    #[test]
+    fn whoever_logs_never_waits_and_what_does_not_fit_is_counted() {
+        let (lines, answer, took) = fake();
+        let line = vec![b'x'; CAPACITY / 4];
+        // The first one hangs in its write, four fill the queue, two are too many.
+        lines.put(b"first");
+        while !lines.lock().is_writing {
+            std::thread::yield_now();
+        }
+        (0..6).for_each(|_| lines.put(&line));
+        let state = |queue: MutexGuard<'_, Queue>| (queue.lines.len(), queue.lost);
+        assert_eq!(state(lines.lock()), (4, 2));
+        lines.flush(Duration::from_millis(1));
+        drop(answer);
+        lines.flush(Duration::from_secs(60));
+        assert_eq!(
+            took.try_iter().map(|text| text.len()).collect::<Vec<_>>(),
+            [5, line.len(), line.len(), line.len(), line.len()]
+        );
+        assert_eq!(state(lines.lock()), (0, 0), "the loss is reported once it is over");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_is_lost_and_the_next_one_is_whole() {
+        let (lines, answer, took) = fake();
+        for line in ["one\n", "two\n", "three\n"] {
+            lines.put(line.as_bytes());
+        }
+        let error = |kind: ErrorKind| Err(kind.into());
+        let answers = [
+            error(ErrorKind::BrokenPipe),
+            Ok(2),
+            error(ErrorKind::StorageFull),
+            error(ErrorKind::WouldBlock),
+        ];
+        answers.into_iter().for_each(|next| answer.send(next).unwrap());
+        drop(answer);
+        lines.flush(Duration::from_secs(60));
+        assert_eq!(took.try_iter().collect::<Vec<_>>(), ["tw", "\n", "three\n"]);
+    }
+}

@@ -1,0 +1,139 @@
+//! Whoever reads the log may stop, go away or have no room: the work goes on.
+
+use std::fs::File;
+use std::io::{PipeWriter, Read, Write, pipe};
+use std::time::{Duration, Instant};
+
+use chainflume::devchain::{DevChain, Effect, RpcError, Rule, Server};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use crate::daemon::{Daemon, Home, agrees};
+use crate::flume::{all_sources, devchain};
+use crate::postgres;
+
+/// A chain, a daemon's home on it and its database.
+async fn house(seed: u64, blocks: u64) -> (DevChain, Server, Home, String) {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(seed, blocks).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    (chain, server, home, url)
+}
+
+/// A failure, a recovery and a reorg, each of which is logged, and all is stored afterwards.
+async fn goes_on(daemon: &Daemon, chain: &DevChain) {
+    chain.faults().add(Rule::any(Effect::Error(RpcError::new(-32000, "out of order"))).times(6));
+    chain.mine(5);
+    daemon.until_tip(chain.head().number - 2).await;
+    chain.reorg(5, 6);
+    daemon.until_tip(chain.head().number - 2).await;
+}
+
+async fn lost(daemon: &Daemon, reason: &str) -> f64 {
+    let sample = format!("chainflume_log_lines_lost_total{{reason=\"{reason}\"}}");
+    daemon.metric(&sample).await.expect("it starts at zero")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_the_log_that_goes_away_stops_nothing() {
+    let (chain, _server, home, url) = house(95, 50).await;
+    let (mut reader, writer) = pipe().expect("a pipe");
+    let daemon = home.start_into(&["run"], writer);
+    let first = tokio::task::spawn_blocking(move || reader.read(&mut [0; 64]).expect("it is ours"));
+    assert!(first.await.expect("it reads") > 0);
+    daemon.until_tip(48).await;
+    goes_on(&daemon, &chain).await;
+    assert!(lost(&daemon, "failed").await > 0.0);
+    daemon.stop_well().await;
+    agrees(&chain, &url, chain.head().number - 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_on_a_full_disk_stops_nothing() {
+    let (chain, _server, home, url) = house(96, 50).await;
+    let full = || File::options().write(true).open("/dev/full").expect("Linux has one");
+    let daemon = home.start_into(&["run"], full());
+    daemon.until_tip(48).await;
+    goes_on(&daemon, &chain).await;
+    assert!(lost(&daemon, "failed").await > 0.0);
+    daemon.stop_well().await;
+    agrees(&chain, &url, chain.head().number - 2).await;
+
+    home.rewrite("listen = ", "listen_at = ");
+    let mut refused = home.start_into(&["run"], full());
+    assert_eq!(
+        refused.ended(Duration::from_secs(60)).await,
+        Some(78),
+        "its error cannot be read, its code can"
+    );
+}
+
+/// Writes until the pipe takes no more.
+fn fill(pipe: &mut PipeWriter) {
+    let blocking = fcntl_getfl(&*pipe).expect("it is ours");
+    fcntl_setfl(&*pipe, blocking | OFlags::NONBLOCK).expect("it is ours");
+    while pipe.write(&[b'.'; 4096]).is_ok() {}
+    while pipe.write(b".").is_ok() {}
+    fcntl_setfl(&*pipe, blocking).expect("it is ours");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_the_log_that_is_stopped_holds_up_nothing() {
+    let (chain, _server, home, url) = house(97, 5_000).await;
+    home.rewrite(
+        "chain_id = 31337",
+        "chain_id = 31337\nhistory = { commit_logs = 0, initial_range = 1, max_range = 1 }",
+    );
+    let (mut reader, mut writer) = pipe().expect("a pipe");
+    fill(&mut writer);
+    // A line for each block, which is soon more than may wait.
+    let daemon = home.start_into(&["--log-level", "debug", "run"], writer);
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while daemon.try_get("/livez").await.is_none() || lost(&daemon, "full").await == 0.0 {
+        assert!(Instant::now() < deadline, "nothing is lost");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // It is read again: what waited comes, and then what was lost is told.
+    let (told, is_told) = tokio::sync::oneshot::channel();
+    let log = tokio::task::spawn_blocking(move || {
+        let (mut log, mut told) = (Vec::new(), Some(told));
+        let mut chunk = [0; 4096];
+        while let Ok(bytes @ 1..) = reader.read(&mut chunk) {
+            log.extend_from_slice(&chunk[..bytes]);
+            if log.windows(7).any(|part| part == b"\"lost\":")
+                && let Some(told) = told.take()
+            {
+                told.send(()).expect("it is waited for");
+            }
+        }
+        String::from_utf8(log).expect("text")
+    });
+    tokio::time::timeout(Duration::from_secs(120), is_told).await.expect("it is told").expect("it is read");
+    daemon.stop_well().await;
+    let log = log.await.expect("it is read");
+    assert!(
+        log.trim_end().lines().last().is_some_and(|line| line.contains("\"stopped\"")),
+        "flushed at the end"
+    );
+
+    home.rewrite("initial_range = 1, max_range = 1 ", "initial_range = 1000, max_range = 1000 ");
+    let (_stopped, mut writer) = pipe().expect("a pipe");
+    fill(&mut writer);
+    let daemon = home.start_into(&["run"], writer);
+    daemon.until_tip(4_998).await;
+    goes_on(&daemon, &chain).await;
+    daemon.stop_well().await;
+    agrees(&chain, &url, chain.head().number - 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_reader_goes_away_ends_in_silence() {
+    let (_chain, _server, home, _url) = house(98, 5).await;
+    for arguments in [&["status"][..], &["views"], &["migrate"], &["schema"], &["help"]] {
+        let (reader, writer) = pipe().expect("a pipe");
+        drop(reader);
+        let mut command = home.configured(arguments);
+        command.stdout(writer.try_clone().expect("a descriptor")).stderr(writer);
+        let mut ended = Daemon::new(command, 0);
+        assert_eq!(ended.ended(Duration::from_secs(60)).await, Some(0), "{arguments:?}");
+    }
+}
