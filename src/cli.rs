@@ -14,6 +14,7 @@ mod progress;
 mod replay;
 mod reread;
 mod rewind;
+mod sinks;
 mod status;
 mod table;
 mod views;
@@ -78,6 +79,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::DeadLetters(command) => {
             with_config(&global, async |loaded| dead_letters::dead_letters(&loaded, &command).await)
         }
+        Command::Sinks(command) => with_config(&global, async |loaded| sinks::sinks(&loaded, &command).await),
         Command::Webhooks(command) => {
             with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)
         }

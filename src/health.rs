@@ -232,6 +232,8 @@ pub struct SinkHealth {
     pub held: u64,
     /// Why nothing is sent there until somebody enables it.
     pub disabled: Option<String>,
+    /// What it holds that this database never sent, and what to do: nothing is sent there until an operator decides.
+    pub foreign: Option<String>,
     /// When the relay last went round.
     pub alive_at: Instant,
     /// Errors since the last success.
@@ -250,6 +252,7 @@ impl SinkHealth {
             waiting_since: None,
             held: 0,
             disabled: None,
+            foreign: None,
             alive_at,
             consecutive_errors: 0,
             last_error: None,

@@ -14,7 +14,7 @@ pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
 pub use outgoing::{
     alert, alerts_start, delivery, incident, missed, outbox, outbox_trimmed, published, repeated, sink,
-    sink_error, sink_held, sink_lost, sink_starts,
+    sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
 };
 pub use providers::{
     evidence_doubted, evidence_founded, evidence_off, provider, provider_switched, rpc_concurrency,
@@ -73,6 +73,7 @@ const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
 const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
 const SINK_HELD: &str = "chainflume_sink_held_messages";
 const SINK_DISABLED: &str = "chainflume_sink_disabled";
+const SINK_FOREIGN: &str = "chainflume_sink_foreign";
 const DELIVERIES: &str = "chainflume_deliveries_total";
 const DELIVERY_SECONDS: &str = "chainflume_delivery_duration_seconds";
 const INCIDENT: &str = "chainflume_incident";
@@ -174,6 +175,10 @@ fn describe_messages() {
     describe_counter!(SINK_LOST, "times a sink was found to have lost messages it had, by sink");
     describe_gauge!(SINK_HELD, "messages that wait for another try, or behind one that does, by sink");
     describe_gauge!(SINK_DISABLED, "1 while nothing is sent to a sink until somebody enables it, by sink");
+    describe_gauge!(
+        SINK_FOREIGN,
+        "1 while nothing is sent to a sink that holds what this database never sent, until an operator decides, by sink"
+    );
     describe_counter!(DELIVERIES, "tries of webhooks, by sink and outcome (delivered or the kind of error)");
     describe_histogram!(DELIVERY_SECONDS, "time of a try of a webhook, by sink");
     describe_gauge!(INCIDENT, "1 while something is wrong, by kind and the chain or sink it is of");

@@ -4,6 +4,7 @@
 mod carrier;
 mod courier;
 mod error;
+mod judge;
 mod lead;
 mod listen;
 mod replay;
@@ -13,9 +14,11 @@ mod retention;
 pub use carrier::{Parts, Relay};
 pub use courier::{Courier, CourierSettings, Schedule};
 pub use error::RelayError;
+pub use judge::{Cursor, Verdict, foreign, judge};
 pub use lead::Lead;
 pub use listen::{Listener, Wake, listen};
 pub use replay::{Apart, Outlet, ReplayEnd, Replayed, Replayer};
+pub use report::remedy;
 pub use retention::Retention;
 
 use std::time::Duration;

@@ -8,7 +8,6 @@ mod in_process;
 mod redis;
 mod webhook;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -19,15 +18,28 @@ pub use webhook::{Settings as WebhookSettings, SigningKey, Webhook};
 
 use crate::domain::Envelope;
 
-/// What a sink has been given so far, as the outbox knows it.
+/// A stream of a sink, as it was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Given {
-    /// Everything up to and including this number was delivered.
-    pub cursor: u64,
-    /// Newest number the outbox ever gave.
-    pub newest: u64,
-    /// For each aggregate type the newest delivered message the outbox still has.
-    pub ends: BTreeMap<String, u64>,
+pub struct Stream {
+    /// Names it.
+    pub aggregate_type: String,
+    /// Its full name, for messages.
+    pub name: String,
+    /// Newest number it ever took, 0 for none. Trimming does not move it.
+    pub top: u64,
+    /// Its newest entry; `None` where it has none (any more).
+    pub newest: Option<Entry>,
+}
+
+/// An entry of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number.
+    pub seq: u64,
+    /// The epoch of its number; `None` where the entry bears none: programs before there were epochs wrote no epoch.
+    pub epoch: Option<String>,
+    /// The message.
+    pub json: String,
 }
 
 /// What became of a batch.
@@ -44,15 +56,15 @@ pub trait Sink: Send + 'static {
     /// Name of its cursor and in metrics; the same for ever.
     fn name(&self) -> &str;
 
-    /// Looks what the sink holds and says after which number to go on: `given.cursor`, or a lower number where
-    /// it lost something it had been given.
+    /// The streams it holds, for the relay to compare with the outbox; none where a sink keeps nothing that could be looked at.
     ///
-    /// The question is put by aggregate type and not as "what is the newest you hold?": where types live on different
-    /// servers, one can lose its tail while another goes on, and the newest of all hides the hole.
+    /// Each stream for itself, and not only the newest message of all: where streams live on different servers, one can lose
+    /// its tail while another goes on, and the newest of all hides the hole. What is looked at is what messages are appended
+    /// to from here on; whoever does not like what was found delivers nothing.
     ///
     /// # Errors
-    /// When it cannot be asked, or holds what is not ours.
-    fn resume(&mut self, given: &Given) -> impl Future<Output = Result<u64, SinkError>> + Send;
+    /// When it cannot be asked.
+    fn look(&mut self) -> impl Future<Output = Result<Vec<Stream>, SinkError>> + Send;
 
     /// Delivers messages whose numbers rise. What has been there already counts as delivered.
     ///

@@ -29,6 +29,7 @@ mod projections;
 mod query;
 mod reach;
 mod rewind;
+mod sinks;
 mod stage;
 mod transaction;
 mod views;
@@ -60,13 +61,16 @@ pub use leases::{
 };
 pub use migrate::{Migrated, Schema};
 pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};
-pub use outbox::{OutboxListener, OutboxRow, OutboxState, ReplayLock, ReplayQuery};
+pub use outbox::{
+    Adopted, Lineage, OutboxEpoch, OutboxListener, OutboxRow, OutboxState, Position, ReplayLock, ReplayQuery,
+};
 pub use pending::{Pending, PendingBlock};
 pub use probe::WriteProbe;
 pub use query::{EventCount, ReorgRecord, SourceStatus};
 use reach::Hosts;
 pub use reach::each_host;
 pub use rewind::{Reason, Rewind, Rewound};
+pub use sinks::{Found, Joined, SinkStart};
 pub use stage::Staged;
 pub use views::ViewInfo;
 

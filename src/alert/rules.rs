@@ -147,6 +147,14 @@ fn is_the_nodes(chain: &ChainHealth) -> bool {
 }
 
 fn sink_troubles(found: &mut Found, name: &str, sink: &SinkHealth, now: Instant) {
+    if let Some(foreign) = &sink.foreign {
+        found.add(
+            "sink_foreign",
+            name,
+            format!("delivery to sink {name} stopped: operator action required: {foreign}"),
+        );
+        return;
+    }
     if let Some(reason) = &sink.disabled {
         found.add("sink_disabled", name, format!("sink {name} wants no messages any more: {reason}"));
         return;
@@ -261,6 +269,10 @@ mod tests {
         board.set_database(database(false, 599));
         let kinds = ["database", "dead_letters", "sink_disabled", "sink_stuck", "sink_stuck"];
         assert_eq!(found(&later(&board).0, now), kinds.map(|kind| (kind, 0)));
+        board.sink("webhook:old", |sink| sink.foreign = Some("do this".to_owned()));
+        let kinds = ["database", "dead_letters", "sink_foreign", "sink_stuck", "sink_stuck"];
+        assert_eq!(found(&later(&board).0, now), kinds.map(|kind| (kind, 0)), "what is worse is told");
+        board.sink("webhook:old", |sink| sink.foreign = None);
         board.set_database(database(true, 601));
         assert_eq!(
             found(&later(&board).0, now),

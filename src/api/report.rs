@@ -145,6 +145,9 @@ pub struct SinkReport {
     /// Why nothing is sent there until somebody enables it.
     #[serde(default)]
     pub disabled: Option<String>,
+    /// What it holds that this database never sent, and what to do: nothing is sent there until an operator decides.
+    #[serde(default)]
+    pub foreign: Option<String>,
     /// For so long messages have waited and none was delivered.
     pub seconds_stuck: f64,
     /// Errors since the last success.
@@ -213,6 +216,9 @@ impl SinkReport {
     fn of(sink: SinkHealth, last: u64) -> Self {
         let stuck = stuck(&sink);
         let mut not_ready = Vec::new();
+        if let Some(foreign) = &sink.foreign {
+            not_ready.push(format!("delivery stopped: operator action required: {foreign}"));
+        }
         if sink.consecutive_errors > 1 {
             not_ready.push(format!("{} errors in a row", sink.consecutive_errors));
         }
@@ -228,6 +234,7 @@ impl SinkReport {
             lag: sink.delivered.map_or(0, |delivered| last.saturating_sub(delivered)),
             held: sink.held,
             disabled: sink.disabled,
+            foreign: sink.foreign,
             seconds_stuck: stuck.as_secs_f64(),
             consecutive_errors: sink.consecutive_errors,
             last_error: sink.last_error,
@@ -347,6 +354,7 @@ pub(super) fn refresh_metrics(board: &Board) {
         let lag = last.saturating_sub(sink.delivered.unwrap_or(last));
         metrics::sink(&name, lag, stuck(&sink), sink.consecutive_errors);
         metrics::sink_held(&name, sink.held, sink.disabled.is_some());
+        metrics::sink_foreign(&name, sink.foreign.is_some());
     }
     if let Some(database) = board.database() {
         metrics::database(database.writable, Some((database.negative_balances, database.open_dead_letters)));
@@ -431,6 +439,10 @@ mod tests {
         assert_eq!(reasons(&|sink| sink.waiting_since = Some(past(29))), [""; 0]);
         assert_eq!(reasons(&|sink| sink.waiting_since = Some(past(31))), ["messages have waited for 31 s"]);
         assert_eq!(reasons(&|sink| sink.alive_at = past(61)), ["its loop has not turned for 61 s"]);
+        assert_eq!(
+            reasons(&|sink| sink.foreign = Some("do this".to_owned())),
+            ["delivery stopped: operator action required: do this"]
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod dead_letters;
 mod replay;
 mod reread;
+mod sinks;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::mapping::Family;
 pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
 pub use replay::ReplayArgs;
 pub use reread::{BackfillArgs, RewindArgs, VerifyArgs};
+pub use sinks::{SinkArgs, SinksArgs, SinksCommand};
 pub use webhooks::{EnableArgs, EndpointsArgs, WebhooksCommand};
 
 const EXIT_CODES: &str = "\
@@ -88,6 +90,9 @@ pub enum Command {
     /// See to the logs that could not become events and the messages nobody took, beside the running daemon
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// See where messages go, and decide about a sink that holds what this database never sent
+    #[command(subcommand)]
+    Sinks(SinksCommand),
     /// See where each webhook stands, and let one that answered 410 have messages again
     #[command(subcommand)]
     Webhooks(WebhooksCommand),

@@ -92,6 +92,8 @@ pub struct Metadata {
 pub struct Envelope {
     /// As in the message.
     pub seq: u64,
+    /// The epoch of the number: the two together name one message of all databases.
+    pub epoch: String,
     /// As in the message: names the stream.
     pub aggregate_type: String,
     /// As in the message.

@@ -7,7 +7,7 @@ use metrics::{counter, gauge, histogram};
 use super::{
     ALERTS, COMMIT_TO_PUBLISH, DELIVERIES, DELIVERY_SECONDS, HEAD_TO_PUBLISH, INCIDENT, INCIDENTS, MISSED,
     OUTBOX_KEPT, OUTBOX_OLDEST, OUTBOX_TRIMMED, PUBLISHED, REPEATED, SINK_CONSECUTIVE_ERRORS, SINK_DISABLED,
-    SINK_ERRORS, SINK_HELD, SINK_LAG, SINK_LOST, SINK_STUCK, as_f64,
+    SINK_ERRORS, SINK_FOREIGN, SINK_HELD, SINK_LAG, SINK_LOST, SINK_STUCK, as_f64,
 };
 
 /// As [`super::chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
@@ -36,6 +36,11 @@ pub fn sink(name: &str, lag: u64, stuck: Duration, consecutive_errors: u64) {
     gauge!(SINK_LAG, "sink" => name.to_owned()).set(as_f64(lag));
     gauge!(SINK_STUCK, "sink" => name.to_owned()).set(stuck.as_secs_f64());
     gauge!(SINK_CONSECUTIVE_ERRORS, "sink" => name.to_owned()).set(as_f64(consecutive_errors));
+}
+
+/// Whether a sink holds what this database never sent.
+pub fn sink_foreign(name: &str, foreign: bool) {
+    gauge!(SINK_FOREIGN, "sink" => name.to_owned()).set(if foreign { 1.0 } else { 0.0 });
 }
 
 /// How many messages a sink holds up, and whether it is disabled.

@@ -3,12 +3,13 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::judge::{Cursor, Verdict, judge};
 use super::report::Report;
 use super::{MAX_PAUSE, RelayError, Wake, backoff};
 use crate::domain::Envelope;
 use crate::health::Board;
-use crate::sink::{Given, Sink, SinkError};
-use crate::store::{Epoch, OutboxRow, Store};
+use crate::sink::{Sink, SinkError};
+use crate::store::{Epoch, OutboxRow, Position, Store};
 
 /// What a relay is built of.
 pub struct Parts<S> {
@@ -31,9 +32,9 @@ pub struct Relay<S> {
     store: Store,
     wake: Wake,
     report: Report,
-    /// Everything up to here is delivered. `None` until it is read, and again after an error of the database, which may
-    /// have been restored to an earlier time.
-    cursor: Option<u64>,
+    /// Everything up to here is delivered. `None` until it is read, while the sink is foreign, and again after an error of the
+    /// database, which may have been restored to an earlier time.
+    cursor: Option<Position>,
     /// Whether the sink never had a cursor: it was promised nothing of what was before.
     is_new: bool,
     /// The cursor as the database has it, and since when.
@@ -63,6 +64,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(3);
 enum Step {
     Delivered,
     Nothing,
+    /// The sink holds what this database never sent: an operator has to decide.
+    Foreign,
 }
 
 impl<S: Sink> Relay<S> {
@@ -107,6 +110,9 @@ impl<S: Sink> Relay<S> {
                 () = grace(&stop, GRACE) => break,
             };
             match stepped {
+                Ok(Step::Foreign) => {
+                    let _stopped = stop.run_until_cancelled(tokio::time::sleep(POLL)).await;
+                }
                 Ok(step) => {
                     if self.report.succeeded() {
                         pause = backoff();
@@ -133,77 +139,106 @@ impl<S: Sink> Relay<S> {
 
     /// One step: a look at the sink when it is due, then a batch.
     async fn step(&mut self) -> Result<Step, RelayError> {
-        let mut cursor = self.open().await?;
+        let Some(mut cursor) = self.open().await? else { return Ok(Step::Foreign) };
         if self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            cursor = self.look(cursor).await?;
+            let Some(looked) = self.look(cursor).await? else { return Ok(Step::Foreign) };
+            cursor = looked;
         }
-        let read_at = Instant::now();
-        let rows = self.store.outbox_after(cursor, BATCH).await?;
-        let Some(first) = rows.first().map(|row| row.seq) else {
+        let (seq, read_at) = (cursor.seq, Instant::now());
+        let Some(rows) = self.store.outbox_after(cursor, BATCH).await? else {
+            self.forget();
+            self.report.went_back(seq);
+            return Ok(Step::Delivered);
+        };
+        let Some(first) = rows.first() else {
             self.save(SAVE_EVERY).await?;
-            self.report.at(cursor, true);
+            self.report.at(seq, true);
             return Ok(Step::Nothing);
         };
         self.report.waiting();
-        if first > cursor + 1 {
-            self.report.missed(cursor, first, self.is_new);
-        }
+        self.report.missed(seq, first.seq, (first.missed(seq), self.is_new));
         let batch: Vec<Arc<Envelope>> = rows.iter().map(|row| Arc::new(envelope(row))).collect();
-        let delivered = self.sink.deliver(&batch).await?;
+        let delivered = match self.sink.deliver(&batch).await {
+            Err(error @ SinkError::Foreign { .. }) => return self.stop_delivery(&error.to_string()).await,
+            delivered => delivered?,
+        };
         self.report.delivered(&rows, &delivered, read_at);
-        (self.cursor, self.is_new) = (Some(delivered.upto), false);
+        let epoch = rows.iter().rfind(|row| row.seq <= delivered.upto).map(|row| row.epoch.epoch.clone());
+        (self.cursor, self.is_new) = (Some(Position { seq: delivered.upto, epoch }), false);
         self.report.at(delivered.upto, false);
         self.save(SAVE_EVERY).await?;
         Ok(Step::Delivered)
     }
 
-    async fn open(&mut self) -> Result<u64, RelayError> {
-        if let Some(cursor) = self.cursor {
-            return Ok(cursor);
+    /// Where to go on; `None` while an operator has to decide.
+    async fn open(&mut self) -> Result<Option<Position>, RelayError> {
+        if let Some(cursor) = &self.cursor {
+            return Ok(Some(cursor.clone()));
         }
-        let stored = self.store.sink_cursor(self.sink.name()).await?;
-        let cursor = stored.unwrap_or(0);
-        self.is_new = stored.is_none();
-        (self.cursor, self.saved) = (Some(cursor), (cursor, Instant::now()));
+        let start = self.store.sink_start(self.sink.name()).await?;
+        if let Some(reason) = &start.foreign {
+            self.report.foreign(Some(reason));
+            return Ok(None);
+        }
+        let cursor = start.cursor.unwrap_or(0);
+        if cursor > start.last {
+            self.stop_delivery(&beyond(cursor, start.last)).await?;
+            return Ok(None);
+        }
+        self.is_new = start.cursor.is_none();
+        (self.cursor, self.saved) = (Some(cursor.into()), (cursor, Instant::now()));
         self.report.opened(cursor);
-        Ok(cursor)
+        Ok(self.cursor.clone())
     }
 
-    /// Asks the sink what it holds, and goes back to where it lost something, or to what is still kept after that.
-    async fn look(&mut self, cursor: u64) -> Result<u64, RelayError> {
-        let (held, first) = match self.ask(cursor).await {
-            // A second relay, started by mistake, may have sent what was committed after we read: once more, then.
-            Err(RelayError::Sink(SinkError::Foreign { .. })) => self.ask(cursor).await?,
-            asked => asked?,
+    /// Asks the sink what it holds, and goes back to where it lost something, or to what is still kept after that. `None` where
+    /// it holds what this database never sent.
+    async fn look(&mut self, cursor: Position) -> Result<Option<Position>, RelayError> {
+        let streams = self.sink.look().await?;
+        let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
+        let lineage = self.store.lineage(self.sink.name(), cursor.seq, &tops).await?;
+        let held = match judge(&streams, &lineage, Cursor { seq: cursor.seq, is_new: self.is_new }) {
+            Verdict::Ours(held) => held,
+            Verdict::Foreign(reason) => {
+                self.stop_delivery(&reason).await?;
+                return Ok(None);
+            }
         };
-        if held < cursor {
-            self.report.lost(held, cursor);
+        self.report.foreign(None);
+        if held < cursor.seq {
+            self.report.lost(held, cursor.seq);
         }
-        let from = held.max(first.saturating_sub(1));
+        let from = held.max(lineage.first.saturating_sub(1));
         if from > held {
-            self.report.missed(held, first, self.is_new);
-        }
-        if from != cursor {
-            self.cursor = Some(from);
-            self.report.opened(from);
-            // Before anything else: what is to be sent again must not be trimmed meanwhile.
-            self.save(Duration::ZERO).await?;
+            self.report.missed(held, lineage.first, (lineage.between(held, lineage.first), self.is_new));
         }
         self.looked_at = Some(Instant::now());
-        Ok(from)
+        if from == cursor.seq {
+            return Ok(Some(cursor));
+        }
+        self.cursor = Some(from.into());
+        self.report.opened(from);
+        // Before anything else: what is to be sent again must not be trimmed meanwhile.
+        self.save(Duration::ZERO).await?;
+        Ok(self.cursor.clone())
     }
 
-    /// Up to where the sink holds everything, and the oldest message the outbox keeps.
-    async fn ask(&mut self, cursor: u64) -> Result<(u64, u64), RelayError> {
-        let ends = self.store.outbox_ends(cursor).await?;
-        let state = self.store.outbox_state().await?;
-        let held = self.sink.resume(&Given { cursor, newest: state.last, ends }).await?;
-        Ok((held, state.first))
+    /// Sends nothing more to the sink, also after a restart, until an operator decides.
+    async fn stop_delivery(&mut self, reason: &str) -> Result<Step, RelayError> {
+        self.store.note_foreign(self.sink.name(), reason, self.epoch).await?;
+        self.forget();
+        self.report.foreign(Some(reason));
+        Ok(Step::Foreign)
+    }
+
+    /// What was known of database and sink may not be true any more.
+    fn forget(&mut self) {
+        (self.cursor, self.looked_at) = (None, None);
     }
 
     /// Writes the cursor if it moved and was last written `every` ago or longer.
     async fn save(&mut self, every: Duration) -> Result<(), RelayError> {
-        let Some(cursor) = self.cursor else { return Ok(()) };
+        let Some(cursor) = self.cursor.as_ref().map(|cursor| cursor.seq) else { return Ok(()) };
         if cursor != self.saved.0 && self.saved.1.elapsed() >= every {
             self.store.note_sink_cursor(self.sink.name(), cursor, self.epoch).await?;
             self.saved = (cursor, Instant::now());
@@ -221,7 +256,7 @@ impl<S: Sink> Relay<S> {
 
     /// How long to wait for the next commit: no longer than until the cursor is to be written.
     fn patience(&self) -> Duration {
-        match self.cursor {
+        match self.cursor.as_ref().map(|cursor| cursor.seq) {
             Some(cursor) if cursor != self.saved.0 => SAVE_EVERY.saturating_sub(self.saved.1.elapsed()),
             _ => POLL,
         }
@@ -234,9 +269,15 @@ pub(super) async fn grace(stop: &CancellationToken, grace: Duration) {
     tokio::time::sleep(grace).await;
 }
 
+/// Why nothing is sent to a sink that is further than the database.
+pub(super) fn beyond(cursor: u64, last: u64) -> String {
+    format!("it was given everything up to {cursor}, and {last} is the newest number of this database")
+}
+
 pub(super) fn envelope(row: &OutboxRow) -> Envelope {
     Envelope {
         seq: row.seq,
+        epoch: row.epoch.epoch.clone(),
         aggregate_type: row.aggregate_type.clone(),
         message_type: row.message_type.clone(),
         state: row.state.clone(),

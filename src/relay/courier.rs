@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::carrier::{GRACE, POLL, envelope, grace};
+use super::carrier::{GRACE, POLL, beyond, envelope, grace};
 use super::report::Report;
 use super::{MAX_PAUSE, Parts, RelayError, Wake, backoff};
 use crate::metrics;
 use crate::sink::{Delivered, Sink, SinkError};
-use crate::store::{Epoch, OutboxRow, SinkState, Store};
+use crate::store::{Epoch, OutboxRow, Position, SinkState, Store};
 pub use round::Schedule;
 use round::{Chunk, Round};
 
@@ -47,7 +47,7 @@ pub struct Courier<S> {
     report: Report,
     settings: CourierSettings,
     /// All up to here are there or are held. `None` until it is read, and again after an error of the database.
-    cursor: Option<u64>,
+    cursor: Option<Position>,
     /// Whether the sink never had a cursor.
     is_new: bool,
     /// Of the turn, where there are turns.
@@ -118,9 +118,14 @@ impl<S: Sink + Clone> Courier<S> {
     async fn step(&mut self, stop: &CancellationToken) -> Result<Next, RelayError> {
         let state = self.store.sink_state(self.sink.name()).await?;
         self.report.stands(state.held, state.disabled.as_deref());
-        let cursor = self.open().await?;
+        self.report.foreign(state.foreign.as_deref());
+        if state.foreign.is_some() {
+            self.cursor = None;
+            return Ok(Next::After(POLL));
+        }
+        let Some(cursor) = self.open().await? else { return Ok(Next::After(POLL)) };
         if state.disabled.is_some() {
-            self.report.at(cursor, true);
+            self.report.at(cursor.seq, true);
             return Ok(Next::After(POLL));
         }
         if !state.paused.is_zero() {
@@ -141,14 +146,17 @@ impl<S: Sink + Clone> Courier<S> {
             }
             return self.settle(round, &state).await;
         }
-        let rows = self.store.outbox_after(cursor, BATCH).await?;
-        let Some(first) = rows.first().map(|row| row.seq) else {
-            self.report.at(cursor, true);
+        let seq = cursor.seq;
+        let Some(rows) = self.store.outbox_after(cursor, BATCH).await? else {
+            self.cursor = None;
+            self.report.went_back(seq);
+            return Ok(Next::Now);
+        };
+        let Some(first) = rows.first() else {
+            self.report.at(seq, true);
             return Ok(Next::After(state.due_in.unwrap_or(POLL).max(SHORTEST_WAIT)));
         };
-        if first > cursor + 1 {
-            self.report.missed(cursor, first, self.is_new);
-        }
+        self.report.missed(seq, first.seq, (first.missed(seq), self.is_new));
         let round = self.fresh(rows, stop).await?;
         self.settle(round, &state).await
     }
@@ -201,8 +209,10 @@ impl<S: Sink + Clone> Courier<S> {
     async fn settle(&mut self, round: Round, state: &SinkState) -> Result<Next, RelayError> {
         let settled = round.settle(&self.settings.schedule, state);
         self.store.settle(self.sink.name(), &settled, self.epoch).await?;
-        let cursor = settled.cursor.or(self.cursor).unwrap_or(0);
-        (self.cursor, self.is_new) = (Some(cursor), false);
+        if let Some(seq) = settled.cursor {
+            self.cursor = Some(Position { seq, epoch: round.epoch.clone() });
+        }
+        self.is_new = false;
         for (seq, reason) in &settled.dead {
             self.report.buried(*seq, reason);
         }
@@ -216,19 +226,25 @@ impl<S: Sink + Clone> Courier<S> {
         }
         if is_well {
             self.report.succeeded();
-            self.report.at(cursor, false);
+            self.report.at(self.cursor.as_ref().map_or(0, |cursor| cursor.seq), false);
         }
         Ok(Next::Now)
     }
 
-    async fn open(&mut self) -> Result<u64, RelayError> {
-        if let Some(cursor) = self.cursor {
-            return Ok(cursor);
+    /// Where to go on; `None` while an operator has to decide.
+    async fn open(&mut self) -> Result<Option<Position>, RelayError> {
+        if self.cursor.is_none() {
+            let start = self.store.sink_start(self.sink.name()).await?;
+            let cursor = start.cursor.unwrap_or(0);
+            if cursor > start.last {
+                let reason = beyond(cursor, start.last);
+                self.store.note_foreign(self.sink.name(), &reason, self.epoch).await?;
+                return Ok(None);
+            }
+            self.is_new = start.cursor.is_none();
+            self.cursor = Some(cursor.into());
+            self.report.opened(cursor);
         }
-        let stored = self.store.sink_cursor(self.sink.name()).await?;
-        self.is_new = stored.is_none();
-        self.cursor = Some(stored.unwrap_or(0));
-        self.report.opened(stored.unwrap_or(0));
-        Ok(stored.unwrap_or(0))
+        Ok(self.cursor.clone())
     }
 }

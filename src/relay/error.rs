@@ -10,6 +10,16 @@ pub enum RelayError {
     /// What was read cannot be told.
     #[error("a message is no JSON: {0}")]
     Message(String),
+    /// The streams of a replay are somebody else's, or of another state of this database.
+    #[error(
+        "{stream} holds what this database never replayed (at {seq}); name other streams with --stream, or delete these"
+    )]
+    ForeignReplay {
+        /// The stream, or what all their names begin with.
+        stream: String,
+        /// The number at which it shows.
+        seq: u64,
+    },
     /// The sink did not take what it was given.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -24,6 +34,7 @@ impl RelayError {
         "unready",
         "refused",
         "lost",
+        "changed",
         "foreign",
         "gone",
         "redirect",
@@ -36,7 +47,7 @@ impl RelayError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient(),
-            Self::Message(_) => false,
+            Self::Message(_) | Self::ForeignReplay { .. } => false,
             Self::Sink(error) => error.is_transient(),
         }
     }
@@ -46,6 +57,7 @@ impl RelayError {
         match self {
             Self::Store(_) => "database",
             Self::Message(_) => "message",
+            Self::ForeignReplay { .. } => "foreign",
             Self::Sink(error) => error.kind(),
         }
     }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{MAX_PAUSE, RelayError, backoff};
 use crate::domain::{Envelope, Message, Place};
-use crate::sink::{Given, Sink, SinkError};
+use crate::sink::{Sink, SinkError, Stream};
 use crate::store::{ChainStore, ReplayQuery, Store};
 
 /// Tells history again: from the stored events to a sink, or to the outbox.
@@ -39,6 +39,8 @@ pub struct Apart<S> {
     ends: BTreeMap<String, u64>,
     /// Whether the sink was asked what it holds since the last error.
     looked: bool,
+    /// The epoch its entries bear; `None` until it is read.
+    epoch: Option<String>,
 }
 
 /// How far a replay came.
@@ -71,7 +73,7 @@ const STEPS_PER_SECOND: u32 = 5;
 impl<S> Apart<S> {
     /// Streams of `sink`, whose numbers are kept under the name `streams`.
     pub fn new(sink: S, streams: String) -> Self {
-        Self { sink, streams, ends: BTreeMap::new(), looked: false }
+        Self { sink, streams, ends: BTreeMap::new(), looked: false, epoch: None }
     }
 }
 
@@ -115,8 +117,9 @@ impl<S: Sink> Replayer<S> {
         let told = match &mut self.outlet {
             Outlet::Live => self.chain.announce_again(messages).await.map(|()| true)?,
             Outlet::Apart(apart) => {
+                let Some(epoch) = apart.open(&self.store, stop).await? else { return Ok(Step::Stopped) };
                 let first = self.store.take_replay_numbers(&apart.streams, count).await?;
-                apart.deliver(&envelopes(messages, first)?, stop).await?
+                apart.deliver(&envelopes(messages, (first, &epoch))?, stop).await?
             }
         };
         Ok(if told { Step::Told(count, upto) } else { Step::Stopped })
@@ -135,6 +138,44 @@ enum Step {
 }
 
 impl<S: Sink> Apart<S> {
+    /// Looks, before any number is taken, whether the streams are ours, and returns the epoch of their entries. Numbers that
+    /// were taken for streams of another history would make them look like ours at the next try. A sink that is away is waited
+    /// for; `None` when told to stop before.
+    async fn open(&mut self, store: &Store, stop: &CancellationToken) -> Result<Option<String>, RelayError> {
+        if let Some(epoch) = &self.epoch {
+            return Ok(Some(epoch.clone()));
+        }
+        let mut pause = backoff();
+        let streams = loop {
+            match self.sink.look().await {
+                Ok(streams) => break streams,
+                Err(error) if error.is_transient() => {
+                    if !self.wait(&error, pause.next(), stop).await {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let taken = store.replay_number(&self.streams).await?;
+        let lineage = store.lineage(&self.streams, 0, &[]).await?;
+        let is_ours = |stream: &Stream| {
+            let epoch = stream.newest.as_ref().and_then(|entry| entry.epoch.as_deref());
+            stream.top <= taken && epoch.is_none_or(|epoch| epoch == "0" || lineage.last_of(epoch).is_some())
+        };
+        if let Some(foreign) = streams.into_iter().find(|stream| !is_ours(stream)) {
+            return Err(RelayError::ForeignReplay { stream: foreign.name, seq: foreign.top });
+        }
+        self.looked = true;
+        Ok(Some(self.epoch.insert(store.outbox_epoch().await?).clone()))
+    }
+
+    /// Waits for a sink that is away; `false` when told to stop.
+    async fn wait(&self, error: &SinkError, pause: Option<Duration>, stop: &CancellationToken) -> bool {
+        tracing::warn!(sink = self.sink.name(), %error, "replay waits for the sink");
+        stop.run_until_cancelled(tokio::time::sleep(pause.unwrap_or(MAX_PAUSE))).await.is_some()
+    }
+
     /// Whether all of the batch is there; `false` when it was told to stop before that was certain. A sink that is away is
     /// waited for.
     async fn deliver(
@@ -148,7 +189,7 @@ impl<S: Sink> Apart<S> {
                 // Our numbers are new, so whoever is ahead of them is somebody else.
                 Ok((_, true)) if !repeating => {
                     let seq = rest.first().map_or(0, |envelope| envelope.seq);
-                    return Err(SinkError::Foreign { stream: self.streams.clone(), seq }.into());
+                    return Err(RelayError::ForeignReplay { stream: self.streams.clone(), seq });
                 }
                 Ok((upto, _)) => {
                     rest = &rest[rest.partition_point(|envelope| envelope.seq <= upto)..];
@@ -156,12 +197,13 @@ impl<S: Sink> Apart<S> {
                     repeating = true;
                 }
                 Err(error) if error.is_transient() && !matches!(error, SinkError::Lost { .. }) => {
-                    tracing::warn!(sink = self.sink.name(), %error, "replay waits for the sink");
                     (repeating, self.looked) = (true, false);
-                    let wait = tokio::time::sleep(pause.next().unwrap_or(MAX_PAUSE));
-                    if stop.run_until_cancelled(wait).await.is_none() {
+                    if !self.wait(&error, pause.next(), stop).await {
                         return Ok(false);
                     }
+                }
+                Err(SinkError::Foreign { stream, seq }) => {
+                    return Err(RelayError::ForeignReplay { stream, seq });
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -171,12 +213,16 @@ impl<S: Sink> Apart<S> {
 
     /// How far it is there now, and whether some of it had been.
     async fn send(&mut self, batch: &[Arc<Envelope>]) -> Result<(u64, bool), SinkError> {
-        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok((0, false)) };
+        let Some(last) = batch.last() else { return Ok((0, false)) };
         if !self.looked {
-            let given = Given { cursor: first.seq - 1, newest: last.seq, ends: self.ends.clone() };
-            let held = self.sink.resume(&given).await?;
-            if held < given.cursor {
-                return Err(SinkError::Lost { stream: self.streams.clone(), held, given: given.cursor });
+            for Stream { aggregate_type, name, top, .. } in self.sink.look().await? {
+                let end = self.ends.get(&aggregate_type).copied().unwrap_or(0);
+                if top < end {
+                    return Err(SinkError::Lost { stream: name, held: top, given: end });
+                }
+                if top > last.seq {
+                    return Err(SinkError::Foreign { stream: name, seq: top });
+                }
             }
             self.looked = true;
         }
@@ -188,12 +234,13 @@ impl<S: Sink> Apart<S> {
     }
 }
 
-fn envelopes(messages: Vec<Message>, first: u64) -> Result<Vec<Arc<Envelope>>, RelayError> {
+fn envelopes(messages: Vec<Message>, (first, epoch): (u64, &str)) -> Result<Vec<Arc<Envelope>>, RelayError> {
     let envelope = |(seq, mut message): (u64, Message)| {
         message.seq = seq;
         let json = serde_json::to_string(&message).map_err(|error| RelayError::Message(error.to_string()))?;
         Ok(Arc::new(Envelope {
             seq,
+            epoch: epoch.to_owned(),
             aggregate_type: message.aggregate_type,
             message_type: message.message_type,
             state: message.state.as_str().to_owned(),

@@ -10,6 +10,14 @@ use crate::sink::{Delivered, SinkError};
 use crate::store::OutboxRow;
 use crate::telemetry::{Limiter, Troubles};
 
+/// What an operator can do about a sink that holds what this database never sent.
+pub fn remedy(sink: &str) -> String {
+    format!(
+        "`chainflume sinks adopt {sink}` goes on after what it holds, `chainflume sinks reset {sink}` empties it and sends \
+         everything that is kept again"
+    )
+}
+
 /// Speaks for one sink.
 pub(super) struct Report {
     board: Board,
@@ -74,15 +82,42 @@ impl Report {
         }
     }
 
-    /// What the sink should get now was trimmed before.
-    pub(super) fn missed(&self, after: u64, first: u64, is_new: bool) {
-        let missed = first.saturating_sub(after + 1);
+    /// So many of what the sink should get between `after` and `first` were trimmed before.
+    pub(super) fn missed(&self, after: u64, first: u64, (missed, is_new): (u64, bool)) {
+        if missed == 0 {
+            return;
+        }
         if is_new {
             tracing::info!(sink = %self.sink, first, "sink begins with the oldest message kept");
             return;
         }
         metrics::missed(&self.sink, missed);
         tracing::error!(sink = %self.sink, after, first, missed, "outbox no longer keeps what the sink lacks; going on with the oldest kept");
+    }
+
+    /// The database does not have what was delivered up to here: it was restored to an older state, or lost commits.
+    pub(super) fn went_back(&self, cursor: u64) {
+        tracing::warn!(sink = %self.sink, cursor, "the database was restored or lost commits; its position of the sink is read again");
+    }
+
+    /// Whether the sink holds what this database never sent, and what that is.
+    pub(super) fn foreign(&self, reason: Option<&str>) {
+        let text = reason.map(|reason| format!("{reason}; {}", remedy(&self.sink)));
+        let mut news = false;
+        self.board.sink(&self.sink, |sink| {
+            news = sink.foreign != text;
+            sink.foreign.clone_from(&text);
+            if text.is_some() {
+                sink.waiting_since.get_or_insert_with(Instant::now);
+            }
+        });
+        match text {
+            Some(text) if news => {
+                tracing::error!(sink = %self.sink, error = %text, "delivery stopped: operator action required")
+            }
+            None if news => tracing::info!(sink = %self.sink, "delivery goes on"),
+            _ => {}
+        }
     }
 
     /// So many messages wait for another try, and with `disabled` nothing is sent at all, for this reason.

@@ -45,11 +45,16 @@ pub enum SinkError {
         /// Newest number given to it.
         given: u64,
     },
-    /// Somebody else writes there.
-    #[error(
-        "{stream} holds what this database never sent (at {seq}): two databases must not share a stream, and one that was \
-         restored from a backup must not go on in its old streams; set another redis.prefix, or delete the streams"
-    )]
+    /// Somebody wrote there since it was looked at: look again.
+    #[error("{stream} was written by somebody else, up to {held}, since it was looked at")]
+    Changed {
+        /// The stream.
+        stream: String,
+        /// Newest number held.
+        held: u64,
+    },
+    /// It holds what is not ours.
+    #[error("{stream} holds what this database never sent (at {seq})")]
     Foreign {
         /// The stream.
         stream: String,
@@ -96,7 +101,9 @@ impl SinkError {
     /// Whether the same messages may be taken later without anybody's help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Unready { .. } | Self::Lost { .. } => true,
+            Self::Unreachable { .. } | Self::Unready { .. } | Self::Lost { .. } | Self::Changed { .. } => {
+                true
+            }
             Self::Answered { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
             _ => false,
         }
@@ -134,6 +141,7 @@ impl SinkError {
             Self::Unready { .. } => "unready",
             Self::Refused { .. } => "refused",
             Self::Lost { .. } => "lost",
+            Self::Changed { .. } => "changed",
             Self::Foreign { .. } => "foreign",
             Self::Answered { status: 410, .. } => "gone",
             Self::Answered { status: 300..400, .. } => "redirect",

@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use super::{Delivered, Given, Sink, SinkError};
+use super::{Delivered, Sink, SinkError, Stream};
 use crate::domain::Envelope;
 
 /// Messages a subscriber may fall behind before it misses some. It is told how many, and can read them from
@@ -31,38 +32,44 @@ impl Bus {
 #[derive(Debug)]
 pub struct InProcess {
     bus: Bus,
-    /// Newest number handed out by this process.
-    last: u64,
+    /// Newest number handed out by this process, by epoch: after a restore of the database numbers come again for other
+    /// messages.
+    last: BTreeMap<String, u64>,
 }
 
 impl InProcess {
+    /// Its name, for every process.
+    pub const NAME: &str = "in-process";
+
     /// A sink that sends to `bus`.
     pub fn new(bus: Bus) -> Self {
-        Self { bus, last: 0 }
+        Self { bus, last: BTreeMap::new() }
     }
 }
 
 impl Sink for InProcess {
     fn name(&self) -> &str {
-        "in-process"
+        Self::NAME
     }
 
     /// It holds nothing that could be lost: a listener that was not there reads the outbox.
-    async fn resume(&mut self, given: &Given) -> Result<u64, SinkError> {
-        Ok(given.cursor)
+    async fn look(&mut self) -> Result<Vec<Stream>, SinkError> {
+        Ok(Vec::new())
     }
 
     async fn deliver(&mut self, batch: &[Arc<Envelope>]) -> Result<Delivered, SinkError> {
-        let mut repeats = Vec::new();
+        let mut delivered = Delivered::default();
         for envelope in batch {
-            if envelope.seq <= self.last {
-                repeats.push(envelope.seq);
+            delivered.upto = envelope.seq;
+            let last = self.last.entry(envelope.epoch.clone()).or_default();
+            if envelope.seq <= *last {
+                delivered.repeats.push(envelope.seq);
                 continue;
             }
             // An error means that nobody listens, which is nobody's fault.
             let _nobody = self.bus.0.send(envelope.clone());
-            self.last = envelope.seq;
+            *last = envelope.seq;
         }
-        Ok(Delivered { upto: batch.last().map_or(self.last, |envelope| envelope.seq), repeats })
+        Ok(delivered)
     }
 }

@@ -1,7 +1,7 @@
 //! Redis: a stream for each aggregate type, and the same messages on Pub/Sub.
 //!
 //! An entry's id is the message's number, so Redis itself refuses repeats. Messages go in loads, each one script
-//! ([`layout`]): it looks whether each stream still holds what it was given, appends what is new and publishes it, with
+//! ([`layout`]): it looks whether each stream still holds what it was given, by whom, appends what is new and publishes it, with
 //! nobody in between. So a lost reply costs a repeat that changes nothing, a connection that comes back from
 //! the dead cannot write out of order, and what Redis lost is noticed before anything is put behind the hole.
 //! Plain `XADD`s in a pipeline would give none of these: after a `FLUSHALL` they succeed.
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{Delivered, Given, Sink, SinkError};
+use super::{Delivered, Sink, SinkError, Stream};
 use crate::domain::{Aggregate, Envelope};
 use lane::{Lane, Outcome};
 use layout::Layout;
@@ -105,12 +105,23 @@ impl Redis {
     pub async fn check(&mut self) -> Result<String, SinkError> {
         let mut hosts = Vec::new();
         for lane in &mut self.lanes {
-            lane.newest(&self.layout).await?;
+            lane.look(&self.layout).await?;
             hosts.extend(lane.host());
         }
         hosts.sort();
         hosts.dedup();
         Ok(hosts.join(", "))
+    }
+
+    /// Removes every stream, with its groups.
+    ///
+    /// # Errors
+    /// What keeps it from being done; the user needs `+del`.
+    pub async fn remove(&mut self) -> Result<(), SinkError> {
+        for lane in &mut self.lanes {
+            lane.remove(&self.layout).await?;
+        }
+        Ok(())
     }
 
     /// Which lane messages of this type take.
@@ -125,20 +136,12 @@ impl Sink for Redis {
         NAME
     }
 
-    async fn resume(&mut self, given: &Given) -> Result<u64, SinkError> {
-        let mut from = given.cursor;
+    async fn look(&mut self) -> Result<Vec<Stream>, SinkError> {
+        let mut streams = Vec::new();
         for lane in &mut self.lanes {
-            for (aggregate, newest) in lane.newest(&self.layout).await? {
-                if newest > given.newest {
-                    return Err(SinkError::Foreign { stream: self.layout.stream(&aggregate), seq: newest });
-                }
-                // Within a stream entries are written in order, and Redis loses a tail or everything, never the middle.
-                if given.ends.get(&aggregate).is_some_and(|end| newest < *end) {
-                    from = from.min(newest);
-                }
-            }
+            streams.extend(lane.look(&self.layout).await?);
         }
-        Ok(from)
+        Ok(streams)
     }
 
     async fn deliver(&mut self, batch: &[Arc<Envelope>]) -> Result<Delivered, SinkError> {

@@ -35,6 +35,8 @@ pub struct DueDelivery {
 pub struct SinkState {
     /// Why nothing is sent there until somebody enables it.
     pub disabled: Option<String>,
+    /// Why nothing is sent there until somebody adopts or resets it: what it holds is of another history.
+    pub foreign: Option<String>,
     /// Nothing is tried for so long.
     pub paused: Duration,
     /// Rounds in a row in which nothing could be delivered.
@@ -51,12 +53,14 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn sink_state(&self, sink: &str) -> Result<SinkState, StoreError> {
-        let (held, due_in, disabled, paused, failures): (i64, Option<f64>, Option<String>, f64, i64) =
+        type Row = (i64, Option<f64>, Option<String>, Option<String>, f64, i64);
+        let (held, due_in, disabled, foreign, paused, failures): Row =
             sqlx::query_as(
                 "select (select count(*) from deliveries d where d.sink = s.sink), \
                      (select greatest(extract(epoch from min(d.due_at) - clock_timestamp()), 0)::float8 \
                          from deliveries d where d.sink = s.sink and d.due_at is not null), \
                      case when t.disabled_at is not null then coalesce(t.reason, '') end, \
+                     case when t.foreign_at is not null then coalesce(t.foreign_reason, '') end, \
                      coalesce(greatest(extract(epoch from t.paused_until - clock_timestamp()), 0), 0)::float8, \
                      coalesce(t.failures, 0) \
                  from (select $1::text as sink) s left join sink_states t on t.sink = s.sink",
@@ -66,6 +70,7 @@ impl Store {
             .await?;
         Ok(SinkState {
             disabled,
+            foreign,
             paused: Duration::try_from_secs_f64(paused).unwrap_or_default(),
             failures: count(failures),
             held: count(held),
@@ -81,8 +86,9 @@ impl Store {
         Ok(sqlx::query_as(
             "select seq, aggregate_type, type, state, user_id, message, attempts, \
                  (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros, \
-                 null::bigint as seen_micros \
-             from deliveries d \
+                 null::bigint as seen_micros, n.epoch, n.after_seq, n.first_seq \
+             from deliveries d, lateral (select epoch, after_seq, first_seq from outbox_epochs \
+                 where first_seq <= d.seq order by first_seq desc limit 1) n \
              where sink = $1 and due_at <= clock_timestamp() \
                  and not exists (select from deliveries e where e.sink = d.sink and e.seq < d.seq \
                      and e.aggregate_type = d.aggregate_type and e.aggregate_id = d.aggregate_id) \
@@ -124,10 +130,13 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn enable_sink(&self, sink: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("delete from sink_states where sink = $1 and disabled_at is not null")
-            .bind(sink)
-            .execute(&self.pool)
-            .await?;
+        let done = sqlx::query(
+            "update sink_states set disabled_at = null, reason = null, paused_until = null, failures = 0 \
+             where sink = $1 and disabled_at is not null",
+        )
+        .bind(sink)
+        .execute(&self.pool)
+        .await?;
         Ok(done.rows_affected() > 0)
     }
 

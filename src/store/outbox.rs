@@ -3,6 +3,7 @@
 mod about;
 mod announcement;
 mod draft;
+mod epochs;
 mod history;
 mod reader;
 mod users;
@@ -18,12 +19,14 @@ use super::StoreError;
 use super::convert::int8;
 use super::copy::{Rows, copy_in};
 use super::open::Chain;
-use super::transaction::Tx;
+use super::transaction::{DURABLE, Tx};
 
 pub(super) use about::Said;
 use draft::Draft;
+pub(super) use epochs::{FRESH, HOME, adopted, epochs as lineage_epochs, note_adopted};
 
 pub(super) use announcement::{Announcement, announced, pend, retract};
+pub use epochs::{Adopted, Lineage, OutboxEpoch, Position};
 pub use history::{ReplayLock, ReplayQuery};
 pub use reader::{OutboxListener, OutboxRow, OutboxState};
 
@@ -91,16 +94,26 @@ async fn insert(
     Ok(())
 }
 
-/// Takes the next numbers, has the commit announced, and returns the last of them.
+/// Takes the next numbers, has the commit announced, and returns the last of them. Where the database is in another place than
+/// at the last time, a new epoch begins with them ([`epochs`]).
 ///
-/// What is told must outlive a crash of the server: a commit that is lost after its messages have left would give their
+/// What is published must outlive a crash of the server: a commit that is lost after its messages have left would give their
 /// numbers to others. So this commit waits for the disk, history or not. All in one round trip, since every block at the head
 /// waits for it.
 async fn reserve(tx: &mut Tx, count: i64) -> Result<i64, StoreError> {
     let sql = format!(
         "set local synchronous_commit to default; \
-         with head as (update outbox_head set seq = seq + {count} returning seq) \
-         select head.seq from head, lateral pg_notify('{CHANNEL}', head.seq::text)"
+         with safe as (select {DURABLE} as setting), \
+             here as (select {HOME} as home, {FRESH} as fresh), \
+             head as (update outbox_head h set seq = h.seq + {count}, home = here.home, \
+                     epoch = case when h.home = here.home then h.epoch else here.fresh end \
+                 from here returning h.seq, h.epoch, h.epoch = here.fresh as begins), \
+             begun as (insert into outbox_epochs (first_seq, after_seq, epoch) \
+                 select seq - {count} + 1, seq - {count}, epoch from head where begins \
+                 on conflict on constraint outbox_epochs_pkey do update set \
+                     after_seq = least(outbox_epochs.after_seq, excluded.after_seq), \
+                     epoch = excluded.epoch, began_at = now())  \
+         select head.seq from safe, head, lateral pg_notify('{CHANNEL}', head.seq::text)"
     );
     let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut **tx).await?;
     Ok(row.try_get(0)?)

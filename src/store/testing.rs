@@ -41,6 +41,12 @@ pub async fn empty_database() -> String {
     create("").await
 }
 
+/// The URL of a copy of a database of ours, as a backup of it that was restored. Nobody may be connected to it.
+pub async fn copy(url: &str) -> String {
+    let name = url.trim_start_matches("postgres:///").split('?').next().unwrap_or_default();
+    create(&format!(" template {name}")).await
+}
+
 async fn create(how: &str) -> String {
     let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     admin(&format!("create database {name}{how}")).await;

@@ -33,6 +33,13 @@ macro_rules! begin {
     };
 }
 
+/// An expression that makes the commit of its transaction wait for the disk, whatever the server, the role or the URL says.
+/// Only `off` and `local` promise less than `on`, so any other setting is the operator's to choose: `remote_apply` stays.
+/// Belongs into every transaction whose numbers leave the database.
+pub(super) const DURABLE: &str = "set_config('synchronous_commit', \
+     case when current_setting('synchronous_commit') in ('off', 'local') then 'on' \
+     else current_setting('synchronous_commit') end, true)";
+
 /// A writing transaction. `durable: false` lets the commit return before it is on disk: a crash of the
 /// server may lose it whole, never in part.
 pub(super) async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError> {
@@ -43,9 +50,9 @@ pub(super) async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError
 /// A writing transaction that bears the mark of work for a chain. It may wait longer for its client than others, since it
 /// waits for another transaction of that client; whoever leads next ends it.
 pub(super) async fn begin_marked(pool: &PgPool, chain_id: i64, durable: bool) -> Result<Tx, StoreError> {
-    let (begin, commit) = (begin!(), if durable { "on" } else { "off" });
+    let (begin, commit) = (begin!(), if durable { "" } else { "set local synchronous_commit = off; " });
     let statement = format!(
-        "{begin}; set local synchronous_commit = {commit}; set local idle_in_transaction_session_timeout = '60s'; \
+        "{begin}; {commit}set local idle_in_transaction_session_timeout = '60s'; \
          select pg_advisory_xact_lock_shared({})",
         mark(chain_id)
     );

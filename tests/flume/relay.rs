@@ -11,6 +11,7 @@ mod metrics;
 mod order;
 mod redis_sink;
 mod redis_states;
+mod restore;
 mod retention;
 mod sentinel;
 

@@ -26,6 +26,8 @@ pub const NEW_SECRET: &str = "whsec_bmV3LWNhbmFyeS1uZXctY2FuYXJ5LW5ldy1jYW5hcnk=
 #[derive(Clone, Debug)]
 pub struct Got {
     pub id: String,
+    /// Epoch and number, as the header has them.
+    pub position: String,
     pub signatures: Vec<String>,
     pub timestamp: u64,
     pub body: String,
@@ -161,6 +163,7 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Res
         let mut inner = lock();
         let mut got = Got {
             id: header(&parts.headers, "webhook-id"),
+            position: header(&parts.headers, "chainflume-position"),
             signatures: header(&parts.headers, "webhook-signature").split(' ').map(str::to_owned).collect(),
             timestamp: header(&parts.headers, "webhook-timestamp").parse().unwrap_or(0),
             body,

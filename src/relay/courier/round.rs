@@ -128,6 +128,8 @@ pub(super) fn next_chunk(messages: &[Fresh], held: &BTreeSet<Aggregate>, in_flig
 pub(super) struct Round {
     /// Up to where messages of the outbox are dealt with; `None` in a round of held ones.
     cursor: Option<u64>,
+    /// The epoch of that number.
+    pub(super) epoch: Option<String>,
     held: Vec<(u64, String)>,
     pub(super) delivered: Vec<u64>,
     /// Number, tries before this one, what was wrong.
@@ -146,7 +148,9 @@ impl Round {
 
     /// These are dealt with: sent, not wanted, or behind others.
     pub(super) fn took(&mut self, messages: &[Fresh], behind: Vec<(u64, String)>) {
-        self.cursor = messages.last().map(|message| message.row.seq).or(self.cursor);
+        if let Some(Fresh { row, .. }) = messages.last() {
+            (self.cursor, self.epoch) = (Some(row.seq), Some(row.epoch.epoch.clone()));
+        }
         let failed: HashSet<u64> = self.failed.iter().map(|(seq, ..)| *seq).collect();
         let failed = messages.iter().filter(|message| failed.contains(&message.row.seq));
         self.held.extend(failed.filter_map(|m| Some((m.row.seq, m.about.as_ref()?.1.clone()))));
@@ -192,6 +196,7 @@ impl Round {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::OutboxEpoch;
 
     const WAITS: [u64; 3] = [5, 300, 1_800];
 
@@ -220,6 +225,7 @@ mod tests {
             message: format!("{{\"aggregateId\":\"{about}\"}}"),
             age_micros: 0,
             seen_micros: None,
+            epoch: OutboxEpoch { epoch: "a".to_owned(), after: 0, first: 1 },
         };
         Fresh { row, about: (!about.is_empty()).then(|| ("user".to_owned(), about.to_owned())) }
     }

@@ -3,10 +3,10 @@ use std::collections::BTreeMap;
 use ::redis::{ErrorKind, RedisError};
 
 use super::Settings;
-use super::layout::{Appended, Held, Layout};
+use super::layout::{Appended, End, Held, Layout};
 use super::way::Way;
 use crate::domain::{Aggregate, Envelope};
-use crate::sink::SinkError;
+use crate::sink::{SinkError, Stream};
 
 /// Messages in one script at most: while it runs, the server answers nobody else. So many take it a millisecond or two.
 const LOAD_MESSAGES: usize = 100;
@@ -21,7 +21,7 @@ const LOAD_BYTES: usize = 256 << 10;
 pub(super) struct Lane {
     way: Way,
     /// What each of its streams was last seen to hold, by aggregate type.
-    held: BTreeMap<String, u64>,
+    held: BTreeMap<String, End>,
 }
 
 /// What became of a lane's share of a batch.
@@ -35,7 +35,7 @@ pub(super) struct Outcome {
 
 impl Lane {
     pub(super) fn new(settings: &Settings, types: &[Aggregate]) -> Result<Self, SinkError> {
-        let held = types.iter().map(|aggregate| (aggregate.as_str().to_owned(), 0)).collect();
+        let held = types.iter().map(|aggregate| (aggregate.as_str().to_owned(), End::default())).collect();
         Ok(Self { way: Way::new(settings)?, held })
     }
 
@@ -44,18 +44,46 @@ impl Lane {
         self.way.host()
     }
 
-    /// Newest number each of its streams ever took, 0 where there is no stream.
-    pub(super) async fn newest(&mut self, layout: &Layout) -> Result<BTreeMap<String, u64>, SinkError> {
+    /// Its streams, as they are now.
+    pub(super) async fn look(&mut self, layout: &Layout) -> Result<Vec<Stream>, SinkError> {
         // They are asked what they hold, and so must hold nothing.
-        let streams: Vec<Held> = self.held.keys().map(|name| (name.clone(), 0)).collect();
-        let (mut answers, error) = self.way.ask(&[layout.append(&streams, &[])]).await;
+        let streams: Vec<Held> = self.held.keys().map(|name| (name.clone(), End::default())).collect();
+        let Appended { ends, entries, .. } =
+            self.run(layout, &layout.append(&streams, &[]), &streams).await?;
+        let mut found = Vec::with_capacity(streams.len());
+        for (((aggregate_type, _), end), newest) in streams.into_iter().zip(ends).zip(entries) {
+            let name = layout.stream(&aggregate_type);
+            found.push(Stream { aggregate_type: aggregate_type.clone(), name, top: end.top, newest });
+            self.held.insert(aggregate_type, end);
+        }
+        Ok(found)
+    }
+
+    /// Removes its streams, those there are; needs the right to.
+    pub(super) async fn remove(&mut self, layout: &Layout) -> Result<(), SinkError> {
+        for stream in self.look(layout).await?.into_iter().filter(|stream| stream.top > 0) {
+            let mut command = ::redis::cmd("DEL");
+            command.arg(&stream.name);
+            if let (_, Some(error)) = self.way.ask(&[command]).await {
+                return Err(error);
+            }
+            self.held.insert(stream.aggregate_type, End::default());
+        }
+        Ok(())
+    }
+
+    async fn run(
+        &mut self,
+        layout: &Layout,
+        command: &::redis::Cmd,
+        streams: &[Held],
+    ) -> Result<Appended, SinkError> {
+        let (mut answers, error) = self.way.ask(std::slice::from_ref(command)).await;
         if let Some(error) = error {
             return Err(error);
         }
         let answer = answers.pop().unwrap_or(::redis::Value::Nil);
-        let Appended { newest, .. } = layout.read(answer, &streams, |error| self.way.explain(error))?;
-        self.held = streams.into_iter().map(|(name, _)| name).zip(newest).collect();
-        Ok(self.held.clone())
+        layout.read(answer, streams, |error| self.way.explain(error))
     }
 
     pub(super) async fn deliver(&mut self, layout: &Layout, share: &[&Envelope]) -> Outcome {
@@ -69,7 +97,9 @@ impl Lane {
             streams.push(held);
             for envelope in *load {
                 let end = expected.entry(envelope.aggregate_type.clone()).or_default();
-                *end = envelope.seq.max(*end);
+                if envelope.seq > end.top {
+                    *end = End { top: envelope.seq, epoch: envelope.epoch.clone() };
+                }
             }
         }
         let (answers, mut error) = self.way.ask(&commands).await;
@@ -96,20 +126,20 @@ impl Lane {
     }
 
     fn took(&mut self, streams: &[Held], appended: Appended) -> Vec<u64> {
-        for ((name, _), newest) in streams.iter().zip(appended.newest) {
-            self.held.insert(name.clone(), newest);
+        for ((name, _), end) in streams.iter().zip(appended.ends) {
+            self.held.insert(name.clone(), end);
         }
         appended.repeats
     }
 }
 
 /// The streams of a load and what each must hold.
-fn held(load: &[&Envelope], expected: &BTreeMap<String, u64>) -> Vec<Held> {
+fn held(load: &[&Envelope], expected: &BTreeMap<String, End>) -> Vec<Held> {
     let mut streams: Vec<Held> = Vec::new();
     for envelope in load {
         let name = &envelope.aggregate_type;
         if !streams.iter().any(|(known, _)| known == name) {
-            streams.push((name.clone(), expected.get(name).copied().unwrap_or(0)));
+            streams.push((name.clone(), expected.get(name).cloned().unwrap_or_default()));
         }
     }
     streams
@@ -140,6 +170,7 @@ mod tests {
     fn envelope(seq: u64, bytes: usize) -> Envelope {
         Envelope {
             seq,
+            epoch: "a".to_owned(),
             aggregate_type: "token".to_owned(),
             message_type: String::new(),
             state: String::new(),

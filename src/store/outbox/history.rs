@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 
 use super::super::convert::{count, int8, unsigned};
 use super::super::open::Chain;
+use super::super::transaction::DURABLE;
 use super::super::{ChainStore, Store, StoreError, events, transaction};
 use super::about::{self, Said, Users};
 use super::draft::drafts;
@@ -52,6 +53,14 @@ impl Store {
         Ok(taken.then_some(ReplayLock(connection)))
     }
 
+    /// The newest number taken for streams of their own, 0 before the first.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn replay_number(&self, streams: &str) -> Result<u64, StoreError> {
+        Ok(self.sink_cursor(&format!("replay {streams}")).await?.unwrap_or(0))
+    }
+
     /// The first of `count` numbers for messages on streams of their own, which nobody else will get: numbers that were
     /// taken and not used leave a gap.
     ///
@@ -59,9 +68,11 @@ impl Store {
     /// Whatever the database says.
     pub async fn take_replay_numbers(&self, streams: &str, count: u64) -> Result<u64, StoreError> {
         let last: i64 = sqlx::query_scalar(
-            "insert into sink_cursors as c (sink, seq) values ($1, $2) \
-             on conflict on constraint sink_cursors_pkey do update set seq = c.seq + $2, updated_at = now() \
-             returning seq",
+            AssertSqlSafe(format!(
+                "insert into sink_cursors as c (sink, seq) select $1, $2 where {DURABLE} is not null \
+                 on conflict on constraint sink_cursors_pkey do update set seq = c.seq + $2, updated_at = now() \
+                 returning seq"
+            )),
         )
         .bind(format!("replay {streams}"))
         .bind(int8("numbers", count)?)

@@ -2,12 +2,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{FromRow, PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::super::convert::{count, int8, unsigned};
 use super::super::leases::{Epoch, sink_lease};
 use super::super::{Store, StoreError};
 use super::CHANNEL;
+use super::epochs::{OutboxEpoch, Position};
 
 /// Bytes of messages read at once, so that a few enormous ones cannot fill the memory.
 const BATCH_BYTES: i64 = 8 << 20;
@@ -33,6 +35,18 @@ pub struct OutboxRow {
     pub age_micros: i64,
     /// When the head was seen that made it possible, in microseconds since the Unix epoch by the daemon's clock.
     pub seen_micros: Option<i64>,
+    /// The epoch of its number.
+    #[sqlx(flatten)]
+    pub epoch: OutboxEpoch,
+}
+
+impl OutboxRow {
+    /// How many messages were before it that `after` does not have, when it is the next that is kept.
+    pub fn missed(&self, after: u64) -> u64 {
+        let OutboxEpoch { after: before, first, .. } = self.epoch;
+        let within = self.seq.saturating_sub(first.max(after.saturating_add(1)));
+        within + before.saturating_sub(after)
+    }
 }
 
 /// How full the outbox is.
@@ -74,50 +88,49 @@ impl Store {
         Ok(OutboxListener(listener))
     }
 
-    /// The next messages after `seq`: `limit` at most, and no more than eight megabytes unless one alone is larger.
-    /// Numbers have no gaps: a first one above `seq + 1` means that older ones were trimmed.
+    /// The next messages after a position: `limit` at most, and no more than eight megabytes unless one alone is larger.
+    /// `None` where that is no position of this history: the database was restored, or lost commits.
+    /// Numbers have no gaps but those of an epoch's beginning: [`OutboxRow::missed`] are messages that were trimmed.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn outbox_after(&self, seq: u64, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
-        Ok(sqlx::query_as(
-            "select seq, aggregate_type, type, state, user_id, message, \
+    pub async fn outbox_after(
+        &self,
+        at: impl Into<Position>,
+        limit: u32,
+    ) -> Result<Option<Vec<OutboxRow>>, StoreError> {
+        let Position { seq, epoch } = at.into();
+        // One statement, so that what is read belongs to what is compared. The first row says whether the position is ours, with
+        // a message or without.
+        let rows = sqlx::query(
+            "with here as (select h.seq >= $1 and ($4::text is null or $1 = 0 or $4 = (select e.epoch \
+                     from outbox_epochs e where e.first_seq <= $1 order by e.first_seq desc limit 1)) as is_ours \
+                 from outbox_head h) \
+             select here.is_ours, sized.*, \
                  (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros, \
-                 (extract(epoch from seen_at) * 1000000)::bigint as seen_micros \
-             from (select *, sum(octet_length(message)) over (order by seq) - octet_length(message) as before \
-                   from (select * from outbox where seq > $1 order by seq limit $2) as next) as sized \
-             where before < $3 order by seq",
+                 (extract(epoch from seen_at) * 1000000)::bigint as seen_micros, e.epoch, e.after_seq, e.first_seq \
+             from here left join ( \
+                 select *, sum(octet_length(message)) over (order by seq) - octet_length(message) as before \
+                 from (select * from outbox where seq > $1 order by seq limit $2) as next \
+             ) as sized on here.is_ours and before < $3 \
+             left join lateral (select epoch, after_seq, first_seq from outbox_epochs where first_seq <= sized.seq \
+                 order by first_seq desc limit 1) e on true \
+             order by sized.seq",
         )
         .bind(int8("sequence", seq)?)
         .bind(i64::from(limit))
         .bind(BATCH_BYTES)
-        .fetch_all(&self.pool)
-        .await?)
-    }
-
-    /// For each aggregate type its newest message that is kept, among those up to `seq`.
-    ///
-    /// # Errors
-    /// Whatever the database says.
-    pub async fn outbox_ends(&self, seq: u64) -> Result<BTreeMap<String, u64>, StoreError> {
-        // Steps from type to type through the index: `group by` would read the whole table.
-        let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
-            "with recursive types as ( \
-                 (select aggregate_type from outbox order by aggregate_type limit 1) \
-                 union all \
-                 select (select o.aggregate_type from outbox o where o.aggregate_type > t.aggregate_type \
-                         order by o.aggregate_type limit 1) \
-                 from types t where t.aggregate_type is not null \
-             ) \
-             select t.aggregate_type, \
-                 (select max(o.seq) from outbox o where o.aggregate_type = t.aggregate_type and o.seq <= $1) \
-             from types t where t.aggregate_type is not null",
-        )
-        .bind(int8("sequence", seq)?)
+        .bind(epoch)
         .fetch_all(&self.pool)
         .await?;
-        let kept = rows.into_iter().filter_map(|(name, seq)| Some((name, seq?)));
-        kept.map(|(name, seq)| Ok((name, unsigned("sequence", seq)?))).collect()
+        let Some(first) = rows.first() else { return Ok(None) };
+        if !first.try_get::<bool, _>("is_ours")? {
+            return Ok(None);
+        }
+        if first.try_get::<Option<i64>, _>("seq")?.is_none() {
+            return Ok(Some(Vec::new()));
+        }
+        Ok(Some(rows.iter().map(OutboxRow::from_row).collect::<Result<_, _>>()?))
     }
 
     /// How far a sink is; `None` for one that has not begun.
@@ -199,14 +212,43 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn outbox_state(&self) -> Result<OutboxState, StoreError> {
-        let (last, first, oldest): (i64, Option<i64>, Option<i64>) = sqlx::query_as(
-            "select h.seq, o.seq, extract(epoch from now() - o.created_at)::bigint from outbox_head h \
-             left join lateral (select seq, created_at from outbox order by seq limit 1) o on true",
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        let last = unsigned("sequence", last)?;
-        let first = first.map(|first| unsigned("sequence", first)).transpose()?.unwrap_or(last + 1);
-        Ok(OutboxState { last, first, oldest_seconds: count(oldest.unwrap_or(0).max(0)) })
+        state(&mut *self.pool.acquire().await?).await
     }
+}
+
+pub(super) async fn state(connection: &mut PgConnection) -> Result<OutboxState, StoreError> {
+    let (last, first, oldest): (i64, Option<i64>, Option<i64>) = sqlx::query_as(
+        "select h.seq, o.seq, extract(epoch from now() - o.created_at)::bigint from outbox_head h \
+         left join lateral (select seq, created_at from outbox order by seq limit 1) o on true",
+    )
+    .fetch_one(connection)
+    .await?;
+    let last = unsigned("sequence", last)?;
+    let first = first.map(|first| unsigned("sequence", first)).transpose()?.unwrap_or(last + 1);
+    Ok(OutboxState { last, first, oldest_seconds: count(oldest.unwrap_or(0).max(0)) })
+}
+
+/// For each aggregate type its newest message that is kept, among those up to `upto`.
+pub(super) async fn ends(
+    connection: &mut PgConnection,
+    upto: u64,
+) -> Result<BTreeMap<String, u64>, StoreError> {
+    // Steps from type to type through the index: `group by` would read the whole table.
+    let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
+        "with recursive types as ( \
+             (select aggregate_type from outbox order by aggregate_type limit 1) \
+             union all \
+             select (select o.aggregate_type from outbox o where o.aggregate_type > t.aggregate_type \
+                     order by o.aggregate_type limit 1) \
+             from types t where t.aggregate_type is not null \
+         ) \
+         select t.aggregate_type, \
+             (select max(o.seq) from outbox o where o.aggregate_type = t.aggregate_type and o.seq <= $1) \
+         from types t where t.aggregate_type is not null",
+    )
+    .bind(int8("sequence", upto)?)
+    .fetch_all(connection)
+    .await?;
+    let kept = rows.into_iter().filter_map(|(name, seq)| Some((name, seq?)));
+    kept.map(|(name, seq)| Ok((name, unsigned("sequence", seq)?))).collect()
 }

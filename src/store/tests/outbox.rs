@@ -7,7 +7,7 @@ use crate::domain::U256;
 use crate::store::{ChainStore, OutboxRow, PublishFrom, Store};
 
 async fn outbox(store: &Store) -> Vec<OutboxRow> {
-    store.outbox_after(0, 10_000).await.expect("reads")
+    store.outbox_after(0, 10_000).await.expect("reads").expect("of this history")
 }
 
 /// Number, type, state and block of each message.
@@ -196,6 +196,7 @@ async fn a_reader_that_follows_the_numbers_misses_nothing_however_writers_overla
         }
         let is_over = writers.is_empty();
         let rows = store.outbox_after(seen.last().copied().unwrap_or(0), 7).await.expect("reads");
+        let rows = rows.expect("of this history");
         if is_over && rows.is_empty() {
             break;
         }
@@ -248,7 +249,7 @@ async fn a_stream_s_end_is_found_by_its_type() {
     let (one, two) = (block(1, 0), block(2, 0));
     advance(&chain, None, one, vec![event(one, 0, staked(9, 5))]).await.expect("advances");
     advance(&chain, Some(one), two, vec![event(two, 0, note("{}"))]).await.expect("advances");
-    let ends = async |upto| Vec::from_iter(store.outbox_ends(upto).await.expect("reads"));
+    let ends = async |upto| Vec::from_iter(store.lineage("a", upto, &[]).await.expect("reads").ends);
     let contract = |seq| ("contract".to_owned(), seq);
     assert_eq!(ends(0).await, []);
     assert_eq!(ends(1).await, [contract(1)]);
@@ -260,14 +261,16 @@ async fn a_stream_s_end_is_found_by_its_type() {
 async fn a_few_enormous_messages_are_read_one_by_one() {
     let store = store().await;
     sqlx::query(
-        "insert into outbox (seq, chain_id, aggregate_type, type, state, message) \
+        "with head as (update outbox_head set seq = 5) \
+         insert into outbox (seq, chain_id, aggregate_type, type, state, message) \
          select n, 1, 'contract', 'contract.note', 'confirmed', repeat('x', 5 << 20) from generate_series(1, 5) n",
     )
     .execute(&store.pool)
     .await
     .expect("inserts");
     let read = async |after| -> Vec<u64> {
-        store.outbox_after(after, 500).await.expect("reads").iter().map(|row| row.seq).collect()
+        let rows = store.outbox_after(after, 500).await.expect("reads").expect("of this history");
+        rows.iter().map(|row| row.seq).collect()
     };
     assert_eq!((read(0).await, read(2).await, read(4).await), (vec![1, 2], vec![3, 4], vec![5]));
 }
@@ -275,7 +278,12 @@ async fn a_few_enormous_messages_are_read_one_by_one() {
 /// A store whose commits wait for the disk, unlike those of the other tests, and `seen`, with what each statement on
 /// `table` finds set.
 async fn durable(table: &str) -> Store {
-    let url = crate::store::testing::database().await + "&options=-c%20synchronous_commit%3Dlocal";
+    durable_as(table, "local").await
+}
+
+/// The same for a role with another setting of `synchronous_commit`.
+async fn durable_as(table: &str, setting: &str) -> Store {
+    let url = crate::store::testing::database().await + "&options=-c%20synchronous_commit%3D" + setting;
     let store = connect(&url).await;
     let sql = format!(
         "create table seen (setting text not null); \
@@ -295,7 +303,26 @@ async fn what_is_told_waits_for_the_disk_even_in_history() {
     let mut step = step(None, at, vec![event(at, 0, note("{}"))]);
     step.durable = false;
     chain.advance(&step).await.expect("advances");
-    assert_eq!(texts(&store, "select setting from seen").await, ["local"]);
+    assert_eq!(texts(&store, "select setting from seen").await, ["on"], "`local` promises less");
+}
+
+#[tokio::test]
+async fn commits_whose_numbers_leave_wait_for_the_disk_whatever_the_role_says() {
+    for (setting, expected) in
+        [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply"), ("on", "on")]
+    {
+        let store = durable_as("outbox", setting).await;
+        let chain = open(&store).await;
+        let at = block(1, 0);
+        chain.advance(&step(None, at, vec![event(at, 0, note("{}"))])).await.expect("advances");
+        assert_eq!(texts(&store, "select setting from seen").await, [expected], "{setting}");
+    }
+    for setting in ["off", "local"] {
+        let store = durable_as("sink_cursors", setting).await;
+        assert_eq!(store.take_replay_numbers("replay:", 3).await.expect("takes"), 1);
+        assert_eq!(store.take_replay_numbers("replay:", 3).await.expect("takes"), 4);
+        assert_eq!(texts(&store, "select setting from seen").await, ["on", "on"], "{setting}");
+    }
 }
 
 #[tokio::test]

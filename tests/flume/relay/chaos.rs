@@ -108,7 +108,7 @@ async fn a_redis_that_loses_everything_or_its_tail_is_filled_again() {
     flume.stop().await;
 }
 
-async fn snapshot(server: &RedisServer) -> Vec<(String, Vec<u8>)> {
+pub async fn snapshot(server: &RedisServer) -> Vec<(String, Vec<u8>)> {
     let mut copy = Vec::new();
     for key in server.run::<Vec<String>>("KEYS events:*").await {
         let bytes: Vec<u8> = server.run(&format!("DUMP {key}")).await;
@@ -117,7 +117,7 @@ async fn snapshot(server: &RedisServer) -> Vec<(String, Vec<u8>)> {
     copy
 }
 
-async fn restore(server: &RedisServer, copy: Vec<(String, Vec<u8>)>) {
+pub async fn restore(server: &RedisServer, copy: Vec<(String, Vec<u8>)>) {
     let mut all = redis::pipe();
     all.atomic().cmd("FLUSHALL");
     for (key, bytes) in copy {

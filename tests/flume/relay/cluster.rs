@@ -2,7 +2,7 @@
 
 use chainflume::sink::{Delivered, Sink};
 
-use super::contract::{envelopes, given};
+use super::contract::{envelopes, resume};
 use super::end_to_end::{disturb, settle};
 use super::{Carriers, canonical, fold, in_order, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
@@ -43,7 +43,7 @@ async fn nodes_without_their_slots_take_nothing() {
     // The first is a token's.
     let error = sink.deliver(&envelopes(1..=10)).await.expect_err("nobody serves it");
     assert!(error.is_transient() && error.to_string().contains("CLUSTERDOWN"), "{error}");
-    assert!(sink.resume(&given(0, 0)).await.is_err());
+    assert!(resume(&mut sink, 0).await.is_err());
     owner.run::<()>(&format!("CLUSTER ADDSLOTS {slot}")).await;
     until("it is served again", async || {
         sink.deliver(&envelopes(1..=10)).await.is_ok_and(|delivered| delivered.upto == 10)
@@ -62,10 +62,10 @@ async fn a_slot_moves_under_way_and_nothing_is_lost_or_doubled() {
         let all = Delivered { upto: next + 9, repeats: vec![] };
         assert_eq!(sink.deliver(&envelopes(next..=next + 9)).await.expect("takes them"), all);
         next += 10;
-        assert_eq!(sink.resume(&given(next - 1, next - 1)).await.expect("answers"), next - 1);
+        assert_eq!(resume(sink, next - 1).await.expect("answers"), next - 1);
         // One that comes new asks the wrong node first.
         let mut fresh = set.sink();
-        assert_eq!(fresh.resume(&given(next - 1, next - 1)).await.expect("answers"), next - 1);
+        assert_eq!(resume(&mut fresh, next - 1).await.expect("answers"), next - 1);
         assert_eq!(
             fresh.deliver(&envelopes(next - 10..=next - 1)).await.expect("has them").repeats.len(),
             10
@@ -104,12 +104,12 @@ async fn a_master_that_comes_back_empty_is_filled_again() {
         Ok(delivered) => assert!(delivered.upto < first_token, "{delivered:?}"),
         Err(error) => assert!(error.is_transient(), "{error}"),
     }
-    assert!(sink.resume(&given(20, 30)).await.is_err(), "what it holds is not known");
+    assert!(resume(&mut sink, 20).await.is_err(), "what it holds is not known");
     set.servers[token].restart();
     until("the cluster is whole", async || set.is_whole(3).await).await;
     let mut from = None;
     until("all answer", async || {
-        from = sink.resume(&given(20, 30)).await.ok();
+        from = resume(&mut sink, 20).await.ok();
         from.is_some()
     })
     .await;

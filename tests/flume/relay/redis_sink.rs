@@ -5,7 +5,7 @@ use std::time::Duration;
 use chainflume::sink::{Redis, RedisServers, RedisSettings, Sink, SinkError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::contract::{envelopes, given, settings};
+use super::contract::{envelopes, resume, settings};
 use crate::redis_server::{Cut, RedisServer, Wire};
 use crate::redis_sets::RedisSet;
 
@@ -48,7 +48,7 @@ async fn no_error_is_taken_for_success_and_each_says_who_must_act() {
         assert_eq!(error.is_transient(), transient, "{answer}: {error}");
         let word = answer.trim_start_matches('-').split(' ').next().expect("a word");
         assert!(error.to_string().contains(word), "{answer}: {error}");
-        assert!(sink.resume(&given(0, 0)).await.is_err(), "{answer}");
+        assert!(resume(&mut sink, 0).await.is_err(), "{answer}");
     }
     for answer in ["+OK\r\n", "$-1\r\n", "*0\r\n", ":1\r\n", "*2\r\n$5\r\nmaybe\r\n*0\r\n"] {
         let mut sink = Redis::new(settings(liar(answer).await)).expect("a url");
@@ -70,7 +70,7 @@ async fn a_cut_before_or_after_the_reply_doubles_nothing() {
     let server = RedisServer::start();
     let wire = Wire::to(server.port).await;
     let mut sink = Redis::new(settings(wire.url())).expect("a url");
-    sink.resume(&given(0, 0)).await.expect("answers");
+    resume(&mut sink, 0).await.expect("answers");
 
     wire.cut(Cut::Request);
     sink.deliver(&envelopes(1..=10)).await.expect_err("it never arrived");
@@ -135,12 +135,59 @@ async fn streams_of_another_database_are_refused_loudly() {
     let mut sink = Redis::new(settings(server.url())).expect("a url");
     sink.deliver(&envelopes(1..=100)).await.expect("takes them");
     let mut other = Redis::new(settings(server.url())).expect("a url");
-    let error = other.resume(&given(0, 20)).await.expect_err("is ahead of us");
-    assert!(matches!(error, SinkError::Foreign { .. }) && !error.is_transient(), "{error}");
     let mut ours = envelopes(1..=1);
     std::sync::Arc::make_mut(&mut ours[0]).json = "{\"seq\":1,\"not\":\"the same\"}".to_owned();
     let error = other.deliver(&ours).await.expect_err("is another message");
     assert!(matches!(error, SinkError::Foreign { seq: 1, .. }), "{error}");
+    std::sync::Arc::make_mut(&mut ours[0]).epoch = "f".to_owned();
+    let error = other.deliver(&ours).await.expect_err("nobody looked at what is there");
+    assert!(matches!(error, SinkError::Changed { .. }) && error.is_transient(), "{error}");
+    other.look().await.expect("answers");
+    let error = other.deliver(&ours).await.expect_err("is of another epoch");
+    assert!(matches!(error, SinkError::Foreign { seq: 1, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn another_writer_since_the_look_is_noticed_before_anything_is_appended() {
+    let server = RedisServer::start();
+    let mut sink = Redis::new(settings(server.url())).expect("a url");
+    sink.deliver(&envelopes(1..=20)).await.expect("takes them");
+    let theirs: Vec<_> = envelopes(21..=30)
+        .into_iter()
+        .map(|mut envelope| {
+            std::sync::Arc::make_mut(&mut envelope).epoch = "theirs".to_owned();
+            envelope
+        })
+        .collect();
+    let mut other = Redis::new(settings(server.url())).expect("a url");
+    other.look().await.expect("answers");
+    other.deliver(&theirs).await.expect("takes them");
+    let error = sink.deliver(&envelopes(31..=40)).await.expect_err("somebody was there");
+    assert!(matches!(error, SinkError::Changed { .. }), "{error}");
+    assert_eq!(server.streams().await.values().map(Vec::len).sum::<usize>(), 30, "nothing was appended");
+}
+
+#[tokio::test]
+async fn a_number_without_an_entry_is_no_repeat_inside_the_stream_and_one_below_its_first() {
+    let server = RedisServer::start();
+    let mut sink = Redis::new(settings(server.url())).expect("a url");
+    let token = |seqs: &[u64]| -> Vec<_> {
+        let mut all = envelopes(1..=9);
+        for (envelope, seq) in all.iter_mut().zip(1..) {
+            let envelope = std::sync::Arc::make_mut(envelope);
+            (envelope.seq, envelope.aggregate_type) = (seq, "token".to_owned());
+            envelope.json = format!("{{\"seq\":{seq}}}");
+        }
+        all.retain(|envelope| seqs.contains(&envelope.seq));
+        all
+    };
+    sink.deliver(&token(&[4, 5, 8])).await.expect("takes them");
+    let delivered = sink.deliver(&token(&[1, 3, 4, 5, 8])).await.expect("had them, or trimmed them");
+    assert_eq!(delivered.repeats, [1, 3, 4, 5, 8]);
+    let error = sink.deliver(&token(&[6, 9])).await.expect_err("nobody ever sent it");
+    assert!(matches!(error, SinkError::Foreign { seq: 6, .. }), "{error}");
+    let delivered = sink.deliver(&token(&[5, 6, 9])).await;
+    assert!(delivered.is_err(), "what was not sent is not counted: {delivered:?}");
 }
 
 #[tokio::test]

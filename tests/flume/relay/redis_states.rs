@@ -2,7 +2,7 @@
 
 use chainflume::sink::{Delivered, Redis, Sink, SinkError};
 
-use super::contract::{envelopes, given, settings};
+use super::contract::{envelopes, resume, settings};
 use super::redis_sink::refusal;
 use crate::redis_server::RedisServer;
 use crate::redis_sets::until;
@@ -30,7 +30,7 @@ async fn a_replica_takes_nothing() {
     is(&refusal(&mut sink).await, "READONLY", true);
     server.run::<()>("CONFIG SET replica-serve-stale-data no").await;
     is(&refusal(&mut sink).await, "MASTERDOWN", true);
-    assert!(sink.resume(&given(0, 0)).await.is_err());
+    assert!(resume(&mut sink, 0).await.is_err());
     server.run::<()>("REPLICAOF NO ONE").await;
     takes_all(&server, &mut sink).await;
 }
@@ -51,7 +51,7 @@ async fn a_key_of_another_type_takes_nothing() {
     let mut sink = sink(&server);
     server.run::<()>("SET events:token x").await;
     is(&refusal(&mut sink).await, "WRONGTYPE", false);
-    assert!(sink.resume(&given(0, 0)).await.is_err());
+    assert!(resume(&mut sink, 0).await.is_err());
     server.run::<()>("DEL events:token").await;
     takes_all(&server, &mut sink).await;
 }
@@ -96,7 +96,7 @@ async fn a_server_that_is_busy_with_a_script_takes_nothing() {
     })
     .await;
     is(&refusal(&mut sink).await, "BUSY", true);
-    assert!(sink.resume(&given(0, 0)).await.is_err());
+    assert!(resume(&mut sink, 0).await.is_err());
     server.run::<()>("SCRIPT KILL").await;
     running.await.expect("no panic");
     takes_all(&server, &mut sink).await;
@@ -116,8 +116,8 @@ async fn a_server_that_loads_its_data_takes_nothing_and_is_not_taken_for_empty()
     server.restart();
     sink.deliver(&envelopes(11..=20)).await.expect_err("its connection is that of the dead");
     is(&sink.deliver(&envelopes(11..=20)).await.expect_err("it loads"), "LOADING", true);
-    assert!(sink.resume(&given(10, 10)).await.is_err(), "what it holds is not known yet");
-    until("it has loaded", async || sink.resume(&given(10, 10)).await.is_ok_and(|from| from == 10)).await;
+    assert!(resume(&mut sink, 10).await.is_err(), "what it holds is not known yet");
+    until("it has loaded", async || resume(&mut sink, 10).await.is_ok_and(|from| from == 10)).await;
     let delivered = sink.deliver(&envelopes(11..=20)).await.expect("takes them");
     assert_eq!(delivered, Delivered { upto: 20, repeats: vec![] });
 }

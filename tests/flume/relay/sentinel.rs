@@ -2,7 +2,7 @@
 
 use chainflume::sink::{Delivered, Redis, RedisServers, RedisSettings, Sink, SinkError};
 
-use super::contract::{envelopes, given};
+use super::contract::{envelopes, resume};
 use super::end_to_end::{disturb, settle};
 use super::{Carriers, canonical, fold, in_order, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
@@ -59,7 +59,7 @@ async fn a_failover_to_a_replica_that_was_behind_is_noticed_and_made_good() {
     })
     .await;
     assert!(lost.expect("an error").is_transient());
-    let from = sink.resume(&given(30, 40)).await.expect("answers");
+    let from = resume(&mut sink, 30).await.expect("answers");
     assert!((1..=20).contains(&from), "no stream lost more than its tail, and one lost that: {from}");
     let delivered = sink.deliver(&envelopes(from + 1..=40)).await.expect("takes them");
     assert_eq!(delivered, Delivered { upto: 40, repeats: (from + 1..=20).collect() });
@@ -91,9 +91,9 @@ async fn a_master_that_is_deposed_takes_nothing_more() {
         set.servers[0].run::<String>("INFO replication").await.contains("master_link_status:up")
     })
     .await;
-    let from = match sink.resume(&given(seq - 1, seq + 9)).await {
+    let from = match resume(&mut sink, seq - 1).await {
         Ok(from) => from,
-        Err(_) => sink.resume(&given(seq - 1, seq + 9)).await.expect("finds the new one"),
+        Err(_) => resume(&mut sink, seq - 1).await.expect("finds the new one"),
     };
     assert_eq!(sink.deliver(&envelopes(from + 1..=seq + 9)).await.expect("takes them").upto, seq + 9);
     let numbers = set.streams().await.into_values().flatten().count();

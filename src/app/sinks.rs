@@ -1,0 +1,167 @@
+//! The commands about sinks: where each stands, and what an operator decides about one that holds what this database never
+//! sent. Each beside the running daemon, which sees it by itself.
+
+use serde::Serialize;
+
+use super::database::{Database, store_error};
+use super::dead_letters::with_database;
+use super::error::AppError;
+use super::messages::redis;
+use super::parts::Loaded;
+use super::webhooks::sink_name;
+use crate::relay::{self, Cursor};
+use crate::sink::{InProcess, Redis, Sink, SinkError};
+use crate::store::{Adopted, Found};
+
+/// Where a configured sink stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkListing {
+    /// Its name.
+    pub name: String,
+    /// `well`, `foreign`, `disabled` or `away`.
+    pub state: &'static str,
+    /// All messages up to this number are there or are held; `None` before the first.
+    pub cursor: Option<u64>,
+    /// The epoch of this database's newest message.
+    pub epoch: String,
+    /// Messages that wait for another try, or behind one that does.
+    pub held: u64,
+    /// Why it is not well.
+    pub reason: Option<String>,
+    /// What an operator can do about it.
+    pub remedy: Option<String>,
+}
+
+/// What `sinks adopt` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Adoption {
+    /// The sink.
+    pub sink: String,
+    /// Messages up to this number keep their numbers.
+    pub kept: u64,
+    /// Messages after that got new numbers: so many.
+    pub moved: u64,
+    /// The number with which this history goes on.
+    pub next: u64,
+}
+
+/// Numbers from here on are not exact in JSON and in Redis' scripts.
+const LARGEST: u64 = 1 << 53;
+
+/// Where each configured sink stands, as the database has it.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn sinks(loaded: &Loaded) -> Result<Vec<SinkListing>, AppError> {
+    with_database(loaded, async |database| {
+        let epoch = database.store.outbox_epoch().await.map_err(store_error)?;
+        let mut listed = Vec::new();
+        for name in names(loaded)? {
+            listed.push(listing(database, name, epoch.clone()).await?);
+        }
+        Ok(listed)
+    })
+    .await
+}
+
+async fn listing(database: &Database, name: String, epoch: String) -> Result<SinkListing, AppError> {
+    let state = database.store.sink_state(&name).await.map_err(store_error)?;
+    let cursor = database.store.sink_cursor(&name).await.map_err(store_error)?;
+    let (word, reason, remedy) = match (state.foreign, state.disabled, state.failures) {
+        (Some(reason), ..) => ("foreign", Some(reason), Some(relay::remedy(&name))),
+        (None, Some(reason), _) => {
+            let webhook = name.trim_start_matches("webhook:");
+            ("disabled", Some(reason), Some(format!("`chainflume webhooks enable {webhook}`")))
+        }
+        (None, None, 0) => ("well", None, None),
+        (None, None, failures) => ("away", Some(format!("failed {failures} times in a row")), None),
+    };
+    Ok(SinkListing { name, state: word, cursor, epoch, held: state.held, reason, remedy })
+}
+
+/// Lets this database's history go on after what a sink holds.
+///
+/// # Errors
+/// When there is none of that name or it holds nothing foreign, or sink or database cannot be reached.
+pub async fn adopt_sink(loaded: &Loaded, name: &str) -> Result<Adoption, AppError> {
+    known(loaded, name)?;
+    with_database(loaded, async |database| {
+        let start = database.store.sink_start(name).await.map_err(store_error)?;
+        let cursor = Cursor { seq: start.cursor.unwrap_or(0), is_new: start.cursor.is_none() };
+        let found = match redis(loaded)?.filter(|redis| redis.name() == name) {
+            Some(redis) => look(redis, database, cursor).await?,
+            None => Found::default(),
+        };
+        if start.foreign.is_none() && found.foreign.is_empty() && cursor.seq <= start.last {
+            return Err(AppError::Failed(format!(
+                "sink {name} holds nothing foreign; there is nothing to adopt"
+            )));
+        }
+        let joined = database.store.adopt_sink(name, &found).await.map_err(store_error)?;
+        Ok(Adoption { sink: name.to_owned(), kept: joined.kept, moved: joined.moved, next: joined.next })
+    })
+    .await
+}
+
+async fn look(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<Found, AppError> {
+    let streams = redis.look().await.map_err(sink_error)?;
+    let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
+    let lineage = database.store.lineage(redis.name(), cursor.seq, &tops).await.map_err(store_error)?;
+    if let Some(stream) = streams.iter().find(|stream| stream.top >= LARGEST) {
+        return Err(AppError::Failed(format!(
+            "{} ends at {}, which no number of a message can follow; delete the stream, or set another redis.prefix",
+            stream.name, stream.top
+        )));
+    }
+    let top = tops.into_iter().max().unwrap_or(0);
+    let foreign = streams.into_iter().filter(|stream| relay::foreign(stream, &lineage, cursor).is_some());
+    let adopted = foreign.map(|stream| {
+        let newest = stream.newest.filter(|entry| entry.seq == stream.top);
+        let epoch = newest.and_then(|entry| entry.epoch);
+        Adopted { aggregate_type: stream.aggregate_type, seq: stream.top, epoch }
+    });
+    Ok(Found { top, foreign: adopted.collect() })
+}
+
+/// Empties a sink, where it keeps anything, and sends it everything that is kept.
+///
+/// # Errors
+/// When there is none of that name, or sink or database cannot be reached.
+pub async fn reset_sink(loaded: &Loaded, name: &str) -> Result<(), AppError> {
+    known(loaded, name)?;
+    with_database(loaded, async |database| {
+        // First the streams: should anything go wrong between, the sink is as it was, or has lost what is sent again.
+        if let Some(mut redis) = redis(loaded)?.filter(|redis| redis.name() == name) {
+            redis.remove().await.map_err(sink_error)?;
+        }
+        database.store.reset_sink(name).await.map_err(store_error)
+    })
+    .await
+}
+
+fn sink_error(error: SinkError) -> AppError {
+    match error {
+        error if error.is_transient() => AppError::Unavailable(error.to_string()),
+        SinkError::Refused { answer, .. } if answer.contains("NOPERM") => AppError::Failed(format!(
+            "{answer}: let the user of [redis] run +del, or delete the streams yourself, and run this again"
+        )),
+        error => AppError::Failed(error.to_string()),
+    }
+}
+
+fn known(loaded: &Loaded, name: &str) -> Result<(), AppError> {
+    let names = names(loaded)?;
+    if names.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let (path, all) = (loaded.path.display(), names.join(", "));
+    Err(AppError::Config(format!("{path}: there is no sink \"{name}\"; there are: {all}")))
+}
+
+fn names(loaded: &Loaded) -> Result<Vec<String>, AppError> {
+    let first = redis(loaded)?.map_or_else(|| InProcess::NAME.to_owned(), |redis| redis.name().to_owned());
+    let webhooks = loaded.config.webhooks.iter().map(|webhook| sink_name(&webhook.name));
+    Ok(std::iter::once(first).chain(webhooks).collect())
+}

@@ -1,0 +1,209 @@
+//! Sinks that hold what this database never sent, and what an operator decides about them.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::convert::{int8, unsigned};
+use super::leases::{Epoch, sink_lease};
+use super::outbox::{Adopted, CHANNEL, FRESH, HOME, Lineage, adopted, lineage_epochs, note_adopted};
+use super::transaction::{DURABLE, Tx, begin};
+use super::{Store, StoreError};
+
+/// Where a sink begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkStart {
+    /// How far it is; `None` for one that has not begun.
+    pub cursor: Option<u64>,
+    /// Why nothing is sent there until an operator decides.
+    pub foreign: Option<String>,
+    /// Number of the newest message ever written.
+    pub last: u64,
+}
+
+/// What `sinks adopt` found in a sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The largest number in any of its streams, 0 where it has none.
+    pub top: u64,
+    /// Ends of the streams that hold entries of another history.
+    pub foreign: Vec<Adopted>,
+}
+
+/// How this history goes on after an adoption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// Messages up to this number keep their numbers.
+    pub kept: u64,
+    /// The number of the first message after them.
+    pub next: u64,
+    /// Messages that were not in the sink and got new numbers.
+    pub moved: u64,
+}
+
+impl Store {
+    /// Where a sink begins.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn sink_start(&self, sink: &str) -> Result<SinkStart, StoreError> {
+        let (cursor, foreign, last): (Option<i64>, Option<String>, i64) = sqlx::query_as(
+            "select c.seq, case when t.foreign_at is not null then coalesce(t.foreign_reason, '') end, h.seq \
+             from outbox_head h left join sink_cursors c on c.sink = $1 left join sink_states t on t.sink = $1",
+        )
+        .bind(sink)
+        .fetch_one(&self.pool)
+        .await?;
+        let cursor = cursor.map(|seq| unsigned("sequence", seq)).transpose()?;
+        Ok(SinkStart { cursor, foreign, last: unsigned("sequence", last)? })
+    }
+
+    /// Notes that a sink holds what this database never sent, for whoever leads the sink. The first reason stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when somebody else leads it now; whatever the database says.
+    pub async fn note_foreign(
+        &self,
+        sink: &str,
+        reason: &str,
+        epoch: Option<Epoch>,
+    ) -> Result<(), StoreError> {
+        let lease = sink_lease(sink);
+        let noted = sqlx::query(AssertSqlSafe(format!(
+            "insert into sink_states as s (sink, foreign_at, foreign_reason) \
+             select $1, now(), $2 where {DURABLE} is not null \
+                 and ($3::bigint is null or $3 = (select epoch from leases where name = $4)) \
+             on conflict on constraint sink_states_pkey do update set \
+                 foreign_at = coalesce(s.foreign_at, excluded.foreign_at), \
+                 foreign_reason = case when s.foreign_at is null then excluded.foreign_reason else s.foreign_reason end"
+        )))
+        .bind(sink)
+        .bind(reason.replace('\0', "\u{fffd}"))
+        .bind(epoch.map(|epoch| int8("epoch", epoch.number())).transpose()?)
+        .bind(&lease)
+        .execute(&self.pool)
+        .await?;
+        if noted.rows_affected() == 0 { Err(StoreError::fenced(lease)) } else { Ok(()) }
+    }
+
+    /// Lets this history go on after what a sink holds: messages the sink lacks get numbers above everything in it, in their
+    /// order, and a new epoch begins with them. The numbers between are left out. Positions of other sinks move along, so
+    /// that none is sent a message twice or misses one.
+    ///
+    /// What the sink has of this history is what its epoch says, and where that is not known, what is before its cursor.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn adopt_sink(&self, sink: &str, found: &Found) -> Result<Joined, StoreError> {
+        let mut tx = begin(&self.pool, true).await?;
+        sqlx::query(AssertSqlSafe(format!("select {DURABLE}"))).execute(&mut *tx).await?;
+        // From here on nobody takes a number.
+        let last: i64 =
+            sqlx::query_scalar("select seq from outbox_head for update").fetch_one(&mut *tx).await?;
+        let last = unsigned("sequence", last)?;
+        // Somebody else may have adopted it since it was looked at.
+        let known = adopted(&mut tx, sink).await?;
+        let foreign: Vec<&Adopted> =
+            found.foreign.iter().filter(|one| known.get(&one.aggregate_type) != Some(*one)).collect();
+        let kept = shared(&mut tx, (sink, last), &foreign).await?;
+        for adopted in foreign {
+            note_adopted(&mut tx, sink, adopted).await?;
+        }
+        let (joined, position, sql) = if found.top > kept {
+            renumber(&mut tx, kept, found.top).await?;
+            let joined = Joined { kept, next: found.top + 1, moved: last - kept };
+            // What comes next for it is all that was moved. Where its streams lack older messages too, they say so when asked.
+            (joined, found.top, "update sink_cursors set seq = $2, updated_at = now() where sink = $1")
+        } else {
+            let joined = Joined { kept: last, next: last + 1, moved: 0 };
+            (joined, last, "update sink_cursors set seq = least(seq, $2), updated_at = now() where sink = $1")
+        };
+        sqlx::query(sql).bind(sink).bind(int8("sequence", position)?).execute(&mut *tx).await?;
+        decided(&mut tx, sink).await?;
+        tx.commit().await?;
+        Ok(joined)
+    }
+
+    /// Lets a sink begin anew with the oldest message kept.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn reset_sink(&self, sink: &str) -> Result<(), StoreError> {
+        let mut tx = begin(&self.pool, true).await?;
+        for sql in ["delete from sink_cursors where sink = $1", "delete from adopted_streams where sink = $1"]
+        {
+            sqlx::query(sql).bind(sink).execute(&mut *tx).await?;
+        }
+        decided(&mut tx, sink).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// Up to which number the sink has this history: where one stream leaves it, all do.
+async fn shared(tx: &mut Tx, (sink, last): (&str, u64), foreign: &[&Adopted]) -> Result<u64, StoreError> {
+    let cursor: Option<i64> = sqlx::query_scalar("select seq from sink_cursors where sink = $1")
+        .bind(sink)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let cursor = unsigned("sequence", cursor.unwrap_or(0))?;
+    let lineage = Lineage { last, epochs: lineage_epochs(tx).await?, ..Lineage::default() };
+    let shared = |adopted: &&Adopted| match adopted.epoch.as_deref().and_then(|epoch| lineage.last_of(epoch))
+    {
+        // The epoch is ours to its end, so an entry within it that differs is of a copy that went its own way.
+        Some(end) if adopted.seq > end => end,
+        _ => cursor,
+    };
+    Ok(foreign.iter().map(shared).min().unwrap_or(last).min(last))
+}
+
+/// Moves all messages after `kept` to behind `top`, with whatever says how far somebody is, and begins an epoch with them.
+async fn renumber(tx: &mut Tx, kept: u64, top: u64) -> Result<(), StoreError> {
+    let (from, by) = (int8("sequence", kept)?, int8("sequence", top - kept)?);
+    // By way of negative numbers: a number is free only when its old owner has left it.
+    for sql in [
+        "update outbox set seq = -(seq + $2), \
+             message = regexp_replace(message, '\"seq\":[0-9]+', '\"seq\":' || (seq + $2)) where seq > $1",
+        "update deliveries set seq = -(seq + $2), \
+             message = regexp_replace(message, '\"seq\":[0-9]+', '\"seq\":' || (seq + $2)) where seq > $1",
+        "update sink_cursors set seq = seq + $2 where seq > $1 and sink not like 'replay %'",
+        "update outbox_head set seq = seq + $2 where seq >= $1",
+    ] {
+        sqlx::query(sql).bind(from).bind(by).execute(&mut **tx).await?;
+    }
+    for sql in
+        ["update outbox set seq = -seq where seq < 0", "update deliveries set seq = -seq where seq < 0"]
+    {
+        sqlx::query(sql).execute(&mut **tx).await?;
+    }
+    begin_epoch(tx, from, from + by).await
+}
+
+/// Begins an epoch after `top`, whose numbers after `kept` are left out.
+async fn begin_epoch(connection: &mut PgConnection, kept: i64, top: i64) -> Result<(), StoreError> {
+    sqlx::query("delete from outbox_epochs where first_seq > $1")
+        .bind(kept)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(AssertSqlSafe(format!("update outbox_head set epoch = {FRESH}, home = {HOME}")))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "insert into outbox_epochs (first_seq, after_seq, epoch) select $1 + 1, $2, epoch from outbox_head",
+    )
+    .bind(top)
+    .bind(kept)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(&mut *connection).await?;
+    Ok(())
+}
+
+/// An operator has decided: messages are sent again, and at once.
+async fn decided(tx: &mut Tx, sink: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "update sink_states set foreign_at = null, foreign_reason = null, paused_until = null, failures = 0 \
+         where sink = $1",
+    )
+    .bind(sink)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
