@@ -20,11 +20,12 @@ mod sinks;
 mod status;
 mod turns;
 mod verify;
+mod views;
 mod webhooks;
 
 pub use alerts::watch;
 pub use check::{CheckLine, CheckReport, check};
-pub use commands::{migrate, views};
+pub use commands::migrate;
 pub use dead_letters::{
     Outcome, RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
 };
@@ -38,4 +39,5 @@ pub use run::{indexers, run, run_hurt};
 pub use sinks::{Adoption, SinkListing, adopt_sink, reset_sink, sinks};
 pub use status::{Status, StatusWatch, StoredLease, StoredReorg, StoredSource, status};
 pub use verify::{Progress, RereadArgs, Verified, reread};
+pub use views::{Views, views};
 pub use webhooks::{Endpoint, enable_webhook, webhooks};

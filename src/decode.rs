@@ -21,7 +21,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use abi::{AbiError, EventProblem, MAX_ABI_BYTES, parse_abi, select};
+pub use abi::{Abi, AbiError, EventProblem, MAX_ABI_BYTES, Repeated, parse_abi, read_abi, select};
 pub use abi_type::AbiType;
 pub use decoder::{Decoded, Decoder};
 pub use event::{AbiEvent, Param, SourceAbi, SourceIndex};

@@ -2,6 +2,7 @@
 
 mod block;
 mod causes;
+mod column;
 mod dead_letter;
 mod event;
 mod event_id;
@@ -15,8 +16,9 @@ mod trie;
 
 pub use block::{BlockId, BlockRange, BlockRef};
 pub use causes::causes;
+pub use column::{Column, Member, Members, SqlType, ViewColumn};
 pub use dead_letter::{DeadLetter, DeadLetterKind};
-pub use event::{Aggregate, Column, Event, EventKind, Fact, KindIndex, Projection, SqlType, ViewColumn};
+pub use event::{Aggregate, Event, EventKind, Fact, KindIndex, Projection};
 pub use event_id::{EventId, EventIdParts};
 pub use filter::{AddressSet, LogFilter};
 pub use log::{Log, Place, Topics};

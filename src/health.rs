@@ -112,6 +112,8 @@ pub struct ChainHealth {
     pub last_error_kind: Option<&'static str>,
     /// The last reorg that took back what was announced, in this process.
     pub deep_reorg: Option<DeepReorg>,
+    /// Typed views that could not be made, each with what to do; nothing depends on them.
+    pub view_troubles: Vec<String>,
     /// Its sources.
     pub sources: Vec<SourceHealth>,
     /// Name of the lease by which it is led, where there is one.
@@ -179,6 +181,7 @@ impl ChainHealth {
             last_error: None,
             last_error_kind: None,
             deep_reorg: None,
+            view_troubles: Vec::new(),
             sources: Vec::new(),
             lease: None,
             rpc: Vec::new(),

@@ -21,6 +21,7 @@ mod say;
 mod spine;
 mod translate;
 mod view;
+mod views;
 
 pub use audit::{AuditSettings, Auditor};
 pub use error::IndexerError;

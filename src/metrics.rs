@@ -49,6 +49,7 @@ const LAG: &str = "chainflume_lag_blocks";
 const SINCE_COMMIT: &str = "chainflume_seconds_since_commit";
 const SINCE_HEAD: &str = "chainflume_seconds_since_head";
 const DATABASE_WRITABLE: &str = "chainflume_database_writable";
+const VIEWS_MISSING: &str = "chainflume_views_missing";
 const NEGATIVE_BALANCES: &str = "chainflume_negative_balances";
 const OPEN_DEAD_LETTERS: &str = "chainflume_dead_letters_open";
 const OUTBOX_KEPT: &str = "chainflume_outbox_messages";
@@ -147,6 +148,7 @@ fn describe() {
     );
     describe_gauge!(SINCE_HEAD, "seconds since the head last moved, by chain, computed at the scrape");
     describe_gauge!(DATABASE_WRITABLE, "1 while the database takes writes");
+    describe_gauge!(VIEWS_MISSING, "typed views that could not be made or brought up to date, by chain");
     describe_gauge!(
         NEGATIVE_BALANCES,
         "token balances below zero: rebasing tokens, or a start block after the first transfer"
@@ -198,6 +200,7 @@ fn describe_messages() {
 /// `increase()`, and alerts are made of that.
 pub fn chain_starts(chain: &str) {
     ws_connected(chain, false);
+    views_missing(chain, 0);
     providers::start(chain);
     for name in
         [WS_LOST, IGNORED, UNKNOWN_USERS, REORGS, ORPHANED, PENDING, PENDING_RETRACTED, DATABASE_ERRORS]
@@ -220,6 +223,11 @@ pub fn source_starts(source: &str, event_types: impl Iterator<Item = String>) {
 /// The width of history questions moved.
 pub fn range_width(chain: &str, blocks: u64) {
     gauge!(RANGE_WIDTH, "chain" => chain.to_owned()).set(as_f64(blocks));
+}
+
+/// So many typed views could not be made.
+pub fn views_missing(chain: &str, views: u64) {
+    gauge!(VIEWS_MISSING, "chain" => chain.to_owned()).set(as_f64(views));
 }
 
 /// The WebSocket announces heads, or no longer.

@@ -19,6 +19,7 @@ mod endpoints;
 mod error;
 mod events;
 mod indexes;
+mod kinds;
 mod leases;
 mod migrate;
 mod open;
@@ -72,7 +73,7 @@ pub use reach::each_host;
 pub use rewind::{Reason, Rewind, Rewound};
 pub use sinks::{Found, Joined, SinkStart};
 pub use stage::Staged;
-pub use views::ViewInfo;
+pub use views::{ViewInfo, ViewTrouble};
 
 /// How to reach the database.
 #[derive(Clone)]

@@ -92,6 +92,9 @@ pub struct ChainReport {
     pub consecutive_errors: u64,
     /// The last error that has not been overcome.
     pub last_error: Option<String>,
+    /// Typed views that could not be made, each with what to do; the chain is ready all the same.
+    #[serde(default)]
+    pub view_troubles: Vec<String>,
     /// By name.
     pub sources: BTreeMap<String, SourceReport>,
     /// What its node was asked since the start, by JSON-RPC method.
@@ -262,6 +265,7 @@ impl ChainReport {
             websocket: chain.pushed,
             consecutive_errors: chain.consecutive_errors,
             last_error: chain.last_error.clone(),
+            view_troubles: chain.view_troubles.clone(),
             sources: sources.collect(),
             providers: chain.providers.iter().map(Into::into).collect(),
             rpc: by_method(&chain.rpc),

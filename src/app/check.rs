@@ -7,11 +7,11 @@ use super::database::Database;
 use super::error::AppError;
 use super::parts::Loaded;
 use super::preflight::{self, NodeCheck};
-use super::{alerts, messages, webhooks};
+use super::{alerts, messages, views, webhooks};
 use crate::chain::Role;
 use crate::domain::causes;
 use crate::sink::{Redis, Sink};
-use crate::store::Schema;
+use crate::store::{Schema, Store};
 
 /// What the check of the connections found.
 #[derive(Debug, Serialize)]
@@ -29,8 +29,20 @@ pub struct CheckReport {
 pub struct CheckLine {
     /// Whether it is as it should be.
     pub ok: bool,
+    /// Whether an operator should look at it although the daemon works without.
+    pub warning: bool,
     /// What was found.
     pub text: String,
+}
+
+impl CheckLine {
+    fn new(ok: bool, text: String) -> Self {
+        Self { ok, warning: false, text }
+    }
+
+    fn warning(text: String) -> Self {
+        Self { ok: true, warning: true, text }
+    }
 }
 
 /// Asks every node and the database. With `start`, what a running daemon would wait out is told and is no
@@ -42,10 +54,13 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     let nodes = preflight::nodes(loaded).await;
     let database = look_at_database(loaded).await;
     let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check, &nodes)).collect();
-    lines.push(match &database {
-        Ok(text) => CheckLine { ok: true, text: format!("database: {text}") },
-        Err(error) => CheckLine { ok: false, text: error.to_string() },
-    });
+    match &database {
+        Ok(found) => {
+            lines.push(CheckLine::new(true, format!("database: {}", found.text)));
+            lines.extend(found.views.iter().cloned().map(CheckLine::warning));
+        }
+        Err(error) => lines.push(CheckLine::new(false, error.to_string())),
+    }
     if let Some(redis) = messages::redis(loaded)? {
         lines.push(redis_line(redis).await);
     }
@@ -66,10 +81,8 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
 
 fn node_line(loaded: &Loaded, check: &NodeCheck, all: &[NodeCheck]) -> CheckLine {
     match &check.outcome {
-        Ok(head) => {
-            CheckLine { ok: true, text: format!("chain {}: {}", check.chain, found(check, *head, all)) }
-        }
-        Err(error) => CheckLine { ok: false, text: format!("{}: {error}", check.place(loaded)) },
+        Ok(head) => CheckLine::new(true, format!("chain {}: {}", check.chain, found(check, *head, all))),
+        Err(error) => CheckLine::new(false, format!("{}: {error}", check.place(loaded))),
     }
 }
 
@@ -93,8 +106,8 @@ fn found(check: &NodeCheck, head: u64, all: &[NodeCheck]) -> String {
 
 async fn redis_line(mut redis: Redis) -> CheckLine {
     match redis.check().await {
-        Ok(host) => CheckLine { ok: true, text: format!("redis: connected to {host}") },
-        Err(error) => CheckLine { ok: false, text: error.to_string() },
+        Ok(host) => CheckLine::new(true, format!("redis: connected to {host}")),
+        Err(error) => CheckLine::new(false, error.to_string()),
     }
 }
 
@@ -105,7 +118,7 @@ async fn webhook_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
         let name = sink.name().replace(':', " ");
         match sink.check().await {
             Ok((host, status)) => life(&name, &host, status),
-            Err(error) => CheckLine { ok: false, text: format!("{name}: {error}") },
+            Err(error) => CheckLine::new(false, format!("{name}: {error}")),
         }
     });
     let mut lines = join_all(looks).await;
@@ -113,9 +126,9 @@ async fn webhook_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
         lines.push(match post {
             Ok(post) => match post.look().await {
                 Ok(status) => life("alerts", post.host(), status),
-                Err(error) => CheckLine { ok: false, text: format!("alerts: {error}") },
+                Err(error) => CheckLine::new(false, format!("alerts: {error}")),
             },
-            Err(error) => CheckLine { ok: false, text: format!("alerts.webhook: {error}") },
+            Err(error) => CheckLine::new(false, format!("alerts.webhook: {error}")),
         });
     }
     Ok(lines)
@@ -125,17 +138,34 @@ fn life(name: &str, host: &str, status: u16) -> CheckLine {
     let moved =
         if (300..400).contains(&status) { "; redirects are not followed: name where it leads" } else { "" };
     let text = format!("{name}: {host} answers ({status} to HEAD), nothing was delivered{moved}");
-    CheckLine { ok: moved.is_empty(), text }
+    CheckLine::new(moved.is_empty(), text)
 }
 
-async fn look_at_database(loaded: &Loaded) -> Result<String, AppError> {
+/// What was found in the database.
+struct Found {
+    text: String,
+    /// Typed views that could not be made.
+    views: Vec<String>,
+}
+
+async fn look_at_database(loaded: &Loaded) -> Result<Found, AppError> {
     let Some(database) = Database::open_made(loaded).await? else {
         let data_dir = loaded.config.data_dir.display();
-        return Ok(format!("a private PostgreSQL, which the daemon will make in {data_dir}"));
+        let text = format!("a private PostgreSQL, which the daemon will make in {data_dir}");
+        return Ok(Found { text, views: Vec::new() });
     };
     let schema = database.store.schema().await;
+    let views = match &schema {
+        Ok(Schema::Current) => views::refused(loaded, &database.store, Store::try_views).await,
+        _ => Ok(Vec::new()),
+    };
     database.close().await;
-    match schema.map_err(|error| AppError::Unavailable(causes(&error)))? {
+    let text = schema_text(schema.map_err(|error| AppError::Unavailable(causes(&error)))?)?;
+    Ok(Found { text, views: views?.iter().map(ToString::to_string).collect() })
+}
+
+fn schema_text(schema: Schema) -> Result<String, AppError> {
+    match schema {
         Schema::Missing => Ok("connected, empty; the daemon will create its tables".to_owned()),
         Schema::Behind { pending } => {
             Ok(format!("connected, {pending} migrations are pending; the daemon will run them"))

@@ -128,9 +128,9 @@ pub async fn retry_dead_letters(
 async fn retriers(loaded: &Loaded, database: &Database) -> Result<BTreeMap<u64, Retrier>, AppError> {
     let mut retriers = BTreeMap::new();
     for chain in &loaded.config.chains {
-        let translator = translator(&loaded.config, chain)?;
+        let mut translator = translator(&loaded.config, chain)?;
         let record = record(&loaded.config, chain);
-        let store = database.store.open_chain(&record, translator.kinds()).await.map_err(store_error)?;
+        let store = translator.open(&database.store, &record).await.map_err(store_error)?;
         retriers.insert(chain.chain_id, Retrier { translator, store });
     }
     Ok(retriers)

@@ -101,9 +101,9 @@ async fn replay_in(
 }
 
 async fn open(loaded: &Loaded, database: &Database, chain: &config::Chain) -> Result<ChainStore, AppError> {
-    let translator = translator(&loaded.config, chain)?;
+    let mut translator = translator(&loaded.config, chain)?;
     let record = record(&loaded.config, chain);
-    database.store.open_chain(&record, translator.kinds()).await.map_err(store_error)
+    translator.open(&database.store, &record).await.map_err(store_error)
 }
 
 fn replay_error(error: StoreError) -> AppError {

@@ -106,9 +106,9 @@ pub(super) async fn rereader(
     store: &Store,
     (chain, settings): (&config::Chain, ChainSettings),
 ) -> Result<Rereader, AppError> {
-    let translator = translator(&loaded.config, chain)?;
+    let mut translator = translator(&loaded.config, chain)?;
     let record = record(&loaded.config, chain);
-    let store = store.open_chain(&record, translator.kinds()).await.map_err(store_error)?;
+    let store = translator.open(store, &record).await.map_err(store_error)?;
     let store = store.following(translator.contracts());
     let on_error =
         Arc::new(|error: &crate::chain::ChainError| tracing::warn!(%error, "the node is waited for"));

@@ -96,7 +96,7 @@ pub enum Command {
     /// See where each webhook stands, and let one that answered 410 have messages again
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
-    /// List the typed views, one for each ABI event
+    /// Make the typed views that are missing, and list all there are: one for each ABI event
     Views(ViewsArgs),
     /// Print the JSON Schema of the messages
     Schema,

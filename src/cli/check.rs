@@ -32,7 +32,12 @@ pub(super) fn check(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
 /// The lines for a person; as JSON for a script, where they are part of one answer.
 fn connections(args: &CheckArgs, report: &CheckReport) -> anyhow::Result<Value> {
     if !args.json {
-        let line = |line: &CheckLine| format!("{} {}\n", if line.ok { "ok  " } else { "FAIL" }, line.text);
+        let verdict = |line: &CheckLine| match (line.ok, line.warning) {
+            (false, _) => "FAIL",
+            (true, true) => "warn",
+            (true, false) => "ok  ",
+        };
+        let line = |line: &CheckLine| format!("{} {}\n", verdict(line), line.text);
         let lines: String = report.lines.iter().map(line).collect();
         output::print(format!("\n{lines}").as_bytes())?;
     }
@@ -89,6 +94,9 @@ fn as_text(config: &Config) -> String {
             for event in &source.events {
                 let _ = writeln!(text, "    {}", event.signature);
             }
+            for repeated in &source.repeated {
+                let _ = writeln!(text, "    note: {repeated}");
+            }
         }
     }
     text
@@ -120,9 +128,10 @@ fn as_json(config: &Config) -> Value {
             AddressSet::Only(addresses) => json!(addresses),
         };
         let events: Vec<&str> = source.events.iter().map(|event| event.signature.as_str()).collect();
+        let notes: Vec<String> = source.repeated.iter().map(ToString::to_string).collect();
         json!({
             "name": source.name, "family": source.family.as_str(), "addresses": addresses,
-            "startBlock": source.start_block, "events": events,
+            "startBlock": source.start_block, "events": events, "notes": notes,
         })
     };
     let chain = |chain: &Chain| {

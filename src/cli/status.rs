@@ -60,6 +60,9 @@ fn daemon(status: &Status) -> String {
         if let Some(error) = &chain.last_error {
             text += &format!("  chain {name}, last error: {error}\n");
         }
+        for trouble in &chain.view_troubles {
+            text += &format!("  chain {name}, warning: {trouble}\n");
+        }
     }
     for (name, sink) in &report.sinks {
         text += &format!("  sink {name}: {} messages wait\n", sink.lag + sink.held);

@@ -1,13 +1,14 @@
 use serde_json::json;
 
 use super::args::ViewsArgs;
+use super::exit::{Exit, Failure};
 use super::output;
 use crate::app::{self, Loaded};
 use crate::store::ViewInfo;
 
-/// Prints the typed views and their columns.
+/// Makes the typed views that are missing, and prints all there are with their columns.
 pub(super) async fn views(loaded: &Loaded, args: &ViewsArgs) -> anyhow::Result<()> {
-    let views = app::views(loaded).await?;
+    let app::Views { there: views, troubles } = app::views(loaded).await?;
     let text = if args.json {
         let views: Vec<_> = views.iter().map(as_json).collect();
         format!("{}\n", serde_json::to_string_pretty(&views)?)
@@ -16,7 +17,11 @@ pub(super) async fn views(loaded: &Loaded, args: &ViewsArgs) -> anyhow::Result<(
     } else {
         views.iter().map(as_text).collect::<Vec<_>>().join("\n")
     };
-    output::print(text.as_bytes())
+    output::print(text.as_bytes())?;
+    match troubles.iter().map(ToString::to_string).collect::<Vec<_>>() {
+        troubles if troubles.is_empty() => Ok(()),
+        troubles => Err(Failure::new(Exit::Failed, troubles.join("\n")).into()),
+    }
 }
 
 fn as_text(view: &ViewInfo) -> String {

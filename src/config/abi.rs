@@ -6,21 +6,29 @@ use super::problem::{Fault, Spot};
 use super::reader::{Reader, Text};
 use super::section::Section;
 use super::source::{Source, SourceDraft};
-use crate::decode::{self, AbiError, AbiEvent, SourceAbi, SourceIndex};
+use crate::decode::{self, Abi, AbiError, AbiEvent, Repeated, SourceAbi, SourceIndex};
 use crate::mapping::{self, Family, FamilySettings, Mapper, MappingProblem, SourceMapping};
 
 /// Bytes read of an ABI file. The largest compiler artifacts stay below 2 MB; what is above this is
 /// another file.
 const MAX_ABI_BYTES: u64 = 10 << 20;
 
-/// Reads `abi` and `events`: the events a source listens for, in the order of its ABI.
-pub(super) fn events(section: &Section<'_>, family: Option<Family>) -> Option<Vec<Arc<AbiEvent>>> {
+/// The events a source listens for.
+pub(super) struct Listened {
+    /// In the order of the ABI.
+    pub events: Vec<Arc<AbiEvent>>,
+    /// Declarations of these events that are left out.
+    pub repeated: Vec<Repeated>,
+}
+
+/// Reads `abi` and `events`.
+pub(super) fn events(section: &Section<'_>, family: Option<Family>) -> Option<Listened> {
     let abi = section.text("abi");
     let wanted = section.texts("events");
     let all = match (&abi, family) {
         (Some(path), _) => from_file(section.reader, path)?,
         (None, Some(family)) => match mapping::default_abi(family) {
-            Some(json) => shared(decode::parse_abi(json).unwrap_or_default()),
+            Some(json) => decode::read_abi(json).unwrap_or_default(),
             None => {
                 let remedy = "add abi = \"…\", the contract's ABI as JSON, relative to this file";
                 section
@@ -30,13 +38,16 @@ pub(super) fn events(section: &Section<'_>, family: Option<Family>) -> Option<Ve
         },
         (None, None) => return None,
     };
-    match wanted {
-        Some(wanted) if !wanted.is_empty() => select(section.reader, &all, wanted),
-        _ => Some(all),
-    }
+    let (all, mut repeated) = (shared(all.events), all.repeated);
+    let events = match wanted {
+        Some(wanted) if !wanted.is_empty() => select(section.reader, &all, wanted)?,
+        _ => all,
+    };
+    repeated.retain(|repeated| events.iter().any(|event| event.signature == repeated.signature));
+    Some(Listened { events, repeated })
 }
 
-fn from_file(reader: &Reader<'_>, path: &Text) -> Option<Vec<Arc<AbiEvent>>> {
+fn from_file(reader: &Reader<'_>, path: &Text) -> Option<Abi> {
     let report = |what: String, remedy: &str| reader.report(&path.spot, Fault::new(what, remedy));
     let text = match reader.environment.read(&reader.resolve(&path.value), MAX_ABI_BYTES) {
         Ok(text) => text,
@@ -50,8 +61,8 @@ fn from_file(reader: &Reader<'_>, path: &Text) -> Option<Vec<Arc<AbiEvent>>> {
             return None;
         }
     };
-    match decode::parse_abi(&text) {
-        Ok(events) => Some(shared(events)),
+    match decode::read_abi(&text) {
+        Ok(abi) => Some(abi),
         Err(error) => {
             let (what, remedy) = unreadable(&error);
             report(format!("{} {what}", path.shown()), remedy);
@@ -154,6 +165,10 @@ fn meaning(problem: &MappingProblem) -> (&'static str, Fault) {
                 "user",
                 Fault::new(what, "name an argument that is an address, or leave the event out of `events`"),
             )
+        }
+        MappingProblem::SameView { source_name, other, view } if source_name == other => {
+            let what = format!("has two events that give the view {view}");
+            ("events", Fault::new(what, "leave one of the two out, or give it a source of its own"))
         }
         MappingProblem::SameView { other, view, .. } => {
             let what = format!("gives the view {view}, which the source `{other}` has too");

@@ -10,7 +10,7 @@ use super::reader::{Found, Text};
 use super::section::Section;
 use super::units;
 use super::words::{name, word};
-use crate::decode::AbiEvent;
+use crate::decode::{AbiEvent, Repeated};
 use crate::domain::AddressSet;
 use crate::mapping::Family;
 use crate::store::PublishFrom;
@@ -28,6 +28,8 @@ pub struct Source {
     pub addresses: AddressSet,
     /// The events it listens for, in the order of the ABI, never empty.
     pub events: Vec<Arc<AbiEvent>>,
+    /// Declarations of these events that the ABI repeats with other names of arguments; they are not used.
+    pub repeated: Vec<Repeated>,
     /// First block read.
     pub start_block: u64,
     /// Decimals of the staked token; `None` but for the stake family.
@@ -64,7 +66,7 @@ pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
     let chain = section.text("chain");
     let family = section.parsed("family", |text| word(text, &families())).map(|family| family.value);
     let addresses = addresses(&section);
-    let events = abi::events(&section, family);
+    let listened = abi::events(&section, family);
     let start_block = section.number("start_block", 0..=MAX_BLOCK);
     let decimals = decimals(&section, family);
     let publish_from = publish_from(&section).unwrap_or(PublishFrom::Head);
@@ -75,12 +77,14 @@ pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
     }
     section.finish();
     let whole = || {
+        let abi::Listened { events, repeated } = listened?;
         Some(Source {
             name: name.as_ref()?.value.clone(),
             chain: chain.as_ref()?.value.clone(),
             family: family?,
             addresses: addresses?,
-            events: events?,
+            events,
+            repeated,
             start_block: start_block?.value,
             decimals: decimals.as_ref().map(|decimals| decimals.value),
             publish_from,

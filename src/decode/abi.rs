@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use alloy_dyn_abi::parser::is_valid_identifier;
@@ -61,38 +62,107 @@ fn join(problems: &[EventProblem]) -> String {
     texts.join("; ")
 }
 
+/// What an ABI declares of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Abi {
+    /// In the order of the ABI, each once.
+    pub events: Vec<AbiEvent>,
+    /// Declarations left out, since an earlier one is of the same event.
+    pub repeated: Vec<Repeated>,
+}
+
+/// A later declaration of an event, with other names for its arguments. Nothing on the chain tells the two apart, so the
+/// first declaration gives the names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repeated {
+    /// Canonical signature.
+    pub signature: String,
+    /// Names that are used, in the order of the arguments.
+    pub used: Vec<String>,
+    /// Names that the later declaration gives.
+    pub ignored: Vec<String>,
+}
+
+impl Repeated {
+    fn new(first: &AbiEvent, later: &AbiEvent) -> Self {
+        let names = |event: &AbiEvent| event.params.iter().map(|param| param.name.clone()).collect();
+        Self { signature: first.signature.clone(), used: names(first), ignored: names(later) }
+    }
+}
+
+impl fmt::Display for Repeated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { signature, used, ignored } = self;
+        if used == ignored {
+            return write!(
+                f,
+                "{signature} is declared again with other names in its structs; the first declaration is used"
+            );
+        }
+        let (used, ignored) = (used.join(", "), ignored.join(", "));
+        write!(
+            f,
+            "{signature} is declared again with the arguments {ignored}; the first declaration is used: {used}"
+        )
+    }
+}
+
+/// The events of a JSON ABI, as [`read_abi`] finds them.
+///
+/// # Errors
+/// As [`read_abi`].
+pub fn parse_abi(json: &str) -> Result<Vec<AbiEvent>, AbiError> {
+    read_abi(json).map(|abi| abi.events)
+}
+
 /// The events of a JSON ABI, in its order, each once: the bare array, or the artifact of Foundry,
 /// Hardhat or Truffle around it. What is no event is not looked at.
 ///
+/// ABIs that were joined from several (proxies, diamonds) declare the same event more than once. Declarations that no log
+/// can tell apart are one event, whatever they call its arguments.
+///
 /// # Errors
 /// All of [`AbiError`] but `UnknownEvent`. Function pointers and fixed-point numbers are not supported.
-pub fn parse_abi(json: &str) -> Result<Vec<AbiEvent>, AbiError> {
+pub fn read_abi(json: &str) -> Result<Abi, AbiError> {
     if json.len() > MAX_ABI_BYTES {
         return Err(AbiError::TooLarge { bytes: json.len() });
     }
     // Editors on Windows put a mark in front, which is no JSON.
     let json = json.strip_prefix('\u{feff}').unwrap_or(json);
     let items = items(serde_json::from_str(json).map_err(AbiError::NotJson)?)?;
-    let (mut events, mut problems) = (Vec::new(), Vec::new());
+    let (mut abi, mut problems) = (Abi::default(), Vec::new());
     for (position, item) in items.into_iter().enumerate() {
         if item.get("type").and_then(Json::as_str) != Some("event") {
             continue;
         }
         let name = item.get("name").and_then(Json::as_str).map(|name| format!("`{name}`"));
         match event(item) {
-            // Merged ABIs (proxies, diamonds) declare the same event more than once.
-            Ok(event) if events.contains(&event) => {}
-            Ok(event) => events.push(event),
+            Ok(event) => abi.add(event),
             Err(reason) => {
                 let event = name.unwrap_or_else(|| format!("at position {position}"));
                 problems.push(EventProblem { event, reason });
             }
         }
     }
-    match (problems.is_empty(), events.is_empty()) {
+    match (problems.is_empty(), abi.events.is_empty()) {
         (false, _) => Err(AbiError::Events(problems)),
         (true, true) => Err(AbiError::NoEvents),
-        (true, false) => Ok(events),
+        (true, false) => Ok(abi),
+    }
+}
+
+impl Abi {
+    fn add(&mut self, event: AbiEvent) {
+        match self.events.iter().find(|first| first.has_the_logs_of(&event)) {
+            None => self.events.push(event),
+            Some(first) if *first == event => {}
+            Some(first) => {
+                let repeated = Repeated::new(first, &event);
+                if !self.repeated.contains(&repeated) {
+                    self.repeated.push(repeated);
+                }
+            }
+        }
     }
 }
 

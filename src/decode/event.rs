@@ -67,6 +67,15 @@ impl AbiEvent {
         self.topic_count
     }
 
+    /// Whether both declare one event: every log of the one is a log of the other.
+    pub(super) fn has_the_logs_of(&self, other: &Self) -> bool {
+        let indexed =
+            |event: &Self| -> Vec<bool> { event.params.iter().map(|param| param.indexed).collect() };
+        self.signature == other.signature
+            && self.anonymous == other.anonymous
+            && indexed(self) == indexed(other)
+    }
+
     /// Words at the start of the data that its logs have at least.
     pub(super) fn data_words(&self) -> usize {
         self.data_words

@@ -1,5 +1,6 @@
 use alloy_primitives::{Address, B256, U256};
 
+use super::column::ViewColumn;
 use super::log::Place;
 
 /// Position of a kind in the list the mapping was built with.
@@ -66,6 +67,8 @@ pub struct EventKind {
     pub projection: Projection,
     /// Name of the typed view that shows it, shared by all kinds of one ABI event.
     pub view: String,
+    /// Name of the view where the first name is taken by another event.
+    pub other_view: String,
     /// The view's columns, in the order of the ABI.
     pub columns: Vec<ViewColumn>,
     /// What messages about such events are about.
@@ -99,54 +102,6 @@ impl Aggregate {
             Self::Contract => "contract",
         }
     }
-}
-
-/// One column of a typed view: an ABI argument and where it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ViewColumn {
-    /// Name in SQL, unique in the view, not quoted.
-    pub name: String,
-    /// Name of the argument in the ABI, unique in the event: the key in a message's payload.
-    pub argument: String,
-    /// Where the value is kept.
-    pub column: Column,
-}
-
-/// Where an argument of an event is kept.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Column {
-    /// `events.account`.
-    Account,
-    /// `events.counterparty`.
-    Counterparty,
-    /// `events.amount`.
-    Amount,
-    /// `events.token_id`.
-    TokenId,
-    /// `events.args ->> key`, read as this type.
-    Arg {
-        /// Key in the JSON object.
-        key: String,
-        /// Type in SQL.
-        sql_type: SqlType,
-    },
-}
-
-/// How a view shows a value kept in `args`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SqlType {
-    /// Whole numbers of any width: kept as a decimal string.
-    Numeric,
-    /// `bool`.
-    Boolean,
-    /// Addresses, bytes and hashes: kept as a `0x` string.
-    Bytea,
-    /// Strings.
-    Text,
-    /// Arrays and tuples.
-    Jsonb,
 }
 
 /// What a log means, before it is joined with where it happened.

@@ -53,7 +53,7 @@ pub struct ChainIndexer {
     pub(super) telling: Telling,
     /// The newest block the node told us of.
     pub(super) newest: Option<BlockRef>,
-    store: Store,
+    pub(super) store: Store,
     memory: Memory,
     record: ChainRecord,
     pub(super) opened: Option<ChainStore>,
@@ -258,7 +258,7 @@ impl ChainIndexer {
         if self.opened.is_none() {
             let stored = self.store.genesis(self.settings.chain_id).await?;
             self.record.genesis_hash = self.pool.settle_genesis(stored).await?;
-            let mut opened = self.store.open_chain(&self.record, self.translator.kinds()).await?;
+            let mut opened = self.translator.open(&self.store, &self.record).await?;
             if let Some(epoch) = self.epoch {
                 opened = opened.lead(epoch).await?;
             }
@@ -271,6 +271,7 @@ impl ChainIndexer {
             if retracted > 0 {
                 tracing::info!(chain = %self.settings.name, retracted, "pending events of sources no longer configured taken back");
             }
+            self.make_views(&opened).await;
             self.opened = Some(opened);
         }
         self.memory.recall(&[&self.node, &self.past]).await;

@@ -5,6 +5,7 @@ use crate::decode::{Decoded, Decoder, SourceAbi};
 use crate::domain::{AddressSet, B256, DeadLetter, DeadLetterKind, Event, EventKind, Log, LogFilter};
 use crate::mapping::Mapper;
 use crate::metrics;
+use crate::store::{ChainRecord, ChainStore, Store, StoreError};
 use crate::telemetry::Limiter;
 
 /// One configured source of a chain.
@@ -50,6 +51,18 @@ impl Translator {
     pub fn new(chain: String, sources: Vec<Source>, mapper: Mapper) -> Self {
         let (chain, sources, mapper) = (chain.into(), sources.into(), Arc::new(mapper));
         Self { chain, sources, mapper, cached: None, lines: Arc::default() }
+    }
+
+    /// Registers the chain with its sources and kinds. From then on, arguments are written under the names by which the
+    /// store keeps them, whatever the ABI calls them today: a log must not be translated before.
+    ///
+    /// # Errors
+    /// As [`Store::open_chain`].
+    pub async fn open(&mut self, store: &Store, record: &ChainRecord) -> Result<ChainStore, StoreError> {
+        let opened = store.open_chain(record, self.kinds()).await?;
+        Arc::make_mut(&mut self.mapper).keep_as(opened.kinds());
+        self.cached = None;
+        Ok(opened)
     }
 
     /// In the order of the configuration.

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::decode::{AbiEvent, AbiType, SourceIndex, TypedLog};
-use crate::domain::{EventKind, Fact};
+use crate::decode::{AbiEvent, AbiType, Param, SourceIndex, TypedLog};
+use crate::domain::{Column, EventKind, Fact, ViewColumn};
 
 use super::family::{Family, FamilySettings};
 use super::problem::{MappingError, MappingProblem, Unmappable};
-use super::recipe::Recipe;
+use super::recipe::{Recipe, Role};
 use super::{args, erc20, erc721, generic, stake, views};
 
 /// A source and what its events are to mean.
@@ -32,7 +32,10 @@ pub struct Mapper {
 #[derive(Clone, Debug)]
 struct Plan {
     event: Arc<AbiEvent>,
+    /// Its roles have the keys by which arguments are kept.
     recipe: Recipe,
+    /// As declared, but for the members of structs, which are called as they are kept.
+    params: Vec<Param>,
     first_kind: usize,
 }
 
@@ -56,6 +59,25 @@ impl Mapper {
         &self.kinds
     }
 
+    /// From now on, arguments are written under the names by which the store keeps them: those they had when the kind was
+    /// first stored. `kinds` is [`Self::kinds`] as the store registered it.
+    pub fn keep_as(&mut self, kinds: &[EventKind]) {
+        for plan in self.plans.values_mut().flatten() {
+            let Some(kind) = kinds.get(plan.first_kind) else { continue };
+            for ((role, param), column) in
+                plan.recipe.roles.iter_mut().zip(&mut plan.params).zip(&kind.columns)
+            {
+                if let (Role::Arg(kept), Column::Arg { key, members, .. }) = (role, &column.column) {
+                    kept.clone_from(key);
+                    if let Some(members) = members {
+                        param.ty = views::kept_type(&param.ty, members);
+                    }
+                }
+            }
+        }
+        self.kinds = kinds.to_vec();
+    }
+
     /// What the log means.
     ///
     /// # Errors
@@ -65,7 +87,7 @@ impl Mapper {
             self.plan(log).ok_or_else(|| Unmappable::UnknownEvent { event: log.event.signature.clone() })?;
         let mut fact = plan.recipe.fact(plan.first_kind, &log.args)?;
         if plan.recipe.keeps_args() {
-            fact.args = Some(args::to_json(&log.event.params, &plan.recipe.roles, &log.args)?);
+            fact.args = Some(args::to_json(&plan.params, &plan.recipe.roles, &log.args)?);
         }
         Ok(fact)
     }
@@ -79,11 +101,12 @@ impl Mapper {
     fn add(&mut self, source: &SourceMapping) {
         let recipes: Vec<Recipe> = source.events.iter().map(|event| recipe(source, event)).collect();
         let events = || source.events.iter().zip(&recipes);
-        let columns: Vec<_> = events().map(|(event, recipe)| views::columns(event, recipe)).collect();
+        let columns = columns(events());
         let shapes: Vec<_> =
             source.events.iter().zip(&columns).map(|(event, columns)| (&**event, &columns[..])).collect();
         let names = views::names(&source.name, &shapes);
         for ((event, recipe), (columns, view)) in events().zip(columns.iter().zip(names)) {
+            let other_view = views::other_name(&source.name, event);
             let kind = |event_type: String| EventKind {
                 source: source.name.clone(),
                 event_type,
@@ -91,11 +114,13 @@ impl Mapper {
                 signature: event.signature.clone(),
                 projection: recipe.projection,
                 view: view.clone(),
+                other_view: other_view.clone(),
                 columns: columns.clone(),
                 aggregate: recipe.aggregate(),
             };
             let first_kind = self.kinds_at(recipe.types.names().into_iter().map(kind).collect());
-            let plan = Plan { event: Arc::clone(event), recipe: recipe.clone(), first_kind };
+            let params = event.params.clone();
+            let plan = Plan { event: Arc::clone(event), recipe: recipe.clone(), params, first_kind };
             self.plans.entry(source.source).or_default().push(plan);
         }
     }
@@ -109,6 +134,21 @@ impl Mapper {
             first
         })
     }
+}
+
+/// The columns of each event. Of two declarations of one event with the same columns the first says what the members of
+/// structs are called.
+fn columns<'a>(events: impl Iterator<Item = (&'a Arc<AbiEvent>, &'a Recipe)>) -> Vec<Vec<ViewColumn>> {
+    let mut known: Vec<(&str, Vec<ViewColumn>)> = Vec::new();
+    for (event, recipe) in events {
+        let columns = views::columns(event, recipe);
+        let first = known
+            .iter()
+            .find(|(signature, first)| *signature == event.signature && views::same_columns(first, &columns));
+        let columns = first.map_or(columns, |(_, first)| first.clone());
+        known.push((&event.signature, columns));
+    }
+    known.into_iter().map(|(_, columns)| columns).collect()
 }
 
 fn recipe(source: &SourceMapping, event: &AbiEvent) -> Recipe {

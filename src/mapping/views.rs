@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 
-use alloy_primitives::{hex, keccak256};
+use alloy_primitives::{B256, hex, keccak256};
 
 use crate::decode::{AbiEvent, AbiType, Param};
-use crate::domain::{Column, SqlType, ViewColumn};
+use crate::domain::{Column, Member, Members, SqlType, ViewColumn};
 
 use super::recipe::{Recipe, Role};
 
@@ -48,8 +48,60 @@ fn column(param: &Param, role: &Role) -> Column {
         Role::Counterparty => Column::Counterparty,
         Role::Amount => Column::Amount,
         Role::TokenId => Column::TokenId,
-        Role::Arg(key) => Column::Arg { key: key.clone(), sql_type: sql_type(param) },
+        Role::Arg(key) => Column::Arg {
+            key: key.clone(),
+            sql_type: sql_type(param),
+            hashed: Some(param.is_hashed()),
+            members: members(&param.ty).filter(|_| !param.is_hashed()),
+        },
     }
+}
+
+/// The members of a struct or of the structs in an array, kept under the names they have.
+fn members(ty: &AbiType) -> Option<Members> {
+    match ty {
+        AbiType::Array(inner) | AbiType::FixedArray(inner, _) => {
+            let Members { arrays, list } = members(inner)?;
+            Some(Members { arrays: arrays + 1, list })
+        }
+        AbiType::Tuple(fields) => {
+            let member = |(name, ty): &(String, AbiType)| Member {
+                name: name.clone(),
+                key: name.clone(),
+                members: members(ty),
+            };
+            Some(Members { arrays: 0, list: fields.iter().map(member).collect() })
+        }
+        _ => None,
+    }
+}
+
+/// The type with its members called as they are kept.
+pub(super) fn kept_type(ty: &AbiType, kept: &Members) -> AbiType {
+    match ty {
+        AbiType::Array(inner) => AbiType::Array(Box::new(kept_type(inner, kept))),
+        AbiType::FixedArray(inner, len) => AbiType::FixedArray(Box::new(kept_type(inner, kept)), *len),
+        AbiType::Tuple(fields) => {
+            let field = |((_, ty), kept): (&(String, AbiType), &Member)| {
+                let ty = kept.members.as_ref().map_or_else(|| ty.clone(), |members| kept_type(ty, members));
+                (kept.key.clone(), ty)
+            };
+            AbiType::Tuple(fields.iter().zip(&kept.list).map(field).collect())
+        }
+        word => word.clone(),
+    }
+}
+
+/// Whether two events of one signature have the same arguments in the same columns, whatever their members are called.
+pub(super) fn same_columns(a: &[ViewColumn], b: &[ViewColumn]) -> bool {
+    let shown = |column: &ViewColumn| {
+        let mut column = column.clone();
+        if let Column::Arg { members, .. } = &mut column.column {
+            *members = None;
+        }
+        column
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| shown(a) == shown(b))
 }
 
 fn sql_type(param: &Param) -> SqlType {
@@ -92,23 +144,44 @@ fn free(name: &str, taken: &BTreeSet<String>) -> String {
 /// same columns (an indexed and an unindexed `Transfer`) share a view; others of the same name get the
 /// first topic in theirs, all of them, so that the order of the ABI does not decide which view is which.
 pub(super) fn names(source: &str, events: &[(&AbiEvent, &[ViewColumn])]) -> Vec<String> {
-    let base = |event: &AbiEvent| format!("{}_{}", snake_case(source), snake_case(&event.name));
+    let base = |event: &AbiEvent| base(source, event);
     let same = |a: &(&AbiEvent, &[ViewColumn]), b: &(&AbiEvent, &[ViewColumn])| {
-        a.0.signature == b.0.signature && a.1 == b.1
+        a.0.signature == b.0.signature && same_columns(a.1, b.1)
     };
     let name = |this: &(&AbiEvent, &[ViewColumn])| {
         let mut name = base(this.0);
         let mut rivals = events.iter().filter(|other| !same(this, other) && base(other.0) == name);
         if let Some(rival) = rivals.next() {
-            let overloads_only = std::iter::once(rival).chain(rivals).all(|r| r.0.topic0 != this.0.topic0);
-            name = format!("{name}_{}", hex::encode(&this.0.topic0[..4]));
-            if !overloads_only {
+            let of_one_signature: Vec<_> =
+                std::iter::once(rival).chain(rivals).filter(|r| r.0.topic0 == this.0.topic0).collect();
+            name = overload(&name, this.0.topic0);
+            if !of_one_signature.is_empty() {
                 name = format!("{name}_{}", this.0.topic_count());
+            }
+            if this.0.anonymous && of_one_signature.iter().any(|r| r.0.topic_count() == this.0.topic_count())
+            {
+                name.push_str("_anonymous");
             }
         }
         shorten(name, &format!("{source}.{}", this.0.signature))
     };
     events.iter().map(name).collect()
+}
+
+/// The view of an overload: the plain name with the first bytes of the signature's hash.
+fn overload(name: &str, topic0: B256) -> String {
+    format!("{name}_{}", hex::encode(&topic0[..4]))
+}
+
+/// What the view of an event is called where the name it should have shows another event, an older one of the same name for
+/// instance: as if both were in the ABI.
+pub(super) fn other_name(source: &str, event: &AbiEvent) -> String {
+    let name = overload(&base(source, event), event.topic0);
+    shorten(name, &format!("{source}.{}", event.signature))
+}
+
+fn base(source: &str, event: &AbiEvent) -> String {
+    format!("{}_{}", snake_case(source), snake_case(&event.name))
 }
 
 /// `tokenId` → `token_id`, `ERC20Paused` → `erc20_paused`, `_from` → `from`.

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,10 +7,10 @@ use tokio::sync::Semaphore;
 use crate::domain::{AddressSet, B256, EventKind, KindIndex, Projection};
 
 use super::convert::{hash, int8, unsigned};
+use super::kinds::{self, Described, Kinds};
 use super::leases::Epoch;
-use super::outbox::Layout;
 use super::transaction::{self, Tx};
-use super::{Store, StoreError, views};
+use super::{Store, StoreError};
 
 /// A chain as configured.
 #[derive(Clone, Debug)]
@@ -121,19 +120,11 @@ pub(super) struct Chain {
     /// Names, in the order of the configuration.
     pub(super) sources: Vec<String>,
     kinds: Vec<Kind>,
-    /// By id, those of sources that have left the configuration included.
-    described: BTreeMap<i32, Described>,
+    /// As they were given, with the keys under which their arguments are kept.
+    event_kinds: Vec<EventKind>,
+    /// Those of sources that have left the configuration included.
+    described: Kinds,
     notes: Vec<Note>,
-}
-
-/// What a kind's events are and how they are spoken of.
-#[derive(Clone, Debug)]
-pub(super) struct Described {
-    pub(super) source: String,
-    pub(super) event_type: String,
-    pub(super) projection: Projection,
-    pub(super) layout: Layout,
-    pub(super) decimals: Option<u8>,
 }
 
 /// A kind that has its id.
@@ -142,6 +133,12 @@ pub(super) struct Kind {
     pub(super) id: i32,
     pub(super) source: String,
     pub(super) projection: Projection,
+}
+
+impl Kind {
+    fn of(id: i32, kind: &EventKind) -> Self {
+        Self { id, source: kind.source.clone(), projection: kind.projection }
+    }
 }
 
 impl Chain {
@@ -157,18 +154,18 @@ impl Chain {
 
     /// A kind by its id.
     pub(super) fn described(&self, id: i32) -> Result<&Described, StoreError> {
-        self.described.get(&id).ok_or_else(|| StoreError::invalid(format!("there is no kind of id {id}")))
+        self.described.get(id).ok_or_else(|| StoreError::invalid(format!("there is no kind of id {id}")))
     }
 
     /// Every kind there was when the chain was opened, by id.
     pub(super) fn all_described(&self) -> impl Iterator<Item = (i32, &Described)> {
-        self.described.iter().map(|(id, described)| (*id, described))
+        self.described.iter()
     }
 
     /// With the kinds there are now: a command with a newer configuration may have stored events of kinds that were
     /// unknown when this chain was opened.
     pub(super) async fn refreshed(&self, tx: &mut Tx) -> Result<Self, StoreError> {
-        Ok(Self { described: describe(tx, self.id).await?, ..self.clone() })
+        Ok(Self { described: Kinds::read(tx, self.id).await?, ..self.clone() })
     }
 
     /// The chain id as the domain has it.
@@ -186,11 +183,12 @@ impl Store {
         genesis(&self.pool, int8("chain id", chain_id)?).await
     }
 
-    /// Registers a chain, its sources and the kinds of its events, and creates or refreshes their typed
-    /// views. [`KindIndex`] in events given to the result indexes `kinds`. Safe for two instances at once.
+    /// Registers a chain, its sources and the kinds of its events. [`KindIndex`] in events given to the result indexes
+    /// `kinds`; the keys of their arguments are those of [`ChainStore::kinds`]. Safe for two instances at once. Views are made
+    /// apart, by [`Store::make_views`].
     ///
     /// # Errors
-    /// [`StoreError::OtherChain`], [`StoreError::SourceMoved`], [`StoreError::View`].
+    /// [`StoreError::OtherChain`], [`StoreError::SourceMoved`].
     pub async fn open_chain(
         &self,
         chain: &ChainRecord,
@@ -205,19 +203,16 @@ impl Store {
         for source in &chain.sources {
             notes.extend(register_source(&mut tx, id, source).await?);
         }
-        let mut registered = Vec::with_capacity(kinds.len());
-        for kind in kinds {
-            registered.push(register_kind(&mut tx, id, kind).await?);
-        }
-        views::refresh(&mut tx, id, kinds).await?;
-        let described = describe(&mut tx, id).await?;
+        let registered = kinds::register(&mut tx, id, kinds).await?;
+        let described = Kinds::read(&mut tx, id).await?;
         tx.commit().await?;
 
         let chain = Chain {
             id,
             create_missing_users: chain.create_missing_users,
             sources: chain.sources.iter().map(|source| source.name.clone()).collect(),
-            kinds: registered,
+            kinds: registered.iter().map(|(id, kind)| Kind::of(*id, kind)).collect(),
+            event_kinds: registered.into_iter().map(|(_, kind)| kind).collect(),
             described,
             notes,
         };
@@ -233,6 +228,12 @@ impl ChainStore {
     /// When the database cannot be read.
     pub async fn genesis(&self) -> Result<Option<B256>, StoreError> {
         genesis(&self.pool, self.chain.id).await
+    }
+
+    /// The kinds in the order they were given, with the keys under which their arguments are kept: an argument that was
+    /// given another name keeps the key it was first stored under.
+    pub fn kinds(&self) -> &[EventKind] {
+        &self.chain.event_kinds
     }
 
     /// What an operator should know about how the chain was opened.
@@ -323,45 +324,4 @@ async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> R
     .execute(&mut **tx)
     .await?;
     Ok(notes)
-}
-
-async fn register_kind(tx: &mut Tx, chain_id: i64, kind: &EventKind) -> Result<Kind, StoreError> {
-    let layout = Layout { aggregate: kind.aggregate, columns: kind.columns.clone() };
-    let id = sqlx::query_scalar(
-        "insert into event_kinds as k (source, chain_id, type, event, signature, projection, layout) \
-         values ($1, $2, $3, $4, $5, $6, $7) \
-         on conflict on constraint event_kinds_identity_key do update set layout = excluded.layout \
-         returning id",
-    )
-    .bind(&kind.source)
-    .bind(chain_id)
-    .bind(&kind.event_type)
-    .bind(&kind.event)
-    .bind(&kind.signature)
-    .bind(kind.projection.as_str())
-    .bind(sqlx::types::Json(layout))
-    .fetch_one(&mut **tx)
-    .await?;
-    Ok(Kind { id, source: kind.source.clone(), projection: kind.projection })
-}
-
-/// Every kind there is of the chain.
-async fn describe(tx: &mut Tx, chain_id: i64) -> Result<BTreeMap<i32, Described>, StoreError> {
-    type Row = (i32, String, String, String, sqlx::types::Json<Layout>, Option<i16>);
-    let rows: Vec<Row> = sqlx::query_as(
-        "select k.id, k.source, k.type, k.projection, k.layout, s.decimals \
-         from event_kinds k join sources s on s.name = k.source where k.chain_id = $1",
-    )
-    .bind(chain_id)
-    .fetch_all(&mut **tx)
-    .await?;
-    let described = |(id, source, event_type, projection, layout, decimals): Row| {
-        let projection = Projection::from_word(&projection).ok_or_else(|| StoreError::Corrupt {
-            table: "event_kinds",
-            what: format!("projection `{projection}`"),
-        })?;
-        let decimals = decimals.and_then(|decimals| u8::try_from(decimals).ok());
-        Ok((id, Described { source, event_type, projection, layout: layout.0, decimals }))
-    };
-    rows.into_iter().map(described).collect()
 }

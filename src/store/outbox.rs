@@ -10,10 +10,7 @@ mod users;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _};
-
-use crate::domain::{Aggregate, ViewColumn};
 
 use super::StoreError;
 use super::convert::int8;
@@ -32,13 +29,6 @@ pub use reader::{OutboxListener, OutboxRow, OutboxState};
 
 /// The channel on which a commit with messages is announced.
 pub(super) const CHANNEL: &str = "chainflume_outbox";
-
-/// How a message about a kind of event is made from its columns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Layout {
-    pub(super) aggregate: Aggregate,
-    pub(super) columns: Vec<ViewColumn>,
-}
 
 /// Gives the messages their numbers and stores them. Must come last in the transaction: from here on every other
 /// writer with messages waits for its end.

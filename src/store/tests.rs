@@ -9,6 +9,7 @@ mod fixture;
 mod indexes;
 mod leases;
 mod migrate;
+mod names;
 mod outbox;
 mod pending;
 mod property;

@@ -84,6 +84,12 @@ pub(super) async fn begin_impatient(
     Ok(connection.begin_with(statement).await?)
 }
 
+/// As [`begin_bounded`], for what is better left than waited for.
+pub(super) async fn begin_brief(pool: &PgPool) -> Result<Tx, StoreError> {
+    let statement = begin!("set local statement_timeout = '5s'; set local lock_timeout = '1s'");
+    Ok(pool.begin_with(statement).await?)
+}
+
 /// A snapshot to read from: all statements see the same moment.
 pub(super) async fn begin_snapshot(pool: &PgPool) -> Result<Tx, StoreError> {
     let statement = "begin isolation level repeatable read read only; set local statement_timeout = '30s'";

@@ -40,6 +40,32 @@ fn help_and_version_are_no_errors_and_wrong_arguments_are_64() {
     }
 }
 
+/// Parts of a contract that were joined into one ABI: the event is declared again with other names of its arguments.
+#[test]
+fn an_event_declared_twice_is_one_and_a_line_says_so() {
+    let declared = |who: &str, amount: &str| {
+        format!(
+            r#"{{"type":"event","name":"Moved","inputs":[{{"name":"{who}","type":"address","indexed":true}},{{"name":"{amount}","type":"uint256"}}]}}"#
+        )
+    };
+    let text = with("family = \"erc20\"", "family = \"generic\"\nabi = \"abi.json\"");
+    let folder = folder_with(&text);
+    let abi = [declared("who", "amount"), declared("_who", "_amount"), declared("a", "b")].join(",");
+    fs::write(folder.path().join("abi.json"), format!("[{abi}]")).expect("written");
+    let (code, answer, errors) = chainflume(folder.path(), &["check", "--offline"]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let note = |names: &str| {
+        format!(
+            "    note: Moved(address,uint256) is declared again with the arguments {names}; the first declaration is used: who, amount\n"
+        )
+    };
+    let expected = format!("    Moved(address,uint256)\n{}{}", note("_who, _amount"), note("a, b"));
+    assert!(answer.ends_with(&expected), "{answer}");
+    let (_, answer, _) = chainflume(folder.path(), &["check", "--offline", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("json");
+    assert_eq!(answer["chains"][0]["sources"][0]["notes"].as_array().map(Vec::len), Some(2));
+}
+
 #[test]
 fn a_right_configuration_is_0_and_a_wrong_one_is_78_on_stderr_once() {
     let folder = folder_with(RIGHT);

@@ -99,6 +99,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             family: Family::Erc20,
             addresses: AddressSet::Only([address].into()),
             events: config.sources[0].events.clone(),
+            repeated: Vec::new(),
             start_block: 100,
             decimals: None,
             publish_from: chainflume::store::PublishFrom::Head,

@@ -46,6 +46,7 @@ mod first;
 mod lag;
 mod limits;
 mod messages;
+mod names;
 mod pending;
 mod process;
 mod property;

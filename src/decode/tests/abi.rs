@@ -1,5 +1,5 @@
 use super::*;
-use crate::decode::{AbiError, MAX_ABI_BYTES, select};
+use crate::decode::{AbiError, MAX_ABI_BYTES, read_abi, select};
 
 const STAKED: &str = r#"[{"type":"event","name":"Staked","inputs":[{"name":"developer","type":"address","indexed":true},{"name":"amount","type":"uint256"}]}]"#;
 
@@ -132,6 +132,51 @@ fn types_without_size_and_types_too_deep_are_refused() {
 fn an_event_declared_twice_counts_once() {
     let twice = format!("{},{}", &STAKED[..STAKED.len() - 1], &STAKED[1..]);
     assert_eq!(events(&twice), events(STAKED));
+}
+
+#[test]
+fn declarations_that_no_log_tells_apart_are_one_event_with_the_names_of_the_first() {
+    let moved = |names: [&str; 2], more: &str| {
+        format!(
+            r#"{{"type":"event","name":"Moved"{more},"inputs":[{{"name":"{}","type":"address","indexed":true}},
+            {{"name":"{}","type":"uint256","internalType":"{}"}}]}}"#,
+            names[0], names[1], names[0]
+        )
+    };
+    let all = [
+        moved(["who", "amount"], ""),
+        moved(["_who", "_amount"], r#","anonymous":false"#),
+        moved(["amount", "who"], ""),
+        moved(["who", "amount"], ""),
+        moved(["_who", "_amount"], ""),
+    ];
+    let abi = read_abi(&format!("[{}]", all.join(","))).expect("it is right");
+    let names: Vec<&str> = abi.events[0].params.iter().map(|param| param.name.as_str()).collect();
+    assert_eq!((abi.events.len(), names), (1, vec!["who", "amount"]));
+    let notes: Vec<String> = abi.repeated.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notes,
+        ["_who, _amount", "amount, who"].map(|names| format!(
+            "Moved(address,uint256) is declared again with the arguments {names}; the first declaration is used: who, amount"
+        ))
+    );
+}
+
+#[test]
+fn declarations_that_a_log_tells_apart_are_events_of_their_own() {
+    let declare = |name: &str, indexed: bool, anonymous: bool| {
+        format!(
+            r#"{{"type":"event","name":"{name}","anonymous":{anonymous},"inputs":[{{"name":"x","type":"uint256","indexed":{indexed}}}]}}"#
+        )
+    };
+    let all = [
+        declare("E", false, false),
+        declare("E", true, false),
+        declare("E", true, true),
+        declare("e", false, false),
+    ];
+    let abi = read_abi(&format!("[{}]", all.join(","))).expect("it is right");
+    assert_eq!((abi.events.len(), abi.repeated), (4, vec![]));
 }
 
 #[test]

@@ -94,6 +94,27 @@ fn the_user_argument_is_the_account_and_stays_among_the_arguments() {
 }
 
 #[test]
+fn arguments_are_written_under_the_names_they_are_kept_by() {
+    let declare = |names: [&str; 3]| {
+        format!(
+            r#"[{{"type":"event","name":"E","inputs":[{{"name":"{}","type":"uint8"}},{{"name":"{}","type":"tuple[]",
+            "components":[{{"name":"{}","type":"uint8"}}]}}]}}]"#,
+            names[0], names[1], names[2]
+        )
+    };
+    let (old, new) = (declare(["a", "b", "c"]), declare(["b", "a", ""]));
+    let mut mapper = mapper(Family::Generic, &new);
+    let mut kinds = mapper.kinds().to_vec();
+    let first = super::mapper(Family::Generic, &old).kinds()[0].columns.clone();
+    kinds[0].columns.iter_mut().zip(&first).for_each(|(column, first)| column.keep_as(first));
+    mapper.keep_as(&kinds);
+    let member = Value::Array(vec![Value::Tuple(vec![uint(2)])]);
+    let (_, fact) = map(&mapper, &new, "E", vec![uint(1), member]);
+    assert_eq!(fact.args.as_deref(), Some(r#"{"a":"1","b":[{"c":"2"}]}"#));
+    assert_eq!(mapper.kinds()[0].columns[0].argument, "b");
+}
+
+#[test]
 fn a_log_that_does_not_fit_the_mapper_has_a_reason_and_no_panic() {
     let json = abi(&[("E", &[("x", "uint256[]", false), ("who", "address", false)])]);
     let mapper = Mapper::new(vec![with_user(&json, "who")]).expect("it is an address");

@@ -11,7 +11,11 @@ fn views(name: &str, family: Family, json: &str) -> Vec<String> {
 }
 
 fn arg(key: &str, sql_type: SqlType) -> Column {
-    Column::Arg { key: key.to_owned(), sql_type }
+    Column::Arg { key: key.to_owned(), sql_type, hashed: Some(false), members: None }
+}
+
+fn hash(key: &str) -> Column {
+    Column::Arg { key: key.to_owned(), sql_type: SqlType::Bytea, hashed: Some(true), members: None }
 }
 
 #[test]
@@ -51,7 +55,7 @@ fn columns_have_the_type_of_their_argument_and_a_name_of_their_own() {
         ("type_arg_2", arg("type_arg", SqlType::Boolean)),
         ("token_id", arg("tokenId", SqlType::Bytea)),
         ("token_id_2", arg("token_id", SqlType::Bytea)),
-        ("note_hash", arg("note_hash", SqlType::Bytea)),
+        ("note_hash", hash("note_hash")),
         ("note_hash_2", arg("note_hash_2", SqlType::Bytea)),
         ("s", arg("s", SqlType::Text)),
         ("arg8", arg("$", SqlType::Jsonb)),
@@ -78,6 +82,36 @@ fn declarations_that_differ_in_what_is_indexed_share_kinds_and_view_if_they_can(
     let topic = events(&json)[0].topic0.to_string()[2..10].to_owned();
     let expected = [format!("s_e_{topic}_1"), format!("s_e_{topic}_2")];
     assert_eq!(views("s", Family::Generic, &json), expected);
+}
+
+#[test]
+fn an_anonymous_declaration_beside_a_signed_one_has_a_view_of_its_own() {
+    let json = r#"[{"type":"event","name":"E","inputs":[{"name":"x","type":"bool"}]},
+        {"type":"event","name":"E","anonymous":true,"inputs":[{"name":"y","type":"bool","indexed":true}]}]"#;
+    let topic = events(json)[0].topic0.to_string()[2..10].to_owned();
+    let expected = [format!("s_e_{topic}_1"), format!("s_e_{topic}_1_anonymous")];
+    assert_eq!(views("s", Family::Generic, json), expected);
+}
+
+#[test]
+fn events_whose_names_differ_in_their_case_have_views_of_their_own() {
+    let json = abi(&[("Moved", &[("a", "bool", false)]), ("moved", &[("b", "bool", false)])]);
+    let topics: Vec<String> = events(&json).iter().map(|e| e.topic0.to_string()[2..10].to_owned()).collect();
+    let expected = [format!("s_moved_{}", topics[0]), format!("s_moved_{}", topics[1])];
+    assert_eq!(views("s", Family::Generic, &json), expected);
+}
+
+#[test]
+fn a_struct_shows_what_its_members_are_called() {
+    let json = r#"[{"type":"event","name":"E","inputs":[{"name":"p","type":"tuple[2][]","components":[
+        {"name":"y","type":"uint8"},{"name":"","type":"tuple","components":[{"name":"z","type":"bool"}]}]}]}]"#;
+    let mapper = mapper(Family::Generic, json);
+    let Column::Arg { members: Some(members), .. } = &mapper.kinds()[0].columns[0].column else {
+        panic!("{:?}", mapper.kinds()[0].columns)
+    };
+    let names: Vec<(&str, bool)> =
+        members.list.iter().map(|member| (member.name.as_str(), member.members.is_some())).collect();
+    assert_eq!((members.arrays, names), (2, vec![("y", false), ("arg1", true)]));
 }
 
 #[test]

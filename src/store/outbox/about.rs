@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::super::StoreError;
 use super::super::convert::address;
-use super::super::open::{Chain, Described};
+use super::super::kinds::Described;
+use super::super::open::Chain;
 use super::super::transaction::Tx;
 use crate::domain::{Aggregate, Column, Event, EventId, Message, MessageState, Metadata, amount_formatted};
 
@@ -125,13 +126,16 @@ fn payload(described: &Described, event: &Event) -> Map<String, Value> {
         fact.args.as_deref().and_then(|args| serde_json::from_str(args).ok()).unwrap_or_default();
     let wallet = |wallet: Option<Address>| wallet.map(|wallet| Value::from(format!("{wallet:#x}")));
     let mut payload = Map::new();
-    for column in &described.layout.columns {
+    for column in described.layout.columns_of(&args) {
         let value = match &column.column {
             Column::Account => wallet(fact.account),
             Column::Counterparty => wallet(fact.counterparty),
             Column::Amount => fact.amount.map(|amount| amount.to_string().into()),
             Column::TokenId => fact.token_id.map(|token| token.to_string().into()),
-            Column::Arg { key, .. } => args.get(key).cloned(),
+            Column::Arg { key, members, .. } => args.get(key).cloned().map(|value| match members {
+                Some(members) if members.is_renamed() => members.named(value),
+                _ => value,
+            }),
         };
         if let (Column::Amount, Some(decimals), Some(amount)) =
             (&column.column, described.decimals, fact.amount)

@@ -41,6 +41,12 @@ pub(super) async fn store() -> Store {
     connect(&testing::database().await).await
 }
 
+/// A database of the test's own with its URL, for other users of it.
+pub(super) async fn with_url() -> (Store, String) {
+    let url = testing::database().await;
+    (connect(&url).await, url)
+}
+
 pub(super) async fn connect(url: &str) -> Store {
     let settings =
         Settings { url: url.to_owned(), max_connections: 4, acquire_timeout: Duration::from_secs(30) };
@@ -48,7 +54,9 @@ pub(super) async fn connect(url: &str) -> Store {
 }
 
 pub(super) async fn open(store: &Store) -> ChainStore {
-    store.open_chain(&record(), &kinds()).await.expect("the chain opens")
+    let chain = store.open_chain(&record(), &kinds()).await.expect("the chain opens");
+    assert_eq!(store.make_views(CHAIN, &kinds()).await.expect("the views can be looked at"), []);
+    chain
 }
 
 pub(super) fn record() -> ChainRecord {
@@ -72,7 +80,7 @@ pub(super) fn record() -> ChainRecord {
 pub(super) fn kinds() -> Vec<EventKind> {
     let column =
         |name: &str, column: Column| ViewColumn { name: name.to_owned(), argument: name.to_owned(), column };
-    let arg = |name: &str, sql_type: SqlType| column(name, Column::Arg { key: name.to_owned(), sql_type });
+    let arg = |name: &str, sql_type: SqlType| column(name, value(name, sql_type));
     let transfer = || {
         vec![
             column("from", Column::Account),
@@ -128,6 +136,11 @@ pub(super) fn kinds() -> Vec<EventKind> {
     ]
 }
 
+/// An argument kept under this name.
+pub(super) fn value(key: &str, sql_type: SqlType) -> Column {
+    Column::Arg { key: key.to_owned(), sql_type, hashed: Some(false), members: None }
+}
+
 pub(super) fn kind(
     source: &str,
     event_type: &str,
@@ -140,6 +153,7 @@ pub(super) fn kind(
         source: source.to_owned(),
         event_type: event_type.to_owned(),
         view: format!("{source}_{}", event.to_lowercase()),
+        other_view: format!("{source}_{}_{}", event.to_lowercase(), signature.len()),
         event,
         signature: signature.to_owned(),
         projection,
