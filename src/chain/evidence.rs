@@ -185,7 +185,14 @@ impl Node {
     pub(super) fn leaves_out(&self, filter: &LogFilter, last: &Seal, logs: &Logs) -> bool {
         let bloom = last.bloom.filter(|_| self.verify != Verify::Off && self.trust.bloom.is_on());
         let there = || logs.blocks().any(|block| block.id.number == last.block.number);
-        bloom.is_some_and(|bloom| speaks_of(&bloom, filter)) && !there()
+        let speaks = |bloom| !unanswered(&bloom, filter, &Answered::of(&Logs::default())).is_empty();
+        bloom.is_some_and(speaks) && !there()
+    }
+
+    /// The error of a node whose header speaks of logs that its answer lacks and another answer has.
+    pub(super) fn contradicted(&self, block: &BlockRef) -> ChainError {
+        let reason = format!("no logs for block {}, whose header speaks of some that it has", block.number);
+        self.disbelieved(super::logs::LOGS, reason)
     }
 
     /// The logs out of all receipts of the block, which must have the root of its header. `None` where this node's

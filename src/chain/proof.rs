@@ -7,7 +7,7 @@ use super::error::ChainError;
 use super::evidence::{Seal, Verify, bloom_holds};
 use super::logs::Blocks;
 use super::node::Node;
-use super::wire::WireReceipt;
+use super::wire::{Unsealed, WireReceipt};
 use crate::domain::{BlockRef, LogFilter, Logs, receipts_root};
 
 /// A header of a node that has shown with it which chain it is on.
@@ -56,8 +56,8 @@ impl Node {
         let Seal { block, receipts_root: root, .. } = header.seal;
         let blocks = Blocks::Hash { number: block.number, hash: block.hash };
         let wire: Vec<WireReceipt> = self.receipts(blocks).await?;
-        let receipts: Result<Vec<_>, String> = wire.iter().map(WireReceipt::consensus).collect();
-        let receipts = receipts.map_err(|reason| self.rpc.bad(RECEIPTS, reason))?;
+        let receipts: Result<Vec<_>, Unsealed> = wire.iter().map(WireReceipt::consensus).collect();
+        let receipts = receipts.map_err(|unsealed| self.rpc.bad(RECEIPTS, unsealed.to_string()))?;
         if Some(receipts_root(&receipts)) != root {
             let reason = format!("the receipts of block {} do not have the root of its header", block.number);
             return Err(self.rpc.bad(RECEIPTS, reason));

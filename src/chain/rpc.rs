@@ -5,6 +5,7 @@
 mod batch;
 mod body;
 mod listing;
+mod outcomes;
 mod pace;
 mod usage;
 mod wait;
@@ -28,41 +29,12 @@ use batch::Batches;
 pub(super) use batch::RawAnswer;
 use body::{Body, Intake, NoBody};
 use listing::Listing;
+use outcomes::{Outcomes, outcomes};
 use pace::Pace;
 pub use usage::MethodUsage;
 use usage::Usage;
 use wait::Departures;
 pub use wait::probing;
-
-/// What an answer says of the single calls of its request.
-trait Outcomes {
-    /// Why this call was not answered, if the request as a whole was.
-    fn error_of(&self, _call: usize) -> Option<&ChainError> {
-        None
-    }
-}
-
-impl<T> Outcomes for Option<T> {}
-
-impl<T> Outcomes for Vec<Result<T, ChainError>> {
-    fn error_of(&self, call: usize) -> Option<&ChainError> {
-        self.get(call)?.as_ref().err()
-    }
-}
-
-/// Each call by its method, and why it was not answered if it was not.
-fn outcomes<'a, T: Outcomes>(
-    calls: &'a [Question],
-    answer: &'a Result<T, ChainError>,
-) -> impl Iterator<Item = (&'static str, Option<&'a ChainError>)> {
-    calls.iter().enumerate().map(move |(index, call)| {
-        let error = match answer {
-            Ok(answer) => answer.error_of(index),
-            Err(error) => Some(error),
-        };
-        (call.method, error)
-    })
-}
 
 pub(super) struct Rpc {
     client: reqwest::Client,

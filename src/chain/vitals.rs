@@ -368,6 +368,37 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_no_excuse_for_what_it_holds() {
+        let vitals = Vitals::new(Arc::default());
+        for _ in 0..3 {
+            vitals.disbelieved("logs", &refused(Refusal::Other));
+            vitals.answered("logs", Duration::from_millis(5));
+        }
+        age(&vitals);
+        assert!(vitals.signs().failing);
+        vitals.proven("logs");
+        assert!(!vitals.signs().failing);
+    }
+
+    #[test]
+    fn work_that_comes_to_nothing_counts_whatever_the_word_and_for_that_work_alone() {
+        for refusal in [Refusal::Range(None), Refusal::Pruned, Refusal::Addresses, Refusal::Time] {
+            let vitals = Vitals::new(Arc::default());
+            for at in [20, 10, 30] {
+                vitals.stumbled(Work::History, Some(at), Some(&refused(refusal)));
+            }
+            age(&vitals);
+            let signs = vitals.signs();
+            assert_eq!((signs.failing, signs.failing_live, signs.failing_history), (false, false, true));
+            // Other ranges do not make it good, and the one that failed does.
+            assert!(!vitals.worked(Work::History, BlockRange::new(20, 40)));
+            assert!(vitals.signs().failing_history);
+            assert!(vitals.worked(Work::History, BlockRange::new(5, 10)));
+            assert!(!vitals.signs().failing_history);
+        }
+    }
+
+    #[test]
     fn failures_at_one_moment_are_one_trouble() {
         let vitals = Vitals::new(Arc::default());
         (0..9).for_each(|_| vitals.failed("eth_getLogs", &away()));

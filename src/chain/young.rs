@@ -8,10 +8,10 @@ use futures_util::future::try_join_all;
 use super::batch::Batch;
 use super::error::ChainError;
 use super::evidence::{Seal, Weighed};
-use super::logs::{Blocks, LOGS};
+use super::logs::LOGS;
 use super::near::Near;
 use super::node::{BlockWithLogs, Node};
-use crate::domain::{BlockRange, BlockRef, LogFilter, Logs};
+use crate::domain::{BlockRange, LogFilter, Logs};
 
 impl Node {
     /// A few blocks, each by its hash.
@@ -40,29 +40,14 @@ impl Node {
     /// The logs of a block as its header bears them out. Where that leaves a doubt, the block's receipts decide, which are
     /// another index.
     async fn borne_out(&self, filter: &LogFilter, near: Near) -> Result<BlockWithLogs, ChainError> {
-        let block = near.block();
         let weighed = self.weighed(filter, near).await;
         if self.trust.is_worn_and_on() {
             self.give_up_worn_checks();
         }
-        let Weighed { block: answered, doubtful } = weighed?;
-        if doubtful && !self.second_answer(filter, block).await?.is_empty() {
-            return Err(self.contradicted(&block));
-        }
-        Ok(answered)
-    }
-
-    /// What receipts say of a block, or where the node does not give them its logs by hash once more.
-    pub(super) async fn second_answer(
-        &self,
-        filter: &LogFilter,
-        block: BlockRef,
-    ) -> Result<Logs, ChainError> {
-        let blocks = Blocks::Hash { number: block.number, hash: block.hash };
-        match self.logs_of_receipts(filter, blocks).await {
-            Ok(logs) => Ok(logs),
-            // It may lack the block, or the method.
-            Err(_) => Ok(self.with_logs(filter, block).await?.logs),
+        let Weighed { block, doubt } = weighed?;
+        match doubt {
+            Some(doubt) => self.settled(filter, block, &doubt).await,
+            None => Ok(block),
         }
     }
 

@@ -1,13 +1,36 @@
 //! Whom the loop asks: the pool names the provider, and the loop follows between two steps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::IndexerError;
 use super::pending::Telling;
-use super::spine::ChainIndexer;
+use super::spine::{BEAT, ChainIndexer};
 use crate::chain::{Wake, Work};
 
+/// How a pause ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Paused {
+    /// It is over.
+    Ended,
+    /// Another provider is asked from now on.
+    Switched,
+}
+
 impl ChainIndexer {
+    /// A pause may be longer than a loop may hang, and ends where another provider can be asked.
+    pub(super) async fn pause(&mut self, mut wait: Duration) -> Paused {
+        while !wait.is_zero() {
+            let part = wait.min(BEAT);
+            if tokio::time::timeout(part, self.switched.next()).await.is_ok() {
+                return Paused::Switched;
+            }
+            self.beat();
+            wait -= part;
+        }
+        Paused::Ended
+    }
+
     /// Asks whom the pool names from now on. What the last one said of the chain is asked anew.
     pub(super) fn follow_provider(&mut self) {
         let (live, past) = (self.pool.live(), self.pool.history());

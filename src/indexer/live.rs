@@ -75,7 +75,7 @@ impl ChainIndexer {
         }
         let logs = near.into_iter().map(|near| self.pool.with_logs(&self.node, filter, near));
         let blocks = try_join_all(logs).await?;
-        if self.view().parent_of(range.from(), &group.sources).is_none() {
+        if self.view().parent_of(range.from(), sources).is_none() {
             // No link shows yet that these blocks are of this chain.
             self.node.check_chain().await?;
         }

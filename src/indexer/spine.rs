@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ahead::Ahead;
 use super::error::IndexerError;
+use super::follow::Paused;
 use super::history::Reading;
 use super::memory::Memory;
 use super::pending::Telling;
@@ -177,19 +178,6 @@ impl ChainIndexer {
         self.wake = Wake::new(&self.settings, self.pool.live_settings());
         (self.epoch, self.opened, self.heads, self.tags_at) = (epoch, None, None, None);
         (self.telling, self.newest, self.indexed) = (Telling::default(), None, false);
-    }
-
-    /// A pause may be longer than a loop may hang, and ends where another provider can be asked.
-    async fn pause(&mut self, mut wait: Duration) -> Paused {
-        while !wait.is_zero() {
-            let part = wait.min(BEAT);
-            if tokio::time::timeout(part, self.switched.next()).await.is_ok() {
-                return Paused::Switched;
-            }
-            self.beat();
-            wait -= part;
-        }
-        Paused::Ended
     }
 
     /// One step: near the head block by block if there is anything to read, else whichever comes first of a
@@ -391,17 +379,8 @@ enum Progress {
     None,
 }
 
-/// How a pause ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Paused {
-    /// It is over.
-    Ended,
-    /// Another provider is asked from now on.
-    Switched,
-}
-
 /// The loop goes round at least this often, so that one that hangs can be told from one that waits.
-const BEAT: Duration = Duration::from_secs(5);
+pub(super) const BEAT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a node or database that comes back is noticed within it.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(15);
 fn backoff() -> ExponentialBackoff {

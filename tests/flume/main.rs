@@ -2,6 +2,8 @@
 
 #[path = "../support/anvil.rs"]
 mod anvil;
+#[path = "../support/balancer.rs"]
+mod balancer;
 #[path = "../support/cable.rs"]
 mod cable;
 #[path = "../support/cluster.rs"]
@@ -35,6 +37,7 @@ mod story;
 #[path = "../support/tables.rs"]
 mod tables;
 
+mod balanced;
 mod branches;
 mod dead_letters;
 mod doubts;

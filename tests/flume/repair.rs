@@ -237,7 +237,7 @@ async fn what_a_source_does_not_follow_any_more_is_neither_a_difference_nor_take
     };
     chain.mine_with((0..40).map(|n| vec![transfer(n)]).collect());
     chain.mine(20);
-    let audit = "[chain.audit]\nblocks = 15\nevery = \"20ms\"\n";
+    let audit = "[chain.audit]\nblocks = 13\nevery = \"20ms\"\n";
     let with = |addresses: &str, more: &str| {
         let token = source("token", "erc20", "0x", 0).replace("\"0x\"", addresses);
         format!("{audit}{token}publish_from = \"start\"\n{more}")

@@ -42,7 +42,7 @@ impl Node {
         doubt: &Doubt,
     ) -> Result<BlockWithLogs, ChainError> {
         let block = first.block;
-        let FromReceipts { logs, proven } = match self.from_receipts(filter, &first, doubt).await {
+        let FromReceipts { logs, proven } = match self.look_at_receipts(filter, &first, doubt).await {
             Ok(second) => second,
             Err(error) => return self.without_receipts(filter, first, (doubt, error)).await,
         };
@@ -61,7 +61,7 @@ impl Node {
         self.unsettled(first, doubt, error)
     }
 
-    async fn from_receipts(
+    async fn look_at_receipts(
         &self,
         filter: &LogFilter,
         first: &BlockWithLogs,

@@ -115,11 +115,10 @@ async fn near(node: &Node, filter: &LogFilter, range: BlockRange) -> Result<(), 
     let numbers: Vec<u64> = (range.from()..=range.to()).collect();
     let blocks = node.near(filter, &numbers).await?;
     for weighed in try_join_all(blocks.into_iter().map(|block| node.weighed(filter, block))).await? {
-        if weighed.doubtful {
-            let number = weighed.block.block.number;
-            return Err(node
-                .rpc
-                .bad(LOGS, format!("no logs in block {number}, whose header speaks of some")));
+        let Some(doubt) = weighed.doubt else { continue };
+        let (block, count) = (weighed.block.block, weighed.block.logs.len());
+        if node.settled(filter, weighed.block, &doubt).await?.logs.len() != count {
+            return Err(node.contradicted(&block));
         }
     }
     Ok(())

@@ -76,21 +76,15 @@ impl<'de> Deserialize<'de> for Time {
 
 /// A field of text that a node may leave out, fill with `null` or write in a form of its own. None of these is an error before
 /// somebody needs the field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::chain) enum Field<T> {
     /// Absent, or `null`, which is the same.
+    #[default]
     Missing,
     /// It cannot be read, and why.
     Odd(String),
     /// What it holds.
     Is(T),
-}
-
-// Not derived: `T` needs no default.
-impl<T> Default for Field<T> {
-    fn default() -> Self {
-        Self::Missing
-    }
 }
 
 impl<T> Field<T> {

@@ -6,7 +6,7 @@ use super::fixture::*;
 use crate::domain::{
     BlockId, BlockRange, Column, EventKind, Fact, KindIndex, Member, Members, SqlType, U256, ViewColumn,
 };
-use crate::store::{Backfill, ChainStore, Checkpoint, Pending, ReplayQuery, Store};
+use crate::store::{Backfill, ChainStore, Checkpoint, Pending, Proven, ReplayQuery, Store};
 
 /// The kinds with other names for the arguments of `NOTE`, in views and messages alike.
 fn named(names: [&str; 5]) -> Vec<EventKind> {
@@ -52,7 +52,7 @@ fn payload(names: [&str; 5], n: u64) -> Value {
 }
 
 async fn payloads(store: &Store) -> Vec<(String, Value)> {
-    let rows = store.outbox_after(0, 1_000).await.expect("reads");
+    let rows = store.outbox_after(0, 1_000).await.expect("reads").expect("the position is ours");
     let read = |text: &str| -> Value { serde_json::from_str(text).expect("json") };
     rows.iter().map(|row| (row.state.clone(), read(&row.message)["payload"].clone())).collect()
 }
@@ -153,7 +153,7 @@ async fn what_was_stored_under_other_names_does_not_differ_when_it_is_compared()
         dead_letters: vec![],
     };
     assert!(second.compare(&reread).await.expect("compares").agrees());
-    let repaired = second.repair(&reread).await.expect("repairs");
+    let repaired = second.repair(&reread, &Proven::default()).await.expect("repairs");
     assert!(repaired.agrees() && repaired.present == 1, "{repaired:?}");
     let backfilled = second.backfill(&reread).await.expect("fills in");
     assert!(backfilled.agrees(), "{backfilled:?}");

@@ -39,7 +39,7 @@ fn a_daemon_that_is_hurt() {
     std::thread::spawn(move || {
         loop {
             *read.lock().expect("nothing panics here") = std::fs::read_to_string(&file).unwrap_or_default();
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::park_timeout(Duration::from_millis(5));
         }
     });
     let what = move |name: &str| said_of(name, &said.lock().expect("nothing panics here"));

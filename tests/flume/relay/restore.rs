@@ -157,8 +157,8 @@ async fn an_adopted_redis_gets_what_it_lacks_above_what_it_holds() {
         let top = seq(before.last().expect("some"));
 
         let adoption = app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
-        assert_eq!((adoption.kept as usize, adoption.next), (known, top + 1));
-        assert_eq!(adoption.moved as usize, ours.len() - known);
+        assert_eq!((adoption.kept, adoption.next), (known as u64, top + 1));
+        assert_eq!(adoption.moved, (ours.len() - known) as u64);
         carriers.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
         world.chain.mine(4);
         settle(&flume, &world.chain).await;
