@@ -7,6 +7,7 @@ mod dead_letter;
 mod event;
 mod event_id;
 mod filter;
+mod followed;
 mod log;
 mod logs;
 mod message;
@@ -21,6 +22,9 @@ pub use dead_letter::{DeadLetter, DeadLetterKind};
 pub use event::{Aggregate, Event, EventKind, Fact, KindIndex, Projection};
 pub use event_id::{EventId, EventIdParts};
 pub use filter::{AddressSet, LogFilter};
+pub use followed::{
+    Asked, Comparison, Course, Difference, EventKey, Followed, Gap, Kept, Listened, Unread, compare, normal,
+};
 pub use log::{Log, Place, Topics};
 pub use logs::{LogBlock, Logs, LogsIter};
 pub use message::{Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, amount_formatted};

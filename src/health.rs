@@ -3,6 +3,7 @@
 
 mod loops;
 mod pace;
+mod source;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 pub use loops::{Clock, LoopHealth, Pulse};
 pub use pace::{Pace, Rate};
+pub use source::{SourceHealth, UnreadHealth};
 
 /// A loop of a chain or a sink that has not turned for so long hangs: each request and each pause in it is shorter.
 pub const HUNG_AFTER: Duration = Duration::from_secs(60);
@@ -49,28 +51,6 @@ impl ChainState {
             Self::Stopped => "stopped",
             Self::Standby => "standby",
         }
-    }
-}
-
-/// One source, as the spine last left it.
-#[derive(Clone, Debug)]
-pub struct SourceHealth {
-    /// Name.
-    pub name: String,
-    /// Newest block stored, `None` while there is none.
-    pub tip: Option<u64>,
-    /// The block it reads next.
-    pub next: u64,
-    /// When it last committed in this process.
-    pub committed_at: Option<Instant>,
-    /// How fast it moves.
-    pub pace: Pace,
-}
-
-impl SourceHealth {
-    /// Confirmed blocks not stored yet. A source that starts in the future lacks none.
-    pub fn lag(&self, confirmed: Option<u64>) -> u64 {
-        confirmed.map_or(0, |confirmed| confirmed.saturating_add(1).saturating_sub(self.next))
     }
 }
 
@@ -116,6 +96,8 @@ pub struct ChainHealth {
     pub view_troubles: Vec<String>,
     /// Its sources.
     pub sources: Vec<SourceHealth>,
+    /// About sources that are stored and not configured any more.
+    pub notes: Vec<String>,
     /// Name of the lease by which it is led, where there is one.
     pub lease: Option<String>,
     /// What its nodes were asked, by method.
@@ -183,6 +165,7 @@ impl ChainHealth {
             deep_reorg: None,
             view_troubles: Vec::new(),
             sources: Vec::new(),
+            notes: Vec::new(),
             lease: None,
             rpc: Vec::new(),
             providers: Vec::new(),
@@ -192,7 +175,15 @@ impl ChainHealth {
     /// Another turn begins, or (as [`ChainState::Standby`]) another instance's: what was said of the last is over.
     pub fn turn(&mut self, state: ChainState) {
         let sources = std::mem::take(&mut self.sources);
-        let fresh = |source| SourceHealth { tip: None, committed_at: None, ..source };
+        let fresh = |source| SourceHealth {
+            tip: None,
+            committed_at: None,
+            is_blocked: false,
+            hindrance: None,
+            unread: None,
+            notes: Vec::new(),
+            ..source
+        };
         *self = Self {
             state,
             provider: self.provider.take(),

@@ -1,17 +1,20 @@
 //! The spine: one loop a chain, which carries each step from the chain to the store.
 //!
 //! [`spine`] is the loop, [`live`] and [`history`] are the two ways forward, [`pending`] looks ahead, [`reorg`] is the way
-//! back; [`ahead`] saves a round trip; [`view`] is what we hold, [`translate`] turns logs into events, [`say`] tells how it goes.
+//! back; [`gaps`] reads what was left out; [`ahead`] saves a round trip; [`view`] is what we hold, [`translate`] turns logs into events, [`say`] tells how it goes.
 
 mod age;
 mod ahead;
 mod audit;
 mod error;
 mod follow;
+mod followed;
+mod gaps;
 mod history;
 mod indexes;
 mod live;
 mod memory;
+mod open;
 mod pending;
 mod proof;
 mod reorg;

@@ -3,6 +3,7 @@
 mod leases;
 mod loops;
 mod outgoing;
+mod past;
 mod providers;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use outgoing::{
     alert, alerts_start, delivery, incident, missed, outbox, outbox_trimmed, published, repeated, sink,
     sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
 };
+pub use past::source_past;
 pub use providers::{
     evidence_doubted, evidence_founded, evidence_off, provider, provider_switched, rpc_concurrency,
     rpc_credits, rpc_request,
@@ -46,6 +48,8 @@ const CHAIN_STATE: &str = "chainflume_chain_state";
 const CONSECUTIVE_ERRORS: &str = "chainflume_consecutive_errors";
 const TIP: &str = "chainflume_tip_block";
 const LAG: &str = "chainflume_lag_blocks";
+const SOURCE_BLOCKED: &str = "chainflume_source_blocked";
+const UNREAD: &str = "chainflume_unread_blocks";
 const SINCE_COMMIT: &str = "chainflume_seconds_since_commit";
 const SINCE_HEAD: &str = "chainflume_seconds_since_head";
 const DATABASE_WRITABLE: &str = "chainflume_database_writable";
@@ -102,6 +106,7 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
     leases::describe();
     loops::describe();
     loops::start();
+    past::describe();
     providers::describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)

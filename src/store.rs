@@ -18,6 +18,8 @@ mod dump;
 mod endpoints;
 mod error;
 mod events;
+mod fill;
+mod followed;
 mod indexes;
 mod kinds;
 mod leases;
@@ -56,12 +58,13 @@ pub use dead_letters::{About, FailedAgain, KeptLetter, Letters, LogRef};
 pub use deliveries::{Aggregate, DueDelivery, Pace, Settled, SinkState};
 pub use dump::{ProjectionRow, StoredEvent};
 pub use error::StoreError;
+pub use fill::Read;
 pub use leases::{
     Epoch, InstanceRow, LeaseRow, LeaseSession, OUTBOX_LEASE, Roll, Standing, audit_lease, chain_lease,
     is_chain_lease, sink_lease,
 };
 pub use migrate::{Migrated, Schema};
-pub use open::{ChainRecord, ChainStore, Note, PublishFrom, SourceRecord};
+pub use open::{ChainRecord, ChainStore, PublishFrom, SourceRecord};
 pub use outbox::{
     Adopted, Lineage, OutboxEpoch, OutboxListener, OutboxRow, OutboxState, Position, ReplayLock, ReplayQuery,
 };

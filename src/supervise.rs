@@ -170,8 +170,8 @@ impl Supervisor {
     ) -> Option<Failure> {
         let work = async {
             match &self.hurts {
-                None => start().await,
-                Some(hurts) => hurt::run(hurts, &this.name, start()).await,
+                None => Box::pin(start()).await,
+                Some(hurts) => hurt::run(hurts, &this.name, Box::pin(start())).await,
             }
         };
         let failure = match AssertUnwindSafe(work).catch_unwind().await {

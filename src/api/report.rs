@@ -1,6 +1,7 @@
 mod leases;
 mod loops;
 mod providers;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use leases::{role, unled};
 pub use loops::LoopReport;
 use providers::by_method;
 pub use providers::{ProviderReport, RpcReport};
+pub use unread::UnreadReport;
 
 /// When a chain that is a little behind stops being ready.
 #[derive(Clone, Debug)]
@@ -97,6 +99,9 @@ pub struct ChainReport {
     pub view_troubles: Vec<String>,
     /// By name.
     pub sources: BTreeMap<String, SourceReport>,
+    /// About sources that are stored and not configured any more.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// What its node was asked since the start, by JSON-RPC method.
     #[serde(default)]
     pub rpc: BTreeMap<String, RpcReport>,
@@ -127,6 +132,18 @@ pub struct SourceReport {
     /// Events stored a second, likewise.
     #[serde(default)]
     pub events_per_second: Option<f64>,
+    /// `following`, `blocked` (an operator decides, see `blocked`), `partly_blocked`, or `filling` (a part of its past is read).
+    #[serde(default)]
+    pub state: String,
+    /// Why it, or a part of it, is not followed, and what can be done.
+    #[serde(default)]
+    pub blocked: Option<String>,
+    /// What is read of its past, because it was not followed then.
+    #[serde(default)]
+    pub unread: Option<UnreadReport>,
+    /// What else differs between its configuration and what is stored.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// At this pace it has caught up in so many seconds; `None` where it follows the head or does not come nearer.
     #[serde(default)]
     pub eta_seconds: Option<f64>,
@@ -267,6 +284,7 @@ impl ChainReport {
             last_error: chain.last_error.clone(),
             view_troubles: chain.view_troubles.clone(),
             sources: sources.collect(),
+            notes: chain.notes.clone(),
             providers: chain.providers.iter().map(Into::into).collect(),
             rpc: by_method(&chain.rpc),
         }
@@ -289,6 +307,10 @@ impl SourceReport {
             eta_seconds: pace.map(|blocks| lag as f64 / blocks),
             verified_to: None,
             differences: 0,
+            state: unread::state(source).to_owned(),
+            blocked: source.hindrance.clone(),
+            unread: source.unread.as_ref().map(UnreadReport::of),
+            notes: source.notes.clone(),
         }
     }
 }
@@ -312,6 +334,7 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
     if chain.lag() > limits.max_lag {
         reasons.push(format!("is {} blocks behind", chain.lag()));
     }
+    reasons.extend(chain.sources.iter().flat_map(|source| unread::reasons(source, limits.max_lag)));
     let silence = chain.head_moved_at.elapsed();
     if chain.state != ChainState::Standby
         && limits.head_silence.get(name).is_some_and(|limit| silence > *limit)
@@ -339,6 +362,8 @@ pub(super) fn refresh_metrics(board: &Board) {
             let since_commit = source.committed_at.unwrap_or(chain.since).elapsed();
             let since_commit = if leads { since_commit } else { Duration::ZERO };
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
+            let unread = source.unread.as_ref().map_or(0, |unread| unread.blocks);
+            metrics::source_past(&name, &source.name, source.hindrance.is_some(), unread);
         }
     }
     loops::refresh_metrics(board);
@@ -387,6 +412,10 @@ mod tests {
                 next: 999,
                 committed_at: None,
                 pace: Pace::default(),
+                is_blocked: false,
+                hindrance: None,
+                unread: None,
+                notes: Vec::new(),
             });
             change(chain);
         });

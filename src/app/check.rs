@@ -7,9 +7,9 @@ use super::database::Database;
 use super::error::AppError;
 use super::parts::Loaded;
 use super::preflight::{self, NodeCheck};
-use super::{alerts, messages, views, webhooks};
+use super::{alerts, followed, messages, views, webhooks};
 use crate::chain::Role;
-use crate::domain::causes;
+use crate::domain::{Difference, causes};
 use crate::sink::{Redis, Sink};
 use crate::store::{Schema, Store};
 
@@ -57,6 +57,7 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     match &database {
         Ok(found) => {
             lines.push(CheckLine::new(true, format!("database: {}", found.text)));
+            lines.extend(found.differences.iter().map(difference_line));
             lines.extend(found.views.iter().cloned().map(CheckLine::warning));
         }
         Err(error) => lines.push(CheckLine::new(false, error.to_string())),
@@ -72,11 +73,22 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
         if nodes.iter().any(NodeCheck::is_wrong) {
             return Err(AppError::Config("a provider is on another chain; see above".to_owned()));
         }
+        let blocks = |(_, difference): &(String, Difference)| difference.blocks();
+        if database.is_ok_and(|found| found.differences.iter().any(blocks)) {
+            let text =
+                "the database was filled by another configuration: a source would not be followed; see above";
+            return Err(AppError::Config(text.to_owned()));
+        }
         let what =
             if nodes.iter().all(|check| check.outcome.is_ok()) { "redis or a webhook" } else { "a node" };
         return Err(AppError::Unavailable(format!("{what} cannot be reached; see above")));
     }
     starts.and(database.map(|_| ()))
+}
+
+/// What the daemon does by itself, or leaves as it is, is no fault.
+fn difference_line((chain, difference): &(String, Difference)) -> CheckLine {
+    CheckLine::new(!difference.blocks(), format!("chain {chain}: {difference}"))
 }
 
 fn node_line(loaded: &Loaded, check: &NodeCheck, all: &[NodeCheck]) -> CheckLine {
@@ -144,6 +156,8 @@ fn life(name: &str, host: &str, status: u16) -> CheckLine {
 /// What was found in the database.
 struct Found {
     text: String,
+    /// How it was filled by something else than what is configured, by chain.
+    differences: Vec<(String, Difference)>,
     /// Typed views that could not be made.
     views: Vec<String>,
 }
@@ -152,16 +166,18 @@ async fn look_at_database(loaded: &Loaded) -> Result<Found, AppError> {
     let Some(database) = Database::open_made(loaded).await? else {
         let data_dir = loaded.config.data_dir.display();
         let text = format!("a private PostgreSQL, which the daemon will make in {data_dir}");
-        return Ok(Found { text, views: Vec::new() });
+        return Ok(Found { text, differences: Vec::new(), views: Vec::new() });
     };
     let schema = database.store.schema().await;
+    let differences = followed::differences(loaded, &database.store).await;
     let views = match &schema {
         Ok(Schema::Current) => views::refused(loaded, &database.store, Store::try_views).await,
         _ => Ok(Vec::new()),
     };
     database.close().await;
     let text = schema_text(schema.map_err(|error| AppError::Unavailable(causes(&error)))?)?;
-    Ok(Found { text, views: views?.iter().map(ToString::to_string).collect() })
+    let views = views?.iter().map(ToString::to_string).collect();
+    Ok(Found { text, differences: differences?, views })
 }
 
 fn schema_text(schema: Schema) -> Result<String, AppError> {

@@ -7,6 +7,7 @@ use crate::canon::{Confirmations, Policy};
 use crate::chain::{ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Tag};
 use crate::config::{self, Config};
 use crate::decode::{SourceAbi, SourceIndex};
+use crate::domain::Listened;
 use crate::indexer::{AuditSettings, Source, Translator};
 use crate::mapping::{FamilySettings, Mapper, SourceMapping};
 use crate::store::{ChainRecord, SourceRecord};
@@ -184,6 +185,7 @@ pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
         start_block: source.start_block,
         decimals: source.decimals,
         publish_from: source.publish_from,
+        follows: follows(source),
     };
     ChainRecord {
         chain_id: chain.chain_id,
@@ -192,6 +194,18 @@ pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
         create_missing_users: config.users.create_missing,
         sources: config.sources_of(&chain.name).map(source).collect(),
     }
+}
+
+/// What a source listens for. An anonymous event of every contract cannot be told from any other.
+fn follows(source: &config::Source) -> Vec<Listened> {
+    let abi = |source: &config::Source| SourceAbi {
+        source: SourceIndex(0),
+        addresses: source.addresses.clone(),
+        events: source.events.clone(),
+    };
+    let (abi, user) = (abi(source), source.user.as_deref());
+    let events = abi.events.iter().filter(|event| abi.listens_for(event));
+    events.map(|event| (event.key(user), source.addresses.clone())).collect()
 }
 
 /// What the chain's sources listen to and what it means.
@@ -207,6 +221,7 @@ pub(super) fn translator(config: &Config, chain: &config::Chain) -> Result<Trans
             addresses: source.addresses.clone(),
             events: source.events.clone(),
         },
+        user: source.user.clone(),
     });
     let mappings = config.sources_of(&chain.name).enumerate().map(|(index, source)| SourceMapping {
         source: SourceIndex(index),

@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::database::{Database, store_error};
 use super::error::AppError;
+use super::followed;
 use super::parts::Loaded;
 use crate::api::{self, Report};
+use crate::domain::Difference;
 use crate::store::{LeaseRow, ReorgRecord, Schema, SourceStatus, Standing, Store};
 
 /// All that can be said, whether a daemon runs or not.
@@ -19,6 +21,8 @@ pub struct Status {
     pub daemon: Option<Report>,
     /// What is stored.
     pub sources: Vec<StoredSource>,
+    /// What differs between the configuration and what the database was filled by.
+    pub differences: Vec<StoredDifference>,
     /// Who leads, by the leases in the database.
     pub leases: Vec<StoredLease>,
     /// The newest reorgs, newest first.
@@ -51,6 +55,22 @@ pub struct StoredSource {
     pub events: u64,
     /// Dead letters nobody has dealt with.
     pub open_dead_letters: u64,
+}
+
+/// A difference between the configuration and what the database was filled by.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredDifference {
+    /// Name of the chain.
+    pub chain: String,
+    /// Name of the source.
+    pub source: String,
+    /// Whether what it is about is not followed until an operator decides.
+    pub blocks: bool,
+    /// Whether it is a past that the daemon reads by itself.
+    pub unread: bool,
+    /// For a person.
+    pub text: String,
 }
 
 /// A lease as the database has it.
@@ -138,17 +158,18 @@ async fn look(loaded: &Loaded, daemon: Option<Report>) -> Result<Status, AppErro
     let nothing = Status {
         daemon,
         sources: Vec::new(),
+        differences: Vec::new(),
         leases: Vec::new(),
         reorgs: Vec::new(),
         negative_balances: BTreeMap::new(),
     };
     let Some(database) = Database::open_made(loaded).await? else { return Ok(nothing) };
-    let status = read(&database.store, nothing).await;
+    let status = read(loaded, &database.store, nothing).await;
     database.close().await;
     status
 }
 
-async fn read(store: &Store, nothing: Status) -> Result<Status, AppError> {
+async fn read(loaded: &Loaded, store: &Store, nothing: Status) -> Result<Status, AppError> {
     if store.schema().await.map_err(store_error)? == Schema::Missing {
         return Ok(nothing);
     }
@@ -156,8 +177,10 @@ async fn read(store: &Store, nothing: Status) -> Result<Status, AppError> {
     let sources = store.status().await.map_err(store_error)?.into_iter().map(stored_source).collect();
     let reorgs = store.reorgs(REORGS).await.map_err(store_error)?.into_iter().map(stored_reorg).collect();
     let leases = store.leases().await.map_err(store_error)?.into_iter().map(stored_lease).collect();
+    let differences = followed::differences(loaded, store).await?;
+    let differences = differences.into_iter().map(stored_difference).collect();
     let negative_balances = store.negative_balances().await.map_err(store_error)?.into_iter().collect();
-    Ok(Status { daemon, sources, leases, reorgs, negative_balances })
+    Ok(Status { daemon, sources, differences, leases, reorgs, negative_balances })
 }
 
 fn stored_source(status: SourceStatus) -> StoredSource {
@@ -172,6 +195,16 @@ fn stored_source(status: SourceStatus) -> StoredSource {
         updated_at: status.updated_at,
         events: status.events,
         open_dead_letters: status.dead_letters_open,
+    }
+}
+
+fn stored_difference((chain, difference): (String, Difference)) -> StoredDifference {
+    StoredDifference {
+        chain,
+        source: difference.source().to_owned(),
+        blocks: difference.blocks(),
+        unread: matches!(difference, Difference::Unread(_)),
+        text: difference.to_string(),
     }
 }
 

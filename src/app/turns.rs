@@ -96,8 +96,8 @@ impl Turns {
             async move {
                 let Some(indexer) = indexer else { return };
                 match seat.zip(lease) {
-                    None => indexer.run(stop).await,
-                    Some(seat) => lead_chain(seat, &fall, indexer, &stop).await,
+                    None => Box::pin(indexer.run(stop)).await,
+                    Some(seat) => Box::pin(lead_chain(seat, &fall, indexer, &stop)).await,
                 }
             }
         });

@@ -81,6 +81,14 @@ async fn one(
     let mut rereader = rereader(loaded, &database.store, (chain, chain_settings(chain))).await?;
     let source = &rereader.translator.sources()[index];
     let (source, start_block) = (source.name.clone(), source.start_block);
+    if let Some(course) = rereader.store.comparison().courses.get(index) {
+        if let Some(why) = course.hindrance().filter(|_| course.is_blocked()) {
+            return Err(AppError::Failed(why));
+        }
+        for difference in course.differences.iter().filter(|_| args.purpose != Purpose::Add) {
+            tracing::warn!("{difference}");
+        }
+    }
     let held = rereader.store.held().await.map_err(store_error)?;
     let from = args.from.unwrap_or(start_block);
     let to = args.to.or_else(|| final_tip(&held, &source));
@@ -109,6 +117,7 @@ pub(super) async fn rereader(
     let mut translator = translator(&loaded.config, chain)?;
     let record = record(&loaded.config, chain);
     let store = translator.open(store, &record).await.map_err(store_error)?;
+    translator.follow(&store.comparison().courses);
     let store = store.following(translator.contracts());
     let on_error =
         Arc::new(|error: &crate::chain::ChainError| tracing::warn!(%error, "the node is waited for"));

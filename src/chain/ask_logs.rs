@@ -54,7 +54,7 @@ impl Node {
         if let Some(parts) = self.too_long(filter) {
             return self.logs_of_both(parts, blocks).await;
         }
-        let answer = patiently(tries, || self.logs_once(filter, blocks)).await;
+        let answer = patiently(tries, || Box::pin(self.logs_once(filter, blocks))).await;
         self.or_otherwise(answer, filter, blocks).await
     }
 

@@ -153,6 +153,11 @@ impl Fetch {
             return false;
         };
         tracing::debug!(chain = %self.chain, range = %piece, %error, "range is narrowed");
+        // A limit is said in time. No answer at all may be a limit, or a node that hangs: where another provider answers, it
+        // is not found out by a dozen more questions.
+        if matches!(error, ChainError::Timeout { .. }) {
+            self.node.stumbled_at(Work::History, (&self.filter, piece), error);
+        }
         self.node.width().refused(piece.width(), hint, why);
         true
     }

@@ -176,6 +176,7 @@ impl Rpc {
         calls: &[Question],
         request: impl Future<Output = Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
+        let request = Box::pin(request);
         let method = lead(calls);
         let units = calls.iter().map(|call| self.pace.cost(call.method)).sum();
         let count = calls.len() as u64;

@@ -25,7 +25,8 @@ impl Node {
         if let Some(number) = numbers.get(near.len()) {
             return Err(lacks(*number));
         }
-        let blocks = try_join_all(near.into_iter().map(|near| self.borne_out(filter, near))).await?;
+        let blocks =
+            try_join_all(near.into_iter().map(|near| Box::pin(self.borne_out(filter, near)))).await?;
         let links = |pair: &&[BlockWithLogs]| pair[1].block.parent_hash != pair[0].block.hash;
         if let Some(pair) = blocks.windows(2).find(links) {
             return Err(self.moved(pair[1].block.number));

@@ -23,6 +23,7 @@ fn as_text(status: &Status) -> String {
         return text + "nothing is stored yet\n" + &tables::providers(status);
     }
     text += &tables::sources(status);
+    text += &tables::differences(status);
     for reorg in &status.reorgs {
         let ago = tables::ago(Some(reorg.detected_at));
         let (depth, events, ancestor) = (reorg.depth, reorg.events, reorg.ancestor);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use alloy_primitives::keccak256;
 
 use super::abi_type::AbiType;
-use crate::domain::{AddressSet, B256};
+use crate::domain::{AddressSet, B256, EventKey};
 
 /// Position of a source in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +74,23 @@ impl AbiEvent {
         self.signature == other.signature
             && self.anonymous == other.anonymous
             && indexed(self) == indexed(other)
+    }
+
+    /// Which logs it means and how they are read, where the argument `user` is the account.
+    pub fn key(&self, user: Option<&str>) -> EventKey {
+        let param = |param: &Param| {
+            let indexed = if param.indexed { " indexed" } else { "" };
+            let account = if user == Some(param.name.as_str()) { " user" } else { "" };
+            format!("{}{indexed}{account}", param.ty)
+        };
+        let params: Vec<String> = self.params.iter().map(param).collect();
+        let anonymous = if self.anonymous { " anonymous" } else { "" };
+        EventKey {
+            topic0: (!self.anonymous).then_some(self.topic0),
+            topics: u8::try_from(self.topic_count).unwrap_or(u8::MAX),
+            signature: self.signature.clone(),
+            declaration: format!("{}({}){anonymous}", self.name, params.join(",")),
+        }
     }
 
     /// Words at the start of the data that its logs have at least.

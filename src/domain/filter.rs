@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use alloy_primitives::{Address, B256};
 
 /// The contracts a source listens to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AddressSet {
     /// Every contract of the chain.
     Any,

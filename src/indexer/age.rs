@@ -16,7 +16,8 @@ impl ChainIndexer {
     /// it is looked at again when the chain has gone on for a while.
     pub(super) async fn with_age(&self, heads: Heads) -> Result<Heads, IndexerError> {
         let Some(head) = self.newest.filter(|head| head.number == heads.latest) else { return Ok(heads) };
-        let lowest = self.next_blocks().into_iter().min();
+        let pasts = self.following.with_gaps().filter_map(|(_, course)| course.gaps.first());
+        let lowest = self.next_blocks().into_iter().chain(pasts.map(|gap| gap.range.from())).min();
         if lowest.is_none_or(|next| !self.policy.wants_age(&heads, next)) {
             return Ok(heads);
         }

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::reread::{Purpose, Reread, RereadReport, Rereader};
-use crate::domain::{BlockRange, causes};
+use crate::domain::{BlockRange, Course, causes};
 use crate::health::{AuditHealth, Board, Pulse};
 use crate::metrics;
 
@@ -74,10 +74,13 @@ impl Auditor {
     async fn step(&mut self, turns: &mut [Turn]) -> Result<(), IndexerError> {
         let held = self.rereader.store.held().await?;
         let verified = self.rereader.store.verified().await?;
+        let courses = self.rereader.store.compared().await?.courses;
+        self.rereader.translator.follow(&courses);
         let mut next: Option<(usize, BlockRange)> = None;
         for (index, verified) in verified.iter().enumerate() {
             self.say(index, *verified, None);
-            let Some(range) = self.unverified(index, *verified, &held) else { continue };
+            let Some(course) = courses.get(index).filter(|course| !course.is_blocked()) else { continue };
+            let Some(range) = self.unverified((index, course), *verified, &held) else { continue };
             let Turn { agreed_at, differed_at } = turns[index];
             let waited = agreed_at.is_none_or(|at| at.elapsed() >= PATIENCE);
             let passed_over =
@@ -112,16 +115,16 @@ impl Auditor {
         chain.providers.into_iter().find(|provider| provider.live).map(|provider| provider.name)
     }
 
-    /// The source's final blocks that were not compared yet.
+    /// The source's final blocks that were not compared yet, below those that are still to be read themselves.
     fn unverified(
         &self,
-        index: usize,
+        (index, course): (usize, &Course),
         verified: Option<u64>,
         held: &crate::store::Held,
     ) -> Option<BlockRange> {
         let source = &self.rereader.translator.sources()[index];
         let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == source.name)?.at?;
-        let to = held.final_number?.min(stored.number);
+        let to = held.final_number?.min(course.complete_to(stored.number)?);
         let from = verified.map_or(source.start_block, |verified| verified + 1).max(source.start_block);
         BlockRange::new(from, to)
     }

@@ -73,7 +73,7 @@ impl ChainIndexer {
                 pair[1].number
             )));
         }
-        let logs = near.into_iter().map(|near| self.pool.with_logs(&self.node, filter, near));
+        let logs = near.into_iter().map(|near| Box::pin(self.pool.with_logs(&self.node, filter, near)));
         let blocks = try_join_all(logs).await?;
         if self.view().parent_of(range.from(), sources).is_none() {
             // No link shows yet that these blocks are of this chain.

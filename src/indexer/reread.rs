@@ -11,7 +11,7 @@ use super::translate::Translator;
 use crate::canon::Policy;
 use crate::chain::{Batch, ChainSettings, Depths, Elsewhere, History, Node, OnError};
 use crate::domain::{BlockRange, Event, Place};
-use crate::store::{Backfill, ChainStore, Compared, Held, StoreError};
+use crate::store::{Backfill, ChainStore, Compared, Held, Read, StoreError};
 
 /// Reads a closed range of one source again, beside a running daemon.
 pub struct Rereader {
@@ -261,7 +261,12 @@ impl Rereader {
         };
         drop(batch);
         let mut compared = match reread.purpose {
-            Purpose::Add => return Ok(self.store.backfill(&read).await?.into()),
+            Purpose::Add => {
+                let course = self.store.comparison().courses.get(reread.source);
+                let items = course.map(|course| course.listens.clone()).unwrap_or_default();
+                let read_of = Read { items, refs: Vec::new(), told: true };
+                return Ok(self.store.fill(&read, &read_of).await?.into());
+            }
             Purpose::Compare if self.unhurried => self.compare_in_pieces(read).await?,
             Purpose::Compare => self.store.compare(&read).await?,
             Purpose::Repair => return self.repair((node, reread.source), &mut read, &others).await,

@@ -28,13 +28,20 @@ impl ChainIndexer {
                 let fresh = committed.is_some_and(|(group, _)| group.contains(&index)).then_some(now);
                 let events = committed.and_then(|(_, events)| events.get(&source.name)).copied();
                 let mut pace = before.get_mut(index).map(|s| std::mem::take(&mut s.pace)).unwrap_or_default();
-                pace.mark(next[index], events.unwrap_or(0));
+                let tip = self.view().tip(index).map(|tip| tip.number);
+                let is_blocked = self.following.is_blocked(index);
+                let next = if is_blocked { tip.map_or(0, |tip| tip + 1) } else { next[index] };
+                pace.mark(next, events.unwrap_or(0));
                 chain.sources.push(SourceHealth {
                     name: source.name.clone(),
-                    tip: self.view().tip(index).map(|tip| tip.number),
-                    next: next[index],
+                    tip,
+                    next,
                     committed_at: fresh.or_else(|| before.get(index).and_then(|source| source.committed_at)),
                     pace,
+                    is_blocked,
+                    hindrance: self.following.hindrance(index),
+                    unread: self.following.unread(index),
+                    notes: self.following.notes(index),
                 });
             }
         });

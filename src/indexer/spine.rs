@@ -7,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::ahead::Ahead;
 use super::error::IndexerError;
 use super::follow::Paused;
+use super::followed::Following;
+use super::gaps::Filling;
 use super::history::Reading;
 use super::memory::Memory;
 use super::pending::Telling;
@@ -52,14 +54,18 @@ pub struct ChainIndexer {
     pub(super) woken_at: Instant,
     pub(super) reading: Option<Reading>,
     pub(super) telling: Telling,
+    /// How what is configured compares with what is stored.
+    pub(super) following: Following,
+    /// A source's past that is being read.
+    pub(super) filling: Option<Filling>,
     /// The newest block the node told us of.
     pub(super) newest: Option<BlockRef>,
     pub(super) store: Store,
-    memory: Memory,
-    record: ChainRecord,
+    pub(super) memory: Memory,
+    pub(super) record: ChainRecord,
     pub(super) opened: Option<ChainStore>,
     /// Of the turn, where there are turns.
-    epoch: Option<Epoch>,
+    pub(super) epoch: Option<Epoch>,
     /// `None` until it is read, and again after any error: what was committed is then read anew.
     pub(super) view: Option<View>,
     /// What came with the head.
@@ -103,6 +109,8 @@ impl ChainIndexer {
             woken_at,
             reading: None,
             telling: Telling::default(),
+            following: Following::default(),
+            filling: None,
             newest: None,
             store,
             memory,
@@ -140,7 +148,7 @@ impl ChainIndexer {
     async fn carry(&mut self, stop: &CancellationToken) {
         let mut pause = backoff();
         while !stop.is_cancelled() {
-            let stepped = self.step(stop).await;
+            let stepped = Box::pin(self.step(stop)).await;
             self.beat();
             self.memory.keep(&[&self.node, &self.past]).await;
             let error = match stepped {
@@ -155,6 +163,7 @@ impl ChainIndexer {
                     tracing::warn!(chain = %self.settings.name, %error, "this instance does not lead any more");
                     return;
                 }
+                Err(error) if self.stands_aside(&error) => continue,
                 Err(error) => error,
             };
             self.blame(Work::Live, &error);
@@ -175,38 +184,50 @@ impl ChainIndexer {
     /// Nothing that was known in an earlier turn is believed.
     fn begin(&mut self, epoch: Option<Epoch>) {
         self.forget();
+        self.forget_following();
         self.wake = Wake::new(&self.settings, self.pool.live_settings());
         (self.epoch, self.opened, self.heads, self.tags_at) = (epoch, None, None, None);
         (self.telling, self.newest, self.indexed) = (Telling::default(), None, false);
     }
 
-    /// One step: near the head block by block if there is anything to read, else whichever comes first of a
+    /// One step, whose parts are boxed: a task of the runtime has two megabytes of stack, and each future that is held inside
+    /// another is there as often as futures are moved. Near the head block by block if there is anything to read, else whichever comes first of a
     /// new head and a batch of history.
     async fn step(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
         self.pool.check();
         self.wake.check();
         self.follow_provider();
-        if self.view.is_none() && stop.run_until_cancelled(self.open()).await.transpose()?.is_none() {
+        if self.view.is_none() && stop.run_until_cancelled(Box::pin(self.open())).await.transpose()?.is_none()
+        {
+            return Ok(Progress::None);
+        }
+        self.look_for_decisions().await?;
+        if self.view.is_none() {
             return Ok(Progress::None);
         }
         let Plan { live, pending, history } = if self.looked { self.plan_now() } else { Plan::default() };
         self.say_state(live.is_some(), history.is_some());
-        self.keep_indexed(history.as_ref().filter(|_| live.is_none()), stop).await?;
+        Box::pin(self.keep_indexed(history.as_ref().filter(|_| live.is_none()), stop)).await?;
         if let Some(group) = live {
             // A head that fell back may make live what was history: then its rows, written ahead, would be in their own way.
             self.drop_unplanned(history.as_ref());
-            return self.carry_blocks(group, stop).await.map(|()| Progress::Made);
+            return Box::pin(self.carry_blocks(group, stop)).await.map(|()| Progress::Made);
         }
         if let Some(group) = pending {
-            return self.tell_pending(group, stop).await.map(|()| Progress::None);
+            return Box::pin(self.tell_pending(group, stop)).await.map(|()| Progress::None);
         }
+        Box::pin(self.read_gaps(history.is_some())).await?;
         self.read_history(history);
         tokio::select! {
             biased;
             () = stop.cancelled() => Ok(Progress::None),
             () = self.switched.next() => Ok(Progress::None),
-            () = self.wake.ready() => self.observe(stop).await,
-            batch = Reading::next(&mut self.reading) => self.land(batch, stop).await.map(|()| Progress::Made),
+            () = self.wake.ready() => Box::pin(self.observe(stop)).await,
+            batch = Reading::next(&mut self.reading) => Box::pin(self.land(batch, stop)).await.map(|()| Progress::Made),
+            batch = Filling::next(&mut self.filling) => Box::pin(self.land_gap(batch)).await.map(|()| Progress::None),
+            () = std::future::ready(()), if Filling::is_young(self.filling.as_ref()) => {
+                Box::pin(self.read_young()).await.map(|()| Progress::None)
+            }
             () = tokio::time::sleep(self.telling.rest().map_or(BEAT, |rest| rest.min(BEAT))) => Ok(Progress::None),
         }
     }
@@ -226,47 +247,6 @@ impl ChainIndexer {
             .map(|(index, next)| Position { next, told: self.view().told(index) })
             .collect();
         plan(&positions, zones)
-    }
-
-    /// The next unread block of each source.
-    pub(super) fn next_blocks(&self) -> Vec<u64> {
-        let next = |(index, start): (usize, u64)| {
-            self.view().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
-        };
-        self.translator.sources().iter().map(|source| source.start_block).enumerate().map(next).collect()
-    }
-
-    /// Asks the node which chain it is on, registers the chain and reads what we hold of it.
-    async fn open(&mut self) -> Result<(), IndexerError> {
-        self.node.check_chain().await?;
-        // Before the database, so that the lag is seen to grow while that is away.
-        let heads = self.ask_heads().await?;
-        self.heads = Some(heads);
-        self.say_heads(&heads);
-        if self.opened.is_none() {
-            let stored = self.store.genesis(self.settings.chain_id).await?;
-            self.record.genesis_hash = self.pool.settle_genesis(stored).await?;
-            let mut opened = self.translator.open(&self.store, &self.record).await?;
-            if let Some(epoch) = self.epoch {
-                opened = opened.lead(epoch).await?;
-            }
-            for note in opened.notes() {
-                tracing::warn!(chain = %self.settings.name, "{note}");
-            }
-            // Before anything is stored, so that it is the head a source saw first that decides.
-            opened.publish_above(heads.latest).await?;
-            let retracted = opened.retract_strangers().await?;
-            if retracted > 0 {
-                tracing::info!(chain = %self.settings.name, retracted, "pending events of sources no longer configured taken back");
-            }
-            self.make_views(&opened).await;
-            self.opened = Some(opened);
-        }
-        self.memory.recall(&[&self.node, &self.past]).await;
-        let held = self.store().held().await?;
-        self.view = Some(View::new(held, &self.translator.names()));
-        self.say_sources(None);
-        Ok(())
     }
 
     /// Looks where the chain is, and if that gives nothing to read, whether what we hold is still part of it.
@@ -311,7 +291,7 @@ impl ChainIndexer {
     }
 
     /// Tags move once in minutes, so they are not asked for with every head.
-    async fn ask_heads(&mut self) -> Result<Heads, IndexerError> {
+    pub(super) async fn ask_heads(&mut self) -> Result<Heads, IndexerError> {
         let expected = self.expected();
         let due = self.tags_at.is_none_or(|at| at.elapsed() >= self.settings.poll_interval);
         let tag = |tag, wanted| {
@@ -367,7 +347,7 @@ impl ChainIndexer {
     pub(super) fn forget(&mut self) {
         self.view = None;
         self.looked = false;
-        (self.reading, self.ahead) = (None, None);
+        (self.reading, self.filling, self.ahead) = (None, None, None);
         self.wake.again();
     }
 }

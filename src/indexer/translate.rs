@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::decode::{Decoded, Decoder, SourceAbi};
-use crate::domain::{AddressSet, B256, DeadLetter, DeadLetterKind, Event, EventKind, Log, LogFilter};
+use crate::decode::{AbiEvent, Decoded, Decoder, SourceAbi};
+use crate::domain::{
+    AddressSet, B256, Course, DeadLetter, DeadLetterKind, Event, EventKind, Listened, Log, LogFilter,
+};
 use crate::mapping::Mapper;
 use crate::metrics;
 use crate::store::{ChainRecord, ChainStore, Store, StoreError};
@@ -16,6 +18,8 @@ pub struct Source {
     pub start_block: u64,
     /// What it listens to; its index is the position in the chain's list.
     pub abi: SourceAbi,
+    /// The argument that is the account, where the configuration names one.
+    pub user: Option<String>,
 }
 
 /// Turns logs into events: decode, then mapping.
@@ -23,6 +27,8 @@ pub struct Translator {
     chain: Arc<str>,
     sources: Arc<[Source]>,
     mapper: Arc<Mapper>,
+    /// By source, what it follows where that is not all it is configured for.
+    follows: BTreeMap<usize, Vec<SourceAbi>>,
     /// The desk of the group that asked last. Groups change when a source joins, so one is enough.
     cached: Option<(Vec<usize>, Desk)>,
     /// What is told of dead letters: a contract may emit thousands.
@@ -50,7 +56,7 @@ impl Translator {
     /// Of the chain `chain` with these sources; `mapper` was built for the same list.
     pub fn new(chain: String, sources: Vec<Source>, mapper: Mapper) -> Self {
         let (chain, sources, mapper) = (chain.into(), sources.into(), Arc::new(mapper));
-        Self { chain, sources, mapper, cached: None, lines: Arc::default() }
+        Self { chain, sources, mapper, follows: BTreeMap::new(), cached: None, lines: Arc::default() }
     }
 
     /// Registers the chain with its sources and kinds. From then on, arguments are written under the names by which the
@@ -93,6 +99,39 @@ impl Translator {
         self.sources.iter().map(|source| source.name.as_str()).collect()
     }
 
+    /// Of sources of which a part must not be followed, the rest is from now on.
+    pub fn follow(&mut self, courses: &[Course]) {
+        self.cached = None;
+        self.follows.clear();
+        for (index, course) in courses.iter().enumerate() {
+            if course.hindrance().is_some() {
+                self.follows.insert(index, self.abis(index, &course.listens));
+            }
+        }
+    }
+
+    /// What translates these things of a source, and the question for them.
+    pub(super) fn part(&self, source: usize, items: &[Listened]) -> (LogFilter, Desk) {
+        let desk = self.desk_of(self.abis(source, items));
+        (desk.decoder.filter().clone(), desk)
+    }
+
+    fn abis(&self, source: usize, items: &[Listened]) -> Vec<SourceAbi> {
+        let Source { abi, user, .. } = &self.sources[source];
+        let one = |event: &Arc<AbiEvent>| {
+            let key = event.key(user.as_deref());
+            let (_, addresses) = items.iter().find(|(event, _)| *event == key)?;
+            let (addresses, events) = (addresses.clone(), vec![event.clone()]);
+            Some(SourceAbi { source: abi.source, addresses, events })
+        };
+        abi.events.iter().filter_map(one).collect()
+    }
+
+    fn desk_of(&self, abis: Vec<SourceAbi>) -> Desk {
+        let (chain, sources, mapper) = (self.chain.clone(), self.sources.clone(), self.mapper.clone());
+        Desk { chain, sources, mapper, decoder: Arc::new(Decoder::new(abis)), lines: self.lines.clone() }
+    }
+
     /// The one question for all of these sources.
     pub(super) fn filter(&mut self, group: &[usize]) -> LogFilter {
         self.desk(group).decoder.filter().clone()
@@ -124,14 +163,14 @@ impl Translator {
         if self.cached.as_ref().is_none_or(|(of, _)| of != group) {
             self.cached = None;
         }
-        let (chain, sources, mapper, lines) = (&self.chain, &self.sources, &self.mapper, &self.lines);
-        let (_, desk) = self.cached.get_or_insert_with(|| {
-            let decoder = Decoder::new(group.iter().map(|source| sources[*source].abi.clone()).collect());
-            let (chain, sources, mapper) = (chain.clone(), sources.clone(), mapper.clone());
-            let (decoder, lines) = (Arc::new(decoder), lines.clone());
-            (group.to_vec(), Desk { chain, sources, mapper, decoder, lines })
+        let cached = self.cached.take().unwrap_or_else(|| {
+            let whole = |source: &usize| match self.follows.get(source) {
+                Some(part) => part.clone(),
+                None => vec![self.sources[*source].abi.clone()],
+            };
+            (group.to_vec(), self.desk_of(group.iter().flat_map(whole).collect()))
         });
-        desk
+        &self.cached.insert(cached).1
     }
 }
 

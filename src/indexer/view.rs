@@ -15,6 +15,8 @@ pub(super) struct View {
     others: Vec<Checkpoint>,
     blocks: BTreeMap<u64, B256>,
     final_number: u64,
+    /// Rewinds so far: what is read of the past is worth nothing after another one.
+    reorgs: u64,
     /// Above the tips: every block of which something is pending, and the newest that was read for that.
     pending: BTreeMap<u64, PendingRef>,
     /// By source, its next block to be told as pending. Only remembered: after a start, what is told already is told
@@ -51,6 +53,7 @@ impl View {
             others: by_name.into_values().collect(),
             blocks: held.blocks.into_iter().map(|block| (block.number, block.hash)).collect(),
             final_number: held.final_number.unwrap_or(0),
+            reorgs: held.reorgs,
             pending,
             told: vec![0; sources.len()],
         }
@@ -59,6 +62,17 @@ impl View {
     /// What was final when something was last stored.
     pub(super) fn final_number(&self) -> u64 {
         self.final_number
+    }
+
+    /// How often the chain was rewound when this was read.
+    pub(super) fn reorgs(&self) -> u64 {
+        self.reorgs
+    }
+
+    /// These blocks hold events now that were left out before.
+    pub(super) fn filled(&mut self, refs: &[BlockId]) {
+        let above = refs.iter().filter(|block| block.number > self.final_number);
+        self.blocks.extend(above.map(|block| (block.number, block.hash)));
     }
 
     /// Checkpoint of a source.

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::spine::ChainIndexer;
+use crate::domain::EventKind;
 use crate::metrics;
 use crate::store::ChainStore;
 
@@ -11,7 +12,10 @@ const MOMENT: Duration = Duration::from_secs(2);
 impl ChainIndexer {
     /// Makes the typed views beside everything else: whatever becomes of them, the chain goes on.
     pub(super) async fn make_views(&self, opened: &ChainStore) {
-        let (store, kinds) = (self.store.clone(), opened.kinds().to_vec());
+        // Nothing of a blocked source is made: it would look as if it were followed.
+        let is_free = |kind: &&EventKind| !opened.comparison().is_blocked(&kind.source);
+        let kinds: Vec<EventKind> = opened.kinds().iter().filter(is_free).cloned().collect();
+        let store = self.store.clone();
         let (chain, chain_id) = (self.settings.name.clone(), self.settings.chain_id);
         let board = self.board.clone();
         let made = tokio::spawn(async move {

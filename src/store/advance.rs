@@ -90,7 +90,12 @@ impl ChainStore {
             return error;
         }
         match events::holder(&self.pool, &self.chain, events).await {
-            Ok(Some((place, source_name))) => StoreError::Overlap { place, source_name },
+            Ok(Some((place, source_name))) => {
+                let claims = events.iter().find(|event| event.place == place);
+                let kind = claims.and_then(|event| self.chain.kind(event.fact.kind).ok());
+                let claimant = kind.map_or_else(|| source_name.clone(), |kind| kind.source.clone());
+                StoreError::Overlap { place, source_name, claimant }
+            }
             Ok(None) | Err(_) => error,
         }
     }

@@ -215,7 +215,7 @@ async fn take_back(
     let folded = events::fold_orphaned(tx, record).await?;
     let orphaned = events::orphaned(tx, record).await?;
     let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-    let announcement = Announcement::begin(tx, chain, announced).await?;
+    let announcement = Announcement::of_undone(tx, chain, announced).await?;
     projections::undo(tx, chain, &folded).await?;
     finish_record(tx, chain, record, gone).await?;
     announcement.retract(tx, chain).await

@@ -38,34 +38,54 @@ impl ChainStore {
         check_range(chain, backfill, &ordered)?;
 
         let mut tx = transaction::begin(&self.pool, true).await?;
-        let locked = checkpoint::lock_chain(&mut tx, self).await?;
-        if locked.reorgs != backfill.reorgs {
-            return Err(StoreError::conflict("the chain was rewound since these logs were fetched"));
-        }
-        let reached = check_reached(&mut tx, chain, backfill).await?;
-        let stored = events::at_places(&mut tx, chain, &ordered).await?;
-        let hashes = stored_hashes(&mut tx, chain, &ordered).await?;
-        let sorted = Sorted::new(chain, ordered, &stored, &hashes)?;
-        let folded = events::fold(chain, &sorted.missing)?;
-        events::insert(&mut tx, chain, &sorted.missing).await?;
-        dead_letters::resolve(&mut tx, chain, &sorted.missing).await?;
-        dead_letters::resolve(&mut tx, chain, &sorted.present).await?;
-        dead_letters::insert(&mut tx, chain, &backfill.dead_letters).await?;
-        let announcement =
-            Announcement::begin(&mut tx, chain, events::with_kinds(chain, &sorted.missing)).await?;
-        projections::apply_late(&mut tx, chain, &folded).await?;
-        lower_start(&mut tx, backfill).await?;
-        announcement.confirm(&mut tx, chain, reached).await?;
+        let done = add(&mut tx, self, (backfill, ordered), Telling::Told).await?;
         tx.commit().await?;
 
-        Ok(Compared {
-            present: sorted.present.len() as u64,
-            missing: sorted.missing.iter().map(|event| event.place).collect(),
-            differing: sorted.differing,
-            surplus: Vec::new(),
-            not_followed: 0,
-        })
+        Ok(done)
     }
+}
+
+/// Whether what is added is announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Telling {
+    Told,
+    Quiet,
+}
+
+/// Adds what is missing, in a transaction that does no more than that with the chain.
+pub(super) async fn add(
+    tx: &mut Tx,
+    store: &ChainStore,
+    (backfill, ordered): (&Backfill, Vec<&Event>),
+    telling: Telling,
+) -> Result<Compared, StoreError> {
+    let chain = &*store.chain;
+    let locked = checkpoint::lock_chain(tx, store).await?;
+    if locked.reorgs != backfill.reorgs {
+        return Err(StoreError::conflict("the chain was rewound since these logs were fetched"));
+    }
+    let reached = check_reached(tx, chain, backfill).await?;
+    let stored = events::at_places(tx, chain, &ordered).await?;
+    let hashes = stored_hashes(tx, chain, &ordered).await?;
+    let sorted = Sorted::new(chain, ordered, &stored, &hashes)?;
+    let folded = events::fold(chain, &sorted.missing)?;
+    events::insert(tx, chain, &sorted.missing).await?;
+    dead_letters::resolve(tx, chain, &sorted.missing).await?;
+    dead_letters::resolve(tx, chain, &sorted.present).await?;
+    dead_letters::insert(tx, chain, &backfill.dead_letters).await?;
+    let told = if telling == Telling::Told { &sorted.missing[..] } else { &[] };
+    let announcement = Announcement::begin(tx, chain, events::with_kinds(chain, told)).await?;
+    projections::apply_late(tx, chain, &folded).await?;
+    lower_start(tx, backfill).await?;
+    announcement.confirm(tx, chain, reached).await?;
+
+    Ok(Compared {
+        present: sorted.present.len() as u64,
+        missing: sorted.missing.iter().map(|event| event.place).collect(),
+        differing: sorted.differing,
+        surplus: Vec::new(),
+        not_followed: 0,
+    })
 }
 
 /// Given events by what the store has at their place.

@@ -67,13 +67,17 @@ pub enum StoreError {
     },
     /// A log that is already stored would be stored again.
     #[error(
-        "the event at {place} is already stored for source `{source_name}`; two sources must not share a log"
+        "the event at {place}, which source {claimant} follows, is already stored for source {source_name}: run \
+         `chainflume sources rename {source_name} {claimant}` if it is the same source under another name, or \
+         `chainflume sources remove {source_name}` (or `reset`, where it is configured) to delete what is stored there"
     )]
     Overlap {
         /// Where.
         place: Place,
         /// The source that holds it.
         source_name: String,
+        /// The source that would store it again.
+        claimant: String,
     },
     /// The chain would be undone below its final block.
     #[error("block {to} lies below the final block {final_number}, which is never undone")]
@@ -119,18 +123,6 @@ pub enum StoreError {
         stored: String,
         /// Genesis hash given.
         given: String,
-    },
-    /// A source keeps its name and changes its chain.
-    #[error(
-        "source `{source_name}` is stored for chain {stored}, not {given}; give the new one another name"
-    )]
-    SourceMoved {
-        /// The source.
-        source_name: String,
-        /// Chain id stored.
-        stored: i64,
-        /// Chain id given.
-        given: i64,
     },
     /// A typed view cannot be made.
     #[error("view `{view}`: {reason}")]

@@ -77,7 +77,7 @@ pub(super) struct Described {
     pub(super) layout: Layout,
     pub(super) decimals: Option<u8>,
     event: String,
-    signature: String,
+    pub(super) signature: String,
 }
 
 /// The kinds of a chain that are stored.

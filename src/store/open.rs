@@ -1,17 +1,19 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
-use crate::domain::{AddressSet, B256, EventKind, KindIndex, Projection};
+use crate::domain::{
+    AddressSet, Asked, B256, Comparison, EventKind, KindIndex, Listened, Projection, compare,
+};
 
-use super::convert::{hash, int8, unsigned};
+use super::convert::{hash, int8};
 use super::kinds::{self, Described, Kinds};
 use super::leases::Epoch;
 use super::transaction::{self, Tx};
-use super::{Store, StoreError};
+use super::{Store, StoreError, followed};
 
 /// A chain as configured.
 #[derive(Clone, Debug)]
@@ -41,6 +43,8 @@ pub struct SourceRecord {
     pub decimals: Option<u8>,
     /// From where on its events are announced. Decided once, when the source is new.
     pub publish_from: PublishFrom,
+    /// What it listens for.
+    pub follows: Vec<Listened>,
 }
 
 /// From where on a source's events are announced.
@@ -52,47 +56,6 @@ pub enum PublishFrom {
     Start,
     /// This block and what comes after.
     Block(u64),
-}
-
-/// What an operator should know about a source that was opened, and that stops nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// The configuration starts lower than the source was synced from.
-    StartLowered {
-        /// The source.
-        source: String,
-        /// First block whose events may be stored.
-        stored: u64,
-        /// First block asked for.
-        asked: u64,
-    },
-    /// The family changed under the same name. Events stored before keep their old meaning.
-    FamilyChanged {
-        /// The source.
-        source: String,
-        /// Family stored.
-        stored: String,
-        /// Family given.
-        given: String,
-    },
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::StartLowered { source, stored, asked } => write!(
-                f,
-                "source `{source}` was synced from block {stored}, the configuration says {asked}: \
-                 backfill {asked}..={} to have the blocks between",
-                stored.saturating_sub(1)
-            ),
-            Self::FamilyChanged { source, stored, given } => write!(
-                f,
-                "source `{source}` was of family {stored} and is {given} now: events stored before keep their \
-                 old meaning; a new source name would sync it anew"
-            ),
-        }
-    }
 }
 
 /// One chain of the store, opened for writing. Cheap to clone.
@@ -120,12 +83,18 @@ pub(super) struct Chain {
     pub(super) create_missing_users: bool,
     /// Names, in the order of the configuration.
     pub(super) sources: Vec<String>,
-    kinds: Vec<Kind>,
+    /// `None` of a source that is not followed: nothing of it is registered, since that would make it look as if it were.
+    kinds: Vec<Option<Kind>>,
     /// As they were given, with the keys under which their arguments are kept.
     event_kinds: Vec<EventKind>,
     /// Those of sources that have left the configuration included.
     described: Kinds,
-    notes: Vec<Note>,
+    /// As configured.
+    pub(super) asked: Vec<Asked>,
+    /// Sources that are announced from the head: what is added to them is announced from the head then, and its past is not.
+    pub(super) from_head: BTreeSet<String>,
+    /// How the configuration compared with what was stored when the chain was opened.
+    comparison: Comparison,
 }
 
 /// A kind that has its id.
@@ -145,12 +114,18 @@ impl Kind {
 impl Chain {
     /// The kind an event names.
     pub(super) fn kind(&self, index: KindIndex) -> Result<&Kind, StoreError> {
-        self.kinds.get(index.0).ok_or_else(|| StoreError::invalid(format!("there is no kind {}", index.0)))
+        match self.kinds.get(index.0) {
+            Some(Some(kind)) => Ok(kind),
+            Some(None) => {
+                Err(StoreError::invalid(format!("kind {} is of a source that is not followed", index.0)))
+            }
+            None => Err(StoreError::invalid(format!("there is no kind {}", index.0))),
+        }
     }
 
     /// Whether a kind of this id is configured.
     pub(super) fn has_kind(&self, id: i32) -> bool {
-        self.kinds.iter().any(|kind| kind.id == id)
+        self.kinds.iter().flatten().any(|kind| kind.id == id)
     }
 
     /// A kind by its id.
@@ -167,6 +142,12 @@ impl Chain {
     /// unknown when this chain was opened.
     pub(super) async fn refreshed(&self, tx: &mut Tx) -> Result<Self, StoreError> {
         Ok(Self { described: Kinds::read(tx, self.id).await?, ..self.clone() })
+    }
+
+    /// The names of the sources of which something is followed.
+    pub(super) fn followed(&self) -> Vec<&str> {
+        let names = self.sources.iter().map(String::as_str);
+        names.filter(|name| !self.comparison.is_blocked(name)).collect()
     }
 
     /// The chain id as the domain has it.
@@ -189,7 +170,7 @@ impl Store {
     /// apart, by [`Store::make_views`].
     ///
     /// # Errors
-    /// [`StoreError::OtherChain`], [`StoreError::SourceMoved`].
+    /// [`StoreError::OtherChain`].
     pub async fn open_chain(
         &self,
         chain: &ChainRecord,
@@ -200,22 +181,42 @@ impl Store {
         let mut tx = transaction::begin(&self.pool, true).await?;
         transaction::lock(&mut tx, transaction::REGISTRATION).await?;
         register_chain(&mut tx, id, chain).await?;
-        let mut notes = Vec::new();
-        for source in &chain.sources {
-            notes.extend(register_source(&mut tx, id, source).await?);
+        let asked = chain.asked();
+        let comparison = compare(chain.chain_id, &asked, &followed::kept(&mut tx).await?);
+        for (source, course) in chain.sources.iter().zip(&comparison.courses) {
+            // As long as an operator has to decide, the old registration is all that shows what the store was filled by.
+            if !course.is_blocked() {
+                register_source(&mut tx, id, source).await?;
+                // Of what an older program filled: before the kinds are registered, which tell which events are new.
+                followed::adopt(&mut tx, &source.name, course).await?;
+            }
         }
-        let registered = kinds::register(&mut tx, id, kinds).await?;
+        let is_blocked = |kind: &EventKind| comparison.is_blocked(&kind.source);
+        let free: Vec<EventKind> = kinds.iter().filter(|kind| !is_blocked(kind)).cloned().collect();
+        let mut registered = kinds::register(&mut tx, id, &free).await?.into_iter();
+        let registered: Vec<Option<(i32, EventKind)>> =
+            kinds.iter().map(|kind| if is_blocked(kind) { None } else { registered.next() }).collect();
         let described = Kinds::read(&mut tx, id).await?;
         tx.commit().await?;
 
+        let from_head = chain.sources.iter().filter(|source| source.publish_from == PublishFrom::Head);
         let chain = Chain {
             id,
             create_missing_users: chain.create_missing_users,
             sources: chain.sources.iter().map(|source| source.name.clone()).collect(),
-            kinds: registered.iter().map(|(id, kind)| Kind::of(*id, kind)).collect(),
-            event_kinds: registered.into_iter().map(|(_, kind)| kind).collect(),
+            kinds: registered
+                .iter()
+                .map(|kept| kept.as_ref().map(|(id, kind)| Kind::of(*id, kind)))
+                .collect(),
+            event_kinds: kinds
+                .iter()
+                .zip(registered)
+                .map(|(given, kept)| kept.map_or_else(|| given.clone(), |(_, kind)| kind))
+                .collect(),
             described,
-            notes,
+            from_head: from_head.map(|source| source.name.clone()).collect(),
+            asked,
+            comparison,
         };
         let (pool, spare) = (self.pool.clone(), self.spare.clone());
         Ok(ChainStore { pool, spare, chain: Arc::new(chain), epoch: None, contracts: Arc::default() })
@@ -237,9 +238,9 @@ impl ChainStore {
         &self.chain.event_kinds
     }
 
-    /// What an operator should know about how the chain was opened.
-    pub fn notes(&self) -> &[Note] {
-        &self.chain.notes
+    /// How the configuration compared with what was stored when the chain was opened.
+    pub fn comparison(&self) -> &Comparison {
+        &self.chain.comparison
     }
 }
 
@@ -277,40 +278,19 @@ async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(),
 
 /// Start block and family follow the configuration until something is stored; from then on, the start block
 /// says how far down the stored events go.
-async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> Result<Vec<Note>, StoreError> {
+async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> Result<(), StoreError> {
     let start_block = int8("start block", source.start_block)?;
     let publish_from = match source.publish_from {
         PublishFrom::Head => None,
         PublishFrom::Start => Some(0),
         PublishFrom::Block(number) => Some(int8("block number", number)?),
     };
-    let before: Option<(i64, String, i64, bool)> = sqlx::query_as(
-        "select s.chain_id, s.family, s.start_block, c.source is not null \
-         from sources s left join checkpoints c on c.source = s.name where s.name = $1",
+    let begun: Option<i64> = sqlx::query_scalar(
+        "select s.start_block from sources s join checkpoints c on c.source = s.name where s.name = $1",
     )
     .bind(&source.name)
     .fetch_optional(&mut **tx)
     .await?;
-    let mut notes = Vec::new();
-    let mut start_stored = start_block;
-    if let Some((stored_chain, family, start, begun)) = before {
-        if stored_chain != chain_id {
-            let (stored, given) = (stored_chain, chain_id);
-            return Err(StoreError::SourceMoved { source_name: source.name.clone(), stored, given });
-        }
-        if begun {
-            start_stored = start;
-            if family != source.family {
-                let (source, given) = (source.name.clone(), source.family.clone());
-                notes.push(Note::FamilyChanged { source, stored: family, given });
-            }
-            if start_block < start {
-                let stored = unsigned("start block", start)?;
-                let (source, asked) = (source.name.clone(), source.start_block);
-                notes.push(Note::StartLowered { source, stored, asked });
-            }
-        }
-    }
     sqlx::query(
         "insert into sources (name, chain_id, family, start_block, decimals, publish_from) \
          values ($1, $2, $3, $4, $5, $6) on conflict on constraint sources_name_key do update set \
@@ -319,10 +299,10 @@ async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> R
     .bind(&source.name)
     .bind(chain_id)
     .bind(&source.family)
-    .bind(start_stored)
+    .bind(begun.unwrap_or(start_block))
     .bind(source.decimals.map(i16::from))
     .bind(publish_from)
     .execute(&mut **tx)
     .await?;
-    Ok(notes)
+    Ok(())
 }

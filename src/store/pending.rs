@@ -74,7 +74,7 @@ impl ChainStore {
         Ok(said.len() as u64)
     }
 
-    /// Takes back what is pending of sources that are no longer configured: nobody follows them any more, so nobody
+    /// Takes back what is pending of sources that are no longer configured, or are blocked: nobody follows them any more, so nobody
     /// would ever say what became of it. A source that returns is confirmed like any history. Returns how many.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl ChainStore {
 
         let mut tx = transaction::begin(&self.pool, true).await?;
         checkpoint::lock_chain(&mut tx, self).await?;
-        let rows = sqlx::query_as(sql).bind(chain.id).bind(&chain.sources).fetch_all(&mut *tx).await?;
+        let rows = sqlx::query_as(sql).bind(chain.id).bind(chain.followed()).fetch_all(&mut *tx).await?;
         let gone = in_order(rows)?;
         outbox::retract(&mut tx, chain, &gone).await?;
         tx.commit().await?;

@@ -7,7 +7,7 @@ use super::open::Chain;
 use super::outbox::Announcement;
 use super::transaction::{self, Tx};
 use super::{
-    ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, outbox, pending,
+    ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, followed, outbox, pending,
     projections,
 };
 
@@ -93,11 +93,12 @@ impl ChainStore {
         let folded = events::fold_orphaned(&mut tx, reorg).await?;
         let orphaned = events::orphaned(&mut tx, reorg).await?;
         let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-        let announcement = Announcement::begin(&mut tx, chain, announced).await?.taking_back(&gone);
+        let announcement = Announcement::of_undone(&mut tx, chain, announced).await?.taking_back(&gone);
         dead_letters::rewind(&mut tx, chain, to.number).await?;
         projections::undo(&mut tx, chain, &folded).await?;
         blocks::rewind(&mut tx, chain.id, to).await?;
         lower_marks(&mut tx, chain, to.number).await?;
+        followed::rewind(&mut tx, chain, to.number).await?;
         finish_record(&mut tx, chain, reorg, events).await?;
         let checkpoints = checkpoint::read(&mut tx, chain).await?;
         announcement.retract(&mut tx, chain).await?;

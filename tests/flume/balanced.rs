@@ -28,6 +28,8 @@ const LANES: u64 = 4;
 /// Blocks a tag may be behind the head.
 const TAGS: [u64; 4] = [0, 1, 64, 800];
 const WINDOW: u64 = 16;
+/// Blocks a daemon has read from a node that is well before it meets the others.
+const FIRST: u64 = 5;
 /// How long a daemon may take to come to the end once every node is well.
 const LONG: Duration = Duration::from_secs(90);
 
@@ -141,7 +143,7 @@ impl Backend {
     fn node(self, chain: &DevChain, mut random: Random) -> DevChain {
         let (settings, head) = (chain.settings().clone(), chain.head().number);
         let stranger = |chain_id, seed| {
-            let settings = Settings { chain_id, seed, history: head + 100, ..settings.clone() };
+            let settings = Settings { chain_id, seed, history: head + 1_000, ..settings.clone() };
             DevChain::new(settings)
         };
         let node = match self {
@@ -198,7 +200,8 @@ impl Act {
 /// What stands behind the URLs while a case runs.
 struct World {
     chain: DevChain,
-    balancers: Vec<(Balancer, SocketAddr)>,
+    /// Each with its backends, of which the first is well.
+    balancers: Vec<(Balancer, Vec<SocketAddr>)>,
     nodes: Vec<DevChain>,
     _servers: Vec<Server>,
     /// The lowest height that may still be reorganised is above this one.
@@ -209,7 +212,7 @@ impl World {
     async fn of(case: &Case) -> Self {
         let chain = DevChain::new(Settings {
             seed: case.seed,
-            history: case.history,
+            history: FIRST,
             finalized_depth: Some(case.tag),
             block_timestamp_in_logs: case.timed,
             ..Settings::default()
@@ -224,8 +227,7 @@ impl World {
                 nodes.push(node);
                 servers.push(server);
             }
-            let well = addresses[0];
-            balancers.push((Balancer::serve(addresses, case.seed ^ number).await, well));
+            balancers.push((Balancer::serve(vec![addresses[0]], case.seed ^ number).await, addresses));
         }
         let mut world = Self { chain, balancers, nodes, _servers: servers, floor: 0 };
         world.seen(case);
@@ -251,16 +253,23 @@ impl World {
         self.seen(case);
     }
 
+    /// Every URL leads to all that stand behind it.
+    fn mix(&self) {
+        for (balancer, addresses) in &self.balancers {
+            balancer.lead_to(addresses);
+        }
+    }
+
     /// Every URL leads to a node that is well.
     fn heal(&self) {
-        for (balancer, well) in &self.balancers {
-            balancer.keep(&[*well]);
+        for (balancer, addresses) in &self.balancers {
+            balancer.lead_to(&addresses[..1]);
         }
         self.nodes.iter().for_each(|node| node.faults().clear());
     }
 
     fn config(&self, case: &Case) -> String {
-        let provider = |(number, (balancer, _)): (usize, &(Balancer, SocketAddr))| {
+        let provider = |(number, (balancer, _)): (usize, &(Balancer, Vec<SocketAddr>))| {
             format!("[[chain.provider]]\nname = \"p{number}\"\nhttp = \"{}\"\n", balancer.url)
         };
         let providers: String = self.balancers.iter().enumerate().map(provider).collect();
@@ -279,6 +288,12 @@ impl Case {
     async fn run(&self) -> Result<(), String> {
         let mut world = World::of(self).await;
         let (url, config) = (postgres::database().await, world.config(self));
+        // Which chain it is a daemon learns from the first node it meets; nobody could tell it otherwise.
+        let flume = Flume::start(&config, &url).await;
+        flume.until_tip("dev", FIRST - 2).await;
+        flume.stop().await;
+        world.act(self, Act::Mine(self.history));
+        world.mix();
         let mut flume = Flume::start(&config, &url).await;
         for act in &self.acts {
             world.act(self, *act);

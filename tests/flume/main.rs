@@ -39,6 +39,7 @@ mod tables;
 
 mod balanced;
 mod branches;
+mod changed;
 mod dead_letters;
 mod doubts;
 mod evidence;

@@ -138,8 +138,8 @@ async fn what_the_first_provider_keeps_back_another_one_tells_the_audit() {
         let token = &report["chains"]["dev"]["sources"]["token"];
         token["differences"].as_u64() > Some(0)
     };
-    let report = daemon.until("found out", found).await;
-    assert_eq!(report["chains"]["dev"]["provider"], "one");
+    // By then the header of a range's end may have shown what it is, so that the other one is asked for new blocks as well.
+    daemon.until("found out", found).await;
     let repaired = home.run(&["verify", "--repair"]).await.fine();
     assert!(repaired.contains("were missing and are there now"), "{repaired}");
     agrees(&chain, &url, 328).await;

@@ -43,8 +43,8 @@ impl Balancer {
         Self { url, backends, _serving: AbortOnDropHandle::new(serving) }
     }
 
-    /// Passes requests to these alone from now on.
-    pub fn keep(&self, addresses: &[SocketAddr]) {
+    /// Passes requests to these from now on.
+    pub fn lead_to(&self, addresses: &[SocketAddr]) {
         self.backends.lock().unwrap_or_else(PoisonError::into_inner).addresses = addresses.to_vec();
     }
 }

@@ -115,8 +115,8 @@ pub(super) fn unanswered(bloom: &Bloom, filter: &LogFilter, answered: &Answered)
         // All logs there are were asked for.
         doubted.extend(more.then_some(Doubtful::More));
     } else if more && ones <= SPARSE && !answered.pairs.is_empty() {
-        let told = |address| move |topic0| Pair { address, topic0 };
-        let all = each(addresses.as_ref()).flat_map(|address| each(topics.as_ref()).map(told(address)));
+        let with = |address| move |topic0| Pair { address, topic0 };
+        let all = told(addresses.as_ref()).flat_map(|address| told(topics.as_ref()).map(with(address)));
         doubted.extend(all.filter(|pair| !answered.pairs.contains(pair)).map(Doubtful::Pair));
         doubted.insert(Doubtful::More);
     }
@@ -157,6 +157,15 @@ impl<T: Ord + Copy + AsRef<[u8]>> Items<T> {
 fn each<T: Copy>(items: Option<&Items<T>>) -> impl Iterator<Item = Option<T>> + '_ {
     let any = items.is_none().then_some(None);
     items.into_iter().flat_map(|items| items.held.iter().copied().map(Some)).chain(any)
+}
+
+/// What of them logs in the answer have, or any.
+fn told<T: Copy + Ord>(items: Option<&Items<T>>) -> impl Iterator<Item = Option<T>> + '_ {
+    let any = items.is_none().then_some(None);
+    let answered = |items: &Items<T>, item: &T| !items.silent.contains(item);
+    let told =
+        items.into_iter().flat_map(move |items| items.held.iter().filter(move |item| answered(items, item)));
+    told.copied().map(Some).chain(any)
 }
 
 /// A second question costs as much as the first: it is asked where chance explains the bloom in one of four cases at most.

@@ -114,7 +114,8 @@ pub(in crate::chain) async fn reading(node: &Node) -> Result<(), ChainError> {
 async fn near(node: &Node, filter: &LogFilter, range: BlockRange) -> Result<(), ChainError> {
     let numbers: Vec<u64> = (range.from()..=range.to()).collect();
     let blocks = node.near(filter, &numbers).await?;
-    for weighed in try_join_all(blocks.into_iter().map(|block| node.weighed(filter, block))).await? {
+    for weighed in try_join_all(blocks.into_iter().map(|block| Box::pin(node.weighed(filter, block)))).await?
+    {
         let Some(doubt) = weighed.doubt else { continue };
         let (block, count) = (weighed.block.block, weighed.block.logs.len());
         if node.settled(filter, weighed.block, &doubt).await?.logs.len() != count {

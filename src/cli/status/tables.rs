@@ -124,6 +124,26 @@ fn source_row(status: &Status, source: &StoredSource) -> Vec<String> {
     ]
 }
 
+/// What differs between the configuration and what is stored, each once: what the daemon says of it stands above, or is
+/// nearer to the moment.
+pub(super) fn differences(status: &Status) -> String {
+    let mut text = String::new();
+    for difference in &status.differences {
+        let chain = status.daemon.as_ref().and_then(|report| report.chains.get(&difference.chain));
+        let live = chain.and_then(|chain| chain.sources.get(&difference.source));
+        if chain.is_some_and(|chain| chain.not_ready.contains(&difference.text)) {
+            continue;
+        }
+        let unread = live.and_then(|live| live.unread.as_ref()).filter(|_| difference.unread);
+        let line =
+            unread.map_or_else(|| difference.text.clone(), |unread| unread.in_words(&difference.source));
+        if !chain.is_some_and(|chain| chain.not_ready.contains(&line)) {
+            text += &format!("chain {}: {line}\n", difference.chain);
+        }
+    }
+    text
+}
+
 fn number(number: Option<u64>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }

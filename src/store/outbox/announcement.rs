@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use super::super::StoreError;
 use super::super::convert::unsigned;
 use super::super::events::Stored;
+use super::super::followed;
 use super::super::open::Chain;
 use super::super::transaction::Tx;
 use super::about::{self, Said, Users};
@@ -29,6 +30,22 @@ impl<'a> Announcement<'a> {
         let said = announced(tx, chain, events).await?;
         let stakers = users::before(tx, chain, &said).await?;
         Ok(Self { said, gone: Vec::new(), stakers })
+    }
+
+    /// As [`Self::begin`], of events that are taken back: those that were stored without a word leave without one.
+    pub(in super::super) async fn of_undone(
+        tx: &mut Tx,
+        chain: &Chain,
+        events: impl Iterator<Item = (i32, &'a Event)>,
+    ) -> Result<Self, StoreError> {
+        let quiet = followed::Quiet::of(tx, chain).await?;
+        let mut told = Vec::new();
+        for (kind_id, event) in events {
+            if !quiet.has(chain.described(kind_id)?, event) {
+                told.push((kind_id, event));
+            }
+        }
+        Self::begin(tx, chain, told.into_iter()).await
     }
 
     /// Takes back with the step what was told as pending.

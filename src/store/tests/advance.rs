@@ -110,7 +110,7 @@ async fn a_log_stored_for_another_source_is_named() {
     let mut second = step(None, at, vec![event(at, 3, note("{}")), event(at, 4, note("{}"))]);
     second.expected = of("misc");
     match chain.advance(&second).await {
-        Err(StoreError::Overlap { place, source_name }) => {
+        Err(StoreError::Overlap { place, source_name, .. }) => {
             assert_eq!(place, Place { block_number: 1, tx_index: 1, log_index: 4 });
             assert_eq!(source_name, "vault");
         }

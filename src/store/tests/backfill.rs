@@ -1,7 +1,7 @@
 use crate::domain::{BlockRange, Event, Place, U256};
 
 use super::fixture::*;
-use crate::store::{Backfill, Compared, StoreError};
+use crate::store::{Backfill, ChainStore, Compared, Read, StoreError};
 
 fn backfill(source: &str, range: (u64, u64), events: Vec<Event>) -> Backfill {
     Backfill {
@@ -96,22 +96,24 @@ async fn a_backfill_below_the_start_extends_the_source() {
     let mut record = record();
     record.sources[0].start_block = 5;
     let chain = store.open_chain(&record, &kinds()).await.expect("opens");
-    assert_eq!(chain.notes(), []);
+    assert_eq!(said(&chain), [""; 0]);
+    chain.follow().await.expect("follows");
     advance(&chain, None, block(9, 0), vec![]).await.expect("advances");
 
     record.sources[0].start_block = 2;
     let chain = store.open_chain(&record, &kinds()).await.expect("opens");
-    assert_eq!(
-        chain.notes().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        [
-            "source `vault` was synced from block 5, the configuration says 2: backfill 2..=4 to have the blocks between"
-        ]
-    );
+    assert_eq!(said(&chain), ["source vault reads the past of all it follows: blocks 2 to 4, 3 left"]);
     let below = vec![event(block(3, 0), 0, staked(1, 4))];
-    chain.backfill(&backfill("vault", (2, 4), below)).await.expect("backfills");
+    let items = record.sources[0].follows.clone();
+    let read = Read { items, refs: vec![], told: true };
+    chain.fill(&backfill("vault", (2, 4), below), &read).await.expect("backfills");
     let chain = store.open_chain(&record, &kinds()).await.expect("opens");
-    assert_eq!(chain.notes(), []);
+    assert_eq!(said(&chain), [""; 0]);
     let rewound = rewind(&chain, block(3, 0)).await.expect("rewinds");
     assert_eq!(rewound.checkpoints, all_at(Some(block(3, 0))));
     assert_eq!(texts(&store, "select stake_amount::text from users").await, ["4"]);
+}
+
+fn said(chain: &ChainStore) -> Vec<String> {
+    chain.comparison().differences().map(ToString::to_string).collect()
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use alloy_primitives::keccak256;
 use sqlx::AssertSqlSafe;
 
 use crate::domain::{
-    Address, B256, BlockId, Column, DeadLetter, DeadLetterKind, Event, EventKind, Fact, KindIndex, Log,
-    Place, Projection, SqlType, Topics, U256, ViewColumn,
+    Address, AddressSet, B256, BlockId, Column, DeadLetter, DeadLetterKind, Event, EventKey, EventKind, Fact,
+    KindIndex, Listened, Log, Place, Projection, SqlType, Topics, U256, ViewColumn,
 };
 use crate::store::testing;
 use crate::store::{
@@ -61,6 +62,7 @@ pub(super) async fn open(store: &Store) -> ChainStore {
 
 pub(super) fn record() -> ChainRecord {
     let source = |(name, family): (&str, &str)| SourceRecord {
+        follows: follows(name),
         name: name.to_owned(),
         family: family.to_owned(),
         start_block: 1,
@@ -75,6 +77,20 @@ pub(super) fn record() -> ChainRecord {
         create_missing_users: true,
         sources: SOURCES.into_iter().zip(families).map(source).collect(),
     }
+}
+
+/// What a source listens for, as its kinds say: of any contract, which another number of topics tells from other sources'.
+fn follows(source: &str) -> Vec<Listened> {
+    let topics = SOURCES.iter().position(|name| *name == source).unwrap_or(0);
+    let mut signatures: Vec<String> =
+        kinds().into_iter().filter(|kind| kind.source == source).map(|kind| kind.signature).collect();
+    signatures.dedup();
+    let listened = |signature: String| {
+        let topic0 = Some(keccak256(signature.as_bytes()));
+        let topics = u8::try_from(topics).unwrap_or(0);
+        (EventKey { topic0, topics, declaration: signature.clone(), signature }, AddressSet::Any)
+    };
+    signatures.into_iter().map(listened).collect()
 }
 
 pub(super) fn kinds() -> Vec<EventKind> {

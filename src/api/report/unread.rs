@@ -1,0 +1,56 @@
+//! What of a source is not followed, or was not followed and is read now.
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::{SourceHealth, UnreadHealth};
+
+/// A part of a source's past that is being read, in a [`Report`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreadReport {
+    /// Which part.
+    pub what: String,
+    /// Where this daemon began.
+    pub from: u64,
+    /// The next block to be read.
+    pub at: u64,
+    /// The last.
+    pub to: u64,
+    /// How many are left.
+    pub blocks_left: u64,
+    /// Why it waits for another try.
+    pub error: Option<String>,
+}
+
+impl UnreadReport {
+    pub(super) fn of(unread: &UnreadHealth) -> Self {
+        let UnreadHealth { what, from, next, to, blocks, error } = unread.clone();
+        Self { what, from, at: next, to, blocks_left: blocks, error }
+    }
+
+    /// For a person.
+    pub fn in_words(&self, source: &str) -> String {
+        let Self { what, from, at, to, blocks_left, error } = self;
+        let error = error.as_ref().map(|error| format!("; it waits: {error}")).unwrap_or_default();
+        format!(
+            "source {source} reads the past of {what}: blocks {from} to {to}, at {at}, {blocks_left} left{error}"
+        )
+    }
+}
+
+/// What a source is doing, in a word.
+pub(super) fn state(source: &SourceHealth) -> &'static str {
+    match (source.is_blocked, &source.hindrance, &source.unread) {
+        (true, ..) => "blocked",
+        (_, Some(_), _) => "partly_blocked",
+        (.., Some(_)) => "filling",
+        _ => "following",
+    }
+}
+
+/// Why a source alone keeps its chain from being ready.
+pub(super) fn reasons(source: &SourceHealth, max_lag: u64) -> impl Iterator<Item = String> {
+    let unread = source.unread.as_ref().filter(|unread| unread.blocks > max_lag);
+    let unread = unread.map(|unread| UnreadReport::of(unread).in_words(&source.name));
+    source.hindrance.clone().into_iter().chain(unread)
+}

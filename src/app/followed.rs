@@ -1,0 +1,26 @@
+//! The configuration against what the database was filled by, for commands that look and change nothing.
+
+use super::database::store_error;
+use super::error::AppError;
+use super::parts::{Loaded, record};
+use crate::domain::{Difference, compare};
+use crate::store::{Schema, Store};
+
+/// Every difference, with the name of its chain. None while a migration is pending: what the database was filled by is told
+/// by the tables of this program.
+pub(super) async fn differences(
+    loaded: &Loaded,
+    store: &Store,
+) -> Result<Vec<(String, Difference)>, AppError> {
+    if store.schema().await.map_err(store_error)? != Schema::Current {
+        return Ok(Vec::new());
+    }
+    let kept = store.kept().await.map_err(store_error)?;
+    let of_chain = |chain: &crate::config::Chain| {
+        let asked = record(&loaded.config, chain).asked();
+        let comparison = compare(chain.chain_id, &asked, &kept);
+        let name = chain.name.clone();
+        comparison.differences().map(|difference| (name.clone(), difference.clone())).collect::<Vec<_>>()
+    };
+    Ok(loaded.config.chains.iter().flat_map(of_chain).collect())
+}

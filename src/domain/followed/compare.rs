@@ -1,0 +1,321 @@
+//! The configuration against what the store was filled by.
+
+use std::collections::BTreeSet;
+
+use super::difference::{Difference, Unread, listed};
+use super::ranges::{self, Span, missing};
+use super::{Asked, EventKey, Followed, Gap, Kept, Listened};
+use crate::domain::{Address, AddressSet, BlockRange};
+
+/// What follows for a chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// By source, in the order of the configuration.
+    pub courses: Vec<Course>,
+    /// About sources that are not configured.
+    pub gone: Vec<Difference>,
+}
+
+/// What follows for a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Course {
+    /// Its name.
+    pub source: String,
+    /// What it was filled by.
+    pub parts: Vec<Followed>,
+    /// What it follows from here on: what is configured, but for what an operator has to decide about.
+    pub listens: Vec<Listened>,
+    /// What of this was not read up to its checkpoint, lowest first.
+    pub gaps: Vec<Gap>,
+    /// What a person should know.
+    pub differences: Vec<Difference>,
+}
+
+impl Course {
+    /// Whether nothing of it is followed until an operator decides.
+    pub fn is_blocked(&self) -> bool {
+        self.listens.is_empty() && self.hindrance().is_some()
+    }
+
+    /// Why it, or a part of it, is not followed.
+    pub fn hindrance(&self) -> Option<String> {
+        let texts = self.differences.iter().filter(|difference| difference.blocks()).map(ToString::to_string);
+        texts.reduce(|all, one| format!("{all}; {one}"))
+    }
+
+    /// What is still to be read of its past.
+    pub fn unread(&self) -> Option<&Unread> {
+        self.differences.iter().find_map(|difference| match difference {
+            Difference::Unread(unread) => Some(unread),
+            _ => None,
+        })
+    }
+
+    /// Its lowest gap was read up to this block.
+    pub fn read_to(&mut self, to: u64) {
+        if let Some(gap) = self.gaps.first_mut() {
+            match BlockRange::new(to.saturating_add(1), gap.range.to()) {
+                Some(left) => gap.range = left,
+                None => drop(self.gaps.remove(0)),
+            }
+        }
+        self.differences.retain(|difference| !matches!(difference, Difference::Unread(_)));
+        let unread = Unread::of(&self.source, &self.listens, &self.gaps);
+        self.differences.extend(unread.map(Difference::Unread));
+    }
+
+    /// The last block up to which all it follows was read, where its checkpoint is `tip`; `None` where nothing was.
+    pub fn complete_to(&self, tip: u64) -> Option<u64> {
+        self.gaps.first().map_or(Some(tip), |gap| gap.range.from().checked_sub(1))
+    }
+}
+
+impl Comparison {
+    /// Whether nothing of a source is followed until an operator decides.
+    pub fn is_blocked(&self, source: &str) -> bool {
+        self.courses.iter().any(|course| course.source == source && course.is_blocked())
+    }
+
+    /// Every difference.
+    pub fn differences(&self) -> impl Iterator<Item = &Difference> {
+        self.courses.iter().flat_map(|course| &course.differences).chain(&self.gone)
+    }
+}
+
+/// Compares what is configured for a chain with all that is stored.
+pub fn compare(chain_id: u64, asked: &[Asked], kept: &[Kept]) -> Comparison {
+    let sides = Sides { chain_id, asked, kept };
+    let courses: Vec<Course> = asked.iter().map(|asked| sides.course(asked)).collect();
+    let renamed: BTreeSet<&str> = courses
+        .iter()
+        .flat_map(|course| &course.differences)
+        .filter_map(|difference| match difference {
+            Difference::Renamed { stored, .. } => Some(stored.as_str()),
+            _ => None,
+        })
+        .collect();
+    let of_chain = kept.iter().filter(|kept| kept.chain_id == chain_id && kept.tip.is_some());
+    let gone = of_chain
+        .filter(|kept| !sides.is_listed(&kept.name) && !renamed.contains(kept.name.as_str()))
+        .map(|kept| Difference::Gone { source: kept.name.clone(), events: kept.events })
+        .collect();
+    Comparison { courses, gone }
+}
+
+struct Sides<'a> {
+    chain_id: u64,
+    asked: &'a [Asked],
+    kept: &'a [Kept],
+}
+
+impl Sides<'_> {
+    fn is_listed(&self, name: &str) -> bool {
+        self.asked.iter().any(|asked| asked.name == name)
+    }
+
+    fn course(&self, asked: &Asked) -> Course {
+        let own = self.kept.iter().find(|kept| kept.name == asked.name);
+        let parts = own.map_or_else(Vec::new, |own| self.parts(own));
+        let (source, no) = (asked.name.clone(), Course::default());
+        let blocked =
+            |difference| Course { source, parts: parts.clone(), differences: vec![difference], ..no };
+        if let Some(Kept { chain_id: stored, .. }) = own.filter(|own| own.chain_id != self.chain_id) {
+            let (source, stored, given) = (asked.name.clone(), *stored, self.chain_id);
+            return blocked(Difference::OtherChain { source, stored, given });
+        }
+        // Where nothing is stored, nothing has the meaning of the other family.
+        let filled = own.filter(|own| own.tip.is_some() && own.events > 0);
+        if let Some(own) = filled.filter(|own| own.family != asked.family) {
+            let (source, stored, given) = (asked.name.clone(), own.family.clone(), asked.family.clone());
+            return blocked(Difference::Family { source, stored, given });
+        }
+        let (readable, mut differences) = readable(asked, if filled.is_some() { &parts } else { &[] });
+        let (listens, taken) = self.free(asked, readable, &parts);
+        let begun = own.is_some_and(|own| own.tip.is_some());
+        if let [(holder, _)] = &taken[..]
+            && !begun
+            && !self.is_listed(&holder.name)
+        {
+            let (source, stored) = (asked.name.clone(), holder.name.clone());
+            let to = holder.tip.unwrap_or_default();
+            return blocked(Difference::Renamed { source, stored, to });
+        }
+        differences.extend(taken.into_iter().map(|(holder, items)| Difference::Taken {
+            source: asked.name.clone(),
+            what: in_words(&items),
+            holder: holder.name.clone(),
+            listed: self.is_listed(&holder.name),
+            to: holder.tip.unwrap_or_default(),
+        }));
+        let gaps = own
+            .and_then(|own| own.tip)
+            .map_or_else(Vec::new, |tip| gaps(&listens, (asked.start_block, tip), &parts));
+        differences.extend(Unread::of(&asked.name, &listens, &gaps).map(Difference::Unread));
+        differences.extend(filled.and_then(|_| left(asked, &parts)));
+        Course { source: asked.name.clone(), parts, listens, gaps, differences }
+    }
+
+    /// What a source was filled by. Where an older program filled it, nobody knows: what is configured now counts as followed
+    /// since its start, but for events it never had before; and of one that is not configured, what it is seen to hold.
+    fn parts(&self, kept: &Kept) -> Vec<Followed> {
+        if !kept.parts.is_empty() || kept.tip.is_none() {
+            return if kept.tip.is_none() { Vec::new() } else { kept.parts.clone() };
+        }
+        let part = |event: &EventKey, addresses: AddressSet| Followed {
+            event: event.clone(),
+            addresses,
+            from: kept.start_block,
+            to: None,
+            quiet: false,
+        };
+        let listed = self.asked.iter().find(|asked| asked.name == kept.name);
+        if let Some(asked) = listed {
+            let known = asked.events.iter().filter(|(event, _)| kept.seen.contains_key(&event.signature));
+            return known.map(|(event, addresses)| part(event, addresses.clone())).collect();
+        }
+        let events: BTreeSet<&EventKey> =
+            self.asked.iter().flat_map(|asked| &asked.events).map(|(event, _)| event).collect();
+        let seen = |event: &EventKey| Some(AddressSet::Only(kept.seen.get(&event.signature)?.clone()));
+        events.into_iter().filter_map(|event| Some(part(event, seen(event)?))).collect()
+    }
+
+    /// What of this no other source holds, and what others hold.
+    fn free(
+        &self,
+        asked: &Asked,
+        readable: Vec<Listened>,
+        own: &[Followed],
+    ) -> (Vec<Listened>, Vec<(&Kept, Vec<Listened>)>) {
+        let mut listens = readable;
+        let mut taken = Vec::new();
+        let others = self.kept.iter().filter(|kept| {
+            kept.name != asked.name && kept.chain_id == self.chain_id && kept.tip.is_some() && kept.events > 0
+        });
+        for holder in others {
+            let parts = self.parts(holder);
+            let tip = holder.tip.unwrap_or_default();
+            let held = |item: &Listened| held(item, (asked.start_block, tip), &parts, own);
+            let items: Vec<Listened> =
+                listens.iter().filter_map(|item| Some((item.0.clone(), held(item)?))).collect();
+            for (event, addresses) in &items {
+                listens
+                    .retain_mut(|listened| listened.0 != *event || keep_others(&mut listened.1, addresses));
+            }
+            if !items.is_empty() {
+                taken.push((holder, items));
+            }
+        }
+        (listens, taken)
+    }
+}
+
+/// Takes contracts out of a set; whether any is left.
+fn keep_others(set: &mut AddressSet, taken: &AddressSet) -> bool {
+    match (set, taken) {
+        (AddressSet::Only(set), AddressSet::Only(taken)) => {
+            set.retain(|address| !taken.contains(address));
+            !set.is_empty()
+        }
+        _ => false,
+    }
+}
+
+/// The contracts of an item that another source holds in blocks which the own one has not read.
+fn held(item: &Listened, (start, tip): Span, parts: &[Followed], own: &[Followed]) -> Option<AddressSet> {
+    let (event, addresses) = item;
+    let mut all: Option<AddressSet> = None;
+    for part in parts.iter().filter(|part| part.event.means_logs_of(event)) {
+        let (from, to) = (part.from.max(start), part.to.unwrap_or(tip).min(tip));
+        let shared = match (addresses, &part.addresses) {
+            (AddressSet::Only(one), AddressSet::Only(other)) => AddressSet::Only(one & other),
+            (AddressSet::Any, AddressSet::Any) => AddressSet::Any,
+            (AddressSet::Any, AddressSet::Only(one)) | (AddressSet::Only(one), AddressSet::Any) => {
+                AddressSet::Only(one.clone())
+            }
+        };
+        if from > to || shared == AddressSet::Only(BTreeSet::new()) {
+            continue;
+        }
+        let unread = missing(&(event.clone(), shared), (from, to), own).into_iter().map(|(set, _)| set);
+        // All contracts but a few cannot be asked for.
+        let unread = unread.map(|set| if *addresses == AddressSet::Any { AddressSet::Any } else { set });
+        all = all.into_iter().chain(unread).reduce(|one, other| ranges::both(&one, &other));
+    }
+    all
+}
+
+/// What is read as it was read before, and what is not.
+fn readable(asked: &Asked, parts: &[Followed]) -> (Vec<Listened>, Vec<Difference>) {
+    let (mut listens, mut differences) = (Vec::new(), Vec::new());
+    for (event, addresses) in &asked.events {
+        let other = parts.iter().find(|part| {
+            part.event.means_logs_of(event)
+                && part.event.declaration != event.declaration
+                && part.addresses.intersects(addresses)
+        });
+        match other {
+            None => listens.push((event.clone(), addresses.clone())),
+            Some(other) => differences.push(Difference::Declaration {
+                source: asked.name.clone(),
+                stored: other.event.declaration.clone(),
+                given: event.declaration.clone(),
+            }),
+        }
+    }
+    (listens, differences)
+}
+
+fn gaps(listens: &[Listened], whole: Span, parts: &[Followed]) -> Vec<Gap> {
+    if whole.0 > whole.1 {
+        return Vec::new();
+    }
+    let missing = listens.iter().flat_map(|item| {
+        missing(item, whole, parts).into_iter().map(|(set, span)| ((item.0.clone(), set), span))
+    });
+    ranges::gaps(missing.collect())
+}
+
+/// What a source was filled with and does not follow any more.
+fn left(asked: &Asked, parts: &[Followed]) -> Option<Difference> {
+    let followed = |event: &EventKey| asked.events.iter().any(|(asked, _)| asked.means_logs_of(event));
+    let mut events: Vec<&str> = parts
+        .iter()
+        .filter(|part| !followed(&part.event))
+        .map(|part| part.event.signature.as_str())
+        .collect();
+    events.sort_unstable();
+    events.dedup();
+    let listened = |address: &Address| asked.events.iter().any(|(_, addresses)| addresses.contains(address));
+    let mut addresses = BTreeSet::<Address>::new();
+    let mut any = false;
+    for part in parts {
+        match &part.addresses {
+            AddressSet::Any => any |= !asked.events.iter().any(|(_, set)| *set == AddressSet::Any),
+            AddressSet::Only(set) => addresses.extend(set.iter().filter(|address| !listened(address))),
+        }
+    }
+    let mut what = Vec::new();
+    if !events.is_empty() {
+        what.push(listed("event", &events));
+    }
+    if any {
+        what.push("all contracts".to_owned());
+    } else if !addresses.is_empty() {
+        what.push(listed("contract", &addresses.into_iter().collect::<Vec<_>>()));
+    }
+    let source = asked.name.clone();
+    (!what.is_empty()).then(|| Difference::Left { source, what: what.join(" and ") })
+}
+
+fn in_words(items: &[Listened]) -> String {
+    let events: Vec<&str> = items.iter().map(|(event, _)| event.signature.as_str()).collect();
+    let all = items.iter().map(|(_, set)| set.clone()).reduce(|one, other| ranges::both(&one, &other));
+    let of = match all {
+        Some(AddressSet::Only(set)) => listed("contract", &set.into_iter().collect::<Vec<_>>()),
+        _ => "all contracts".to_owned(),
+    };
+    format!("{} of {of}", listed("event", &events))
+}
+
+#[cfg(test)]
+mod tests;

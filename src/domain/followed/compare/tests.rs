@@ -1,0 +1,207 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::domain::{Address, B256, BlockRange};
+
+const CHAIN: u64 = 1;
+
+fn address(n: u8) -> Address {
+    Address::repeat_byte(n)
+}
+
+fn only(addresses: &[u8]) -> AddressSet {
+    AddressSet::Only(addresses.iter().map(|n| address(*n)).collect())
+}
+
+fn event(name: &str) -> EventKey {
+    let topic0 = Some(B256::repeat_byte(name.as_bytes()[0]));
+    EventKey { topic0, topics: 3, signature: format!("{name}()"), declaration: format!("{name}()") }
+}
+
+fn asked(name: &str, addresses: &[u8], events: &[&str]) -> Asked {
+    let events = events.iter().map(|name| (event(name), only(addresses))).collect();
+    Asked { name: name.to_owned(), family: "erc20".to_owned(), start_block: 0, events }
+}
+
+fn part(name: &str, addresses: &[u8], from: u64, to: Option<u64>) -> Followed {
+    Followed { event: event(name), addresses: only(addresses), from, to, quiet: false }
+}
+
+fn kept(name: &str, parts: Vec<Followed>) -> Kept {
+    Kept {
+        name: name.to_owned(),
+        chain_id: CHAIN,
+        family: "erc20".to_owned(),
+        start_block: 0,
+        tip: Some(200),
+        events: 200,
+        parts,
+        seen: BTreeMap::new(),
+    }
+}
+
+fn usd() -> Kept {
+    kept("usd", vec![part("Transfer", &[0xa1], 0, None)])
+}
+
+fn texts(asked: &[Asked], kept: &[Kept]) -> Vec<String> {
+    compare(CHAIN, asked, kept).differences().map(ToString::to_string).collect()
+}
+
+fn gaps_of(asked: &Asked, kept: &[Kept]) -> Vec<((u64, u64), usize)> {
+    let comparison = compare(CHAIN, std::slice::from_ref(asked), kept);
+    let gaps = comparison.courses[0].gaps.iter();
+    gaps.map(|gap| ((gap.range.from(), gap.range.to()), gap.items.len())).collect()
+}
+
+#[test]
+fn the_same_configuration_differs_in_nothing() {
+    assert_eq!(texts(&[asked("usd", &[0xa1], &["Transfer"])], &[usd()]), [""; 0]);
+    assert_eq!(texts(&[asked("usd", &[0xa1], &["Transfer"])], &[]), [""; 0]);
+}
+
+#[test]
+fn an_address_or_an_event_more_has_a_past_to_be_read() {
+    let more = asked("usd", &[0xa1, 0xb2], &["Transfer"]);
+    assert_eq!(gaps_of(&more, &[usd()]), [((0, 200), 1)]);
+    assert_eq!(
+        texts(&[more], &[usd()]),
+        [format!("source usd reads the past of contract {}: blocks 0 to 200, 201 left", address(0xb2))]
+    );
+    let more = asked("usd", &[0xa1], &["Transfer", "Approval"]);
+    assert_eq!(gaps_of(&more, &[usd()]), [((0, 200), 1)]);
+    assert_eq!(
+        texts(&[more], &[usd()]),
+        ["source usd reads the past of event Approval(): blocks 0 to 200, 201 left"]
+    );
+}
+
+#[test]
+fn what_was_left_out_for_a_while_has_a_hole() {
+    let before =
+        kept("usd", vec![part("Transfer", &[0xa1], 0, None), part("Transfer", &[0xb2], 0, Some(50))]);
+    assert_eq!(
+        gaps_of(&asked("usd", &[0xa1, 0xb2], &["Transfer"]), std::slice::from_ref(&before)),
+        [((51, 200), 1)]
+    );
+    assert_eq!(
+        texts(&[asked("usd", &[0xa1], &["Transfer"])], &[before]),
+        [format!(
+            "source usd no longer follows contract {}: its stored events stay; \
+             `chainflume sources reset usd` deletes them and reads the source anew",
+            address(0xb2)
+        )]
+    );
+}
+
+#[test]
+fn gaps_of_several_things_are_cut_where_another_begins_or_ends() {
+    let before = kept(
+        "usd",
+        vec![
+            part("Transfer", &[0xa1], 0, None),
+            part("Transfer", &[0xb2], 100, None),
+            part("Approval", &[0xa1, 0xb2], 50, Some(119)),
+        ],
+    );
+    assert_eq!(
+        gaps_of(&asked("usd", &[0xa1, 0xb2], &["Transfer", "Approval"]), &[before]),
+        [((0, 49), 2), ((50, 99), 1), ((120, 200), 1)]
+    );
+}
+
+#[test]
+fn a_lower_start_has_a_past_to_be_read_and_a_higher_one_none() {
+    let begun = kept("usd", vec![part("Transfer", &[0xa1], 100, None)]);
+    assert_eq!(gaps_of(&asked("usd", &[0xa1], &["Transfer"]), std::slice::from_ref(&begun)), [((0, 99), 1)]);
+    let later = Asked { start_block: 150, ..asked("usd", &[0xa1], &["Transfer"]) };
+    assert_eq!(gaps_of(&later, &[begun]), []);
+}
+
+#[test]
+fn another_name_is_recognised_and_blocked_with_its_way_back() {
+    let renamed = asked("usdc", &[0xa1], &["Transfer"]);
+    let other = asked("other", &[0xc3], &["Transfer"]);
+    let comparison = compare(CHAIN, &[renamed, other], &[usd()]);
+    assert!(comparison.courses[0].is_blocked() && !comparison.courses[1].is_blocked());
+    assert_eq!(
+        comparison.differences().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "source usdc follows what source usd was filled with up to block 200: run `chainflume sources rename usd usdc` \
+          to keep what is stored, or `chainflume sources remove usd` to read it anew, or give the source its name usd back"
+        ]
+    );
+    let empty = Kept { events: 0, ..usd() };
+    assert!(!compare(CHAIN, &[asked("usdc", &[0xa1], &["Transfer"])], &[empty]).courses[0].is_blocked());
+}
+
+#[test]
+fn what_moved_to_another_source_is_not_followed_there_and_the_rest_is() {
+    let holder = kept("eur", vec![part("Transfer", &[0xb2, 0xd4], 0, None)]);
+    let (usd_more, eur_less) =
+        (asked("usd", &[0xa1, 0xb2], &["Transfer"]), asked("eur", &[0xd4], &["Transfer"]));
+    let comparison = compare(CHAIN, &[usd_more.clone(), eur_less], &[holder.clone(), usd()]);
+    assert_eq!(comparison.courses[0].listens, [(event("Transfer"), only(&[0xa1]))]);
+    assert!(!comparison.courses[0].is_blocked() && comparison.courses[0].hindrance().is_some());
+    assert_eq!(comparison.courses[0].gaps, []);
+    let texts =
+        |comparison: &Comparison| comparison.differences().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(texts(&comparison)[0].contains("`chainflume sources reset eur`"), "{:?}", texts(&comparison));
+    // Two made one: the holder is not configured any more.
+    let merged = compare(CHAIN, &[usd_more], &[holder, usd()]);
+    assert!(texts(&merged)[0].contains("`chainflume sources remove eur`"), "{:?}", texts(&merged));
+}
+
+#[test]
+fn another_family_or_declaration_is_blocked_until_a_reset() {
+    let generic = Kept { family: "generic".to_owned(), ..usd() };
+    let comparison = compare(CHAIN, &[asked("usd", &[0xa1], &["Transfer"])], &[generic]);
+    assert!(comparison.courses[0].is_blocked());
+    assert!(comparison.courses[0].hindrance().is_some_and(|why| why.contains("sources reset usd")));
+    let mut layout = asked("usd", &[0xa1], &["Transfer", "Approval"]);
+    layout.events[0].0.declaration = "Transfer( indexed)".to_owned();
+    let comparison = compare(CHAIN, &[layout], &[usd()]);
+    assert_eq!(comparison.courses[0].listens, [(event("Approval"), only(&[0xa1]))]);
+    assert!(comparison.courses[0].hindrance().is_some_and(|why| why.contains("sources reset usd")));
+}
+
+#[test]
+fn a_name_of_another_chain_is_blocked() {
+    let elsewhere = Kept { chain_id: 7, ..usd() };
+    assert!(compare(CHAIN, &[asked("usd", &[0xa1], &["Transfer"])], &[elsewhere]).courses[0].is_blocked());
+}
+
+#[test]
+fn what_an_older_program_filled_counts_as_followed_but_for_new_events() {
+    let seen = BTreeMap::from([("Transfer()".to_owned(), [address(0xa1)].into())]);
+    let old = Kept { parts: vec![], seen, start_block: 10, ..usd() };
+    assert_eq!(gaps_of(&asked("usd", &[0xa1], &["Transfer"]), std::slice::from_ref(&old)), [((0, 9), 1)]);
+    let more = asked("usd", &[0xa1], &["Transfer", "Approval"]);
+    assert_eq!(gaps_of(&more, std::slice::from_ref(&old)), [((0, 9), 2), ((10, 200), 1)]);
+    let renamed = compare(CHAIN, &[asked("usdc", &[0xa1], &["Transfer"])], std::slice::from_ref(&old));
+    assert!(renamed.courses[0].is_blocked());
+    assert!(!compare(CHAIN, &[asked("eur", &[0xe5], &["Transfer"])], &[old]).courses[0].is_blocked());
+}
+
+#[test]
+fn every_contract_covers_each_and_each_covers_not_every() {
+    let any =
+        |name: &str| Asked { events: vec![(event("Transfer"), AddressSet::Any)], ..asked(name, &[], &[]) };
+    let all = Followed { addresses: AddressSet::Any, ..part("Transfer", &[], 0, None) };
+    assert_eq!(gaps_of(&asked("usd", &[0xa1], &["Transfer"]), &[kept("usd", vec![all])]), []);
+    assert_eq!(gaps_of(&any("usd"), &[usd()]), [((0, 200), 1)]);
+    // All but one contract cannot be asked for.
+    assert!(compare(CHAIN, &[any("all")], &[usd()]).courses[0].is_blocked());
+}
+
+#[test]
+fn reading_a_gap_shortens_it_and_ends_it() {
+    let more = asked("usd", &[0xa1, 0xb2], &["Transfer"]);
+    let mut course = compare(CHAIN, &[more], &[usd()]).courses.remove(0);
+    assert_eq!(course.complete_to(200), None);
+    course.read_to(99);
+    assert_eq!(course.unread().map(|unread| unread.range), BlockRange::new(100, 200));
+    assert_eq!(course.complete_to(200), Some(99));
+    course.read_to(200);
+    assert_eq!((course.gaps.len(), course.differences.len(), course.complete_to(200)), (0, 0, Some(200)));
+}

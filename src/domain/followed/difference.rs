@@ -1,0 +1,216 @@
+use std::fmt;
+
+use super::{Gap, Listened};
+use crate::domain::{AddressSet, BlockRange};
+
+/// What differs between a source's configuration and what it was filled by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// The name is taken by a source of another chain.
+    OtherChain {
+        /// The source.
+        source: String,
+        /// EIP-155, as stored.
+        stored: u64,
+        /// EIP-155, as configured.
+        given: u64,
+    },
+    /// What is stored has the meaning of another family.
+    Family {
+        /// The source.
+        source: String,
+        /// As stored.
+        stored: String,
+        /// As configured.
+        given: String,
+    },
+    /// The same logs are read by another declaration.
+    Declaration {
+        /// The source.
+        source: String,
+        /// As stored.
+        stored: String,
+        /// As configured.
+        given: String,
+    },
+    /// A new name for what another source was filled with, which is not configured any more.
+    Renamed {
+        /// The new name.
+        source: String,
+        /// The name under which it is stored.
+        stored: String,
+        /// Up to which block it is.
+        to: u64,
+    },
+    /// A part of what a source follows is stored for another one.
+    Taken {
+        /// The source.
+        source: String,
+        /// What it asks for.
+        what: String,
+        /// The source that holds it.
+        holder: String,
+        /// Whether that one is still configured.
+        listed: bool,
+        /// Up to which block it holds it.
+        to: u64,
+    },
+    /// Blocks that were not read of a part of what the source follows. The daemon reads them by itself.
+    Unread(Unread),
+    /// The source does not follow any more what it was filled with. What is stored stays.
+    Left {
+        /// The source.
+        source: String,
+        /// What it does not follow any more.
+        what: String,
+    },
+    /// A source that is not configured any more. What is stored stays.
+    Gone {
+        /// The source.
+        source: String,
+        /// Number of its stored events.
+        events: u64,
+    },
+}
+
+/// Blocks of a source in which a part of what it follows is still to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The source.
+    pub source: String,
+    /// Which part, for a person.
+    pub what: String,
+    /// From the first of the blocks to the last.
+    pub range: BlockRange,
+    /// How many they are.
+    pub blocks: u64,
+}
+
+impl Unread {
+    /// Of these gaps in what is listened for; `None` where there are none.
+    pub(super) fn of(source: &str, listens: &[Listened], gaps: &[Gap]) -> Option<Self> {
+        let range = BlockRange::new(gaps.first()?.range.from(), gaps.last()?.range.to())?;
+        let blocks = gaps.iter().fold(0, |sum: u64, gap| sum.saturating_add(gap.range.width()));
+        let items: Vec<&Listened> = gaps.iter().flat_map(|gap| &gap.items).collect();
+        let contracts = contracts(items.iter().copied(), listens);
+        let events = events(items.iter().copied(), listens);
+        let what = match (contracts, events) {
+            (None, None) => "all it follows".to_owned(),
+            (Some(contracts), None) => contracts,
+            (None, Some(events)) => events,
+            (Some(contracts), Some(events)) => format!("{events} of {contracts}"),
+        };
+        Some(Self { source: source.to_owned(), what, range, blocks })
+    }
+}
+
+/// The contracts of a part in words, `None` where they are all.
+fn contracts<'a>(part: impl Iterator<Item = &'a Listened>, all: &'a [Listened]) -> Option<String> {
+    let set = |items: &mut dyn Iterator<Item = &'a Listened>| {
+        items.map(|(_, addresses)| addresses.clone()).reduce(|one, other| super::ranges::both(&one, &other))
+    };
+    let (part, all) = (set(&mut { part })?, set(&mut all.iter())?);
+    match (part, all) {
+        (AddressSet::Only(part), AddressSet::Only(all)) if part.len() < all.len() => match part.first() {
+            Some(address) if part.len() == 1 => Some(format!("contract {address}")),
+            _ => Some(format!("{} of {} contracts", part.len(), all.len())),
+        },
+        _ => None,
+    }
+}
+
+/// The events of a part in words, `None` where they are all.
+fn events<'a>(part: impl Iterator<Item = &'a Listened>, all: &'a [Listened]) -> Option<String> {
+    let mut names: Vec<&str> = part.map(|(event, _)| event.signature.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let every = all.iter().all(|(event, _)| names.contains(&event.signature.as_str()));
+    (!every).then(|| listed("event", &names))
+}
+
+/// Two names at most, or how many there are.
+pub(super) fn listed(noun: &str, names: &[impl fmt::Display]) -> String {
+    match names {
+        [one] => format!("{noun} {one}"),
+        [one, two] => format!("{noun}s {one} and {two}"),
+        more => format!("{} {noun}s", more.len()),
+    }
+}
+
+impl Difference {
+    /// The source it is about.
+    pub fn source(&self) -> &str {
+        match self {
+            Self::OtherChain { source, .. }
+            | Self::Family { source, .. }
+            | Self::Declaration { source, .. }
+            | Self::Renamed { source, .. }
+            | Self::Taken { source, .. }
+            | Self::Left { source, .. }
+            | Self::Gone { source, .. }
+            | Self::Unread(Unread { source, .. }) => source,
+        }
+    }
+
+    /// Whether what it is about is not followed until an operator decides.
+    pub fn blocks(&self) -> bool {
+        !matches!(self, Self::Unread(_) | Self::Left { .. } | Self::Gone { .. })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherChain { source, stored, given } => write!(
+                f,
+                "source {source} is stored for chain {stored}, not {given}: give the new one another name, or run \
+                 `chainflume sources remove {source}` to delete what is stored"
+            ),
+            Self::Family { source, stored, given } => write!(
+                f,
+                "source {source} was filled as family {stored} and is configured as {given}: what is stored does not have \
+                 that meaning; run `chainflume sources reset {source}` to read it anew, or give it back family {stored}"
+            ),
+            Self::Declaration { source, stored, given } => write!(
+                f,
+                "source {source} was filled by an ABI that declares {stored}, and the ABI declares {given} now: this event \
+                 is not followed; run `chainflume sources reset {source}` to read the source anew, or restore the ABI"
+            ),
+            Self::Renamed { source, stored, to } => write!(
+                f,
+                "source {source} follows what source {stored} was filled with up to block {to}: run \
+                 `chainflume sources rename {stored} {source}` to keep what is stored, or \
+                 `chainflume sources remove {stored}` to read it anew, or give the source its name {stored} back"
+            ),
+            Self::Taken { source, what, holder, listed, to } => {
+                let remedy = match listed {
+                    true => format!(
+                        "run `chainflume sources reset {holder}` to delete it there and read the rest of {holder} anew"
+                    ),
+                    false => format!("run `chainflume sources remove {holder}` to delete it there"),
+                };
+                write!(
+                    f,
+                    "source {source} follows {what}, which is stored for source {holder} up to block {to}: this part is not \
+                     followed; {remedy}, or put it back"
+                )
+            }
+            Self::Unread(Unread { source, what, range, blocks }) => write!(
+                f,
+                "source {source} reads the past of {what}: blocks {} to {}, {blocks} left",
+                range.from(),
+                range.to()
+            ),
+            Self::Left { source, what } => write!(
+                f,
+                "source {source} no longer follows {what}: its stored events stay; \
+                 `chainflume sources reset {source}` deletes them and reads the source anew"
+            ),
+            Self::Gone { source, events } => write!(
+                f,
+                "source {source} is not configured any more: its {events} stored events stay; \
+                 `chainflume sources remove {source}` deletes them"
+            ),
+        }
+    }
+}
