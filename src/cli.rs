@@ -15,6 +15,7 @@ mod replay;
 mod reread;
 mod rewind;
 mod sinks;
+mod sources;
 mod status;
 mod table;
 mod views;
@@ -80,6 +81,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             with_config(&global, async |loaded| dead_letters::dead_letters(&loaded, &command).await)
         }
         Command::Sinks(command) => with_config(&global, async |loaded| sinks::sinks(&loaded, &command).await),
+        Command::Sources(command) => {
+            with_config(&global, async |loaded| sources::sources(&loaded, &command).await)
+        }
         Command::Webhooks(command) => {
             with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)
         }

@@ -33,6 +33,7 @@ mod query;
 mod reach;
 mod rewind;
 mod sinks;
+mod sources;
 mod stage;
 mod transaction;
 mod views;
@@ -75,6 +76,7 @@ use reach::Hosts;
 pub use reach::each_host;
 pub use rewind::{Reason, Rewind, Rewound};
 pub use sinks::{Found, Joined, SinkStart};
+pub use sources::Emptied;
 pub use stage::Staged;
 pub use views::{ViewInfo, ViewTrouble};
 

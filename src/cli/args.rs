@@ -4,6 +4,7 @@ mod dead_letters;
 mod replay;
 mod reread;
 mod sinks;
+mod sources;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, Sho
 pub use replay::ReplayArgs;
 pub use reread::{BackfillArgs, RewindArgs, VerifyArgs};
 pub use sinks::{SinkArgs, SinksArgs, SinksCommand};
+pub use sources::{EmptyArgs, RenameArgs, SourcesArgs, SourcesCommand};
 pub use webhooks::{EnableArgs, EndpointsArgs, WebhooksCommand};
 
 const EXIT_CODES: &str = "\
@@ -93,6 +95,9 @@ pub enum Command {
     /// See where messages go, and decide about a sink that holds what this database never sent
     #[command(subcommand)]
     Sinks(SinksCommand),
+    /// See what is stored of each source, and decide about one that the configuration names otherwise
+    #[command(subcommand)]
+    Sources(SourcesCommand),
     /// See where each webhook stands, and let one that answered 410 have messages again
     #[command(subcommand)]
     Webhooks(WebhooksCommand),

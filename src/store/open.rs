@@ -112,6 +112,21 @@ impl Kind {
 }
 
 impl Chain {
+    /// A chain as it is stored, for commands about sources that are perhaps configured no more.
+    pub(super) async fn unconfigured(tx: &mut Tx, id: i64) -> Result<Self, StoreError> {
+        Ok(Self {
+            id,
+            create_missing_users: false,
+            sources: Vec::new(),
+            kinds: Vec::new(),
+            event_kinds: Vec::new(),
+            described: Kinds::read(tx, id).await?,
+            asked: Vec::new(),
+            from_head: BTreeSet::new(),
+            comparison: Comparison::default(),
+        })
+    }
+
     /// The kind an event names.
     pub(super) fn kind(&self, index: KindIndex) -> Result<&Kind, StoreError> {
         match self.kinds.get(index.0) {

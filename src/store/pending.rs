@@ -203,6 +203,15 @@ pub(super) async fn take_above(tx: &mut Tx, chain: &Chain, above: u64) -> Result
     in_order(rows)
 }
 
+/// Removes what is pending of these kinds, in chain order.
+pub(super) async fn take_of(tx: &mut Tx, chain: &Chain, kinds: &[i32]) -> Result<Vec<Stored>, StoreError> {
+    let sql = concat!(
+        "delete from pending_events where chain_id = $1 and kind_id = any($2) returning ",
+        readable!()
+    );
+    in_order(sqlx::query_as(sql).bind(chain.id).bind(kinds).fetch_all(&mut **tx).await?)
+}
+
 fn in_order(rows: Vec<Row>) -> Result<Vec<Stored>, StoreError> {
     let mut stored = rows.into_iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
     stored.sort_by_key(|stored| stored.event.place);

@@ -1,6 +1,7 @@
 //! The configuration changes: what the store was filled by is compared with it, what is new gets its past, what is gone
 //! stays, and one source's trouble is its own.
 
+mod commands;
 mod matrix;
 mod past;
 

@@ -65,6 +65,23 @@ pub(in super::super) async fn orphan_at(
     Ok(moved.rows_affected())
 }
 
+/// As [`orphan`], of all events of these kinds.
+pub(in super::super) async fn orphan_of(
+    tx: &mut Tx,
+    chain: &Chain,
+    kinds: &[i32],
+    reorg: i64,
+) -> Result<u64, StoreError> {
+    let moved = sqlx::query(orphan!("kind_id = any($3)"))
+        .bind(chain.id)
+        .bind(reorg)
+        .bind(kinds)
+        .execute(&mut **tx)
+        .await?;
+    discount(tx, reorg).await?;
+    Ok(moved.rows_affected())
+}
+
 /// What was taken back counts no longer.
 async fn discount(tx: &mut Tx, reorg: i64) -> Result<(), StoreError> {
     sqlx::query(

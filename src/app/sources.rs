@@ -1,0 +1,160 @@
+//! The commands about stored sources: each beside the running daemon, which sees what was decided by itself.
+
+use serde::Serialize;
+
+use super::database::store_error;
+use super::dead_letters::with_database;
+use super::error::AppError;
+use super::followed::differences;
+use super::parts::{Loaded, record};
+use crate::domain::Kept;
+use crate::store::{Emptied, StoreError};
+
+/// A source, stored or configured or both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceListing {
+    /// Its name.
+    pub name: String,
+    /// EIP-155.
+    pub chain_id: u64,
+    /// `stake`, `erc20`, `erc721` or `generic`.
+    pub family: String,
+    /// First block.
+    pub start_block: u64,
+    /// The newest block stored; `None` where nothing is.
+    pub checkpoint: Option<u64>,
+    /// Number of its stored events.
+    pub events: u64,
+    /// Whether the configuration has it, on this chain.
+    pub configured: bool,
+    /// How the configuration differs from what is stored, with remedies.
+    pub differences: Vec<String>,
+}
+
+/// Every source that is stored or configured, by name.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn sources(loaded: &Loaded) -> Result<Vec<SourceListing>, AppError> {
+    with_database(loaded, async |database| {
+        let kept = database.store.kept().await.map_err(store_error)?;
+        let differences = differences(loaded, &database.store).await?;
+        let mut listed: Vec<SourceListing> = kept.into_iter().map(|kept| stored(loaded, kept)).collect();
+        listed.extend(unstored(loaded, &listed));
+        listed.sort_by(|a, b| (&a.name, a.chain_id).cmp(&(&b.name, b.chain_id)));
+        for source in &mut listed {
+            let own = differences.iter().filter(|(_, difference)| difference.source() == source.name);
+            source.differences = own.map(|(_, difference)| difference.to_string()).collect();
+        }
+        Ok(listed)
+    })
+    .await
+}
+
+fn stored(loaded: &Loaded, kept: Kept) -> SourceListing {
+    let Kept { name, chain_id, family, start_block, tip, events, .. } = kept;
+    let configured = is_configured(loaded, &name, chain_id);
+    let differences = Vec::new();
+    SourceListing { name, chain_id, family, start_block, checkpoint: tip, events, configured, differences }
+}
+
+/// Configured sources of which nothing is stored.
+fn unstored(loaded: &Loaded, stored: &[SourceListing]) -> Vec<SourceListing> {
+    let mut listed = Vec::new();
+    for chain in &loaded.config.chains {
+        for source in record(&loaded.config, chain).sources {
+            if stored.iter().any(|known| known.name == source.name && known.chain_id == chain.chain_id) {
+                continue;
+            }
+            listed.push(SourceListing {
+                name: source.name,
+                chain_id: chain.chain_id,
+                family: source.family,
+                start_block: source.start_block,
+                checkpoint: None,
+                events: 0,
+                configured: true,
+                differences: Vec::new(),
+            });
+        }
+    }
+    listed
+}
+
+/// Gives a stored source another name; its data stays.
+///
+/// # Errors
+/// When the old name is configured or not stored, or the new one is stored.
+pub async fn rename_source(loaded: &Loaded, old: &str, new: &str) -> Result<(), AppError> {
+    with_database(loaded, async |database| {
+        let kept = database.store.kept().await.map_err(store_error)?;
+        let source = find(&kept, old)?;
+        if is_configured(loaded, old, source.chain_id) {
+            return Err(AppError::Failed(format!(
+                "source {old} is configured under this name: give it the name {new} in {} first",
+                loaded.path.display()
+            )));
+        }
+        let taken = || AppError::Failed(format!("source {new} is stored already: its name cannot be taken"));
+        if find(&kept, new).is_ok() {
+            return Err(taken());
+        }
+        match database.store.rename_source(old, new).await.map_err(failed)? {
+            true => Ok(()),
+            false => Err(taken()),
+        }
+    })
+    .await
+}
+
+/// Deletes what is stored of a source and retracts what was announced: of one that is not configured any more where `forget`,
+/// else of a configured one, which begins anew.
+///
+/// # Errors
+/// When it is not stored, or is configured otherwise than the command asks for.
+pub async fn empty_source(loaded: &Loaded, name: &str, forget: bool) -> Result<Emptied, AppError> {
+    with_database(loaded, async |database| {
+        let kept = database.store.kept().await.map_err(store_error)?;
+        let source = find(&kept, name)?;
+        match (forget, is_configured(loaded, name, source.chain_id)) {
+            (true, true) => {
+                return Err(AppError::Failed(format!(
+                    "source {name} is configured: take it out of the configuration first, or run \
+                     `chainflume sources reset {name}` to read it anew"
+                )));
+            }
+            (false, false) => {
+                return Err(AppError::Failed(format!(
+                    "source {name} is not configured on the chain it is stored for: run `chainflume sources remove {name}`"
+                )));
+            }
+            _ => {}
+        }
+        let emptied = database.store.empty_source(name, forget).await.map_err(failed)?;
+        emptied.ok_or_else(|| unknown(&kept, name))
+    })
+    .await
+}
+
+fn is_configured(loaded: &Loaded, name: &str, chain_id: u64) -> bool {
+    let config = &loaded.config;
+    let of_chain = config.chains.iter().filter(|chain| chain.chain_id == chain_id);
+    of_chain.flat_map(|chain| config.sources_of(&chain.name)).any(|source| source.name == name)
+}
+
+fn find<'a>(kept: &'a [Kept], name: &str) -> Result<&'a Kept, AppError> {
+    kept.iter().find(|kept| kept.name == name).ok_or_else(|| unknown(kept, name))
+}
+
+fn unknown(kept: &[Kept], name: &str) -> AppError {
+    let names: Vec<&str> = kept.iter().map(|kept| kept.name.as_str()).collect();
+    AppError::Failed(format!("source {name} is not stored; there are: {}", names.join(", ")))
+}
+
+fn failed(error: StoreError) -> AppError {
+    match error {
+        error @ StoreError::View { .. } => AppError::Failed(error.to_string()),
+        error => store_error(error),
+    }
+}

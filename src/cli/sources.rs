@@ -1,0 +1,70 @@
+use std::io::{BufRead, IsTerminal};
+
+use super::args::{EmptyArgs, RenameArgs, SourcesArgs, SourcesCommand};
+use super::exit::{Exit, Failure};
+use super::output;
+use super::table::table;
+use crate::app::{self, Loaded, SourceListing};
+
+/// Lists sources, or does what an operator decided about one.
+pub(super) async fn sources(loaded: &Loaded, command: &SourcesCommand) -> anyhow::Result<()> {
+    match command {
+        SourcesCommand::List(args) => list(loaded, args).await,
+        SourcesCommand::Rename(RenameArgs { old, new }) => {
+            app::rename_source(loaded, old, new).await?;
+            output::print(format!("source {old} is stored as {new} now; its data stays\n").as_bytes())
+        }
+        SourcesCommand::Remove(args) => empty(loaded, args, true).await,
+        SourcesCommand::Reset(args) => empty(loaded, args, false).await,
+    }
+}
+
+async fn empty(loaded: &Loaded, EmptyArgs { name, yes }: &EmptyArgs, forget: bool) -> anyhow::Result<()> {
+    if !yes {
+        confirm(name)?;
+    }
+    let emptied = app::empty_source(loaded, name, forget).await?;
+    let end = if forget { "nothing of it is stored any more" } else { "a running daemon reads it anew" };
+    output::print(format!("{} events of source {name} are deleted; {end}\n", emptied.events).as_bytes())
+}
+
+fn confirm(name: &str) -> Result<(), Failure> {
+    let refused = |text: &str| Failure::new(Exit::Usage, text.to_owned());
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("nobody can be asked here; add --yes"));
+    }
+    output::ask(&format!(
+        "everything that is stored of source {name} is deleted and retracted; go on? [y/N] "
+    ));
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        true => Ok(()),
+        false => Err(refused("nothing was done")),
+    }
+}
+
+async fn list(loaded: &Loaded, args: &SourcesArgs) -> anyhow::Result<()> {
+    let sources = app::sources(loaded).await?;
+    if args.json {
+        return output::print(format!("{}\n", serde_json::to_string_pretty(&sources)?).as_bytes());
+    }
+    let headings = ["name", "chain", "family", "start", "up to", "events", "configured"];
+    let mut text = table(&headings, &sources.iter().map(row).collect::<Vec<_>>());
+    for difference in sources.iter().flat_map(|source| &source.differences) {
+        text += &format!("{difference}\n");
+    }
+    output::print(text.as_bytes())
+}
+
+fn row(source: &SourceListing) -> Vec<String> {
+    vec![
+        source.name.clone(),
+        source.chain_id.to_string(),
+        source.family.clone(),
+        source.start_block.to_string(),
+        source.checkpoint.map_or_else(|| "-".to_owned(), |block| block.to_string()),
+        source.events.to_string(),
+        if source.configured { "yes" } else { "no" }.to_owned(),
+    ]
+}
