@@ -143,7 +143,8 @@ fn names(text: &str) -> BTreeMap<String, String> {
 /// The labels each constant is written with, function by function.
 fn labels(text: &str, names: &BTreeMap<String, String>) -> BTreeMap<String, Vec<String>> {
     let mut labels = BTreeMap::<String, Vec<String>>::new();
-    for function in text.split("\nfn ").flat_map(|part| part.split("\npub fn ")) {
+    let functions = text.split("\nfn ").flat_map(|part| part.split("\npub fn "));
+    for function in functions.flat_map(|part| part.split("\npub(super) fn ")) {
         let calls = calls(function, "");
         let direct: Vec<&str> = calls.iter().map(|call| first_word(&call.arguments)).collect();
         // A loop names its metrics in a list: whichever constants the function has that no call names.

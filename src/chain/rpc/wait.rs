@@ -70,14 +70,14 @@ impl Rpc {
         }
     }
 
-    /// The answer to a request of work. One that takes longer than a probe may is a reason to make a probe, and nothing else.
+    /// The answer to a request of work. One that takes longer than a probe may is a reason to make a probe, and nothing else;
+    /// one that goes on and on is a reason again.
     pub(super) async fn watched<T>(&self, request: impl Future<Output = T>) -> T {
         let mut request = pin!(request);
-        match timeout(self.overdue_after, &mut request).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.vitals.overdue();
-                request.await
+        loop {
+            match timeout(self.overdue_after, &mut request).await {
+                Ok(answer) => return answer,
+                Err(_) => self.vitals.overdue(),
             }
         }
     }

@@ -129,8 +129,8 @@ impl Sides<'_> {
             let (source, stored, given) = (asked.name.clone(), own.family.clone(), asked.family.clone());
             return blocked(Difference::Family { source, stored, given });
         }
-        let (readable, mut differences) = readable(asked, if filled.is_some() { &parts } else { &[] });
-        let (listens, taken) = self.free(asked, readable, &parts);
+        let mut differences = redeclared(asked, if filled.is_some() { &parts } else { &[] });
+        let (listens, taken) = self.free(asked, &parts);
         let begun = own.is_some_and(|own| own.tip.is_some());
         if let [(holder, _)] = &taken[..]
             && !begun
@@ -180,13 +180,8 @@ impl Sides<'_> {
     }
 
     /// What of this no other source holds, and what others hold.
-    fn free(
-        &self,
-        asked: &Asked,
-        readable: Vec<Listened>,
-        own: &[Followed],
-    ) -> (Vec<Listened>, Vec<(&Kept, Vec<Listened>)>) {
-        let mut listens = readable;
+    fn free(&self, asked: &Asked, own: &[Followed]) -> (Vec<Listened>, Vec<(&Kept, Vec<Listened>)>) {
+        let mut listens = asked.events.clone();
         let mut taken = Vec::new();
         let others = self.kept.iter().filter(|kept| {
             kept.name != asked.name && kept.chain_id == self.chain_id && kept.tip.is_some() && kept.events > 0
@@ -244,25 +239,21 @@ fn held(item: &Listened, (start, tip): Span, parts: &[Followed], own: &[Followed
     all
 }
 
-/// What is read as it was read before, and what is not.
-fn readable(asked: &Asked, parts: &[Followed]) -> (Vec<Listened>, Vec<Difference>) {
-    let (mut listens, mut differences) = (Vec::new(), Vec::new());
-    for (event, addresses) in &asked.events {
+/// What was read by another declaration than it is now.
+fn redeclared(asked: &Asked, parts: &[Followed]) -> Vec<Difference> {
+    let other = |(event, addresses): &Listened| {
         let other = parts.iter().find(|part| {
             part.event.means_logs_of(event)
                 && part.event.declaration != event.declaration
                 && part.addresses.intersects(addresses)
         });
-        match other {
-            None => listens.push((event.clone(), addresses.clone())),
-            Some(other) => differences.push(Difference::Declaration {
-                source: asked.name.clone(),
-                stored: other.event.declaration.clone(),
-                given: event.declaration.clone(),
-            }),
-        }
-    }
-    (listens, differences)
+        Some(Difference::Declaration {
+            source: asked.name.clone(),
+            stored: other?.event.declaration.clone(),
+            given: event.declaration.clone(),
+        })
+    };
+    asked.events.iter().filter_map(other).collect()
 }
 
 fn gaps(listens: &[Listened], whole: Span, parts: &[Followed]) -> Vec<Gap> {

@@ -24,7 +24,7 @@ pub enum Difference {
         /// As configured.
         given: String,
     },
-    /// The same logs are read by another declaration.
+    /// The same logs are read by another declaration from here on. Followed all the same: an ABI is corrected so.
     Declaration {
         /// The source.
         source: String,
@@ -154,7 +154,7 @@ impl Difference {
 
     /// Whether what it is about is not followed until an operator decides.
     pub fn blocks(&self) -> bool {
-        !matches!(self, Self::Unread(_) | Self::Left { .. } | Self::Gone { .. })
+        !matches!(self, Self::Declaration { .. } | Self::Unread(_) | Self::Left { .. } | Self::Gone { .. })
     }
 }
 
@@ -173,8 +173,9 @@ impl fmt::Display for Difference {
             ),
             Self::Declaration { source, stored, given } => write!(
                 f,
-                "source {source} was filled by an ABI that declares {stored}, and the ABI declares {given} now: this event \
-                 is not followed; run `chainflume sources reset {source}` to read the source anew, or restore the ABI"
+                "source {source} was filled by an ABI that declares {stored}, and the ABI declares {given} now: what is stored \
+                 keeps the values it was read with; run `chainflume sources reset {source}` to read all of it by the new ABI, or \
+                 `chainflume dead-letters retry` for the logs that did not fit the old one"
             ),
             Self::Renamed { source, stored, to } => write!(
                 f,

@@ -57,7 +57,7 @@ pub(super) fn missing(
     whole: Span,
     parts: &[Followed],
 ) -> Vec<(AddressSet, Span)> {
-    let parts: Vec<&Followed> = parts.iter().filter(|part| part.event == *event).collect();
+    let parts: Vec<&Followed> = parts.iter().filter(|part| part.event.means_logs_of(event)).collect();
     let left = |of: &dyn Fn(&AddressSet) -> bool| {
         let covering = parts.iter().filter(|part| of(&part.addresses));
         without(whole, &joined(covering.map(|part| span(part)).collect()))

@@ -153,16 +153,23 @@ fn what_moved_to_another_source_is_not_followed_there_and_the_rest_is() {
 }
 
 #[test]
-fn another_family_or_declaration_is_blocked_until_a_reset() {
+fn another_family_is_blocked_until_a_reset() {
     let generic = Kept { family: "generic".to_owned(), ..usd() };
     let comparison = compare(CHAIN, &[asked("usd", &[0xa1], &["Transfer"])], &[generic]);
     assert!(comparison.courses[0].is_blocked());
     assert!(comparison.courses[0].hindrance().is_some_and(|why| why.contains("sources reset usd")));
-    let mut layout = asked("usd", &[0xa1], &["Transfer", "Approval"]);
+}
+
+#[test]
+fn another_declaration_is_followed_and_named_and_reads_no_past() {
+    let mut layout = asked("usd", &[0xa1], &["Transfer"]);
     layout.events[0].0.declaration = "Transfer( indexed)".to_owned();
+    let listens = layout.events.clone();
     let comparison = compare(CHAIN, &[layout], &[usd()]);
-    assert_eq!(comparison.courses[0].listens, [(event("Approval"), only(&[0xa1]))]);
-    assert!(comparison.courses[0].hindrance().is_some_and(|why| why.contains("sources reset usd")));
+    assert_eq!(comparison.courses[0].listens, listens);
+    assert_eq!((comparison.courses[0].hindrance(), comparison.courses[0].gaps.len()), (None, 0));
+    let said: Vec<String> = comparison.differences().map(ToString::to_string).collect();
+    assert!(said[0].contains("`chainflume sources reset usd`"), "{said:?}");
 }
 
 #[test]
