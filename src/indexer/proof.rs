@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::IndexerError;
 use super::translate::Desk;
 use crate::chain::{Header, Node};
-use crate::domain::{B256, Event, LogFilter, Logs, Place};
+use crate::domain::{B256, BlockRef, Event, LogFilter, Logs, Place};
 use crate::store::{Backfill, ChainStore, Doubted, Proven};
 
 /// Who may prove something of a source's blocks.
@@ -27,7 +27,7 @@ pub(super) struct Proof {
     /// What the store may take back.
     pub proven: Proven,
     /// Stored events whose log is on the chain, and which the source reads otherwise now.
-    pub there: u64,
+    pub there: BTreeSet<Place>,
     /// Stored events that the first answer did not have, and that nobody proves to be wrong.
     pub unproven: Vec<Place>,
     /// Why not, each reason once.
@@ -75,7 +75,7 @@ impl Prover {
                         places.partition(|place| events.contains(place) || !there.contains(place));
                     proof.proven.places.extend(gone);
                     proof.proven.blocks.insert(number);
-                    proof.there += kept.len() as u64;
+                    proof.there.extend(kept);
                 }
                 Ok(Found::Excluded) => proof.proven.places.extend(places),
                 Err(_) if doubted.is_empty() => {}
@@ -129,7 +129,7 @@ impl Prover {
                 return Ok(Ok(Found::Excluded));
             }
         }
-        Ok(match self.second(read, &shown).await {
+        Ok(match self.second(read, doubted, &shown).await {
             Ok(found) => Ok(found),
             Err(reason) => {
                 reasons.push(reason);
@@ -181,8 +181,14 @@ impl Prover {
         Ok(header.is_some_and(|header| header.block().hash == block.hash && header.may_have(&contract)))
     }
 
-    /// Whether another provider has the same block as the first and answers the same logs, by its hash. Else why not.
-    async fn second(&self, read: &Backfill, shown: &[(&Arc<Node>, Header)]) -> Result<Found, String> {
+    /// Whether another provider has the same block as the first and answers the same logs by its hash, or all of those and
+    /// the doubted ones: nodes leave logs out, and do not make them up. Else why not.
+    async fn second(
+        &self,
+        read: &Backfill,
+        doubted: &[Doubted],
+        shown: &[(&Arc<Node>, Header)],
+    ) -> Result<Found, String> {
         let first =
             self.nodes.first().zip(shown.first()).filter(|(node, (shown, _))| Arc::ptr_eq(node, shown));
         let Some((_, (node, header))) = first else {
@@ -194,8 +200,8 @@ impl Prover {
             match other.with_logs(&self.filter, block).await {
                 Ok(answer) => {
                     let times = [(block.number, block.timestamp)].into();
-                    let says = self.desk.translate(&answer.logs, &times).events;
-                    if same(&says, read, block.number) {
+                    let events = self.desk.translate(&answer.logs, &times).events;
+                    if same(&events, read, block.number) || completes(&events, read, (block, doubted)) {
                         return Ok(Found::Logs(answer.logs, block.timestamp));
                     }
                     why = format!("{} and {} answer otherwise", node.host(), other.host());
@@ -222,4 +228,14 @@ fn same(events: &[Event], read: &Backfill, number: u64) -> bool {
     };
     let of_block = read.events.iter().filter(|event| event.place.block_number == number);
     by_place(events.iter().collect()) == by_place(of_block.collect())
+}
+
+/// Whether these are all events that were read of a block and those that were doubted, where they are stored.
+fn completes(events: &[Event], read: &Backfill, (block, doubted): (BlockRef, &[Doubted])) -> bool {
+    let by_place: BTreeMap<Place, &Event> = events.iter().map(|event| (event.place, event)).collect();
+    let mut of_block = read.events.iter().filter(|event| event.place.block_number == block.number);
+    let has = |event: &Doubted| event.block_hash == block.hash && by_place.contains_key(&event.place);
+    !doubted.is_empty()
+        && doubted.iter().all(has)
+        && of_block.all(|event| by_place.get(&event.place) == Some(&event))
 }

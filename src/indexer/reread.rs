@@ -1,17 +1,18 @@
 //! Blocks that are stored, read a second time: to add what is missing, to compare, or to repair.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::age::old_enough;
 use super::error::IndexerError;
-use super::proof::Prover;
+use super::proof::{Proof, Prover};
 use super::translate::Translator;
 use crate::canon::Policy;
 use crate::chain::{Batch, ChainSettings, Depths, Elsewhere, History, Node, OnError};
 use crate::domain::{BlockRange, Event, Place};
-use crate::store::{Backfill, ChainStore, Compared, Held, Read, StoreError};
+use crate::store::{Backfill, ChainStore, Compared, Doubted, Held, Read, StoreError};
 
 /// Reads a closed range of one source again, beside a running daemon.
 pub struct Rereader {
@@ -260,41 +261,67 @@ impl Rereader {
             dead_letters: translated.dead_letters,
         };
         drop(batch);
-        let mut compared = match reread.purpose {
+        let compared = match reread.purpose {
             Purpose::Add => {
                 let course = self.store.comparison().courses.get(reread.source);
                 let items = course.map(|course| course.listens.clone()).unwrap_or_default();
                 let read_of = Read { items, refs: Vec::new(), told: true };
                 return Ok(self.store.fill(&read, &read_of).await?.into());
             }
-            Purpose::Compare if self.unhurried => self.compare_in_pieces(read).await?,
-            Purpose::Compare => self.store.compare(&read).await?,
-            Purpose::Repair => return self.repair((node, reread.source), &mut read, &others).await,
+            Purpose::Compare => self.compare(&mut read).await?,
+            Purpose::Repair => return self.repair((node, reread.source), &mut read, others).await,
         };
-        let before = compared.surplus.len();
-        compared.surplus.retain(|place| !others.contains(place));
-        compared.not_followed += (before - compared.surplus.len()) as u64;
+        if compared.agrees() {
+            return Ok(compared.into());
+        }
         // Another chain differs everywhere.
-        if !compared.agrees()
-            && let Err(error) = node.check_chain().await
+        if let Err(error) = node.check_chain().await
             && error.is_wrong_chain()
         {
             return Err(error.into());
         }
-        Ok(compared.into())
+        if compared.surplus.is_empty() && compared.differing.is_empty() {
+            return Ok(compared.into());
+        }
+        // One answer that lacks stored events is no difference yet: its node may have left them out.
+        let proof = self.prove((node, reread.source), &mut read, others).await?;
+        let mut compared = self.compare(&mut read).await?;
+        let before = compared.surplus.len();
+        compared.surplus.retain(|place| !proof.there.contains(place));
+        compared.not_followed += (before - compared.surplus.len()) as u64;
+        Ok(Settled { compared, unproven: Vec::new(), reasons: proof.reasons })
+    }
+
+    async fn compare(&self, read: &mut Backfill) -> Result<Compared, StoreError> {
+        match self.unhurried {
+            true => self.compare_in_pieces(read).await,
+            false => self.store.compare(read).await,
+        }
     }
 
     /// Adds what is missing, and takes back and replaces what is proven to be wrong.
     async fn repair(
         &mut self,
+        of: (&Arc<Node>, usize),
+        read: &mut Backfill,
+        others: BTreeSet<Place>,
+    ) -> Result<Settled, IndexerError> {
+        let proof = self.prove(of, read, others).await?;
+        let mut compared = self.store.repair(read, &proof.proven).await?;
+        compared.not_followed += proof.there.len() as u64;
+        Ok(Settled { compared, unproven: proof.unproven, reasons: proof.reasons })
+    }
+
+    /// Looks for proof of what is stored and was not read. Nothing is wrong at the `others`, which have logs that the source
+    /// reads otherwise now.
+    async fn prove(
+        &mut self,
         (node, source): (&Arc<Node>, usize),
         read: &mut Backfill,
-        others: &BTreeSet<Place>,
-    ) -> Result<Settled, IndexerError> {
-        let mut doubted = self.store.doubted(read).await?;
-        let all = doubted.len();
-        doubted.retain(|event| !others.contains(&event.place));
-        let there = (all - doubted.len()) as u64;
+        others: BTreeSet<Place>,
+    ) -> Result<Proof, IndexerError> {
+        let doubted = self.store.doubted(read).await?;
+        let (there, doubted) = doubted.into_iter().partition(|event| others.contains(&event.place));
         let prover = Prover {
             nodes: [node.clone()].into_iter().chain(self.elsewhere.others(node)).collect(),
             filter: self.translator.filter(&[source]),
@@ -302,17 +329,24 @@ impl Rereader {
             store: self.store.clone(),
             topics: self.translator.first_topics(source),
         };
-        let proof = prover.prove(read, doubted).await?;
-        let mut compared = self.store.repair(read, &proof.proven).await?;
-        compared.not_followed += there + proof.there;
-        Ok(Settled { compared, unproven: proof.unproven, reasons: proof.reasons })
+        let mut proof = prover.prove(read, doubted).await?;
+        let there: Vec<Doubted> = there;
+        proof.there.extend(there.iter().map(|event| event.place));
+        Ok(proof)
     }
 
     /// Piece by piece, with a rest after each as long as that took: live blocks want the same processors.
-    async fn compare_in_pieces(&self, read: Backfill) -> Result<Compared, StoreError> {
+    async fn compare_in_pieces(&self, read: &mut Backfill) -> Result<Compared, StoreError> {
         let mut all = Compared::default();
-        for piece in pieces(read) {
+        for (range, of_events) in pieces(read) {
             let started = Instant::now();
+            let piece = Backfill {
+                source: read.source.clone(),
+                range,
+                reorgs: read.reorgs,
+                events: read.events[of_events].to_vec(),
+                dead_letters: Vec::new(),
+            };
             let compared = self.store.compare(&piece).await?;
             all.present += compared.present;
             all.missing.extend(compared.missing);
@@ -337,25 +371,24 @@ fn other_places(batch: &Batch, events: &[Event]) -> BTreeSet<Place> {
 /// Events compared at once beside live blocks, but for a block that has more: some milliseconds for the database.
 const PIECE: usize = 500;
 
-/// The same blocks in stretches with few events each. Logs that are no events are not compared.
-fn pieces(read: Backfill) -> Vec<Backfill> {
-    let Backfill { source, range, reorgs, mut events, .. } = read;
-    events.sort_unstable_by_key(|event| event.place);
-    let (mut pieces, mut rest) = (Vec::new(), Some(range));
-    let mut events = events.into_iter().peekable();
+/// The same blocks in stretches with few events each, and where the events of each are after this, in chain order. Logs that
+/// are no events are not compared.
+fn pieces(read: &mut Backfill) -> Vec<(BlockRange, Range<usize>)> {
+    read.events.sort_unstable_by_key(|event| event.place);
+    let blocks: Vec<u64> = read.events.iter().map(|event| event.place.block_number).collect();
+    let (mut pieces, mut rest, mut from) = (Vec::new(), Some(read.range), 0);
     while let Some(left) = rest {
-        let mut some: Vec<_> = events.by_ref().take(PIECE).collect();
-        while let Some(last) = some.last().map(|event| event.place.block_number)
-            && let Some(event) = events.next_if(|event| event.place.block_number == last)
-        {
-            some.push(event);
-        }
+        let full = (from + PIECE).min(blocks.len());
+        let to = match full.checked_sub(1) {
+            Some(last) => full + blocks[full..].iter().take_while(|block| **block == blocks[last]).count(),
+            None => full,
+        };
         // The blocks between this piece and the next are of this one.
-        let next = events.peek().map(|event| event.place.block_number - left.from());
+        let next = blocks.get(to).map(|block| block - left.from());
         let (range, after) = left.split_at_width(next.unwrap_or(left.width()));
         rest = after;
-        let (source, dead_letters) = (source.clone(), Vec::new());
-        pieces.push(Backfill { source, range, reorgs, events: some, dead_letters });
+        pieces.push((range, from..to));
+        from = to;
     }
     pieces
 }
@@ -382,9 +415,9 @@ mod tests {
 
     fn cut(range: (u64, u64), events: Vec<Event>) -> Vec<((u64, u64), usize)> {
         let range = BlockRange::new(range.0, range.1).expect("ascending");
-        let read = Backfill { source: "token".into(), range, reorgs: 0, events, dead_letters: vec![] };
-        let pieces = pieces(read).into_iter();
-        pieces.map(|piece| ((piece.range.from(), piece.range.to()), piece.events.len())).collect()
+        let mut read = Backfill { source: "token".into(), range, reorgs: 0, events, dead_letters: vec![] };
+        let pieces = pieces(&mut read).into_iter();
+        pieces.map(|(range, of_events)| ((range.from(), range.to()), of_events.len())).collect()
     }
 
     #[test]

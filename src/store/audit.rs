@@ -48,6 +48,13 @@ impl ChainStore {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
+        let (_, stored) = self.stored(reread).await?;
+        Ok(Sides::new(self, ordered, (&reread.source, &stored))?.compared())
+    }
+
+    /// What is stored of the same source and range, and the transaction that sees it so.
+    async fn stored(&self, reread: &Backfill) -> Result<(Tx, BTreeMap<Place, Stored>), StoreError> {
+        let chain = &*self.chain;
         let mut tx = transaction::begin_snapshot(&self.pool).await?;
         let reorgs: i64 = sqlx::query_scalar("select reorgs from chains where chain_id = $1")
             .bind(chain.id)
@@ -56,7 +63,7 @@ impl ChainStore {
         check_fresh(reread, unsigned("reorgs", reorgs)?)?;
         check_reached(&mut tx, chain, reread).await?;
         let stored = events::of_source(&mut tx, chain, &reread.source, reread.range).await?;
-        Ok(Sides::new(self, ordered, (&reread.source, &stored))?.compared())
+        Ok((tx, stored))
     }
 
     /// Makes the events of a source in a range those given: what is missing is added, what should not be there is taken back

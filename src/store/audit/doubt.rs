@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use crate::domain::{Address, AddressSet, B256, BlockId, Place};
 
-use super::{Sides, check_fresh};
-use crate::store::backfill::{check_range, check_reached};
+use super::Sides;
+use crate::store::backfill::check_range;
 use crate::store::convert::{address, block_id, int8, unsigned};
 use crate::store::events::{self, Stored};
-use crate::store::transaction;
 use crate::store::{Backfill, ChainStore, StoreError};
 
 /// A stored event that was not given as it is stored.
@@ -56,14 +55,7 @@ impl ChainStore {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
-        let mut tx = transaction::begin_snapshot(&self.pool).await?;
-        let reorgs: i64 = sqlx::query_scalar("select reorgs from chains where chain_id = $1")
-            .bind(chain.id)
-            .fetch_one(&mut *tx)
-            .await?;
-        check_fresh(reread, unsigned("reorgs", reorgs)?)?;
-        check_reached(&mut tx, chain, reread).await?;
-        let stored = events::of_source(&mut tx, chain, &reread.source, reread.range).await?;
+        let (mut tx, stored) = self.stored(reread).await?;
         let sides = Sides::new(self, ordered, (&reread.source, &stored))?;
         let signatures: Vec<(i32, String)> =
             sqlx::query_as("select id, signature from event_kinds where chain_id = $1 and source = $2")
