@@ -4,6 +4,8 @@ FROM rust:1.94-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
+COPY crates crates
+COPY benches benches
 COPY abi abi
 COPY migrations migrations
 COPY schemas schemas

@@ -1,6 +1,6 @@
 //! HTTP for operators, on one admin address: is it alive, is it ready, what are its numbers.
 //!
-//! The answers are made from [`crate::health`] at the moment of the question, so that ages grow while
+//! The answers are made from [`chainflume_ops::health`] at the moment of the question, so that ages grow while
 //! nothing moves. Nothing here writes.
 
 mod client;

@@ -33,8 +33,8 @@ use exit::{Exit, OrExit};
 
 use crate::app::{self, Loaded};
 use crate::config::{Config, Log, LogFormat, LogLevel, ProcessEnvironment};
-use crate::domain::MESSAGE_SCHEMA;
-use crate::telemetry;
+use chainflume_core::domain::MESSAGE_SCHEMA;
+use chainflume_ops::telemetry;
 
 /// How long the end of the process waits for the last lines to be written: long for a disk, short for a reader that is stopped.
 const LAST_LINES: Duration = Duration::from_millis(500);

@@ -26,9 +26,9 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use crate::canon::{Confirmations, Publish};
-pub use crate::chain::{Compression, Role, Verify};
 pub use chain::{Audit, Chain, History, Pace};
+pub use chainflume_core::canon::{Confirmations, Publish};
+pub use chainflume_node::{Compression, Role, Verify};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};

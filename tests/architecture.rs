@@ -1,4 +1,4 @@
-//! The floor plan, kept: which room may know which, where each outside crate belongs, how large things get.
+//! The floor plan, kept: which package and room may know which, where each outside crate belongs, how large things get.
 //!
 //! `make figures` prints the sizes.
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
@@ -9,15 +9,81 @@ mod architecture {
 }
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use architecture::plan::{CRATES, JOINERS, PURE, ROOMS, UTILITIES};
+use architecture::plan::{HOMES, PACKAGES, PURE, ROOMS, Room};
 use architecture::source::{Source, sources};
 
 /// Lines of a file, its tests apart.
 const LONGEST_FILE: usize = 400;
 /// Lines of a function, empty ones and comments apart.
 const LONGEST_FUNCTION: usize = 60;
+
+#[test]
+fn packages_list_only_the_packages_they_may() {
+    let mut problems = Vec::new();
+    for package in PACKAGES {
+        let manifest = manifest(package.name);
+        let listed = dependencies(&manifest);
+        let listed = listed.iter().filter_map(|name| name.strip_prefix("chainflume-"));
+        for other in listed.filter(|other| !package.knows.contains(other)) {
+            let (name, reason) = (package.name, package.reason);
+            problems.push(format!("crates/{name}/Cargo.toml: `{other}` is not for `{name}`: {reason}"));
+        }
+    }
+    assert_none(problems);
+}
+
+#[test]
+fn outside_crates_are_listed_only_where_they_belong() {
+    let mut problems = Vec::new();
+    for package in PACKAGES {
+        let manifest = manifest(package.name);
+        let listed = dependencies(&manifest);
+        for home in HOMES.iter().filter(|home| !home.packages.contains(&package.name)) {
+            if listed.iter().any(|name| name.replace('-', "_") == home.name) {
+                problems
+                    .push(format!("crates/{}/Cargo.toml: `{}`: {}", package.name, home.name, home.reason));
+            }
+        }
+    }
+    assert_none(problems);
+}
+
+#[test]
+fn the_plan_has_the_packages_and_rooms_there_are_and_no_mod_rs() {
+    let mut folders: BTreeSet<String> = std::fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    folders.insert(String::new());
+    let planned: BTreeSet<String> = PACKAGES.iter().map(|package| package.name.to_owned()).collect();
+    assert_eq!(folders, planned, "left: the folders of crates/; right: tests/architecture/plan.rs");
+
+    for name in ROOMS.iter().map(|room| room.package).collect::<BTreeSet<_>>() {
+        let lib = std::fs::read_to_string(folder(name).join("src/lib.rs")).unwrap();
+        let declared: BTreeSet<&str> =
+            lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+        let planned: BTreeSet<&str> = rooms_of(name).map(|room| room.name).collect();
+        assert_eq!(declared, planned, "left: the rooms of `{name}`; right: tests/architecture/plan.rs");
+    }
+    let files = all();
+    let astray = files.iter().filter(|file| file.path.ends_with("/mod.rs"));
+    assert_none(astray.map(|file| format!("{}: is a mod.rs", file.at(1))).collect());
+}
+
+#[test]
+fn the_plan_names_only_what_there_is() {
+    let packages: BTreeSet<&str> = PACKAGES.iter().map(|package| package.name).collect();
+    let rooms: BTreeSet<&str> = ROOMS.iter().map(|room| room.name).collect();
+    let known =
+        PACKAGES.iter().flat_map(|package| package.knows).chain(HOMES.iter().flat_map(|home| home.packages));
+    let unknown: Vec<_> = known.chain([&PURE]).filter(|name| !packages.contains(*name)).collect();
+    assert_eq!(unknown, Vec::<&&str>::new());
+    let known = ROOMS.iter().flat_map(|room| room.knows).chain(HOMES.iter().flat_map(|home| home.rooms));
+    let unknown: Vec<_> = known.filter(|name| !rooms.contains(*name)).collect();
+    assert_eq!(unknown, Vec::<&&str>::new());
+}
 
 #[test]
 fn rooms_know_only_the_rooms_they_may() {
@@ -30,7 +96,7 @@ fn outside_crates_stay_in_their_rooms() {
 }
 
 #[test]
-fn pure_rooms_do_no_io() {
+fn the_pure_package_does_no_io() {
     assert_none(all().iter().flat_map(impure).collect());
 }
 
@@ -40,69 +106,100 @@ fn files_and_functions_are_of_a_size_to_be_proofread() {
 }
 
 #[test]
-fn the_house_has_the_rooms_it_says_and_no_mod_rs() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let lib = std::fs::read_to_string(src.join("lib.rs")).unwrap();
-    let declared: BTreeSet<&str> =
-        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
-    let planned: BTreeSet<&str> = ROOMS.iter().map(|room| room.name).collect();
-    assert_eq!(declared, planned, "left: the rooms of lib.rs; right: those of tests/architecture/plan.rs");
-
-    let files = all();
-    let astray = files.iter().filter(|file| !matches!(file.path.as_str(), "lib.rs" | "main.rs"));
-    let astray = astray.filter(|file| !declared.contains(file.room()) || file.path.ends_with("mod.rs"));
-    assert_none(astray.map(|file| format!("src/{}: is in no room, or is a mod.rs", file.path)).collect());
-}
-
-#[test]
 fn figures() {
     let files = all();
-    println!("\n{:<12} {:>5} {:>6}  longest function", "room", "files", "lines");
-    for room in ROOMS {
-        let of_room: Vec<&Source> = files.iter().filter(|file| file.room() == room.name).collect();
-        let lines: usize = of_room.iter().map(|file| file.lines_of_code()).sum();
-        let longest = of_room.iter().flat_map(|file| file.functions()).max_by_key(|function| function.lines);
+    println!("\n{:<20} {:>5} {:>6}  longest function", "part", "files", "lines");
+    let parts: BTreeSet<(&str, &str)> =
+        files.iter().map(|file| (file.package.as_str(), part(file))).collect();
+    for (package, room) in parts {
+        let here = |file: &&Source| file.package == package && part(file) == room;
+        let of_part: Vec<&Source> = files.iter().filter(here).collect();
+        let lines: usize = of_part.iter().map(|file| file.lines_of_code()).sum();
+        let longest = of_part.iter().flat_map(|file| file.functions()).max_by_key(|function| function.lines);
         let longest = longest.map(|function| format!("{} ({})", function.name, function.lines));
-        println!("{:<12} {:>5} {lines:>6}  {}", room.name, of_room.len(), longest.unwrap_or_default());
+        let name = if room.is_empty() { package.to_owned() } else { format!("{package}/{room}") };
+        println!("{name:<20} {:>5} {lines:>6}  {}", of_part.len(), longest.unwrap_or_default());
     }
     let lines: usize = files.iter().map(Source::lines_of_code).sum();
-    println!("{:<12} {:>5} {lines:>6}  (neither tests nor comments nor empty lines)", "all", files.len());
+    println!("{:<20} {:>5} {lines:>6}  (neither tests nor comments nor empty lines)", "all", files.len());
     let longest = files.iter().max_by_key(|file| file.lines()).unwrap();
-    println!("longest file: src/{} ({} lines with comments)", longest.path, longest.lines());
+    println!("longest file: {} ({} lines with comments)", longest.at(1), longest.lines());
+}
+
+/// The room of a file in a package that has several; else nothing.
+fn part(file: &Source) -> &str {
+    match rooms_of(&file.package).next() {
+        Some(_) => file.room(),
+        None => "",
+    }
 }
 
 #[test]
 fn what_the_plan_forbids_is_found() {
-    let file = |path: &str, text: &str| Source::new(path, text);
+    let file = |package: &str, path: &str, text: &str| Source::new(package, path, text);
     let found = |problems: Vec<String>| problems.join("\n");
 
-    let store =
-        file("store/rows.rs", "use crate::{domain::Event, chain::Node};\n// crate::cli\nuse sqlx::Pg;");
-    assert!(
-        found(strangers(&store)).starts_with("src/store/rows.rs:1: `store` uses `chain`, and may know only")
-    );
-    assert_eq!(misplaced_crates(&store), Vec::<String>::new());
+    let relay = file("deliver", "relay/rows.rs", "use crate::{relay::Event, sink::Node};\n// crate::cli\n");
+    assert_eq!(strangers(&relay), Vec::<String>::new());
+    let sink = file("deliver", "sink/rows.rs", "\nuse crate::{sink::Event, relay::Node};");
+    let expected = "crates/deliver/src/sink/rows.rs:2: `sink` uses `relay`, and may know only []";
+    assert!(found(strangers(&sink)).starts_with(expected), "{}", found(strangers(&sink)));
 
-    let climbing =
-        file("canon/walk.rs", "\n\nuse super::super::store::Store;\nasync fn f() { let s = \"tokio\"; }");
-    assert!(found(strangers(&climbing)).starts_with("src/canon/walk.rs:3: `canon` uses `store`"));
-    assert!(found(impure(&climbing)).starts_with("src/canon/walk.rs:4: `async` in a room without I/O"));
+    let climbing = file(
+        "core",
+        "canon/walk.rs",
+        "\n\nuse super::super::decode::Log;\nasync fn f() { let s = \"tokio\"; }",
+    );
+    assert!(
+        found(strangers(&climbing)).starts_with("crates/core/src/canon/walk.rs:3: `canon` uses `decode`")
+    );
+    assert!(found(impure(&climbing)).contains(":4: `async` in a package without I/O"));
     assert_eq!(impure(&climbing).len(), 1);
 
     let api = file(
+        "",
         "api.rs",
-        "use axum::Router;\n#[cfg(test)]\nmod tests { use reqwest::Client; use crate::cli; }\n",
+        "use axum::Router;\n#[cfg(test)]\nmod tests { use anyhow::Result; use crate::cli; }\n",
     );
     assert_eq!((strangers(&api), misplaced_crates(&api)), (vec![], vec![]));
-    let cli = file("chain/http.rs", "fn f() -> anyhow::Result<()> { Ok(()) }");
-    assert!(found(misplaced_crates(&cli)).starts_with("src/chain/http.rs:1: `anyhow` belongs to app, cli"));
+    let api = file("", "api/http.rs", "fn f() -> anyhow::Result<()> { Ok(()) }");
+    assert!(found(misplaced_crates(&api)).starts_with("src/api/http.rs:1: `anyhow` belongs to app, cli"));
+    // A module of that name is not the crate.
+    let config =
+        file("deliver", "relay.rs", "mod redis;\npub use self::redis::Redis;\nfn f() { sink::redis::x() }");
+    assert_eq!(misplaced_crates(&config), Vec::<String>::new());
+    let relay = file("deliver", "relay.rs", "use ::redis::Client;\nfn f(c: redis::Client) {}\nuse redis;");
+    assert_eq!(misplaced_crates(&relay).len(), 3);
 
-    let long = file("store.rs", &format!("fn long() {{\n{}}}\n", "    call('{');\n".repeat(59)));
-    assert!(found(oversized(&long)).starts_with("src/store.rs:1: `long` has 61 lines"));
+    let long = file("store", "rows.rs", &format!("fn long() {{\n{}}}\n", "    call('{');\n".repeat(59)));
+    assert!(found(oversized(&long)).starts_with("crates/store/src/rows.rs:1: `long` has 61 lines"));
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn folder(package: &str) -> PathBuf {
+    if package.is_empty() { root() } else { root().join("crates").join(package) }
+}
+
+fn manifest(package: &str) -> String {
+    std::fs::read_to_string(folder(package).join("Cargo.toml")).unwrap()
+}
+
+/// The names below `[dependencies]`.
+fn dependencies(manifest: &str) -> Vec<&str> {
+    let section = manifest.split("\n[").find_map(|section| section.strip_prefix("dependencies]\n"));
+    let names = section.unwrap_or_default().lines().filter(|line| !line.starts_with('#'));
+    names.filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| !name.is_empty()).collect()
+}
+
+fn rooms_of(package: &str) -> impl Iterator<Item = &'static Room> {
+    ROOMS.iter().filter(move |room| room.package == package)
 }
 
 fn all() -> Vec<Source> {
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+    PACKAGES.iter().flat_map(|package| sources(package.name, &folder(package.name).join("src"))).collect()
 }
 
 fn assert_none(problems: Vec<String>) {
@@ -110,14 +207,11 @@ fn assert_none(problems: Vec<String>) {
 }
 
 fn strangers(file: &Source) -> Vec<String> {
-    let Some(room) = ROOMS.iter().find(|room| room.name == file.room()) else { return Vec::new() };
-    let may = |other: &str| {
-        let joins = JOINERS.contains(&room.name) && (other != "cli" || room.name == "cli");
-        other == room.name || joins || room.knows.contains(&other)
-    };
-    let known = |name: &str| ROOMS.iter().any(|room| room.name == name);
+    let Some(room) = rooms_of(&file.package).find(|room| room.name == file.room()) else { return Vec::new() };
+    let known = |name: &str| rooms_of(&file.package).any(|room| room.name == name);
     let uses = file.rooms_used().into_iter();
-    let uses = uses.filter(|(_, other)| known(other) && !may(other));
+    let uses =
+        uses.filter(|(_, other)| known(other) && other != room.name && !room.knows.contains(&&**other));
     uses.map(|(line, other)| {
         let (name, knows) = (room.name, room.knows.join(", "));
         format!("{}: `{name}` uses `{other}`, and may know only [{knows}]: {}", file.at(line), room.reason)
@@ -126,22 +220,25 @@ fn strangers(file: &Source) -> Vec<String> {
 }
 
 fn misplaced_crates(file: &Source) -> Vec<String> {
-    let belongs = |rooms: &[&str]| rooms.contains(&file.room()) || file.room() == "main";
-    let misplaced = CRATES.iter().filter(|(_, rooms, _)| !belongs(rooms));
-    let problem = |name: &str, rooms: &[&str], reason: &str, line| {
-        format!("{}: `{name}` belongs to {}: {reason}", file.at(line), rooms.join(", "))
-    };
+    let has_rooms = rooms_of(&file.package).next().is_some();
+    let belongs = |rooms: &[&str]| rooms.is_empty() || rooms.contains(&file.room()) || file.room() == "main";
+    // Cargo refuses what a package does not list.
+    let listed = |packages: &[&str]| packages.contains(&file.package.as_str());
+    let misplaced = HOMES.iter().filter(|home| has_rooms && listed(home.packages) && !belongs(home.rooms));
     misplaced
-        .flat_map(|(name, rooms, reason)| {
-            file.lines_with(name).into_iter().map(move |line| problem(name, rooms, reason, line))
+        .flat_map(|home| {
+            let rooms = home.rooms.join(", ");
+            file.crate_used(home.name).into_iter().map(move |line| {
+                format!("{}: `{}` belongs to {rooms}: {}", file.at(line), home.name, home.reason)
+            })
         })
         .collect()
 }
 
 fn impure(file: &Source) -> Vec<String> {
-    let words = if PURE.contains(&file.room()) { &["async", "tokio", "tracing"][..] } else { &[] };
+    let words = if file.package == PURE { &["async", "tokio", "tracing"][..] } else { &[] };
     let found = words.iter().flat_map(|word| file.lines_with(word).into_iter().map(move |line| (word, line)));
-    found.map(|(word, line)| format!("{}: `{word}` in a room without I/O", file.at(line))).collect()
+    found.map(|(word, line)| format!("{}: `{word}` in a package without I/O", file.at(line))).collect()
 }
 
 fn oversized(file: &Source) -> Vec<String> {
@@ -157,14 +254,4 @@ fn oversized(file: &Source) -> Vec<String> {
         problems.push(format!("{}: {lines} lines without its tests, {LONGEST_FILE} is the most", file.at(1)));
     }
     problems
-}
-
-#[test]
-fn the_plan_names_only_rooms_there_are() {
-    let rooms: BTreeSet<&str> = ROOMS.iter().map(|room| room.name).collect();
-    let named =
-        ROOMS.iter().flat_map(|room| room.knows).chain(CRATES.iter().flat_map(|(_, rooms, _)| *rooms));
-    let unknown: Vec<&&str> =
-        named.chain(UTILITIES).chain(PURE).filter(|name| !rooms.contains(*name)).collect();
-    assert_eq!(unknown, Vec::<&&str>::new());
 }

@@ -1,7 +1,7 @@
 //! Rows of `events` in PostgreSQL's binary `COPY` format. The bench's own encoder: the floor must owe nothing to the
 //! code it is compared with.
 
-use chainflume::domain::U256;
+use chainflume_core::domain::U256;
 
 use super::source::CHAIN_ID;
 use super::workload::{Workload, block_hash, block_time, tx_hash};

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use chainflume::devchain::{Action, DEMO_TOKEN, DevChain, Server, wallet};
-use chainflume::domain::{BlockRange, U256};
+use chainflume_core::domain::{BlockRange, U256};
+use chainflume_devchain::{Action, DEMO_TOKEN, DevChain, Server, wallet};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -71,7 +71,7 @@ impl Live {
     /// Starts a chain where the wallets have something, and a daemon that has caught up with it.
     pub async fn start(postgres: &Postgres, folder: &Path, over: Over) -> anyhow::Result<Self> {
         let database = postgres.create("bench_live", over).await?;
-        let chain = DevChain::new(chainflume::devchain::Settings::default());
+        let chain = DevChain::new(chainflume_devchain::Settings::default());
         let amount = U256::from(10).pow(U256::from(24));
         let mints = (0..HOLDERS).map(|holder| Action::Erc20Mint { to: wallet(holder), amount }).collect();
         chain.mine_with::<Action>(vec![mints]);

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use alloy_primitives::hex;
-use chainflume::domain::B256;
+use chainflume_core::domain::B256;
 
 use super::workload::{LOGS_PER_BLOCK, Workload, block_hash, block_time, tx_hash};
 

@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::Method;
-use chainflume::domain::B256;
+use chainflume_core::domain::B256;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -135,7 +135,7 @@ pub async fn ceiling(logs: u64) -> anyhow::Result<f64> {
 }
 
 fn client() -> anyhow::Result<reqwest::Client> {
-    chainflume::tls::install();
+    chainflume_ops::tls::install();
     Ok(reqwest::Client::builder().no_proxy().build()?)
 }
 

@@ -4,8 +4,8 @@
 use std::str::FromStr;
 
 use anyhow::bail;
-use chainflume::devchain::{APPROVAL, STAKED, TRANSFER};
-use chainflume::domain::{Address, B256, Change, U256};
+use chainflume_core::domain::{Address, B256, Change, U256};
+use chainflume_devchain::{APPROVAL, STAKED, TRANSFER};
 use serde::Serialize;
 
 /// Logs in each block.

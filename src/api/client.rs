@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::report::Report;
-use crate::tls;
+use chainflume_ops::tls;
 
 /// A daemon that is well answers from memory.
 const PATIENCE: Duration = Duration::from_secs(2);

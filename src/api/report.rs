@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Board, ChainHealth, ChainState, HUNG_AFTER, SinkHealth, SourceHealth};
-use crate::metrics;
+use chainflume_ops::health::{Board, ChainHealth, ChainState, HUNG_AFTER, SinkHealth, SourceHealth};
+use chainflume_ops::metrics;
 pub use leases::LeaseReport;
 use leases::{role, unled};
 pub use loops::LoopReport;
@@ -393,7 +393,7 @@ pub(super) fn refresh_metrics(board: &Board) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{DatabaseHealth, Pace};
+    use chainflume_ops::health::{DatabaseHealth, Pace};
 
     fn board(change: impl FnOnce(&mut ChainHealth)) -> Board {
         let board = Board::default();
@@ -456,7 +456,7 @@ mod tests {
         let past = |seconds| std::time::Instant::now() - Duration::from_secs(seconds);
         let reasons = |change: &dyn Fn(&mut SinkHealth)| {
             let board = board(|_| {});
-            board.set_outbox(crate::health::OutboxHealth { last: 9, first: 1, oldest_at: None });
+            board.set_outbox(chainflume_ops::health::OutboxHealth { last: 9, first: 1, oldest_at: None });
             board.sink("redis", |sink| sink.delivered = Some(4));
             board.sink("redis", change);
             let report = Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() });

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::report::{Limits, Report, refresh_metrics};
-use crate::health::Board;
+use chainflume_ops::health::Board;
 
 /// Where operators look.
 #[derive(Clone, Debug)]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::error::AppError;
 use super::parts::{Loaded, head_silence};
-use crate::alert::{Limits, Settings, Watch};
-use crate::health::Board;
-use crate::post::{self, Post, Reach};
+use chainflume_ops::alert::{Limits, Settings, Watch};
+use chainflume_ops::health::Board;
+use chainflume_ops::post::{self, Post, Reach};
 
 /// A chat answers at once; one that does not is asked again.
 const TIMEOUT: Duration = Duration::from_secs(10);

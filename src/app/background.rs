@@ -13,12 +13,12 @@ use super::parts::Loaded;
 use super::turns::anew;
 use super::{alerts, notify, probe};
 use crate::api::AdminServer;
-use crate::health::{Board, Pulse};
 use crate::lease::Keeper;
 use crate::postgres::PrivatePostgres;
-use crate::shutdown::{self, Drained};
-use crate::store::Store;
-use crate::supervise::{Loop, Supervisor};
+use chainflume_ops::health::{Board, Pulse};
+use chainflume_ops::shutdown::{self, Drained};
+use chainflume_ops::supervise::{Loop, Supervisor};
+use chainflume_store::Store;
 
 /// Loops that end after all others, since an operator wants to see the drain.
 pub(super) struct Background {

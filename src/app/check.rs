@@ -8,10 +8,10 @@ use super::error::AppError;
 use super::parts::Loaded;
 use super::preflight::{self, NodeCheck};
 use super::{alerts, followed, messages, views, webhooks};
-use crate::chain::Role;
-use crate::domain::{Difference, causes};
-use crate::sink::{Redis, Sink};
-use crate::store::{Schema, Store};
+use chainflume_core::domain::{Difference, causes};
+use chainflume_deliver::sink::{Redis, Sink};
+use chainflume_node::Role;
+use chainflume_store::{Schema, Store};
 
 /// What the check of the connections found.
 #[derive(Debug, Serialize)]

@@ -4,9 +4,9 @@ use backon::{ExponentialBuilder, Retryable};
 
 use super::error::AppError;
 use super::parts::{Loaded, postgres_settings, store_settings};
-use crate::domain::causes;
 use crate::postgres::{self, PostgresError, PrivatePostgres};
-use crate::store::{Store, StoreError};
+use chainflume_core::domain::causes;
+use chainflume_store::{Store, StoreError};
 
 /// The configured database, or the private one.
 pub(super) struct Database {

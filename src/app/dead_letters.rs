@@ -6,8 +6,8 @@ use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, record, translator};
 use super::webhooks::sink_name;
-use crate::indexer::{IndexerError, Retried, Retrier};
-use crate::store::{About, KeptLetter, Letters};
+use chainflume_index::{IndexerError, Retried, Retrier};
+use chainflume_store::{About, KeptLetter, Letters};
 
 /// Which dead letters are to be tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]

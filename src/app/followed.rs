@@ -3,8 +3,8 @@
 use super::database::store_error;
 use super::error::AppError;
 use super::parts::{Loaded, record};
-use crate::domain::{Difference, compare};
-use crate::store::{Schema, Store};
+use chainflume_core::domain::{Difference, compare};
+use chainflume_store::{Schema, Store};
 
 /// Every difference, with the name of its chain. None while a migration is pending: what the database was filled by is told
 /// by the tables of this program.

@@ -8,11 +8,11 @@ use super::parts::{Loaded, redis_settings};
 use super::turns::{LISTEN_HUNG, Turns, anew};
 use super::webhooks;
 use crate::config;
-use crate::health::Board;
-use crate::relay::{Courier, CourierSettings, Parts, Relay, Retention, Wake, listen};
-use crate::sink::{Bus, InProcess, Redis, Sink, Webhook};
-use crate::store::Store;
-use crate::supervise::{Loop, Supervisor};
+use chainflume_deliver::relay::{Courier, CourierSettings, Parts, Relay, Retention, Wake, listen};
+use chainflume_deliver::sink::{Bus, InProcess, Redis, Sink, Webhook};
+use chainflume_ops::health::Board;
+use chainflume_ops::supervise::{Loop, Supervisor};
+use chainflume_store::Store;
 
 /// Starts everything that carries messages, on a database that is migrated already, and returns where they can be heard
 /// in this process: where no Redis is configured.

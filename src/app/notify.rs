@@ -10,7 +10,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-use crate::health::{Board, ChainHealth, ChainState, Pulse};
+use chainflume_ops::health::{Board, ChainHealth, ChainState, Pulse};
 
 /// Tells systemd until `stop`. Does nothing where there is no systemd.
 ///

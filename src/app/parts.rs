@@ -3,15 +3,20 @@
 use std::path::PathBuf;
 
 use super::error::AppError;
-use crate::canon::{Confirmations, Policy};
-use crate::chain::{ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Tag};
 use crate::config::{self, Config};
-use crate::decode::{SourceAbi, SourceIndex};
-use crate::domain::Listened;
-use crate::indexer::{AuditSettings, Source, Translator};
-use crate::mapping::{FamilySettings, Mapper, SourceMapping};
-use crate::store::{ChainRecord, SourceRecord};
-use crate::{api, lease, postgres, sink, store, telemetry};
+use chainflume_core::canon::{Confirmations, Policy};
+use chainflume_core::decode::{SourceAbi, SourceIndex};
+use chainflume_core::domain::Listened;
+use chainflume_core::mapping::{FamilySettings, Mapper, SourceMapping};
+use chainflume_deliver::sink;
+use chainflume_index::{AuditSettings, Source, Translator};
+use chainflume_node::{
+    ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Tag,
+};
+use chainflume_store::{ChainRecord, SourceRecord};
+
+use crate::{api, lease, postgres};
+use chainflume_ops::telemetry;
 
 /// A configuration and the file it was read from, for messages that name the place.
 #[derive(Clone, Debug)]
@@ -47,9 +52,9 @@ pub(super) fn postgres_settings(config: &Config) -> postgres::Settings {
     postgres::Settings { data_dir: config.data_dir.clone(), bin_dir: config.database.postgres_bin.clone() }
 }
 
-pub(super) fn store_settings(config: &Config, url: String) -> store::Settings {
+pub(super) fn store_settings(config: &Config, url: String) -> chainflume_store::Settings {
     let config::Database { max_connections, acquire_timeout, .. } = config.database;
-    store::Settings { url, max_connections, acquire_timeout }
+    chainflume_store::Settings { url, max_connections, acquire_timeout }
 }
 
 /// `sole` where the database is this daemon's own.

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::error::AppError;
 use super::parts::{Loaded, chain_settings};
-use crate::chain::{ChainError, ChainSettings, Kin, Node, ProviderSettings, Role, probing};
+use chainflume_node::{ChainError, ChainSettings, Kin, Node, ProviderSettings, Role, probing};
 
 /// What one provider said.
 pub(super) struct NodeCheck {

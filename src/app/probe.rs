@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::causes;
-use crate::health::{Board, DatabaseHealth, Pulse};
-use crate::store::{Store, StoreError};
+use chainflume_core::domain::causes;
+use chainflume_ops::health::{Board, DatabaseHealth, Pulse};
+use chainflume_store::{Store, StoreError};
 
 /// Readiness is to tell the truth within five seconds; so this and [`PATIENCE`] stay below.
 const EVERY: Duration = Duration::from_secs(2);

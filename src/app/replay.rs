@@ -8,10 +8,10 @@ use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, record, redis_settings, translator};
 use crate::config;
-use crate::relay::{Apart, Outlet, Replayed, Replayer};
-use crate::shutdown;
-use crate::sink::{Redis, Sink};
-use crate::store::{ChainStore, ReplayQuery, StoreError};
+use chainflume_deliver::relay::{Apart, Outlet, Replayed, Replayer};
+use chainflume_deliver::sink::{Redis, Sink};
+use chainflume_ops::shutdown;
+use chainflume_store::{ChainStore, ReplayQuery, StoreError};
 
 /// What is to be told again, and where.
 #[derive(Clone, Debug)]

@@ -4,11 +4,11 @@ use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, chain_settings};
 use super::verify::{explain, rereader};
-use crate::chain::Node;
 use crate::config;
-use crate::domain::{B256, BlockId};
-use crate::indexer::IndexerError;
-use crate::store::{ChainStore, Rewind, Rewound, StoreError};
+use chainflume_core::domain::{B256, BlockId};
+use chainflume_index::IndexerError;
+use chainflume_node::Node;
+use chainflume_store::{ChainStore, Rewind, Rewound, StoreError};
 
 /// How often the daemon may commit between our look and our rewind.
 const TRIES: usize = 20;

@@ -12,14 +12,15 @@ use super::parts::{Loaded, api_settings, audit_settings, chain_settings, policy,
 use super::turns::{Turns, anew};
 use super::{messages, notify, preflight, verify};
 use crate::api::AdminServer;
-use crate::chain::ChainSettings;
 use crate::config::{self, Config};
-use crate::domain::EventKind;
-use crate::health::{Board, Pulse};
-use crate::indexer::{Auditor, ChainIndexer, Parts};
-use crate::store::Store;
-use crate::supervise::{Hurts, Supervisor};
-use crate::{metrics, shutdown};
+use chainflume_core::domain::EventKind;
+use chainflume_index::{Auditor, ChainIndexer, Parts};
+use chainflume_node::ChainSettings;
+use chainflume_ops::health::{Board, Pulse};
+use chainflume_ops::metrics;
+use chainflume_ops::shutdown;
+use chainflume_ops::supervise::{Hurts, Supervisor};
+use chainflume_store::Store;
 
 /// Runs until a signal: checks everything, then writes.
 ///

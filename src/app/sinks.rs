@@ -9,9 +9,9 @@ use super::error::AppError;
 use super::messages::redis;
 use super::parts::Loaded;
 use super::webhooks::sink_name;
-use crate::relay::{self, Cursor};
-use crate::sink::{InProcess, Redis, Sink, SinkError};
-use crate::store::{Adopted, Found};
+use chainflume_deliver::relay::{self, Cursor};
+use chainflume_deliver::sink::{InProcess, Redis, Sink, SinkError};
+use chainflume_store::{Adopted, Found};
 
 /// Where a configured sink stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

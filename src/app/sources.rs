@@ -7,8 +7,8 @@ use super::dead_letters::with_database;
 use super::error::AppError;
 use super::followed::differences;
 use super::parts::{Loaded, record};
-use crate::domain::Kept;
-use crate::store::{Emptied, StoreError};
+use chainflume_core::domain::Kept;
+use chainflume_store::{Emptied, StoreError};
 
 /// A source, stored or configured or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

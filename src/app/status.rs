@@ -10,8 +10,8 @@ use super::error::AppError;
 use super::followed;
 use super::parts::Loaded;
 use crate::api::{self, Report};
-use crate::domain::Difference;
-use crate::store::{LeaseRow, ReorgRecord, Schema, SourceStatus, Standing, Store};
+use chainflume_core::domain::Difference;
+use chainflume_store::{LeaseRow, ReorgRecord, Schema, SourceStatus, Standing, Store};
 
 /// All that can be said, whether a daemon runs or not.
 #[derive(Clone, Debug, Serialize)]

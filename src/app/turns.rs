@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::database::Database;
 use super::parts::{Loaded, lease_settings};
 use crate::config;
-use crate::health::{Board, ChainState, Pulse};
-use crate::indexer::ChainIndexer;
 use crate::lease::{Chair, Keeper, Turn};
-use crate::relay::{Lead, Retention};
-use crate::store::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
-use crate::supervise::{Loop, Supervisor};
+use chainflume_deliver::relay::{Lead, Retention};
+use chainflume_index::ChainIndexer;
+use chainflume_ops::health::{Board, ChainState, Pulse};
+use chainflume_ops::supervise::{Loop, Supervisor};
+use chainflume_store::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
 
 /// Starts loops, each under a supervisor, and under its lease where there are leases.
 pub(super) struct Turns {
@@ -250,7 +250,7 @@ async fn lead_sink(chair: &Chair, mut carrier: impl Lead, board: Board, stop: &C
     let waits = || board.sink(&name, |sink| sink.alive_at = Instant::now());
     while let Some(turn) = next(chair, stop, waits).await {
         carrier.lead(Some(turn.epoch()), turn.token()).await;
-        board.sink(&name, crate::health::SinkHealth::turn);
+        board.sink(&name, chainflume_ops::health::SinkHealth::turn);
     }
 }
 

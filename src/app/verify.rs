@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, chain_settings, policy, record, translator};
-use crate::chain::ChainSettings;
 use crate::config;
-use crate::domain::BlockRange;
-use crate::indexer::{IndexerError, Purpose, Reread, RereadReport, Rereader};
-use crate::store::{Held, Store, StoreError};
+use chainflume_core::domain::BlockRange;
+use chainflume_index::{IndexerError, Purpose, Reread, RereadReport, Rereader};
+use chainflume_node::ChainSettings;
+use chainflume_store::{Held, Store, StoreError};
 
 /// What is to be read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub(super) async fn rereader(
     translator.follow(&store.comparison().courses);
     let store = store.following(translator.contracts());
     let on_error =
-        Arc::new(|error: &crate::chain::ChainError| tracing::warn!(%error, "the node is waited for"));
+        Arc::new(|error: &chainflume_node::ChainError| tracing::warn!(%error, "the node is waited for"));
     let asked = (settings, policy(chain));
     Rereader::new(asked, translator, store, on_error).map_err(|error| explain(loaded, chain, error))
 }

@@ -3,8 +3,8 @@
 use super::database::{Database, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, translator};
-use crate::domain::EventKind;
-use crate::store::{Schema, Store, StoreError, ViewInfo, ViewTrouble};
+use chainflume_core::domain::EventKind;
+use chainflume_store::{Schema, Store, StoreError, ViewInfo, ViewTrouble};
 
 /// The typed views there are, and those that cannot be made.
 #[derive(Clone, Debug, Default)]

@@ -9,9 +9,9 @@ use super::dead_letters::with_database;
 use super::error::AppError;
 use super::parts::Loaded;
 use crate::config;
-use crate::post::Reach;
-use crate::relay::{CourierSettings, Schedule};
-use crate::sink::{Webhook, WebhookSettings};
+use chainflume_deliver::relay::{CourierSettings, Schedule};
+use chainflume_deliver::sink::{Webhook, WebhookSettings};
+use chainflume_ops::post::Reach;
 
 /// Where a configured endpoint stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

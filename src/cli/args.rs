@@ -16,8 +16,8 @@ use clap_complete::Shell;
 
 use super::exit::{Exit, Failure};
 use crate::config::{Log, LogFormat, LogLevel};
-use crate::domain::BlockRange;
-use crate::mapping::Family;
+use chainflume_core::domain::BlockRange;
+use chainflume_core::mapping::Family;
 pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
 pub use replay::ReplayArgs;
 pub use reread::{BackfillArgs, RewindArgs, VerifyArgs};

@@ -7,7 +7,7 @@ use super::exit::Exit;
 use super::{block_on, load, output};
 use crate::app::{self, CheckLine, CheckReport};
 use crate::config::{Chain, Config, Confirmations, Problems, Provider, Source};
-use crate::domain::AddressSet;
+use chainflume_core::domain::AddressSet;
 
 /// Reads the configuration and the ABIs it names, asks the nodes and the database, and tells what came of it.
 pub(super) fn check(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {

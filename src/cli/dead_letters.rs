@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::table::table;
 use crate::app::{self, Loaded, Outcome, RetriedLetter, Retry};
-use crate::store::{About, KeptLetter, Letters};
+use chainflume_store::{About, KeptLetter, Letters};
 
 /// Lists, shows, retries or drops dead letters.
 pub(super) async fn dead_letters(loaded: &Loaded, command: &DeadLettersCommand) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure, OrExit};
 use super::known_chains::{KNOWN_CHAINS, KnownChain};
 use super::output;
 use crate::config::{Config, MANUAL, ProcessEnvironment};
-use crate::mapping::Family;
+use chainflume_core::mapping::Family;
 
 mod draft;
 

@@ -1,7 +1,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use super::exit::{Exit, OrExit};
-use crate::telemetry;
+use chainflume_ops::telemetry;
 
 /// Writes to stdout. A reader that has seen enough (`| head`) is no error, and `print!` would panic.
 pub(super) fn print(bytes: &[u8]) -> anyhow::Result<()> {

@@ -7,9 +7,9 @@ use super::args::ReplayArgs;
 use super::exit::{Exit, Failure};
 use super::{output, progress};
 use crate::app::{self, Loaded, ReplayNews, ReplayTo};
-use crate::domain::{Place, causes};
-use crate::relay::{ReplayEnd, Replayed};
-use crate::store::ReplayQuery;
+use chainflume_core::domain::{Place, causes};
+use chainflume_deliver::relay::{ReplayEnd, Replayed};
+use chainflume_store::ReplayQuery;
 
 /// Replays, with a bar where somebody watches.
 pub(super) async fn replay(loaded: &Loaded, args: &ReplayArgs) -> anyhow::Result<()> {

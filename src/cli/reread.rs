@@ -9,8 +9,8 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::progress::progress_bar;
 use crate::app::{self, Loaded, Progress, RereadArgs, Verified};
-use crate::domain::Place;
-use crate::indexer::Places;
+use chainflume_core::domain::Place;
+use chainflume_index::Places;
 
 /// Places that are printed; more would scroll the first away.
 const SHOWN: usize = 20;

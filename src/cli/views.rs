@@ -4,7 +4,7 @@ use super::args::ViewsArgs;
 use super::exit::{Exit, Failure};
 use super::output;
 use crate::app::{self, Loaded};
-use crate::store::ViewInfo;
+use chainflume_store::ViewInfo;
 
 /// Makes the typed views that are missing, and prints all there are with their columns.
 pub(super) async fn views(loaded: &Loaded, args: &ViewsArgs) -> anyhow::Result<()> {

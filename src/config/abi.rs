@@ -6,8 +6,8 @@ use super::problem::{Fault, Spot};
 use super::reader::{Reader, Text};
 use super::section::Section;
 use super::source::{Source, SourceDraft};
-use crate::decode::{self, Abi, AbiError, AbiEvent, Repeated, SourceAbi, SourceIndex};
-use crate::mapping::{self, Family, FamilySettings, Mapper, MappingProblem, SourceMapping};
+use chainflume_core::decode::{self, Abi, AbiError, AbiEvent, Repeated, SourceAbi, SourceIndex};
+use chainflume_core::mapping::{self, Family, FamilySettings, Mapper, MappingProblem, SourceMapping};
 
 /// Bytes read of an ABI file. The largest compiler artifacts stay below 2 MB; what is above this is
 /// another file.

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::problem::Fault;
 use super::reader::{Text, Wanted, wrong_type};
 use super::section::Section;
-use crate::domain::AddressSet;
+use chainflume_core::domain::AddressSet;
 
 /// Reads `address`: one, several, or `"any"`.
 pub(super) fn addresses(section: &Section<'_>) -> Option<AddressSet> {

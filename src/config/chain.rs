@@ -10,8 +10,8 @@ use super::reader::{Found, Text};
 use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
 use super::words::{self, word};
-use crate::canon::{Confirmations, Publish};
-use crate::chain::{Compression, Verify};
+use chainflume_core::canon::{Confirmations, Publish};
+use chainflume_node::{Compression, Verify};
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::secret::Secret;
 use super::section::Section;
 use super::url::{Scheme, url};
 use super::words::{self, word};
-use crate::chain::{Role, host_of};
+use chainflume_node::{Role, host_of};
 
 /// `[[chain.provider]]`, or `http` and `ws` of a chain with one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use super::reader::{Found, Text};
 use super::section::Section;
 use super::units;
 use super::words::{name, word};
-use crate::decode::{AbiEvent, Repeated};
-use crate::domain::AddressSet;
-use crate::mapping::Family;
-use crate::store::PublishFrom;
+use chainflume_core::decode::{AbiEvent, Repeated};
+use chainflume_core::domain::AddressSet;
+use chainflume_core::mapping::Family;
+use chainflume_store::PublishFrom;
 
 /// `[[source]]`
 #[derive(Clone, Debug, PartialEq, Eq)]

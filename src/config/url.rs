@@ -2,7 +2,7 @@ use url::Url;
 
 use super::problem::Fault;
 use super::secret::Secret;
-use crate::store::each_host;
+use chainflume_store::each_host;
 
 /// What kind of server a URL leads to.
 #[derive(Clone, Copy)]

@@ -12,7 +12,7 @@ use super::section::Section;
 use super::units::{self, KIB, MIB};
 use super::url::{Scheme, url};
 use super::words::name;
-use crate::sink::SigningKey;
+use chainflume_deliver::sink::SigningKey;
 
 /// `[[webhook]]`
 #[derive(Clone, Debug, PartialEq, Eq)]

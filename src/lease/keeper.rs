@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::chair::{Chair, Term};
 use super::decide::{Facts, Move, decide, instance};
-use crate::domain::causes;
-use crate::health::{Board, LeaseHealth, Pulse};
-use crate::metrics;
-use crate::store::{Epoch, InstanceRow, LeaseSession, Roll, Standing, Store, StoreError};
+use chainflume_core::domain::causes;
+use chainflume_ops::health::{Board, LeaseHealth, Pulse};
+use chainflume_ops::metrics;
+use chainflume_store::{Epoch, InstanceRow, LeaseSession, Roll, Standing, Store, StoreError};
 
 /// Takes leases, makes them last, gives them back.
 pub struct Keeper {

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// A file of `src/`.
+/// A file of a package's `src/`.
 pub struct Source {
+    /// Folder of its package in `crates/`; empty for the program.
+    pub package: String,
     /// Below `src/`, with forward slashes.
     pub path: String,
     /// Code alone; comments, literals and tests are spaces, and the lines are where they were.
@@ -25,10 +27,10 @@ pub struct Function {
     pub lines: usize,
 }
 
-/// Every file below `src` that is not only for tests.
-pub fn sources(src: &Path) -> Vec<Source> {
+/// Every file below the `src` of a package that is not only for tests.
+pub fn sources(package: &str, src: &Path) -> Vec<Source> {
     let mut found = Vec::new();
-    collect(src, src, &mut found);
+    collect((package, src), src, &mut found);
     let of_tests: BTreeSet<String> =
         found.iter().flat_map(|file: &Source| file.test_modules.clone()).collect();
     found.retain(|file| {
@@ -39,24 +41,24 @@ pub fn sources(src: &Path) -> Vec<Source> {
     found
 }
 
-fn collect(src: &Path, dir: &Path, found: &mut Vec<Source>) {
+fn collect((package, src): (&str, &Path), dir: &Path, found: &mut Vec<Source>) {
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
         let path = entry.path();
         if path.is_dir() {
-            collect(src, &path, found);
+            collect((package, src), &path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let name = path.strip_prefix(src).unwrap().to_str().unwrap().to_owned();
-            found.push(Source::new(&name, &std::fs::read_to_string(&path).unwrap()));
+            found.push(Source::new(package, &name, &std::fs::read_to_string(&path).unwrap()));
         }
     }
 }
 
 impl Source {
-    /// The file `path` with this text.
-    pub fn new(path: &str, text: &str) -> Self {
+    /// The file `path` of a package with this text.
+    pub fn new(package: &str, path: &str, text: &str) -> Self {
         let mut code = blanked(text);
-        let mut source =
-            Self { path: path.into(), code: String::new(), lines: 0, test_modules: BTreeSet::new() };
+        let (package, test_modules) = (package.to_owned(), BTreeSet::new());
+        let mut source = Self { package, path: path.into(), code: String::new(), lines: 0, test_modules };
         let mut lines = text.lines().count();
         while let Some(start) = code.find("#[cfg(test)]") {
             let rest = &code[start..];
@@ -92,15 +94,30 @@ impl Source {
         filled(&self.code)
     }
 
-    /// `src/room/file.rs:12`
+    /// `crates/package/src/room/file.rs:12`
     pub fn at(&self, line: usize) -> String {
-        format!("src/{}:{line}", self.path)
+        match self.package.as_str() {
+            "" => format!("src/{}:{line}", self.path),
+            package => format!("crates/{package}/src/{}:{line}", self.path),
+        }
     }
 
     /// The lines that have `word` as a word.
     pub fn lines_with(&self, word: &str) -> Vec<usize> {
         let lines: BTreeSet<usize> =
             self.words().filter(|(_, found)| *found == word).map(|(at, _)| self.line(at)).collect();
+        lines.into_iter().collect()
+    }
+
+    /// The lines that use the outside crate `name`: a path that begins with it, and not a module of the same name.
+    pub fn crate_used(&self, name: &str) -> Vec<usize> {
+        let is_crate = |(at, word): &(usize, &str)| {
+            let (before, after) = (self.code[..*at].trim_end(), self.code[at + word.len()..].trim_start());
+            let within = before.strip_suffix("::").is_some_and(|path| path.ends_with(in_word));
+            let is_imported = before.ends_with("use") && after.starts_with([';', ' ']);
+            *word == name && !within && (after.starts_with("::") || is_imported)
+        };
+        let lines: BTreeSet<usize> = self.words().filter(is_crate).map(|(at, _)| self.line(at)).collect();
         lines.into_iter().collect()
     }
 

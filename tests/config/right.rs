@@ -6,8 +6,8 @@ use chainflume::config::{
     Outbox, Pace, Provider, Publish, Redis, RedisServers, Role, Secret, Shutdown, Source, Standby, Users,
     Verify,
 };
-use chainflume::domain::AddressSet;
-use chainflume::mapping::Family;
+use chainflume_core::domain::AddressSet;
+use chainflume_core::mapping::Family;
 
 use crate::given::{Given, RIGHT, after, with};
 
@@ -102,7 +102,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             repeated: Vec::new(),
             start_block: 100,
             decimals: None,
-            publish_from: chainflume::store::PublishFrom::Head,
+            publish_from: chainflume_store::PublishFrom::Head,
             user: None,
         }],
     };

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{DevChain, Effect, Lie, RpcError, Rule, Server, Settings, Wire};
-use chainflume::health::ChainState;
+use chainflume_devchain::{DevChain, Effect, Lie, RpcError, Rule, Server, Settings, Wire};
+use chainflume_ops::health::ChainState;
 use serde_json::Value;
 use sqlx::postgres::PgPool;
 

@@ -1,6 +1,6 @@
 //! Blocks of two branches must never be held side by side: the walk back from a contradiction ends at the first block that agrees.
 
-use chainflume::devchain::{DEMO_NFT, STAKE_VAULT};
+use chainflume_devchain::{DEMO_NFT, STAKE_VAULT};
 
 use crate::flume::{Flume, all_sources, config, connect, devchain, source};
 use crate::{journal, postgres};

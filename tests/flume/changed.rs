@@ -6,8 +6,8 @@ mod matrix;
 mod past;
 
 use alloy_primitives::{Address, U256};
-use chainflume::devchain::{Action, RawLog, Settings};
-use chainflume::health::{ChainHealth, SourceHealth};
+use chainflume_devchain::{Action, RawLog, Settings};
+use chainflume_ops::health::{ChainHealth, SourceHealth};
 
 use crate::flume::Flume;
 use crate::scene::Scene;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use chainflume::devchain::{Action, DevChain, RawLog, Server};
-use chainflume::domain::{Address, U256};
+use chainflume_core::domain::{Address, U256};
+use chainflume_devchain::{Action, DevChain, RawLog, Server};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
 use tempfile::TempDir;

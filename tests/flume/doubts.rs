@@ -2,7 +2,7 @@
 //! they should be.
 
 use alloy_primitives::{Address, Bloom, U256};
-use chainflume::devchain::{
+use chainflume_devchain::{
     APPROVAL, Action, Call, DEMO_TOKEN, Effect, Fault, RawLog, RpcError, Rule, STAKE_VAULT, Settings, wallet,
 };
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
 //! What a header says of its logs is held against the logs a node answers, and a check no chain could pass stops nobody.
 
 use alloy_primitives::U256;
-use chainflume::devchain::{
+use chainflume_devchain::{
     Action, Behaviour, DevChain, Effect, Lie, RpcError, Rule, Server, Settings, wallet,
 };
-use chainflume::health::ChainHealth;
+use chainflume_ops::health::ChainHealth;
 
 use crate::flume::{Flume, all_sources, connect};
 use crate::scene::{Scene, by_hash};

@@ -3,8 +3,8 @@
 
 mod answers;
 
-use chainflume::devchain::{DEMO_TOKEN, DevChain, Effect, RpcError, Rule, Server, Settings};
-use chainflume::health::{ChainHealth, ChainState, ProviderHealth};
+use chainflume_devchain::{DEMO_TOKEN, DevChain, Effect, RpcError, Rule, Server, Settings};
+use chainflume_ops::health::{ChainHealth, ChainState, ProviderHealth};
 
 use crate::flume::{Flume, all_sources, connect, source};
 use crate::scene::until;

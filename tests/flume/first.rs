@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use chainflume::devchain::{Request, Transport};
+use chainflume_devchain::{Request, Transport};
 use serde_json::{Value, json};
 
 use crate::flume::{Flume, all_sources, config, connect, devchain};
@@ -20,7 +20,7 @@ async fn history_is_synced_and_the_head_followed() {
     flume.stop().await;
     let stored: i64 =
         sqlx::query_scalar("select count(*) from events").fetch_one(&pool).await.expect("a count");
-    let range = chainflume::domain::BlockRange::new(0, 99).expect("in order");
+    let range = chainflume_core::domain::BlockRange::new(0, 99).expect("in order");
     assert_eq!(stored, i64::try_from(chain.canonical_logs(range).len()).expect("few"));
     let moves = journal::moves(&pool).await;
     assert_eq!(moves[..3], ["vault: starts, at 84", "token: starts, at 84", "nft: starts, at 84"]);

@@ -3,9 +3,9 @@
 
 use alloy_primitives::U256;
 use chainflume::app::{self, RereadArgs};
-use chainflume::devchain::{Action, Effect, Request, Rule, Settings, wallet};
-use chainflume::health::{ChainHealth, ChainState};
-use chainflume::indexer::Purpose;
+use chainflume_devchain::{Action, Effect, Request, Rule, Settings, wallet};
+use chainflume_index::Purpose;
+use chainflume_ops::health::{ChainHealth, ChainState};
 use serde_json::Value;
 
 use crate::flume::Flume;

@@ -16,8 +16,6 @@ mod flume;
 mod journal;
 #[path = "../support/metrics.rs"]
 mod metrics;
-#[path = "../../src/store/testing.rs"]
-mod postgres;
 #[path = "../support/promql.rs"]
 mod promql;
 #[path = "../support/proxy.rs"]
@@ -36,6 +34,8 @@ mod scene;
 mod story;
 #[path = "../support/tables.rs"]
 mod tables;
+
+use chainflume_testkit::postgres;
 
 mod balanced;
 mod branches;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use alloy_dyn_abi::DynSolValue;
-use chainflume::devchain::{Action, DEMO_NFT, DEMO_TOKEN, RawLog, STAKE_VAULT, wallet};
-use chainflume::domain::{Address, MESSAGE_SCHEMA, U256};
+use chainflume_core::domain::{Address, MESSAGE_SCHEMA, U256};
+use chainflume_devchain::{Action, DEMO_NFT, DEMO_TOKEN, RawLog, STAKE_VAULT, wallet};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 

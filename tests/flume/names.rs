@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use chainflume::decode::parse_abi;
-use chainflume::devchain::{Action, DevChain, RawLog, Server};
-use chainflume::domain::{Address, B256, U256};
+use chainflume_core::decode::parse_abi;
+use chainflume_core::domain::{Address, B256, U256};
+use chainflume_devchain::{Action, DevChain, RawLog, Server};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
 

@@ -8,8 +8,8 @@ mod restarts;
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{Action, wallet};
-use chainflume::domain::{B256, U256};
+use chainflume_core::domain::{B256, U256};
+use chainflume_devchain::{Action, wallet};
 use serde_json::Value;
 
 pub use fold::{Folded, fold, held};

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use chainflume::devchain::{Cap, DevChain, RpcError, Settings};
-use chainflume::domain::BlockRange;
+use chainflume_core::domain::BlockRange;
+use chainflume_devchain::{Cap, DevChain, RpcError, Settings};
 use serde_json::Value;
 
 use crate::flume::{Flume, all_sources, config};

@@ -9,7 +9,7 @@ mod world;
 use crate::anvil::{Anvil, Contract};
 use crate::flume::{Flume, connect};
 use crate::{journal, postgres};
-use chainflume::health::{ChainHealth, ChainState};
+use chainflume_ops::health::{ChainHealth, ChainState};
 use rows::{compare, until_at};
 use sqlx::postgres::PgPool;
 use story::Story;

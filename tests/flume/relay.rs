@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 
 use chainflume::app::{self, Loaded};
 use chainflume::config::{Config, ProcessEnvironment};
-use chainflume::devchain::{DEMO_NFT, DEMO_TOKEN, STAKE_VAULT};
-use chainflume::health::{Board, SinkHealth};
-use chainflume::sink::Bus;
-use chainflume::store::{self, Store};
+use chainflume_deliver::sink::Bus;
+use chainflume_devchain::{DEMO_NFT, DEMO_TOKEN, STAKE_VAULT};
+use chainflume_ops::health::{Board, SinkHealth};
+use chainflume_store::Store;
 use serde_json::Value;
 use sqlx::postgres::PgPool;
 use tokio::task::JoinSet;
@@ -90,8 +90,11 @@ impl Carriers {
 }
 
 pub async fn connect(url: &str) -> Store {
-    let settings =
-        store::Settings { url: url.to_owned(), max_connections: 3, acquire_timeout: Duration::from_secs(5) };
+    let settings = chainflume_store::Settings {
+        url: url.to_owned(),
+        max_connections: 3,
+        acquire_timeout: Duration::from_secs(5),
+    };
     Store::connect(&settings).await.expect("the database is there")
 }
 

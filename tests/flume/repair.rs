@@ -1,7 +1,7 @@
 //! What is stored is taken back only on proof, and what a source does not follow any more is evidence of nothing.
 
 use alloy_primitives::{Address, U256};
-use chainflume::devchain::{
+use chainflume_devchain::{
     Action, DEMO_TOKEN, DevChain, Effect, Lie, RawLog, RpcError, Rule, Server, TRANSFER, wallet,
 };
 use serde_json::{Value, json};

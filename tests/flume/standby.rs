@@ -6,7 +6,7 @@ mod spread;
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::Server;
+use chainflume_devchain::Server;
 use serde_json::Value;
 use sqlx::postgres::PgPool;
 

@@ -4,7 +4,7 @@ mod pooler;
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::MinerSettings;
+use chainflume_devchain::MinerSettings;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;

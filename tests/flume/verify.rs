@@ -1,6 +1,6 @@
 //! What is stored is read a second time: by the audit, by `verify`, and after a `rewind`.
 
-use chainflume::devchain::{Effect, Lie, Request, Rule};
+use chainflume_devchain::{Effect, Lie, Request, Rule};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Home, agrees};

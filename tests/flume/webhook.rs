@@ -8,7 +8,7 @@ mod refusals;
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{DEMO_TOKEN, Server};
+use chainflume_devchain::{DEMO_TOKEN, Server};
 use sqlx::postgres::PgPool;
 
 use crate::flume::{PATIENCE, config, connect, devchain, source};

@@ -11,15 +11,20 @@ fn named(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).filter(|word| word.contains("::") && !word.contains(' ')).collect()
 }
 
-/// Whether there is a test `a::b::name`: in `a/b.rs`, or in `a.rs` inside its module `b`.
+/// Whether there is a test `a::b::name`: in `a/b.rs`, or in `a.rs` inside its module `b`. The first module may be a package
+/// of `crates/`.
 fn exists(test: &str) -> bool {
     let (modules, name) = test.rsplit_once("::").unwrap_or_default();
     let parent = modules.strip_suffix("::tests");
-    let files = ROOTS.iter().flat_map(|root| {
-        [Some(modules), parent].into_iter().flatten().flat_map(move |modules| {
-            let file = modules.replace("::", "/");
-            [format!("{root}/{file}.rs"), format!("{root}/{file}/main.rs")]
-        })
+    let files = [Some(modules), parent].into_iter().flatten().flat_map(|modules| {
+        let file = modules.replace("::", "/");
+        let (package, within) = file.split_once('/').unwrap_or((&file, "lib"));
+        let of_package = format!("crates/{package}/src/{within}.rs");
+        let of_program = ROOTS.iter().map(|root| format!("{root}/{file}"));
+        of_program
+            .flat_map(|file| [format!("{file}.rs"), format!("{file}/main.rs")])
+            .chain([of_package])
+            .collect::<Vec<_>>()
     });
     let texts = files.filter_map(|file| std::fs::read_to_string(path(&file)).ok());
     let is_test = |text: String| {

@@ -89,14 +89,29 @@ fn the_image_runs_what_the_package_brings() {
         assert!(image.lines().any(|found| found.starts_with(line)), "{line}");
     }
     let rust: toml::Table = toml::from_str(&read("Cargo.toml")).unwrap();
-    let rust = rust["package"]["rust-version"].as_str().unwrap().to_owned();
+    let rust = rust["workspace"]["package"]["rust-version"].as_str().unwrap().to_owned();
     assert!(image.contains(&format!("FROM rust:{rust}-")), "the compiler of the image is {rust}");
-    for copied in image.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|l| !l.starts_with("--"))
-    {
-        for file in copied.split(' ').rev().skip(1) {
-            assert!(path(file).exists(), "{file}");
-        }
+    let copied =
+        |line: &str| line.strip_prefix("COPY ").filter(|line| !line.starts_with("--")).map(str::to_owned);
+    let copied: Vec<String> = image.lines().filter_map(copied).collect();
+    let copied: Vec<&str> = copied.iter().flat_map(|line| line.split(' ').rev().skip(1)).collect();
+    let ignored = read(".dockerignore");
+    for file in &copied {
+        assert!(path(file).exists(), "{file}");
+        assert!(
+            ignored.lines().any(|line| line == format!("!{file}")),
+            "{file} is left out by .dockerignore"
+        );
     }
+    // Cargo reads the manifests of all members and refuses a target whose file is not there.
+    let folder = tempfile::tempdir().unwrap();
+    for file in &copied {
+        std::os::unix::fs::symlink(path(file), folder.path().join(file)).unwrap();
+    }
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"]);
+    let read = cargo.current_dir(folder.path()).output().unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     for service in ["  chainflume:\n", "  postgres:\n", "  redis:\n"] {
         assert!(compose.contains(service), "{service}");
     }

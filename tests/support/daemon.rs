@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chainflume::app;
-use chainflume::devchain::{DevChain, Server};
-use chainflume::store::{self, Store};
+use chainflume_devchain::{DevChain, Server};
+use chainflume_store::Store;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -303,7 +303,7 @@ impl Daemon {
 
     /// Status and body of an answer of the admin address; `None` where nobody answers.
     pub async fn try_get(&self, path: &str) -> Option<(u16, String)> {
-        chainflume::tls::install();
+        chainflume_ops::tls::install();
         let client =
             reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("a client");
         let answer = client.get(format!("http://127.0.0.1:{}{path}", self.port)).send().await.ok()?;
@@ -419,7 +419,7 @@ fn with_canary(url: &str) -> String {
 /// Every row at `url` is what the chain says up to block `confirmed`, and no other row is there.
 pub async fn agrees(chain: &DevChain, url: &str, confirmed: u64) {
     let acquire_timeout = Duration::from_secs(10);
-    let settings = store::Settings { url: url.to_owned(), max_connections: 2, acquire_timeout };
+    let settings = chainflume_store::Settings { url: url.to_owned(), max_connections: 2, acquire_timeout };
     let store = Store::connect(&settings).await.expect("the database is there");
     let difference = app::compare(chain, &store, confirmed).await.expect("the database can be read");
     store.close().await;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use chainflume::app::{self, Loaded};
 use chainflume::config::{Config, ProcessEnvironment};
-use chainflume::devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, STAKE_VAULT, Server};
-use chainflume::health::{Board, ChainHealth};
-use chainflume::store::{self, Store};
+use chainflume_devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, STAKE_VAULT, Server};
+use chainflume_ops::health::{Board, ChainHealth};
+use chainflume_store::Store;
 use sqlx::postgres::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ impl Flume {
         let config =
             Config::parse(&path, config, &ProcessEnvironment).unwrap_or_else(|problems| panic!("{problems}"));
         let loaded = Loaded { path, config };
-        let settings = store::Settings {
+        let settings = chainflume_store::Settings {
             url: url.to_owned(),
             max_connections: 4,
             acquire_timeout: Duration::from_secs(5),
@@ -170,7 +170,7 @@ pub fn all_sources() -> String {
 
 /// A development chain with `history` blocks of traffic above its genesis, served.
 pub async fn devchain(seed: u64, history: u64) -> (DevChain, Server) {
-    let settings = chainflume::devchain::Settings { seed, history, ..Default::default() };
+    let settings = chainflume_devchain::Settings { seed, history, ..Default::default() };
     let chain = DevChain::new(settings);
     let server = chain.serve("127.0.0.1:0").await.expect("a free port");
     (chain, server)

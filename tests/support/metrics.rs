@@ -1,4 +1,4 @@
-//! What `src/metrics.rs` says there is: read from its text, so that a metric is documented because it is there.
+//! What `crates/ops/src/metrics.rs` says there is: read from its text, so that a metric is documented because it is there.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub struct Metric {
 
 /// Every metric of this crate, in the order in which they are described.
 pub fn of_the_code() -> Vec<Metric> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ops/src");
     let mut texts = vec![std::fs::read_to_string(source.join("metrics.rs")).expect("it is there")];
     if let Ok(folder) = std::fs::read_dir(source.join("metrics")) {
         let mut files: Vec<_> = folder.map(|file| file.expect("listed").path()).collect();
@@ -63,7 +63,7 @@ pub fn as_markdown(metrics: &[Metric]) -> String {
 const INTRODUCTION: &str = "\
 # Metrics
 
-What `/metrics` answers, for Prometheus. Written by `make docs` from `src/metrics.rs`, and kept true by a test.
+What `/metrics` answers, for Prometheus. Written by `make docs` from `crates/ops/src/metrics.rs`, and kept true by a test.
 
 Names follow Prometheus: base units, `_total` for counters. A histogram `x` is exposed as `x_bucket` (with the label
 `le`), `x_sum` and `x_count`. Counters of what is configured start at zero, so that `increase()` sees the first one;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use chainflume::sink::{Redis, RedisServers, RedisSettings};
+use chainflume_deliver::sink::{Redis, RedisServers, RedisSettings};
 
 use crate::redis_server::{RedisServer, free_port};
 

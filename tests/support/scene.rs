@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use alloy_primitives::{Address, B256};
 use chainflume::app::Loaded;
 use chainflume::config::{Config, ProcessEnvironment};
-use chainflume::devchain::{DevChain, Request, Server, Settings};
+use chainflume_devchain::{DevChain, Request, Server, Settings};
 use serde_json::Value;
 use sqlx::postgres::PgPool;
 
@@ -145,7 +145,7 @@ impl Scene {
             .await
             .expect("the table is there");
         let tips: BTreeMap<_, _> = tips.into_iter().map(|(name, tip)| (name, tip.cast_unsigned())).collect();
-        let caught_up = |chain: &chainflume::health::ChainHealth| {
+        let caught_up = |chain: &chainflume_ops::health::ChainHealth| {
             chain.sources.iter().all(|source| source.tip == tips.get(&source.name).copied())
                 && !chain.sources.is_empty()
         };

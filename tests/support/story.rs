@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use alloy_primitives::{Address, B256};
-use chainflume::devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, STAKE_VAULT};
-use chainflume::domain::BlockRange;
+use chainflume_core::domain::BlockRange;
+use chainflume_devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, STAKE_VAULT};
 
 use crate::journal::Entry;
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, U256, hex};
-use chainflume::devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, STAKE_VAULT};
-use chainflume::domain::BlockRange;
+use chainflume_core::domain::BlockRange;
+use chainflume_devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, STAKE_VAULT};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 
@@ -150,7 +150,7 @@ fn witness(chain: &DevChain, tip: u64) -> Rows {
     let ledger = chain.ledger(tip);
     let hex = |address: &Address| hex::encode(address);
     let (vault, token, nft) = (hex(&STAKE_VAULT), hex(&DEMO_TOKEN), hex(&DEMO_NFT));
-    let event = |log: &chainflume::domain::Log| {
+    let event = |log: &chainflume_core::domain::Log| {
         let block = chain.block(log.place.block_number).expect("it has a log");
         let (place, tx) = (log.place, hex::encode(log.tx_hash));
         format!(

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::Board;
-use crate::metrics;
+use chainflume_ops::health::Board;
+use chainflume_ops::metrics;
 
 /// A loop of the daemon in a [`super::Report`].
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{MethodHealth, ProviderHealth};
+use chainflume_ops::health::{MethodHealth, ProviderHealth};
 
 /// A provider in a [`Report`].
 #[derive(Clone, Debug, Serialize, Deserialize)]

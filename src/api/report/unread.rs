@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{SourceHealth, UnreadHealth};
+use chainflume_ops::health::{SourceHealth, UnreadHealth};
 
 /// A part of a source's past that is being read, in a [`Report`].
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::super::error::AppError;
 use super::super::parts::Loaded;
 use crate::config::{Config, ProcessEnvironment};
-use crate::devchain::{DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, Server, Settings};
+use chainflume_devchain::{DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, Server, Settings};
 
 /// Of the demo's chain.
 pub(super) const CONFIRMATIONS: u64 = 2;

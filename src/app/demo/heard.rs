@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::sink::Bus;
-use crate::store::{Store, StoreError};
+use chainflume_deliver::sink::Bus;
+use chainflume_store::{Store, StoreError};
 
 /// Counts the messages that are heard in this process.
 #[derive(Clone, Default)]

@@ -2,7 +2,7 @@ use clap::Args;
 
 use super::super::exit::Failure;
 use super::range;
-use crate::domain::{BlockRange, Place};
+use chainflume_core::domain::{BlockRange, Place};
 
 /// `replay`
 #[derive(Clone, Debug, Args)]

@@ -3,7 +3,7 @@ use clap::Args;
 use super::range;
 use crate::app::{RereadArgs, RewindArgs as Rewind};
 use crate::cli::exit::Failure;
-use crate::indexer::Purpose;
+use chainflume_index::Purpose;
 
 /// `backfill`
 #[derive(Clone, Debug, Args)]

@@ -1,6 +1,6 @@
 use std::fmt::Write;
 
-use crate::mapping::Family;
+use chainflume_core::mapping::Family;
 
 /// What goes into a new configuration.
 #[derive(Clone, Debug)]

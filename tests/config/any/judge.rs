@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chainflume::config::{Chain, Config, Confirmations, Problem, Problems, Source};
-use chainflume::domain::AddressSet;
-use chainflume::mapping::Family;
+use chainflume_core::domain::AddressSet;
+use chainflume_core::mapping::Family;
 
 use super::CANARY;
 

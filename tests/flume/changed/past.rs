@@ -63,7 +63,7 @@ async fn a_past_that_was_half_read_goes_on_after_a_kill() {
     let keys = "[chain.history]\ncommit_logs = 0\nranges_in_flight = 1\ninitial_range = 10\nmax_range = 10\n";
     let after = source("usd", &[A, B], BOTH) + &other();
     let flume = scene.start_with(keys, &after).await;
-    let half = |chain: &chainflume::health::ChainHealth| {
+    let half = |chain: &chainflume_ops::health::ChainHealth| {
         of(chain, "usd").and_then(|source| source.unread.as_ref()).is_some_and(|unread| unread.next > 50)
     };
     flume.until("dev", "read half of it", half).await;

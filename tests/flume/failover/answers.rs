@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{DevChain, Effect, Lie, RpcError, Rule, Settings, Transport, Wire};
-use chainflume::health::ChainHealth;
+use chainflume_devchain::{DevChain, Effect, Lie, RpcError, Rule, Settings, Transport, Wire};
+use chainflume_ops::health::ChainHealth;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

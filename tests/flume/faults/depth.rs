@@ -1,6 +1,6 @@
 //! When a block is deep enough.
 
-use chainflume::devchain::Settings;
+use chainflume_devchain::Settings;
 
 use crate::scene::{Scene, until};
 

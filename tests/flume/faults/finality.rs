@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chainflume::api::{Limits, Report};
-use chainflume::devchain::{DEMO_TOKEN, DevChain, STAKE_VAULT, Settings};
-use chainflume::health::{ChainState, DatabaseHealth};
+use chainflume_devchain::{DEMO_TOKEN, DevChain, STAKE_VAULT, Settings};
+use chainflume_ops::health::{ChainState, DatabaseHealth};
 
 use crate::flume::{all_sources, source};
 use crate::scene::Scene;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use alloy_primitives::Address;
-use chainflume::devchain::{
+use chainflume_devchain::{
     APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, Effect, Rule, STAKE_VAULT, STAKED, TRANSFER,
 };
 use tokio_util::sync::CancellationToken;
@@ -89,8 +89,9 @@ async fn a_source_added_later_catches_up_while_the_others_stay_live_and_joins_th
     scene.chain.faults().add(Rule::on(LOGS, Effect::Until(gate.clone())).asking(from_block(40)));
     let keys = "request_timeout = \"20s\"\n[chain.history]\ncommit_logs = 0\nranges_in_flight = 1\ninitial_range = 40\nmax_range = 40\n";
     let flume = scene.start_with(keys, &all_sources()).await;
-    let tips =
-        |chain: &chainflume::health::ChainHealth| -> Vec<_> { chain.sources.iter().map(|s| s.tip).collect() };
+    let tips = |chain: &chainflume_ops::health::ChainHealth| -> Vec<_> {
+        chain.sources.iter().map(|s| s.tip).collect()
+    };
     flume.until("dev", "half way", |chain| tips(chain) == [Some(98), Some(39), Some(39)]).await;
     for head in 101..=103 {
         scene.mine(1);
@@ -125,8 +126,9 @@ async fn a_source_that_starts_in_the_future_waits_and_then_joins() {
     let scene = Scene::new(100).await;
     let sources = source("vault", "stake", STAKE_VAULT, 0) + &source("token", "erc20", DEMO_TOKEN, 101);
     let flume = scene.start_with("", &sources).await;
-    let tips =
-        |chain: &chainflume::health::ChainHealth| -> Vec<_> { chain.sources.iter().map(|s| s.tip).collect() };
+    let tips = |chain: &chainflume_ops::health::ChainHealth| -> Vec<_> {
+        chain.sources.iter().map(|s| s.tip).collect()
+    };
     flume.until("dev", "caught up", |chain| tips(chain) == [Some(98), None]).await;
     assert_eq!(flume.chain("dev").lag(), 0);
     scene.mine(2);
@@ -151,8 +153,9 @@ async fn a_source_far_in_the_future_is_passed_by_history_too() {
     let scene = Scene::new(100).await;
     let sources = source("vault", "stake", STAKE_VAULT, 0) + &source("token", "erc20", DEMO_TOKEN, 150);
     let flume = scene.start_with("", &sources).await;
-    let tips =
-        |chain: &chainflume::health::ChainHealth| -> Vec<_> { chain.sources.iter().map(|s| s.tip).collect() };
+    let tips = |chain: &chainflume_ops::health::ChainHealth| -> Vec<_> {
+        chain.sources.iter().map(|s| s.tip).collect()
+    };
     flume.until("dev", "caught up", |chain| tips(chain) == [Some(98), None]).await;
     flume.stop().await;
     scene.mine(200);

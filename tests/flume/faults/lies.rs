@@ -2,7 +2,7 @@
 //! is asked again until the node tells the truth. Logs that are left out cannot be told from logs that never were.
 
 use alloy_primitives::U256;
-use chainflume::devchain::{Action, Effect, Lie, Rule, wallet};
+use chainflume_devchain::{Action, Effect, Lie, Rule, wallet};
 
 use super::{LOGS, history, ranges};
 use crate::scene::{Scene, by_hash, from_block};

@@ -1,7 +1,7 @@
 //! Live: how blocks are read, and when ranges are.
 
-use chainflume::devchain::{Effect, Rule};
-use chainflume::health::ChainState;
+use chainflume_devchain::{Effect, Rule};
+use chainflume_ops::health::ChainState;
 use tokio_util::sync::CancellationToken;
 
 use super::{BLOCK, LOGS};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alloy_primitives::U256;
-use chainflume::devchain::{Action, Effect, Fault, Rule, Settings, wallet};
+use chainflume_devchain::{Action, Effect, Fault, Rule, Settings, wallet};
 use tokio_util::sync::CancellationToken;
 
 use super::{BLOCK, LOGS, history, ranges};
@@ -81,7 +81,7 @@ async fn lock_checkpoints(pool: &sqlx::PgPool) -> Stall {
 
 /// Waits until block `number` is stored, and maybe more.
 async fn until_past(flume: &Flume, number: u64) {
-    let past = |chain: &chainflume::health::ChainHealth| {
+    let past = |chain: &chainflume_ops::health::ChainHealth| {
         chain.sources.iter().all(|source| source.tip >= Some(number)) && !chain.sources.is_empty()
     };
     flume.until("dev", &format!("passed {number}"), past).await;

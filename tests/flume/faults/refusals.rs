@@ -1,6 +1,6 @@
 //! Answers that are no answers: none of them is ever "no logs".
 
-use chainflume::devchain::{Effect, RpcError, Rule, Wire};
+use chainflume_devchain::{Effect, RpcError, Rule, Wire};
 
 use super::{BLOCK, LOGS, history, ranges};
 use crate::scene::{Scene, by_hash, from_block, height};

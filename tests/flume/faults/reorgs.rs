@@ -1,6 +1,6 @@
 //! Reorgs of stored blocks, one after the other.
 
-use chainflume::devchain::{Effect, Rule};
+use chainflume_devchain::{Effect, Rule};
 
 use super::{BLOCK, LOGS};
 use crate::flume::Flume;
@@ -202,7 +202,7 @@ async fn a_reorg_is_undone_through_errors_of_the_node() {
         scene
             .chain
             .faults()
-            .add(Rule::on(BLOCK, Effect::Wire(chainflume::devchain::Wire::Close)).after(after).times(1));
+            .add(Rule::on(BLOCK, Effect::Wire(chainflume_devchain::Wire::Close)).after(after).times(1));
     }
     scene.reorg(6, 7);
     flume.until_tip("dev", 99).await;

@@ -1,6 +1,6 @@
 //! Reorgs during history, and where history ends and single blocks begin.
 
-use chainflume::devchain::{DEMO_TOKEN, DevChain, STAKE_VAULT, Settings};
+use chainflume_devchain::{DEMO_TOKEN, DevChain, STAKE_VAULT, Settings};
 
 use super::{BLOCK, LOGS, history};
 use crate::flume::source;

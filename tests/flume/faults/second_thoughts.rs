@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chainflume::devchain::DevChain;
+use chainflume_devchain::DevChain;
 
 use super::BLOCK;
 use crate::flume::Flume;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chainflume::devchain::{DevChain, Effect, Rule, Server, Settings, Transport};
-use chainflume::health::{ChainHealth, ChainState};
+use chainflume_devchain::{DevChain, Effect, Rule, Server, Settings, Transport};
+use chainflume_ops::health::{ChainHealth, ChainState};
 
 use super::BLOCK;
 use crate::flume::{Flume, all_sources, connect};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chainflume::health::ChainHealth;
+use chainflume_ops::health::ChainHealth;
 
 use crate::flume::Flume;
 use crate::scene::{Scene, until};
@@ -143,7 +143,7 @@ async fn without_a_websocket_the_head_is_polled_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_new_heads_is_polled() {
-    use chainflume::devchain::{Effect, RpcError, Rule};
+    use chainflume_devchain::{Effect, RpcError, Rule};
     let scene = Scene::new(100).await;
     let off = RpcError::new(-32601, "the method eth_subscribe does not exist/is not available");
     scene.chain.faults().add(Rule::on("eth_subscribe", Effect::Error(off)));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{Cap, DevChain, Effect, RpcError, Rule, Wire};
+use chainflume_devchain::{Cap, DevChain, Effect, RpcError, Rule, Wire};
 
 use super::LOGS;
 use crate::scene::Scene;

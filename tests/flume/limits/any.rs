@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use alloy_primitives::{Address, B256};
 use axum::response::Response;
-use chainflume::chain::{Depths, History};
-use chainflume::domain::{BlockRange, LogFilter, Place};
+use chainflume_core::domain::{BlockRange, LogFilter, Place};
+use chainflume_node::{Depths, History};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -187,7 +187,7 @@ async fn read(provider: Provider) -> (Vec<Place>, u64, u64) {
     let addresses = (1..=CONTRACTS).map(Address::with_last_byte).collect();
     let filter = LogFilter { addresses: Some(addresses), topic0: Some([B256::repeat_byte(1)].into()) };
     let range = BlockRange::new(0, BLOCKS - 1).expect("in order");
-    let quiet = Arc::new(|_: &chainflume::chain::ChainError| {});
+    let quiet = Arc::new(|_: &chainflume_node::ChainError| {});
     let settings = script.settings().history;
     let depths = Depths { final_number: BLOCKS, aged: BLOCKS };
     let mut history = History::new((node, "dev"), settings, (filter, range), depths, quiet);

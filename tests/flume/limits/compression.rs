@@ -1,6 +1,6 @@
 //! Whether a node is asked to compress what it answers.
 
-use chainflume::chain::{Compression, Node};
+use chainflume_node::{Compression, Node};
 
 use super::script::{Script, block, ok, result};
 
@@ -10,7 +10,7 @@ async fn a_node_behind_plain_http_is_asked_not_to_compress() {
     for (compression, wanted) in
         [(Compression::Auto, "identity"), (Compression::Never, "identity"), (Compression::Always, "gzip")]
     {
-        let settings = chainflume::chain::ChainSettings { compression, ..script.settings() };
+        let settings = chainflume_node::ChainSettings { compression, ..script.settings() };
         let node = Node::new(&settings, &settings.providers[0]).expect("a client");
         node.block(7).await.expect("it answers").expect("it has the block");
         let asked = std::mem::take(&mut *script.encodings.lock().expect("no test panicked"));

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
-use chainflume::chain::{ChainError, Node};
-use chainflume::domain::{BlockRange, LogFilter};
+use chainflume_core::domain::{BlockRange, LogFilter};
+use chainflume_node::{ChainError, Node};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use alloy_primitives::U256;
-use chainflume::devchain::{Action, Cap, Effect, RpcError, Rule, Settings, Wire, wallet};
+use chainflume_devchain::{Action, Cap, Effect, RpcError, Rule, Settings, Wire, wallet};
 
 use crate::scene::{Asked, Scene, until};
 

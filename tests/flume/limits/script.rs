@@ -11,7 +11,7 @@ use axum::http::header::ACCEPT_ENCODING;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use chainflume::chain::{
+use chainflume_node::{
     ChainSettings, FailoverSettings, HistorySettings, Node, PaceSettings, ProviderSettings, Role,
 };
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ impl Script {
             name: "dev".to_owned(),
             chain_id: 31337,
             providers: vec![ProviderSettings {
-                label: chainflume::chain::host_of(&self.url),
+                label: chainflume_node::host_of(&self.url),
                 http_url: self.url.clone(),
                 ws_url: None,
                 priority: 1,
@@ -73,10 +73,10 @@ impl Script {
                 max_lag: 5,
                 return_after: Duration::from_secs(60),
             },
-            verify: chainflume::chain::Verify::Bloom,
+            verify: chainflume_node::Verify::Bloom,
             tag: None,
             request_timeout: Duration::from_secs(5),
-            compression: chainflume::chain::Compression::Auto,
+            compression: chainflume_node::Compression::Auto,
             max_response_bytes: 1 << 20,
             poll_interval: Duration::from_secs(1),
             ws_silence: Duration::from_secs(1),

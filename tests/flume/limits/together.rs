@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use chainflume::chain::{Node, Pool};
-use chainflume::domain::{B256, BlockId, LogFilter};
+use chainflume_core::domain::{B256, BlockId, LogFilter};
+use chainflume_node::{Node, Pool};
 use serde_json::{Value, json};
 
 use super::script::{Script, block, error, hash, hex, ok, quantity, result};

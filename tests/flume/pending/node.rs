@@ -1,6 +1,6 @@
 //! What the node says at its newest blocks, and what asking costs.
 
-use chainflume::devchain::{Action, Effect, RawLog, Request, RpcError, Rule, STAKE_VAULT, STAKED};
+use chainflume_devchain::{Action, Effect, RawLog, Request, RpcError, Rule, STAKE_VAULT, STAKED};
 
 use super::{following, mine, told};
 use crate::scene::{by_hash, height};
@@ -72,7 +72,7 @@ async fn what_cannot_be_decoded_is_a_dead_letter_only_when_it_is_confirmed() {
         sqlx::query_scalar("select count(*) from dead_letters").fetch_one(&scene.pool).await.expect("reads")
     };
     let malformed =
-        RawLog::new(STAKE_VAULT, &[STAKED, chainflume::devchain::wallet(1).into_word()], &[1, 2, 3]);
+        RawLog::new(STAKE_VAULT, &[STAKED, chainflume_devchain::wallet(1).into_word()], &[1, 2, 3]);
     let block = vec![Action::Raw(Box::new(malformed)), super::stake(5)];
     scene.change(|chain| chain.mine_with(vec![block]));
     told(&scene, &["pending a101"]).await;

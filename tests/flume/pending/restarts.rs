@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{DEMO_TOKEN, STAKE_VAULT, Settings};
+use chainflume_devchain::{DEMO_TOKEN, STAKE_VAULT, Settings};
 
 use super::{TOLD, following, mine, reorg, tale, told};
 use crate::flume::{PATIENCE, source};

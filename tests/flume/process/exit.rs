@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{DevChain, Effect, Rule, Wire};
+use chainflume_devchain::{DevChain, Effect, Rule, Wire};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::PgPool;
 use tokio::task::JoinHandle;

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use chainflume::devchain::{Effect, RpcError, Rule};
+use chainflume_devchain::{Effect, RpcError, Rule};
 
 use crate::daemon::{Home, chain as chain_tables};
 use crate::flume::{all_sources, devchain};
@@ -39,8 +39,8 @@ async fn metrics_dashboard_and_alerts_agree_with_what_a_daemon_exposes() {
     let known = of_the_code();
     for (name, kind) in &exposed.types {
         let metric = known.iter().find(|metric| metric.name == *name);
-        let metric =
-            metric.unwrap_or_else(|| panic!("{name} is exposed, and src/metrics.rs has no such name"));
+        let metric = metric
+            .unwrap_or_else(|| panic!("{name} is exposed, and crates/ops/src/metrics.rs has no such name"));
         let labels: BTreeSet<&str> = metric.labels.iter().map(String::as_str).collect();
         assert_eq!((&metric.kind, labels), (kind, exposed.labels(name)), "{name}");
     }

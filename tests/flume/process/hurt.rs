@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use chainflume::app::{self, Loaded};
 use chainflume::cli::exit::Exit;
 use chainflume::config::{Config, ProcessEnvironment};
-use chainflume::devchain::{DevChain, Server};
-use chainflume::supervise::{Hurt, Hurts};
-use chainflume::telemetry;
+use chainflume_devchain::{DevChain, Server};
+use chainflume_ops::supervise::{Hurt, Hurts};
+use chainflume_ops::telemetry;
 use serde_json::Value;
 use tokio::process::Command;
 

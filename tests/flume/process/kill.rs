@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chainflume::devchain::{DevChain, Effect, MinerSettings, Rule, Server};
+use chainflume_devchain::{DevChain, Effect, MinerSettings, Rule, Server};
 
 use crate::daemon::{Daemon, Home, agrees, postmaster};
 use crate::flume::{all_sources, connect, devchain};

@@ -135,7 +135,7 @@ async fn a_database_that_turns_read_only_is_not_ready() {
 
 /// Every metric there is has its meaning, its kind and a sample.
 fn explained(text: &str) {
-    let source = include_str!("../../../src/metrics.rs");
+    let source = include_str!("../../../crates/ops/src/metrics.rs");
     let names = source.lines().filter_map(|line| line.split_once(": &str = \"")?.1.strip_suffix("\";"));
     let names: Vec<&str> = names.filter(|name| name.starts_with("chainflume_")).collect();
     assert!(names.len() > 30);

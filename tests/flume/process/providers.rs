@@ -1,6 +1,6 @@
 //! What an operator sees of several providers, before the daemon runs and while it does.
 
-use chainflume::devchain::{DevChain, Server, Settings};
+use chainflume_devchain::{DevChain, Server, Settings};
 use serde_json::json;
 
 use crate::daemon::Home;

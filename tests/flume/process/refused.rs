@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use chainflume::devchain::{Effect, RpcError, Rule};
+use chainflume_devchain::{Effect, RpcError, Rule};
 use futures_util::future::join_all;
 
 use crate::daemon::{Home, Said, chain};
@@ -155,11 +155,11 @@ async fn of_two_chains_the_one_whose_node_is_away_waits_alone() {
     let url = postgres::empty_database().await;
     let (dev, server) = devchain(67, 50).await;
     let settings =
-        chainflume::devchain::Settings { chain_id: 31_338, seed: 68, history: 30, ..Default::default() };
-    let other = chainflume::devchain::DevChain::new(settings);
+        chainflume_devchain::Settings { chain_id: 31_338, seed: 68, history: 30, ..Default::default() };
+    let other = chainflume_devchain::DevChain::new(settings);
     let away = other.serve("127.0.0.1:0").await.expect("a free port");
     let address = away.address().to_string();
-    let second = chain(&away, "", &source("far", "erc20", chainflume::devchain::DEMO_TOKEN, 0))
+    let second = chain(&away, "", &source("far", "erc20", chainflume_devchain::DEMO_TOKEN, 0))
         .replace("\"dev\"", "\"other\"")
         .replace("31337", "31338");
     away.stop().await;

@@ -1,6 +1,6 @@
 use std::os::unix::net::UnixDatagram;
 
-use chainflume::devchain::{Action, Behaviour, DevChain, Effect, RawLog, RpcError, Rule, Server, Wire};
+use chainflume_devchain::{Action, Behaviour, DevChain, Effect, RawLog, RpcError, Rule, Server, Wire};
 use futures_util::future::join_all;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
@@ -222,7 +222,7 @@ async fn no_secret_is_told_whatever_fails() {
     settled(&daemon, &chain).await;
     look(&home, &daemon).await;
     let odd = RawLog::new(
-        chainflume::devchain::STAKE_VAULT,
+        chainflume_devchain::STAKE_VAULT,
         &[alloy_primitives::keccak256("Staked(address,uint256)")],
         &[1],
     );

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{PipeWriter, Read, Write, pipe};
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{DevChain, Effect, RpcError, Rule, Server};
+use chainflume_devchain::{DevChain, Effect, RpcError, Rule, Server};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::daemon::{Daemon, Home, agrees};

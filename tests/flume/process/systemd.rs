@@ -2,7 +2,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{Effect, Rule, Wire};
+use chainflume_devchain::{Effect, Rule, Wire};
 
 use crate::daemon::Home;
 use crate::flume::{all_sources, devchain};

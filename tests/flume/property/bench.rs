@@ -43,8 +43,8 @@ impl Bench {
             database
                 .execute(&format!(
                     "insert into users (wallet, status) values ('\\x{}', 'invited'), ('\\x{}', 'active')",
-                    alloy_primitives::hex::encode(chainflume::devchain::wallet(1)),
-                    alloy_primitives::hex::encode(chainflume::devchain::wallet(2)),
+                    alloy_primitives::hex::encode(chainflume_devchain::wallet(1)),
+                    alloy_primitives::hex::encode(chainflume_devchain::wallet(2)),
                 ))
                 .await;
         }

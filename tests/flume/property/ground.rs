@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
-use chainflume::devchain::{Branch, DevChain};
-use chainflume::domain::BlockRange;
+use chainflume_core::domain::BlockRange;
+use chainflume_devchain::{Branch, DevChain};
 
 use super::sources::{COUNT, Sources, keeper, name};
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{DevChain, Server, Settings};
-use chainflume::health::{ChainHealth, ChainState};
+use chainflume_devchain::{DevChain, Server, Settings};
+use chainflume_ops::health::{ChainHealth, ChainState};
 
 use super::bench::{Bench, Deed};
 use super::ground::Ground;

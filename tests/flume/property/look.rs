@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
-use chainflume::devchain::DevChain;
+use chainflume_devchain::DevChain;
 use sqlx::postgres::PgPool;
 
 use super::ground::Ground;

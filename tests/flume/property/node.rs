@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chainflume::devchain::{BeyondHead, Cap, Effect, Faults, Lie, RpcError, Rule, Wire};
+use chainflume_devchain::{BeyondHead, Cap, Effect, Faults, Lie, RpcError, Rule, Wire};
 
 use super::plan::{NodeFault, World, Wrong};
 

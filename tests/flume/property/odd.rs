@@ -2,7 +2,7 @@
 //! topics, numbers at the edge, strings that are none, two owners of one token in one block.
 
 use alloy_primitives::{Address, B256, U256};
-use chainflume::devchain::{
+use chainflume_devchain::{
     APPROVAL, Action, Call, DEMO_NFT, DEMO_TOKEN, RawLog, STAKE_VAULT, STAKED, TRANSFER, wallet,
 };
 

@@ -2,8 +2,8 @@
 //! and number of topics alone, so that it can witness against decode.
 
 use alloy_primitives::{Address, B256, address, b256};
-use chainflume::devchain::{APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER};
-use chainflume::domain::Log;
+use chainflume_core::domain::Log;
+use chainflume_devchain::{APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER};
 
 /// An ERC-20 whose logs are whatever a case likes.
 pub const COIN: Address = address!("0xc014000000000000000000000000000000000020");

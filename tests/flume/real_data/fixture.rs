@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::I256;
-use chainflume::devchain::{APPROVAL, TRANSFER};
+use chainflume_devchain::{APPROVAL, TRANSFER};
 use serde_json::Value;
 
 /// Source, type, transaction index, log index, contract, from, to, amount or token, transaction hash.

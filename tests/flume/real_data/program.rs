@@ -26,7 +26,7 @@ impl Daemon {
 
     /// Waits for a line of `/metrics`.
     pub async fn until_metric(&self, line: &str) {
-        chainflume::tls::install();
+        chainflume_ops::tls::install();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let deadline = Instant::now() + PATIENCE;
         loop {

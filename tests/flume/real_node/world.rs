@@ -2,7 +2,7 @@
 
 use alloy_dyn_abi::DynSolValue;
 use alloy_primitives::{Address, B256, Bytes, I256, U256, keccak256};
-use chainflume::devchain::TRANSFER;
+use chainflume_devchain::TRANSFER;
 use serde_json::{Value, json};
 
 use crate::anvil::{Anvil, Contract};

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chainflume::domain::Envelope;
-use chainflume::post::Reach;
-use chainflume::relay::{Cursor, Verdict, judge};
-use chainflume::sink::{
+use chainflume_core::domain::Envelope;
+use chainflume_deliver::relay::{Cursor, Verdict, judge};
+use chainflume_deliver::sink::{
     Bus, Delivered, InProcess, Redis, RedisServers, RedisSettings, SigningKey, Sink, SinkError, Webhook,
     WebhookSettings,
 };
-use chainflume::store::{Lineage, OutboxEpoch};
+use chainflume_ops::post::Reach;
+use chainflume_store::{Lineage, OutboxEpoch};
 use tokio::sync::broadcast;
 
 use crate::receiver::{Receiver, SECRET};

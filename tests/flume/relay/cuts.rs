@@ -1,6 +1,6 @@
 //! Connections break at the worst moments of a commit and of an append, and nothing is lost or doubled.
 
-use chainflume::devchain::{DevChain, Server};
+use chainflume_devchain::{DevChain, Server};
 use sqlx::postgres::PgPool;
 
 use super::end_to_end::{disturb, settle};

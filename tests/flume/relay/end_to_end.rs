@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::DevChain;
+use chainflume_devchain::DevChain;
 
 use super::{Carriers, canonical, fold, published, sources};
 use crate::flume::{Flume, config, connect, devchain};

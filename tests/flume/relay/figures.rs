@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{Action, wallet};
-use chainflume::domain::U256;
+use chainflume_core::domain::U256;
+use chainflume_devchain::{Action, wallet};
 use futures_util::StreamExt;
 use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;

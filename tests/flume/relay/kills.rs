@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::MinerSettings;
+use chainflume_devchain::MinerSettings;
 use redis::aio::MultiplexedConnection;
 use sqlx::postgres::PgPool;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chainflume::devchain::{Action, DEMO_TOKEN, RawLog};
-use chainflume::domain::B256;
+use chainflume_core::domain::B256;
+use chainflume_devchain::{Action, DEMO_TOKEN, RawLog};
 use sqlx::postgres::PgPool;
 
 use super::kills::{outbox, until_all};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chainflume::devchain::DevChain;
+use chainflume_devchain::DevChain;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;

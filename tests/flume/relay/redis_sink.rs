@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chainflume::sink::{Redis, RedisServers, RedisSettings, Sink, SinkError};
+use chainflume_deliver::sink::{Redis, RedisServers, RedisSettings, Sink, SinkError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::contract::{envelopes, resume, settings};

@@ -1,6 +1,6 @@
 //! Real servers in every state in which they take no messages. None is taken for success.
 
-use chainflume::sink::{Delivered, Redis, Sink, SinkError};
+use chainflume_deliver::sink::{Delivered, Redis, Sink, SinkError};
 
 use super::contract::{envelopes, resume, settings};
 use super::redis_sink::refusal;

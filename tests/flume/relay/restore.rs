@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use chainflume::app::{self, Loaded};
 use chainflume::config::{Config, ProcessEnvironment};
-use chainflume::devchain::{DevChain, Server};
-use chainflume::domain::Envelope;
-use chainflume::sink::{Bus, InProcess, Sink};
+use chainflume_core::domain::Envelope;
+use chainflume_deliver::sink::{Bus, InProcess, Sink};
+use chainflume_devchain::{DevChain, Server};
 use serde_json::Value;
 
 use super::chaos::{restore, snapshot};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use chainflume::devchain::{Action, wallet};
-use chainflume::domain::U256;
+use chainflume_core::domain::U256;
+use chainflume_devchain::{Action, wallet};
 
 use super::end_to_end::settle;
 use super::{Carriers, connect as store_at, published, sources};

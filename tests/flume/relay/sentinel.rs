@@ -1,6 +1,6 @@
 //! Redis behind Sentinel: the master is found, and found again.
 
-use chainflume::sink::{Delivered, Redis, RedisServers, RedisSettings, Sink, SinkError};
+use chainflume_deliver::sink::{Delivered, Redis, RedisServers, RedisSettings, Sink, SinkError};
 
 use super::contract::{envelopes, resume};
 use super::end_to_end::{disturb, settle};

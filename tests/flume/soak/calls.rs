@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chainflume::devchain::{DevChain, Effect, Lie, Request, RpcError, Wire};
+use chainflume_devchain::{DevChain, Effect, Lie, Request, RpcError, Wire};
 
 use super::Soak;
 use super::deck::{Deck, Tally};

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant, SystemTime};
 
-use chainflume::devchain::{DevChain, Server};
-use chainflume::domain::BlockRange;
+use chainflume_core::domain::BlockRange;
+use chainflume_devchain::{DevChain, Server};
 use sqlx::postgres::PgPool;
 
 use super::Soak;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chainflume::devchain::{Behaviour, Branch, Cap};
+use chainflume_devchain::{Behaviour, Branch, Cap};
 
 use super::deck::{Deck, Tally};
 use super::house::House;

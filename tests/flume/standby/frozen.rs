@@ -137,7 +137,7 @@ async fn leaders_that_freeze_at_any_moment_take_turns() {
     if leads(&leader).await != Some(1.0) {
         std::mem::swap(&mut leader, &mut standby);
     }
-    let settings = chainflume::devchain::MinerSettings {
+    let settings = chainflume_devchain::MinerSettings {
         block_time: Duration::from_millis(100),
         reorg_every: Some(7),
         max_reorg_depth: 5,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use chainflume::devchain::{DEMO_TOKEN, DevChain, Settings};
+use chainflume_devchain::{DEMO_TOKEN, DevChain, Settings};
 
 use super::*;
 use crate::flume::source;

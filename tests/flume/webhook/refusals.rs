@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chainflume::app::{self, Loaded};
 use chainflume::config::{Config, ProcessEnvironment};
-use chainflume::health::Board;
+use chainflume_ops::health::Board;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -69,7 +69,7 @@ async fn a_name_that_leads_inside_is_refused_after_it_was_resolved() {
     let ground = Ground::new(&inside).await;
     ground.say("user.updated", &["a"]).await;
     let carriers = ground.start().await;
-    let refused = |sink: &chainflume::health::SinkHealth| {
+    let refused = |sink: &chainflume_ops::health::SinkHealth| {
         sink.last_error.as_deref().is_some_and(|error| error.contains("a loopback address"))
     };
     carriers.until("webhook:crm", "says why", refused).await;

@@ -1,0 +1,67 @@
+use std::fmt;
+
+/// What a source's contracts are, and so what their events mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// A vault: who staked how much.
+    Stake,
+    /// Fungible tokens (EIP-20).
+    Erc20,
+    /// Non-fungible tokens (EIP-721).
+    Erc721,
+    /// Anything: arguments are kept and mean nothing to us.
+    Generic,
+}
+
+impl Family {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Stake, Self::Erc20, Self::Erc721, Self::Generic];
+
+    /// The word in the configuration and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stake => "stake",
+            Self::Erc20 => "erc20",
+            Self::Erc721 => "erc721",
+            Self::Generic => "generic",
+        }
+    }
+
+    /// The inverse of [`as_str`](Self::as_str).
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.as_str() == word)
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the operator says about the meaning of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilySettings {
+    /// What its contracts are.
+    pub family: Family,
+    /// `generic` only: the argument that is the event's `account`. It is kept among the arguments too.
+    pub user: Option<String>,
+}
+
+impl FamilySettings {
+    /// A family as it is, without settings of its own.
+    pub fn of(family: Family) -> Self {
+        Self { family, user: None }
+    }
+}
+
+/// The ABI a source of this family has when the operator names none: the standard's events. `None` for
+/// `generic`, which cannot do without.
+pub fn default_abi(family: Family) -> Option<&'static str> {
+    match family {
+        Family::Stake => Some(include_str!("../../../../abi/StakeVault.json")),
+        Family::Erc20 => Some(include_str!("../../../../abi/ERC20.json")),
+        Family::Erc721 => Some(include_str!("../../../../abi/ERC721.json")),
+        Family::Generic => None,
+    }
+}

@@ -1,0 +1,122 @@
+use super::*;
+use crate::domain::Projection;
+
+const KITTIES: &str = include_str!("../../../../../abi/CryptoKitties.json");
+
+fn standard(family: Family) -> &'static str {
+    default_abi(family).expect("the family has a standard")
+}
+
+fn three(from: Address, to: Address, value: u64) -> Vec<Value> {
+    vec![Value::Address(from), Value::Address(to), uint(value)]
+}
+
+fn amount_fact(kind: usize, from: Address, to: Address, amount: u64) -> Fact {
+    Fact {
+        kind: KindIndex(kind),
+        account: Some(from),
+        counterparty: Some(to),
+        amount: Some(U256::from(amount)),
+        token_id: None,
+        args: None,
+    }
+}
+
+fn token_fact(kind: usize, from: Address, to: Address, token: u64) -> Fact {
+    Fact { amount: None, token_id: Some(U256::from(token)), ..amount_fact(kind, from, to, 0) }
+}
+
+#[test]
+fn a_stake_is_its_developer_and_its_amount() {
+    let json = standard(Family::Stake);
+    let mapper = mapper(Family::Stake, json);
+    let args = vec![Value::Address(address(1)), uint(25_000_000)];
+    let fact = Fact {
+        kind: KindIndex(0),
+        account: Some(address(1)),
+        counterparty: None,
+        amount: Some(U256::from(25_000_000)),
+        token_id: None,
+        args: None,
+    };
+    assert_eq!(map(&mapper, json, "Staked", args), ("stake.staked".to_owned(), fact));
+    assert_eq!(mapper.kinds()[0].projection, Projection::Stake);
+}
+
+#[test]
+fn erc20_transfers_are_told_from_mints_and_burns() {
+    let json = standard(Family::Erc20);
+    let mapper = mapper(Family::Erc20, json);
+    let (a, b, nobody) = (address(1), address(2), Address::ZERO);
+    let cases = [
+        (a, b, 0, "transfer"),
+        (nobody, b, 1, "mint"),
+        (a, nobody, 2, "burn"),
+        (nobody, nobody, 0, "transfer"),
+    ];
+    for (from, to, kind, word) in cases {
+        let expected = (format!("erc20.{word}"), amount_fact(kind, from, to, 5));
+        assert_eq!(map(&mapper, json, "Transfer", three(from, to, 5)), expected);
+    }
+    let approval = ("erc20.approval".to_owned(), amount_fact(3, a, b, 7));
+    assert_eq!(map(&mapper, json, "Approval", three(a, b, 7)), approval);
+    let projections: Vec<_> = mapper.kinds().iter().map(|kind| kind.projection).collect();
+    let balance = Projection::Balance;
+    assert_eq!(projections, [balance, balance, balance, Projection::Allowance]);
+}
+
+#[test]
+fn erc721_moves_a_token_and_not_an_amount() {
+    let json = standard(Family::Erc721);
+    let mapper = mapper(Family::Erc721, json);
+    let (a, b, nobody) = (address(1), address(2), Address::ZERO);
+    for (from, to, kind, word) in [(a, b, 0, "transfer"), (nobody, b, 1, "mint"), (a, nobody, 2, "burn")] {
+        let expected = (format!("erc721.{word}"), token_fact(kind, from, to, 5));
+        assert_eq!(map(&mapper, json, "Transfer", three(from, to, 5)), expected);
+    }
+    let approval = ("erc721.approval".to_owned(), token_fact(3, a, nobody, 7));
+    assert_eq!(map(&mapper, json, "Approval", three(a, nobody, 7)), approval);
+    let args = vec![Value::Address(a), Value::Address(b), Value::Bool(true)];
+    let for_all =
+        Fact { token_id: None, args: Some(r#"{"approved":true}"#.to_owned()), ..token_fact(4, a, b, 0) };
+    assert_eq!(map(&mapper, json, "ApprovalForAll", args), ("erc721.approval_for_all".to_owned(), for_all));
+    let projections: Vec<_> = mapper.kinds().iter().map(|kind| kind.projection).collect();
+    let (owner, none) = (Projection::Owner, Projection::None);
+    assert_eq!(projections, [owner, owner, owner, none, none]);
+}
+
+#[test]
+fn a_family_knows_its_events_whatever_is_indexed_and_however_arguments_are_called() {
+    let mapper = mapper(Family::Erc721, KITTIES);
+    let (word, fact) = map(&mapper, KITTIES, "Transfer", three(address(1), address(2), 3));
+    assert_eq!((word.as_str(), fact.token_id), ("erc721.transfer", Some(U256::from(3))));
+    let json =
+        abi(&[("Transfer", &[("src", "address", true), ("dst", "address", true), ("wad", "uint96", false)])]);
+    let dai = super::mapper(Family::Erc20, &json);
+    assert_eq!(map(&dai, &json, "Transfer", three(address(1), address(2), 3)).0, "erc20.transfer");
+}
+
+#[test]
+fn what_a_family_does_not_know_is_kept_as_a_contracts_event() {
+    let mapper = mapper(Family::Erc721, KITTIES);
+    let (word, fact) = map(&mapper, KITTIES, "ContractUpgrade", vec![Value::Address(address(0xab))]);
+    let args = format!(r#"{{"newContract":"0x{}"}}"#, "ab".repeat(20));
+    let expected = Fact {
+        kind: fact.kind,
+        account: None,
+        counterparty: None,
+        amount: None,
+        token_id: None,
+        args: Some(args),
+    };
+    assert_eq!((word.as_str(), &fact), ("contract.ContractUpgrade", &expected));
+    assert_eq!(mapper.kinds()[fact.kind.0].projection, Projection::None);
+
+    // ERC-223 emits this beside the standard event; counting both would double the balance.
+    let four: &[_] =
+        &[("f", "address", true), ("t", "address", true), ("v", "uint256", false), ("d", "bytes", false)];
+    let json = abi(&[("Transfer", four), ("Transfer", &four[..3])]);
+    let both = super::mapper(Family::Erc20, &json);
+    let types: Vec<_> = both.kinds().iter().map(|kind| kind.event_type.as_str()).collect();
+    assert_eq!(types, ["contract.Transfer", "erc20.transfer", "erc20.mint", "erc20.burn"]);
+}

@@ -1,0 +1,250 @@
+//! From the outbox to a receiver that answers each message, over a network that is not ours: webhooks.
+//!
+//! What one failure may hold up is the question here. All behind it, for as long as the schedule lasts, would be three
+//! days of silence for one message that a receiver cannot read; nothing would break the order. So a message that
+//! fails holds up those about the same thing (aggregate type and id) and no others: they wait in `deliveries`, each thing in
+//! its order, while the cursor goes on. When the schedule ends, the message becomes a dead letter and the next of its kind
+//! is tried.
+//!
+//! An endpoint that is away altogether fails for everything that is tried. Then trying stops: rounds in which nothing could be
+//! delivered are followed by pauses, the schedule's own but five minutes at most, so that an endpoint that is back is
+//! noticed. Meanwhile the messages stay in the outbox and not in a second table.
+
+mod round;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use super::carrier::{GRACE, POLL, beyond, envelope, grace};
+use super::report::Report;
+use super::{MAX_PAUSE, Parts, RelayError, Wake, backoff};
+use crate::sink::{Delivered, Sink, SinkError};
+use chainflume_ops::metrics;
+use chainflume_store::{Epoch, OutboxRow, Position, SinkState, Store};
+pub use round::Schedule;
+use round::{Chunk, Round};
+
+/// How deliveries to one endpoint are made.
+#[derive(Clone, Debug)]
+pub struct CourierSettings {
+    /// When a delivery is tried again.
+    pub schedule: Schedule,
+    /// Types of messages it gets, as they are or with `*` for the rest: `stake.*`. Empty for all.
+    pub types: Vec<String>,
+    /// Deliveries at the same time, of messages about different things.
+    pub in_flight: usize,
+}
+
+/// Carries messages to one endpoint.
+pub struct Courier<S> {
+    sink: S,
+    store: Store,
+    wake: Wake,
+    report: Report,
+    settings: CourierSettings,
+    /// All up to here are there or are held. `None` until it is read, and again after an error of the database.
+    cursor: Option<Position>,
+    /// Whether the sink never had a cursor.
+    is_new: bool,
+    /// Of the turn, where there are turns.
+    epoch: Option<Epoch>,
+}
+
+/// Messages read at once.
+const BATCH: u32 = 100;
+
+/// The database is asked no more often, whatever it says is due.
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+
+/// When to look again.
+enum Next {
+    /// At once.
+    Now,
+    /// At the next commit, or after so long.
+    After(Duration),
+}
+
+impl<S: Sink + Clone> Courier<S> {
+    /// Nothing is read and nothing sent yet.
+    pub fn new(parts: Parts<S>, settings: CourierSettings) -> Self {
+        let Parts { sink, store, board, wake } = parts;
+        let report = Report::new(board, sink.name());
+        Self { sink, store, wake, report, settings, cursor: None, is_new: false, epoch: None }
+    }
+
+    /// Of the sink.
+    pub(super) fn name(&self) -> &str {
+        self.sink.name()
+    }
+
+    /// Carries messages until `stop`, or until another instance leads; what is in hand is finished, or sent again by whoever
+    /// is next. What a daemon sends that lost its turn and does not know is a repeat, and what came of it is not noted.
+    pub(super) async fn carry(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+        (self.epoch, self.cursor) = (epoch, None);
+        let mut pause = backoff();
+        while !stop.is_cancelled() {
+            self.report.beat();
+            let stepped = tokio::select! {
+                biased;
+                stepped = self.step(&stop) => stepped,
+                () = grace(&stop, GRACE) => break,
+            };
+            match stepped {
+                Ok(next) => {
+                    pause = backoff();
+                    if let Next::After(patience) = next {
+                        let _stopped = stop.run_until_cancelled(self.wake.wait(patience.min(POLL))).await;
+                    }
+                }
+                Err(RelayError::Store(error)) if error.is_fenced() => {
+                    tracing::warn!(sink = self.sink.name(), %error, "this instance does not carry any more");
+                    return;
+                }
+                Err(error) => {
+                    self.report.failed(&error);
+                    self.cursor = None;
+                    let wait = pause.next().unwrap_or(MAX_PAUSE);
+                    let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+                }
+            }
+        }
+    }
+
+    /// One round: what is due again first, since it is older, else what is new.
+    async fn step(&mut self, stop: &CancellationToken) -> Result<Next, RelayError> {
+        let state = self.store.sink_state(self.sink.name()).await?;
+        self.report.stands(state.held, state.disabled.as_deref());
+        self.report.foreign(state.foreign.as_deref());
+        if state.foreign.is_some() {
+            self.cursor = None;
+            return Ok(Next::After(POLL));
+        }
+        let Some(cursor) = self.open().await? else { return Ok(Next::After(POLL)) };
+        if state.disabled.is_some() {
+            self.report.at(cursor.seq, true);
+            return Ok(Next::After(POLL));
+        }
+        if !state.paused.is_zero() {
+            // A commit does not end it.
+            let _stopped = stop.run_until_cancelled(tokio::time::sleep(state.paused.min(POLL))).await;
+            return Ok(Next::Now);
+        }
+        let due = self.store.due_deliveries(self.sink.name(), BATCH).await?;
+        if !due.is_empty() {
+            let mut round = Round::new(None);
+            let messages: Vec<(OutboxRow, u64)> =
+                due.into_iter().map(|due| (due.row, due.attempts)).collect();
+            for chunk in messages.chunks(self.settings.in_flight) {
+                self.send(chunk, &mut round).await;
+                if round.is_over() || stop.is_cancelled() {
+                    break;
+                }
+            }
+            return self.settle(round, &state).await;
+        }
+        let seq = cursor.seq;
+        let Some(rows) = self.store.outbox_after(cursor, BATCH).await? else {
+            self.cursor = None;
+            self.report.went_back(seq);
+            return Ok(Next::Now);
+        };
+        let Some(first) = rows.first() else {
+            self.report.at(seq, true);
+            return Ok(Next::After(state.due_in.unwrap_or(POLL).max(SHORTEST_WAIT)));
+        };
+        self.report.missed(seq, first.seq, (first.missed(seq), self.is_new));
+        let round = self.fresh(rows, stop).await?;
+        self.settle(round, &state).await
+    }
+
+    /// Tries messages that were never tried, until one fails.
+    async fn fresh(&self, rows: Vec<OutboxRow>, stop: &CancellationToken) -> Result<Round, RelayError> {
+        let messages = round::wanted(rows, &self.settings.types)?;
+        let about: BTreeSet<_> = messages.iter().filter_map(|message| message.about.clone()).collect();
+        let held = self.store.held_aggregates(self.sink.name(), &about).await?;
+        let mut round = Round::new(Some(0));
+        let mut rest = &messages[..];
+        while !rest.is_empty() && !round.is_over() && !stop.is_cancelled() {
+            let Chunk { taken, send, behind } = round::next_chunk(rest, &held, self.settings.in_flight);
+            let send: Vec<(OutboxRow, u64)> = send.into_iter().map(|row| (row, 0)).collect();
+            self.send(&send, &mut round).await;
+            round.took(&rest[..taken], behind);
+            rest = &rest[taken..];
+        }
+        Ok(round)
+    }
+
+    /// Sends these at the same time: each is about something else.
+    async fn send(&self, messages: &[(OutboxRow, u64)], round: &mut Round) {
+        if !messages.is_empty() {
+            self.report.waiting();
+        }
+        let since = Instant::now();
+        let sent = messages.iter().map(|(row, _)| {
+            let mut sink = self.sink.clone();
+            async move {
+                let begun = Instant::now();
+                let sent = sink.deliver(&[Arc::new(envelope(row))]).await;
+                (sent, begun.elapsed())
+            }
+        });
+        for ((row, attempts), (sent, took)) in messages.iter().zip(join_all(sent).await) {
+            let outcome = sent.as_ref().map_or_else(SinkError::kind, |_| "delivered");
+            metrics::delivery(self.sink.name(), outcome, took);
+            match sent {
+                Ok(_) => {
+                    let delivered = Delivered { upto: row.seq, repeats: Vec::new() };
+                    self.report.delivered(std::slice::from_ref(row), &delivered, since);
+                    round.delivered.push(row.seq);
+                }
+                Err(error) => round.failed.push((row.seq, *attempts, error)),
+            }
+        }
+    }
+
+    async fn settle(&mut self, round: Round, state: &SinkState) -> Result<Next, RelayError> {
+        let settled = round.settle(&self.settings.schedule, state);
+        self.store.settle(self.sink.name(), &settled, self.epoch).await?;
+        if let Some(seq) = settled.cursor {
+            self.cursor = Some(Position { seq, epoch: round.epoch.clone() });
+        }
+        self.is_new = false;
+        for (seq, reason) in &settled.dead {
+            self.report.buried(*seq, reason);
+        }
+        // What was not even sent says nothing of the sink.
+        let is_well = !round.is_over() || !round.delivered.is_empty();
+        for (.., error) in &round.failed {
+            self.report.refused(error, is_well);
+        }
+        if let Some(reason) = settled.pace.as_ref().and_then(|pace| pace.disabled.as_deref()) {
+            self.report.disabled(reason);
+        }
+        if is_well {
+            self.report.succeeded();
+            self.report.at(self.cursor.as_ref().map_or(0, |cursor| cursor.seq), false);
+        }
+        Ok(Next::Now)
+    }
+
+    /// Where to go on; `None` while an operator has to decide.
+    async fn open(&mut self) -> Result<Option<Position>, RelayError> {
+        if self.cursor.is_none() {
+            let start = self.store.sink_start(self.sink.name()).await?;
+            let cursor = start.cursor.unwrap_or(0);
+            if cursor > start.last {
+                let reason = beyond(cursor, start.last);
+                self.store.note_foreign(self.sink.name(), &reason, self.epoch).await?;
+                return Ok(None);
+            }
+            self.is_new = start.cursor.is_none();
+            self.cursor = Some(cursor.into());
+            self.report.opened(cursor);
+        }
+        Ok(self.cursor.clone())
+    }
+}

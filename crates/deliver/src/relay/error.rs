@@ -1,0 +1,64 @@
+use crate::sink::SinkError;
+use chainflume_store::StoreError;
+
+/// Why a step of a relay failed. Every one is tried again, for as long as it takes.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The outbox cannot be read or the cursor not written.
+    #[error("outbox")]
+    Store(#[from] StoreError),
+    /// What was read cannot be told.
+    #[error("a message is no JSON: {0}")]
+    Message(String),
+    /// The streams of a replay are somebody else's, or of another state of this database.
+    #[error(
+        "{stream} holds what this database never replayed (at {seq}); name other streams with --stream, or delete these"
+    )]
+    ForeignReplay {
+        /// The stream, or what all their names begin with.
+        stream: String,
+        /// The number at which it shows.
+        seq: u64,
+    },
+    /// The sink did not take what it was given.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+}
+
+impl RelayError {
+    /// Every word of [`RelayError::kind`].
+    pub const KINDS: &[&str] = &[
+        "database",
+        "message",
+        "unreachable",
+        "unready",
+        "refused",
+        "lost",
+        "changed",
+        "foreign",
+        "gone",
+        "redirect",
+        "rejected",
+        "too_large",
+        "forbidden",
+    ];
+
+    /// Whether it may pass by itself; else somebody has to change something.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Message(_) | Self::ForeignReplay { .. } => false,
+            Self::Sink(error) => error.is_transient(),
+        }
+    }
+
+    /// The word in metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "database",
+            Self::Message(_) => "message",
+            Self::ForeignReplay { .. } => "foreign",
+            Self::Sink(error) => error.kind(),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{MAX_PAUSE, backoff};
+use chainflume_core::domain::causes;
+use chainflume_ops::health::Pulse;
+use chainflume_ops::telemetry::Limiter;
+use chainflume_store::{Store, StoreError};
+
+/// How relays hear of commits; clones hear the same.
+#[derive(Clone, Debug)]
+pub struct Wake(watch::Receiver<()>);
+
+impl Wake {
+    /// Returns at the next announcement, at once if there was one since the last call, or after `patience`:
+    /// an announcement only saves time, and one that is lost costs no more than that.
+    pub(super) async fn wait(&mut self, patience: Duration) {
+        let heard = async {
+            if self.0.changed().await.is_err() {
+                // Nobody listens any more; the time has to do.
+                std::future::pending::<()>().await;
+            }
+        };
+        let _in_time = tokio::time::timeout(patience, heard).await;
+    }
+}
+
+/// One connection that listens for all relays, and how they hear of it.
+pub fn listen(store: Store) -> (Wake, Listener) {
+    let (sender, receiver) = watch::channel(());
+    (Wake(receiver), Listener { store, sender: Arc::new(sender) })
+}
+
+/// Listens for all relays. Clones wake the same ones.
+#[derive(Clone)]
+pub struct Listener {
+    store: Store,
+    sender: Arc<watch::Sender<()>>,
+}
+
+impl Listener {
+    /// Listens until `stop`, on one connection, which is opened again whenever it is lost.
+    pub async fn run(self, stop: CancellationToken, pulse: Pulse) {
+        if !self.store.announces() {
+            tracing::warn!(
+                "a pooler stands before the database: commits are not announced, messages are polled for"
+            );
+            return pulse.wait(stop.cancelled()).await;
+        }
+        let (mut pause, lines) = (backoff(), Limiter::default());
+        loop {
+            // Nothing may come for long.
+            let hearing = hear(&self.store, &self.sender, || pause = backoff());
+            let Some(Err(error)) = stop.run_until_cancelled(pulse.wait(hearing)).await else { return };
+            let wait = pause.next().unwrap_or(MAX_PAUSE);
+            if let Some(held_back) = lines.admit("listen") {
+                let held_back = held_back.field();
+                tracing::warn!(error = %causes(&error), held_back, "commits are not announced; messages are polled for");
+            }
+            let _stopped = stop.run_until_cancelled(pulse.wait(tokio::time::sleep(wait))).await;
+        }
+    }
+}
+
+async fn hear(
+    store: &Store,
+    sender: &watch::Sender<()>,
+    mut connected: impl FnMut(),
+) -> Result<(), StoreError> {
+    let mut listener = store.listen_outbox().await?;
+    connected();
+    loop {
+        // What was committed before we listened was announced to nobody, so this comes first.
+        sender.send_replace(());
+        listener.changed().await?;
+    }
+}

@@ -1,0 +1,188 @@
+//! What a relay says of itself: board, metrics and log.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::RelayError;
+use crate::sink::{Delivered, SinkError};
+use chainflume_core::domain::causes;
+use chainflume_ops::health::Board;
+use chainflume_ops::metrics;
+use chainflume_ops::telemetry::{Limiter, Troubles};
+use chainflume_store::OutboxRow;
+
+/// What an operator can do about a sink that holds what this database never sent.
+pub fn remedy(sink: &str) -> String {
+    format!(
+        "`chainflume sinks adopt {sink}` goes on after what it holds, `chainflume sinks reset {sink}` empties it and sends \
+         everything that is kept again"
+    )
+}
+
+/// Speaks for one sink.
+pub(super) struct Report {
+    board: Board,
+    sink: String,
+    troubles: Troubles,
+    lines: Limiter,
+}
+
+impl Report {
+    pub(super) fn new(board: Board, sink: &str) -> Self {
+        board.sink(sink, |_| {});
+        metrics::sink_starts(sink, RelayError::KINDS);
+        Self { board, sink: sink.to_owned(), troubles: Troubles::default(), lines: Limiter::default() }
+    }
+
+    /// The loop goes round.
+    pub(super) fn beat(&self) {
+        self.board.sink(&self.sink, |sink| sink.alive_at = Instant::now());
+    }
+
+    /// Messages wait since now, if they did not before.
+    pub(super) fn waiting(&self) {
+        self.board.sink(&self.sink, |sink| {
+            sink.waiting_since.get_or_insert_with(Instant::now);
+        });
+    }
+
+    /// Everything up to `cursor` was there when the relay began.
+    pub(super) fn opened(&self, cursor: u64) {
+        self.board.sink(&self.sink, |sink| sink.delivered = Some(cursor));
+    }
+
+    /// Everything up to `cursor` is there, and with `drained` nothing more waits.
+    pub(super) fn at(&self, cursor: u64, drained: bool) {
+        self.board.sink(&self.sink, |sink| {
+            sink.delivered = Some(cursor);
+            sink.waiting_since = (!drained).then(Instant::now);
+        });
+    }
+
+    /// Part of a batch, read `since`, is there.
+    pub(super) fn delivered(&self, rows: &[OutboxRow], delivered: &Delivered, since: Instant) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let fresh = rows
+            .iter()
+            .filter(|row| row.seq <= delivered.upto && delivered.repeats.binary_search(&row.seq).is_err());
+        for row in fresh {
+            let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or(0)) + since.elapsed();
+            let seen = row.seen_micros.and_then(|at| u64::try_from(at).ok()).map(Duration::from_micros);
+            let since_head = seen.map(|seen| now.saturating_sub(seen));
+            metrics::published(&self.sink, (&row.message_type, &row.state), age, since_head);
+        }
+        metrics::repeated(&self.sink, delivered.repeats.len() as u64);
+    }
+
+    /// The sink lost what came after `from`.
+    pub(super) fn lost(&self, from: u64, cursor: u64) {
+        metrics::sink_lost(&self.sink);
+        if let Some(held_back) = self.lines.admit("lost messages") {
+            let held_back = held_back.field();
+            tracing::warn!(sink = %self.sink, from, cursor, held_back, "sink lost messages it had; they are sent again");
+        }
+    }
+
+    /// So many of what the sink should get between `after` and `first` were trimmed before.
+    pub(super) fn missed(&self, after: u64, first: u64, (missed, is_new): (u64, bool)) {
+        if missed == 0 {
+            return;
+        }
+        if is_new {
+            tracing::info!(sink = %self.sink, first, "sink begins with the oldest message kept");
+            return;
+        }
+        metrics::missed(&self.sink, missed);
+        tracing::error!(sink = %self.sink, after, first, missed, "outbox no longer keeps what the sink lacks; going on with the oldest kept");
+    }
+
+    /// The database does not have what was delivered up to here: it was restored to an older state, or lost commits.
+    pub(super) fn went_back(&self, cursor: u64) {
+        tracing::warn!(sink = %self.sink, cursor, "the database was restored or lost commits; its position of the sink is read again");
+    }
+
+    /// Whether the sink holds what this database never sent, and what that is.
+    pub(super) fn foreign(&self, reason: Option<&str>) {
+        let text = reason.map(|reason| format!("{reason}; {}", remedy(&self.sink)));
+        let mut news = false;
+        self.board.sink(&self.sink, |sink| {
+            news = sink.foreign != text;
+            sink.foreign.clone_from(&text);
+            if text.is_some() {
+                sink.waiting_since.get_or_insert_with(Instant::now);
+            }
+        });
+        match text {
+            Some(text) if news => {
+                tracing::error!(sink = %self.sink, error = %text, "delivery stopped: operator action required")
+            }
+            None if news => tracing::info!(sink = %self.sink, "delivery goes on"),
+            _ => {}
+        }
+    }
+
+    /// So many messages wait for another try, and with `disabled` nothing is sent at all, for this reason.
+    pub(super) fn stands(&self, held: u64, disabled: Option<&str>) {
+        self.board.sink(&self.sink, |sink| {
+            sink.held = held;
+            sink.disabled = disabled.map(str::to_owned);
+        });
+    }
+
+    /// A message will not be tried again.
+    pub(super) fn buried(&self, seq: u64, reason: &str) {
+        metrics::dead_letter(&self.sink, "delivery");
+        tracing::error!(sink = %self.sink, seq, reason, "delivery given up; see `chainflume dead-letters list`");
+    }
+
+    /// The sink wants nothing any more.
+    pub(super) fn disabled(&self, reason: &str) {
+        tracing::error!(sink = %self.sink, reason, "sink disabled; `chainflume webhooks enable` sends to it again");
+    }
+
+    /// A message was not taken; with `others` others were, so that the sink itself is well.
+    pub(super) fn refused(&self, error: &SinkError, others: bool) {
+        metrics::sink_error(&self.sink, error.kind());
+        if others {
+            tracing::warn!(sink = %self.sink, %error, "a message waits for another try");
+        } else {
+            self.fails((error.kind(), error.to_string()), error.is_transient());
+        }
+    }
+
+    /// A step succeeded. Returns whether that ends a row of errors.
+    pub(super) fn succeeded(&self) -> bool {
+        let mut ended = false;
+        self.board.sink(&self.sink, |sink| {
+            ended = std::mem::take(&mut sink.consecutive_errors) > 0;
+            sink.last_error = None;
+        });
+        if ended && self.troubles.ended() {
+            tracing::info!(sink = %self.sink, "sink recovered");
+        }
+        ended
+    }
+
+    /// A step failed.
+    pub(super) fn failed(&self, error: &RelayError) {
+        metrics::sink_error(&self.sink, error.kind());
+        self.fails((error.kind(), causes(error)), error.is_transient());
+    }
+
+    fn fails(&self, (kind, text): (&'static str, String), is_transient: bool) {
+        let (mut errors, mut news) = (0, false);
+        self.board.sink(&self.sink, |sink| {
+            sink.consecutive_errors += 1;
+            // Whatever there is waits; how much is not known while the outbox or the sink cannot be asked.
+            sink.waiting_since.get_or_insert_with(Instant::now);
+            (errors, news) = (sink.consecutive_errors, sink.last_error.as_ref() != Some(&text));
+            sink.last_error = Some(text.clone());
+        });
+        let Some(held_back) = self.troubles.failed(kind, errors, news) else { return };
+        let (sink, held_back) = (&self.sink, held_back.field());
+        if is_transient {
+            tracing::warn!(%sink, errors, held_back, error = %text, "messages wait");
+        } else {
+            tracing::error!(%sink, errors, held_back, error = %text, "messages wait until somebody decides");
+        }
+    }
+}

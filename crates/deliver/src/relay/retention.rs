@@ -1,0 +1,78 @@
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use chainflume_core::domain::causes;
+use chainflume_ops::health::{Board, OutboxHealth, Pulse};
+use chainflume_ops::metrics;
+use chainflume_ops::telemetry::Limiter;
+use chainflume_store::{OutboxState, Store, StoreError};
+
+/// Keeps the outbox bounded: deletes what every sink has and what is old enough, in small batches, so that no
+/// statement holds locks or snapshots for long. Says how full it is.
+#[derive(Clone)]
+pub struct Retention {
+    /// The database, migrated.
+    pub store: Store,
+    /// Where to say how full it is.
+    pub board: Board,
+    /// How long messages are kept, for sinks that lose what they had and for consumers that come late.
+    pub age: Duration,
+    /// Names of the sinks that must have a message before it goes. Cursors of others hold nothing up.
+    pub sinks: Vec<String>,
+}
+
+/// From one look to the next. What a look says of the outbox is as old at most.
+const EVERY: Duration = Duration::from_secs(2);
+/// Rows deleted in one statement: some milliseconds.
+const BATCH: u32 = 1_000;
+
+impl Retention {
+    /// Says until `stop` how full the outbox is.
+    pub async fn watch(self, stop: CancellationToken, pulse: Pulse) {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            pulse.beat();
+            // Whoever trims tells of the trouble.
+            if let Ok(state) = self.store.outbox_state().await {
+                self.say(state);
+            }
+        }
+    }
+
+    /// Trims until `stop`. One daemon is enough; another one beside it finds nothing to do.
+    pub async fn trim(&self, stop: CancellationToken, pulse: Pulse) {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let lines = Limiter::default();
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            if let Err(error) = self.round(&stop, &pulse).await
+                && let Some(held_back) = lines.admit("trim")
+            {
+                let held_back = held_back.field();
+                tracing::warn!(error = %causes(&error), held_back, "the outbox cannot be trimmed; tried again");
+            }
+        }
+    }
+
+    async fn round(&self, stop: &CancellationToken, pulse: &Pulse) -> Result<(), StoreError> {
+        while !stop.is_cancelled() {
+            pulse.beat();
+            let trimmed = self.store.trim_outbox(self.age, &self.sinks, BATCH).await?;
+            metrics::outbox_trimmed(trimmed);
+            if trimmed < u64::from(BATCH) {
+                break;
+            }
+            // Whoever waits for the table comes first.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn say(&self, state: OutboxState) {
+        let age = Duration::from_secs(state.oldest_seconds);
+        let oldest_at = (state.first <= state.last).then(|| Instant::now().checked_sub(age)).flatten();
+        self.board.set_outbox(OutboxHealth { last: state.last, first: state.first, oldest_at });
+    }
+}

@@ -1,0 +1,178 @@
+//! Redis: a stream for each aggregate type, and the same messages on Pub/Sub.
+//!
+//! An entry's id is the message's number, so Redis itself refuses repeats. Messages go in loads, each one script
+//! ([`layout`]): it looks whether each stream still holds what it was given, by whom, appends what is new and publishes it, with
+//! nobody in between. So a lost reply costs a repeat that changes nothing, a connection that comes back from
+//! the dead cannot write out of order, and what Redis lost is noticed before anything is put behind the hole.
+//! Plain `XADD`s in a pipeline would give none of these: after a `FLUSHALL` they succeed.
+//!
+//! Streams that live on one server share a [`Lane`]; in a Cluster each has its own. Which server that is, and who takes over
+//! after it, is for the [`way`] to find out.
+
+mod answer;
+mod cluster;
+mod lane;
+mod layout;
+mod link;
+mod login;
+mod sentinel;
+mod way;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::{Delivered, Sink, SinkError, Stream};
+use chainflume_core::domain::{Aggregate, Envelope};
+use lane::{Lane, Outcome};
+use layout::Layout;
+
+/// The sink's name, in errors too.
+const NAME: &str = "redis";
+
+/// How Redis is reached and what the streams are called.
+#[derive(Clone)]
+pub struct Settings {
+    /// Which servers.
+    pub servers: Servers,
+    /// Certificate authority of the servers, PEM; `None` asks those of the system.
+    pub ca: Option<Vec<u8>>,
+    /// Before every name of a stream or channel.
+    pub prefix: String,
+    /// Entries kept in each stream, about.
+    pub stream_length: u64,
+    /// How long a connection, and then an answer, may take.
+    pub timeout: Duration,
+}
+
+/// Which servers there are. URLs are `redis://user:password@host:port/db`, or `rediss://…` for TLS.
+#[derive(Clone)]
+pub enum Servers {
+    /// One, by its URL.
+    Single(String),
+    /// Whichever is the master.
+    Sentinel {
+        /// URLs of the sentinels, with what *they* want to know of us.
+        sentinels: Vec<String>,
+        /// URL of the master, with its name in place of a host.
+        master: String,
+    },
+    /// URLs of some nodes of a Cluster. Others that are found through them are logged in to alike.
+    Cluster(Vec<String>),
+}
+
+// URLs may hold a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("prefix", &self.prefix)
+            .field("stream_length", &self.stream_length)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts messages into streams of Redis.
+#[derive(Debug)]
+pub struct Redis {
+    layout: Layout,
+    /// One for all, or one for each of [`Aggregate::ALL`].
+    lanes: Vec<Lane>,
+}
+
+impl Redis {
+    /// Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`SinkError::Refused`] when a URL or the certificate cannot be read.
+    pub fn new(settings: Settings) -> Result<Self, SinkError> {
+        let lane = |types: &[Aggregate]| Lane::new(&settings, types);
+        let lanes = match settings.servers {
+            Servers::Cluster(_) => {
+                Aggregate::ALL.iter().map(|one| lane(&[*one])).collect::<Result<_, _>>()?
+            }
+            Servers::Single(_) | Servers::Sentinel { .. } => vec![lane(&Aggregate::ALL)?],
+        };
+        let Settings { prefix, stream_length, .. } = settings;
+        Ok(Self { layout: Layout { prefix, stream_length }, lanes })
+    }
+
+    /// Connects and asks for every stream; returns the servers they live on.
+    ///
+    /// # Errors
+    /// What keeps messages from being delivered there.
+    pub async fn check(&mut self) -> Result<String, SinkError> {
+        let mut hosts = Vec::new();
+        for lane in &mut self.lanes {
+            lane.look(&self.layout).await?;
+            hosts.extend(lane.host());
+        }
+        hosts.sort();
+        hosts.dedup();
+        Ok(hosts.join(", "))
+    }
+
+    /// Removes every stream, with its groups.
+    ///
+    /// # Errors
+    /// What keeps it from being done; the user needs `+del`.
+    pub async fn remove(&mut self) -> Result<(), SinkError> {
+        for lane in &mut self.lanes {
+            lane.remove(&self.layout).await?;
+        }
+        Ok(())
+    }
+
+    /// Which lane messages of this type take.
+    fn lane(&self, aggregate_type: &str) -> usize {
+        let place = Aggregate::ALL.iter().position(|known| known.as_str() == aggregate_type);
+        place.unwrap_or(0).min(self.lanes.len().saturating_sub(1))
+    }
+}
+
+impl Sink for Redis {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    async fn look(&mut self) -> Result<Vec<Stream>, SinkError> {
+        let mut streams = Vec::new();
+        for lane in &mut self.lanes {
+            streams.extend(lane.look(&self.layout).await?);
+        }
+        Ok(streams)
+    }
+
+    async fn deliver(&mut self, batch: &[Arc<Envelope>]) -> Result<Delivered, SinkError> {
+        let mut shares: Vec<Vec<&Envelope>> = vec![Vec::new(); self.lanes.len()];
+        for envelope in batch {
+            shares[self.lane(&envelope.aggregate_type)].push(envelope);
+        }
+        let layout = &self.layout;
+        // At once: the lanes lead to servers that need not wait for each other.
+        let lanes = self.lanes.iter_mut().zip(&shares).filter(|(_, share)| !share.is_empty());
+        let outcomes = join_all(lanes.map(|(lane, share)| lane.deliver(layout, share))).await;
+        sum_up(batch, outcomes)
+    }
+}
+
+/// What became of the batch, from what became of each lane's share. A lane that failed holds back the others' cursor and not
+/// their messages, which will be repeats when they come again.
+fn sum_up(batch: &[Arc<Envelope>], outcomes: Vec<Outcome>) -> Result<Delivered, SinkError> {
+    let mut repeats: Vec<u64> = outcomes.iter().flat_map(|outcome| &outcome.repeats).copied().collect();
+    let failed = outcomes.into_iter().filter_map(|outcome| outcome.failed).min_by_key(|(seq, _)| *seq);
+    let there = match &failed {
+        Some((seq, _)) => batch.partition_point(|envelope| envelope.seq < *seq),
+        None => batch.len(),
+    };
+    match (batch[..there].last(), failed) {
+        (None, Some((_, error))) => Err(error),
+        (last, _) => {
+            let upto = last.map_or(0, |envelope| envelope.seq);
+            repeats.retain(|seq| *seq <= upto);
+            repeats.sort_unstable();
+            Ok(Delivered { upto, repeats })
+        }
+    }
+}

@@ -1,0 +1,198 @@
+use std::collections::BTreeMap;
+
+use ::redis::{ErrorKind, RedisError};
+
+use super::Settings;
+use super::layout::{Appended, End, Held, Layout};
+use super::way::Way;
+use crate::sink::{SinkError, Stream};
+use chainflume_core::domain::{Aggregate, Envelope};
+
+/// Messages in one script at most: while it runs, the server answers nobody else. So many take it a millisecond or two.
+const LOAD_MESSAGES: usize = 100;
+/// Bytes of messages in one script at most, for the same reason, unless one message alone has more.
+const LOAD_BYTES: usize = 256 << 10;
+
+/// The way to where some streams live together.
+///
+/// Loads are sent one behind the other without waiting for answers. That is safe: each says what the one before it
+/// left, so behind one that failed the next is refused.
+#[derive(Debug)]
+pub(super) struct Lane {
+    way: Way,
+    /// What each of its streams was last seen to hold, by aggregate type.
+    held: BTreeMap<String, End>,
+}
+
+/// What became of a lane's share of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Numbers that were there already.
+    pub(super) repeats: Vec<u64>,
+    /// From which number on it is not certain that they are there, and why.
+    pub(super) failed: Option<(u64, SinkError)>,
+}
+
+impl Lane {
+    pub(super) fn new(settings: &Settings, types: &[Aggregate]) -> Result<Self, SinkError> {
+        let held = types.iter().map(|aggregate| (aggregate.as_str().to_owned(), End::default())).collect();
+        Ok(Self { way: Way::new(settings)?, held })
+    }
+
+    /// The server it leads to, while it is connected.
+    pub(super) fn host(&self) -> Option<String> {
+        self.way.host()
+    }
+
+    /// Its streams, as they are now.
+    pub(super) async fn look(&mut self, layout: &Layout) -> Result<Vec<Stream>, SinkError> {
+        // They are asked what they hold, and so must hold nothing.
+        let streams: Vec<Held> = self.held.keys().map(|name| (name.clone(), End::default())).collect();
+        let Appended { ends, entries, .. } =
+            self.run(layout, &layout.append(&streams, &[]), &streams).await?;
+        let mut found = Vec::with_capacity(streams.len());
+        for (((aggregate_type, _), end), newest) in streams.into_iter().zip(ends).zip(entries) {
+            let name = layout.stream(&aggregate_type);
+            found.push(Stream { aggregate_type: aggregate_type.clone(), name, top: end.top, newest });
+            self.held.insert(aggregate_type, end);
+        }
+        Ok(found)
+    }
+
+    /// Removes its streams, those there are; needs the right to.
+    pub(super) async fn remove(&mut self, layout: &Layout) -> Result<(), SinkError> {
+        for stream in self.look(layout).await?.into_iter().filter(|stream| stream.top > 0) {
+            let mut command = ::redis::cmd("DEL");
+            command.arg(&stream.name);
+            if let (_, Some(error)) = self.way.ask(&[command]).await {
+                return Err(error);
+            }
+            self.held.insert(stream.aggregate_type, End::default());
+        }
+        Ok(())
+    }
+
+    async fn run(
+        &mut self,
+        layout: &Layout,
+        command: &::redis::Cmd,
+        streams: &[Held],
+    ) -> Result<Appended, SinkError> {
+        let (mut answers, error) = self.way.ask(std::slice::from_ref(command)).await;
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let answer = answers.pop().unwrap_or(::redis::Value::Nil);
+        layout.read(answer, streams, |error| self.way.explain(error))
+    }
+
+    pub(super) async fn deliver(&mut self, layout: &Layout, share: &[&Envelope]) -> Outcome {
+        let loads = cut(share);
+        let mut expected = self.held.clone();
+        let mut streams = Vec::with_capacity(loads.len());
+        let mut commands = Vec::with_capacity(loads.len());
+        for load in &loads {
+            let held = held(load, &expected);
+            commands.push(layout.append(&held, load));
+            streams.push(held);
+            for envelope in *load {
+                let end = expected.entry(envelope.aggregate_type.clone()).or_default();
+                if envelope.seq > end.top {
+                    *end = End { top: envelope.seq, epoch: envelope.epoch.clone() };
+                }
+            }
+        }
+        let (answers, mut error) = self.way.ask(&commands).await;
+        let mut outcome = Outcome::default();
+        let mut there = 0;
+        for (answer, streams) in answers.into_iter().zip(&streams) {
+            match layout.read(answer, streams, |error| self.way.explain(error)) {
+                Ok(appended) => outcome.repeats.extend(self.took(streams, appended)),
+                Err(refused) => {
+                    error = Some(refused);
+                    break;
+                }
+            }
+            there += 1;
+        }
+        let unanswered =
+            || RedisError::from((ErrorKind::UnexpectedReturnType, "fewer answers than questions"));
+        // Not `zip`: a load without an answer and without an error must not pass for delivered.
+        outcome.failed = loads
+            .get(there)
+            .and_then(|load| load.first())
+            .map(|first| (first.seq, error.unwrap_or_else(|| self.way.explain(&unanswered()))));
+        outcome
+    }
+
+    fn took(&mut self, streams: &[Held], appended: Appended) -> Vec<u64> {
+        for ((name, _), end) in streams.iter().zip(appended.ends) {
+            self.held.insert(name.clone(), end);
+        }
+        appended.repeats
+    }
+}
+
+/// The streams of a load and what each must hold.
+fn held(load: &[&Envelope], expected: &BTreeMap<String, End>) -> Vec<Held> {
+    let mut streams: Vec<Held> = Vec::new();
+    for envelope in load {
+        let name = &envelope.aggregate_type;
+        if !streams.iter().any(|(known, _)| known == name) {
+            streams.push((name.clone(), expected.get(name).cloned().unwrap_or_default()));
+        }
+    }
+    streams
+}
+
+/// Loads of a bounded size, in order.
+fn cut<'a, 'b>(share: &'a [&'b Envelope]) -> Vec<&'a [&'b Envelope]> {
+    let mut loads = Vec::new();
+    let mut rest = share;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |envelope: &&&Envelope| {
+            bytes += envelope.json.len();
+            bytes <= LOAD_BYTES
+        };
+        let count = rest.iter().take(LOAD_MESSAGES).take_while(fits).count().max(1);
+        let (load, after) = rest.split_at(count);
+        loads.push(load);
+        rest = after;
+    }
+    loads
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(seq: u64, bytes: usize) -> Envelope {
+        Envelope {
+            seq,
+            epoch: "a".to_owned(),
+            aggregate_type: "token".to_owned(),
+            message_type: String::new(),
+            state: String::new(),
+            user_id: None,
+            json: "x".repeat(bytes),
+        }
+    }
+
+    fn sizes(bytes: &[usize]) -> Vec<usize> {
+        let envelopes: Vec<Envelope> = (1..).zip(bytes).map(|(seq, bytes)| envelope(seq, *bytes)).collect();
+        let share: Vec<&Envelope> = envelopes.iter().collect();
+        let loads = cut(&share);
+        let numbers: Vec<u64> = loads.iter().flat_map(|load| load.iter().map(|one| one.seq)).collect();
+        assert_eq!(numbers, (1..=bytes.len() as u64).collect::<Vec<_>>(), "all of them, in order");
+        loads.iter().map(|load| load.len()).collect()
+    }
+
+    #[test]
+    fn a_load_is_bounded_by_count_and_by_bytes_and_never_empty() {
+        assert_eq!(sizes(&[]), Vec::<usize>::new());
+        assert_eq!(sizes(&[10; 250]), [100, 100, 50]);
+        assert_eq!(sizes(&[LOAD_BYTES / 2; 5]), [2, 2, 1]);
+        assert_eq!(sizes(&[1, LOAD_BYTES * 2, LOAD_BYTES * 2, 1]), [1, 1, 1, 1]);
+    }
+}

@@ -1,0 +1,117 @@
+//! What the streams are called, and the script that fills them.
+//!
+//! The script is sent whole each time: it is small beside a load, and nothing needs to be loaded again after a restart or on
+//! a server that took over.
+
+use ::redis::{Cmd, ErrorKind, RedisError, Value, from_redis_value};
+
+use crate::sink::{Entry, SinkError};
+use chainflume_core::domain::Envelope;
+
+const APPEND: &str = include_str!("append.lua");
+
+/// Names and length of the streams.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// Before every name.
+    pub(super) prefix: String,
+    /// Entries kept in each stream, about.
+    pub(super) stream_length: u64,
+}
+
+/// What a stream must end with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct End {
+    /// The newest number it ever took.
+    pub(super) top: u64,
+    /// The epoch of its newest entry, empty for none.
+    pub(super) epoch: String,
+}
+
+/// A stream by its aggregate type, and what it must end with.
+pub(super) type Held = (String, End);
+
+/// What the script did.
+#[derive(Debug)]
+pub(super) struct Appended {
+    /// Numbers that were there already.
+    pub(super) repeats: Vec<u64>,
+    /// What each stream ends with, in the order they were named.
+    pub(super) ends: Vec<End>,
+    /// The newest entries, likewise, when there were no messages.
+    pub(super) entries: Vec<Option<Entry>>,
+}
+
+impl Layout {
+    pub(super) fn stream(&self, aggregate_type: &str) -> String {
+        format!("{}events:{aggregate_type}", self.prefix)
+    }
+
+    /// Appends messages to streams; without messages it is only looked what they hold.
+    pub(super) fn append(&self, streams: &[Held], load: &[&Envelope]) -> Cmd {
+        let mut command = Cmd::new();
+        command.arg("EVAL").arg(APPEND).arg(streams.len());
+        for (aggregate_type, _) in streams {
+            command.arg(self.stream(aggregate_type));
+        }
+        command.arg(self.stream_length);
+        for (_, End { top, epoch }) in streams {
+            command.arg(*top).arg(epoch);
+        }
+        for envelope in load {
+            let index = streams.iter().position(|(name, _)| *name == envelope.aggregate_type);
+            let user = envelope.user_id.map(|user| format!("{}user:{user}", self.prefix));
+            command.arg(index.map_or(0, |index| index + 1)).arg(envelope.seq).arg(&envelope.epoch);
+            command.arg(&envelope.json).arg(&envelope.message_type).arg(&envelope.state);
+            command.arg(user.unwrap_or_default());
+        }
+        command
+    }
+
+    /// What the script answered about `streams`.
+    pub(super) fn read(
+        &self,
+        answer: Value,
+        streams: &[Held],
+        unreadable: impl FnOnce(&RedisError) -> SinkError,
+    ) -> Result<Appended, SinkError> {
+        let (word, numbers, newest, epochs, entries) = match read(answer) {
+            Ok(read) => read,
+            Err(error) => return Err(unreadable(&error)),
+        };
+        let place = numbers.first().and_then(|index| usize::try_from(*index).ok()).unwrap_or(1);
+        let (name, given) = streams.get(place.saturating_sub(1)).cloned().unwrap_or_default();
+        let (stream, seq) = (self.stream(&name), numbers.get(1).copied().unwrap_or(0));
+        match word.as_str() {
+            "ok" => {
+                let end = |(top, epoch)| End { top, epoch };
+                let ends = newest.into_iter().zip(epochs).map(end).collect();
+                Ok(Appended { repeats: numbers, ends, entries })
+            }
+            "lost" => Err(SinkError::Lost { stream, held: seq, given: given.top }),
+            "changed" => Err(SinkError::Changed { stream, held: seq }),
+            "foreign" => Err(SinkError::Foreign { stream, seq }),
+            _ => Err(unreadable(&(ErrorKind::UnexpectedReturnType, "an answer of another script").into())),
+        }
+    }
+}
+
+type Read = (String, Vec<u64>, Vec<u64>, Vec<String>, Vec<Option<Entry>>);
+
+fn read(answer: Value) -> Result<Read, RedisError> {
+    let mut parts = from_redis_value::<Vec<Value>>(answer)?.into_iter();
+    let mut next = || parts.next().unwrap_or(Value::Array(Vec::new()));
+    let (word, numbers) = (from_redis_value(next())?, from_redis_value(next())?);
+    let (newest, epochs) = (from_redis_value(next())?, from_redis_value(next())?);
+    let entries = from_redis_value::<Vec<Value>>(next())?;
+    let entries = entries.into_iter().map(entry).collect::<Result<_, _>>()?;
+    Ok((word, numbers, newest, epochs, entries))
+}
+
+fn entry(value: Value) -> Result<Option<Entry>, RedisError> {
+    if matches!(&value, Value::Array(parts) if parts.is_empty()) {
+        return Ok(None);
+    }
+    let (seq, epoch, json): (u64, String, String) = from_redis_value(value)?;
+    Ok(Some(Entry { seq, epoch: Some(epoch).filter(|epoch| !epoch.is_empty()), json }))
+}

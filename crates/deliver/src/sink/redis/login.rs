@@ -1,0 +1,75 @@
+use std::fmt;
+
+use ::redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
+    TlsCertificates,
+};
+
+use super::{NAME, Settings};
+use crate::sink::SinkError;
+use chainflume_ops::tls;
+
+/// Where a server is and what it wants to know of us.
+#[derive(Clone)]
+pub(super) struct Login {
+    pub(super) info: ConnectionInfo,
+    pub(super) config: AsyncConnectionConfig,
+    host: String,
+}
+
+impl Login {
+    /// Reads the URL that stands under `key`.
+    pub(super) fn new(url: &str, key: &str, settings: &Settings) -> Result<Self, SinkError> {
+        tls::install();
+        let unreadable = |remedy| {
+            move |error: RedisError| SinkError::Refused {
+                sink: NAME,
+                host: key.to_owned(),
+                answer: error.category().to_owned(),
+                remedy,
+            }
+        };
+        let info = url
+            .into_connection_info()
+            .map_err(unreadable("write redis://user:password@host:port/db, or rediss:// for TLS"))?;
+        // It would need the right to `CLIENT`, for a name nobody looks at.
+        let redis = info.redis_settings().clone().set_skip_set_lib_name();
+        let mut info = info.set_redis_settings(redis);
+        if let (ConnectionAddr::TcpTls { .. }, Some(ca)) = (info.addr(), &settings.ca) {
+            let certificates = TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };
+            let client = Client::build_with_tls(info, certificates)
+                .map_err(unreadable("name a certificate authority in PEM as redis.ca_file"))?;
+            info = client.get_connection_info().clone();
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(settings.timeout))
+            .set_response_timeout(Some(settings.timeout));
+        Ok(Self { host: info.addr().to_string(), info, config })
+    }
+
+    /// The same at another server.
+    pub(super) fn at(&self, host: &str, port: u16) -> Self {
+        let mut addr = self.info.addr().clone();
+        if let ConnectionAddr::Tcp(its, at) | ConnectionAddr::TcpTls { host: its, port: at, .. } = &mut addr {
+            (*its, *at) = (host.to_owned(), port);
+        }
+        let info = self.info.clone().set_addr(addr);
+        Self { host: info.addr().to_string(), info, config: self.config.clone() }
+    }
+
+    /// Host and port: all of the URL that may be shown.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The host alone.
+    pub(super) fn name(&self) -> &str {
+        self.host.rsplit_once(':').map_or(&self.host, |(name, _)| name)
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("host", &self.host).finish_non_exhaustive()
+    }
+}

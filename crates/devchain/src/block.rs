@@ -1,0 +1,94 @@
+use std::sync::{Arc, OnceLock};
+
+use alloy_primitives::{B256, Bloom, keccak256};
+
+use super::action::{Action, RawLog, Tx};
+use chainflume_core::domain::{BlockRef, Log, Place, Receipt, receipts_root};
+
+/// A block. Its logs are encoded when they are asked for: 10,000 blocks then take a few megabytes.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) link: BlockRef,
+    pub(super) txs: Vec<MinedTx>,
+    /// Bloom and receipts root, once somebody asks: a head is asked for again and again, and a trie is no small sum.
+    commits: OnceLock<(Bloom, B256)>,
+}
+
+/// A transaction in a block.
+#[derive(Clone, Debug)]
+pub(super) struct MinedTx {
+    pub(super) tx: Arc<Tx>,
+    /// `false`: reverted, so it has no logs.
+    pub(super) succeeded: bool,
+}
+
+impl MinedTx {
+    pub(super) fn logs(&self) -> impl Iterator<Item = RawLog> {
+        let actions = if self.succeeded { self.tx.actions() } else { &[] };
+        actions.iter().map(Action::log)
+    }
+
+    pub(super) fn bloom(&self) -> Bloom {
+        let mut bloom = Bloom::default();
+        self.logs().for_each(|log| bloom.accrue_raw_log(log.address, log.topics.as_slice()));
+        bloom
+    }
+}
+
+impl Block {
+    /// Seals `txs` on top of `parent`. `salt` tells branches apart that hold the same.
+    pub(super) fn seal(parent: &BlockRef, timestamp: u64, salt: u64, txs: Vec<MinedTx>) -> Self {
+        let link = BlockRef {
+            number: parent.number + 1,
+            hash: digest(parent, timestamp, salt, &txs),
+            parent_hash: parent.hash,
+            timestamp,
+        };
+        Self { link, txs, commits: OnceLock::new() }
+    }
+
+    /// The first block: nothing in it, and a hash that tells chains apart.
+    pub(super) fn genesis(chain_id: u64, seed: u64, timestamp: u64) -> Self {
+        let nobody = BlockRef { number: 0, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: chain_id };
+        let hash = digest(&nobody, timestamp, seed, &[]);
+        let link = BlockRef { number: 0, hash, parent_hash: B256::ZERO, timestamp };
+        Self { link, txs: Vec::new(), commits: OnceLock::new() }
+    }
+
+    /// What its header says of its logs: bloom, and root of the receipts, which are `receipts`.
+    pub(super) fn commits(&self, receipts: impl FnOnce(&Self) -> Vec<Receipt>) -> (Bloom, B256) {
+        *self.commits.get_or_init(|| {
+            let receipts = receipts(self);
+            let mut bloom = Bloom::default();
+            receipts.iter().for_each(|receipt| bloom.accrue_bloom(&receipt.bloom));
+            (bloom, receipts_root(&receipts))
+        })
+    }
+
+    /// Its logs in order, `block_timestamp` filled if `timed`.
+    pub(super) fn logs(&self, timed: bool) -> impl Iterator<Item = Log> {
+        let logs = (0u32..).zip(&self.txs).flat_map(|(index, tx)| tx.logs().map(move |log| (index, tx, log)));
+        (0u32..).zip(logs).map(move |(log_index, (tx_index, mined, raw))| Log {
+            place: Place { block_number: self.link.number, tx_index, log_index },
+            block_hash: self.link.hash,
+            tx_hash: mined.tx.hash(),
+            block_timestamp: timed.then_some(self.link.timestamp),
+            address: raw.address,
+            topics: raw.topics,
+            data: raw.data,
+        })
+    }
+}
+
+fn digest(parent: &BlockRef, timestamp: u64, salt: u64, txs: &[MinedTx]) -> B256 {
+    let mut sealed = Vec::with_capacity(64 + 33 * txs.len());
+    sealed.extend(parent.hash);
+    for number in [parent.number, parent.timestamp, timestamp, salt] {
+        sealed.extend(number.to_be_bytes());
+    }
+    for mined in txs {
+        sealed.extend(mined.tx.hash());
+        sealed.push(u8::from(mined.succeeded));
+    }
+    keccak256(sealed)
+}

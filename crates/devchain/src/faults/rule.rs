@@ -1,0 +1,224 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::Request;
+use crate::DevChain;
+use crate::rpc::{RpcError, Transport};
+use chainflume_core::domain::Log;
+
+/// Which calls are hit, and what happens to them.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    method: Option<String>,
+    transport: Option<Transport>,
+    asking: Option<Asking>,
+    passing: u64,
+    left: Option<u64>,
+    pub(super) effect: Effect,
+}
+
+impl Rule {
+    /// Every call of `method`.
+    pub fn on(method: &str, effect: Effect) -> Self {
+        Self { method: Some(method.to_owned()), ..Self::any(effect) }
+    }
+
+    /// Every call.
+    pub fn any(effect: Effect) -> Self {
+        Self { method: None, transport: None, asking: None, passing: 0, left: None, effect }
+    }
+
+    /// Only the next `count` of them.
+    pub fn times(self, count: u64) -> Self {
+        Self { left: Some(count), ..self }
+    }
+
+    /// Lets `count` of them pass first.
+    pub fn after(self, count: u64) -> Self {
+        Self { passing: count, ..self }
+    }
+
+    /// Only those that come this way.
+    pub fn over(self, transport: Transport) -> Self {
+        Self { transport: Some(transport), ..self }
+    }
+
+    /// Only those whose parameters are such.
+    pub fn asking(self, such: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Self {
+        Self { asking: Some(Asking(Arc::new(such))), ..self }
+    }
+
+    /// Whether this call is hit; counts it.
+    pub(super) fn hits(&mut self, request: &Request) -> bool {
+        let meant = self.method.as_ref().is_none_or(|method| *method == request.method)
+            && self.transport.is_none_or(|transport| transport == request.transport)
+            && self.asking.as_ref().is_none_or(|Asking(such)| such(&request.params));
+        if !meant || self.left == Some(0) {
+            return false;
+        }
+        if self.passing > 0 {
+            self.passing -= 1;
+            return false;
+        }
+        self.left = self.left.map(|left| left - 1);
+        true
+    }
+}
+
+/// A question to the parameters of a call.
+#[derive(Clone)]
+struct Asking(Arc<dyn Fn(&Value) -> bool + Send + Sync>);
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asking")
+    }
+}
+
+/// A change of an answer's `result`.
+#[derive(Clone)]
+pub struct Edit(Arc<dyn Fn(&mut Value) + Send + Sync>);
+
+impl Edit {
+    pub(crate) fn apply(&self, answer: &mut Value) {
+        (self.0)(answer);
+    }
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Edit")
+    }
+}
+
+impl Effect {
+    /// The answer's `result` is changed on the way.
+    pub fn edit(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        Self::Edit(Edit(Arc::new(change)))
+    }
+}
+
+/// What happens to a call.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Answered this much later. On a WebSocket everything behind it waits too.
+    Delay(Duration),
+    /// Answered once the token is cancelled, with what is true then.
+    Until(CancellationToken),
+    /// Answered by a node that does not know this many of the newest blocks.
+    Lag(u64),
+    /// `eth_getLogs` answers wrongly.
+    Lie(Lie),
+    /// Any `result` is changed on the way, [`Self::edit`].
+    Edit(Edit),
+    /// Answered by a node of this chain, as by a gateway that mixes its networks up. Rules and behaviour stay those of the node
+    /// that was asked.
+    Stranger(DevChain),
+    /// Answered with this error.
+    Error(RpcError),
+    /// Answered with `"result": null`.
+    Null,
+    /// The answer carries another id than the call.
+    WrongId,
+    /// The batch that the call is in is answered last call first, as JSON-RPC 2.0 (§6) allows.
+    Backwards,
+    /// The answer, or the whole batch it is in, does not travel as it should.
+    Wire(Wire),
+}
+
+/// How an answer travels. On a WebSocket, [`Self::Status`] closes the socket too and [`Self::CutOff`]
+/// sends half a message before it does.
+#[derive(Clone, Debug)]
+pub enum Wire {
+    /// This HTTP answer in place of it.
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// Headers, `("retry-after", "1")` for instance.
+        headers: Vec<(String, String)>,
+        /// Body.
+        body: String,
+    },
+    /// The connection closes without an answer.
+    Close,
+    /// No answer, ever; the connection stays open.
+    Hang,
+    /// The first half of the JSON, as if it were whole.
+    Truncate,
+    /// The first half of the body, then the connection closes.
+    CutOff,
+    /// This text in place of the JSON, as `text/html`, with status 200.
+    Html(String),
+    /// The JSON with blanks in front, until the body has this many bytes.
+    Oversize(usize),
+}
+
+impl Wire {
+    /// `429 Too Many Requests`, to be tried again after so many seconds.
+    pub fn rate_limited(retry_after: u64) -> Self {
+        Self::Status {
+            status: 429,
+            headers: vec![("retry-after".to_owned(), retry_after.to_string())],
+            body: "too many requests".to_owned(),
+        }
+    }
+
+    /// A proxy's error page with status 200.
+    pub fn page() -> Self {
+        Self::Html("<!DOCTYPE html><html><body><h1>Bad gateway</h1></body></html>".to_owned())
+    }
+}
+
+/// How `eth_getLogs` lies. An answer without logs has nothing to lie about but [`Self::DropLogs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// No logs.
+    DropLogs,
+    /// Every `n`th log is missing; 0 or 1 for all.
+    DropEvery(u64),
+    /// The last log comes twice.
+    Duplicate,
+    /// A log of a contract that was not asked for comes last.
+    ForeignAddress,
+    /// A log of the block behind the asked range comes last.
+    OutOfRange,
+    /// The last log's block hash is another.
+    WrongBlockHash,
+}
+
+impl Lie {
+    /// `end` is the last block that was asked for.
+    pub(crate) fn apply(self, logs: &mut Vec<Log>, end: u64) {
+        let last = logs.last().cloned();
+        match (self, last) {
+            (Self::DropLogs, _) => logs.clear(),
+            (Self::DropEvery(n), _) => {
+                let mut index = 0;
+                logs.retain(|_| {
+                    index += 1;
+                    index % n.max(1) != 0
+                });
+            }
+            (Self::Duplicate, Some(log)) => logs.push(log),
+            (Self::ForeignAddress, Some(log)) => {
+                logs.push(Log { address: Address::repeat_byte(0xfe), ..log });
+            }
+            (Self::OutOfRange, Some(mut log)) => {
+                log.place.block_number = end.saturating_add(1);
+                logs.push(Log { block_hash: B256::repeat_byte(0xfd), ..log });
+            }
+            (Self::WrongBlockHash, Some(_)) => {
+                logs.iter_mut()
+                    .next_back()
+                    .into_iter()
+                    .for_each(|log| log.block_hash = B256::repeat_byte(0xfc));
+            }
+            (_, None) => {}
+        }
+    }
+}

@@ -1,0 +1,204 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::broadcast;
+
+use super::DevChainError;
+use super::action::{Call, Tx};
+use super::block::Block;
+use super::faults::Faults;
+use super::ledger::Ledger;
+use super::miner::{Miner, MinerSettings};
+use super::server::Server;
+use super::state::{Settings, State};
+use chainflume_core::domain::{BlockRange, BlockRef, Log};
+
+/// Heads a subscriber may fall behind before it misses some, as it would with a real node.
+const HEADS: usize = 1024;
+
+/// A development chain. Clones are handles to the same chain, and every call is atomic: no request sees
+/// half a reorg.
+#[derive(Clone)]
+pub struct DevChain {
+    shared: Arc<Shared>,
+    /// Of the node this handle speaks of.
+    faults: Faults,
+}
+
+struct Shared {
+    settings: Settings,
+    state: Mutex<State>,
+    heads: broadcast::Sender<Arc<Block>>,
+}
+
+/// A canonical chain to come back to, see [`DevChain::branch`].
+#[derive(Clone)]
+pub struct Branch(Vec<Arc<Block>>);
+
+impl DevChain {
+    /// Genesis and `settings.history` blocks of traffic.
+    pub fn new(settings: Settings) -> Self {
+        let mut state = State::new(settings.clone());
+        (0..settings.history).for_each(|_| state.mine_traffic());
+        drop(state.take_fresh());
+        let (heads, _) = broadcast::channel(HEADS);
+        let shared = Arc::new(Shared { settings, state: Mutex::new(state), heads });
+        Self { shared, faults: Faults::default() }
+    }
+
+    /// Another node of the same chain: what is mined at one is there at the other, and each has faults of its own.
+    pub fn another_node(&self) -> Self {
+        Self { shared: self.shared.clone(), faults: Faults::default() }
+    }
+
+    /// What chain it is.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// The newest canonical block.
+    pub fn head(&self) -> BlockRef {
+        self.state().head()
+    }
+
+    /// The canonical block `number`, `None` above the head.
+    pub fn block(&self, number: u64) -> Option<BlockRef> {
+        self.state().block(number).map(|block| block.link)
+    }
+
+    /// The transactions of the canonical block `number`, none above the head.
+    pub fn transactions(&self, number: u64) -> Vec<Arc<Tx>> {
+        let state = self.state();
+        state.block(number).map(|block| signed(block)).unwrap_or_default()
+    }
+
+    /// Every log of the canonical blocks in `range`, in order.
+    pub fn canonical_logs(&self, range: BlockRange) -> Vec<Log> {
+        self.state().logs(range).collect()
+    }
+
+    /// What the contracts held after the canonical block `upto`, or at the head if that is lower.
+    pub fn ledger(&self, upto: u64) -> Ledger {
+        self.state().ledger_at(upto)
+    }
+
+    /// Mines `count` blocks of generated traffic. Returns the new head, as all that mine do.
+    pub fn mine(&self, count: u64) -> BlockRef {
+        self.change(|state| (0..count).for_each(|_| state.mine_traffic()))
+    }
+
+    /// Mines `count` blocks without a transaction.
+    pub fn mine_empty(&self, count: u64) -> BlockRef {
+        self.change(|state| (0..count).for_each(|_| state.mine(&[])))
+    }
+
+    /// Mines one block for each item: a list of transactions, each one [`super::Action`] or several.
+    /// A transaction the contracts refuse is mined and reverts: no logs, ledger as before.
+    pub fn mine_with<T: Into<Call>>(&self, blocks: Vec<Vec<T>>) -> BlockRef {
+        self.change(|state| {
+            for calls in blocks {
+                let txs: Vec<_> = calls.into_iter().map(|call| state.sign(call.into().0)).collect();
+                state.mine(&txs);
+            }
+        })
+    }
+
+    /// Signs a transaction without mining it, for [`Self::reorg_with`].
+    pub fn sign(&self, call: impl Into<Call>) -> Arc<Tx> {
+        self.state().sign(call.into().0)
+    }
+
+    /// Drops the top `depth` blocks and mines `new_len` blocks of other traffic in their place. `new_len`
+    /// may be smaller: the chain gets shorter. Genesis always stays.
+    pub fn reorg(&self, depth: u64, new_len: u64) -> BlockRef {
+        self.change(|state| {
+            state.drop_top(depth);
+            (0..new_len).for_each(|_| state.mine_traffic());
+        })
+    }
+
+    /// Drops the top `depth` blocks and mines one block of the given transactions for each item. Dropped
+    /// ones may be among them ([`Self::transactions`]): they keep their hash.
+    pub fn reorg_with(&self, depth: u64, blocks: &[Vec<Arc<Tx>>]) -> BlockRef {
+        self.change(|state| {
+            state.drop_top(depth);
+            blocks.iter().for_each(|txs| state.mine(txs));
+        })
+    }
+
+    /// Drops the top `depth` blocks, mines `later` empty ones, and then the dropped ones' transactions
+    /// again, block by block: every transaction keeps its hash and moves up by `later` blocks.
+    pub fn reorg_same(&self, depth: u64, later: u64) -> BlockRef {
+        self.change(|state| {
+            let dropped = state.drop_top(depth);
+            (0..later).for_each(|_| state.mine(&[]));
+            dropped.iter().for_each(|block| state.mine(&signed(block)));
+        })
+    }
+
+    /// Drops the top `depth` blocks and mines nothing. Genesis always stays.
+    pub fn truncate(&self, depth: u64) -> BlockRef {
+        self.change(|state| drop(state.drop_top(depth)))
+    }
+
+    /// The canonical chain as it is, to come back to.
+    pub fn branch(&self) -> Branch {
+        Branch(self.state().blocks().to_vec())
+    }
+
+    /// Makes `branch` canonical again, hash by hash: A→B→A.
+    pub fn restore(&self, branch: &Branch) -> BlockRef {
+        self.change(|state| state.restore(&branch.0))
+    }
+
+    /// What the node does wrong, and what it was asked.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// How often `method` was called since the start or [`Faults::forget`], batched calls one by one.
+    pub fn calls(&self, method: &str) -> u64 {
+        self.faults.calls(method)
+    }
+
+    /// Serves JSON-RPC over HTTP and WebSocket on `address`, `127.0.0.1:0` for any free port.
+    /// A chain may have several servers, one after the other or at once.
+    pub async fn serve(&self, address: &str) -> Result<Server, DevChainError> {
+        Server::start(self.clone(), address).await
+    }
+
+    /// Mines by the clock until the returned guard is dropped. Needs a tokio runtime.
+    pub fn run(&self, settings: MinerSettings) -> Miner {
+        Miner::start(self.clone(), settings)
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// New heads from now on.
+    pub(super) fn heads(&self) -> broadcast::Receiver<Arc<Block>> {
+        self.shared.heads.subscribe()
+    }
+
+    /// Changes the chain and announces every block that became canonical, in order.
+    fn change(&self, change: impl FnOnce(&mut State)) -> BlockRef {
+        let mut state = self.state();
+        change(&mut state);
+        for block in state.take_fresh() {
+            // Nobody subscribed: nobody to tell.
+            let _ = self.shared.heads.send(block);
+        }
+        state.head()
+    }
+}
+
+fn signed(block: &Block) -> Vec<Arc<Tx>> {
+    block.txs.iter().map(|mined| mined.tx.clone()).collect()
+}
+
+impl fmt::Debug for DevChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DevChain").field("chain_id", &self.shared.settings.chain_id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,279 @@
+//! Answers as go-ethereum writes them. They are written to text directly: a `Value` for each log of a
+//! wide range would take many times its size.
+
+use alloy_primitives::{Address, B256, Bloom, Bytes, b256, keccak256};
+use serde::{Serialize, Serializer};
+
+use crate::block::{Block, MinedTx};
+use crate::faults::Behaviour;
+use chainflume_core::domain::{Log, Outcome, Receipt};
+
+/// Root of an empty trie, `keccak256(rlp(""))`.
+const EMPTY_ROOT: B256 = b256!("0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
+/// `keccak256(rlp([]))`: no uncles.
+const NO_UNCLES: B256 = b256!("0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347");
+const GAS_LIMIT: u64 = 30_000_000;
+const GAS_PER_TX: u64 = 65_000;
+/// With fees (EIP-1559).
+const TX_TYPE: u8 = 2;
+const GAS_PRICE: u64 = 1_000_000_000;
+
+/// A number as minimal hex.
+#[derive(Clone, Copy)]
+pub(super) struct Quantity(pub(super) u64);
+
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:#x}", self.0))
+    }
+}
+
+fn quantity(number: usize) -> Quantity {
+    Quantity(number as u64)
+}
+
+/// A header, as `newHeads` tells it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HeadJson {
+    number: Quantity,
+    hash: B256,
+    parent_hash: B256,
+    timestamp: Quantity,
+    logs_bloom: Bloom,
+    nonce: &'static str,
+    mix_hash: B256,
+    sha3_uncles: B256,
+    state_root: B256,
+    transactions_root: B256,
+    receipts_root: B256,
+    miner: Address,
+    difficulty: Quantity,
+    extra_data: &'static str,
+    gas_limit: Quantity,
+    gas_used: Quantity,
+    base_fee_per_gas: Quantity,
+}
+
+impl HeadJson {
+    pub(crate) fn new(block: &Block) -> Self {
+        let link = &block.link;
+        // Nobody can check it: our transactions are not signed.
+        let transactions_root = match block.txs.len() {
+            0 => EMPTY_ROOT,
+            _ => keccak256([b"transactions", link.hash.as_slice()].concat()),
+        };
+        let (logs_bloom, receipts_root) = block.commits(consensus);
+        Self {
+            number: Quantity(link.number),
+            hash: link.hash,
+            parent_hash: link.parent_hash,
+            timestamp: Quantity(link.timestamp),
+            logs_bloom,
+            nonce: "0x0000000000000000",
+            mix_hash: B256::ZERO,
+            sha3_uncles: NO_UNCLES,
+            state_root: keccak256(link.hash),
+            transactions_root,
+            receipts_root,
+            miner: Address::ZERO,
+            difficulty: Quantity(0),
+            extra_data: "0x",
+            gas_limit: Quantity(GAS_LIMIT),
+            gas_used: Quantity(GAS_PER_TX * block.txs.len() as u64),
+            base_fee_per_gas: Quantity(GAS_PRICE),
+        }
+    }
+}
+
+/// Its receipts as a header commits to them.
+fn consensus(block: &Block) -> Vec<Receipt> {
+    let receipt = |(position, mined): (u64, &MinedTx)| Receipt {
+        kind: TX_TYPE,
+        outcome: Outcome::Succeeded(mined.succeeded),
+        cumulative_gas: GAS_PER_TX * position,
+        bloom: mined.bloom(),
+        logs: mined.logs().map(|log| (log.address, log.topics, log.data)).collect(),
+        deposit: None,
+    };
+    (1..).zip(&block.txs).map(receipt).collect()
+}
+
+/// A block, as `eth_getBlockBy…` tells it.
+#[derive(Serialize)]
+pub(super) struct BlockJson {
+    #[serde(flatten)]
+    head: HeadJson,
+    size: Quantity,
+    transactions: TransactionsJson,
+    uncles: [B256; 0],
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum TransactionsJson {
+    Hashes(Vec<B256>),
+    Whole(Vec<TxJson>),
+}
+
+impl BlockJson {
+    pub(super) fn new(block: &Block, whole: bool, chain_id: u64) -> Self {
+        let transactions = match whole {
+            true => TransactionsJson::Whole(
+                (0..block.txs.len()).filter_map(|index| TxJson::new(block, index, chain_id)).collect(),
+            ),
+            false => TransactionsJson::Hashes(block.txs.iter().map(|mined| mined.tx.hash()).collect()),
+        };
+        let size = quantity(540 + 180 * block.txs.len());
+        Self { head: HeadJson::new(block), size, transactions, uncles: [] }
+    }
+
+    /// As a node tells it that has its headers wrong.
+    pub(super) fn told_by(mut self, node: &Behaviour) -> Self {
+        if node.wrong_bloom {
+            self.head.logs_bloom = Bloom::ZERO;
+        }
+        if node.wrong_receipts_root {
+            self.head.receipts_root = B256::repeat_byte(0xee);
+        }
+        self
+    }
+}
+
+/// A transaction, as `eth_getTransactionByHash` tells it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TxJson {
+    hash: B256,
+    nonce: Quantity,
+    block_hash: B256,
+    block_number: Quantity,
+    transaction_index: Quantity,
+    from: Address,
+    to: Address,
+    value: Quantity,
+    gas: Quantity,
+    gas_price: Quantity,
+    max_fee_per_gas: Quantity,
+    max_priority_fee_per_gas: Quantity,
+    input: &'static str,
+    r#type: Quantity,
+    chain_id: Quantity,
+    access_list: [B256; 0],
+    v: Quantity,
+    r: Quantity,
+    s: Quantity,
+}
+
+impl TxJson {
+    pub(super) fn new(block: &Block, index: usize, chain_id: u64) -> Option<Self> {
+        let tx = &block.txs.get(index)?.tx;
+        Some(Self {
+            hash: tx.hash(),
+            nonce: Quantity(tx.nonce()),
+            block_hash: block.link.hash,
+            block_number: Quantity(block.link.number),
+            transaction_index: quantity(index),
+            from: tx.from(),
+            to: tx.to(),
+            value: Quantity(0),
+            gas: Quantity(2 * GAS_PER_TX),
+            gas_price: Quantity(GAS_PRICE),
+            max_fee_per_gas: Quantity(2 * GAS_PRICE),
+            max_priority_fee_per_gas: Quantity(0),
+            input: "0x",
+            r#type: Quantity(2),
+            chain_id: Quantity(chain_id),
+            access_list: [],
+            v: Quantity(0),
+            r: Quantity(1),
+            s: Quantity(1),
+        })
+    }
+}
+
+/// A receipt.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReceiptJson {
+    transaction_hash: B256,
+    transaction_index: Quantity,
+    block_hash: B256,
+    block_number: Quantity,
+    from: Address,
+    to: Address,
+    contract_address: Option<Address>,
+    cumulative_gas_used: Quantity,
+    gas_used: Quantity,
+    effective_gas_price: Quantity,
+    logs: Vec<LogJson>,
+    logs_bloom: Bloom,
+    status: Quantity,
+    r#type: Quantity,
+}
+
+impl ReceiptJson {
+    pub(super) fn all(block: &Block, timed: bool) -> Vec<Self> {
+        let mut logs: Vec<Vec<LogJson>> = block.txs.iter().map(|_| Vec::new()).collect();
+        for log in block.logs(timed) {
+            if let Some(of_tx) = logs.get_mut(log.place.tx_index as usize) {
+                of_tx.push(LogJson::new(log));
+            }
+        }
+        let mined = block.txs.iter().enumerate().zip(logs);
+        mined.map(|((index, mined), logs)| Self::new(block, index, mined, logs)).collect()
+    }
+
+    fn new(block: &Block, index: usize, mined: &MinedTx, logs: Vec<LogJson>) -> Self {
+        Self {
+            transaction_hash: mined.tx.hash(),
+            transaction_index: quantity(index),
+            block_hash: block.link.hash,
+            block_number: Quantity(block.link.number),
+            from: mined.tx.from(),
+            to: mined.tx.to(),
+            contract_address: None,
+            cumulative_gas_used: Quantity(GAS_PER_TX * (index as u64 + 1)),
+            gas_used: Quantity(GAS_PER_TX),
+            effective_gas_price: Quantity(GAS_PRICE),
+            logs,
+            logs_bloom: mined.bloom(),
+            status: Quantity(mined.succeeded.into()),
+            r#type: Quantity(2),
+        }
+    }
+}
+
+/// A log.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LogJson {
+    address: Address,
+    topics: Vec<B256>,
+    data: Bytes,
+    block_number: Quantity,
+    transaction_hash: B256,
+    transaction_index: Quantity,
+    block_hash: B256,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_timestamp: Option<Quantity>,
+    log_index: Quantity,
+    removed: bool,
+}
+
+impl LogJson {
+    pub(super) fn new(log: Log) -> Self {
+        Self {
+            address: log.address,
+            topics: log.topics.as_slice().to_vec(),
+            data: log.data,
+            block_number: Quantity(log.place.block_number),
+            transaction_hash: log.tx_hash,
+            transaction_index: Quantity(log.place.tx_index.into()),
+            block_hash: log.block_hash,
+            block_timestamp: log.block_timestamp.map(Quantity),
+            log_index: Quantity(log.place.log_index.into()),
+            removed: false,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use std::collections::BTreeSet;
+
+use alloy_primitives::B256;
+use serde::Serialize;
+use serde_json::value::to_raw_value;
+
+use super::Answer;
+use super::error::RpcError;
+use super::filter::Filter;
+use super::json::{BlockJson, LogJson, Quantity, ReceiptJson, TxJson};
+use super::logs::get_logs;
+use super::params::Params;
+use super::view::View;
+use crate::block::Block;
+use crate::contracts::{DEMO_NFT, DEMO_TOKEN, STAKE_VAULT};
+use crate::faults::{Plan, Request};
+use crate::{DevChain, Settings};
+
+/// The `newHeads` subscriptions of one socket.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    open: BTreeSet<u64>,
+    next: u64,
+}
+
+impl Subscriptions {
+    /// The ids that are open, as text.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = String> {
+        self.open.iter().map(|id| format!("{id:#x}"))
+    }
+
+    fn subscribe(&mut self, params: &Params<'_>) -> Answer {
+        match params.get(0)?.as_str() {
+            Some("newHeads") => {
+                self.next += 1;
+                self.open.insert(self.next);
+                result(&Quantity(self.next))
+            }
+            other => {
+                let message = format!("no {:?} subscription in eth namespace", other.unwrap_or_default());
+                Err(RpcError::new(-32601, &message))
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self, params: &Params<'_>) -> Answer {
+        let id = params.get(0)?.as_str().and_then(|id| u64::from_str_radix(id.strip_prefix("0x")?, 16).ok());
+        match id.is_some_and(|id| self.open.remove(&id)) {
+            true => result(&true),
+            false => Err(RpcError::new(-32000, "subscription not found")),
+        }
+    }
+}
+
+/// Answers a call as the node that `plan` makes it.
+pub(super) fn call(
+    chain: &DevChain,
+    request: &Request,
+    plan: &Plan,
+    subscriptions: Option<&mut Subscriptions>,
+) -> Answer {
+    let params = Params(&request.params);
+    match (request.method.as_str(), subscriptions) {
+        ("eth_subscribe", Some(open)) => open.subscribe(&params),
+        ("eth_unsubscribe", Some(open)) => open.unsubscribe(&params),
+        ("eth_subscribe" | "eth_unsubscribe", None) => {
+            Err(RpcError::new(-32601, "notifications not supported"))
+        }
+        ("eth_getLogs", _) => {
+            let filter = Filter::parse(params.get(0)?)?;
+            let timed = chain.settings().block_timestamp_in_logs;
+            let logs = get_logs(&View::new(chain, request, plan), &filter, timed, &plan.lies)?;
+            result(&logs.into_iter().map(LogJson::new).collect::<Vec<_>>())
+        }
+        (method, _) => read(&View::new(chain, request, plan), method, &params, chain.settings()),
+    }
+}
+
+fn read(view: &View<'_>, method: &str, params: &Params<'_>, settings: &Settings) -> Answer {
+    let timed = settings.block_timestamp_in_logs;
+    let block = |block: Option<&Block>| {
+        let json = |block| BlockJson::new(block, params.flag(1), settings.chain_id).told_by(&view.behaviour);
+        result(&block.map(json))
+    };
+    match method {
+        "eth_chainId" => result(&Quantity(settings.chain_id)),
+        "net_version" => result(&settings.chain_id.to_string()),
+        "web3_clientVersion" => result(concat!("chainflume-devchain/", env!("CARGO_PKG_VERSION"))),
+        "eth_syncing" => result(&false),
+        "eth_blockNumber" => result(&Quantity(view.head)),
+        "eth_getBlockByNumber" => block(view.block(view.number(params.tag(0)?)?).map(AsRef::as_ref)),
+        "eth_getBlockByHash" => block(view.by_hash(&params.hash(0)?).map(AsRef::as_ref)),
+        "eth_getTransactionByHash" => {
+            let found = view.by_tx(&params.hash(0)?);
+            result(&found.and_then(|(block, index)| TxJson::new(block, index, settings.chain_id)))
+        }
+        "eth_getTransactionReceipt" => {
+            let found = view.by_tx(&params.hash(0)?);
+            result(&found.and_then(|(block, index)| ReceiptJson::all(block, timed).into_iter().nth(index)))
+        }
+        "eth_getBlockReceipts" => {
+            let found = match params.get(0)?.as_str().and_then(|text| text.parse::<B256>().ok()) {
+                Some(hash) => view.by_hash(&hash),
+                None => view.block(view.number(params.tag(0)?)?),
+            };
+            result(&found.map(|block| ReceiptJson::all(block, timed)))
+        }
+        "eth_getCode" => {
+            let contract = [STAKE_VAULT, DEMO_TOKEN, DEMO_NFT].contains(&params.address(0)?);
+            result(if contract { "0x60806040" } else { "0x" })
+        }
+        _ => {
+            let message = format!("the method {method} does not exist/is not available");
+            Err(RpcError::new(-32601, &message))
+        }
+    }
+}
+
+fn result<T: Serialize + ?Sized>(value: &T) -> Answer {
+    to_raw_value(value).map_err(|error| RpcError::new(-32603, &error.to_string()))
+}

@@ -1,0 +1,90 @@
+use std::sync::Arc;
+
+use axum::Error;
+use axum::extract::ws::{Message, WebSocket};
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::connection::Connection;
+use super::http::{first_half, padded};
+use crate::DevChain;
+use crate::block::Block;
+use crate::faults::Wire;
+use crate::rpc::{self, HeadJson, Subscriptions};
+
+/// Whether a socket stays open.
+enum Then {
+    GoOn,
+    Close,
+}
+
+/// Serves one socket until either side has enough. Calls are answered one after the other.
+pub(super) async fn session(chain: DevChain, mut socket: WebSocket, connection: Connection) {
+    let mut behaviour = chain.faults().watch();
+    let born = behaviour.borrow().ws_generation;
+    let mut heads = chain.heads();
+    let mut open = Subscriptions::default();
+    loop {
+        let (silent, generation) = {
+            let now = behaviour.borrow_and_update();
+            (now.ws_silent, now.ws_generation)
+        };
+        if generation != born {
+            break;
+        }
+        let then = tokio::select! {
+            () = connection.broken() => Ok(Then::Close),
+            changed = behaviour.changed() => Ok(changed.map_or(Then::Close, |()| Then::GoOn)),
+            head = heads.recv() => match head {
+                // As the node is now: what was mined after it fell silent is not told, however busy this task is.
+                Ok(block) if !behaviour.borrow().ws_silent => announce(&mut socket, &open, &block).await,
+                // What a silent socket, or one too slow, did not hear is lost, as with a real node.
+                Ok(_) | Err(RecvError::Lagged(_)) => Ok(Then::GoOn),
+                Err(RecvError::Closed) => Ok(Then::Close),
+            },
+            // Unread, so that pings get no pongs either.
+            message = socket.recv(), if !silent => answer(&chain, &mut socket, &mut open, message).await,
+        };
+        if !matches!(then, Ok(Then::GoOn)) {
+            break;
+        }
+    }
+    connection.break_off();
+}
+
+async fn announce(socket: &mut WebSocket, open: &Subscriptions, block: &Arc<Block>) -> Result<Then, Error> {
+    for id in open.ids() {
+        let params = json!({ "subscription": id, "result": HeadJson::new(block) });
+        let note = json!({ "jsonrpc": "2.0", "method": "eth_subscription", "params": params });
+        socket.send(Message::Text(note.to_string().into())).await?;
+    }
+    Ok(Then::GoOn)
+}
+
+async fn answer(
+    chain: &DevChain,
+    socket: &mut WebSocket,
+    open: &mut Subscriptions,
+    message: Option<Result<Message, Error>>,
+) -> Result<Then, Error> {
+    let call = match message {
+        Some(Ok(call @ (Message::Text(_) | Message::Binary(_)))) => call.into_data(),
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(Then::GoOn),
+        Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(Then::Close),
+    };
+    let reply = rpc::answer(chain, &call, Some(open)).await;
+    let Some(body) = reply.body else {
+        return Ok(Then::GoOn);
+    };
+    let (text, then) = match reply.wire {
+        None => (body, Then::GoOn),
+        Some(Wire::Close | Wire::Status { .. }) => return Ok(Then::Close),
+        Some(Wire::Hang) => return Ok(Then::GoOn),
+        Some(Wire::Truncate) => (first_half(&body), Then::GoOn),
+        Some(Wire::CutOff) => (first_half(&body), Then::Close),
+        Some(Wire::Html(page)) => (page, Then::GoOn),
+        Some(Wire::Oversize(bytes)) => (padded(&body, bytes), Then::GoOn),
+    };
+    socket.send(Message::Text(text.into())).await?;
+    Ok(then)
+}

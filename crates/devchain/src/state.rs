@@ -1,0 +1,230 @@
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+
+use alloy_primitives::B256;
+
+use super::action::Tx;
+use super::block::{Block, MinedTx};
+use super::ledger::{Before, Ledger};
+use super::traffic::Traffic;
+use chainflume_core::domain::{BlockRange, BlockRef, Log};
+
+/// How many orphaned blocks are remembered, for a node that still answers about them.
+const ORPHANS: usize = 256;
+
+/// What chain it is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `eth_chainId`.
+    pub chain_id: u64,
+    /// Everything follows from it.
+    pub seed: u64,
+    /// Timestamp of block 0 in seconds.
+    pub genesis_time: u64,
+    /// Seconds between the timestamps of two blocks; not how fast they are mined.
+    pub block_time: u64,
+    /// Blocks that share a timestamp: with 4 of them and a `block_time` of 1 a chain has a block every 250 ms.
+    pub blocks_per_timestamp: u64,
+    /// Blocks mined with traffic at the start.
+    pub history: u64,
+    /// How far below the head `finalized` is; `safe` is half as far. `None`: the node refuses both tags,
+    /// as nodes before the merge and on many other chains do.
+    pub finalized_depth: Option<u64>,
+    /// Whether logs carry `blockTimestamp`, as newer nodes' do.
+    pub block_timestamp_in_logs: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            chain_id: 31_337,
+            seed: 1,
+            genesis_time: 1_700_000_000,
+            block_time: 1,
+            blocks_per_timestamp: 1,
+            history: 0,
+            finalized_depth: None,
+            block_timestamp_in_logs: false,
+        }
+    }
+}
+
+/// The canonical chain, what it did to the ledger, and what it left behind.
+#[derive(Debug)]
+pub(super) struct State {
+    settings: Settings,
+    /// By height, genesis first: never empty.
+    blocks: Vec<Arc<Block>>,
+    /// For each block, what the ledger held before it, oldest first.
+    undo: Vec<Vec<Before>>,
+    heights: HashMap<B256, u64>,
+    /// Transaction hash → height and index in the block.
+    txs: HashMap<B256, (u64, usize)>,
+    orphans: VecDeque<Arc<Block>>,
+    /// Blocks that became canonical and were not announced yet.
+    fresh: Vec<Arc<Block>>,
+    ledger: Ledger,
+    traffic: Traffic,
+    nonce: u64,
+    salt: u64,
+}
+
+/// A block that is being put together.
+struct Draft {
+    timestamp: u64,
+    txs: Vec<MinedTx>,
+    undo: Vec<Before>,
+}
+
+impl State {
+    pub(super) fn new(settings: Settings) -> Self {
+        let genesis = Arc::new(Block::genesis(settings.chain_id, settings.seed, settings.genesis_time));
+        Self {
+            heights: HashMap::from([(genesis.link.hash, 0)]),
+            blocks: vec![genesis],
+            undo: vec![Vec::new()],
+            txs: HashMap::new(),
+            orphans: VecDeque::new(),
+            fresh: Vec::new(),
+            ledger: Ledger::default(),
+            traffic: Traffic::new(settings.seed),
+            nonce: 0,
+            salt: 0,
+            settings,
+        }
+    }
+
+    pub(super) fn head(&self) -> BlockRef {
+        self.blocks[self.blocks.len() - 1].link
+    }
+
+    pub(super) fn block(&self, number: u64) -> Option<&Arc<Block>> {
+        self.blocks.get(usize::try_from(number).ok()?)
+    }
+
+    /// Of the canonical chain.
+    pub(super) fn by_hash(&self, hash: &B256) -> Option<&Arc<Block>> {
+        self.block(*self.heights.get(hash)?)
+    }
+
+    pub(super) fn orphan(&self, hash: &B256) -> Option<&Arc<Block>> {
+        self.orphans.iter().find(|block| block.link.hash == *hash)
+    }
+
+    /// The block that holds a transaction, and the transaction's index there.
+    pub(super) fn by_tx(&self, hash: &B256) -> Option<(&Arc<Block>, usize)> {
+        let (number, index) = *self.txs.get(hash)?;
+        Some((self.block(number)?, index))
+    }
+
+    pub(super) fn logs(&self, range: BlockRange) -> impl Iterator<Item = Log> {
+        let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(self.blocks.len());
+        let blocks = &self.blocks[index(range.from())..index(range.to().saturating_add(1))];
+        blocks.iter().flat_map(|block| block.logs(self.settings.block_timestamp_in_logs))
+    }
+
+    /// The ledger as it stood after block `upto`, or at the head if that is lower.
+    pub(super) fn ledger_at(&self, upto: u64) -> Ledger {
+        let mut ledger = self.ledger.clone();
+        let kept = usize::try_from(upto).unwrap_or(usize::MAX).saturating_add(1).min(self.undo.len());
+        ledger.unwind(self.undo[kept..].iter().rev().flat_map(|block| block.iter().rev().cloned()));
+        ledger
+    }
+
+    /// The canonical blocks, genesis first.
+    pub(super) fn blocks(&self) -> &[Arc<Block>] {
+        &self.blocks
+    }
+
+    /// Blocks that became canonical since this was last asked.
+    pub(super) fn take_fresh(&mut self) -> Vec<Arc<Block>> {
+        mem::take(&mut self.fresh)
+    }
+
+    pub(super) fn sign(&mut self, actions: Vec<super::Action>) -> Arc<Tx> {
+        self.nonce += 1;
+        Arc::new(Tx::sign(self.settings.seed, self.nonce, actions))
+    }
+
+    pub(super) fn mine(&mut self, txs: &[Arc<Tx>]) {
+        let mut draft = self.draft();
+        txs.iter().for_each(|tx| self.include(&mut draft, tx.clone()));
+        self.seal(draft);
+    }
+
+    pub(super) fn mine_traffic(&mut self) {
+        let mut draft = self.draft();
+        for _ in 0..self.traffic.block_size() {
+            let actions = self.traffic.transaction(&self.ledger);
+            let tx = self.sign(actions);
+            self.include(&mut draft, tx);
+        }
+        self.seal(draft);
+    }
+
+    /// Drops the top `depth` blocks, oldest first in what it returns. Genesis always stays. What is mined
+    /// next belongs to another branch.
+    pub(super) fn drop_top(&mut self, depth: u64) -> Vec<Arc<Block>> {
+        let depth = usize::try_from(depth).unwrap_or(usize::MAX).min(self.blocks.len() - 1);
+        let kept = self.blocks.len() - depth;
+        let dropped = self.blocks.split_off(kept);
+        let undo = self.undo.split_off(kept);
+        self.ledger.unwind(undo.into_iter().rev().flat_map(|block| block.into_iter().rev()));
+        for block in &dropped {
+            self.heights.remove(&block.link.hash);
+            for mined in &block.txs {
+                self.txs.remove(&mined.tx.hash());
+            }
+        }
+        self.orphans.extend(dropped.iter().cloned());
+        self.orphans.drain(..self.orphans.len().saturating_sub(ORPHANS));
+        self.salt += 1;
+        dropped
+    }
+
+    /// Makes `blocks` (genesis first, of this chain) the canonical chain.
+    pub(super) fn restore(&mut self, blocks: &[Arc<Block>]) {
+        let shared =
+            self.blocks.iter().zip(blocks).take_while(|(a, b)| a.link.hash == b.link.hash).count().max(1);
+        self.drop_top((self.blocks.len() - shared) as u64);
+        for block in &blocks[shared.min(blocks.len())..] {
+            let mut undo = Vec::new();
+            for mined in block.txs.iter().filter(|mined| mined.succeeded) {
+                self.ledger.apply(mined.tx.actions(), block.link.timestamp, &mut undo);
+            }
+            self.connect(block.clone(), undo);
+        }
+    }
+
+    fn draft(&self) -> Draft {
+        let Settings { block_time, blocks_per_timestamp, .. } = self.settings;
+        let moves = (self.head().number + 1).is_multiple_of(blocks_per_timestamp.max(1));
+        let timestamp = self.head().timestamp + if moves { block_time } else { 0 };
+        Draft { timestamp, txs: Vec::new(), undo: Vec::new() }
+    }
+
+    /// Adds a transaction; one that is in the chain already is left out, as its nonce is used.
+    fn include(&mut self, draft: &mut Draft, tx: Arc<Tx>) {
+        let used = self.txs.contains_key(&tx.hash()) || draft.txs.iter().any(|m| m.tx.hash() == tx.hash());
+        if !used {
+            let succeeded = self.ledger.apply(tx.actions(), draft.timestamp, &mut draft.undo);
+            draft.txs.push(MinedTx { tx, succeeded });
+        }
+    }
+
+    fn seal(&mut self, draft: Draft) {
+        let block = Block::seal(&self.head(), draft.timestamp, self.salt, draft.txs);
+        self.connect(Arc::new(block), draft.undo);
+    }
+
+    fn connect(&mut self, block: Arc<Block>, undo: Vec<Before>) {
+        self.heights.insert(block.link.hash, block.link.number);
+        for (index, mined) in block.txs.iter().enumerate() {
+            self.txs.insert(mined.tx.hash(), (block.link.number, index));
+        }
+        self.undo.push(undo);
+        self.fresh.push(block.clone());
+        self.blocks.push(block);
+    }
+}

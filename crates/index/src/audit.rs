@@ -1,0 +1,163 @@
+//! The second look: final blocks are read again, slowly, and compared with what is stored.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::IndexerError;
+use super::reread::{Purpose, Reread, RereadReport, Rereader};
+use chainflume_core::domain::{BlockRange, Course, causes};
+use chainflume_ops::health::{AuditHealth, Board, Pulse};
+use chainflume_ops::metrics;
+
+/// The pace of an audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// Blocks read at once.
+    pub blocks: u64,
+    /// From one such read to the next.
+    pub every: Duration,
+}
+
+/// Audits one chain: source by source, the one that is furthest behind first.
+pub struct Auditor {
+    /// Reads and compares.
+    pub rereader: Rereader,
+    /// How fast.
+    pub settings: AuditSettings,
+    /// Where to say how it goes.
+    pub board: Board,
+    /// Where to show that it turns.
+    pub pulse: Pulse,
+}
+
+/// After a difference a source is left alone for so many reads: it will hardly have been mended before, and the others
+/// are to be looked at too.
+const READS_WITHOUT: u32 = 10;
+
+/// When each source is read next, by its position.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    /// When a read last agreed.
+    agreed_at: Option<Instant>,
+    /// When a read last differed, until one agrees.
+    differed_at: Option<Instant>,
+}
+
+/// A few blocks that just became final are no reason for a question: they wait for a full read, or for so long.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+impl Auditor {
+    /// Audits until `stop`. A difference is told and looked at again and again, and the source gets no further until it is
+    /// mended; an error is told and waited out.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut turns = vec![Turn::default(); self.rereader.translator.sources().len()];
+        while stop
+            .run_until_cancelled(self.pulse.wait(tokio::time::sleep(self.settings.every)))
+            .await
+            .is_some()
+        {
+            match stop.run_until_cancelled(self.step(&mut turns)).await {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::debug!(chain = %self.chain(), error = %causes(&error), "audit waits");
+                }
+            }
+        }
+    }
+
+    fn chain(&self) -> &str {
+        &self.rereader.settings.name
+    }
+
+    async fn step(&mut self, turns: &mut [Turn]) -> Result<(), IndexerError> {
+        let held = self.rereader.store.held().await?;
+        let verified = self.rereader.store.verified().await?;
+        let courses = self.rereader.store.compared().await?.courses;
+        self.rereader.translator.follow(&courses);
+        let mut next: Option<(usize, BlockRange)> = None;
+        for (index, verified) in verified.iter().enumerate() {
+            self.say(index, *verified, None);
+            let Some(course) = courses.get(index).filter(|course| !course.is_blocked()) else { continue };
+            let Some(range) = self.unverified((index, course), *verified, &held) else { continue };
+            let Turn { agreed_at, differed_at } = turns[index];
+            let waited = agreed_at.is_none_or(|at| at.elapsed() >= PATIENCE);
+            let passed_over =
+                differed_at.is_some_and(|at| at.elapsed() < self.settings.every * READS_WITHOUT);
+            let due = (range.width() >= self.settings.blocks || waited) && !passed_over;
+            if due && next.is_none_or(|(_, other)| range.from() < other.from()) {
+                next = Some((index, range));
+            }
+        }
+        let Some((source, range)) = next else { return Ok(()) };
+        let (range, _) = range.split_at_width(self.settings.blocks);
+        self.rereader.avoided = self.in_use();
+        let report = self
+            .rereader
+            .run(Reread { source, range, purpose: Purpose::Compare }, |_| self.pulse.beat())
+            .await?;
+        if report.agrees() {
+            let name = &self.rereader.translator.sources()[source].name;
+            self.rereader.store.set_verified(name, range.to(), held.reorgs).await?;
+            turns[source] = Turn { agreed_at: Some(Instant::now()), differed_at: None };
+            self.say(source, Some(range.to()), Some(0));
+        } else {
+            turns[source].differed_at = Some(Instant::now());
+            self.differs(source, range, &report);
+        }
+        Ok(())
+    }
+
+    /// The provider that gave the first look, as far as that is known: the one in use now.
+    fn in_use(&self) -> Option<String> {
+        let chain = self.board.chains().remove(self.chain())?;
+        chain.providers.into_iter().find(|provider| provider.live).map(|provider| provider.name)
+    }
+
+    /// The source's final blocks that were not compared yet, below those that are still to be read themselves.
+    fn unverified(
+        &self,
+        (index, course): (usize, &Course),
+        verified: Option<u64>,
+        held: &chainflume_store::Held,
+    ) -> Option<BlockRange> {
+        let source = &self.rereader.translator.sources()[index];
+        let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == source.name)?.at?;
+        let to = held.final_number?.min(course.complete_to(stored.number)?);
+        let from = verified.map_or(source.start_block, |verified| verified + 1).max(source.start_block);
+        BlockRange::new(from, to)
+    }
+
+    fn differs(&self, source: usize, range: BlockRange, report: &RereadReport) {
+        let name = &self.rereader.translator.sources()[source].name;
+        let blocks = (range.from(), range.to());
+        let count = report.missing.count + report.differing.count + report.surplus.count;
+        self.say(source, None, Some(count));
+        let before = self.board.audit(self.chain(), name, |audit| audit.differing_in.replace(blocks));
+        // Every few seconds the same would be said.
+        if before != Some(blocks) {
+            metrics::audit_difference(self.chain(), name);
+            tracing::error!(
+                chain = %self.chain(), source = %name, blocks = %range, missing = report.missing.count,
+                differing = report.differing.count, surplus = report.surplus.count, not_followed = report.not_followed,
+                "stored events differ from the chain; compare with a node you trust, then run \
+                 `chainflume verify --source {name} --from {} --to {} --repair`",
+                range.from(), range.to()
+            );
+        }
+    }
+
+    fn say(&self, source: usize, verified: Option<u64>, differences: Option<u64>) {
+        let name = &self.rereader.translator.sources()[source].name;
+        self.board.audit(self.chain(), name, |audit: &mut AuditHealth| {
+            audit.verified_to = verified.or(audit.verified_to);
+            if let Some(differences) = differences {
+                audit.differences = differences;
+                if differences == 0 {
+                    audit.differing_in = None;
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,76 @@
+use std::time::Duration;
+
+use alloy_primitives::B256;
+
+use chainflume_core::domain::BlockId;
+use chainflume_node::ChainError;
+use chainflume_store::StoreError;
+
+/// A node may ask for patience, not for an outage.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// Longest pause while the node is on another chain: whether it still is takes one request, and a gateway may answer for
+/// another chain for some seconds only.
+const ON_ANOTHER_CHAIN: Duration = Duration::from_secs(2);
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexerError {
+    /// The node.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The chain changed while it was read, or two backends of one node disagree.
+    #[error("{0}; reading again")]
+    Moved(String),
+    /// The chain contradicts a final block.
+    #[error(
+        "the node contradicts final block {ours}: it has {theirs} there. nothing was undone and this chain stops here. \
+         compare that block with a node you trust: if it agrees with ours, point the chain's `http` at it and restart; if the chain really \
+         undid final blocks, `chainflume rewind` finds the newest block that both agree on, and with --to takes the chain \
+         back to it; this daemon then goes on by itself"
+    )]
+    TooDeep {
+        /// The final block as stored.
+        ours: BlockId,
+        /// What the node has at its height.
+        theirs: B256,
+    },
+}
+
+impl IndexerError {
+    /// Whether trying again cannot help and an operator has to decide.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Chain(error) => error.is_wrong_chain(),
+            Self::Store(error) => {
+                !error.is_transient() && !error.is_conflict() && !matches!(error, StoreError::Database(_))
+            }
+            Self::Moved(_) => false,
+            Self::TooDeep { .. } => true,
+        }
+    }
+
+    /// How long to wait before the next try: `usual`, or longer where the node asks for it.
+    pub(super) fn wait(&self, usual: Duration) -> Duration {
+        match self {
+            Self::Chain(error) if error.is_wrong_chain() => usual.min(ON_ANOTHER_CHAIN),
+            Self::Chain(error) => {
+                error.retry_after().map_or(usual, |asked| asked.clamp(usual, MAX_RETRY_AFTER))
+            }
+            _ => usual,
+        }
+    }
+
+    /// One word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Chain(error) => error.kind(),
+            Self::Store(_) => "database",
+            Self::Moved(_) => "moved",
+            Self::TooDeep { .. } => "too_deep",
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What each source follows, as far as it is the configuration's to say: an operator decides about what is stored for another
+//! source or in another meaning, and only that stands still.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::error::IndexerError;
+use super::spine::ChainIndexer;
+use chainflume_core::domain::{Comparison, Course, Difference};
+use chainflume_ops::health::UnreadHealth;
+use chainflume_store::StoreError;
+
+/// How often it is looked whether an operator has decided.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// After trouble with a source's past, or when another source was seen to hold its logs: how soon it is tried again.
+const REST: Duration = Duration::from_secs(30);
+
+/// How the configuration compares with what is stored, and what came of it.
+#[derive(Default)]
+pub(super) struct Following {
+    pub(super) comparison: Comparison,
+    /// Sources that asked for a log which is stored for another one, although nothing said so before.
+    set_aside: BTreeMap<usize, (Instant, String)>,
+    /// Sources whose past waits for another try, and why.
+    resting: BTreeMap<usize, (Instant, String)>,
+    /// Where the reading of a source's past began in this process.
+    began: BTreeMap<usize, u64>,
+    /// What the log has been told.
+    told: BTreeSet<String>,
+    looked: Option<Instant>,
+}
+
+impl Following {
+    /// Whether nothing of a source is followed.
+    pub(super) fn is_blocked(&self, source: usize) -> bool {
+        self.set_aside.contains_key(&source) || self.course(source).is_some_and(Course::is_blocked)
+    }
+
+    pub(super) fn course(&self, source: usize) -> Option<&Course> {
+        self.comparison.courses.get(source)
+    }
+
+    /// Why a source, or a part of it, is not followed.
+    pub(super) fn hindrance(&self, source: usize) -> Option<String> {
+        let aside = self.set_aside.get(&source).map(|(_, why)| why.clone());
+        aside.or_else(|| self.course(source)?.hindrance())
+    }
+
+    /// Sources that have a past to be read, and that need no rest.
+    pub(super) fn with_gaps(&self) -> impl Iterator<Item = (usize, &Course)> {
+        let rests = |source: &usize| self.resting.get(source).is_some_and(|(at, _)| at.elapsed() < REST);
+        let courses = self.comparison.courses.iter().enumerate();
+        courses.filter(move |(source, course)| {
+            !course.gaps.is_empty() && !self.is_blocked(*source) && !rests(source)
+        })
+    }
+
+    /// The past of a source is left alone for a while: its trouble is its own.
+    pub(super) fn rest(&mut self, source: usize, why: String) {
+        self.resting.insert(source, (Instant::now(), why));
+    }
+
+    /// The past of a source was read up to this block.
+    pub(super) fn read_to(&mut self, source: usize, to: u64) {
+        self.resting.remove(&source);
+        if let Some(course) = self.comparison.courses.get_mut(source) {
+            course.read_to(to);
+            if course.gaps.is_empty() {
+                self.began.remove(&source);
+            }
+        }
+    }
+
+    /// How far the reading of a source's past is.
+    pub(super) fn unread(&self, source: usize) -> Option<UnreadHealth> {
+        let unread = self.course(source)?.unread()?;
+        let next = unread.range.from();
+        Some(UnreadHealth {
+            what: unread.what.clone(),
+            from: self.began.get(&source).copied().unwrap_or(next).min(next),
+            next,
+            to: unread.range.to(),
+            blocks: unread.blocks,
+            error: self.resting.get(&source).map(|(_, why)| why.clone()),
+        })
+    }
+
+    /// What a person should know of a source beside that.
+    pub(super) fn notes(&self, source: usize) -> Vec<String> {
+        let differences = self.course(source).into_iter().flat_map(|course| &course.differences);
+        differences.filter(|difference| is_note(difference)).map(ToString::to_string).collect()
+    }
+}
+
+fn is_note(difference: &Difference) -> bool {
+    !difference.blocks() && !matches!(difference, Difference::Unread(_))
+}
+
+impl ChainIndexer {
+    /// Follows what is configured and nobody else holds. What differs is told once.
+    pub(super) fn take_up(&mut self, comparison: Comparison) {
+        for difference in comparison.differences() {
+            let text = difference.to_string();
+            let key = match difference {
+                // Its numbers change while it is read.
+                Difference::Unread(unread) => format!("{}: {}", unread.source, unread.what),
+                _ => text.clone(),
+            };
+            if !self.following.told.insert(key) {
+                continue;
+            }
+            let (chain, source) = (&self.settings.name, difference.source());
+            match difference {
+                Difference::Unread(_) => tracing::info!(%chain, source, "{text}"),
+                _ if difference.blocks() => tracing::error!(%chain, source, "{text}; other sources go on"),
+                _ => tracing::warn!(%chain, source, "{text}"),
+            }
+        }
+        self.translator.follow(&comparison.courses);
+        for (source, course) in comparison.courses.iter().enumerate() {
+            if let Some(unread) = course.unread() {
+                self.following.began.entry(source).or_insert(unread.range.from());
+            }
+        }
+        self.following.comparison = comparison;
+        self.following.looked = Some(Instant::now());
+        let gone = self.following.comparison.gone.iter().map(ToString::to_string).collect();
+        self.board.chain(&self.settings.name, |chain| chain.notes = gone);
+    }
+
+    /// Whether a step failed for one source alone, which asks for what another one holds: it stands aside, the others go on.
+    pub(super) fn stands_aside(&mut self, error: &IndexerError) -> bool {
+        if matches!(error, IndexerError::Store(error) if error.is_conflict()) {
+            // An operator may have renamed, reset or removed a source: all is registered anew.
+            self.opened = None;
+        }
+        let IndexerError::Store(StoreError::Overlap { claimant, .. }) = error else { return false };
+        let Some(source) = self.translator.sources().iter().position(|source| source.name == *claimant)
+        else {
+            return false;
+        };
+        tracing::error!(chain = %self.settings.name, source = %claimant, %error, "source is not followed; other sources go on");
+        self.following.set_aside.insert(source, (Instant::now(), error.to_string()));
+        self.forget();
+        true
+    }
+
+    /// Looks now and then whether what stands aside may go on, since an operator decides while the daemon runs.
+    pub(super) async fn look_for_decisions(&mut self) -> Result<(), IndexerError> {
+        let aside = self.following.set_aside.len();
+        self.following.set_aside.retain(|_, (at, _)| at.elapsed() < REST);
+        let mut decided = aside != self.following.set_aside.len();
+        let waits = self.following.comparison.courses.iter().any(|course| course.hindrance().is_some());
+        if waits && self.following.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            self.following.looked = Some(Instant::now());
+            let hindrances = |comparison: &Comparison| -> Vec<Option<String>> {
+                comparison.courses.iter().map(Course::hindrance).collect()
+            };
+            let now = self.store().compared().await?;
+            decided |= hindrances(&now) != hindrances(&self.following.comparison);
+        }
+        if decided {
+            self.opened = None;
+            self.forget();
+        }
+        Ok(())
+    }
+
+    /// Nothing of an earlier turn counts.
+    pub(super) fn forget_following(&mut self) {
+        let told = std::mem::take(&mut self.following.told);
+        self.following = Following { told, ..Following::default() };
+    }
+}

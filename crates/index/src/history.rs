@@ -1,0 +1,172 @@
+//! Far from the head: ranges, read in parallel and landed in order.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::IndexerError;
+use super::live::Stretch;
+use super::spine::ChainIndexer;
+use super::translate::{Desk, Translated};
+use chainflume_core::canon::Group;
+use chainflume_core::domain::{B256, BlockId, BlockRange};
+use chainflume_node::{Batch, ChainError, Depths, History, OnError};
+use chainflume_ops::health::Board;
+use chainflume_ops::metrics;
+use chainflume_ops::telemetry::Troubles;
+use chainflume_store::{ChainStore, Staged, StoreError};
+
+/// A group's history on its way. It is translated and its events are written beside the commits: one batch that is waited
+/// for and one behind it, each by a task of its own, so that the database takes in rows on two processors.
+pub(super) struct Reading {
+    preparing: mpsc::Receiver<Preparing>,
+    /// Taken from there, and not ready yet.
+    awaited: Option<Preparing>,
+    reader: AbortOnDropHandle<()>,
+    sources: Vec<usize>,
+    next: u64,
+}
+
+/// Never aborted, only let go: it ends by itself soon, and what it wrote ahead is taken back. A `COPY` that is abandoned while
+/// its end is waited for leaves an answer in its connection, which whoever is given that next would take for theirs.
+type Preparing = JoinHandle<Ready>;
+
+/// A batch that only has to be stored.
+pub(super) struct Ready {
+    range: BlockRange,
+    parent_hash: B256,
+    refs: Vec<BlockId>,
+    translated: Translated,
+    /// The events, written ahead where that could be.
+    staged: Result<Option<Staged>, StoreError>,
+}
+
+impl Reading {
+    fn start(mut history: History, (desk, store): (Desk, ChainStore), group: Group) -> Self {
+        let (sender, preparing) = mpsc::channel(1);
+        let reader = AbortOnDropHandle::new(tokio::spawn(async move {
+            // Room first: what is translated waits here and nowhere else.
+            while let Ok(room) = sender.reserve().await
+                && let Some(batch) = history.next().await
+            {
+                let (desk, store) = (desk.clone(), store.clone());
+                room.send(tokio::spawn(Ready::new(batch, (desk, store))));
+            }
+        }));
+        Self { preparing, awaited: None, reader, next: group.range.from(), sources: group.sources }
+    }
+
+    /// The next batch; never returns while nothing is being read. May be dropped and called again.
+    pub(super) async fn next(reading: &mut Option<Self>) -> Option<Ready> {
+        let Some(reading) = reading else { return std::future::pending().await };
+        if reading.awaited.is_none() {
+            reading.awaited = reading.preparing.recv().await;
+        }
+        let ended = match &mut reading.awaited {
+            Some(preparing) => preparing.await.map(Some),
+            None => (&mut reading.reader).await.map(|()| None),
+        };
+        reading.awaited = None;
+        match ended {
+            Ok(ready) => ready,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => None,
+        }
+    }
+}
+
+impl Ready {
+    async fn new(batch: Batch, (desk, store): (Desk, ChainStore)) -> Self {
+        let (range, parent_hash, refs) = (batch.range, batch.parent_hash, refs(&batch));
+        let translated = desk.translate(&batch.logs, &batch.times);
+        drop(batch);
+        let staged = store.stage(&translated.events).await;
+        Self { range, parent_hash, refs, translated, staged }
+    }
+}
+
+impl ChainIndexer {
+    /// Ends the reading of anything but this, and takes back what was written ahead of it.
+    pub(super) fn drop_unplanned(&mut self, planned: Option<&Group>) {
+        self.reading = self.reading.take().filter(|reading| {
+            planned
+                .is_some_and(|group| reading.sources == group.sources && reading.next == group.range.from())
+        });
+    }
+
+    /// Makes sure that what is planned is what is being read.
+    pub(super) fn read_history(&mut self, planned: Option<Group>) {
+        self.drop_unplanned(planned.as_ref());
+        let Some(group) = planned.filter(|_| self.reading.is_none()) else { return };
+        // Who is asked about new blocks was checked when the chain was opened, another one is by its probe.
+        if let Err(error) = self.past.is_checked() {
+            return report(&self.board, &self.settings.name, &self.troubles)(&error);
+        }
+        let filter = self.translator.filter(&group.sources);
+        let history = History::new(
+            (self.past.clone(), &self.settings.name),
+            self.settings.history,
+            (filter, group.range),
+            Depths { final_number: self.final_number(), aged: self.aged() },
+            report(&self.board, &self.settings.name, &self.troubles),
+        );
+        tracing::debug!(chain = %self.settings.name, range = %group.range, sources = ?group.sources, "reading history");
+        let desk = self.translator.desk(&group.sources).clone();
+        self.reading = Some(Reading::start(history, (desk, self.store().clone()), group));
+    }
+
+    /// Commits a batch of history; `None` is the end of what was planned.
+    pub(super) async fn land(
+        &mut self,
+        ready: Option<Ready>,
+        stop: &CancellationToken,
+    ) -> Result<(), IndexerError> {
+        let (Some(reading), Some(ready)) = (&mut self.reading, ready) else {
+            self.reading = None;
+            return Ok(());
+        };
+        let sources = reading.sources.clone();
+        let Ready { range, parent_hash, refs, translated, staged } = ready;
+        reading.next = range.to().saturating_add(1);
+        match self.view().parent_of(range.from(), &sources) {
+            Some(tip) if parent_hash != tip => {
+                self.reading = None;
+                return self.settle_break(range.from() - 1, stop).await;
+            }
+            Some(_) => {}
+            // No link shows yet that these blocks are of this chain.
+            None => self.past.check_chain().await?,
+        }
+        self.advance(&sources, Stretch { refs, translated, staged: staged?, durable: false }).await
+    }
+}
+
+/// Every block that has logs of ours, and the last. Those below final are dropped again by the store: they
+/// are not undone.
+fn refs(batch: &Batch) -> Vec<BlockId> {
+    let mut refs: Vec<BlockId> = batch.logs.blocks().map(|block| block.id).collect();
+    refs.push(batch.last.id());
+    refs.dedup();
+    refs
+}
+
+/// A reader in the background retries by itself; this makes its trouble visible meanwhile.
+pub(super) fn report(board: &Board, chain: &str, troubles: &Arc<Troubles>) -> OnError {
+    let (board, chain, troubles) = (board.clone(), chain.to_owned(), troubles.clone());
+    Arc::new(move |error: &ChainError| {
+        metrics::step_error(&chain, error.kind());
+        let mut errors = 0;
+        board.chain(&chain, |health| {
+            health.consecutive_errors += 1;
+            errors = health.consecutive_errors;
+            health.last_error = Some(error.to_string());
+        });
+        if let Some(held_back) = troubles.failed(error.kind(), errors, false) {
+            let held_back = held_back.field();
+            tracing::warn!(chain, errors, held_back, %error, "history waits for the node");
+        }
+    })
+}

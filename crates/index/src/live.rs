@@ -1,0 +1,162 @@
+//! Near the head: block by block, each linked to the one below and its logs asked for by its hash.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::try_join_all;
+use tokio_util::sync::CancellationToken;
+
+use super::error::IndexerError;
+use super::spine::ChainIndexer;
+use super::translate::{Translated, count};
+use chainflume_core::canon::Group;
+use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogFilter};
+use chainflume_node::{BlockWithLogs, Near, Work};
+use chainflume_ops::metrics;
+use chainflume_store::{Advance, Staged};
+
+/// Blocks read at once and committed together where we are a little behind: enough to hide the node's
+/// latency, few enough to commit in a blink.
+const LIVE_BATCH: u64 = 16;
+
+/// What reading a run of blocks found.
+pub(super) enum Run {
+    /// They follow each other and what we hold.
+    Linked(Vec<BlockWithLogs>),
+    /// What we hold at this height is contradicted.
+    Broken(u64),
+}
+
+impl ChainIndexer {
+    /// Carries the next blocks of a group from the chain to the store.
+    pub(super) async fn carry_blocks(
+        &mut self,
+        group: Group,
+        stop: &CancellationToken,
+    ) -> Result<(), IndexerError> {
+        let Some(run) = stop.run_until_cancelled(self.read_run(&group)).await.transpose()? else {
+            return Ok(());
+        };
+        match run {
+            Run::Linked(blocks) => {
+                self.node.worked(Work::Live, None);
+                self.commit_run(&group.sources, blocks).await
+            }
+            Run::Broken(at) => self.settle_break(at, stop).await,
+        }
+    }
+
+    /// The next blocks of a group with their logs, as many as are read at once.
+    pub(super) async fn read_run(&mut self, group: &Group) -> Result<Run, IndexerError> {
+        let (range, _) = group.range.split_at_width(LIVE_BATCH);
+        let filter = self.translator.filter(&group.sources);
+        let run = self.read_linked((&group.sources, &filter), range).await;
+        if run.is_err() {
+            self.node.could_not_read(Work::Live, &filter, range);
+        }
+        run
+    }
+
+    async fn read_linked(
+        &mut self,
+        (sources, filter): (&[usize], &LogFilter),
+        range: BlockRange,
+    ) -> Result<Run, IndexerError> {
+        let near = self.near(sources, filter, range).await?;
+        let blocks: Vec<BlockRef> = near.iter().map(|near| near.block()).collect();
+        if let Some(at) = self.view().contradicted(&blocks, sources) {
+            return Ok(Run::Broken(at));
+        }
+        if let Some(pair) = blocks.windows(2).find(|pair| pair[1].parent_hash != pair[0].hash) {
+            return Err(IndexerError::Moved(format!(
+                "block {} does not follow the one below",
+                pair[1].number
+            )));
+        }
+        let logs = near.into_iter().map(|near| Box::pin(self.pool.with_logs(&self.node, filter, near)));
+        let blocks = try_join_all(logs).await?;
+        if self.view().parent_of(range.from(), sources).is_none() {
+            // No link shows yet that these blocks are of this chain.
+            self.node.check_chain().await?;
+        }
+        Ok(Run::Linked(blocks))
+    }
+
+    /// The blocks of the range up to the first the node lacks. The first may have come with the head.
+    async fn near(
+        &mut self,
+        sources: &[usize],
+        filter: &LogFilter,
+        range: BlockRange,
+    ) -> Result<Vec<Near>, IndexerError> {
+        let mut blocks = Vec::from_iter(self.take_ahead(sources, range.from()));
+        let others: Vec<u64> = (range.from()..=range.to()).skip(blocks.len()).collect();
+        if !others.is_empty() {
+            blocks.extend(self.node.near(filter, &others).await?);
+        }
+        if blocks.is_empty() {
+            let reason =
+                format!("{} lacks block {}, which is below its head", self.node.host(), range.from());
+            return Err(IndexerError::Moved(reason));
+        }
+        Ok(blocks)
+    }
+
+    async fn commit_run(
+        &mut self,
+        sources: &[usize],
+        blocks: Vec<BlockWithLogs>,
+    ) -> Result<(), IndexerError> {
+        let refs: Vec<BlockId> = blocks.iter().map(|block| block.block.id()).collect();
+        let times: BTreeMap<u64, u64> = blocks.iter().map(|b| (b.block.number, b.block.timestamp)).collect();
+        let logs = blocks.iter().flat_map(|block| &block.logs);
+        let translated = self.translator.translate(sources, logs, &times);
+        let newest = times.last_key_value().map_or(0, |(_, time)| *time);
+        self.advance(sources, Stretch { refs, translated, staged: None, durable: true }).await?;
+        let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_block = age.saturating_sub(Duration::from_secs(newest));
+        metrics::live_latency(&self.settings.name, since_block, self.woken_at.elapsed());
+        Ok(())
+    }
+
+    /// Commits a stretch of blocks for a group of sources, and remembers it.
+    pub(super) async fn advance(&mut self, sources: &[usize], stretch: Stretch) -> Result<(), IndexerError> {
+        let Stretch { refs, translated: Translated { events, dead_letters }, staged, durable } = stretch;
+        let Some(to) = refs.last().copied() else { return Ok(()) };
+        let final_number = self.final_number();
+        let expected = self.view().expected(sources);
+        let head = self.head().max(to.number);
+        // History is read long after it happened: only at the head does it mean anything how long a message took.
+        let seen_at = durable.then(|| self.seen_at()).flatten();
+        let advance =
+            Advance { expected, to, refs, final_number, events, dead_letters, head, seen_at, durable };
+        let started = Instant::now();
+        let advanced = self.store().advance_staged(&advance, staged).await?;
+        let kind = if durable { "live" } else { "history" };
+        metrics::committed(&self.settings.name, kind, started.elapsed());
+        metrics::unknown_users(&self.settings.name, advanced.unknown_users);
+        metrics::pending_retracted(&self.settings.name, advanced.retracted);
+        let counted = count(self.translator.kinds(), &advance.events, &advance.dead_letters);
+        tracing::debug!(chain = %self.settings.name, to = %to, events = advance.events.len(), kind, "advanced");
+        self.view_mut().advanced(sources, to, &advance.refs, final_number);
+        self.say_sources(Some((sources, &counted)));
+        Ok(())
+    }
+
+    /// When the head was seen that made this step possible.
+    pub(super) fn seen_at(&self) -> Option<SystemTime> {
+        SystemTime::now().checked_sub(self.woken_at.elapsed())
+    }
+}
+
+/// Blocks on the way to the store.
+pub(super) struct Stretch {
+    /// What we will hold of them, ascending; the last is the new checkpoint.
+    pub refs: Vec<BlockId>,
+    /// What their logs mean.
+    pub translated: Translated,
+    /// Its events, where they were written ahead.
+    pub staged: Option<Staged>,
+    /// Whether the commit waits for the disk.
+    pub durable: bool,
+}

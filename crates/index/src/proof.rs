@@ -1,0 +1,241 @@
+//! Stored events are taken back only on proof, block by block: receipts with the root of the header, a bloom that excludes
+//! them, or a second provider that answers the same. One node that leaves logs out proves nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::error::IndexerError;
+use super::translate::Desk;
+use chainflume_core::domain::{B256, BlockRef, Event, LogFilter, Logs, Place};
+use chainflume_node::{Header, Node};
+use chainflume_store::{Backfill, ChainStore, Doubted, Proven};
+
+/// Who may prove something of a source's blocks.
+pub(super) struct Prover {
+    /// The provider that was read first, and after it the others.
+    pub nodes: Vec<Arc<Node>>,
+    pub filter: LogFilter,
+    pub desk: Desk,
+    pub store: ChainStore,
+    /// First topics of the source's events, by signature.
+    pub topics: BTreeMap<String, B256>,
+}
+
+/// What came of looking for proof.
+#[derive(Debug, Default)]
+pub(super) struct Proof {
+    /// What the store may take back.
+    pub proven: Proven,
+    /// Stored events whose log is on the chain, and which the source reads otherwise now.
+    pub there: BTreeSet<Place>,
+    /// Stored events that the first answer did not have, and that nobody proves to be wrong.
+    pub unproven: Vec<Place>,
+    /// Why not, each reason once.
+    pub reasons: BTreeSet<String>,
+}
+
+/// What is proven of one block.
+enum Found {
+    /// These are all its logs that the source asks for, and its time in seconds.
+    Logs(Logs, u64),
+    /// The stored events in doubt are not in it.
+    Excluded,
+}
+
+/// What nobody could prove, and why.
+type Unproven = Vec<String>;
+
+impl Prover {
+    /// Looks for proof in each block in which something is doubted. Where the logs of a block are proven, they replace those
+    /// that were read.
+    ///
+    /// # Errors
+    /// Whatever the database says. A node that does not answer proves nothing, which is no error.
+    pub(super) async fn prove(
+        &self,
+        read: &mut Backfill,
+        doubted: Vec<Doubted>,
+    ) -> Result<Proof, IndexerError> {
+        let lettered = self.lettered(read).await?;
+        let mut blocks: BTreeMap<u64, Vec<Doubted>> =
+            lettered.into_iter().map(|number| (number, vec![])).collect();
+        for event in doubted {
+            blocks.entry(event.place.block_number).or_default().push(event);
+        }
+        let in_doubt: BTreeSet<u64> = blocks.keys().copied().collect();
+        let mut proof = Proof::default();
+        for (number, doubted) in blocks {
+            let places = doubted.iter().map(|event| event.place);
+            match self.block(read, (number, &in_doubt), &doubted).await? {
+                Ok(Found::Logs(logs, time)) => {
+                    let there: BTreeSet<Place> = logs.iter().map(|log| log.place).collect();
+                    self.replace(read, number, (logs, time));
+                    let events: BTreeSet<Place> = read.events.iter().map(|event| event.place).collect();
+                    let (gone, kept): (Vec<Place>, Vec<Place>) =
+                        places.partition(|place| events.contains(place) || !there.contains(place));
+                    proof.proven.places.extend(gone);
+                    proof.proven.blocks.insert(number);
+                    proof.there.extend(kept);
+                }
+                Ok(Found::Excluded) => proof.proven.places.extend(places),
+                Err(_) if doubted.is_empty() => {}
+                Err(reasons) => {
+                    proof.unproven.extend(places);
+                    proof.reasons.extend(reasons);
+                }
+            }
+        }
+        Ok(proof)
+    }
+
+    /// Blocks with dead letters that the first answer does not account for.
+    async fn lettered(&self, read: &Backfill) -> Result<BTreeSet<u64>, IndexerError> {
+        let mut lettered = self.store.lettered(read).await?;
+        for letter in &read.dead_letters {
+            lettered.remove(&letter.log.place.block_number);
+        }
+        Ok(lettered)
+    }
+
+    async fn block(
+        &self,
+        read: &Backfill,
+        (number, in_doubt): (u64, &BTreeSet<u64>),
+        doubted: &[Doubted],
+    ) -> Result<Result<Found, Unproven>, IndexerError> {
+        let mut reasons = Unproven::new();
+        let mut shown: Vec<(&Arc<Node>, Header)> = Vec::new();
+        for node in &self.nodes {
+            let header = match self.header(node, number, doubted).await? {
+                Ok(header) => header,
+                Err(reason) => {
+                    reasons.push(reason);
+                    continue;
+                }
+            };
+            match node.logs_by_receipts(&self.filter, &header).await {
+                Ok(logs) => return Ok(Ok(Found::Logs(logs, header.block().timestamp))),
+                Err(error) => reasons.push(error.to_string()),
+            }
+            shown.push((node, header));
+        }
+        let excludes = |header: &Header| {
+            let excluded =
+                |event: &Doubted| header.excludes(&event.address, self.topics.get(&event.signature));
+            !doubted.is_empty() && doubted.iter().all(excluded)
+        };
+        for (node, header) in &shown {
+            if excludes(header) && self.has_blooms(node, read, (number, in_doubt)).await? {
+                return Ok(Ok(Found::Excluded));
+            }
+        }
+        Ok(match self.second(read, doubted, &shown).await {
+            Ok(found) => Ok(found),
+            Err(reason) => {
+                reasons.push(reason);
+                Err(reasons)
+            }
+        })
+    }
+
+    /// The node's header at a height, where it is on the branch that is stored: it has the block of the stored events, or
+    /// else a block above that the store holds. The inner error is why not.
+    async fn header(
+        &self,
+        node: &Arc<Node>,
+        number: u64,
+        doubted: &[Doubted],
+    ) -> Result<Result<Header, String>, IndexerError> {
+        let held = self.store.held_at_or_above(number).await?;
+        let heights: Vec<u64> = [number].into_iter().chain(held.map(|held| held.number)).collect();
+        let headers = match node.show_headers(&heights).await {
+            Ok(headers) => headers,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let host = node.host();
+        let Some(header) = headers.first().copied().flatten() else {
+            return Ok(Err(format!("{host} has not the header of block {number}")));
+        };
+        let above = headers.get(1).copied().flatten().map(|header| header.block().id());
+        let same = !doubted.is_empty() && doubted.iter().all(|event| event.block_hash == header.block().hash);
+        Ok(match same || (held.is_some() && above == held) {
+            true => Ok(header),
+            false => Err(format!("{host} has other blocks than are stored, at {number} and above")),
+        })
+    }
+
+    /// Whether the bloom of some header of the node admits a log that is there: on some chains all blooms are empty, which
+    /// would exclude everything.
+    async fn has_blooms(
+        &self,
+        node: &Arc<Node>,
+        read: &Backfill,
+        (number, in_doubt): (u64, &BTreeSet<u64>),
+    ) -> Result<bool, IndexerError> {
+        let Some((block, contract)) = self.store.another_event(&read.source, (number, in_doubt)).await?
+        else {
+            return Ok(false);
+        };
+        let headers = node.show_headers(&[block.number]).await.unwrap_or_default();
+        let header = headers.first().copied().flatten();
+        Ok(header.is_some_and(|header| header.block().hash == block.hash && header.may_have(&contract)))
+    }
+
+    /// Whether another provider has the same block as the first and answers the same logs by its hash, or all of those and
+    /// the doubted ones: nodes leave logs out, and do not make them up. Else why not.
+    async fn second(
+        &self,
+        read: &Backfill,
+        doubted: &[Doubted],
+        shown: &[(&Arc<Node>, Header)],
+    ) -> Result<Found, String> {
+        let first =
+            self.nodes.first().zip(shown.first()).filter(|(node, (shown, _))| Arc::ptr_eq(node, shown));
+        let Some((_, (node, header))) = first else {
+            return Err("the provider that was read shows no header that can be trusted".to_owned());
+        };
+        let block = header.block();
+        let mut why = format!("no second provider than {} shows block {}", node.host(), block.number);
+        for (other, _) in shown.iter().skip(1).filter(|(_, other)| other.block() == block) {
+            match other.with_logs(&self.filter, block).await {
+                Ok(answer) => {
+                    let times = [(block.number, block.timestamp)].into();
+                    let events = self.desk.translate(&answer.logs, &times).events;
+                    if same(&events, read, block.number) || completes(&events, read, (block, doubted)) {
+                        return Ok(Found::Logs(answer.logs, block.timestamp));
+                    }
+                    why = format!("{} and {} answer otherwise", node.host(), other.host());
+                }
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(why)
+    }
+
+    fn replace(&self, read: &mut Backfill, number: u64, (logs, time): (Logs, u64)) {
+        let translated = self.desk.translate(&logs, &[(number, time)].into());
+        read.events.retain(|event| event.place.block_number != number);
+        read.dead_letters.retain(|letter| letter.log.place.block_number != number);
+        read.events.extend(translated.events);
+        read.dead_letters.extend(translated.dead_letters);
+    }
+}
+
+/// Whether these are the events that were read of a block.
+fn same(events: &[Event], read: &Backfill, number: u64) -> bool {
+    let by_place = |events: Vec<&Event>| -> BTreeMap<Place, Event> {
+        events.into_iter().map(|event| (event.place, event.clone())).collect()
+    };
+    let of_block = read.events.iter().filter(|event| event.place.block_number == number);
+    by_place(events.iter().collect()) == by_place(of_block.collect())
+}
+
+/// Whether these are all events that were read of a block and those that were doubted, where they are stored.
+fn completes(events: &[Event], read: &Backfill, (block, doubted): (BlockRef, &[Doubted])) -> bool {
+    let by_place: BTreeMap<Place, &Event> = events.iter().map(|event| (event.place, event)).collect();
+    let mut of_block = read.events.iter().filter(|event| event.place.block_number == block.number);
+    let has = |event: &Doubted| event.block_hash == block.hash && by_place.contains_key(&event.place);
+    !doubted.is_empty()
+        && doubted.iter().all(has)
+        && of_block.all(|event| by_place.get(&event.place) == Some(&event))
+}

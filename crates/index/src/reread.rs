@@ -1,0 +1,437 @@
+//! Blocks that are stored, read a second time: to add what is missing, to compare, or to repair.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::age::old_enough;
+use super::error::IndexerError;
+use super::proof::{Proof, Prover};
+use super::translate::Translator;
+use chainflume_core::canon::Policy;
+use chainflume_core::domain::{BlockRange, Event, Place};
+use chainflume_node::{Batch, ChainSettings, Depths, Elsewhere, History, Node, OnError};
+use chainflume_store::{Backfill, ChainStore, Compared, Doubted, Held, Read, StoreError};
+
+/// Reads a closed range of one source again, beside a running daemon.
+pub struct Rereader {
+    /// How the node is asked.
+    pub settings: ChainSettings,
+    /// Kept from one run to the next, for what they teach about ranges.
+    elsewhere: Elsewhere,
+    /// The provider that gave the first look: another one is asked if there is one.
+    pub avoided: Option<String>,
+    /// The chain's sources.
+    pub translator: Translator,
+    /// The chain's store.
+    pub store: ChainStore,
+    /// Told of every error of the node; it is retried.
+    pub on_error: OnError,
+    /// Whether a comparison gives way to live blocks.
+    pub unhurried: bool,
+    policy: Policy,
+    /// The highest block that was found old enough to be read by range; what is old stays old.
+    aged: Option<u64>,
+}
+
+/// What to do with what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Add what is missing. What differs or should not be there is left alone.
+    Add,
+    /// Only look.
+    Compare,
+    /// Make the stored events those of the chain.
+    Repair,
+}
+
+/// How what was read compares with what was stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RereadReport {
+    /// Events that were stored as they should be.
+    pub present: u64,
+    /// Events that were not stored. They are now, unless this was only a look.
+    pub missing: Places,
+    /// Places where something else was stored. Mended only by a repair.
+    pub differing: Places,
+    /// Stored events that the chain does not have; looked for only by a comparison or repair, and gone after a repair.
+    pub surplus: Places,
+    /// Stored events that a repair left as they are: the provider did not answer them, and nothing proves that they are wrong.
+    pub unproven: Places,
+    /// Why nothing was proven, the first few reasons.
+    pub reasons: Vec<String>,
+    /// Stored events of contracts or events that the source does not follow any more. They are no difference.
+    pub not_followed: u64,
+}
+
+/// Reasons that are kept: enough to see the kind.
+const REASONS: usize = 5;
+
+impl RereadReport {
+    fn add(&mut self, settled: &Settled) {
+        let Settled { compared, unproven, reasons } = settled;
+        self.present += compared.present;
+        self.missing.add(&compared.missing);
+        self.differing.add(&compared.differing);
+        self.surplus.add(&compared.surplus);
+        self.not_followed += compared.not_followed;
+        self.unproven.add(unproven);
+        for reason in reasons {
+            if self.reasons.len() < REASONS && !self.reasons.contains(reason) {
+                self.reasons.push(reason.clone());
+            }
+        }
+    }
+
+    /// Whether everything was as it should be.
+    pub fn agrees(&self) -> bool {
+        self.missing.count == 0 && self.differing.count == 0 && self.surplus.count == 0
+    }
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Settled {
+    compared: Compared,
+    unproven: Vec<Place>,
+    reasons: BTreeSet<String>,
+}
+
+impl From<Compared> for Settled {
+    fn from(compared: Compared) -> Self {
+        Self { compared, ..Self::default() }
+    }
+}
+
+/// Places of events: how many, and the first of them, so that a report of millions is no millions in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// All of them.
+    pub count: u64,
+    /// The first, in the order they were found.
+    pub first: Vec<Place>,
+}
+
+/// More than a person looks at.
+const FIRST: usize = 100;
+
+impl Places {
+    fn add(&mut self, places: &[Place]) {
+        self.count += places.len() as u64;
+        self.first.extend(places.iter().take(FIRST.saturating_sub(self.first.len())));
+    }
+}
+
+/// Which blocks of which source, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reread {
+    /// Position of the source in the chain's list.
+    pub source: usize,
+    /// The blocks, none above the source's checkpoint.
+    pub range: BlockRange,
+    /// What to do.
+    pub purpose: Purpose,
+}
+
+impl Rereader {
+    /// Nothing is asked yet.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made of the settings.
+    pub fn new(
+        (settings, policy): (ChainSettings, Policy),
+        translator: Translator,
+        store: ChainStore,
+        on_error: OnError,
+    ) -> Result<Self, IndexerError> {
+        let elsewhere = Elsewhere::new(&settings)?;
+        let (avoided, unhurried, aged) = (None, false, None);
+        Ok(Self { settings, elsewhere, avoided, translator, store, on_error, unhurried, policy, aged })
+    }
+
+    /// The provider that is preferred for new blocks.
+    pub fn node(&self) -> Arc<Node> {
+        self.elsewhere.preferred()
+    }
+
+    /// Whoever has another block 0 than is stored is not asked from now on.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn know_genesis(&self) -> Result<(), IndexerError> {
+        self.elsewhere.know_genesis(self.store.genesis().await?);
+        Ok(())
+    }
+
+    /// Reads and does what is asked for; `progress` is called with each block that is done.
+    ///
+    /// # Errors
+    /// When the source has not synced the range by itself yet, or the database fails. What was committed until
+    /// then stays, and running it again goes over it unharmed.
+    pub async fn run(
+        &mut self,
+        reread: Reread,
+        mut progress: impl FnMut(u64),
+    ) -> Result<RereadReport, IndexerError> {
+        self.know_genesis().await?;
+        let mut node = self.elsewhere.find(self.avoided.as_deref()).await?;
+        let Reread { source, range, purpose } = reread;
+        let aged = self.old_enough(&node, range).await?;
+        if purpose != Purpose::Compare {
+            // What is added or taken back is placed among what there is, which is found by index. A look needs none.
+            self.store.build_indexes().await?;
+        }
+        let mut report = RereadReport::default();
+        let mut rest = Some(range);
+        while let Some(left) = rest {
+            let held = self.store.held().await?;
+            self.check_reached(&held, source, range)?;
+            let filter = self.translator.filter(&[source]);
+            let chain = (node.clone(), self.settings.name.as_str());
+            let depths = Depths { final_number: held.final_number.unwrap_or(0), aged };
+            let mut history =
+                History::new(chain, self.settings.history, (filter, left), depths, self.on_error.clone());
+            loop {
+                let batch = tokio::select! {
+                    biased;
+                    batch = history.next() => batch,
+                    other = self.elsewhere.instead_of(&node, self.avoided.as_deref()) => {
+                        node = other;
+                        break;
+                    }
+                };
+                let Some(batch) = batch else { break };
+                let to = batch.range.to();
+                match self.settle(reread, (&node, batch), held.reorgs).await {
+                    Ok(settled) => {
+                        report.add(&settled);
+                        rest = to.checked_add(1).and_then(|next| BlockRange::new(next, range.to()));
+                    }
+                    // A reorg since the range was read, or a repair of our own just now: what was read may be orphaned,
+                    // so it is read again.
+                    Err(IndexerError::Store(StoreError::Conflict { .. })) if self.moved(&held).await? => {
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+                progress(to);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Up to where this range may be read as such.
+    async fn old_enough(&mut self, node: &Node, range: BlockRange) -> Result<u64, IndexerError> {
+        if let Some(aged) = self.aged.filter(|aged| range.to() <= *aged) {
+            return Ok(aged);
+        }
+        let aged = old_enough(node, &self.policy, node.head().await?).await?;
+        Ok(*self.aged.insert(aged))
+    }
+
+    /// Whether anything was taken back since.
+    async fn moved(&self, since: &Held) -> Result<bool, StoreError> {
+        Ok(self.store.held().await?.reorgs != since.reorgs)
+    }
+
+    /// Before anything is asked for; the store checks again when it writes.
+    fn check_reached(&self, held: &Held, source: usize, range: BlockRange) -> Result<(), StoreError> {
+        let name = &self.translator.sources()[source].name;
+        let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == *name);
+        match stored.and_then(|checkpoint| checkpoint.at) {
+            Some(at) if at.number >= range.to() => Ok(()),
+            _ => Err(StoreError::NotReached { source_name: name.clone(), to: range.to() }),
+        }
+    }
+
+    async fn settle(
+        &mut self,
+        reread: Reread,
+        (node, batch): (&Arc<Node>, Batch),
+        reorgs: u64,
+    ) -> Result<Settled, IndexerError> {
+        let translated = self.translator.translate(&[reread.source], &batch.logs, &batch.times);
+        let others = other_places(&batch, &translated.events);
+        let mut read = Backfill {
+            source: self.translator.sources()[reread.source].name.clone(),
+            range: batch.range,
+            reorgs,
+            events: translated.events,
+            dead_letters: translated.dead_letters,
+        };
+        drop(batch);
+        let compared = match reread.purpose {
+            Purpose::Add => {
+                let course = self.store.comparison().courses.get(reread.source);
+                let items = course.map(|course| course.listens.clone()).unwrap_or_default();
+                let read_of = Read { items, refs: Vec::new(), told: true };
+                return Ok(self.store.fill(&read, &read_of).await?.into());
+            }
+            Purpose::Compare => self.compare(&mut read).await?,
+            Purpose::Repair => return self.repair((node, reread.source), &mut read, others).await,
+        };
+        if compared.agrees() {
+            return Ok(compared.into());
+        }
+        // Another chain differs everywhere.
+        if let Err(error) = node.check_chain().await
+            && error.is_wrong_chain()
+        {
+            return Err(error.into());
+        }
+        if compared.surplus.is_empty() && compared.differing.is_empty() {
+            return Ok(compared.into());
+        }
+        // One answer that lacks stored events is no difference yet: its node may have left them out.
+        let proof = self.prove((node, reread.source), &mut read, others).await?;
+        let mut compared = self.compare(&mut read).await?;
+        let before = compared.surplus.len();
+        compared.surplus.retain(|place| !proof.there.contains(place));
+        compared.not_followed += (before - compared.surplus.len()) as u64;
+        Ok(Settled { compared, unproven: Vec::new(), reasons: proof.reasons })
+    }
+
+    async fn compare(&self, read: &mut Backfill) -> Result<Compared, StoreError> {
+        match self.unhurried {
+            true => self.compare_in_pieces(read).await,
+            false => self.store.compare(read).await,
+        }
+    }
+
+    /// Adds what is missing, and takes back and replaces what is proven to be wrong.
+    async fn repair(
+        &mut self,
+        of: (&Arc<Node>, usize),
+        read: &mut Backfill,
+        others: BTreeSet<Place>,
+    ) -> Result<Settled, IndexerError> {
+        let proof = self.prove(of, read, others).await?;
+        let mut compared = self.store.repair(read, &proof.proven).await?;
+        compared.not_followed += proof.there.len() as u64;
+        Ok(Settled { compared, unproven: proof.unproven, reasons: proof.reasons })
+    }
+
+    /// Looks for proof of what is stored and was not read. Nothing is wrong at the `others`, which have logs that the source
+    /// reads otherwise now.
+    async fn prove(
+        &mut self,
+        (node, source): (&Arc<Node>, usize),
+        read: &mut Backfill,
+        others: BTreeSet<Place>,
+    ) -> Result<Proof, IndexerError> {
+        let doubted = self.store.doubted(read).await?;
+        let (there, doubted) = doubted.into_iter().partition(|event| others.contains(&event.place));
+        let prover = Prover {
+            nodes: [node.clone()].into_iter().chain(self.elsewhere.others(node)).collect(),
+            filter: self.translator.filter(&[source]),
+            desk: self.translator.desk(&[source]).clone(),
+            store: self.store.clone(),
+            topics: self.translator.first_topics(source),
+        };
+        let mut proof = prover.prove(read, doubted).await?;
+        let there: Vec<Doubted> = there;
+        proof.there.extend(there.iter().map(|event| event.place));
+        Ok(proof)
+    }
+
+    /// Piece by piece, with a rest after each as long as that took: live blocks want the same processors.
+    async fn compare_in_pieces(&self, read: &mut Backfill) -> Result<Compared, StoreError> {
+        let mut all = Compared::default();
+        for (range, of_events) in pieces(read) {
+            let started = Instant::now();
+            let piece = Backfill {
+                source: read.source.clone(),
+                range,
+                reorgs: read.reorgs,
+                events: read.events[of_events].to_vec(),
+                dead_letters: Vec::new(),
+            };
+            let compared = self.store.compare(&piece).await?;
+            all.present += compared.present;
+            all.missing.extend(compared.missing);
+            all.differing.extend(compared.differing);
+            all.surplus.extend(compared.surplus);
+            all.not_followed += compared.not_followed;
+            tokio::time::sleep(started.elapsed()).await;
+        }
+        Ok(all)
+    }
+}
+
+/// Where there are logs that are no events: what is stored there is on the chain, and the source reads it otherwise now.
+fn other_places(batch: &Batch, events: &[Event]) -> BTreeSet<Place> {
+    if batch.logs.len() == events.len() {
+        return BTreeSet::new();
+    }
+    let events: BTreeSet<Place> = events.iter().map(|event| event.place).collect();
+    batch.logs.iter().map(|log| log.place).filter(|place| !events.contains(place)).collect()
+}
+
+/// Events compared at once beside live blocks, but for a block that has more: some milliseconds for the database.
+const PIECE: usize = 500;
+
+/// The same blocks in stretches with few events each, and where the events of each are after this, in chain order. Logs that
+/// are no events are not compared.
+fn pieces(read: &mut Backfill) -> Vec<(BlockRange, Range<usize>)> {
+    read.events.sort_unstable_by_key(|event| event.place);
+    let blocks: Vec<u64> = read.events.iter().map(|event| event.place.block_number).collect();
+    let (mut pieces, mut rest, mut from) = (Vec::new(), Some(read.range), 0);
+    while let Some(left) = rest {
+        let full = (from + PIECE).min(blocks.len());
+        let to = match full.checked_sub(1) {
+            Some(last) => full + blocks[full..].iter().take_while(|block| **block == blocks[last]).count(),
+            None => full,
+        };
+        // The blocks between this piece and the next are of this one.
+        let next = blocks.get(to).map(|block| block - left.from());
+        let (range, after) = left.split_at_width(next.unwrap_or(left.width()));
+        rest = after;
+        pieces.push((range, from..to));
+        from = to;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use chainflume_core::domain::{Address, B256, Fact, KindIndex};
+
+    use super::*;
+
+    fn event(block_number: u64, log_index: u32) -> Event {
+        let fact = Fact {
+            kind: KindIndex(0),
+            account: None,
+            counterparty: None,
+            amount: None,
+            token_id: None,
+            args: None,
+        };
+        let place = Place { block_number, tx_index: 0, log_index };
+        let (block_hash, tx_hash, address) = (B256::ZERO, B256::ZERO, Address::ZERO);
+        Event { place, block_hash, block_time: 0, tx_hash, address, fact }
+    }
+
+    fn cut(range: (u64, u64), events: Vec<Event>) -> Vec<((u64, u64), usize)> {
+        let range = BlockRange::new(range.0, range.1).expect("ascending");
+        let mut read = Backfill { source: "token".into(), range, reorgs: 0, events, dead_letters: vec![] };
+        let pieces = pieces(&mut read).into_iter();
+        pieces.map(|(range, of_events)| ((range.from(), range.to()), of_events.len())).collect()
+    }
+
+    #[test]
+    fn pieces_cover_every_block_once_and_cut_none_in_two() {
+        assert_eq!(cut((5, 9), vec![]), [((5, 9), 0)]);
+        assert_eq!(cut((5, 9), vec![event(6, 0)]), [((5, 9), 1)]);
+        // 400 in each of three blocks, two of them beside empty ones, told backwards.
+        let mut busy: Vec<Event> = [10, 12, 13]
+            .into_iter()
+            .flat_map(|block| (0..400).map(move |index| event(block, index)))
+            .collect();
+        busy.reverse();
+        assert_eq!(cut((8, 20), busy), [((8, 12), 800), ((13, 20), 400)]);
+        let one = (0..1200).map(|index| event(7, index)).chain([event(8, 0)]).collect();
+        assert_eq!(cut((7, 8), one), [((7, 7), 1200), ((8, 8), 1)]);
+    }
+}

@@ -1,0 +1,173 @@
+use std::collections::BTreeMap;
+
+use super::error::IndexerError;
+use super::translate::{Translated, Translator};
+use chainflume_core::domain::{B256, BlockRange, DeadLetterKind, Place, causes};
+use chainflume_store::{Backfill, ChainStore, FailedAgain, KeptLetter, LogRef, StoreError};
+
+/// Tries dead letters again, beside a running daemon: the same way from log to event, and the same transaction as a
+/// backfill.
+pub struct Retrier {
+    /// The chain's sources, as they are configured now.
+    pub translator: Translator,
+    /// The chain's store.
+    pub store: ChainStore,
+}
+
+/// What became of a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retried {
+    /// It is an event now, where it belongs.
+    Stored,
+    /// It is as dead as before, for this reason.
+    Failed(String),
+    /// It was resolved meanwhile, or its block was taken back by a reorg.
+    Gone,
+}
+
+/// Letters of one source in one block: what one transaction is about. A node that lied may have left letters of two
+/// blocks at one height.
+type Blocks = BTreeMap<(String, u64, B256), Vec<(Place, KeptLetter)>>;
+
+impl Retrier {
+    /// Tries the open dead letters of these numbers that are of this chain; each is told once. Whatever else they were
+    /// given is [`Retried::Gone`].
+    ///
+    /// # Errors
+    /// When the database fails. What was committed until then stays, and trying again goes over it unharmed.
+    pub async fn run(&mut self, ids: &[u64]) -> Result<BTreeMap<u64, Retried>, IndexerError> {
+        let mut outcomes = BTreeMap::new();
+        while let Some(rest) = self.rest(ids, &outcomes).await? {
+            let (reorgs, blocks) = rest;
+            for ((source, number, _), letters) in blocks {
+                match self.block((&source, number), &letters, reorgs).await {
+                    Ok(done) => outcomes.extend(done),
+                    // A reorg since the letters were read: some of them may be gone.
+                    Err(StoreError::Conflict { .. }) => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(ids.iter().map(|id| (*id, outcomes.remove(id).unwrap_or(Retried::Gone))).collect())
+    }
+
+    /// What is left to be tried. The count of reorgs is read before the letters: a rewind takes the letters of its
+    /// blocks with it, and one after this look makes the store refuse what follows from it.
+    async fn rest(
+        &self,
+        ids: &[u64],
+        outcomes: &BTreeMap<u64, Retried>,
+    ) -> Result<Option<(u64, Blocks)>, IndexerError> {
+        let ids: Vec<u64> = ids.iter().filter(|id| !outcomes.contains_key(id)).copied().collect();
+        let reorgs = self.store.held().await?.reorgs;
+        let mut blocks = Blocks::new();
+        for letter in self.store.open_dead_letters(&ids).await? {
+            let Some(LogRef { source, place, block_hash, .. }) = letter.of_log().cloned() else { continue };
+            blocks.entry((source, place.block_number, block_hash)).or_default().push((place, letter));
+        }
+        Ok((!blocks.is_empty()).then_some((reorgs, blocks)))
+    }
+
+    async fn block(
+        &mut self,
+        (source, number): (&str, u64),
+        letters: &[(Place, KeptLetter)],
+        reorgs: u64,
+    ) -> Result<Vec<(u64, Retried)>, StoreError> {
+        let refused = match self.translate(source, letters) {
+            Ok(translated) => self.store(source, number, (translated, reorgs)).await?,
+            Err(reason) => Refused { by_place: BTreeMap::new(), others: Some((None, reason)) },
+        };
+        let outcomes: Vec<_> =
+            letters.iter().map(|(place, letter)| (letter.id, refused.get(*place))).collect();
+        let failed = outcomes.iter().filter_map(|(id, refused)| {
+            let (kind, reason) = refused.clone()?;
+            Some(FailedAgain { id: *id, kind, reason })
+        });
+        let failed: Vec<FailedAgain> = failed.collect();
+        if !failed.is_empty() {
+            self.store.dead_letters_failed(&failed).await?;
+        }
+        let told =
+            |refused: Option<(_, String)>| refused.map_or(Retried::Stored, |(_, r)| Retried::Failed(r));
+        Ok(outcomes.into_iter().map(|(id, refused)| (id, told(refused))).collect())
+    }
+
+    /// The letters' logs as they are understood now. One place may have two letters, of two stations.
+    fn translate(&mut self, source: &str, letters: &[(Place, KeptLetter)]) -> Result<Translated, String> {
+        let index = self.translator.sources().iter().position(|known| known.name == source);
+        let index = index.ok_or_else(|| format!("source `{source}` is not in the configuration"))?;
+        let (mut logs, mut times) = (BTreeMap::new(), BTreeMap::new());
+        for (_, letter) in letters {
+            let log = letter.log().map_err(|error| error.to_string())?;
+            let number = log.place.block_number;
+            let time = log.block_timestamp.ok_or_else(|| {
+                format!(
+                    "the time of its block was not kept; backfill block {number} of source `{source}` instead"
+                )
+            })?;
+            times.insert(number, time);
+            logs.insert(log.place, log);
+        }
+        Ok(self.translator.translate(&[index], logs.into_values(), &times))
+    }
+
+    /// Stores what became events, and says what did not.
+    async fn store(
+        &self,
+        source: &str,
+        number: u64,
+        (translated, reorgs): (Translated, u64),
+    ) -> Result<Refused, StoreError> {
+        let mut refused = Refused::default();
+        let foreign = "no event of its source fits it any more; drop it if that is meant".to_owned();
+        refused.others = Some((None, foreign));
+        for letter in translated.dead_letters {
+            refused.by_place.insert(letter.log.place, Some((Some(letter.kind), letter.reason)));
+        }
+        let places: Vec<Place> = translated.events.iter().map(|event| event.place).collect();
+        refused.by_place.extend(places.iter().map(|place| (*place, None)));
+        let backfill = Backfill {
+            source: source.to_owned(),
+            range: BlockRange::single(number),
+            reorgs,
+            events: translated.events,
+            dead_letters: Vec::new(),
+        };
+        match self.store.backfill(&backfill).await {
+            Ok(done) => {
+                let reason = "something else is stored at its place, or its block under another hash";
+                let differing = |place| (place, Some((None, reason.to_owned())));
+                refused.by_place.extend(done.differing.into_iter().map(differing));
+                Ok(refused)
+            }
+            // One that cannot be stored is in nobody's way.
+            Err(error) if is_the_letters(&error) => {
+                let reason = causes(&error);
+                refused
+                    .by_place
+                    .extend(places.into_iter().map(|place| (place, Some((None, reason.clone())))));
+                Ok(refused)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Why letters were not stored: by place, or all others for one reason. A place without a reason was stored.
+#[derive(Default)]
+struct Refused {
+    by_place: BTreeMap<Place, Option<(Option<DeadLetterKind>, String)>>,
+    others: Option<(Option<DeadLetterKind>, String)>,
+}
+
+impl Refused {
+    fn get(&self, place: Place) -> Option<(Option<DeadLetterKind>, String)> {
+        self.by_place.get(&place).cloned().unwrap_or_else(|| self.others.clone())
+    }
+}
+
+/// Whether the fault is what was to be stored, and not the database or the moment.
+fn is_the_letters(error: &StoreError) -> bool {
+    !error.is_transient() && !error.is_conflict() && !matches!(error, StoreError::Database(_))
+}

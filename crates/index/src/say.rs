@@ -1,0 +1,157 @@
+//! What the loop says of itself: board, metrics and log.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::IndexerError;
+use super::memory::{spent, stand};
+use super::spine::{ChainIndexer, MAX_PAUSE};
+use chainflume_core::canon::Heads;
+use chainflume_core::domain::causes;
+use chainflume_node::WakeState;
+use chainflume_ops::health::{ChainState, SourceHealth};
+use chainflume_ops::metrics;
+
+/// How soon the node of a stopped chain is asked again; then twice as late each time.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+impl ChainIndexer {
+    /// Where each source stands; `committed` are those that have just moved, and their events by name.
+    pub(super) fn say_sources(&self, committed: Option<(&[usize], &BTreeMap<String, u64>)>) {
+        let next = self.next_blocks();
+        let now = Instant::now();
+        self.board.chain(&self.settings.name, |chain| {
+            let mut before = std::mem::take(&mut chain.sources);
+            for (index, source) in self.translator.sources().iter().enumerate() {
+                let fresh = committed.is_some_and(|(group, _)| group.contains(&index)).then_some(now);
+                let events = committed.and_then(|(_, events)| events.get(&source.name)).copied();
+                let mut pace = before.get_mut(index).map(|s| std::mem::take(&mut s.pace)).unwrap_or_default();
+                let tip = self.view().tip(index).map(|tip| tip.number);
+                let is_blocked = self.following.is_blocked(index);
+                let next = if is_blocked { tip.map_or(0, |tip| tip + 1) } else { next[index] };
+                pace.mark(next, events.unwrap_or(0));
+                chain.sources.push(SourceHealth {
+                    name: source.name.clone(),
+                    tip,
+                    next,
+                    committed_at: fresh.or_else(|| before.get(index).and_then(|source| source.committed_at)),
+                    pace,
+                    is_blocked,
+                    hindrance: self.following.hindrance(index),
+                    unread: self.following.unread(index),
+                    notes: self.following.notes(index),
+                });
+            }
+        });
+    }
+
+    pub(super) fn say_heads(&self, heads: &Heads) {
+        let (confirmed, final_number) = (self.policy.confirmed(heads), self.final_number());
+        let pushed = self.wake.state() == WakeState::Pushed;
+        self.board.chain(&self.settings.name, |chain| {
+            if chain.head != Some(heads.latest) {
+                chain.head_moved_at = Instant::now();
+            }
+            (chain.head, chain.confirmed, chain.final_number, chain.pushed) =
+                (Some(heads.latest), confirmed, final_number, pushed);
+        });
+    }
+
+    pub(super) fn say_state(&mut self, live: bool, history: bool) {
+        if self.heads.is_none() || !self.looked {
+            return;
+        }
+        let state = if history { ChainState::Syncing } else { ChainState::Live };
+        let said = &mut self.said;
+        self.board.chain(&self.settings.name, |chain| {
+            // While live blocks are being read the state stays: a start near the head is not history.
+            if chain.state != state
+                && !(live && chain.state == ChainState::Syncing)
+                && chain.consecutive_errors == 0
+            {
+                chain.state = state;
+                // After an error it is where it was, and "recovered" has said so.
+                if said.replace(state) != Some(state) {
+                    tracing::info!(chain = %self.settings.name, head = chain.head, "chain is {}", state.as_str());
+                }
+            }
+        });
+    }
+
+    pub(super) fn beat(&self) {
+        let (spent, providers) = (spent(&self.pool), stand(&self.pool));
+        self.board.chain(&self.settings.name, |chain| {
+            chain.alive_at = Instant::now();
+            (chain.rpc, chain.providers) = (spent, providers);
+        });
+    }
+
+    /// Whether this success ends a row of errors.
+    pub(super) fn succeeded(&self) -> bool {
+        let mut ended = false;
+        self.board.chain(&self.settings.name, |chain| {
+            ended = std::mem::take(&mut chain.consecutive_errors) > 0;
+            if ended {
+                (chain.last_error, chain.last_error_kind) = (None, None);
+            }
+        });
+        if ended && self.troubles.ended() {
+            tracing::info!(chain = %self.settings.name, "recovered");
+        }
+        ended
+    }
+
+    pub(super) fn failed(&mut self, error: &IndexerError, fatal: bool) {
+        self.forget();
+        if matches!(error, IndexerError::Chain(error) if error.is_wrong_chain()) {
+            // Of another chain, and a tag that is known never goes back.
+            (self.heads, self.tags_at, self.newest) = (None, None, None);
+        }
+        metrics::step_error(&self.settings.name, error.kind());
+        let text = causes(error);
+        let (mut errors, mut news) = (0, false);
+        self.board.chain(&self.settings.name, |chain| {
+            chain.consecutive_errors += 1;
+            errors = chain.consecutive_errors;
+            news = chain.last_error.as_ref() != Some(&text);
+            chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
+            (chain.last_error, chain.last_error_kind) = (Some(text.clone()), Some(error.kind()));
+        });
+        if let Some(held_back) = self.troubles.failed(error.kind(), errors, news) {
+            let (chain, held_back) = (&self.settings.name, held_back.field());
+            tracing::warn!(%chain, errors, held_back, error = %text, "step failed");
+        }
+    }
+
+    /// Until the end, until an operator has taken the chain back, or until what stopped it is gone.
+    pub(super) async fn keep_stopped(&self, error: &IndexerError, stop: &CancellationToken) {
+        tracing::error!(chain = %self.settings.name, "chain stopped; an operator has to decide");
+        let before = self.rewinds().await;
+        let mut beat = tokio::time::interval(Duration::from_secs(1));
+        let (mut looked, mut every) = (Instant::now(), LOOK_AGAIN_AFTER);
+        while stop.run_until_cancelled(beat.tick()).await.is_some() {
+            self.beat();
+            let now = self.rewinds().await;
+            if before.is_some() && now.is_some() && now != before {
+                tracing::warn!(chain = %self.settings.name, "chain was taken back; going on from there");
+                return;
+            }
+            if looked.elapsed() < every {
+                continue;
+            }
+            if stop.run_until_cancelled(self.may_go_on(error)).await == Some(true) {
+                tracing::warn!(chain = %self.settings.name, "the node no longer says what stopped the chain; going on");
+                return;
+            }
+            (looked, every) = (Instant::now(), (every * 2).min(MAX_PAUSE));
+        }
+    }
+
+    /// How often the chain was taken back; `None` while that cannot be told.
+    async fn rewinds(&self) -> Option<u64> {
+        let held = self.opened.as_ref()?.held().await;
+        held.ok().map(|held| held.reorgs)
+    }
+}

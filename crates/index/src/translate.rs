@@ -1,0 +1,253 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chainflume_core::decode::{AbiEvent, Decoded, Decoder, SourceAbi};
+use chainflume_core::domain::{
+    AddressSet, B256, Course, DeadLetter, DeadLetterKind, Event, EventKind, Listened, Log, LogFilter,
+};
+use chainflume_core::mapping::Mapper;
+use chainflume_ops::metrics;
+use chainflume_ops::telemetry::Limiter;
+use chainflume_store::{ChainRecord, ChainStore, Store, StoreError};
+
+/// One configured source of a chain.
+pub struct Source {
+    /// Name, unique in the config.
+    pub name: String,
+    /// First block read.
+    pub start_block: u64,
+    /// What it listens to; its index is the position in the chain's list.
+    pub abi: SourceAbi,
+    /// The argument that is the account, where the configuration names one.
+    pub user: Option<String>,
+}
+
+/// Turns logs into events: decode, then mapping.
+pub struct Translator {
+    chain: Arc<str>,
+    sources: Arc<[Source]>,
+    mapper: Arc<Mapper>,
+    /// By source, what it follows where that is not all it is configured for.
+    follows: BTreeMap<usize, Vec<SourceAbi>>,
+    /// The desk of the group that asked last. Groups change when a source joins, so one is enough.
+    cached: Option<(Vec<usize>, Desk)>,
+    /// What is told of dead letters: a contract may emit thousands.
+    lines: Arc<Limiter>,
+}
+
+/// A translator for one group of sources, to be given away: it needs nothing else.
+#[derive(Clone)]
+pub(super) struct Desk {
+    chain: Arc<str>,
+    sources: Arc<[Source]>,
+    mapper: Arc<Mapper>,
+    decoder: Arc<Decoder>,
+    lines: Arc<Limiter>,
+}
+
+/// What became of a run of logs.
+#[derive(Debug, Default)]
+pub(super) struct Translated {
+    pub events: Vec<Event>,
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+impl Translator {
+    /// Of the chain `chain` with these sources; `mapper` was built for the same list.
+    pub fn new(chain: String, sources: Vec<Source>, mapper: Mapper) -> Self {
+        let (chain, sources, mapper) = (chain.into(), sources.into(), Arc::new(mapper));
+        Self { chain, sources, mapper, follows: BTreeMap::new(), cached: None, lines: Arc::default() }
+    }
+
+    /// Registers the chain with its sources and kinds. From then on, arguments are written under the names by which the
+    /// store keeps them, whatever the ABI calls them today: a log must not be translated before.
+    ///
+    /// # Errors
+    /// As [`Store::open_chain`].
+    pub async fn open(&mut self, store: &Store, record: &ChainRecord) -> Result<ChainStore, StoreError> {
+        let opened = store.open_chain(record, self.kinds()).await?;
+        Arc::make_mut(&mut self.mapper).keep_as(opened.kinds());
+        self.cached = None;
+        Ok(opened)
+    }
+
+    /// In the order of the configuration.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Every kind of event the sources can emit.
+    pub fn kinds(&self) -> &[EventKind] {
+        self.mapper.kinds()
+    }
+
+    /// The contracts of each source, by its name.
+    pub fn contracts(&self) -> BTreeMap<String, AddressSet> {
+        self.sources.iter().map(|source| (source.name.clone(), source.abi.addresses.clone())).collect()
+    }
+
+    /// First topic of each event of a source, by signature. Anonymous events have none.
+    pub(super) fn first_topics(&self, source: usize) -> BTreeMap<String, B256> {
+        let events = self.sources[source].abi.events.iter();
+        let anonymous: BTreeSet<&str> =
+            events.clone().filter(|event| event.anonymous).map(|event| event.signature.as_str()).collect();
+        let named = events.filter(|event| !anonymous.contains(event.signature.as_str()));
+        named.map(|event| (event.signature.clone(), event.topic0)).collect()
+    }
+
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.sources.iter().map(|source| source.name.as_str()).collect()
+    }
+
+    /// Of sources of which a part must not be followed, the rest is from now on.
+    pub fn follow(&mut self, courses: &[Course]) {
+        self.cached = None;
+        self.follows.clear();
+        for (index, course) in courses.iter().enumerate() {
+            if course.hindrance().is_some() {
+                self.follows.insert(index, self.abis(index, &course.listens));
+            }
+        }
+    }
+
+    /// What translates these things of a source, and the question for them.
+    pub(super) fn part(&self, source: usize, items: &[Listened]) -> (LogFilter, Desk) {
+        let desk = self.desk_of(self.abis(source, items));
+        (desk.decoder.filter().clone(), desk)
+    }
+
+    fn abis(&self, source: usize, items: &[Listened]) -> Vec<SourceAbi> {
+        let Source { abi, user, .. } = &self.sources[source];
+        let one = |event: &Arc<AbiEvent>| {
+            let key = event.key(user.as_deref());
+            let (_, addresses) = items.iter().find(|(event, _)| *event == key)?;
+            let (addresses, events) = (addresses.clone(), vec![event.clone()]);
+            Some(SourceAbi { source: abi.source, addresses, events })
+        };
+        abi.events.iter().filter_map(one).collect()
+    }
+
+    fn desk_of(&self, abis: Vec<SourceAbi>) -> Desk {
+        let (chain, sources, mapper) = (self.chain.clone(), self.sources.clone(), self.mapper.clone());
+        Desk { chain, sources, mapper, decoder: Arc::new(Decoder::new(abis)), lines: self.lines.clone() }
+    }
+
+    /// The one question for all of these sources.
+    pub(super) fn filter(&mut self, group: &[usize]) -> LogFilter {
+        self.desk(group).decoder.filter().clone()
+    }
+
+    /// The logs of these sources as events, in the order of the logs. `times` has the block time of each.
+    pub(super) fn translate(
+        &mut self,
+        group: &[usize],
+        logs: impl IntoIterator<Item = Log>,
+        times: &BTreeMap<u64, u64>,
+    ) -> Translated {
+        self.desk(group).translate(logs, times)
+    }
+
+    /// As [`Self::translate`], of logs that will be read again when they are confirmed: what cannot be an event is not
+    /// spoken of before.
+    pub(super) fn foresee(
+        &mut self,
+        group: &[usize],
+        logs: impl IntoIterator<Item = Log>,
+        times: &BTreeMap<u64, u64>,
+    ) -> Vec<Event> {
+        self.desk(group).read(logs, times).0.events
+    }
+
+    /// What translates for this group.
+    pub(super) fn desk(&mut self, group: &[usize]) -> &Desk {
+        if self.cached.as_ref().is_none_or(|(of, _)| of != group) {
+            self.cached = None;
+        }
+        let cached = self.cached.take().unwrap_or_else(|| {
+            let whole = |source: &usize| match self.follows.get(source) {
+                Some(part) => part.clone(),
+                None => vec![self.sources[*source].abi.clone()],
+            };
+            (group.to_vec(), self.desk_of(group.iter().flat_map(whole).collect()))
+        });
+        &self.cached.insert(cached).1
+    }
+}
+
+impl Desk {
+    /// As [`Translator::translate`].
+    pub(super) fn translate(
+        &self,
+        logs: impl IntoIterator<Item = Log>,
+        times: &BTreeMap<u64, u64>,
+    ) -> Translated {
+        let (translated, foreign) = self.read(logs, times);
+        for DeadLetter { source, reason, log, .. } in &translated.dead_letters {
+            if let Some(held_back) = self.lines.admit(source) {
+                let held_back = held_back.field();
+                tracing::warn!(chain = %self.chain, source, place = %log.place, reason, held_back, "log kept as a dead letter");
+            }
+        }
+        metrics::ignored(&self.chain, foreign);
+        translated
+    }
+
+    /// What the logs are, and how many are nobody's.
+    fn read(&self, logs: impl IntoIterator<Item = Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
+        let logs = logs.into_iter();
+        let events = Vec::with_capacity(logs.size_hint().0);
+        let mut translated = Translated { events, dead_letters: Vec::new() };
+        let mut foreign = 0;
+        for mut log in logs {
+            let (source, kind, reason) = match self.decoder.decode(&log) {
+                Decoded::Foreign => {
+                    foreign += 1;
+                    continue;
+                }
+                Decoded::Typed(typed) => match self.mapper.map(&typed) {
+                    Ok(fact) => {
+                        let block_time = times.get(&log.place.block_number).copied().unwrap_or_default();
+                        let Log { place, block_hash, tx_hash, address, .. } = log;
+                        translated.events.push(Event {
+                            place,
+                            block_hash,
+                            block_time,
+                            tx_hash,
+                            address,
+                            fact,
+                        });
+                        continue;
+                    }
+                    Err(reason) => (typed.source, DeadLetterKind::Mapping, reason.to_string()),
+                },
+                Decoded::Malformed { source, reason, .. } => (source, DeadLetterKind::Decode, reason),
+            };
+            let source = self.sources[source.0].name.clone();
+            // Kept with its time, so that trying again needs no node.
+            log.block_timestamp = times.get(&log.place.block_number).copied().or(log.block_timestamp);
+            translated.dead_letters.push(DeadLetter { kind, source, reason, log });
+        }
+        (translated, foreign)
+    }
+}
+
+/// Counts what was committed, by source and type. Returns the events by source.
+pub(super) fn count(
+    kinds: &[EventKind],
+    translated_events: &[Event],
+    dead_letters: &[DeadLetter],
+) -> BTreeMap<String, u64> {
+    let mut by_source = BTreeMap::<String, u64>::new();
+    let mut by_kind = BTreeMap::<usize, u64>::new();
+    for event in translated_events {
+        *by_kind.entry(event.fact.kind.0).or_default() += 1;
+    }
+    for (kind, count) in by_kind {
+        metrics::events(&kinds[kind].source, &kinds[kind].event_type, count);
+        *by_source.entry(kinds[kind].source.clone()).or_default() += count;
+    }
+    for letter in dead_letters {
+        metrics::dead_letter(&letter.source, letter.kind.as_str());
+    }
+    by_source
+}

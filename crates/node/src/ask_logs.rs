@@ -1,0 +1,284 @@
+//! Asks for logs in as many questions as it takes: lists that are too long are asked for in parts, and where one
+//! block is too much for an answer its addresses are, then its topics, and in the end its receipts.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use serde_json::json;
+
+use super::error::ChainError;
+use super::logs::{Blocks, Checked, LOGS, checked};
+use super::near::logs_question;
+use super::node::{BlockWithLogs, Node, hex};
+use super::rpc::Question;
+use super::wire::{ReadLog, WireReceipt, WireTransactions};
+use chainflume_core::domain::{B256, BlockRange, BlockRef, LogFilter, Logs};
+
+/// How often the logs of one block are asked for in vain before they are asked for in parts.
+const STUCK: u32 = 3;
+/// All receipts of a block at once.
+pub(super) const RECEIPTS: &str = "eth_getBlockReceipts";
+/// A question asked whole fails at once: whoever asks knows whether to ask for less.
+const ONCE: u32 = 1;
+/// How often a part is asked for: dozens of calls that have to succeed in a row would else never be answered by a node
+/// that fails one in fifty.
+const PART_TRIES: u32 = 3;
+/// Between two of them: a gateway has another backend by then.
+const PART_PAUSE: Duration = Duration::from_millis(100);
+/// Receipts asked for at the same time: enough to hide the latency of one.
+const RECEIPTS_AT_ONCE: usize = 8;
+
+impl Node {
+    /// Logs of a range, in chain order.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked or its answer not be believed.
+    pub async fn logs(&self, filter: &LogFilter, range: BlockRange) -> Result<Logs, ChainError> {
+        self.logs_of(filter, Blocks::Range(range), ONCE).await
+    }
+
+    /// Logs of a block by its hash, the only question a node that lacks the block must refuse (EIP-234).
+    ///
+    /// # Errors
+    /// As [`Self::logs`].
+    pub async fn with_logs(&self, filter: &LogFilter, block: BlockRef) -> Result<BlockWithLogs, ChainError> {
+        let logs =
+            self.logs_of(filter, Blocks::Hash { number: block.number, hash: block.hash }, ONCE).await?;
+        Ok(BlockWithLogs { block, logs })
+    }
+
+    async fn logs_of(&self, filter: &LogFilter, blocks: Blocks, tries: u32) -> Result<Logs, ChainError> {
+        if let Some(parts) = self.too_long(filter) {
+            return self.logs_of_both(parts, blocks).await;
+        }
+        let answer = patiently(tries, || Box::pin(self.logs_once(filter, blocks))).await;
+        self.or_otherwise(answer, filter, blocks).await
+    }
+
+    /// The answer to a question for logs, or where that failed what can be asked instead.
+    pub(super) async fn or_otherwise(
+        &self,
+        answer: Result<Logs, ChainError>,
+        filter: &LogFilter,
+        blocks: Blocks,
+    ) -> Result<Logs, ChainError> {
+        let error = match answer {
+            Err(error) => error,
+            answer => {
+                self.stuck.store(0, Ordering::Relaxed);
+                return answer;
+            }
+        };
+        if error.splits_filter() {
+            let Some(parts) = self.learn_lists(filter) else { return Err(error) };
+            return self.logs_of_both(parts, blocks).await;
+        }
+        let too_much = blocks.is_one() && (error.narrows().is_some() || self.is_stuck(&error));
+        match split(filter) {
+            Some(parts) if too_much => self.logs_of_both(parts, blocks).await,
+            None if too_much => self.logs_of_receipts(filter, blocks).await,
+            _ => Err(error),
+        }
+    }
+
+    async fn logs_of_both(
+        &self,
+        (one, other): (LogFilter, LogFilter),
+        blocks: Blocks,
+    ) -> Result<Logs, ChainError> {
+        let one = Box::pin(self.logs_of(&one, blocks, PART_TRIES)).await?;
+        let other = Box::pin(self.logs_of(&other, blocks, PART_TRIES)).await?;
+        Ok(one.merge(&other))
+    }
+
+    pub(super) async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Logs, ChainError> {
+        let mut checked = Checked::new(filter, blocks);
+        let question = logs_question(filter, blocks);
+        self.rpc.demand_each(&question, |read: ReadLog| checked.push(&read.0)).await?;
+        self.believed(LOGS, checked.finish())
+    }
+
+    /// What was answered, or that it cannot be believed; that is a failure of the node as much as no answer is.
+    pub(super) fn believed<T>(
+        &self,
+        method: &'static str,
+        answer: Result<T, String>,
+    ) -> Result<T, ChainError> {
+        const WHAT: &str = "logs that can be believed";
+        match answer {
+            Ok(answer) => {
+                self.rpc.vitals.proven(WHAT);
+                Ok(answer)
+            }
+            Err(reason) => {
+                let error = self.rpc.bad(method, reason);
+                self.rpc.vitals.disbelieved(WHAT, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// The last way: everything the block did, of which we keep what is ours.
+    pub(super) async fn logs_of_receipts(
+        &self,
+        filter: &LogFilter,
+        blocks: Blocks,
+    ) -> Result<Logs, ChainError> {
+        let receipts = self.receipts(blocks).await?;
+        self.logs_in(receipts, filter, blocks)
+    }
+
+    /// All receipts of a block in their order, at once or one by one.
+    pub(super) async fn receipts(&self, blocks: Blocks) -> Result<Vec<WireReceipt>, ChainError> {
+        let id = match blocks {
+            Blocks::Range(range) => json!(hex(range.from())),
+            Blocks::Hash { hash, .. } => json!(hash),
+        };
+        let question = Question::new(RECEIPTS, json!([id]));
+        match patiently(PART_TRIES, || self.rpc.demand(&question)).await {
+            Err(error) if error.has_other_ways() => self.receipts_one_by_one(blocks).await,
+            answer => answer,
+        }
+    }
+
+    /// What of a block's receipts was asked for.
+    pub(super) fn logs_in(
+        &self,
+        receipts: Vec<WireReceipt>,
+        filter: &LogFilter,
+        blocks: Blocks,
+    ) -> Result<Logs, ChainError> {
+        let ours: Result<Vec<Vec<_>>, String> =
+            receipts.into_iter().map(|receipt| receipt.logs_for(filter)).collect();
+        let logs = ours.and_then(|ours| checked(ours.into_iter().flatten(), filter, blocks));
+        self.believed(RECEIPTS, logs)
+    }
+
+    async fn receipts_one_by_one(&self, blocks: Blocks) -> Result<Vec<WireReceipt>, ChainError> {
+        let question = match blocks {
+            Blocks::Range(range) => Question::new("eth_getBlockByNumber", json!([hex(range.from()), false])),
+            Blocks::Hash { hash, .. } => Question::new("eth_getBlockByHash", json!([hash, false])),
+        };
+        let block: WireTransactions = patiently(PART_TRIES, || self.rpc.demand(&question)).await?;
+        let mut receipts = Vec::with_capacity(block.transactions.len());
+        for chunk in block.transactions.chunks(RECEIPTS_AT_ONCE) {
+            receipts.extend(try_join_all(chunk.iter().map(|tx| self.receipt(*tx, block.hash))).await?);
+        }
+        Ok(receipts)
+    }
+
+    async fn receipt(&self, transaction: B256, block: B256) -> Result<WireReceipt, ChainError> {
+        const METHOD: &str = "eth_getTransactionReceipt";
+        let question = Question::new(METHOD, json!([transaction]));
+        let receipt: WireReceipt = patiently(PART_TRIES, || self.rpc.demand(&question)).await?;
+        match receipt.block_hash().filter(|found| *found != block) {
+            None => Ok(receipt),
+            Some(found) => {
+                Err(self.rpc.bad(METHOD, format!("its block is {found}, asked was one of {block}")))
+            }
+        }
+    }
+
+    /// Whether the same question has failed without a reason often enough to try it in parts.
+    fn is_stuck(&self, error: &ChainError) -> bool {
+        error.is_doubtful() && self.stuck.fetch_add(1, Ordering::Relaxed) + 1 >= STUCK
+    }
+
+    /// Whether the lists of this filter are longer than the endpoint takes.
+    pub(super) fn asks_in_parts(&self, filter: &LogFilter) -> bool {
+        self.too_long(filter).is_some()
+    }
+
+    /// The halves of a filter whose lists are longer than the endpoint takes.
+    fn too_long(&self, filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
+        let most = *self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let longer = |len: usize, most: Option<usize>| most.is_some_and(|most| len > most.max(1));
+        if longer(count(filter.addresses.as_ref()), most.addresses) {
+            return split_addresses(filter);
+        }
+        longer(count(filter.topic0.as_ref()), most.topics).then(|| split_topics(filter))?
+    }
+
+    /// The halves of a filter that has just been refused for its lists. Which of the two is meant not every node
+    /// says; the longer one is taken to be, and its half is what is asked for from now on.
+    fn learn_lists(&self, filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
+        let (addresses, topics) = (count(filter.addresses.as_ref()), count(filter.topic0.as_ref()));
+        let mut most = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if addresses >= topics {
+            let halves = split_addresses(filter)?;
+            most.addresses = Some(addresses.div_ceil(2));
+            return Some(halves);
+        }
+        let halves = split_topics(filter)?;
+        most.topics = Some(topics.div_ceil(2));
+        Some(halves)
+    }
+}
+
+/// Asks again, up to so often, where a call failed for no reason given.
+async fn patiently<T, F: Future<Output = Result<T, ChainError>>>(
+    tries: u32,
+    ask: impl Fn() -> F,
+) -> Result<T, ChainError> {
+    for _ in 1..tries {
+        match ask().await {
+            Err(error) if error.is_doubtful() => tokio::time::sleep(PART_PAUSE).await,
+            answer => return answer,
+        }
+    }
+    ask().await
+}
+
+fn count<T>(list: Option<&BTreeSet<T>>) -> usize {
+    list.map_or(0, BTreeSet::len)
+}
+
+/// By addresses, then by first topics.
+fn split(filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
+    split_addresses(filter).or_else(|| split_topics(filter))
+}
+
+fn split_addresses(filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
+    let half = |addresses| LogFilter { addresses: Some(addresses), topic0: filter.topic0.clone() };
+    filter.addresses.as_ref().and_then(halve).map(|(one, other)| (half(one), half(other)))
+}
+
+fn split_topics(filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
+    let half = |topics| LogFilter { addresses: filter.addresses.clone(), topic0: Some(topics) };
+    filter.topic0.as_ref().and_then(halve).map(|(one, other)| (half(one), half(other)))
+}
+
+/// The first is never the shorter one.
+fn halve<T: Ord + Copy>(set: &BTreeSet<T>) -> Option<(BTreeSet<T>, BTreeSet<T>)> {
+    let middle = *set.iter().nth(set.len().div_ceil(2)).filter(|_| set.len() > 1)?;
+    let mut one = set.clone();
+    let other = one.split_off(&middle);
+    Some((one, other))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Address;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_splits_by_addresses_then_by_topics_and_then_no_more() {
+        let address = |n: u8| Address::repeat_byte(n);
+        let topic = |n: u8| B256::repeat_byte(n);
+        let filter = LogFilter {
+            addresses: Some([address(1), address(2), address(3)].into()),
+            topic0: Some([topic(1), topic(2)].into()),
+        };
+        let (one, other) = split(&filter).expect("three addresses");
+        assert_eq!(one.addresses, Some([address(1), address(2)].into()));
+        assert_eq!(other.addresses, Some([address(3)].into()));
+        assert_eq!(one.topic0, filter.topic0);
+        let (one, other) = split(&other).expect("two topics");
+        assert_eq!((one.topic0.clone(), other.topic0), (Some([topic(1)].into()), Some([topic(2)].into())));
+        assert_eq!(split(&one), None);
+    }
+}

@@ -1,0 +1,43 @@
+use std::collections::BTreeMap;
+
+use alloy_primitives::B256;
+
+use chainflume_core::domain::{BlockRange, BlockRef, Logs};
+
+/// The logs of a range, with the block times of all of them, ready to be believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// All of these blocks were asked for.
+    pub range: BlockRange,
+    /// Hash of the block below the range, as its first block says.
+    pub parent_hash: B256,
+    /// The last block of the range.
+    pub last: BlockRef,
+    /// In chain order.
+    pub logs: Logs,
+    /// Height to block time in seconds, for every block that has a log.
+    pub times: BTreeMap<u64, u64>,
+}
+
+/// What a block's time takes in the map, with its share of the nodes.
+const TIME: usize = 24;
+
+impl Batch {
+    /// Roughly what it takes in memory, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.logs.bytes() + self.times.len() * TIME
+    }
+
+    /// Whether `next` goes on where this one ends, on the same branch.
+    pub(super) fn leads_to(&self, next: &Self) -> bool {
+        self.range.to().checked_add(1) == Some(next.range.from()) && self.last.hash == next.parent_hash
+    }
+
+    /// Both as one, where this one leads to `next`.
+    pub(super) fn join(&mut self, mut next: Self) {
+        self.range = BlockRange::new(self.range.from(), next.range.to()).expect("the next range lies above");
+        self.last = next.last;
+        self.logs.append(next.logs);
+        self.times.append(&mut next.times);
+    }
+}

@@ -1,0 +1,305 @@
+//! What a header says of its logs, held against the logs a node answers. A header is chained by its hash to all others;
+//! a node's index of logs is chained to nothing, lags behind, and has been lost and rebuilt.
+
+mod bloom;
+mod doubts;
+mod second;
+mod times;
+mod trust;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use alloy_primitives::{B256, Bloom};
+use serde_json::json;
+
+use super::ask_logs::RECEIPTS;
+use super::error::ChainError;
+use super::logs::Blocks;
+use super::near::Near;
+use super::node::{BlockWithLogs, Node};
+use super::rpc::Question;
+use super::wire::{Unsealed, WireReceipt};
+pub(super) use bloom::holds as bloom_holds;
+use bloom::{Answered, Doubtful, holds_log, unanswered};
+use chainflume_core::domain::{BlockRef, LogFilter, Logs, Receipt, receipts_root};
+use times::Sequence;
+pub(super) use trust::Trust;
+
+/// How the logs of new blocks are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// By their own shape alone.
+    Off,
+    /// Against the bloom filter of the header: it never leaves out a log there is.
+    Bloom,
+    /// Against the root of the receipts in the header: nothing can be missing or changed.
+    Receipts,
+}
+
+/// What of a header can be held against logs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seal {
+    pub block: BlockRef,
+    pub bloom: Option<Bloom>,
+    pub receipts_root: Option<B256>,
+}
+
+/// Headers of late, by height: the logs of a block whose hash was told are asked for together with its header.
+#[derive(Default)]
+pub(super) struct Recent(Mutex<BTreeMap<u64, BlockRef>>);
+
+/// More than a step reads at once, twice.
+const KEPT: usize = 64;
+
+impl Recent {
+    /// The blocks next to this one on its branch, each with the one below it first.
+    fn links(&self, block: BlockRef) -> Vec<(BlockRef, BlockRef)> {
+        let recent = self.lock();
+        let at = |number: Option<u64>| recent.get(&number?).copied();
+        let below = at(block.number.checked_sub(1)).filter(|below| below.hash == block.parent_hash);
+        let above = at(block.number.checked_add(1)).filter(|above| above.parent_hash == block.hash);
+        let below = below.map(|below| (below, block));
+        below.into_iter().chain(above.map(|above| (block, above))).collect()
+    }
+
+    fn forget(&self, block: BlockRef) {
+        self.lock().remove(&block.number);
+    }
+
+    fn keep(&self, block: BlockRef) {
+        let (mut recent, number) = (self.lock(), block.number);
+        recent.insert(number, block);
+        if recent.len() > KEPT {
+            // History is read from below, the head from above: what is furthest from this one goes.
+            let far = recent.keys().copied().max_by_key(|other| other.abs_diff(number));
+            far.and_then(|far| recent.remove(&far));
+        }
+    }
+
+    /// The hash a block of this height had when it, or the one above it, was last read.
+    pub(super) fn hash(&self, number: u64) -> Option<B256> {
+        let recent = self.lock();
+        let own = recent.get(&number).map(|block| block.hash);
+        own.or_else(|| Some(recent.get(&number.checked_add(1)?)?.parent_hash))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, BlockRef>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Node {
+    /// Whether logs near the head come out of receipts.
+    pub(super) fn asks_receipts(&self) -> bool {
+        self.verify == Verify::Receipts && self.trust.receipts.is_on()
+    }
+
+    /// Remembers a header, whose time must fit those of the headers next to it.
+    ///
+    /// # Errors
+    /// That it does not. Which of the two is wrong is not known, so that neither is remembered.
+    pub(super) fn noted(&self, block: BlockRef) -> Result<(), ChainError> {
+        for (below, above) in self.recent.links(block) {
+            if let Err(error) = self.in_sequence(&below, &above) {
+                self.recent.forget(below);
+                self.recent.forget(above);
+                return Err(error);
+            }
+        }
+        self.recent.keep(block);
+        Ok(())
+    }
+
+    /// Whether a chain may have the times of these two, the second above the first.
+    ///
+    /// # Errors
+    /// That it may not, unless the node has insisted for so long that the chain may.
+    pub(super) fn in_sequence(&self, below: &BlockRef, above: &BlockRef) -> Result<(), ChainError> {
+        const WHAT: &str = "headers whose times can be believed";
+        let reason = || {
+            let [(lower, early), (upper, late)] = [below, above].map(|block| (block.number, block.timestamp));
+            format!("block {lower} is of second {early} and block {upper} above it of second {late}")
+        };
+        match self.trust.quarrels.judge(below, above) {
+            Sequence::Plausible => Ok(()),
+            Sequence::Absurd => {
+                let error = self.rpc.bad(super::node::HEADER, reason());
+                self.rpc.vitals.disbelieved(WHAT, &error);
+                Err(error)
+            }
+            Sequence::Insisted => {
+                self.rpc.vitals.proven(WHAT);
+                let (chain, host, reason) = (self.rpc.chain(), self.host(), reason());
+                tracing::warn!(
+                    chain,
+                    host,
+                    reason,
+                    "the node insists on block times that contradict each other; they are stored as they come until the next start"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// The logs of a block that is near the head, as far as its header bears them out.
+    pub(super) async fn weighed(&self, filter: &LogFilter, near: Near) -> Result<Weighed, ChainError> {
+        let Near { seal, logs } = near;
+        let Seal { block, bloom, receipts_root } = seal;
+        let sure = |logs| Weighed { block: BlockWithLogs { block, logs }, doubt: None };
+        if self.asks_receipts()
+            && let Some(root) = receipts_root
+            && let Some(logs) = self.logs_by_root(filter, block, root).await?
+        {
+            return Ok(sure(logs));
+        }
+        let logs = match logs {
+            Some(logs) => logs,
+            None => self.with_logs(filter, block).await?.logs,
+        };
+        let bloom = bloom.filter(|_| self.verify != Verify::Off);
+        let Some(bloom) = bloom.filter(|_| self.trust.bloom.is_on()) else {
+            return Ok(sure(logs));
+        };
+        let answered = Answered::of(&logs);
+        if let Some(log) = logs.iter().find(|log| !answered.is_within(&bloom) && !holds_log(&bloom, log)) {
+            let reason =
+                format!("a log of {} at {} that the header's bloom excludes", log.address, log.place);
+            self.trust.bloom.failed(&reason);
+            return Err(self.disbelieved(super::logs::LOGS, reason));
+        }
+        let doubted = unanswered(&bloom, filter, &answered);
+        self.trust.doubts.answered(&answered);
+        if !doubted.is_empty() && self.trust.doubts.are_due(&doubted) {
+            let block = BlockWithLogs { block, logs };
+            return Ok(Weighed { block, doubt: Some(Doubt { doubted, bloom, receipts_root }) });
+        }
+        if !logs.is_empty() {
+            self.trust.bloom.passed();
+            self.rpc.vitals.proven(EVIDENCE);
+        }
+        Ok(sure(logs))
+    }
+
+    /// Whether logs of blocks up to this one have none of it, although its header speaks of some.
+    pub(super) fn leaves_out(&self, filter: &LogFilter, last: &Seal, logs: &Logs) -> bool {
+        let bloom = last.bloom.filter(|_| self.verify != Verify::Off && self.trust.bloom.is_on());
+        let there = || logs.blocks().any(|block| block.id.number == last.block.number);
+        let speaks = |bloom| !unanswered(&bloom, filter, &Answered::of(&Logs::default())).is_empty();
+        bloom.is_some_and(speaks) && !there()
+    }
+
+    /// The error of a node whose header speaks of logs that its answer lacks and another answer has.
+    pub(super) fn contradicted(&self, block: &BlockRef) -> ChainError {
+        let reason = format!("no logs for block {}, whose header speaks of some that it has", block.number);
+        self.disbelieved(super::logs::LOGS, reason)
+    }
+
+    /// The logs out of all receipts of the block, which must have the root of its header. `None` where this node's
+    /// receipts cannot be checked.
+    async fn logs_by_root(
+        &self,
+        filter: &LogFilter,
+        block: BlockRef,
+        root: B256,
+    ) -> Result<Option<Logs>, ChainError> {
+        let question = Question::new(RECEIPTS, json!([block.hash]));
+        let wire: Vec<WireReceipt> = match self.rpc.demand(&question).await {
+            Err(error) if error.has_other_ways() => {
+                self.trust.receipts.failed(&error.to_string());
+                if error.is_method_off() || self.trust.receipts.is_worn() {
+                    self.give_up("receipts", &error.to_string());
+                }
+                return Ok(None);
+            }
+            answer => answer?,
+        };
+        match root_of(&wire) {
+            Err(unsealed) => {
+                self.trust.receipts.failed(&unsealed.to_string());
+                if matches!(unsealed, Unsealed::Kind(_)) {
+                    self.give_up("receipts", &unsealed.to_string());
+                }
+                return Ok(None);
+            }
+            Ok(found) if found != root => {
+                let reason = format!("the receipts of block {} are not those of its header", block.number);
+                self.trust.receipts.failed(&reason);
+                return Err(self.disbelieved(RECEIPTS, reason));
+            }
+            Ok(_) => {}
+        }
+        self.trust.receipts.passed();
+        self.rpc.vitals.proven(EVIDENCE);
+        let blocks = Blocks::Hash { number: block.number, hash: block.hash };
+        self.logs_in(wire, filter, blocks).map(Some)
+    }
+
+    /// Goes on without the checks this node fails again and again: nobody else is there who would pass them, so they say
+    /// something of the chain's headers, or of the check, and not of its logs.
+    pub(super) fn give_up_worn_checks(&self) {
+        for (check, name) in [(&self.trust.bloom, "bloom"), (&self.trust.receipts, "receipts")] {
+            if check.is_on() && check.is_worn() {
+                self.give_up(name, &check.last_reason());
+            }
+        }
+    }
+
+    fn give_up(&self, name: &'static str, reason: &str) {
+        let check = if name == "bloom" { &self.trust.bloom } else { &self.trust.receipts };
+        if check.give_up() {
+            self.rpc.vitals.proven(EVIDENCE);
+            let (chain, host) = (self.rpc.chain(), self.host());
+            tracing::warn!(
+                chain,
+                host,
+                check = name,
+                reason,
+                "headers cannot be held against logs here; the check is off until the next start"
+            );
+        }
+    }
+
+    /// An answer of the right shape that the header contradicts. Only one that a header bears out makes good for it: an
+    /// index that lacks logs answers rightly wherever there are none.
+    fn disbelieved(&self, method: &'static str, reason: String) -> ChainError {
+        let error = self.rpc.bad(method, reason);
+        self.rpc.vitals.disbelieved(EVIDENCE, &error);
+        error
+    }
+}
+
+/// Logs, and what of their header they do not answer.
+pub(super) struct Weighed {
+    pub block: BlockWithLogs,
+    pub doubt: Option<Doubt>,
+}
+
+/// What a header speaks of and the answer does not.
+pub(super) struct Doubt {
+    doubted: BTreeSet<Doubtful>,
+    bloom: Bloom,
+    receipts_root: Option<B256>,
+}
+
+/// What a header with these receipts has for a root.
+fn root_of(receipts: &[WireReceipt]) -> Result<B256, Unsealed> {
+    let receipts: Vec<Receipt> = receipts.iter().map(WireReceipt::consensus).collect::<Result<_, _>>()?;
+    Ok(receipts_root(&receipts))
+}
+
+/// What such failures are counted under.
+const EVIDENCE: &str = "logs that their header bears out";
+
+/// What this chain's headers cannot be held against, whatever is configured. What is not listed and fails all the same is
+/// found out and given up.
+pub(super) fn allowed(chain_id: u64, wanted: Verify) -> Verify {
+    match chain_id {
+        // zkSync Era and its test network: a bloom that is no block's own (zksync-era issue 4580), no root at all.
+        // Polygon and its test network: logs of state syncs are answered and in no header (bor pull request 90).
+        324 | 300 | 137 | 80_002 => Verify::Off,
+        // Arbitrum One, Nova and their test network have receipts of their own kinds; Celo's CIP-64 adds a field to one.
+        42_161 | 42_170 | 421_614 | 42_220 if wanted == Verify::Receipts => Verify::Bloom,
+        _ => wanted,
+    }
+}

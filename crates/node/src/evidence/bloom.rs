@@ -1,0 +1,191 @@
+//! What a bloom filter says of logs: what it leaves out is not there, what it holds may be.
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::{Address, B256, Bloom, BloomInput};
+
+use chainflume_core::domain::{Log, LogFilter, Logs};
+
+/// A part of a question for logs; `None` stands for any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Pair {
+    pub address: Option<Address>,
+    pub topic0: Option<B256>,
+}
+
+/// What there is to doubt in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Doubtful {
+    /// That it lacks logs of this pair.
+    Pair(Pair),
+    /// That it lacks some, where the bloom holds a few more addresses or topics than chance would have it.
+    Chance,
+    /// That the bloom has bits which none of its logs has set.
+    More,
+}
+
+/// What an answer accounts for.
+pub(super) struct Answered {
+    addresses: BTreeSet<Address>,
+    topics: BTreeSet<B256>,
+    pub(super) pairs: BTreeSet<Pair>,
+    /// The bits its logs have set.
+    bloom: Bloom,
+}
+
+impl Answered {
+    pub(super) fn of(logs: &Logs) -> Self {
+        let (addresses, topics, pairs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut answered = Self { addresses, topics, pairs, bloom: Bloom::ZERO };
+        for log in logs {
+            let topic0 = log.topics.as_slice().first().copied();
+            answered.addresses.insert(log.address);
+            answered.topics.extend(topic0);
+            answered.pairs.insert(Pair { address: Some(log.address), topic0 });
+            answered.bloom.accrue_raw_log(log.address, log.topics.as_slice());
+        }
+        answered
+    }
+
+    /// Whether the bloom admits all of it.
+    pub(super) fn is_within(&self, bloom: &Bloom) -> bool {
+        bloom.contains(&self.bloom)
+    }
+}
+
+/// Whether the bloom may hold an address or a topic.
+pub(crate) fn holds(bloom: &Bloom, item: &[u8]) -> bool {
+    bloom.contains_input(BloomInput::Raw(item))
+}
+
+/// Whether the bloom admits this log: its address and each of its topics.
+pub(super) fn holds_log(bloom: &Bloom, log: &Log) -> bool {
+    holds(bloom, log.address.as_slice())
+        && log.topics.as_slice().iter().all(|topic| holds(bloom, topic.as_slice()))
+}
+
+/// The pairs of address and first topic that were asked for and of which the bloom gives reason to expect logs that are not
+/// in the answer.
+///
+/// An item (an address or a topic) sets three of the bloom's 2048 bits, so that one that is not there seems to be with the
+/// probability (bits set / 2048)³: 0.2 % where an eighth of the bits is set, 17 % at 55 %, which is usual on Ethereum. The rule:
+///
+/// - An address the bloom holds, and no log of which was answered, is doubted together with each topic the bloom holds; but
+///   only if so many such addresses, of all that were asked about, would seldom come by chance. Of one address in a bloom of
+///   55 % that is so, of one hit among ten thousand it is not. What is not as seldom as that is one doubt, whoever it is of:
+///   each of ten thousand would else be doubted a few times in vain.
+/// - A topic the bloom holds, and no log of which was answered, likewise, whoever emitted it. It may be a stranger's.
+/// - Address and topic that each have logs in the answer, though not together, have set their bits already; the bloom says
+///   nothing more of them. But where it is sparse, and has bits that no log in the answer has set, something else is in
+///   the block, and little of it: it is worth a look what it is. This holds of more logs of an answered pair, too.
+///
+/// What the rule finds often and in vain it is asked about less and less ([`super::doubts`]).
+pub(super) fn unanswered(bloom: &Bloom, filter: &LogFilter, answered: &Answered) -> BTreeSet<Doubtful> {
+    let ones: u32 = bloom.as_slice().iter().map(|byte| byte.count_ones()).sum();
+    let by_chance = (f64::from(ones) / BITS).powi(3);
+    let addresses = filter.addresses.as_ref().map(|all| Items::of(all, &answered.addresses, bloom));
+    let topics = filter.topic0.as_ref().map(|all| Items::of(all, &answered.topics, bloom));
+    let mut doubted = BTreeSet::new();
+    if addresses.as_ref().is_some_and(|items| items.held.is_empty())
+        || topics.as_ref().is_some_and(|items| items.held.is_empty())
+    {
+        return doubted;
+    }
+    let says = |chance: Option<f64>| match chance.filter(|chance| *chance < BY_CHANCE) {
+        Some(chance) if chance < SELDOM => (true, None),
+        Some(_) => (false, Some(Doubtful::Chance)),
+        None => (false, None),
+    };
+    if let Some(items) = &addresses {
+        let (each_one, all) = says(items.chance(by_chance));
+        for address in items.silent.iter().filter(|_| each_one) {
+            let pair = |topic0| Doubtful::Pair(Pair { address: Some(*address), topic0 });
+            doubted.extend(each(topics.as_ref()).map(pair));
+        }
+        doubted.extend(all);
+    }
+    if let Some(items) = &topics {
+        let (each_one, all) = says(items.chance(by_chance));
+        let pair = |topic: &B256| Doubtful::Pair(Pair { address: None, topic0: Some(*topic) });
+        doubted.extend(items.silent.iter().filter(|_| each_one).map(pair));
+        doubted.extend(all);
+    }
+    let more = answered.bloom != *bloom;
+    if addresses.is_none() && topics.is_none() {
+        // All logs there are were asked for.
+        doubted.extend(more.then_some(Doubtful::More));
+    } else if more && ones <= SPARSE && !answered.pairs.is_empty() {
+        let with = |address| move |topic0| Pair { address, topic0 };
+        let all = told(addresses.as_ref()).flat_map(|address| told(topics.as_ref()).map(with(address)));
+        doubted.extend(all.filter(|pair| !answered.pairs.contains(pair)).map(Doubtful::Pair));
+        doubted.insert(Doubtful::More);
+    }
+    doubted
+}
+
+/// Bits of a bloom.
+const BITS: f64 = 2048.0;
+/// A bloom with no more bits is sparse: some ninety items, thirty logs.
+const SPARSE: u32 = 256;
+
+/// The addresses or the topics of a question, against bloom and answer.
+struct Items<T> {
+    /// What the bloom holds.
+    held: Vec<T>,
+    /// What of that no log in the answer has.
+    silent: Vec<T>,
+    /// How many of all no log in the answer has.
+    candidates: usize,
+}
+
+impl<T: Ord + Copy + AsRef<[u8]>> Items<T> {
+    fn of(asked: &BTreeSet<T>, answered: &BTreeSet<T>, bloom: &Bloom) -> Self {
+        let held: Vec<T> = asked.iter().copied().filter(|item| holds(bloom, item.as_ref())).collect();
+        let silent: Vec<T> = held.iter().copied().filter(|item| !answered.contains(item)).collect();
+        let candidates = asked.len() - (held.len() - silent.len());
+        Self { held, silent, candidates }
+    }
+
+    /// The probability that chance alone, which finds each with this probability, finds so many; `None` where there is none.
+    fn chance(&self, of_each: f64) -> Option<f64> {
+        let silent = self.silent.len();
+        (silent > 0).then(|| at_least(silent, mean(self.candidates, of_each)))
+    }
+}
+
+/// What the bloom holds of them, or any.
+fn each<T: Copy>(items: Option<&Items<T>>) -> impl Iterator<Item = Option<T>> + '_ {
+    let any = items.is_none().then_some(None);
+    items.into_iter().flat_map(|items| items.held.iter().copied().map(Some)).chain(any)
+}
+
+/// What of them logs in the answer have, or any.
+fn told<T: Copy + Ord>(items: Option<&Items<T>>) -> impl Iterator<Item = Option<T>> + '_ {
+    let any = items.is_none().then_some(None);
+    let answered = |items: &Items<T>, item: &T| !items.silent.contains(item);
+    let told =
+        items.into_iter().flat_map(move |items| items.held.iter().filter(move |item| answered(items, item)));
+    told.copied().map(Some).chain(any)
+}
+
+/// A second question costs as much as the first: it is asked where chance explains the bloom in one of four cases at most.
+const BY_CHANCE: f64 = 0.25;
+/// What chance explains in one of fifty cases at most may be doubted for each address by itself and costs little.
+const SELDOM: f64 = 0.02;
+
+fn mean(candidates: usize, each: f64) -> f64 {
+    f64::from(u32::try_from(candidates).unwrap_or(u32::MAX)) * each
+}
+
+/// The probability of so many or more where `mean` are expected (Poisson).
+fn at_least(count: usize, mean: f64) -> f64 {
+    let (mut exactly, mut fewer) = ((-mean).exp(), 0.0);
+    for so_many in 0..count {
+        fewer += exactly;
+        exactly *= mean / self::mean(so_many + 1, 1.0);
+    }
+    1.0 - fewer
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+use alloy_primitives::Bytes;
+
+use super::*;
+use chainflume_core::domain::{Place, Topics};
+
+const A: Address = Address::repeat_byte(0xa);
+const B: Address = Address::repeat_byte(0xb);
+const STRANGER: Address = Address::repeat_byte(0xc);
+const TRANSFER: B256 = B256::repeat_byte(1);
+const APPROVAL: B256 = B256::repeat_byte(2);
+/// An indexed argument.
+const WHO: B256 = B256::repeat_byte(3);
+
+type Emitted = (Address, B256);
+
+fn filter(addresses: &[Address], topics: &[B256]) -> LogFilter {
+    let addresses = Some(addresses.iter().copied().collect()).filter(|_| !addresses.is_empty());
+    let topic0 = Some(topics.iter().copied().collect()).filter(|_| !topics.is_empty());
+    LogFilter { addresses, topic0 }
+}
+
+fn bloom(block: &[Emitted]) -> Bloom {
+    let mut bloom = Bloom::ZERO;
+    block.iter().for_each(|(address, topic)| bloom.accrue_raw_log(*address, &[*topic, WHO]));
+    bloom
+}
+
+fn answer(logs: &[Emitted]) -> Answered {
+    let log = |(index, (address, topic)): (u32, &Emitted)| Log {
+        place: Place { block_number: 1, tx_index: 0, log_index: index },
+        block_hash: B256::ZERO,
+        tx_hash: B256::ZERO,
+        block_timestamp: None,
+        address: *address,
+        topics: Topics::new(&[*topic, WHO]).expect("two"),
+        data: Bytes::new(),
+    };
+    Answered::of(&(0..).zip(logs).map(log).collect())
+}
+
+/// Whether the answer `logs` to this question about `block` is doubted.
+fn doubts(filter: &LogFilter, block: &[Emitted], logs: &[Emitted]) -> bool {
+    !unanswered(&bloom(block), filter, &answer(logs)).is_empty()
+}
+
+/// A bloom with so many of its bits set, spread out.
+fn filled(ones: usize) -> Bloom {
+    let mut bloom = Bloom::ZERO;
+    // An odd step passes each bit of 2048 once.
+    (0..ones).map(|bit| bit * 1_001 % 2048).for_each(|bit| bloom[bit / 8] |= 1 << (bit % 8));
+    bloom
+}
+
+#[test]
+fn an_empty_answer_is_doubted_where_the_bloom_holds_address_and_topic() {
+    let both = filter(&[A, B], &[TRANSFER, APPROVAL]);
+    assert!(doubts(&both, &[(A, TRANSFER)], &[]));
+    assert!(!doubts(&both, &[], &[]));
+    assert!(!doubts(&filter(&[B], &[TRANSFER]), &[(A, TRANSFER)], &[]));
+    assert!(!doubts(&filter(&[A], &[APPROVAL]), &[(A, TRANSFER)], &[]));
+}
+
+#[test]
+fn one_of_two_contracts_that_is_left_out_is_doubted() {
+    let both = filter(&[A, B], &[TRANSFER]);
+    let block = [(A, TRANSFER), (B, TRANSFER)];
+    assert!(!doubts(&both, &block, &block));
+    assert!(doubts(&both, &block, &block[..1]));
+    assert!(doubts(&both, &block, &block[1..]));
+}
+
+#[test]
+fn one_of_two_events_of_a_contract_that_is_left_out_is_doubted() {
+    let both = filter(&[A], &[TRANSFER, APPROVAL]);
+    let block = [(A, TRANSFER), (A, APPROVAL)];
+    assert!(!doubts(&both, &block, &block));
+    assert!(doubts(&both, &block, &block[..1]));
+    // And of two contracts that both have other logs, in a block of few.
+    let both = filter(&[A, B], &[TRANSFER, APPROVAL]);
+    let block = [(A, TRANSFER), (B, APPROVAL), (A, APPROVAL), (STRANGER, WHO)];
+    assert!(doubts(&both, &block, &block[..2]));
+}
+
+#[test]
+fn where_any_contract_is_meant_the_topics_alone_say_something() {
+    let any = filter(&[], &[TRANSFER, APPROVAL]);
+    let block = [(A, TRANSFER), (B, APPROVAL)];
+    assert!(!doubts(&any, &block, &block));
+    assert!(doubts(&any, &block, &block[..1]));
+    assert!(doubts(&any, &block, &[]));
+    // All logs there are: whatever the bloom holds beyond them is left out.
+    let all = filter(&[], &[]);
+    assert!(!doubts(&all, &block, &block));
+    assert!(doubts(&all, &block, &block[..1]));
+}
+
+#[test]
+fn a_hit_among_ten_thousand_addresses_is_chance_and_a_hundred_are_none() {
+    let address = |n: u64| Address::left_padding_from(&n.to_be_bytes());
+    let many: Vec<Address> = (0..10_000).map(address).collect();
+    let ours = filter(&many, &[TRANSFER]);
+    // Every tenth bit: ten of ten thousand addresses are held by chance.
+    let mut crowded = filled(205);
+    crowded.accrue_raw_log(STRANGER, &[TRANSFER]);
+    let hits = many.iter().filter(|address| holds(&crowded, address.as_slice())).count();
+    assert!((1..30).contains(&hits), "{hits}");
+    let chance = |bloom: &Bloom| {
+        let doubted = unanswered(bloom, &ours, &answer(&[(many[0], TRANSFER)]));
+        let of_address = |doubtful: &&Doubtful| match doubtful {
+            Doubtful::Pair(pair) => pair.topic0 == Some(TRANSFER) && pair.address != Some(many[0]),
+            _ => false,
+        };
+        doubted.iter().filter(of_address).count()
+    };
+    let mut sparse = bloom(&[(many[0], TRANSFER), (many[77], TRANSFER)]);
+    assert_eq!(chance(&sparse), 1);
+    assert_eq!(chance(&crowded), 0);
+    let mut of_ours = crowded;
+    (1..60).for_each(|n| of_ours.accrue_raw_log(many[n * 100], &[TRANSFER]));
+    assert!(chance(&of_ours) >= 50);
+    sparse.accrue_bloom(&filled(1100));
+    assert_eq!(chance(&sparse), 0);
+}
+
+#[test]
+fn of_a_full_bloom_nothing_follows() {
+    let full = Bloom::repeat_byte(0xff);
+    for ours in [filter(&[A], &[TRANSFER]), filter(&[], &[TRANSFER]), filter(&[A, B], &[])] {
+        assert!(unanswered(&full, &ours, &answer(&[])).is_empty());
+        assert!(unanswered(&full, &ours, &answer(&[(A, TRANSFER)])).is_empty());
+    }
+}
+
+#[test]
+fn the_probability_of_so_many_by_chance_is_poissons() {
+    for (count, mean, expected) in
+        [(0, 3.0, 1.0), (1, 0.0, 0.0), (1, 0.166, 0.153), (2, 0.5, 0.0902), (5, 5.0, 0.5595)]
+    {
+        let found = at_least(count, mean);
+        assert!((found - expected).abs() < 0.001, "{count} of {mean}: {found}");
+    }
+    assert!(at_least(1, 5_000.0) > 0.99);
+}

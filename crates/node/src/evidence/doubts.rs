@@ -1,0 +1,154 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::bloom::{Answered, Doubtful, Pair};
+
+/// What was doubted in vain. A contract may emit events nobody follows, a topic may be common on the chain, a bloom may be
+/// crowded: what stronger evidence has refuted again and again is asked for ever more seldom, so that a busy chain costs a
+/// bounded number of questions. One doubt that was right makes all of them good again.
+#[derive(Default)]
+pub(crate) struct Doubts(Mutex<BTreeMap<Doubtful, Vain>>);
+
+#[derive(Clone, Copy, Default)]
+struct Vain {
+    times: u32,
+    /// How often it was let pass since.
+    passed: u32,
+}
+
+/// So many doubts in vain are free: a new source or a new day has its own habits.
+const FREE: u32 = 4;
+/// After that every second, then fourth block that gives rise to it is looked at, at last one of 2^6.
+const MOST_SELDOM: u32 = 6;
+/// Doubts that are remembered, some hundred bytes each. Beyond that all begin anew.
+const KEPT: usize = 4096;
+
+impl Doubts {
+    /// Whether one of these is to be looked into now. If so, all of them are by the same question.
+    pub(super) fn are_due(&self, doubted: &BTreeSet<Doubtful>) -> bool {
+        let mut vain = self.lock();
+        let is_due = |doubtful: &Doubtful| vain.get(doubtful).is_none_or(Vain::is_due);
+        if doubted.iter().any(is_due) {
+            return true;
+        }
+        for doubtful in doubted {
+            vain.entry(*doubtful).and_modify(|vain| vain.passed += 1);
+        }
+        false
+    }
+
+    /// Nothing came of these.
+    pub(super) fn in_vain(&self, doubted: &BTreeSet<Doubtful>) {
+        let mut vain = self.lock();
+        if vain.len() + doubted.len() > KEPT {
+            vain.clear();
+        }
+        for doubtful in doubted.iter().take(KEPT) {
+            let vain = vain.entry(*doubtful).or_default();
+            *vain = Vain { times: vain.times.saturating_add(1).min(FREE + MOST_SELDOM), passed: 0 };
+        }
+    }
+
+    /// One was right: what was refuted before may have been refuted by luck.
+    pub(super) fn founded(&self) {
+        self.lock().clear();
+    }
+
+    /// Logs of these came: a pair that is alive is worth more doubt than one nobody ever sees.
+    pub(super) fn answered(&self, answered: &Answered) {
+        let mut vain = self.lock();
+        if vain.is_empty() {
+            return;
+        }
+        let topics = answered.pairs.iter().map(|pair| Pair { address: None, ..*pair });
+        let topics: BTreeSet<Pair> = topics.filter(|pair| pair.topic0.is_some()).collect();
+        for pair in answered.pairs.iter().chain(&topics) {
+            vain.entry(Doubtful::Pair(*pair)).and_modify(|vain| vain.times /= 2);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Doubtful, Vain>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Vain {
+    fn is_due(&self) -> bool {
+        let seldom = (self.times + 1).saturating_sub(FREE).min(MOST_SELDOM);
+        self.passed + 1 >= 1 << seldom
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_doubted_in_vain_is_asked_for_ever_more_seldom_until_a_doubt_is_right() {
+        let doubts = Doubts::default();
+        let more: BTreeSet<Doubtful> = [Doubtful::More].into();
+        let asked = |blocks: u32| {
+            let asks = (0..blocks).filter(|_| {
+                let due = doubts.are_due(&more);
+                if due {
+                    doubts.in_vain(&more);
+                }
+                due
+            });
+            asks.count()
+        };
+        assert_eq!(asked(3), 3);
+        assert_eq!(asked(127), 7);
+        assert_eq!(asked(6_400), 100);
+        // A new suspicion takes the old ones along.
+        let with_new: BTreeSet<Doubtful> = [Doubtful::More, Doubtful::Chance].into();
+        assert!(doubts.are_due(&with_new));
+        doubts.founded();
+        assert_eq!(asked(3), 3);
+    }
+
+    /// A bloom with each bit set with this probability.
+    fn random(fill: f64, seed: &mut u64) -> alloy_primitives::Bloom {
+        let mut bloom = alloy_primitives::Bloom::ZERO;
+        for bit in 0..2048 {
+            // Knuth's multiplier and increment for 64 bits.
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if f64::from(u32::try_from(*seed >> 32).expect("32 bits")) < fill * f64::from(u32::MAX) {
+                bloom[bit / 8] |= 1 << (bit % 8);
+            }
+        }
+        bloom
+    }
+
+    #[test]
+    fn of_thousands_of_crowded_blocks_one_in_thirty_is_asked_about_again() {
+        use crate::evidence::bloom::unanswered;
+        use chainflume_core::domain::{Address, B256, LogFilter, Logs};
+        let mut seed = 7;
+        for (fill, addresses, topics) in
+            [(0.55, 1, 1), (0.55, 3, 4), (0.55, 400, 3), (0.3, 40, 3), (0.1, 500, 2)]
+        {
+            let address = |n: u64| Address::left_padding_from(&n.to_be_bytes());
+            let topic = |n: u64| B256::left_padding_from(&n.to_be_bytes());
+            let filter = LogFilter {
+                addresses: Some((1..=addresses).map(address).collect()),
+                topic0: Some((1..=topics).map(topic).collect()),
+            };
+            let (doubts, nothing) = (Doubts::default(), Answered::of(&Logs::default()));
+            let blocks = 2_000;
+            let mut asked = 0;
+            for _ in 0..blocks {
+                let mut bloom = random(fill, &mut seed);
+                // What is common on the chain is in each block.
+                (1..=topics).for_each(|n| bloom.accrue_raw_log(Address::ZERO, &[topic(n)]));
+                let pairs = unanswered(&bloom, &filter, &nothing);
+                if !pairs.is_empty() && doubts.are_due(&pairs) {
+                    asked += 1;
+                    doubts.in_vain(&pairs);
+                }
+            }
+            println!("fill {fill}, {addresses} addresses: {asked} of {blocks}");
+            assert!(asked * 30 <= blocks, "fill {fill}, {addresses} addresses: {asked} of {blocks}");
+        }
+    }
+}

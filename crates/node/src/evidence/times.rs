@@ -1,0 +1,108 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use alloy_primitives::B256;
+
+use chainflume_core::domain::BlockRef;
+
+/// Pairs of blocks whose times contradict each other, as long as the node insists.
+#[derive(Default)]
+pub(crate) struct Quarrels(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    insisted: BTreeMap<(B256, B256), Insisted>,
+    off: bool,
+}
+
+struct Insisted {
+    since: Instant,
+    times: u32,
+}
+
+/// As many as the readers of history can meet at once.
+const KEPT: usize = 64;
+/// How often, and for how long, a node has to say the same before it is taken for the chain's own oddity: enough for another
+/// backend to answer, or another provider to be turned to.
+const TIMES: u32 = 5;
+const LONG_ENOUGH: Duration = Duration::from_secs(20);
+
+/// A jump no chain makes: from 1970 to today, or a number of another field. A test chain may be set forward by years.
+const JUMP: u64 = 30 * 365 * 86_400;
+
+/// What two headers say of their times, one above the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sequence {
+    /// Nothing is wrong with them, or the check was given up.
+    Plausible,
+    /// The node has said so again and again: the check is given up now.
+    Insisted,
+    /// One of them is wrong.
+    Absurd,
+}
+
+/// Whether a chain may have these times, the second block above the first. Block 0 may have any: Ethereum's has none.
+pub(crate) fn are_plausible(below: &BlockRef, above: &BlockRef) -> bool {
+    let apart = above.timestamp.checked_sub(below.timestamp);
+    below.number == 0 || apart.is_some_and(|seconds| seconds <= JUMP)
+}
+
+impl Quarrels {
+    pub(super) fn judge(&self, below: &BlockRef, above: &BlockRef) -> Sequence {
+        self.judge_at((below, above), Instant::now())
+    }
+
+    fn judge_at(&self, (below, above): (&BlockRef, &BlockRef), now: Instant) -> Sequence {
+        if are_plausible(below, above) {
+            return Sequence::Plausible;
+        }
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.off {
+            return Sequence::Plausible;
+        }
+        if state.insisted.len() >= KEPT {
+            state.insisted.clear();
+        }
+        let first = Insisted { since: now, times: 0 };
+        let insisted = state.insisted.entry((below.hash, above.hash)).or_insert(first);
+        insisted.times = insisted.times.saturating_add(1);
+        let long = now.saturating_duration_since(insisted.since) >= LONG_ENOUGH;
+        if insisted.times < TIMES || !long {
+            return Sequence::Absurd;
+        }
+        *state = State { off: true, ..State::default() };
+        Sequence::Insisted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(number: u64, timestamp: u64) -> BlockRef {
+        let hash = |number: u64| B256::left_padding_from(&number.to_be_bytes());
+        BlockRef { number, hash: hash(number), parent_hash: hash(number.wrapping_sub(1)), timestamp }
+    }
+
+    #[test]
+    fn times_go_on_and_leap_by_no_decades() {
+        let now = 1_780_000_000;
+        let plausible = |below, above| are_plausible(&block(7, below), &block(9, above));
+        assert!(plausible(now, now) && plausible(now, now + 10 * 365 * 86_400));
+        assert!(!plausible(now, now - 1) && !plausible(now, 0) && !plausible(now, now * 1000));
+        assert!(are_plausible(&block(0, 0), &block(1, now)) && are_plausible(&block(0, now), &block(1, 7)));
+    }
+
+    #[test]
+    fn what_a_node_insists_on_is_the_chains_own_oddity() {
+        let (quarrels, start) = (Quarrels::default(), Instant::now());
+        let (below, above, other) = (block(7, 100), block(8, 90), block(9, 1));
+        let at = |seconds| quarrels.judge_at((&below, &above), start + Duration::from_secs(seconds));
+        assert!((0..10).all(|_| at(1) == Sequence::Absurd));
+        let of_others = quarrels.judge_at((&above, &other), start + Duration::from_secs(29));
+        assert_eq!(of_others, Sequence::Absurd);
+        assert_eq!(at(30), Sequence::Insisted);
+        assert_eq!(quarrels.judge(&above, &other), Sequence::Plausible);
+    }
+}

@@ -1,0 +1,143 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use alloy_primitives::B256;
+
+use super::doubts::Doubts;
+use super::times::Quarrels;
+use chainflume_ops::telemetry::Limiter;
+
+/// What one provider has shown of its headers.
+#[derive(Default)]
+pub(crate) struct Trust {
+    pub(super) bloom: Check,
+    pub(super) receipts: Check,
+    /// Receipts as the answer to a doubt, whatever is configured. Nobody has asked for this check, so that nobody is told
+    /// where it cannot be made.
+    pub(super) proof: Check,
+    /// Blocks that nothing stronger could be had of, and how often it was tried.
+    pub(super) tries: Mutex<BTreeMap<B256, u32>>,
+    /// What was doubted in vain.
+    pub(super) doubts: Doubts,
+    pub(super) quarrels: Quarrels,
+    /// What a node leaves out has a line a minute.
+    pub(super) lines: Limiter,
+}
+
+/// One way to hold logs against headers.
+#[derive(Default)]
+pub(super) struct Check(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    failures: u32,
+    last: Option<(Instant, String)>,
+    off: bool,
+}
+
+/// Failures without a pass in between after which a check is worn out: it says something of the provider, of the chain or
+/// of the check.
+const WORN: u32 = 3;
+/// Blocks that are read together fail together; that is one failure.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// Blocks whose tries are counted, as many as are read at once, twice.
+const TRIED: usize = 32;
+
+impl Trust {
+    /// Whether enough was tried for this block; counts one more.
+    pub(super) fn has_tried_enough(&self, block: B256) -> bool {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        if tries.len() >= TRIED && !tries.contains_key(&block) {
+            tries.clear();
+        }
+        let tried = tries.entry(block).or_default();
+        *tried += 1;
+        let enough = *tried >= WORN;
+        if enough {
+            tries.remove(&block);
+        }
+        enough
+    }
+
+    /// Each check, and whether it was given up.
+    pub(crate) fn given_up(&self) -> [(&'static str, bool); 2] {
+        [("bloom", !self.bloom.is_on()), ("receipts", !self.receipts.is_on())]
+    }
+
+    /// Whether a check has failed again and again, given up or not.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.bloom.is_worn() || self.receipts.is_worn()
+    }
+
+    /// Whether that is so of a check that still has a say.
+    pub(crate) fn is_worn_and_on(&self) -> bool {
+        [&self.bloom, &self.receipts].iter().any(|check| check.is_on() && check.is_worn())
+    }
+}
+
+impl Check {
+    pub(super) fn is_on(&self) -> bool {
+        !self.lock().off
+    }
+
+    pub(super) fn is_worn(&self) -> bool {
+        self.lock().failures >= WORN
+    }
+
+    pub(super) fn passed(&self) {
+        self.lock().failures = 0;
+    }
+
+    pub(super) fn failed(&self, reason: &str) {
+        self.failed_at(reason, Instant::now());
+    }
+
+    fn failed_at(&self, reason: &str, now: Instant) {
+        let mut state = self.lock();
+        if state.last.as_ref().is_none_or(|(at, _)| now.duration_since(*at) >= MOMENT) {
+            state.failures = state.failures.saturating_add(1);
+            state.last = Some((now, reason.to_owned()));
+        }
+    }
+
+    pub(super) fn last_reason(&self) -> String {
+        self.lock().last.as_ref().map(|(_, reason)| reason.clone()).unwrap_or_default()
+    }
+
+    /// Whether it was on.
+    pub(super) fn give_up(&self) -> bool {
+        !std::mem::replace(&mut self.lock().off, true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_worn_out_by_three_failures_at_different_moments_without_a_pass() {
+        let (check, start) = (Check::default(), Instant::now());
+        let fails = |moments: std::ops::Range<u32>| {
+            for moment in moments {
+                // Ten blocks of one step.
+                (0..10).for_each(|_| check.failed_at("no", start + MOMENT * moment));
+            }
+            check.is_worn()
+        };
+        assert!(!fails(0..2));
+        check.passed();
+        assert!(!fails(2..4));
+        assert!(fails(4..5));
+        assert_eq!(
+            (check.is_on(), check.give_up(), check.give_up(), check.is_on()),
+            (true, true, false, false)
+        );
+        assert_eq!(check.last_reason(), "no");
+    }
+}

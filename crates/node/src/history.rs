@@ -1,0 +1,321 @@
+//! Reads history: ranges in flight in parallel, handed out in order, within a byte budget.
+//!
+//! Readers ask, each for the range after the last one that was given out, and put what they get on a shelf; whoever
+//! commits takes from the shelf in order, as much as fits one commit. The readers go on while a commit runs, and stop
+//! when the shelf is full.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::task::JoinSet;
+
+use super::batch::Batch;
+use super::error::ChainError;
+use super::node::Node;
+use super::ranged::Ranged;
+use super::settings::HistorySettings;
+use super::shelf::Shelf;
+use super::task::rethrow;
+use super::work::Work;
+use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};
+use chainflume_ops::metrics;
+
+/// Tells whoever keeps the chain's health what a reader in the background met.
+pub type OnError = Arc<dyn Fn(&ChainError) + Send + Sync>;
+
+/// The heights that decide how a block is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depths {
+    /// The highest final block. What lies above is read between two looks at its last header.
+    pub final_number: u64,
+    /// The highest block that is old enough for every backend of a node to have it. What lies above is read block by
+    /// block, by hash.
+    pub aged: u64,
+}
+
+/// A reader of one closed range for one filter. Dropping it ends what is in flight.
+pub struct History {
+    shelf: Arc<Shelf>,
+    readers: JoinSet<()>,
+    commit_logs: usize,
+}
+
+/// All that a reader needs.
+#[derive(Clone)]
+struct Fetch {
+    node: Arc<Node>,
+    chain: Arc<str>,
+    filter: Arc<LogFilter>,
+    shelf: Arc<Shelf>,
+    depths: Depths,
+    on_error: OnError,
+}
+
+impl History {
+    /// Reads `range`, each block as its depth demands. Needs a runtime.
+    pub fn new(
+        (node, chain): (Arc<Node>, &str),
+        settings: HistorySettings,
+        (filter, range): (LogFilter, BlockRange),
+        depths: Depths,
+        on_error: OnError,
+    ) -> Self {
+        node.width().begin();
+        node.begins(Work::History);
+        let shelf = Arc::new(Shelf::new(range, settings.buffer_bytes));
+        let (chain, filter) = (chain.into(), Arc::new(filter));
+        let fetch = Fetch { node, chain, filter, shelf: shelf.clone(), depths, on_error };
+        let mut readers = JoinSet::new();
+        for _ in 0..settings.ranges_in_flight.max(1) {
+            readers.spawn(fetch.clone().run());
+        }
+        Self { shelf, readers, commit_logs: settings.commit_logs }
+    }
+
+    /// The next batches in order, joined up to `commit_logs` logs; `None` at the end of the range. Waits for as
+    /// long as the node does not answer; every error is retried with backoff and told. May be dropped and called
+    /// again.
+    pub async fn next(&mut self) -> Option<Batch> {
+        loop {
+            tokio::select! {
+                biased;
+                batch = self.shelf.take(self.commit_logs) => return batch,
+                Some(ended) = self.readers.join_next() => rethrow(ended),
+            }
+        }
+    }
+}
+
+impl Fetch {
+    /// Takes ranges until none is left.
+    async fn run(self) {
+        while let Some(range) = self.shelf.give(|rest| self.node.width().grant(rest.width())).await {
+            self.read(range).await;
+            self.shelf.done();
+        }
+    }
+
+    /// All of `range`, whose width was granted, in as many questions as the node demands.
+    async fn read(&self, range: BlockRange) {
+        let (mut rest, mut width) = (Some(range), range.width());
+        let (mut pause, mut failures) = (backoff(), 0);
+        while let Some(left) = rest {
+            let (piece, after) = left.split_at_width(self.at_once(left, width));
+            let started = Instant::now();
+            self.node.reads(&self.filter, piece);
+            match self.read_piece(piece).await {
+                Ok(batch) => {
+                    self.answered(&batch, started.elapsed());
+                    self.node.worked(Work::History, Some(piece));
+                    self.shelf.put(batch);
+                    rest = after;
+                    (pause, failures) = (backoff(), 0);
+                }
+                Err(error) if self.narrowed(piece, &error) => failures = 0,
+                Err(error) => {
+                    failures += u32::from(error.is_doubtful());
+                    self.node.stumbled_at(Work::History, (&self.filter, piece), &error);
+                    let narrowed = !self.is_young(piece) && self.node.width().failed(piece.width(), failures);
+                    self.wait(&error, &mut pause).await;
+                    if !narrowed {
+                        continue;
+                    }
+                    failures = 0;
+                }
+            }
+            let left = rest.map_or(0, |rest| rest.width());
+            width = self.node.width().grant(left).unwrap_or(1);
+        }
+    }
+
+    /// How many of these blocks are read at once: those that are old as many as the node takes, the others a few.
+    fn at_once(&self, left: BlockRange, width: u64) -> u64 {
+        match self.depths.aged.checked_sub(left.from()) {
+            Some(old) => width.min(old.saturating_add(1)),
+            None => width.min(YOUNG_AT_ONCE),
+        }
+    }
+
+    fn answered(&self, batch: &Batch, took: Duration) {
+        if self.is_young(batch.range) {
+            return;
+        }
+        let mut width = self.node.width();
+        width.answered(batch.range.width(), batch.bytes(), took);
+        metrics::range_width(&self.chain, width.now());
+    }
+
+    /// Whether the node would answer a narrower question.
+    fn narrowed(&self, piece: BlockRange, error: &ChainError) -> bool {
+        let Some((why, hint)) = error.narrows().filter(|_| piece.width() > 1 && !self.is_young(piece)) else {
+            return false;
+        };
+        tracing::debug!(chain = %self.chain, range = %piece, %error, "range is narrowed");
+        // A limit is said in time. No answer at all may be a limit, or a node that hangs: where another provider answers, it
+        // is not found out by a dozen more questions.
+        if matches!(error, ChainError::Timeout { .. }) {
+            self.node.stumbled_at(Work::History, (&self.filter, piece), error);
+        }
+        self.node.width().refused(piece.width(), hint, why);
+        true
+    }
+
+    async fn wait(&self, error: &ChainError, pause: &mut backon::ExponentialBackoff) {
+        (self.on_error)(error);
+        let wait = pause.next().unwrap_or(MAX_PAUSE);
+        tokio::time::sleep(error.retry_after().map_or(wait, |asked| asked.clamp(wait, MAX_RETRY_AFTER)))
+            .await;
+    }
+
+    fn is_young(&self, range: BlockRange) -> bool {
+        range.to() > self.depths.aged
+    }
+
+    async fn read_piece(&self, range: BlockRange) -> Result<Batch, ChainError> {
+        if self.is_young(range) {
+            return self.node.young(&self.filter, range).await;
+        }
+        let may_change = range.to() > self.depths.final_number;
+        let Ranged { first, last, logs } = self.node.ranged(&self.filter, range, may_change).await?;
+        let logs = self.node.with_tail(&self.filter, (range, last), logs).await?;
+        let times = self.times(&logs, (first.block, last.block)).await?;
+        Ok(Batch { range, parent_hash: first.block.parent_hash, last: last.block, logs, times })
+    }
+
+    /// Block times from the logs themselves where the node adds them, they are final and can be believed, else from the headers,
+    /// which must then have the hashes the logs have: a branch may come and go between two looks at the range's last block.
+    async fn times(
+        &self,
+        logs: &Logs,
+        (first, last): (BlockRef, BlockRef),
+    ) -> Result<BTreeMap<u64, u64>, ChainError> {
+        self.node.in_sequence(&first, &last)?;
+        let told = told_times(logs, (&first, &last)).unwrap_or_default();
+        let (mut times, mut unknown) = (BTreeMap::new(), BTreeMap::new());
+        for LogBlock { id: BlockId { number, hash }, .. } in logs.blocks() {
+            if let Some(block) = [first, last].iter().find(|block| block.number == number) {
+                if block.hash != hash {
+                    return Err(self.node.moved(number));
+                }
+                times.insert(number, block.timestamp);
+            } else if let Some(time) = told.get(&number).filter(|_| number <= self.depths.final_number) {
+                times.insert(number, *time);
+            } else {
+                unknown.insert(number, hash);
+            }
+        }
+        let numbers: Vec<u64> = unknown.keys().copied().collect();
+        for chunk in numbers.chunks(HEADERS_AT_ONCE) {
+            for block in self.headers(chunk).await?.into_iter().flatten() {
+                if unknown.remove(&block.number) != Some(block.hash) {
+                    return Err(self.node.moved(block.number));
+                }
+                self.node.in_sequence(&first, &block)?;
+                self.node.in_sequence(&block, &last)?;
+                times.insert(block.number, block.timestamp);
+            }
+        }
+        match unknown.keys().next() {
+            Some(number) => Err(self.bad(format!("it has logs of block {number} and no header"))),
+            None => Ok(times),
+        }
+    }
+
+    /// One failure among hundreds of headers is no reason to ask for the logs again.
+    async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<BlockRef>>, ChainError> {
+        for _ in 1..HEADER_TRIES {
+            match self.node.blocks(numbers).await {
+                Err(error) if error.is_doubtful() => {}
+                answer => return answer,
+            }
+        }
+        self.node.blocks(numbers).await
+    }
+
+    fn bad(&self, reason: String) -> ChainError {
+        ChainError::BadAnswer { host: self.node.host().to_owned(), method: "eth_getLogs", reason }
+    }
+}
+
+/// The times that the logs of a range have, by block, if all of them can be believed: they lie between those of the headers at
+/// its ends and go on with the blocks. A node that writes none, 0, milliseconds or the future somewhere is not believed
+/// elsewhere. Block 0 may have any time, and is no end to measure by.
+fn told_times(logs: &Logs, (first, last): (&BlockRef, &BlockRef)) -> Option<BTreeMap<u64, u64>> {
+    let (mut times, mut newest) = (BTreeMap::new(), first.timestamp);
+    for LogBlock { id: BlockId { number, .. }, timestamp } in logs.blocks() {
+        let time = timestamp?;
+        let again = times.insert(number, time);
+        let agrees = again.is_none_or(|again| again == time);
+        if first.number == 0 || !(newest..=last.timestamp).contains(&time) || !agrees {
+            return None;
+        }
+        newest = time;
+    }
+    Some(times)
+}
+
+/// Headers asked for at the same time where logs lack their block's time: enough to hide the latency, few
+/// enough not to look like an attack.
+const HEADERS_AT_ONCE: usize = 16;
+/// Young blocks asked for at the same time: enough to hide the latency, as near the head.
+const YOUNG_AT_ONCE: u64 = 16;
+/// How often they are asked for before the range counts as failed.
+const HEADER_TRIES: usize = 3;
+/// Longest pause between two tries: a node that comes back is noticed within it.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// A node may ask for patience, not for an outage.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+fn backoff() -> backon::ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(MAX_PAUSE)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainflume_core::domain::{Address, B256, Bytes, Log, Place, Topics};
+
+    fn block(number: u64, timestamp: u64) -> BlockRef {
+        BlockRef { number, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp }
+    }
+
+    /// Logs of blocks with these times.
+    fn logs(times: &[(u64, Option<u64>)]) -> Logs {
+        let log = |(block_number, block_timestamp): &(u64, Option<u64>)| Log {
+            place: Place { block_number: *block_number, tx_index: 0, log_index: 0 },
+            block_hash: B256::ZERO,
+            tx_hash: B256::ZERO,
+            block_timestamp: *block_timestamp,
+            address: Address::ZERO,
+            topics: Topics::default(),
+            data: Bytes::new(),
+        };
+        times.iter().map(log).collect()
+    }
+
+    #[test]
+    fn times_of_logs_are_believed_between_those_of_the_headers_beside_them() {
+        let ends = (block(10, 1_000), block(20, 1_010));
+        let told = |times: &[(u64, Option<u64>)]| told_times(&logs(times), (&ends.0, &ends.1));
+        let honest =
+            [(10, Some(1_000)), (12, Some(1_002)), (12, Some(1_002)), (13, Some(1_002)), (20, Some(1_010))];
+        let all = [(10, 1_000), (12, 1_002), (13, 1_002), (20, 1_010)];
+        assert_eq!(told(&honest), Some(all.into()));
+        for odd in [None, Some(0), Some(999), Some(1_011), Some(1_002_000), Some(u64::MAX)] {
+            assert_eq!(told(&[(12, Some(1_002)), (13, odd)]), None, "{odd:?}");
+            assert_eq!(told(&[(12, odd), (13, Some(1_002))]), None, "{odd:?}");
+        }
+        assert_eq!(told(&[(12, Some(1_005)), (13, Some(1_004))]), None);
+        assert_eq!(told(&[(12, Some(1_002)), (12, Some(1_003))]), None);
+        // Genesis may be of 1970.
+        let from_genesis = told_times(&logs(&[(1, Some(0))]), (&block(0, 0), &block(20, 1_010)));
+        assert_eq!(from_genesis, None);
+    }
+}

@@ -1,0 +1,187 @@
+//! Checks an answer of `eth_getLogs` against its question.
+
+use alloy_primitives::B256;
+
+use super::wire::ReadLog;
+use chainflume_core::domain::{BlockRange, Log, LogFilter, Logs, Place};
+
+/// The method.
+pub(super) const LOGS: &str = "eth_getLogs";
+
+/// Which blocks' logs are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Blocks {
+    /// All of a range.
+    Range(BlockRange),
+    /// Those of the block with this hash, at this height.
+    Hash { number: u64, hash: B256 },
+}
+
+impl Blocks {
+    /// Whether nothing narrower can be asked.
+    pub(super) fn is_one(&self) -> bool {
+        self.width().is_none_or(|width| width == 1)
+    }
+
+    /// Number of blocks, where they are asked for by number.
+    pub(super) fn width(&self) -> Option<u64> {
+        match self {
+            Self::Range(range) => Some(range.width()),
+            Self::Hash { .. } => None,
+        }
+    }
+}
+
+/// The logs of an answer, checked while they come: that each was asked for, that no block has two hashes, that no place is
+/// taken twice. A node that answers otherwise may as well have left something out.
+pub(super) struct Checked<'a> {
+    filter: &'a LogFilter,
+    blocks: Blocks,
+    logs: Logs,
+    /// Place and block of the last one.
+    last: Option<(Place, B256)>,
+    /// Whether they came in chain order so far.
+    sorted: bool,
+    /// The first thing that was wrong.
+    wrong: Option<String>,
+}
+
+impl<'a> Checked<'a> {
+    /// None yet.
+    pub(super) fn new(filter: &'a LogFilter, blocks: Blocks) -> Self {
+        Self { filter, blocks, logs: Logs::default(), last: None, sorted: true, wrong: None }
+    }
+
+    /// Adds the next one.
+    pub(super) fn push(&mut self, log: &Log) {
+        if self.wrong.is_none() {
+            self.wrong = self.check(log).err();
+            self.logs.push(log);
+        }
+    }
+
+    fn check(&mut self, log: &Log) -> Result<(), String> {
+        check_one(log, self.filter, self.blocks)?;
+        let this = (log.place, log.block_hash);
+        let before = self.last.replace(this);
+        self.sorted &= before.is_none_or(|before| before.0 <= this.0);
+        match before {
+            Some(before) if self.sorted => check_next(before, this),
+            _ => Ok(()),
+        }
+    }
+
+    /// All of them in chain order, or what is wrong with them.
+    pub(super) fn finish(self) -> Result<Logs, String> {
+        let Self { mut logs, sorted, wrong, .. } = self;
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        if sorted {
+            logs.shrink();
+            return Ok(logs);
+        }
+        let mut unsorted: Vec<Log> = logs.iter().collect();
+        unsorted.sort_unstable_by_key(|log| log.place);
+        let of = |log: &Log| (log.place, log.block_hash);
+        unsorted.windows(2).try_for_each(|pair| check_next(of(&pair[0]), of(&pair[1])))?;
+        Ok(unsorted.into_iter().collect())
+    }
+}
+
+/// All of an answer that is there already.
+pub(super) fn checked(
+    wire: impl IntoIterator<Item = ReadLog>,
+    filter: &LogFilter,
+    blocks: Blocks,
+) -> Result<Logs, String> {
+    let mut checked = Checked::new(filter, blocks);
+    wire.into_iter().for_each(|read| checked.push(&read.0));
+    checked.finish()
+}
+
+/// Two logs in a row, each by its place and block.
+fn check_next(before: (Place, B256), this: (Place, B256)) -> Result<(), String> {
+    if before.0 == this.0 {
+        return Err(format!("two logs at {}", this.0));
+    }
+    if before.0.block_number == this.0.block_number && before.1 != this.1 {
+        return Err(format!("block {} has two hashes", this.0.block_number));
+    }
+    Ok(())
+}
+
+fn check_one(log: &Log, filter: &LogFilter, blocks: Blocks) -> Result<(), String> {
+    let number = log.place.block_number;
+    match blocks {
+        Blocks::Range(range) if !range.contains(number) => {
+            return Err(format!("a log of block {number}, asked was {range}"));
+        }
+        Blocks::Hash { number: asked, hash } if (number, log.block_hash) != (asked, hash) => {
+            return Err(format!("a log of block {number} ({}), asked was {asked} ({hash})", log.block_hash));
+        }
+        _ => {}
+    }
+    if filter.admits(&log.address, log.topics.as_slice().first()) {
+        Ok(())
+    } else {
+        Err(format!("a log of {} that was not asked for", log.address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Address;
+
+    use super::*;
+    use chainflume_core::domain::Topics;
+
+    /// A log of block `number` at this place, by the block's hash.
+    fn log(number: u64, log_index: u32, hash: u8) -> Log {
+        Log {
+            place: Place { block_number: number, tx_index: 0, log_index },
+            block_hash: B256::repeat_byte(hash),
+            tx_hash: B256::ZERO,
+            block_timestamp: None,
+            address: Address::ZERO,
+            topics: Topics::default(),
+            data: vec![hash].into(),
+        }
+    }
+
+    fn checked(logs: &[Log]) -> Result<Vec<Log>, String> {
+        let filter = LogFilter { addresses: Some([Address::ZERO].into()), topic0: None };
+        let range = BlockRange::new(5, 9).expect("in order");
+        let mut checked = Checked::new(&filter, Blocks::Range(range));
+        logs.iter().for_each(|log| checked.push(log));
+        checked.finish().map(|logs| logs.iter().collect())
+    }
+
+    #[test]
+    fn what_comes_in_any_order_is_put_in_the_order_of_the_chain() {
+        let logs = [log(5, 0, 1), log(5, 1, 1), log(7, 0, 2), log(9, 0, 3)];
+        assert_eq!(checked(&logs), Ok(logs.to_vec()));
+        let [a, b, c, d] = logs.clone();
+        assert_eq!(checked(&[c, a, d, b]), Ok(logs.to_vec()));
+        assert_eq!(checked(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_answer_that_contradicts_itself_or_the_question_is_refused_in_any_order() {
+        let stranger = Log { address: Address::repeat_byte(1), ..log(6, 0, 1) };
+        for (pair, why) in [
+            ([log(6, 0, 1), log(6, 0, 1)], "two logs at"),
+            ([log(6, 0, 1), log(6, 1, 2)], "block 6 has two hashes"),
+            ([log(6, 0, 1), log(10, 0, 2)], "a log of block 10, asked was 5..=9"),
+            ([log(6, 0, 1), stranger], "that was not asked for"),
+        ] {
+            let [a, b] = pair;
+            for logs in
+                [[log(5, 0, 9), a.clone(), b.clone(), log(9, 0, 8)], [log(9, 0, 8), b, log(5, 0, 9), a]]
+            {
+                let error = checked(&logs).expect_err(why);
+                assert!(error.contains(why), "{error}");
+            }
+        }
+    }
+}

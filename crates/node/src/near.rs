@@ -1,0 +1,150 @@
+//! Near the head: a block's header and its logs in one request, where its hash is known beforehand. What one request
+//! asks one backend answers, so that a header stands beside logs of the same moment; and it saves a round trip.
+
+use alloy_primitives::B256;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::error::ChainError;
+use super::evidence::Seal;
+use super::logs::{Blocks, LOGS, checked};
+use super::node::{HEADER, Node, hex, or_missing};
+use super::rpc::{Question, RawAnswer};
+use super::wire::{ReadLog, WireHeader};
+use chainflume_core::domain::{BlockId, BlockRef, LogFilter, Logs};
+
+/// A block near the head, and its logs where they came along.
+#[derive(Debug)]
+pub struct Near {
+    pub(super) seal: Seal,
+    /// In chain order; `None` where they are still to be asked for.
+    pub(super) logs: Option<Logs>,
+}
+
+impl Near {
+    /// The block.
+    pub fn block(&self) -> BlockRef {
+        self.seal.block
+    }
+}
+
+impl Node {
+    /// The newest block, and in the same request the one that is read next, with its logs: the head itself, if it is the one
+    /// that was announced, or a block below whose hash was told before. The second is only there where all of it was had and
+    /// its hash is the one that was expected.
+    ///
+    /// # Errors
+    /// As [`Self::head`].
+    pub async fn head_and_next(
+        &self,
+        filter: &LogFilter,
+        (announced, next): (BlockId, u64),
+    ) -> Result<(BlockRef, Option<Near>), ChainError> {
+        let is_head = next == announced.number;
+        let hash = if is_head { Some(announced.hash) } else { self.recent.hash(next) };
+        let calls = if is_head { 2 } else { 3 };
+        let Some(hash) = hash.filter(|_| self.asks_together(filter, calls)) else {
+            return Ok((self.head().await?, None));
+        };
+        let latest = Question::new(HEADER, json!(["latest", false]));
+        let header = (!is_head).then(|| Question::new(HEADER, json!([hex(next), false])));
+        let logs = logs_question(filter, Blocks::Hash { number: next, hash });
+        let questions: Vec<Question> = [Some(latest), header, Some(logs)].into_iter().flatten().collect();
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
+        let head = self.newest(self.seal_of(answers.next())?)?;
+        let seal = if is_head { Some(head) } else { self.header_of(answers.next(), next).ok().flatten() };
+        let seal = seal.filter(|seal| seal.block.hash == hash);
+        let near = seal.zip(answers.next()).and_then(|(seal, logs)| {
+            Some(Near { seal, logs: Some(self.logs_of_answer(logs, filter, &seal.block)?) })
+        });
+        Ok((head.block, near))
+    }
+
+    /// Whether so many calls, of which some are for logs, are one request that one backend answers.
+    fn asks_together(&self, filter: &LogFilter, calls: usize) -> bool {
+        self.rpc.takes_batch(calls) && !self.asks_in_parts(filter) && !self.asks_receipts()
+    }
+
+    /// The canonical blocks at these heights, up to the first the node lacks. Logs come along where the hash of their
+    /// block was told before, as that of a head or of a parent: they are asked for by hash and not by height, since only
+    /// that a node that lacks the block must refuse.
+    ///
+    /// # Errors
+    /// As [`Self::block`]. Logs that could not be had are no error yet: they are asked for again by themselves.
+    pub async fn near(&self, filter: &LogFilter, numbers: &[u64]) -> Result<Vec<Near>, ChainError> {
+        let hashes: Vec<Option<B256>> = numbers.iter().map(|number| self.recent.hash(*number)).collect();
+        let calls = numbers.len() + hashes.iter().flatten().count();
+        // What does not fit one request would be asked in two, one after the other: then headers alone are quicker.
+        if !self.asks_together(filter, calls) || calls == numbers.len() {
+            let seals = self.headers(numbers).await?.into_iter().map_while(|seal| seal);
+            return Ok(seals.map(|seal| Near { seal, logs: None }).collect());
+        }
+        let question = |(number, hash): (&u64, &Option<B256>)| {
+            let logs = hash.map(|hash| logs_question(filter, Blocks::Hash { number: *number, hash }));
+            [Some(Question::new(HEADER, json!([hex(*number), false]))), logs]
+        };
+        let questions: Vec<Question> = numbers.iter().zip(&hashes).flat_map(question).flatten().collect();
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
+        let mut near = Vec::with_capacity(numbers.len());
+        for (number, hash) in numbers.iter().zip(hashes) {
+            let (header, logs) = (answers.next(), hash.and_then(|_| answers.next()));
+            let Some(seal) = self.header_of(header, *number)? else { break };
+            let logs = logs.filter(|_| hash == Some(seal.block.hash));
+            let logs = logs.and_then(|logs| self.logs_of_answer(logs, filter, &seal.block));
+            near.push(Near { seal, logs });
+        }
+        Ok(near)
+    }
+
+    /// The header at this height out of the answer about it.
+    pub(super) fn header_of(
+        &self,
+        answer: Option<RawAnswer>,
+        number: u64,
+    ) -> Result<Option<Seal>, ChainError> {
+        self.at_height(self.seal_of(answer)?, number)
+    }
+
+    pub(super) fn seal_of(&self, answer: Option<RawAnswer>) -> Result<Option<Seal>, ChainError> {
+        let header = self.parsed::<WireHeader>(HEADER, answer.unwrap_or(Ok(None)));
+        self.sealed(or_missing(header)?)
+    }
+
+    /// `None` where the answer is an error or cannot be believed, which counts against the node.
+    fn logs_of_answer(&self, answer: RawAnswer, filter: &LogFilter, block: &BlockRef) -> Option<Logs> {
+        let wire = self.parsed::<Vec<ReadLog>>(LOGS, answer).ok()??;
+        let blocks = Blocks::Hash { number: block.number, hash: block.hash };
+        self.believed(LOGS, checked(wire, filter, blocks)).ok()
+    }
+
+    pub(super) fn parsed<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        answer: RawAnswer,
+    ) -> Result<Option<T>, ChainError> {
+        let read =
+            |value: Box<RawValue>| serde_json::from_str(value.get()).map_err(|error| error.to_string());
+        let parsed = answer?.map(read).transpose();
+        parsed.inspect(|_| self.rpc.vitals.proven(method)).map_err(|reason| {
+            let error = self.rpc.bad(method, reason);
+            self.rpc.vitals.disbelieved(method, &error);
+            error
+        })
+    }
+}
+
+/// `eth_getLogs`, as it is asked whole.
+pub(super) fn logs_question(filter: &LogFilter, blocks: Blocks) -> Question {
+    let mut query = match blocks {
+        Blocks::Range(range) => json!({ "fromBlock": hex(range.from()), "toBlock": hex(range.to()) }),
+        Blocks::Hash { hash, .. } => json!({ "blockHash": hash }),
+    };
+    if let Some(addresses) = &filter.addresses {
+        query["address"] = json!(addresses);
+    }
+    if let Some(topics) = &filter.topic0 {
+        query["topics"] = json!([topics]);
+    }
+    Question { method: LOGS, params: json!([query]), width: blocks.width() }
+}

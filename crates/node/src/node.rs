@@ -1,0 +1,362 @@
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use alloy_primitives::B256;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::error::ChainError;
+use super::evidence::{Recent, Seal, Trust, Verify, allowed};
+use super::genesis::Genesis;
+use super::identity;
+use super::learnt::{Learnt, Lists};
+use super::rpc::{MethodUsage, Question, Rpc};
+use super::settings::{ChainSettings, HistorySettings, ProviderSettings};
+use super::width::Width;
+use super::wire::WireHeader;
+use super::work::Failed;
+use chainflume_core::domain::{BlockRef, LogFilter, Logs};
+
+/// A block by name (execution API, "block tags").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// The newest block.
+    Latest,
+    /// Unlikely to be reorganised.
+    Safe,
+    /// Accepted by more than two thirds of the validators, or whatever the chain promises.
+    Finalized,
+}
+
+impl Tag {
+    /// The word of the execution API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Latest => "latest",
+            Self::Safe => "safe",
+            Self::Finalized => "finalized",
+        }
+    }
+}
+
+/// How far a node has come, and its block at one height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Height of its newest block.
+    pub head: u64,
+    /// The `finalized` tag where it has it.
+    pub finalized: Option<u64>,
+    /// The block at the height that was asked for, `None` where it has none.
+    pub block: Option<BlockRef>,
+}
+
+/// A block and the logs of it that were asked for.
+#[derive(Clone, Debug)]
+pub struct BlockWithLogs {
+    /// The block.
+    pub block: BlockRef,
+    /// In chain order.
+    pub logs: Logs,
+}
+
+/// The method for headers.
+pub(super) const HEADER: &str = "eth_getBlockByNumber";
+
+/// What the providers of a chain share.
+#[derive(Clone, Default)]
+pub struct Kin {
+    /// Rung when one fails.
+    pub(super) alarm: Arc<Notify>,
+    /// Block 0 as they tell it.
+    pub(super) genesis: Arc<Genesis>,
+    /// What is asked for near the head: a probe asks for the same.
+    pub(super) filter: Arc<Mutex<Option<LogFilter>>>,
+}
+
+impl Kin {
+    /// Whether all that were asked have the same block 0.
+    ///
+    /// # Errors
+    /// [`ChainError::GenesisDiffers`].
+    pub fn agree(&self) -> Result<(), ChainError> {
+        self.genesis.settle(None)
+    }
+
+    /// What was last asked for near the head.
+    pub(super) fn filter(&self) -> Option<LogFilter> {
+        self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is asked for near the head.
+    pub(super) fn note_filter(&self, filter: &LogFilter) {
+        let mut noted = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.as_ref() != Some(filter) {
+            *noted = Some(filter.clone());
+        }
+    }
+}
+
+/// One node of one chain.
+pub struct Node {
+    pub(super) rpc: Rpc,
+    pub(super) genesis: Arc<Genesis>,
+    fingerprint: String,
+    pub(super) verify: Verify,
+    pub(super) trust: Trust,
+    pub(super) recent: Recent,
+    pub(super) chain_id: u64,
+    /// Whether it has shown that it is on this chain.
+    pub(super) checked: AtomicBool,
+    history: HistorySettings,
+    /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
+    width: Mutex<Width>,
+    /// What it has taught about filters.
+    pub(super) lists: Mutex<Lists>,
+    /// Questions for the logs of one block that failed in a row without a reason.
+    pub(super) stuck: AtomicU32,
+    /// What it is asked again before anything depends on it.
+    pub(super) failed: Failed,
+}
+
+impl Node {
+    /// Nothing is asked yet.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made of the settings.
+    pub fn new(settings: &ChainSettings, provider: &ProviderSettings) -> Result<Self, ChainError> {
+        Self::among(settings, provider, Kin::default())
+    }
+
+    /// As [`Self::new`], one of several providers of a chain.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made of the settings.
+    pub fn among(
+        settings: &ChainSettings,
+        provider: &ProviderSettings,
+        kin: Kin,
+    ) -> Result<Self, ChainError> {
+        Ok(Self {
+            rpc: Rpc::new(settings, provider, kin.alarm)?,
+            genesis: kin.genesis,
+            fingerprint: provider.fingerprint(),
+            verify: allowed(settings.chain_id, settings.verify),
+            trust: Trust::default(),
+            recent: Recent::default(),
+            chain_id: settings.chain_id,
+            checked: AtomicBool::new(false),
+            history: settings.history,
+            width: Mutex::new(Width::new(&settings.history, None)),
+            lists: Mutex::default(),
+            stuck: AtomicU32::new(0),
+            failed: Failed::default(),
+        })
+    }
+
+    /// What the endpoint has taught so far, to be given to [`Self::recall`] in another life.
+    pub fn learnt(&self) -> Learnt {
+        let lists = *self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let width = self.width().learnt();
+        Learnt {
+            width: width.map(|(width, _)| width),
+            ceiling: width.and_then(|(_, ceiling)| ceiling),
+            addresses: lists.addresses,
+            topics: lists.topics,
+            batch: self.rpc.batch_limit(),
+        }
+    }
+
+    /// Takes up what was learnt in an earlier life.
+    pub fn recall(&self, learnt: &Learnt) {
+        let width = learnt.width.map(|width| (width, learnt.ceiling));
+        *self.width() = Width::new(&self.history, width);
+        *self.lists.lock().unwrap_or_else(PoisonError::into_inner) =
+            Lists { addresses: learnt.addresses, topics: learnt.topics };
+        self.rpc.limit_batch(learnt.batch);
+    }
+
+    /// Requests since the start by method.
+    pub fn usage(&self) -> Vec<MethodUsage> {
+        self.rpc.usage()
+    }
+
+    pub(super) fn width(&self) -> MutexGuard<'_, Width> {
+        self.width.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A name for what was learnt about the endpoint, which gives no key away.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// What the provider is called in messages: its host, unless the config gives it a name.
+    pub fn host(&self) -> &str {
+        self.rpc.host()
+    }
+
+    /// Asks for the chain id (`eth_chainId`, EIP-695) and for block 0, and compares them with the config's and with what
+    /// is settled. A node may have thrown block 0 away; then the chain id has to do. Both are asked in one request, which
+    /// shows whether the node takes batches before anything depends on it.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongChain`], [`ChainError::WrongGenesis`] or why the node cannot be asked.
+    pub async fn check_chain(&self) -> Result<(), ChainError> {
+        self.rpc.try_batches();
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&identity::questions()).await?.into_iter();
+        self.identify(&mut answers)?;
+        Ok(())
+    }
+
+    /// Whether it has shown that it is on this chain. Before, nothing it says is to be stored.
+    ///
+    /// # Errors
+    /// That it has not yet.
+    pub fn is_checked(&self) -> Result<(), ChainError> {
+        if self.checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let reason = "it has not said yet which chain it is on".to_owned();
+        Err(ChainError::Unreachable { host: self.host().to_owned(), reason })
+    }
+
+    /// Whether what it last said of block 0 is what is settled now.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongGenesis`].
+    pub(super) fn check_genesis(&self) -> Result<(), ChainError> {
+        self.genesis.check(self.host()).map_err(|wrong| self.not_ours(wrong))
+    }
+
+    pub(super) fn not_ours(&self, wrong: ChainError) -> ChainError {
+        self.checked.store(false, Ordering::Relaxed);
+        self.rpc.vitals.failed("the chain", &wrong);
+        wrong
+    }
+
+    /// The block of that name; `None` where the chain does not have the tag, or nothing is tagged yet.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked.
+    pub async fn tagged(&self, tag: Tag) -> Result<Option<BlockRef>, ChainError> {
+        match self.block_by(json!(tag.as_str())).await {
+            Err(error) if tag != Tag::Latest && error.is_unclassified_refusal() => Ok(None),
+            answer => Ok(answer?.map(|seal| seal.block)),
+        }
+    }
+
+    /// How far it has come and what it has at this height, in one request, so that one backend says all of it.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked; a node without any block is a bad answer.
+    pub async fn standing(&self, number: u64) -> Result<Standing, ChainError> {
+        let names = [json!(Tag::Latest.as_str()), json!(Tag::Finalized.as_str()), json!(hex(number))];
+        let questions = names.map(|name| Question::new(HEADER, json!([name, false])));
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
+        let head = self.newest(self.seal_of(answers.next())?)?.block.number;
+        let finalized = match self.seal_of(answers.next()) {
+            Err(error) if error.is_unclassified_refusal() => None,
+            answer => answer?.map(|seal| seal.block.number),
+        };
+        let block = self.header_of(answers.next(), number)?.map(|seal| seal.block);
+        Ok(Standing { head, finalized, block })
+    }
+
+    /// As [`Self::tagged`], for a chain that cannot do without.
+    ///
+    /// # Errors
+    /// [`ChainError::NoTag`] or why the node cannot be asked.
+    pub async fn check_tag(&self, tag: Tag) -> Result<(), ChainError> {
+        let missing = || ChainError::NoTag { host: self.host().to_owned(), tag: tag.as_str() };
+        self.tagged(tag).await?.map(|_| ()).ok_or_else(missing)
+    }
+
+    /// The newest block.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked; a node without any block is a bad answer.
+    pub async fn head(&self) -> Result<BlockRef, ChainError> {
+        self.newest(self.tagged(Tag::Latest).await?)
+    }
+
+    /// A chain without a newest block is none.
+    pub(super) fn newest<T>(&self, head: Option<T>) -> Result<T, ChainError> {
+        head.ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))
+    }
+
+    /// The canonical block at a height, `None` where the node has none.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked, or that it answers with another height.
+    pub async fn block(&self, number: u64) -> Result<Option<BlockRef>, ChainError> {
+        let seal = self.block_by(json!(hex(number))).await?;
+        Ok(self.at_height(seal, number)?.map(|seal| seal.block))
+    }
+
+    pub(super) fn at_height(&self, seal: Option<Seal>, number: u64) -> Result<Option<Seal>, ChainError> {
+        match seal {
+            Some(Seal { block, .. }) if block.number != number => {
+                let reason = format!("block {} where {number} was asked for", block.number);
+                Err(self.rpc.bad(HEADER, reason))
+            }
+            seal => Ok(seal),
+        }
+    }
+
+    /// The canonical blocks at these heights, in their order.
+    ///
+    /// # Errors
+    /// As [`Self::block`].
+    pub async fn blocks(&self, numbers: &[u64]) -> Result<Vec<Option<BlockRef>>, ChainError> {
+        Ok(self.headers(numbers).await?.into_iter().map(|seal| seal.map(|seal| seal.block)).collect())
+    }
+
+    /// As [`Self::blocks`], with what they say of their logs.
+    pub(super) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<Seal>>, ChainError> {
+        let question = |number: &u64| Question::new(HEADER, json!([hex(*number), false]));
+        let questions: Vec<Question> = numbers.iter().map(question).collect();
+        let answers = self.rpc.ask_all::<WireHeader>(&questions).await?;
+        let header = |(answer, number)| self.at_height(self.sealed(or_missing(answer)?)?, number);
+        answers.into_iter().zip(numbers.iter().copied()).map(header).collect()
+    }
+
+    async fn block_by(&self, block: Value) -> Result<Option<Seal>, ChainError> {
+        let question = Question::new(HEADER, json!([block, false]));
+        self.sealed(or_missing(self.rpc.ask::<WireHeader>(&question).await)?)
+    }
+
+    /// What the header says of its logs; its hash is remembered.
+    ///
+    /// # Errors
+    /// That its time contradicts that of a header next to it.
+    pub(super) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<Seal>, ChainError> {
+        let Some(header) = header else { return Ok(None) };
+        let (bloom, receipts_root) = header.seal();
+        let block = BlockRef::from(header);
+        self.noted(block)?;
+        Ok(Some(Seal { block, bloom, receipts_root }))
+    }
+
+    /// The hash of a canonical block, where the node has it.
+    ///
+    /// # Errors
+    /// As [`Self::block`].
+    pub async fn hash(&self, number: u64) -> Result<Option<B256>, ChainError> {
+        Ok(self.block(number).await?.map(|block| block.hash))
+    }
+}
+
+/// Some nodes refuse a height above their head, or a tag they do not have, instead of answering `null`.
+pub(super) fn or_missing(
+    answer: Result<Option<WireHeader>, ChainError>,
+) -> Result<Option<WireHeader>, ChainError> {
+    match answer {
+        Err(error) if error.is_missing_block() => Ok(None),
+        answer => answer,
+    }
+}
+
+/// A `QUANTITY` of the execution API.
+pub(super) fn hex(number: u64) -> String {
+    format!("{number:#x}")
+}

@@ -1,0 +1,276 @@
+//! The providers of one chain, and which of them is asked. Each is asked for its head now and then, and watched
+//! while it is used; what follows from that is decided in [`choice`] and carried out here. Whoever asks sees one
+//! [`Node`] at a time, so that what is compared within a step comes from one provider.
+
+mod belief;
+mod choice;
+mod look;
+mod probe;
+mod report;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::ChainError;
+use super::node::{Kin, Node};
+use super::settings::{ChainSettings, ProviderSettings, Role};
+use super::task;
+use super::work::Work;
+use chainflume_ops::metrics;
+use choice::{Choice, Fact, Rules, Why, behind, choose};
+use probe::Task;
+pub(super) use probe::{essential, reading};
+pub use report::ProviderReport;
+
+/// The providers of one chain. Dropping it ends the probes.
+pub struct Pool {
+    shared: Arc<Shared>,
+    probes: Option<AbortOnDropHandle<()>>,
+}
+
+/// Which provider does which work, by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct InUse {
+    live: usize,
+    history: usize,
+}
+
+struct Shared {
+    settings: ChainSettings,
+    members: Vec<Member>,
+    in_use: watch::Sender<InUse>,
+    kin: Kin,
+}
+
+struct Member {
+    settings: ProviderSettings,
+    node: Arc<Node>,
+    seen: Mutex<Seen>,
+}
+
+/// What the probes have found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    head: Option<u64>,
+    rounds_behind: u32,
+    /// It has told its chain id since it last failed.
+    admitted: bool,
+    /// It has failed the probe before a promotion, and is not tried again until then.
+    incapable_until: Option<Instant>,
+    /// It contradicts what is final, and is not asked again until then.
+    distrusted_until: Option<Instant>,
+    /// How often it was left for failing, lately.
+    left: u32,
+    /// When it was last taken or left.
+    changed: Option<Instant>,
+}
+
+/// Tells when another provider is asked.
+pub struct Switched(watch::Receiver<InUse>);
+
+impl Switched {
+    /// Returns at the next switch; never where there is but one provider. May be dropped and called again.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+impl Pool {
+    /// Begins with the preferred provider. Where there are several, all of them are probed from now on.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made of the settings.
+    pub fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
+        let kin = Kin::default();
+        let member = |provider: &ProviderSettings| {
+            let node = Arc::new(Node::among(settings, provider, kin.clone())?);
+            Ok(Member { settings: provider.clone(), node, seen: Mutex::default() })
+        };
+        let members: Vec<Member> =
+            settings.providers.iter().map(member).collect::<Result<_, ChainError>>()?;
+        let first = |role| {
+            let fits = |index: &usize| members[*index].does(role);
+            (0..members.len()).filter(fits).min_by_key(|index| members[*index].settings.priority).unwrap_or(0)
+        };
+        let (in_use, _) = watch::channel(InUse { live: first(Role::Live), history: first(Role::History) });
+        let shared = Arc::new(Shared { settings: settings.clone(), members, in_use, kin });
+        let probes = (shared.members.len() > 1)
+            .then(|| AbortOnDropHandle::new(tokio::spawn(Shared::watch_over(shared.clone()))));
+        Ok(Self { shared, probes })
+    }
+
+    /// # Panics
+    /// When the probes did: whoever asks the providers is not to go on without them.
+    pub fn check(&mut self) {
+        task::check(&mut self.probes);
+    }
+
+    /// Whom to ask about the newest blocks.
+    pub fn live(&self) -> Arc<Node> {
+        self.shared.members[self.shared.in_use().live].node.clone()
+    }
+
+    /// Whom to ask about old blocks.
+    pub fn history(&self) -> Arc<Node> {
+        self.shared.members[self.shared.in_use().history].node.clone()
+    }
+
+    /// The settings of the provider that is asked about the newest blocks.
+    pub fn live_settings(&self) -> &ProviderSettings {
+        &self.shared.members[self.shared.in_use().live].settings
+    }
+
+    /// A provider that is well and is not this one.
+    pub fn another(&self, than: &Arc<Node>) -> Option<Arc<Node>> {
+        let facts = self.shared.facts(Role::Any);
+        let other = |index: &usize| !Arc::ptr_eq(&self.shared.members[*index].node, than);
+        let well = |index: &usize| facts[*index].fit && !facts[*index].failing;
+        let all = (0..facts.len()).filter(other).filter(well);
+        all.min_by_key(|index| facts[*index].priority).map(|index| self.shared.members[index].node.clone())
+    }
+
+    /// Whether there is another one to turn to.
+    pub fn has_several(&self) -> bool {
+        self.shared.members.len() > 1
+    }
+
+    /// Tells when another provider is asked.
+    pub fn switched(&self) -> Switched {
+        Switched(self.shared.in_use.subscribe())
+    }
+}
+
+impl Member {
+    fn does(&self, work: Role) -> bool {
+        work == Role::Any || self.settings.role.includes(work)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_distrusted(&self) -> bool {
+        self.seen().distrusted_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn is_incapable(&self) -> bool {
+        self.seen().incapable_until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+impl Shared {
+    fn in_use(&self) -> InUse {
+        *self.in_use.borrow()
+    }
+
+    /// What is known of each provider, for this work.
+    fn facts(&self, work: Role) -> Vec<Fact> {
+        let unknown = Duration::MAX;
+        let fact = |member: &Member| {
+            let (signs, seen) = (member.node.rpc.vitals.signs(), *member.seen());
+            let at_work = match work {
+                Role::Live => signs.failing_live,
+                Role::History => signs.failing_history,
+                Role::Any | Role::Audit => signs.failing_live || signs.failing_history,
+            };
+            Fact {
+                priority: member.settings.priority,
+                fit: member.does(work) && !signs.wrong && !member.is_incapable() && !member.is_distrusted(),
+                failing: signs.failing || at_work || member.node.rpc.refuses(),
+                head: seen.head,
+                rounds_behind: seen.rounds_behind,
+                well_for: signs.well_for,
+                owes: self.settings.failover.return_after * 2u32.pow(seen.left.min(MOST_LEFT)),
+                latency: signs.latency.unwrap_or(unknown),
+            }
+        };
+        self.members.iter().map(fact).collect()
+    }
+
+    /// Switches the provider of one work, if another is better and proves that it can do it.
+    async fn decide(&self, work: Role) {
+        let rules = Rules { max_lag: self.settings.failover.max_lag };
+        // Each of them fails its probe at most once before it is left out.
+        for _ in &self.members {
+            let in_use = self.in_use();
+            let now = if work == Role::Live { in_use.live } else { in_use.history };
+            let Choice::Switch(next, why) = choose(now, &self.facts(work), &rules) else { return };
+            let (from, to) = (&self.members[now], &self.members[next]);
+            // Where the other one fails, this one has to do what that one could not.
+            let failed = if why == Why::Failing { &from.node } else { &to.node };
+            let task = Task { unread: failed.failed.get(kind(work)), work: kind(work), why };
+            match probe::all(&to.node, &to.settings, (&self.settings, &self.kin), task).await {
+                Ok(()) => {
+                    to.seen().incapable_until = None;
+                    return self.switch(work, (from, now), (to, next), why);
+                }
+                Err(reason) => self.note_incapable(to, &reason),
+            }
+        }
+    }
+
+    /// One that is not fit is told once in a while, and asked again whenever one is needed.
+    fn note_incapable(&self, to: &Member, reason: &str) {
+        let until = Instant::now() + self.settings.failover.return_after;
+        if to.seen().incapable_until.replace(until).is_none_or(|until| until <= Instant::now()) {
+            let host = &to.settings.label;
+            tracing::warn!(chain = %self.settings.name, host, reason, "a provider is not fit to take over");
+        }
+        to.node.rpc.vitals.unwell();
+    }
+
+    fn switch(&self, work: Role, (from, _): (&Member, usize), (to, index): (&Member, usize), why: Why) {
+        let now = Instant::now();
+        {
+            let mut left = from.seen();
+            // Who was good for long starts anew.
+            let long = self.settings.failover.return_after * FORGIVEN_AFTER;
+            if left.changed.is_some_and(|taken| taken.elapsed() > long) {
+                left.left = 0;
+            }
+            if matches!(why, Why::Failing | Why::Behind) {
+                left.left = left.left.saturating_add(1);
+            }
+            left.changed = Some(now);
+        }
+        to.seen().changed = Some(now);
+        let role = if work == Role::Live { "live" } else { "history" };
+        let (old, new) = (&from.settings.label, &to.settings.label);
+        tracing::warn!(chain = %self.settings.name, role, from = %old, to = %new, reason = why.as_str(), "provider switched");
+        metrics::provider_switched(&self.settings.name, role, why.word());
+        self.in_use.send_modify(|in_use| match work {
+            Role::Live => in_use.live = index,
+            _ => in_use.history = index,
+        });
+        if why == Why::Failing {
+            from.node.rpc.leave();
+        }
+    }
+
+    fn say(&self) {
+        let facts = self.facts(Role::Any);
+        let in_use = self.in_use();
+        for (index, member) in self.members.iter().enumerate() {
+            let well = facts[index].fit && !facts[index].failing && facts[index].rounds_behind == 0;
+            let label = (self.settings.name.as_str(), member.settings.label.as_str());
+            metrics::provider(label, in_use.live == index, well, behind(index, &facts), facts[index].latency);
+            for (check, off) in member.node.trust.given_up() {
+                metrics::evidence_off(label, check, off);
+            }
+        }
+    }
+}
+
+fn kind(work: Role) -> Work {
+    if work == Role::History { Work::History } else { Work::Live }
+}
+
+/// A provider that comes and goes is waited for twice as long each time it was left, up to 32 times `return_after`.
+const MOST_LEFT: u32 = 5;
+/// One that was used for so many `return_after` at a stretch has made up for what was.
+const FORGIVEN_AFTER: u32 = 10;

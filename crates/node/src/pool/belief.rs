@@ -1,0 +1,103 @@
+//! What one provider says, weighed against the others.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use alloy_primitives::B256;
+use futures_util::future::join_all;
+
+use super::Pool;
+use crate::error::ChainError;
+use crate::evidence::Weighed;
+use crate::near::Near;
+use crate::node::{BlockWithLogs, Node};
+use crate::rpc::probing;
+use crate::settings::Role;
+use chainflume_core::domain::LogFilter;
+use chainflume_ops::metrics;
+
+/// One that contradicts what is final is left alone for so many `return_after`: an hour by default.
+const DISTRUSTED_FOR: u32 = 60;
+
+impl Pool {
+    /// The logs of a block near the head by its hash, held against its header. Where that speaks of logs that the node does not
+    /// answer, another provider is asked, and the block's receipts: they are another index.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked or its answer not be believed.
+    pub async fn with_logs(
+        &self,
+        node: &Arc<Node>,
+        filter: &LogFilter,
+        near: Near,
+    ) -> Result<BlockWithLogs, ChainError> {
+        self.shared.kin.note_filter(filter);
+        let weighed = node.weighed(filter, near).await;
+        if node.trust.is_worn_and_on() && !self.another_passes(node) {
+            node.give_up_worn_checks();
+        }
+        let Weighed { block: answered, doubt } = weighed?;
+        let Some(doubt) = doubt else { return Ok(answered) };
+        metrics::evidence_doubted(&self.shared.settings.name);
+        // It may lack the block, or the same logs. One that hangs is no help: the block is waiting.
+        let patience = self.shared.settings.failover.probe_timeout;
+        if let Some(other) = self.another(node)
+            && let Ok(second) = probing(patience, other.with_logs(filter, answered.block)).await
+            && let Some(second) = node.outdone(&answered, &doubt, second)
+        {
+            return Ok(second);
+        }
+        node.settled(filter, answered, &doubt).await
+    }
+
+    /// Whether there is another one that has not failed at holding logs against headers.
+    fn another_passes(&self, than: &Arc<Node>) -> bool {
+        let (facts, members) = (self.shared.facts(Role::Live), &self.shared.members);
+        let other = |index: &usize| !Arc::ptr_eq(&members[*index].node, than);
+        let passes =
+            |index: usize| facts[index].fit && !facts[index].failing && !members[index].node.trust.is_worn();
+        (0..facts.len()).filter(other).any(passes)
+    }
+
+    /// Settles which block 0 is the chain's: as it was `stored` in an earlier life, or as all providers say that are there.
+    ///
+    /// # Errors
+    /// [`ChainError::GenesisDiffers`] where they disagree and nothing is stored, [`ChainError::WrongGenesis`] where the
+    /// one that is asked about the newest blocks has another.
+    pub async fn settle_genesis(&self, stored: Option<B256>) -> Result<Option<B256>, ChainError> {
+        let (genesis, members) = (&self.shared.kin.genesis, &self.shared.members);
+        if genesis.settled().is_none() {
+            if stored.is_none() && self.has_several() {
+                // Whoever is away now is compared when it comes back.
+                let patience = self.shared.settings.failover.probe_timeout;
+                let there = members.iter().filter(|member| !member.node.rpc.vitals.signs().failing);
+                join_all(there.map(|member| probing(patience, member.node.check_chain()))).await;
+            }
+            genesis.settle(stored)?;
+        }
+        let mut wrong = None;
+        for (index, member) in members.iter().enumerate() {
+            if let Err(error) = member.node.check_genesis()
+                && index == self.shared.in_use().live
+            {
+                wrong = Some(error);
+            }
+        }
+        wrong.map_or_else(|| Ok(genesis.settled()), Err)
+    }
+
+    /// Has another provider asked: this one contradicts what is final. Whether there is one left that has not done so.
+    pub fn distrust(&self, node: &Arc<Node>) -> bool {
+        let until = Instant::now() + self.shared.settings.failover.return_after * DISTRUSTED_FOR;
+        let mut left = false;
+        for member in self.shared.members.iter().filter(|member| member.does(Role::Live)) {
+            if Arc::ptr_eq(&member.node, node) {
+                member.seen().distrusted_until = Some(until);
+            } else {
+                left |= !member.is_distrusted();
+            }
+        }
+        self.shared.kin.alarm.notify_one();
+        left
+    }
+}

@@ -1,0 +1,183 @@
+//! The looks at the providers: at an interval, at once when something is wrong with one that is asked, and again while it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::choice::behind;
+use super::{Member, Shared, probe};
+use crate::error::ChainError;
+use crate::rpc::probing;
+use crate::settings::Role;
+use crate::work::Work;
+
+/// Between the first failure and the look at the others: failures come in handfuls.
+const SOON: Duration = Duration::from_millis(200);
+/// While something stays wrong each look comes half as late again after the one before, up to this: nobody else may be there
+/// for hours, and one that comes back is to be taken within seconds.
+const AT_LAST: Duration = Duration::from_secs(5);
+/// Whoever is asked about new blocks and has answered nothing for so long is asked for its head. Between two blocks nothing
+/// else is, so that one that hangs would be found by the next block alone.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// What is wrong with those that are asked, and how urgent that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    Calm,
+    Suspected,
+    Failing,
+}
+
+impl Shared {
+    /// Probes all and switches, for ever: at the interval, and when one fails.
+    pub(super) async fn watch_over(self: Arc<Self>) {
+        self.look_at_all().await;
+        // Whoever waits for a provider of history to be checked looks again.
+        self.in_use.send_modify(|_| {});
+        let mut gap = SOON;
+        loop {
+            self.look_at_all().await;
+            self.note_lag();
+            for work in [Role::Live, Role::History] {
+                self.decide(work).await;
+            }
+            // What the probes themselves met is known by now, and would ring for ever.
+            let _rung = self.kin.alarm.notified().now_or_never();
+            let alarm = self.alarm();
+            gap = if alarm == Alarm::Calm { SOON } else { (gap * 3 / 2).min(AT_LAST) };
+            self.rest(alarm, gap).await;
+        }
+    }
+
+    /// Until the next look at all of them.
+    async fn rest(&self, alarm: Alarm, gap: Duration) {
+        let interval = self.settings.failover.probe_interval;
+        let rest = if alarm == Alarm::Calm { interval } else { gap.min(interval) };
+        let until = Instant::now() + rest;
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return,
+                // One that is used and goes on failing rings with every failure; that it is worse now is news.
+                () = self.kin.alarm.notified() => if self.alarm() > alarm {
+                    return sleep(interval.min(SOON)).await;
+                },
+                () = sleep(QUIET) => if self.is_silent().await {
+                    return;
+                },
+            }
+        }
+    }
+
+    /// How those are that are asked now.
+    fn alarm(&self) -> Alarm {
+        let in_use = self.in_use();
+        let of = |(index, work): (usize, Role)| {
+            let (fact, signs) = (self.facts(work)[index], self.members[index].node.rpc.vitals.signs());
+            match (fact.failing || !fact.fit, signs.suspected || fact.rounds_behind > 0) {
+                (true, _) => Alarm::Failing,
+                (false, true) => Alarm::Suspected,
+                (false, false) => Alarm::Calm,
+            }
+        };
+        of((in_use.live, Role::Live)).max(of((in_use.history, Role::History)))
+    }
+
+    /// Whether the one that is asked about new blocks has answered nothing for a while, and does not when it is asked.
+    async fn is_silent(&self) -> bool {
+        let member = &self.members[self.in_use().live];
+        if member.node.rpc.vitals.signs().quiet_for < QUIET {
+            return false;
+        }
+        let head = probing(self.settings.failover.probe_timeout, member.node.head()).await;
+        self.note(member, head.map(|head| head.number));
+        self.alarm() > Alarm::Calm
+    }
+
+    async fn look_at_all(&self) {
+        join_all(self.members.iter().map(|member| self.look_at(member))).await;
+    }
+
+    /// Asks one provider for its head, and for more where something is wrong with it.
+    async fn look_at(&self, member: &Member) {
+        let looked = probing(self.settings.failover.probe_timeout, self.look(member)).await;
+        self.note(member, looked);
+    }
+
+    fn note(&self, member: &Member, looked: Result<u64, ChainError>) {
+        let vitals = &member.node.rpc.vitals;
+        match looked {
+            Ok(head) => {
+                member.seen().head = Some(head);
+                let _ended = vitals.worked(Work::Probe, None);
+            }
+            Err(error) => {
+                tracing::debug!(chain = %self.settings.name, %error, "a provider cannot be asked");
+                member.seen().head = None;
+                vitals.stumbled(Work::Probe, None, Some(&error));
+            }
+        }
+    }
+
+    async fn look(&self, member: &Member) -> Result<u64, ChainError> {
+        let (node, signs) = (&member.node, member.node.rpc.vitals.signs());
+        let failing = signs.failing || signs.failing_live || signs.failing_history;
+        let doubtful = signs.wrong || signs.suspected || failing || member.is_incapable();
+        // One that was away may come back as another chain's, and is asked for nothing else before.
+        if doubtful || !member.seen().admitted {
+            let checked = node.check_chain().await;
+            member.seen().admitted = checked.is_ok();
+            checked?;
+        }
+        let head = node.head().await?;
+        if !doubtful {
+            return Ok(head.number);
+        }
+        probe::essential(node, (&self.settings, &self.kin), head).await?;
+        let reads = std::ptr::eq(&self.members[self.in_use().history], member);
+        if !reads || probe::reading(node).await.is_ok() {
+            node.rpc.vitals.cleared();
+        }
+        // Whoever works with it is the better judge of that.
+        if !self.is_used(member) || signs.stale {
+            self.readmit(member).await;
+        }
+        Ok(head.number)
+    }
+
+    /// Forgives what failed if all of it can be read by now.
+    async fn readmit(&self, member: &Member) {
+        let node = &member.node;
+        for work in [Work::Live, Work::History] {
+            let Some(unread) = node.failed.get(work) else { continue };
+            // Nothing is urgent about it: it may take as long as it would take whoever needs it.
+            let again = probing(self.settings.request_timeout, probe::again(node, work, &unread));
+            if let Err(error) = again.await {
+                let host = node.host();
+                tracing::debug!(chain = %self.settings.name, host, %error, "a provider still fails where it failed");
+                return;
+            }
+        }
+        node.rpc.vitals.forgive();
+        member.seen().incapable_until = None;
+    }
+
+    fn is_used(&self, member: &Member) -> bool {
+        let in_use = self.in_use();
+        [in_use.live, in_use.history].iter().any(|used| std::ptr::eq(&self.members[*used], member))
+    }
+
+    fn note_lag(&self) {
+        let facts = self.facts(Role::Any);
+        for (index, member) in self.members.iter().enumerate() {
+            let late = behind(index, &facts) > self.settings.failover.max_lag;
+            let mut seen = member.seen();
+            seen.rounds_behind = if late { seen.rounds_behind.saturating_add(1) } else { 0 };
+            if late {
+                member.node.rpc.vitals.unwell();
+            }
+        }
+    }
+}

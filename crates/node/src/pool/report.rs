@@ -1,0 +1,84 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::choice::behind;
+use super::{Member, Pool};
+use crate::rpc::MethodUsage;
+use crate::settings::Role;
+
+/// How a provider stands.
+#[derive(Clone, Debug)]
+pub struct ProviderReport {
+    /// What it is called.
+    pub label: String,
+    /// What it is for.
+    pub role: Role,
+    /// Whether the newest blocks are read from it.
+    pub live: bool,
+    /// Whether old blocks are read from it.
+    pub history: bool,
+    /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
+    pub state: &'static str,
+    /// Its newest block, as it last said to a probe.
+    pub head: Option<u64>,
+    /// Blocks the others have and it lacks.
+    pub behind: u64,
+    /// Usual time of an answer.
+    pub latency: Option<Duration>,
+    /// Questions that failed since the start.
+    pub failures: u64,
+    /// The last failure that was not overcome.
+    pub last_error: Option<String>,
+    /// What it was asked since the start, by method.
+    pub usage: Vec<MethodUsage>,
+}
+
+impl Pool {
+    /// How each provider stands; the metrics are told as well.
+    pub fn report(&self) -> Vec<ProviderReport> {
+        self.shared.say();
+        let (facts, in_use) = (self.shared.facts(Role::Any), self.shared.in_use());
+        let report = |(index, member): (usize, &Member)| {
+            let signs = member.node.rpc.vitals.signs();
+            let state = match facts[index] {
+                _ if signs.wrong => "wrong_chain",
+                _ if member.is_distrusted() => "contradicts",
+                _ if member.is_incapable() => "incapable",
+                fact if fact.failing => "failing",
+                fact if fact.rounds_behind > 0 => "behind",
+                _ => "well",
+            };
+            ProviderReport {
+                label: member.settings.label.clone(),
+                role: member.settings.role,
+                live: in_use.live == index,
+                history: in_use.history == index,
+                state,
+                head: facts[index].head,
+                behind: behind(index, &facts),
+                latency: signs.latency,
+                failures: signs.failures,
+                last_error: signs.last_error,
+                usage: member.node.usage(),
+            }
+        };
+        self.shared.members.iter().enumerate().map(report).collect()
+    }
+
+    /// What all of them were asked since the start, by method.
+    pub fn usage(&self) -> Vec<MethodUsage> {
+        let mut all: BTreeMap<&str, MethodUsage> = BTreeMap::new();
+        for usage in self.shared.members.iter().flat_map(|member| member.node.usage()) {
+            let sum = all.entry(usage.method).or_insert(MethodUsage {
+                requests: 0,
+                failed: 0,
+                credits: 0,
+                ..usage
+            });
+            sum.requests += usage.requests;
+            sum.failed += usage.failed;
+            sum.credits += usage.credits;
+        }
+        all.into_values().collect()
+    }
+}

@@ -1,0 +1,384 @@
+//! One JSON-RPC endpoint over HTTP. Our own and not a library's, because of what has to be seen or bounded
+//! here: a body is counted while it is read, after decompression; the body of a non-2xx answer tells the limit;
+//! nothing is retried below the place that knows why.
+
+mod batch;
+mod body;
+mod listing;
+mod outcomes;
+mod pace;
+mod usage;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::error::{ChainError, Refusal, RefusedAnswer, told};
+use super::settings::{ChainSettings, ProviderSettings};
+use super::vitals::Vitals;
+use super::wire::{Answer, ErrorObject};
+use batch::Batches;
+pub(super) use batch::RawAnswer;
+use body::{Body, Intake, NoBody};
+use chainflume_ops::metrics;
+use chainflume_ops::tls;
+use listing::Listing;
+use outcomes::{Outcomes, outcomes};
+use pace::Pace;
+pub use usage::MethodUsage;
+use usage::Usage;
+use wait::Departures;
+pub use wait::probing;
+
+pub(super) struct Rpc {
+    client: reqwest::Client,
+    url: String,
+    host: String,
+    /// Parts of the chain's URLs that a node may repeat in its refusal ("unknown key …"), be it of another's: two may
+    /// be of one account.
+    secrets: Vec<String>,
+    chain: String,
+    timeout: Duration,
+    max_bytes: usize,
+    next_id: AtomicU64,
+    pace: Pace,
+    usage: Usage,
+    batches: Batches,
+    departures: Departures,
+    /// A request that takes longer is a reason to look whether anything is answered at all.
+    overdue_after: Duration,
+    pub(super) vitals: Vitals,
+}
+
+/// A question to the node.
+pub(super) struct Question {
+    pub method: &'static str,
+    pub params: Value,
+    /// Blocks it spans, for what the node says about ranges.
+    pub width: Option<u64>,
+}
+
+impl Question {
+    pub(super) fn new(method: &'static str, params: Value) -> Self {
+        Self { method, params, width: None }
+    }
+
+    fn call(&self, id: u64) -> Value {
+        json!({ "jsonrpc": "2.0", "id": id, "method": self.method, "params": self.params })
+    }
+}
+
+/// The method that stands for a request of several calls: that of the one over a range, which is what may be refused, or
+/// else of the first.
+fn lead(calls: &[Question]) -> &'static str {
+    let ranged = calls.iter().find(|call| call.width.is_some());
+    ranged.or(calls.first()).map_or("", |call| call.method)
+}
+
+impl Rpc {
+    pub(super) fn new(
+        settings: &ChainSettings,
+        provider: &ProviderSettings,
+        alarm: Arc<Notify>,
+    ) -> Result<Self, ChainError> {
+        tls::install();
+        let host = provider.label.clone();
+        let mut headers = HeaderMap::new();
+        if !settings.compression.is_for(&provider.http_url) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        let client = reqwest::Client::builder()
+            // A redirect would carry the key in our URL to somebody else's host.
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(settings.request_timeout)
+            .connect_timeout(settings.request_timeout)
+            .user_agent(concat!("chainflume/", env!("CARGO_PKG_VERSION")))
+            // Unfolded even where it was not asked for.
+            .gzip(true)
+            .default_headers(headers)
+            .build()
+            .map_err(|error| ChainError::Unreachable { host: host.clone(), reason: root_cause(&error) })?;
+        Ok(Self {
+            client,
+            url: provider.http_url.clone(),
+            secrets: settings.secrets(),
+            host,
+            chain: settings.name.clone(),
+            timeout: settings.request_timeout,
+            max_bytes: settings.max_response_bytes,
+            next_id: AtomicU64::new(1),
+            pace: Pace::new(&provider.pace),
+            usage: Usage::default(),
+            batches: Batches::default(),
+            departures: Departures::default(),
+            overdue_after: settings.failover.probe_timeout,
+            vitals: Vitals::new(alarm),
+        })
+    }
+
+    /// The answer, `None` where the node says `null`.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+    ) -> Result<Option<T>, ChainError> {
+        self.paced(std::slice::from_ref(question), self.ask_once(question)).await
+    }
+
+    /// As [`Self::ask`], where `null` is no answer.
+    pub(super) async fn demand<T: DeserializeOwned>(&self, question: &Question) -> Result<T, ChainError> {
+        self.ask(question).await?.ok_or_else(|| self.bad(question.method, "null where a result belongs"))
+    }
+
+    /// As [`Self::demand`], of a list that may be long: each element is handed out as soon as it is there, so that the answer
+    /// is never in memory as a whole. What was handed out counts for nothing where this ends with an error.
+    pub(super) async fn demand_each<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+        mut each: impl FnMut(T) + Send,
+    ) -> Result<(), ChainError> {
+        let answer = self.paced(std::slice::from_ref(question), self.list_once(question, &mut each)).await?;
+        answer.ok_or_else(|| self.bad(question.method, "null where a result belongs"))
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether the node has asked to be left alone for longer than whoever works should wait, were there another.
+    pub(super) fn refuses(&self) -> bool {
+        self.pace.closed_for() > LEFT_ALONE
+    }
+
+    pub(super) fn chain(&self) -> &str {
+        &self.chain
+    }
+
+    /// Calls by method since the start.
+    pub(super) fn usage(&self) -> Vec<MethodUsage> {
+        self.usage.all()
+    }
+
+    pub(super) fn bad(&self, method: &'static str, reason: impl Into<String>) -> ChainError {
+        // What cannot be read is quoted.
+        let reason = told(&self.secrets, &reason.into());
+        ChainError::BadAnswer { host: self.host.clone(), method, reason }
+    }
+
+    /// Makes one request of these calls when it is its turn, and counts them.
+    async fn paced<T: Outcomes>(
+        &self,
+        calls: &[Question],
+        request: impl Future<Output = Result<T, ChainError>>,
+    ) -> Result<T, ChainError> {
+        let request = Box::pin(request);
+        let method = lead(calls);
+        let units = calls.iter().map(|call| self.pace.cost(call.method)).sum();
+        let count = calls.len() as u64;
+        let turn = |entered: Result<_, Duration>| {
+            entered.map(|permit| (permit, Instant::now())).map_err(|wait| self.closed(method, wait))
+        };
+        let asked = match wait::patience() {
+            Some(patience) => match turn(self.pace.enter_now(count, units)) {
+                Ok(entered) => Ok((entered, self.brief((method, patience), request).await)),
+                Err(closed) => Err(closed),
+            },
+            None => {
+                self.work(method, async {
+                    let entered = turn(self.pace.enter(count, units).await)?;
+                    Ok((entered, self.watched(request).await))
+                })
+                .await
+            }
+        };
+        let ((permit, started), answer) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return self.not_answered(calls, error),
+        };
+        self.count(calls, &answer, started.elapsed());
+        match outcomes(calls, &answer).find_map(|(_, error)| error.filter(|error| error.is_rate())) {
+            Some(limit) => permit.limited(limit.retry_after()),
+            None => permit.answered(),
+        }
+        metrics::rpc_concurrency((&self.chain, &self.host), self.pace.allowed());
+        answer
+    }
+
+    /// The endpoint wants to be left alone, so that nothing was asked, or was left before it answered.
+    fn not_answered<T: Outcomes>(&self, calls: &[Question], error: ChainError) -> Result<T, ChainError> {
+        if let ChainError::Left { after, .. } = error {
+            let answer = Err(error);
+            self.count(calls, &answer, after);
+            return answer;
+        }
+        self.vitals.not_asked(lead(calls), &error);
+        Err(error)
+    }
+
+    /// What came of the calls of a request. A batch may be answered and each of its calls refused.
+    fn count<T: Outcomes>(&self, calls: &[Question], answer: &Result<T, ChainError>, took: Duration) {
+        let who = (self.chain.as_str(), self.host.as_str());
+        let mut methods: BTreeMap<&'static str, Option<&ChainError>> = BTreeMap::new();
+        for (method, error) in outcomes(calls, answer) {
+            let credits = self.pace.cost(method);
+            self.usage.count(method, error.is_none(), credits);
+            metrics::rpc_request(who, method, error.map_or("ok", ChainError::kind), took);
+            metrics::rpc_credits(who, method, credits);
+            // One answer of several shows that the method is answered.
+            let failed = methods.entry(method).or_insert(error);
+            *failed = failed.and(error);
+        }
+        for (method, error) in methods {
+            match error {
+                None => self.vitals.answered(method, took),
+                Some(error) => self.vitals.failed(method, error),
+            }
+        }
+    }
+
+    /// The node has said when it wants to be asked again; until then it is not.
+    fn closed(&self, method: &'static str, wait: Duration) -> ChainError {
+        ChainError::Refused {
+            host: self.host.clone(),
+            method,
+            code: None,
+            message: format!("too many requests; it asked to be left alone, for {} s more", wait.as_secs()),
+            refusal: Refusal::Rate { retry_after: Some(wait) },
+        }
+    }
+
+    async fn ask_once<T: DeserializeOwned>(&self, question: &Question) -> Result<Option<T>, ChainError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let body = self.post(question.method, question.call(id).to_string(), &mut Vec::new()).await?;
+        self.read_body(question, id, &body)
+    }
+
+    async fn list_once<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+        each: &mut (impl FnMut(T) + Send),
+    ) -> Result<Option<()>, ChainError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut listing = Listing::new(&mut *each);
+        let body = self.post(question.method, question.call(id).to_string(), &mut listing).await?;
+        match listing.wrong() {
+            Some(wrong) if body.is_ok() => Err(self.bad(question.method, wrong)),
+            // Elements that were not recognised as such are in what is left.
+            _ => {
+                Ok(self.read_body::<Vec<T>>(question, id, &body)?.map(|rest| rest.into_iter().for_each(each)))
+            }
+        }
+    }
+
+    fn read_body<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+        id: u64,
+        body: &Body,
+    ) -> Result<Option<T>, ChainError> {
+        match serde_json::from_slice::<Answer<T>>(&body.bytes) {
+            Ok(answer) => self.read(question, answer, id, body),
+            Err(error) if body.is_ok() => Err(self.unread(question, body, error.to_string())),
+            Err(_) => Err(self.refused(question, body, None)),
+        }
+    }
+
+    /// One answer to one question, whose id must be its own.
+    fn read<T>(
+        &self,
+        question: &Question,
+        answer: Answer<T>,
+        id: u64,
+        body: &Body,
+    ) -> Result<Option<T>, ChainError> {
+        match answer {
+            // A node that could not read the question has no id to repeat.
+            Answer { error: Some(error), .. } => Err(self.refused(question, body, Some(error))),
+            answer if !body.is_ok() => Err(self.refused(question, body, answer.error)),
+            answer if answer.id == json!(id) => Ok(answer.result),
+            answer => Err(self.unread(question, body, format!("its id is {}, asked was {id}", answer.id))),
+        }
+    }
+
+    async fn post(
+        &self,
+        method: &'static str,
+        request: String,
+        intake: &mut impl Intake,
+    ) -> Result<Body, ChainError> {
+        let request = self.client.post(&self.url).header("content-type", "application/json").body(request);
+        let response = request.send().await.map_err(|error| self.failed(method, &error))?;
+        Body::read(response, self.max_bytes, intake).await.map_err(|error| match error {
+            NoBody::TooLarge => {
+                ChainError::TooLarge { host: self.host.clone(), method, limit: self.max_bytes }
+            }
+            NoBody::Broken(error) => self.failed(method, &error),
+        })
+    }
+
+    /// A body with status 200 that is no answer may be a refusal all the same: gateways say theirs in JSON of their own.
+    fn unread(&self, question: &Question, body: &Body, reason: String) -> ChainError {
+        match self.refused(question, body, None) {
+            ChainError::Refused { refusal: Refusal::Other, .. } => self.bad(question.method, reason),
+            // An answer that was cut short may say anything.
+            _ if body.bytes.windows(9).take(200).any(|part| part == b"\"result\":") => {
+                self.bad(question.method, reason)
+            }
+            refused => refused,
+        }
+    }
+
+    fn refused(&self, question: &Question, body: &Body, error: Option<ErrorObject>) -> ChainError {
+        self.refused_all(std::slice::from_ref(question), body, error)
+    }
+
+    /// A refusal of all calls of a request.
+    fn refused_all(&self, calls: &[Question], body: &Body, error: Option<ErrorObject>) -> ChainError {
+        let (code, message, data) = match error {
+            Some(error) => error.told(),
+            None => (None, body.beginning(), None),
+        };
+        let message =
+            if message.trim().is_empty() { format!("http status {}", body.status) } else { message };
+        let asked = calls.iter().find_map(|call| call.width);
+        let batch = (calls.len() > 1).then_some(calls.len() as u64);
+        let (status, retry_after) = (Some(body.status), body.retry_after);
+        let answer = RefusedAnswer { code, status, message, data, retry_after, asked, calls: batch };
+        let method = lead(calls);
+        ChainError::refused((&self.host, &self.secrets), method, answer)
+    }
+
+    fn failed(&self, method: &'static str, error: &reqwest::Error) -> ChainError {
+        let host = self.host.clone();
+        if error.is_timeout() {
+            return ChainError::Timeout { host, method, after: self.timeout };
+        }
+        if error.is_connect() {
+            return ChainError::Unreachable { host, reason: root_cause(error) };
+        }
+        // It took the question and cut the connection, or sent what cannot be unpacked.
+        ChainError::BadAnswer { host, method, reason: root_cause(error) }
+    }
+}
+
+/// A node that wants to be left alone for longer refuses work. Less is how limits by the second are kept, and is sat
+/// out.
+const LEFT_ALONE: Duration = Duration::from_secs(3);
+
+/// The innermost cause: the outer ones repeat it and hold the URL.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if std::ptr::eq(cause, std::ptr::from_ref(error) as *const dyn std::error::Error) {
+        return "the request could not be made".to_owned();
+    }
+    cause.to_string()
+}

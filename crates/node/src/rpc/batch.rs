@@ -1,0 +1,253 @@
+//! Several calls in one request, where the node takes them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::join_all;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::body::Intake;
+use super::listing::Listing;
+use super::{Body, Question, Rpc, lead};
+use crate::error::{ChainError, Refusal};
+use crate::wire::{Answer, Answers};
+
+/// Calls in one request at most. Enough to hide the latency; some providers take no more than a few anyway.
+const MOST: u64 = 16;
+
+/// Between two tries of a node that has failed at batches without a word on why.
+const TRY_EVERY: u64 = 128;
+
+/// How many calls a request may have.
+pub(super) struct Batches {
+    /// Now; halved by failures, doubled by answers.
+    now: AtomicU64,
+    /// What the node said, or what was found.
+    cap: AtomicU64,
+    /// How often they were asked one by one.
+    alone: AtomicU64,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self { now: AtomicU64::new(MOST), cap: AtomicU64::new(MOST), alone: AtomicU64::new(0) }
+    }
+}
+
+impl Batches {
+    fn now(&self) -> usize {
+        let now = self.now.load(Ordering::Relaxed).min(self.cap.load(Ordering::Relaxed));
+        usize::try_from(now.max(1)).unwrap_or(1)
+    }
+
+    /// Whether so many calls may be one request.
+    fn fits(&self, calls: usize) -> bool {
+        calls <= self.now()
+    }
+
+    /// Whether so many calls are asked at one moment: in one request, or each by itself and all at once.
+    fn takes(&self, calls: usize) -> bool {
+        let now = self.now();
+        calls <= now || now == 1
+    }
+
+    /// Calls that would have been a request were asked one by one. Now and then a small one is tried again: it may have
+    /// been a moment's trouble. What the node has said about batches stands.
+    fn alone(&self) {
+        if self.alone.fetch_add(1, Ordering::Relaxed) % TRY_EVERY == TRY_EVERY - 1 {
+            self.try_again();
+        }
+    }
+
+    fn try_again(&self) {
+        self.now.fetch_max(2, Ordering::Relaxed);
+    }
+
+    fn answered(&self, calls: usize) {
+        self.now.fetch_max((calls as u64 * 2).min(MOST), Ordering::Relaxed);
+    }
+
+    /// Half of them next time, down to one.
+    fn failed(&self, calls: usize) {
+        self.now.store((calls as u64 / 2).max(1), Ordering::Relaxed);
+    }
+
+    fn limited(&self, calls: usize, hint: Option<u64>) {
+        let fewer = hint.unwrap_or(calls as u64 / 2).max(1);
+        self.cap.fetch_min(fewer, Ordering::Relaxed);
+    }
+}
+
+/// An answer before it is known what it should be; `None` where the node says `null`.
+pub(crate) type RawAnswer = Result<Option<Box<RawValue>>, ChainError>;
+
+impl Rpc {
+    /// What was learnt about batches; `None` where nothing was.
+    pub(crate) fn batch_limit(&self) -> Option<u64> {
+        Some(self.batches.cap.load(Ordering::Relaxed)).filter(|cap| *cap < MOST)
+    }
+
+    /// Takes up what was learnt about batches.
+    pub(crate) fn limit_batch(&self, cap: Option<u64>) {
+        self.batches.cap.store(cap.unwrap_or(MOST).clamp(1, MOST), Ordering::Relaxed);
+    }
+
+    /// Whether so many calls are asked at one moment.
+    pub(crate) fn takes_batch(&self, calls: usize) -> bool {
+        self.batches.takes(calls)
+    }
+
+    /// Whether so many calls are one request, which one backend answers.
+    pub(crate) fn is_one_request(&self, calls: usize) -> bool {
+        self.batches.fits(calls)
+    }
+
+    /// As [`Self::is_one_request`]; where they are not, this counts as a time they were asked one by one.
+    pub(crate) fn fits_batch(&self, calls: usize) -> bool {
+        let fits = self.is_one_request(calls);
+        if !fits {
+            self.batches.alone();
+        }
+        fits
+    }
+
+    /// Lets the next calls that belong together be a batch again, unless the node has said that it takes none.
+    pub(crate) fn try_batches(&self) {
+        self.batches.try_again();
+    }
+
+    /// The answers in the order of the questions, in as few requests as the node takes. A batch that is not
+    /// answered as one is asked in halves, so that what remains of a failure is the failure of one call.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked just now.
+    pub(crate) async fn ask_all<T: DeserializeOwned>(
+        &self,
+        questions: &[Question],
+    ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
+        let mut answers = Vec::with_capacity(questions.len());
+        let mut rest = questions;
+        while !rest.is_empty() {
+            let most = self.batches.now().min(rest.len());
+            if most == 1 {
+                if rest.len() > 1 {
+                    self.batches.alone();
+                }
+                answers.extend(join_all(rest.iter().map(|question| self.ask(question))).await);
+                break;
+            }
+            let (calls, after) = rest.split_at(most);
+            match self.paced(calls, self.ask_batch(calls, &mut Vec::new())).await {
+                Ok(answered) => {
+                    self.batches.answered(most);
+                    answers.extend(answered);
+                    rest = after;
+                }
+                Err(error) => self.judge_batch(most, error)?,
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The answers to calls that are one request, in the order of the questions. One of them is over a range, for a list
+    /// that may be long: its elements are handed out as [`Self::demand_each`] does, and what is left of it is among the
+    /// answers. `None` where the request failed for being several calls, so that each is to be asked by itself.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked, or why it refused the list.
+    pub(crate) async fn ask_with_list<T: DeserializeOwned>(
+        &self,
+        calls: &[Question],
+        mut each: impl FnMut(T) + Send,
+    ) -> Result<Option<Vec<RawAnswer>>, ChainError> {
+        let mut came = false;
+        let request = async {
+            let mut listing = Listing::of_batch(&mut each);
+            let mut answers = self.ask_batch(calls, &mut listing).await?;
+            came = true;
+            if let Some(wrong) = listing.wrong() {
+                return Err(self.bad(lead(calls), wrong));
+            }
+            // Without the list the rest is of no use, and a refusal for haste has to be heard.
+            let refused =
+                calls.iter().zip(&answers).position(|(call, answer)| call.width.is_some() && answer.is_err());
+            match refused.map(|index| answers.swap_remove(index)) {
+                Some(Err(error)) => Err(error),
+                _ => Ok(answers),
+            }
+        };
+        match self.paced(calls, request).await {
+            Ok(answers) => {
+                self.batches.answered(calls.len());
+                Ok(Some(answers))
+            }
+            // What is too much for an answer is too much by itself, too.
+            Err(error) if came || error.narrows().is_some() => Err(error),
+            Err(error) => self.judge_batch(calls.len(), error).map(|()| None),
+        }
+    }
+
+    /// Whether a batch that failed is worth to be asked in parts.
+    fn judge_batch(&self, calls: usize, error: ChainError) -> Result<(), ChainError> {
+        match &error {
+            ChainError::Refused { refusal: Refusal::Batch(hint), .. } => self.batches.limited(calls, *hint),
+            ChainError::Refused {
+                refusal:
+                    Refusal::Other | Refusal::MethodOff | Refusal::Denied | Refusal::Size(_) | Refusal::Time,
+                ..
+            }
+            | ChainError::BadAnswer { .. }
+            | ChainError::TooLarge { .. } => self.batches.failed(calls),
+            _ => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn ask_batch<T: DeserializeOwned>(
+        &self,
+        calls: &[Question],
+        intake: &mut impl Intake,
+    ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
+        let method = lead(calls);
+        let first = self.next_id.fetch_add(calls.len() as u64, Ordering::Relaxed);
+        let request: Vec<Value> = calls.iter().zip(first..).map(|(call, id)| call.call(id)).collect();
+        let body = self.post(method, Value::from(request).to_string(), intake).await?;
+        match serde_json::from_slice::<Answers<T>>(&body.bytes) {
+            Ok(Answers::Many(answers)) if body.is_ok() => self.match_up(calls, first, answers, &body),
+            Ok(Answers::One(Answer { error: Some(error), .. })) => {
+                Err(self.refused_all(calls, &body, Some(error)))
+            }
+            Ok(Answers::One(_)) if body.is_ok() => {
+                Err(self.bad(method, "one answer where there should be several"))
+            }
+            Err(error) if body.is_ok() => Err(self.bad(method, error.to_string())),
+            _ => Err(self.refused_all(calls, &body, None)),
+        }
+    }
+
+    /// Answers come in any order (JSON-RPC 2.0 §6); each call has exactly one.
+    fn match_up<T>(
+        &self,
+        calls: &[Question],
+        first: u64,
+        answers: Vec<Answer<T>>,
+        body: &Body,
+    ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
+        let method = lead(calls);
+        if answers.len() != calls.len() {
+            return Err(self.bad(method, format!("{} answers to {} calls", answers.len(), calls.len())));
+        }
+        let mut by_id: HashMap<Option<u64>, Answer<T>> =
+            answers.into_iter().map(|answer| (answer.id.as_u64(), answer)).collect();
+        let mut matched = Vec::with_capacity(calls.len());
+        for (call, id) in calls.iter().zip(first..) {
+            let Some(answer) = by_id.remove(&Some(id)) else {
+                return Err(self.bad(method, format!("no answer has the id {id}")));
+            };
+            matched.push(self.read(call, answer, id, body));
+        }
+        Ok(matched)
+    }
+}

@@ -1,0 +1,311 @@
+//! How fast an endpoint is asked: within what its operator says it allows, and as slowly as itself demands.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use crate::settings::PaceSettings;
+
+/// A pause longer than this is not sat out here: who asks may have something better to do, or another node.
+const MOMENT: Duration = Duration::from_secs(2);
+/// The pause where a node says that it was too much and not for how long: most count requests by the second.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A node may ask for patience, not for an outage.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+pub(super) struct Pace {
+    /// Units that flow in a second; `None` without a limit.
+    requests: Option<f64>,
+    units: Option<f64>,
+    costs: BTreeMap<String, u64>,
+    most: usize,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+struct State {
+    in_flight: usize,
+    /// How many may be. Grows by one for each round of answers, and is halved by a refusal (the rule of TCP).
+    allowed: f64,
+    /// May go below zero: a call that costs more than a second gives is paid for afterwards.
+    requests: f64,
+    units: f64,
+    filled: Instant,
+    /// The node wants to be left alone until then.
+    closed_until: Option<Instant>,
+    /// Refusals of calls from before then are the same refusal.
+    cut: Instant,
+}
+
+/// The right to have one request on its way; ends when it is dropped.
+pub(super) struct Permit<'a> {
+    pace: &'a Pace,
+    began: Instant,
+}
+
+impl Pace {
+    pub(super) fn new(settings: &PaceSettings) -> Self {
+        let per_second = |limit: Option<u64>| limit.map(as_f64);
+        let (requests, units) =
+            (per_second(settings.requests_per_second), per_second(settings.compute_units_per_second));
+        let state = State {
+            in_flight: 0,
+            allowed: as_f64(settings.max_concurrent.max(1) as u64),
+            requests: requests.unwrap_or(0.0),
+            units: units.unwrap_or(0.0),
+            filled: Instant::now(),
+            closed_until: None,
+            cut: Instant::now(),
+        };
+        Self {
+            requests,
+            units,
+            costs: settings.compute_units.clone(),
+            most: settings.max_concurrent.max(1),
+            state: Mutex::new(state),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Compute units of a call.
+    pub(super) fn cost(&self, method: &str) -> u64 {
+        self.costs.get(method).or_else(|| self.costs.get("*")).copied().unwrap_or(0)
+    }
+
+    /// Requests that may be on their way at once now.
+    pub(super) fn allowed(&self) -> f64 {
+        self.lock().allowed.floor()
+    }
+
+    /// Waits for its turn to spend `calls` requests and `units` compute units.
+    ///
+    /// # Errors
+    /// How long the node still wants to be left alone, if that is more than a moment.
+    pub(super) async fn enter(&self, calls: u64, units: u64) -> Result<Permit<'_>, Duration> {
+        loop {
+            // Before the look, so that nothing that is freed after it is missed.
+            let freed = self.freed.notified();
+            let turn = self.lock().turn(self, (as_f64(calls), as_f64(units)), Instant::now());
+            match turn {
+                Turn::Go => return Ok(Permit { pace: self, began: Instant::now() }),
+                Turn::Closed(wait) if wait > MOMENT => return Err(wait),
+                Turn::Closed(wait) | Turn::Short(wait) => sleep(wait).await,
+                Turn::Full => freed.await,
+            }
+        }
+    }
+
+    /// Takes a turn now and pays for it afterwards: a probe looks into what the queue waits for.
+    ///
+    /// # Errors
+    /// How long the node still wants to be left alone.
+    pub(super) fn enter_now(&self, calls: u64, units: u64) -> Result<Permit<'_>, Duration> {
+        let mut state = self.lock();
+        let closed = state.closed_for(Instant::now());
+        if !closed.is_zero() {
+            return Err(closed);
+        }
+        state.take(as_f64(calls), as_f64(units));
+        Ok(Permit { pace: self, began: Instant::now() })
+    }
+
+    /// How long the node still wants to be left alone.
+    pub(super) fn closed_for(&self) -> Duration {
+        self.lock().closed_for(Instant::now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Turn {
+    Go,
+    /// Too many on their way.
+    Full,
+    /// The budget is spent.
+    Short(Duration),
+    /// The node wants to be left alone.
+    Closed(Duration),
+}
+
+impl State {
+    fn turn(&mut self, pace: &Pace, (calls, units): (f64, f64), now: Instant) -> Turn {
+        let closed = self.closed_for(now);
+        if !closed.is_zero() {
+            return Turn::Closed(closed);
+        }
+        self.closed_until = None;
+        if as_f64(self.in_flight as u64) >= self.allowed.floor() {
+            return Turn::Full;
+        }
+        let passed = (now - self.filled).as_secs_f64();
+        self.filled = now;
+        let mut wait = 0.0_f64;
+        for (held, flow) in [(&mut self.requests, pace.requests), (&mut self.units, pace.units)] {
+            let Some(flow) = flow else { continue };
+            // At most what flows in a second is saved up.
+            *held = (*held + passed * flow).min(flow);
+            if *held < 1.0 {
+                wait = wait.max((1.0 - *held) / flow);
+            }
+        }
+        if wait > 0.0 {
+            return Turn::Short(Duration::from_secs_f64(wait.max(0.001)));
+        }
+        self.take(calls, units);
+        Turn::Go
+    }
+
+    fn take(&mut self, calls: f64, units: f64) {
+        self.requests -= calls;
+        self.units -= units;
+        self.in_flight += 1;
+    }
+
+    fn closed_for(&self, now: Instant) -> Duration {
+        self.closed_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+    }
+
+    fn answered(&mut self, pace: &Pace) {
+        self.allowed = (self.allowed + 1.0 / self.allowed).min(as_f64(pace.most as u64));
+    }
+
+    /// A call that began at `began` was one too many.
+    fn limited(&mut self, began: Instant, retry_after: Option<Duration>, now: Instant) {
+        let until = now + retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE);
+        self.closed_until = self.closed_until.max(Some(until));
+        if began >= self.cut {
+            self.allowed = (self.allowed / 2.0).max(1.0);
+            self.cut = now;
+        }
+    }
+}
+
+impl Permit<'_> {
+    /// The node answered, whatever it said.
+    pub(super) fn answered(self) {
+        self.pace.lock().answered(self.pace);
+    }
+
+    /// The node said that it was too much.
+    pub(super) fn limited(self, retry_after: Option<Duration>) {
+        self.pace.lock().limited(self.began, retry_after, Instant::now());
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.pace.lock().in_flight -= 1;
+        // All of them: one that was woken may be dropped, and several may be allowed by now.
+        self.pace.freed.notify_waiters();
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "requests and units of a second are far below 2^53")]
+fn as_f64(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(requests: Option<u64>, units: Option<u64>, most: usize) -> Pace {
+        let compute_units = [("a".to_owned(), 10), ("*".to_owned(), 3)].into();
+        Pace::new(&PaceSettings {
+            requests_per_second: requests,
+            compute_units_per_second: units,
+            compute_units,
+            max_concurrent: most,
+        })
+    }
+
+    /// Calls of so many units that get their turn within so many seconds, one after the other, by a clock of our own.
+    fn calls(pace: &Pace, units: f64, seconds: u64) -> u64 {
+        let mut state = pace.lock();
+        let (mut now, mut calls) = (state.filled, 0);
+        let end = now + Duration::from_secs(seconds);
+        while now < end {
+            match state.turn(pace, (1.0, units), now) {
+                Turn::Go => {
+                    state.in_flight -= 1;
+                    calls += 1;
+                }
+                Turn::Short(wait) | Turn::Closed(wait) => now += wait,
+                Turn::Full => panic!("nothing is on its way"),
+            }
+        }
+        calls
+    }
+
+    #[test]
+    fn requests_of_a_second_are_counted() {
+        let made = calls(&pace(Some(15), None, 4), 0.0, 20);
+        assert!((300..=316).contains(&made), "{made} in 20 s of 15 each");
+        let made = calls(&pace(Some(1), None, 4), 0.0, 20);
+        assert!((20..=22).contains(&made), "{made} in 20 s of 1 each");
+    }
+
+    #[test]
+    fn compute_units_of_a_second_are_counted_even_where_one_call_costs_more() {
+        let made = calls(&pace(None, Some(300), 4), 75.0, 20);
+        assert!((80..=86).contains(&made), "{made} calls of 75 in 20 s of 300 each");
+        let made = calls(&pace(None, Some(50), 4), 75.0, 30);
+        assert!((20..=22).contains(&made), "{made} calls of 75 in 30 s of 50 each");
+    }
+
+    #[test]
+    fn a_cost_table_has_a_price_for_everything_else() {
+        let pace = pace(None, None, 1);
+        assert_eq!((pace.cost("a"), pace.cost("b")), (10, 3));
+    }
+
+    #[test]
+    fn refusals_of_one_burst_halve_what_is_allowed_once_and_answers_bring_it_back() {
+        let pace = pace(None, None, 8);
+        let mut state = pace.lock();
+        let (began, now) = (Instant::now(), Instant::now() + Duration::from_millis(50));
+        (0..8).for_each(|_| state.limited(began, None, now));
+        assert_eq!(state.allowed.floor(), 4.0);
+        state.limited(now, None, now + PAUSE);
+        assert_eq!(state.allowed.floor(), 2.0);
+        (0..60).for_each(|_| state.answered(&pace));
+        assert_eq!(state.allowed.floor(), 8.0);
+        (0..20).for_each(|n| state.limited(now + PAUSE * n, None, now + PAUSE * n));
+        assert_eq!(state.allowed.floor(), 1.0);
+    }
+
+    #[test]
+    fn a_pause_the_node_asked_for_is_kept_and_no_longer_than_five_minutes() {
+        let pace = pace(None, None, 8);
+        let now = Instant::now();
+        let waits = [None, Some(1), Some(40), Some(7), Some(86_400)].map(|asked| {
+            let mut state = pace.lock();
+            state.limited(now, asked.map(Duration::from_secs), now);
+            match state.turn(&pace, (1.0, 0.0), now) {
+                Turn::Closed(wait) => wait.as_secs(),
+                _ => 0,
+            }
+        });
+        assert_eq!(waits, [1, 1, 40, 40, 300]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_gets_it_and_who_would_wait_long_is_told() {
+        let pace = pace(None, None, 1);
+        let Ok(first) = pace.enter(1, 0).await else { panic!("nobody is there") };
+        let second = pace.enter(1, 0);
+        let third = async {
+            tokio::task::yield_now().await;
+            first.answered();
+        };
+        let (second, ()) = tokio::join!(second, third);
+        let Ok(second) = second else { panic!("nobody closed it") };
+        second.limited(Some(Duration::from_secs(40)));
+        assert!(pace.enter(1, 0).await.err().expect("closed") > Duration::from_secs(39));
+    }
+}

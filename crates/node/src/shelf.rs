@@ -1,0 +1,200 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::batch::Batch;
+use chainflume_core::domain::BlockRange;
+
+/// Between those who read ranges and whoever takes them: what is still to be read, and what was read and waits for its
+/// turn.
+pub(super) struct Shelf {
+    state: Mutex<State>,
+    /// Bytes on it and on their way above which nothing more is given out.
+    full: usize,
+    /// Something came that may be the next: for the taker.
+    came: Notify,
+    /// Something was answered or taken: for readers that wait.
+    changed: Notify,
+}
+
+struct State {
+    /// Not given out yet.
+    rest: Option<BlockRange>,
+    /// First block of what is taken next, `None` when all was taken.
+    next: Option<u64>,
+    /// The last block there is to be read.
+    end: u64,
+    /// By first block.
+    waiting: BTreeMap<u64, Batch>,
+    bytes: usize,
+    /// Given out and not put back.
+    asked: usize,
+    /// What an answer takes, by the last one.
+    usual: usize,
+}
+
+impl Shelf {
+    pub(super) fn new(range: BlockRange, full: usize) -> Self {
+        let (rest, next, end) = (Some(range), Some(range.from()), range.to());
+        let state = State { rest, next, end, waiting: BTreeMap::new(), bytes: 0, asked: 0, usual: 0 };
+        Self { state: Mutex::new(state), full, came: Notify::new(), changed: Notify::new() }
+    }
+
+    /// The next range to be read, as wide as `grant` says of what is left; waits while the shelf is full and while nothing
+    /// is granted. `None` when all was given out.
+    ///
+    /// Ranges are given out in order, so what is taken next is on the shelf or with a reader, or nothing is and one
+    /// question is allowed: waiting for room does not wait for ever, not even for an answer larger than the shelf.
+    pub(super) async fn give(&self, grant: impl Fn(BlockRange) -> Option<u64>) -> Option<BlockRange> {
+        loop {
+            // Before looking, so that no change is missed in between.
+            let changed = self.changed.notified();
+            {
+                let mut state = self.state();
+                let rest = state.rest?;
+                let expected = state.bytes + (state.asked + 1) * state.usual;
+                if (expected <= self.full || state.asked == 0 && state.waiting.is_empty())
+                    && let Some(width) = grant(rest)
+                {
+                    let (range, rest) = rest.split_at_width(width);
+                    (state.rest, state.asked) = (rest, state.asked + 1);
+                    return Some(range);
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// All of a range that was given out is on the shelf.
+    pub(super) fn done(&self) {
+        let mut state = self.state();
+        state.asked = state.asked.saturating_sub(1);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// A part of a range that was given out.
+    pub(super) fn put(&self, batch: Batch) {
+        let mut state = self.state();
+        (state.usual, state.bytes) = (batch.bytes(), state.bytes + batch.bytes());
+        state.waiting.insert(batch.range.from(), batch);
+        drop(state);
+        self.came.notify_one();
+        self.changed.notify_waiters();
+    }
+
+    /// What comes next, with all that follows it on the shelf up to `logs` logs; waits for it. `None` at the end.
+    pub(super) async fn take(&self, logs: usize) -> Option<Batch> {
+        loop {
+            {
+                let mut state = self.state();
+                let next = state.next?;
+                if let Some(batch) = state.take(next, logs) {
+                    drop(state);
+                    self.changed.notify_waiters();
+                    return Some(batch);
+                }
+            }
+            self.came.notified().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self, next: u64, logs: usize) -> Option<Batch> {
+        let mut batch = self.remove(next)?;
+        while let Some(after) = batch.range.to().checked_add(1).and_then(|after| self.waiting.get(&after))
+            && batch.logs.len() + after.logs.len() < logs
+            && batch.leads_to(after)
+        {
+            let after = self.remove(after.range.from())?;
+            batch.join(after);
+        }
+        self.next = batch.range.to().checked_add(1).filter(|next| *next <= self.end);
+        Some(batch)
+    }
+
+    fn remove(&mut self, first: u64) -> Option<Batch> {
+        let batch = self.waiting.remove(&first)?;
+        self.bytes = self.bytes.saturating_sub(batch.bytes());
+        Some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use alloy_primitives::{Address, B256, Bytes};
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use chainflume_core::domain::{BlockRef, Log, Place, Topics};
+
+    fn hash(number: u64) -> B256 {
+        B256::left_padding_from(&number.to_be_bytes())
+    }
+
+    /// `from..=to` with a log in each block.
+    fn batch(from: u64, to: u64) -> Batch {
+        let log = |block_number| Log {
+            place: Place { block_number, tx_index: 0, log_index: 0 },
+            block_hash: hash(block_number),
+            tx_hash: B256::ZERO,
+            block_timestamp: None,
+            address: Address::ZERO,
+            topics: Topics::default(),
+            data: Bytes::new(),
+        };
+        Batch {
+            range: BlockRange::new(from, to).expect("in order"),
+            parent_hash: hash(from - 1),
+            last: BlockRef { number: to, hash: hash(to), parent_hash: hash(to - 1), timestamp: to },
+            logs: (from..=to).map(log).collect(),
+            times: (from..=to).map(|number| (number, number)).collect(),
+        }
+    }
+
+    fn shelf(full: usize) -> Shelf {
+        Shelf::new(BlockRange::new(1, 9).expect("in order"), full)
+    }
+
+    #[tokio::test]
+    async fn what_was_read_out_of_order_is_taken_in_order_and_together() {
+        let shelf = shelf(usize::MAX);
+        shelf.put(batch(4, 6));
+        shelf.put(batch(7, 9));
+        shelf.put(batch(1, 3));
+        assert_eq!(shelf.take(7).await, Some(batch(1, 6)));
+        assert_eq!(shelf.take(7).await, Some(batch(7, 9)));
+        assert_eq!(shelf.take(7).await, None);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_follow_is_taken_apart() {
+        let shelf = shelf(usize::MAX);
+        let stranger = Batch { parent_hash: hash(99), ..batch(4, 9) };
+        shelf.put(batch(1, 3));
+        shelf.put(stranger.clone());
+        assert_eq!(shelf.take(100).await, Some(batch(1, 3)));
+        assert_eq!(shelf.take(100).await, Some(stranger));
+    }
+
+    #[tokio::test]
+    async fn a_full_shelf_gives_nothing_out_until_something_is_taken() {
+        let shelf = shelf(2 * batch(1, 3).bytes() - 1);
+        let give = || shelf.give(|_| Some(3));
+        assert_eq!(give().await, BlockRange::new(1, 3));
+        shelf.put(batch(1, 3));
+        shelf.done();
+        let mut waits = pin!(give());
+        assert_eq!(waits.as_mut().now_or_never(), None);
+        assert_eq!(shelf.take(3).await, Some(batch(1, 3)));
+        assert_eq!(waits.await, BlockRange::new(4, 6));
+    }
+}

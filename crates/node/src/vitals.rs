@@ -1,0 +1,407 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::error::{ChainError, Refusal};
+use super::work::Work;
+use chainflume_core::domain::BlockRange;
+
+/// How well an endpoint answers, method by method: one whose headers come and whose logs do not is as useless as one
+/// that is away, and an answer to the first is no excuse for the second. What an answer holds, and what work came of
+/// the answers, are matters of their own: a transport that works is no excuse for contents that do not.
+pub(super) struct Vitals {
+    inner: Mutex<Inner>,
+    alarm: Arc<Notify>,
+}
+
+struct Inner {
+    streaks: BTreeMap<Matter, Streak>,
+    latency: Option<Duration>,
+    failures: u64,
+    last_error: Option<String>,
+    /// The chain id or genesis is another; until it is checked again and right.
+    wrong: bool,
+    well_since: Instant,
+    answered_at: Instant,
+    /// A question has been waiting for an answer for longer than a probe would.
+    overdue: bool,
+    /// A probe found nothing wrong at this moment.
+    cleared_at: Option<Instant>,
+}
+
+/// What may fail by itself, and is made good by itself alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Matter {
+    /// A method was answered.
+    Answer(&'static str),
+    /// What was answered can be believed.
+    Contents(&'static str),
+    /// Work was done with what was answered.
+    Work(Work),
+}
+
+/// Failures of one matter without a success in between.
+struct Streak {
+    weight: u32,
+    count: u32,
+    since: Instant,
+    last: Instant,
+    /// The lowest block of the work that failed; only work on that block ends the streak.
+    at: Option<u64>,
+}
+
+/// What [`Vitals`] say at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Signs {
+    /// Answers fail, whatever they are for.
+    pub failing: bool,
+    /// The work on new blocks fails.
+    pub failing_live: bool,
+    /// The work on old blocks fails.
+    pub failing_history: bool,
+    /// Something is wrong that may pass, or not: a probe tells.
+    pub suspected: bool,
+    /// Nothing has failed for so long that nobody can be waiting for it.
+    pub stale: bool,
+    pub wrong: bool,
+    pub latency: Option<Duration>,
+    pub failures: u64,
+    pub last_error: Option<String>,
+    pub well_for: Duration,
+    /// How long nothing was answered.
+    pub quiet_for: Duration,
+}
+
+/// A failure is three parts of what it takes, "too many requests" one of twelve: being throttled now and then is
+/// how an endpoint with a limit works. Of questions that were not answered in time two are enough: they took long.
+const FAILURE: u32 = 4;
+const TIMED_OUT: u32 = 6;
+const THROTTLED: u32 = 1;
+const ENOUGH: u32 = 12;
+/// Questions that were on their way together fail together; only failures over so long say something.
+const LONG_ENOUGH: Duration = Duration::from_millis(500);
+/// Failures of any kind are enough when there were so many over so long and nothing else: a limit lets something through
+/// every second, a backend that lags by a block or two has it by then.
+const MANY: u32 = 3;
+const LASTING: Duration = Duration::from_secs(3);
+/// From so many on a probe looks what is wrong; one failure is nothing.
+const SUSPICIOUS: u32 = 2;
+/// A probe that passed answers for so long for questions that take their time: wide ranges do.
+const CLEARED_FOR: Duration = Duration::from_secs(5);
+const DO_NOT_FIT: &str = "its answers do not fit together";
+/// Whoever works tries again within this; what has failed longer ago was given up.
+const STALE: Duration = Duration::from_secs(60);
+
+impl Vitals {
+    pub(super) fn new(alarm: Arc<Notify>) -> Self {
+        let now = Instant::now();
+        let inner = Inner {
+            streaks: BTreeMap::new(),
+            latency: None,
+            failures: 0,
+            last_error: None,
+            wrong: false,
+            well_since: now,
+            answered_at: now,
+            overdue: false,
+            cleared_at: None,
+        };
+        Self { inner: Mutex::new(inner), alarm }
+    }
+
+    /// A method was answered.
+    pub(super) fn answered(&self, method: &'static str, took: Duration) {
+        let mut inner = self.lock();
+        // An average that has forgotten half after five answers.
+        inner.latency = Some(inner.latency.map_or(took, |latency| (latency * 7 + took) / 8));
+        inner.answered_at = Instant::now();
+        inner.end(Matter::Answer(method));
+    }
+
+    /// A question was not answered as it should be. What a node may rightly refuse is no failure.
+    pub(super) fn failed(&self, method: &'static str, error: &ChainError) {
+        self.note(Matter::Answer(method), (weight(error), None), Some(error));
+    }
+
+    /// A question was not asked: the node wants to be left alone, or was left. Weighs nothing, and shows that it goes on.
+    pub(super) fn not_asked(&self, method: &'static str, error: &ChainError) {
+        if error.is_rate() {
+            self.note(Matter::Answer(method), (Some(0), None), Some(error));
+        }
+    }
+
+    /// What was answered to this is known to be wrong, by an answer that is right: no more failures are needed to turn to
+    /// another one.
+    pub(super) fn convicted(&self, what: &'static str, error: &ChainError) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        inner.failures += 1;
+        inner.last_error = Some(error.to_string());
+        inner.well_since = now;
+        let since = now.checked_sub(LONG_ENOUGH).unwrap_or(now);
+        let streak = Streak { weight: ENOUGH, count: MANY, since, last: now, at: None };
+        inner.streaks.insert(Matter::Contents(what), streak);
+        self.alarm.notify_one();
+    }
+
+    /// What was answered cannot be believed; an answer to the next question does not make it good.
+    pub(super) fn disbelieved(&self, what: &'static str, error: &ChainError) {
+        self.note(Matter::Contents(what), (weight(error), None), Some(error));
+    }
+
+    /// What was answered to this has proven good, where that takes more than an answer.
+    pub(super) fn proven(&self, what: &'static str) {
+        self.lock().end(Matter::Contents(what));
+    }
+
+    /// Work came to nothing, and this is why: whatever it is called, it counts. `None` where the answers do not fit
+    /// together, which a reorg explains for a moment. `at` is where the work has to go on.
+    pub(super) fn stumbled(&self, work: Work, at: Option<u64>, error: Option<&ChainError>) {
+        // Another chain is a matter of its own.
+        if !error.is_some_and(ChainError::is_wrong_chain) {
+            self.note(Matter::Work(work), (Some(error.map_or(THROTTLED, work_weight)), at), error);
+        }
+    }
+
+    /// Work on these blocks was done; without blocks, all there was to do. Whether that ends what was wrong with it: several
+    /// ranges are read at once, and one that cannot be read is not made good by the others.
+    pub(super) fn worked(&self, work: Work, on: Option<BlockRange>) -> bool {
+        let mut inner = self.lock();
+        let stuck = inner.streaks.get(&Matter::Work(work)).and_then(|streak| streak.at);
+        let ends = stuck.zip(on).is_none_or(|(at, on)| on.contains(at));
+        if ends {
+            inner.end(Matter::Work(work));
+        }
+        ends
+    }
+
+    /// A question waits for its answer for longer than a probe would.
+    pub(super) fn overdue(&self) {
+        let mut inner = self.lock();
+        if inner.cleared_at.is_none_or(|at| at.elapsed() >= CLEARED_FOR) {
+            inner.overdue = true;
+            self.alarm.notify_one();
+        }
+    }
+
+    /// A probe was answered well: whatever is overdue takes its time.
+    pub(super) fn cleared(&self) {
+        let mut inner = self.lock();
+        (inner.overdue, inner.cleared_at) = (false, Some(Instant::now()));
+    }
+
+    /// The chain is the right one.
+    pub(super) fn on_chain(&self) {
+        self.lock().wrong = false;
+    }
+
+    /// A probe of everything that is asked went well: what failed is forgiven.
+    pub(super) fn forgive(&self) {
+        self.lock().streaks.clear();
+    }
+
+    /// Something else is wrong with it just now.
+    pub(super) fn unwell(&self) {
+        self.lock().well_since = Instant::now();
+    }
+
+    pub(super) fn signs(&self) -> Signs {
+        let inner = self.lock();
+        let fails = |of: fn(&Matter) -> bool| {
+            inner.streaks.iter().any(|(matter, streak)| of(matter) && streak.is_failing())
+        };
+        let recent = |streak: &Streak| streak.last.elapsed() < STALE;
+        Signs {
+            failing: fails(|matter| !matches!(matter, Matter::Work(work) if *work != Work::Probe)),
+            failing_live: fails(|matter| matches!(matter, Matter::Work(Work::Live | Work::Pending))),
+            failing_history: fails(|matter| matches!(matter, Matter::Work(Work::History))),
+            suspected: inner.overdue
+                || inner.streaks.values().any(|streak| streak.is_suspicious() && recent(streak)),
+            stale: !inner.streaks.values().any(recent),
+            wrong: inner.wrong,
+            latency: inner.latency,
+            failures: inner.failures,
+            last_error: inner.last_error.clone(),
+            well_for: inner.well_since.elapsed(),
+            quiet_for: inner.answered_at.elapsed(),
+        }
+    }
+
+    /// Adds a failure; a weight of `None` is no failure of the node.
+    fn note(&self, matter: Matter, (weight, at): (Option<u32>, Option<u64>), error: Option<&ChainError>) {
+        let mut inner = self.lock();
+        if error.is_some_and(ChainError::is_wrong_chain) {
+            inner.wrong = true;
+            self.alarm.notify_one();
+        }
+        let Some(weight) = weight else { return };
+        let now = Instant::now();
+        inner.failures += 1;
+        inner.last_error = Some(error.map_or_else(|| DO_NOT_FIT.to_owned(), ToString::to_string));
+        inner.well_since = now;
+        let new = Streak { weight: 0, count: 0, since: now, last: now, at: None };
+        let streak = inner.streaks.entry(matter).or_insert(new);
+        streak.weight = streak.weight.saturating_add(weight);
+        streak.count = streak.count.saturating_add(1);
+        streak.last = now;
+        streak.at = streak.at.into_iter().chain(at).min();
+        if streak.is_suspicious() {
+            self.alarm.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn end(&mut self, matter: Matter) {
+        self.streaks.remove(&matter);
+        if self.streaks.is_empty() && !self.wrong {
+            self.last_error = None;
+        }
+    }
+}
+
+impl Streak {
+    fn is_failing(&self) -> bool {
+        let lasted = self.last.duration_since(self.since);
+        (self.weight >= ENOUGH && lasted >= LONG_ENOUGH) || (self.count >= MANY && lasted >= LASTING)
+    }
+
+    /// Whether it is worth a probe. A limit refuses in handfuls, and lets something through a second later.
+    fn is_suspicious(&self) -> bool {
+        let lasted = self.last.duration_since(self.since);
+        let only_throttled = self.weight <= self.count * THROTTLED;
+        (self.weight >= TIMED_OUT && !only_throttled) || (self.count >= SUSPICIOUS && lasted >= LONG_ENOUGH)
+    }
+}
+
+/// Of an answer. What depends on the question is no failure of the node: another question may be answered. Where no other
+/// can be asked the work comes to nothing, and that counts.
+fn weight(error: &ChainError) -> Option<u32> {
+    match error {
+        ChainError::Refused { refusal, .. } => match refusal {
+            Refusal::Rate { .. } => Some(THROTTLED),
+            Refusal::Range(_)
+            | Refusal::Size(_)
+            | Refusal::Addresses
+            | Refusal::Time
+            | Refusal::Batch(_)
+            | Refusal::BeyondHead
+            | Refusal::UnknownBlock
+            | Refusal::Pruned => None,
+            Refusal::Quota | Refusal::Denied | Refusal::WrongChain | Refusal::MethodOff | Refusal::Other => {
+                Some(FAILURE)
+            }
+        },
+        // A narrower question may be answered.
+        ChainError::TooLarge { .. } => None,
+        // We went away, and did not wait for the end.
+        ChainError::Left { .. } => None,
+        _ => Some(FAILURE),
+    }
+}
+
+/// Of work. What a limit or a backend that lags refuses is there a moment later; that it is not counts by its time.
+fn work_weight(error: &ChainError) -> u32 {
+    match error {
+        ChainError::Refused {
+            refusal: Refusal::Rate { .. } | Refusal::BeyondHead | Refusal::UnknownBlock,
+            ..
+        }
+        | ChainError::Left { .. } => THROTTLED,
+        ChainError::Timeout { .. } => TIMED_OUT,
+        _ => FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn away() -> ChainError {
+        ChainError::Unreachable { host: "node".to_owned(), reason: "connection refused".to_owned() }
+    }
+
+    fn refused(refusal: Refusal) -> ChainError {
+        let (host, message) = ("node".to_owned(), "no".to_owned());
+        ChainError::Refused { host, method: "eth_getLogs", code: None, message, refusal }
+    }
+
+    /// As if every streak had lasted.
+    fn age(vitals: &Vitals) {
+        for streak in vitals.lock().streaks.values_mut() {
+            streak.since = streak.last.checked_sub(LONG_ENOUGH).expect("the machine runs for a second");
+        }
+    }
+
+    fn fails_after(method: &'static str, error: &ChainError, times: u32) -> bool {
+        let vitals = Vitals::new(Arc::default());
+        (0..times).for_each(|_| vitals.failed(method, error));
+        age(&vitals);
+        vitals.signs().failing
+    }
+
+    #[test]
+    fn three_failures_of_one_method_are_enough_and_a_dozen_times_too_many_requests() {
+        assert_eq!([2, 3].map(|times| fails_after("eth_getLogs", &away(), times)), [false, true]);
+        let rate = refused(Refusal::Rate { retry_after: None });
+        assert_eq!([11, 12].map(|times| fails_after("eth_getLogs", &rate, times)), [false, true]);
+        assert!(!fails_after("eth_getLogs", &refused(Refusal::Range(None)), 100));
+    }
+
+    #[test]
+    fn an_answer_to_one_method_is_no_excuse_for_another() {
+        let vitals = Vitals::new(Arc::default());
+        for _ in 0..3 {
+            vitals.failed("eth_getLogs", &refused(Refusal::MethodOff));
+            vitals.answered("eth_getBlockByNumber", Duration::from_millis(5));
+        }
+        age(&vitals);
+        assert!(vitals.signs().failing);
+        vitals.answered("eth_getLogs", Duration::from_millis(5));
+        assert!(!vitals.signs().failing);
+    }
+
+    #[test]
+    fn an_answer_is_no_excuse_for_what_it_holds() {
+        let vitals = Vitals::new(Arc::default());
+        for _ in 0..3 {
+            vitals.disbelieved("logs", &refused(Refusal::Other));
+            vitals.answered("logs", Duration::from_millis(5));
+        }
+        age(&vitals);
+        assert!(vitals.signs().failing);
+        vitals.proven("logs");
+        assert!(!vitals.signs().failing);
+    }
+
+    #[test]
+    fn work_that_comes_to_nothing_counts_whatever_the_word_and_for_that_work_alone() {
+        for refusal in [Refusal::Range(None), Refusal::Pruned, Refusal::Addresses, Refusal::Time] {
+            let vitals = Vitals::new(Arc::default());
+            for at in [20, 10, 30] {
+                vitals.stumbled(Work::History, Some(at), Some(&refused(refusal)));
+            }
+            age(&vitals);
+            let signs = vitals.signs();
+            assert_eq!((signs.failing, signs.failing_live, signs.failing_history), (false, false, true));
+            // Other ranges do not make it good, and the one that failed does.
+            assert!(!vitals.worked(Work::History, BlockRange::new(20, 40)));
+            assert!(vitals.signs().failing_history);
+            assert!(vitals.worked(Work::History, BlockRange::new(5, 10)));
+            assert!(!vitals.signs().failing_history);
+        }
+    }
+
+    #[test]
+    fn failures_at_one_moment_are_one_trouble() {
+        let vitals = Vitals::new(Arc::default());
+        (0..9).for_each(|_| vitals.failed("eth_getLogs", &away()));
+        assert!(!vitals.signs().failing);
+    }
+}

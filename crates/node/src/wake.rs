@@ -1,0 +1,331 @@
+//! The WebSocket as an alarm clock. What is read always follows from our own tip; `newHeads` only says that
+//! now is a good moment, and which block may be asked for at once. An open socket that says nothing is the commonest outage, so silence is measured,
+//! polling takes over, and the socket is taken back as soon as it works.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::settings::{ChainSettings, ProviderSettings};
+use super::task;
+use super::wire::WireHead;
+use chainflume_core::domain::BlockId;
+use chainflume_ops::metrics;
+use chainflume_ops::telemetry::Limiter;
+use chainflume_ops::tls;
+
+/// How we learn of new heads just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WakeState {
+    /// No WebSocket is configured, or it does not work: the head is asked for every `poll_interval`.
+    Polling = 0,
+    /// The WebSocket announces heads.
+    Pushed = 1,
+}
+
+/// Says when to look at the chain.
+pub struct Wake {
+    shared: Arc<Shared>,
+    poll_interval: Duration,
+    last: Option<Instant>,
+    /// Announcements that are still let pass.
+    passing: u32,
+    listener: Option<AbortOnDropHandle<()>>,
+}
+
+struct Shared {
+    state: AtomicU8,
+    changed: Notify,
+    /// The head that was announced last.
+    announced: Mutex<Option<BlockId>>,
+}
+
+impl Wake {
+    /// Starts to listen where the provider has a WebSocket.
+    pub fn new(settings: &ChainSettings, provider: &ProviderSettings) -> Self {
+        let mut wake = Self::deaf(settings);
+        wake.listener = provider.ws_url.clone().map(|url| {
+            let listener = Listener {
+                url,
+                host: provider.label.clone(),
+                settings: settings.clone(),
+                shared: wake.shared.clone(),
+                lines: Limiter::default(),
+                told: AtomicBool::new(false),
+            };
+            AbortOnDropHandle::new(tokio::spawn(listener.run()))
+        });
+        wake
+    }
+
+    /// Listens to nothing: for a chain that nobody here looks at.
+    pub fn deaf(settings: &ChainSettings) -> Self {
+        if settings.providers.iter().any(|provider| provider.ws_url.is_some()) {
+            metrics::ws_connected(&settings.name, false);
+        }
+        let state = AtomicU8::new(WakeState::Polling as u8);
+        let shared = Arc::new(Shared { state, changed: Notify::new(), announced: Mutex::default() });
+        Self { shared, poll_interval: settings.poll_interval, last: None, passing: 0, listener: None }
+    }
+
+    /// # Panics
+    /// When what listens did: whoever waits for it would wait for ever.
+    pub fn check(&mut self) {
+        task::check(&mut self.listener);
+    }
+
+    /// How heads are learnt of now.
+    pub fn state(&self) -> WakeState {
+        self.shared.state()
+    }
+
+    /// The head that was announced since this was last called, unless it is one that is let pass. It says where to look and
+    /// nothing of what is there.
+    pub fn announced(&mut self) -> Option<BlockId> {
+        let announced = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        match self.passing.checked_sub(1) {
+            Some(left) => {
+                self.passing = left;
+                None
+            }
+            None => Some(announced),
+        }
+    }
+
+    /// So many announcements are not to be told from now on, whatever was said before.
+    pub fn let_pass(&mut self, announcements: u32) {
+        self.passing = announcements;
+    }
+
+    /// What was seen the last time was not enough: the next [`Self::ready`] returns at once.
+    pub fn again(&mut self) {
+        self.last = None;
+    }
+
+    /// Returns when it is time to look: at once the first time, then at the next announcement, or after
+    /// `poll_interval` since the last time where nothing announces. May be dropped and called again.
+    pub async fn ready(&mut self) {
+        if let Some(last) = self.last {
+            loop {
+                let due = last + self.poll_interval;
+                match (
+                    self.shared.state(),
+                    timeout(due.saturating_duration_since(Instant::now()), self.shared.changed.notified())
+                        .await,
+                ) {
+                    // While the socket works, its silence is the listener's to judge.
+                    (WakeState::Pushed, Err(_)) => {
+                        self.shared.changed.notified().await;
+                        break;
+                    }
+                    // A change of state also notifies; then only a due poll or a head counts.
+                    (_, Ok(())) if self.shared.state() == WakeState::Pushed => break,
+                    (_, Ok(())) => {}
+                    (WakeState::Polling, Err(_)) => break,
+                }
+            }
+        }
+        self.last = Some(Instant::now());
+    }
+}
+
+impl Shared {
+    fn state(&self) -> WakeState {
+        if self.state.load(Ordering::Relaxed) == WakeState::Pushed as u8 {
+            WakeState::Pushed
+        } else {
+            WakeState::Polling
+        }
+    }
+
+    fn set(&self, state: WakeState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+}
+
+struct Listener {
+    url: String,
+    host: String,
+    settings: ChainSettings,
+    shared: Arc<Shared>,
+    /// A socket that is closed as often as it opens says so once a minute.
+    lines: Limiter,
+    /// Whether the log says that it announces heads.
+    told: AtomicBool,
+}
+
+/// Why listening ended; a person reads it.
+type Ended = String;
+
+impl Listener {
+    async fn run(self) {
+        let host = &self.host;
+        let (mut pause, secrets) = (self.backoff(), self.settings.secrets());
+        loop {
+            let mut heard = false;
+            let Err(ended) = self.listen(&mut heard).await;
+            if self.shared.state() == WakeState::Pushed
+                && let Some(held_back) = self.lines.admit("lost")
+            {
+                // A node may repeat the key it does not like.
+                let reason =
+                    secrets.iter().fold(ended, |text, secret| text.replace(secret.as_str(), "<key>"));
+                let (chain, held_back) = (&self.settings.name, held_back.field());
+                self.told.store(false, Ordering::Relaxed);
+                tracing::warn!(%chain, host, reason, held_back, "websocket lost, polling takes over");
+            }
+            self.shared.set(WakeState::Polling);
+            metrics::ws_connected(&self.settings.name, false);
+            metrics::ws_lost(&self.settings.name);
+            if heard {
+                pause = self.backoff();
+            }
+            tokio::time::sleep(pause.next().unwrap_or(MAX_RECONNECT)).await;
+        }
+    }
+
+    async fn listen(&self, heard: &mut bool) -> Result<std::convert::Infallible, Ended> {
+        let patience = self.settings.request_timeout;
+        let mut socket = timeout(patience, subscribed(&self.url))
+            .await
+            .map_err(|_| "no connection in time".to_owned())??;
+        loop {
+            let limit =
+                if *heard { self.settings.ws_silence } else { patience.max(self.settings.ws_silence) };
+            let message = self.next_text(&mut socket, limit).await?;
+            self.hear(&message, heard)?;
+        }
+    }
+
+    /// The next text, answering pings on the way. Only a text resets the clock: a proxy in between answers
+    /// pings for a node that is gone.
+    async fn next_text<S>(&self, socket: &mut S, limit: Duration) -> Result<String, Ended>
+    where
+        S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
+    {
+        let until = Instant::now() + limit;
+        loop {
+            let silent = || format!("silent for {} s", limit.as_secs_f32());
+            let message = tokio::time::timeout_at(until, socket.next()).await.map_err(|_| silent())?;
+            match message {
+                Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+                Some(Ok(Message::Close(_))) | None => return Err("closed by the node".to_owned()),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn hear(&self, text: &str, heard: &mut bool) -> Result<(), Ended> {
+        let mut message: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+        if let Some(error) = message.get("error") {
+            return Err(format!("newHeads refused: {}", error["message"]));
+        }
+        if message["method"] != "eth_subscription" {
+            return Ok(());
+        }
+        if !*heard {
+            *heard = true;
+            if !self.told.swap(true, Ordering::Relaxed) {
+                tracing::info!(chain = %self.settings.name, host = %self.host, "websocket announces heads");
+            }
+            metrics::ws_connected(&self.settings.name, true);
+        }
+        *self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner) = announced(&mut message);
+        self.shared.set(WakeState::Pushed);
+        Ok(())
+    }
+
+    fn backoff(&self) -> backon::ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(250))
+            .with_max_delay(MAX_RECONNECT)
+            .without_max_times()
+            .with_jitter()
+            .build()
+    }
+}
+
+/// The head of an announcement. A header of another shape than ours announces as well, only not which.
+fn announced(message: &mut Value) -> Option<BlockId> {
+    let head = message.pointer_mut("/params/result")?.take();
+    serde_json::from_value::<WireHead>(head).ok().map(BlockId::from)
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+/// A socket that was asked for heads.
+async fn subscribed(url: &str) -> Result<Socket, Ended> {
+    tls::install();
+    // A head is a kilobyte or two; nothing we subscribe to is a megabyte.
+    let config = WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20));
+    let connecting = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
+    let (mut socket, _) = connecting.await.map_err(|e| e.to_string())?;
+    let subscribe = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"] });
+    socket.send(Message::text(subscribe.to_string())).await.map_err(|e| e.to_string())?;
+    Ok(socket)
+}
+
+/// Whether heads can be subscribed to.
+///
+/// # Errors
+/// Why not, for a person.
+pub(super) async fn probe(url: &str, patience: Duration) -> Result<(), String> {
+    let asked = async {
+        let mut socket = subscribed(url).await?;
+        while let Some(message) = socket.next().await {
+            let Message::Text(text) = message.map_err(|e| e.to_string())? else { continue };
+            let answer: Value = serde_json::from_str(&text).map_err(|e| format!("not JSON: {e}"))?;
+            if let Some(error) = answer.get("error") {
+                return Err(format!("newHeads refused: {}", error["message"]));
+            }
+            if answer["result"].is_string() {
+                return Ok(());
+            }
+        }
+        Err("closed by the node".to_owned())
+    };
+    timeout(patience, asked).await.map_err(|_| "no answer in time".to_owned())?
+}
+
+/// Longest pause before the socket is tried again; polling covers it.
+const MAX_RECONNECT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainflume_core::domain::B256;
+
+    #[test]
+    fn what_announces_no_head_we_know_names_none() {
+        let hash = B256::repeat_byte(7);
+        let of = |params: Value| announced(&mut json!({ "method": "eth_subscription", "params": params }));
+        let head = json!({ "number": "0x10", "hash": hash, "parentHash": hash, "extraData": "0x" });
+        assert_eq!(of(json!({ "subscription": "0x1", "result": head })), Some(BlockId { number: 16, hash }));
+        for odd in [
+            json!([]),
+            json!("0x1"),
+            json!(1),
+            Value::Null,
+            json!({}),
+            json!({ "result": hash }),
+            json!({ "result": [] }),
+            json!({ "result": { "number": "0x10" } }),
+            json!({ "result": { "number": 16, "hash": hash } }),
+        ] {
+            assert_eq!(of(odd.clone()), None, "{odd}");
+        }
+        assert_eq!(announced(&mut json!([])), None);
+    }
+}

@@ -1,0 +1,348 @@
+//! What nodes write: JSON of the execution API, read into hash-level types. Fields we do not use are not
+//! read, so that a chain with unknown transaction types or header fields breaks nothing; and a field of which nothing depends
+//! may be absent, `null` or odd.
+
+mod field;
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use alloy_primitives::{Address, B256, Bloom, Bytes};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use chainflume_core::domain::{BlockId, BlockRef, Log, LogFilter, Outcome, Place, Receipt};
+pub(super) use field::Quantity;
+use field::{Field, Height, Time, WireTopics};
+
+/// A JSON-RPC answer.
+#[derive(Deserialize)]
+pub(super) struct Answer<T> {
+    /// Echo of the request's id.
+    #[serde(default)]
+    pub id: Value,
+    /// Absent and `null` are the same here; what they mean depends on the question.
+    #[serde(default = "none")]
+    pub result: Option<T>,
+    #[serde(default)]
+    pub error: Option<ErrorObject>,
+}
+
+/// What a batch gets back: an answer to each call, or one to all of them.
+pub(super) enum Answers<T> {
+    /// In any order.
+    Many(Vec<Answer<T>>),
+    /// A refusal of the batch itself.
+    One(Answer<T>),
+}
+
+/// By its first byte. Tried as one and then as the other, the whole of it would first be read into something that is neither.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Answers<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = Answers<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an answer or a list of answers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Answers<T>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Answers::Many)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Answers<T>, A::Error> {
+                Answer::deserialize(MapAccessDeserializer::new(map)).map(Answers::One)
+            }
+        }
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+fn none<T>() -> Option<T> {
+    None
+}
+
+/// A JSON-RPC error object; some gateways write a plain text in its place, and every field may be missing or of
+/// another type.
+pub(super) struct ErrorObject(Value);
+
+impl<'de> Deserialize<'de> for ErrorObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self)
+    }
+}
+
+impl ErrorObject {
+    /// Code, message and data as JSON text.
+    pub(super) fn told(self) -> (Option<i64>, String, Option<String>) {
+        let Value::Object(mut fields) = self.0 else { return (None, plain(&self.0), None) };
+        let code = fields.remove("code");
+        // Some write the number as text.
+        let code = code.and_then(|code| code.as_i64().or_else(|| code.as_str()?.parse().ok()));
+        let data = fields.remove("data").filter(|data| !data.is_null());
+        let message = match fields.remove("message") {
+            Some(message) => plain(&message),
+            None => Value::Object(fields).to_string(),
+        };
+        (code, message, data.map(|data| data.to_string()))
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A header, as far as we believe it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireHeader {
+    number: Height,
+    hash: B256,
+    parent_hash: B256,
+    timestamp: Time,
+    #[serde(default)]
+    logs_bloom: Field<Bloom>,
+    #[serde(default)]
+    receipts_root: Field<B256>,
+}
+
+/// What an announced header is asked for by.
+#[derive(Deserialize)]
+pub(super) struct WireHead {
+    number: Height,
+    hash: B256,
+}
+
+impl From<WireHead> for BlockId {
+    fn from(head: WireHead) -> Self {
+        Self { number: head.number.0, hash: head.hash }
+    }
+}
+
+impl WireHeader {
+    /// What can be held against its logs: bloom and receipts root. A root of zeros is none.
+    pub(super) fn seal(&self) -> (Option<Bloom>, Option<B256>) {
+        let root = self.receipts_root.readable().copied();
+        (self.logs_bloom.readable().copied(), root.filter(|root| !root.is_zero()))
+    }
+}
+
+impl From<WireHeader> for BlockRef {
+    fn from(header: WireHeader) -> Self {
+        Self {
+            number: header.number.0,
+            hash: header.hash,
+            parent_hash: header.parent_hash,
+            timestamp: header.timestamp.0,
+        }
+    }
+}
+
+/// A log, before anybody needs its fields.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireLog {
+    #[serde(default)]
+    address: Field<Address>,
+    #[serde(default)]
+    topics: WireTopics,
+    #[serde(default)]
+    data: Field<Bytes>,
+    #[serde(default)]
+    block_number: Field<Height>,
+    #[serde(default)]
+    block_hash: Field<B256>,
+    #[serde(default)]
+    block_timestamp: Field<Time>,
+    #[serde(default)]
+    transaction_hash: Field<B256>,
+    #[serde(default)]
+    transaction_index: Field<Quantity>,
+    #[serde(default)]
+    log_index: Field<Quantity>,
+    #[serde(default, deserialize_with = "is_true")]
+    removed: bool,
+}
+
+/// Whether a flag is set, in whatever form; one that is absent is not.
+fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Bool(value) => value,
+        Value::String(text) => text == "true" || text == "0x1",
+        Value::Number(number) => number.as_u64() == Some(1),
+        _ => false,
+    })
+}
+
+impl WireLog {
+    /// Whether this log was asked for. Of a log of another contract nothing else is looked at.
+    ///
+    /// # Errors
+    /// What of it cannot be read that decides this.
+    fn is_for(&self, filter: &LogFilter) -> Result<bool, String> {
+        let address = self.address.clone().needed("the address of a log")?;
+        if filter.addresses.as_ref().is_some_and(|addresses| !addresses.contains(&address)) {
+            return Ok(false);
+        }
+        Ok(filter.admits(&address, self.topics.0.clone()?.as_slice().first()))
+    }
+}
+
+/// A log that was checked for shape while it was read.
+#[derive(Deserialize)]
+#[serde(try_from = "WireLog")]
+pub(super) struct ReadLog(pub Log);
+
+impl TryFrom<WireLog> for ReadLog {
+    type Error = String;
+
+    fn try_from(log: WireLog) -> Result<Self, Self::Error> {
+        Log::try_from(log).map(Self)
+    }
+}
+
+/// A receipt, as far as its logs go.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireReceipt {
+    #[serde(default)]
+    block_hash: Field<B256>,
+    /// `null` is what an empty list is to some.
+    #[serde(default)]
+    logs: Option<Vec<WireLog>>,
+    #[serde(default)]
+    r#type: Field<Quantity>,
+    #[serde(default)]
+    status: Field<Quantity>,
+    #[serde(default)]
+    root: Field<B256>,
+    #[serde(default)]
+    cumulative_gas_used: Field<Quantity>,
+    #[serde(default)]
+    logs_bloom: Field<Bloom>,
+    /// Of deposits, here and below (OP Stack).
+    #[serde(default)]
+    deposit_nonce: Field<Quantity>,
+    #[serde(default)]
+    deposit_receipt_version: Field<Quantity>,
+}
+
+/// Why it is not known what a header commits to of a receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unsealed {
+    /// How receipts of this chain are encoded is not known here, nor will be.
+    Kind(String),
+    /// A field is missing or odd.
+    Field(String),
+}
+
+impl fmt::Display for Unsealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(why) | Self::Field(why) => f.write_str(why),
+        }
+    }
+}
+
+impl WireReceipt {
+    /// The hash of the block it is of, where it says so.
+    pub(super) fn block_hash(&self) -> Option<B256> {
+        self.block_hash.readable().copied()
+    }
+
+    /// Those of its logs that were asked for.
+    ///
+    /// # Errors
+    /// What of one that was asked for cannot be read. What others have in their fields is nobody's business.
+    pub(super) fn logs_for(self, filter: &LogFilter) -> Result<Vec<ReadLog>, String> {
+        let mut ours = Vec::new();
+        for log in self.logs.into_iter().flatten() {
+            if log.is_for(filter)? {
+                ours.push(ReadLog::try_from(log)?);
+            }
+        }
+        Ok(ours)
+    }
+
+    /// What a header commits to.
+    ///
+    /// # Errors
+    /// What of it we cannot encode, for a person.
+    pub(super) fn consensus(&self) -> Result<Receipt, Unsealed> {
+        let kind = match &self.r#type {
+            Field::Is(kind) => kind.0,
+            Field::Missing => 0,
+            Field::Odd(why) => return Err(Unsealed::Field(format!("the type of a receipt: {why}"))),
+        };
+        let kind = u8::try_from(kind).ok().filter(|kind| Receipt::is_known(*kind)).ok_or_else(|| {
+            let reason = format!("a receipt is of type {kind:#x}, and how that is encoded is not known here");
+            Unsealed::Kind(reason)
+        })?;
+        self.encoded_as(kind).map_err(Unsealed::Field)
+    }
+
+    fn encoded_as(&self, kind: u8) -> Result<Receipt, String> {
+        let deposit = self.deposit_nonce.readable().zip(self.deposit_receipt_version.readable());
+        let outcome = match (&self.status, &self.root) {
+            (Field::Is(status), _) => Outcome::Succeeded(status.0 == 1),
+            (_, Field::Is(root)) => Outcome::State(*root),
+            _ => return Err("a receipt says not how it ended".to_owned()),
+        };
+        let log = |log: &WireLog| {
+            let address = log.address.clone().needed("the address of a log")?;
+            Ok((address, log.topics.0.clone()?, log.data.clone().needed("the data of a log")?))
+        };
+        Ok(Receipt {
+            kind,
+            outcome,
+            cumulative_gas: self.cumulative_gas_used.clone().needed("the gas of a receipt")?.0,
+            bloom: self.logs_bloom.clone().needed("the bloom of a receipt")?,
+            logs: self.logs.iter().flatten().map(log).collect::<Result<_, String>>()?,
+            deposit: deposit
+                .map(|(nonce, version)| (nonce.0, version.0))
+                .filter(|_| kind == Receipt::DEPOSIT),
+        })
+    }
+}
+
+/// A block's transactions by hash.
+#[derive(Deserialize)]
+pub(super) struct WireTransactions {
+    pub hash: B256,
+    pub transactions: Vec<B256>,
+}
+
+impl TryFrom<WireLog> for Log {
+    type Error = String;
+
+    fn try_from(log: WireLog) -> Result<Self, Self::Error> {
+        if log.removed {
+            return Err("a log is marked as removed".to_owned());
+        }
+        let index = |quantity: Field<Quantity>, what: &str| {
+            let value = quantity.needed(what)?.0;
+            u32::try_from(value).map_err(|_| format!("{what} is {value}, above 2^32"))
+        };
+        let place = Place {
+            block_number: log.block_number.needed("the block number of a log")?.0,
+            tx_index: index(log.transaction_index, "the transaction index of a log")?,
+            log_index: index(log.log_index, "the index of a log")?,
+        };
+        Ok(Self {
+            place,
+            block_hash: log.block_hash.needed("the block hash of a log")?,
+            tx_hash: log.transaction_hash.needed("the transaction hash of a log")?,
+            // Its header has it too: one that cannot be read is none.
+            block_timestamp: log.block_timestamp.readable().map(|time| time.0),
+            address: log.address.needed("the address of a log")?,
+            topics: log.topics.0?,
+            data: log.data.needed("the data of a log")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! What every part with I/O needs: logs, metrics, health, alerts, shutdown, TLS and one HTTP client.
+
+/// Tells somebody when something is wrong for long, and when it is over.
+pub mod alert;
+/// What each chain says of itself.
+pub mod health;
+/// Every metric there is.
+pub mod metrics;
+/// One bounded HTTP request to somebody else's server.
+pub mod post;
+/// Draining under a deadline.
+pub mod shutdown;
+/// Loops that panic, return or hang are noticed.
+pub mod supervise;
+/// Logs.
+pub mod telemetry;
+/// The one TLS library of the process.
+pub mod tls;

@@ -1,0 +1,247 @@
+//! What is stored, held against what the chain says now.
+
+mod doubt;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chainflume_core::domain::{BlockId, Event, Place};
+
+use super::backfill::{check_range, check_reached, same};
+use super::convert::{int8, unsigned};
+use super::events::Stored;
+use super::open::Chain;
+use super::outbox::Announcement;
+use super::rewind::{Reason, begin_record, finish_record};
+use super::transaction::{self, Tx};
+use super::{Backfill, ChainStore, StoreError, blocks, checkpoint, dead_letters, events, projections};
+pub use doubt::{Doubted, Proven};
+
+/// How blocks of a source that were read again compare with what is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Events that are stored as given.
+    pub present: u64,
+    /// Places of given events where nothing is stored, ascending.
+    pub missing: Vec<Place>,
+    /// Places where something else is stored, ascending.
+    pub differing: Vec<Place>,
+    /// Places of stored events that were not given, ascending.
+    pub surplus: Vec<Place>,
+    /// Stored events of contracts or of events that the source does not follow any more. What it was not asked for is no
+    /// difference.
+    pub not_followed: u64,
+}
+
+impl Compared {
+    /// Whether everything is as it should be.
+    pub fn agrees(&self) -> bool {
+        self.missing.is_empty() && self.differing.is_empty() && self.surplus.is_empty()
+    }
+}
+
+impl ChainStore {
+    /// Compares the events of a source in a range with those given, which are all there should be. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`ChainStore::backfill`].
+    pub async fn compare(&self, reread: &Backfill) -> Result<Compared, StoreError> {
+        let chain = &*self.chain;
+        let ordered = events::in_order(chain, &reread.events)?;
+        check_range(chain, reread, &ordered)?;
+        let (_, stored) = self.stored(reread).await?;
+        Ok(Sides::new(self, ordered, (&reread.source, &stored))?.compared())
+    }
+
+    /// What is stored of the same source and range, and the transaction that sees it so.
+    async fn stored(&self, reread: &Backfill) -> Result<(Tx, BTreeMap<Place, Stored>), StoreError> {
+        let chain = &*self.chain;
+        let mut tx = transaction::begin_snapshot(&self.pool).await?;
+        let reorgs: i64 = sqlx::query_scalar("select reorgs from chains where chain_id = $1")
+            .bind(chain.id)
+            .fetch_one(&mut *tx)
+            .await?;
+        check_fresh(reread, unsigned("reorgs", reorgs)?)?;
+        check_reached(&mut tx, chain, reread).await?;
+        let stored = events::of_source(&mut tx, chain, &reread.source, reread.range).await?;
+        Ok((tx, stored))
+    }
+
+    /// Makes the events of a source in a range those given: what is missing is added, what should not be there is taken back
+    /// as by a reorg, and what differs is taken back and added, both only where that is proven. All of it is announced, in
+    /// one transaction. Returns what was done.
+    ///
+    /// # Errors
+    /// As [`ChainStore::backfill`]; [`StoreError::Conflict`] when the given blocks are not those of the checkpoints or the
+    /// reorg window: then more than single events is wrong, and a rewind is the remedy.
+    pub async fn repair(&self, reread: &Backfill, proven: &Proven) -> Result<Compared, StoreError> {
+        let chain = &*self.chain;
+        let ordered = events::in_order(chain, &reread.events)?;
+        check_range(chain, reread, &ordered)?;
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        let locked = checkpoint::lock_chain(&mut tx, self).await?;
+        check_fresh(reread, locked.reorgs)?;
+        let reached = check_reached(&mut tx, chain, reread).await?;
+        let stored = events::of_source(&mut tx, chain, &reread.source, reread.range).await?;
+        let mut sides = Sides::new(self, ordered, (&reread.source, &stored))?;
+        sides.keep_unproven(proven);
+        let compared = sides.compared();
+        let given: Vec<BlockId> = sides.add.iter().map(|event| block_of(event)).collect();
+        blocks::check(&mut tx, chain.id, &blocks::by_number(&given)?).await?;
+        if !sides.take_back.is_empty() {
+            take_back(&mut tx, chain, (&reread.source, reached), &sides.take_back).await?;
+        }
+        add(&mut tx, chain, (reread, proven), (&sides.add, reached)).await?;
+        tx.commit().await?;
+        Ok(compared)
+    }
+
+    /// How far each configured source was compared, in the configuration's order; `None` where nothing was.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn verified(&self) -> Result<Vec<Option<u64>>, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "select name, verified_to from sources where chain_id = $1 and verified_to is not null",
+        )
+        .bind(self.chain.id)
+        .fetch_all(&self.pool)
+        .await?;
+        let rows: BTreeMap<String, i64> = rows.into_iter().collect();
+        let one = |name| rows.get(name).map(|to| unsigned("block number", *to)).transpose();
+        self.chain.sources.iter().map(one).collect()
+    }
+
+    /// Everything of a source up to block `to` was compared, and nothing rewound since `reorgs` was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when something was: the comparison is worthless.
+    pub async fn set_verified(&self, source: &str, to: u64, reorgs: u64) -> Result<(), StoreError> {
+        let done = sqlx::query(
+            "update sources s set verified_to = $3 from chains c \
+             where s.chain_id = $1 and s.name = $2 and c.chain_id = s.chain_id and c.reorgs = $4",
+        )
+        .bind(self.chain.id)
+        .bind(source)
+        .bind(int8("block number", to)?)
+        .bind(int8("reorgs", reorgs)?)
+        .execute(&self.pool)
+        .await?;
+        match done.rows_affected() {
+            1 => Ok(()),
+            _ => Err(StoreError::conflict("the chain was rewound since its blocks were compared")),
+        }
+    }
+}
+
+/// Given and stored events, by what has to happen.
+struct Sides<'a> {
+    present: u64,
+    /// Given, and not stored like that; the places of `differing` among them.
+    add: Vec<&'a Event>,
+    /// Stored, and not given like that.
+    take_back: Vec<Place>,
+    missing: Vec<Place>,
+    differing: Vec<Place>,
+    not_followed: u64,
+}
+
+impl<'a> Sides<'a> {
+    fn new(
+        store: &ChainStore,
+        ordered: Vec<&'a Event>,
+        (source, stored): (&str, &BTreeMap<Place, Stored>),
+    ) -> Result<Self, StoreError> {
+        let chain = &*store.chain;
+        let mut left: BTreeSet<Place> = stored.keys().copied().collect();
+        let (add, take_back, missing, differing) = (vec![], vec![], vec![], vec![]);
+        let mut sides = Self { present: 0, add, take_back, missing, differing, not_followed: 0 };
+        for event in ordered {
+            match stored.get(&event.place) {
+                Some(stored) if same(chain, stored, event)? => {
+                    left.remove(&event.place);
+                    sides.present += 1;
+                    continue;
+                }
+                Some(_) => sides.differing.push(event.place),
+                None => sides.missing.push(event.place),
+            }
+            sides.add.push(event);
+        }
+        let given: BTreeSet<Place> = sides.differing.iter().copied().collect();
+        let all = left.len();
+        let followed = |place: &Place| stored.get(place).is_some_and(|event| store.follows(source, event));
+        sides.take_back = left.into_iter().filter(|place| given.contains(place) || followed(place)).collect();
+        sides.not_followed = (all - sides.take_back.len()) as u64;
+        Ok(sides)
+    }
+
+    /// What may not be taken back stays, and nothing is put in its place.
+    fn keep_unproven(&mut self, proven: &Proven) {
+        let differing: BTreeSet<Place> = self.differing.iter().copied().collect();
+        self.take_back.retain(|place| proven.places.contains(place));
+        self.differing.retain(|place| proven.places.contains(place));
+        self.add.retain(|event| !differing.contains(&event.place) || proven.places.contains(&event.place));
+    }
+
+    fn compared(&self) -> Compared {
+        let differing: BTreeSet<&Place> = self.differing.iter().collect();
+        let surplus = self.take_back.iter().filter(|place| !differing.contains(place));
+        Compared {
+            present: self.present,
+            missing: self.missing.clone(),
+            differing: self.differing.clone(),
+            surplus: surplus.copied().collect(),
+            not_followed: self.not_followed,
+        }
+    }
+}
+
+fn check_fresh(reread: &Backfill, reorgs: u64) -> Result<(), StoreError> {
+    match reorgs == reread.reorgs {
+        true => Ok(()),
+        false => Err(StoreError::conflict("the chain was rewound since these logs were fetched")),
+    }
+}
+
+fn block_of(event: &Event) -> BlockId {
+    BlockId { number: event.place.block_number, hash: event.block_hash }
+}
+
+/// Takes single events back, as a reorg takes back all above a block.
+async fn take_back(
+    tx: &mut Tx,
+    chain: &Chain,
+    (source, reached): (&str, u64),
+    places: &[Place],
+) -> Result<(), StoreError> {
+    let chain = &chain.refreshed(tx).await?;
+    let tip = checkpoint::of(tx, chain, source).await?;
+    let tip = tip.ok_or_else(|| StoreError::NotReached { source_name: source.to_owned(), to: reached })?;
+    let record = begin_record(tx, chain, (tip, tip), Reason::Repair).await?;
+    let gone = events::orphan_at(tx, chain, places, record).await?;
+    let folded = events::fold_orphaned(tx, record).await?;
+    let orphaned = events::orphaned(tx, record).await?;
+    let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
+    let announcement = Announcement::of_undone(tx, chain, announced).await?;
+    projections::undo(tx, chain, &folded).await?;
+    finish_record(tx, chain, record, gone).await?;
+    announcement.retract(tx, chain).await
+}
+
+/// Adds what is missing, and settles the dead letters of the range. Those of blocks of which nothing is proven stay.
+async fn add(
+    tx: &mut Tx,
+    chain: &Chain,
+    (reread, proven): (&Backfill, &Proven),
+    (missing, reached): (&[&Event], u64),
+) -> Result<(), StoreError> {
+    let folded = events::fold(chain, missing)?;
+    events::insert(tx, chain, missing).await?;
+    let all: Vec<&Event> = reread.events.iter().collect();
+    dead_letters::resolve(tx, chain, &all).await?;
+    dead_letters::insert(tx, chain, &reread.dead_letters).await?;
+    dead_letters::forget_others(tx, chain, (reread, proven)).await?;
+    let announcement = Announcement::begin(tx, chain, events::with_kinds(chain, missing)).await?;
+    projections::apply_late(tx, chain, &folded).await?;
+    announcement.confirm(tx, chain, reached).await
+}

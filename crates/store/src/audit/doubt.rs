@@ -1,0 +1,151 @@
+//! What a comparison leaves in doubt, and what has to be proven before it is taken back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chainflume_core::domain::{Address, AddressSet, B256, BlockId, Place};
+
+use super::Sides;
+use crate::backfill::check_range;
+use crate::convert::{address, block_id, int8, unsigned};
+use crate::events::{self, Stored};
+use crate::{Backfill, ChainStore, StoreError};
+
+/// A stored event that was not given as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubted {
+    /// Where it is stored.
+    pub place: Place,
+    /// Its block as it is stored.
+    pub block_hash: B256,
+    /// The contract.
+    pub address: Address,
+    /// Canonical signature of the event.
+    pub signature: String,
+}
+
+/// What of a source may be taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proven {
+    /// Stored events that are proven not to be on the chain as they are stored.
+    pub places: BTreeSet<Place>,
+    /// Blocks of which all logs are proven: dead letters of other logs may go.
+    pub blocks: BTreeSet<u64>,
+}
+
+impl ChainStore {
+    /// The same, told which contracts each source follows: stored events of others are no difference.
+    #[must_use]
+    pub fn following(self, contracts: BTreeMap<String, AddressSet>) -> Self {
+        Self { contracts: Arc::new(contracts), ..self }
+    }
+
+    /// Whether the source follows logs such as this event's.
+    pub(crate) fn follows(&self, source: &str, stored: &Stored) -> bool {
+        let contracts = self.contracts.get(source);
+        contracts.is_none_or(|contracts| contracts.contains(&stored.event.address))
+            && self.chain.has_kind(stored.kind_id)
+    }
+
+    /// The stored events that [`ChainStore::repair`] would take back if all of them were proven wrong.
+    ///
+    /// # Errors
+    /// As [`ChainStore::compare`].
+    pub async fn doubted(&self, reread: &Backfill) -> Result<Vec<Doubted>, StoreError> {
+        let chain = &*self.chain;
+        let ordered = events::in_order(chain, &reread.events)?;
+        check_range(chain, reread, &ordered)?;
+        let (mut tx, stored) = self.stored(reread).await?;
+        let sides = Sides::new(self, ordered, (&reread.source, &stored))?;
+        let signatures: Vec<(i32, String)> =
+            sqlx::query_as("select id, signature from event_kinds where chain_id = $1 and source = $2")
+                .bind(chain.id)
+                .bind(&reread.source)
+                .fetch_all(&mut *tx)
+                .await?;
+        let signatures: BTreeMap<i32, String> = signatures.into_iter().collect();
+        let doubted = |place: &Place| {
+            let Stored { kind_id, event, .. } = stored.get(place)?;
+            let (block_hash, address) = (event.block_hash, event.address);
+            Some(Doubted { place: *place, block_hash, address, signature: signatures.get(kind_id)?.clone() })
+        };
+        Ok(sides.take_back.iter().filter_map(doubted).collect())
+    }
+
+    /// The blocks of a range that have open dead letters of a source, where all of them are of contracts that it follows.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn lettered(&self, reread: &Backfill) -> Result<BTreeSet<u64>, StoreError> {
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "select block_number, raw ->> 'address' from dead_letters \
+             where chain_id = $1 and source = $2 and block_number between $3 and $4 and resolved_at is null",
+        )
+        .bind(self.chain.id)
+        .bind(&reread.source)
+        .bind(int8("block number", reread.range.from())?)
+        .bind(int8("block number", reread.range.to())?)
+        .fetch_all(&self.pool)
+        .await?;
+        let contracts = self.contracts.get(&reread.source);
+        let followed = |address: Address| contracts.is_none_or(|contracts| contracts.contains(&address));
+        let (mut blocks, mut strangers) = (BTreeSet::new(), BTreeSet::new());
+        for (number, address) in rows {
+            let is_ours = address.parse::<Address>().is_ok_and(followed);
+            let of = if is_ours { &mut blocks } else { &mut strangers };
+            of.insert(unsigned("block number", number)?);
+        }
+        Ok(blocks.difference(&strangers).copied().collect())
+    }
+
+    /// The lowest block at or above a height that the store holds by itself, and not only because events of it are stored.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn held_at_or_above(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
+        let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
+            "select number, hash from blocks where chain_id = $1 and number >= $2 \
+             union all \
+             select block_number, block_hash from checkpoints where chain_id = $1 and block_number >= $2 \
+             order by 1 limit 1",
+        )
+        .bind(self.chain.id)
+        .bind(int8("block number", number)?)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|(number, hash)| block_id(number, &hash)).transpose()
+    }
+
+    /// A stored event of the source in none of these blocks, near a height: its contract and block.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn another_event(
+        &self,
+        source: &str,
+        (near, except): (u64, &BTreeSet<u64>),
+    ) -> Result<Option<(BlockId, Address)>, StoreError> {
+        let except: Vec<i64> =
+            except.iter().map(|number| int8("block number", *number)).collect::<Result<_, _>>()?;
+        let row: Option<(i64, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+            "with others as ( \
+                 select block_number, block_hash, address from events where chain_id = $1 \
+                     and kind_id in (select id from event_kinds where chain_id = $1 and source = $2) \
+                     and block_number <> all($4)) \
+             (select * from others where block_number <= $3 order by block_number desc limit 1) \
+             union all \
+             (select * from others where block_number > $3 order by block_number limit 1) \
+             limit 1",
+        )
+        .bind(self.chain.id)
+        .bind(source)
+        .bind(int8("block number", near)?)
+        .bind(except)
+        .fetch_optional(&self.pool)
+        .await?;
+        let read = |(number, hash, contract): (i64, Vec<u8>, Vec<u8>)| {
+            Ok((block_id(number, &hash)?, address(&contract)?))
+        };
+        row.map(read).transpose()
+    }
+}

@@ -1,0 +1,287 @@
+use sqlx::postgres::PgConnection;
+
+use chainflume_core::domain::BlockId;
+
+use super::convert::{block_id, int8, unsigned};
+use super::leases::{Epoch, chain_lease};
+use super::open::Chain;
+use super::transaction::{self, Tx};
+use super::{ChainStore, PendingBlock, StoreError, blocks, pending};
+
+/// The durable tip of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Name of the source.
+    pub source: String,
+    /// The newest block stored for it; `None` when nothing is stored yet.
+    pub at: Option<BlockId>,
+}
+
+/// What the store holds of a chain, all read at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Of every configured source, in the order of the configuration.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Hashes in the reorg window, ascending.
+    pub blocks: Vec<BlockId>,
+    /// Nothing at or below is undone.
+    pub final_number: Option<u64>,
+    /// Rewinds so far.
+    pub reorgs: u64,
+    /// Blocks of which events wait to be confirmed, once for each of their sources.
+    pub pending: Vec<PendingBlock>,
+}
+
+/// A chain's row while this transaction has it locked.
+pub(super) struct Locked {
+    pub(super) final_number: Option<u64>,
+    pub(super) reorgs: u64,
+}
+
+impl ChainStore {
+    /// What the store holds of the chain.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn held(&self) -> Result<Held, StoreError> {
+        let mut tx = transaction::begin_snapshot(&self.pool).await?;
+        let sql = "select final_number, reorgs from chains where chain_id = $1";
+        let row = sqlx::query_as(sql).bind(self.chain.id).fetch_one(&mut *tx).await?;
+        let Locked { final_number, reorgs } = locked(row)?;
+        let held = Held {
+            checkpoints: read(&mut tx, &self.chain).await?,
+            blocks: blocks::read(&mut tx, self.chain.id).await?,
+            final_number,
+            reorgs,
+            pending: pending::blocks(&mut tx, self.chain.id).await?,
+        };
+        tx.commit().await?;
+        Ok(held)
+    }
+}
+
+impl ChainStore {
+    /// Sources that are to be announced from the head on, and for which no head was known yet, are announced above
+    /// this one.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn publish_above(&self, head: u64) -> Result<(), StoreError> {
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        lock_chain(&mut tx, self).await?;
+        sqlx::query("update sources set publish_from = $2 where chain_id = $1 and name = any($3) and publish_from is null")
+            .bind(self.chain.id)
+            .bind(int8("block number", head.saturating_add(1))?)
+            .bind(&self.chain.sources)
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+impl ChainStore {
+    /// The block stored at a height: from the checkpoints, the reorg window or an event; `None` where nothing tells.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn hash_at(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
+        Ok(self.known_at_or_below(number).await?.filter(|known| known.number == number))
+    }
+
+    /// The highest block at or below a height whose hash is stored.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn known_at_or_below(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
+        let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
+            "(select number, hash from blocks where chain_id = $1 and number <= $2 order by number desc limit 1) \
+             union all \
+             (select block_number, block_hash from checkpoints where chain_id = $1 and block_number <= $2 \
+                 order by block_number desc limit 1) \
+             union all \
+             (select block_number, block_hash from events where chain_id = $1 and block_number <= $2 \
+                 order by block_number desc limit 1) \
+             order by 1 desc limit 1",
+        )
+        .bind(self.chain.id)
+        .bind(int8("block number", number)?)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|(number, hash)| block_id(number, &hash)).transpose()
+    }
+}
+
+/// A transaction beside the chain's only writer, for whoever leads the chain: it must not lock the chain's row. Nothing in it
+/// outlives the lease: whoever takes that next raises the epoch, and then ends every session with this mark. So either the
+/// mark is seen there, or the new epoch here.
+pub(super) async fn begin_beside(store: &ChainStore, durable: bool) -> Result<Tx, StoreError> {
+    let mut tx = transaction::begin_marked(&store.pool, store.chain.id, durable).await?;
+    if let Some(led) = store.epoch {
+        let sql = "select epoch from chains where chain_id = $1";
+        let epoch: i64 = sqlx::query_scalar(sql).bind(store.chain.id).fetch_one(&mut *tx).await?;
+        check_epoch(store, led, epoch)?;
+    }
+    Ok(tx)
+}
+
+fn check_epoch(store: &ChainStore, led: Epoch, epoch: i64) -> Result<(), StoreError> {
+    match led.number() == unsigned("epoch", epoch)? {
+        true => Ok(()),
+        false => Err(StoreError::fenced(chain_lease(store.chain.number()))),
+    }
+}
+
+/// Makes this transaction the chain's only writer until it ends. A writer that leads the chain is refused when somebody
+/// else leads it now: nobody can take the lease from here on, because that raises the epoch in this row.
+pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<Locked, StoreError> {
+    let chain = &store.chain;
+    let sql = "select final_number, reorgs, epoch from chains where chain_id = $1 for update";
+    let row: Option<(Option<i64>, i64, i64)> =
+        sqlx::query_as(sql).bind(chain.id).fetch_optional(&mut **tx).await?;
+    let gone = || StoreError::conflict(format!("chain {} is gone", chain.id));
+    let (final_number, reorgs, epoch) = row.ok_or_else(gone)?;
+    if let Some(led) = store.epoch {
+        check_epoch(store, led, epoch)?;
+    }
+    locked((final_number, reorgs))
+}
+
+fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<Locked, StoreError> {
+    Ok(Locked {
+        final_number: final_number.map(|number| unsigned("final block", number)).transpose()?,
+        reorgs: unsigned("reorgs", reorgs)?,
+    })
+}
+
+/// The configured sources' checkpoints, in the configuration's order.
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    chain: &Chain,
+) -> Result<Vec<Checkpoint>, StoreError> {
+    let stored: Vec<(String, i64, Vec<u8>)> =
+        sqlx::query_as("select source, block_number, block_hash from checkpoints where chain_id = $1")
+            .bind(chain.id)
+            .fetch_all(connection)
+            .await?;
+    let checkpoint = |source: &String| {
+        let row = stored.iter().find(|(name, ..)| name == source);
+        let at = row.map(|(_, number, hash)| block_id(*number, hash)).transpose()?;
+        Ok(Checkpoint { source: source.clone(), at })
+    };
+    chain.sources.iter().map(checkpoint).collect()
+}
+
+/// Where one source stands.
+pub(super) async fn of(tx: &mut Tx, chain: &Chain, source: &str) -> Result<Option<BlockId>, StoreError> {
+    let sql = "select block_number, block_hash from checkpoints where chain_id = $1 and source = $2";
+    let row: Option<(i64, Vec<u8>)> =
+        sqlx::query_as(sql).bind(chain.id).bind(source).fetch_optional(&mut **tx).await?;
+    row.map(|(number, hash)| block_id(number, &hash)).transpose()
+}
+
+/// Moves every expected checkpoint to `to`, or none: the compare-and-set that fences off a second writer.
+pub(super) async fn advance(
+    tx: &mut Tx,
+    chain: &Chain,
+    expected: &[Checkpoint],
+    to: BlockId,
+) -> Result<(), StoreError> {
+    let (mut fresh, mut sources, mut numbers, mut hashes) = (vec![], vec![], vec![], vec![]);
+    for checkpoint in expected {
+        match &checkpoint.at {
+            None => fresh.push(checkpoint.source.as_str()),
+            Some(at) => {
+                sources.push(checkpoint.source.as_str());
+                numbers.push(int8("block number", at.number)?);
+                hashes.push(at.hash.as_slice());
+            }
+        }
+    }
+    let to_number = int8("block number", to.number)?;
+    let mut done = 0;
+    if !sources.is_empty() {
+        let moved = sqlx::query(
+            "update checkpoints c set block_number = $2, block_hash = $3, updated_at = now() \
+             from unnest($4::text[], $5::bigint[], $6::bytea[]) as e (source, number, hash) \
+             where c.chain_id = $1 and c.source = e.source and c.block_number = e.number and c.block_hash = e.hash",
+        )
+        .bind(chain.id)
+        .bind(to_number)
+        .bind(to.hash.as_slice())
+        .bind(sources)
+        .bind(numbers)
+        .bind(hashes);
+        done += moved.execute(&mut **tx).await?.rows_affected();
+    }
+    if !fresh.is_empty() {
+        let begun = sqlx::query(
+            "insert into checkpoints (source, chain_id, block_number, block_hash) \
+             select source, $1, $2, $3 from unnest($4::text[]) as e (source) \
+             on conflict on constraint checkpoints_pkey do nothing",
+        )
+        .bind(chain.id)
+        .bind(to_number)
+        .bind(to.hash.as_slice())
+        .bind(fresh);
+        done += begun.execute(&mut **tx).await?.rows_affected();
+    }
+    if done != expected.len() as u64 {
+        return Err(StoreError::conflict("a source's checkpoint is not where it was"));
+    }
+    Ok(())
+}
+
+/// Conflict unless every one of these sources stands where expected: the compare without the set.
+pub(super) async fn check(tx: &mut Tx, chain: &Chain, expected: &[Checkpoint]) -> Result<(), StoreError> {
+    let stored = read(tx, chain).await?;
+    match expected.iter().all(|checkpoint| stored.contains(checkpoint)) {
+        true => Ok(()),
+        false => Err(StoreError::conflict("a source's checkpoint is not where it was")),
+    }
+}
+
+/// Takes every checkpoint above `to` back to it, after checking that all stand where expected. Sources
+/// that are no longer configured go along. A source that begins above `to` has nothing left and so no
+/// checkpoint: it begins anew, like in a fresh sync. Returns the highest checkpoint before, if any was above.
+pub(super) async fn rewind(
+    tx: &mut Tx,
+    chain: &Chain,
+    expected: &[Checkpoint],
+    to: BlockId,
+) -> Result<Option<BlockId>, StoreError> {
+    let mut stored = read(tx, chain).await?;
+    let mut expected = expected.to_vec();
+    for side in [&mut stored, &mut expected] {
+        side.sort_by(|a, b| a.source.cmp(&b.source));
+    }
+    if stored != expected {
+        return Err(StoreError::conflict("a source's checkpoint is not where it was"));
+    }
+    let to_number = int8("block number", to.number)?;
+    let tip: Option<(i64, Vec<u8>)> = sqlx::query_as(
+        "select block_number, block_hash from checkpoints where chain_id = $1 and block_number > $2 \
+         order by block_number desc, source limit 1",
+    )
+    .bind(chain.id)
+    .bind(to_number)
+    .fetch_optional(&mut **tx)
+    .await?;
+    sqlx::query(
+        "delete from checkpoints c using sources s \
+         where c.chain_id = $1 and c.block_number > $2 and s.name = c.source and s.start_block > $2",
+    )
+    .bind(chain.id)
+    .bind(to_number)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "update checkpoints set block_number = $2, block_hash = $3, updated_at = now() \
+         where chain_id = $1 and block_number > $2",
+    )
+    .bind(chain.id)
+    .bind(to_number)
+    .bind(to.hash.as_slice())
+    .execute(&mut **tx)
+    .await?;
+    tip.map(|(number, hash)| block_id(number, &hash)).transpose()
+}

@@ -1,0 +1,261 @@
+use sqlx::migrate::MigrateError;
+
+use chainflume_core::domain::{Place, causes};
+
+/// What can go wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL cannot be read. The URL itself is not repeated: it may hold a password.
+    #[error("database url cannot be read: {reason}")]
+    Url {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nobody answers there, or not to us.
+    #[error("no connection to the database at {host}: {}", plain(cause))]
+    Connect {
+        /// Host and port, or the socket's folder.
+        host: String,
+        /// The cause.
+        cause: sqlx::Error,
+    },
+    /// The database answered with an error, or the connection broke.
+    #[error("database: {}", plain(.0))]
+    Database(sqlx::Error),
+    /// A migration failed; it was rolled back whole.
+    #[error("database migration: {}", plain_migration(.0))]
+    Migrate(MigrateError),
+    /// A newer program has been here. Nothing was touched.
+    #[error(
+        "the database is at migration {found}, this program knows none above {known}; run the newer program"
+    )]
+    NewerSchema {
+        /// Newest migration in the database.
+        found: i64,
+        /// Newest one known here.
+        known: i64,
+    },
+    /// The database is not where the writer thinks it is: read `held` again.
+    #[error("the store has moved on: {what}")]
+    Conflict {
+        /// What differs.
+        what: String,
+    },
+    /// The writer held a lease that another holds now. Nothing was committed.
+    #[error("another instance holds the lease `{lease}` now; nothing was committed")]
+    Fenced {
+        /// Name of the lease.
+        lease: String,
+    },
+    /// None of several servers takes writes.
+    #[error("the database at {host} is read-only, and no other server of the url takes writes")]
+    ReadOnly {
+        /// The one that took them last.
+        host: String,
+    },
+    /// A pooler gives each transaction another session and does not carry prepared statements along.
+    #[error(
+        "a pooler between us and the database mixes up prepared statements; let it pool sessions, set \
+         max_prepared_statements (PgBouncer 1.21 and later), or name the server itself"
+    )]
+    Pooler,
+    /// What needs a session of its own, behind a pooler that gives none.
+    #[error("{what} needs a session of its own, which the pooler does not give; name the server itself")]
+    NoSession {
+        /// What.
+        what: &'static str,
+    },
+    /// A log that is already stored would be stored again.
+    #[error(
+        "the event at {place}, which source {claimant} follows, is already stored for source {source_name}: run \
+         `chainflume sources rename {source_name} {claimant}` if it is the same source under another name, or \
+         `chainflume sources remove {source_name}` (or `reset`, where it is configured) to delete what is stored there"
+    )]
+    Overlap {
+        /// Where.
+        place: Place,
+        /// The source that holds it.
+        source_name: String,
+        /// The source that would store it again.
+        claimant: String,
+    },
+    /// The chain would be undone below its final block.
+    #[error("block {to} lies below the final block {final_number}, which is never undone")]
+    BelowFinal {
+        /// Where to.
+        to: u64,
+        /// The newest final block.
+        final_number: u64,
+    },
+    /// A backfill reaches beyond what the source has stored.
+    #[error("source `{source_name}` has not reached block {to} yet; backfill ends at its checkpoint at most")]
+    NotReached {
+        /// The source.
+        source_name: String,
+        /// End of the range.
+        to: u64,
+    },
+    /// A replay reaches beyond what is final.
+    #[error("block {to} may still be undone; a replay ends at the final block at most{}",
+        .final_number.map(|number| format!(", which is {number}")).unwrap_or_default())]
+    NotFinal {
+        /// End of the range.
+        to: u64,
+        /// The newest final block, where there is one.
+        final_number: Option<u64>,
+    },
+    /// A type no event has.
+    #[error("no event is of type `{given}`; there are: {known}")]
+    UnknownType {
+        /// As asked for.
+        given: String,
+        /// Those there are.
+        known: String,
+    },
+    /// Another chain of the same id.
+    #[error(
+        "chain {chain_id} in the database has genesis {stored}, the node says {given}; use another database"
+    )]
+    OtherChain {
+        /// EIP-155.
+        chain_id: u64,
+        /// Genesis hash stored.
+        stored: String,
+        /// Genesis hash given.
+        given: String,
+    },
+    /// A typed view cannot be made.
+    #[error("view `{view}`: {reason}")]
+    View {
+        /// Its name.
+        view: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A number PostgreSQL's type does not hold.
+    #[error("{what} {value} does not fit the database")]
+    OutOfRange {
+        /// Which number.
+        what: &'static str,
+        /// The number.
+        value: String,
+    },
+    /// The caller broke the contract of the call: a fault of the program.
+    #[error("not a step the store can take: {0}")]
+    Invalid(String),
+    /// The database holds what this program never wrote.
+    #[error("table {table} does not agree with events: {what}; somebody else wrote to it")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody's help: the connection is lost, the server
+    /// starts or stops or lacks resources, another transaction was in the way, a replica was reached.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(error) | Self::Connect { cause: error, .. } => transient(error),
+            Self::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                transient(error)
+            }
+            Self::ReadOnly { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the database has moved on since the caller read it.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::Fenced { .. })
+    }
+
+    /// Whether somebody else is the writer now.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Fenced { .. })
+    }
+
+    pub(super) fn conflict(what: impl Into<String>) -> Self {
+        Self::Conflict { what: what.into() }
+    }
+
+    pub(super) fn fenced(lease: impl Into<String>) -> Self {
+        Self::Fenced { lease: lease.into() }
+    }
+
+    pub(super) fn invalid(what: impl Into<String>) -> Self {
+        Self::Invalid(what.into())
+    }
+
+    /// Keeps the reason, which names the part at fault, and not the URL.
+    pub(super) fn url(error: &sqlx::Error) -> Self {
+        let reason = match error {
+            sqlx::Error::Configuration(cause) => cause.to_string(),
+            other => other.to_string(),
+        };
+        Self::Url { reason }
+    }
+
+    /// Name of the constraint that was violated.
+    pub(super) fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Database(error) => error.as_database_error()?.constraint(),
+            _ => None,
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What the server or the system says, without the library's words around it.
+fn plain(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::PoolTimedOut => "no connection within acquire_timeout".to_owned(),
+        other => causes(other),
+    }
+}
+
+fn plain_migration(error: &MigrateError) -> String {
+    match error {
+        MigrateError::Execute(error) => plain(error),
+        MigrateError::ExecuteMigration(error, version) => format!("number {version}: {}", plain(error)),
+        other => causes(other),
+    }
+}
+
+/// SQLSTATE of a database error.
+pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}
+
+/// See appendix A of PostgreSQL's manual for the codes.
+fn transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Database(_) => sqlstate(error).is_some_and(|code| {
+            // Connection, resources, system (disk) errors by class.
+            ["08", "53", "58"].iter().any(|class| code.starts_with(class))
+                || matches!(
+                    code.as_str(),
+                    "25006" // read-only: a replica, or a primary being demoted
+                        | "25P03" // idle in transaction for too long: this process was frozen
+                        | "40001" | "40P01" // serialization, deadlock
+                        | "55P03" // lock not available in time
+                        | "57014" // statement timeout
+                        | "57P01" | "57P02" | "57P03" | "57P05" // shutdown, crash, starting up, idle session
+                )
+        }),
+        _ => false,
+    }
+}

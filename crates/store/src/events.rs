@@ -1,0 +1,336 @@
+//! Rows of `events`: in, out, and away.
+
+use std::collections::BTreeMap;
+
+use sqlx::FromRow;
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
+use sqlx::query::QueryAs;
+
+use chainflume_core::domain::{BlockRange, Change, Event, Fact, Folded, KindIndex, Place, Projection};
+
+use super::convert::{address, hash, int8, u256, unsigned};
+use super::open::Chain;
+use super::transaction::Tx;
+use super::{ReplayQuery, StoreError};
+
+/// An event's columns, so that the three places that move whole rows cannot disagree.
+macro_rules! columns {
+    () => {
+        "chain_id, block_number, tx_index, log_index, block_time, kind_id, projection, block_hash, tx_hash, \
+         address, account, counterparty, amount, token_id, args"
+    };
+}
+
+/// An event's columns as [`Row`] reads them.
+macro_rules! readable {
+    () => {
+        "block_number, tx_index, log_index, extract(epoch from block_time)::bigint as seconds, kind_id, \
+         projection::text as projection, block_hash, tx_hash, address, account, counterparty, \
+         amount::text as amount, token_id::text as token_id, args::text as args"
+    };
+}
+
+mod away;
+mod write;
+
+pub(super) use away::{fold_orphaned, orphan, orphan_at, orphan_of, orphaned};
+pub(super) use readable;
+pub(super) use write::{Table, write_while};
+
+/// A stored event. Its `event.fact.kind` says nothing: kinds have ids here, not positions.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) kind_id: i32,
+    pub(super) projection: Projection,
+    pub(super) event: Event,
+}
+
+/// Events in chain order, no place twice, each of a kind there is.
+pub(super) fn in_order<'a>(chain: &Chain, events: &'a [Event]) -> Result<Vec<&'a Event>, StoreError> {
+    let mut ordered: Vec<&Event> = events.iter().collect();
+    ordered.sort_by_key(|event| event.place);
+    if let Some(pair) = ordered.windows(2).find(|pair| pair[0].place == pair[1].place) {
+        return Err(StoreError::invalid(format!("two events are given for {}", pair[0].place)));
+    }
+    for event in &ordered {
+        chain.kind(event.fact.kind)?;
+    }
+    Ok(ordered)
+}
+
+/// What events in chain order change.
+pub(super) fn fold(chain: &Chain, events: &[&Event]) -> Result<Folded, StoreError> {
+    let mut folded = Folded::default();
+    for event in events {
+        if let Some(change) = Change::of(chain.kind(event.fact.kind)?.projection, event) {
+            folded.push(change);
+        }
+    }
+    Ok(folded)
+}
+
+/// Events with the ids of their kinds; [`in_order`] has checked that each has one.
+pub(super) fn with_kinds<'a>(chain: &Chain, events: &[&'a Event]) -> impl Iterator<Item = (i32, &'a Event)> {
+    events.iter().filter_map(|event| Some((chain.kind(event.fact.kind).ok()?.id, *event)))
+}
+
+/// Writes the events and counts them by kind.
+pub(super) async fn insert(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+    write(tx, chain, events).await?;
+    tally(tx, chain, events).await
+}
+
+/// Writes the events, without counting them.
+pub(super) async fn write(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+    write_while(tx, chain, (Table::Events, events), || ()).await
+}
+
+pub(super) async fn tally(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut counts: BTreeMap<i32, i64> = BTreeMap::new();
+    for event in events {
+        *counts.entry(chain.kind(event.fact.kind)?.id).or_default() += 1;
+    }
+    sqlx::query(
+        "update event_kinds k set events = k.events + d.events \
+         from unnest($1::int[], $2::bigint[]) as d (id, events) where k.id = d.id",
+    )
+    .bind(counts.keys().copied().collect::<Vec<_>>())
+    .bind(counts.values().copied().collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Which source holds one of `events`, the first in chain order.
+pub(super) async fn holder(
+    pool: &sqlx::PgPool,
+    chain: &Chain,
+    events: &[&Event],
+) -> Result<Option<(Place, String)>, StoreError> {
+    let (numbers, txs, logs) = places(events)?;
+    let row: Option<(i64, i64, i64, String)> = sqlx::query_as(
+        "select e.block_number, e.tx_index, e.log_index, k.source \
+         from unnest($2::bigint[], $3::bigint[], $4::bigint[]) as g (block_number, tx_index, log_index) \
+         join events e on e.chain_id = $1 and e.block_number = g.block_number \
+             and e.tx_index = g.tx_index and e.log_index = g.log_index \
+         join event_kinds k on k.id = e.kind_id \
+         order by 1, 2, 3 limit 1",
+    )
+    .bind(chain.id)
+    .bind(numbers)
+    .bind(txs)
+    .bind(logs)
+    .fetch_optional(pool)
+    .await?;
+    row.map(|(number, tx, log, source)| Ok((place(number, tx, log)?, source))).transpose()
+}
+
+/// The stored events at the places of `events`, by place.
+pub(super) async fn at_places(
+    tx: &mut Tx,
+    chain: &Chain,
+    events: &[&Event],
+) -> Result<BTreeMap<Place, Stored>, StoreError> {
+    let (numbers, txs, logs) = places(events)?;
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from events where chain_id = $1 and (block_number, tx_index, log_index) in ",
+        "(select * from unnest($2::bigint[], $3::bigint[], $4::bigint[]))"
+    );
+    let rows: Vec<Row> =
+        sqlx::query_as(sql).bind(chain.id).bind(numbers).bind(txs).bind(logs).fetch_all(&mut **tx).await?;
+    rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
+}
+
+/// The stored events of a source in a range, by place.
+pub(super) async fn of_source(
+    tx: &mut Tx,
+    chain: &Chain,
+    source: &str,
+    range: BlockRange,
+) -> Result<BTreeMap<Place, Stored>, StoreError> {
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from events where chain_id = $1 and block_number between $2 and $3 \
+         and kind_id in (select id from event_kinds where chain_id = $1 and source = $4)"
+    );
+    let rows: Vec<Row> = sqlx::query_as(sql)
+        .bind(chain.id)
+        .bind(int8("block number", range.from())?)
+        .bind(int8("block number", range.to())?)
+        .bind(source)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
+}
+
+/// The events a replay is about: `$1` to `$7`, see [`replayed`].
+macro_rules! replayed {
+    () => {
+        "chain_id = $1 and block_number between $2 and $3 \
+             and (block_number, tx_index, log_index) > ($4, $5, $6) and kind_id = any($7)"
+    };
+}
+
+/// Bytes of arguments read at once, so that a few enormous ones cannot fill the memory.
+const PAGE_BYTES: i64 = 8 << 20;
+
+/// The next events of a replay, of these kinds, in chain order: `limit` at most, and no more than eight megabytes unless
+/// one alone is larger.
+pub(super) async fn page(
+    tx: &mut Tx,
+    chain: &Chain,
+    (query, kinds): (&ReplayQuery, &[i32]),
+    limit: u32,
+) -> Result<Vec<Stored>, StoreError> {
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from (select *, sum(size) over (order by block_number, tx_index, log_index) - size as before \
+           from (select *, coalesce(octet_length(args::text), 0) as size from events where ",
+        replayed!(),
+        " order by block_number, tx_index, log_index limit $8) as next) as sized \
+         where before < $9 order by block_number, tx_index, log_index"
+    );
+    let rows: Vec<Row> = replayed(sql, chain, (query, kinds))?
+        .bind(i64::from(limit))
+        .bind(PAGE_BYTES)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// How many events of each kind [`page`] gives altogether.
+pub(super) async fn count_by_kind(
+    pool: &sqlx::PgPool,
+    chain: &Chain,
+    (query, kinds): (&ReplayQuery, &[i32]),
+) -> Result<Vec<(i32, i64)>, StoreError> {
+    let sql = concat!("select kind_id, count(*) from events where ", replayed!(), " group by kind_id");
+    Ok(replayed(sql, chain, (query, kinds))?.fetch_all(pool).await?)
+}
+
+/// A statement with [`replayed!`] in it, whose parameters are bound.
+fn replayed<'q, O>(
+    sql: &'static str,
+    chain: &Chain,
+    (query, kinds): (&ReplayQuery, &'q [i32]),
+) -> Result<QueryAs<'q, Postgres, O, PgArguments>, StoreError>
+where
+    O: for<'r> FromRow<'r, PgRow>,
+{
+    let (number, tx_index, log_index) = begin_after(query)?;
+    Ok(sqlx::query_as(sql)
+        .bind(chain.id)
+        .bind(int8("block number", query.range.from())?)
+        .bind(int8("block number", query.range.to())?)
+        .bind(number)
+        .bind(tx_index)
+        .bind(log_index)
+        .bind(kinds))
+}
+
+/// A place before the first that is asked for: none has a negative index.
+fn begin_after(query: &ReplayQuery) -> Result<(i64, i64, i64), StoreError> {
+    Ok(match query.after {
+        Some(place) => {
+            (int8("block number", place.block_number)?, place.tx_index.into(), place.log_index.into())
+        }
+        None => (int8("block number", query.range.from())?, -1, -1),
+    })
+}
+
+/// The letter in `events.projection`.
+fn letter(projection: Projection) -> &'static str {
+    match projection {
+        Projection::None => "n",
+        Projection::Stake => "s",
+        Projection::Balance => "b",
+        Projection::Allowance => "a",
+        Projection::Owner => "o",
+    }
+}
+
+fn projection(code: &str) -> Result<Projection, StoreError> {
+    Ok(match code {
+        "n" => Projection::None,
+        "s" => Projection::Stake,
+        "b" => Projection::Balance,
+        "a" => Projection::Allowance,
+        "o" => Projection::Owner,
+        other => {
+            return Err(StoreError::Corrupt { table: "events", what: format!("projection `{other}`") });
+        }
+    })
+}
+
+type Places = (Vec<i64>, Vec<i64>, Vec<i64>);
+
+fn places(events: &[&Event]) -> Result<Places, StoreError> {
+    columns_of(events.iter().map(|event| &event.place))
+}
+
+fn columns_of<'a>(places: impl Iterator<Item = &'a Place> + Clone) -> Result<Places, StoreError> {
+    let numbers =
+        places.clone().map(|place| int8("block number", place.block_number)).collect::<Result<_, _>>()?;
+    let txs = places.clone().map(|place| place.tx_index.into()).collect();
+    let logs = places.map(|place| place.log_index.into()).collect();
+    Ok((numbers, txs, logs))
+}
+
+pub(super) fn place(number: i64, tx: i64, log: i64) -> Result<Place, StoreError> {
+    let index = |what: &'static str, value: i64| {
+        u32::try_from(value).map_err(|_| StoreError::OutOfRange { what, value: value.to_string() })
+    };
+    Ok(Place {
+        block_number: unsigned("block number", number)?,
+        tx_index: index("transaction index", tx)?,
+        log_index: index("log index", log)?,
+    })
+}
+
+/// A row of [`readable`].
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    block_number: i64,
+    tx_index: i64,
+    log_index: i64,
+    seconds: i64,
+    kind_id: i32,
+    projection: String,
+    block_hash: Vec<u8>,
+    tx_hash: Vec<u8>,
+    address: Vec<u8>,
+    account: Option<Vec<u8>>,
+    counterparty: Option<Vec<u8>>,
+    amount: Option<String>,
+    token_id: Option<String>,
+    args: Option<String>,
+}
+
+impl Row {
+    pub(super) fn read(self) -> Result<Stored, StoreError> {
+        let fact = Fact {
+            kind: KindIndex(usize::MAX),
+            account: self.account.as_deref().map(address).transpose()?,
+            counterparty: self.counterparty.as_deref().map(address).transpose()?,
+            amount: self.amount.as_deref().map(u256).transpose()?,
+            token_id: self.token_id.as_deref().map(u256).transpose()?,
+            args: self.args,
+        };
+        let event = Event {
+            place: place(self.block_number, self.tx_index, self.log_index)?,
+            block_hash: hash(&self.block_hash)?,
+            block_time: unsigned("block time", self.seconds)?,
+            tx_hash: hash(&self.tx_hash)?,
+            address: address(&self.address)?,
+            fact,
+        };
+        Ok(Stored { kind_id: self.kind_id, projection: projection(&self.projection)?, event })
+    }
+}

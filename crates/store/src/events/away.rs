@@ -1,0 +1,128 @@
+//! Away: from `events` to `orphaned_events`, and what was there.
+
+use futures_util::TryStreamExt;
+
+use super::super::StoreError;
+use super::super::convert::int8;
+use super::super::open::Chain;
+use super::super::transaction::Tx;
+use super::{Row, Stored, columns_of};
+use chainflume_core::domain::{Change, Folded, Place};
+
+/// A statement that moves the events of chain `$1` that meet a condition to `orphaned_events`, under record `$2`.
+macro_rules! orphan {
+    ($condition:literal) => {
+        concat!(
+            "with gone as (delete from events where chain_id = $1 and ",
+            $condition,
+            " returning ",
+            columns!(),
+            ") insert into orphaned_events (reorg_id, ",
+            columns!(),
+            ") select $2, ",
+            columns!(),
+            " from gone"
+        )
+    };
+}
+
+/// Moves every event above block `above` to `orphaned_events`; returns how many.
+pub(in super::super) async fn orphan(
+    tx: &mut Tx,
+    chain: &Chain,
+    above: u64,
+    reorg: i64,
+) -> Result<u64, StoreError> {
+    let moved = sqlx::query(orphan!("block_number > $3"))
+        .bind(chain.id)
+        .bind(reorg)
+        .bind(int8("block number", above)?)
+        .execute(&mut **tx)
+        .await?;
+    discount(tx, reorg).await?;
+    Ok(moved.rows_affected())
+}
+
+/// As [`orphan`], of the events at these places.
+pub(in super::super) async fn orphan_at(
+    tx: &mut Tx,
+    chain: &Chain,
+    at: &[Place],
+    reorg: i64,
+) -> Result<u64, StoreError> {
+    let (numbers, txs, logs) = columns_of(at.iter())?;
+    let moved = sqlx::query(orphan!(
+        "(block_number, tx_index, log_index) in (select * from unnest($3::bigint[], $4::bigint[], $5::bigint[]))"
+    ))
+    .bind(chain.id)
+    .bind(reorg)
+    .bind(numbers)
+    .bind(txs)
+    .bind(logs)
+    .execute(&mut **tx)
+    .await?;
+    discount(tx, reorg).await?;
+    Ok(moved.rows_affected())
+}
+
+/// As [`orphan`], of all events of these kinds.
+pub(in super::super) async fn orphan_of(
+    tx: &mut Tx,
+    chain: &Chain,
+    kinds: &[i32],
+    reorg: i64,
+) -> Result<u64, StoreError> {
+    let moved = sqlx::query(orphan!("kind_id = any($3)"))
+        .bind(chain.id)
+        .bind(reorg)
+        .bind(kinds)
+        .execute(&mut **tx)
+        .await?;
+    discount(tx, reorg).await?;
+    Ok(moved.rows_affected())
+}
+
+/// What was taken back counts no longer.
+async fn discount(tx: &mut Tx, reorg: i64) -> Result<(), StoreError> {
+    sqlx::query(
+        "update event_kinds k set events = k.events - o.events \
+         from (select kind_id, count(*) as events from orphaned_events where reorg_id = $1 group by kind_id) o \
+         where k.id = o.kind_id",
+    )
+    .bind(reorg)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// What the events a reorg took back had changed. Read back and folded by the domain's own rule, so that
+/// what is undone is what was done; streamed, so that memory grows with the keys and not with the events.
+pub(in super::super) async fn fold_orphaned(tx: &mut Tx, reorg: i64) -> Result<Folded, StoreError> {
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from orphaned_events where reorg_id = $1 and projection <> 'n' ",
+        "order by block_number, tx_index, log_index"
+    );
+    let mut folded = Folded::default();
+    let mut rows = sqlx::query_as::<_, Row>(sql).bind(reorg).fetch(&mut **tx);
+    while let Some(row) = rows.try_next().await? {
+        let stored = row.read()?;
+        if let Some(change) = Change::of(stored.projection, &stored.event) {
+            folded.push(change);
+        }
+    }
+    Ok(folded)
+}
+
+/// The events a reorg took back that were announced, in chain order.
+pub(in super::super) async fn orphaned(tx: &mut Tx, reorg: i64) -> Result<Vec<Stored>, StoreError> {
+    let sql = concat!(
+        "select ",
+        readable!(),
+        " from orphaned_events where reorg_id = $1 and block_number >= (select min(publish_from) from sources) ",
+        "order by block_number, tx_index, log_index"
+    );
+    let rows: Vec<Row> = sqlx::query_as(sql).bind(reorg).fetch_all(&mut **tx).await?;
+    rows.into_iter().map(Row::read).collect()
+}

@@ -1,0 +1,48 @@
+//! The past of what a source was not filled by: read later than its blocks, and from then on as good as read in time.
+
+use chainflume_core::domain::{BlockId, Listened};
+
+use super::backfill::{Telling, add, check_range};
+use super::{Backfill, ChainStore, Compared, StoreError, blocks, events, followed, transaction};
+
+/// What was read of the blocks of a backfill: of these things everything.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// What was listened for.
+    pub items: Vec<Listened>,
+    /// Blocks whose hash is known, for the reorg window: each above the final block that has an event.
+    pub refs: Vec<BlockId>,
+    /// Whether it is announced as the source says. What is not is never retracted either.
+    pub told: bool,
+}
+
+impl ChainStore {
+    /// As [`ChainStore::backfill`], of blocks of which everything was read that is listened for: unless something differs,
+    /// they count as filled from now on.
+    ///
+    /// # Errors
+    /// As [`ChainStore::backfill`]; [`StoreError::Conflict`] when another block is stored at a height given here.
+    pub async fn fill(&self, backfill: &Backfill, read: &Read) -> Result<Compared, StoreError> {
+        let chain = &*self.chain;
+        let ordered = events::in_order(chain, &backfill.events)?;
+        check_range(chain, backfill, &ordered)?;
+        let refs = blocks::by_number(&read.refs)?;
+        let telling = if read.told { Telling::Told } else { Telling::Quiet };
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        let done = add(&mut tx, self, (backfill, ordered), telling).await?;
+        blocks::check(&mut tx, chain.id, &refs).await?;
+        if !refs.is_empty() {
+            blocks::keep(&mut tx, chain.id, &refs, 0).await?;
+        }
+        if done.differing.is_empty() {
+            followed::extend(&mut tx, &backfill.source, (&read.items, backfill.range), !read.told).await?;
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// Whether the past of what is added to a source is announced: not where the source is announced from the head.
+    pub fn tells_past(&self, source: &str) -> bool {
+        !self.chain.from_head.contains(source)
+    }
+}

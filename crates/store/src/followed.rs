@@ -1,0 +1,319 @@
+//! What each source was filled by: read to be compared with the configuration, and kept up to date with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::postgres::PgConnection;
+
+use chainflume_core::domain::{
+    Address, AddressSet, Asked, BlockRange, Comparison, Course, Event, EventKey, Followed, Kept, Listened,
+    compare, normal,
+};
+
+use super::convert::{address, count, hash, int8, unsigned};
+use super::kinds::Described;
+use super::open::{Chain, ChainRecord};
+use super::transaction::{self, Tx};
+use super::{ChainStore, Store, StoreError, checkpoint};
+
+impl Store {
+    /// What every source was filled by, those of all chains, by name.
+    ///
+    /// # Errors
+    /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
+    pub async fn kept(&self) -> Result<Vec<Kept>, StoreError> {
+        kept(&mut *transaction::begin_look(&self.pool).await?).await
+    }
+}
+
+impl ChainRecord {
+    /// What is asked for, to be compared with what is kept.
+    pub fn asked(&self) -> Vec<Asked> {
+        let asked = |source: &super::SourceRecord| Asked {
+            name: source.name.clone(),
+            family: source.family.clone(),
+            start_block: source.start_block,
+            events: source.follows.clone(),
+        };
+        self.sources.iter().map(asked).collect()
+    }
+}
+
+impl ChainStore {
+    /// How the configuration by which the chain was opened compares with what is stored now. Nothing is written.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn compared(&self) -> Result<Comparison, StoreError> {
+        let mut tx = transaction::begin_look(&self.pool).await?;
+        Ok(compare(self.chain.number(), &self.chain.asked, &kept(&mut tx).await?))
+    }
+
+    /// Writes down that from the checkpoints on, what is configured is followed and nothing else. Only for whoever leads the
+    /// chain: a command with another configuration reads no block that the checkpoints will stand for.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`]; whatever the database says.
+    pub async fn follow(&self) -> Result<Comparison, StoreError> {
+        let chain = &*self.chain;
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        checkpoint::lock_chain(&mut tx, self).await?;
+        let kept = kept(&mut tx).await?;
+        let comparison = compare(chain.number(), &chain.asked, &kept);
+        for (asked, course) in chain.asked.iter().zip(&comparison.courses) {
+            if course.is_blocked() {
+                continue;
+            }
+            let tip = kept.iter().find(|kept| kept.name == asked.name).and_then(|kept| kept.tip);
+            write(&mut tx, asked, course, tip).await?;
+        }
+        tx.commit().await?;
+        Ok(comparison)
+    }
+}
+
+/// From the checkpoint on a source follows what it listens for. What was compared with the chain a second time ends below
+/// what is still to be read.
+async fn write(tx: &mut Tx, asked: &Asked, course: &Course, tip: Option<u64>) -> Result<(), StoreError> {
+    let past = course.parts.iter().filter_map(|part| {
+        let to = part.to.or(tip).filter(|to| part.from <= *to)?;
+        Some(Followed { to: Some(to), ..part.clone() })
+    });
+    let next = tip.map_or(0, |tip| tip.saturating_add(1)).max(asked.start_block);
+    let open = course.listens.iter().map(|(event, addresses)| Followed {
+        event: event.clone(),
+        addresses: addresses.clone(),
+        from: next,
+        to: None,
+        quiet: false,
+    });
+    // A part that ends at the checkpoint and one that begins behind it are one that goes on.
+    let parts = normal(&past.chain(open).collect::<Vec<_>>());
+    replace(tx, &asked.name, &parts).await?;
+    if let Some(gap) = course.gaps.first() {
+        sqlx::query(
+            "update sources set verified_to = nullif($2 - 1, -1) where name = $1 and verified_to >= $2",
+        )
+        .bind(&asked.name)
+        .bind(int8("block number", gap.range.from())?)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Writes down what a source is taken to have been filled by, where nothing says so.
+pub(super) async fn adopt(tx: &mut Tx, source: &str, course: &Course) -> Result<(), StoreError> {
+    let known = "select exists (select from followed where source = $1)";
+    if course.parts.is_empty() || sqlx::query_scalar(known).bind(source).fetch_one(&mut **tx).await? {
+        return Ok(());
+    }
+    replace(tx, source, &normal(&course.parts)).await
+}
+
+/// What a source was filled by is this now. Rows that say so already stay as they are.
+pub(super) async fn replace(tx: &mut Tx, source: &str, parts: &[Followed]) -> Result<(), StoreError> {
+    let stored = rows(tx, Some(source)).await?.remove(source).unwrap_or_default();
+    if stored == parts {
+        return Ok(());
+    }
+    sqlx::query("delete from followed where source = $1").bind(source).execute(&mut **tx).await?;
+    for part in parts {
+        insert(tx, source, part).await?;
+    }
+    Ok(())
+}
+
+async fn insert(tx: &mut Tx, source: &str, part: &Followed) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into followed (source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(source)
+    .bind(&part.event.signature)
+    .bind(&part.event.declaration)
+    .bind(part.event.topic0.as_ref().map(|topic| topic.as_slice()))
+    .bind(i16::from(part.event.topics))
+    .bind(addresses(&part.addresses))
+    .bind(int8("block number", part.from)?)
+    .bind(part.to.map(|to| int8("block number", to)).transpose()?)
+    .bind(part.quiet)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// These blocks of a source were read of what was missing there.
+pub(super) async fn extend(
+    tx: &mut Tx,
+    source: &str,
+    (items, range): (&[Listened], BlockRange),
+    quiet: bool,
+) -> Result<(), StoreError> {
+    let mut parts = rows(tx, Some(source)).await?.remove(source).unwrap_or_default();
+    parts.extend(items.iter().map(|(event, addresses)| Followed {
+        event: event.clone(),
+        addresses: addresses.clone(),
+        from: range.from(),
+        to: Some(range.to()),
+        quiet,
+    }));
+    replace(tx, source, &normal(&parts)).await
+}
+
+/// Nothing above a block was read. What is followed now is read again from there.
+pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, to: u64) -> Result<(), StoreError> {
+    let to = int8("block number", to)?;
+    for sql in [
+        "delete from followed f using sources s where s.name = f.source and s.chain_id = $1 \
+         and f.from_block > $2 and f.to_block is not null",
+        "update followed f set to_block = $2 from sources s where s.name = f.source and s.chain_id = $1 \
+         and f.to_block > $2",
+        "update followed f set from_block = greatest(s.start_block, $2 + 1) from sources s \
+         where s.name = f.source and s.chain_id = $1 and f.to_block is null and f.from_block > greatest(s.start_block, $2 + 1)",
+    ] {
+        sqlx::query(sql).bind(chain.id).bind(to).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// What was stored without being announced.
+pub(super) struct Quiet(BTreeMap<String, Vec<Followed>>);
+
+impl Quiet {
+    pub(super) async fn of(tx: &mut Tx, chain: &Chain) -> Result<Self, StoreError> {
+        let mut parts = rows(tx, None).await?;
+        parts.retain(|source, _| chain.all_described().any(|(_, kind)| kind.source == *source));
+        parts.values_mut().for_each(|parts| parts.retain(|part| part.quiet));
+        Ok(Self(parts))
+    }
+
+    pub(super) fn has(&self, kind: &Described, event: &Event) -> bool {
+        let number = event.place.block_number;
+        self.0.get(&kind.source).is_some_and(|parts| {
+            parts.iter().any(|part| {
+                part.event.signature == kind.signature
+                    && part.addresses.contains(&event.address)
+                    && (part.from..=part.to.unwrap_or(u64::MAX)).contains(&number)
+            })
+        })
+    }
+}
+
+/// As the database has them, by name.
+pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<Kept>, StoreError> {
+    type Row = (String, i64, String, i64, Option<i64>, i64);
+    let sources: Vec<Row> = sqlx::query_as(
+        "select s.name, s.chain_id, s.family, s.start_block, p.block_number, \
+             (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.source = s.name) \
+         from sources s left join checkpoints p on p.source = s.name order by s.name",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut parts = rows(connection, None).await?;
+    let mut kept = Vec::with_capacity(sources.len());
+    for (name, chain_id, family, start_block, tip, events) in sources {
+        let parts = parts.remove(&name).unwrap_or_default();
+        let unknown = parts.is_empty() && tip.is_some();
+        let seen = if unknown { seen(connection, &name).await? } else { BTreeMap::new() };
+        kept.push(Kept {
+            name,
+            chain_id: unsigned("chain id", chain_id)?,
+            family,
+            start_block: unsigned("start block", start_block)?,
+            tip: tip.map(|tip| unsigned("block number", tip)).transpose()?,
+            events: count(events),
+            parts,
+            seen,
+        });
+    }
+    Ok(kept)
+}
+
+/// Events looked at of each kind: enough to recognise a source by its contracts, few enough to be read at once.
+const LOOK: i64 = 1_000;
+
+/// What an older program is seen to have filled a source with.
+async fn seen(
+    connection: &mut PgConnection,
+    source: &str,
+) -> Result<BTreeMap<String, BTreeSet<Address>>, StoreError> {
+    let rows: Vec<(String, Option<Vec<u8>>)> = sqlx::query_as(
+        "select distinct k.signature, e.address from event_kinds k left join lateral \
+             (select address from events where kind_id = k.id order by block_number limit $2) e on true \
+         where k.source = $1",
+    )
+    .bind(source)
+    .bind(LOOK)
+    .fetch_all(connection)
+    .await?;
+    let mut seen = BTreeMap::<String, BTreeSet<Address>>::new();
+    for (signature, contract) in rows {
+        seen.entry(signature).or_default().extend(contract.as_deref().map(address).transpose()?);
+    }
+    Ok(seen)
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    source: String,
+    signature: String,
+    declaration: String,
+    topic0: Option<Vec<u8>>,
+    topics: i16,
+    addresses: Option<Vec<Vec<u8>>>,
+    from_block: i64,
+    to_block: Option<i64>,
+    quiet: bool,
+}
+
+/// By source, in order; of one or of all.
+async fn rows(
+    connection: &mut PgConnection,
+    source: Option<&str>,
+) -> Result<BTreeMap<String, Vec<Followed>>, StoreError> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "select source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet \
+         from followed where $1 is null or source = $1",
+    )
+    .bind(source)
+    .fetch_all(connection)
+    .await?;
+    let mut parts = BTreeMap::<String, Vec<Followed>>::new();
+    for row in rows {
+        parts.entry(row.source.clone()).or_default().push(row.read()?);
+    }
+    parts.values_mut().for_each(|parts| parts.sort());
+    Ok(parts)
+}
+
+impl Row {
+    fn read(self) -> Result<Followed, StoreError> {
+        let addresses = match self.addresses {
+            None => AddressSet::Any,
+            Some(set) => AddressSet::Only(set.iter().map(|bytes| address(bytes)).collect::<Result<_, _>>()?),
+        };
+        let topics = u8::try_from(self.topics).map_err(|_| StoreError::OutOfRange {
+            what: "number of topics",
+            value: self.topics.to_string(),
+        })?;
+        Ok(Followed {
+            event: EventKey {
+                topic0: self.topic0.as_deref().map(hash).transpose()?,
+                topics,
+                signature: self.signature,
+                declaration: self.declaration,
+            },
+            addresses,
+            from: unsigned("block number", self.from_block)?,
+            to: self.to_block.map(|to| unsigned("block number", to)).transpose()?,
+            quiet: self.quiet,
+        })
+    }
+}
+
+fn addresses(set: &AddressSet) -> Option<Vec<&[u8]>> {
+    match set {
+        AddressSet::Any => None,
+        AddressSet::Only(set) => Some(set.iter().map(|address| address.as_slice()).collect()),
+    }
+}

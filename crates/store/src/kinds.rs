@@ -1,0 +1,255 @@
+//! Kinds of events: what they are called, and under which names their arguments are kept.
+//!
+//! A kind is registered once and then found again by what an event is on the chain, its source, name and signature; what the
+//! ABI calls its arguments is no part of that and may change. So the names under which the first registration kept them stay,
+//! by position, and a layout says which of today's arguments is kept where.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+
+use chainflume_core::domain::{Aggregate, Column, EventKind, Projection, ViewColumn};
+
+use super::StoreError;
+use super::transaction::Tx;
+
+/// How a message about a kind of event is made from its columns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Layout {
+    pub(super) aggregate: Aggregate,
+    pub(super) columns: Vec<ViewColumn>,
+    /// As `columns`, of declarations of the same signature of which other arguments are hashed: `string indexed` beside
+    /// `string`. Their values are other things and have keys of their own, by which a row shows what it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) others: Vec<Vec<ViewColumn>>,
+}
+
+impl Layout {
+    fn forms(&self) -> impl Iterator<Item = &Vec<ViewColumn>> {
+        std::iter::once(&self.columns).chain(&self.others)
+    }
+
+    /// The columns of a row with these arguments.
+    pub(super) fn columns_of(&self, args: &Map<String, Value>) -> &[ViewColumn] {
+        let has_all = |form: &&Vec<ViewColumn>| form.iter().filter_map(key).all(|key| args.contains_key(key));
+        if self.others.is_empty() {
+            return &self.columns;
+        }
+        self.forms().find(has_all).unwrap_or(&self.columns)
+    }
+
+    /// The column at a position whose values are what those of `wanted` are.
+    pub(super) fn column_like(&self, position: usize, wanted: &ViewColumn) -> Option<&ViewColumn> {
+        self.forms().filter_map(|form| form.get(position)).find(|column| wanted.is_kept_like(column))
+    }
+}
+
+/// What makes two registrations one kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Identity {
+    source: String,
+    event_type: String,
+    event: String,
+    signature: String,
+    projection: Projection,
+}
+
+impl Identity {
+    fn of(kind: &EventKind) -> Self {
+        Self {
+            source: kind.source.clone(),
+            event_type: kind.event_type.clone(),
+            event: kind.event.clone(),
+            signature: kind.signature.clone(),
+            projection: kind.projection,
+        }
+    }
+}
+
+/// What a kind's events are and how they are spoken of.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    pub(super) source: String,
+    pub(super) event_type: String,
+    pub(super) projection: Projection,
+    pub(super) layout: Layout,
+    pub(super) decimals: Option<u8>,
+    event: String,
+    pub(super) signature: String,
+}
+
+/// The kinds of a chain that are stored.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kinds {
+    /// By id, those of sources that have left the configuration included.
+    by_id: BTreeMap<i32, Described>,
+}
+
+impl Kinds {
+    /// Every kind there is of the chain.
+    pub(super) async fn read(tx: &mut Tx, chain_id: i64) -> Result<Self, StoreError> {
+        type Row = (i32, String, String, String, String, String, Json<Layout>, Option<i16>);
+        let rows: Vec<Row> = sqlx::query_as(
+            "select k.id, k.source, k.type, k.event, k.signature, k.projection, k.layout, s.decimals \
+             from event_kinds k join sources s on s.name = k.source where k.chain_id = $1",
+        )
+        .bind(chain_id)
+        .fetch_all(&mut **tx)
+        .await?;
+        let described = |(id, source, event_type, event, signature, projection, layout, decimals): Row| {
+            let projection = Projection::from_word(&projection).ok_or_else(|| StoreError::Corrupt {
+                table: "event_kinds",
+                what: format!("projection `{projection}`"),
+            })?;
+            let decimals = decimals.and_then(|decimals| u8::try_from(decimals).ok());
+            let layout = layout.0;
+            Ok((id, Described { source, event_type, projection, layout, decimals, event, signature }))
+        };
+        Ok(Self { by_id: rows.into_iter().map(described).collect::<Result<_, StoreError>>()? })
+    }
+
+    pub(super) fn get(&self, id: i32) -> Option<&Described> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i32, &Described)> {
+        self.by_id.iter().map(|(id, described)| (*id, described))
+    }
+
+    /// Those of an ABI event, also of types and meanings that an earlier configuration gave it.
+    pub(super) fn of_event(&self, kind: &EventKind) -> Vec<(i32, &Described)> {
+        let same = |described: &Described| {
+            (&described.source, &described.event, &described.signature)
+                == (&kind.source, &kind.event, &kind.signature)
+        };
+        self.iter().filter(|(_, described)| same(described)).collect()
+    }
+
+    fn layouts(&self) -> BTreeMap<Identity, Layout> {
+        let one = |described: &Described| {
+            let Described { source, event_type, projection, layout, event, signature, .. } =
+                described.clone();
+            (Identity { source, event_type, event, signature, projection }, layout)
+        };
+        self.by_id.values().map(one).collect()
+    }
+
+    /// The kinds with the keys under which their arguments are kept.
+    pub(super) fn keep(&self, kinds: &[EventKind]) -> Vec<EventKind> {
+        keep(kinds, self.layouts()).0
+    }
+}
+
+/// Registers the kinds and returns them with their ids, in their order, with the keys under which their arguments are kept.
+pub(super) async fn register(
+    tx: &mut Tx,
+    chain_id: i64,
+    kinds: &[EventKind],
+) -> Result<Vec<(i32, EventKind)>, StoreError> {
+    let stored = Kinds::read(tx, chain_id).await?;
+    let (kept, layouts) = keep(kinds, stored.layouts());
+    let mut registered = Vec::with_capacity(kept.len());
+    for kind in kept {
+        let layout = layouts.get(&Identity::of(&kind)).expect("`keep` gives each kind a layout");
+        let id = upsert(tx, chain_id, &kind, layout).await?;
+        registered.push((id, kind));
+    }
+    Ok(registered)
+}
+
+async fn upsert(tx: &mut Tx, chain_id: i64, kind: &EventKind, layout: &Layout) -> Result<i32, StoreError> {
+    Ok(sqlx::query_scalar(
+        "insert into event_kinds as k (source, chain_id, type, event, signature, projection, layout) \
+         values ($1, $2, $3, $4, $5, $6, $7) \
+         on conflict on constraint event_kinds_identity_key do update set layout = excluded.layout \
+         returning id",
+    )
+    .bind(&kind.source)
+    .bind(chain_id)
+    .bind(&kind.event_type)
+    .bind(&kind.event)
+    .bind(&kind.signature)
+    .bind(kind.projection.as_str())
+    .bind(Json(layout))
+    .fetch_one(&mut **tx)
+    .await?)
+}
+
+/// Gives each argument the key under which it is kept: the one it was first stored under, whatever it is called now. Returns
+/// the layouts of these kinds, too; of two declarations of one kind the first says what arguments are called in messages.
+fn keep(
+    kinds: &[EventKind],
+    stored: BTreeMap<Identity, Layout>,
+) -> (Vec<EventKind>, BTreeMap<Identity, Layout>) {
+    let mut layouts: BTreeMap<Identity, Layout> = BTreeMap::new();
+    let mut kept_kinds = Vec::with_capacity(kinds.len());
+    for kind in kinds {
+        let identity = Identity::of(kind);
+        let layout = layouts.get(&identity);
+        let known: Vec<&Vec<ViewColumn>> =
+            layout.into_iter().chain(stored.get(&identity)).flat_map(Layout::forms).collect();
+        let columns = kept(&kind.columns, &known);
+        let entry = layouts.entry(identity).or_insert_with(|| Layout {
+            aggregate: kind.aggregate,
+            columns: columns.clone(),
+            others: Vec::new(),
+        });
+        remember(entry, &columns);
+        kept_kinds.push(EventKind { columns, ..kind.clone() });
+    }
+    // What is stored in a form that is no longer configured can be read as long as its layout is known.
+    for (identity, layout) in &mut layouts {
+        for form in stored.get(identity).into_iter().flat_map(Layout::forms) {
+            remember(layout, form);
+        }
+    }
+    (kept_kinds, layouts)
+}
+
+/// The columns with keys under which nothing else of the kind is kept.
+fn kept(columns: &[ViewColumn], known: &[&Vec<ViewColumn>]) -> Vec<ViewColumn> {
+    let mut taken: BTreeSet<String> =
+        known.iter().flat_map(|form| form.iter()).filter_map(key).cloned().collect();
+    let mut kept = columns.to_vec();
+    let mut fresh = Vec::new();
+    for (position, column) in kept.iter_mut().enumerate() {
+        let stored = known.iter().filter_map(|form| form.get(position));
+        match stored.into_iter().find(|stored| column.is_kept_like(stored)) {
+            Some(stored) => column.keep_as(stored),
+            None => fresh.push(position),
+        }
+    }
+    for position in fresh {
+        if let Some(Column::Arg { key, .. }) = kept.get_mut(position).map(|kept| &mut kept.column) {
+            *key = free(key, &taken);
+            taken.insert(key.clone());
+        }
+    }
+    kept
+}
+
+fn remember(layout: &mut Layout, form: &[ViewColumn]) {
+    let same = |known: &Vec<ViewColumn>| {
+        known.len() == form.len() && known.iter().zip(form).all(|(known, given)| given.is_kept_like(known))
+    };
+    if !form.is_empty() && !layout.forms().any(same) {
+        layout.others.push(form.to_vec());
+    }
+}
+
+fn key(column: &ViewColumn) -> Option<&String> {
+    match &column.column {
+        Column::Arg { key, .. } => Some(key),
+        _ => None,
+    }
+}
+
+fn free(key: &str, taken: &BTreeSet<String>) -> String {
+    let numbered = (2u64..).map(|n| format!("{key}_{n}"));
+    std::iter::once(key.to_owned())
+        .chain(numbered)
+        .find(|candidate| !taken.contains(candidate))
+        .unwrap_or_default()
+}

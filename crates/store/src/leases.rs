@@ -1,0 +1,143 @@
+//! Leases: who may write. Rows with an end by the server's clock; taking one raises the epoch that fences off
+//! whoever held it before.
+
+mod session;
+
+use std::fmt;
+use std::time::Duration;
+
+use super::convert::int8;
+use super::{ChainStore, Store, StoreError};
+
+pub use session::LeaseSession;
+
+/// The fencing token of a lease: grows with every new holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// The epoch of this number, as a report of leases shows it.
+    pub fn of(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// As a number, for people and metrics.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Name of the lease of who trims the outbox.
+pub const OUTBOX_LEASE: &str = "outbox";
+const CHAIN: &str = "chain ";
+const SINK: &str = "sink ";
+
+/// Name of a chain's lease.
+pub fn chain_lease(chain_id: u64) -> String {
+    format!("{CHAIN}{chain_id}")
+}
+
+/// Name of the lease of who reads a chain's stored blocks again.
+pub fn audit_lease(chain_id: u64) -> String {
+    format!("audit {chain_id}")
+}
+
+/// Name of a sink's lease.
+pub fn sink_lease(sink: &str) -> String {
+    format!("{SINK}{sink}")
+}
+
+/// Whether a lease is that of a chain.
+pub fn is_chain_lease(name: &str) -> bool {
+    name.starts_with(CHAIN)
+}
+
+/// How a lease stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Somebody holds it.
+    Held,
+    /// Its end is not reached, but the session of its holder is gone: killed, or its connection lost.
+    Orphaned,
+    /// It was given back, or has ended.
+    Free,
+}
+
+/// A lease somebody has held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// Its name.
+    pub name: String,
+    /// Who held it last.
+    pub holder: String,
+    /// Of that holder.
+    pub epoch: Epoch,
+    /// How it stands.
+    pub standing: Standing,
+    /// Until its end.
+    pub left: Duration,
+}
+
+/// A daemon that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceRow {
+    /// Its name and the number of its run.
+    pub holder: String,
+    /// Leases it would take.
+    pub wants: Vec<String>,
+    /// Whether it has been there for the length of a lease: one that crashes at every start gets nothing of others.
+    pub settled: bool,
+    /// Until when it has said that it lives, in microseconds since the Unix epoch, by the server's clock.
+    pub until: u64,
+}
+
+/// Everything about leases at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// By name.
+    pub leases: Vec<LeaseRow>,
+    /// By holder.
+    pub instances: Vec<InstanceRow>,
+}
+
+impl Store {
+    /// The leases there are.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {
+        session::leases(&mut *self.pool.acquire().await?).await
+    }
+}
+
+impl ChainStore {
+    /// For the holder of the chain's lease: from now on, every write of the result is refused once another has taken the
+    /// lease. Without, a writer is fenced by checkpoints and the count of reorgs alone, as a command beside the
+    /// daemon is.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when somebody else has taken it already; whatever the database says.
+    pub async fn lead(mut self, epoch: Epoch) -> Result<Self, StoreError> {
+        // The lease may be older than the chain's row.
+        let raised = sqlx::query(
+            "update chains c set epoch = l.epoch from leases l \
+             where c.chain_id = $1 and l.name = $2 and l.epoch = $3 and c.epoch <= l.epoch",
+        )
+        .bind(self.chain.id)
+        .bind(chain_lease(self.chain.number()))
+        .bind(int8("epoch", epoch.0)?)
+        .execute(&self.pool)
+        .await?;
+        if raised.rows_affected() == 0 {
+            return Err(StoreError::fenced(chain_lease(self.chain.number())));
+        }
+        self.epoch = Some(epoch);
+        Ok(self)
+    }
+}

@@ -1,0 +1,112 @@
+use std::sync::LazyLock;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::PgConnection;
+
+use super::transaction::{self, MIGRATION};
+use super::{Store, StoreError};
+
+/// Not sqlx's own table name: an application that shares the database may use sqlx too.
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("../../migrations");
+    migrator.dangerous_set_table_name("chainflume_migrations");
+    migrator.set_locking(false);
+    migrator
+});
+
+/// How the schema in the database compares to this program's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// No table of ours.
+    Missing,
+    /// An older one; `migrate` brings it up.
+    Behind {
+        /// Migrations to run.
+        pending: u64,
+    },
+    /// The one this program was built with.
+    Current,
+    /// A newer program's; this one must not write.
+    Newer {
+        /// Newest migration in the database.
+        found: i64,
+        /// Newest one known here.
+        known: i64,
+    },
+}
+
+/// What `migrate` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// Migrations run, 0 when another instance was first or nothing was to be done.
+    pub applied: u64,
+    /// The schema's version now.
+    pub version: i64,
+}
+
+impl Store {
+    /// Compares schemas, reading only.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn schema(&self) -> Result<Schema, StoreError> {
+        schema(&mut *transaction::begin_look(&self.pool).await?).await
+    }
+
+    /// Runs the migrations that are missing, all in one transaction. Instances that start at once wait for
+    /// each other.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`] before anything is touched; [`StoreError::Migrate`].
+    pub async fn migrate(&self) -> Result<Migrated, StoreError> {
+        // Without the limits of other transactions: a migration may take long, and the next in line waits for it.
+        let mut tx = self.pool.begin_with("begin isolation level read committed").await?;
+        let migrated = migrate(&mut tx).await?;
+        tx.commit().await?;
+        Ok(migrated)
+    }
+}
+
+async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> {
+    // The migrator has a lock of its own, but of the session, which a pooler would hand on; and it takes it after we have
+    // counted: both of two would count as theirs what one of them ran.
+    sqlx::query("select pg_advisory_xact_lock($1)").bind(MIGRATION).execute(&mut *connection).await?;
+    let before = match schema(connection).await? {
+        Schema::Newer { found, known } => return Err(StoreError::NewerSchema { found, known }),
+        Schema::Missing => 0,
+        Schema::Behind { .. } | Schema::Current => applied(connection).await?.len(),
+    };
+    MIGRATOR.run(&mut *connection).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => StoreError::NewerSchema { found, known: known() },
+        error => StoreError::Migrate(error),
+    })?;
+    let after = applied(connection).await?.len();
+    Ok(Migrated { applied: after.saturating_sub(before) as u64, version: known() })
+}
+
+async fn schema(connection: &mut PgConnection) -> Result<Schema, StoreError> {
+    let exists: bool = sqlx::query_scalar("select to_regclass('chainflume_migrations') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        return Ok(Schema::Missing);
+    }
+    let applied = applied(connection).await?;
+    if let Some(&found) = applied.iter().rev().find(|version| !MIGRATOR.version_exists(**version)) {
+        return Ok(Schema::Newer { found, known: known() });
+    }
+    Ok(match MIGRATOR.iter().count().saturating_sub(applied.len()) {
+        0 => Schema::Current,
+        _ if applied.is_empty() => Schema::Missing,
+        pending => Schema::Behind { pending: pending as u64 },
+    })
+}
+
+async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
+    let sql = "select version from chainflume_migrations where success order by version";
+    Ok(sqlx::query_scalar(sql).fetch_all(connection).await?)
+}
+
+fn known() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()
+}

@@ -1,0 +1,75 @@
+use uuid::Uuid;
+
+use super::super::StoreError;
+use chainflume_core::domain::{Message, MessageState};
+
+/// A message written down but for its number: that is known only at the end of the transaction, and then everybody waits.
+pub(in super::super) struct Draft {
+    pub(super) aggregate_type: String,
+    pub(super) message_type: String,
+    pub(super) state: MessageState,
+    pub(super) user_id: Option<Uuid>,
+    /// Its JSON up to the number.
+    before: String,
+    /// And after it.
+    after: String,
+}
+
+/// Where the number stands. Nothing but an id comes before it.
+const SEQ: &str = "\"seq\":";
+
+impl Draft {
+    fn of(message: Message) -> Result<Self, StoreError> {
+        let json = serde_json::to_string(&message)
+            .map_err(|error| StoreError::invalid(format!("a message is no JSON: {error}")))?;
+        let number = format!("{SEQ}{}", message.seq);
+        let (id, after) = json.split_once(&number).expect("every message has its number, after its id");
+        Ok(Self {
+            aggregate_type: message.aggregate_type,
+            message_type: message.message_type,
+            state: message.state,
+            user_id: message.metadata.user_id,
+            before: format!("{id}{SEQ}"),
+            after: after.to_owned(),
+        })
+    }
+
+    /// The message with its number.
+    pub(super) fn text(&self, seq: i64) -> String {
+        format!("{}{seq}{}", self.before, self.after)
+    }
+}
+
+/// The messages in their order.
+pub(in super::super) fn drafts(messages: Vec<Message>) -> Result<Vec<Draft>, StoreError> {
+    messages.into_iter().map(Draft::of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn with_its_number_a_draft_is_the_message_with_that_number() {
+        let message = |seq: u64| -> Message {
+            let zero = "0x0000000000000000000000000000000000000000000000000000000000000000";
+            serde_json::from_value(json!({
+                "id": "5d0b9c4e-0000-8000-8000-000000000000", "seq": seq, "version": 1, "type": "erc20.transfer",
+                "state": "confirmed", "timestamp": "2026-01-01T00:00:00Z", "aggregateType": "token",
+                "aggregateId": "0x00000000000000000000000000000000000000aa", "payload": { "\"seq\":0": "\"seq\":0" },
+                "metadata": {
+                    "userId": null, "correlationId": zero, "causationId": null, "source": "\"seq\":0", "chainId": 1,
+                    "blockNumber": 7, "blockHash": zero, "transactionHash": zero, "logIndex": 0, "confirmations": 2
+                }
+            }))
+            .expect("a message")
+        };
+        for seq in [1, 10, u64::try_from(i64::MAX).expect("positive")] {
+            let draft = Draft::of(message(0)).expect("it is JSON");
+            let text = draft.text(i64::try_from(seq).expect("it fits"));
+            assert_eq!(text, serde_json::to_string(&message(seq)).expect("it is JSON"));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::Address;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::super::StoreError;
+use super::super::convert::{address, count, int8};
+use super::super::open::Chain;
+use super::super::transaction::Tx;
+use super::about::{Said, VERSION, event_id, metadata, timestamp};
+use chainflume_core::domain::{Aggregate, Message, MessageState, Projection, amount_formatted};
+
+/// Wallets whose stake this step changes and tells of, and which of them were active before.
+pub(super) struct Stakers {
+    /// Wallet to the positions of the first and the last event about it.
+    causes: BTreeMap<Address, (usize, usize)>,
+    active: BTreeSet<Address>,
+}
+
+#[derive(sqlx::FromRow)]
+struct User {
+    id: Uuid,
+    wallet: Vec<u8>,
+    stake_amount: String,
+    staked_at: Option<i64>,
+    status: String,
+}
+
+/// Looks at the users before they change. The last of the events about a wallet is the cause of its message, and of an
+/// activation the first: a retraction, which takes back all there are, finds the same one and so the same id.
+pub(super) async fn before(tx: &mut Tx, chain: &Chain, said: &[Said<'_>]) -> Result<Stakers, StoreError> {
+    let mut causes = BTreeMap::new();
+    for (index, said) in said.iter().enumerate() {
+        let staker = said.event.fact.account;
+        if let (Projection::Stake, Some(staker)) = (chain.described(said.kind_id)?.projection, staker) {
+            causes.entry(staker).or_insert((index, index)).1 = index;
+        }
+    }
+    let active = match causes.is_empty() {
+        true => BTreeSet::new(),
+        false => {
+            users(tx, causes.keys()).await?.into_values().filter(User::is_active).map(|u| u.wallet).collect()
+        }
+    };
+    let active = active.iter().map(|wallet: &Vec<u8>| address(wallet)).collect::<Result<_, _>>()?;
+    Ok(Stakers { causes, active })
+}
+
+impl Stakers {
+    /// One message a user that changed: `user.activated` at the first stake, `user.updated` after; when a reorg took the
+    /// last stake back, the activation is retracted, unless it lay before what is announced: then nobody was told of it,
+    /// and the change is an update. Wallets that are no users are not spoken of.
+    pub(super) async fn messages(
+        &self,
+        tx: &mut Tx,
+        chain: &Chain,
+        said: &[Said<'_>],
+    ) -> Result<Vec<Message>, StoreError> {
+        if self.causes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let users = users(tx, self.causes.keys()).await?;
+        let mut messages = Vec::new();
+        for (wallet, (first, last)) in &self.causes {
+            let user = users.get(wallet).filter(|user| user.is_active());
+            let (message_type, state, cause) = match (user, self.active.contains(wallet)) {
+                (Some(_), false) => ("user.activated", MessageState::Confirmed, first),
+                (Some(_), true) => ("user.updated", MessageState::Confirmed, last),
+                (None, true) if began_before(tx, chain, *wallet, &said[*first]).await? => {
+                    ("user.updated", MessageState::Confirmed, last)
+                }
+                (None, true) => ("user.activated", MessageState::Retracted, first),
+                (None, false) => continue,
+            };
+            messages.push(message(chain, (*wallet, user), &said[*cause], (message_type, state))?);
+        }
+        Ok(messages)
+    }
+}
+
+/// Whether of the stakes just taken back, which are all the wallet had, one came before `first`.
+async fn began_before(
+    tx: &mut Tx,
+    chain: &Chain,
+    wallet: Address,
+    first: &Said<'_>,
+) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(
+        "select exists (select from orphaned_events \
+             where reorg_id = (select max(id) from reorgs where chain_id = $1) and projection = 's' \
+                 and account = $2 and block_number < $3)",
+    )
+    .bind(chain.id)
+    .bind(wallet.as_slice())
+    .bind(int8("block number", first.event.place.block_number)?)
+    .fetch_one(&mut **tx)
+    .await?)
+}
+
+impl User {
+    fn is_active(&self) -> bool {
+        self.staked_at.is_some()
+    }
+}
+
+fn message(
+    chain: &Chain,
+    (wallet, user): (Address, Option<&User>),
+    cause: &Said<'_>,
+    (message_type, state): (&str, MessageState),
+) -> Result<Message, StoreError> {
+    let described = chain.described(cause.kind_id)?;
+    let causation = event_id(chain, cause.event);
+    let mut metadata = metadata(chain, described, cause.event, (0, user.map(|user| user.id)));
+    metadata.causation_id = Some(causation);
+    Ok(Message {
+        id: derived(causation, message_type),
+        seq: 0,
+        version: VERSION,
+        message_type: message_type.to_owned(),
+        state,
+        timestamp: timestamp(cause.event.block_time),
+        aggregate_type: Aggregate::User.as_str().to_owned(),
+        aggregate_id: wallet,
+        payload: payload(user, described.decimals),
+        metadata,
+        replay: false,
+    })
+}
+
+fn payload(user: Option<&User>, decimals: Option<u8>) -> Map<String, Value> {
+    let mut payload = Map::new();
+    let (amount, status) = user.map_or(("0", "registered"), |user| (&*user.stake_amount, &*user.status));
+    payload.insert("stakeAmount".to_owned(), amount.into());
+    if let Some(decimals) = decimals {
+        payload.insert("stakeAmountFormatted".to_owned(), amount_formatted(amount, decimals).into());
+    }
+    let staked_at = user.and_then(|user| user.staked_at).map(|at| timestamp(count(at)));
+    payload.insert("stakedAt".to_owned(), staked_at.map_or(Value::Null, Value::from));
+    payload.insert("status".to_owned(), status.into());
+    payload
+}
+
+/// A UUIDv8 (RFC 9562 §5.8) of the event that caused the message and of its type; what is taken back has the id it had.
+fn derived(causation: Uuid, message_type: &str) -> Uuid {
+    let digest = Sha256::new().chain_update(causation.as_bytes()).chain_update(message_type).finalize();
+    let bits = digest.iter().take(16).fold(0u128, |acc, byte| (acc << 8) | u128::from(*byte));
+    let kept = bits & !(0xf << 76) & !(0b11 << 62);
+    Uuid::from_u128(kept | 0x8 << 76 | 0b10 << 62)
+}
+
+async fn users(
+    tx: &mut Tx,
+    wallets: impl Iterator<Item = &Address>,
+) -> Result<BTreeMap<Address, User>, StoreError> {
+    let wallets: Vec<&[u8]> = wallets.map(|wallet| wallet.as_slice()).collect();
+    let rows: Vec<User> = sqlx::query_as(
+        "select id, wallet, stake_amount::text, extract(epoch from staked_at)::bigint as staked_at, status \
+         from users where wallet = any($1)",
+    )
+    .bind(wallets)
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.into_iter().map(|user| Ok((address(&user.wallet)?, user))).collect()
+}

@@ -1,0 +1,219 @@
+//! Events told before they are confirmed. A row is here from its `pending` message to the one that ends it, and each of
+//! these messages is written in the transaction that moves the row: so a restart finds exactly what still waits.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use sqlx::postgres::PgConnection;
+
+use chainflume_core::domain::{B256, BlockId, Event, Place};
+
+use super::convert::{block_id, hash, int8};
+use super::events::{Row, Stored, readable};
+use super::open::Chain;
+use super::outbox::Said;
+use super::transaction::{self, Tx};
+use super::{ChainStore, Checkpoint, StoreError, blocks, checkpoint, events, outbox};
+
+/// Blocks above the checkpoints of a group of sources, and what is seen in them.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// The group's sources as they stand now.
+    pub expected: Vec<Checkpoint>,
+    /// The blocks, linked to each other, ascending.
+    pub blocks: Vec<BlockId>,
+    /// Every event of the group in them, in any order.
+    pub events: Vec<Event>,
+    /// The chain's head when they were read, for what messages say of confirmations.
+    pub head: u64,
+    /// When that head was seen, for how long messages take.
+    pub seen_at: Option<SystemTime>,
+}
+
+/// A block of which an event of a source is pending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingBlock {
+    /// Name of the source, be it one that is no longer configured.
+    pub source: String,
+    /// The block.
+    pub block: BlockId,
+}
+
+impl ChainStore {
+    /// Tells events that are not confirmed yet, those that are to be announced and come after what was told of their
+    /// source: doing it twice changes nothing, and messages keep the order of the chain. What is left out so is confirmed
+    /// when its time comes. Returns how many were told. [`ChainStore::advance`] confirms them, [`ChainStore::rewind`]
+    /// takes them back.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a checkpoint is not where expected, or something is stored or pending of another
+    /// block at one of these heights; [`StoreError::Invalid`] when an event is not of these sources and blocks.
+    pub async fn announce(&self, pending: &Pending) -> Result<u64, StoreError> {
+        let chain = &*self.chain;
+        let ordered = events::in_order(chain, &pending.events)?;
+        let refs = blocks::by_number(&pending.blocks)?;
+        check_events(chain, pending, &ordered)?;
+        let Some(lowest) = refs.keys().next() else { return Ok(0) };
+
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        checkpoint::lock_chain(&mut tx, self).await?;
+        checkpoint::check(&mut tx, chain, &pending.expected).await?;
+        blocks::check(&mut tx, chain.id, &refs).await?;
+        let told = told(&mut tx, chain, *lowest, &refs).await?;
+        let mut said = outbox::announced(&mut tx, chain, events::with_kinds(chain, &ordered)).await?;
+        // A kind that is not described has been refused by now.
+        let newest = |said: &Said<'_>| told.get(&chain.described(said.kind_id).ok()?.source);
+        said.retain(|said| newest(said).is_none_or(|newest| *newest < said.event.place));
+        if !said.is_empty() {
+            let events: Vec<_> = said.iter().map(|said| said.event).collect();
+            events::write_while(&mut tx, chain, (events::Table::Pending, &events), || ()).await?;
+            outbox::pend(&mut tx, chain, &said, (pending.head, pending.seen_at)).await?;
+        }
+        tx.commit().await?;
+
+        Ok(said.len() as u64)
+    }
+
+    /// Takes back what is pending of sources that are no longer configured, or are blocked: nobody follows them any more, so nobody
+    /// would ever say what became of it. A source that returns is confirmed like any history. Returns how many.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn retract_strangers(&self) -> Result<u64, StoreError> {
+        let chain = &*self.chain;
+        let sql = concat!(
+            "delete from pending_events where chain_id = $1 \
+                 and kind_id in (select id from event_kinds where source <> all($2)) returning ",
+            readable!()
+        );
+
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        checkpoint::lock_chain(&mut tx, self).await?;
+        let rows = sqlx::query_as(sql).bind(chain.id).bind(chain.followed()).fetch_all(&mut *tx).await?;
+        let gone = in_order(rows)?;
+        outbox::retract(&mut tx, chain, &gone).await?;
+        tx.commit().await?;
+
+        Ok(gone.len() as u64)
+    }
+}
+
+/// Each event belongs to a source of the group, above its checkpoint, and to one of the blocks.
+fn check_events(chain: &Chain, pending: &Pending, ordered: &[&Event]) -> Result<(), StoreError> {
+    for event in ordered {
+        let source = &chain.kind(event.fact.kind)?.source;
+        let number = event.place.block_number;
+        let checkpoint = pending.expected.iter().find(|checkpoint| checkpoint.source == *source);
+        let above = checkpoint.is_some_and(|checkpoint| checkpoint.at.is_none_or(|at| at.number < number));
+        if !above || !pending.blocks.contains(&BlockId { number, hash: event.block_hash }) {
+            return Err(StoreError::invalid(format!(
+                "the event of `{source}` at {} is not pending in these blocks",
+                event.place
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The blocks of which something is pending, by source, ascending.
+pub(super) async fn blocks(
+    connection: &mut PgConnection,
+    chain_id: i64,
+) -> Result<Vec<PendingBlock>, StoreError> {
+    let rows: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(
+        "select distinct p.block_number, k.source, p.block_hash \
+         from pending_events p join event_kinds k on k.id = p.kind_id where p.chain_id = $1 order by 1, 2",
+    )
+    .bind(chain_id)
+    .fetch_all(connection)
+    .await?;
+    let read = |(number, source, hash): (i64, String, Vec<u8>)| {
+        Ok(PendingBlock { source, block: block_id(number, &hash)? })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// The newest place told of each source, of blocks from `lowest` on; a conflict when one of them is another block than
+/// `refs` has at its height.
+async fn told(
+    tx: &mut Tx,
+    chain: &Chain,
+    lowest: u64,
+    refs: &BTreeMap<u64, B256>,
+) -> Result<BTreeMap<String, Place>, StoreError> {
+    let rows: Vec<(String, i64, i64, i64, Vec<u8>)> = sqlx::query_as(
+        "select k.source, p.block_number, p.tx_index, p.log_index, p.block_hash \
+         from pending_events p join event_kinds k on k.id = p.kind_id \
+         where p.chain_id = $1 and p.block_number >= $2 order by 2, 3, 4",
+    )
+    .bind(chain.id)
+    .bind(int8("block number", lowest)?)
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut told = BTreeMap::new();
+    for (source, number, tx_index, log_index, block) in rows {
+        let place = events::place(number, tx_index, log_index)?;
+        let block = hash(&block)?;
+        if refs.get(&place.block_number).is_some_and(|known| *known != block) {
+            return Err(StoreError::conflict(format!("another block {number} is pending")));
+        }
+        told.insert(source, place);
+    }
+    Ok(told)
+}
+
+/// Ends what is pending of these sources up to block `to`, where `confirmed` are their events, and returns what is to be
+/// taken back: what turned out to be of another block, or is no event of theirs any more.
+pub(super) async fn end(
+    tx: &mut Tx,
+    chain: &Chain,
+    (sources, to): (&[Checkpoint], u64),
+    confirmed: &[&Event],
+) -> Result<Vec<Stored>, StoreError> {
+    let sql = concat!(
+        "delete from pending_events where chain_id = $1 and block_number <= $2 \
+             and kind_id in (select id from event_kinds where source = any($3)) returning ",
+        readable!()
+    );
+    let sources: Vec<&str> = sources.iter().map(|checkpoint| checkpoint.source.as_str()).collect();
+    let rows = sqlx::query_as(sql)
+        .bind(chain.id)
+        .bind(int8("block number", to)?)
+        .bind(sources)
+        .fetch_all(&mut **tx)
+        .await?;
+    let mut ended = in_order(rows)?;
+    if !ended.is_empty() {
+        let known: BTreeMap<_, _> = events::with_kinds(chain, confirmed)
+            .map(|(kind_id, event)| (event.place, (kind_id, event.block_hash)))
+            .collect();
+        ended.retain(|told| known.get(&told.event.place) != Some(&(told.kind_id, told.event.block_hash)));
+    }
+    Ok(ended)
+}
+
+/// Removes what is pending above a block, in chain order.
+pub(super) async fn take_above(tx: &mut Tx, chain: &Chain, above: u64) -> Result<Vec<Stored>, StoreError> {
+    let sql = concat!(
+        "delete from pending_events where chain_id = $1 and block_number > $2 returning ",
+        readable!()
+    );
+    let rows =
+        sqlx::query_as(sql).bind(chain.id).bind(int8("block number", above)?).fetch_all(&mut **tx).await?;
+    in_order(rows)
+}
+
+/// Removes what is pending of these kinds, in chain order.
+pub(super) async fn take_of(tx: &mut Tx, chain: &Chain, kinds: &[i32]) -> Result<Vec<Stored>, StoreError> {
+    let sql = concat!(
+        "delete from pending_events where chain_id = $1 and kind_id = any($2) returning ",
+        readable!()
+    );
+    in_order(sqlx::query_as(sql).bind(chain.id).bind(kinds).fetch_all(&mut **tx).await?)
+}
+
+fn in_order(rows: Vec<Row>) -> Result<Vec<Stored>, StoreError> {
+    let mut stored = rows.into_iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
+    stored.sort_by_key(|stored| stored.event.place);
+    Ok(stored)
+}

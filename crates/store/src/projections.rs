@@ -1,0 +1,97 @@
+//! State folded from events: one set-based statement a table and direction.
+//!
+//! Sums (stakes, balances) move by delta, forward and back. Where the last event decides (allowances,
+//! owners), forward is an upsert, and whenever events leave or arrive late the touched keys are read again
+//! from the events there are.
+
+mod allowances;
+mod balances;
+mod owners;
+mod stakes;
+mod users;
+
+use alloy_primitives::U512;
+
+use chainflume_core::domain::{Delta, Folded, U256};
+
+use super::StoreError;
+use super::convert::int8;
+use super::open::Chain;
+use super::transaction::Tx;
+
+/// Changes by events that follow all others; returns how many wallets that staked are unknown in `users`.
+pub(super) async fn apply(tx: &mut Tx, chain: &Chain, folded: &Folded) -> Result<u64, StoreError> {
+    balances::apply(tx, chain, &folded.balances).await?;
+    allowances::apply(tx, chain, &folded.allowances).await?;
+    owners::apply(tx, chain, &folded.owners).await?;
+    stakes::apply(tx, chain, &folded.stakes).await?;
+    users::apply(tx, chain, &folded.stakes).await
+}
+
+/// Changes by events that are stored now and may lie before others of the same keys.
+pub(super) async fn apply_late(tx: &mut Tx, chain: &Chain, folded: &Folded) -> Result<(), StoreError> {
+    balances::apply(tx, chain, &folded.balances).await?;
+    allowances::recompute(tx, chain, &folded.allowances).await?;
+    owners::recompute(tx, chain, &folded.owners).await?;
+    stakes::apply(tx, chain, &folded.stakes).await?;
+    users::apply(tx, chain, &folded.stakes).await?;
+    Ok(())
+}
+
+/// Undoes what events that are no longer stored changed.
+pub(super) async fn undo(tx: &mut Tx, chain: &Chain, folded: &Folded) -> Result<(), StoreError> {
+    balances::undo(tx, chain, &folded.balances).await?;
+    allowances::recompute(tx, chain, &folded.allowances).await?;
+    owners::recompute(tx, chain, &folded.owners).await?;
+    stakes::undo(tx, chain, &folded.stakes).await?;
+    users::undo(tx, &folded.stakes).await
+}
+
+/// What came in less what went out, in decimal digits, exact at any size.
+fn net(delta: &Delta) -> String {
+    let whole = |(high, low): (U256, U256)| (U512::from(high) << 256_usize) | U512::from(low);
+    let (gained, lost) = delta.halves();
+    let (gained, lost) = (whole(gained), whole(lost));
+    if gained >= lost { (gained - lost).to_string() } else { format!("-{}", lost - gained) }
+}
+
+fn entries(delta: &Delta) -> Result<i64, StoreError> {
+    int8("events", delta.entries)
+}
+
+/// Every key that is undone has its row, or somebody else wrote to the table.
+fn all_found(table: &'static str, found: u64, wanted: usize) -> Result<(), StoreError> {
+    if found == wanted as u64 {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt { table, what: format!("{wanted} rows to undo, {found} found") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainflume_core::domain::{Address, Change};
+
+    #[test]
+    fn a_net_sum_is_exact_on_both_sides_of_zero_and_beyond_256_bits() {
+        let (token, holder) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        let sum = |moves: &[(bool, U256)]| {
+            let mut folded = Folded::default();
+            for &(gain, amount) in moves {
+                let (from, to) = if gain { (None, Some(holder)) } else { (Some(holder), None) };
+                folded.push(Change::Balance { token, from, to, amount });
+            }
+            net(&folded.balances[&(token, holder)])
+        };
+        assert_eq!(sum(&[(true, U256::from(5)), (false, U256::from(5))]), "0");
+        assert_eq!(sum(&[(true, U256::from(5)), (false, U256::from(7))]), "-2");
+        assert_eq!(
+            sum(&[(true, U256::MAX), (true, U256::MAX)]),
+            "231584178474632390847141970017375815706539969331281128078915168015826259279870"
+        );
+        assert_eq!(
+            sum(&[(false, U256::MAX), (false, U256::from(1))]),
+            "-115792089237316195423570985008687907853269984665640564039457584007913129639936"
+        );
+    }
+}

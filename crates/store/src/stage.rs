@@ -1,0 +1,61 @@
+use std::fmt;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use chainflume_core::domain::{Event, Place};
+
+use super::transaction::Tx;
+use super::{ChainStore, StoreError, checkpoint, events};
+
+/// Events of a step to come, written in the transaction that will carry it. Nobody sees them before it commits, and
+/// dropped they were never there.
+///
+/// So the database takes in the rows of one step while it still changes the balances of the one before, on another
+/// processor. What fences a writer off comes after, in that same transaction: the chain's lock and the compare-and-set. What a
+/// writer leaves behind that freezes before is ended by its successor, whose own rows would wait for it otherwise.
+pub struct Staged {
+    tx: Tx,
+    ends: Option<(Place, Place)>,
+    count: usize,
+    _spare: OwnedSemaphorePermit,
+}
+
+impl fmt::Debug for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staged").field("ends", &self.ends).field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+impl ChainStore {
+    /// Writes the events of a history step ahead; `None` where no connection can be spared for it, or one of them is there
+    /// already. That costs nothing but speed.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`]; [`StoreError::Fenced`]; whatever the database says.
+    pub async fn stage(&self, events: &[Event]) -> Result<Option<Staged>, StoreError> {
+        let Ok(spare) = self.spare.clone().try_acquire_owned() else { return Ok(None) };
+        let ordered = events::in_order(&self.chain, events)?;
+        let mut tx = checkpoint::begin_beside(self, false).await?;
+        match events::write(&mut tx, &self.chain, &ordered).await {
+            Ok(()) => Ok(Some(Staged { tx, ends: ends(&ordered), count: ordered.len(), _spare: spare })),
+            // Another writer was first, or two sources have one log. Which of the two is for the step to find out, that
+            // looks at the checkpoint before it writes.
+            Err(error) if error.constraint() == Some("events_pkey") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Staged {
+    /// Its transaction, if it holds these events.
+    pub(super) fn into_tx(self, ordered: &[&Event]) -> Result<Tx, StoreError> {
+        if (self.ends, self.count) == (ends(ordered), ordered.len()) {
+            return Ok(self.tx);
+        }
+        Err(StoreError::invalid("other events were staged than are to be stored"))
+    }
+}
+
+fn ends(ordered: &[&Event]) -> Option<(Place, Place)> {
+    Some((ordered.first()?.place, ordered.last()?.place))
+}

@@ -1,0 +1,201 @@
+use chainflume_core::domain::{Address, AddressSet, BlockId, BlockRange, Event, Place, U256};
+
+use super::fixture::*;
+use crate::{Backfill, ChainStore, Checkpoint, Compared, Proven, Rewind, Store, StoreError};
+
+pub(super) fn read(source: &str, reorgs: u64, events: Vec<Event>) -> Backfill {
+    let range = BlockRange::new(1, 3).expect("in order");
+    Backfill { source: source.to_owned(), range, reorgs, events, dead_letters: vec![] }
+}
+
+/// Everything that is doubted is proven to be wrong.
+pub(super) async fn proven(chain: &ChainStore, reread: &Backfill) -> Proven {
+    let doubted = chain.doubted(reread).await.unwrap_or_default();
+    Proven { places: doubted.into_iter().map(|event| event.place).collect(), blocks: (1..=3).collect() }
+}
+
+async fn repair(chain: &ChainStore, reread: &Backfill) -> Result<Compared, StoreError> {
+    chain.repair(reread, &proven(chain, reread).await).await
+}
+
+fn at(block_number: u64, log_index: u32) -> Place {
+    Place { block_number, tx_index: log_index / 3, log_index }
+}
+
+pub(super) fn blocks() -> [BlockId; 3] {
+    [block(1, 0), block(2, 0), block(3, 0)]
+}
+
+/// What is on the chain: by source, token and vault.
+pub(super) fn truth() -> (Vec<Event>, Vec<Event>) {
+    let [one, two, three] = blocks();
+    let token = vec![
+        event(one, 0, transfer(0, 1, U256::from(9))),
+        event(one, 1, approval(1, 2, U256::from(5))),
+        event(two, 0, transfer(1, 2, U256::from(4))),
+        event(three, 1, approval(1, 2, U256::from(7))),
+    ];
+    let vault = vec![event(two, 4, staked(1, 10)), event(three, 4, staked(1, 20))];
+    (token, vault)
+}
+
+/// A chain that was told lies about: what is missing, what differs and what never was.
+pub(super) async fn deceived(store: &Store) -> ChainStore {
+    let chain = open(store).await;
+    let [one, two, three] = blocks();
+    let events = vec![
+        event(one, 0, transfer(0, 1, U256::from(9))),
+        event(one, 1, approval(1, 2, U256::from(6))),
+        event(two, 0, transfer(1, 3, U256::from(4))),
+        event(two, 7, transfer(0, 4, U256::from(1))),
+        event(three, 1, approval(1, 2, U256::from(7))),
+        event(three, 8, approval(1, 2, U256::from(1_000))),
+        event(one, 5, staked(2, 1)),
+        event(three, 4, staked(1, 20)),
+    ];
+    let mut step = step(None, three, events);
+    step.refs = vec![one, two];
+    chain.advance(&step).await.expect("advances");
+    chain
+}
+
+async fn types(store: &Store, above: u64) -> Vec<String> {
+    let sql = format!("select state || ' ' || type from outbox where seq > {above} order by seq");
+    texts(store, &sql).await
+}
+
+#[tokio::test]
+async fn a_comparison_names_every_place_and_changes_nothing() {
+    let store = store().await;
+    let chain = deceived(&store).await;
+    let before = dump(&store).await;
+    let (token, vault) = truth();
+    assert_eq!(
+        chain.compare(&read("token", 0, token)).await.expect("compares"),
+        Compared {
+            present: 2,
+            missing: vec![],
+            differing: vec![at(1, 1), at(2, 0)],
+            surplus: vec![at(2, 7), at(3, 8)],
+            not_followed: 0
+        }
+    );
+    let found = chain.compare(&read("vault", 0, vault)).await.expect("compares");
+    assert_eq!(
+        found,
+        Compared {
+            present: 1,
+            missing: vec![at(2, 4)],
+            differing: vec![],
+            surplus: vec![at(1, 5)],
+            not_followed: 0
+        }
+    );
+    assert!(!found.agrees());
+    assert_eq!(dump(&store).await, before);
+}
+
+#[tokio::test]
+async fn after_a_repair_every_table_is_that_of_a_chain_that_was_never_deceived() {
+    let store = store().await;
+    let chain = deceived(&store).await;
+    let told: u64 = texts(&store, "select max(seq)::text from outbox").await[0].parse().expect("a number");
+    let (token, vault) = truth();
+    repair(&chain, &read("token", 0, token.clone())).await.expect("repairs");
+    assert_eq!(
+        types(&store, told).await,
+        [
+            "retracted erc20.approval",
+            "retracted erc20.mint",
+            "retracted erc20.transfer",
+            "retracted erc20.approval",
+            "confirmed erc20.approval",
+            "confirmed erc20.transfer",
+        ]
+    );
+    // Nobody may go on with what was read before.
+    let stale = repair(&chain, &read("vault", 0, vault.clone())).await;
+    assert!(stale.expect_err("refused").is_conflict());
+    repair(&chain, &read("vault", 1, vault.clone())).await.expect("repairs");
+    for (source, events) in [("token", &token), ("vault", &vault)] {
+        let found = chain.compare(&read(source, 2, events.clone())).await.expect("compares");
+        assert_eq!((found.agrees(), found.present), (true, events.len() as u64));
+        repair(&chain, &read(source, 2, events.clone())).await.expect("nothing to do");
+    }
+    assert_eq!(
+        texts(&store, "select reason || events from reorgs order by id").await,
+        ["repair4", "repair1"]
+    );
+
+    let fresh_store = super::fixture::store().await;
+    let fresh = open(&fresh_store).await;
+    let [one, two, three] = blocks();
+    let mut step = step(None, three, token.into_iter().chain(vault).collect());
+    step.refs = vec![one, two];
+    fresh.advance(&step).await.expect("advances");
+    assert_eq!(dump(&store).await, dump(&fresh_store).await);
+}
+
+#[tokio::test]
+async fn what_is_not_proven_stays_and_what_is_missing_is_added() {
+    let store = store().await;
+    let chain = deceived(&store).await;
+    let (token, vault) = truth();
+    let some = Proven { places: [at(2, 7), at(1, 1)].into(), blocks: [].into() };
+    let done = chain.repair(&read("token", 0, token.clone()), &some).await.expect("repairs");
+    assert_eq!((done.missing, done.differing, done.surplus), (vec![], vec![at(1, 1)], vec![at(2, 7)]));
+    let left = chain.compare(&read("token", 1, token)).await.expect("compares");
+    assert_eq!((left.differing, left.surplus), (vec![at(2, 0)], vec![at(3, 8)]));
+    let done = chain.repair(&read("vault", 1, vault.clone()), &Proven::default()).await.expect("repairs");
+    assert_eq!((done.missing, done.surplus), (vec![at(2, 4)], vec![]));
+    let left = chain.compare(&read("vault", 1, vault)).await.expect("compares");
+    assert_eq!((left.missing, left.surplus), (vec![], vec![at(1, 5)]));
+}
+
+#[tokio::test]
+async fn what_a_source_does_not_follow_any_more_is_no_difference() {
+    let store = store().await;
+    let chain = deceived(&store).await;
+    let nobody = AddressSet::Only([Address::repeat_byte(0x99)].into());
+    let chain = chain.following([("token".to_owned(), nobody)].into());
+    let nothing = read("token", 0, vec![]);
+    let found = chain.compare(&nothing).await.expect("compares");
+    assert!(found.agrees());
+    assert_eq!(found.not_followed, 6);
+    assert_eq!(chain.doubted(&nothing).await.expect("reads"), []);
+    let before = dump(&store).await;
+    let all = Proven { places: [at(1, 0), at(2, 7)].into(), blocks: [1].into() };
+    chain.repair(&nothing, &all).await.expect("has nothing to do");
+    assert_eq!(dump(&store).await, before);
+}
+
+#[tokio::test]
+async fn blocks_of_another_chain_are_no_repair() {
+    let store = store().await;
+    let chain = deceived(&store).await;
+    let before = dump(&store).await;
+    let other = vec![event(block(3, 1), 1, approval(1, 2, U256::from(7)))];
+    assert!(repair(&chain, &read("token", 0, other)).await.expect_err("refused").is_conflict());
+    assert_eq!(dump(&store).await, before);
+}
+
+#[tokio::test]
+async fn an_operator_rewinds_below_final_and_with_it_what_was_verified() {
+    let store = store().await;
+    let chain = deceived(&store).await;
+    execute(&store, "update chains set final_number = 3").await;
+    chain.set_verified("token", 3, 0).await.expect("verified");
+    assert_eq!(chain.verified().await.expect("reads"), [None, Some(3), None, None]);
+    let expected: Vec<Checkpoint> = chain.held().await.expect("reads").checkpoints;
+    let rewind = |by_operator| Rewind { expected: expected.clone(), to: block(1, 0), by_operator };
+    assert!(matches!(chain.rewind(&rewind(false)).await, Err(StoreError::BelowFinal { .. })));
+    let done = chain.rewind(&rewind(true)).await.expect("rewinds");
+    assert_eq!((done.depth, done.events), (2, 5));
+    assert_eq!(chain.verified().await.expect("reads"), [None, Some(1), None, None]);
+    let held = chain.held().await.expect("reads");
+    assert_eq!((held.final_number, held.reorgs), (Some(1), 1));
+    assert_eq!(texts(&store, "select reason from reorgs").await, ["rewind"]);
+    assert!(chain.set_verified("token", 3, 0).await.expect_err("stale").is_conflict());
+    assert_eq!(chain.known_at_or_below(9).await.expect("reads"), Some(block(1, 0)));
+    assert_eq!(chain.hash_at(2).await.expect("reads"), None);
+}

@@ -1,0 +1,59 @@
+use std::time::Duration;
+
+use super::fixture::*;
+use crate::{Migrated, Schema, Settings, Store, StoreError};
+use chainflume_testkit::postgres as testing;
+
+#[tokio::test]
+async fn instances_that_migrate_at_once_migrate_once() {
+    let url = testing::empty_database().await;
+    let store = connect(&url).await;
+    assert_eq!(store.schema().await.expect("reads"), Schema::Missing);
+    let (a, b) = tokio::join!(store.migrate(), store.migrate());
+    let (a, b) = (a.expect("migrates"), b.expect("migrates"));
+    assert_eq!(a.version, b.version);
+    assert_eq!(store.schema().await.expect("reads"), Schema::Current);
+    assert_eq!(store.migrate().await.expect("migrates"), Migrated { applied: 0, version: a.version });
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_left_alone() {
+    let store = store().await;
+    execute(
+        &store,
+        "insert into chainflume_migrations values (9999, 'later', now(), true, '', 0); drop table write_probe",
+    )
+    .await;
+    assert!(matches!(store.schema().await, Ok(Schema::Newer { found: 9999, .. })));
+    assert!(matches!(store.migrate().await, Err(StoreError::NewerSchema { found: 9999, .. })));
+    assert_eq!(texts(&store, "select coalesce(to_regclass('write_probe')::text, 'gone')").await, ["gone"]);
+}
+
+#[tokio::test]
+async fn the_schema_follows_the_search_path() {
+    let url = testing::empty_database().await;
+    execute(&connect(&url).await, "create schema flume").await;
+    let store = connect(&format!("{url}&options[search_path]=flume")).await;
+    store.migrate().await.expect("migrates");
+    let chain = open(&store).await;
+    advance(&chain, None, block(1, 0), vec![event(block(1, 0), 0, staked(1, 1))]).await.expect("advances");
+    let elsewhere = connect(&url).await;
+    assert_eq!(texts(&elsewhere, "select count(event_id)::text from flume.vault_staked").await, ["1"]);
+    assert_eq!(
+        texts(&elsewhere, "select count(*)::text from pg_class where relnamespace = 'public'::regnamespace")
+            .await,
+        ["0"]
+    );
+}
+
+#[tokio::test]
+async fn a_password_never_shows() {
+    for url in ["postgres://me:hunter2@127.0.0.1:1/db", "postgres://me:hunter2@host:port/db", "hunter2"] {
+        let settings =
+            Settings { url: url.to_owned(), max_connections: 1, acquire_timeout: Duration::from_secs(5) };
+        let error = Store::connect(&settings).await.expect_err("nobody is there");
+        let shown = format!("{settings:?} {error} {error:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert_eq!(error.is_transient(), matches!(error, StoreError::Connect { .. }));
+    }
+}

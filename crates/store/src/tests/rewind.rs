@@ -1,0 +1,126 @@
+use chainflume_core::domain::U256;
+
+use super::fixture::*;
+use crate::{Checkpoint, ReorgRecord, Rewind, Rewound, StoreError};
+
+#[tokio::test]
+async fn a_rewind_gives_back_every_row_and_keeps_what_it_took() {
+    let store = store().await;
+    let chain = open(&store).await;
+    let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
+    let first = vec![
+        event(one, 0, transfer(0, 1, U256::from(10))),
+        event(one, 1, approval(1, 2, U256::from(7))),
+        event(one, 2, nft(0, 1, U256::from(1))),
+        event(one, 3, staked(9, 5)),
+    ];
+    advance(&chain, None, one, first).await.expect("advances");
+    let before = dump(&store).await;
+
+    let mut second = step(
+        Some(one),
+        three,
+        vec![
+            event(two, 0, transfer(1, 1, U256::from(10))),
+            event(two, 1, transfer(1, 3, U256::from(20))),
+            event(two, 2, approval(1, 2, U256::ZERO)),
+            event(two, 3, approval(3, 2, U256::from(1))),
+            event(three, 0, nft(1, 0, U256::from(1))),
+            event(three, 1, nft(0, 4, U256::from(2))),
+            event(three, 2, staked(9, 5)),
+            event(three, 3, staked(8, 5)),
+        ],
+    );
+    second.dead_letters = vec![letter(two, 9), letter(two, 9)];
+    chain.advance(&second).await.expect("advances");
+    let ahead = dump(&store).await;
+
+    let rewound = rewind(&chain, one).await.expect("rewinds");
+    assert_eq!(rewound, Rewound { events: 8, retracted: 0, depth: 2, checkpoints: all_at(Some(one)) });
+    assert_eq!(dump(&store).await, before);
+    assert_eq!(texts(&store, "select count(*)::text from orphaned_events").await, ["8"]);
+    let mut reorgs = store.reorgs(5).await.expect("reads");
+    reorgs[0].detected_at = 0;
+    let record = ReorgRecord {
+        chain_id: CHAIN,
+        ancestor: one,
+        old_tip: three,
+        depth: 2,
+        events: 8,
+        detected_at: 0,
+        reason: "reorg".to_owned(),
+    };
+    assert_eq!(reorgs, [record]);
+
+    // A→B→A: the same blocks come back.
+    chain.advance(&second).await.expect("advances");
+    assert_eq!(dump(&store).await, ahead);
+    assert_eq!(chain.held().await.expect("reads").reorgs, 1);
+    rewind(&chain, one).await.expect("rewinds again");
+    assert_eq!(dump(&store).await, before);
+}
+
+#[tokio::test]
+async fn sources_at_or_below_the_ancestor_stay_where_they_are() {
+    let store = store().await;
+    let chain = open(&store).await;
+    let mut behind = step(None, block(3, 0), vec![]);
+    behind.expected.truncate(2);
+    chain.advance(&behind).await.expect("advances");
+    let mut ahead = step(None, block(9, 0), vec![]);
+    ahead.expected = ahead.expected.split_off(2);
+    chain.advance(&ahead).await.expect("advances");
+    let rewound = rewind(&chain, block(5, 0)).await.expect("rewinds");
+    let at = |source: &str, number| Checkpoint { source: source.to_owned(), at: Some(block(number, 0)) };
+    assert_eq!(rewound.checkpoints, [at("vault", 3), at("token", 3), at("nft", 5), at("misc", 5)]);
+    assert_eq!(chain.held().await.expect("reads").blocks, [block(3, 0), block(5, 0)]);
+}
+
+#[tokio::test]
+async fn a_source_that_began_above_the_ancestor_begins_anew() {
+    let store = store().await;
+    let mut record = record();
+    record.sources[3].start_block = 8;
+    let chain = store.open_chain(&record, &kinds()).await.expect("opens");
+    advance(&chain, None, block(9, 0), vec![]).await.expect("advances");
+    let rewound = rewind(&chain, block(7, 0)).await.expect("rewinds");
+    let mut expected = all_at(Some(block(7, 0)));
+    expected[3].at = None;
+    assert_eq!(rewound.checkpoints, expected);
+    assert_eq!(chain.held().await.expect("reads").checkpoints, expected);
+}
+
+#[tokio::test]
+async fn a_rewind_of_an_old_world_or_below_final_changes_nothing() {
+    let store = store().await;
+    let chain = open(&store).await;
+    let mut first = step(None, block(5, 0), vec![event(block(4, 0), 0, staked(1, 1))]);
+    first.final_number = 3;
+    chain.advance(&first).await.expect("advances");
+    let before = dump(&store).await;
+    let expected = all_at(Some(block(5, 0)));
+    let below =
+        chain.rewind(&Rewind { expected: expected.clone(), to: block(2, 0), by_operator: false }).await;
+    assert!(matches!(below, Err(StoreError::BelowFinal { to: 2, final_number: 3 })));
+    for (expected, to) in [
+        (all_at(Some(block(5, 1))), block(4, 0)),
+        (all_at(None), block(4, 0)),
+        (expected.clone(), block(4, 1)),
+        (expected.clone(), block(5, 1)),
+    ] {
+        assert!(
+            chain
+                .rewind(&Rewind { expected, to, by_operator: false })
+                .await
+                .expect_err("refused")
+                .is_conflict()
+        );
+    }
+    let nothing = chain
+        .rewind(&Rewind { expected: expected.clone(), to: block(6, 0), by_operator: false })
+        .await
+        .expect("nothing to do");
+    assert_eq!(nothing, Rewound { events: 0, retracted: 0, depth: 0, checkpoints: expected });
+    assert_eq!(dump(&store).await, before);
+    assert_eq!(store.reorgs(9).await.expect("reads"), []);
+}

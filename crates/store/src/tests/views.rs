@@ -1,0 +1,299 @@
+use super::fixture::*;
+use crate::Store;
+use chainflume_core::domain::{EventKind, SqlType, U256, ViewColumn};
+
+#[tokio::test]
+async fn a_typed_view_shows_each_argument_in_its_type() {
+    let store = store().await;
+    let chain = open(&store).await;
+    let at = block(1, 0);
+    let args = r#"{"number":"-57896044618658097711785492504343953926634992332820282019728792003956564819968",
+        "flag":true,"data":"0x00ff","type":{"hex":"0xff"},"it's":["1","2"]}"#;
+    let events = vec![
+        event(at, 0, note(args)),
+        event(at, 1, transfer(0, 1, U256::MAX)),
+        event(at, 2, transfer(1, 2, U256::from(3))),
+        event(at, 3, nft(0, 1, U256::from(4))),
+    ];
+    advance(&chain, None, at, events).await.expect("advances");
+    assert_eq!(
+        texts(
+            &store,
+            "select number || ' ' || flag || ' ' || encode(data, 'hex') || ' ' || type_ || ' ' || \"it's\" || ' ' || type \
+             from misc_note"
+        )
+        .await,
+        [concat!(
+            "-57896044618658097711785492504343953926634992332820282019728792003956564819968 true 00ff ",
+            r#"{"hex": "0xff"} ["1", "2"] contract.note"#
+        )]
+    );
+    assert_eq!(
+        texts(
+            &store,
+            "select type || ' ' || encode(substring(\"from\" from 20), 'hex') || ' ' || value || ' ' || (event_id \
+             = event_id(chain_id, block_number, block_hash, tx_index, log_index)) \
+             from token_transfer order by log_index"
+        )
+        .await,
+        [format!("erc20.mint 00 {} true", U256::MAX), "erc20.transfer 01 3 true".to_owned()]
+    );
+    assert_eq!(texts(&store, "select \"tokenId\"::text from nft_transfer").await, ["4"]);
+}
+
+#[tokio::test]
+async fn views_are_listed_with_their_columns_and_can_be_dropped() {
+    let store = store().await;
+    open(&store).await;
+    let views = store.views().await.expect("lists");
+    let names: Vec<_> = views.iter().map(|view| (view.name.as_str(), view.signature.as_str())).collect();
+    assert_eq!(
+        names,
+        [
+            ("misc_note", "Note(int256,bool,bytes,string,uint256[])"),
+            ("nft_transfer", "Transfer(address,address,uint256)"),
+            ("token_approval", "Approval(address,address,uint256)"),
+            ("token_transfer", "Transfer(address,address,uint256)"),
+            ("vault_staked", "Staked(address,uint256)"),
+        ]
+    );
+    let columns: Vec<_> =
+        views[4].columns.iter().map(|(name, sql_type)| format!("{name} {sql_type}")).collect();
+    assert_eq!(
+        columns,
+        [
+            "event_id uuid",
+            "chain_id bigint",
+            "block_number bigint",
+            "block_hash bytea",
+            "block_time timestamp with time zone",
+            "tx_hash bytea",
+            "tx_index bigint",
+            "log_index bigint",
+            "contract bytea",
+            "type text",
+            "developer bytea",
+            "amount numeric(78,0)",
+        ]
+    );
+    assert_eq!(store.drop_views(Some("token")).await.expect("drops"), ["token_approval", "token_transfer"]);
+    assert_eq!(store.views().await.expect("lists").len(), 3);
+    open(&store).await;
+    assert_eq!(store.views().await.expect("lists").len(), 5);
+}
+
+/// Opens the chain with these kinds and makes the views; returns what is said of those that cannot be made.
+async fn troubles(store: &Store, kinds: &[EventKind]) -> Vec<String> {
+    store.open_chain(&record(), kinds).await.expect("whatever becomes of the views, the chain opens");
+    let tried = store.try_views(CHAIN, kinds).await.expect("the kinds can be read");
+    let made = store.make_views(CHAIN, kinds).await.expect("the kinds can be read");
+    assert_eq!(tried, made, "what is tried is what happens");
+    made.iter().map(ToString::to_string).collect()
+}
+
+async fn view_names(store: &Store) -> Vec<String> {
+    store.views().await.expect("lists").into_iter().map(|view| view.name).collect()
+}
+
+const ALL: [&str; 5] = ["misc_note", "nft_transfer", "token_approval", "token_transfer", "vault_staked"];
+const NOTHING: [&str; 0] = [];
+
+#[tokio::test]
+async fn a_view_follows_its_columns_and_keeps_grants_and_what_was_built_on_it() {
+    let store = store().await;
+    open(&store).await;
+    execute(&store, "create role reader; grant select on misc_note to reader").await;
+    execute(&store, "create view mine as select number, flag from misc_note").await;
+    let mut kinds = kinds();
+    let names = ["flag", "number", "it's", "data", "type"];
+    for (column, name) in kinds[NOTE].columns.iter_mut().zip(names) {
+        *column =
+            ViewColumn { name: name.to_owned(), argument: name.to_owned(), column: column.column.clone() };
+    }
+    assert_eq!(troubles(&store, &kinds).await, NOTHING);
+    let view = store.views().await.expect("lists").swap_remove(0);
+    let columns: Vec<String> =
+        view.columns[10..].iter().map(|(name, sql_type)| format!("{name} {sql_type}")).collect();
+    assert_eq!(columns, ["flag numeric", "number boolean", "it's bytea", "data text", "type_ jsonb"]);
+    let readable = "select has_table_privilege('reader', 'misc_note', 'select')::text";
+    assert_eq!(texts(&store, readable).await, ["true"]);
+    assert_eq!(texts(&store, "select count(number)::text from mine").await, ["0"]);
+    execute(&store, "drop owned by reader; drop role reader").await;
+}
+
+#[tokio::test]
+async fn a_view_whose_columns_get_other_types_waits_for_what_was_built_on_it() {
+    let store = store().await;
+    let chain = open(&store).await;
+    advance(&chain, None, block(1, 0), vec![event(block(1, 0), 0, note(r#"{"number":"7"}"#))])
+        .await
+        .expect("advances");
+    execute(&store, "create view mine as select * from misc_note").await;
+    let mut kinds = kinds();
+    kinds[NOTE].columns[0].column = value("number", SqlType::Text);
+    assert_eq!(
+        troubles(&store, &kinds).await,
+        [
+            "view `misc_note` of source `misc` is missing or out of date: its columns have other types now, and something was \
+          built on `misc_note`, which stays as it was; drop what was built on it, run `chainflume views`, and build it again"
+        ]
+    );
+    assert_eq!(texts(&store, "select number::text from mine").await, ["7"]);
+    execute(&store, "drop view mine").await;
+    assert_eq!(troubles(&store, &kinds).await, NOTHING);
+    assert_eq!(store.views().await.expect("lists")[0].columns[10], ("number".to_owned(), "text".to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_of_a_view_stops_neither_the_chain_nor_other_views() {
+    for (mine, what) in [
+        ("create table vault_staked (x int)", "a table"),
+        ("create view vault_staked as select 1 as x", "a view"),
+        ("create sequence vault_staked", "a sequence"),
+        ("create index vault_staked on users (id)", "an index"),
+    ] {
+        let store = store().await;
+        execute(&store, mine).await;
+        assert_eq!(
+            troubles(&store, &kinds()).await,
+            [format!(
+                "view `vault_staked` of source `vault` is missing or out of date: {what} `vault_staked` is there, which this \
+                 program did not make; rename or drop it, then run `chainflume views`"
+            )]
+        );
+        assert_eq!(view_names(&store).await, ALL[..4]);
+        let kind = if what == "an index" { "index" } else { what.split_once(' ').expect("two words").1 };
+        execute(&store, &format!("drop {kind} vault_staked")).await;
+        assert_eq!(troubles(&store, &kinds()).await, NOTHING);
+        assert_eq!(view_names(&store).await, ALL);
+    }
+}
+
+#[tokio::test]
+async fn a_view_that_the_daemon_may_not_make_is_told_with_what_to_grant() {
+    let (store, url) = with_url().await;
+    open(&store).await;
+    execute(&store, "drop view misc_note; create role lowly login").await;
+    execute(
+        &store,
+        "grant all on all tables in schema public to lowly; revoke create on schema public from public",
+    )
+    .await;
+    let lowly = connect(&url.replace("user=postgres", "user=lowly")).await;
+    let said = troubles(&lowly, &kinds()).await;
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].contains("permission denied for schema public; let the daemon's user create views"),
+        "{said:?}"
+    );
+    assert_eq!(view_names(&store).await, ALL[1..]);
+    // A view of somebody else's, which is to change.
+    let mut changed = kinds();
+    changed[NFT].columns[2].name = "token".to_owned();
+    let said = troubles(&lowly, &changed).await;
+    assert!(said[0].contains("must be owner of view nft_transfer; let the daemon's user"), "{said:?}");
+    execute(&store, "drop owned by lowly; drop role lowly").await;
+}
+
+#[tokio::test]
+async fn a_view_that_somebody_holds_a_lock_on_is_told_and_made_later() {
+    let store = store().await;
+    open(&store).await;
+    let mut kinds = kinds();
+    kinds[NFT].columns[2].name = "token".to_owned();
+    let mut reader = store.pool.begin().await.expect("begins");
+    sqlx::query("lock table nft_transfer in access share mode").execute(&mut *reader).await.expect("locks");
+    let said = troubles(&store, &kinds).await;
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].ends_with("run `chainflume views` when they have done"), "{said:?}");
+    reader.rollback().await.expect("lets go");
+    assert_eq!(troubles(&store, &kinds).await, NOTHING);
+}
+
+/// The kinds with the event of `NOTE` replaced by another of its name.
+fn upgraded(kinds: &[EventKind], both: bool) -> Vec<EventKind> {
+    let mut kinds = kinds.to_vec();
+    let mut newer = kinds[NOTE].clone();
+    newer.signature = "Note(uint256,string)".to_owned();
+    newer.other_view = "misc_note_new".to_owned();
+    newer.columns = [("amount", SqlType::Numeric), ("memo", SqlType::Text)]
+        .map(|(name, sql_type)| ViewColumn {
+            name: name.to_owned(),
+            argument: name.to_owned(),
+            column: value(name, sql_type),
+        })
+        .to_vec();
+    if both {
+        kinds[NOTE].view = "misc_note_old".to_owned();
+        kinds[NOTE].other_view = "misc_note_old".to_owned();
+        newer.view = "misc_note_new".to_owned();
+        kinds.push(newer);
+    } else {
+        kinds[NOTE] = newer;
+    }
+    kinds
+}
+
+#[tokio::test]
+async fn an_upgraded_event_gets_a_view_beside_the_one_of_the_older_event() {
+    let store = store().await;
+    let chain = open(&store).await;
+    advance(&chain, None, block(1, 0), vec![event(block(1, 0), 0, note(r#"{"number":"7"}"#))])
+        .await
+        .expect("advances");
+    execute(&store, "create view mine as select * from misc_note").await;
+    let expected =
+        ["misc_note", "misc_note_new", "nft_transfer", "token_approval", "token_transfer", "vault_staked"];
+    let older = || texts(&store, "select number::text from mine");
+    // The newer event alone, both, the older alone again, and so on: each keeps the name it has.
+    for (round, configured) in
+        [upgraded(&kinds(), false), upgraded(&kinds(), true), kinds(), upgraded(&kinds(), false)]
+            .iter()
+            .enumerate()
+    {
+        assert_eq!(troubles(&store, configured).await, NOTHING, "{round}");
+        assert_eq!(view_names(&store).await, expected, "{round}");
+        assert_eq!(older().await, ["7"], "{round}");
+    }
+    let newer = store.views().await.expect("lists").swap_remove(1);
+    assert_eq!((newer.signature.as_str(), newer.columns[11].0.as_str()), ("Note(uint256,string)", "memo"));
+}
+
+#[tokio::test]
+async fn a_view_that_was_renamed_by_hand_is_its_owners_and_made_again() {
+    let store = store().await;
+    open(&store).await;
+    execute(&store, "alter view misc_note rename to my_notes").await;
+    assert_eq!(troubles(&store, &kinds()).await, NOTHING);
+    let names = view_names(&store).await;
+    assert!(names.contains(&"my_notes".to_owned()) && names.contains(&"misc_note".to_owned()), "{names:?}");
+}
+
+#[tokio::test]
+async fn two_events_never_share_a_view() {
+    let store = store().await;
+    let mut kinds = kinds();
+    kinds[NOTE].view = "nft_transfer".to_owned();
+    kinds[NOTE].other_view = "misc_note_2".to_owned();
+    assert_eq!(troubles(&store, &kinds).await, NOTHING);
+    assert_eq!(
+        view_names(&store).await,
+        ["misc_note_2", "nft_transfer", "token_approval", "token_transfer", "vault_staked"]
+    );
+    execute(&store, "drop view misc_note_2; create table misc_note_2 (x int)").await;
+    let said = troubles(&store, &kinds).await;
+    assert!(said[0].contains("a table `misc_note_2` is there"), "{said:?}");
+}
+
+#[tokio::test]
+async fn instances_that_open_a_chain_at_once_agree() {
+    let store = store().await;
+    let (a, b, c) = tokio::join!(open(&store), open(&store), open(&store));
+    let at = block(1, 0);
+    advance(&a, None, at, vec![event(at, 0, staked(1, 1))]).await.expect("advances");
+    advance(&b, Some(at), block(2, 0), vec![event(block(2, 0), 0, staked(1, 1))]).await.expect("advances");
+    advance(&c, Some(block(2, 0)), block(3, 0), vec![event(block(3, 0), 0, staked(1, 1))])
+        .await
+        .expect("advances");
+    assert_eq!(texts(&store, "select count(*)::text from vault_staked").await, ["3"]);
+}

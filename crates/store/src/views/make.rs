@@ -1,0 +1,382 @@
+//! Makes the typed views, each in a transaction of its own.
+//!
+//! A view keeps its name as long as its event is followed: consumers depend on it. Where another event has the name already, an
+//! older one of a contract that was upgraded for instance, the newer event gets the name it would have beside it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use alloy_primitives::hex;
+use sha2::{Digest, Sha256};
+use sqlx::{AssertSqlSafe, Connection};
+
+use chainflume_core::domain::{Column, EventKind};
+
+use super::super::convert::int8;
+use super::super::error::sqlstate;
+use super::super::kinds::Kinds;
+use super::super::transaction::{self, Tx};
+use super::super::{Store, StoreError};
+use super::{DEPENDENT_OBJECTS, Label, MARK, definition, label};
+
+/// A typed view that could not be made, or could not follow its event. Nothing else depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewTrouble {
+    /// Name of the view.
+    pub view: String,
+    /// The source whose events it shows.
+    pub source: String,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for ViewTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { view, source, reason } = self;
+        write!(f, "view `{view}` of source `{source}` is missing or out of date: {reason}")
+    }
+}
+
+/// A view as it is to be.
+struct Wanted {
+    name: String,
+    /// Where the name shows another event.
+    other_name: String,
+    source: String,
+    query: String,
+    label: Label,
+    columns: Vec<String>,
+}
+
+/// A view of ours as it is.
+struct Held {
+    name: String,
+    label: Label,
+    columns: Vec<String>,
+}
+
+/// What becomes of the transaction in which a view is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Make,
+    /// Everything is done and nothing is kept: only the database knows what it would refuse.
+    Try,
+}
+
+/// Where a view goes.
+enum Spot {
+    Free(String),
+    Held(Held),
+}
+
+/// Why one view cannot be made.
+enum Refusal {
+    /// For the operator.
+    Reason(String),
+    Store(StoreError),
+}
+
+impl<E: Into<StoreError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl Store {
+    /// Creates the views of these kinds that are missing and replaces those that changed; returns those for which that
+    /// failed, by name. Kinds that are not registered have no views yet. Views of sources and events that are no longer
+    /// configured stay: their events do too.
+    ///
+    /// # Errors
+    /// When the kinds cannot be read.
+    pub async fn make_views(
+        &self,
+        chain_id: u64,
+        kinds: &[EventKind],
+    ) -> Result<Vec<ViewTrouble>, StoreError> {
+        self.each_view(chain_id, kinds, Mode::Make).await
+    }
+
+    /// What [`Self::make_views`] would return. Nothing is changed.
+    ///
+    /// # Errors
+    /// When the kinds cannot be read.
+    pub async fn try_views(
+        &self,
+        chain_id: u64,
+        kinds: &[EventKind],
+    ) -> Result<Vec<ViewTrouble>, StoreError> {
+        self.each_view(chain_id, kinds, Mode::Try).await
+    }
+
+    async fn each_view(
+        &self,
+        chain_id: u64,
+        kinds: &[EventKind],
+        mode: Mode,
+    ) -> Result<Vec<ViewTrouble>, StoreError> {
+        let chain_id = int8("chain id", chain_id)?;
+        let mut tx = transaction::begin_look(&self.pool).await?;
+        let stored = Kinds::read(&mut tx, chain_id).await?;
+        tx.commit().await?;
+        let all = wanted(chain_id, &stored, kinds, mode);
+        let names: Vec<&str> = all.iter().map(|wanted| wanted.name.as_str()).collect();
+        let mut troubles = Vec::new();
+        for (index, wanted) in all.iter().enumerate() {
+            let others = names.iter().enumerate().filter(|(other, _)| *other != index);
+            let others: BTreeSet<&str> = others.map(|(_, name)| *name).collect();
+            if let Err(refusal) = self.patiently(wanted, &others, mode).await {
+                let (view, source) = (wanted.name.clone(), wanted.source.clone());
+                troubles.push(ViewTrouble { view, source, reason: reason(refusal) });
+            }
+        }
+        Ok(troubles)
+    }
+
+    /// A lock that somebody holds for a moment, and a connection that is cut, are no reason to give up.
+    async fn patiently(&self, wanted: &Wanted, others: &BTreeSet<&str>, mode: Mode) -> Result<(), Refusal> {
+        for pause in PAUSES {
+            match self.one_view(wanted, others, mode).await {
+                Err(Refusal::Store(error)) if error.is_transient() => tokio::time::sleep(pause).await,
+                done => return done,
+            }
+        }
+        self.one_view(wanted, others, mode).await
+    }
+
+    async fn one_view(&self, wanted: &Wanted, others: &BTreeSet<&str>, mode: Mode) -> Result<(), Refusal> {
+        let mut tx = transaction::begin_brief(&self.pool).await?;
+        transaction::lock(&mut tx, transaction::REGISTRATION).await?;
+        match spot(&mut tx, wanted, others).await? {
+            Spot::Free(name) => create(&mut tx, &name, wanted).await?,
+            Spot::Held(held) => replace(&mut tx, &held, wanted).await?,
+        }
+        match mode {
+            Mode::Make => tx.commit().await?,
+            Mode::Try => tx.rollback().await?,
+        }
+        Ok(())
+    }
+}
+
+/// Before another try.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+
+/// The views, one for each event and name, in the order of the kinds.
+fn wanted(chain_id: i64, stored: &Kinds, kinds: &[EventKind], mode: Mode) -> Vec<Wanted> {
+    let mut seen = BTreeSet::new();
+    let mut all = Vec::new();
+    for kind in stored.keep(kinds) {
+        if !seen.insert((kind.view.clone(), kind.source.clone(), kind.signature.clone())) {
+            continue;
+        }
+        let ids = stored.of_event(&kind);
+        if ids.is_empty() && mode == Mode::Make {
+            continue;
+        }
+        let definition::Definition { query, columns } = definition::define(chain_id, &kind, &ids);
+        all.push(Wanted {
+            label: Label {
+                source: kind.source.clone(),
+                event: kind.event.clone(),
+                signature: kind.signature.clone(),
+                query: hex::encode(&Sha256::digest(&query)[..8]),
+                name: None,
+                hashed: hashed(&kind),
+            },
+            name: kind.view,
+            other_name: kind.other_view,
+            source: kind.source,
+            query,
+            columns,
+        });
+    }
+    all
+}
+
+fn hashed(kind: &EventKind) -> Vec<usize> {
+    let columns = kind.columns.iter().enumerate();
+    let by_hash =
+        columns.filter(|(_, column)| matches!(column.column, Column::Arg { hashed: Some(true), .. }));
+    by_hash.map(|(position, _)| position).collect()
+}
+
+/// Where the view goes: `others` are names that other events of the configuration should have.
+async fn spot(tx: &mut Tx, wanted: &Wanted, others: &BTreeSet<&str>) -> Result<Spot, Refusal> {
+    let mut held = held(tx).await?;
+    let same_event = |held: &Held| {
+        (&held.label.source, &held.label.signature) == (&wanted.label.source, &wanted.label.signature)
+    };
+    let right_name = |held: &Held| held.name == wanted.name && same_event(held);
+    // One that was renamed by hand is its owner's.
+    let another_name = |held: &Held| {
+        let ours = held.label.name.as_ref().is_none_or(|name| *name == held.name);
+        same_event(held)
+            && ours
+            && held.label.hashed == wanted.label.hashed
+            && !others.contains(held.name.as_str())
+    };
+    let found = held.iter().position(right_name).or_else(|| held.iter().position(another_name));
+    if let Some(found) = found {
+        return Ok(Spot::Held(held.swap_remove(found)));
+    }
+    for name in [&wanted.name, &wanted.other_name] {
+        match occupant(tx, name).await? {
+            None => return Ok(Spot::Free(name.clone())),
+            Some(_) if held.iter().any(|held| held.name == *name) => {}
+            Some(what) => {
+                return Err(Refusal::Reason(format!(
+                    "{what} `{name}` is there, which this program did not make; rename or drop it, then run \
+                     `chainflume views`"
+                )));
+            }
+        }
+    }
+    Err(Refusal::Reason(format!(
+        "the views `{}` and `{}` show other events; rename or drop one of them, then run `chainflume views`",
+        wanted.name, wanted.other_name
+    )))
+}
+
+/// Every view of ours, by name.
+async fn held(tx: &mut Tx) -> Result<Vec<Held>, StoreError> {
+    let rows: Vec<(String, String, Vec<String>)> = sqlx::query_as(
+        "select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum) \
+         from pg_class c \
+         join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema() \
+         join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0 \
+         join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
+         where c.relkind = 'v' and starts_with(d.description, $1) \
+         group by c.relname, d.description order by c.relname",
+    )
+    .bind(MARK)
+    .fetch_all(&mut **tx)
+    .await?;
+    let read = |(name, comment, columns): (String, String, Vec<String>)| {
+        Some(Held { name, label: label(&comment)?, columns })
+    };
+    Ok(rows.into_iter().filter_map(read).collect())
+}
+
+/// What has the name now, in words.
+async fn occupant(tx: &mut Tx, name: &str) -> Result<Option<String>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "select case c.relkind when 'r' then 'a table' when 'p' then 'a table' when 'f' then 'a foreign table' \
+             when 'v' then 'a view' when 'm' then 'a materialized view' when 'i' then 'an index' \
+             when 'I' then 'an index' when 'S' then 'a sequence' when 'c' then 'a type' else 'something' end \
+         from pg_class c join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema() \
+         where c.relname = $1",
+    )
+    .bind(name)
+    .fetch_optional(&mut **tx)
+    .await?)
+}
+
+async fn create(tx: &mut Tx, name: &str, wanted: &Wanted) -> Result<(), StoreError> {
+    define(tx, "create view", name, wanted).await?;
+    comment_on(tx, &wanted.labelled(name)).await
+}
+
+/// Names and texts in these statements are quoted by [`definition`]; DDL takes no parameters.
+async fn define(tx: &mut Tx, verb: &str, name: &str, wanted: &Wanted) -> Result<(), sqlx::Error> {
+    let sql = format!("{verb} {} as {}", definition::identifier(name), wanted.query);
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+async fn replace(tx: &mut Tx, held: &Held, wanted: &Wanted) -> Result<(), Refusal> {
+    let label = wanted.labelled(&held.name);
+    if held.label == label {
+        return Ok(());
+    }
+    // Renaming columns and replacing the query keep grants and what was built on the view, and work while types stay.
+    let mut attempt = tx.begin().await?;
+    match follow(&mut attempt, held, wanted).await {
+        Ok(()) => attempt.commit().await?,
+        Err(cause) if sqlstate(&cause).is_some_and(|code| code == INVALID_TABLE_DEFINITION) => {
+            attempt.rollback().await?;
+            anew(tx, held, wanted).await?;
+        }
+        Err(cause) => return Err(cause.into()),
+    }
+    Ok(comment_on(tx, &label).await?)
+}
+
+/// Gives the columns their names by position, and the view its query.
+async fn follow(attempt: &mut Savepoint<'_>, held: &Held, wanted: &Wanted) -> Result<(), sqlx::Error> {
+    let view = definition::identifier(&held.name);
+    let pairs: Vec<_> = held.columns.iter().zip(&wanted.columns).filter(|(old, new)| old != new).collect();
+    // By way of names that no column has, since two may swap theirs.
+    let between: Vec<String> = (0..pairs.len()).map(|n| format!("chainflume renames {n}")).collect();
+    let first = pairs.iter().zip(&between).map(|((old, _), between)| (old.as_str(), between.as_str()));
+    let second = pairs.iter().zip(&between).map(|((_, new), between)| (between.as_str(), new.as_str()));
+    for (old, new) in first.chain(second) {
+        let (old, new) = (definition::identifier(old), definition::identifier(new));
+        let sql = format!("alter view {view} rename column {old} to {new}");
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut **attempt).await?;
+    }
+    let sql = format!("create or replace view {view} as {}", wanted.query);
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut **attempt).await?;
+    Ok(())
+}
+
+/// Where columns have other types than before.
+async fn anew(tx: &mut Tx, held: &Held, wanted: &Wanted) -> Result<(), Refusal> {
+    let sql = format!("drop view {}", definition::identifier(&held.name));
+    match sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await {
+        Ok(_) => Ok(define(tx, "create view", &held.name, wanted).await?),
+        Err(cause) if sqlstate(&cause).is_some_and(|code| code == DEPENDENT_OBJECTS) => {
+            Err(Refusal::Reason(format!(
+                "its columns have other types now, and something was built on `{}`, which stays as it was; drop what was \
+                 built on it, run `chainflume views`, and build it again",
+                held.name
+            )))
+        }
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+async fn comment_on(tx: &mut Tx, label: &Label) -> Result<(), StoreError> {
+    let json = serde_json::to_string(label).map_err(|cause| StoreError::invalid(cause.to_string()))?;
+    let text = format!("{MARK}{} of source {} {json}", label.signature, label.source);
+    let name = label.name.as_deref().unwrap_or_default();
+    let sql = format!("comment on view {} is {}", definition::identifier(name), definition::literal(&text));
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+impl Wanted {
+    fn labelled(&self, name: &str) -> Label {
+        Label { name: Some(name.to_owned()), ..self.label.clone() }
+    }
+}
+
+/// In the operator's words.
+fn reason(refusal: Refusal) -> String {
+    let error = match refusal {
+        Refusal::Reason(reason) => return reason,
+        Refusal::Store(error) => error,
+    };
+    let state = match &error {
+        StoreError::Database(cause) => sqlstate(cause),
+        _ => None,
+    };
+    let remedy = match state.as_deref() {
+        Some(INSUFFICIENT_PRIVILEGE) => {
+            "let the daemon's user create views in this schema, and own this one if it exists; then run `chainflume views`"
+        }
+        Some(LOCK_NOT_AVAILABLE) => "somebody uses it at length; run `chainflume views` when they have done",
+        _ => "when that is mended, run `chainflume views`",
+    };
+    format!("{error}; {remedy}")
+}
+
+/// SQLSTATE of `create or replace view` that would drop or change a column.
+const INVALID_TABLE_DEFINITION: &str = "42P16";
+/// SQLSTATE of what the user may not do.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+/// SQLSTATE of a lock that was not given in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+type Savepoint<'a> = sqlx::Transaction<'a, sqlx::Postgres>;
