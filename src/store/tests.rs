@@ -4,6 +4,7 @@ mod advance;
 mod audit;
 mod backfill;
 mod dead_letters;
+mod emptying;
 mod epochs;
 mod fixture;
 mod indexes;
