@@ -6,6 +6,7 @@ mod backfill;
 mod dead_letters;
 mod emptying;
 mod epochs;
+mod fill;
 mod fixture;
 mod indexes;
 mod leases;
