@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chainflume::app::{self, Loaded};
+use chainflume::app::{self, AppError, Loaded};
 use chainflume::config::{Config, ProcessEnvironment};
 use chainflume::devchain::{DevChain, Server};
 use chainflume::domain::Envelope;
@@ -338,6 +338,41 @@ async fn a_cluster_ahead_of_its_database_stops_and_is_adopted_or_reset() {
     until("it is filled again", async || in_order(set.streams().await) == ours).await;
     carriers.stop().await;
     flume.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_names_a_foreign_sink_and_the_remedy_before_and_after_the_daemon_has_seen_it() {
+    let server = RedisServer::start();
+    let world = World::new(48, || sources(&server.url())).await;
+    let copy = restored(&world, false).await;
+    let mut reports = Vec::new();
+    for seen in [false, true] {
+        if seen {
+            let carriers = Carriers::start(&world.config, &copy).await;
+            is_foreign(&carriers).await;
+            carriers.stop().await;
+        }
+        let (loaded, mut lines) = (world.loaded(&copy), Vec::new());
+        let checked = app::check(&loaded, false, |report| {
+            assert!(!report.ok);
+            lines.extend(report.lines.iter().filter(|line| !line.ok).map(|line| line.text.clone()));
+        });
+        let error = checked.await.expect_err("a sink is foreign");
+        assert!(matches!(&error, AppError::Config(text) if text.contains("never sent")), "{error}");
+        reports.push(lines);
+    }
+    assert_eq!(reports[0].len(), 1, "{reports:?}");
+    for line in reports.iter().flatten() {
+        assert!(
+            line.starts_with("sink redis: ") && line.contains("`chainflume sinks adopt redis`"),
+            "{line}"
+        );
+        assert!(line.contains("`chainflume sinks reset redis`"), "{line}");
+    }
+    // A start is not kept from it: the daemon stores, and delivers where it can.
+    app::check(&world.loaded(&copy), true, |_| {}).await.expect("it starts");
+    app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
+    app::check(&world.loaded(&copy), false, |report| assert!(report.ok)).await.expect("all is well");
 }
 
 #[tokio::test(flavor = "multi_thread")]
