@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::chaos::{restore, snapshot};
 use super::contract::envelopes;
 use super::end_to_end::settle;
+use super::sentinel::takes_over;
 use super::{Carriers, canonical, fold, in_order, published, sources, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
@@ -336,6 +337,40 @@ async fn a_cluster_ahead_of_its_database_stops_and_is_adopted_or_reset() {
     set.run("ACL SETUSER flume +del").await;
     app::reset_sink(&world.loaded(&copy), "redis").await.expect("resets");
     until("it is filled again", async || in_order(set.streams().await) == ours).await;
+    carriers.stop().await;
+    flume.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_sentinel_a_redis_ahead_of_its_database_stops_until_it_is_adopted() {
+    let set = RedisSet::sentinel().await;
+    let world = World::new(47, || sources_to(&set.config())).await;
+    let copy = restored(&world, true).await;
+    world.chain.mine(4);
+    let flume = Flume::start(&world.config, &copy).await;
+    settle(&flume, &world.chain).await;
+    let carriers = Carriers::start(&world.config, &copy).await;
+    let reason = is_foreign(&carriers).await;
+    assert!(reason.contains("chainflume sinks adopt redis"), "the remedy is named: {reason}");
+    let before = in_order(set.streams().await);
+    // The replica that takes over holds the same entries: what was decided stays.
+    set.servers[0].run::<u64>("WAIT 1 10000").await;
+    set.sentinels[0].run::<()>("SENTINEL FAILOVER mymaster").await;
+    takes_over(&set, 1).await;
+    world.chain.mine(2);
+    settle(&flume, &world.chain).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    is_foreign(&carriers).await;
+    assert_eq!(in_order(set.streams().await), before, "nothing was appended");
+
+    app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
+    carriers.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
+    let last = carriers.until_all("redis").await;
+    until("all is there", async || set.holds(last).await).await;
+    let after = in_order(set.streams().await);
+    assert_eq!(after[..before.len()], before, "what was there stays");
+    let ours = outbox(&copy).await;
+    assert!(ours.ends_with(&after[before.len()..]) && after.len() > before.len());
     carriers.stop().await;
     flume.stop().await;
 }
