@@ -2,36 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{Address, U256};
-use chainflume::devchain::{Action, DevChain, RawLog, Server, Settings};
 use serde_json::Value;
 use sqlx::PgPool;
 
 use super::{A, B, C, TRANSFER, other, source};
 use crate::daemon::{Daemon, Home, chain};
 use crate::flume::connect;
+use crate::scene::Scene;
 use crate::{postgres, tables};
-
-/// Enough for two pages of a deletion.
-const MANY: u64 = 12;
-
-/// Blocks of a thousand transfers of one contract and one of another, with two more to confirm them.
-async fn many() -> (DevChain, Server) {
-    let chain = DevChain::new(Settings { history: 0, ..Default::default() });
-    let server = chain.serve("127.0.0.1:0").await.expect("a free port");
-    let transfer = |contract: Address, n: u64| {
-        let who = |n: u64| Address::with_last_byte(u8::try_from(n % 7 + 1).expect("small"));
-        let action = Action::Erc20Transfer { from: who(n), to: who(n + 1), amount: U256::from(n) };
-        Action::Raw(Box::new(RawLog { address: contract, ..action.log() }))
-    };
-    let block = |n: u64| {
-        let of_a = (0..1000).map(|i| transfer(A, n * 1000 + i));
-        of_a.chain([transfer(C, n)]).collect()
-    };
-    chain.mine_with((1..=MANY).map(block).collect());
-    chain.mine(2);
-    (chain, server)
-}
 
 fn usd() -> String {
     source("usd", &[A], TRANSFER)
@@ -44,6 +22,17 @@ async fn number(pool: &PgPool, sql: &'static str) -> i64 {
 const EVENTS: &str =
     "select count(*) from events e join event_kinds k on k.id = e.kind_id where k.source = 'usd'";
 
+/// Makes block 30 of `usd` longer than a page, by events that change nothing else: a node of the tests would take minutes to
+/// serve as many. What lies above and in it is one page, 29 events are left for the next.
+async fn grow(pool: &PgPool) {
+    let sql = "insert into events select e.chain_id, 30, 5, 1000 + g, e.block_time, e.kind_id, 'n', e.block_hash, e.tx_hash, \
+             e.address, e.account, e.counterparty, e.amount, e.token_id, e.args \
+             from events e join event_kinds k on k.id = e.kind_id, generate_series(1, 11000) as g \
+             where k.source = 'usd' and e.block_number = 30; \
+         update event_kinds set events = events + 11000 where id in (select kind_id from events where log_index > 1000)";
+    sqlx::raw_sql(sql).execute(pool).await.expect("it grows");
+}
+
 /// Runs a command until its second page waits for a lock of the test's, and kills it there.
 async fn kill_in_second_page(home: &Home, pool: &PgPool, arguments: &[&str]) {
     let hold = "create function hold() returns trigger language plpgsql as \
@@ -53,7 +42,9 @@ async fn kill_in_second_page(home: &Home, pool: &PgPool, arguments: &[&str]) {
     let mut holder = pool.begin().await.expect("a transaction");
     sqlx::query("select pg_advisory_xact_lock(4711)").execute(&mut *holder).await.expect("a lock");
     let command = Daemon::new(home.configured(arguments), 0);
-    let waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted and objid = 4711";
+    // Other tests have databases on the same server.
+    let waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted and objid = 4711 \
+                 and database = (select oid from pg_database where datname = current_database())";
     let deadline = Instant::now() + Duration::from_secs(60);
     while number(pool, waits).await == 0 {
         assert!(Instant::now() < deadline, "it never got to its second page: {}", command.log());
@@ -65,9 +56,9 @@ async fn kill_in_second_page(home: &Home, pool: &PgPool, arguments: &[&str]) {
 }
 
 /// What a daemon with this configuration makes of an empty database.
-async fn fresh(server: &Server, sources: &str, tip: u64) -> tables::Rows {
+async fn fresh(scene: &Scene, sources: &str, tip: u64) -> tables::Rows {
     let url = postgres::empty_database().await;
-    let home = Home::new(server, sources, Some(&url));
+    let home = Home::new(&scene.server, sources, Some(&url));
     let daemon = home.start();
     daemon.until_tip(tip).await;
     daemon.stop_well().await;
@@ -76,21 +67,22 @@ async fn fresh(server: &Server, sources: &str, tip: u64) -> tables::Rows {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_is_killed_half_way_is_never_taken_for_whole_and_goes_on() {
-    let (_chain, server) = many().await;
+    let scene = super::scene(40).await;
     let url = postgres::empty_database().await;
-    let home = Home::new(&server, &(usd() + &other()), Some(&url));
+    let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
     let daemon = home.start();
-    daemon.until_tip(MANY).await;
+    daemon.until_tip(38).await;
     daemon.stop_well().await;
     let pool = connect(&url).await;
-    assert_eq!(number(&pool, EVENTS).await, 12_000);
+    grow(&pool).await;
+    assert_eq!(number(&pool, EVENTS).await, 11_038);
 
-    home.write(&chain(&server, "", &other()), Some(&url));
+    home.write(&chain(&scene.server, "", &other()), Some(&url));
     kill_in_second_page(&home, &pool, &["sources", "remove", "usd", "--yes"]).await;
-    assert_eq!(number(&pool, EVENTS).await, 2_000);
+    assert_eq!(number(&pool, EVENTS).await, 29);
     let of_usd = "select coalesce(sum(events), 0)::bigint from token_balances where token = '\\xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1'";
     // Each transfer counts for who sent and who got it.
-    assert_eq!(number(&pool, of_usd).await, 4_000);
+    assert_eq!(number(&pool, of_usd).await, 58);
     let text = home.run(&["check"]).await.fine();
     assert!(
         text.contains("source usd is deleted in part") && text.contains("`chainflume sources remove usd`"),
@@ -100,44 +92,45 @@ async fn a_removal_that_is_killed_half_way_is_never_taken_for_whole_and_goes_on(
     assert_eq!((&listed[1]["name"], &listed[1]["emptying"]), (&"usd".into(), &true.into()));
 
     // A daemon that has it does not go on with a half.
-    home.write(&chain(&server, "", &(usd() + &other())), Some(&url));
+    home.write(&chain(&scene.server, "", &(usd() + &other())), Some(&url));
     let said = home.run(&["check"]).await;
     assert!(said.out.contains("`chainflume sources reset usd`"), "{said:?}");
     said.error(78);
     let daemon = home.start();
     let blocked = |status, report: &Value| {
         let sources = &report["chains"]["dev"]["sources"];
-        status == 503 && sources["usd"]["state"] == "blocked" && sources["other"]["tip"] == MANY
+        status == 503 && sources["usd"]["state"] == "blocked" && sources["other"]["tip"] == 38
     };
     daemon.until("blocked usd alone", blocked).await;
-    assert_eq!(number(&pool, EVENTS).await, 2_000);
+    assert_eq!(number(&pool, EVENTS).await, 29);
     daemon.stop_well().await;
 
-    home.write(&chain(&server, "", &other()), Some(&url));
+    home.write(&chain(&scene.server, "", &other()), Some(&url));
     let text = home.run(&["sources", "remove", "usd", "--yes"]).await.fine();
-    assert_eq!(text, "2000 events of source usd are deleted; nothing of it is stored any more\n");
-    let whole = fresh(&server, &other(), MANY).await;
+    assert_eq!(text, "29 events of source usd are deleted; nothing of it is stored any more\n");
+    let whole = fresh(&scene, &other(), 38).await;
     tables::assert_same("a database that never had usd", &tables::all(&pool).await, &whole);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_that_is_killed_half_way_goes_on_beside_the_daemon_which_then_reads_it_anew() {
-    let (devchain, server) = many().await;
+    let scene = super::scene(40).await;
     let url = postgres::empty_database().await;
-    let home = Home::new(&server, &(usd() + &other()), Some(&url));
+    let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
     let daemon = home.start();
-    daemon.until_tip(MANY).await;
+    daemon.until_tip(38).await;
     let pool = connect(&url).await;
+    grow(&pool).await;
     kill_in_second_page(&home, &pool, &["sources", "reset", "usd", "--yes"]).await;
-    devchain.mine(1);
+    super::mine(&scene, 1);
     let blocked = |_, report: &Value| report["chains"]["dev"]["sources"]["usd"]["state"] == "blocked";
     let report = daemon.until("saw that a part is gone", blocked).await;
     assert!(report.to_string().contains("`chainflume sources reset usd`"), "{report}");
     let text = home.run(&["sources", "reset", "usd", "--yes"]).await.fine();
-    assert_eq!(text, "2000 events of source usd are deleted; a running daemon reads it anew\n");
-    daemon.until_tip(MANY + 1).await;
+    assert_eq!(text, "29 events of source usd are deleted; a running daemon reads it anew\n");
+    daemon.until_tip(39).await;
     daemon.stop_well().await;
-    let whole = fresh(&server, &(usd() + &other()), MANY + 1).await;
+    let whole = fresh(&scene, &(usd() + &other()), 39).await;
     tables::assert_same("a fresh sync", &tables::all(&pool).await, &whole);
 }
 
