@@ -2,6 +2,7 @@
 
 mod alerts;
 mod background;
+mod chains;
 mod check;
 mod commands;
 mod database;
@@ -26,6 +27,7 @@ mod views;
 mod webhooks;
 
 pub use alerts::watch;
+pub use chains::{ChainListing, chains, forget_chain};
 pub use check::{CheckLine, CheckReport, check};
 pub use commands::migrate;
 pub use dead_letters::{
@@ -39,7 +41,7 @@ pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
 pub use rewind::{RewindArgs, Rewinding, rewind};
 pub use run::{indexers, run, run_hurt};
 pub use sinks::{Adoption, SinkListing, adopt_sink, reset_sink, sinks};
-pub use sources::{SourceListing, empty_source, rename_source, sources};
+pub use sources::{Deleting, SourceListing, empty_source, rename_source, sources};
 pub use status::{Status, StatusWatch, StoredDifference, StoredLease, StoredReorg, StoredSource, status};
 pub use verify::{Progress, RereadArgs, Verified, reread};
 pub use views::{Views, views};

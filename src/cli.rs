@@ -4,6 +4,7 @@
 pub mod args;
 pub mod exit;
 
+mod chains;
 mod check;
 mod dead_letters;
 mod init;
@@ -83,6 +84,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Sinks(command) => with_config(&global, async |loaded| sinks::sinks(&loaded, &command).await),
         Command::Sources(command) => {
             with_config(&global, async |loaded| sources::sources(&loaded, &command).await)
+        }
+        Command::Chains(command) => {
+            with_config(&global, async |loaded| chains::chains(&loaded, &command).await)
         }
         Command::Webhooks(command) => {
             with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)

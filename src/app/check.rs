@@ -7,8 +7,9 @@ use super::database::Database;
 use super::error::AppError;
 use super::parts::Loaded;
 use super::preflight::{self, NodeCheck};
-use super::{alerts, followed, messages, views, webhooks};
+use super::{alerts, followed, messages, sinks, views, webhooks};
 use chainflume_core::domain::{Difference, causes};
+use chainflume_deliver::relay;
 use chainflume_deliver::sink::{Redis, Sink};
 use chainflume_node::Role;
 use chainflume_store::{Schema, Store};
@@ -59,6 +60,7 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
             lines.push(CheckLine::new(true, format!("database: {}", found.text)));
             lines.extend(found.differences.iter().map(difference_line));
             lines.extend(found.views.iter().cloned().map(CheckLine::warning));
+            lines.extend(found.foreign.iter().map(foreign_line));
         }
         Err(error) => lines.push(CheckLine::new(false, error.to_string())),
     }
@@ -69,21 +71,32 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     let starts = preflight::may_start(loaded, &nodes);
     let ok = if start { starts.is_ok() && database.is_ok() } else { lines.iter().all(|line| line.ok) };
     show(&CheckReport { ok, lines });
-    if !ok && starts.is_ok() && database.is_ok() {
-        if nodes.iter().any(NodeCheck::is_wrong) {
-            return Err(AppError::Config("a provider is on another chain; see above".to_owned()));
-        }
-        let blocks = |(_, difference): &(String, Difference)| difference.blocks();
-        if database.is_ok_and(|found| found.differences.iter().any(blocks)) {
-            let text =
-                "the database was filled by another configuration: a source would not be followed; see above";
-            return Err(AppError::Config(text.to_owned()));
-        }
-        let what =
-            if nodes.iter().all(|check| check.outcome.is_ok()) { "redis or a webhook" } else { "a node" };
-        return Err(AppError::Unavailable(format!("{what} cannot be reached; see above")));
+    match (starts, database) {
+        (Ok(()), Ok(found)) if !ok => Err(fault(&nodes, &found)),
+        (starts, database) => starts.and(database.map(|_| ())),
     }
-    starts.and(database.map(|_| ()))
+}
+
+/// What is wrong although the daemon would start.
+fn fault(nodes: &[NodeCheck], found: &Found) -> AppError {
+    if nodes.iter().any(NodeCheck::is_wrong) {
+        return AppError::Config("a provider is on another chain; see above".to_owned());
+    }
+    if found.differences.iter().any(|(_, difference)| difference.blocks()) {
+        let text =
+            "the database was filled by another configuration: a source would not be followed; see above";
+        return AppError::Config(text.to_owned());
+    }
+    if !found.foreign.is_empty() {
+        let text = "a sink holds what this database never sent: nothing would be delivered there; see above";
+        return AppError::Config(text.to_owned());
+    }
+    let what = if nodes.iter().all(|check| check.outcome.is_ok()) { "redis or a webhook" } else { "a node" };
+    AppError::Unavailable(format!("{what} cannot be reached; see above"))
+}
+
+fn foreign_line((sink, reason): &(String, String)) -> CheckLine {
+    CheckLine::new(false, format!("sink {sink}: {reason}; {}", relay::remedy(sink)))
 }
 
 /// What the daemon does by itself, or leaves as it is, is no fault.
@@ -160,13 +173,15 @@ struct Found {
     differences: Vec<(String, Difference)>,
     /// Typed views that could not be made.
     views: Vec<String>,
+    /// Sinks that hold what this database never sent, each with its reason.
+    foreign: Vec<(String, String)>,
 }
 
 async fn look_at_database(loaded: &Loaded) -> Result<Found, AppError> {
     let Some(database) = Database::open_made(loaded).await? else {
         let data_dir = loaded.config.data_dir.display();
         let text = format!("a private PostgreSQL, which the daemon will make in {data_dir}");
-        return Ok(Found { text, differences: Vec::new(), views: Vec::new() });
+        return Ok(Found { text, differences: Vec::new(), views: Vec::new(), foreign: Vec::new() });
     };
     let schema = database.store.schema().await;
     let differences = followed::differences(loaded, &database.store).await;
@@ -174,10 +189,14 @@ async fn look_at_database(loaded: &Loaded) -> Result<Found, AppError> {
         Ok(Schema::Current) => views::refused(loaded, &database.store, Store::try_views).await,
         _ => Ok(Vec::new()),
     };
+    let foreign = match &schema {
+        Ok(Schema::Current) => sinks::foreign(loaded, &database).await,
+        _ => Ok(Vec::new()),
+    };
     database.close().await;
     let text = schema_text(schema.map_err(|error| AppError::Unavailable(causes(&error)))?)?;
     let views = views?.iter().map(ToString::to_string).collect();
-    Ok(Found { text, differences: differences?, views })
+    Ok(Found { text, differences: differences?, views, foreign: foreign? })
 }
 
 fn schema_text(schema: Schema) -> Result<String, AppError> {

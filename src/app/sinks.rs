@@ -105,6 +105,37 @@ pub async fn adopt_sink(loaded: &Loaded, name: &str) -> Result<Adoption, AppErro
     .await
 }
 
+/// Sinks that get nothing until an operator decides, each with its reason: as the daemon has noted, or as it will see. Nothing is
+/// written, and a Redis that cannot be reached is no news here.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) async fn foreign(loaded: &Loaded, database: &Database) -> Result<Vec<(String, String)>, AppError> {
+    let mut found = Vec::new();
+    for name in names(loaded)? {
+        let start = database.store.sink_start(&name).await.map_err(store_error)?;
+        let cursor = Cursor { seq: start.cursor.unwrap_or(0), is_new: start.cursor.is_none() };
+        let seen = match redis(loaded)?.filter(|redis| redis.name() == name) {
+            Some(redis) if start.foreign.is_none() => sight(redis, database, cursor).await?,
+            _ if cursor.seq > start.last => {
+                let (seq, last) = (cursor.seq, start.last);
+                Some(format!("it has messages up to {seq}, and {last} is the newest number of this database"))
+            }
+            _ => None,
+        };
+        found.extend(start.foreign.or(seen).map(|reason| (name, reason)));
+    }
+    Ok(found)
+}
+
+/// What shows that a stream of Redis is not of this history.
+async fn sight(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<Option<String>, AppError> {
+    let Ok(streams) = redis.look().await else { return Ok(None) };
+    let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
+    let lineage = database.store.lineage(redis.name(), cursor.seq, &tops).await.map_err(store_error)?;
+    Ok(streams.iter().find_map(|stream| relay::foreign(stream, &lineage, cursor)))
+}
+
 async fn look(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<Found, AppError> {
     let streams = redis.look().await.map_err(sink_error)?;
     let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();

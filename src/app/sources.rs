@@ -1,4 +1,5 @@
-//! The commands about stored sources: each beside the running daemon, which sees what was decided by itself.
+//! The commands about stored sources: each beside the running daemon, which sees what was decided by itself. A daemon with
+//! another configuration would undo it, and is named.
 
 use serde::Serialize;
 
@@ -7,8 +8,8 @@ use super::dead_letters::with_database;
 use super::error::AppError;
 use super::followed::differences;
 use super::parts::{Loaded, record};
-use chainflume_core::domain::Kept;
-use chainflume_store::{Emptied, StoreError};
+use chainflume_core::domain::{Asked, Kept};
+use chainflume_store::{Emptied, Emptying, PAGE, StoreError};
 
 /// A source, stored or configured or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +29,8 @@ pub struct SourceListing {
     pub events: u64,
     /// Whether the configuration has it, on this chain.
     pub configured: bool,
+    /// Whether a part of its events is deleted, by a command that has not ended.
+    pub emptying: bool,
     /// How the configuration differs from what is stored, with remedies.
     pub differences: Vec<String>,
 }
@@ -53,10 +56,21 @@ pub async fn sources(loaded: &Loaded) -> Result<Vec<SourceListing>, AppError> {
 }
 
 fn stored(loaded: &Loaded, kept: Kept) -> SourceListing {
-    let Kept { name, chain_id, family, start_block, tip, events, .. } = kept;
+    let Kept { name, chain_id, family, start_block, tip, events, emptying, .. } = kept;
     let configured = is_configured(loaded, &name, chain_id);
     let differences = Vec::new();
-    SourceListing { name, chain_id, family, start_block, checkpoint: tip, events, configured, differences }
+    let checkpoint = tip.filter(|_| !emptying);
+    SourceListing {
+        name,
+        chain_id,
+        family,
+        start_block,
+        checkpoint,
+        events,
+        configured,
+        emptying,
+        differences,
+    }
 }
 
 /// Configured sources of which nothing is stored.
@@ -75,6 +89,7 @@ fn unstored(loaded: &Loaded, stored: &[SourceListing]) -> Vec<SourceListing> {
                 checkpoint: None,
                 events: 0,
                 configured: true,
+                emptying: false,
                 differences: Vec::new(),
             });
         }
@@ -85,7 +100,7 @@ fn unstored(loaded: &Loaded, stored: &[SourceListing]) -> Vec<SourceListing> {
 /// Gives a stored source another name; its data stays.
 ///
 /// # Errors
-/// When the old name is configured or not stored, or the new one is stored.
+/// When the old name is configured or not stored, the new one is stored, or a daemon follows it under its old name.
 pub async fn rename_source(loaded: &Loaded, old: &str, new: &str) -> Result<(), AppError> {
     with_database(loaded, async |database| {
         let kept = database.store.kept().await.map_err(store_error)?;
@@ -108,16 +123,31 @@ pub async fn rename_source(loaded: &Loaded, old: &str, new: &str) -> Result<(), 
     .await
 }
 
-/// Deletes what is stored of a source and retracts what was announced: of one that is not configured any more where `forget`,
-/// else of a configured one, which begins anew.
+/// How far the deletion of stored events is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleting {
+    /// Events deleted.
+    pub done: u64,
+    /// Events there were at the beginning.
+    pub all: u64,
+}
+
+/// Deletes what is stored of a source and retracts what was announced, page by page: of one that is not configured any more
+/// where `forget`, else of a configured one, which begins anew. Interrupted, it goes on when it is called again.
 ///
 /// # Errors
-/// When it is not stored, or is configured otherwise than the command asks for.
-pub async fn empty_source(loaded: &Loaded, name: &str, forget: bool) -> Result<Emptied, AppError> {
+/// When it is not stored, is configured otherwise than the command asks for, or a daemon follows it by another configuration.
+pub async fn empty_source(
+    loaded: &Loaded,
+    name: &str,
+    forget: bool,
+    mut tell: impl FnMut(Deleting),
+) -> Result<Emptied, AppError> {
     with_database(loaded, async |database| {
         let kept = database.store.kept().await.map_err(store_error)?;
         let source = find(&kept, name)?;
-        match (forget, is_configured(loaded, name, source.chain_id)) {
+        let asked = asked(loaded, name, source.chain_id);
+        match (forget, asked.is_some()) {
             (true, true) => {
                 return Err(AppError::Failed(format!(
                     "source {name} is configured: take it out of the configuration first, or run \
@@ -131,10 +161,19 @@ pub async fn empty_source(loaded: &Loaded, name: &str, forget: bool) -> Result<E
             }
             _ => {}
         }
-        let emptied = database.store.empty_source(name, forget).await.map_err(failed)?;
+        let digest = asked.map(|asked| asked.digest());
+        let emptying = Emptying { name, forget, asked: digest.as_deref(), page: PAGE };
+        let tell = |done| tell(Deleting { done, all: source.events.max(done) });
+        let emptied = database.store.empty_source(&emptying, tell).await.map_err(failed)?;
         emptied.ok_or_else(|| unknown(&kept, name))
     })
     .await
+}
+
+/// A source as it is configured on this chain.
+fn asked(loaded: &Loaded, name: &str, chain_id: u64) -> Option<Asked> {
+    let chain = loaded.config.chains.iter().find(|chain| chain.chain_id == chain_id)?;
+    record(&loaded.config, chain).asked().into_iter().find(|asked| asked.name == name)
 }
 
 fn is_configured(loaded: &Loaded, name: &str, chain_id: u64) -> bool {
@@ -152,9 +191,11 @@ fn unknown(kept: &[Kept], name: &str) -> AppError {
     AppError::Failed(format!("source {name} is not stored; there are: {}", names.join(", ")))
 }
 
-fn failed(error: StoreError) -> AppError {
+pub(super) fn failed(error: StoreError) -> AppError {
     match error {
-        error @ StoreError::View { .. } => AppError::Failed(error.to_string()),
+        error @ (StoreError::View { .. } | StoreError::Led { .. } | StoreError::Emptying { .. }) => {
+            AppError::Failed(error.to_string())
+        }
         error => store_error(error),
     }
 }

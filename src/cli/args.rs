@@ -1,5 +1,6 @@
 //! What can be written on the command line. The structs are plain data: `app` takes them as they are.
 
+mod chains;
 mod dead_letters;
 mod replay;
 mod reread;
@@ -18,6 +19,7 @@ use super::exit::{Exit, Failure};
 use crate::config::{Log, LogFormat, LogLevel};
 use chainflume_core::domain::BlockRange;
 use chainflume_core::mapping::Family;
+pub use chains::{ChainsArgs, ChainsCommand, ForgetArgs};
 pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
 pub use replay::ReplayArgs;
 pub use reread::{BackfillArgs, RewindArgs, VerifyArgs};
@@ -98,6 +100,9 @@ pub enum Command {
     /// See what is stored of each source, and decide about one that the configuration names otherwise
     #[command(subcommand)]
     Sources(SourcesCommand),
+    /// See what is stored of each chain, and delete one that is not configured any more
+    #[command(subcommand)]
+    Chains(ChainsCommand),
     /// See where each webhook stands, and let one that answered 410 have messages again
     #[command(subcommand)]
     Webhooks(WebhooksCommand),

@@ -1,6 +1,6 @@
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 
-use super::exit::{Exit, OrExit};
+use super::exit::{Exit, Failure, OrExit};
 use chainflume_ops::telemetry;
 
 /// Writes to stdout. A reader that has seen enough (`| head`) is no error, and `print!` would panic.
@@ -19,8 +19,23 @@ pub(super) fn complain(line: &str) {
     }
 }
 
+/// Asks whether to go on with what a command is to do, where somebody can be asked.
+pub(super) fn confirm(what: &str) -> Result<(), Failure> {
+    let refused = |text: &str| Failure::new(Exit::Usage, text.to_owned());
+    if !io::stdin().is_terminal() {
+        return Err(refused("nobody can be asked here; add --yes"));
+    }
+    ask(&format!("{what}; go on? [y/N] "));
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        true => Ok(()),
+        false => Err(refused("nothing was done")),
+    }
+}
+
 /// Asks a question on stderr, without a line's end; `eprint!` would panic where that is closed.
-pub(super) fn ask(question: &str) {
+fn ask(question: &str) {
     let mut stderr = io::stderr();
     let _closed = write!(stderr, "{question}").and_then(|()| stderr.flush());
 }

@@ -1,34 +1,17 @@
-use std::io::{BufRead, IsTerminal};
-
 use serde_json::json;
 
 use super::args::RewindArgs;
-use super::exit::{Exit, Failure};
 use super::output;
 use crate::app::{self, Loaded, Rewinding};
 
 /// Takes a chain back, or looks how far it would have to go.
 pub(super) async fn rewind(loaded: &Loaded, args: &RewindArgs) -> anyhow::Result<()> {
     if let (Some(to), false) = (args.to, args.yes) {
-        confirm(to)?;
+        output::confirm(&format!("everything stored above block {to} is taken back and read again"))?;
     }
     let answer = app::rewind(loaded, &args.rewind()).await?;
     let text = if args.json { format!("{}\n", as_json(&answer)) } else { as_text(&answer) };
     output::print(text.as_bytes())
-}
-
-fn confirm(to: u64) -> Result<(), Failure> {
-    let refused = |text: String| Failure::new(Exit::Usage, text);
-    if !std::io::stdin().is_terminal() {
-        return Err(refused("nobody can be asked here; add --yes".to_owned()));
-    }
-    output::ask(&format!("everything stored above block {to} is taken back and read again; go on? [y/N] "));
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        true => Ok(()),
-        false => Err(refused("nothing was done".to_owned())),
-    }
 }
 
 fn as_text(answer: &Rewinding) -> String {

@@ -1,8 +1,6 @@
-use std::io::{BufRead, IsTerminal};
-
 use super::args::{EmptyArgs, RenameArgs, SourcesArgs, SourcesCommand};
-use super::exit::{Exit, Failure};
 use super::output;
+use super::progress::Deletion;
 use super::table::table;
 use crate::app::{self, Loaded, SourceListing};
 
@@ -21,27 +19,13 @@ pub(super) async fn sources(loaded: &Loaded, command: &SourcesCommand) -> anyhow
 
 async fn empty(loaded: &Loaded, EmptyArgs { name, yes }: &EmptyArgs, forget: bool) -> anyhow::Result<()> {
     if !yes {
-        confirm(name)?;
+        output::confirm(&format!("everything that is stored of source {name} is deleted and retracted"))?;
     }
-    let emptied = app::empty_source(loaded, name, forget).await?;
+    let mut bar = Deletion::of(format!("events of {name}"));
+    let emptied = app::empty_source(loaded, name, forget, |deleting| bar.tell(deleting)).await?;
+    bar.end();
     let end = if forget { "nothing of it is stored any more" } else { "a running daemon reads it anew" };
     output::print(format!("{} events of source {name} are deleted; {end}\n", emptied.events).as_bytes())
-}
-
-fn confirm(name: &str) -> Result<(), Failure> {
-    let refused = |text: &str| Failure::new(Exit::Usage, text.to_owned());
-    if !std::io::stdin().is_terminal() {
-        return Err(refused("nobody can be asked here; add --yes"));
-    }
-    output::ask(&format!(
-        "everything that is stored of source {name} is deleted and retracted; go on? [y/N] "
-    ));
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        true => Ok(()),
-        false => Err(refused("nothing was done")),
-    }
 }
 
 async fn list(loaded: &Loaded, args: &SourcesArgs) -> anyhow::Result<()> {

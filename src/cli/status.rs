@@ -29,6 +29,7 @@ fn as_text(status: &Status) -> String {
         let (depth, events, ancestor) = (reorg.depth, reorg.events, reorg.ancestor);
         text += &match reorg.reason.as_str() {
             "repair" => format!("repair {ago}: {events} events taken back that are not on the chain\n"),
+            "removal" => format!("removal {ago}: {events} events of a source deleted\n"),
             reason => {
                 format!(
                     "{reason} {ago}: {depth} blocks and {events} events undone, back to block {ancestor}\n"

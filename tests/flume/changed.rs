@@ -2,6 +2,7 @@
 //! stays, and one source's trouble is its own.
 
 mod commands;
+mod emptying;
 mod matrix;
 mod past;
 

@@ -15,8 +15,9 @@ use sqlx::postgres::PgPool;
 const TABLES: [(&str, &str); 12] = [
     // A genesis hash is only known where the node told it at the first start.
     ("chains", "select to_jsonb(t) - '{reorgs,epoch,genesis_hash,final_number}'::text[] from chains t"),
-    // Announcements begin at the head that was first seen, and an audit gets as far as it has time for.
-    ("sources", "select to_jsonb(t) - '{id,publish_from,verified_to}'::text[] from sources t"),
+    // Announcements begin at the head that was first seen, and an audit gets as far as it has time for. Who followed a source
+    // last is for commands.
+    ("sources", "select to_jsonb(t) - '{id,publish_from,verified_to,followed_as}'::text[] from sources t"),
     ("checkpoints", "select to_jsonb(t) - 'updated_at' from checkpoints t"),
     ("event_kinds", "select to_jsonb(t) - 'id' from event_kinds t"),
     (

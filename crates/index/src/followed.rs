@@ -172,3 +172,51 @@ impl ChainIndexer {
         self.following = Following { told, ..Following::default() };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainflume_core::domain::{AddressSet, BlockRange, EventKey, Gap};
+
+    /// Two sources that follow an event and have a past to be read.
+    fn following() -> Following {
+        let course = |name: &str| {
+            let event = EventKey {
+                topic0: None,
+                topics: 0,
+                signature: "Note()".to_owned(),
+                declaration: "Note()".to_owned(),
+            };
+            let items = vec![(event, AddressSet::Any)];
+            let range = BlockRange::new(1, 9).expect("in order");
+            let gaps = vec![Gap { range, items: items.clone() }];
+            Course { source: name.to_owned(), listens: items, gaps, ..Course::default() }
+        };
+        let comparison = Comparison { courses: vec![course("usd"), course("eur")], gone: Vec::new() };
+        Following { comparison, ..Following::default() }
+    }
+
+    fn read_next(following: &Following) -> Vec<usize> {
+        following.with_gaps().map(|(source, _)| source).collect()
+    }
+
+    #[test]
+    fn a_source_that_is_set_aside_is_blocked_with_its_reason_and_alone() {
+        let mut following = following();
+        assert_eq!(read_next(&following), [0, 1]);
+        following.set_aside.insert(0, (Instant::now(), "stored for source old".to_owned()));
+        assert_eq!((following.is_blocked(0), following.is_blocked(1)), (true, false));
+        assert_eq!(following.hindrance(0).as_deref(), Some("stored for source old"));
+        assert_eq!((following.hindrance(1), read_next(&following)), (None, vec![1]));
+    }
+
+    #[test]
+    fn a_past_that_fails_rests_and_its_source_is_followed() {
+        let mut following = following();
+        following.rest(1, "the node lacks it".to_owned());
+        assert_eq!((read_next(&following), following.is_blocked(1)), (vec![0], false));
+        following.read_to(1, 4);
+        assert_eq!(read_next(&following), [0, 1]);
+        assert_eq!(following.course(1).map(|course| course.gaps[0].range.from()), Some(5));
+    }
+}

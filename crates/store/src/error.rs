@@ -47,6 +47,25 @@ pub enum StoreError {
         /// Name of the lease.
         lease: String,
     },
+    /// A daemon leads the chain and would undo what a command is to do. Nothing was changed.
+    #[error(
+        "the daemon {holder} leads the chain and follows {what} by another configuration than this one: restart it with this \
+         one, or stop it, and run the command again"
+    )]
+    Led {
+        /// The source or the chain.
+        what: String,
+        /// The daemon.
+        holder: String,
+    },
+    /// A part of what is stored of a source is deleted.
+    #[error(
+        "source {source_name} is deleted in part: run `chainflume sources remove {source_name}` to delete the rest"
+    )]
+    Emptying {
+        /// The source.
+        source_name: String,
+    },
     /// None of several servers takes writes.
     #[error("the database at {host} is read-only, and no other server of the url takes writes")]
     ReadOnly {

@@ -33,7 +33,7 @@ macro_rules! readable {
 mod away;
 mod write;
 
-pub(super) use away::{fold_orphaned, orphan, orphan_at, orphan_of, orphaned};
+pub(super) use away::{fold_orphaned, last_page, orphan, orphan_at, orphan_of, orphaned};
 pub(super) use readable;
 pub(super) use write::{Table, write_while};
 

@@ -66,9 +66,30 @@ impl ChainStore {
             let tip = kept.iter().find(|kept| kept.name == asked.name).and_then(|kept| kept.tip);
             write(&mut tx, asked, course, tip).await?;
         }
+        sign(&mut tx, chain).await?;
         tx.commit().await?;
         Ok(comparison)
     }
+}
+
+/// Writes down what whoever leads the chain follows under each name, blocked or not. A command with another configuration sees
+/// by it that a daemon would undo what it is to do.
+async fn sign(tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
+    let (names, digests): (Vec<&str>, Vec<String>) =
+        chain.asked.iter().map(|asked| (asked.name.as_str(), asked.digest())).unzip();
+    sqlx::query(
+        "update sources s set followed_as = d.digest \
+         from (select k.name, g.digest from sources k \
+             left join unnest($2::text[], $3::text[]) as g (name, digest) on g.name = k.name \
+             where k.chain_id = $1) d \
+         where s.name = d.name and s.followed_as is distinct from d.digest",
+    )
+    .bind(chain.id)
+    .bind(names)
+    .bind(digests)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// From the checkpoint on a source follows what it listens for. What was compared with the chain a second time ends below
@@ -201,17 +222,19 @@ impl Quiet {
 
 /// As the database has them, by name.
 pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<Kept>, StoreError> {
-    type Row = (String, i64, String, i64, Option<i64>, i64);
+    type Row = (String, i64, String, i64, Option<i64>, i64, bool);
     let sources: Vec<Row> = sqlx::query_as(
-        "select s.name, s.chain_id, s.family, s.start_block, p.block_number, \
-             (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.source = s.name) \
-         from sources s left join checkpoints p on p.source = s.name order by s.name",
+        "select s.name, s.chain_id, s.family, s.start_block, coalesce(r.old_tip_number, p.block_number), \
+             (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.source = s.name), \
+             s.emptying is not null \
+         from sources s left join checkpoints p on p.source = s.name \
+             left join reorgs r on r.id = s.emptying order by s.name",
     )
     .fetch_all(&mut *connection)
     .await?;
     let mut parts = rows(connection, None).await?;
     let mut kept = Vec::with_capacity(sources.len());
-    for (name, chain_id, family, start_block, tip, events) in sources {
+    for (name, chain_id, family, start_block, tip, events, emptying) in sources {
         let parts = parts.remove(&name).unwrap_or_default();
         let unknown = parts.is_empty() && tip.is_some();
         let seen = if unknown { seen(connection, &name).await? } else { BTreeMap::new() };
@@ -223,6 +246,7 @@ pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<Kept>, Sto
             tip: tip.map(|tip| unsigned("block number", tip)).transpose()?,
             events: count(events),
             parts,
+            emptying,
             seen,
         });
     }

@@ -6,6 +6,8 @@ mod session;
 use std::fmt;
 use std::time::Duration;
 
+use sqlx::postgres::PgConnection;
+
 use super::convert::int8;
 use super::{ChainStore, Store, StoreError};
 
@@ -114,6 +116,17 @@ impl Store {
     pub async fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {
         session::leases(&mut *self.pool.acquire().await?).await
     }
+}
+
+/// Who leads a chain now; `None` where nobody does, or whoever did is gone.
+pub(super) async fn leader(
+    connection: &mut PgConnection,
+    chain_id: u64,
+) -> Result<Option<String>, StoreError> {
+    let name = chain_lease(chain_id);
+    let leases = session::leases(connection).await?;
+    let held = leases.into_iter().find(|lease| lease.name == name && lease.standing == Standing::Held);
+    Ok(held.map(|lease| lease.holder))
 }
 
 impl ChainStore {

@@ -233,12 +233,17 @@ impl Store {
             asked,
             comparison,
         };
-        let (pool, spare) = (self.pool.clone(), self.spare.clone());
-        Ok(ChainStore { pool, spare, chain: Arc::new(chain), epoch: None, contracts: Arc::default() })
+        Ok(ChainStore::beside(self, chain))
     }
 }
 
 impl ChainStore {
+    /// For a command beside the daemon, of a chain as it is stored.
+    pub(super) fn beside(store: &Store, chain: Chain) -> Self {
+        let (pool, spare) = (store.pool.clone(), store.spare.clone());
+        Self { pool, spare, chain: Arc::new(chain), epoch: None, contracts: Arc::default() }
+    }
+
     /// As [`Store::genesis`].
     ///
     /// # Errors

@@ -31,6 +31,8 @@ pub enum Reason {
     Rewind,
     /// What was stored is not on the chain.
     Repair,
+    /// An operator deleted a source.
+    Removal,
 }
 
 impl Reason {
@@ -40,6 +42,7 @@ impl Reason {
             Self::Reorg => "reorg",
             Self::Rewind => "rewind",
             Self::Repair => "repair",
+            Self::Removal => "removal",
         }
     }
 }
@@ -136,7 +139,7 @@ async fn lower_marks(tx: &mut Tx, chain: &Chain, to: u64) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Opens the record of what is taken back; events are counted at its end.
+/// Opens the record of what is taken back; events are counted as they go.
 pub(super) async fn begin_record(
     tx: &mut Tx,
     chain: &Chain,
@@ -158,14 +161,14 @@ pub(super) async fn begin_record(
     .await?)
 }
 
-/// Closes the record, and tells whoever reads the chain meanwhile that it is another now.
+/// Adds to the record what was taken back, and tells whoever reads the chain meanwhile that it is another now.
 pub(super) async fn finish_record(
     tx: &mut Tx,
     chain: &Chain,
     reorg: i64,
     events: u64,
 ) -> Result<(), StoreError> {
-    sqlx::query("update reorgs set events = $2 where id = $1")
+    sqlx::query("update reorgs set events = events + $2 where id = $1")
         .bind(reorg)
         .bind(int8("events", events)?)
         .execute(&mut **tx)

@@ -1,35 +1,25 @@
-//! What an operator decides about a stored source: its name, or its end. Each is one transaction that locks the registration
-//! and the chain's row, so it works beside a running daemon and is done whole or not at all.
+//! What an operator decides about a stored source: its name, or its end. Each transaction locks the registration and the chain's
+//! row, so it works beside a running daemon.
 
-use chainflume_core::domain::{B256, BlockId};
-
-use super::convert::block_id;
-use super::open::Chain;
-use super::outbox::Announcement;
-use super::rewind::{Reason, begin_record, finish_record};
+use super::convert::unsigned;
 use super::transaction::{self, Tx};
-use super::{Store, StoreError, events, pending, projections};
-
-/// What was deleted of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Emptied {
-    /// Events.
-    pub events: u64,
-    /// Events that were announced as pending.
-    pub pending: u64,
-}
+use super::{Store, StoreError, leases};
 
 impl Store {
-    /// Gives a stored source another name and keeps its data. Returns whether it was done: not where `old` is not stored or
-    /// `new` is. Its typed views are dropped; the next start creates them under the new name.
+    /// Gives a stored source another name and keeps its data, in one transaction. Returns whether it was done: not where `old`
+    /// is not stored or `new` is. Its typed views are dropped; the next start creates them under the new name.
     ///
     /// # Errors
-    /// [`StoreError::View`] when something was built on one of its views: nothing is changed then.
+    /// [`StoreError::View`] when something was built on one of its views; [`StoreError::Led`] when a daemon follows it under
+    /// its old name; [`StoreError::Emptying`]. Nothing is changed then.
     pub async fn rename_source(&self, old: &str, new: &str) -> Result<bool, StoreError> {
+        self.check_free(old, None).await?;
         self.drop_views(Some(old)).await?;
         let mut tx = transaction::begin(&self.pool, true).await?;
-        if lock(&mut tx, old).await?.is_none() {
-            return Ok(false);
+        let Some(source) = lock(&mut tx, old).await? else { return Ok(false) };
+        source.check_free(&mut tx, None).await?;
+        if source.emptying.is_some() {
+            return Err(StoreError::Emptying { source_name: old.to_owned() });
         }
         let copied = sqlx::query(
             "insert into sources (name, chain_id, family, start_block, decimals, publish_from, verified_to) \
@@ -56,79 +46,53 @@ impl Store {
         Ok(true)
     }
 
-    /// Deletes what is stored of a source and undoes what its events changed. What was announced is retracted. `forget` deletes
-    /// its registration and its views too; else it begins anew at its start block. `None` where it is not stored.
-    ///
-    /// # Errors
-    /// [`StoreError::View`] when something was built on one of its views: nothing is changed then.
-    pub async fn empty_source(&self, name: &str, forget: bool) -> Result<Option<Emptied>, StoreError> {
-        if forget {
-            self.drop_views(Some(name)).await?;
-        }
+    /// [`StoreError::Led`] where a daemon follows a source otherwise than `asked`: before the first change, such as the end of
+    /// its views.
+    pub(super) async fn check_free(&self, name: &str, asked: Option<&str>) -> Result<(), StoreError> {
         let mut tx = transaction::begin(&self.pool, true).await?;
-        let Some(chain_id) = lock(&mut tx, name).await? else { return Ok(None) };
-        let chain = Chain::unconfigured(&mut tx, chain_id).await?;
-        let emptied = take_all(&mut tx, &chain, name).await?;
-        for sql in [
-            "delete from dead_letters where source = $1",
-            "delete from followed where source = $1",
-            "delete from checkpoints where source = $1",
-            "update sources set verified_to = null where name = $1",
-        ] {
-            sqlx::query(sql).bind(name).execute(&mut *tx).await?;
+        match lock(&mut tx, name).await? {
+            Some(source) => source.check_free(&mut tx, asked).await,
+            None => Ok(()),
         }
-        if forget {
-            for sql in ["delete from event_kinds where source = $1", "delete from sources where name = $1"] {
-                sqlx::query(sql).bind(name).execute(&mut *tx).await?;
-            }
+    }
+}
+
+/// A source's registration while this transaction has it and the row of its chain locked.
+#[derive(sqlx::FromRow)]
+pub(super) struct Registered {
+    pub(super) name: String,
+    pub(super) chain_id: i64,
+    /// The record of its deletion.
+    pub(super) emptying: Option<i64>,
+    followed_as: Option<String>,
+}
+
+impl Registered {
+    /// [`StoreError::Led`] where a daemon leads the chain and follows the source otherwise than this digest says: it would read
+    /// again what is deleted, or go on under the old name.
+    pub(super) async fn check_free(&self, tx: &mut Tx, asked: Option<&str>) -> Result<(), StoreError> {
+        if self.followed_as.as_deref() == asked {
+            return Ok(());
         }
-        tx.commit().await?;
-        Ok(Some(emptied))
+        match leases::leader(tx, unsigned("chain id", self.chain_id)?).await? {
+            Some(holder) => Err(StoreError::Led { what: format!("source {}", self.name), holder }),
+            None => Ok(()),
+        }
     }
 }
 
 /// Locks the registration and the row of the source's chain; `None` where the source is not stored.
-async fn lock(tx: &mut Tx, source: &str) -> Result<Option<i64>, StoreError> {
+pub(super) async fn lock(tx: &mut Tx, source: &str) -> Result<Option<Registered>, StoreError> {
     transaction::lock(tx, transaction::REGISTRATION).await?;
-    Ok(sqlx::query_scalar(
-        "select c.chain_id from chains c join sources s on s.chain_id = c.chain_id where s.name = $1 for update of c",
+    sqlx::query(
+        "select from chains c join sources s on s.chain_id = c.chain_id where s.name = $1 for update of c",
     )
     .bind(source)
-    .fetch_optional(&mut **tx)
-    .await?)
-}
-
-/// Takes every event of a source back, as a repair takes back single ones, and deletes it.
-async fn take_all(tx: &mut Tx, chain: &Chain, source: &str) -> Result<Emptied, StoreError> {
-    let kinds: Vec<i32> = sqlx::query_scalar("select id from event_kinds where source = $1")
+    .execute(&mut **tx)
+    .await?;
+    // A statement of its own: what the lock's last holder committed is seen after the lock.
+    Ok(sqlx::query_as("select name, chain_id, emptying, followed_as from sources where name = $1")
         .bind(source)
-        .fetch_all(&mut **tx)
-        .await?;
-    let gone = pending::take_of(tx, chain, &kinds).await?;
-    let tip = tip(tx, source).await?;
-    let record = begin_record(tx, chain, (tip, tip), Reason::Repair).await?;
-    let events = events::orphan_of(tx, chain, &kinds, record).await?;
-    let folded = events::fold_orphaned(tx, record).await?;
-    let orphaned = events::orphaned(tx, record).await?;
-    let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-    let announcement = Announcement::of_undone(tx, chain, announced).await?.taking_back(&gone);
-    projections::undo(tx, chain, &folded).await?;
-    finish_record(tx, chain, record, events).await?;
-    announcement.retract(tx, chain).await?;
-    // Of what reorgs took back before, too: the operator wants it gone.
-    sqlx::query("delete from orphaned_events where kind_id = any($1)")
-        .bind(&kinds)
-        .execute(&mut **tx)
-        .await?;
-    Ok(Emptied { events, pending: gone.len() as u64 })
-}
-
-/// The checkpoint of a source, for the record; a source without one has no events.
-async fn tip(tx: &mut Tx, source: &str) -> Result<BlockId, StoreError> {
-    let row: Option<(i64, Vec<u8>)> =
-        sqlx::query_as("select block_number, block_hash from checkpoints where source = $1")
-            .bind(source)
-            .fetch_optional(&mut **tx)
-            .await?;
-    row.map_or_else(|| Ok(BlockId { number: 0, hash: B256::ZERO }), |(number, hash)| block_id(number, &hash))
+        .fetch_optional(&mut **tx)
+        .await?)
 }

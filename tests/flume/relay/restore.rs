@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chainflume::app::{self, Loaded};
+use chainflume::app::{self, AppError, Loaded};
 use chainflume::config::{Config, ProcessEnvironment};
 use chainflume_core::domain::Envelope;
 use chainflume_deliver::sink::{Bus, InProcess, Sink};
@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::chaos::{restore, snapshot};
 use super::contract::envelopes;
 use super::end_to_end::settle;
+use super::sentinel::takes_over;
 use super::{Carriers, canonical, fold, in_order, published, sources, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
@@ -338,6 +339,75 @@ async fn a_cluster_ahead_of_its_database_stops_and_is_adopted_or_reset() {
     until("it is filled again", async || in_order(set.streams().await) == ours).await;
     carriers.stop().await;
     flume.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_sentinel_a_redis_ahead_of_its_database_stops_until_it_is_adopted() {
+    let set = RedisSet::sentinel().await;
+    let world = World::new(47, || sources_to(&set.config())).await;
+    let copy = restored(&world, true).await;
+    world.chain.mine(4);
+    let flume = Flume::start(&world.config, &copy).await;
+    settle(&flume, &world.chain).await;
+    let carriers = Carriers::start(&world.config, &copy).await;
+    let reason = is_foreign(&carriers).await;
+    assert!(reason.contains("chainflume sinks adopt redis"), "the remedy is named: {reason}");
+    let before = in_order(set.streams().await);
+    // The replica that takes over holds the same entries: what was decided stays.
+    set.servers[0].run::<u64>("WAIT 1 10000").await;
+    set.sentinels[0].run::<()>("SENTINEL FAILOVER mymaster").await;
+    takes_over(&set, 1).await;
+    world.chain.mine(2);
+    settle(&flume, &world.chain).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    is_foreign(&carriers).await;
+    assert_eq!(in_order(set.streams().await), before, "nothing was appended");
+
+    app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
+    carriers.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
+    let last = carriers.until_all("redis").await;
+    until("all is there", async || set.holds(last).await).await;
+    let after = in_order(set.streams().await);
+    assert_eq!(after[..before.len()], before, "what was there stays");
+    let ours = outbox(&copy).await;
+    assert!(ours.ends_with(&after[before.len()..]) && after.len() > before.len());
+    carriers.stop().await;
+    flume.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_names_a_foreign_sink_and_the_remedy_before_and_after_the_daemon_has_seen_it() {
+    let server = RedisServer::start();
+    let world = World::new(48, || sources(&server.url())).await;
+    let copy = restored(&world, false).await;
+    let mut reports = Vec::new();
+    for seen in [false, true] {
+        if seen {
+            let carriers = Carriers::start(&world.config, &copy).await;
+            is_foreign(&carriers).await;
+            carriers.stop().await;
+        }
+        let (loaded, mut lines) = (world.loaded(&copy), Vec::new());
+        let checked = app::check(&loaded, false, |report| {
+            assert!(!report.ok);
+            lines.extend(report.lines.iter().filter(|line| !line.ok).map(|line| line.text.clone()));
+        });
+        let error = checked.await.expect_err("a sink is foreign");
+        assert!(matches!(&error, AppError::Config(text) if text.contains("never sent")), "{error}");
+        reports.push(lines);
+    }
+    assert_eq!(reports[0].len(), 1, "{reports:?}");
+    for line in reports.iter().flatten() {
+        assert!(
+            line.starts_with("sink redis: ") && line.contains("`chainflume sinks adopt redis`"),
+            "{line}"
+        );
+        assert!(line.contains("`chainflume sinks reset redis`"), "{line}");
+    }
+    // A start is not kept from it: the daemon stores, and delivers where it can.
+    app::check(&world.loaded(&copy), true, |_| {}).await.expect("it starts");
+    app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
+    app::check(&world.loaded(&copy), false, |report| assert!(report.ok)).await.expect("all is well");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,7 +29,7 @@ async fn lose_the_tail(set: &mut RedisSet, master: usize, tail: impl AsyncFnOnce
     set.servers[replica].thaw();
 }
 
-async fn takes_over(set: &RedisSet, replica: usize) {
+pub async fn takes_over(set: &RedisSet, replica: usize) {
     until("the replica takes over", async || {
         set.servers[replica].run::<String>("INFO replication").await.contains("role:master")
     })

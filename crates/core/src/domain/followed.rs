@@ -6,7 +6,7 @@ mod ranges;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, keccak256};
 
 use super::{AddressSet, BlockRange};
 
@@ -67,6 +67,13 @@ pub struct Asked {
     pub events: Vec<Listened>,
 }
 
+impl Asked {
+    /// Tells one configuration of a source from another: 64 hexadecimal digits. Only for comparison with another digest.
+    pub fn digest(&self) -> String {
+        format!("{:x}", keccak256(format!("{self:?}")))
+    }
+}
+
 /// A source as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -84,6 +91,8 @@ pub struct Kept {
     pub events: u64,
     /// What it was filled by; empty where that is not known, because an older program filled it.
     pub parts: Vec<Followed>,
+    /// Whether a part of its events is deleted already, by a command that has not ended. Its checkpoint is the one it had.
+    pub emptying: bool,
     /// Where that is not known: the signatures of its events, and of each some contracts that have emitted it.
     pub seen: BTreeMap<String, BTreeSet<Address>>,
 }

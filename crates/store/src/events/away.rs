@@ -6,7 +6,7 @@ use super::super::StoreError;
 use super::super::convert::int8;
 use super::super::open::Chain;
 use super::super::transaction::Tx;
-use super::{Row, Stored, columns_of};
+use super::{PAGE_BYTES, Row, Stored, columns_of};
 use chainflume_core::domain::{Change, Folded, Place};
 
 /// A statement that moves the events of chain `$1` that meet a condition to `orphaned_events`, under record `$2`.
@@ -65,17 +65,37 @@ pub(in super::super) async fn orphan_at(
     Ok(moved.rows_affected())
 }
 
-/// As [`orphan`], of all events of these kinds.
+/// Where the last `page` events of these kinds begin: the block of the first of them, lower where that has more of them. A page
+/// ends earlier when its arguments fill [`PAGE_BYTES`]. `None` where no event is left.
+pub(in super::super) async fn last_page(
+    tx: &mut Tx,
+    kinds: &[i32],
+    page: u32,
+) -> Result<Option<i64>, StoreError> {
+    // Each kind by its own index: a scan of the chain from its end would pass everything of other sources.
+    let sql = "select min(block_number) from ( \
+             select block_number, row_number() over last as place, sum(size) over last - size as before \
+             from (select e.* from unnest($1::int[]) as k (id) cross join lateral ( \
+                 select block_number, tx_index, log_index, coalesce(octet_length(args::text), 0) as size \
+                 from events where kind_id = k.id order by block_number desc limit $2) e) as newest \
+             window last as (order by block_number desc, tx_index desc, log_index desc)) as sized \
+         where place <= $2 and before < $3";
+    let from = sqlx::query_scalar(sql).bind(kinds).bind(i64::from(page)).bind(PAGE_BYTES);
+    Ok(from.fetch_one(&mut **tx).await?)
+}
+
+/// As [`orphan`], of the events of these kinds from a block on.
 pub(in super::super) async fn orphan_of(
     tx: &mut Tx,
     chain: &Chain,
-    kinds: &[i32],
+    (kinds, from): (&[i32], i64),
     reorg: i64,
 ) -> Result<u64, StoreError> {
-    let moved = sqlx::query(orphan!("kind_id = any($3)"))
+    let moved = sqlx::query(orphan!("kind_id = any($3) and block_number >= $4"))
         .bind(chain.id)
         .bind(reorg)
         .bind(kinds)
+        .bind(from)
         .execute(&mut **tx)
         .await?;
     discount(tx, reorg).await?;

@@ -97,7 +97,10 @@ pub fn compare(chain_id: u64, asked: &[Asked], kept: &[Kept]) -> Comparison {
     let of_chain = kept.iter().filter(|kept| kept.chain_id == chain_id && kept.tip.is_some());
     let gone = of_chain
         .filter(|kept| !sides.is_listed(&kept.name) && !renamed.contains(kept.name.as_str()))
-        .map(|kept| Difference::Gone { source: kept.name.clone(), events: kept.events })
+        .map(|kept| match (kept.name.clone(), kept.emptying) {
+            (source, true) => Difference::Emptying { source, listed: false },
+            (source, false) => Difference::Gone { source, events: kept.events },
+        })
         .collect();
     Comparison { courses, gone }
 }
@@ -123,6 +126,9 @@ impl Sides<'_> {
             let (source, stored, given) = (asked.name.clone(), *stored, self.chain_id);
             return blocked(Difference::OtherChain { source, stored, given });
         }
+        if own.is_some_and(|own| own.emptying) {
+            return blocked(Difference::Emptying { source: asked.name.clone(), listed: true });
+        }
         // Where nothing is stored, nothing has the meaning of the other family.
         let filled = own.filter(|own| own.tip.is_some() && own.events > 0);
         if let Some(own) = filled.filter(|own| own.family != asked.family) {
@@ -134,6 +140,7 @@ impl Sides<'_> {
         let begun = own.is_some_and(|own| own.tip.is_some());
         if let [(holder, _)] = &taken[..]
             && !begun
+            && !holder.emptying
             && !self.is_listed(&holder.name)
         {
             let (source, stored) = (asked.name.clone(), holder.name.clone());

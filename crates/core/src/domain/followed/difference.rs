@@ -64,6 +64,13 @@ pub enum Difference {
         /// What it does not follow any more.
         what: String,
     },
+    /// A part of what is stored of a source is deleted, by a command that has not ended.
+    Emptying {
+        /// The source.
+        source: String,
+        /// Whether it is configured.
+        listed: bool,
+    },
     /// A source that is not configured any more. What is stored stays.
     Gone {
         /// The source.
@@ -147,6 +154,7 @@ impl Difference {
             | Self::Renamed { source, .. }
             | Self::Taken { source, .. }
             | Self::Left { source, .. }
+            | Self::Emptying { source, .. }
             | Self::Gone { source, .. }
             | Self::Unread(Unread { source, .. }) => source,
         }
@@ -154,7 +162,11 @@ impl Difference {
 
     /// Whether what it is about is not followed until an operator decides.
     pub fn blocks(&self) -> bool {
-        !matches!(self, Self::Declaration { .. } | Self::Unread(_) | Self::Left { .. } | Self::Gone { .. })
+        match self {
+            Self::Declaration { .. } | Self::Unread(_) | Self::Left { .. } | Self::Gone { .. } => false,
+            Self::Emptying { listed, .. } => *listed,
+            _ => true,
+        }
     }
 }
 
@@ -207,6 +219,18 @@ impl fmt::Display for Difference {
                 "source {source} no longer follows {what}: its stored events stay; \
                  `chainflume sources reset {source}` deletes them and reads the source anew"
             ),
+            Self::Emptying { source, listed } => {
+                let remedy = match listed {
+                    true => format!(
+                        "`chainflume sources reset {source}` deletes the rest and reads the source anew"
+                    ),
+                    false => format!("`chainflume sources remove {source}` deletes the rest"),
+                };
+                write!(
+                    f,
+                    "source {source} is deleted in part, by a command that still runs or was interrupted: {remedy}"
+                )
+            }
             Self::Gone { source, events } => write!(
                 f,
                 "source {source} is not configured any more: its {events} stored events stay; \

@@ -36,6 +36,7 @@ fn kept(name: &str, parts: Vec<Followed>) -> Kept {
         tip: Some(200),
         events: 200,
         parts,
+        emptying: false,
         seen: BTreeMap::new(),
     }
 }
@@ -176,6 +177,29 @@ fn another_declaration_is_followed_and_named_and_reads_no_past() {
 fn a_name_of_another_chain_is_blocked() {
     let elsewhere = Kept { chain_id: 7, ..usd() };
     assert!(compare(CHAIN, &[asked("usd", &[0xa1], &["Transfer"])], &[elsewhere]).courses[0].is_blocked());
+}
+
+#[test]
+fn a_source_that_is_deleted_in_part_is_never_taken_for_whole_nor_its_logs_by_another() {
+    let half = Kept { emptying: true, ..usd() };
+    let same = compare(CHAIN, &[asked("usd", &[0xa1], &["Transfer"])], std::slice::from_ref(&half));
+    assert!(same.courses[0].is_blocked());
+    let why = same.courses[0].hindrance().unwrap_or_default();
+    assert!(why.contains("`chainflume sources reset usd`"), "{why}");
+    // Its new name is not offered: what is left of it is no source.
+    let renamed = compare(CHAIN, &[asked("usdc", &[0xa1], &["Transfer"])], std::slice::from_ref(&half));
+    let why = renamed.courses[0].hindrance().unwrap_or_default();
+    assert!(why.contains("`chainflume sources remove usd`") && !why.contains("rename"), "{why}");
+    let gone = compare(CHAIN, &[], &[half]).gone;
+    assert!(gone[0].to_string().contains("`chainflume sources remove usd`") && !gone[0].blocks(), "{gone:?}");
+}
+
+#[test]
+fn a_digest_tells_one_configuration_of_a_source_from_another() {
+    let usd = asked("usd", &[0xa1], &["Transfer"]);
+    assert_eq!(usd.digest(), usd.clone().digest());
+    assert_ne!(usd.digest(), asked("usd", &[0xb2], &["Transfer"]).digest());
+    assert_ne!(usd.digest(), Asked { family: "generic".to_owned(), ..usd.clone() }.digest());
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! What is stored of each chain, and its end.
+
+use super::convert::{count, int8, unsigned};
+use super::emptying::{Emptied, Emptying};
+use super::leases::{audit_lease, chain_lease, leader};
+use super::transaction::{self, Tx};
+use super::{Store, StoreError};
+
+/// A chain as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptChain {
+    /// EIP-155.
+    pub chain_id: u64,
+    /// As the configuration called it last.
+    pub name: String,
+    /// Names of its sources.
+    pub sources: Vec<String>,
+    /// The highest checkpoint.
+    pub tip: Option<u64>,
+    /// Number of its stored events.
+    pub events: u64,
+}
+
+impl Store {
+    /// Every chain, by id.
+    ///
+    /// # Errors
+    /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
+    pub async fn kept_chains(&self) -> Result<Vec<KeptChain>, StoreError> {
+        let mut tx = transaction::begin_look(&self.pool).await?;
+        let rows: Vec<(i64, String, Vec<String>, Option<i64>, i64)> = sqlx::query_as(
+            "select c.chain_id, c.name, array(select s.name from sources s where s.chain_id = c.chain_id order by 1), \
+                 (select max(p.block_number) from checkpoints p where p.chain_id = c.chain_id), \
+                 (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.chain_id = c.chain_id) \
+             from chains c order by c.chain_id",
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let row = |(id, name, sources, tip, events): (i64, String, Vec<String>, Option<i64>, i64)| {
+            Ok(KeptChain {
+                chain_id: unsigned("chain id", id)?,
+                name,
+                sources,
+                tip: tip.map(|tip| unsigned("block number", tip)).transpose()?,
+                events: count(events),
+            })
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    /// Deletes everything of a chain: its sources as [`Store::empty_source`] does, then what belongs to no source. Messages that
+    /// wait to be delivered stay. `None` where it is not stored. Interrupted anywhere, the next call goes on.
+    ///
+    /// # Errors
+    /// [`StoreError::View`]; [`StoreError::Led`] when a daemon leads the chain or would lead it.
+    pub async fn forget_chain(
+        &self,
+        chain: &KeptChain,
+        page: u32,
+        mut tell: impl FnMut(u64),
+    ) -> Result<Option<Emptied>, StoreError> {
+        let (id, mut all) = (chain.chain_id, Emptied::default());
+        check_free(&mut transaction::begin(&self.pool, true).await?, chain).await?;
+        for name in &chain.sources {
+            let emptying = Emptying { name, forget: true, asked: None, page };
+            let before = all.events;
+            let emptied = self.empty_source(&emptying, |events| tell(before + events)).await?;
+            let emptied = emptied.unwrap_or_default();
+            all.events += emptied.events;
+            all.pending += emptied.pending;
+        }
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        transaction::lock(&mut tx, transaction::REGISTRATION).await?;
+        let sql = "select from chains where chain_id = $1 for update";
+        if sqlx::query(sql).bind(int8("chain id", id)?).fetch_optional(&mut *tx).await?.is_none() {
+            return Ok(None);
+        }
+        check_free(&mut tx, chain).await?;
+        delete(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(Some(all))
+    }
+}
+
+/// A source that was registered meanwhile keeps its chain: the foreign key refuses.
+async fn delete(tx: &mut Tx, id: u64) -> Result<(), StoreError> {
+    for sql in [
+        "delete from pending_events where chain_id = $1",
+        "delete from orphaned_events where chain_id = $1",
+        "delete from reorgs where chain_id = $1",
+        "delete from dead_letters where chain_id = $1",
+        "delete from blocks where chain_id = $1",
+        "delete from chains where chain_id = $1",
+    ] {
+        sqlx::query(sql).bind(int8("chain id", id)?).execute(&mut **tx).await?;
+    }
+    sqlx::query("delete from leases where name = any($1)")
+        .bind([chain_lease(id), audit_lease(id)])
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// [`StoreError::Led`] where a daemon leads the chain or waits to: its configuration has it.
+async fn check_free(tx: &mut Tx, chain: &KeptChain) -> Result<(), StoreError> {
+    let holder = match leader(tx, chain.chain_id).await? {
+        Some(holder) => Some(holder),
+        None => waiting(tx, chain.chain_id).await?,
+    };
+    match holder {
+        Some(holder) => Err(StoreError::Led { what: format!("chain {}", chain.name), holder }),
+        None => Ok(()),
+    }
+}
+
+/// A daemon that lives and would lead the chain.
+async fn waiting(tx: &mut Tx, chain_id: u64) -> Result<Option<String>, StoreError> {
+    let sql = "select i.holder from instances i join pg_stat_activity a on a.pid = i.backend_pid \
+                   and (a.backend_start is null or a.backend_start = i.backend_start) \
+               where $1 = any(i.wants) and i.expires_at > clock_timestamp() limit 1";
+    Ok(sqlx::query_scalar(sql).bind(chain_lease(chain_id)).fetch_optional(&mut **tx).await?)
+}

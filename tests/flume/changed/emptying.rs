@@ -1,0 +1,214 @@
+//! A source or a chain is deleted while something else happens: a kill, or a daemon with another configuration.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::{A, B, C, TRANSFER, other, source};
+use crate::daemon::{Daemon, Home, chain};
+use crate::flume::connect;
+use crate::scene::Scene;
+use crate::{postgres, tables};
+
+fn usd() -> String {
+    source("usd", &[A], TRANSFER)
+}
+
+async fn number(pool: &PgPool, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(pool).await.expect("the query runs")
+}
+
+const EVENTS: &str =
+    "select count(*) from events e join event_kinds k on k.id = e.kind_id where k.source = 'usd'";
+
+/// Makes block 30 of `usd` longer than a page, by events that change nothing else: a node of the tests would take minutes to
+/// serve as many. What lies above and in it is one page, 29 events are left for the next.
+async fn grow(pool: &PgPool) {
+    let sql = "insert into events select e.chain_id, 30, 5, 1000 + g, e.block_time, e.kind_id, 'n', e.block_hash, e.tx_hash, \
+             e.address, e.account, e.counterparty, e.amount, e.token_id, e.args \
+             from events e join event_kinds k on k.id = e.kind_id, generate_series(1, 11000) as g \
+             where k.source = 'usd' and e.block_number = 30; \
+         update event_kinds set events = events + 11000 where id in (select kind_id from events where log_index > 1000)";
+    sqlx::raw_sql(sql).execute(pool).await.expect("it grows");
+}
+
+/// Runs a command until its second page waits for a lock of the test's, and kills it there.
+async fn kill_in_second_page(home: &Home, pool: &PgPool, arguments: &[&str]) {
+    let hold = "create function hold() returns trigger language plpgsql as \
+         $$ begin if old.events > 0 then perform pg_advisory_xact_lock(4711); end if; return new; end $$; \
+         create trigger hold before update on reorgs for each row execute function hold()";
+    sqlx::raw_sql(hold).execute(pool).await.expect("a trigger");
+    let mut holder = pool.begin().await.expect("a transaction");
+    sqlx::query("select pg_advisory_xact_lock(4711)").execute(&mut *holder).await.expect("a lock");
+    let command = Daemon::new(home.configured(arguments), 0);
+    // Other tests have databases on the same server.
+    let waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted and objid = 4711 \
+                 and database = (select oid from pg_database where datname = current_database())";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while number(pool, waits).await == 0 {
+        assert!(Instant::now() < deadline, "it never got to its second page: {}", command.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    command.kill_9().await;
+    holder.rollback().await.expect("the lock is given back");
+    sqlx::raw_sql("drop trigger hold on reorgs").execute(pool).await.expect("no trigger");
+}
+
+/// What a daemon with this configuration makes of an empty database.
+async fn fresh(scene: &Scene, sources: &str, tip: u64) -> tables::Rows {
+    let url = postgres::empty_database().await;
+    let home = Home::new(&scene.server, sources, Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(tip).await;
+    daemon.stop_well().await;
+    tables::all(&connect(&url).await).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_is_killed_half_way_is_never_taken_for_whole_and_goes_on() {
+    let scene = super::scene(40).await;
+    let url = postgres::empty_database().await;
+    let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(38).await;
+    daemon.stop_well().await;
+    let pool = connect(&url).await;
+    grow(&pool).await;
+    assert_eq!(number(&pool, EVENTS).await, 11_038);
+
+    home.write(&chain(&scene.server, "", &other()), Some(&url));
+    kill_in_second_page(&home, &pool, &["sources", "remove", "usd", "--yes"]).await;
+    assert_eq!(number(&pool, EVENTS).await, 29);
+    let of_usd = "select coalesce(sum(events), 0)::bigint from token_balances where token = '\\xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1'";
+    // Each transfer counts for who sent and who got it.
+    assert_eq!(number(&pool, of_usd).await, 58);
+    let text = home.run(&["check"]).await.fine();
+    assert!(
+        text.contains("source usd is deleted in part") && text.contains("`chainflume sources remove usd`"),
+        "{text}"
+    );
+    let listed = home.run(&["sources", "list", "--json"]).await.json();
+    assert_eq!((&listed[1]["name"], &listed[1]["emptying"]), (&"usd".into(), &true.into()));
+
+    // A daemon that has it does not go on with a half.
+    home.write(&chain(&scene.server, "", &(usd() + &other())), Some(&url));
+    let said = home.run(&["check"]).await;
+    assert!(said.out.contains("`chainflume sources reset usd`"), "{said:?}");
+    said.error(78);
+    let daemon = home.start();
+    let blocked = |status, report: &Value| {
+        let sources = &report["chains"]["dev"]["sources"];
+        status == 503 && sources["usd"]["state"] == "blocked" && sources["other"]["tip"] == 38
+    };
+    daemon.until("blocked usd alone", blocked).await;
+    assert_eq!(number(&pool, EVENTS).await, 29);
+    daemon.stop_well().await;
+
+    home.write(&chain(&scene.server, "", &other()), Some(&url));
+    let text = home.run(&["sources", "remove", "usd", "--yes"]).await.fine();
+    assert_eq!(text, "29 events of source usd are deleted; nothing of it is stored any more\n");
+    let whole = fresh(&scene, &other(), 38).await;
+    tables::assert_same("a database that never had usd", &tables::all(&pool).await, &whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_is_killed_half_way_goes_on_beside_the_daemon_which_then_reads_it_anew() {
+    let scene = super::scene(40).await;
+    let url = postgres::empty_database().await;
+    let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(38).await;
+    let pool = connect(&url).await;
+    grow(&pool).await;
+    kill_in_second_page(&home, &pool, &["sources", "reset", "usd", "--yes"]).await;
+    super::mine(&scene, 1);
+    let blocked = |_, report: &Value| report["chains"]["dev"]["sources"]["usd"]["state"] == "blocked";
+    let report = daemon.until("saw that a part is gone", blocked).await;
+    assert!(report.to_string().contains("`chainflume sources reset usd`"), "{report}");
+    let text = home.run(&["sources", "reset", "usd", "--yes"]).await.fine();
+    assert_eq!(text, "29 events of source usd are deleted; a running daemon reads it anew\n");
+    daemon.until_tip(39).await;
+    daemon.stop_well().await;
+    let whole = fresh(&scene, &(usd() + &other()), 39).await;
+    tables::assert_same("a fresh sync", &tables::all(&pool).await, &whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_with_the_old_configuration_is_named_and_nothing_is_changed() {
+    let scene = super::scene(40).await;
+    let url = postgres::empty_database().await;
+    let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(38).await;
+    let pool = connect(&url).await;
+    let before = tables::all(&pool).await;
+    let (renamed, more) = (source("usdc", &[A], TRANSFER), source("usd", &[A, B], TRANSFER));
+    let elsewhere = chain(&scene.server, "", &(usd() + &other())).replace("31337", "31338");
+    let changes: [(String, &[&str]); 4] = [
+        (chain(&scene.server, "", &other()), &["sources", "remove", "usd", "--yes"]),
+        (chain(&scene.server, "", &(renamed + &other())), &["sources", "rename", "usd", "usdc"]),
+        (chain(&scene.server, "", &(more + &other())), &["sources", "reset", "usd", "--yes"]),
+        (elsewhere, &["chains", "forget", "31337", "--yes"]),
+    ];
+    for (config, arguments) in changes {
+        let changed = Home::bare();
+        changed.write(&config, Some(&url));
+        let said = changed.run(arguments).await;
+        let text = said.error(1);
+        assert!(
+            text.contains("leads the chain") && text.contains("restart it with this one"),
+            "{arguments:?}: {text}"
+        );
+    }
+    tables::assert_same("before", &tables::all(&pool).await, &before);
+    // With the daemon's own configuration it is read anew.
+    home.run(&["sources", "reset", "usd", "--yes"]).await.fine();
+    assert_eq!(number(&pool, EVENTS).await, 0);
+    super::mine(&scene, 2);
+    daemon.until_tip(40).await;
+    assert_eq!(number(&pool, EVENTS).await, 40);
+    // Once it is gone, the first of these is done.
+    daemon.stop_well().await;
+    let changed = Home::bare();
+    changed.write(&chain(&scene.server, "", &other()), Some(&url));
+    changed.run(&["sources", "remove", "usd", "--yes"]).await.fine();
+    assert_eq!(number(&pool, EVENTS).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_is_listed_and_forgotten_and_can_be_read_anew() {
+    let scene = super::scene(40).await;
+    let url = postgres::empty_database().await;
+    let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(38).await;
+    daemon.stop_well().await;
+    let pool = connect(&url).await;
+    let before = tables::all(&pool).await;
+    let text = home.run(&["chains", "forget", "dev", "--yes"]).await.error(1).to_owned();
+    assert!(text.contains("chain dev is configured: take it out of"), "{text}");
+
+    let elsewhere = chain(&scene.server, "", &(source("third", &[C], TRANSFER))).replace("31337", "31338");
+    home.write(&elsewhere.replace("\"dev\"", "\"two\""), Some(&url));
+    let listed = home.run(&["chains", "list", "--json"]).await.json();
+    let one = serde_json::json!({
+        "chainId": 31337, "name": "dev", "sources": ["other", "usd"], "checkpoint": 38, "events": 76, "configured": false
+    });
+    assert_eq!((&listed[0], &listed[1]["configured"]), (&one, &true.into()));
+    assert_eq!(home.run(&["chains", "forget", "dev"]).await.error(64), "nobody can be asked here; add --yes");
+    let text = home.run(&["chains", "forget", "none", "--yes"]).await.error(1).to_owned();
+    assert_eq!(text, "chain none is not stored; there are: dev (31337)");
+    let done = home.run(&["chains", "forget", "dev", "--yes", "--json"]).await.json();
+    assert_eq!(done, serde_json::json!({ "chain": "dev", "events": 76 }));
+    for (table, rows) in tables::all(&pool).await {
+        assert!(rows.is_empty(), "{table}: {rows:?}");
+    }
+    assert_eq!(number(&pool, "select count(*) from leases where name like 'chain %'").await, 0);
+
+    home.write(&chain(&scene.server, "", &(usd() + &other())), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(38).await;
+    daemon.stop_well().await;
+    tables::assert_same("before", &tables::all(&pool).await, &before);
+}
