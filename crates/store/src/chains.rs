@@ -27,8 +27,9 @@ impl Store {
     /// # Errors
     /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
     pub async fn kept_chains(&self) -> Result<Vec<KeptChain>, StoreError> {
+        type Row = (i64, String, Vec<String>, Option<i64>, i64);
         let mut tx = transaction::begin_look(&self.pool).await?;
-        let rows: Vec<(i64, String, Vec<String>, Option<i64>, i64)> = sqlx::query_as(
+        let rows: Vec<Row> = sqlx::query_as(
             "select c.chain_id, c.name, array(select s.name from sources s where s.chain_id = c.chain_id order by 1), \
                  (select max(p.block_number) from checkpoints p where p.chain_id = c.chain_id), \
                  (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.chain_id = c.chain_id) \
@@ -36,7 +37,7 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await?;
-        let row = |(id, name, sources, tip, events): (i64, String, Vec<String>, Option<i64>, i64)| {
+        let row = |(id, name, sources, tip, events): Row| {
             Ok(KeptChain {
                 chain_id: unsigned("chain id", id)?,
                 name,

@@ -219,18 +219,7 @@ impl fmt::Display for Difference {
                 "source {source} no longer follows {what}: its stored events stay; \
                  `chainflume sources reset {source}` deletes them and reads the source anew"
             ),
-            Self::Emptying { source, listed } => {
-                let remedy = match listed {
-                    true => format!(
-                        "`chainflume sources reset {source}` deletes the rest and reads the source anew"
-                    ),
-                    false => format!("`chainflume sources remove {source}` deletes the rest"),
-                };
-                write!(
-                    f,
-                    "source {source} is deleted in part, by a command that still runs or was interrupted: {remedy}"
-                )
-            }
+            Self::Emptying { source, listed } => emptying(f, source, *listed),
             Self::Gone { source, events } => write!(
                 f,
                 "source {source} is not configured any more: its {events} stored events stay; \
@@ -238,4 +227,12 @@ impl fmt::Display for Difference {
             ),
         }
     }
+}
+
+fn emptying(f: &mut fmt::Formatter<'_>, source: &str, listed: bool) -> fmt::Result {
+    let remedy = match listed {
+        true => format!("`chainflume sources reset {source}` deletes the rest and reads the source anew"),
+        false => format!("`chainflume sources remove {source}` deletes the rest"),
+    };
+    write!(f, "source {source} is deleted in part, by a command that still runs or was interrupted: {remedy}")
 }
