@@ -3,15 +3,15 @@
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::database::Database;
+use super::database::{Database, store_error};
 use super::error::AppError;
-use super::parts::Loaded;
+use super::parts::{Loaded, chain_settings};
 use super::preflight::{self, NodeCheck};
 use super::{alerts, followed, messages, sinks, views, webhooks};
 use chainflume_core::domain::{Difference, causes};
 use chainflume_deliver::relay;
 use chainflume_deliver::sink::{Redis, Sink};
-use chainflume_node::Role;
+use chainflume_node::{Role, check_websocket};
 use chainflume_store::{Schema, Store};
 
 /// What the check of the connections found.
@@ -55,6 +55,7 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     let nodes = preflight::nodes(loaded).await;
     let database = look_at_database(loaded).await;
     let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check, &nodes)).collect();
+    lines.extend(websocket_lines(loaded).await);
     match &database {
         Ok(found) => {
             lines.push(CheckLine::new(true, format!("database: {}", found.text)));
@@ -129,6 +130,24 @@ fn found(check: &NodeCheck, head: u64, all: &[NodeCheck]) -> String {
     format!("provider {} (role {}) answers, head {head}{lag}{first}", check.provider, check.role.as_str())
 }
 
+/// Each WebSocket is opened and asked for heads. One that does not work is a warning: the head is polled for instead.
+async fn websocket_lines(loaded: &Loaded) -> Vec<CheckLine> {
+    let looks = loaded.config.chains.iter().map(chain_settings).map(async |settings| {
+        let with_websocket = settings.providers.iter().filter(|provider| provider.ws_url.is_some());
+        let looks = with_websocket.map(async |provider| {
+            let place = format!("chain {}: the websocket of {}", settings.name, provider.label);
+            match check_websocket(&settings, provider).await {
+                Ok(()) => CheckLine::new(true, format!("{place} announces heads")),
+                Err(reason) => {
+                    CheckLine::warning(format!("{place} cannot be used, so the head is polled for: {reason}"))
+                }
+            }
+        });
+        join_all(looks).await
+    });
+    join_all(looks).await.into_iter().flatten().collect()
+}
+
 async fn redis_line(mut redis: Redis) -> CheckLine {
     match redis.check().await {
         Ok(host) => CheckLine::new(true, format!("redis: connected to {host}")),
@@ -184,6 +203,7 @@ async fn look_at_database(loaded: &Loaded) -> Result<Found, AppError> {
         return Ok(Found { text, differences: Vec::new(), views: Vec::new(), foreign: Vec::new() });
     };
     let schema = database.store.schema().await;
+    let rights = database.store.check_rights().await;
     let differences = followed::differences(loaded, &database.store).await;
     let views = match &schema {
         Ok(Schema::Current) => views::refused(loaded, &database.store, Store::try_views).await,
@@ -195,6 +215,7 @@ async fn look_at_database(loaded: &Loaded) -> Result<Found, AppError> {
     };
     database.close().await;
     let text = schema_text(schema.map_err(|error| AppError::Unavailable(causes(&error)))?)?;
+    rights.map_err(store_error)?;
     let views = views?.iter().map(ToString::to_string).collect();
     Ok(Found { text, differences: differences?, views, foreign: foreign? })
 }

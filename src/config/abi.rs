@@ -24,9 +24,14 @@ pub(super) struct Listened {
 /// Reads `abi` and `events`.
 pub(super) fn events(section: &Section<'_>, family: Option<Family>) -> Option<Listened> {
     let abi = section.text("abi");
-    let wanted = section.texts("events");
+    let (declared, wanted): (Vec<Text>, Vec<Text>) = section
+        .texts("events")
+        .unwrap_or_default()
+        .into_iter()
+        .partition(|text| text.value.starts_with("event "));
     let all = match (&abi, family) {
         (Some(path), _) => from_file(section.reader, path)?,
+        (None, _) if !declared.is_empty() => Abi::default(),
         (None, Some(family)) => match mapping::default_abi(family) {
             Some(json) => decode::read_abi(json).unwrap_or_default(),
             None => {
@@ -39,17 +44,38 @@ pub(super) fn events(section: &Section<'_>, family: Option<Family>) -> Option<Li
         (None, None) => return None,
     };
     let (all, mut repeated) = (shared(all.events), all.repeated);
-    let events = match wanted {
-        Some(wanted) if !wanted.is_empty() => select(section.reader, &all, wanted)?,
-        _ => all,
+    let mut events = match wanted.is_empty() && declared.is_empty() {
+        true => all,
+        false => select(section.reader, &all, wanted)?,
     };
+    for text in declared {
+        let new = of_declaration(section.reader, &text)?;
+        events.extend(new.into_iter().filter(|new| !events.contains(new)).collect::<Vec<_>>());
+    }
     repeated.retain(|repeated| events.iter().any(|event| event.signature == repeated.signature));
     Some(Listened { events, repeated })
 }
 
+/// The event of a line of Solidity in `events`.
+fn of_declaration(reader: &Reader<'_>, text: &Text) -> Option<Vec<Arc<AbiEvent>>> {
+    match decode::read_declarations(std::slice::from_ref(&text.value)) {
+        Ok(abi) => Some(shared(abi.events)),
+        Err(error) => {
+            let remedy = "write it as Solidity does: \"event Moved(address indexed who, uint256 amount)\"";
+            reader.report(&text.spot, Fault::new(unreadable(&error).0, remedy));
+            None
+        }
+    }
+}
+
 fn from_file(reader: &Reader<'_>, path: &Text) -> Option<Abi> {
     let report = |what: String, remedy: &str| reader.report(&path.spot, Fault::new(what, remedy));
-    let text = match reader.environment.read(&reader.resolve(&path.value), MAX_ABI_BYTES) {
+    // `out.json#Token` names one contract of a compiler's output.
+    let (file, contract) = match path.value.rsplit_once('#') {
+        Some((file, contract)) => (file, Some(contract)),
+        None => (path.value.as_str(), None),
+    };
+    let text = match reader.environment.read(&reader.resolve(file), MAX_ABI_BYTES) {
         Ok(text) => text,
         Err(error) => {
             let remedy = match error {
@@ -61,7 +87,7 @@ fn from_file(reader: &Reader<'_>, path: &Text) -> Option<Abi> {
             return None;
         }
     };
-    match decode::read_abi(&text) {
+    match decode::read_abi_of(&text, contract) {
         Ok(abi) => Some(abi),
         Err(error) => {
             let (what, remedy) = unreadable(&error);
@@ -72,10 +98,14 @@ fn from_file(reader: &Reader<'_>, path: &Text) -> Option<Abi> {
 }
 
 fn unreadable(error: &AbiError) -> (String, &'static str) {
-    let abi = "give the ABI array, or a compiler's artifact with an `abi` key";
+    let abi = "give the ABI array, a compiler's artifact or output, or a block explorer's answer";
     match error {
         AbiError::NotJson(error) => (format!("is not JSON: {error}"), abi),
         AbiError::NotAbi { found } => (format!("is not an ABI but {found}"), abi),
+        AbiError::Contracts { contracts, .. } if contracts.is_empty() => {
+            (error.to_string(), "remove `#` and the name behind it")
+        }
+        AbiError::Contracts { .. } => (error.to_string(), "name one behind the file: \"out.json#Token\""),
         AbiError::NoEvents => ("declares no events".to_owned(), "name the ABI of a contract that emits some"),
         AbiError::Events(problems) => {
             let texts: Vec<_> = problems.iter().map(|p| format!("event {}: {}", p.event, p.reason)).collect();

@@ -2,6 +2,7 @@ use url::Url;
 
 use super::problem::Fault;
 use super::secret::Secret;
+use super::substitute::is_escaped;
 use chainflume_store::each_host;
 
 /// What kind of server a URL leads to.
@@ -28,6 +29,11 @@ impl Scheme {
 pub(super) fn url(text: &str, scheme: Scheme) -> Result<Secret, Fault> {
     let [plain, other] = scheme.accepted();
     let trimmed = text.trim();
+    if trimmed.starts_with(['"', '\'', '`']) {
+        let remedy = "remove the quotes around the value; `docker --env-file` passes them on";
+        return Err(Fault::new("begins with a quote", remedy));
+    }
+    check_user_part(trimmed)?;
     let not_a_url = |_| {
         Fault::new(
             "is not a url",
@@ -51,12 +57,55 @@ pub(super) fn url(text: &str, scheme: Scheme) -> Result<Secret, Fault> {
     Ok(Secret::new(trimmed))
 }
 
+/// Refuses a URL whose password is not percent-encoded: a piece of it would be taken for the host, and be shown and resolved
+/// as one. So the only plain `@` of a URL ends its user part.
+fn check_user_part(text: &str) -> Result<(), Fault> {
+    let Some((_, rest)) = text.split_once("://") else { return Ok(()) };
+    let (authority, _) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+    let user = authority.split_once('@').map(|(user, _)| user);
+    let ats = rest.matches('@').count();
+    if ats > usize::from(user.is_some()) || user.is_some_and(|user| !is_escaped(user)) {
+        let remedy = "write each of @ / ? # % \\ and blanks in it as % and two digits: \
+                      @ as %40, / as %2F, ? as %3F, # as %23, % as %25; and an @ elsewhere in the URL as %40";
+        return Err(Fault::new("has a user or password that is not percent-encoded", remedy));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn what(text: &str, scheme: Scheme) -> Result<(), String> {
         url(text, scheme).map(|_| ()).map_err(|fault| fault.what)
+    }
+
+    #[test]
+    fn no_piece_of_a_password_is_taken_for_a_host() {
+        for scheme in ["postgres", "http", "redis", "ws"] {
+            let kind = match scheme {
+                "postgres" => Scheme::Postgres,
+                "http" => Scheme::Http,
+                "redis" => Scheme::Redis,
+                _ => Scheme::WebSocket,
+            };
+            for password in
+                ["a@b", "a/b", "1/b", "a#b", "a?b", "a%b", "%", "a%4", "a\\b", "@", "/", "a/@b", "1?b@c"]
+            {
+                let fault =
+                    url(&format!("{scheme}://flume:{password}@db.example:1/x"), kind).expect_err("refused");
+                assert_eq!(fault.what, "has a user or password that is not percent-encoded", "{password}");
+            }
+            for password in ["a%40b", "a%2Fb", "a%25b", "a:b", "a!$&'()*+,;=b", ""] {
+                assert_eq!(
+                    what(&format!("{scheme}://flume:{password}@db.example:1"), kind),
+                    Ok(()),
+                    "{password}"
+                );
+            }
+        }
+        assert_eq!(what("https://node.example/v2/%40key?a=b", Scheme::Http), Ok(()));
+        assert_eq!(what("\"https://node.example\"", Scheme::Http), Err("begins with a quote".to_owned()));
     }
 
     #[test]

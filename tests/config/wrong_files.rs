@@ -73,7 +73,7 @@ fn what_is_no_abi_is_told_with_what_it_is() {
         assert_eq!(lines.len(), 2, "{lines:#?}");
         lines[1].replace("chainflume.toml:13: source[0].abi: ", "")
     };
-    let remedy = "(give the ABI array, or a compiler's artifact with an `abi` key)";
+    let remedy = "(give the ABI array, a compiler's artifact or output, or a block explorer's answer)";
     assert_eq!(
         told("pragma solidity"),
         format!("`a.json` is not JSON: expected value at line 1 column 1 {remedy}")

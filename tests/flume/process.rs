@@ -4,6 +4,7 @@ mod commands;
 mod demo;
 mod exit;
 mod exposed;
+mod gated;
 mod hurt;
 mod kill;
 pub mod outage;

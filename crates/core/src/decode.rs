@@ -13,6 +13,7 @@ mod abi_type;
 mod canonical;
 mod decoder;
 mod event;
+mod forms;
 mod names;
 mod overlap;
 mod reader;
@@ -21,7 +22,10 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use abi::{Abi, AbiError, EventProblem, MAX_ABI_BYTES, Repeated, parse_abi, read_abi, select};
+pub use abi::{
+    Abi, AbiError, EventProblem, MAX_ABI_BYTES, Repeated, parse_abi, read_abi, read_abi_of,
+    read_declarations, select,
+};
 pub use abi_type::AbiType;
 pub use decoder::{Decoded, Decoder};
 pub use event::{AbiEvent, Param, SourceAbi, SourceIndex};

@@ -44,5 +44,5 @@ pub use settings::{
     ChainSettings, Compression, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Role,
     host_of,
 };
-pub use wake::{Wake, WakeState};
+pub use wake::{Wake, WakeState, check_websocket};
 pub use work::Work;

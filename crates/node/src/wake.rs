@@ -7,12 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::{SinkExt, StreamExt};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::settings::{ChainSettings, ProviderSettings};
@@ -175,15 +182,19 @@ impl Listener {
         loop {
             let mut heard = false;
             let Err(ended) = self.listen(&mut heard).await;
-            if self.shared.state() == WakeState::Pushed
-                && let Some(held_back) = self.lines.admit("lost")
-            {
-                // A node may repeat the key it does not like.
-                let reason =
-                    secrets.iter().fold(ended, |text, secret| text.replace(secret.as_str(), "<key>"));
+            let was_pushed = self.shared.state() == WakeState::Pushed;
+            if let Some(held_back) = self.lines.admit(if was_pushed { "lost" } else { "refused" }) {
+                let reason = hidden(&secrets, ended);
                 let (chain, held_back) = (&self.settings.name, held_back.field());
                 self.told.store(false, Ordering::Relaxed);
-                tracing::warn!(%chain, host, reason, held_back, "websocket lost, polling takes over");
+                match was_pushed {
+                    true => {
+                        tracing::warn!(%chain, host, reason, held_back, "websocket lost, polling takes over");
+                    }
+                    false => tracing::warn!(
+                        %chain, host, reason, held_back, "websocket does not open, the head is polled for"
+                    ),
+                }
             }
             self.shared.set(WakeState::Polling);
             metrics::ws_connected(&self.settings.name, false);
@@ -270,11 +281,43 @@ async fn subscribed(url: &str) -> Result<Socket, Ended> {
     tls::install();
     // A head is a kilobyte or two; nothing we subscribe to is a megabyte.
     let config = WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20));
-    let connecting = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
-    let (mut socket, _) = connecting.await.map_err(|e| e.to_string())?;
+    let connecting = tokio_tungstenite::connect_async_with_config(handshake(url)?, Some(config), true);
+    let (mut socket, _) = connecting.await.map_err(|error| refusal(&error))?;
     let subscribe = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"] });
     socket.send(Message::text(subscribe.to_string())).await.map_err(|e| e.to_string())?;
     Ok(socket)
+}
+
+/// The request that opens the socket. User and password of the URL go into the header that `http` requests have, Basic
+/// authentication (RFC 7617); the WebSocket library leaves them out.
+fn handshake(url: &str) -> Result<Request, Ended> {
+    let mut place = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
+    let decoded = |part: &str| percent_decode_str(part).collect::<Vec<u8>>();
+    let credentials =
+        [decoded(place.username()), b":".to_vec(), decoded(place.password().unwrap_or_default())].concat();
+    let has_user = !place.username().is_empty() || place.password().is_some();
+    let (_, _) = (place.set_username(""), place.set_password(None));
+    let mut request = place.as_str().into_client_request().map_err(|error| error.to_string())?;
+    if has_user {
+        let value = format!("Basic {}", BASE64.encode(credentials));
+        let mut value = HeaderValue::from_str(&value).map_err(|error| error.to_string())?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    Ok(request)
+}
+
+/// Why the socket did not open, with the status and what to do about it where the server answered.
+fn refusal(error: &Error) -> Ended {
+    let Error::Http(response) = error else { return error.to_string() };
+    let status = response.status();
+    let remedy = match status.as_u16() {
+        401 | 403 => "; check user, password or key of the url",
+        404 | 405 => "; check the path of the url, and that the node has WebSocket enabled",
+        300..=399 => "; redirects are not followed: configure the url that it leads to",
+        _ => "",
+    };
+    format!("the handshake was answered {status}{remedy}")
 }
 
 /// Whether heads can be subscribed to.
@@ -297,6 +340,21 @@ pub(super) async fn probe(url: &str, patience: Duration) -> Result<(), String> {
         Err("closed by the node".to_owned())
     };
     timeout(patience, asked).await.map_err(|_| "no answer in time".to_owned())?
+}
+
+/// Whether the provider's WebSocket opens and lets heads be subscribed to; nothing is asked of a provider without one.
+///
+/// # Errors
+/// Why not, for a person and without any key of the URLs.
+pub async fn check_websocket(settings: &ChainSettings, provider: &ProviderSettings) -> Result<(), String> {
+    let Some(url) = &provider.ws_url else { return Ok(()) };
+    let reason = probe(url, settings.request_timeout).await;
+    reason.map_err(|reason| hidden(&settings.secrets(), reason))
+}
+
+/// The text without keys: a node may repeat the one it does not like.
+fn hidden(secrets: &[String], text: String) -> String {
+    secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "<key>"))
 }
 
 /// Longest pause before the socket is tried again; polling covers it.

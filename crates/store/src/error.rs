@@ -25,6 +25,14 @@ pub enum StoreError {
     /// A migration failed; it was rolled back whole.
     #[error("database migration: {}", plain_migration(.0))]
     Migrate(MigrateError),
+    /// The role may not do what a migration or the daemon does. Nothing was touched.
+    #[error("database: {what}; {remedy}")]
+    Rights {
+        /// What is missing, for which role and where.
+        what: String,
+        /// SQL that helps.
+        remedy: String,
+    },
     /// A newer program has been here. Nothing was touched.
     #[error(
         "the database is at migration {found}, this program knows none above {known}; run the newer program"

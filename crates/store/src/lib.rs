@@ -34,6 +34,7 @@ mod projections;
 mod query;
 mod reach;
 mod rewind;
+mod rights;
 mod sinks;
 mod sources;
 mod stage;
@@ -175,6 +176,9 @@ impl Store {
 fn host(options: &PgConnectOptions) -> String {
     match options.get_socket() {
         Some(socket) => socket.display().to_string(),
+        None if options.get_host().contains(':') => {
+            format!("[{}]:{}", options.get_host(), options.get_port())
+        }
         None => format!("{}:{}", options.get_host(), options.get_port()),
     }
 }

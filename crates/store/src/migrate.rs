@@ -4,7 +4,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
 use super::transaction::{self, MIGRATION};
-use super::{Store, StoreError};
+use super::{Store, StoreError, rights};
 
 /// Not sqlx's own table name: an application that shares the database may use sqlx too.
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -71,7 +71,9 @@ async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> 
     // The migrator has a lock of its own, but of the session, which a pooler would hand on; and it takes it after we have
     // counted: both of two would count as theirs what one of them ran.
     sqlx::query("select pg_advisory_xact_lock($1)").bind(MIGRATION).execute(&mut *connection).await?;
-    let before = match schema(connection).await? {
+    let found = schema(connection).await?;
+    rights::check(connection, found).await?;
+    let before = match found {
         Schema::Newer { found, known } => return Err(StoreError::NewerSchema { found, known }),
         Schema::Missing => 0,
         Schema::Behind { .. } | Schema::Current => applied(connection).await?.len(),

@@ -32,6 +32,7 @@ impl Hosts {
     pub(super) fn of(url: &str) -> Result<Self, StoreError> {
         let options = |url: &String| {
             let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::url(&error))?;
+            let options = without_brackets(options);
             // Whatever the url says: a statement without a name is nobody's behind a pooler.
             Ok(options
                 .application_name("chainflume")
@@ -64,6 +65,16 @@ impl Hosts {
 
     fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// An IPv6 address as the resolver and a certificate name it. A URL writes it in brackets (RFC 3986, section 3.2.2), and the
+/// driver keeps them.
+fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
+    let address = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match address.map(str::to_owned) {
+        Some(address) => options.host(&address),
+        None => options,
     }
 }
 
@@ -171,7 +182,22 @@ fn by_query(url: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::each_host;
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_is_reached_without_its_brackets_and_shown_with_them() {
+        for (url, wanted) in [
+            ("postgres://u:p@[::1]:5432/db", vec!["[::1]:5432"]),
+            ("postgres://u:p@[::1]/db?sslmode=verify-full", vec!["[::1]:5432"]),
+            ("postgres://u@[fd00::7]:1,db2:2,[::1]:3/db", vec!["[fd00::7]:1", "db2:2", "[::1]:3"]),
+            ("postgres:///db?host=::1&user=u", vec!["[::1]:5432"]),
+            ("postgres:///db?host=[::1],[fd00::7]&port=1,2", vec!["[::1]:1", "[fd00::7]:2"]),
+        ] {
+            let hosts = Hosts::of(url).expect("a url");
+            assert_eq!(hosts.all.iter().map(host).collect::<Vec<_>>(), wanted, "{url}");
+            assert!(hosts.all.iter().all(|options| !options.get_host().contains('[')), "{url}");
+        }
+    }
 
     #[test]
     fn a_url_may_name_several_servers() {

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::abi_type::AbiType;
 use super::event::{AbiEvent, Param};
+use super::forms;
 use super::names::unique_names;
 
 /// Bytes an ABI file may have: room for an artifact with bytecode and syntax tree.
@@ -27,10 +28,20 @@ pub enum AbiError {
     #[error("not JSON: {0}")]
     NotJson(serde_json::Error),
     /// JSON of another kind.
-    #[error("not an ABI but {found}; give the ABI array, or a compiler's artifact with an `abi` key")]
+    #[error(
+        "not an ABI but {found}; give the ABI array, a compiler's artifact or output, or a block explorer's answer"
+    )]
     NotAbi {
         /// What is there instead.
         found: &'static str,
+    },
+    /// Several contracts, and none is named.
+    #[error("{what}{}", if .contracts.is_empty() { String::new() } else { format!(": {}", .contracts.join(", ")) })]
+    Contracts {
+        /// What is wrong with the name, or that there is none.
+        what: String,
+        /// Names of the contracts in the file.
+        contracts: Vec<String>,
     },
     /// An ABI of functions alone.
     #[error("the ABI declares no events")]
@@ -115,8 +126,10 @@ pub fn parse_abi(json: &str) -> Result<Vec<AbiEvent>, AbiError> {
     read_abi(json).map(|abi| abi.events)
 }
 
-/// The events of a JSON ABI, in its order, each once: the bare array, or the artifact of Foundry,
-/// Hardhat or Truffle around it. What is no event is not looked at.
+/// The events of a JSON ABI, in its order, each once. The array of declarations may be bare, the `abi` of an artifact (Foundry,
+/// Hardhat, Truffle), the `result` of a block explorer, or part of a compiler's output (solc's standard and combined JSON). It may
+/// also be text inside JSON. A declaration may be an object, or a line of Solidity such as
+/// `event Moved(address indexed who, uint256 amount)`. What is no event is not looked at.
 ///
 /// ABIs that were joined from several (proxies, diamonds) declare the same event more than once. Declarations that no log
 /// can tell apart are one event, whatever they call its arguments.
@@ -124,17 +137,51 @@ pub fn parse_abi(json: &str) -> Result<Vec<AbiEvent>, AbiError> {
 /// # Errors
 /// All of [`AbiError`] but `UnknownEvent`. Function pointers and fixed-point numbers are not supported.
 pub fn read_abi(json: &str) -> Result<Abi, AbiError> {
+    read_abi_of(json, None)
+}
+
+/// As [`read_abi`], of one contract of a compiler's output: its name, or its file and name with a colon between.
+///
+/// # Errors
+/// As [`read_abi`]; [`AbiError::Contracts`] when the file has no such contract, or no contracts at all.
+pub fn read_abi_of(json: &str, contract: Option<&str>) -> Result<Abi, AbiError> {
+    let declarations = forms::declarations(&parsed(json)?, contract)?;
+    abi_of(declarations)
+}
+
+/// The events that these lines of Solidity declare.
+///
+/// # Errors
+/// As [`read_abi`].
+pub fn read_declarations(lines: &[String]) -> Result<Abi, AbiError> {
+    abi_of(lines.iter().cloned().map(Json::String).collect())
+}
+
+/// JSON that is no larger than an ABI.
+fn parsed(json: &str) -> Result<Json, AbiError> {
     if json.len() > MAX_ABI_BYTES {
         return Err(AbiError::TooLarge { bytes: json.len() });
     }
     // Editors on Windows put a mark in front, which is no JSON.
     let json = json.strip_prefix('\u{feff}').unwrap_or(json);
-    let items = items(serde_json::from_str(json).map_err(AbiError::NotJson)?)?;
+    serde_json::from_str(json).map_err(AbiError::NotJson)
+}
+
+fn abi_of(items: Vec<Json>) -> Result<Abi, AbiError> {
     let (mut abi, mut problems) = (Abi::default(), Vec::new());
     for (position, item) in items.into_iter().enumerate() {
-        if item.get("type").and_then(Json::as_str) != Some("event") {
-            continue;
-        }
+        let item = match item {
+            Json::String(line) if !forms::is_event(&line) => continue,
+            Json::String(line) => match forms::of_line(&line) {
+                Ok(item) => item,
+                Err(reason) => {
+                    problems.push(EventProblem { event: format!("`{}`", line.trim()), reason });
+                    continue;
+                }
+            },
+            item if item.get("type").and_then(Json::as_str) != Some("event") => continue,
+            item => item,
+        };
         let name = item.get("name").and_then(Json::as_str).map(|name| format!("`{name}`"));
         match event(item) {
             Ok(event) => abi.add(event),
@@ -184,23 +231,6 @@ pub fn select(events: &[Arc<AbiEvent>], wanted: &[String]) -> Result<Vec<Arc<Abi
         return Err(errors);
     }
     Ok(events.iter().filter(|event| wanted.iter().any(|name| means(name, event))).cloned().collect())
-}
-
-fn items(json: Json) -> Result<Vec<Json>, AbiError> {
-    let items = match json {
-        Json::Array(items) => items,
-        Json::Object(mut artifact) => match artifact.remove("abi") {
-            Some(Json::Array(items)) => items,
-            Some(_) => return Err(AbiError::NotAbi { found: "an object whose `abi` is no array" }),
-            None => return Err(AbiError::NotAbi { found: "an object without an `abi` key" }),
-        },
-        Json::String(_) => return Err(AbiError::NotAbi { found: "a string" }),
-        _ => return Err(AbiError::NotAbi { found: "a single value" }),
-    };
-    if items.iter().any(|item| !item.is_object()) {
-        return Err(AbiError::NotAbi { found: "an array of something else than declarations" });
-    }
-    Ok(items)
 }
 
 /// As alloy-json-abi's, but for `anonymous`, which old compilers leave out.

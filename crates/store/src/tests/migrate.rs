@@ -57,3 +57,45 @@ async fn a_password_never_shows() {
         assert_eq!(error.is_transient(), matches!(error, StoreError::Connect { .. }));
     }
 }
+
+#[tokio::test]
+async fn what_a_role_may_not_do_is_named_before_a_migration_with_the_statement_that_helps() {
+    let url = testing::empty_database().await;
+    let admin = connect(&url).await;
+    let name = texts(&admin, "select current_database()::text").await.remove(0);
+    let role = format!("flume_of_{name}");
+    execute(&admin, &format!("create role {role} login")).await;
+    let of_role = url.replace("user=postgres", &format!("user={role}"));
+    let store = connect(&of_role).await;
+    let words = async || {
+        let checked = store.check_rights().await.err().map(|error| error.to_string());
+        let migrated = store.migrate().await.err().map(|error| error.to_string());
+        assert_eq!(checked, migrated, "check and migrate find the same");
+        migrated.unwrap_or_default()
+    };
+    // Since PostgreSQL 15 only the owner of the database creates in public.
+    execute(&admin, "revoke create on schema public from public").await;
+    let refused = words().await;
+    assert!(refused.contains(&format!("role {role} may not create tables in schema public")), "{refused}");
+    assert!(refused.contains(&format!("`grant create on schema public to {role}`")), "{refused}");
+
+    execute(&admin, &format!("create schema {role} authorization {role}")).await;
+    store.migrate().await.expect("the schema of its own is the first of the search_path");
+    store.check_rights().await.expect("all it needs");
+
+    let other = format!("reads_{name}");
+    execute(&admin, &format!("create role {other} login; grant usage on schema {role} to {other}")).await;
+    execute(&admin, &format!("grant select on all tables in schema {role} to {other}")).await;
+    let of_other = url.replace("user=postgres", &format!("user={other}&options[search_path]={role}"));
+    let reader = connect(&of_other).await;
+    let refused = reader.check_rights().await.expect_err("it may only read").to_string();
+    assert!(
+        refused.contains(&format!("role {other} may not write the tables in schema {role}")),
+        "{refused}"
+    );
+
+    let nowhere = connect(&format!("{of_role}&options[search_path]=nowhere")).await;
+    let refused = nowhere.check_rights().await.expect_err("no schema").to_string();
+    assert!(refused.contains("no schema of the search_path (nowhere) exists"), "{refused}");
+    execute(&admin, &format!("drop owned by {role}, {other}; drop role {role}, {other}")).await;
+}

@@ -1,5 +1,5 @@
 use super::*;
-use crate::decode::{AbiError, MAX_ABI_BYTES, read_abi, select};
+use crate::decode::{AbiError, MAX_ABI_BYTES, read_abi, read_abi_of, read_declarations, select};
 
 const STAKED: &str = r#"[{"type":"event","name":"Staked","inputs":[{"name":"developer","type":"address","indexed":true},{"name":"amount","type":"uint256"}]}]"#;
 
@@ -25,6 +25,53 @@ fn a_bare_array_and_every_compilers_artifact_give_the_same_events() {
 }
 
 #[test]
+fn what_an_explorer_a_compiler_and_a_library_print_gives_the_same_events() {
+    let moved = r#"[{"type":"event","name":"Moved","inputs":[{"name":"who","type":"address","indexed":true},
+        {"name":"amount","type":"uint256","indexed":false}],"anonymous":false}]"#;
+    let bare = events(moved);
+    let text = serde_json::to_string(moved).expect("text");
+    let explorer = format!(r#"{{"status":"1","message":"OK","result":{text}}}"#);
+    let artifact = format!(r#"{{"contractName":"Mover","abi":{text}}}"#);
+    let combined =
+        format!(r#"{{"contracts":{{"src/Mover.sol:Mover":{{"abi":{moved},"bin":"6000"}}}},"version":"0"}}"#);
+    let old_combined = format!(r#"{{"contracts":{{"src/Mover.sol:Mover":{{"abi":{text},"bin":"6000"}}}}}}"#);
+    let standard = format!(
+        r#"{{"contracts":{{"src/Mover.sol":{{"Mover":{{"abi":{moved},"evm":{{}}}}}}}},"sources":{{}}}}"#
+    );
+    let human = r#"["event Moved(address indexed who, uint256 amount)", "function poke()", "error Bad()",
+        "eventual nonsense"]"#;
+    for form in [&text, &explorer, &artifact, &combined, &old_combined, &standard, human] {
+        assert_eq!(events(form), bare, "{form}");
+    }
+    let line = ["  event Moved(address indexed who, uint256 amount);".to_owned()];
+    assert_eq!(read_declarations(&line).expect("one event").events, [(*bare[0]).clone()]);
+    let anonymous = ["event Hidden((uint8 a, bytes b)[] list) anonymous".to_owned()];
+    let hidden = read_declarations(&anonymous).expect("one event").events;
+    assert_eq!((hidden[0].signature.as_str(), hidden[0].anonymous), ("Hidden((uint8,bytes)[])", true));
+    assert!(read_declarations(&["event Broken(address".to_owned()]).is_err());
+}
+
+#[test]
+fn of_several_contracts_one_has_to_be_named() {
+    let other = STAKED.replace("Staked", "Other");
+    let output = format!(
+        r#"{{"contracts":{{"a.sol":{{"Vault":{{"abi":{STAKED}}},"Other":{{"abi":{other}}}}},"b.sol":{{"Other":{{"abi":{STAKED}}}}}}}}}"#
+    );
+    let of = |contract| {
+        let abi = read_abi_of(&output, contract).map_err(|error| error.to_string())?;
+        Ok(abi.events.iter().map(|event| event.name.clone()).collect::<Vec<_>>())
+    };
+    let several = "has several contracts: a.sol:Other, a.sol:Vault, b.sol:Other";
+    assert_eq!(of(None), Err(several.to_owned()));
+    assert_eq!(of(Some("Vault")), Ok(vec!["Staked".to_owned()]));
+    assert_eq!(of(Some("a.sol:Other")), Ok(vec!["Other".to_owned()]));
+    assert_eq!(of(Some("Other")), Err(several.to_owned()));
+    assert_eq!(of(Some("None")), Err(several.replace("has several contracts", "has no such contract")));
+    let one = read_abi_of(STAKED, Some("Vault")).expect_err("no contracts").to_string();
+    assert_eq!(one, "names a contract, and the file is the ABI of one");
+}
+
+#[test]
 fn the_abis_that_come_with_the_program_have_their_standards_topics() {
     let topics = |json| -> Vec<(String, String)> {
         events(json).iter().map(|e| (e.signature.clone(), e.topic0.to_string()[..10].to_owned())).collect()
@@ -41,11 +88,16 @@ fn the_abis_that_come_with_the_program_have_their_standards_topics() {
 
 #[test]
 fn what_is_no_abi_is_named_for_what_it_is() {
-    let remedy = "; give the ABI array, or a compiler's artifact with an `abi` key";
+    let remedy = "; give the ABI array, a compiler's artifact or output, or a block explorer's answer";
     assert_eq!(error("[{]"), "not JSON: key must be a string at line 1 column 3");
     assert_eq!(error("{\n  \"a\": oops\n}"), "not JSON: expected value at line 2 column 8");
     assert_eq!(error("{}"), format!("not an ABI but an object without an `abi` key{remedy}"));
-    assert_eq!(error(r#"{"abi":"[]"}"#), format!("not an ABI but an object whose `abi` is no array{remedy}"));
+    assert_eq!(error(r#"{"abi":7}"#), format!("not an ABI but an object whose `abi` is no array{remedy}"));
+    assert_eq!(
+        error(r#"{"status":"0","message":"NOTOK","result":"Contract source code not verified"}"#),
+        format!("not an ABI but a block explorer's answer without an ABI{remedy}")
+    );
+    assert_eq!(error(r#"{"abi":"[]"}"#), "the ABI declares no events");
     assert_eq!(error("3"), format!("not an ABI but a single value{remedy}"));
     assert_eq!(error("[1]"), format!("not an ABI but an array of something else than declarations{remedy}"));
     assert_eq!(error("[]"), "the ABI declares no events");

@@ -1,0 +1,91 @@
+//! A node behind a reverse proxy that asks for a user and password.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::daemon::Home;
+use crate::flume::{all_sources, config, devchain};
+use crate::postgres;
+
+/// `ops` and `p@ss`.
+const WANTED: &str = "authorization: basic b3bzonbac3m=";
+
+/// What is before the node. A request without the header is answered 401.
+struct Gate {
+    address: String,
+    refused: Arc<AtomicU64>,
+    _serving: AbortOnDropHandle<()>,
+}
+
+async fn gate(node: String) -> Gate {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let refused = Arc::new(AtomicU64::new(0));
+    let count = refused.clone();
+    let serving = tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(pass(client, node.clone(), count.clone()));
+        }
+    });
+    Gate { address, refused, _serving: AbortOnDropHandle::new(serving) }
+}
+
+/// Looks at the first request of a connection alone: the daemon's client sends the same header with each.
+async fn pass(mut client: TcpStream, node: String, refused: Arc<AtomicU64>) {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match client.read_buf(&mut head).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    if !String::from_utf8_lossy(&head).to_lowercase().contains(WANTED) {
+        refused.fetch_add(1, Ordering::Relaxed);
+        let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let _sent = client.write_all(answer.as_bytes()).await;
+        return;
+    }
+    let mut server = TcpStream::connect(node).await.expect("the node is there");
+    if server.write_all(&head).await.is_ok() {
+        let _ended = copy_bidirectional(&mut client, &mut server).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn user_and_password_of_a_url_open_the_websocket_too() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(71, 20).await;
+    let gate = gate(server.address().to_string()).await;
+    let text = |user: &str| {
+        config(&server, "", &all_sources())
+            .replace(&server.http_url(), &format!("http://ops:p%40ss@{}", gate.address))
+            .replace(&server.ws_url(), &format!("ws://{user}{}", gate.address))
+    };
+    let home = Home::bare();
+    home.write(&text("ops:p%40ss@"), Some(&url));
+    let said = home.run(&["check"]).await.fine();
+    assert!(said.contains("announces heads") && !said.contains("p@ss"), "{said}");
+    let daemon = home.start();
+    daemon.until_tip(18).await;
+    // The first announcement after the subscription shows that it works.
+    chain.mine_empty(2);
+    daemon.until("pushed", |_, report| report["chains"]["dev"]["websocket"] == true).await;
+    daemon.stop_well().await;
+    assert_eq!(gate.refused.load(Ordering::Relaxed), 0);
+
+    home.write(&text("ops:wrong@"), Some(&url));
+    let said = home.run(&["check"]).await.fine();
+    assert!(
+        said.contains("the handshake was answered 401 Unauthorized; check user, password or key"),
+        "{said}"
+    );
+    let mut daemon = home.start();
+    daemon.until_said("websocket does not open, the head is polled for").await;
+    chain.mine_empty(2);
+    daemon.until_tip(22).await;
+    daemon.stop_well().await;
+}
