@@ -381,6 +381,18 @@ mod tests {
     }
 
     #[test]
+    fn one_answer_that_is_known_to_be_wrong_is_enough_until_a_right_one_proves_it_good() {
+        let vitals = Vitals::new(Arc::default());
+        vitals.disbelieved("logs", &refused(Refusal::Other));
+        assert!(!vitals.signs().failing, "one that is doubted is not");
+        vitals.convicted("logs", &refused(Refusal::Other));
+        vitals.answered("logs", Duration::from_millis(5));
+        assert!(vitals.signs().failing);
+        vitals.proven("logs");
+        assert!(!vitals.signs().failing);
+    }
+
+    #[test]
     fn work_that_comes_to_nothing_counts_whatever_the_word_and_for_that_work_alone() {
         for refusal in [Refusal::Range(None), Refusal::Pruned, Refusal::Addresses, Refusal::Time] {
             let vitals = Vitals::new(Arc::default());
