@@ -22,7 +22,8 @@ use super::work::Work;
 use crate::metrics;
 use choice::{Choice, Fact, Rules, Why, behind, choose};
 use probe::Task;
-pub(super) use probe::{essential, reading};
+pub use probe::essential;
+pub(super) use probe::reading;
 pub use report::ProviderReport;
 
 /// The providers of one chain. Dropping it ends the probes.
