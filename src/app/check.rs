@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::database::{Database, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, chain_settings};
-use super::preflight::{self, NodeCheck};
+use super::preflight::{self, Look, NodeCheck};
 use super::{alerts, followed, messages, sinks, views, webhooks};
 use chainflume_core::domain::{Difference, causes};
 use chainflume_deliver::relay;
@@ -52,7 +52,7 @@ impl CheckLine {
 /// # Errors
 /// What keeps the daemon from starting or working, after the report was handed to `show`.
 pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)) -> Result<(), AppError> {
-    let nodes = preflight::nodes(loaded).await;
+    let nodes = preflight::nodes(loaded, Look::Logs).await;
     let database = look_at_database(loaded).await;
     let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check, &nodes)).collect();
     lines.extend(websocket_lines(loaded).await);
@@ -92,7 +92,8 @@ fn fault(nodes: &[NodeCheck], found: &Found) -> AppError {
         let text = "a sink holds what this database never sent: nothing would be delivered there; see above";
         return AppError::Config(text.to_owned());
     }
-    let what = if nodes.iter().all(|check| check.outcome.is_ok()) { "redis or a webhook" } else { "a node" };
+    let what =
+        if nodes.iter().all(|check| check.error().is_none()) { "redis or a webhook" } else { "a node" };
     AppError::Unavailable(format!("{what} cannot be reached; see above"))
 }
 
@@ -106,9 +107,13 @@ fn difference_line((chain, difference): &(String, Difference)) -> CheckLine {
 }
 
 fn node_line(loaded: &Loaded, check: &NodeCheck, all: &[NodeCheck]) -> CheckLine {
-    match &check.outcome {
-        Ok(head) => CheckLine::new(true, format!("chain {}: {}", check.chain, found(check, *head, all))),
-        Err(error) => CheckLine::new(false, format!("{}: {error}", check.place(loaded))),
+    match (&check.outcome, check.error()) {
+        (Ok(head), None) => {
+            CheckLine::new(true, format!("chain {}: {}", check.chain, found(check, *head, all)))
+        }
+        (Err(error), _) | (_, Some(error)) => {
+            CheckLine::new(false, format!("{}: {error}", check.place(loaded)))
+        }
     }
 }
 
@@ -124,7 +129,7 @@ fn found(check: &NodeCheck, head: u64, all: &[NodeCheck]) -> String {
         0 => String::new(),
         lag => format!(", {lag} blocks behind"),
     };
-    let fit = family.iter().filter(|other| other.outcome.is_ok() && other.role.includes(Role::Live));
+    let fit = family.iter().filter(|other| other.error().is_none() && other.role.includes(Role::Live));
     let first = fit.min_by_key(|other| other.priority).is_some_and(|first| first.provider == check.provider);
     let first = if first { ", asked first" } else { "" };
     format!("provider {} (role {}) answers, head {head}{lag}{first}", check.provider, check.role.as_str())

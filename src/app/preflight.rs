@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::error::AppError;
 use super::parts::{Loaded, chain_settings};
-use chainflume_node::{ChainError, ChainSettings, Kin, Node, ProviderSettings, Role, probing};
+use chainflume_node::{ChainError, ChainSettings, Kin, Node, ProviderSettings, Role, essential, probing};
 
 /// What one provider said.
 pub(super) struct NodeCheck {
@@ -19,9 +19,25 @@ pub(super) struct NodeCheck {
     pub priority: u32,
     /// Newest block.
     pub outcome: Result<u64, ChainError>,
+    /// Why it does not answer logs; `None` where it does, or was not asked.
+    pub no_logs: Option<ChainError>,
+}
+
+/// How closely a provider is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Whether it is there and on the right chain.
+    Head,
+    /// Also whether it answers the logs of a block.
+    Logs,
 }
 
 impl NodeCheck {
+    /// What is wrong with it.
+    pub(super) fn error(&self) -> Option<&ChainError> {
+        self.outcome.as_ref().err().or(self.no_logs.as_ref())
+    }
+
     /// Whether it is on another chain.
     pub(super) fn is_wrong(&self) -> bool {
         self.outcome.as_ref().is_err_and(ChainError::is_wrong_chain)
@@ -41,15 +57,16 @@ impl NodeCheck {
     }
 }
 
-/// Asks every provider for its chain id, block 0 and head.
-pub(super) async fn nodes(loaded: &Loaded) -> Vec<NodeCheck> {
-    let chains = loaded.config.chains.iter().map(|chain| nodes_of(chain_settings(chain)));
+/// Asks every provider for its chain id, block 0 and head, and for more after a closer look.
+pub(super) async fn nodes(loaded: &Loaded, look: Look) -> Vec<NodeCheck> {
+    let chains = loaded.config.chains.iter().map(|chain| nodes_of(chain_settings(chain), look));
     join_all(chains).await.into_iter().flatten().collect()
 }
 
-async fn nodes_of(settings: ChainSettings) -> Vec<NodeCheck> {
+async fn nodes_of(settings: ChainSettings, look: Look) -> Vec<NodeCheck> {
     let kin = Kin::default();
-    let asked = settings.providers.iter().map(|provider| check(&settings, provider.clone(), kin.clone()));
+    let asked =
+        settings.providers.iter().map(|provider| check(&settings, provider.clone(), (kin.clone(), look)));
     let mut checks = join_all(asked).await;
     if let Err(error) = kin.agree() {
         checks.push(NodeCheck {
@@ -58,6 +75,7 @@ async fn nodes_of(settings: ChainSettings) -> Vec<NodeCheck> {
             role: Role::Any,
             priority: 0,
             outcome: Err(error),
+            no_logs: None,
         });
     }
     checks
@@ -65,26 +83,40 @@ async fn nodes_of(settings: ChainSettings) -> Vec<NodeCheck> {
 
 /// A few tries: a node that is just starting is no reason to fail, one that is away is told in seconds. Of several, one that does
 /// not answer at once is not waited for: another may, and the daemon is to begin with that one.
-async fn check(settings: &ChainSettings, provider: ProviderSettings, kin: Kin) -> NodeCheck {
+async fn check(settings: &ChainSettings, provider: ProviderSettings, (kin, look): (Kin, Look)) -> NodeCheck {
     let alone = settings.providers.len() == 1;
     let patience = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(300))
         .with_max_times(if alone { 3 } else { 1 })
         .with_jitter();
-    let (asked, brief) = (|| ask(settings, &provider, &kin), settings.failover.probe_timeout);
+    let (asked, brief) = (|| ask(settings, &provider, (&kin, look)), settings.failover.probe_timeout);
     let asked = || async { if alone { asked().await } else { probing(brief, asked()).await } };
     let outcome = asked.retry(patience).when(|error: &ChainError| !error.is_wrong_chain()).await;
     let ProviderSettings { label, role, priority, .. } = provider;
-    NodeCheck { chain: settings.name.clone(), provider: label, role, priority, outcome }
+    let (outcome, no_logs) = match outcome {
+        Ok((head, no_logs)) => (Ok(head), no_logs),
+        Err(error) => (Err(error), None),
+    };
+    NodeCheck { chain: settings.name.clone(), provider: label, role, priority, outcome, no_logs }
 }
 
-async fn ask(settings: &ChainSettings, provider: &ProviderSettings, kin: &Kin) -> Result<u64, ChainError> {
+/// Its newest block, and why it does not answer logs.
+async fn ask(
+    settings: &ChainSettings,
+    provider: &ProviderSettings,
+    (kin, look): (&Kin, Look),
+) -> Result<(u64, Option<ChainError>), ChainError> {
     let node = Node::among(settings, provider, kin.clone())?;
     node.check_chain().await?;
     if let Some(tag) = settings.tag {
         node.check_tag(tag).await?;
     }
-    Ok(node.head().await?.number)
+    let head = node.head().await?;
+    let no_logs = match look {
+        Look::Head => None,
+        Look::Logs => essential(&node, (settings, kin), head).await.err(),
+    };
+    Ok((head.number, no_logs))
 }
 
 /// What keeps a daemon from starting: a chain all of whose nodes are on another one, or no node at all that can be

@@ -56,13 +56,35 @@ async fn rewind_in(
 ) -> Result<Rewinding, AppError> {
     database.store.migrate().await.map_err(store_error)?;
     let rereader = rereader(loaded, &database.store, (chain, chain_settings(chain))).await?;
-    let (node, store) = (&rereader.node(), &rereader.store);
     let failed = |error: IndexerError| explain(loaded, chain, error);
     rereader.know_genesis().await.map_err(failed)?;
-    node.check_chain().await.map_err(|error| failed(error.into()))?;
+    let mut nodes = rereader.elsewhere.by_preference().into_iter().peekable();
+    loop {
+        let node = nodes.next().expect("a chain has at least one provider");
+        let asked = rewind_by(&node, &rereader.store, to);
+        if nodes.peek().is_none() {
+            return asked.await?.map_err(failed);
+        }
+        match rereader.elsewhere.brief(asked).await? {
+            // A node is asked before anything is changed, so that nothing was done yet.
+            Err(IndexerError::Chain(error)) => tracing::warn!(%error, "another provider is asked"),
+            outcome => return outcome.map_err(failed),
+        }
+    }
+}
+
+/// As one node tells the chain. The outer error is the operator's, the inner one of node or database.
+async fn rewind_by(
+    node: &Node,
+    store: &ChainStore,
+    to: Option<u64>,
+) -> Result<Result<Rewinding, IndexerError>, AppError> {
+    if let Err(error) = node.check_chain().await {
+        return Ok(Err(error.into()));
+    }
     match to {
-        Some(to) => back_to(node, store, to).await?.map(Rewinding::Done).map_err(failed),
-        None => look(node, store).await.map_err(failed),
+        Some(to) => Ok(back_to(node, store, to).await?.map(Rewinding::Done)),
+        None => Ok(look(node, store).await),
     }
 }
 

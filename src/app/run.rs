@@ -9,8 +9,9 @@ use super::background::Background;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, api_settings, audit_settings, chain_settings, policy, record, translator};
+use super::preflight::{self, Look};
 use super::turns::{Turns, anew};
-use super::{messages, notify, preflight, verify};
+use super::{messages, notify, verify};
 use crate::api::AdminServer;
 use crate::config::{self, Config};
 use chainflume_core::domain::EventKind;
@@ -49,7 +50,7 @@ pub async fn run_hurt(loaded: Loaded, hurts: Option<Hurts>) -> Result<(), AppErr
 
 /// Asks the nodes, opens the database, takes the admin address. No table is touched.
 async fn prepare(loaded: &Loaded) -> Result<(Database, AdminServer, Board), AppError> {
-    let checks = preflight::nodes(loaded).await;
+    let checks = preflight::nodes(loaded, Look::Head).await;
     preflight::may_start(loaded, &checks)?;
     // Before the admin address: of two daemons by mistake on one configuration the second is to hear of the
     // first, and not of a port.

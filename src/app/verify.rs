@@ -1,5 +1,7 @@
 //! The commands that read stored blocks again: `backfill` and `verify`.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::database::{Database, Owner, store_error};
@@ -57,13 +59,13 @@ pub async fn reread(
 ) -> Result<Vec<Verified>, AppError> {
     let sources = find_sources(loaded, &args.sources)?;
     let database = Database::open(loaded, Owner::Command).await?;
-    let mut found = Vec::new();
+    let (mut found, mut rereaders) = (Vec::new(), BTreeMap::new());
     let mut outcome = database.store.migrate().await.map(drop).map_err(store_error);
     for (chain, index) in sources {
         if outcome.is_err() {
             break;
         }
-        match one(loaded, &database, (chain, index, args), &mut progress).await {
+        match one(loaded, (&database, &mut rereaders), (chain, index, args), &mut progress).await {
             Ok(verified) => found.push(verified),
             Err(error) => outcome = Err(error),
         }
@@ -72,13 +74,22 @@ pub async fn reread(
     outcome.map(|()| found)
 }
 
+/// One for each chain, by its name: a provider that did not work for one source is not tried again for the next.
+type Rereaders = BTreeMap<String, Rereader>;
+
 async fn one(
     loaded: &Loaded,
-    database: &Database,
+    (database, rereaders): (&Database, &mut Rereaders),
     (chain, index, args): (&config::Chain, usize, &RereadArgs),
     progress: &mut impl FnMut(Progress<'_>),
 ) -> Result<Verified, AppError> {
-    let mut rereader = rereader(loaded, &database.store, (chain, chain_settings(chain))).await?;
+    let rereader = match rereaders.entry(chain.name.clone()) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => {
+            let new = rereader(loaded, &database.store, (chain, chain_settings(chain))).await?;
+            entry.insert(new)
+        }
+    };
     let source = &rereader.translator.sources()[index];
     let (source, start_block) = (source.name.clone(), source.start_block);
     if let Some(course) = rereader.store.comparison().courses.get(index) {

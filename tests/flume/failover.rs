@@ -2,6 +2,8 @@
 //! within seconds and taken back when it is well, and whoever is asked, the tables are the chain's.
 
 mod answers;
+mod commands;
+mod hangs;
 
 use chainflume_devchain::{DEMO_TOKEN, DevChain, Effect, RpcError, Rule, Server, Settings};
 use chainflume_ops::health::{ChainHealth, ChainState, ProviderHealth};

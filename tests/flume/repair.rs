@@ -282,3 +282,19 @@ async fn what_a_source_does_not_follow_any_more_is_neither_a_difference_nor_take
             .expect("a count");
     assert_eq!((after, retracted), (before, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_providers_that_answer_otherwise_prove_nothing_together() {
+    let stored = Stored::new(95).await;
+    stored.without_receipts();
+    stored.with_two_providers();
+    let events = stored.events().await;
+    stored.forge(stored.busy().await).await;
+    for node in [&stored.chain, &stored.other] {
+        let lying = node.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)));
+        let said = stored.repair(93, 103).await;
+        assert!(said.error(1).contains("answer otherwise"), "{said:?}");
+        assert_eq!((stored.events().await, stored.retractions().await), (events + 1, 0));
+        lying.lift();
+    }
+}

@@ -18,8 +18,8 @@ use chainflume_store::{Backfill, ChainStore, Compared, Doubted, Held, Read, Stor
 pub struct Rereader {
     /// How the node is asked.
     pub settings: ChainSettings,
-    /// Kept from one run to the next, for what they teach about ranges.
-    elsewhere: Elsewhere,
+    /// Whom to ask. Kept from one run to the next, for what they teach about ranges.
+    pub elsewhere: Elsewhere,
     /// The provider that gave the first look: another one is asked if there is one.
     pub avoided: Option<String>,
     /// The chain's sources.
@@ -150,11 +150,6 @@ impl Rereader {
         Ok(Self { settings, elsewhere, avoided, translator, store, on_error, unhurried, policy, aged })
     }
 
-    /// The provider that is preferred for new blocks.
-    pub fn node(&self) -> Arc<Node> {
-        self.elsewhere.preferred()
-    }
-
     /// Whoever has another block 0 than is stored is not asked from now on.
     ///
     /// # Errors
@@ -175,9 +170,8 @@ impl Rereader {
         mut progress: impl FnMut(u64),
     ) -> Result<RereadReport, IndexerError> {
         self.know_genesis().await?;
-        let mut node = self.elsewhere.find(self.avoided.as_deref()).await?;
         let Reread { source, range, purpose } = reread;
-        let aged = self.old_enough(&node, range).await?;
+        let (mut node, aged) = self.begin(range).await?;
         if purpose != Purpose::Compare {
             // What is added or taken back is placed among what there is, which is found by index. A look needs none.
             self.store.build_indexes().await?;
@@ -221,13 +215,31 @@ impl Rereader {
         Ok(report)
     }
 
-    /// Up to where this range may be read as such.
-    async fn old_enough(&mut self, node: &Node, range: BlockRange) -> Result<u64, IndexerError> {
-        if let Some(aged) = self.aged.filter(|aged| range.to() <= *aged) {
-            return Ok(aged);
+    /// The first provider that is there, on the right chain, and tells up to where this range may be read as such.
+    async fn begin(&mut self, range: BlockRange) -> Result<(Arc<Node>, u64), IndexerError> {
+        let mut nodes = self.elsewhere.candidates(self.avoided.as_deref()).into_iter().peekable();
+        loop {
+            let node = nodes.next().expect("a chain has at least one provider");
+            match self.elsewhere.brief(self.old_enough(&node, range)).await {
+                Ok(aged) => {
+                    self.elsewhere.takes(&node);
+                    return Ok((node, *self.aged.insert(aged)));
+                }
+                Err(error) if nodes.peek().is_none() => return Err(error),
+                Err(error) => {
+                    tracing::debug!(chain = %self.settings.name, host = node.host(), %error, "another provider is asked");
+                }
+            }
         }
-        let aged = old_enough(node, &self.policy, node.head().await?).await?;
-        Ok(*self.aged.insert(aged))
+    }
+
+    /// Up to where this range may be read as such, by a node that is on the right chain.
+    async fn old_enough(&self, node: &Node, range: BlockRange) -> Result<u64, IndexerError> {
+        node.check_chain().await?;
+        match self.aged.filter(|aged| range.to() <= *aged) {
+            Some(aged) => Ok(aged),
+            None => old_enough(node, &self.policy, node.head().await?).await,
+        }
     }
 
     /// Whether anything was taken back since.

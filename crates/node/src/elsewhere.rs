@@ -43,36 +43,36 @@ impl Elsewhere {
         }
     }
 
-    /// The provider that is preferred, whether it is there or not.
-    pub fn preferred(&self) -> Arc<Node> {
-        let best = self.nodes.iter().min_by_key(|(role, priority, _)| (*role == Role::Audit, *priority));
-        let (_, _, node) = best.expect("a chain has at least one provider");
-        node.clone()
+    /// All providers from the most preferred on, those for audits last, whether they are there or not.
+    pub fn by_preference(&self) -> Vec<Arc<Node>> {
+        let mut nodes: Vec<&(Role, u32, Arc<Node>)> = self.nodes.iter().collect();
+        nodes.sort_by_key(|(role, priority, _)| (*role == Role::Audit, *priority));
+        nodes.into_iter().map(|(_, _, node)| node.clone()).collect()
     }
 
-    /// The first of these that is there and on the right chain: those for audits, the others from the least preferred on,
-    /// and the one of this name, or the most preferred, when nobody else is left. One that fails comes last.
-    ///
-    /// # Errors
-    /// Why the last of them cannot be asked.
-    pub async fn find(&self, avoided: Option<&str>) -> Result<Arc<Node>, ChainError> {
-        let mut refused = None;
-        for node in self.in_order(avoided) {
-            match self.brief(node.check_chain()).await {
-                Ok(()) => {
-                    // It was given time, and is tried again.
-                    if !self.is_out(&node) {
-                        node.rpc.vitals.forgive();
-                    }
-                    return Ok(node);
-                }
-                Err(error) => refused = Some(error),
-            }
+    /// Whom to ask, in this order: those for audits, the others from the least preferred on, and the one of this name, or
+    /// the most preferred, when nobody else is left. One that fails comes last.
+    pub fn candidates(&self, avoided: Option<&str>) -> Vec<Arc<Node>> {
+        let mut nodes: Vec<&(Role, u32, Arc<Node>)> = self.nodes.iter().collect();
+        nodes.sort_by_key(|(role, priority, node)| {
+            (self.is_out(node), avoided == Some(node.host()), *role != Role::Audit, Reverse(*priority))
+        });
+        nodes.into_iter().map(|(_, _, node)| node.clone()).collect()
+    }
+
+    /// Says that this one is taken. It was given time, and what it failed at before is forgiven.
+    pub fn takes(&self, node: &Node) {
+        if !self.is_out(node) {
+            node.rpc.vitals.forgive();
         }
-        Err(refused.unwrap_or_else(|| ChainError::Unreachable {
-            host: "the chain".to_owned(),
-            reason: "it has no provider".to_owned(),
-        }))
+    }
+
+    /// Asks as a probe does. Where there is another one to ask, nobody waits long for one.
+    pub async fn brief<T>(&self, asks: impl Future<Output = T>) -> T {
+        if self.nodes.len() < 2 {
+            return asks.await;
+        }
+        probing(self.settings.failover.probe_timeout, asks).await
     }
 
     /// The other endpoints: what they say is independent of what this one says.
@@ -90,7 +90,8 @@ impl Elsewhere {
             if self.nodes.len() < 2 {
                 std::future::pending::<()>().await;
             }
-            self.kin.alarm.notified().await;
+            // A node that wants to be left alone for a day is asked nothing, and so it never fails again.
+            let _rung = tokio::time::timeout(AGAIN, self.kin.alarm.notified()).await;
             while self.is_suspected(node).await {
                 if fails(node)
                     && let Some(other) = self.another(node, avoided).await
@@ -124,7 +125,7 @@ impl Elsewhere {
 
     /// The first other one that does not fail and shows that it can be asked.
     async fn another(&self, than: &Arc<Node>, avoided: Option<&str>) -> Option<Arc<Node>> {
-        for node in self.in_order(avoided) {
+        for node in self.candidates(avoided) {
             if !Arc::ptr_eq(&node, than) && !self.is_out(&node) && self.brief(self.look(&node)).await.is_ok()
             {
                 node.rpc.vitals.forgive();
@@ -140,25 +141,9 @@ impl Elsewhere {
         essential(node, (&self.settings, &self.kin), head).await
     }
 
-    fn in_order(&self, avoided: Option<&str>) -> Vec<Arc<Node>> {
-        let mut nodes: Vec<&(Role, u32, Arc<Node>)> = self.nodes.iter().collect();
-        nodes.sort_by_key(|(role, priority, node)| {
-            (self.is_out(node), avoided == Some(node.host()), *role != Role::Audit, Reverse(*priority))
-        });
-        nodes.into_iter().map(|(_, _, node)| node.clone()).collect()
-    }
-
     /// Whether it fails, and did so a moment ago.
     fn is_out(&self, node: &Node) -> bool {
         fails(node) && node.rpc.vitals.signs().well_for < self.settings.failover.return_after
-    }
-
-    /// Where there is another one to ask, nobody waits long for one.
-    async fn brief<T>(&self, asks: impl Future<Output = T>) -> T {
-        if self.nodes.len() < 2 {
-            return asks.await;
-        }
-        probing(self.settings.failover.probe_timeout, asks).await
     }
 }
 

@@ -37,7 +37,7 @@ pub use identity::Shown;
 pub use learnt::Learnt;
 pub use near::Near;
 pub use node::{BlockWithLogs, Kin, Node, Standing, Tag};
-pub use pool::{Pool, ProviderReport, Switched};
+pub use pool::{Pool, ProviderReport, Switched, essential};
 pub use proof::Header;
 pub use rpc::{MethodUsage, probing};
 pub use settings::{

@@ -11,7 +11,7 @@ mod report;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ChainError;
@@ -22,7 +22,8 @@ use super::work::Work;
 use chainflume_ops::metrics;
 use choice::{Choice, Fact, Rules, Why, behind, choose};
 use probe::Task;
-pub(super) use probe::{essential, reading};
+pub use probe::essential;
+pub(super) use probe::reading;
 pub use report::ProviderReport;
 
 /// The providers of one chain. Dropping it ends the probes.
@@ -43,12 +44,16 @@ struct Shared {
     members: Vec<Member>,
     in_use: watch::Sender<InUse>,
     kin: Kin,
+    /// Rung when what one failed at is forgiven: who is asked may change.
+    readmitted: Notify,
 }
 
 struct Member {
     settings: ProviderSettings,
     node: Arc<Node>,
     seen: Mutex<Seen>,
+    /// Rung when it may be asked again for what it could not read.
+    again: Notify,
 }
 
 /// What the probes have found.
@@ -89,7 +94,7 @@ impl Pool {
         let kin = Kin::default();
         let member = |provider: &ProviderSettings| {
             let node = Arc::new(Node::among(settings, provider, kin.clone())?);
-            Ok(Member { settings: provider.clone(), node, seen: Mutex::default() })
+            Ok(Member { settings: provider.clone(), node, seen: Mutex::default(), again: Notify::new() })
         };
         let members: Vec<Member> =
             settings.providers.iter().map(member).collect::<Result<_, ChainError>>()?;
@@ -98,7 +103,8 @@ impl Pool {
             (0..members.len()).filter(fits).min_by_key(|index| members[*index].settings.priority).unwrap_or(0)
         };
         let (in_use, _) = watch::channel(InUse { live: first(Role::Live), history: first(Role::History) });
-        let shared = Arc::new(Shared { settings: settings.clone(), members, in_use, kin });
+        let (settings, readmitted) = (settings.clone(), Notify::new());
+        let shared = Arc::new(Shared { settings, members, in_use, kin, readmitted });
         let probes = (shared.members.len() > 1)
             .then(|| AbortOnDropHandle::new(tokio::spawn(Shared::watch_over(shared.clone()))));
         Ok(Self { shared, probes })

@@ -32,8 +32,14 @@ enum Alarm {
 }
 
 impl Shared {
-    /// Probes all and switches, for ever: at the interval, and when one fails.
+    /// Probes all and switches, for ever. Whoever failed is asked again beside that: it may take its time.
     pub(super) async fn watch_over(self: Arc<Self>) {
+        let readmissions = join_all(self.members.iter().map(|member| self.readmissions(member)));
+        tokio::join!(self.rounds(), readmissions);
+    }
+
+    /// Rounds of looks, for ever: at the interval, and when one fails.
+    async fn rounds(&self) {
         self.look_at_all().await;
         // Whoever waits for a provider of history to be checked looks again.
         self.in_use.send_modify(|_| {});
@@ -60,6 +66,7 @@ impl Shared {
         loop {
             tokio::select! {
                 () = sleep_until(until) => return,
+                () = self.readmitted.notified() => return,
                 // One that is used and goes on failing rings with every failure; that it is worse now is news.
                 () = self.kin.alarm.notified() => if self.alarm() > alarm {
                     return sleep(interval.min(SOON)).await;
@@ -137,14 +144,25 @@ impl Shared {
         }
         probe::essential(node, (&self.settings, &self.kin), head).await?;
         let reads = std::ptr::eq(&self.members[self.in_use().history], member);
-        if !reads || probe::reading(node).await.is_ok() {
-            node.rpc.vitals.cleared();
+        if reads && probe::reading(node).await.is_err() {
+            // What has failed just now is nothing to forgive.
+            return Ok(head.number);
         }
+        node.rpc.vitals.cleared();
         // Whoever works with it is the better judge of that.
         if !self.is_used(member) || signs.stale {
-            self.readmit(member).await;
+            member.again.notify_one();
         }
         Ok(head.number)
+    }
+
+    /// Asks one provider again for what it could not read, whenever a look at it went well. A look does not wait for that:
+    /// it may take as long as a request of the work, and the provider in use may fail meanwhile.
+    async fn readmissions(&self, member: &Member) {
+        loop {
+            member.again.notified().await;
+            self.readmit(member).await;
+        }
     }
 
     /// Forgives what failed if all of it can be read by now.
@@ -162,6 +180,7 @@ impl Shared {
         }
         node.rpc.vitals.forgive();
         member.seen().incapable_until = None;
+        self.readmitted.notify_one();
     }
 
     fn is_used(&self, member: &Member) -> bool {

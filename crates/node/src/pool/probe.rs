@@ -63,7 +63,7 @@ pub(super) async fn all(
 ///
 /// # Errors
 /// What it refuses.
-pub(crate) async fn essential(
+pub async fn essential(
     node: &Node,
     (settings, kin): (&ChainSettings, &Kin),
     head: BlockRef,
