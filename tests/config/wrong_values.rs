@@ -45,7 +45,7 @@ name = "usdc"
             "chainflume.toml:6: chain[0].reorg_window: is not above confirmations, so that no confirmed block could be undone (give more than confirmations; the default is 64)",
             "chainflume.toml:7: chain[0].name: `Base` is not a name (write at most 40 of a-z, 0-9, `_`, `-`, with a letter first)",
             "chainflume.toml:8: chain[0].chain_id: is a string, an integer is wanted (write a whole number without quotes)",
-            "chainflume.toml:9: chain[0].http: the variable BASE_HTTP is not set (set it in the environment, or give a default: `${BASE_HTTP:-…}`)",
+            "chainflume.toml:9: chain[0].http: the variable BASE_HTTP is not set (set it in the environment, name a file that holds the value in BASE_HTTP_FILE, or give a default: `${BASE_HTTP:-…}`)",
             "chainflume.toml:11: source[0].start_block: is missing (add start_block = N, the block the contract was created in)",
             "chainflume.toml:14: source[0].family: `erc-20` is not known here (did you mean `erc20`? known: stake, erc20, erc721, generic)",
             "chainflume.toml:15: source[0].address: `0x833589fCD6eDb6E08f4c7C32D4f71b54bdA0291` is not an address (an address has 40 hex digits after 0x, this has 39)",
@@ -210,8 +210,8 @@ fn a_variable_that_is_not_set_or_not_written_right_is_named() {
         wrong(&text),
         [
             "5 problems in chainflume.toml",
-            "chainflume.toml:5: chain[0].http: the variable A is not set (set it in the environment, or give a default: `${A:-…}`)",
-            "chainflume.toml:5: chain[0].http: the variable B is not set (set it in the environment, or give a default: `${B:-…}`)",
+            "chainflume.toml:5: chain[0].http: the variable A is not set (set it in the environment, name a file that holds the value in A_FILE, or give a default: `${A:-…}`)",
+            "chainflume.toml:5: chain[0].http: the variable B is not set (set it in the environment, name a file that holds the value in B_FILE, or give a default: `${B:-…}`)",
             "chainflume.toml:8: source[0].name: has `${…}` without the name of a variable (write `${NAME}` or `${NAME:-default}`, where NAME is of letters, digits and `_`)",
             "chainflume.toml:10: source[0].family: has `${` without `}` (close it, or write `$${` for a plain `${`)",
             "chainflume.toml:11: source[0].address: has a variable in the default of `A` (write the default out)",
@@ -307,7 +307,7 @@ fn which_redis_is_meant_is_no_guess() {
     assert_eq!(
         wrong("sentinels = [\"redis://one\"]\nmaster = \"${MASTER}\""),
         [
-            "chainflume.toml:3: redis.master: the variable MASTER is not set (set it in the environment, or give a default: `${MASTER:-…}`)"
+            "chainflume.toml:3: redis.master: the variable MASTER is not set (set it in the environment, name a file that holds the value in MASTER_FILE, or give a default: `${MASTER:-…}`)"
         ]
     );
 }

@@ -16,6 +16,7 @@ mod live;
 mod memory;
 mod open;
 mod pending;
+mod pieces;
 mod proof;
 mod reorg;
 mod reread;
