@@ -186,7 +186,9 @@ async fn a_provider_that_cannot_do_what_is_needed_is_not_taken_until_it_can() {
     two.one.server.stop().await;
     two.one.server = two.other.chain.another_node().serve("127.0.0.1:0").await.expect("a free port");
     two.one.chain.mine(3);
-    two.flume.until("dev", "finds it incapable", |chain| provider(chain, "other").state == "incapable").await;
+    // A probe finds it incapable. Where the audit was reading from it, its refusal counts first, and it is failing.
+    let unfit = |chain: &ChainHealth| matches!(provider(chain, "other").state, "incapable" | "failing");
+    two.flume.until("dev", "finds it unfit", unfit).await;
     assert_eq!(in_use(&two.flume.chain("dev")), "one");
     refused.lift();
     two.uses("other").await;

@@ -27,9 +27,11 @@ impl House {
     }
 }
 
-/// Waits until `is`, by a clock that the test need not wait for.
+/// Waits until `is`, by a clock that the test need not wait for, and for a minute of everybody's clock at most.
 async fn until(is: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
     while !is() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never is");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
