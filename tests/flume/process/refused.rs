@@ -142,11 +142,15 @@ async fn what_is_right_is_said_to_be_right_and_nothing_is_made() {
     let home = Home::new(&server, &all_sources(), Some(&url));
     for arguments in [&["check"][..], &["check", "--start"]] {
         let text = home.run(arguments).await.fine();
-        let end = "\nok   chain dev: the node answers, head 5\nok   database: connected, empty; the daemon will create its tables\n";
-        assert!(text.ends_with(end), "{text}");
+        let end = format!(
+            "\nok   chain dev: the node answers, head 5\nok   chain dev: the websocket of {} announces heads\n\
+             ok   database: connected, empty; the daemon will create its tables\n",
+            server.address()
+        );
+        assert!(text.ends_with(&end), "{text}");
     }
     let answer = home.run(&["check", "--json"]).await.json();
-    assert_eq!((&answer["ok"], answer["connections"].as_array().map(Vec::len)), (&true.into(), Some(2)));
+    assert_eq!((&answer["ok"], answer["connections"].as_array().map(Vec::len)), (&true.into(), Some(3)));
     assert_eq!(tables(&url).await, 0);
 }
 

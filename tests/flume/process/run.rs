@@ -49,7 +49,9 @@ async fn private(home: Home) {
     );
     let checked = home.run(&["check"]).await.fine();
     let made = format!(
-        "\nok   chain dev: the node answers, head 300\nok   database: a private PostgreSQL, which the daemon will make in {}\n",
+        "\nok   chain dev: the node answers, head 300\nok   chain dev: the websocket of {} announces heads\n\
+         ok   database: a private PostgreSQL, which the daemon will make in {}\n",
+        server.address(),
         home.path("data").display()
     );
     assert!(checked.ends_with(&made), "{checked}");
