@@ -48,7 +48,7 @@ async fn answers_that_wait_for_the_database_are_bounded_by_their_bytes() {
     let stall = lock_checkpoints(&scene.pool).await;
     let flume = scene.start(&(history(8, 1) + "buffer_bytes = \"1MiB\"\n")).await;
     scene.until_blocked().await;
-    until("eight are answered", || answered.iter().all(|headers| headers.fired() == 2)).await;
+    until("eight are answered", || answered.iter().all(|headers| headers.fired() >= 2)).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     // One commit is let through. Seven answers wait then, more than the budget: none is asked for in place of the eighth.
     let pool = scene.pool.clone();
