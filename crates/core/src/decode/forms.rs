@@ -96,9 +96,12 @@ pub(super) fn is_event(line: &str) -> bool {
     line.trim_start().strip_prefix("event").is_some_and(|rest| rest.starts_with(char::is_whitespace))
 }
 
-/// The JSON declaration of a line such as `event Moved(address indexed who, uint256 amount)`.
+/// The JSON declaration of a line such as `event Moved(address indexed who, uint256 amount)`. Members of a tuple have no
+/// names there: `event Listed((uint8,bytes)[] items)`.
 pub(super) fn of_line(line: &str) -> Result<Json, String> {
-    let event = Event::parse(line.trim().trim_end_matches(';')).map_err(|error| error.to_string())?;
+    // The parser draws the place on lines of its own; the last one has the reason.
+    let reason = |error: String| error.lines().last().unwrap_or_default().to_owned();
+    let event = Event::parse(line.trim().trim_end_matches(';')).map_err(|error| reason(error.to_string()))?;
     serde_json::to_value(event).map_err(|error| error.to_string()).map(|mut json| {
         if let Some(object) = json.as_object_mut() {
             object.insert("type".to_owned(), Json::from("event"));

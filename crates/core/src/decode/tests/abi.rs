@@ -45,10 +45,11 @@ fn what_an_explorer_a_compiler_and_a_library_print_gives_the_same_events() {
     }
     let line = ["  event Moved(address indexed who, uint256 amount);".to_owned()];
     assert_eq!(read_declarations(&line).expect("one event").events, [(*bare[0]).clone()]);
-    let anonymous = ["event Hidden((uint8 a, bytes b)[] list) anonymous".to_owned()];
+    let anonymous = ["event Hidden((uint8,bytes)[] list) anonymous".to_owned()];
     let hidden = read_declarations(&anonymous).expect("one event").events;
     assert_eq!((hidden[0].signature.as_str(), hidden[0].anonymous), ("Hidden((uint8,bytes)[])", true));
-    assert!(read_declarations(&["event Broken(address".to_owned()]).is_err());
+    let broken = read_declarations(&["event Broken(address".to_owned()]).expect_err("no bracket").to_string();
+    assert!(broken.starts_with("event `event Broken(address`: ") && broken.lines().count() == 1, "{broken}");
 }
 
 #[test]
