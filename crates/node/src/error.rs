@@ -322,12 +322,12 @@ pub(super) struct RefusedAnswer {
     pub calls: Option<u64>,
 }
 
-/// Providers answer with whole HTML pages; a log line takes the beginning. Addresses of web pages go: some hold the key.
 /// What a node has said or what quotes it, for a person: a node may repeat the key it does not like.
 pub(super) fn told(secrets: &[String], text: &str) -> String {
     one_line(&secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "<key>")))
 }
 
+/// Providers answer with whole HTML pages; a log line takes the beginning. Addresses of web pages go: some hold the key.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {

@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::error::told;
 use super::settings::{ChainSettings, ProviderSettings};
 use super::task;
 use super::wire::WireHead;
@@ -184,7 +185,7 @@ impl Listener {
             let Err(ended) = self.listen(&mut heard).await;
             let was_pushed = self.shared.state() == WakeState::Pushed;
             if let Some(held_back) = self.lines.admit(if was_pushed { "lost" } else { "refused" }) {
-                let reason = hidden(&secrets, ended);
+                let reason = told(&secrets, &ended);
                 let (chain, held_back) = (&self.settings.name, held_back.field());
                 self.told.store(false, Ordering::Relaxed);
                 match was_pushed {
@@ -324,7 +325,7 @@ fn refusal(error: &Error) -> Ended {
 ///
 /// # Errors
 /// Why not, for a person.
-pub(super) async fn probe(url: &str, patience: Duration) -> Result<(), String> {
+async fn probe(url: &str, patience: Duration) -> Result<(), String> {
     let asked = async {
         let mut socket = subscribed(url).await?;
         while let Some(message) = socket.next().await {
@@ -349,12 +350,7 @@ pub(super) async fn probe(url: &str, patience: Duration) -> Result<(), String> {
 pub async fn check_websocket(settings: &ChainSettings, provider: &ProviderSettings) -> Result<(), String> {
     let Some(url) = &provider.ws_url else { return Ok(()) };
     let reason = probe(url, settings.request_timeout).await;
-    reason.map_err(|reason| hidden(&settings.secrets(), reason))
-}
-
-/// The text without keys: a node may repeat the one it does not like.
-fn hidden(secrets: &[String], text: String) -> String {
-    secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "<key>"))
+    reason.map_err(|reason| told(&settings.secrets(), &reason))
 }
 
 /// Longest pause before the socket is tried again; polling covers it.

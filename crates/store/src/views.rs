@@ -15,6 +15,7 @@ use super::{Store, StoreError};
 mod definition;
 mod make;
 
+use make::Held;
 pub use make::ViewTrouble;
 
 /// A typed view as it is in the database.
@@ -59,24 +60,10 @@ impl Store {
     /// Whatever the database says.
     pub async fn views(&self) -> Result<Vec<ViewInfo>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
-        let rows: Vec<(String, String, Vec<String>, Vec<String>)> = sqlx::query_as(
-            "select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum), \
-                 array_agg(format_type(a.atttypid, a.atttypmod) order by a.attnum) \
-             from pg_class c \
-             join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema() \
-             join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0 \
-             join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
-             where c.relkind = 'v' and starts_with(d.description, $1) \
-             group by c.relname, d.description order by c.relname",
-        )
-        .bind(MARK)
-        .fetch_all(&mut *tx)
-        .await?;
-        let info = |(name, comment, names, types): (String, String, Vec<String>, Vec<String>)| {
-            let Label { source, event, signature, .. } = label(&comment)?;
-            Some(ViewInfo { name, source, event, signature, columns: names.into_iter().zip(types).collect() })
+        let info = |Held { name, label: Label { source, event, signature, .. }, columns, types }: Held| {
+            ViewInfo { name, source, event, signature, columns: columns.into_iter().zip(types).collect() }
         };
-        Ok(rows.into_iter().filter_map(info).collect())
+        Ok(make::held(&mut tx).await?.into_iter().map(info).collect())
     }
 
     /// Drops the typed views of one source, or of all; returns their names. The data stays, and the next

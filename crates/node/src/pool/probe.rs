@@ -51,12 +51,11 @@ pub(super) async fn all(
         again(node, task.work, &unread).await.map_err(|error| error.to_string())
     };
     probing(patience, asks).await?;
-    match &provider.ws_url {
-        Some(url) if !urgent => wake::probe(url, settings.request_timeout)
-            .await
-            .map_err(|reason| format!("its websocket does not work: {reason}")),
-        _ => Ok(()),
+    if urgent {
+        return Ok(());
     }
+    let opened = wake::check_websocket(settings, provider).await;
+    opened.map_err(|reason| format!("its websocket does not work: {reason}"))
 }
 
 /// The tag blocks are confirmed by, and the logs of a recent block by its hash.

@@ -50,10 +50,13 @@ struct Wanted {
 }
 
 /// A view of ours as it is.
-struct Held {
-    name: String,
-    label: Label,
-    columns: Vec<String>,
+pub(super) struct Held {
+    pub name: String,
+    pub label: Label,
+    /// Names of its columns, in its order.
+    pub columns: Vec<String>,
+    /// Their types, as SQL names them.
+    pub types: Vec<String>,
 }
 
 /// What becomes of the transaction in which a view is made.
@@ -240,9 +243,10 @@ async fn spot(tx: &mut Tx, wanted: &Wanted, others: &BTreeSet<&str>) -> Result<S
 }
 
 /// Every view of ours, by name.
-async fn held(tx: &mut Tx) -> Result<Vec<Held>, StoreError> {
-    let rows: Vec<(String, String, Vec<String>)> = sqlx::query_as(
-        "select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum) \
+pub(super) async fn held(tx: &mut Tx) -> Result<Vec<Held>, StoreError> {
+    let rows: Vec<(String, String, Vec<String>, Vec<String>)> = sqlx::query_as(
+        "select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum), \
+             array_agg(format_type(a.atttypid, a.atttypmod) order by a.attnum) \
          from pg_class c \
          join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema() \
          join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0 \
@@ -253,8 +257,8 @@ async fn held(tx: &mut Tx) -> Result<Vec<Held>, StoreError> {
     .bind(MARK)
     .fetch_all(&mut **tx)
     .await?;
-    let read = |(name, comment, columns): (String, String, Vec<String>)| {
-        Some(Held { name, label: label(&comment)?, columns })
+    let read = |(name, comment, columns, types): (String, String, Vec<String>, Vec<String>)| {
+        Some(Held { name, label: label(&comment)?, columns, types })
     };
     Ok(rows.into_iter().filter_map(read).collect())
 }
