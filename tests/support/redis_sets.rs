@@ -127,7 +127,9 @@ impl RedisSet {
             let bus = free_port().to_string();
             let mut options = rights("+asking");
             options.extend(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
-            options.extend(["--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"]);
+            // One silent node takes the whole cluster down, and a node that answers a greeting late is forgotten.
+            // The server's own default rides out the pauses of a busy machine.
+            options.extend(["--cluster-node-timeout", "15000", "--cluster-replica-validity-factor", "0"]);
             options.extend(["--repl-diskless-sync-delay", "0", "--cluster-port", bus.as_str()]);
             (RedisServer::start_with(&options), bus)
         };
@@ -149,6 +151,12 @@ impl RedisSet {
             replica.run::<()>(&format!("CLUSTER REPLICATE {master}")).await;
         }
         until("the cluster is whole", async || set.is_whole(masters).await).await;
+        if with_replicas {
+            // A replica takes over soon.
+            for server in &set.servers {
+                server.run::<()>("CONFIG SET cluster-node-timeout 2000").await;
+            }
+        }
         set
     }
 
