@@ -63,6 +63,7 @@ pub const PURE: &str = "core";
 pub const PACKAGES: &[Package] = &[
     package("core", &[], "its words are everybody's, and it knows nobody"),
     package("ops", &[], "logs, metrics and health know nothing of chains"),
+    package("access", &[], "who may see what is decided from a credential and a name, without HTTP or tables"),
     package("node", &["core", "ops"], "it asks nodes and does not know what the answers are for"),
     package("store", &["core"], "tables know neither a node nor a sink"),
     package(
@@ -116,6 +117,7 @@ pub const ROOMS: &[Room] = &[
 
 /// Outside crates with a home.
 pub const HOMES: &[Home] = &[
+    home("ring", &["access"], &[], "one package checks signatures of tokens"),
     home("sqlx", &["store", "testkit"], &[], "one package opens transactions"),
     home("axum", &["", "devchain"], &["api"], "these two serve HTTP"),
     home(

@@ -1,0 +1,82 @@
+use serde::{Deserialize, Deserializer};
+
+use crate::room::RoomPattern;
+
+/// Patterns of rooms that one token may list: as many as a connection may join rooms.
+const MAX_PATTERNS: usize = 128;
+/// Bytes of a user's id: what still fits into the name of the user's room.
+const MAX_SUBJECT_BYTES: usize = 250;
+
+/// The claims of a token that this program reads. A claim of another JSON type makes the whole token malformed: a claim that
+/// cannot be read must not count as one that is absent.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Claims {
+    pub sub: String,
+    #[serde(deserialize_with = "seconds")]
+    pub exp: u64,
+    #[serde(default, deserialize_with = "some_seconds")]
+    pub iat: Option<u64>,
+    #[serde(default, deserialize_with = "some_seconds")]
+    pub nbf: Option<u64>,
+    #[serde(default, deserialize_with = "some")]
+    pub iss: Option<String>,
+    #[serde(default, deserialize_with = "some")]
+    pub aud: Option<Audience>,
+    #[serde(default, deserialize_with = "some")]
+    pub jti: Option<String>,
+    #[serde(default, deserialize_with = "some")]
+    pub role: Option<String>,
+    #[serde(default)]
+    pub scope: String,
+    #[serde(default)]
+    pub rooms: Vec<String>,
+}
+
+/// RFC 7519 §4.1.3: one name or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::One(one) => one == name,
+            Self::Several(several) => several.iter().any(|one| one == name),
+        }
+    }
+}
+
+impl Claims {
+    /// `None` where the token does not hold what it must, or holds what no issuer of ours writes.
+    pub fn read(json: &[u8]) -> Option<(Self, Vec<RoomPattern>)> {
+        let claims: Self = serde_json::from_slice(json).ok()?;
+        let is_named = !claims.sub.is_empty() && claims.sub.len() <= MAX_SUBJECT_BYTES;
+        if !is_named || claims.rooms.len() > MAX_PATTERNS {
+            return None;
+        }
+        let rooms = claims.rooms.iter().map(|text| RoomPattern::parse(text)).collect::<Option<_>>()?;
+        Some((claims, rooms))
+    }
+}
+
+/// RFC 7519 §2, NumericDate: seconds since 1970, which some issuers write with a fraction. Rounded down.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let whole = || {
+        let fraction = number.as_f64().filter(|seconds| (0.0..=9e15).contains(seconds))?;
+        format!("{fraction:.3}").split('.').next()?.parse().ok()
+    };
+    number.as_u64().or_else(whole).ok_or_else(|| serde::de::Error::custom("is not a time"))
+}
+
+fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    seconds(deserializer).map(Some)
+}
+
+/// A claim that is there is no null.
+fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,168 @@
+use crate::room::{Room, RoomKind, RoomPattern};
+use crate::service_key::{Scope, Scopes};
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// Anybody who reaches a server without access control, which listens on the loopback only. May do everything.
+    Local,
+    /// An end user with a token.
+    User(User),
+    /// A service with a key.
+    Service(Service),
+}
+
+/// An end user, as the token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The claim `sub`: the user's id or wallet.
+    pub id: String,
+    /// The claim `role`, `user` by default.
+    pub role: String,
+    /// The claim `scope`.
+    pub scopes: Scopes,
+    /// The claim `rooms`.
+    pub rooms: Vec<RoomPattern>,
+    /// The claim `exp`: from this second since 1970 on the token is worth nothing.
+    pub expires_at: u64,
+    /// The claim `iat`.
+    pub issued_at: Option<u64>,
+    /// The claim `jti`.
+    pub token_id: Option<String>,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// As configured.
+    pub name: String,
+    /// As configured.
+    pub scopes: Scopes,
+}
+
+/// The kinds of rooms about facts of the chain that anybody with a valid credential may join: of `address`, `contract`, `chain`
+/// and `type`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicRooms(pub Vec<String>);
+
+impl Principal {
+    /// Whether the caller may join `room` now. The answer does not depend on whether anything was ever said there.
+    pub fn may_join(&self, room: &Room, public: &PublicRooms) -> bool {
+        let (scopes, patterns) = match self {
+            Self::Local => return true,
+            Self::User(user) => (&user.scopes, user.rooms.as_slice()),
+            Self::Service(service) => (&service.scopes, [].as_slice()),
+        };
+        // A token with the scope `read` opens no room of another user: `read` of a service is a backend's, and tokens are users'.
+        let is_reader = matches!(self, Self::Service(_)) && scopes.has(Scope::Read);
+        let is_listed = patterns.iter().any(|pattern| pattern.opens(room));
+        match room.kind() {
+            RoomKind::All => scopes.has(Scope::Admin),
+            RoomKind::User(id) => is_reader || matches!(self, Self::User(user) if user.id == id),
+            RoomKind::Public(kind) => is_reader || is_listed || public.0.iter().any(|public| public == kind),
+            RoomKind::Other => is_reader || is_listed,
+        }
+    }
+
+    /// Whether the caller has this scope.
+    pub fn has(&self, scope: Scope) -> bool {
+        match self {
+            Self::Local => true,
+            Self::User(user) => user.scopes.has(scope),
+            Self::Service(service) => service.scopes.has(scope),
+        }
+    }
+
+    /// Whether the caller may read messages of every room: what is not asked for by room.
+    pub fn may_read_all(&self) -> bool {
+        match self {
+            Self::Local => true,
+            Self::User(user) => user.scopes.has(Scope::Admin),
+            Self::Service(service) => service.scopes.has(Scope::Admin),
+        }
+    }
+
+    /// The second since 1970 from which on the credential is worth nothing; `None` for one that does not expire.
+    pub fn expires_at(&self) -> Option<u64> {
+        match self {
+            Self::User(user) => Some(user.expires_at),
+            Self::Local | Self::Service(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn user(id: &str, scope: &str, rooms: &[&str]) -> Principal {
+        Principal::User(User {
+            id: id.to_owned(),
+            role: "user".to_owned(),
+            scopes: Scopes::of_token(scope),
+            rooms: rooms.iter().filter_map(|text| RoomPattern::parse(text)).collect(),
+            expires_at: 0,
+            issued_at: None,
+            token_id: None,
+        })
+    }
+
+    fn service(scopes: &[Scope]) -> Principal {
+        Principal::Service(Service { name: "backend".to_owned(), scopes: scopes.iter().copied().collect() })
+    }
+
+    fn joins(principal: &Principal, room: &str, public: &[&str]) -> bool {
+        let public = PublicRooms(public.iter().map(|kind| (*kind).to_owned()).collect());
+        principal.may_join(&Room::parse(room).expect("a room"), &public)
+    }
+
+    #[test]
+    fn a_user_joins_the_own_room_and_a_service_with_read_joins_every_users() {
+        let seven = user("7", "", &[]);
+        assert!(joins(&seven, "user-7", &[]));
+        for foreign in ["user-70", "user-", "user-07", "user-7-1"] {
+            assert!(Room::parse(foreign).is_err() || !joins(&seven, foreign, &[]), "{foreign}");
+        }
+        // Neither a claim nor a scope of a token opens the room of somebody else.
+        assert!(!joins(&user("7", "read admin", &["user-*", "user-8"]), "user-8", &["user"]));
+        assert!(joins(&service(&[Scope::Read]), "user-8", &[]));
+        assert!(!joins(&service(&[Scope::Publish, Scope::Admin]), "user-8", &[]));
+    }
+
+    #[test]
+    fn rooms_of_the_chain_are_public_where_configured_and_else_by_claim() {
+        let seven = user("7", "", &["chain-5"]);
+        assert!(joins(&seven, "type-erc20.mint", &["type"]) && !joins(&seven, "type-erc20.mint", &["chain"]));
+        assert!(joins(&seven, "chain-5", &[]) && !joins(&seven, "chain-50", &[]));
+        assert!(joins(&service(&[Scope::Read]), "chain-50", &[]) && !joins(&service(&[]), "chain-50", &[]));
+    }
+
+    #[test]
+    fn all_needs_admin_and_other_rooms_a_claim_or_a_service_with_read() {
+        assert!(joins(&user("7", "admin", &[]), "all", &[]) && joins(&service(&[Scope::Admin]), "all", &[]));
+        assert!(
+            !joins(&user("7", "read", &["all"]), "all", &["all"])
+                && !joins(&service(&[Scope::Read]), "all", &[])
+        );
+        assert!(joins(&user("7", "", &["order-*"]), "order-1", &[]));
+        assert!(!joins(&user("7", "admin", &["order-*"]), "orders-1", &["orders"]));
+        assert!(
+            joins(&service(&[Scope::Read]), "order-1", &[])
+                && !joins(&service(&[Scope::Admin]), "order-1", &[])
+        );
+        assert!(joins(&Principal::Local, "all", &[]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_claim_opens_a_room_of_another_user_or_all(
+            id in "[a-z0-9]{1,4}", other in "[a-z0-9-]{1,6}", claims in proptest::collection::vec("[a-z]{1,4}-[a-z0-9]{0,2}\\*?|all|user-.*", 0..6),
+        ) {
+            let claims: Vec<&str> = claims.iter().map(String::as_str).collect();
+            let user = user(&id, "read publish notify", &claims);
+            prop_assert_eq!(joins(&user, &format!("user-{other}"), &["user", "all"]), id == other);
+            prop_assert!(!joins(&user, "all", &["user", "all"]));
+        }
+    }
+}
