@@ -1,27 +1,29 @@
 //! How old blocks are: what is young enough for a lagging backend to lack it is never read by range.
 
 use super::error::IndexerError;
-use super::spine::ChainIndexer;
+use super::session::Session;
 use chainflume_core::canon::{Age, Aged, Heads, Moment, Policy};
 use chainflume_core::domain::BlockRef;
 use chainflume_node::Node;
 
-impl ChainIndexer {
+impl Session<'_> {
     /// The highest block that may be read by range.
     pub(super) fn aged(&self) -> u64 {
-        self.heads.map_or(0, |heads| self.policy.live_from(&heads).saturating_sub(1))
+        self.observed.heads.map_or(0, |heads| self.chain.policy.live_from(&heads).saturating_sub(1))
     }
 
     /// These heads, and up to where blocks are old, if a source is so far behind that it matters. What is old stays old:
     /// it is looked at again when the chain has gone on for a while.
     pub(super) async fn with_age(&self, heads: Heads) -> Result<Heads, IndexerError> {
-        let Some(head) = self.newest.filter(|head| head.number == heads.latest) else { return Ok(heads) };
+        let Some(head) = self.observed.newest.filter(|head| head.number == heads.latest) else {
+            return Ok(heads);
+        };
         let pasts = self.following.with_gaps().filter_map(|(_, course)| course.gaps.first());
         let lowest = self.next_blocks().into_iter().chain(pasts.map(|gap| gap.range.from())).min();
-        if lowest.is_none_or(|next| !self.policy.wants_age(&heads, next)) {
+        if lowest.is_none_or(|next| !self.chain.policy.wants_age(&heads, next)) {
             return Ok(heads);
         }
-        let number = old_enough(&self.node, &self.policy, head).await?;
+        let number = old_enough(&self.node, &self.chain.policy, head).await?;
         let number = heads.aged.map_or(number, |aged| aged.number.max(number));
         Ok(Heads { aged: Some(Aged { number, under: head.number }), ..heads })
     }

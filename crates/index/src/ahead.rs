@@ -1,7 +1,7 @@
 //! When a head is announced, the block that is read next is known, and mostly its hash. It is asked for together with the
 //! head: one round trip to the node for a block instead of two. Nothing else is believed of what was announced.
 
-use super::spine::ChainIndexer;
+use super::session::Session;
 use chainflume_core::canon::{Group, Heads, Plan};
 use chainflume_core::domain::{BlockId, BlockRef, LogFilter};
 use chainflume_node::{ChainError, Near};
@@ -24,11 +24,11 @@ pub(super) struct Ahead {
 /// may be two backends, one of which is always late, and each try costs a call.
 const REST: u32 = 16;
 
-impl ChainIndexer {
+impl Session<'_> {
     /// What to ask for beside the head, where one was announced under which a single block is read next.
     pub(super) fn expected(&mut self) -> Option<Expected> {
         let announced = self.wake.announced()?;
-        let known = self.heads.filter(|_| self.view.is_some() && self.looked)?;
+        let known = self.observed.heads.filter(|_| self.attempt.view.is_some() && self.attempt.looked)?;
         let Plan { live, pending, .. } = self.plan(&Heads { latest: announced.number, ..known });
         let Group { sources, range } = live.or(pending)?;
         if range.width() != 1 {
@@ -36,7 +36,7 @@ impl ChainIndexer {
         }
         // Until it is had: what fails together is not tried together again at once.
         self.wake.let_pass(REST);
-        let filter = self.translator.filter(&sources);
+        let filter = self.chain.translator.filter(&sources);
         Some(Expected { sources, filter, announced, next: range.from() })
     }
 
@@ -58,12 +58,13 @@ impl ChainIndexer {
         if near.is_some() {
             self.wake.let_pass(0);
         }
-        self.ahead = expected.zip(near).map(|(Expected { sources, .. }, near)| Ahead { sources, near });
+        self.attempt.ahead =
+            expected.zip(near).map(|(Expected { sources, .. }, near)| Ahead { sources, near });
     }
 
     /// What came with the head, where it is this. It is used now or not at all.
     pub(super) fn take_ahead(&mut self, sources: &[usize], number: u64) -> Option<Near> {
-        let Ahead { sources: of, near } = self.ahead.take()?;
+        let Ahead { sources: of, near } = self.attempt.ahead.take()?;
         (of == sources && near.block().number == number).then_some(near)
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::error::IndexerError;
 use super::pending::Telling;
-use super::spine::{BEAT, ChainIndexer};
+use super::session::Session;
+use super::spine::BEAT;
 use chainflume_node::{Wake, Work};
 
 /// How a pause ended.
@@ -17,7 +18,7 @@ pub(super) enum Paused {
     Switched,
 }
 
-impl ChainIndexer {
+impl Session<'_> {
     /// A pause may be longer than a loop may hang, and ends where another provider can be asked.
     pub(super) async fn pause(&mut self, mut wait: Duration) -> Paused {
         while !wait.is_zero() {
@@ -33,14 +34,14 @@ impl ChainIndexer {
 
     /// Asks whom the pool names from now on. What the last one said of the chain is asked anew.
     pub(super) fn follow_provider(&mut self) {
-        let (live, past) = (self.pool.live(), self.pool.history());
+        let (live, past) = (self.chain.pool.live(), self.chain.pool.history());
         if !Arc::ptr_eq(&live, &self.node) {
-            self.wake = Wake::new(&self.settings, self.pool.live_settings());
+            self.wake = Wake::new(&self.chain.settings, self.chain.pool.live_settings());
             self.node = live;
             let host = self.node.host().to_owned();
-            self.board.chain(&self.settings.name, |chain| chain.provider = Some(host));
+            self.chain.board.chain(&self.chain.settings.name, |chain| chain.provider = Some(host));
             // The last one's trouble with its newest blocks was its own.
-            (self.tags_at, self.telling) = (None, Telling::default());
+            (self.observed.tags_at, self.telling) = (None, Telling::default());
             self.forget();
         }
         if !Arc::ptr_eq(&past, &self.past) {
@@ -63,8 +64,8 @@ impl ChainIndexer {
     /// this turn is asked again: a gateway may answer for another chain for some seconds.
     pub(super) fn may_help_itself(&self, error: &IndexerError) -> bool {
         match error {
-            IndexerError::Chain(_) => self.pool.has_several() || self.opened.is_some(),
-            IndexerError::TooDeep { .. } => self.pool.distrust(&self.node),
+            IndexerError::Chain(_) => self.chain.pool.has_several() || self.opened.is_some(),
+            IndexerError::TooDeep { .. } => self.chain.pool.distrust(&self.node),
             _ => false,
         }
     }

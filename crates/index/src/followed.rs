@@ -1,11 +1,11 @@
 //! What each source follows, as far as it is the configuration's to say: an operator decides about what is stored for another
 //! source or in another meaning, and only that stands still.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::error::IndexerError;
-use super::spine::ChainIndexer;
+use super::session::Session;
 use chainflume_core::domain::{Comparison, Course, Difference};
 use chainflume_ops::health::UnreadHealth;
 use chainflume_store::StoreError;
@@ -25,8 +25,6 @@ pub(super) struct Following {
     resting: BTreeMap<usize, (Instant, String)>,
     /// Where the reading of a source's past began in this process.
     began: BTreeMap<usize, u64>,
-    /// What the log has been told.
-    told: BTreeSet<String>,
     looked: Option<Instant>,
 }
 
@@ -96,7 +94,7 @@ fn is_note(difference: &Difference) -> bool {
     !difference.blocks() && !matches!(difference, Difference::Unread(_))
 }
 
-impl ChainIndexer {
+impl Session<'_> {
     /// Follows what is configured and nobody else holds. What differs is told once.
     pub(super) fn take_up(&mut self, comparison: Comparison) {
         for difference in comparison.differences() {
@@ -106,17 +104,17 @@ impl ChainIndexer {
                 Difference::Unread(unread) => format!("{}: {}", unread.source, unread.what),
                 _ => text.clone(),
             };
-            if !self.following.told.insert(key) {
+            if !self.chain.logged_differences.insert(key) {
                 continue;
             }
-            let (chain, source) = (&self.settings.name, difference.source());
+            let (chain, source) = (&self.chain.settings.name, difference.source());
             match difference {
                 Difference::Unread(_) => tracing::info!(%chain, source, "{text}"),
                 _ if difference.blocks() => tracing::error!(%chain, source, "{text}; other sources go on"),
                 _ => tracing::warn!(%chain, source, "{text}"),
             }
         }
-        self.translator.follow(&comparison.courses);
+        self.chain.translator.follow(&comparison.courses);
         for (source, course) in comparison.courses.iter().enumerate() {
             if let Some(unread) = course.unread() {
                 self.following.began.entry(source).or_insert(unread.range.from());
@@ -125,7 +123,7 @@ impl ChainIndexer {
         self.following.comparison = comparison;
         self.following.looked = Some(Instant::now());
         let gone = self.following.comparison.gone.iter().map(ToString::to_string).collect();
-        self.board.chain(&self.settings.name, |chain| chain.notes = gone);
+        self.chain.board.chain(&self.chain.settings.name, |chain| chain.notes = gone);
     }
 
     /// Whether a step failed for one source alone, which asks for what another one holds: it stands aside, the others go on.
@@ -135,11 +133,11 @@ impl ChainIndexer {
             self.opened = None;
         }
         let IndexerError::Store(StoreError::Overlap { claimant, .. }) = error else { return false };
-        let Some(source) = self.translator.sources().iter().position(|source| source.name == *claimant)
+        let Some(source) = self.chain.translator.sources().iter().position(|source| source.name == *claimant)
         else {
             return false;
         };
-        tracing::error!(chain = %self.settings.name, source = %claimant, %error, "source is not followed; other sources go on");
+        tracing::error!(chain = %self.chain.settings.name, source = %claimant, %error, "source is not followed; other sources go on");
         self.following.set_aside.insert(source, (Instant::now(), error.to_string()));
         self.forget();
         true
@@ -164,12 +162,6 @@ impl ChainIndexer {
             self.forget();
         }
         Ok(())
-    }
-
-    /// Nothing of an earlier turn counts.
-    pub(super) fn forget_following(&mut self) {
-        let told = std::mem::take(&mut self.following.told);
-        self.following = Following { told, ..Following::default() };
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 
 use super::error::IndexerError;
 use super::history::report;
-use super::spine::ChainIndexer;
+use super::session::Session;
 use super::translate::{Desk, Translated, count};
 use chainflume_core::domain::{B256, BlockId, BlockRange, Course, Gap, LogFilter, causes};
 use chainflume_node::{Batch, BlockWithLogs, Depths, History};
@@ -54,14 +54,14 @@ impl Filling {
     }
 }
 
-impl ChainIndexer {
+impl Session<'_> {
     /// Makes sure that the lowest gap is being read, if there is one and nothing is in its way.
     pub(super) async fn read_gaps(&mut self, syncs: bool) -> Result<(), IndexerError> {
         // A node learns how wide a question may be from one reader of ranges at a time: sources that sync go first.
-        if syncs && matches!(&self.filling, Some(Filling { how: How::Ranges(..), .. })) {
-            self.filling = None;
+        if syncs && matches!(&self.attempt.filling, Some(Filling { how: How::Ranges(..), .. })) {
+            self.attempt.filling = None;
         }
-        if self.filling.is_some() || !self.looked {
+        if self.attempt.filling.is_some() || !self.attempt.looked {
             return Ok(());
         }
         let Some((source, gap)) = self.next_gap() else { return Ok(()) };
@@ -76,18 +76,18 @@ impl ChainIndexer {
                     return Ok(());
                 }
                 // What was written ahead holds locks that indexes wait for.
-                self.reading = None;
+                self.attempt.reading = None;
             }
             self.build_indexes().await?;
         }
         let gap = Gap { range, ..gap };
-        let (filter, desk) = self.translator.part(source, &gap.items);
-        tracing::debug!(chain = %self.settings.name, source, %range, is_young, "reading the past of a source");
+        let (filter, desk) = self.chain.translator.part(source, &gap.items);
+        tracing::debug!(chain = %self.chain.settings.name, source, %range, is_young, "reading the past of a source");
         let how = match is_young {
             true => How::Young(Vec::new()),
             false => How::Ranges(self.history_of(&filter, range), None),
         };
-        self.filling = Some(Filling { source, next: range.from(), gap, desk, filter, how });
+        self.attempt.filling = Some(Filling { source, next: range.from(), gap, desk, filter, how });
         Ok(())
     }
 
@@ -98,7 +98,7 @@ impl ChainIndexer {
 
     /// Which of these blocks are read now, and whether by hash.
     fn how(&self, range: BlockRange) -> Option<(BlockRange, bool)> {
-        let zones = self.policy.zones(self.heads.as_ref()?);
+        let zones = self.chain.policy.zones(self.observed.heads.as_ref()?);
         let old = self.view().final_number().min(zones.live_from.checked_sub(1)?);
         match BlockRange::new(range.from(), range.to().min(old)) {
             Some(old) => Some((old, false)),
@@ -108,20 +108,20 @@ impl ChainIndexer {
 
     fn history_of(&self, filter: &LogFilter, range: BlockRange) -> History {
         History::new(
-            (self.past.clone(), &self.settings.name),
-            self.settings.history,
+            (self.past.clone(), &self.chain.settings.name),
+            self.chain.settings.history,
             (filter.clone(), range),
             Depths { final_number: self.final_number(), aged: self.aged() },
-            report(&self.board, &self.settings.name, &self.troubles),
+            report(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
         )
     }
 
     /// Stores a batch that was read in ranges; `None` is the end of them.
     pub(super) async fn land_gap(&mut self, batch: Option<Batch>) -> Result<(), IndexerError> {
         let (Some(Filling { how: How::Ranges(_, link), next, desk, .. }), Some(batch)) =
-            (&mut self.filling, batch)
+            (&mut self.attempt.filling, batch)
         else {
-            self.filling = None;
+            self.attempt.filling = None;
             return Ok(());
         };
         let is_linked = link.replace(batch.last.hash) == Some(batch.parent_hash);
@@ -142,7 +142,7 @@ impl ChainIndexer {
             Ok(false) => Ok(()),
             // As with what is told ahead: the head, or what is near it, may be with one of a node's backends alone.
             Err(error @ (IndexerError::Chain(_) | IndexerError::Moved(_))) if !error.is_fatal() => {
-                if let Some(Filling { source, .. }) = self.filling.take() {
+                if let Some(Filling { source, .. }) = self.attempt.filling.take() {
                     self.trouble(source, &error);
                 }
                 Ok(())
@@ -153,7 +153,8 @@ impl ChainIndexer {
 
     /// Whether that were the last.
     async fn read_some(&mut self) -> Result<bool, IndexerError> {
-        let Some(Filling { gap, next, filter, how: How::Young(known), .. }) = &mut self.filling else {
+        let Some(Filling { gap, next, filter, how: How::Young(known), .. }) = &mut self.attempt.filling
+        else {
             return Ok(false);
         };
         let numbers: Vec<u64> = (*next..=gap.range.to()).take(AT_ONCE.try_into().unwrap_or(1)).collect();
@@ -171,14 +172,15 @@ impl ChainIndexer {
             let reason = format!("{} lacks block {next}, which is below its head", self.node.host());
             return Err(IndexerError::Moved(reason));
         }
-        let logs = near.into_iter().map(|near| Box::pin(self.pool.with_logs(&self.node, filter, near)));
+        let logs = near.into_iter().map(|near| Box::pin(self.chain.pool.with_logs(&self.node, filter, near)));
         known.extend(try_join_all(logs).await?);
         *next = known.last().map_or(*next, |block| block.block.number.saturating_add(1));
         Ok(*next > gap.range.to())
     }
 
     async fn land_young(&mut self) -> Result<(), IndexerError> {
-        let Some(Filling { source, gap, desk, how: How::Young(blocks), .. }) = &mut self.filling else {
+        let Some(Filling { source, gap, desk, how: How::Young(blocks), .. }) = &mut self.attempt.filling
+        else {
             return Ok(());
         };
         let (source, range, blocks) = (*source, gap.range, std::mem::take(blocks));
@@ -189,13 +191,13 @@ impl ChainIndexer {
         let last = blocks.last().map(|block| block.block.id());
         let held = self.store().hash_at(range.to()).await?;
         if held.is_none() || held != last {
-            self.filling = None;
+            self.attempt.filling = None;
             let error = IndexerError::Moved(format!("block {} is not the one that is held", range.to()));
             self.trouble(source, &error);
             return Ok(());
         }
         self.fill(range, translated, refs).await?;
-        self.filling = None;
+        self.attempt.filling = None;
         Ok(())
     }
 
@@ -205,16 +207,16 @@ impl ChainIndexer {
         read: Translated,
         refs: Vec<BlockId>,
     ) -> Result<(), IndexerError> {
-        let Some(Filling { source, gap, .. }) = &self.filling else { return Ok(()) };
+        let Some(Filling { source, gap, .. }) = &self.attempt.filling else { return Ok(()) };
         let (index, items) = (*source, gap.items.clone());
-        let source = self.translator.sources()[index].name.clone();
+        let source = self.chain.translator.sources()[index].name.clone();
         let Translated { events, dead_letters } = read;
         let told = self.store().tells_past(&source);
         let backfill = Backfill { source, range, reorgs: self.view().reorgs(), events, dead_letters };
         let filled = self.store().fill(&backfill, &Read { items, refs: refs.clone(), told }).await;
         match filled {
             Ok(compared) if compared.differing.is_empty() => {
-                count(self.translator.kinds(), &backfill.events, &backfill.dead_letters);
+                count(self.chain.translator.kinds(), &backfill.events, &backfill.dead_letters);
                 self.view_mut().filled(&refs);
                 self.following.read_to(index, range.to());
                 self.say_sources(None);
@@ -222,7 +224,7 @@ impl ChainIndexer {
             }
             Ok(compared) => {
                 let place = compared.differing.first().map(ToString::to_string).unwrap_or_default();
-                self.filling = None;
+                self.attempt.filling = None;
                 self.following.rest(
                     index,
                     format!("something else is stored at {place}, or its block under another hash; see `chainflume verify`"),
@@ -233,7 +235,7 @@ impl ChainIndexer {
             Err(error) => {
                 let error = IndexerError::from(error);
                 if error.is_fatal() {
-                    self.filling = None;
+                    self.attempt.filling = None;
                     self.trouble(index, &error);
                     return Ok(());
                 }
@@ -243,8 +245,8 @@ impl ChainIndexer {
     }
 
     fn trouble(&mut self, source: usize, error: &IndexerError) {
-        metrics::step_error(&self.settings.name, error.kind());
-        tracing::debug!(chain = %self.settings.name, source, error = %causes(error), "the past of a source waits");
+        metrics::step_error(&self.chain.settings.name, error.kind());
+        tracing::debug!(chain = %self.chain.settings.name, source, error = %causes(error), "the past of a source waits");
         self.following.rest(source, causes(error));
         self.say_sources(None);
     }

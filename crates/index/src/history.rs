@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::IndexerError;
 use super::live::Stretch;
-use super::spine::ChainIndexer;
+use super::session::Session;
 use super::translate::{Desk, Translated};
 use chainflume_core::canon::Group;
 use chainflume_core::domain::{B256, BlockId, BlockRange};
@@ -88,10 +88,10 @@ impl Ready {
     }
 }
 
-impl ChainIndexer {
+impl Session<'_> {
     /// Ends the reading of anything but this, and takes back what was written ahead of it.
     pub(super) fn drop_unplanned(&mut self, planned: Option<&Group>) {
-        self.reading = self.reading.take().filter(|reading| {
+        self.attempt.reading = self.attempt.reading.take().filter(|reading| {
             planned
                 .is_some_and(|group| reading.sources == group.sources && reading.next == group.range.from())
         });
@@ -100,22 +100,22 @@ impl ChainIndexer {
     /// Makes sure that what is planned is what is being read.
     pub(super) fn read_history(&mut self, planned: Option<Group>) {
         self.drop_unplanned(planned.as_ref());
-        let Some(group) = planned.filter(|_| self.reading.is_none()) else { return };
+        let Some(group) = planned.filter(|_| self.attempt.reading.is_none()) else { return };
         // Who is asked about new blocks was checked when the chain was opened, another one is by its probe.
         if let Err(error) = self.past.is_checked() {
-            return report(&self.board, &self.settings.name, &self.troubles)(&error);
+            return report(&self.chain.board, &self.chain.settings.name, &self.chain.troubles)(&error);
         }
-        let filter = self.translator.filter(&group.sources);
+        let filter = self.chain.translator.filter(&group.sources);
         let history = History::new(
-            (self.past.clone(), &self.settings.name),
-            self.settings.history,
+            (self.past.clone(), &self.chain.settings.name),
+            self.chain.settings.history,
             (filter, group.range),
             Depths { final_number: self.final_number(), aged: self.aged() },
-            report(&self.board, &self.settings.name, &self.troubles),
+            report(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
         );
-        tracing::debug!(chain = %self.settings.name, range = %group.range, sources = ?group.sources, "reading history");
-        let desk = self.translator.desk(&group.sources).clone();
-        self.reading = Some(Reading::start(history, (desk, self.store().clone()), group));
+        tracing::debug!(chain = %self.chain.settings.name, range = %group.range, sources = ?group.sources, "reading history");
+        let desk = self.chain.translator.desk(&group.sources).clone();
+        self.attempt.reading = Some(Reading::start(history, (desk, self.store().clone()), group));
     }
 
     /// Commits a batch of history; `None` is the end of what was planned.
@@ -124,8 +124,8 @@ impl ChainIndexer {
         ready: Option<Ready>,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
-        let (Some(reading), Some(ready)) = (&mut self.reading, ready) else {
-            self.reading = None;
+        let (Some(reading), Some(ready)) = (&mut self.attempt.reading, ready) else {
+            self.attempt.reading = None;
             return Ok(());
         };
         let sources = reading.sources.clone();
@@ -133,7 +133,7 @@ impl ChainIndexer {
         reading.next = range.to().saturating_add(1);
         match self.view().parent_of(range.from(), &sources) {
             Some(tip) if parent_hash != tip => {
-                self.reading = None;
+                self.attempt.reading = None;
                 return self.settle_break(range.from() - 1, stop).await;
             }
             Some(_) => {}

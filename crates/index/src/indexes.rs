@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::spine::ChainIndexer;
+use super::session::Session;
 use chainflume_core::canon::Group;
 
 /// Blocks of a first history below which it is not worth the while.
@@ -14,7 +14,7 @@ const LONG: u64 = 10_000;
 /// While indexes are built the loop says this often that it is alive.
 const BEAT: Duration = Duration::from_secs(1);
 
-impl ChainIndexer {
+impl Session<'_> {
     /// Sees to the indexes before a step that reads `history` alone, or anything else. What follows the head must
     /// find events by their keys, since a reorg asks for them.
     pub(super) async fn keep_indexed(
@@ -22,16 +22,16 @@ impl ChainIndexer {
         history: Option<&Group>,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
-        let begins = self.view().highest().is_none() && self.reading.is_none();
+        let begins = self.view().highest().is_none() && self.attempt.reading.is_none();
         match history {
             Some(history) if begins && history.range.width() >= LONG => {
                 self.store().defer_indexes().await?;
                 self.indexed = false;
             }
-            None if self.looked && !self.indexed => {
+            None if self.attempt.looked && !self.indexed => {
                 if self.store().is_deferred().await? {
                     // What was written ahead holds locks that indexes wait for.
-                    self.reading = None;
+                    self.attempt.reading = None;
                 }
                 let _stopped = stop.run_until_cancelled(self.build_indexes()).await.transpose()?;
             }
@@ -52,7 +52,7 @@ impl ChainIndexer {
         };
         if built > 0 {
             let seconds = started.elapsed().as_secs();
-            tracing::info!(chain = %self.settings.name, indexes = built, seconds, "built what the first history did without");
+            tracing::info!(chain = %self.chain.settings.name, indexes = built, seconds, "built what the first history did without");
         }
         self.indexed = true;
         Ok(())

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::spine::ChainIndexer;
+use super::session::Session;
 use super::translate::{Translated, count};
 use chainflume_core::canon::Group;
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogFilter};
@@ -27,7 +27,7 @@ pub(super) enum Run {
     Broken(u64),
 }
 
-impl ChainIndexer {
+impl Session<'_> {
     /// Carries the next blocks of a group from the chain to the store.
     pub(super) async fn carry_blocks(
         &mut self,
@@ -49,7 +49,7 @@ impl ChainIndexer {
     /// The next blocks of a group with their logs, as many as are read at once.
     pub(super) async fn read_run(&mut self, group: &Group) -> Result<Run, IndexerError> {
         let (range, _) = group.range.split_at_width(LIVE_BATCH);
-        let filter = self.translator.filter(&group.sources);
+        let filter = self.chain.translator.filter(&group.sources);
         let run = self.read_linked((&group.sources, &filter), range).await;
         if run.is_err() {
             self.node.could_not_read(Work::Live, &filter, range);
@@ -73,7 +73,7 @@ impl ChainIndexer {
                 pair[1].number
             )));
         }
-        let logs = near.into_iter().map(|near| Box::pin(self.pool.with_logs(&self.node, filter, near)));
+        let logs = near.into_iter().map(|near| Box::pin(self.chain.pool.with_logs(&self.node, filter, near)));
         let blocks = try_join_all(logs).await?;
         if self.view().parent_of(range.from(), sources).is_none() {
             // No link shows yet that these blocks are of this chain.
@@ -110,12 +110,12 @@ impl ChainIndexer {
         let refs: Vec<BlockId> = blocks.iter().map(|block| block.block.id()).collect();
         let times: BTreeMap<u64, u64> = blocks.iter().map(|b| (b.block.number, b.block.timestamp)).collect();
         let logs = blocks.iter().flat_map(|block| &block.logs);
-        let translated = self.translator.translate(sources, logs, &times);
+        let translated = self.chain.translator.translate(sources, logs, &times);
         let newest = times.last_key_value().map_or(0, |(_, time)| *time);
         self.advance(sources, Stretch { refs, translated, staged: None, durable: true }).await?;
         let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since_block = age.saturating_sub(Duration::from_secs(newest));
-        metrics::live_latency(&self.settings.name, since_block, self.woken_at.elapsed());
+        metrics::live_latency(&self.chain.settings.name, since_block, self.woken_at.elapsed());
         Ok(())
     }
 
@@ -133,11 +133,11 @@ impl ChainIndexer {
         let started = Instant::now();
         let advanced = self.store().advance_staged(&advance, staged).await?;
         let kind = if durable { "live" } else { "history" };
-        metrics::committed(&self.settings.name, kind, started.elapsed());
-        metrics::unknown_users(&self.settings.name, advanced.unknown_users);
-        metrics::pending_retracted(&self.settings.name, advanced.retracted);
-        let counted = count(self.translator.kinds(), &advance.events, &advance.dead_letters);
-        tracing::debug!(chain = %self.settings.name, to = %to, events = advance.events.len(), kind, "advanced");
+        metrics::committed(&self.chain.settings.name, kind, started.elapsed());
+        metrics::unknown_users(&self.chain.settings.name, advanced.unknown_users);
+        metrics::pending_retracted(&self.chain.settings.name, advanced.retracted);
+        let counted = count(self.chain.translator.kinds(), &advance.events, &advance.dead_letters);
+        tracing::debug!(chain = %self.chain.settings.name, to = %to, events = advance.events.len(), kind, "advanced");
         self.view_mut().advanced(sources, to, &advance.refs, final_number);
         self.say_sources(Some((sources, &counted)));
         Ok(())

@@ -1,10 +1,10 @@
 //! The beginning of each turn, and after an error: which chain the node is on, what is registered, and what we hold.
 
 use super::error::IndexerError;
-use super::spine::ChainIndexer;
+use super::session::Session;
 use super::view::View;
 
-impl ChainIndexer {
+impl Session<'_> {
     /// The next unread block of each source.
     pub(super) fn next_blocks(&self) -> Vec<u64> {
         let next = |(index, start): (usize, u64)| {
@@ -14,7 +14,14 @@ impl ChainIndexer {
             }
             self.view().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
         };
-        self.translator.sources().iter().map(|source| source.start_block).enumerate().map(next).collect()
+        self.chain
+            .translator
+            .sources()
+            .iter()
+            .map(|source| source.start_block)
+            .enumerate()
+            .map(next)
+            .collect()
     }
 
     /// Asks the node which chain it is on, registers the chain and reads what we hold of it.
@@ -22,12 +29,12 @@ impl ChainIndexer {
         self.node.check_chain().await?;
         // Before the database, so that the lag is seen to grow while that is away.
         let heads = self.ask_heads().await?;
-        self.heads = Some(heads);
+        self.observed.heads = Some(heads);
         self.say_heads(&heads);
         if self.opened.is_none() {
-            let stored = self.store.genesis(self.settings.chain_id).await?;
-            self.record.genesis_hash = self.pool.settle_genesis(stored).await?;
-            let mut opened = self.translator.open(&self.store, &self.record).await?;
+            let stored = self.chain.store.genesis(self.chain.settings.chain_id).await?;
+            self.chain.record.genesis_hash = self.chain.pool.settle_genesis(stored).await?;
+            let mut opened = self.chain.translator.open(&self.chain.store, &self.chain.record).await?;
             if let Some(epoch) = self.epoch {
                 opened = opened.lead(epoch).await?;
             }
@@ -35,16 +42,16 @@ impl ChainIndexer {
             opened.publish_above(heads.latest).await?;
             let retracted = opened.retract_strangers().await?;
             if retracted > 0 {
-                tracing::info!(chain = %self.settings.name, retracted, "pending events of sources no longer configured taken back");
+                tracing::info!(chain = %self.chain.settings.name, retracted, "pending events of sources no longer configured taken back");
             }
             self.make_views(&opened).await;
             self.opened = Some(opened);
         }
-        self.memory.recall(&[&self.node, &self.past]).await;
+        self.chain.memory.recall(&[&self.node, &self.past]).await;
         let comparison = self.store().follow().await?;
         self.take_up(comparison);
         let held = self.store().held().await?;
-        self.view = Some(View::new(held, &self.translator.names()));
+        self.attempt.view = Some(View::new(held, &self.chain.translator.names()));
         self.say_sources(None);
         Ok(())
     }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{IndexerError, MAX_RETRY_AFTER};
 use super::live::Run;
-use super::spine::ChainIndexer;
+use super::session::Session;
 use chainflume_core::canon::Group;
 use chainflume_core::domain::BlockId;
 use chainflume_node::{BlockWithLogs, Work};
@@ -51,7 +51,7 @@ impl Telling {
     }
 }
 
-impl ChainIndexer {
+impl Session<'_> {
     /// Tells the next blocks of a group as pending.
     pub(super) async fn tell_pending(
         &mut self,
@@ -66,7 +66,7 @@ impl ChainIndexer {
         };
         match told {
             Err(error @ (IndexerError::Chain(_) | IndexerError::Moved(_))) if !error.is_fatal() => {
-                self.telling.failed(&self.settings.name, &error);
+                self.telling.failed(&self.chain.settings.name, &error);
                 self.blame(Work::Pending, &error);
                 Ok(())
             }
@@ -81,7 +81,7 @@ impl ChainIndexer {
         let ids: Vec<BlockId> = blocks.iter().map(|block| block.block.id()).collect();
         let times: BTreeMap<u64, u64> = blocks.iter().map(|b| (b.block.number, b.block.timestamp)).collect();
         let logs = blocks.iter().flat_map(|block| &block.logs);
-        let events = self.translator.foresee(sources, logs, &times);
+        let events = self.chain.translator.foresee(sources, logs, &times);
         let with_events: BTreeSet<u64> = events.iter().map(|event| event.place.block_number).collect();
         // Most blocks of most chains have nothing of ours: they cost no transaction.
         if !events.is_empty() {
@@ -90,9 +90,9 @@ impl ChainIndexer {
             let pending = Pending { expected, blocks: ids.clone(), events, head, seen_at: self.seen_at() };
             let started = Instant::now();
             let told = self.store().announce(&pending).await?;
-            metrics::committed(&self.settings.name, "pending", started.elapsed());
-            metrics::pending(&self.settings.name, told);
-            tracing::debug!(chain = %self.settings.name, to = ids.last().map(|id| id.number), told, "told as pending");
+            metrics::committed(&self.chain.settings.name, "pending", started.elapsed());
+            metrics::pending(&self.chain.settings.name, told);
+            tracing::debug!(chain = %self.chain.settings.name, to = ids.last().map(|id| id.number), told, "told as pending");
         }
         self.view_mut().announced(sources, &ids, &with_events);
         Ok(())
@@ -101,7 +101,7 @@ impl ChainIndexer {
     /// Whether the head shows by its own link that the newest block that was told is canonical, and with it all we hold.
     pub(super) fn newest_links(&self) -> bool {
         let told = self.view().newest_told().filter(|told| Some(told.number) == self.view().highest());
-        let (Some(told), Some(newest)) = (told, self.newest) else { return false };
+        let (Some(told), Some(newest)) = (told, self.observed.newest) else { return false };
         newest.id() == told || (newest.number == told.number + 1 && newest.parent_hash == told.hash)
     }
 }

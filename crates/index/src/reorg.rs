@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::spine::ChainIndexer;
+use super::session::Session;
 use chainflume_core::canon::{Heads, Verdict, judge};
 use chainflume_core::domain::{B256, BlockId};
 use chainflume_node::{Shown, Standing};
@@ -32,7 +32,7 @@ pub(super) enum Settled {
     Rewound,
 }
 
-impl ChainIndexer {
+impl Session<'_> {
     /// Compares what we hold at and below `top` with the node, and undoes what two reads contradict. The second read comes
     /// from a node that shows with it which chain it is on: nothing is undone, and no chain stopped, for another chain's blocks.
     pub(super) async fn settle(
@@ -68,11 +68,11 @@ impl ChainIndexer {
         let Standing { head, finalized, block } = self.node.standing(ours.number).await?;
         let heads = Heads { latest: head, safe: None, finalized, aged: None };
         let said_again = block.is_some_and(|block| block.hash == theirs);
-        if said_again && self.policy.final_number(&heads) >= ours.number {
+        if said_again && self.chain.policy.final_number(&heads) >= ours.number {
             return Ok(false);
         }
         let since = *self.doubted_since.get_or_insert_with(Instant::now);
-        Ok(since.elapsed() < self.policy.backend_lag)
+        Ok(since.elapsed() < self.chain.policy.backend_lag)
     }
 
     /// As [`Self::settle`], when a block contradicted ours at `at`: then agreement is a contradiction too.
@@ -157,22 +157,22 @@ impl ChainIndexer {
 
     async fn rewind(&mut self, to: BlockId) -> Result<(), IndexerError> {
         // What was written ahead holds locks that indexes wait for.
-        self.reading = None;
+        self.attempt.reading = None;
         self.build_indexes().await?;
         let started = Instant::now();
         let rewound =
             self.store().rewind(&Rewind { expected: self.view().all(), to, by_operator: false }).await?;
-        metrics::committed(&self.settings.name, "rewind", started.elapsed());
-        metrics::pending_retracted(&self.settings.name, rewound.retracted);
+        metrics::committed(&self.chain.settings.name, "rewind", started.elapsed());
+        metrics::pending_retracted(&self.chain.settings.name, rewound.retracted);
         if rewound.depth == 0 {
             tracing::info!(
-                chain = %self.settings.name, ancestor = %to, retracted = rewound.retracted,
+                chain = %self.chain.settings.name, ancestor = %to, retracted = rewound.retracted,
                 "chain reorganised above what is confirmed, pending events taken back"
             );
         } else {
-            metrics::reorg(&self.settings.name, rewound.depth, rewound.events);
+            metrics::reorg(&self.chain.settings.name, rewound.depth, rewound.events);
             tracing::warn!(
-                chain = %self.settings.name, ancestor = %to, depth = rewound.depth, events = rewound.events,
+                chain = %self.chain.settings.name, ancestor = %to, depth = rewound.depth, events = rewound.events,
                 retracted = rewound.retracted, "chain reorganised, orphaned events undone"
             );
         }
@@ -183,7 +183,7 @@ impl ChainIndexer {
 
     /// What was announced as confirmed and was taken back is for a person to know.
     fn say_reorg(&self, to: BlockId, undone: u64) {
-        self.board.chain(&self.settings.name, |chain| {
+        self.chain.board.chain(&self.chain.settings.name, |chain| {
             let depth =
                 chain.confirmed.map_or(0, |confirmed| confirmed.saturating_sub(to.number)).min(undone);
             if depth > 0 {

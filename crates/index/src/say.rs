@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::memory::{spent, stand};
-use super::spine::{ChainIndexer, MAX_PAUSE};
+use super::session::Session;
+use super::spine::MAX_PAUSE;
 use chainflume_core::canon::Heads;
 use chainflume_core::domain::causes;
 use chainflume_node::WakeState;
@@ -17,14 +18,14 @@ use chainflume_ops::metrics;
 /// How soon the node of a stopped chain is asked again; then twice as late each time.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-impl ChainIndexer {
+impl Session<'_> {
     /// Where each source stands; `committed` are those that have just moved, and their events by name.
     pub(super) fn say_sources(&self, committed: Option<(&[usize], &BTreeMap<String, u64>)>) {
         let next = self.next_blocks();
         let now = Instant::now();
-        self.board.chain(&self.settings.name, |chain| {
+        self.chain.board.chain(&self.chain.settings.name, |chain| {
             let mut before = std::mem::take(&mut chain.sources);
-            for (index, source) in self.translator.sources().iter().enumerate() {
+            for (index, source) in self.chain.translator.sources().iter().enumerate() {
                 let fresh = committed.is_some_and(|(group, _)| group.contains(&index)).then_some(now);
                 let events = committed.and_then(|(_, events)| events.get(&source.name)).copied();
                 let mut pace = before.get_mut(index).map(|s| std::mem::take(&mut s.pace)).unwrap_or_default();
@@ -48,9 +49,9 @@ impl ChainIndexer {
     }
 
     pub(super) fn say_heads(&self, heads: &Heads) {
-        let (confirmed, final_number) = (self.policy.confirmed(heads), self.final_number());
+        let (confirmed, final_number) = (self.chain.policy.confirmed(heads), self.final_number());
         let pushed = self.wake.state() == WakeState::Pushed;
-        self.board.chain(&self.settings.name, |chain| {
+        self.chain.board.chain(&self.chain.settings.name, |chain| {
             if chain.head != Some(heads.latest) {
                 chain.head_moved_at = Instant::now();
             }
@@ -60,12 +61,12 @@ impl ChainIndexer {
     }
 
     pub(super) fn say_state(&mut self, live: bool, history: bool) {
-        if self.heads.is_none() || !self.looked {
+        if self.observed.heads.is_none() || !self.attempt.looked {
             return;
         }
         let state = if history { ChainState::Syncing } else { ChainState::Live };
-        let said = &mut self.said;
-        self.board.chain(&self.settings.name, |chain| {
+        let said = &mut self.chain.logged_state;
+        self.chain.board.chain(&self.chain.settings.name, |chain| {
             // While live blocks are being read the state stays: a start near the head is not history.
             if chain.state != state
                 && !(live && chain.state == ChainState::Syncing)
@@ -74,15 +75,15 @@ impl ChainIndexer {
                 chain.state = state;
                 // After an error it is where it was, and "recovered" has said so.
                 if said.replace(state) != Some(state) {
-                    tracing::info!(chain = %self.settings.name, head = chain.head, "chain is {}", state.as_str());
+                    tracing::info!(chain = %self.chain.settings.name, head = chain.head, "chain is {}", state.as_str());
                 }
             }
         });
     }
 
     pub(super) fn beat(&self) {
-        let (spent, providers) = (spent(&self.pool), stand(&self.pool));
-        self.board.chain(&self.settings.name, |chain| {
+        let (spent, providers) = (spent(&self.chain.pool), stand(&self.chain.pool));
+        self.chain.board.chain(&self.chain.settings.name, |chain| {
             chain.alive_at = Instant::now();
             (chain.rpc, chain.providers) = (spent, providers);
         });
@@ -91,14 +92,14 @@ impl ChainIndexer {
     /// Whether this success ends a row of errors.
     pub(super) fn succeeded(&self) -> bool {
         let mut ended = false;
-        self.board.chain(&self.settings.name, |chain| {
+        self.chain.board.chain(&self.chain.settings.name, |chain| {
             ended = std::mem::take(&mut chain.consecutive_errors) > 0;
             if ended {
                 (chain.last_error, chain.last_error_kind) = (None, None);
             }
         });
-        if ended && self.troubles.ended() {
-            tracing::info!(chain = %self.settings.name, "recovered");
+        if ended && self.chain.troubles.ended() {
+            tracing::info!(chain = %self.chain.settings.name, "recovered");
         }
         ended
     }
@@ -107,27 +108,27 @@ impl ChainIndexer {
         self.forget();
         if matches!(error, IndexerError::Chain(error) if error.is_wrong_chain()) {
             // Of another chain, and a tag that is known never goes back.
-            (self.heads, self.tags_at, self.newest) = (None, None, None);
+            (self.observed.heads, self.observed.tags_at, self.observed.newest) = (None, None, None);
         }
-        metrics::step_error(&self.settings.name, error.kind());
+        metrics::step_error(&self.chain.settings.name, error.kind());
         let text = causes(error);
         let (mut errors, mut news) = (0, false);
-        self.board.chain(&self.settings.name, |chain| {
+        self.chain.board.chain(&self.chain.settings.name, |chain| {
             chain.consecutive_errors += 1;
             errors = chain.consecutive_errors;
             news = chain.last_error.as_ref() != Some(&text);
             chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
             (chain.last_error, chain.last_error_kind) = (Some(text.clone()), Some(error.kind()));
         });
-        if let Some(held_back) = self.troubles.failed(error.kind(), errors, news) {
-            let (chain, held_back) = (&self.settings.name, held_back.field());
+        if let Some(held_back) = self.chain.troubles.failed(error.kind(), errors, news) {
+            let (chain, held_back) = (&self.chain.settings.name, held_back.field());
             tracing::warn!(%chain, errors, held_back, error = %text, "step failed");
         }
     }
 
     /// Until the end, until an operator has taken the chain back, or until what stopped it is gone.
     pub(super) async fn keep_stopped(&self, error: &IndexerError, stop: &CancellationToken) {
-        tracing::error!(chain = %self.settings.name, "chain stopped; an operator has to decide");
+        tracing::error!(chain = %self.chain.settings.name, "chain stopped; an operator has to decide");
         let before = self.rewinds().await;
         let mut beat = tokio::time::interval(Duration::from_secs(1));
         let (mut looked, mut every) = (Instant::now(), LOOK_AGAIN_AFTER);
@@ -135,14 +136,14 @@ impl ChainIndexer {
             self.beat();
             let now = self.rewinds().await;
             if before.is_some() && now.is_some() && now != before {
-                tracing::warn!(chain = %self.settings.name, "chain was taken back; going on from there");
+                tracing::warn!(chain = %self.chain.settings.name, "chain was taken back; going on from there");
                 return;
             }
             if looked.elapsed() < every {
                 continue;
             }
             if stop.run_until_cancelled(self.may_go_on(error)).await == Some(true) {
-                tracing::warn!(chain = %self.settings.name, "the node no longer says what stopped the chain; going on");
+                tracing::warn!(chain = %self.chain.settings.name, "the node no longer says what stopped the chain; going on");
                 return;
             }
             (looked, every) = (Instant::now(), (every * 2).min(MAX_PAUSE));

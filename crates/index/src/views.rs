@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::spine::ChainIndexer;
+use super::session::Session;
 use chainflume_core::domain::EventKind;
 use chainflume_ops::metrics;
 use chainflume_store::ChainStore;
@@ -9,15 +9,15 @@ use chainflume_store::ChainStore;
 /// lock on takes longer, and is made beside the chain.
 const MOMENT: Duration = Duration::from_secs(2);
 
-impl ChainIndexer {
+impl Session<'_> {
     /// Makes the typed views beside everything else: whatever becomes of them, the chain goes on.
     pub(super) async fn make_views(&self, opened: &ChainStore) {
         // Nothing of a blocked source is made: it would look as if it were followed.
         let is_free = |kind: &&EventKind| !opened.comparison().is_blocked(&kind.source);
         let kinds: Vec<EventKind> = opened.kinds().iter().filter(is_free).cloned().collect();
-        let store = self.store.clone();
-        let (chain, chain_id) = (self.settings.name.clone(), self.settings.chain_id);
-        let board = self.board.clone();
+        let store = self.chain.store.clone();
+        let (chain, chain_id) = (self.chain.settings.name.clone(), self.chain.settings.chain_id);
+        let board = self.chain.board.clone();
         let made = tokio::spawn(async move {
             let troubles: Vec<String> = match store.make_views(chain_id, &kinds).await {
                 Ok(troubles) => troubles.iter().map(ToString::to_string).collect(),
