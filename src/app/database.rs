@@ -114,11 +114,42 @@ pub(super) fn private_error(error: PostgresError) -> AppError {
     }
 }
 
-/// Errors of the store by what the operator can do.
+/// Errors of the store by what the operator can do. Only an error that is known to come from the configuration or from what
+/// the command asks for exits as such: an unknown error of the database is a mistake of the program.
 pub(super) fn store_error(error: StoreError) -> AppError {
-    if error.is_transient() {
-        AppError::Unavailable(causes(&error))
-    } else {
-        AppError::Config(causes(&error))
+    let text = causes(&error);
+    match error {
+        error if error.is_transient() => AppError::Unavailable(text),
+        StoreError::Connect { .. } => AppError::Unavailable(text),
+        StoreError::Url { .. }
+        | StoreError::Rights { .. }
+        | StoreError::NewerSchema { .. }
+        | StoreError::Led { .. }
+        | StoreError::Emptying { .. }
+        | StoreError::Pooler
+        | StoreError::NoSession { .. }
+        | StoreError::Overlap { .. }
+        | StoreError::BelowFinal { .. }
+        | StoreError::NotReached { .. }
+        | StoreError::NotFinal { .. }
+        | StoreError::UnknownType { .. }
+        | StoreError::OtherChain { .. }
+        | StoreError::View { .. } => AppError::Config(text),
+        _ => AppError::Internal(anyhow::Error::msg(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_error_of_the_database_is_not_blamed_on_the_configuration() {
+        let corrupt = StoreError::Corrupt { table: "events", what: "a row is missing".to_owned() };
+        assert!(matches!(store_error(corrupt), AppError::Internal(_)));
+        let invalid = StoreError::Invalid("a range that ends before it begins".to_owned());
+        assert!(matches!(store_error(invalid), AppError::Internal(_)));
+        let newer = StoreError::NewerSchema { found: 99, known: 1 };
+        assert!(matches!(store_error(newer), AppError::Config(_)));
     }
 }

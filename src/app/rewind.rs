@@ -57,7 +57,7 @@ async fn rewind_in(
     database.store.migrate().await.map_err(store_error)?;
     let rereader = rereader(loaded, &database.store, (chain, chain_settings(chain))).await?;
     let failed = |error: IndexerError| explain(loaded, chain, error);
-    rereader.know_genesis().await.map_err(failed)?;
+    rereader.require_stored_genesis().await.map_err(failed)?;
     let mut nodes = rereader.elsewhere.by_preference().into_iter().peekable();
     loop {
         let node = nodes.next().expect("a chain has at least one provider");

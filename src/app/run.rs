@@ -129,7 +129,7 @@ async fn audit(
         {
             None => return,
             Some(Ok(mut rereader)) => {
-                rereader.unhurried = true;
+                rereader.yields_to_live = true;
                 return Auditor { rereader, settings, board, pulse }.run(stop).await;
             }
             Some(Err(error)) => tracing::debug!(chain = %chain.name, %error, "audit waits"),

@@ -241,7 +241,7 @@ async fn lead_chain(
     };
     while let Some(turn) = next(&chair, stop, waits).await {
         board.chain(name, |chain| chain.turn(ChainState::Starting));
-        indexer.lead(Some(turn.epoch()), turn.token()).await;
+        indexer.run_turn(Some(turn.epoch()), turn.token()).await;
     }
 }
 

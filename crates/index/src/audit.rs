@@ -27,41 +27,40 @@ pub struct Auditor {
     pub settings: AuditSettings,
     /// Where to say how it goes.
     pub board: Board,
-    /// Where to show that it turns.
+    /// Shows that the loop is alive.
     pub pulse: Pulse,
 }
 
-/// After a difference a source is left alone for so many reads: it will hardly have been mended before, and the others
-/// are to be looked at too.
-const READS_WITHOUT: u32 = 10;
+/// Reads that a source skips after a difference. It is hardly repaired earlier, and other sources need their turn.
+const READS_SKIPPED: u32 = 10;
 
 /// When each source is read next, by its position.
 #[derive(Clone, Copy, Debug, Default)]
-struct Turn {
+struct SourceAudit {
     /// When a read last agreed.
     agreed_at: Option<Instant>,
     /// When a read last differed, until one agrees.
     differed_at: Option<Instant>,
 }
 
-/// A few blocks that just became final are no reason for a question: they wait for a full read, or for so long.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// Blocks that just became final wait for a full read, or for this long.
+const PARTIAL_READ_AFTER: Duration = Duration::from_secs(3600);
 
 impl Auditor {
-    /// Audits until `stop`. A difference is told and looked at again and again, and the source gets no further until it is
-    /// mended; an error is told and waited out.
+    /// Audits until `stop`. A source with a difference gets no further until the difference is repaired. An error is logged
+    /// and retried.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut turns = vec![Turn::default(); self.rereader.translator.sources().len()];
+        let mut audits = vec![SourceAudit::default(); self.rereader.translator.sources().len()];
         while stop
             .run_until_cancelled(self.pulse.wait(tokio::time::sleep(self.settings.every)))
             .await
             .is_some()
         {
-            match stop.run_until_cancelled(self.step(&mut turns)).await {
+            match stop.run_until_cancelled(self.step(&mut audits)).await {
                 None => return,
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
-                    tracing::debug!(chain = %self.chain(), error = %causes(&error), "audit waits");
+                    tracing::debug!(chain = %self.chain(), error = %causes(&error), "audit failed; it is retried");
                 }
             }
         }
@@ -71,20 +70,20 @@ impl Auditor {
         &self.rereader.settings.name
     }
 
-    async fn step(&mut self, turns: &mut [Turn]) -> Result<(), IndexerError> {
+    async fn step(&mut self, audits: &mut [SourceAudit]) -> Result<(), IndexerError> {
         let held = self.rereader.store.held().await?;
         let verified = self.rereader.store.verified().await?;
         let courses = self.rereader.store.compared().await?.courses;
         self.rereader.translator.follow(&courses);
         let mut next: Option<(usize, BlockRange)> = None;
         for (index, verified) in verified.iter().enumerate() {
-            self.say(index, *verified, None);
+            self.report(index, *verified, None);
             let Some(course) = courses.get(index).filter(|course| !course.is_blocked()) else { continue };
             let Some(range) = self.unverified((index, course), *verified, &held) else { continue };
-            let Turn { agreed_at, differed_at } = turns[index];
-            let waited = agreed_at.is_none_or(|at| at.elapsed() >= PATIENCE);
+            let SourceAudit { agreed_at, differed_at } = audits[index];
+            let waited = agreed_at.is_none_or(|at| at.elapsed() >= PARTIAL_READ_AFTER);
             let passed_over =
-                differed_at.is_some_and(|at| at.elapsed() < self.settings.every * READS_WITHOUT);
+                differed_at.is_some_and(|at| at.elapsed() < self.settings.every * READS_SKIPPED);
             let due = (range.width() >= self.settings.blocks || waited) && !passed_over;
             if due && next.is_none_or(|(_, other)| range.from() < other.from()) {
                 next = Some((index, range));
@@ -92,7 +91,7 @@ impl Auditor {
         }
         let Some((source, range)) = next else { return Ok(()) };
         let (range, _) = range.split_at_width(self.settings.blocks);
-        self.rereader.avoided = self.in_use();
+        self.rereader.avoided = self.live_provider();
         let report = self
             .rereader
             .run(Reread { source, range, purpose: Purpose::Compare }, |_| self.pulse.beat())
@@ -100,17 +99,17 @@ impl Auditor {
         if report.agrees() {
             let name = &self.rereader.translator.sources()[source].name;
             self.rereader.store.set_verified(name, range.to(), held.reorgs).await?;
-            turns[source] = Turn { agreed_at: Some(Instant::now()), differed_at: None };
-            self.say(source, Some(range.to()), Some(0));
+            audits[source] = SourceAudit { agreed_at: Some(Instant::now()), differed_at: None };
+            self.report(source, Some(range.to()), Some(0));
         } else {
-            turns[source].differed_at = Some(Instant::now());
+            audits[source].differed_at = Some(Instant::now());
             self.differs(source, range, &report);
         }
         Ok(())
     }
 
     /// The provider that gave the first look, as far as that is known: the one in use now.
-    fn in_use(&self) -> Option<String> {
+    fn live_provider(&self) -> Option<String> {
         let chain = self.board.chains().remove(self.chain())?;
         chain.providers.into_iter().find(|provider| provider.live).map(|provider| provider.name)
     }
@@ -133,9 +132,9 @@ impl Auditor {
         let name = &self.rereader.translator.sources()[source].name;
         let blocks = (range.from(), range.to());
         let count = report.missing.count + report.differing.count + report.surplus.count;
-        self.say(source, None, Some(count));
+        self.report(source, None, Some(count));
         let before = self.board.audit(self.chain(), name, |audit| audit.differing_in.replace(blocks));
-        // Every few seconds the same would be said.
+        // Logged once, not every few seconds.
         if before != Some(blocks) {
             metrics::audit_difference(self.chain(), name);
             tracing::error!(
@@ -148,7 +147,7 @@ impl Auditor {
         }
     }
 
-    fn say(&self, source: usize, verified: Option<u64>, differences: Option<u64>) {
+    fn report(&self, source: usize, verified: Option<u64>, differences: Option<u64>) {
         let name = &self.rereader.translator.sources()[source].name;
         self.board.audit(self.chain(), name, |audit: &mut AuditHealth| {
             audit.verified_to = verified.or(audit.verified_to);

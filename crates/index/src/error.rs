@@ -41,13 +41,11 @@ pub enum IndexerError {
 }
 
 impl IndexerError {
-    /// Whether trying again cannot help and an operator has to decide.
+    /// Whether only an operator can help. An error that is not known to be fatal is retried.
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Chain(error) => error.is_wrong_chain(),
-            Self::Store(error) => {
-                !error.is_transient() && !error.is_conflict() && !matches!(error, StoreError::Database(_))
-            }
+            Self::Store(error) => is_permanent(error),
             Self::Moved(_) => false,
             Self::TooDeep { .. } => true,
         }
@@ -72,5 +70,41 @@ impl IndexerError {
             Self::Moved(_) => "moved",
             Self::TooDeep { .. } => "too_deep",
         }
+    }
+}
+
+/// Whether the store refuses this call for what it is, so that no retry helps. The list is positive: an error that is not
+/// in it, as an unknown error of the database, is retried.
+pub(super) fn is_permanent(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Rights { .. }
+            | StoreError::NewerSchema { .. }
+            | StoreError::Emptying { .. }
+            | StoreError::Pooler
+            | StoreError::NoSession { .. }
+            | StoreError::Overlap { .. }
+            | StoreError::BelowFinal { .. }
+            | StoreError::NotReached { .. }
+            | StoreError::OtherChain { .. }
+            | StoreError::OutOfRange { .. }
+            | StoreError::Invalid(_)
+            | StoreError::Corrupt { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_store_is_fatal_only_where_the_list_names_it() {
+        let corrupt = StoreError::Corrupt { table: "events", what: "a row is missing".to_owned() };
+        assert!(IndexerError::from(corrupt).is_fatal());
+        let refused = StoreError::Url { reason: "not known to the loop".to_owned() };
+        assert!(!refused.is_transient());
+        assert!(!IndexerError::from(refused).is_fatal(), "an error that is not in the list is retried");
+        let conflict = StoreError::Conflict { what: "checkpoint".to_owned() };
+        assert!(!IndexerError::from(conflict).is_fatal());
     }
 }

@@ -1,5 +1,5 @@
-//! What each source follows, as far as it is the configuration's to say: an operator decides about what is stored for another
-//! source or in another meaning, and only that stands still.
+//! What each source follows of its configuration. What is stored for another source or with another meaning needs an
+//! operator; only that part is not followed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,25 +10,25 @@ use chainflume_core::domain::{Comparison, Course, Difference};
 use chainflume_ops::health::UnreadHealth;
 use chainflume_store::StoreError;
 
-/// How often it is looked whether an operator has decided.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// After trouble with a source's past, or when another source was seen to hold its logs: how soon it is tried again.
-const REST: Duration = Duration::from_secs(30);
+/// How often the loop checks whether an operator has decided.
+const DECISION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Pause after an error with a source's gap, or after another source was found to hold its logs.
+const RETRY_SOURCE_AFTER: Duration = Duration::from_secs(30);
 
-/// How the configuration compares with what is stored, and what came of it.
+/// How the configuration compares with what is stored, and the sources that wait because of it.
 #[derive(Default)]
-pub(super) struct Following {
+pub(super) struct FollowedSources {
     pub(super) comparison: Comparison,
     /// Sources that asked for a log which is stored for another one, although nothing said so before.
     set_aside: BTreeMap<usize, (Instant, String)>,
     /// Sources whose past waits for another try, and why.
-    resting: BTreeMap<usize, (Instant, String)>,
+    postponed: BTreeMap<usize, (Instant, String)>,
     /// Where the reading of a source's past began in this process.
     began: BTreeMap<usize, u64>,
-    looked: Option<Instant>,
+    decisions_checked_at: Option<Instant>,
 }
 
-impl Following {
+impl FollowedSources {
     /// Whether nothing of a source is followed.
     pub(super) fn is_blocked(&self, source: usize) -> bool {
         self.set_aside.contains_key(&source) || self.course(source).is_some_and(Course::is_blocked)
@@ -46,21 +46,23 @@ impl Following {
 
     /// Sources that have a past to be read, and that need no rest.
     pub(super) fn with_gaps(&self) -> impl Iterator<Item = (usize, &Course)> {
-        let rests = |source: &usize| self.resting.get(source).is_some_and(|(at, _)| at.elapsed() < REST);
+        let is_postponed = |source: &usize| {
+            self.postponed.get(source).is_some_and(|(at, _)| at.elapsed() < RETRY_SOURCE_AFTER)
+        };
         let courses = self.comparison.courses.iter().enumerate();
         courses.filter(move |(source, course)| {
-            !course.gaps.is_empty() && !self.is_blocked(*source) && !rests(source)
+            !course.gaps.is_empty() && !self.is_blocked(*source) && !is_postponed(source)
         })
     }
 
-    /// The past of a source is left alone for a while: its trouble is its own.
-    pub(super) fn rest(&mut self, source: usize, why: String) {
-        self.resting.insert(source, (Instant::now(), why));
+    /// Postpones the gap of a source. New blocks of the source are still read.
+    pub(super) fn postpone(&mut self, source: usize, why: String) {
+        self.postponed.insert(source, (Instant::now(), why));
     }
 
     /// The past of a source was read up to this block.
     pub(super) fn read_to(&mut self, source: usize, to: u64) {
-        self.resting.remove(&source);
+        self.postponed.remove(&source);
         if let Some(course) = self.comparison.courses.get_mut(source) {
             course.read_to(to);
             if course.gaps.is_empty() {
@@ -79,7 +81,7 @@ impl Following {
             next,
             to: unread.range.to(),
             blocks: unread.blocks,
-            error: self.resting.get(&source).map(|(_, why)| why.clone()),
+            error: self.postponed.get(&source).map(|(_, why)| why.clone()),
         })
     }
 
@@ -95,8 +97,8 @@ fn is_note(difference: &Difference) -> bool {
 }
 
 impl Session<'_> {
-    /// Follows what is configured and nobody else holds. What differs is told once.
-    pub(super) fn take_up(&mut self, comparison: Comparison) {
+    /// Follows what is configured and no other source holds. Logs each difference once.
+    pub(super) fn apply_comparison(&mut self, comparison: Comparison) {
         for difference in comparison.differences() {
             let text = difference.to_string();
             let key = match difference {
@@ -110,26 +112,26 @@ impl Session<'_> {
             let (chain, source) = (&self.chain.settings.name, difference.source());
             match difference {
                 Difference::Unread(_) => tracing::info!(%chain, source, "{text}"),
-                _ if difference.blocks() => tracing::error!(%chain, source, "{text}; other sources go on"),
+                _ if difference.blocks() => tracing::error!(%chain, source, "{text}; other sources continue"),
                 _ => tracing::warn!(%chain, source, "{text}"),
             }
         }
         self.chain.translator.follow(&comparison.courses);
         for (source, course) in comparison.courses.iter().enumerate() {
             if let Some(unread) = course.unread() {
-                self.following.began.entry(source).or_insert(unread.range.from());
+                self.followed_sources.began.entry(source).or_insert(unread.range.from());
             }
         }
-        self.following.comparison = comparison;
-        self.following.looked = Some(Instant::now());
-        let gone = self.following.comparison.gone.iter().map(ToString::to_string).collect();
+        self.followed_sources.comparison = comparison;
+        self.followed_sources.decisions_checked_at = Some(Instant::now());
+        let gone = self.followed_sources.comparison.gone.iter().map(ToString::to_string).collect();
         self.chain.board.chain(&self.chain.settings.name, |chain| chain.notes = gone);
     }
 
-    /// Whether a step failed for one source alone, which asks for what another one holds: it stands aside, the others go on.
-    pub(super) fn stands_aside(&mut self, error: &IndexerError) -> bool {
+    /// Sets a source aside that follows what another source holds. Returns whether that was the error; other sources continue.
+    pub(super) fn set_aside_source(&mut self, error: &IndexerError) -> bool {
         if matches!(error, IndexerError::Store(error) if error.is_conflict()) {
-            // An operator may have renamed, reset or removed a source: all is registered anew.
+            // An operator may have renamed, reset or removed a source: register all of them again.
             self.opened = None;
         }
         let IndexerError::Store(StoreError::Overlap { claimant, .. }) = error else { return false };
@@ -137,25 +139,31 @@ impl Session<'_> {
         else {
             return false;
         };
-        tracing::error!(chain = %self.chain.settings.name, source = %claimant, %error, "source is not followed; other sources go on");
-        self.following.set_aside.insert(source, (Instant::now(), error.to_string()));
+        tracing::error!(chain = %self.chain.settings.name, source = %claimant, %error, "source is not followed: another source holds its logs; other sources continue");
+        self.followed_sources.set_aside.insert(source, (Instant::now(), error.to_string()));
         self.forget();
         true
     }
 
-    /// Looks now and then whether what stands aside may go on, since an operator decides while the daemon runs.
-    pub(super) async fn look_for_decisions(&mut self) -> Result<(), IndexerError> {
-        let aside = self.following.set_aside.len();
-        self.following.set_aside.retain(|_, (at, _)| at.elapsed() < REST);
-        let mut decided = aside != self.following.set_aside.len();
-        let waits = self.following.comparison.courses.iter().any(|course| course.hindrance().is_some());
-        if waits && self.following.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            self.following.looked = Some(Instant::now());
+    /// Checks now and then whether an operator has decided about a source, since that happens while the daemon runs.
+    pub(super) async fn check_decisions(&mut self) -> Result<(), IndexerError> {
+        let aside = self.followed_sources.set_aside.len();
+        self.followed_sources.set_aside.retain(|_, (at, _)| at.elapsed() < RETRY_SOURCE_AFTER);
+        let mut decided = aside != self.followed_sources.set_aside.len();
+        let waits =
+            self.followed_sources.comparison.courses.iter().any(|course| course.hindrance().is_some());
+        if waits
+            && self
+                .followed_sources
+                .decisions_checked_at
+                .is_none_or(|at| at.elapsed() >= DECISION_CHECK_INTERVAL)
+        {
+            self.followed_sources.decisions_checked_at = Some(Instant::now());
             let hindrances = |comparison: &Comparison| -> Vec<Option<String>> {
                 comparison.courses.iter().map(Course::hindrance).collect()
             };
             let now = self.store().compared().await?;
-            decided |= hindrances(&now) != hindrances(&self.following.comparison);
+            decided |= hindrances(&now) != hindrances(&self.followed_sources.comparison);
         }
         if decided {
             self.opened = None;
@@ -171,7 +179,7 @@ mod tests {
     use chainflume_core::domain::{AddressSet, BlockRange, EventKey, Gap};
 
     /// Two sources that follow an event and have a past to be read.
-    fn following() -> Following {
+    fn followed_sources() -> FollowedSources {
         let course = |name: &str| {
             let event = EventKey {
                 topic0: None,
@@ -185,30 +193,30 @@ mod tests {
             Course { source: name.to_owned(), listens: items, gaps, ..Course::default() }
         };
         let comparison = Comparison { courses: vec![course("usd"), course("eur")], gone: Vec::new() };
-        Following { comparison, ..Following::default() }
+        FollowedSources { comparison, ..FollowedSources::default() }
     }
 
-    fn read_next(following: &Following) -> Vec<usize> {
-        following.with_gaps().map(|(source, _)| source).collect()
+    fn read_next(followed_sources: &FollowedSources) -> Vec<usize> {
+        followed_sources.with_gaps().map(|(source, _)| source).collect()
     }
 
     #[test]
     fn a_source_that_is_set_aside_is_blocked_with_its_reason_and_alone() {
-        let mut following = following();
-        assert_eq!(read_next(&following), [0, 1]);
-        following.set_aside.insert(0, (Instant::now(), "stored for source old".to_owned()));
-        assert_eq!((following.is_blocked(0), following.is_blocked(1)), (true, false));
-        assert_eq!(following.hindrance(0).as_deref(), Some("stored for source old"));
-        assert_eq!((following.hindrance(1), read_next(&following)), (None, vec![1]));
+        let mut followed_sources = followed_sources();
+        assert_eq!(read_next(&followed_sources), [0, 1]);
+        followed_sources.set_aside.insert(0, (Instant::now(), "stored for source old".to_owned()));
+        assert_eq!((followed_sources.is_blocked(0), followed_sources.is_blocked(1)), (true, false));
+        assert_eq!(followed_sources.hindrance(0).as_deref(), Some("stored for source old"));
+        assert_eq!((followed_sources.hindrance(1), read_next(&followed_sources)), (None, vec![1]));
     }
 
     #[test]
     fn a_past_that_fails_rests_and_its_source_is_followed() {
-        let mut following = following();
-        following.rest(1, "the node lacks it".to_owned());
-        assert_eq!((read_next(&following), following.is_blocked(1)), (vec![0], false));
-        following.read_to(1, 4);
-        assert_eq!(read_next(&following), [0, 1]);
-        assert_eq!(following.course(1).map(|course| course.gaps[0].range.from()), Some(5));
+        let mut followed_sources = followed_sources();
+        followed_sources.postpone(1, "the node lacks it".to_owned());
+        assert_eq!((read_next(&followed_sources), followed_sources.is_blocked(1)), (vec![0], false));
+        followed_sources.read_to(1, 4);
+        assert_eq!(read_next(&followed_sources), [0, 1]);
+        assert_eq!(followed_sources.course(1).map(|course| course.gaps[0].range.from()), Some(5));
     }
 }

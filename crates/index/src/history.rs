@@ -1,4 +1,4 @@
-//! Far from the head: ranges, read in parallel and landed in order.
+//! Old blocks: ranges, read in parallel and committed in order.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::IndexerError;
-use super::live::Stretch;
+use super::live::BlockBatch;
 use super::session::Session;
-use super::translate::{Desk, Translated};
+use super::translate::{GroupTranslator, Translated};
 use chainflume_core::canon::Group;
 use chainflume_core::domain::{B256, BlockId, BlockRange};
 use chainflume_node::{Batch, ChainError, Depths, History, OnError};
@@ -19,12 +19,12 @@ use chainflume_ops::metrics;
 use chainflume_ops::telemetry::Troubles;
 use chainflume_store::{ChainStore, Staged, StoreError};
 
-/// A group's history on its way. It is translated and its events are written beside the commits: one batch that is waited
-/// for and one behind it, each by a task of its own, so that the database takes in rows on two processors.
-pub(super) struct Reading {
-    preparing: mpsc::Receiver<Preparing>,
+/// A group's history that is being read. Two batches are translated and written ahead at a time, each by its own task, so
+/// that the database takes in rows on two processors.
+pub(super) struct HistoryRead {
+    preparing: mpsc::Receiver<PreparingBatch>,
     /// Taken from there, and not ready yet.
-    awaited: Option<Preparing>,
+    awaited: Option<PreparingBatch>,
     reader: AbortOnDropHandle<()>,
     sources: Vec<usize>,
     next: u64,
@@ -32,10 +32,10 @@ pub(super) struct Reading {
 
 /// Never aborted, only let go: it ends by itself soon, and what it wrote ahead is taken back. A `COPY` that is abandoned while
 /// its end is waited for leaves an answer in its connection, which whoever is given that next would take for theirs.
-type Preparing = JoinHandle<Ready>;
+type PreparingBatch = JoinHandle<PreparedBatch>;
 
 /// A batch that only has to be stored.
-pub(super) struct Ready {
+pub(super) struct PreparedBatch {
     range: BlockRange,
     parent_hash: B256,
     refs: Vec<BlockId>,
@@ -44,23 +44,23 @@ pub(super) struct Ready {
     staged: Result<Option<Staged>, StoreError>,
 }
 
-impl Reading {
-    fn start(mut history: History, (desk, store): (Desk, ChainStore), group: Group) -> Self {
+impl HistoryRead {
+    fn start(mut history: History, (translator, store): (GroupTranslator, ChainStore), group: Group) -> Self {
         let (sender, preparing) = mpsc::channel(1);
         let reader = AbortOnDropHandle::new(tokio::spawn(async move {
             // Room first: what is translated waits here and nowhere else.
             while let Ok(room) = sender.reserve().await
                 && let Some(batch) = history.next().await
             {
-                let (desk, store) = (desk.clone(), store.clone());
-                room.send(tokio::spawn(Ready::new(batch, (desk, store))));
+                let (translator, store) = (translator.clone(), store.clone());
+                room.send(tokio::spawn(PreparedBatch::new(batch, (translator, store))));
             }
         }));
         Self { preparing, awaited: None, reader, next: group.range.from(), sources: group.sources }
     }
 
     /// The next batch; never returns while nothing is being read. May be dropped and called again.
-    pub(super) async fn next(reading: &mut Option<Self>) -> Option<Ready> {
+    pub(super) async fn next(reading: &mut Option<Self>) -> Option<PreparedBatch> {
         let Some(reading) = reading else { return std::future::pending().await };
         if reading.awaited.is_none() {
             reading.awaited = reading.preparing.recv().await;
@@ -78,10 +78,10 @@ impl Reading {
     }
 }
 
-impl Ready {
-    async fn new(batch: Batch, (desk, store): (Desk, ChainStore)) -> Self {
+impl PreparedBatch {
+    async fn new(batch: Batch, (translator, store): (GroupTranslator, ChainStore)) -> Self {
         let (range, parent_hash, refs) = (batch.range, batch.parent_hash, refs(&batch));
-        let translated = desk.translate(&batch.logs, &batch.times);
+        let translated = translator.translate(&batch.logs, &batch.times);
         drop(batch);
         let staged = store.stage(&translated.events).await;
         Self { range, parent_hash, refs, translated, staged }
@@ -90,20 +90,22 @@ impl Ready {
 
 impl Session<'_> {
     /// Ends the reading of anything but this, and takes back what was written ahead of it.
-    pub(super) fn drop_unplanned(&mut self, planned: Option<&Group>) {
-        self.attempt.reading = self.attempt.reading.take().filter(|reading| {
+    pub(super) fn drop_unplanned_history(&mut self, planned: Option<&Group>) {
+        self.attempt.history_read = self.attempt.history_read.take().filter(|reading| {
             planned
                 .is_some_and(|group| reading.sources == group.sources && reading.next == group.range.from())
         });
     }
 
     /// Makes sure that what is planned is what is being read.
-    pub(super) fn read_history(&mut self, planned: Option<Group>) {
-        self.drop_unplanned(planned.as_ref());
-        let Some(group) = planned.filter(|_| self.attempt.reading.is_none()) else { return };
+    pub(super) fn start_history(&mut self, planned: Option<Group>) {
+        self.drop_unplanned_history(planned.as_ref());
+        let Some(group) = planned.filter(|_| self.attempt.history_read.is_none()) else { return };
         // Who is asked about new blocks was checked when the chain was opened, another one is by its probe.
         if let Err(error) = self.past.is_checked() {
-            return report(&self.chain.board, &self.chain.settings.name, &self.chain.troubles)(&error);
+            return error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles)(
+                &error,
+            );
         }
         let filter = self.chain.translator.filter(&group.sources);
         let history = History::new(
@@ -111,36 +113,37 @@ impl Session<'_> {
             self.chain.settings.history,
             (filter, group.range),
             Depths { final_number: self.final_number(), aged: self.aged() },
-            report(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
+            error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
         );
         tracing::debug!(chain = %self.chain.settings.name, range = %group.range, sources = ?group.sources, "reading history");
-        let desk = self.chain.translator.desk(&group.sources).clone();
-        self.attempt.reading = Some(Reading::start(history, (desk, self.store().clone()), group));
+        let translator = self.chain.translator.of_group(&group.sources).clone();
+        self.attempt.history_read =
+            Some(HistoryRead::start(history, (translator, self.store().clone()), group));
     }
 
-    /// Commits a batch of history; `None` is the end of what was planned.
-    pub(super) async fn land(
+    /// Commits a batch of history. `None` ends the planned range.
+    pub(super) async fn commit_history(
         &mut self,
-        ready: Option<Ready>,
+        ready: Option<PreparedBatch>,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
-        let (Some(reading), Some(ready)) = (&mut self.attempt.reading, ready) else {
-            self.attempt.reading = None;
+        let (Some(reading), Some(ready)) = (&mut self.attempt.history_read, ready) else {
+            self.attempt.history_read = None;
             return Ok(());
         };
         let sources = reading.sources.clone();
-        let Ready { range, parent_hash, refs, translated, staged } = ready;
+        let PreparedBatch { range, parent_hash, refs, translated, staged } = ready;
         reading.next = range.to().saturating_add(1);
-        match self.view().parent_of(range.from(), &sources) {
+        match self.snapshot().parent_of(range.from(), &sources) {
             Some(tip) if parent_hash != tip => {
-                self.attempt.reading = None;
-                return self.settle_break(range.from() - 1, stop).await;
+                self.attempt.history_read = None;
+                return self.check_contradiction(range.from() - 1, stop).await;
             }
             Some(_) => {}
             // No link shows yet that these blocks are of this chain.
             None => self.past.check_chain().await?,
         }
-        self.advance(&sources, Stretch { refs, translated, staged: staged?, durable: false }).await
+        self.advance(&sources, BlockBatch { refs, translated, staged: staged?, durable: false }).await
     }
 }
 
@@ -153,8 +156,8 @@ fn refs(batch: &Batch) -> Vec<BlockId> {
     refs
 }
 
-/// A reader in the background retries by itself; this makes its trouble visible meanwhile.
-pub(super) fn report(board: &Board, chain: &str, troubles: &Arc<Troubles>) -> OnError {
+/// Reports errors of a reader in the background, which retries by itself.
+pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<Troubles>) -> OnError {
     let (board, chain, troubles) = (board.clone(), chain.to_owned(), troubles.clone());
     Arc::new(move |error: &ChainError| {
         metrics::step_error(&chain, error.kind());
@@ -166,7 +169,7 @@ pub(super) fn report(board: &Board, chain: &str, troubles: &Arc<Troubles>) -> On
         });
         if let Some(held_back) = troubles.failed(error.kind(), errors, false) {
             let held_back = held_back.field();
-            tracing::warn!(chain, errors, held_back, %error, "history waits for the node");
+            tracing::warn!(chain, errors, held_back, %error, "history waits for the provider, which is retried");
         }
     })
 }

@@ -1,4 +1,4 @@
-//! When the store does without its indexes: while a first history is read, and not a block longer.
+//! A first history is written without indexes. Everything else needs them.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -9,29 +9,29 @@ use super::error::IndexerError;
 use super::session::Session;
 use chainflume_core::canon::Group;
 
-/// Blocks of a first history below which it is not worth the while.
-const LONG: u64 = 10_000;
-/// While indexes are built the loop says this often that it is alive.
-const BEAT: Duration = Duration::from_secs(1);
+/// A first history of fewer blocks is not worth the rebuild.
+const MIN_BLOCKS_TO_DEFER: u64 = 10_000;
+/// How often the loop reports that it is alive while indexes are built.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
-    /// Sees to the indexes before a step that reads `history` alone, or anything else. What follows the head must
-    /// find events by their keys, since a reorg asks for them.
-    pub(super) async fn keep_indexed(
+    /// Drops or builds indexes before a step. A step that reads `history` alone does without; any other step must find
+    /// events by their keys, because a reorg looks them up.
+    pub(super) async fn maintain_indexes(
         &mut self,
         history: Option<&Group>,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
-        let begins = self.view().highest().is_none() && self.attempt.reading.is_none();
+        let begins = self.snapshot().highest().is_none() && self.attempt.history_read.is_none();
         match history {
-            Some(history) if begins && history.range.width() >= LONG => {
+            Some(history) if begins && history.range.width() >= MIN_BLOCKS_TO_DEFER => {
                 self.store().defer_indexes().await?;
                 self.indexed = false;
             }
             None if self.attempt.looked && !self.indexed => {
                 if self.store().is_deferred().await? {
-                    // What was written ahead holds locks that indexes wait for.
-                    self.attempt.reading = None;
+                    // Rows that were written ahead hold locks that block the build.
+                    self.attempt.history_read = None;
                 }
                 let _stopped = stop.run_until_cancelled(self.build_indexes()).await.transpose()?;
             }
@@ -40,19 +40,19 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Builds what is missing, for as long as it takes.
+    /// Builds the missing indexes, which may take hours.
     pub(super) async fn build_indexes(&mut self) -> Result<(), IndexerError> {
         let (store, started) = (self.store().clone(), Instant::now());
         let mut building = pin!(store.build_indexes());
         let built = loop {
             tokio::select! {
                 built = &mut building => break built?,
-                () = tokio::time::sleep(BEAT) => self.beat(),
+                () = tokio::time::sleep(HEALTH_INTERVAL) => self.beat(),
             }
         };
         if built > 0 {
             let seconds = started.elapsed().as_secs();
-            tracing::info!(chain = %self.chain.settings.name, indexes = built, seconds, "built what the first history did without");
+            tracing::info!(chain = %self.chain.settings.name, indexes = built, seconds, "indexes built after the first history");
         }
         self.indexed = true;
         Ok(())

@@ -1,32 +1,34 @@
-//! The spine: one loop a chain, which carries each step from the chain to the store.
+//! The spine: one loop per chain, which reads the chain and writes to the store.
 //!
-//! [`spine`] is the loop, [`live`] and [`history`] are the two ways forward, [`pending`] looks ahead, [`reorg`] is the way
-//! back; [`gaps`] reads what was left out; [`ahead`] saves a round trip; [`view`] is what we hold, [`translate`] turns logs into events, [`say`] tells how it goes.
+//! [`spine`] is the loop and [`session`] is what one lease turn knows. [`live`] and [`history`] read new and old blocks,
+//! [`pending`] reads blocks that are not confirmed, [`gaps`] reads what a source left out, and [`reorg`] undoes. [`prefetch`]
+//! saves a round trip. [`snapshot`] is the copy of what is stored, [`translate`] turns logs into events, and [`report`] writes
+//! health, metrics and log lines.
 
 mod age;
-mod ahead;
 mod audit;
 mod error;
-mod follow;
 mod followed;
 mod gaps;
 mod history;
 mod indexes;
+mod learnt;
 mod live;
-mod memory;
 mod observe;
 mod open;
 mod pending;
 mod pieces;
+mod prefetch;
 mod proof;
+mod provider;
 mod reorg;
+mod report;
 mod reread;
 mod retry;
-mod say;
 mod session;
+mod snapshot;
 mod spine;
 mod translate;
-mod view;
 mod views;
 
 pub use audit::{AuditSettings, Auditor};

@@ -1,4 +1,4 @@
-//! Near the head: block by block, each linked to the one below and its logs asked for by its hash.
+//! New blocks: one by one, each linked to the block below, with logs fetched by block hash.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,35 +19,35 @@ use chainflume_store::{Advance, Staged};
 /// latency, few enough to commit in a blink.
 const LIVE_BATCH: u64 = 16;
 
-/// What reading a run of blocks found.
-pub(super) enum Run {
-    /// They follow each other and what we hold.
+/// A read of new blocks.
+pub(super) enum LiveRead {
+    /// The blocks follow each other and what is stored.
     Linked(Vec<BlockWithLogs>),
-    /// What we hold at this height is contradicted.
-    Broken(u64),
+    /// A block contradicts what is stored at this height.
+    Contradicted(u64),
 }
 
 impl Session<'_> {
-    /// Carries the next blocks of a group from the chain to the store.
-    pub(super) async fn carry_blocks(
+    /// Reads the next blocks of a group and stores them.
+    pub(super) async fn advance_live(
         &mut self,
         group: Group,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
-        let Some(run) = stop.run_until_cancelled(self.read_run(&group)).await.transpose()? else {
+        let Some(run) = stop.run_until_cancelled(self.read_live(&group)).await.transpose()? else {
             return Ok(());
         };
         match run {
-            Run::Linked(blocks) => {
+            LiveRead::Linked(blocks) => {
                 self.node.worked(Work::Live, None);
-                self.commit_run(&group.sources, blocks).await
+                self.commit_live(&group.sources, blocks).await
             }
-            Run::Broken(at) => self.settle_break(at, stop).await,
+            LiveRead::Contradicted(at) => self.check_contradiction(at, stop).await,
         }
     }
 
     /// The next blocks of a group with their logs, as many as are read at once.
-    pub(super) async fn read_run(&mut self, group: &Group) -> Result<Run, IndexerError> {
+    pub(super) async fn read_live(&mut self, group: &Group) -> Result<LiveRead, IndexerError> {
         let (range, _) = group.range.split_at_width(LIVE_BATCH);
         let filter = self.chain.translator.filter(&group.sources);
         let run = self.read_linked((&group.sources, &filter), range).await;
@@ -61,11 +61,11 @@ impl Session<'_> {
         &mut self,
         (sources, filter): (&[usize], &LogFilter),
         range: BlockRange,
-    ) -> Result<Run, IndexerError> {
+    ) -> Result<LiveRead, IndexerError> {
         let near = self.near(sources, filter, range).await?;
         let blocks: Vec<BlockRef> = near.iter().map(|near| near.block()).collect();
-        if let Some(at) = self.view().contradicted(&blocks, sources) {
-            return Ok(Run::Broken(at));
+        if let Some(at) = self.snapshot().contradicted(&blocks, sources) {
+            return Ok(LiveRead::Contradicted(at));
         }
         if let Some(pair) = blocks.windows(2).find(|pair| pair[1].parent_hash != pair[0].hash) {
             return Err(IndexerError::Moved(format!(
@@ -75,11 +75,11 @@ impl Session<'_> {
         }
         let logs = near.into_iter().map(|near| Box::pin(self.chain.pool.with_logs(&self.node, filter, near)));
         let blocks = try_join_all(logs).await?;
-        if self.view().parent_of(range.from(), sources).is_none() {
+        if self.snapshot().parent_of(range.from(), sources).is_none() {
             // No link shows yet that these blocks are of this chain.
             self.node.check_chain().await?;
         }
-        Ok(Run::Linked(blocks))
+        Ok(LiveRead::Linked(blocks))
     }
 
     /// The blocks of the range up to the first the node lacks. The first may have come with the head.
@@ -89,7 +89,7 @@ impl Session<'_> {
         filter: &LogFilter,
         range: BlockRange,
     ) -> Result<Vec<Near>, IndexerError> {
-        let mut blocks = Vec::from_iter(self.take_ahead(sources, range.from()));
+        let mut blocks = Vec::from_iter(self.take_prefetched(sources, range.from()));
         let others: Vec<u64> = (range.from()..=range.to()).skip(blocks.len()).collect();
         if !others.is_empty() {
             blocks.extend(self.node.near(filter, &others).await?);
@@ -102,7 +102,7 @@ impl Session<'_> {
         Ok(blocks)
     }
 
-    async fn commit_run(
+    async fn commit_live(
         &mut self,
         sources: &[usize],
         blocks: Vec<BlockWithLogs>,
@@ -112,19 +112,19 @@ impl Session<'_> {
         let logs = blocks.iter().flat_map(|block| &block.logs);
         let translated = self.chain.translator.translate(sources, logs, &times);
         let newest = times.last_key_value().map_or(0, |(_, time)| *time);
-        self.advance(sources, Stretch { refs, translated, staged: None, durable: true }).await?;
+        self.advance(sources, BlockBatch { refs, translated, staged: None, durable: true }).await?;
         let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since_block = age.saturating_sub(Duration::from_secs(newest));
         metrics::live_latency(&self.chain.settings.name, since_block, self.woken_at.elapsed());
         Ok(())
     }
 
-    /// Commits a stretch of blocks for a group of sources, and remembers it.
-    pub(super) async fn advance(&mut self, sources: &[usize], stretch: Stretch) -> Result<(), IndexerError> {
-        let Stretch { refs, translated: Translated { events, dead_letters }, staged, durable } = stretch;
+    /// Commits a batch of blocks for a group of sources, and remembers it.
+    pub(super) async fn advance(&mut self, sources: &[usize], batch: BlockBatch) -> Result<(), IndexerError> {
+        let BlockBatch { refs, translated: Translated { events, dead_letters }, staged, durable } = batch;
         let Some(to) = refs.last().copied() else { return Ok(()) };
         let final_number = self.final_number();
-        let expected = self.view().expected(sources);
+        let expected = self.snapshot().expected(sources);
         let head = self.head().max(to.number);
         // History is read long after it happened: only at the head does it mean anything how long a message took.
         let seen_at = durable.then(|| self.seen_at()).flatten();
@@ -138,8 +138,8 @@ impl Session<'_> {
         metrics::pending_retracted(&self.chain.settings.name, advanced.retracted);
         let counted = count(self.chain.translator.kinds(), &advance.events, &advance.dead_letters);
         tracing::debug!(chain = %self.chain.settings.name, to = %to, events = advance.events.len(), kind, "advanced");
-        self.view_mut().advanced(sources, to, &advance.refs, final_number);
-        self.say_sources(Some((sources, &counted)));
+        self.snapshot_mut().advanced(sources, to, &advance.refs, final_number);
+        self.report_sources(Some((sources, &counted)));
         Ok(())
     }
 
@@ -149,8 +149,8 @@ impl Session<'_> {
     }
 }
 
-/// Blocks on the way to the store.
-pub(super) struct Stretch {
+/// Blocks to commit together.
+pub(super) struct BlockBatch {
     /// What we will hold of them, ascending; the last is the new checkpoint.
     pub refs: Vec<BlockId>,
     /// What their logs mean.

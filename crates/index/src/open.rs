@@ -2,17 +2,17 @@
 
 use super::error::IndexerError;
 use super::session::Session;
-use super::view::View;
+use super::snapshot::ChainSnapshot;
 
 impl Session<'_> {
     /// The next unread block of each source.
     pub(super) fn next_blocks(&self) -> Vec<u64> {
         let next = |(index, start): (usize, u64)| {
             // Beyond every head: it is not planned for.
-            if self.following.is_blocked(index) {
+            if self.followed_sources.is_blocked(index) {
                 return u64::MAX;
             }
-            self.view().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
+            self.snapshot().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
         };
         self.chain
             .translator
@@ -28,9 +28,9 @@ impl Session<'_> {
     pub(super) async fn open(&mut self) -> Result<(), IndexerError> {
         self.node.check_chain().await?;
         // Before the database, so that the lag is seen to grow while that is away.
-        let heads = self.ask_heads().await?;
+        let heads = self.fetch_heads().await?;
         self.observed.heads = Some(heads);
-        self.say_heads(&heads);
+        self.report_heads(&heads);
         if self.opened.is_none() {
             let stored = self.chain.store.genesis(self.chain.settings.chain_id).await?;
             self.chain.record.genesis_hash = self.chain.pool.settle_genesis(stored).await?;
@@ -42,17 +42,17 @@ impl Session<'_> {
             opened.publish_above(heads.latest).await?;
             let retracted = opened.retract_strangers().await?;
             if retracted > 0 {
-                tracing::info!(chain = %self.chain.settings.name, retracted, "pending events of sources no longer configured taken back");
+                tracing::info!(chain = %self.chain.settings.name, retracted, "pending events retracted: their sources are no longer configured");
             }
             self.make_views(&opened).await;
             self.opened = Some(opened);
         }
-        self.chain.memory.recall(&[&self.node, &self.past]).await;
+        self.chain.learnt.load(&[&self.node, &self.past]).await;
         let comparison = self.store().follow().await?;
-        self.take_up(comparison);
+        self.apply_comparison(comparison);
         let held = self.store().held().await?;
-        self.attempt.view = Some(View::new(held, &self.chain.translator.names()));
-        self.say_sources(None);
+        self.attempt.snapshot = Some(ChainSnapshot::new(held, &self.chain.translator.names()));
+        self.report_sources(None);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::error::IndexerError;
-use super::translate::Desk;
+use super::translate::GroupTranslator;
 use chainflume_core::domain::{B256, BlockRef, Event, LogFilter, Logs, Place};
 use chainflume_node::{Header, Node};
 use chainflume_store::{Backfill, ChainStore, Doubted, Proven};
@@ -15,7 +15,7 @@ pub(super) struct Prover {
     /// The provider that was read first, and after it the others.
     pub nodes: Vec<Arc<Node>>,
     pub filter: LogFilter,
-    pub desk: Desk,
+    pub translator: GroupTranslator,
     pub store: ChainStore,
     /// First topics of the source's events, by signature.
     pub topics: BTreeMap<String, B256>,
@@ -35,7 +35,7 @@ pub(super) struct Proof {
 }
 
 /// What is proven of one block.
-enum Found {
+enum BlockProof {
     /// These are all its logs that the source asks for, and its time in seconds.
     Logs(Logs, u64),
     /// The stored events in doubt are not in it.
@@ -67,7 +67,7 @@ impl Prover {
         for (number, doubted) in blocks {
             let places = doubted.iter().map(|event| event.place);
             match self.block(read, (number, &in_doubt), &doubted).await? {
-                Ok(Found::Logs(logs, time)) => {
+                Ok(BlockProof::Logs(logs, time)) => {
                     let there: BTreeSet<Place> = logs.iter().map(|log| log.place).collect();
                     self.replace(read, number, (logs, time));
                     let events: BTreeSet<Place> = read.events.iter().map(|event| event.place).collect();
@@ -77,7 +77,7 @@ impl Prover {
                     proof.proven.blocks.insert(number);
                     proof.there.extend(kept);
                 }
-                Ok(Found::Excluded) => proof.proven.places.extend(places),
+                Ok(BlockProof::Excluded) => proof.proven.places.extend(places),
                 Err(_) if doubted.is_empty() => {}
                 Err(reasons) => {
                     proof.unproven.extend(places);
@@ -102,7 +102,7 @@ impl Prover {
         read: &Backfill,
         (number, in_doubt): (u64, &BTreeSet<u64>),
         doubted: &[Doubted],
-    ) -> Result<Result<Found, Unproven>, IndexerError> {
+    ) -> Result<Result<BlockProof, Unproven>, IndexerError> {
         let mut reasons = Unproven::new();
         let mut shown: Vec<(&Arc<Node>, Header)> = Vec::new();
         for node in &self.nodes {
@@ -114,7 +114,7 @@ impl Prover {
                 }
             };
             match node.logs_by_receipts(&self.filter, &header).await {
-                Ok(logs) => return Ok(Ok(Found::Logs(logs, header.block().timestamp))),
+                Ok(logs) => return Ok(Ok(BlockProof::Logs(logs, header.block().timestamp))),
                 Err(error) => reasons.push(error.to_string()),
             }
             shown.push((node, header));
@@ -125,11 +125,11 @@ impl Prover {
             !doubted.is_empty() && doubted.iter().all(excluded)
         };
         for (node, header) in &shown {
-            if excludes(header) && self.has_blooms(node, read, (number, in_doubt)).await? {
-                return Ok(Ok(Found::Excluded));
+            if excludes(header) && self.has_useful_blooms(node, read, (number, in_doubt)).await? {
+                return Ok(Ok(BlockProof::Excluded));
             }
         }
-        Ok(match self.second(read, doubted, &shown).await {
+        Ok(match self.by_second_provider(read, doubted, &shown).await {
             Ok(found) => Ok(found),
             Err(reason) => {
                 reasons.push(reason);
@@ -166,7 +166,7 @@ impl Prover {
 
     /// Whether the bloom of some header of the node admits a log that is there: on some chains all blooms are empty, which
     /// would exclude everything.
-    async fn has_blooms(
+    async fn has_useful_blooms(
         &self,
         node: &Arc<Node>,
         read: &Backfill,
@@ -183,12 +183,12 @@ impl Prover {
 
     /// Whether another provider has the same block as the first and answers the same logs by its hash, or all of those and
     /// the doubted ones: nodes leave logs out, and do not make them up. Else why not.
-    async fn second(
+    async fn by_second_provider(
         &self,
         read: &Backfill,
         doubted: &[Doubted],
         shown: &[(&Arc<Node>, Header)],
-    ) -> Result<Found, String> {
+    ) -> Result<BlockProof, String> {
         let first =
             self.nodes.first().zip(shown.first()).filter(|(node, (shown, _))| Arc::ptr_eq(node, shown));
         let Some((_, (node, header))) = first else {
@@ -200,9 +200,9 @@ impl Prover {
             match other.with_logs(&self.filter, block).await {
                 Ok(answer) => {
                     let times = [(block.number, block.timestamp)].into();
-                    let events = self.desk.translate(&answer.logs, &times).events;
+                    let events = self.translator.translate(&answer.logs, &times).events;
                     if same(&events, read, block.number) || completes(&events, read, (block, doubted)) {
-                        return Ok(Found::Logs(answer.logs, block.timestamp));
+                        return Ok(BlockProof::Logs(answer.logs, block.timestamp));
                     }
                     why = format!("{} and {} answer otherwise", node.host(), other.host());
                 }
@@ -213,7 +213,7 @@ impl Prover {
     }
 
     fn replace(&self, read: &mut Backfill, number: u64, (logs, time): (Logs, u64)) {
-        let translated = self.desk.translate(&logs, &[(number, time)].into());
+        let translated = self.translator.translate(&logs, &[(number, time)].into());
         read.events.retain(|event| event.place.block_number != number);
         read.dead_letters.retain(|letter| letter.log.place.block_number != number);
         read.events.extend(translated.events);

@@ -1,4 +1,4 @@
-//! The way back: from a contradiction to the common ancestor.
+//! Reorgs: from a contradiction to the rewind.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,86 +16,86 @@ use chainflume_store::Rewind;
 
 /// Between the two reads that make a reorg: long enough for a load balancer to send us to another backend,
 /// short enough not to be noticed.
-const SECOND_READ_AFTER: Duration = Duration::from_millis(50);
+const SECOND_READ_DELAY: Duration = Duration::from_millis(50);
 
 /// Most headers that are read to see that a new branch follows the common block. What is held near the head has no gaps.
-const LINKS: u64 = 64;
+const MAX_LINKS: u64 = 64;
 
-/// What came of looking.
+/// The result of a comparison with the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
-    /// Nothing we hold is contradicted.
-    Agrees,
-    /// Something is, but not twice in the same way.
-    Unsure,
-    /// What was orphaned is undone.
+pub(super) enum ReorgCheck {
+    /// The node agrees with everything stored.
+    Unchanged,
+    /// The node differs, but two reads do not show the same difference.
+    Unconfirmed,
+    /// Orphaned blocks were undone.
     Rewound,
 }
 
 impl Session<'_> {
-    /// Compares what we hold at and below `top` with the node, and undoes what two reads contradict. The second read comes
-    /// from a node that shows with it which chain it is on: nothing is undone, and no chain stopped, for another chain's blocks.
-    pub(super) async fn settle(
+    /// Compares what is stored at and below `top` with the node, and undoes what two equal reads contradict. The second read
+    /// comes with a proof of the chain it is from: no block is undone, and no chain stopped, for another chain's blocks.
+    pub(super) async fn check_for_reorg(
         &mut self,
         top: u64,
         stop: &CancellationToken,
-    ) -> Result<Settled, IndexerError> {
-        let Some(first) = stop.run_until_cancelled(self.look(top)).await.transpose()? else {
-            return Ok(Settled::Agrees);
+    ) -> Result<ReorgCheck, IndexerError> {
+        let Some(first) = stop.run_until_cancelled(self.compare_with_node(top)).await.transpose()? else {
+            return Ok(ReorgCheck::Unchanged);
         };
         if first == Verdict::Agrees {
             self.doubted_since = None;
-            return Ok(Settled::Agrees);
+            return Ok(ReorgCheck::Unchanged);
         }
-        tokio::time::sleep(SECOND_READ_AFTER).await;
-        let second = stop.run_until_cancelled(self.look_again(top)).await.transpose()?.flatten();
+        tokio::time::sleep(SECOND_READ_DELAY).await;
+        let second = stop.run_until_cancelled(self.confirm(top)).await.transpose()?.flatten();
         if second.as_ref() != Some(&first) {
-            return Ok(Settled::Unsure);
+            return Ok(ReorgCheck::Unconfirmed);
         }
         match first {
-            Verdict::Rewind(to) => self.rewind(to).await.map(|()| Settled::Rewound),
-            Verdict::TooDeep { ours, theirs } if self.may_come_round(ours, theirs).await? => {
-                Ok(Settled::Unsure)
+            Verdict::Rewind(to) => self.rewind(to).await.map(|()| ReorgCheck::Rewound),
+            Verdict::TooDeep { ours, theirs } if self.may_catch_up(ours, theirs).await? => {
+                Ok(ReorgCheck::Unconfirmed)
             }
             Verdict::TooDeep { ours, theirs } => Err(IndexerError::TooDeep { ours, theirs }),
-            Verdict::Agrees | Verdict::Look(_) => Ok(Settled::Agrees),
+            Verdict::Agrees | Verdict::Look(_) => Ok(ReorgCheck::Unchanged),
         }
     }
 
     /// Whether a node that has another block where ours is final has not come so far that this height is final to itself:
     /// a backend that lags may be on a branch it is about to leave. It is given as long as a backend may lag.
-    async fn may_come_round(&mut self, ours: BlockId, theirs: B256) -> Result<bool, IndexerError> {
+    async fn may_catch_up(&mut self, ours: BlockId, theirs: B256) -> Result<bool, IndexerError> {
         let Standing { head, finalized, block } = self.node.standing(ours.number).await?;
         let heads = Heads { latest: head, safe: None, finalized, aged: None };
-        let said_again = block.is_some_and(|block| block.hash == theirs);
-        if said_again && self.chain.policy.final_number(&heads) >= ours.number {
+        let is_repeated = block.is_some_and(|block| block.hash == theirs);
+        if is_repeated && self.chain.policy.final_number(&heads) >= ours.number {
             return Ok(false);
         }
         let since = *self.doubted_since.get_or_insert_with(Instant::now);
         Ok(since.elapsed() < self.chain.policy.backend_lag)
     }
 
-    /// As [`Self::settle`], when a block contradicted ours at `at`: then agreement is a contradiction too.
-    pub(super) async fn settle_break(
+    /// As [`Self::check_for_reorg`], when a block contradicted ours at `at`: then agreement is a contradiction too.
+    pub(super) async fn check_contradiction(
         &mut self,
         at: u64,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
-        match self.settle(at, stop).await? {
-            Settled::Rewound => Ok(()),
-            Settled::Agrees | Settled::Unsure if stop.is_cancelled() => Ok(()),
-            Settled::Agrees | Settled::Unsure => Err(IndexerError::Moved(format!(
-                "a block contradicted ours at {at}, and that is still canonical"
+        match self.check_for_reorg(at, stop).await? {
+            ReorgCheck::Rewound => Ok(()),
+            ReorgCheck::Unchanged | ReorgCheck::Unconfirmed if stop.is_cancelled() => Ok(()),
+            ReorgCheck::Unchanged | ReorgCheck::Unconfirmed => Err(IndexerError::Moved(format!(
+                "a block contradicts the stored block {at}, which the node still has"
             ))),
         }
     }
 
     /// Asks the node for one height after the other until the verdict is clear.
-    async fn look(&self, top: u64) -> Result<Verdict, IndexerError> {
-        let held = self.view().held();
+    async fn compare_with_node(&self, top: u64) -> Result<Verdict, IndexerError> {
+        let held = self.snapshot().held();
         let mut seen = BTreeMap::new();
         loop {
-            match judge(&held, self.view().final_number(), top, &seen) {
+            match judge(&held, self.snapshot().final_number(), top, &seen) {
                 Verdict::Look(heights) => {
                     let blocks = self.node.blocks(&heights).await?;
                     let hashes = blocks.into_iter().map(|block| block.map(|block| block.hash));
@@ -106,10 +106,10 @@ impl Session<'_> {
         }
     }
 
-    /// As [`Self::look`], by a node that shows its chain with each answer. `None` where the new branch does not follow what
+    /// As [`Self::compare_with_node`], by a node that shows its chain with each answer. `None` where the new branch does not follow what
     /// is common, so that its blocks come from several backends or the chain has just moved.
-    async fn look_again(&self, top: u64) -> Result<Option<Verdict>, IndexerError> {
-        let (held, final_number) = (self.view().held(), self.view().final_number());
+    async fn confirm(&self, top: u64) -> Result<Option<Verdict>, IndexerError> {
+        let (held, final_number) = (self.snapshot().held(), self.snapshot().final_number());
         let (mut seen, mut genesis) = (BTreeMap::new(), true);
         let verdict = loop {
             match judge(&held, final_number, top, &seen) {
@@ -141,7 +141,7 @@ impl Session<'_> {
     /// Whether the node's blocks above `common` lead from it up to height `to`, which only this chain's can. A gap that is
     /// wider than a look is left to what the node has shown of its chain.
     async fn follows(&self, common: BlockId, to: u64) -> Result<bool, IndexerError> {
-        if to - common.number > LINKS {
+        if to - common.number > MAX_LINKS {
             return Ok(true);
         }
         let heights: Vec<u64> = (common.number + 1..=to).collect();
@@ -156,33 +156,33 @@ impl Session<'_> {
     }
 
     async fn rewind(&mut self, to: BlockId) -> Result<(), IndexerError> {
-        // What was written ahead holds locks that indexes wait for.
-        self.attempt.reading = None;
+        // Rows that were written ahead hold locks that block the build.
+        self.attempt.history_read = None;
         self.build_indexes().await?;
         let started = Instant::now();
         let rewound =
-            self.store().rewind(&Rewind { expected: self.view().all(), to, by_operator: false }).await?;
+            self.store().rewind(&Rewind { expected: self.snapshot().all(), to, by_operator: false }).await?;
         metrics::committed(&self.chain.settings.name, "rewind", started.elapsed());
         metrics::pending_retracted(&self.chain.settings.name, rewound.retracted);
         if rewound.depth == 0 {
             tracing::info!(
                 chain = %self.chain.settings.name, ancestor = %to, retracted = rewound.retracted,
-                "chain reorganised above what is confirmed, pending events taken back"
+                "reorg above the confirmed blocks: pending events retracted"
             );
         } else {
             metrics::reorg(&self.chain.settings.name, rewound.depth, rewound.events);
             tracing::warn!(
                 chain = %self.chain.settings.name, ancestor = %to, depth = rewound.depth, events = rewound.events,
-                retracted = rewound.retracted, "chain reorganised, orphaned events undone"
+                retracted = rewound.retracted, "reorg: orphaned events undone"
             );
         }
-        self.say_reorg(to, rewound.depth);
+        self.report_reorg(to, rewound.depth);
         self.forget();
         Ok(())
     }
 
-    /// What was announced as confirmed and was taken back is for a person to know.
-    fn say_reorg(&self, to: BlockId, undone: u64) {
+    /// Reports a reorg of confirmed blocks, which an operator should know about.
+    fn report_reorg(&self, to: BlockId, undone: u64) {
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             let depth =
                 chain.confirmed.map_or(0, |confirmed| confirmed.saturating_sub(to.number)).min(undone);

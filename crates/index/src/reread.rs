@@ -29,7 +29,7 @@ pub struct Rereader {
     /// Told of every error of the node; it is retried.
     pub on_error: OnError,
     /// Whether a comparison gives way to live blocks.
-    pub unhurried: bool,
+    pub yields_to_live: bool,
     policy: Policy,
     /// The highest block that was found old enough to be read by range; what is old stays old.
     aged: Option<u64>,
@@ -69,8 +69,8 @@ pub struct RereadReport {
 const REASONS: usize = 5;
 
 impl RereadReport {
-    fn add(&mut self, settled: &Settled) {
-        let Settled { compared, unproven, reasons } = settled;
+    fn add(&mut self, outcome: &BatchOutcome) {
+        let BatchOutcome { compared, unproven, reasons } = outcome;
         self.present += compared.present;
         self.missing.add(&compared.missing);
         self.differing.add(&compared.differing);
@@ -92,13 +92,13 @@ impl RereadReport {
 
 /// What became of a batch.
 #[derive(Default)]
-struct Settled {
+struct BatchOutcome {
     compared: Compared,
     unproven: Vec<Place>,
     reasons: BTreeSet<String>,
 }
 
-impl From<Compared> for Settled {
+impl From<Compared> for BatchOutcome {
     fn from(compared: Compared) -> Self {
         Self { compared, ..Self::default() }
     }
@@ -146,15 +146,15 @@ impl Rereader {
         on_error: OnError,
     ) -> Result<Self, IndexerError> {
         let elsewhere = Elsewhere::new(&settings)?;
-        let (avoided, unhurried, aged) = (None, false, None);
-        Ok(Self { settings, elsewhere, avoided, translator, store, on_error, unhurried, policy, aged })
+        let (avoided, yields_to_live, aged) = (None, false, None);
+        Ok(Self { settings, elsewhere, avoided, translator, store, on_error, yields_to_live, policy, aged })
     }
 
     /// Whoever has another block 0 than is stored is not asked from now on.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn know_genesis(&self) -> Result<(), IndexerError> {
+    pub async fn require_stored_genesis(&self) -> Result<(), IndexerError> {
         self.elsewhere.know_genesis(self.store.genesis().await?);
         Ok(())
     }
@@ -169,7 +169,7 @@ impl Rereader {
         reread: Reread,
         mut progress: impl FnMut(u64),
     ) -> Result<RereadReport, IndexerError> {
-        self.know_genesis().await?;
+        self.require_stored_genesis().await?;
         let Reread { source, range, purpose } = reread;
         let (mut node, aged) = self.begin(range).await?;
         if purpose != Purpose::Compare {
@@ -197,9 +197,9 @@ impl Rereader {
                 };
                 let Some(batch) = batch else { break };
                 let to = batch.range.to();
-                match self.settle(reread, (&node, batch), held.reorgs).await {
-                    Ok(settled) => {
-                        report.add(&settled);
+                match self.process(reread, (&node, batch), held.reorgs).await {
+                    Ok(outcome) => {
+                        report.add(&outcome);
                         rest = to.checked_add(1).and_then(|next| BlockRange::new(next, range.to()));
                     }
                     // A reorg since the range was read, or a repair of our own just now: what was read may be orphaned,
@@ -257,12 +257,12 @@ impl Rereader {
         }
     }
 
-    async fn settle(
+    async fn process(
         &mut self,
         reread: Reread,
         (node, batch): (&Arc<Node>, Batch),
         reorgs: u64,
-    ) -> Result<Settled, IndexerError> {
+    ) -> Result<BatchOutcome, IndexerError> {
         let translated = self.translator.translate(&[reread.source], &batch.logs, &batch.times);
         let others = other_places(&batch, &translated.events);
         let mut read = Backfill {
@@ -301,11 +301,11 @@ impl Rereader {
         let before = compared.surplus.len();
         compared.surplus.retain(|place| !proof.there.contains(place));
         compared.not_followed += (before - compared.surplus.len()) as u64;
-        Ok(Settled { compared, unproven: Vec::new(), reasons: proof.reasons })
+        Ok(BatchOutcome { compared, unproven: Vec::new(), reasons: proof.reasons })
     }
 
     async fn compare(&self, read: &mut Backfill) -> Result<Compared, StoreError> {
-        match self.unhurried {
+        match self.yields_to_live {
             true => self.compare_in_pieces(read).await,
             false => self.store.compare(read).await,
         }
@@ -317,11 +317,11 @@ impl Rereader {
         of: (&Arc<Node>, usize),
         read: &mut Backfill,
         others: BTreeSet<Place>,
-    ) -> Result<Settled, IndexerError> {
+    ) -> Result<BatchOutcome, IndexerError> {
         let proof = self.prove(of, read, others).await?;
         let mut compared = self.store.repair(read, &proof.proven).await?;
         compared.not_followed += proof.there.len() as u64;
-        Ok(Settled { compared, unproven: proof.unproven, reasons: proof.reasons })
+        Ok(BatchOutcome { compared, unproven: proof.unproven, reasons: proof.reasons })
     }
 
     /// Looks for proof of what is stored and was not read. Nothing is wrong at the `others`, which have logs that the source
@@ -337,7 +337,7 @@ impl Rereader {
         let prover = Prover {
             nodes: [node.clone()].into_iter().chain(self.elsewhere.others(node)).collect(),
             filter: self.translator.filter(&[source]),
-            desk: self.translator.desk(&[source]).clone(),
+            translator: self.translator.of_group(&[source]).clone(),
             store: self.store.clone(),
             topics: self.translator.first_topics(source),
         };

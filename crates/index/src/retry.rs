@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::error::IndexerError;
+use super::error::{IndexerError, is_permanent};
 use super::translate::{Translated, Translator};
 use chainflume_core::domain::{B256, BlockRange, DeadLetterKind, Place, causes};
 use chainflume_store::{Backfill, ChainStore, FailedAgain, KeptLetter, LogRef, StoreError};
@@ -141,8 +141,8 @@ impl Retrier {
                 refused.by_place.extend(done.differing.into_iter().map(differing));
                 Ok(refused)
             }
-            // One that cannot be stored is in nobody's way.
-            Err(error) if is_the_letters(&error) => {
+            // A letter that cannot be stored does not stop the others.
+            Err(error) if is_permanent(&error) => {
                 let reason = causes(&error);
                 refused
                     .by_place
@@ -165,9 +165,4 @@ impl Refused {
     fn get(&self, place: Place) -> Option<(Option<DeadLetterKind>, String)> {
         self.by_place.get(&place).cloned().unwrap_or_else(|| self.others.clone())
     }
-}
-
-/// Whether the fault is what was to be stored, and not the database or the moment.
-fn is_the_letters(error: &StoreError) -> bool {
-    !error.is_transient() && !error.is_conflict() && !matches!(error, StoreError::Database(_))
 }

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::ahead::Ahead;
-use super::followed::Following;
-use super::gaps::Filling;
-use super::history::Reading;
-use super::pending::Telling;
+use super::followed::FollowedSources;
+use super::gaps::GapRead;
+use super::history::HistoryRead;
+use super::pending::PendingProgress;
+use super::prefetch::Prefetched;
+use super::snapshot::ChainSnapshot;
 use super::spine::ChainIndexer;
-use super::view::View;
 use chainflume_core::canon::Heads;
 use chainflume_core::domain::BlockRef;
 use chainflume_node::{Node, Switched, Wake};
@@ -31,9 +31,9 @@ pub(super) struct Session<'a> {
     /// The provider of old blocks.
     pub(super) past: Arc<Node>,
     pub(super) observed: Observed,
-    pub(super) telling: Telling,
+    pub(super) pending: PendingProgress,
     /// How the configuration compares with what is stored.
-    pub(super) following: Following,
+    pub(super) followed_sources: FollowedSources,
     /// Since when a node that lags contradicts a final block.
     pub(super) doubted_since: Option<Instant>,
     /// Whether every index of the store exists, as far as this turn knows.
@@ -55,15 +55,15 @@ pub(super) struct Observed {
 #[derive(Default)]
 pub(super) struct Attempt {
     /// `None` until it is read from the store.
-    pub(super) view: Option<View>,
-    /// Whether the chain was compared with the view. Nothing is stored before.
+    pub(super) snapshot: Option<ChainSnapshot>,
+    /// Whether the chain was compared with the snapshot. Nothing is stored before.
     pub(super) looked: bool,
     /// The history that is being read.
-    pub(super) reading: Option<Reading>,
+    pub(super) history_read: Option<HistoryRead>,
     /// The gap of a source that is being read.
-    pub(super) filling: Option<Filling>,
+    pub(super) gap_read: Option<GapRead>,
     /// The block that came with the head.
-    pub(super) ahead: Option<Ahead>,
+    pub(super) prefetched: Option<Prefetched>,
 }
 
 impl<'a> Session<'a> {
@@ -85,8 +85,8 @@ impl<'a> Session<'a> {
             node,
             past,
             observed: Observed::default(),
-            telling: Telling::default(),
-            following: Following::default(),
+            pending: PendingProgress::default(),
+            followed_sources: FollowedSources::default(),
             doubted_since: None,
             indexed: false,
             attempt: Attempt::default(),
@@ -103,12 +103,12 @@ impl<'a> Session<'a> {
         self.opened.as_ref().expect("a step opens the chain before anything else")
     }
 
-    pub(super) fn view(&self) -> &View {
-        self.attempt.view.as_ref().expect("a step reads the view before anything else")
+    pub(super) fn snapshot(&self) -> &ChainSnapshot {
+        self.attempt.snapshot.as_ref().expect("a step reads the snapshot before anything else")
     }
 
-    pub(super) fn view_mut(&mut self) -> &mut View {
-        self.attempt.view.as_mut().expect("a step reads the view before anything else")
+    pub(super) fn snapshot_mut(&mut self) -> &mut ChainSnapshot {
+        self.attempt.snapshot.as_mut().expect("a step reads the snapshot before anything else")
     }
 
     /// The newest block that the node is known to have.
@@ -119,6 +119,6 @@ impl<'a> Session<'a> {
     /// The newest final block. It never goes back.
     pub(super) fn final_number(&self) -> u64 {
         let now = self.observed.heads.map_or(0, |heads| self.chain.policy.final_number(&heads));
-        now.max(self.attempt.view.as_ref().map_or(0, View::final_number))
+        now.max(self.attempt.snapshot.as_ref().map_or(0, ChainSnapshot::final_number))
     }
 }

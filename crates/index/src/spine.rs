@@ -6,10 +6,10 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::follow::Paused;
-use super::gaps::Filling;
-use super::history::Reading;
-use super::memory::Memory;
+use super::gaps::GapRead;
+use super::history::HistoryRead;
+use super::learnt::LearntLimits;
+use super::provider::PauseEnd;
 use super::session::Session;
 use super::translate::Translator;
 use chainflume_core::canon::{Heads, Plan, Policy, Position, plan};
@@ -18,19 +18,19 @@ use chainflume_ops::health::{Board, ChainState};
 use chainflume_ops::telemetry::Troubles;
 use chainflume_store::{ChainRecord, Epoch, Store};
 
-/// What a chain's loop is built of.
+/// The parts of a chain's loop.
 pub struct Parts {
-    /// How the node is asked.
+    /// Providers, limits and timeouts.
     pub settings: ChainSettings,
-    /// When a block is confirmed and when final.
+    /// When a block is confirmed and when it is final.
     pub policy: Policy,
-    /// What is registered in the store; the genesis hash is filled in here.
+    /// The chain as the store registers it. The loop fills in the genesis hash.
     pub record: ChainRecord,
     /// The chain's sources and what their events mean.
     pub translator: Translator,
     /// The database, migrated.
     pub store: Store,
-    /// Where to say how it goes.
+    /// The health board.
     pub board: Board,
 }
 
@@ -42,7 +42,7 @@ pub struct ChainIndexer {
     pub(super) translator: Translator,
     pub(super) record: ChainRecord,
     pub(super) store: Store,
-    pub(super) memory: Memory,
+    pub(super) learnt: LearntLimits,
     pub(super) board: Board,
     /// Which errors were logged, those of readers in the background included.
     pub(super) troubles: Arc<Troubles>,
@@ -68,7 +68,7 @@ impl ChainIndexer {
             pool,
             translator,
             record,
-            memory: Memory::new(store.clone()),
+            learnt: LearntLimits::new(store.clone()),
             store,
             board,
             troubles: Arc::default(),
@@ -79,15 +79,15 @@ impl ChainIndexer {
 
     /// Runs as the chain's only writer, without a lease, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        self.lead(None, stop).await;
+        self.run_turn(None, stop).await;
     }
 
     /// Runs steps until `stop`, or until another instance holds the lease. An error is logged, and the step is retried after
     /// a pause; an error that needs an operator stops this chain and no other. A commit is never interrupted.
-    pub async fn lead(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+    pub async fn run_turn(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
         let mut session = Session::new(self, epoch);
         session.run(&stop).await;
-        session.chain.memory.keep_now(&[&session.node, &session.past]).await;
+        session.chain.learnt.save(&[&session.node, &session.past]).await;
     }
 }
 
@@ -97,32 +97,32 @@ impl Session<'_> {
         while !stop.is_cancelled() {
             let stepped = Box::pin(self.step(stop)).await;
             self.beat();
-            self.chain.memory.keep(&[&self.node, &self.past]).await;
+            self.chain.learnt.save_if_due(&[&self.node, &self.past]).await;
             let error = match stepped {
                 Ok(Progress::Made) => {
-                    if self.succeeded() {
+                    if self.report_success() {
                         pause = backoff();
                     }
                     continue;
                 }
                 Ok(Progress::None) => continue,
                 Err(IndexerError::Store(error)) if error.is_fenced() => {
-                    tracing::warn!(chain = %self.chain.settings.name, %error, "this instance does not lead any more");
+                    tracing::warn!(chain = %self.chain.settings.name, %error, "another instance took the lease of this chain; this instance stands by");
                     return;
                 }
-                Err(error) if self.stands_aside(&error) => continue,
+                Err(error) if self.set_aside_source(&error) => continue,
                 Err(error) => error,
             };
-            self.blame(Work::Live, &error);
-            let fatal = error.is_fatal() && !self.may_help_itself(&error);
-            self.failed(&error, fatal);
+            self.report_to_provider(Work::Live, &error);
+            let fatal = error.is_fatal() && !self.skip_provider(&error);
+            self.report_failure(&error, fatal);
             if fatal {
-                self.keep_stopped(&error, stop).await;
+                self.wait_while_stopped(&error, stop).await;
                 continue;
             }
             let wait = error.wait(pause.next().unwrap_or(MAX_PAUSE));
-            if stop.run_until_cancelled(self.pause(wait)).await == Some(Paused::Switched) {
-                // What the last one ran into says nothing of this one.
+            if stop.run_until_cancelled(self.pause(wait)).await == Some(PauseEnd::Switched) {
+                // The errors of the last provider do not slow the new one down.
                 pause = backoff();
             }
         }
@@ -137,87 +137,87 @@ impl Session<'_> {
             return Ok(Progress::None);
         }
         let Plan { live, pending, history } =
-            if self.attempt.looked { self.plan_now() } else { Plan::default() };
-        self.say_state(live.is_some(), history.is_some());
-        Box::pin(self.keep_indexed(history.as_ref().filter(|_| live.is_none()), stop)).await?;
+            if self.attempt.looked { self.current_plan() } else { Plan::default() };
+        self.report_state(live.is_some(), history.is_some());
+        Box::pin(self.maintain_indexes(history.as_ref().filter(|_| live.is_none()), stop)).await?;
         if let Some(group) = live {
             // A head that fell back may make live what was history: its rows, written ahead, would then block the live rows.
-            self.drop_unplanned(history.as_ref());
-            return Box::pin(self.carry_blocks(group, stop)).await.map(|()| Progress::Made);
+            self.drop_unplanned_history(history.as_ref());
+            return Box::pin(self.advance_live(group, stop)).await.map(|()| Progress::Made);
         }
         if let Some(group) = pending {
-            return Box::pin(self.tell_pending(group, stop)).await.map(|()| Progress::None);
+            return Box::pin(self.publish_pending(group, stop)).await.map(|()| Progress::None);
         }
-        Box::pin(self.read_gaps(history.is_some())).await?;
-        self.read_history(history);
-        self.first_of_all(stop).await
+        Box::pin(self.start_gap(history.is_some())).await?;
+        self.start_history(history);
+        self.wait_for_work(stop).await
     }
 
     /// Takes the provider that the pool names and reads what is stored. Returns whether the step can go on.
     async fn prepare(&mut self, stop: &CancellationToken) -> Result<bool, IndexerError> {
         self.chain.pool.check();
         self.wake.check();
-        self.follow_provider();
-        if self.attempt.view.is_none() {
+        self.take_provider();
+        if self.attempt.snapshot.is_none() {
             let opened = stop.run_until_cancelled(Box::pin(self.open())).await.transpose()?;
             if opened.is_none() {
                 return Ok(false);
             }
         }
-        self.look_for_decisions().await?;
-        Ok(self.attempt.view.is_some())
+        self.check_decisions().await?;
+        Ok(self.attempt.snapshot.is_some())
     }
 
     /// Waits for a new head, a batch of history or a batch of a gap, and processes the first.
-    async fn first_of_all(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
-        let longest = self.telling.rest().map_or(BEAT, |rest| rest.min(BEAT));
+    async fn wait_for_work(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
+        let longest = self.pending.rest().map_or(MAX_WAIT, |rest| rest.min(MAX_WAIT));
         tokio::select! {
             biased;
             () = stop.cancelled() => Ok(Progress::None),
             () = self.switched.next() => Ok(Progress::None),
             () = self.wake.ready() => Box::pin(self.observe(stop)).await,
-            batch = Reading::next(&mut self.attempt.reading) => {
-                Box::pin(self.land(batch, stop)).await.map(|()| Progress::Made)
+            batch = HistoryRead::next(&mut self.attempt.history_read) => {
+                Box::pin(self.commit_history(batch, stop)).await.map(|()| Progress::Made)
             }
-            batch = Filling::next(&mut self.attempt.filling) => {
-                Box::pin(self.land_gap(batch)).await.map(|()| Progress::None)
+            batch = GapRead::next(&mut self.attempt.gap_read) => {
+                Box::pin(self.store_gap_range(batch)).await.map(|()| Progress::None)
             }
-            () = std::future::ready(()), if Filling::is_young(self.attempt.filling.as_ref()) => {
-                Box::pin(self.read_young()).await.map(|()| Progress::None)
+            () = std::future::ready(()), if GapRead::reads_by_hash(self.attempt.gap_read.as_ref()) => {
+                Box::pin(self.read_gap_by_hash()).await.map(|()| Progress::None)
             }
             () = tokio::time::sleep(longest) => Ok(Progress::None),
         }
     }
 
     /// What there is to do under the heads that were fetched last.
-    pub(super) fn plan_now(&self) -> Plan {
+    pub(super) fn current_plan(&self) -> Plan {
         self.observed.heads.as_ref().map_or_else(Plan::default, |heads| self.plan(heads))
     }
 
     /// What there is to do under these heads.
     pub(super) fn plan(&self, heads: &Heads) -> Plan {
         let mut zones = self.chain.policy.zones(heads);
-        zones.pending_to = zones.pending_to.filter(|_| self.telling.rest().is_none());
+        zones.pending_to = zones.pending_to.filter(|_| self.pending.rest().is_none());
         let positions: Vec<Position> = self
             .next_blocks()
             .into_iter()
             .enumerate()
-            .map(|(index, next)| Position { next, told: self.view().told(index) })
+            .map(|(index, next)| Position { next, told: self.snapshot().next_pending(index) })
             .collect();
         plan(&positions, zones)
     }
 }
 
-/// Whether a step got anywhere: only that ends a row of errors.
+/// Whether a step made progress. Only progress ends a row of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Made,
     None,
 }
 
-/// The loop goes round at least this often, so that one that hangs can be told from one that waits.
-pub(super) const BEAT: Duration = Duration::from_secs(5);
-/// Longest pause between two tries: a node or database that comes back is noticed within it.
+/// A step returns at least this often, so that a loop that hangs differs from one that waits.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Longest pause between two tries: a node or database that comes back is noticed within this time.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(15);
 fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::default()

@@ -29,15 +29,15 @@ pub struct Translator {
     mapper: Arc<Mapper>,
     /// By source, what it follows where that is not all it is configured for.
     follows: BTreeMap<usize, Vec<SourceAbi>>,
-    /// The desk of the group that asked last. Groups change when a source joins, so one is enough.
-    cached: Option<(Vec<usize>, Desk)>,
+    /// The translator of the group that asked last. Groups change when a source joins, so one is enough.
+    cached: Option<(Vec<usize>, GroupTranslator)>,
     /// What is told of dead letters: a contract may emit thousands.
     lines: Arc<Limiter>,
 }
 
 /// A translator for one group of sources, to be given away: it needs nothing else.
 #[derive(Clone)]
-pub(super) struct Desk {
+pub(super) struct GroupTranslator {
     chain: Arc<str>,
     sources: Arc<[Source]>,
     mapper: Arc<Mapper>,
@@ -111,9 +111,9 @@ impl Translator {
     }
 
     /// What translates these things of a source, and the question for them.
-    pub(super) fn part(&self, source: usize, items: &[Listened]) -> (LogFilter, Desk) {
-        let desk = self.desk_of(self.abis(source, items));
-        (desk.decoder.filter().clone(), desk)
+    pub(super) fn part(&self, source: usize, items: &[Listened]) -> (LogFilter, GroupTranslator) {
+        let translator = self.translator_of(self.abis(source, items));
+        (translator.decoder.filter().clone(), translator)
     }
 
     fn abis(&self, source: usize, items: &[Listened]) -> Vec<SourceAbi> {
@@ -127,14 +127,20 @@ impl Translator {
         abi.events.iter().filter_map(one).collect()
     }
 
-    fn desk_of(&self, abis: Vec<SourceAbi>) -> Desk {
+    fn translator_of(&self, abis: Vec<SourceAbi>) -> GroupTranslator {
         let (chain, sources, mapper) = (self.chain.clone(), self.sources.clone(), self.mapper.clone());
-        Desk { chain, sources, mapper, decoder: Arc::new(Decoder::new(abis)), lines: self.lines.clone() }
+        GroupTranslator {
+            chain,
+            sources,
+            mapper,
+            decoder: Arc::new(Decoder::new(abis)),
+            lines: self.lines.clone(),
+        }
     }
 
     /// The one question for all of these sources.
     pub(super) fn filter(&mut self, group: &[usize]) -> LogFilter {
-        self.desk(group).decoder.filter().clone()
+        self.of_group(group).decoder.filter().clone()
     }
 
     /// The logs of these sources as events, in the order of the logs. `times` has the block time of each.
@@ -144,22 +150,22 @@ impl Translator {
         logs: impl IntoIterator<Item = Log>,
         times: &BTreeMap<u64, u64>,
     ) -> Translated {
-        self.desk(group).translate(logs, times)
+        self.of_group(group).translate(logs, times)
     }
 
     /// As [`Self::translate`], of logs that will be read again when they are confirmed: what cannot be an event is not
     /// spoken of before.
-    pub(super) fn foresee(
+    pub(super) fn translate_pending(
         &mut self,
         group: &[usize],
         logs: impl IntoIterator<Item = Log>,
         times: &BTreeMap<u64, u64>,
     ) -> Vec<Event> {
-        self.desk(group).read(logs, times).0.events
+        self.of_group(group).read(logs, times).0.events
     }
 
     /// What translates for this group.
-    pub(super) fn desk(&mut self, group: &[usize]) -> &Desk {
+    pub(super) fn of_group(&mut self, group: &[usize]) -> &GroupTranslator {
         if self.cached.as_ref().is_none_or(|(of, _)| of != group) {
             self.cached = None;
         }
@@ -168,13 +174,13 @@ impl Translator {
                 Some(part) => part.clone(),
                 None => vec![self.sources[*source].abi.clone()],
             };
-            (group.to_vec(), self.desk_of(group.iter().flat_map(whole).collect()))
+            (group.to_vec(), self.translator_of(group.iter().flat_map(whole).collect()))
         });
         &self.cached.insert(cached).1
     }
 }
 
-impl Desk {
+impl GroupTranslator {
     /// As [`Translator::translate`].
     pub(super) fn translate(
         &self,

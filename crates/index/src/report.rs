@@ -1,4 +1,4 @@
-//! What the loop says of itself: board, metrics and log.
+//! Health, metrics and log lines of the loop.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::memory::{spent, stand};
+use super::learnt::{provider_health, usage};
 use super::session::Session;
 use super::spine::MAX_PAUSE;
 use chainflume_core::canon::Heads;
@@ -15,12 +15,12 @@ use chainflume_node::WakeState;
 use chainflume_ops::health::{ChainState, SourceHealth};
 use chainflume_ops::metrics;
 
-/// How soon the node of a stopped chain is asked again; then twice as late each time.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How soon a stopped chain is checked again. Each later pause is twice as long.
+const FIRST_RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
-    /// Where each source stands; `committed` are those that have just moved, and their events by name.
-    pub(super) fn say_sources(&self, committed: Option<(&[usize], &BTreeMap<String, u64>)>) {
+    /// The state of each source. `committed` has the sources that have just advanced, and their events by name.
+    pub(super) fn report_sources(&self, committed: Option<(&[usize], &BTreeMap<String, u64>)>) {
         let next = self.next_blocks();
         let now = Instant::now();
         self.chain.board.chain(&self.chain.settings.name, |chain| {
@@ -29,8 +29,8 @@ impl Session<'_> {
                 let fresh = committed.is_some_and(|(group, _)| group.contains(&index)).then_some(now);
                 let events = committed.and_then(|(_, events)| events.get(&source.name)).copied();
                 let mut pace = before.get_mut(index).map(|s| std::mem::take(&mut s.pace)).unwrap_or_default();
-                let tip = self.view().tip(index).map(|tip| tip.number);
-                let is_blocked = self.following.is_blocked(index);
+                let tip = self.snapshot().tip(index).map(|tip| tip.number);
+                let is_blocked = self.followed_sources.is_blocked(index);
                 let next = if is_blocked { tip.map_or(0, |tip| tip + 1) } else { next[index] };
                 pace.mark(next, events.unwrap_or(0));
                 chain.sources.push(SourceHealth {
@@ -40,15 +40,15 @@ impl Session<'_> {
                     committed_at: fresh.or_else(|| before.get(index).and_then(|source| source.committed_at)),
                     pace,
                     is_blocked,
-                    hindrance: self.following.hindrance(index),
-                    unread: self.following.unread(index),
-                    notes: self.following.notes(index),
+                    hindrance: self.followed_sources.hindrance(index),
+                    unread: self.followed_sources.unread(index),
+                    notes: self.followed_sources.notes(index),
                 });
             }
         });
     }
 
-    pub(super) fn say_heads(&self, heads: &Heads) {
+    pub(super) fn report_heads(&self, heads: &Heads) {
         let (confirmed, final_number) = (self.chain.policy.confirmed(heads), self.final_number());
         let pushed = self.wake.state() == WakeState::Pushed;
         self.chain.board.chain(&self.chain.settings.name, |chain| {
@@ -60,20 +60,20 @@ impl Session<'_> {
         });
     }
 
-    pub(super) fn say_state(&mut self, live: bool, history: bool) {
+    pub(super) fn report_state(&mut self, live: bool, history: bool) {
         if self.observed.heads.is_none() || !self.attempt.looked {
             return;
         }
         let state = if history { ChainState::Syncing } else { ChainState::Live };
         let said = &mut self.chain.logged_state;
         self.chain.board.chain(&self.chain.settings.name, |chain| {
-            // While live blocks are being read the state stays: a start near the head is not history.
+            // While live blocks are read the state stays: a start near the head is not history.
             if chain.state != state
                 && !(live && chain.state == ChainState::Syncing)
                 && chain.consecutive_errors == 0
             {
                 chain.state = state;
-                // After an error it is where it was, and "recovered" has said so.
+                // After an error the state is the old one, and "recovered" was logged.
                 if said.replace(state) != Some(state) {
                     tracing::info!(chain = %self.chain.settings.name, head = chain.head, "chain is {}", state.as_str());
                 }
@@ -82,15 +82,15 @@ impl Session<'_> {
     }
 
     pub(super) fn beat(&self) {
-        let (spent, providers) = (spent(&self.chain.pool), stand(&self.chain.pool));
+        let (usage, providers) = (usage(&self.chain.pool), provider_health(&self.chain.pool));
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             chain.alive_at = Instant::now();
-            (chain.rpc, chain.providers) = (spent, providers);
+            (chain.rpc, chain.providers) = (usage, providers);
         });
     }
 
-    /// Whether this success ends a row of errors.
-    pub(super) fn succeeded(&self) -> bool {
+    /// Reports a success. Returns whether it ends a row of errors.
+    pub(super) fn report_success(&self) -> bool {
         let mut ended = false;
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             ended = std::mem::take(&mut chain.consecutive_errors) > 0;
@@ -104,10 +104,10 @@ impl Session<'_> {
         ended
     }
 
-    pub(super) fn failed(&mut self, error: &IndexerError, fatal: bool) {
+    pub(super) fn report_failure(&mut self, error: &IndexerError, fatal: bool) {
         self.forget();
         if matches!(error, IndexerError::Chain(error) if error.is_wrong_chain()) {
-            // Of another chain, and a tag that is known never goes back.
+            // The heads are another chain's, and a known tag never goes back.
             (self.observed.heads, self.observed.tags_at, self.observed.newest) = (None, None, None);
         }
         metrics::step_error(&self.chain.settings.name, error.kind());
@@ -122,35 +122,35 @@ impl Session<'_> {
         });
         if let Some(held_back) = self.chain.troubles.failed(error.kind(), errors, news) {
             let (chain, held_back) = (&self.chain.settings.name, held_back.field());
-            tracing::warn!(%chain, errors, held_back, error = %text, "step failed");
+            tracing::warn!(%chain, errors, held_back, error = %text, "step failed; it is retried");
         }
     }
 
-    /// Until the end, until an operator has taken the chain back, or until what stopped it is gone.
-    pub(super) async fn keep_stopped(&self, error: &IndexerError, stop: &CancellationToken) {
-        tracing::error!(chain = %self.chain.settings.name, "chain stopped; an operator has to decide");
+    /// Waits until `stop`, until an operator rewinds the chain, or until the cause is gone.
+    pub(super) async fn wait_while_stopped(&self, error: &IndexerError, stop: &CancellationToken) {
+        tracing::error!(chain = %self.chain.settings.name, "chain stopped: operator action required");
         let before = self.rewinds().await;
         let mut beat = tokio::time::interval(Duration::from_secs(1));
-        let (mut looked, mut every) = (Instant::now(), LOOK_AGAIN_AFTER);
+        let (mut looked, mut every) = (Instant::now(), FIRST_RECHECK_AFTER);
         while stop.run_until_cancelled(beat.tick()).await.is_some() {
             self.beat();
             let now = self.rewinds().await;
             if before.is_some() && now.is_some() && now != before {
-                tracing::warn!(chain = %self.chain.settings.name, "chain was taken back; going on from there");
+                tracing::warn!(chain = %self.chain.settings.name, "an operator rewound the chain; the chain continues from there");
                 return;
             }
             if looked.elapsed() < every {
                 continue;
             }
-            if stop.run_until_cancelled(self.may_go_on(error)).await == Some(true) {
-                tracing::warn!(chain = %self.chain.settings.name, "the node no longer says what stopped the chain; going on");
+            if stop.run_until_cancelled(self.is_resolved(error)).await == Some(true) {
+                tracing::warn!(chain = %self.chain.settings.name, "the cause of the stop is gone; the chain continues");
                 return;
             }
             (looked, every) = (Instant::now(), (every * 2).min(MAX_PAUSE));
         }
     }
 
-    /// How often the chain was taken back; `None` while that cannot be told.
+    /// Number of rewinds so far; `None` while the database does not answer.
     async fn rewinds(&self) -> Option<u64> {
         let held = self.opened.as_ref()?.held().await;
         held.ok().map(|held| held.reorgs)

@@ -5,10 +5,10 @@ use alloy_primitives::B256;
 use chainflume_core::domain::{BlockId, BlockRef};
 use chainflume_store::{Checkpoint, Held};
 
-/// What we hold of a chain: the memory's copy of what the store said last. After any error of the store it
-/// is read anew, since a commit whose reply was lost may have happened.
+/// A copy in memory of what is stored of a chain. After any error it is read again, because a commit whose reply was lost
+/// may have happened.
 #[derive(Debug, Default)]
-pub(super) struct View {
+pub(super) struct ChainSnapshot {
     /// By source, in the order of the config.
     own: Vec<Checkpoint>,
     /// Of sources that are no longer in the config; a rewind moves them too.
@@ -19,9 +19,9 @@ pub(super) struct View {
     reorgs: u64,
     /// Above the tips: every block of which something is pending, and the newest that was read for that.
     pending: BTreeMap<u64, PendingRef>,
-    /// By source, its next block to be told as pending. Only remembered: after a start, what is told already is told
-    /// again to a store that knows it.
-    told: Vec<u64>,
+    /// By source, its next block to publish as pending. It is not stored: after a start pending events are written again,
+    /// which changes nothing.
+    next_pending: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct PendingRef {
     sources: BTreeSet<usize>,
 }
 
-impl View {
+impl ChainSnapshot {
     /// Sorts what the store holds by the config's `sources`.
     pub(super) fn new(held: Held, sources: &[&str]) -> Self {
         let mut by_name: BTreeMap<String, Checkpoint> =
@@ -55,7 +55,7 @@ impl View {
             final_number: held.final_number.unwrap_or(0),
             reorgs: held.reorgs,
             pending,
-            told: vec![0; sources.len()],
+            next_pending: vec![0; sources.len()],
         }
     }
 
@@ -70,7 +70,7 @@ impl View {
     }
 
     /// These blocks hold events now that were left out before.
-    pub(super) fn filled(&mut self, refs: &[BlockId]) {
+    pub(super) fn gap_stored(&mut self, refs: &[BlockId]) {
         let above = refs.iter().filter(|block| block.number > self.final_number);
         self.blocks.extend(above.map(|block| (block.number, block.hash)));
     }
@@ -99,7 +99,7 @@ impl View {
     pub(super) fn held(&self) -> BTreeMap<u64, B256> {
         let tips = self.own.iter().chain(&self.others).filter_map(|checkpoint| checkpoint.at);
         let mut held: BTreeMap<u64, B256> = tips.map(|tip| (tip.number, tip.hash)).collect();
-        held.extend(self.told_refs());
+        held.extend(self.pending_refs());
         held.extend(&self.blocks);
         held
     }
@@ -109,7 +109,7 @@ impl View {
         let below = next.checked_sub(1)?;
         let tip = |source: &usize| self.own[*source].at.filter(|tip| tip.number == below);
         let tip = sources.iter().find_map(tip).map(|tip| tip.hash);
-        tip.or_else(|| self.blocks.get(&below).copied()).or_else(|| self.told_at(below))
+        tip.or_else(|| self.blocks.get(&below).copied()).or_else(|| self.pending_hash_at(below))
     }
 
     /// The height at which these blocks, one above the other, contradict what these sources hold or were told.
@@ -118,35 +118,36 @@ impl View {
         match self.parent_of(first.number, sources) {
             Some(parent) if parent != first.parent_hash => first.number.checked_sub(1),
             _ => {
-                let other = |block: &&BlockRef| self.told_at(block.number).is_some_and(|h| h != block.hash);
+                let other =
+                    |block: &&BlockRef| self.pending_hash_at(block.number).is_some_and(|h| h != block.hash);
                 blocks.iter().find(other).map(|block| block.number)
             }
         }
     }
 
     /// The next block to be told to a source as pending; 0 when it was told of none.
-    pub(super) fn told(&self, source: usize) -> u64 {
-        self.told[source]
+    pub(super) fn next_pending(&self, source: usize) -> u64 {
+        self.next_pending[source]
     }
 
     /// The newest block that was read to be told.
-    pub(super) fn newest_told(&self) -> Option<BlockId> {
-        self.told_refs().next_back().map(|(number, hash)| BlockId { number, hash })
+    pub(super) fn newest_pending(&self) -> Option<BlockId> {
+        self.pending_refs().next_back().map(|(number, hash)| BlockId { number, hash })
     }
 
-    fn told_at(&self, number: u64) -> Option<B256> {
+    fn pending_hash_at(&self, number: u64) -> Option<B256> {
         self.pending.get(&number).filter(|_| number > self.final_number).map(|told| told.hash)
     }
 
     /// What is pending in blocks that are final by now, and still waits for a tag, is not judged: a chain must not stop
     /// for what was only told. The store takes it back if another block is confirmed there.
-    fn told_refs(&self) -> impl DoubleEndedIterator<Item = (u64, B256)> {
+    fn pending_refs(&self) -> impl DoubleEndedIterator<Item = (u64, B256)> {
         let above = self.final_number.saturating_add(1);
         self.pending.range(above..).map(|(number, told)| (*number, told.hash))
     }
 
     /// These sources were told of `blocks`, with events in those that `pending` names.
-    pub(super) fn announced(&mut self, sources: &[usize], blocks: &[BlockId], pending: &BTreeSet<u64>) {
+    pub(super) fn add_pending(&mut self, sources: &[usize], blocks: &[BlockId], pending: &BTreeSet<u64>) {
         for block in blocks {
             let told = PendingRef { hash: block.hash, sources: BTreeSet::new() };
             let told = self.pending.entry(block.number).or_insert(told);
@@ -155,13 +156,13 @@ impl View {
             }
         }
         if let Some(last) = blocks.last() {
-            sources.iter().for_each(|source| self.told[*source] = last.number.saturating_add(1));
+            sources.iter().for_each(|source| self.next_pending[*source] = last.number.saturating_add(1));
         }
-        self.forget_told(0);
+        self.forget_confirmed_pending(0);
     }
 
     /// Keeps what is pending, and the newest block if that is above `confirmed`.
-    fn forget_told(&mut self, confirmed: u64) {
+    fn forget_confirmed_pending(&mut self, confirmed: u64) {
         let newest = self.pending.last_key_value().map(|(number, _)| *number).filter(|n| *n > confirmed);
         self.pending.retain(|number, told| !told.sources.is_empty() || Some(*number) == newest);
     }
@@ -174,7 +175,7 @@ impl View {
         for (_, told) in self.pending.range_mut(..=to.number) {
             told.sources.retain(|source| !sources.contains(source));
         }
-        self.forget_told(to.number);
+        self.forget_confirmed_pending(to.number);
         self.blocks.extend(refs.iter().map(|block| (block.number, block.hash)));
         self.final_number = self.final_number.max(final_number);
         // As the store does: the newest block at or below final stays, to notice that final changes.
@@ -193,7 +194,7 @@ mod tests {
         BlockId { number, hash: B256::with_last_byte(u8::try_from(number).expect("small")) }
     }
 
-    fn view() -> View {
+    fn snapshot() -> ChainSnapshot {
         let checkpoint = |source: &str, at| Checkpoint { source: source.to_owned(), at };
         let held = Held {
             checkpoints: vec![checkpoint("gone", Some(block(3))), checkpoint("b", Some(block(9)))],
@@ -202,15 +203,15 @@ mod tests {
             reorgs: 0,
             pending: vec![PendingBlock { source: "b".to_owned(), block: block(11) }],
         };
-        View::new(held, &["a", "b"])
+        ChainSnapshot::new(held, &["a", "b"])
     }
 
     #[test]
     fn sources_keep_the_order_of_the_config_and_strangers_are_kept_apart() {
-        let view = view();
-        assert_eq!((view.tip(0), view.tip(1)), (None, Some(block(9))));
-        assert_eq!(view.all().iter().map(|c| c.source.as_str()).collect::<Vec<_>>(), ["a", "b", "gone"]);
-        assert_eq!(view.held().keys().copied().collect::<Vec<_>>(), [3, 8, 9, 11]);
+        let snapshot = snapshot();
+        assert_eq!((snapshot.tip(0), snapshot.tip(1)), (None, Some(block(9))));
+        assert_eq!(snapshot.all().iter().map(|c| c.source.as_str()).collect::<Vec<_>>(), ["a", "b", "gone"]);
+        assert_eq!(snapshot.held().keys().copied().collect::<Vec<_>>(), [3, 8, 9, 11]);
     }
 
     fn link(number: u64, parent: B256) -> BlockRef {
@@ -219,32 +220,37 @@ mod tests {
 
     #[test]
     fn what_was_told_is_held_until_it_is_confirmed_and_with_it_the_newest_block() {
-        let mut view = view();
-        let told = |view: &View| (view.newest_told(), view.told_refs().map(|(n, _)| n).collect::<Vec<_>>());
-        view.announced(&[1], &[block(10), block(11), block(12)], &[11].into());
-        assert_eq!(told(&view), (Some(block(12)), vec![11, 12]));
-        view.announced(&[1], &[block(13)], &[].into());
-        assert_eq!((told(&view), view.told(0), view.told(1)), ((Some(block(13)), vec![11, 13]), 0, 14));
-        view.advanced(&[0], block(11), &[block(11)], 8);
-        assert_eq!(told(&view), (Some(block(13)), vec![11, 13]), "the other source waits for it");
-        view.advanced(&[1], block(11), &[block(10), block(11)], 8);
-        assert_eq!(told(&view), (Some(block(13)), vec![13]));
-        view.advanced(&[1], block(13), &[block(12), block(13)], 8);
-        assert_eq!(told(&view), (None, vec![]));
+        let mut snapshot = snapshot();
+        let told = |snapshot: &ChainSnapshot| {
+            (snapshot.newest_pending(), snapshot.pending_refs().map(|(n, _)| n).collect::<Vec<_>>())
+        };
+        snapshot.add_pending(&[1], &[block(10), block(11), block(12)], &[11].into());
+        assert_eq!(told(&snapshot), (Some(block(12)), vec![11, 12]));
+        snapshot.add_pending(&[1], &[block(13)], &[].into());
+        assert_eq!(
+            (told(&snapshot), snapshot.next_pending(0), snapshot.next_pending(1)),
+            ((Some(block(13)), vec![11, 13]), 0, 14)
+        );
+        snapshot.advanced(&[0], block(11), &[block(11)], 8);
+        assert_eq!(told(&snapshot), (Some(block(13)), vec![11, 13]), "the other source waits for it");
+        snapshot.advanced(&[1], block(11), &[block(10), block(11)], 8);
+        assert_eq!(told(&snapshot), (Some(block(13)), vec![13]));
+        snapshot.advanced(&[1], block(13), &[block(12), block(13)], 8);
+        assert_eq!(told(&snapshot), (None, vec![]));
     }
 
     #[test]
     fn another_parent_or_another_block_where_something_was_told_is_a_contradiction() {
-        let mut view = view();
-        view.announced(&[1], &[block(10), block(11)], &[10, 11].into());
+        let mut snapshot = snapshot();
+        snapshot.add_pending(&[1], &[block(10), block(11)], &[10, 11].into());
         let (ten, eleven) = (block(10).hash, block(11).hash);
-        assert_eq!(view.contradicted(&[link(12, eleven)], &[1]), None);
-        assert_eq!(view.contradicted(&[link(12, ten)], &[1]), Some(11));
+        assert_eq!(snapshot.contradicted(&[link(12, eleven)], &[1]), None);
+        assert_eq!(snapshot.contradicted(&[link(12, ten)], &[1]), Some(11));
         let other = BlockRef { hash: ten, ..link(11, ten) };
-        assert_eq!(view.contradicted(&[link(10, block(9).hash), other], &[1]), Some(11));
-        view.final_number = 11;
+        assert_eq!(snapshot.contradicted(&[link(10, block(9).hash), other], &[1]), Some(11));
+        snapshot.final_number = 11;
         assert_eq!(
-            view.contradicted(&[link(12, ten)], &[1]),
+            snapshot.contradicted(&[link(12, ten)], &[1]),
             None,
             "what is final is not judged by what was told"
         );
@@ -252,11 +258,11 @@ mod tests {
 
     #[test]
     fn an_advance_forgets_what_lies_below_final_but_for_one_block() {
-        let mut view = view();
-        view.advanced(&[1], block(11), &[block(10), block(11)], 10);
-        assert_eq!(view.blocks.keys().copied().collect::<Vec<_>>(), [10, 11]);
-        assert_eq!(view.parent_of(12, &[1]), Some(block(11).hash));
-        assert_eq!(view.parent_of(12, &[0]), Some(block(11).hash));
-        assert_eq!(view.parent_of(5, &[0]), None);
+        let mut snapshot = snapshot();
+        snapshot.advanced(&[1], block(11), &[block(10), block(11)], 10);
+        assert_eq!(snapshot.blocks.keys().copied().collect::<Vec<_>>(), [10, 11]);
+        assert_eq!(snapshot.parent_of(12, &[1]), Some(block(11).hash));
+        assert_eq!(snapshot.parent_of(12, &[0]), Some(block(11).hash));
+        assert_eq!(snapshot.parent_of(5, &[0]), None);
     }
 }

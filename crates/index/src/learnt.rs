@@ -1,0 +1,104 @@
+//! What providers taught about their limits, kept over restarts.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use chainflume_core::domain::causes;
+use chainflume_node::{Learnt, MethodUsage, Node, Pool, ProviderReport};
+use chainflume_ops::health::{MethodHealth, ProviderHealth};
+use chainflume_store::Store;
+
+/// How often new limits are saved. A limit that is lost with a crash costs a few refused calls.
+const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the loop waits for the database when it saves: blocks or a stop are waiting.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The limits of a chain's endpoints.
+pub(super) struct LearntLimits {
+    store: Store,
+    /// By endpoint; absent until it is known.
+    known: BTreeMap<String, Learnt>,
+    saved_at: Instant,
+}
+
+impl LearntLimits {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, known: BTreeMap::new(), saved_at: Instant::now() }
+    }
+
+    /// Gives each node the limits that an earlier run learnt, once. An error of the database is logged and skipped.
+    pub(super) async fn load(&mut self, nodes: &[&Node]) {
+        for node in nodes {
+            let fingerprint = node.fingerprint();
+            if self.known.contains_key(fingerprint) {
+                continue;
+            }
+            match self.store.learnt::<Learnt>(fingerprint).await {
+                Ok(learnt) => {
+                    let learnt = learnt.unwrap_or_default();
+                    node.recall(&learnt);
+                    self.known.insert(fingerprint.to_owned(), learnt);
+                }
+                Err(error) => {
+                    tracing::debug!(error = %causes(&error), "learnt limits of the node cannot be read");
+                }
+            }
+        }
+    }
+
+    /// Saves new limits when a save is due.
+    pub(super) async fn save_if_due(&mut self, nodes: &[&Node]) {
+        if self.saved_at.elapsed() >= SAVE_INTERVAL {
+            self.save(nodes).await;
+        }
+    }
+
+    /// Saves new limits.
+    pub(super) async fn save(&mut self, nodes: &[&Node]) {
+        self.saved_at = Instant::now();
+        for node in nodes {
+            let (fingerprint, learnt) = (node.fingerprint(), node.learnt());
+            if learnt.width.is_none() || self.known.get(fingerprint) == Some(&learnt) {
+                continue;
+            }
+            match tokio::time::timeout(SAVE_TIMEOUT, self.store.learn(fingerprint, &learnt)).await {
+                Ok(Ok(())) => drop(self.known.insert(fingerprint.to_owned(), learnt)),
+                Ok(Err(error)) => {
+                    tracing::debug!(error = %causes(&error), "learnt limits of the node are not saved");
+                }
+                Err(_) => {
+                    tracing::debug!("learnt limits of the node are not saved: the database is slow");
+                }
+            }
+        }
+    }
+}
+
+/// Requests to all providers since the start.
+pub(super) fn usage(pool: &Pool) -> Vec<MethodHealth> {
+    pool.usage().into_iter().map(method).collect()
+}
+
+fn method(usage: MethodUsage) -> MethodHealth {
+    let MethodUsage { method, requests, failed, credits } = usage;
+    MethodHealth { method, requests, failed, compute_units: credits }
+}
+
+/// The health of each provider.
+pub(super) fn provider_health(pool: &Pool) -> Vec<ProviderHealth> {
+    let health = |report: ProviderReport| ProviderHealth {
+        name: report.label,
+        role: report.role.as_str(),
+        live: report.live,
+        history: report.history,
+        state: report.state,
+        head: report.head,
+        behind: report.behind,
+        latency: report.latency,
+        failures: report.failures,
+        last_error: report.last_error,
+        rpc: report.usage.into_iter().map(method).collect(),
+    };
+    pool.report().into_iter().map(health).collect()
+}

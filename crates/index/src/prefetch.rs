@@ -1,0 +1,70 @@
+//! When the WebSocket announces a head, the next block and mostly its hash are known. The loop fetches that block together
+//! with the head: one round trip instead of two. It believes nothing else of the announcement.
+
+use super::session::Session;
+use chainflume_core::canon::{Group, Heads, Plan};
+use chainflume_core::domain::{BlockId, BlockRef, LogFilter};
+use chainflume_node::{ChainError, Near};
+
+/// The block to read next if the head is the announced block.
+pub(super) struct Prefetch {
+    sources: Vec<usize>,
+    filter: LogFilter,
+    announced: BlockId,
+    next: u64,
+}
+
+/// A block that came with the head, with its logs for these sources.
+pub(super) struct Prefetched {
+    sources: Vec<usize>,
+    near: Near,
+}
+
+/// Announcements that are skipped after the node lacked an announced block. Announcement and answer may come from two
+/// backends, one of which is always late, and each try costs a call.
+const SKIPPED_ANNOUNCEMENTS: u32 = 16;
+
+impl Session<'_> {
+    /// The block to fetch beside the head, where an announced head makes a single block the next one.
+    pub(super) fn plan_prefetch(&mut self) -> Option<Prefetch> {
+        let announced = self.wake.announced()?;
+        let known = self.observed.heads.filter(|_| self.attempt.snapshot.is_some() && self.attempt.looked)?;
+        let Plan { live, pending, .. } = self.plan(&Heads { latest: announced.number, ..known });
+        let Group { sources, range } = live.or(pending)?;
+        if range.width() != 1 {
+            return None;
+        }
+        // Reset when the block arrives: a prefetch that failed is not repeated at once.
+        self.wake.let_pass(SKIPPED_ANNOUNCEMENTS);
+        let filter = self.chain.translator.filter(&sources);
+        Some(Prefetch { sources, filter, announced, next: range.from() })
+    }
+
+    /// Fetches the newest block, and the prefetched block if the node has it.
+    pub(super) async fn fetch_head(
+        &self,
+        expected: Option<&Prefetch>,
+    ) -> Result<(BlockRef, Option<Near>), ChainError> {
+        match expected {
+            Some(Prefetch { filter, announced, next, .. }) => {
+                self.node.head_and_next(filter, (*announced, *next)).await
+            }
+            None => Ok((self.node.head().await?, None)),
+        }
+    }
+
+    /// Keeps the prefetched block for the next read.
+    pub(super) fn keep_prefetched(&mut self, expected: Option<Prefetch>, near: Option<Near>) {
+        if near.is_some() {
+            self.wake.let_pass(0);
+        }
+        self.attempt.prefetched =
+            expected.zip(near).map(|(Prefetch { sources, .. }, near)| Prefetched { sources, near });
+    }
+
+    /// The prefetched block, where it is this one. It is used now or dropped.
+    pub(super) fn take_prefetched(&mut self, sources: &[usize], number: u64) -> Option<Near> {
+        let Prefetched { sources: of, near } = self.attempt.prefetched.take()?;
+        (of == sources && near.block().number == number).then_some(near)
+    }
+}
