@@ -8,10 +8,10 @@ mod architecture {
     pub mod source;
 }
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use architecture::plan::{HOMES, PACKAGES, PURE, ROOMS, Room};
+use architecture::plan::{HOMES, PACKAGES, PURE, ROOMS, Room, TABLES};
 use architecture::source::{Source, sources};
 
 /// Lines of a file, its tests apart.
@@ -96,6 +96,42 @@ fn outside_crates_stay_in_their_rooms() {
 }
 
 #[test]
+fn each_table_is_written_by_the_packages_of_the_plan() {
+    let known = tables();
+    let mut written: BTreeMap<String, BTreeSet<String>> =
+        known.iter().map(|table| (table.clone(), BTreeSet::new())).collect();
+    for file in all() {
+        for (_, table) in writes(&file, &known) {
+            written.entry(table).or_default().insert(file.package.clone());
+        }
+    }
+    let writers = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+    let planned: BTreeMap<String, BTreeSet<String>> = TABLES
+        .iter()
+        .flat_map(|tables| tables.names.iter().map(|&name| (name.to_owned(), writers(tables.writers))))
+        .collect();
+    assert_eq!(written, planned, "left: what the statements write; right: tests/architecture/plan.rs");
+    let several = TABLES.iter().filter(|tables| tables.writers.len() > 1 || tables.reason.is_empty());
+    assert!(several.map(|tables| tables.names.len()).sum::<usize>() <= 2, "a table has one writer");
+}
+
+#[test]
+fn a_statement_names_its_table_in_one_literal() {
+    let hidden = |(at, literal): (String, String)| {
+        let words = words(&literal);
+        let is_lock = words.ends_with(&["for", "update"]);
+        let hides = !is_lock && VERBS.iter().any(|verb| words.ends_with(verb));
+        hides.then(|| format!("{at}: a statement whose table is not in the same literal"))
+    };
+    let files = all();
+    let literals = files
+        .iter()
+        .filter(|file| ["db", "outbox", "store"].contains(&file.package.as_str()))
+        .flat_map(|file| file.literals().map(|(line, literal)| (file.at(line), literal.to_owned())));
+    assert_none(literals.filter_map(hidden).collect());
+}
+
+#[test]
 fn the_pure_package_does_no_io() {
     assert_none(all().iter().flat_map(impure).collect());
 }
@@ -171,6 +207,13 @@ fn what_the_plan_forbids_is_found() {
     let relay = file("deliver", "relay.rs", "use ::redis::Client;\nfn f(c: redis::Client) {}\nuse redis;");
     assert_eq!(misplaced_crates(&relay).len(), 3);
 
+    let tables = BTreeSet::from(["events".to_owned(), "blocks".to_owned()]);
+    let text = "const A: &str = r\"\n-- of a chain\ndelete from blocks\";\nfn f() { q(\"with gone as (delete \\\n \
+                from events) insert into x\") }\n// update events\n#[cfg(test)]\nmod tests { const T: &str = \
+                \"copy events\"; }";
+    let found_tables = writes(&file("store", "rows.rs", text), &tables);
+    assert_eq!(found_tables, [(1, "blocks".to_owned()), (4, "events".to_owned())]);
+
     let long = file("store", "rows.rs", &format!("fn long() {{\n{}}}\n", "    call('{');\n".repeat(59)));
     assert!(found(oversized(&long)).starts_with("crates/store/src/rows.rs:1: `long` has 61 lines"));
 }
@@ -217,6 +260,38 @@ fn strangers(file: &Source) -> Vec<String> {
         format!("{}: `{name}` uses `{other}`, and may know only [{knows}]: {}", file.at(line), room.reason)
     })
     .collect()
+}
+
+/// How a statement that writes begins, up to its table.
+const VERBS: &[&[&str]] = &[&["insert", "into"], &["delete", "from"], &["update"], &["copy"], &["truncate"]];
+
+/// The tables that the migrations make.
+fn tables() -> BTreeSet<String> {
+    let folder = std::fs::read_dir(root().join("migrations")).unwrap();
+    let paths = folder.map(|entry| entry.unwrap().path());
+    let texts = paths.filter(|path| path.extension().is_some_and(|extension| extension == "sql"));
+    let text: String = texts.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let named = |line: &str| Some(line.strip_prefix("create table ")?.split([' ', '(']).next()?.to_owned());
+    text.lines().filter_map(named).collect()
+}
+
+/// The tables that the statements of a file write to, with their lines.
+fn writes(file: &Source, known: &BTreeSet<String>) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (line, literal) in file.literals() {
+        let words = words(literal);
+        for verb in VERBS {
+            let tables = words.windows(verb.len() + 1).filter(|window| window.starts_with(verb));
+            let tables = tables.map(|window| window[verb.len()]).filter(|table| known.contains(*table));
+            found.extend(tables.map(|table| (line, table.to_owned())));
+        }
+    }
+    found
+}
+
+fn words(literal: &str) -> Vec<&str> {
+    let is_in_word = |c: char| c.is_alphanumeric() || c == '_';
+    literal.split(|c| !is_in_word(c)).filter(|word| !word.is_empty()).collect()
 }
 
 fn misplaced_crates(file: &Source) -> Vec<String> {

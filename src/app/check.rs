@@ -9,10 +9,11 @@ use super::parts::{Loaded, chain_settings};
 use super::preflight::{self, Look, NodeCheck};
 use super::{alerts, followed, messages, sinks, views, webhooks};
 use chainflume_core::domain::{Difference, causes};
+use chainflume_db::Schema;
 use chainflume_deliver::relay;
 use chainflume_deliver::sink::{Redis, Sink};
 use chainflume_node::{Role, check_websocket};
-use chainflume_store::{Schema, Store};
+use chainflume_store::Store;
 
 /// What the check of the connections found.
 #[derive(Debug, Serialize)]

@@ -3,7 +3,7 @@
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::Loaded;
-use chainflume_store::Migrated;
+use chainflume_db::Migrated;
 
 /// Brings the database to this program's schema.
 ///

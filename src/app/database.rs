@@ -6,7 +6,8 @@ use super::error::AppError;
 use super::parts::{Loaded, postgres_settings, store_settings};
 use crate::postgres::{self, PostgresError, PrivatePostgres};
 use chainflume_core::domain::causes;
-use chainflume_store::{Store, StoreError};
+use chainflume_db::StoreError;
+use chainflume_store::Store;
 
 /// The configured database, or the private one.
 pub(super) struct Database {

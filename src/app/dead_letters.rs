@@ -182,7 +182,7 @@ impl Again<'_> {
             return Ok(BTreeMap::new());
         }
         let queued: BTreeSet<u64> =
-            self.database.store.redeliver(&ids, &configured).await.map_err(store_error)?;
+            self.database.store.outbox().redeliver(&ids, &configured).await.map_err(store_error)?;
         let outcome = |id: u64| if queued.contains(&id) { Outcome::Queued } else { Outcome::Gone };
         Ok(ids.into_iter().map(|id| (id, outcome(id))).collect())
     }

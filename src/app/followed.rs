@@ -4,7 +4,8 @@ use super::database::store_error;
 use super::error::AppError;
 use super::parts::{Loaded, record};
 use chainflume_core::domain::{Difference, compare};
-use chainflume_store::{Schema, Store};
+use chainflume_db::Schema;
+use chainflume_store::Store;
 
 /// Every difference, with the name of its chain. None while a migration is pending: what the database was filled by is told
 /// by the tables of this program.

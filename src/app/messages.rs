@@ -38,7 +38,7 @@ pub(super) fn carry_in_turn(
     turns: &mut Turns,
 ) -> Result<Option<Bus>, AppError> {
     let (redis, webhooks) = (redis(loaded)?, webhooks::sinks(loaded)?);
-    let (wake, listener) = listen(store.clone());
+    let (wake, listener) = listen(store.outbox());
     let stop = turns.stop().clone();
     turns.keep(tasks, Loop::new("listen", LISTEN_HUNG), move |pulse| {
         listener.clone().run(stop.clone(), pulse)
@@ -60,7 +60,7 @@ pub(super) fn carry_in_turn(
     }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
-    let retention = Retention { store: store.clone(), board: turns.board().clone(), age, sinks };
+    let retention = Retention { outbox: store.outbox(), board: turns.board().clone(), age, sinks };
     turns.retention(tasks, retention);
     Ok(bus)
 }
@@ -96,8 +96,8 @@ impl Relays<'_> {
 
     /// What a relay is built of, for each time it is built.
     fn parts<S: Sink>(&self) -> impl Fn(S) -> Parts<S> + Send + 'static {
-        let (store, board, wake) = (self.store.clone(), self.turns.board().clone(), self.wake.clone());
-        move |sink| Parts { sink, store: store.clone(), board: board.clone(), wake: wake.clone() }
+        let (outbox, board, wake) = (self.store.outbox(), self.turns.board().clone(), self.wake.clone());
+        move |sink| Parts { sink, outbox: outbox.clone(), board: board.clone(), wake: wake.clone() }
     }
 
     fn name(&mut self, sink: &impl Sink) -> String {

@@ -52,9 +52,9 @@ pub(super) fn postgres_settings(config: &Config) -> postgres::Settings {
     postgres::Settings { data_dir: config.data_dir.clone(), bin_dir: config.database.postgres_bin.clone() }
 }
 
-pub(super) fn store_settings(config: &Config, url: String) -> chainflume_store::Settings {
+pub(super) fn store_settings(config: &Config, url: String) -> chainflume_db::Settings {
     let config::Database { max_connections, acquire_timeout, .. } = config.database;
-    chainflume_store::Settings { url, max_connections, acquire_timeout }
+    chainflume_db::Settings { url, max_connections, acquire_timeout }
 }
 
 /// `sole` where the database is this daemon's own.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use chainflume_core::domain::causes;
+use chainflume_db::StoreError;
 use chainflume_ops::health::{Board, DatabaseHealth, Pulse};
-use chainflume_store::{Store, StoreError};
+use chainflume_store::Store;
 
 /// Readiness is to tell the truth within five seconds; so this and [`PATIENCE`] stay below.
 const EVERY: Duration = Duration::from_secs(2);

@@ -8,10 +8,11 @@ use super::database::{Database, Owner, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, record, redis_settings, translator};
 use crate::config;
+use chainflume_db::StoreError;
 use chainflume_deliver::relay::{Apart, Outlet, Replayed, Replayer};
 use chainflume_deliver::sink::{Redis, Sink};
 use chainflume_ops::shutdown;
-use chainflume_store::{ChainStore, ReplayQuery, StoreError};
+use chainflume_store::{ChainStore, ReplayQuery};
 
 /// What is to be told again, and where.
 #[derive(Clone, Debug)]
@@ -92,9 +93,9 @@ async fn replay_in(
     if overflows {
         tell(ReplayNews::Overflow { kept });
     }
-    let lock = database.store.lock_replay().await.map_err(store_error)?;
+    let lock = database.store.outbox().lock_replay().await.map_err(store_error)?;
     let lock = lock.ok_or_else(|| AppError::Busy("another replay runs on this database".to_owned()))?;
-    let mut replayer = Replayer { store: database.store.clone(), chain, outlet, rate: args.rate };
+    let mut replayer = Replayer { outbox: database.store.outbox(), chain, outlet, rate: args.rate };
     let replayed = replayer.run(args.query.clone(), stop, |told| tell(ReplayNews::Told(told))).await;
     lock.release().await;
     Ok(Some(replayed))

@@ -6,9 +6,10 @@ use super::parts::{Loaded, chain_settings};
 use super::verify::{explain, rereader};
 use crate::config;
 use chainflume_core::domain::{B256, BlockId};
+use chainflume_db::StoreError;
 use chainflume_index::IndexerError;
 use chainflume_node::Node;
-use chainflume_store::{ChainStore, Rewind, Rewound, StoreError};
+use chainflume_store::{ChainStore, Rewind, Rewound};
 
 /// How often the daemon may commit between our look and our rewind.
 const TRIES: usize = 20;

@@ -11,7 +11,7 @@ use super::parts::Loaded;
 use super::webhooks::sink_name;
 use chainflume_deliver::relay::{self, Cursor};
 use chainflume_deliver::sink::{InProcess, Redis, Sink, SinkError};
-use chainflume_store::{Adopted, Found};
+use chainflume_outbox::{Adopted, Found};
 
 /// Where a configured sink stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,7 +56,7 @@ const LARGEST: u64 = 1 << 53;
 /// When the database cannot be read.
 pub async fn sinks(loaded: &Loaded) -> Result<Vec<SinkListing>, AppError> {
     with_database(loaded, async |database| {
-        let epoch = database.store.outbox_epoch().await.map_err(store_error)?;
+        let epoch = database.store.outbox().epoch().await.map_err(store_error)?;
         let mut listed = Vec::new();
         for name in names(loaded)? {
             listed.push(listing(database, name, epoch.clone()).await?);
@@ -67,8 +67,8 @@ pub async fn sinks(loaded: &Loaded) -> Result<Vec<SinkListing>, AppError> {
 }
 
 async fn listing(database: &Database, name: String, epoch: String) -> Result<SinkListing, AppError> {
-    let state = database.store.sink_state(&name).await.map_err(store_error)?;
-    let cursor = database.store.sink_cursor(&name).await.map_err(store_error)?;
+    let state = database.store.outbox().sink_state(&name).await.map_err(store_error)?;
+    let cursor = database.store.outbox().sink_cursor(&name).await.map_err(store_error)?;
     let (word, reason, remedy) = match (state.foreign, state.disabled, state.failures) {
         (Some(reason), ..) => ("foreign", Some(reason), Some(relay::remedy(&name))),
         (None, Some(reason), _) => {
@@ -88,7 +88,7 @@ async fn listing(database: &Database, name: String, epoch: String) -> Result<Sin
 pub async fn adopt_sink(loaded: &Loaded, name: &str) -> Result<Adoption, AppError> {
     known(loaded, name)?;
     with_database(loaded, async |database| {
-        let start = database.store.sink_start(name).await.map_err(store_error)?;
+        let start = database.store.outbox().sink_start(name).await.map_err(store_error)?;
         let cursor = Cursor { seq: start.cursor.unwrap_or(0), is_new: start.cursor.is_none() };
         let found = match redis(loaded)?.filter(|redis| redis.name() == name) {
             Some(redis) => look(redis, database, cursor).await?,
@@ -99,7 +99,7 @@ pub async fn adopt_sink(loaded: &Loaded, name: &str) -> Result<Adoption, AppErro
                 "sink {name} holds nothing foreign; there is nothing to adopt"
             )));
         }
-        let joined = database.store.adopt_sink(name, &found).await.map_err(store_error)?;
+        let joined = database.store.outbox().adopt_sink(name, &found).await.map_err(store_error)?;
         Ok(Adoption { sink: name.to_owned(), kept: joined.kept, moved: joined.moved, next: joined.next })
     })
     .await
@@ -113,7 +113,7 @@ pub async fn adopt_sink(loaded: &Loaded, name: &str) -> Result<Adoption, AppErro
 pub(super) async fn foreign(loaded: &Loaded, database: &Database) -> Result<Vec<(String, String)>, AppError> {
     let mut found = Vec::new();
     for name in names(loaded)? {
-        let start = database.store.sink_start(&name).await.map_err(store_error)?;
+        let start = database.store.outbox().sink_start(&name).await.map_err(store_error)?;
         let cursor = Cursor { seq: start.cursor.unwrap_or(0), is_new: start.cursor.is_none() };
         let seen = match redis(loaded)?.filter(|redis| redis.name() == name) {
             Some(redis) if start.foreign.is_none() => sight(redis, database, cursor).await?,
@@ -132,14 +132,16 @@ pub(super) async fn foreign(loaded: &Loaded, database: &Database) -> Result<Vec<
 async fn sight(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<Option<String>, AppError> {
     let Ok(streams) = redis.look().await else { return Ok(None) };
     let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
-    let lineage = database.store.lineage(redis.name(), cursor.seq, &tops).await.map_err(store_error)?;
+    let lineage =
+        database.store.outbox().lineage(redis.name(), cursor.seq, &tops).await.map_err(store_error)?;
     Ok(streams.iter().find_map(|stream| relay::foreign(stream, &lineage, cursor)))
 }
 
 async fn look(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<Found, AppError> {
     let streams = redis.look().await.map_err(sink_error)?;
     let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
-    let lineage = database.store.lineage(redis.name(), cursor.seq, &tops).await.map_err(store_error)?;
+    let lineage =
+        database.store.outbox().lineage(redis.name(), cursor.seq, &tops).await.map_err(store_error)?;
     if let Some(stream) = streams.iter().find(|stream| stream.top >= LARGEST) {
         return Err(AppError::Failed(format!(
             "{} ends at {}, which no number of a message can follow; delete the stream, or set another redis.prefix",
@@ -167,7 +169,7 @@ pub async fn reset_sink(loaded: &Loaded, name: &str) -> Result<(), AppError> {
         if let Some(mut redis) = redis(loaded)?.filter(|redis| redis.name() == name) {
             redis.remove().await.map_err(sink_error)?;
         }
-        database.store.reset_sink(name).await.map_err(store_error)
+        database.store.outbox().reset_sink(name).await.map_err(store_error)
     })
     .await
 }

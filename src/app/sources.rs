@@ -9,7 +9,8 @@ use super::error::AppError;
 use super::followed::differences;
 use super::parts::{Loaded, record};
 use chainflume_core::domain::{Asked, Kept};
-use chainflume_store::{Emptied, Emptying, PAGE, StoreError};
+use chainflume_db::StoreError;
+use chainflume_store::{Emptied, Emptying, PAGE};
 
 /// A source, stored or configured or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

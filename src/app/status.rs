@@ -11,7 +11,8 @@ use super::followed;
 use super::parts::Loaded;
 use crate::api::{self, Report};
 use chainflume_core::domain::Difference;
-use chainflume_store::{LeaseRow, ReorgRecord, Schema, SourceStatus, Standing, Store};
+use chainflume_db::{LeaseRow, Schema, Standing};
+use chainflume_store::{ReorgRecord, SourceStatus, Store};
 
 /// All that can be said, whether a daemon runs or not.
 #[derive(Clone, Debug, Serialize)]

@@ -11,11 +11,11 @@ use super::database::Database;
 use super::parts::{Loaded, lease_settings};
 use crate::config;
 use crate::lease::{Chair, Keeper, Turn};
+use chainflume_db::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
 use chainflume_deliver::relay::{Lead, Retention};
 use chainflume_index::ChainIndexer;
 use chainflume_ops::health::{Board, ChainState, Pulse};
 use chainflume_ops::supervise::{Loop, Supervisor};
-use chainflume_store::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
 
 /// Starts loops, each under a supervisor, and under its lease where there are leases.
 pub(super) struct Turns {

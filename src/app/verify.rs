@@ -9,9 +9,10 @@ use super::error::AppError;
 use super::parts::{Loaded, chain_settings, policy, record, translator};
 use crate::config;
 use chainflume_core::domain::BlockRange;
+use chainflume_db::StoreError;
 use chainflume_index::{IndexerError, Purpose, Reread, RereadReport, Rereader};
 use chainflume_node::ChainSettings;
-use chainflume_store::{Held, Store, StoreError};
+use chainflume_store::{Held, Store};
 
 /// What is to be read again.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use super::database::{Database, store_error};
 use super::error::AppError;
 use super::parts::{Loaded, translator};
 use chainflume_core::domain::EventKind;
-use chainflume_store::{Schema, Store, StoreError, ViewInfo, ViewTrouble};
+use chainflume_db::{Schema, StoreError};
+use chainflume_store::{Store, ViewInfo, ViewTrouble};
 
 /// The typed views there are, and those that cannot be made.
 #[derive(Clone, Debug, Default)]

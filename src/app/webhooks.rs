@@ -40,10 +40,10 @@ pub async fn webhooks(loaded: &Loaded) -> Result<Vec<Endpoint>, AppError> {
         let mut endpoints = Vec::new();
         for webhook in &loaded.config.webhooks {
             let sink = sink_name(&webhook.name);
-            let state = database.store.sink_state(&sink).await.map_err(store_error)?;
+            let state = database.store.outbox().sink_state(&sink).await.map_err(store_error)?;
             endpoints.push(Endpoint {
                 name: webhook.name.clone(),
-                cursor: database.store.sink_cursor(&sink).await.map_err(store_error)?,
+                cursor: database.store.outbox().sink_cursor(&sink).await.map_err(store_error)?,
                 held: state.held,
                 failures: state.failures,
                 paused_seconds: state.paused.as_secs(),
@@ -67,7 +67,7 @@ pub async fn enable_webhook(loaded: &Loaded, name: &str) -> Result<(), AppError>
         return Err(AppError::Config(format!("{path}: there is no webhook \"{name}\"; there are: {all}")));
     }
     with_database(loaded, async |database| {
-        match database.store.enable_sink(&sink_name(name)).await.map_err(store_error)? {
+        match database.store.outbox().enable_sink(&sink_name(name)).await.map_err(store_error)? {
             true => Ok(()),
             false => Err(AppError::Failed(format!("webhook {name} is not disabled"))),
         }

@@ -3,7 +3,7 @@ use url::Url;
 use super::problem::Fault;
 use super::secret::Secret;
 use super::substitute::is_escaped;
-use chainflume_store::each_host;
+use chainflume_db::each_host;
 
 /// What kind of server a URL leads to.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use chainflume_store::Epoch;
+use chainflume_db::Epoch;
 
 /// Where a lease stands between the keeper, who grants it, and the worker, who leads by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

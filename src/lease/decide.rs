@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Settings;
-use chainflume_store::{LeaseRow, Roll, Standing, is_chain_lease};
+use chainflume_db::{LeaseRow, Roll, Standing, is_chain_lease};
 
 /// What is known when it is decided.
 pub(super) struct Facts<'a> {

@@ -9,9 +9,10 @@ use super::Settings;
 use super::chair::{Chair, Term};
 use super::decide::{Facts, Move, decide, instance};
 use chainflume_core::domain::causes;
+use chainflume_db::{Epoch, InstanceRow, LeaseSession, Roll, Standing, StoreError};
 use chainflume_ops::health::{Board, LeaseHealth, Pulse};
 use chainflume_ops::metrics;
-use chainflume_store::{Epoch, InstanceRow, LeaseSession, Roll, Standing, Store, StoreError};
+use chainflume_store::Store;
 
 /// Takes leases, makes them last, gives them back.
 pub struct Keeper {

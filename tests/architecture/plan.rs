@@ -34,6 +34,24 @@ pub struct Home {
     pub reason: &'static str,
 }
 
+/// Tables and the package that writes them.
+pub struct Tables {
+    /// The only packages with a statement that writes to these tables: one, unless the reason says why not.
+    pub writers: &'static [&'static str],
+    /// As the migrations name them.
+    pub names: &'static [&'static str],
+    /// Why.
+    pub reason: &'static str,
+}
+
+const fn tables(
+    writers: &'static [&'static str],
+    names: &'static [&'static str],
+    reason: &'static str,
+) -> Tables {
+    Tables { writers, names, reason }
+}
+
 const fn package(name: &'static str, knows: &'static [&'static str], reason: &'static str) -> Package {
     Package { name, knows, reason }
 }
@@ -63,20 +81,30 @@ pub const PURE: &str = "core";
 pub const PACKAGES: &[Package] = &[
     package("core", &[], "its words are everybody's, and it knows nobody"),
     package("ops", &[], "logs, metrics and health know nothing of chains"),
-    package("access", &[], "who may see what is decided from a credential and a name, without HTTP or tables"),
+    package(
+        "access",
+        &[],
+        "who may see what is decided from a credential and a name, without HTTP or tables",
+    ),
     package("node", &["core", "ops"], "it asks nodes and does not know what the answers are for"),
-    package("store", &["core"], "tables know neither a node nor a sink"),
+    package("db", &["core"], "it reaches the database and knows no table of a chain"),
+    package("outbox", &["core", "db"], "it has messages and does not know what they are about"),
+    package("store", &["core", "db", "outbox"], "tables know neither a node nor a sink"),
     package(
         "index",
-        &["core", "ops", "node", "store"],
+        &["core", "ops", "node", "db", "store"],
         "it moves logs from a chain to the store, and nowhere else",
     ),
-    package("deliver", &["core", "ops", "store"], "what is downstream knows neither `node` nor `index`"),
+    package(
+        "deliver",
+        &["core", "ops", "db", "outbox", "store"],
+        "what is downstream knows neither `node` nor `index`",
+    ),
     package("devchain", &["core"], "a chain knows nothing of its readers"),
     package("testkit", &[], "servers for tests know nothing of what is tested"),
     package(
         "",
-        &["core", "ops", "node", "store", "index", "deliver", "devchain"],
+        &["core", "ops", "node", "db", "outbox", "store", "index", "deliver", "devchain"],
         "the program builds the parts and joins them",
     ),
 ];
@@ -118,7 +146,7 @@ pub const ROOMS: &[Room] = &[
 /// Outside crates with a home.
 pub const HOMES: &[Home] = &[
     home("ring", &["access"], &[], "one package checks signatures of tokens"),
-    home("sqlx", &["store", "testkit"], &[], "one package opens transactions"),
+    home("sqlx", &["db", "outbox", "store", "testkit"], &[], "SQL is in the packages that write tables"),
     home("axum", &["", "devchain"], &["api"], "these two serve HTTP"),
     home(
         "reqwest",
@@ -133,4 +161,54 @@ pub const HOMES: &[Home] = &[
     home("clap_mangen", &[""], &["cli"], "one room knows the command line"),
     home("indicatif", &[""], &["cli", "app"], "one room knows the terminal, and the demo is a show"),
     home("anyhow", &[""], &["app", "cli"], "elsewhere an error is a decision: one enum per room"),
+];
+
+/// Every table of the migrations.
+pub const TABLES: &[Tables] = &[
+    tables(&["db"], &["instances", "leases", "write_probe"], "they are about instances and the server"),
+    tables(
+        &["store"],
+        &[
+            "blocks",
+            "checkpoints",
+            "deferred_indexes",
+            "endpoints",
+            "event_kinds",
+            "events",
+            "followed",
+            "nft_owners",
+            "orphaned_events",
+            "pending_events",
+            "reorgs",
+            "sources",
+            "stakes",
+            "token_allowances",
+            "token_balances",
+            "users",
+        ],
+        "advance and rewind write them in one transaction",
+    ),
+    tables(
+        &["db", "store"],
+        &["chains"],
+        "the transaction that takes a lease raises the epoch in the chain's row, which fences the holder before",
+    ),
+    tables(
+        &["outbox", "store"],
+        &["dead_letters"],
+        "a letter is of a delivery or of a log, which a constraint keeps apart, and no letter changes sides",
+    ),
+    tables(
+        &["outbox"],
+        &[
+            "adopted_streams",
+            "deliveries",
+            "outbox",
+            "outbox_epochs",
+            "outbox_head",
+            "sink_cursors",
+            "sink_states",
+        ],
+        "messages and how far each sink has them",
+    ),
 ];

@@ -11,6 +11,8 @@ pub struct Source {
     pub path: String,
     /// Code alone; comments, literals and tests are spaces, and the lines are where they were.
     code: String,
+    /// Literals outside of tests, each with where it begins.
+    literals: Vec<(usize, String)>,
     /// Lines, those of tests apart.
     lines: usize,
     /// Modules that are only there for tests.
@@ -56,9 +58,15 @@ fn collect((package, src): (&str, &Path), dir: &Path, found: &mut Vec<Source>) {
 impl Source {
     /// The file `path` of a package with this text.
     pub fn new(package: &str, path: &str, text: &str) -> Self {
-        let mut code = blanked(text);
-        let (package, test_modules) = (package.to_owned(), BTreeSet::new());
-        let mut source = Self { package, path: path.into(), code: String::new(), lines: 0, test_modules };
+        let (mut code, mut literals) = blanked(text);
+        let mut source = Self {
+            package: package.to_owned(),
+            path: path.into(),
+            code: String::new(),
+            literals: Vec::new(),
+            lines: 0,
+            test_modules: BTreeSet::new(),
+        };
         let mut lines = text.lines().count();
         while let Some(start) = code.find("#[cfg(test)]") {
             let rest = &code[start..];
@@ -69,13 +77,18 @@ impl Source {
             };
             let item = &code[start..end];
             if let Some(name) = item.split("mod ").nth(1).and_then(|rest| rest.strip_suffix(';')) {
-                source.test_modules.insert(format!("{}/{}", path.trim_end_matches(".rs"), name.trim()));
+                let parent = match path.trim_end_matches(".rs") {
+                    "lib" | "main" => String::new(),
+                    module => format!("{module}/"),
+                };
+                source.test_modules.insert(format!("{parent}{}", name.trim()));
             }
             lines -= item.lines().count();
             let blank: String = item.chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
             code.replace_range(start..end, &blank);
+            literals.retain(|(at, _)| !(start..end).contains(at));
         }
-        (source.code, source.lines) = (code, lines);
+        (source.code, source.lines, source.literals) = (code, lines, literals);
         source
     }
 
@@ -119,6 +132,11 @@ impl Source {
         };
         let lines: BTreeSet<usize> = self.words().filter(is_crate).map(|(at, _)| self.line(at)).collect();
         lines.into_iter().collect()
+    }
+
+    /// The literals with their lines, tests apart, as they are written: with quotes and escapes.
+    pub fn literals(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.literals.iter().map(|(at, literal)| (self.line(*at), literal.as_str()))
     }
 
     /// First steps below the crate's root, with their lines: `crate::a`, `crate::{a, b}`, `super::super::a`.
@@ -234,9 +252,9 @@ fn closing(code: &str, open: usize) -> usize {
     code.len() - 1
 }
 
-/// The text with comments and literals turned to spaces, byte for byte.
-fn blanked(text: &str) -> String {
-    let mut code = String::with_capacity(text.len());
+/// The text with comments and literals turned to spaces, byte for byte, and the literals.
+fn blanked(text: &str) -> (String, Vec<(usize, String)>) {
+    let (mut code, mut literals) = (String::with_capacity(text.len()), Vec::new());
     let mut rest = text;
     while !rest.is_empty() {
         let literal = literal(rest, code.chars().next_back());
@@ -244,6 +262,9 @@ fn blanked(text: &str) -> String {
             Some(length) => (length, false),
             None => (rest.chars().next().map_or(1, char::len_utf8), true),
         };
+        if !keep && !rest.starts_with('/') {
+            literals.push((code.len(), rest[..taken].to_owned()));
+        }
         for c in rest[..taken].chars() {
             match c {
                 '\n' => code.push(c),
@@ -253,7 +274,7 @@ fn blanked(text: &str) -> String {
         }
         rest = &rest[taken..];
     }
-    code
+    (code, literals)
 }
 
 /// Length of the comment or literal `text` starts with.

@@ -81,7 +81,7 @@ fn sources(folder: &std::path::Path) -> String {
 }
 
 async fn sent(flume: &Flume) -> Vec<Value> {
-    let rows = flume.store.outbox_after(0, 100_000).await.expect("reads").expect("of this history");
+    let rows = flume.store.outbox().read_after(0, 100_000).await.expect("reads").expect("of this history");
     rows.iter().map(|row| serde_json::from_str(&row.message).expect("json")).collect()
 }
 

@@ -59,7 +59,7 @@ impl Carriers {
 
     /// Waits until the sink has everything the outbox ever had.
     pub async fn until_all(&self, sink: &str) -> u64 {
-        let last = self.store.outbox_state().await.expect("reads").last;
+        let last = self.store.outbox().state().await.expect("reads").last;
         let all = |sink: &SinkHealth| sink.delivered >= Some(last) && sink.waiting_since.is_none();
         self.until(sink, "has everything", all).await;
         last
@@ -90,7 +90,7 @@ impl Carriers {
 }
 
 pub async fn connect(url: &str) -> Store {
-    let settings = chainflume_store::Settings {
+    let settings = chainflume_db::Settings {
         url: url.to_owned(),
         max_connections: 3,
         acquire_timeout: Duration::from_secs(5),

@@ -419,7 +419,7 @@ fn with_canary(url: &str) -> String {
 /// Every row at `url` is what the chain says up to block `confirmed`, and no other row is there.
 pub async fn agrees(chain: &DevChain, url: &str, confirmed: u64) {
     let acquire_timeout = Duration::from_secs(10);
-    let settings = chainflume_store::Settings { url: url.to_owned(), max_connections: 2, acquire_timeout };
+    let settings = chainflume_db::Settings { url: url.to_owned(), max_connections: 2, acquire_timeout };
     let store = Store::connect(&settings).await.expect("the database is there");
     let difference = app::compare(chain, &store, confirmed).await.expect("the database can be read");
     store.close().await;

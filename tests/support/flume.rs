@@ -38,7 +38,7 @@ impl Flume {
         let config =
             Config::parse(&path, config, &ProcessEnvironment).unwrap_or_else(|problems| panic!("{problems}"));
         let loaded = Loaded { path, config };
-        let settings = chainflume_store::Settings {
+        let settings = chainflume_db::Settings {
             url: url.to_owned(),
             max_connections: 4,
             acquire_timeout: Duration::from_secs(5),

@@ -3,8 +3,8 @@ use std::time::Duration;
 use alloy_primitives::B256;
 
 use chainflume_core::domain::BlockId;
+use chainflume_db::StoreError;
 use chainflume_node::ChainError;
-use chainflume_store::StoreError;
 
 /// A node may ask for patience, not for an outage.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);

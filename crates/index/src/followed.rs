@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::error::IndexerError;
 use super::session::Session;
 use chainflume_core::domain::{Comparison, Course, Difference};
+use chainflume_db::StoreError;
 use chainflume_ops::health::UnreadHealth;
-use chainflume_store::StoreError;
 
 /// How often the loop checks whether an operator has decided.
 const DECISION_CHECK_INTERVAL: Duration = Duration::from_secs(5);

@@ -13,11 +13,12 @@ use super::session::Session;
 use super::translate::{GroupTranslator, Translated};
 use chainflume_core::canon::Group;
 use chainflume_core::domain::{B256, BlockId, BlockRange};
+use chainflume_db::StoreError;
 use chainflume_node::{Batch, ChainError, Depths, History, OnError};
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::Troubles;
-use chainflume_store::{ChainStore, Staged, StoreError};
+use chainflume_store::{ChainStore, Staged};
 
 /// A group's history that is being read. Two batches are translated and written ahead at a time, each by its own task, so
 /// that the database takes in rows on two processors.

@@ -11,8 +11,9 @@ use super::proof::{Proof, Prover};
 use super::translate::Translator;
 use chainflume_core::canon::Policy;
 use chainflume_core::domain::{BlockRange, Event, Place};
+use chainflume_db::StoreError;
 use chainflume_node::{Batch, ChainSettings, Depths, Elsewhere, History, Node, OnError};
-use chainflume_store::{Backfill, ChainStore, Compared, Doubted, Held, Read, StoreError};
+use chainflume_store::{Backfill, ChainStore, Compared, Doubted, Held, Read};
 
 /// Reads a closed range of one source again, beside a running daemon.
 pub struct Rereader {

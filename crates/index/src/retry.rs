@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use super::error::{IndexerError, is_permanent};
 use super::translate::{Translated, Translator};
 use chainflume_core::domain::{B256, BlockRange, DeadLetterKind, Place, causes};
-use chainflume_store::{Backfill, ChainStore, FailedAgain, KeptLetter, LogRef, StoreError};
+use chainflume_db::StoreError;
+use chainflume_store::{Backfill, ChainStore, FailedAgain, KeptLetter, LogRef};
 
 /// Tries dead letters again, beside a running daemon: the same way from log to event, and the same transaction as a
 /// backfill.

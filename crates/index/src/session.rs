@@ -10,8 +10,9 @@ use super::snapshot::ChainSnapshot;
 use super::spine::ChainIndexer;
 use chainflume_core::canon::Heads;
 use chainflume_core::domain::BlockRef;
+use chainflume_db::Epoch;
 use chainflume_node::{Node, Switched, Wake};
-use chainflume_store::{ChainStore, Epoch};
+use chainflume_store::ChainStore;
 
 /// What one lease turn knows of its chain. It is built when the turn begins and dropped when it ends, because another
 /// instance may have written in between.

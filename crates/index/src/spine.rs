@@ -13,10 +13,11 @@ use super::provider::PauseEnd;
 use super::session::Session;
 use super::translate::Translator;
 use chainflume_core::canon::{Heads, Plan, Policy, Position, plan};
+use chainflume_db::Epoch;
 use chainflume_node::{ChainSettings, Pool, Work};
 use chainflume_ops::health::{Board, ChainState};
 use chainflume_ops::telemetry::Troubles;
-use chainflume_store::{ChainRecord, Epoch, Store};
+use chainflume_store::{ChainRecord, Store};
 
 /// The parts of a chain's loop.
 pub struct Parts {

@@ -6,9 +6,10 @@ use chainflume_core::domain::{
     AddressSet, B256, Course, DeadLetter, DeadLetterKind, Event, EventKind, Listened, Log, LogFilter,
 };
 use chainflume_core::mapping::Mapper;
+use chainflume_db::StoreError;
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::Limiter;
-use chainflume_store::{ChainRecord, ChainStore, Store, StoreError};
+use chainflume_store::{ChainRecord, ChainStore, Store};
 
 /// One configured source of a chain.
 pub struct Source {

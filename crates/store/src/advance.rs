@@ -3,13 +3,12 @@ use std::time::SystemTime;
 
 use chainflume_core::domain::{B256, BlockId, DeadLetter, Event, Folded};
 
+use super::messages::Publication;
 use super::open::Chain;
-use super::outbox::{self, Announcement};
 use super::stage::Staged;
-use super::transaction::{self, Tx};
-use super::{
-    ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, pending, projections,
-};
+use super::{ChainStore, Checkpoint, blocks, checkpoint, dead_letters, events, pending, projections};
+use chainflume_db::StoreError;
+use chainflume_db::transaction::{self, Tx};
 
 /// A step forward of a group of sources that stand at one place, or join there.
 #[derive(Clone, Debug)]
@@ -135,16 +134,16 @@ impl<'a> Step<'a> {
         events::tally(tx, chain, ordered).await?;
         dead_letters::insert(tx, chain, &advance.dead_letters).await?;
         let gone = pending::end(tx, chain, (&advance.expected, advance.to.number), ordered).await?;
-        let announcement =
-            Announcement::begin(tx, chain, events::with_kinds(chain, ordered)).await?.taking_back(&gone);
+        let publication =
+            Publication::begin(tx, chain, events::with_kinds(chain, ordered)).await?.taking_back(&gone);
         let unknown_users = projections::apply(tx, chain, folded).await?;
         blocks::keep(tx, chain.id, &self.window, advance.final_number).await?;
-        let confirmation = announcement.settle(tx, chain).await?;
+        let confirmation = publication.settle(tx, chain).await?;
         // What is said of the events is written down while the database takes them in.
         let unwritten = (events::Table::Events, unwritten);
         let drafts =
             events::write_while(tx, chain, unwritten, || confirmation.write(chain, advance.head)).await??;
-        outbox::push(tx, chain, drafts, advance.seen_at).await?;
+        chainflume_outbox::append(tx, chain.id, drafts, advance.seen_at).await?;
         Ok(Advanced { events: ordered.len() as u64, unknown_users, retracted: gone.len() as u64 })
     }
 }

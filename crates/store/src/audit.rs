@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use chainflume_core::domain::{BlockId, Event, Place};
 
 use super::backfill::{check_range, check_reached, same};
-use super::convert::{int8, unsigned};
 use super::events::Stored;
+use super::messages::Publication;
 use super::open::Chain;
-use super::outbox::Announcement;
 use super::rewind::{Reason, begin_record, finish_record};
-use super::transaction::{self, Tx};
-use super::{Backfill, ChainStore, StoreError, blocks, checkpoint, dead_letters, events, projections};
+use super::{Backfill, ChainStore, blocks, checkpoint, dead_letters, events, projections};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{int8, unsigned};
+use chainflume_db::transaction::{self, Tx};
 pub use doubt::{Doubted, Proven};
 
 /// How blocks of a source that were read again compare with what is stored.
@@ -222,10 +223,10 @@ async fn take_back(
     let folded = events::fold_orphaned(tx, record).await?;
     let orphaned = events::orphaned(tx, record).await?;
     let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-    let announcement = Announcement::of_undone(tx, chain, announced).await?;
+    let publication = Publication::of_undone(tx, chain, announced).await?;
     projections::undo(tx, chain, &folded).await?;
     finish_record(tx, chain, record, gone).await?;
-    announcement.retract(tx, chain).await
+    publication.retract(tx, chain).await
 }
 
 /// Adds what is missing, and settles the dead letters of the range. Those of blocks of which nothing is proven stay.
@@ -241,7 +242,7 @@ async fn add(
     dead_letters::resolve(tx, chain, &all).await?;
     dead_letters::insert(tx, chain, &reread.dead_letters).await?;
     dead_letters::forget_others(tx, chain, (reread, proven)).await?;
-    let announcement = Announcement::begin(tx, chain, events::with_kinds(chain, missing)).await?;
+    let publication = Publication::begin(tx, chain, events::with_kinds(chain, missing)).await?;
     projections::apply_late(tx, chain, &folded).await?;
-    announcement.confirm(tx, chain, reached).await
+    publication.confirm(tx, chain, reached).await
 }

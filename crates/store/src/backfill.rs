@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{B256, BlockId, BlockRange, DeadLetter, Event, Place};
 
-use super::convert::{int8, unsigned};
 use super::events::Stored;
+use super::messages::Publication;
 use super::open::Chain;
-use super::outbox::Announcement;
-use super::transaction::{self, Tx};
-use super::{ChainStore, Compared, StoreError, blocks, checkpoint, dead_letters, events, projections};
+use super::{ChainStore, Compared, blocks, checkpoint, dead_letters, events, projections};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{int8, unsigned};
+use chainflume_db::transaction::{self, Tx};
 
 /// Blocks of one source read again.
 #[derive(Clone, Debug)]
@@ -74,10 +75,10 @@ pub(super) async fn add(
     dead_letters::resolve(tx, chain, &sorted.present).await?;
     dead_letters::insert(tx, chain, &backfill.dead_letters).await?;
     let told = if telling == Telling::Told { &sorted.missing[..] } else { &[] };
-    let announcement = Announcement::begin(tx, chain, events::with_kinds(chain, told)).await?;
+    let publication = Publication::begin(tx, chain, events::with_kinds(chain, told)).await?;
     projections::apply_late(tx, chain, &folded).await?;
     lower_start(tx, backfill).await?;
-    announcement.confirm(tx, chain, reached).await?;
+    publication.confirm(tx, chain, reached).await?;
 
     Ok(Compared {
         present: sorted.present.len() as u64,
@@ -195,7 +196,7 @@ async fn stored_hashes(
     .await?;
     let mut hashes: BTreeMap<u64, Vec<B256>> = BTreeMap::new();
     for (number, hash) in rows {
-        let id = super::convert::block_id(number, &hash)?;
+        let id = chainflume_db::convert::block_id(number, &hash)?;
         hashes.entry(id.number).or_default().push(id.hash);
     }
     Ok(hashes)

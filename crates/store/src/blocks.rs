@@ -6,9 +6,9 @@ use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::{B256, BlockId};
 
-use super::StoreError;
-use super::convert::{block_id, int8};
-use super::transaction::Tx;
+use chainflume_db::StoreError;
+use chainflume_db::convert::{block_id, int8};
+use chainflume_db::transaction::Tx;
 
 /// All of them, ascending.
 pub(super) async fn read(connection: &mut PgConnection, chain_id: i64) -> Result<Vec<BlockId>, StoreError> {

@@ -1,10 +1,11 @@
 //! What is stored of each chain, and its end.
 
-use super::convert::{count, int8, unsigned};
+use super::Store;
 use super::emptying::{Emptied, Emptying};
-use super::leases::{audit_lease, chain_lease, leader};
-use super::transaction::{self, Tx};
-use super::{Store, StoreError};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{count, int8, unsigned};
+use chainflume_db::transaction::{self, Tx};
+use chainflume_db::{audit_lease, chain_lease, forget_leases, leader};
 
 /// A chain as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,11 +96,7 @@ async fn delete(tx: &mut Tx, id: u64) -> Result<(), StoreError> {
     ] {
         sqlx::query(sql).bind(int8("chain id", id)?).execute(&mut **tx).await?;
     }
-    sqlx::query("delete from leases where name = any($1)")
-        .bind([chain_lease(id), audit_lease(id)])
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+    forget_leases(tx, &[chain_lease(id), audit_lease(id)]).await
 }
 
 /// [`StoreError::Led`] where a daemon leads the chain or waits to: its configuration has it.

@@ -2,11 +2,12 @@ use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::BlockId;
 
-use super::convert::{block_id, int8, unsigned};
-use super::leases::{Epoch, chain_lease};
 use super::open::Chain;
-use super::transaction::{self, Tx};
-use super::{ChainStore, PendingBlock, StoreError, blocks, pending};
+use super::{ChainStore, PendingBlock, blocks, pending};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{block_id, int8, unsigned};
+use chainflume_db::transaction::{self, Tx};
+use chainflume_db::{Epoch, chain_lease};
 
 /// The durable tip of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,32 @@ impl ChainStore {
             .execute(&mut *tx)
             .await?;
         Ok(tx.commit().await?)
+    }
+}
+
+impl ChainStore {
+    /// For the holder of the chain's lease: from now on, every write of the result is refused once another has taken the
+    /// lease. Without, a writer is fenced by checkpoints and the count of reorgs alone, as a command beside the
+    /// daemon is.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when somebody else has taken it already; whatever the database says.
+    pub async fn lead(mut self, epoch: Epoch) -> Result<Self, StoreError> {
+        // The lease may be older than the chain's row.
+        let raised = sqlx::query(
+            "update chains c set epoch = l.epoch from leases l \
+             where c.chain_id = $1 and l.name = $2 and l.epoch = $3 and c.epoch <= l.epoch",
+        )
+        .bind(self.chain.id)
+        .bind(chain_lease(self.chain.number()))
+        .bind(int8("epoch", epoch.number())?)
+        .execute(&self.pool)
+        .await?;
+        if raised.rows_affected() == 0 {
+            return Err(StoreError::fenced(chain_lease(self.chain.number())));
+        }
+        self.epoch = Some(epoch);
+        Ok(self)
     }
 }
 

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{DeadLetter, Event};
 
-use super::convert::int8;
 use super::open::Chain;
-use super::transaction::Tx;
-use super::{Backfill, Proven, StoreError};
+use super::{Backfill, Proven};
+use chainflume_db::StoreError;
+use chainflume_db::convert::int8;
+use chainflume_db::transaction::Tx;
 
 pub use kept::{About, FailedAgain, KeptLetter, Letters, LogRef};
 use raw::RawLog;

@@ -2,9 +2,10 @@
 
 use alloy_primitives::{Address, B256};
 
-use super::convert::{count, int8, unsigned};
-use super::{Store, StoreError};
+use super::Store;
 use chainflume_core::domain::Place;
+use chainflume_db::StoreError;
+use chainflume_db::convert::{count, int8, unsigned};
 
 /// An event as stored. Numbers are decimal strings, as exact as in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,13 +3,14 @@
 
 use chainflume_core::domain::{B256, BlockId};
 
-use super::convert::block_id;
+use super::messages::{self, Publication};
 use super::open::Chain;
-use super::outbox::{self, Announcement};
 use super::rewind::{Reason, begin_record, finish_record};
 use super::sources::{Registered, lock};
-use super::transaction::{self, Tx};
-use super::{ChainStore, Store, StoreError, events, pending, projections};
+use super::{ChainStore, Store, events, pending, projections};
+use chainflume_db::StoreError;
+use chainflume_db::convert::block_id;
+use chainflume_db::transaction::{self, Tx};
 
 /// Rows that one transaction deletes: a second or two of the chain's time, and some ten megabytes of memory.
 pub const PAGE: u32 = 10_000;
@@ -79,7 +80,7 @@ impl Store {
         let kinds = kinds(&mut tx, emptying.name).await?;
         let gone = pending::take_of(&mut tx, &chain, &kinds).await?;
         finish_record(&mut tx, &chain, record, 0).await?;
-        outbox::retract(&mut tx, &chain, &gone).await?;
+        messages::retract(&mut tx, &chain, &gone).await?;
         tx.commit().await?;
         Ok(Some((ChainStore::beside(self, chain), gone.len() as u64)))
     }
@@ -96,10 +97,10 @@ impl Store {
         let folded = events::fold_orphaned(&mut tx, record).await?;
         let orphaned = events::orphaned(&mut tx, record).await?;
         let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-        let announcement = Announcement::of_undone(&mut tx, &chain, announced).await?;
+        let publication = Publication::of_undone(&mut tx, &chain, announced).await?;
         projections::undo(&mut tx, &chain, &folded).await?;
         finish_record(&mut tx, &chain, record, events).await?;
-        announcement.retract(&mut tx, &chain).await?;
+        publication.retract(&mut tx, &chain).await?;
         // The record is the same for every page, and only what is new in it was undone.
         sqlx::query("delete from orphaned_events where reorg_id = $1").bind(record).execute(&mut *tx).await?;
         tx.commit().await?;

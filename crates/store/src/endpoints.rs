@@ -1,7 +1,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Store, StoreError};
+use super::Store;
+use chainflume_db::StoreError;
 
 impl Store {
     /// What was learnt about an endpoint; `None` where nothing was, or where it was written by another version.

@@ -8,10 +8,11 @@ use sqlx::query::QueryAs;
 
 use chainflume_core::domain::{BlockRange, Change, Event, Fact, Folded, KindIndex, Place, Projection};
 
-use super::convert::{address, hash, int8, u256, unsigned};
+use super::ReplayQuery;
 use super::open::Chain;
-use super::transaction::Tx;
-use super::{ReplayQuery, StoreError};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{address, hash, int8, u256, unsigned};
+use chainflume_db::transaction::Tx;
 
 /// An event's columns, so that the three places that move whole rows cannot disagree.
 macro_rules! columns {

@@ -3,7 +3,8 @@
 use chainflume_core::domain::{BlockId, Listened};
 
 use super::backfill::{Telling, add, check_range};
-use super::{Backfill, ChainStore, Compared, StoreError, blocks, events, followed, transaction};
+use super::{Backfill, ChainStore, Compared, blocks, events, followed};
+use chainflume_db::{StoreError, transaction};
 
 /// What was read of the blocks of a backfill: of these things everything.
 #[derive(Clone, Debug)]

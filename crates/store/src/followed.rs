@@ -9,11 +9,12 @@ use chainflume_core::domain::{
     compare, normal,
 };
 
-use super::convert::{address, count, hash, int8, unsigned};
 use super::kinds::Described;
 use super::open::{Chain, ChainRecord};
-use super::transaction::{self, Tx};
-use super::{ChainStore, Store, StoreError, checkpoint};
+use super::{ChainStore, Store, checkpoint};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{address, count, hash, int8, unsigned};
+use chainflume_db::transaction::{self, Tx};
 
 impl Store {
     /// What every source was filled by, those of all chains, by name.

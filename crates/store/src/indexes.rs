@@ -4,7 +4,8 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::{ChainStore, StoreError, checkpoint, transaction};
+use super::{ChainStore, checkpoint};
+use chainflume_db::{StoreError, transaction};
 
 impl ChainStore {
     /// Drops the secondary indexes of events, balances and owners and remembers them, if there is no event yet and this is the

@@ -12,8 +12,8 @@ use sqlx::types::Json;
 
 use chainflume_core::domain::{Aggregate, Column, EventKind, Projection, ViewColumn};
 
-use super::StoreError;
-use super::transaction::Tx;
+use chainflume_db::StoreError;
+use chainflume_db::transaction::Tx;
 
 /// How a message about a kind of event is made from its columns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

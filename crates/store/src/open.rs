@@ -9,11 +9,12 @@ use chainflume_core::domain::{
     AddressSet, Asked, B256, Comparison, EventKind, KindIndex, Listened, Projection, compare,
 };
 
-use super::convert::{hash, int8};
 use super::kinds::{self, Described, Kinds};
-use super::leases::Epoch;
-use super::transaction::{self, Tx};
-use super::{Store, StoreError, followed};
+use super::{Store, followed};
+use chainflume_db::Epoch;
+use chainflume_db::StoreError;
+use chainflume_db::convert::{hash, int8};
+use chainflume_db::transaction::{self, Tx};
 
 /// A chain as configured.
 #[derive(Clone, Debug)]

@@ -8,12 +8,13 @@ use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::{B256, BlockId, Event, Place};
 
-use super::convert::{block_id, hash, int8};
 use super::events::{Row, Stored, readable};
+use super::messages::EventRef;
 use super::open::Chain;
-use super::outbox::Said;
-use super::transaction::{self, Tx};
-use super::{ChainStore, Checkpoint, StoreError, blocks, checkpoint, events, outbox};
+use super::{ChainStore, Checkpoint, blocks, checkpoint, events, messages};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{block_id, hash, int8};
+use chainflume_db::transaction::{self, Tx};
 
 /// Blocks above the checkpoints of a group of sources, and what is seen in them.
 #[derive(Clone, Debug)]
@@ -60,18 +61,20 @@ impl ChainStore {
         checkpoint::check(&mut tx, chain, &pending.expected).await?;
         blocks::check(&mut tx, chain.id, &refs).await?;
         let told = told(&mut tx, chain, *lowest, &refs).await?;
-        let mut said = outbox::announced(&mut tx, chain, events::with_kinds(chain, &ordered)).await?;
+        let mut unpublished =
+            messages::published(&mut tx, chain, events::with_kinds(chain, &ordered)).await?;
         // A kind that is not described has been refused by now.
-        let newest = |said: &Said<'_>| told.get(&chain.described(said.kind_id).ok()?.source);
-        said.retain(|said| newest(said).is_none_or(|newest| *newest < said.event.place));
-        if !said.is_empty() {
-            let events: Vec<_> = said.iter().map(|said| said.event).collect();
+        let newest = |event_ref: &EventRef<'_>| told.get(&chain.described(event_ref.kind_id).ok()?.source);
+        unpublished
+            .retain(|event_ref| newest(event_ref).is_none_or(|newest| *newest < event_ref.event.place));
+        if !unpublished.is_empty() {
+            let events: Vec<_> = unpublished.iter().map(|event_ref| event_ref.event).collect();
             events::write_while(&mut tx, chain, (events::Table::Pending, &events), || ()).await?;
-            outbox::pend(&mut tx, chain, &said, (pending.head, pending.seen_at)).await?;
+            messages::publish_pending(&mut tx, chain, &unpublished, (pending.head, pending.seen_at)).await?;
         }
         tx.commit().await?;
 
-        Ok(said.len() as u64)
+        Ok(unpublished.len() as u64)
     }
 
     /// Takes back what is pending of sources that are no longer configured, or are blocked: nobody follows them any more, so nobody
@@ -91,7 +94,7 @@ impl ChainStore {
         checkpoint::lock_chain(&mut tx, self).await?;
         let rows = sqlx::query_as(sql).bind(chain.id).bind(chain.followed()).fetch_all(&mut *tx).await?;
         let gone = in_order(rows)?;
-        outbox::retract(&mut tx, chain, &gone).await?;
+        messages::retract(&mut tx, chain, &gone).await?;
         tx.commit().await?;
 
         Ok(gone.len() as u64)

@@ -14,10 +14,10 @@ use alloy_primitives::U512;
 
 use chainflume_core::domain::{Delta, Folded, U256};
 
-use super::StoreError;
-use super::convert::int8;
 use super::open::Chain;
-use super::transaction::Tx;
+use chainflume_db::StoreError;
+use chainflume_db::convert::int8;
+use chainflume_db::transaction::Tx;
 
 /// Changes by events that follow all others; returns how many wallets that staked are unknown in `users`.
 pub(super) async fn apply(tx: &mut Tx, chain: &Chain, folded: &Folded) -> Result<u64, StoreError> {

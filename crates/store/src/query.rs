@@ -2,8 +2,9 @@
 
 use chainflume_core::domain::BlockId;
 
-use super::convert::{block_id, count, unsigned};
-use super::{Store, StoreError, transaction};
+use super::Store;
+use chainflume_db::convert::{block_id, count, unsigned};
+use chainflume_db::{StoreError, transaction};
 
 /// Where a source stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,14 +2,15 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::BlockId;
 
-use super::convert::int8;
+use super::messages::Publication;
 use super::open::Chain;
-use super::outbox::Announcement;
-use super::transaction::{self, Tx};
 use super::{
-    ChainStore, Checkpoint, StoreError, blocks, checkpoint, dead_letters, events, followed, outbox, pending,
+    ChainStore, Checkpoint, blocks, checkpoint, dead_letters, events, followed, messages, pending,
     projections,
 };
+use chainflume_db::StoreError;
+use chainflume_db::convert::int8;
+use chainflume_db::transaction::{self, Tx};
 
 /// A step back of a whole chain.
 #[derive(Clone, Debug)]
@@ -86,7 +87,7 @@ impl ChainStore {
         let gone = pending::take_above(&mut tx, chain, to.number).await?;
         let retracted = gone.len() as u64;
         let Some(tip) = tip else {
-            outbox::retract(&mut tx, chain, &gone).await?;
+            messages::retract(&mut tx, chain, &gone).await?;
             tx.commit().await?;
             return Ok(Rewound { events: 0, retracted, depth: 0, checkpoints: rewind.expected.clone() });
         };
@@ -96,7 +97,7 @@ impl ChainStore {
         let folded = events::fold_orphaned(&mut tx, reorg).await?;
         let orphaned = events::orphaned(&mut tx, reorg).await?;
         let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-        let announcement = Announcement::of_undone(&mut tx, chain, announced).await?.taking_back(&gone);
+        let publication = Publication::of_undone(&mut tx, chain, announced).await?.taking_back(&gone);
         dead_letters::rewind(&mut tx, chain, to.number).await?;
         projections::undo(&mut tx, chain, &folded).await?;
         blocks::rewind(&mut tx, chain.id, to).await?;
@@ -104,7 +105,7 @@ impl ChainStore {
         followed::rewind(&mut tx, chain, to.number).await?;
         finish_record(&mut tx, chain, reorg, events).await?;
         let checkpoints = checkpoint::read(&mut tx, chain).await?;
-        announcement.retract(&mut tx, chain).await?;
+        publication.retract(&mut tx, chain).await?;
         tx.commit().await?;
 
         Ok(Rewound { events, retracted, depth: tip.number - to.number, checkpoints })

@@ -1,9 +1,10 @@
 //! What an operator decides about a stored source: its name, or its end. Each transaction locks the registration and the chain's
 //! row, so it works beside a running daemon.
 
-use super::convert::unsigned;
-use super::transaction::{self, Tx};
-use super::{Store, StoreError, leases};
+use super::Store;
+use chainflume_db::convert::unsigned;
+use chainflume_db::transaction::{self, Tx};
+use chainflume_db::{StoreError, leader};
 
 impl Store {
     /// Gives a stored source another name and keeps its data, in one transaction. Returns whether it was done: not where `old`
@@ -74,7 +75,7 @@ impl Registered {
         if self.followed_as.as_deref() == asked {
             return Ok(());
         }
-        match leases::leader(tx, unsigned("chain id", self.chain_id)?).await? {
+        match leader(tx, unsigned("chain id", self.chain_id)?).await? {
             Some(holder) => Err(StoreError::Led { what: format!("source {}", self.name), holder }),
             None => Ok(()),
         }

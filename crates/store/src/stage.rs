@@ -4,8 +4,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use chainflume_core::domain::{Event, Place};
 
-use super::transaction::Tx;
-use super::{ChainStore, StoreError, checkpoint, events};
+use super::{ChainStore, checkpoint, events};
+use chainflume_db::StoreError;
+use chainflume_db::transaction::Tx;
 
 /// Events of a step to come, written in the transaction that will carry it. Nobody sees them before it commits, and
 /// dropped they were never there.

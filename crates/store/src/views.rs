@@ -8,9 +8,10 @@
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
-use super::error::sqlstate;
-use super::transaction::{self, Tx};
-use super::{Store, StoreError};
+use super::Store;
+use chainflume_db::StoreError;
+use chainflume_db::sqlstate;
+use chainflume_db::transaction::{self, Tx};
 
 mod definition;
 mod make;

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
+use chainflume_db::StoreError;
 use chainflume_deliver::sink::Bus;
-use chainflume_store::{Store, StoreError};
+use chainflume_store::Store;
 
 /// Counts the messages that are heard in this process.
 #[derive(Clone, Default)]
@@ -39,7 +40,7 @@ impl Heard {
 
     /// How many of each, once the newest has been heard.
     pub(super) async fn line(&self, store: &Store) -> Result<String, StoreError> {
-        let (newest, until) = (store.outbox_state().await?.last, Instant::now() + Duration::from_secs(5));
+        let (newest, until) = (store.outbox().state().await?.last, Instant::now() + Duration::from_secs(5));
         while self.0.last.load(Ordering::Relaxed) < newest && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use alloy_primitives::{Address, U256};
 
 use chainflume_core::domain::{BlockRange, Log};
+use chainflume_db::StoreError;
 use chainflume_devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, Ledger, STAKE_VAULT, STAKED, TRANSFER};
-use chainflume_store::{Store, StoreError, StoredEvent};
+use chainflume_store::{Store, StoredEvent};
 
 /// What was compared and what differs.
 pub struct Difference {

@@ -6,8 +6,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::error::AppError;
 use super::heard::Heard;
 use super::verify::Difference;
+use chainflume_db::StoreError;
 use chainflume_ops::health::{Board, ChainHealth, ChainState};
-use chainflume_store::{Store, StoreError};
+use chainflume_store::Store;
 
 /// Tells in the terminal how it goes: one line a second while something moves.
 pub(super) struct Watch {

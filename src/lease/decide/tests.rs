@@ -1,5 +1,5 @@
 use super::*;
-use chainflume_store::{Epoch, InstanceRow};
+use chainflume_db::{Epoch, InstanceRow};
 
 /// What `me` decides about chains 1 to 4 and a sink.
 struct World {

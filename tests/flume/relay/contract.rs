@@ -11,7 +11,7 @@ use chainflume_deliver::sink::{
     WebhookSettings,
 };
 use chainflume_ops::post::Reach;
-use chainflume_store::{Lineage, OutboxEpoch};
+use chainflume_outbox::{Lineage, OutboxEpoch};
 use tokio::sync::broadcast;
 
 use crate::receiver::{Receiver, SECRET};

@@ -26,7 +26,7 @@ async fn old_messages_go_once_the_sink_has_them_and_not_before() {
     carriers.until("redis", "fails", |sink| sink.consecutive_errors > 3).await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let store = store_at(&url).await;
-    let state = store.outbox_state().await.expect("reads");
+    let state = store.outbox().state().await.expect("reads");
     assert_eq!(state.first, 1, "what the sink lacks is kept, however old");
 
     server.restart();
@@ -44,7 +44,7 @@ async fn old_messages_go_once_the_sink_has_them_and_not_before() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!((kept().await, store.outbox_state().await.expect("reads").last), (0, last));
+    assert_eq!((kept().await, store.outbox().state().await.expect("reads").last), (0, last));
     assert_eq!(published(&server).await.len(), usize::try_from(last).expect("few"));
 
     // What is lost now is not kept any more: the stream goes on with what is, and says so.
@@ -91,7 +91,7 @@ async fn under_steady_load_the_table_on_disk_stops_growing() {
         .expect("reads");
         sizes.push(size);
     }
-    let last = store_at(&home.private_url()).await.outbox_state().await.expect("reads").last;
+    let last = store_at(&home.private_url()).await.outbox().state().await.expect("reads").last;
     let written: i64 = i64::try_from(last).expect("few");
     let (early, late) = sizes.split_at(ROUNDS / 2);
     let most = |sizes: &[(i64, i64, i64)]| sizes.iter().map(|size| size.0).max().expect("some");

@@ -35,8 +35,8 @@ async fn an_endpoint_that_is_gone_gets_nothing_until_it_is_enabled_and_then_ever
     assert_eq!(receiver.got().len(), asked, "nothing is sent");
     receiver.answers(200);
     let store = store_at(&ground.url).await;
-    assert!(store.enable_sink("webhook:crm").await.expect("writes"));
-    assert!(!store.enable_sink("webhook:crm").await.expect("writes"));
+    assert!(store.outbox().enable_sink("webhook:crm").await.expect("writes"));
+    assert!(!store.outbox().enable_sink("webhook:crm").await.expect("writes"));
     store.close().await;
     ground.say("user.updated", &["d"]).await;
     // What it had been asked to take, and what came after; in between it wanted nothing, and little is kept here.

@@ -8,15 +8,16 @@ use super::report::Report;
 use super::{MAX_PAUSE, RelayError, Wake, backoff};
 use crate::sink::{Sink, SinkError};
 use chainflume_core::domain::Envelope;
+use chainflume_db::Epoch;
 use chainflume_ops::health::Board;
-use chainflume_store::{Epoch, OutboxRow, Position, Store};
+use chainflume_outbox::{Outbox, OutboxRow, Position};
 
 /// What a relay is built of.
 pub struct Parts<S> {
     /// Where messages go.
     pub sink: S,
     /// The database, migrated.
-    pub store: Store,
+    pub outbox: Outbox,
     /// Where to say how it goes.
     pub board: Board,
     /// When to look.
@@ -29,7 +30,7 @@ pub struct Parts<S> {
 /// rather than left out, and the sink refuses repeats.
 pub struct Relay<S> {
     sink: S,
-    store: Store,
+    outbox: Outbox,
     wake: Wake,
     report: Report,
     /// Everything up to here is delivered. `None` until it is read, while the sink is foreign, and again after an error of the
@@ -71,11 +72,11 @@ enum Step {
 impl<S: Sink> Relay<S> {
     /// Nothing is read and nothing sent yet.
     pub fn new(parts: Parts<S>) -> Self {
-        let Parts { sink, store, board, wake } = parts;
+        let Parts { sink, outbox, board, wake } = parts;
         let report = Report::new(board, sink.name());
         Self {
             sink,
-            store,
+            outbox,
             wake,
             report,
             cursor: None,
@@ -145,7 +146,7 @@ impl<S: Sink> Relay<S> {
             cursor = looked;
         }
         let (seq, read_at) = (cursor.seq, Instant::now());
-        let Some(rows) = self.store.outbox_after(cursor, BATCH).await? else {
+        let Some(rows) = self.outbox.read_after(cursor, BATCH).await? else {
             self.forget();
             self.report.went_back(seq);
             return Ok(Step::Delivered);
@@ -175,7 +176,7 @@ impl<S: Sink> Relay<S> {
         if let Some(cursor) = &self.cursor {
             return Ok(Some(cursor.clone()));
         }
-        let start = self.store.sink_start(self.sink.name()).await?;
+        let start = self.outbox.sink_start(self.sink.name()).await?;
         if let Some(reason) = &start.foreign {
             self.report.foreign(Some(reason));
             return Ok(None);
@@ -196,7 +197,7 @@ impl<S: Sink> Relay<S> {
     async fn look(&mut self, cursor: Position) -> Result<Option<Position>, RelayError> {
         let streams = self.sink.look().await?;
         let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
-        let lineage = self.store.lineage(self.sink.name(), cursor.seq, &tops).await?;
+        let lineage = self.outbox.lineage(self.sink.name(), cursor.seq, &tops).await?;
         let held = match judge(&streams, &lineage, Cursor { seq: cursor.seq, is_new: self.is_new }) {
             Verdict::Ours(held) => held,
             Verdict::Foreign(reason) => {
@@ -225,7 +226,7 @@ impl<S: Sink> Relay<S> {
 
     /// Sends nothing more to the sink, also after a restart, until an operator decides.
     async fn stop_delivery(&mut self, reason: &str) -> Result<Step, RelayError> {
-        self.store.note_foreign(self.sink.name(), reason, self.epoch).await?;
+        self.outbox.note_foreign(self.sink.name(), reason, self.epoch).await?;
         self.forget();
         self.report.foreign(Some(reason));
         Ok(Step::Foreign)
@@ -240,7 +241,7 @@ impl<S: Sink> Relay<S> {
     async fn save(&mut self, every: Duration) -> Result<(), RelayError> {
         let Some(cursor) = self.cursor.as_ref().map(|cursor| cursor.seq) else { return Ok(()) };
         if cursor != self.saved.0 && self.saved.1.elapsed() >= every {
-            self.store.note_sink_cursor(self.sink.name(), cursor, self.epoch).await?;
+            self.outbox.note_sink_cursor(self.sink.name(), cursor, self.epoch).await?;
             self.saved = (cursor, Instant::now());
         }
         Ok(())

@@ -23,8 +23,9 @@ use super::carrier::{GRACE, POLL, beyond, envelope, grace};
 use super::report::Report;
 use super::{MAX_PAUSE, Parts, RelayError, Wake, backoff};
 use crate::sink::{Delivered, Sink, SinkError};
+use chainflume_db::Epoch;
 use chainflume_ops::metrics;
-use chainflume_store::{Epoch, OutboxRow, Position, SinkState, Store};
+use chainflume_outbox::{Outbox, OutboxRow, Position, SinkState};
 pub use round::Schedule;
 use round::{Chunk, Round};
 
@@ -42,7 +43,7 @@ pub struct CourierSettings {
 /// Carries messages to one endpoint.
 pub struct Courier<S> {
     sink: S,
-    store: Store,
+    outbox: Outbox,
     wake: Wake,
     report: Report,
     settings: CourierSettings,
@@ -71,9 +72,9 @@ enum Next {
 impl<S: Sink + Clone> Courier<S> {
     /// Nothing is read and nothing sent yet.
     pub fn new(parts: Parts<S>, settings: CourierSettings) -> Self {
-        let Parts { sink, store, board, wake } = parts;
+        let Parts { sink, outbox, board, wake } = parts;
         let report = Report::new(board, sink.name());
-        Self { sink, store, wake, report, settings, cursor: None, is_new: false, epoch: None }
+        Self { sink, outbox, wake, report, settings, cursor: None, is_new: false, epoch: None }
     }
 
     /// Of the sink.
@@ -116,7 +117,7 @@ impl<S: Sink + Clone> Courier<S> {
 
     /// One round: what is due again first, since it is older, else what is new.
     async fn step(&mut self, stop: &CancellationToken) -> Result<Next, RelayError> {
-        let state = self.store.sink_state(self.sink.name()).await?;
+        let state = self.outbox.sink_state(self.sink.name()).await?;
         self.report.stands(state.held, state.disabled.as_deref());
         self.report.foreign(state.foreign.as_deref());
         if state.foreign.is_some() {
@@ -133,7 +134,7 @@ impl<S: Sink + Clone> Courier<S> {
             let _stopped = stop.run_until_cancelled(tokio::time::sleep(state.paused.min(POLL))).await;
             return Ok(Next::Now);
         }
-        let due = self.store.due_deliveries(self.sink.name(), BATCH).await?;
+        let due = self.outbox.due_deliveries(self.sink.name(), BATCH).await?;
         if !due.is_empty() {
             let mut round = Round::new(None);
             let messages: Vec<(OutboxRow, u64)> =
@@ -147,7 +148,7 @@ impl<S: Sink + Clone> Courier<S> {
             return self.settle(round, &state).await;
         }
         let seq = cursor.seq;
-        let Some(rows) = self.store.outbox_after(cursor, BATCH).await? else {
+        let Some(rows) = self.outbox.read_after(cursor, BATCH).await? else {
             self.cursor = None;
             self.report.went_back(seq);
             return Ok(Next::Now);
@@ -165,7 +166,7 @@ impl<S: Sink + Clone> Courier<S> {
     async fn fresh(&self, rows: Vec<OutboxRow>, stop: &CancellationToken) -> Result<Round, RelayError> {
         let messages = round::wanted(rows, &self.settings.types)?;
         let about: BTreeSet<_> = messages.iter().filter_map(|message| message.about.clone()).collect();
-        let held = self.store.held_aggregates(self.sink.name(), &about).await?;
+        let held = self.outbox.held_aggregates(self.sink.name(), &about).await?;
         let mut round = Round::new(Some(0));
         let mut rest = &messages[..];
         while !rest.is_empty() && !round.is_over() && !stop.is_cancelled() {
@@ -208,7 +209,7 @@ impl<S: Sink + Clone> Courier<S> {
 
     async fn settle(&mut self, round: Round, state: &SinkState) -> Result<Next, RelayError> {
         let settled = round.settle(&self.settings.schedule, state);
-        self.store.settle(self.sink.name(), &settled, self.epoch).await?;
+        self.outbox.settle(self.sink.name(), &settled, self.epoch).await?;
         if let Some(seq) = settled.cursor {
             self.cursor = Some(Position { seq, epoch: round.epoch.clone() });
         }
@@ -234,11 +235,11 @@ impl<S: Sink + Clone> Courier<S> {
     /// Where to go on; `None` while an operator has to decide.
     async fn open(&mut self) -> Result<Option<Position>, RelayError> {
         if self.cursor.is_none() {
-            let start = self.store.sink_start(self.sink.name()).await?;
+            let start = self.outbox.sink_start(self.sink.name()).await?;
             let cursor = start.cursor.unwrap_or(0);
             if cursor > start.last {
                 let reason = beyond(cursor, start.last);
-                self.store.note_foreign(self.sink.name(), &reason, self.epoch).await?;
+                self.outbox.note_foreign(self.sink.name(), &reason, self.epoch).await?;
                 return Ok(None);
             }
             self.is_new = start.cursor.is_none();

@@ -1,5 +1,5 @@
 use crate::sink::SinkError;
-use chainflume_store::StoreError;
+use chainflume_db::StoreError;
 
 /// Why a step of a relay failed. Every one is tried again, for as long as it takes.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 //! is in a stream and not in a later look at the outbox was sent by another database, or by this one before it lost commits.
 
 use crate::sink::{Entry, Stream};
-use chainflume_store::Lineage;
+use chainflume_outbox::Lineage;
 
 /// What was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ fn is_adopted(stream: &Stream, lineage: &Lineage) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainflume_store::{Adopted, OutboxEpoch};
+    use chainflume_outbox::{Adopted, OutboxEpoch};
 
     const STARTED: Cursor = Cursor { seq: 95, is_new: false };
 

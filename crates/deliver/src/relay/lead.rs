@@ -2,7 +2,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Courier, Relay};
 use crate::sink::Sink;
-use chainflume_store::Epoch;
+use chainflume_db::Epoch;
 
 /// Whatever carries to one sink: of several daemons, the one whose turn it is.
 pub trait Lead: Send + 'static {

@@ -6,9 +6,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{MAX_PAUSE, backoff};
 use chainflume_core::domain::causes;
+use chainflume_db::StoreError;
 use chainflume_ops::health::Pulse;
 use chainflume_ops::telemetry::Limiter;
-use chainflume_store::{Store, StoreError};
+use chainflume_outbox::Outbox;
 
 /// How relays hear of commits; clones hear the same.
 #[derive(Clone, Debug)]
@@ -29,22 +30,22 @@ impl Wake {
 }
 
 /// One connection that listens for all relays, and how they hear of it.
-pub fn listen(store: Store) -> (Wake, Listener) {
+pub fn listen(outbox: Outbox) -> (Wake, Listener) {
     let (sender, receiver) = watch::channel(());
-    (Wake(receiver), Listener { store, sender: Arc::new(sender) })
+    (Wake(receiver), Listener { outbox, sender: Arc::new(sender) })
 }
 
 /// Listens for all relays. Clones wake the same ones.
 #[derive(Clone)]
 pub struct Listener {
-    store: Store,
+    outbox: Outbox,
     sender: Arc<watch::Sender<()>>,
 }
 
 impl Listener {
     /// Listens until `stop`, on one connection, which is opened again whenever it is lost.
     pub async fn run(self, stop: CancellationToken, pulse: Pulse) {
-        if !self.store.announces() {
+        if !self.outbox.announces() {
             tracing::warn!(
                 "a pooler stands before the database: commits are not announced, messages are polled for"
             );
@@ -53,7 +54,7 @@ impl Listener {
         let (mut pause, lines) = (backoff(), Limiter::default());
         loop {
             // Nothing may come for long.
-            let hearing = hear(&self.store, &self.sender, || pause = backoff());
+            let hearing = hear(&self.outbox, &self.sender, || pause = backoff());
             let Some(Err(error)) = stop.run_until_cancelled(pulse.wait(hearing)).await else { return };
             let wait = pause.next().unwrap_or(MAX_PAUSE);
             if let Some(held_back) = lines.admit("listen") {
@@ -66,11 +67,11 @@ impl Listener {
 }
 
 async fn hear(
-    store: &Store,
+    outbox: &Outbox,
     sender: &watch::Sender<()>,
     mut connected: impl FnMut(),
 ) -> Result<(), StoreError> {
-    let mut listener = store.listen_outbox().await?;
+    let mut listener = outbox.listen().await?;
     connected();
     loop {
         // What was committed before we listened was announced to nobody, so this comes first.

@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::{MAX_PAUSE, RelayError, backoff};
 use crate::sink::{Sink, SinkError, Stream};
 use chainflume_core::domain::{Envelope, Message, Place};
-use chainflume_store::{ChainStore, ReplayQuery, Store};
+use chainflume_outbox::Outbox;
+use chainflume_store::{ChainStore, ReplayQuery};
 
 /// Tells history again: from the stored events to a sink, or to the outbox.
 pub struct Replayer<S> {
     /// The database.
-    pub store: Store,
+    pub outbox: Outbox,
     /// The chain whose history it is.
     pub chain: ChainStore,
     /// Where the messages go.
@@ -117,8 +118,8 @@ impl<S: Sink> Replayer<S> {
         let told = match &mut self.outlet {
             Outlet::Live => self.chain.announce_again(messages).await.map(|()| true)?,
             Outlet::Apart(apart) => {
-                let Some(epoch) = apart.open(&self.store, stop).await? else { return Ok(Step::Stopped) };
-                let first = self.store.take_replay_numbers(&apart.streams, count).await?;
+                let Some(epoch) = apart.open(&self.outbox, stop).await? else { return Ok(Step::Stopped) };
+                let first = self.outbox.take_replay_numbers(&apart.streams, count).await?;
                 apart.deliver(&envelopes(messages, (first, &epoch))?, stop).await?
             }
         };
@@ -141,7 +142,11 @@ impl<S: Sink> Apart<S> {
     /// Looks, before any number is taken, whether the streams are ours, and returns the epoch of their entries. Numbers that
     /// were taken for streams of another history would make them look like ours at the next try. A sink that is away is waited
     /// for; `None` when told to stop before.
-    async fn open(&mut self, store: &Store, stop: &CancellationToken) -> Result<Option<String>, RelayError> {
+    async fn open(
+        &mut self,
+        outbox: &Outbox,
+        stop: &CancellationToken,
+    ) -> Result<Option<String>, RelayError> {
         if let Some(epoch) = &self.epoch {
             return Ok(Some(epoch.clone()));
         }
@@ -157,8 +162,8 @@ impl<S: Sink> Apart<S> {
                 Err(error) => return Err(error.into()),
             }
         };
-        let taken = store.replay_number(&self.streams).await?;
-        let lineage = store.lineage(&self.streams, 0, &[]).await?;
+        let taken = outbox.replay_number(&self.streams).await?;
+        let lineage = outbox.lineage(&self.streams, 0, &[]).await?;
         let is_ours = |stream: &Stream| {
             let epoch = stream.newest.as_ref().and_then(|entry| entry.epoch.as_deref());
             stream.top <= taken && epoch.is_none_or(|epoch| epoch == "0" || lineage.last_of(epoch).is_some())
@@ -167,7 +172,7 @@ impl<S: Sink> Apart<S> {
             return Err(RelayError::ForeignReplay { stream: foreign.name, seq: foreign.top });
         }
         self.looked = true;
-        Ok(Some(self.epoch.insert(store.outbox_epoch().await?).clone()))
+        Ok(Some(self.epoch.insert(outbox.epoch().await?).clone()))
     }
 
     /// Waits for a sink that is away; `false` when told to stop.

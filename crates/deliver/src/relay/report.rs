@@ -8,7 +8,7 @@ use chainflume_core::domain::causes;
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::{Limiter, Troubles};
-use chainflume_store::OutboxRow;
+use chainflume_outbox::OutboxRow;
 
 /// What an operator can do about a sink that holds what this database never sent.
 pub fn remedy(sink: &str) -> String {

@@ -3,17 +3,18 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use chainflume_core::domain::causes;
+use chainflume_db::StoreError;
 use chainflume_ops::health::{Board, OutboxHealth, Pulse};
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::Limiter;
-use chainflume_store::{OutboxState, Store, StoreError};
+use chainflume_outbox::{Outbox, OutboxState};
 
 /// Keeps the outbox bounded: deletes what every sink has and what is old enough, in small batches, so that no
 /// statement holds locks or snapshots for long. Says how full it is.
 #[derive(Clone)]
 pub struct Retention {
     /// The database, migrated.
-    pub store: Store,
+    pub outbox: Outbox,
     /// Where to say how full it is.
     pub board: Board,
     /// How long messages are kept, for sinks that lose what they had and for consumers that come late.
@@ -35,7 +36,7 @@ impl Retention {
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             pulse.beat();
             // Whoever trims tells of the trouble.
-            if let Ok(state) = self.store.outbox_state().await {
+            if let Ok(state) = self.outbox.state().await {
                 self.say(state);
             }
         }
@@ -59,7 +60,7 @@ impl Retention {
     async fn round(&self, stop: &CancellationToken, pulse: &Pulse) -> Result<(), StoreError> {
         while !stop.is_cancelled() {
             pulse.beat();
-            let trimmed = self.store.trim_outbox(self.age, &self.sinks, BATCH).await?;
+            let trimmed = self.outbox.trim(self.age, &self.sinks, BATCH).await?;
             metrics::outbox_trimmed(trimmed);
             if trimmed < u64::from(BATCH) {
                 break;

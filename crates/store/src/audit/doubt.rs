@@ -7,9 +7,10 @@ use chainflume_core::domain::{Address, AddressSet, B256, BlockId, Place};
 
 use super::Sides;
 use crate::backfill::check_range;
-use crate::convert::{address, block_id, int8, unsigned};
 use crate::events::{self, Stored};
-use crate::{Backfill, ChainStore, StoreError};
+use crate::{Backfill, ChainStore};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{address, block_id, int8, unsigned};
 
 /// A stored event that was not given as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

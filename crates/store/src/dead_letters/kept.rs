@@ -2,10 +2,11 @@
 
 use chainflume_core::domain::{B256, DeadLetterKind, Log, Place};
 
-use super::super::convert::{count, hash, int8, unsigned};
 use super::super::events::place;
-use super::super::{ChainStore, Store, StoreError};
+use super::super::{ChainStore, Store};
 use super::raw::RawLog;
+use chainflume_db::StoreError;
+use chainflume_db::convert::{count, hash, int8, unsigned};
 
 /// A dead letter as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use futures_util::TryStreamExt;
 
-use super::super::StoreError;
-use super::super::convert::int8;
 use super::super::open::Chain;
-use super::super::transaction::Tx;
 use super::{PAGE_BYTES, Row, Stored, columns_of};
 use chainflume_core::domain::{Change, Folded, Place};
+use chainflume_db::StoreError;
+use chainflume_db::convert::int8;
+use chainflume_db::transaction::Tx;
 
 /// A statement that moves the events of chain `$1` that meet a condition to `orphaned_events`, under record `$2`.
 macro_rules! orphan {

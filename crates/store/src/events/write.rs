@@ -3,13 +3,13 @@
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 
-use super::super::StoreError;
-use super::super::convert::{int8, seconds};
-use super::super::copy::{Rows, copy_in_while};
 use super::super::open::Chain;
-use super::super::transaction::Tx;
 use super::letter;
 use chainflume_core::domain::Event;
+use chainflume_db::StoreError;
+use chainflume_db::convert::{int8, seconds};
+use chainflume_db::copy::{Rows, copy_in_while};
+use chainflume_db::transaction::Tx;
 
 /// From so many rows on they are copied.
 ///
@@ -29,16 +29,15 @@ pub(in super::super) enum Table {
 }
 
 macro_rules! copy {
-    ($table:literal) => {
-        concat!("copy ", $table, " (", columns!(), ") from stdin (format binary)")
+    ($into:literal) => {
+        concat!($into, " (", columns!(), ") from stdin (format binary)")
     };
 }
 
 macro_rules! insert {
-    ($table:literal) => {
+    ($into:literal) => {
         concat!(
-            "insert into ",
-            $table,
+            $into,
             " (",
             columns!(),
             ") select $1, block_number, tx_index, log_index, to_timestamp(block_time), kind_id, projection::\"char\", \
@@ -63,8 +62,8 @@ pub(in super::super) async fn write_while<M>(
     }
     if events.len() >= COPY_FROM {
         let statement = match table {
-            Table::Events => copy!("events"),
-            Table::Pending => copy!("pending_events"),
+            Table::Events => copy!("copy events"),
+            Table::Pending => copy!("copy pending_events"),
         };
         return copy_in_while(
             &mut *tx,
@@ -76,8 +75,8 @@ pub(in super::super) async fn write_while<M>(
         .await;
     }
     let statement = match table {
-        Table::Events => insert!("events"),
-        Table::Pending => insert!("pending_events"),
+        Table::Events => insert!("insert into events"),
+        Table::Pending => insert!("insert into pending_events"),
     };
     let insert = Columns::of(chain, events)?.bind(sqlx::query(statement).bind(chain.id));
     // The statement is sent before the other work begins: they are polled in this order.

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{Address, U256};
 
-use super::super::StoreError;
 use super::super::open::Chain;
-use super::super::transaction::Tx;
+use chainflume_db::StoreError;
+use chainflume_db::transaction::Tx;
 
 type Allowances = BTreeMap<(Address, Address, Address), U256>;
 

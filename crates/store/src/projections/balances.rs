@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{Address, Delta};
 
-use super::super::StoreError;
 use super::super::open::Chain;
-use super::super::transaction::Tx;
 use super::{all_found, entries, net};
+use chainflume_db::StoreError;
+use chainflume_db::transaction::Tx;
 
 type Balances = BTreeMap<(Address, Address), Delta>;
 

@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{Address, Delta};
 
-use super::super::StoreError;
-use super::super::convert::seconds;
 use super::super::open::Chain;
-use super::super::transaction::Tx;
 use super::{all_found, entries, net};
+use chainflume_db::StoreError;
+use chainflume_db::convert::seconds;
+use chainflume_db::transaction::Tx;
 
 pub(super) type Stakes = BTreeMap<(Address, Address), (Delta, u64)>;
 

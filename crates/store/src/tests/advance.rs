@@ -1,8 +1,9 @@
-use crate::transaction;
 use chainflume_core::domain::{EventId, Place, U256};
+use chainflume_db::transaction;
 
 use super::fixture::*;
-use crate::{Advanced, Checkpoint, Held, StoreError};
+use crate::{Advanced, Checkpoint, Held};
+use chainflume_db::StoreError;
 
 #[tokio::test]
 async fn an_advance_stores_events_projections_and_checkpoints() {

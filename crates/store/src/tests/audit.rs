@@ -1,7 +1,8 @@
 use chainflume_core::domain::{Address, AddressSet, BlockId, BlockRange, Event, Place, U256};
 
 use super::fixture::*;
-use crate::{Backfill, ChainStore, Checkpoint, Compared, Proven, Rewind, Store, StoreError};
+use crate::{Backfill, ChainStore, Checkpoint, Compared, Proven, Rewind, Store};
+use chainflume_db::StoreError;
 
 pub(super) fn read(source: &str, reorgs: u64, events: Vec<Event>) -> Backfill {
     let range = BlockRange::new(1, 3).expect("in order");

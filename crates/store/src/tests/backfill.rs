@@ -1,7 +1,8 @@
 use chainflume_core::domain::{BlockRange, Event, Place, U256};
 
 use super::fixture::*;
-use crate::{Backfill, ChainStore, Compared, Read, StoreError};
+use crate::{Backfill, ChainStore, Compared, Read};
+use chainflume_db::StoreError;
 
 fn backfill(source: &str, range: (u64, u64), events: Vec<Event>) -> Backfill {
     Backfill {

@@ -1,7 +1,8 @@
 use chainflume_core::domain::{Event, U256};
 
 use super::fixture::*;
-use crate::{Checkpoint, Emptied, Emptying, Store, StoreError};
+use crate::{Checkpoint, Emptied, Emptying, Store};
+use chainflume_db::StoreError;
 
 /// Six blocks in which every source has events of the same wallets.
 fn events() -> Vec<Event> {

@@ -1,10 +1,11 @@
 use super::fixture::*;
-use crate::{Adopted, Found, Position, Store};
+use crate::Store;
+use chainflume_outbox::{Adopted, Found, Position};
 use chainflume_testkit::postgres as testing;
 
 /// First number and epoch of each epoch.
 async fn epochs(store: &Store) -> Vec<(u64, String)> {
-    let lineage = store.lineage("redis", 0, &[]).await.expect("reads");
+    let lineage = store.outbox().lineage("redis", 0, &[]).await.expect("reads");
     lineage.epochs.into_iter().map(|epoch| (epoch.first, epoch.epoch)).collect()
 }
 
@@ -17,7 +18,7 @@ async fn say(store: &Store, number: u64) {
 }
 
 async fn numbers(store: &Store) -> Vec<(u64, String)> {
-    let rows = store.outbox_after(0, 100).await.expect("reads").expect("of this history");
+    let rows = store.outbox().read_after(0, 100).await.expect("reads").expect("of this history");
     for row in &rows {
         let message: serde_json::Value = serde_json::from_str(&row.message).expect("json");
         assert_eq!(message["seq"].as_u64(), Some(row.seq), "the message says its number");
@@ -49,10 +50,10 @@ async fn a_database_in_another_place_begins_an_epoch_with_its_next_number() {
         for (position, is_ours) in
             [(at(2, first), true), (at(3, fresh), true), (at(3, first), false), (at(2, "another"), false)]
         {
-            let read = store.outbox_after(position.clone(), 9).await.expect("reads");
+            let read = store.outbox().read_after(position.clone(), 9).await.expect("reads");
             assert_eq!(read.is_some(), is_ours, "{position:?}");
         }
-        assert!(store.outbox_after(4, 9).await.expect("reads").is_none(), "a number it never had");
+        assert!(store.outbox().read_after(4, 9).await.expect("reads").is_none(), "a number it never had");
         store.close().await;
     }
     assert_ne!(found[0], found[1], "two copies go their own ways");
@@ -87,7 +88,7 @@ async fn an_adoption_moves_what_a_sink_lacks_behind_what_it_holds() {
     say(&store, 2).await;
     let old = epochs(&store).await[0].1.clone();
     for sink in ["redis", "webhook:behind", "replay replay:"] {
-        store.set_sink_cursor(sink, 2).await.expect("notes");
+        store.outbox().set_sink_cursor(sink, 2).await.expect("notes");
     }
     store.close().await;
     let store = connect(&testing::copy(&url).await).await;
@@ -95,27 +96,31 @@ async fn an_adoption_moves_what_a_sink_lacks_behind_what_it_holds() {
         say(&store, number).await;
     }
     for (sink, cursor) in [("webhook:ahead", 4), ("replay replay:", 4)] {
-        store.set_sink_cursor(sink, cursor).await.expect("notes");
+        store.outbox().set_sink_cursor(sink, cursor).await.expect("notes");
     }
-    store.note_foreign("redis", "because", None).await.expect("notes");
-    store.note_foreign("redis", "of another thing", None).await.expect("notes");
-    assert_eq!(store.sink_start("redis").await.expect("reads").foreign.as_deref(), Some("because"));
+    store.outbox().note_foreign("redis", "because", None).await.expect("notes");
+    store.outbox().note_foreign("redis", "of another thing", None).await.expect("notes");
+    assert_eq!(store.outbox().sink_start("redis").await.expect("reads").foreign.as_deref(), Some("because"));
     let adopted = Adopted { aggregate_type: "contract".to_owned(), seq: 9, epoch: Some(old.clone()) };
     let found = Found { top: 9, foreign: vec![adopted] };
-    let joined = store.adopt_sink("redis", &found).await.expect("adopts");
+    let joined = store.outbox().adopt_sink("redis", &found).await.expect("adopts");
     assert_eq!((joined.kept, joined.next, joined.moved), (2, 10, 3));
     let fresh = epochs(&store).await[1].1.clone();
     let expected = [(1, &old), (2, &old), (10, &fresh), (11, &fresh), (12, &fresh)];
     assert_eq!(numbers(&store).await, expected.map(|(seq, epoch)| (seq, epoch.clone())));
-    let cursor = async |sink: &str| store.sink_cursor(sink).await.expect("reads");
+    let cursor = async |sink: &str| store.outbox().sink_cursor(sink).await.expect("reads");
     assert_eq!((cursor("redis").await, cursor("webhook:behind").await), (Some(9), Some(2)));
     assert_eq!((cursor("webhook:ahead").await, cursor("replay replay:").await), (Some(11), Some(4)));
-    assert_eq!(store.sink_start("redis").await.expect("reads").foreign, None);
-    let next = store.outbox_after(2, 9).await.expect("reads").expect("of this history");
+    assert_eq!(store.outbox().sink_start("redis").await.expect("reads").foreign, None);
+    let next = store.outbox().read_after(2, 9).await.expect("reads").expect("of this history");
     assert_eq!((next[0].missed(2), next[1].missed(10)), (0, 0), "what was left out is not missed");
 
-    let again = store.adopt_sink("redis", &found).await.expect("adopts");
-    assert_eq!((again.moved, store.outbox_state().await.expect("reads").last), (0, 12), "and once is enough");
+    let again = store.outbox().adopt_sink("redis", &found).await.expect("adopts");
+    assert_eq!(
+        (again.moved, store.outbox().state().await.expect("reads").last),
+        (0, 12),
+        "and once is enough"
+    );
     say(&store, 6).await;
     assert_eq!(numbers(&store).await.last(), Some(&(13, fresh)));
 }

@@ -1,7 +1,8 @@
 use chainflume_core::domain::{BlockRange, Event, Listened, U256};
 
 use super::fixture::*;
-use crate::{Backfill, ChainStore, Emptying, Read, Store, StoreError};
+use crate::{Backfill, ChainStore, Emptying, Read, Store};
+use chainflume_db::StoreError;
 
 const TIP: u64 = 5;
 

@@ -5,14 +5,12 @@ use std::time::Duration;
 use alloy_primitives::keccak256;
 use sqlx::AssertSqlSafe;
 
-use crate::{
-    Advance, Advanced, ChainRecord, ChainStore, Checkpoint, Rewind, Rewound, Settings, SourceRecord, Store,
-    StoreError,
-};
+use crate::{Advance, Advanced, ChainRecord, ChainStore, Checkpoint, Rewind, Rewound, SourceRecord, Store};
 use chainflume_core::domain::{
     Address, AddressSet, B256, BlockId, Column, DeadLetter, DeadLetterKind, Event, EventKey, EventKind, Fact,
     KindIndex, Listened, Log, Place, Projection, SqlType, Topics, U256, ViewColumn,
 };
+use chainflume_db::{Settings, StoreError};
 use chainflume_testkit::postgres as testing;
 
 pub(super) const CHAIN: u64 = 421_614;

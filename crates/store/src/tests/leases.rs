@@ -1,11 +1,10 @@
 use std::time::Duration;
 
 use super::fixture::*;
-use crate::{
-    Backfill, ChainStore, Epoch, LeaseSession, Pending, Proven, Rewind, Settled, Standing, Store, StoreError,
-    chain_lease,
-};
+use crate::{Backfill, ChainStore, Pending, Proven, Rewind, Store};
 use chainflume_core::domain::BlockRange;
+use chainflume_db::{Epoch, LeaseSession, Standing, StoreError, chain_lease};
+use chainflume_outbox::Settled;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -156,7 +155,7 @@ async fn what_a_leader_wrote_ahead_is_in_nobodys_way_once_another_leads() {
 #[tokio::test]
 async fn a_courier_frozen_inside_its_transaction_is_thrown_out() {
     let store = store().await;
-    let name = crate::sink_lease("webhook:crm");
+    let name = chainflume_db::sink_lease("webhook:crm");
     let (mut a, mut b) = (session(&store, "a", LONG).await, session(&store, "b", LONG).await);
     a.take(&name, 0, false).await.expect("answers").expect("it is free");
     let mut frozen = store.pool.begin().await.expect("begins");
@@ -170,19 +169,19 @@ async fn a_courier_frozen_inside_its_transaction_is_thrown_out() {
 #[tokio::test]
 async fn a_cursor_is_noted_by_whoever_leads_the_sink() {
     let store = store().await;
-    let name = crate::sink_lease("redis");
+    let name = chainflume_db::sink_lease("redis");
     let (mut a, mut b) = (session(&store, "a", LONG).await, session(&store, "b", LONG).await);
     let first = a.take(&name, 0, false).await.expect("answers").expect("it is free");
-    store.note_sink_cursor("redis", 7, Some(first)).await.expect("leads");
+    store.outbox().note_sink_cursor("redis", 7, Some(first)).await.expect("leads");
     let second = b.take(&name, 1, true).await.expect("answers").expect("taken");
-    assert!(store.note_sink_cursor("redis", 3, Some(first)).await.expect_err("lost").is_fenced());
-    store.note_sink_cursor("redis", 8, Some(second)).await.expect("leads");
-    assert_eq!(store.sink_cursor("redis").await.expect("reads"), Some(8));
+    assert!(store.outbox().note_sink_cursor("redis", 3, Some(first)).await.expect_err("lost").is_fenced());
+    store.outbox().note_sink_cursor("redis", 8, Some(second)).await.expect("leads");
+    assert_eq!(store.outbox().sink_cursor("redis").await.expect("reads"), Some(8));
     let settled = Settled { cursor: Some(9), ..Settled::default() };
-    assert!(store.settle("redis", &settled, Some(first)).await.expect_err("lost").is_fenced());
-    assert_eq!(store.sink_cursor("redis").await.expect("reads"), Some(8));
-    store.settle("redis", &settled, Some(second)).await.expect("leads");
-    assert_eq!(store.sink_cursor("redis").await.expect("reads"), Some(9));
+    assert!(store.outbox().settle("redis", &settled, Some(first)).await.expect_err("lost").is_fenced());
+    assert_eq!(store.outbox().sink_cursor("redis").await.expect("reads"), Some(8));
+    store.outbox().settle("redis", &settled, Some(second)).await.expect("leads");
+    assert_eq!(store.outbox().sink_cursor("redis").await.expect("reads"), Some(9));
 }
 
 #[tokio::test]

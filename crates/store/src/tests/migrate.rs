@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use super::fixture::*;
-use crate::{Migrated, Schema, Settings, Store, StoreError};
+use crate::Store;
+use chainflume_db::{Migrated, Schema, Settings, StoreError};
 use chainflume_testkit::postgres as testing;
 
 #[tokio::test]

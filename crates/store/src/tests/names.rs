@@ -52,7 +52,7 @@ fn payload(names: [&str; 5], n: u64) -> Value {
 }
 
 async fn payloads(store: &Store) -> Vec<(String, Value)> {
-    let rows = store.outbox_after(0, 1_000).await.expect("reads").expect("the position is ours");
+    let rows = store.outbox().read_after(0, 1_000).await.expect("reads").expect("the position is ours");
     let read = |text: &str| -> Value { serde_json::from_str(text).expect("json") };
     rows.iter().map(|row| (row.state.clone(), read(&row.message)["payload"].clone())).collect()
 }

@@ -3,11 +3,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::{ChainStore, OutboxRow, PublishFrom, Store};
+use crate::{ChainStore, PublishFrom, Store};
 use chainflume_core::domain::U256;
+use chainflume_outbox::OutboxRow;
 
 async fn outbox(store: &Store) -> Vec<OutboxRow> {
-    store.outbox_after(0, 10_000).await.expect("reads").expect("of this history")
+    store.outbox().read_after(0, 10_000).await.expect("reads").expect("of this history")
 }
 
 /// Number, type, state and block of each message.
@@ -195,7 +196,7 @@ async fn a_reader_that_follows_the_numbers_misses_nothing_however_writers_overla
             writer.expect("no writer fails");
         }
         let is_over = writers.is_empty();
-        let rows = store.outbox_after(seen.last().copied().unwrap_or(0), 7).await.expect("reads");
+        let rows = store.outbox().read_after(seen.last().copied().unwrap_or(0), 7).await.expect("reads");
         let rows = rows.expect("of this history");
         if is_over && rows.is_empty() {
             break;
@@ -211,7 +212,7 @@ async fn a_reader_that_follows_the_numbers_misses_nothing_however_writers_overla
 async fn a_commit_wakes_the_listener() {
     let store = store().await;
     let chain = open(&store).await;
-    let mut listener = store.listen_outbox().await.expect("listens");
+    let mut listener = store.outbox().listen().await.expect("listens");
     let at = block(1, 0);
     advance(&chain, None, at, vec![event(at, 0, note("{}"))]).await.expect("advances");
     tokio::time::timeout(Duration::from_secs(5), listener.changed())
@@ -229,17 +230,17 @@ async fn only_what_is_old_and_delivered_everywhere_is_trimmed() {
     advance(&chain, None, at, events).await.expect("advances");
     let sinks = ["a".to_owned(), "b".to_owned()];
     let trim =
-        async |age, limit| store.trim_outbox(Duration::from_secs(age), &sinks, limit).await.expect("trims");
-    store.set_sink_cursor("a", 8).await.expect("notes");
+        async |age, limit| store.outbox().trim(Duration::from_secs(age), &sinks, limit).await.expect("trims");
+    store.outbox().set_sink_cursor("a", 8).await.expect("notes");
     assert_eq!(trim(0, 100).await, 0, "b has not begun");
-    store.set_sink_cursor("b", 4).await.expect("notes");
+    store.outbox().set_sink_cursor("b", 4).await.expect("notes");
     assert_eq!(trim(3600, 100).await, 0, "nothing is an hour old");
     assert_eq!(trim(0, 3).await, 3);
     assert_eq!(trim(0, 100).await, 1);
-    let state = store.outbox_state().await.expect("reads");
+    let state = store.outbox().state().await.expect("reads");
     assert_eq!((state.first, state.last), (5, 10));
-    assert_eq!(store.sink_cursor("b").await.expect("reads"), Some(4));
-    assert_eq!(store.sink_cursor("c").await.expect("reads"), None);
+    assert_eq!(store.outbox().sink_cursor("b").await.expect("reads"), Some(4));
+    assert_eq!(store.outbox().sink_cursor("c").await.expect("reads"), None);
 }
 
 #[tokio::test]
@@ -249,7 +250,7 @@ async fn a_stream_s_end_is_found_by_its_type() {
     let (one, two) = (block(1, 0), block(2, 0));
     advance(&chain, None, one, vec![event(one, 0, staked(9, 5))]).await.expect("advances");
     advance(&chain, Some(one), two, vec![event(two, 0, note("{}"))]).await.expect("advances");
-    let ends = async |upto| Vec::from_iter(store.lineage("a", upto, &[]).await.expect("reads").ends);
+    let ends = async |upto| Vec::from_iter(store.outbox().lineage("a", upto, &[]).await.expect("reads").ends);
     let contract = |seq| ("contract".to_owned(), seq);
     assert_eq!(ends(0).await, []);
     assert_eq!(ends(1).await, [contract(1)]);
@@ -269,7 +270,7 @@ async fn a_few_enormous_messages_are_read_one_by_one() {
     .await
     .expect("inserts");
     let read = async |after| -> Vec<u64> {
-        let rows = store.outbox_after(after, 500).await.expect("reads").expect("of this history");
+        let rows = store.outbox().read_after(after, 500).await.expect("reads").expect("of this history");
         rows.iter().map(|row| row.seq).collect()
     };
     assert_eq!((read(0).await, read(2).await, read(4).await), (vec![1, 2], vec![3, 4], vec![5]));
@@ -320,8 +321,8 @@ async fn commits_whose_numbers_leave_wait_for_the_disk_whatever_the_role_says() 
     }
     for setting in ["off", "local"] {
         let store = durable_as("sink_cursors", setting).await;
-        assert_eq!(store.take_replay_numbers("replay:", 3).await.expect("takes"), 1);
-        assert_eq!(store.take_replay_numbers("replay:", 3).await.expect("takes"), 4);
+        assert_eq!(store.outbox().take_replay_numbers("replay:", 3).await.expect("takes"), 1);
+        assert_eq!(store.outbox().take_replay_numbers("replay:", 3).await.expect("takes"), 4);
         assert_eq!(texts(&store, "select setting from seen").await, ["on", "on"], "{setting}");
     }
 }
@@ -329,9 +330,9 @@ async fn commits_whose_numbers_leave_wait_for_the_disk_whatever_the_role_says() 
 #[tokio::test]
 async fn a_cursor_does_not_wait_for_the_disk() {
     let store = durable("sink_cursors").await;
-    store.set_sink_cursor("a", 8).await.expect("notes");
-    store.set_sink_cursor("a", 4).await.expect("goes back too");
+    store.outbox().set_sink_cursor("a", 8).await.expect("notes");
+    store.outbox().set_sink_cursor("a", 4).await.expect("goes back too");
     assert_eq!(texts(&store, "select setting from seen").await, ["off", "off"]);
     assert_eq!(texts(&store, "show synchronous_commit").await, ["local"], "for this alone");
-    assert_eq!(store.sink_cursor("a").await.expect("reads"), Some(4));
+    assert_eq!(store.outbox().sink_cursor("a").await.expect("reads"), Some(4));
 }

@@ -1,8 +1,9 @@
 use serde_json::Value;
 
 use super::fixture::*;
-use crate::{ChainStore, Pending, PendingBlock, PublishFrom, Store, StoreError};
+use crate::{ChainStore, Pending, PendingBlock, PublishFrom, Store};
 use chainflume_core::domain::{BlockId, Event, U256};
+use chainflume_db::StoreError;
 
 /// All sources at `from`, with these blocks above.
 fn pending(from: Option<BlockId>, blocks: &[BlockId], events: Vec<Event>) -> Pending {

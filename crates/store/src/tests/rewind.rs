@@ -1,7 +1,8 @@
 use chainflume_core::domain::U256;
 
 use super::fixture::*;
-use crate::{Checkpoint, ReorgRecord, Rewind, Rewound, StoreError};
+use crate::{Checkpoint, ReorgRecord, Rewind, Rewound};
+use chainflume_db::StoreError;
 
 #[tokio::test]
 async fn a_rewind_gives_back_every_row_and_keeps_what_it_took() {

@@ -1,6 +1,6 @@
 use super::fixture::*;
-use crate::StoreError;
 use chainflume_core::domain::U256;
+use chainflume_db::StoreError;
 
 #[tokio::test]
 async fn what_is_staged_is_seen_by_nobody_until_its_step_commits() {

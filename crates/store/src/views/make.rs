@@ -13,12 +13,13 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use chainflume_core::domain::{Column, EventKind};
 
-use super::super::convert::int8;
-use super::super::error::sqlstate;
+use super::super::Store;
 use super::super::kinds::Kinds;
-use super::super::transaction::{self, Tx};
-use super::super::{Store, StoreError};
 use super::{DEPENDENT_OBJECTS, Label, MARK, definition, label};
+use chainflume_db::StoreError;
+use chainflume_db::convert::int8;
+use chainflume_db::sqlstate;
+use chainflume_db::transaction::{self, Tx};
 
 /// A typed view that could not be made, or could not follow its event. Nothing else depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

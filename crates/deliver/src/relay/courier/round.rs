@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::RelayError;
 use crate::sink::SinkError;
-use chainflume_store::{Aggregate, OutboxRow, Pace, Settled, SinkState};
+use chainflume_outbox::{Aggregate, OutboxRow, Pace, Settled, SinkState};
 
 /// When a delivery that failed is tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,7 +196,7 @@ impl Round {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainflume_store::OutboxEpoch;
+    use chainflume_outbox::OutboxEpoch;
 
     const WAITS: [u64; 3] = [5, 300, 1_800];
 

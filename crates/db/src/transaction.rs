@@ -1,18 +1,24 @@
+//! How transactions begin, and the keys of advisory locks. Each `begin` names its limits.
+//!
+//! # Errors
+//! Whatever the database says.
+
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::StoreError;
+use crate::StoreError;
 
-pub(super) type Tx = sqlx::PgTransaction<'static>;
+/// A transaction of a connection of the pool.
+pub type Tx = sqlx::PgTransaction<'static>;
 
 /// Key of the advisory lock under which chains, sources, kinds and views are registered.
-pub(super) const REGISTRATION: i64 = 0x6368_6169_6e66_0001;
+pub const REGISTRATION: i64 = 0x6368_6169_6e66_0001;
 /// Key of the advisory lock under which stakes are rolled up into users.
-pub(super) const USERS: i64 = 0x6368_6169_6e66_0002;
+pub const USERS: i64 = 0x6368_6169_6e66_0002;
 /// Key of the advisory lock under which migrations run.
-pub(super) const MIGRATION: i64 = 0x6368_6169_6e66_0003;
+pub const MIGRATION: i64 = 0x6368_6169_6e66_0003;
 /// Key of the advisory lock that a replay holds while it runs.
-pub(super) const REPLAY: i64 = 0x6368_6169_6e66_0004;
+pub const REPLAY: i64 = 0x6368_6169_6e66_0004;
 /// Added to a chain's id: key of the advisory lock that work for the chain shares which does not lock the chain's row. It
 /// keeps nobody out. It is a mark, by which whoever leads next finds what an earlier leader left behind.
 const WORK: i64 = 0x6368_6169_6e67_0000;
@@ -36,20 +42,20 @@ macro_rules! begin {
 /// An expression that makes the commit of its transaction wait for the disk, whatever the server, the role or the URL says.
 /// Only `off` and `local` promise less than `on`, so any other setting is the operator's to choose: `remote_apply` stays.
 /// Belongs into every transaction whose numbers leave the database.
-pub(super) const DURABLE: &str = "set_config('synchronous_commit', \
+pub const DURABLE: &str = "set_config('synchronous_commit', \
      case when current_setting('synchronous_commit') in ('off', 'local') then 'on' \
      else current_setting('synchronous_commit') end, true)";
 
 /// A writing transaction. `durable: false` lets the commit return before it is on disk: a crash of the
 /// server may lose it whole, never in part.
-pub(super) async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError> {
+pub async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError> {
     let statement = if durable { begin!() } else { begin!("set local synchronous_commit = off") };
     Ok(pool.begin_with(statement).await?)
 }
 
 /// A writing transaction that bears the mark of work for a chain. It may wait longer for its client than others, since it
 /// waits for another transaction of that client; whoever leads next ends it.
-pub(super) async fn begin_marked(pool: &PgPool, chain_id: i64, durable: bool) -> Result<Tx, StoreError> {
+pub async fn begin_marked(pool: &PgPool, chain_id: i64, durable: bool) -> Result<Tx, StoreError> {
     let (begin, commit) = (begin!(), if durable { "" } else { "set local synchronous_commit = off; " });
     let statement = format!(
         "{begin}; {commit}set local idle_in_transaction_session_timeout = '60s'; \
@@ -60,50 +66,46 @@ pub(super) async fn begin_marked(pool: &PgPool, chain_id: i64, durable: bool) ->
 }
 
 /// Key of the mark of work for a chain.
-pub(super) fn mark(chain_id: i64) -> i64 {
+pub fn mark(chain_id: i64) -> i64 {
     WORK.wrapping_add(chain_id)
 }
 
 /// A writing transaction whose statements answer within seconds or fail.
-pub(super) async fn begin_bounded(pool: &PgPool) -> Result<Tx, StoreError> {
+pub async fn begin_bounded(pool: &PgPool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with(begin!("set local statement_timeout = '5s'")).await?)
 }
 
 /// The same on a connection that no pool knows.
-pub(super) async fn begin_alone(
-    connection: &mut PgConnection,
-) -> Result<sqlx::PgTransaction<'_>, StoreError> {
+pub async fn begin_alone(connection: &mut PgConnection) -> Result<sqlx::PgTransaction<'_>, StoreError> {
     Ok(connection.begin_with(begin!("set local statement_timeout = '5s'")).await?)
 }
 
 /// The same for whoever would rather try again than wait for a lock.
-pub(super) async fn begin_impatient(
-    connection: &mut PgConnection,
-) -> Result<sqlx::PgTransaction<'_>, StoreError> {
+pub async fn begin_impatient(connection: &mut PgConnection) -> Result<sqlx::PgTransaction<'_>, StoreError> {
     let statement = begin!("set local statement_timeout = '5s'; set local lock_timeout = '1s'");
     Ok(connection.begin_with(statement).await?)
 }
 
 /// As [`begin_bounded`], for what is better left than waited for.
-pub(super) async fn begin_brief(pool: &PgPool) -> Result<Tx, StoreError> {
+pub async fn begin_brief(pool: &PgPool) -> Result<Tx, StoreError> {
     let statement = begin!("set local statement_timeout = '5s'; set local lock_timeout = '1s'");
     Ok(pool.begin_with(statement).await?)
 }
 
 /// A snapshot to read from: all statements see the same moment.
-pub(super) async fn begin_snapshot(pool: &PgPool) -> Result<Tx, StoreError> {
+pub async fn begin_snapshot(pool: &PgPool) -> Result<Tx, StoreError> {
     let statement = "begin isolation level repeatable read read only; set local statement_timeout = '30s'";
     Ok(pool.begin_with(statement).await?)
 }
 
 /// A look, for a person who waits or a probe that comes again: it changes nothing, and behind somebody's lock or a
 /// statement that runs for hours it fails instead of waiting along.
-pub(super) async fn begin_look(pool: &PgPool) -> Result<Tx, StoreError> {
+pub async fn begin_look(pool: &PgPool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with("begin read only; set local statement_timeout = '10s'").await?)
 }
 
 /// Waits for the advisory lock `key`, held until the transaction ends.
-pub(super) async fn lock(tx: &mut Tx, key: i64) -> Result<(), StoreError> {
+pub async fn lock(tx: &mut Tx, key: i64) -> Result<(), StoreError> {
     sqlx::query("select pg_advisory_xact_lock($1)").bind(key).execute(&mut **tx).await?;
     Ok(())
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::convert::{count, int8, unsigned};
-use super::outbox::OutboxRow;
-use super::transaction::begin;
-use super::{Store, StoreError};
+use crate::Outbox;
+use crate::OutboxRow;
+use chainflume_db::StoreError;
+use chainflume_db::convert::{count, int8, unsigned};
+use chainflume_db::transaction::begin;
 
 pub use settle::{Pace, Settled};
 
@@ -47,7 +48,7 @@ pub struct SinkState {
     pub due_in: Option<Duration>,
 }
 
-impl Store {
+impl Outbox {
     /// Where a sink stands.
     ///
     /// # Errors

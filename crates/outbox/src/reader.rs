@@ -5,11 +5,12 @@ use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{FromRow, PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::super::convert::{count, int8, unsigned};
-use super::super::leases::{Epoch, sink_lease};
-use super::super::{Store, StoreError};
-use super::CHANNEL;
-use super::epochs::{OutboxEpoch, Position};
+use crate::CHANNEL;
+use crate::Outbox;
+use crate::epochs::{OutboxEpoch, Position};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{count, int8, unsigned};
+use chainflume_db::{Epoch, sink_lease};
 
 /// Bytes of messages read at once, so that a few enormous ones cannot fill the memory.
 const BATCH_BYTES: i64 = 8 << 20;
@@ -75,14 +76,14 @@ impl OutboxListener {
     }
 }
 
-impl Store {
+impl Outbox {
     /// Listens for commits with messages.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn listen_outbox(&self) -> Result<OutboxListener, StoreError> {
+    pub async fn listen(&self) -> Result<OutboxListener, StoreError> {
         // A connection of its own: it is held for as long as the daemon runs, and the pool's are counted out.
-        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.hosts.options());
+        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.database.options());
         let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(CHANNEL).await?;
         Ok(OutboxListener(listener))
@@ -94,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn outbox_after(
+    pub async fn read_after(
         &self,
         at: impl Into<Position>,
         limit: u32,
@@ -154,7 +155,7 @@ impl Store {
         self.note_sink_cursor(sink, seq, None).await
     }
 
-    /// As [`Store::set_sink_cursor`], for whoever leads the sink.
+    /// As [`Outbox::set_sink_cursor`], for whoever leads the sink.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when somebody else leads it now; whatever the database says.
@@ -188,7 +189,7 @@ impl Store {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn trim_outbox(&self, age: Duration, sinks: &[String], limit: u32) -> Result<u64, StoreError> {
+    pub async fn trim(&self, age: Duration, sinks: &[String], limit: u32) -> Result<u64, StoreError> {
         let trimmed = sqlx::query(
             "delete from outbox where seq in ( \
                  select seq from outbox \
@@ -211,12 +212,12 @@ impl Store {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn outbox_state(&self) -> Result<OutboxState, StoreError> {
+    pub async fn state(&self) -> Result<OutboxState, StoreError> {
         state(&mut *self.pool.acquire().await?).await
     }
 }
 
-pub(super) async fn state(connection: &mut PgConnection) -> Result<OutboxState, StoreError> {
+pub(crate) async fn state(connection: &mut PgConnection) -> Result<OutboxState, StoreError> {
     let (last, first, oldest): (i64, Option<i64>, Option<i64>) = sqlx::query_as(
         "select h.seq, o.seq, extract(epoch from now() - o.created_at)::bigint from outbox_head h \
          left join lateral (select seq, created_at from outbox order by seq limit 1) o on true",
@@ -229,7 +230,7 @@ pub(super) async fn state(connection: &mut PgConnection) -> Result<OutboxState, 
 }
 
 /// For each aggregate type its newest message that is kept, among those up to `upto`.
-pub(super) async fn ends(
+pub(crate) async fn ends(
     connection: &mut PgConnection,
     upto: u64,
 ) -> Result<BTreeMap<String, u64>, StoreError> {

@@ -2,7 +2,7 @@ use sqlx::migrate::MigrateError;
 
 use chainflume_core::domain::{Place, causes};
 
-/// What can go wrong in the store.
+/// What can go wrong with the database and its tables.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL cannot be read. The URL itself is not repeated: it may hold a password.
@@ -204,20 +204,23 @@ impl StoreError {
         matches!(self, Self::Fenced { .. })
     }
 
-    pub(super) fn conflict(what: impl Into<String>) -> Self {
+    /// The database is not where the writer thinks it is.
+    pub fn conflict(what: impl Into<String>) -> Self {
         Self::Conflict { what: what.into() }
     }
 
-    pub(super) fn fenced(lease: impl Into<String>) -> Self {
+    /// Another instance holds the lease now.
+    pub fn fenced(lease: impl Into<String>) -> Self {
         Self::Fenced { lease: lease.into() }
     }
 
-    pub(super) fn invalid(what: impl Into<String>) -> Self {
+    /// The caller broke the contract of the call.
+    pub fn invalid(what: impl Into<String>) -> Self {
         Self::Invalid(what.into())
     }
 
     /// Keeps the reason, which names the part at fault, and not the URL.
-    pub(super) fn url(error: &sqlx::Error) -> Self {
+    pub(crate) fn url(error: &sqlx::Error) -> Self {
         let reason = match error {
             sqlx::Error::Configuration(cause) => cause.to_string(),
             other => other.to_string(),
@@ -226,7 +229,7 @@ impl StoreError {
     }
 
     /// Name of the constraint that was violated.
-    pub(super) fn constraint(&self) -> Option<&str> {
+    pub fn constraint(&self) -> Option<&str> {
         match self {
             Self::Database(error) => error.as_database_error()?.constraint(),
             _ => None,
@@ -259,7 +262,7 @@ fn plain_migration(error: &MigrateError) -> String {
 }
 
 /// SQLSTATE of a database error.
-pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
+pub fn sqlstate(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 

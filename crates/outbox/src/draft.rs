@@ -1,14 +1,14 @@
 use uuid::Uuid;
 
-use super::super::StoreError;
 use chainflume_core::domain::{Message, MessageState};
+use chainflume_db::StoreError;
 
 /// A message written down but for its number: that is known only at the end of the transaction, and then everybody waits.
-pub(in super::super) struct Draft {
-    pub(super) aggregate_type: String,
-    pub(super) message_type: String,
-    pub(super) state: MessageState,
-    pub(super) user_id: Option<Uuid>,
+pub struct Draft {
+    pub(crate) aggregate_type: String,
+    pub(crate) message_type: String,
+    pub(crate) state: MessageState,
+    pub(crate) user_id: Option<Uuid>,
     /// Its JSON up to the number.
     before: String,
     /// And after it.
@@ -35,13 +35,16 @@ impl Draft {
     }
 
     /// The message with its number.
-    pub(super) fn text(&self, seq: i64) -> String {
+    pub(crate) fn text(&self, seq: i64) -> String {
         format!("{}{seq}{}", self.before, self.after)
     }
 }
 
 /// The messages in their order.
-pub(in super::super) fn drafts(messages: Vec<Message>) -> Result<Vec<Draft>, StoreError> {
+///
+/// # Errors
+/// [`StoreError::Invalid`] of a message that is no JSON.
+pub fn drafts(messages: Vec<Message>) -> Result<Vec<Draft>, StoreError> {
     messages.into_iter().map(Draft::of).collect()
 }
 

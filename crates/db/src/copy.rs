@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use chainflume_core::domain::U256;
 
-use super::StoreError;
-use super::convert::POSTGRES_EPOCH;
+use crate::StoreError;
+use crate::convert::POSTGRES_EPOCH;
 
 /// Signature, flags, length of the header extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -15,18 +15,25 @@ const CHUNK: usize = 256 * 1024;
 /// Four digits of base 10000, the base of `numeric`.
 const FOUR_DIGITS: u64 = 10_000_u64.pow(4);
 
-/// Rows on their way into one `COPY`.
-pub(super) struct Rows {
+/// Rows on their way into one `COPY`. A field fails when it is longer than two gigabytes.
+pub struct Rows {
     buffer: Vec<u8>,
 }
 
+impl Default for Rows {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Rows {
-    pub(super) fn new() -> Self {
+    /// No row yet.
+    pub fn new() -> Self {
         Self { buffer: HEADER.to_vec() }
     }
 
     /// Begins a row of `columns` fields.
-    pub(super) fn row(&mut self, columns: i16) {
+    pub fn row(&mut self, columns: i16) {
         self.buffer.extend(columns.to_be_bytes());
     }
 
@@ -38,53 +45,61 @@ impl Rows {
         Ok(())
     }
 
-    pub(super) fn null(&mut self) -> Result<(), StoreError> {
+    /// A field without a value.
+    pub fn null(&mut self) -> Result<(), StoreError> {
         self.buffer.extend((-1_i32).to_be_bytes());
         Ok(())
     }
 
-    pub(super) fn bytea(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Bytes.
+    pub fn bytea(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.field(bytes)
     }
 
-    pub(super) fn bytea_or_null(&mut self, bytes: Option<&[u8]>) -> Result<(), StoreError> {
+    /// Bytes, where there are some.
+    pub fn bytea_or_null(&mut self, bytes: Option<&[u8]>) -> Result<(), StoreError> {
         match bytes {
             Some(bytes) => self.field(bytes),
             None => self.null(),
         }
     }
 
-    pub(super) fn text(&mut self, text: &str) -> Result<(), StoreError> {
+    /// Text in UTF-8, which PostgreSQL takes without NUL alone.
+    pub fn text(&mut self, text: &str) -> Result<(), StoreError> {
         self.field(text.as_bytes())
     }
 
-    pub(super) fn uuid_or_null(&mut self, id: Option<Uuid>) -> Result<(), StoreError> {
+    /// A UUID, where there is one.
+    pub fn uuid_or_null(&mut self, id: Option<Uuid>) -> Result<(), StoreError> {
         match id {
             Some(id) => self.field(id.as_bytes()),
             None => self.null(),
         }
     }
 
-    pub(super) fn int4(&mut self, value: i32) -> Result<(), StoreError> {
+    /// `integer`.
+    pub fn int4(&mut self, value: i32) -> Result<(), StoreError> {
         self.field(&value.to_be_bytes())
     }
 
-    pub(super) fn int8(&mut self, value: i64) -> Result<(), StoreError> {
+    /// `bigint`.
+    pub fn int8(&mut self, value: i64) -> Result<(), StoreError> {
         self.field(&value.to_be_bytes())
     }
 
     /// `seconds` since the Unix epoch, within what PostgreSQL has timestamps for: it counts from 2000, and the last of them
     /// counted in microseconds from 1970 would not fit.
-    pub(super) fn timestamptz(&mut self, seconds: i64) -> Result<(), StoreError> {
+    pub fn timestamptz(&mut self, seconds: i64) -> Result<(), StoreError> {
         self.int8((seconds - POSTGRES_EPOCH) * 1_000_000)
     }
 
     /// `micros` since the Unix epoch, by a clock of today.
-    pub(super) fn timestamptz_micros(&mut self, micros: i64) -> Result<(), StoreError> {
+    pub fn timestamptz_micros(&mut self, micros: i64) -> Result<(), StoreError> {
         self.int8(micros - POSTGRES_EPOCH * 1_000_000)
     }
 
-    pub(super) fn jsonb_or_null(&mut self, text: Option<&str>) -> Result<(), StoreError> {
+    /// JSON as text, where there is some.
+    pub fn jsonb_or_null(&mut self, text: Option<&str>) -> Result<(), StoreError> {
         let Some(text) = text else { return self.null() };
         let mut bytes = Vec::with_capacity(text.len() + 1);
         bytes.push(1); // the format's version
@@ -92,7 +107,8 @@ impl Rows {
         self.field(&bytes)
     }
 
-    pub(super) fn numeric_or_null(&mut self, value: Option<U256>) -> Result<(), StoreError> {
+    /// `numeric`, where there is a number.
+    pub fn numeric_or_null(&mut self, value: Option<U256>) -> Result<(), StoreError> {
         match value {
             Some(value) => self.field(&numeric(value)),
             None => self.null(),
@@ -148,7 +164,7 @@ fn divide(limbs: &mut [u64; 4], by: u64) -> u64 {
 }
 
 /// Sends what `write` makes of each item; returns once the server has taken all rows or refused.
-pub(super) async fn copy_in<T>(
+pub async fn copy_in<T>(
     connection: &mut PgConnection,
     statement: &'static str,
     items: &[T],
@@ -158,7 +174,7 @@ pub(super) async fn copy_in<T>(
 }
 
 /// As [`copy_in`]; `meanwhile` is done while the server still takes in what it was sent.
-pub(super) async fn copy_in_while<T, M>(
+pub async fn copy_in_while<T, M>(
     connection: &mut PgConnection,
     statement: &'static str,
     items: &[T],

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use super::super::convert::int8;
-use super::super::transaction::{Tx, begin};
-use super::super::{Epoch, Store, StoreError, sink_lease};
 use super::Aggregate;
+use crate::Outbox;
+use chainflume_db::convert::int8;
+use chainflume_db::transaction::{Tx, begin};
+use chainflume_db::{Epoch, StoreError, sink_lease};
 
 /// What came of a round of tries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct Pace {
     pub is_back: bool,
 }
 
-impl Store {
+impl Outbox {
     /// Notes what came of a round of tries, all of it or nothing; with an epoch, for whoever leads the sink.
     ///
     /// # Errors

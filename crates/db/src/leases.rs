@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 
-use super::convert::int8;
-use super::{ChainStore, Store, StoreError};
+use crate::{Database, StoreError};
 
 pub use session::LeaseSession;
 
@@ -108,7 +107,7 @@ pub struct Roll {
     pub instances: Vec<InstanceRow>,
 }
 
-impl Store {
+impl Database {
     /// The leases there are.
     ///
     /// # Errors
@@ -118,39 +117,22 @@ impl Store {
     }
 }
 
+/// Deletes leases, of what is deleted itself.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn forget_leases(connection: &mut PgConnection, names: &[String]) -> Result<(), StoreError> {
+    sqlx::query("delete from leases where name = any($1)").bind(names).execute(connection).await?;
+    Ok(())
+}
+
 /// Who leads a chain now; `None` where nobody does, or whoever did is gone.
-pub(super) async fn leader(
-    connection: &mut PgConnection,
-    chain_id: u64,
-) -> Result<Option<String>, StoreError> {
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn leader(connection: &mut PgConnection, chain_id: u64) -> Result<Option<String>, StoreError> {
     let name = chain_lease(chain_id);
     let leases = session::leases(connection).await?;
     let held = leases.into_iter().find(|lease| lease.name == name && lease.standing == Standing::Held);
     Ok(held.map(|lease| lease.holder))
-}
-
-impl ChainStore {
-    /// For the holder of the chain's lease: from now on, every write of the result is refused once another has taken the
-    /// lease. Without, a writer is fenced by checkpoints and the count of reorgs alone, as a command beside the
-    /// daemon is.
-    ///
-    /// # Errors
-    /// [`StoreError::Fenced`] when somebody else has taken it already; whatever the database says.
-    pub async fn lead(mut self, epoch: Epoch) -> Result<Self, StoreError> {
-        // The lease may be older than the chain's row.
-        let raised = sqlx::query(
-            "update chains c set epoch = l.epoch from leases l \
-             where c.chain_id = $1 and l.name = $2 and l.epoch = $3 and c.epoch <= l.epoch",
-        )
-        .bind(self.chain.id)
-        .bind(chain_lease(self.chain.number()))
-        .bind(int8("epoch", epoch.0)?)
-        .execute(&self.pool)
-        .await?;
-        if raised.rows_affected() == 0 {
-            return Err(StoreError::fenced(chain_lease(self.chain.number())));
-        }
-        self.epoch = Some(epoch);
-        Ok(self)
-    }
 }

@@ -5,12 +5,12 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::super::StoreError;
-use super::super::convert::{address, count, int8};
 use super::super::open::Chain;
-use super::super::transaction::Tx;
-use super::about::{Said, VERSION, event_id, metadata, timestamp};
+use super::event::{EventRef, VERSION, event_id, metadata, timestamp};
 use chainflume_core::domain::{Aggregate, Message, MessageState, Projection, amount_formatted};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{address, count, int8};
+use chainflume_db::transaction::Tx;
 
 /// Wallets whose stake this step changes and tells of, and which of them were active before.
 pub(super) struct Stakers {
@@ -30,11 +30,11 @@ struct User {
 
 /// Looks at the users before they change. The last of the events about a wallet is the cause of its message, and of an
 /// activation the first: a retraction, which takes back all there are, finds the same one and so the same id.
-pub(super) async fn before(tx: &mut Tx, chain: &Chain, said: &[Said<'_>]) -> Result<Stakers, StoreError> {
+pub(super) async fn before(tx: &mut Tx, chain: &Chain, refs: &[EventRef<'_>]) -> Result<Stakers, StoreError> {
     let mut causes = BTreeMap::new();
-    for (index, said) in said.iter().enumerate() {
-        let staker = said.event.fact.account;
-        if let (Projection::Stake, Some(staker)) = (chain.described(said.kind_id)?.projection, staker) {
+    for (index, event_ref) in refs.iter().enumerate() {
+        let staker = event_ref.event.fact.account;
+        if let (Projection::Stake, Some(staker)) = (chain.described(event_ref.kind_id)?.projection, staker) {
             causes.entry(staker).or_insert((index, index)).1 = index;
         }
     }
@@ -56,7 +56,7 @@ impl Stakers {
         &self,
         tx: &mut Tx,
         chain: &Chain,
-        said: &[Said<'_>],
+        refs: &[EventRef<'_>],
     ) -> Result<Vec<Message>, StoreError> {
         if self.causes.is_empty() {
             return Ok(Vec::new());
@@ -68,13 +68,13 @@ impl Stakers {
             let (message_type, state, cause) = match (user, self.active.contains(wallet)) {
                 (Some(_), false) => ("user.activated", MessageState::Confirmed, first),
                 (Some(_), true) => ("user.updated", MessageState::Confirmed, last),
-                (None, true) if began_before(tx, chain, *wallet, &said[*first]).await? => {
+                (None, true) if began_before(tx, chain, *wallet, &refs[*first]).await? => {
                     ("user.updated", MessageState::Confirmed, last)
                 }
                 (None, true) => ("user.activated", MessageState::Retracted, first),
                 (None, false) => continue,
             };
-            messages.push(message(chain, (*wallet, user), &said[*cause], (message_type, state))?);
+            messages.push(message(chain, (*wallet, user), &refs[*cause], (message_type, state))?);
         }
         Ok(messages)
     }
@@ -85,7 +85,7 @@ async fn began_before(
     tx: &mut Tx,
     chain: &Chain,
     wallet: Address,
-    first: &Said<'_>,
+    first: &EventRef<'_>,
 ) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar(
         "select exists (select from orphaned_events \
@@ -108,7 +108,7 @@ impl User {
 fn message(
     chain: &Chain,
     (wallet, user): (Address, Option<&User>),
-    cause: &Said<'_>,
+    cause: &EventRef<'_>,
     (message_type, state): (&str, MessageState),
 ) -> Result<Message, StoreError> {
     let described = chain.described(cause.kind_id)?;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 
-use super::super::convert::{count, int8, unsigned};
-use super::super::error::sqlstate;
-use super::super::reach::Hosts;
-use super::super::{Store, StoreError, transaction};
 use super::{CHAIN, Epoch, InstanceRow, LeaseRow, Roll, Standing};
+use crate::convert::{count, int8, unsigned};
+use crate::error::sqlstate;
+use crate::reach::Hosts;
+use crate::{Database, StoreError, transaction};
 
 /// The connection over which an instance holds its leases. Its own, so that no crowd at the pool ends a lease; and its
 /// session is the instance's sign of life.
@@ -27,7 +27,7 @@ impl fmt::Debug for LeaseSession {
     }
 }
 
-impl Store {
+impl Database {
     /// A session of the instance `holder`, not connected yet, whose leases are as long as `length`.
     pub fn lease_session(&self, holder: String, length: Duration) -> LeaseSession {
         LeaseSession { hosts: self.hosts.clone(), holder, length, connection: None }
@@ -223,7 +223,7 @@ impl LeaseSession {
 }
 
 /// The start of a session of another role is hidden from us; then its number has to do.
-pub(super) async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, StoreError> {
+pub async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, StoreError> {
     let rows: Vec<(String, String, i64, i64, bool)> = sqlx::query_as(
         "select l.name, l.holder, l.epoch, \
              (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::bigint, \

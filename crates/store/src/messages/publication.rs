@@ -1,35 +1,35 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::super::StoreError;
-use super::super::convert::unsigned;
 use super::super::events::Stored;
 use super::super::followed;
 use super::super::open::Chain;
-use super::super::transaction::Tx;
-use super::about::{self, Said, Users};
-use super::draft::{Draft, drafts};
+use super::event::{self, EventRef, Users};
 use super::users::{self, Stakers};
 use chainflume_core::domain::{Event, Message};
+use chainflume_db::StoreError;
+use chainflume_db::convert::unsigned;
+use chainflume_db::transaction::Tx;
+use chainflume_outbox::{Draft, append, drafts};
 
 /// What a step has to tell: begun before the projections change, told as the last thing before the commit.
-pub(in super::super) struct Announcement<'a> {
-    said: Vec<Said<'a>>,
+pub(in super::super) struct Publication<'a> {
+    refs: Vec<EventRef<'a>>,
     /// Told as pending, and taken back with this step.
-    gone: Vec<Said<'a>>,
+    gone: Vec<EventRef<'a>>,
     stakers: Stakers,
 }
 
-impl<'a> Announcement<'a> {
+impl<'a> Publication<'a> {
     /// Of the events, given with their kinds' ids in chain order, those that are to be announced.
     pub(in super::super) async fn begin(
         tx: &mut Tx,
         chain: &Chain,
         events: impl Iterator<Item = (i32, &'a Event)>,
     ) -> Result<Self, StoreError> {
-        let said = announced(tx, chain, events).await?;
-        let stakers = users::before(tx, chain, &said).await?;
-        Ok(Self { said, gone: Vec::new(), stakers })
+        let refs = published(tx, chain, events).await?;
+        let stakers = users::before(tx, chain, &refs).await?;
+        Ok(Self { refs, gone: Vec::new(), stakers })
     }
 
     /// As [`Self::begin`], of events that are taken back: those that were stored without a word leave without one.
@@ -50,19 +50,19 @@ impl<'a> Announcement<'a> {
 
     /// Takes back with the step what was told as pending.
     pub(in super::super) fn taking_back(self, pending: &'a [Stored]) -> Self {
-        Self { gone: said_of(pending), ..self }
+        Self { gone: refs_of(pending), ..self }
     }
 
-    /// Looks up, now that the projections have changed, what is to be said of it.
+    /// Looks up, now that the projections have changed, what is to be published of it.
     pub(in super::super) async fn settle(
         self,
         tx: &mut Tx,
         chain: &Chain,
     ) -> Result<Confirmation<'a>, StoreError> {
-        let gone = about::retracted(tx, chain, &self.gone).await?;
-        let users = Users::of(tx, &self.said).await?;
-        let stakers = self.stakers.messages(tx, chain, &self.said).await?;
-        Ok(Confirmation { gone, said: self.said, users, stakers })
+        let gone = event::retracted(tx, chain, &self.gone).await?;
+        let users = Users::of(tx, &self.refs).await?;
+        let stakers = self.stakers.messages(tx, chain, &self.refs).await?;
+        Ok(Confirmation { gone, refs: self.refs, users, stakers })
     }
 
     /// Tells that the events are confirmed, under a head of this height.
@@ -73,16 +73,16 @@ impl<'a> Announcement<'a> {
         head: u64,
     ) -> Result<(), StoreError> {
         let drafts = self.settle(tx, chain).await?.write(chain, head)?;
-        super::push(tx, chain, drafts, None).await
+        append(tx, chain.id, drafts, None).await
     }
 
     /// Tells that the events are taken back, the newest first, pending or not.
     pub(in super::super) async fn retract(self, tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
-        let mut all: Vec<Said<'_>> = self.said.iter().chain(&self.gone).copied().collect();
-        all.sort_by_key(|said| said.event.place);
-        let mut messages = about::retracted(tx, chain, &all).await?;
-        messages.extend(self.stakers.messages(tx, chain, &self.said).await?);
-        super::push(tx, chain, drafts(messages)?, None).await
+        let mut all: Vec<EventRef<'_>> = self.refs.iter().chain(&self.gone).copied().collect();
+        all.sort_by_key(|event_ref| event_ref.event.place);
+        let mut messages = event::retracted(tx, chain, &all).await?;
+        messages.extend(self.stakers.messages(tx, chain, &self.refs).await?);
+        append(tx, chain.id, drafts(messages)?, None).await
     }
 }
 
@@ -90,7 +90,7 @@ impl<'a> Announcement<'a> {
 pub(in super::super) struct Confirmation<'a> {
     /// What is taken back goes first: another event may be confirmed at its place.
     gone: Vec<Message>,
-    said: Vec<Said<'a>>,
+    refs: Vec<EventRef<'a>>,
     users: Users,
     stakers: Vec<Message>,
 }
@@ -99,39 +99,39 @@ impl Confirmation<'_> {
     /// The messages, under a head of this height.
     pub(in super::super) fn write(self, chain: &Chain, head: u64) -> Result<Vec<Draft>, StoreError> {
         let mut messages = self.gone;
-        messages.extend(about::confirmed(chain, &self.said, &self.users, head)?);
+        messages.extend(event::confirmed(chain, &self.refs, &self.users, head)?);
         messages.extend(self.stakers);
         drafts(messages)
     }
 }
 
 /// Of the events, given with their kinds' ids, those that are to be announced.
-pub(in super::super) async fn announced<'a>(
+pub(in super::super) async fn published<'a>(
     tx: &mut Tx,
     chain: &Chain,
     events: impl Iterator<Item = (i32, &'a Event)>,
-) -> Result<Vec<Said<'a>>, StoreError> {
+) -> Result<Vec<EventRef<'a>>, StoreError> {
     let from = publish_from(tx, chain).await?;
-    let mut said = Vec::new();
+    let mut refs = Vec::new();
     for (kind_id, event) in events {
         let source = &chain.described(kind_id)?.source;
         if from.get(source).is_some_and(|from| event.place.block_number >= *from) {
-            said.push(Said { kind_id, event });
+            refs.push(EventRef { kind_id, event });
         }
     }
-    Ok(said)
+    Ok(refs)
 }
 
 /// Tells that events are seen at the head, under a head of this height that was seen then.
-pub(in super::super) async fn pend(
+pub(in super::super) async fn publish_pending(
     tx: &mut Tx,
     chain: &Chain,
-    said: &[Said<'_>],
+    refs: &[EventRef<'_>],
     (head, seen_at): (u64, Option<SystemTime>),
 ) -> Result<(), StoreError> {
-    let users = Users::of(tx, said).await?;
-    let messages = about::pending(chain, said, &users, head)?;
-    super::push(tx, chain, drafts(messages)?, seen_at).await
+    let users = Users::of(tx, refs).await?;
+    let messages = event::pending(chain, refs, &users, head)?;
+    append(tx, chain.id, drafts(messages)?, seen_at).await
 }
 
 /// Tells that pending events are taken back, the newest first. No user was told of them.
@@ -140,12 +140,12 @@ pub(in super::super) async fn retract(
     chain: &Chain,
     pending: &[Stored],
 ) -> Result<(), StoreError> {
-    let messages = about::retracted(tx, chain, &said_of(pending)).await?;
-    super::push(tx, chain, drafts(messages)?, None).await
+    let messages = event::retracted(tx, chain, &refs_of(pending)).await?;
+    append(tx, chain.id, drafts(messages)?, None).await
 }
 
-fn said_of(stored: &[Stored]) -> Vec<Said<'_>> {
-    stored.iter().map(|stored| Said { kind_id: stored.kind_id, event: &stored.event }).collect()
+fn refs_of(stored: &[Stored]) -> Vec<EventRef<'_>> {
+    stored.iter().map(|stored| EventRef { kind_id: stored.kind_id, event: &stored.event }).collect()
 }
 
 /// From which block on each source is announced; a source that has not decided yet is not.

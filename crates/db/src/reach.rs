@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Executor, Row};
 
-use super::{Store, StoreError, host};
+use crate::{Database, StoreError, host};
 
 /// The servers of a URL.
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     all: Vec<PgConnectOptions>,
     /// Where writes went last.
     current: AtomicUsize,
@@ -23,20 +23,20 @@ pub(super) struct Hosts {
 
 /// How long each of several servers may take to say whether it takes writes. Below what a probe of the database may
 /// take, or one that hangs would hide the one that works.
-const EACH: Duration = Duration::from_millis(1_500);
+const HOST_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// More than there are in this program.
-const STATEMENTS: usize = 200;
+const STATEMENT_CACHE: usize = 200;
 
 impl Hosts {
-    pub(super) fn of(url: &str) -> Result<Self, StoreError> {
+    pub fn of(url: &str) -> Result<Self, StoreError> {
         let options = |url: &String| {
             let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::url(&error))?;
             let options = without_brackets(options);
             // Whatever the url says: a statement without a name is nobody's behind a pooler.
             Ok(options
                 .application_name("chainflume")
-                .statement_cache_capacity(STATEMENTS)
+                .statement_cache_capacity(STATEMENT_CACHE)
                 .disable_statement_logging())
         };
         Ok(Self {
@@ -48,17 +48,17 @@ impl Hosts {
     }
 
     /// Of the server that took writes last.
-    pub(super) fn options(&self) -> PgConnectOptions {
+    pub fn options(&self) -> PgConnectOptions {
         self.all[self.current.load(Ordering::Relaxed)].clone()
     }
 
     /// Connections made before now are not used again.
-    pub(super) fn distrust(&self) {
+    pub fn distrust(&self) {
         self.distrusted.store(self.now(), Ordering::Relaxed);
     }
 
     /// Whether a connection of this age leads to where the primary is thought to be.
-    pub(super) fn trusts(&self, age: Duration) -> bool {
+    pub fn trusts(&self, age: Duration) -> bool {
         let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         self.now().saturating_sub(age) >= self.distrusted.load(Ordering::Relaxed)
     }
@@ -78,10 +78,10 @@ fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
     }
 }
 
-impl Store {
+impl Database {
     /// A connection to the server that takes writes, to which all others are made from now on. Where there is but one, it
     /// is not asked: that is seen when it is written to.
-    pub(super) async fn reach(&self) -> Result<PgConnection, StoreError> {
+    pub(crate) async fn reach(&self) -> Result<PgConnection, StoreError> {
         let hosts = &*self.hosts;
         if let [only] = &hosts.all[..] {
             return Ok(only.connect().await?);
@@ -119,7 +119,9 @@ async fn writable(options: &PgConnectOptions) -> Result<PgConnection, StoreError
             false => Ok(connection),
         }
     };
-    tokio::time::timeout(EACH, asked).await.unwrap_or(Err(StoreError::from(sqlx::Error::PoolTimedOut)))
+    tokio::time::timeout(HOST_TIMEOUT, asked)
+        .await
+        .unwrap_or(Err(StoreError::from(sqlx::Error::PoolTimedOut)))
 }
 
 /// Whether a session is this client's alone. A pooler in transaction mode gives each transaction another session; one that
@@ -127,14 +129,14 @@ async fn writable(options: &PgConnectOptions) -> Result<PgConnection, StoreError
 ///
 /// # Errors
 /// [`StoreError::Pooler`] of such a one.
-pub(super) async fn is_direct(store: &Store, one: &mut PgConnection) -> Result<bool, StoreError> {
+pub(crate) async fn is_direct(database: &Database, one: &mut PgConnection) -> Result<bool, StoreError> {
     let first = backend(one).await?;
-    let mut two = store.hosts.options().connect().await?;
+    let mut two = database.hosts.options().connect().await?;
     // By the simple protocol, which prepares nothing.
     two.execute(sqlx::raw_sql("begin")).await?;
     let row = two.fetch_one(sqlx::raw_sql("select pg_backend_pid()")).await?;
     let shared = row.try_get::<i32, _>(0)? == first;
-    let again = tokio::time::timeout(EACH, backend(one)).await;
+    let again = tokio::time::timeout(HOST_TIMEOUT, backend(one)).await;
     let _told = two.close().await;
     match again {
         Ok(Ok(again)) => Ok(!shared && again == first),

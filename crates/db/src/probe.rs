@@ -2,15 +2,15 @@ use std::fmt;
 
 use sqlx::postgres::PgConnection;
 
-use super::error::sqlstate;
-use super::{Store, StoreError, transaction};
+use crate::error::sqlstate;
+use crate::{Database, StoreError, transaction};
 
 /// Asks again and again whether the database takes writes.
 ///
 /// Over a connection of its own: the pool tries a refused connection until its timeout and then says
 /// "timeout", and while every one of its connections is busy it would say so of a healthy database too.
 pub struct WriteProbe {
-    store: Store,
+    database: Database,
     /// Given back only after a whole question and answer.
     connection: Option<PgConnection>,
 }
@@ -21,10 +21,10 @@ impl fmt::Debug for WriteProbe {
     }
 }
 
-impl Store {
+impl Database {
     /// A probe that is not connected yet.
     pub fn write_probe(&self) -> WriteProbe {
-        WriteProbe { store: self.clone(), connection: None }
+        WriteProbe { database: self.clone(), connection: None }
     }
 }
 
@@ -38,13 +38,13 @@ impl WriteProbe {
     pub async fn write(&mut self) -> Result<(), StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.store.reach().await?,
+            None => self.database.reach().await?,
         };
         let written = write(&mut connection).await;
         match &written {
             Ok(()) => self.connection = Some(connection),
             Err(StoreError::Database(error)) if sqlstate(error).as_deref() == Some("25006") => {
-                self.store.hosts.distrust();
+                self.database.hosts.distrust();
             }
             Err(_) => {}
         }

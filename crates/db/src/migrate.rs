@@ -3,8 +3,8 @@ use std::sync::LazyLock;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
-use super::transaction::{self, MIGRATION};
-use super::{Store, StoreError, rights};
+use crate::transaction::{self, MIGRATION};
+use crate::{Database, StoreError, rights};
 
 /// Not sqlx's own table name: an application that shares the database may use sqlx too.
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -44,7 +44,7 @@ pub struct Migrated {
     pub version: i64,
 }
 
-impl Store {
+impl Database {
     /// Compares schemas, reading only.
     ///
     /// # Errors

@@ -1,40 +1,25 @@
-//! Messages: written in the transaction of what they are about, read by whoever carries them out.
-
-mod about;
-mod announcement;
-mod draft;
-mod epochs;
-mod history;
-mod reader;
-mod users;
+//! How messages get into the outbox: in the transaction of what they are about.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::StoreError;
-use super::convert::int8;
-use super::copy::{Rows, copy_in};
-use super::open::Chain;
-use super::transaction::{DURABLE, Tx};
-
-pub(super) use about::Said;
-use draft::Draft;
-pub(super) use epochs::{FRESH, HOME, adopted, epochs as lineage_epochs, note_adopted};
-
-pub(super) use announcement::{Announcement, announced, pend, retract};
-pub use epochs::{Adopted, Lineage, OutboxEpoch, Position};
-pub use history::{ReplayLock, ReplayQuery};
-pub use reader::{OutboxListener, OutboxRow, OutboxState};
-
-/// The channel on which a commit with messages is announced.
-pub(super) const CHANNEL: &str = "chainflume_outbox";
+use crate::CHANNEL;
+use crate::draft::Draft;
+use crate::epochs::{FRESH, HOME};
+use chainflume_db::StoreError;
+use chainflume_db::convert::int8;
+use chainflume_db::copy::{Rows, copy_in};
+use chainflume_db::transaction::{DURABLE, Tx};
 
 /// Gives the messages their numbers and stores them. Must come last in the transaction: from here on every other
 /// writer with messages waits for its end.
-pub(super) async fn push(
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn append(
     tx: &mut Tx,
-    chain: &Chain,
+    chain_id: i64,
     drafts: Vec<Draft>,
     seen_at: Option<SystemTime>,
 ) -> Result<(), StoreError> {
@@ -46,11 +31,11 @@ pub(super) async fn push(
     let numbered: Vec<(i64, Draft)> = (last - count + 1..).zip(drafts).collect();
     let seen_at = seen_at.and_then(micros);
     if numbered.len() < MANY {
-        return insert(tx, chain, &numbered, seen_at).await;
+        return insert(tx, chain_id, &numbered, seen_at).await;
     }
     let statement = "copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at) \
                      from stdin (format binary)";
-    copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain, draft, seen_at)).await?;
+    copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain_id, draft, seen_at)).await?;
     Ok(())
 }
 
@@ -60,7 +45,7 @@ const MANY: usize = 2_000;
 
 async fn insert(
     tx: &mut Tx,
-    chain: &Chain,
+    chain_id: i64,
     numbered: &[(i64, Draft)],
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
@@ -72,7 +57,7 @@ async fn insert(
              as m (seq, aggregate_type, type, state, user_id, message)",
     )
     .bind(numbered.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
-    .bind(chain.id)
+    .bind(chain_id)
     .bind(drafts().map(|draft| draft.aggregate_type.as_str()).collect::<Vec<_>>())
     .bind(drafts().map(|draft| draft.message_type.as_str()).collect::<Vec<_>>())
     .bind(drafts().map(|draft| draft.state.as_str()).collect::<Vec<_>>())
@@ -85,7 +70,7 @@ async fn insert(
 }
 
 /// Takes the next numbers, has the commit announced, and returns the last of them. Where the database is in another place than
-/// at the last time, a new epoch begins with them ([`epochs`]).
+/// at the last time, a new epoch begins with them ([`crate::Lineage`]).
 ///
 /// What is published must outlive a crash of the server: a commit that is lost after its messages have left would give their
 /// numbers to others. So this commit waits for the disk, history or not. All in one round trip, since every block at the head
@@ -112,13 +97,13 @@ async fn reserve(tx: &mut Tx, count: i64) -> Result<i64, StoreError> {
 /// One row of the outbox.
 fn encode(
     rows: &mut Rows,
-    chain: &Chain,
+    chain_id: i64,
     (seq, draft): &(i64, Draft),
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
     rows.row(8);
     rows.int8(*seq)?;
-    rows.int8(chain.id)?;
+    rows.int8(chain_id)?;
     rows.text(&draft.aggregate_type)?;
     rows.text(&draft.message_type)?;
     rows.text(draft.state.as_str())?;

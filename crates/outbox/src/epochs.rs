@@ -14,20 +14,21 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
-use super::super::convert::{int8, unsigned};
-use super::super::{Store, StoreError, transaction};
-use super::OutboxState;
+use crate::Outbox;
+use crate::OutboxState;
+use chainflume_db::convert::{int8, unsigned};
+use chainflume_db::{StoreError, transaction};
 
 /// Where the database is: changes with the server, with each of its starts, with the database, and with the table (a dump
 /// that is restored into the same database makes it anew).
-pub(in super::super) const HOME: &str = "concat_ws('/', extract(epoch from pg_postmaster_start_time()), \
+pub(crate) const HOME: &str = "concat_ws('/', extract(epoch from pg_postmaster_start_time()), \
      (select oid from pg_database where datname = current_database()), pg_relation_filenode('outbox_head'))";
 
 /// A new epoch: what a version 4 UUID has at random before its version.
-pub(in super::super) const FRESH: &str = "left(replace(gen_random_uuid()::text, '-', ''), 12)";
+pub(crate) const FRESH: &str = "left(replace(gen_random_uuid()::text, '-', ''), 12)";
 
 /// The epoch of messages from before there were epochs. Every database that is old enough has it, so it proves nothing.
-pub(super) const UNKNOWN: &str = "0";
+pub(crate) const UNKNOWN: &str = "0";
 
 /// An epoch of this database's history.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -107,19 +108,19 @@ impl Lineage {
     }
 }
 
-impl Store {
+impl Outbox {
     /// What the outbox knows of itself, for a sink that is at `cursor` and whose streams end with messages of these numbers.
     ///
     /// # Errors
     /// Whatever the database says.
     pub async fn lineage(&self, sink: &str, cursor: u64, tops: &[u64]) -> Result<Lineage, StoreError> {
         let mut tx = transaction::begin_snapshot(&self.pool).await?;
-        let OutboxState { last, first, .. } = super::reader::state(&mut tx).await?;
+        let OutboxState { last, first, .. } = crate::reader::state(&mut tx).await?;
         Ok(Lineage {
             last,
             first,
             epochs: epochs(&mut tx).await?,
-            ends: super::reader::ends(&mut tx, cursor).await?,
+            ends: crate::reader::ends(&mut tx, cursor).await?,
             kept: kept(&mut tx, tops).await?,
             adopted: adopted(&mut tx, sink).await?,
         })
@@ -129,13 +130,13 @@ impl Store {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn outbox_epoch(&self) -> Result<String, StoreError> {
+    pub async fn epoch(&self) -> Result<String, StoreError> {
         Ok(sqlx::query_scalar("select epoch from outbox_head").fetch_one(&self.pool).await?)
     }
 }
 
 /// The epochs of this history, the oldest first.
-pub(in super::super) async fn epochs(connection: &mut PgConnection) -> Result<Vec<OutboxEpoch>, StoreError> {
+pub(crate) async fn epochs(connection: &mut PgConnection) -> Result<Vec<OutboxEpoch>, StoreError> {
     Ok(sqlx::query_as("select epoch, after_seq, first_seq from outbox_epochs order by first_seq")
         .fetch_all(connection)
         .await?)
@@ -156,7 +157,7 @@ async fn kept(
 }
 
 /// By aggregate type, what was adopted in a sink.
-pub(in super::super) async fn adopted(
+pub(crate) async fn adopted(
     connection: &mut PgConnection,
     sink: &str,
 ) -> Result<BTreeMap<String, Adopted>, StoreError> {
@@ -174,7 +175,7 @@ pub(in super::super) async fn adopted(
 }
 
 /// Notes what was adopted in a sink.
-pub(in super::super) async fn note_adopted(
+pub(crate) async fn note_adopted(
     connection: &mut PgConnection,
     sink: &str,
     adopted: &Adopted,

@@ -2,11 +2,13 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::convert::{int8, unsigned};
-use super::leases::{Epoch, sink_lease};
-use super::outbox::{Adopted, CHANNEL, FRESH, HOME, Lineage, adopted, lineage_epochs, note_adopted};
-use super::transaction::{DURABLE, Tx, begin};
-use super::{Store, StoreError};
+use crate::CHANNEL;
+use crate::Outbox;
+use crate::epochs::{Adopted, FRESH, HOME, Lineage, adopted, epochs, note_adopted};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{int8, unsigned};
+use chainflume_db::transaction::{DURABLE, Tx, begin};
+use chainflume_db::{Epoch, sink_lease};
 
 /// Where a sink begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub struct Joined {
     pub moved: u64,
 }
 
-impl Store {
+impl Outbox {
     /// Where a sink begins.
     ///
     /// # Errors
@@ -144,7 +146,7 @@ async fn shared(tx: &mut Tx, (sink, last): (&str, u64), foreign: &[&Adopted]) ->
         .fetch_optional(&mut **tx)
         .await?;
     let cursor = unsigned("sequence", cursor.unwrap_or(0))?;
-    let lineage = Lineage { last, epochs: lineage_epochs(tx).await?, ..Lineage::default() };
+    let lineage = Lineage { last, epochs: epochs(tx).await?, ..Lineage::default() };
     let shared = |adopted: &&Adopted| match adopted.epoch.as_deref().and_then(|epoch| lineage.last_of(epoch))
     {
         // The epoch is ours to its end, so an entry within it that differs is of a copy that went its own way.

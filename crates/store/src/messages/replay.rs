@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
-
-use super::super::convert::{count, int8, unsigned};
 use super::super::open::Chain;
-use super::super::transaction::DURABLE;
-use super::super::{ChainStore, Store, StoreError, events, transaction};
-use super::about::{self, Said, Users};
-use super::draft::drafts;
+use super::super::{ChainStore, events};
+use super::event::{self, EventRef, Users};
 use chainflume_core::domain::{BlockRange, Message, Place};
+use chainflume_db::convert::{count, unsigned};
+use chainflume_db::{StoreError, transaction};
+use chainflume_outbox::{append, drafts};
 
 /// Which stored events are to be told again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,65 +19,6 @@ pub struct ReplayQuery {
     pub types: Vec<String>,
     /// What was told already: nothing up to this place is told again.
     pub after: Option<Place>,
-}
-
-/// Held while a replay runs, so that there is one at a time: two would get in each other's numbers.
-#[derive(Debug)]
-pub struct ReplayLock(PgConnection);
-
-impl ReplayLock {
-    /// Lets go. Dropping it does too, when the server notices.
-    pub async fn release(self) {
-        use sqlx::Connection;
-        // A connection that breaks has let go as well.
-        let _ = self.0.close().await;
-    }
-}
-
-impl Store {
-    /// The right to replay; `None` while somebody else does.
-    ///
-    /// # Errors
-    /// Whatever the database says.
-    pub async fn lock_replay(&self) -> Result<Option<ReplayLock>, StoreError> {
-        if !self.direct {
-            return Err(StoreError::NoSession { what: "a replay" });
-        }
-        let mut connection = self.hosts.options().connect().await?;
-        let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-            .bind(transaction::REPLAY)
-            .fetch_one(&mut connection)
-            .await?;
-        Ok(taken.then_some(ReplayLock(connection)))
-    }
-
-    /// The newest number taken for streams of their own, 0 before the first.
-    ///
-    /// # Errors
-    /// Whatever the database says.
-    pub async fn replay_number(&self, streams: &str) -> Result<u64, StoreError> {
-        Ok(self.sink_cursor(&format!("replay {streams}")).await?.unwrap_or(0))
-    }
-
-    /// The first of `count` numbers for messages on streams of their own, which nobody else will get: numbers that were
-    /// taken and not used leave a gap.
-    ///
-    /// # Errors
-    /// Whatever the database says.
-    pub async fn take_replay_numbers(&self, streams: &str, count: u64) -> Result<u64, StoreError> {
-        let last: i64 = sqlx::query_scalar(
-            AssertSqlSafe(format!(
-                "insert into sink_cursors as c (sink, seq) select $1, $2 where {DURABLE} is not null \
-                 on conflict on constraint sink_cursors_pkey do update set seq = c.seq + $2, updated_at = now() \
-                 returning seq"
-            )),
-        )
-        .bind(format!("replay {streams}"))
-        .bind(int8("numbers", count)?)
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(unsigned("sequence", last)?.saturating_sub(count) + 1)
-    }
 }
 
 impl ChainStore {
@@ -122,10 +61,10 @@ impl ChainStore {
                 .fetch_one(&mut *tx)
                 .await?;
         let head = unsigned("block number", head.unwrap_or(0))?;
-        let said: Vec<Said<'_>> =
-            stored.iter().map(|stored| Said { kind_id: stored.kind_id, event: &stored.event }).collect();
-        let users = Users::of(&mut tx, &said).await?;
-        let mut messages = about::confirmed(chain, &said, &users, head)?;
+        let refs: Vec<EventRef<'_>> =
+            stored.iter().map(|stored| EventRef { kind_id: stored.kind_id, event: &stored.event }).collect();
+        let users = Users::of(&mut tx, &refs).await?;
+        let mut messages = event::confirmed(chain, &refs, &users, head)?;
         messages.iter_mut().for_each(|message| message.replay = true);
         Ok(Some((messages, last)))
     }
@@ -137,7 +76,7 @@ impl ChainStore {
     pub async fn announce_again(&self, messages: Vec<Message>) -> Result<(), StoreError> {
         let drafts = drafts(messages)?;
         let mut tx = transaction::begin(&self.pool, true).await?;
-        super::push(&mut tx, &self.chain, drafts, None).await?;
+        append(&mut tx, self.chain.id, drafts, None).await?;
         Ok(tx.commit().await?)
     }
 }

@@ -2,9 +2,9 @@
 
 use sqlx::postgres::PgConnection;
 
-use super::migrate::Schema;
-use super::transaction;
-use super::{Store, StoreError};
+use crate::migrate::Schema;
+use crate::transaction;
+use crate::{Database, StoreError};
 
 /// What PostgreSQL knows of the role of a connection and of the schema that unqualified names lead to.
 #[derive(sqlx::FromRow)]
@@ -34,7 +34,7 @@ select current_user::text as role,
         where name is not null) as may_write
 ";
 
-impl Store {
+impl Database {
     /// Whether the role of the connections may make the tables that are missing and write those there are.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Store {
     }
 }
 
-/// As [`Store::check_rights`] before these migrations.
+/// As [`Database::check_rights`] before these migrations.
 pub(crate) async fn check(connection: &mut PgConnection, schema: Schema) -> Result<(), StoreError> {
     let rights: Rights = sqlx::query_as(RIGHTS).fetch_one(connection).await?;
     let refused = |what: String, remedy: String| Err(StoreError::Rights { what, remedy });

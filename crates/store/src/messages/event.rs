@@ -5,21 +5,21 @@ use alloy_primitives::Address;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::super::StoreError;
-use super::super::convert::address;
 use super::super::kinds::Described;
 use super::super::open::Chain;
-use super::super::transaction::Tx;
 use chainflume_core::domain::{
     Aggregate, Column, Event, EventId, Message, MessageState, Metadata, amount_formatted,
 };
+use chainflume_db::StoreError;
+use chainflume_db::convert::address;
+use chainflume_db::transaction::Tx;
 
 /// Version of the message's shape.
 pub(super) const VERSION: u32 = 1;
 
 /// An event that is spoken about, with what its kind is.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Said<'a> {
+pub(in super::super) struct EventRef<'a> {
     pub(in super::super) kind_id: i32,
     pub(in super::super) event: &'a Event,
 }
@@ -28,8 +28,8 @@ pub(in super::super) struct Said<'a> {
 pub(super) struct Users(BTreeMap<Address, Uuid>);
 
 impl Users {
-    pub(super) async fn of(tx: &mut Tx, said: &[Said<'_>]) -> Result<Self, StoreError> {
-        let wallets: BTreeSet<Address> = said.iter().flat_map(|said| parties(said.event)).collect();
+    pub(super) async fn of(tx: &mut Tx, refs: &[EventRef<'_>]) -> Result<Self, StoreError> {
+        let wallets: BTreeSet<Address> = refs.iter().flat_map(|event_ref| parties(event_ref.event)).collect();
         if wallets.is_empty() {
             return Ok(Self(BTreeMap::new()));
         }
@@ -46,31 +46,31 @@ impl Users {
 /// Messages that these events are seen at the head, in their order. `head` is the chain's head as it was read.
 pub(super) fn pending(
     chain: &Chain,
-    said: &[Said<'_>],
+    refs: &[EventRef<'_>],
     users: &Users,
     head: u64,
 ) -> Result<Vec<Message>, StoreError> {
-    messages(chain, said, users, |event| (MessageState::Pending, below(head, event)))
+    messages(chain, refs, users, |event| (MessageState::Pending, below(head, event)))
 }
 
 /// Messages that these events are confirmed, in their order. `head` is the chain's head as it was read.
 pub(super) fn confirmed(
     chain: &Chain,
-    said: &[Said<'_>],
+    refs: &[EventRef<'_>],
     users: &Users,
     head: u64,
 ) -> Result<Vec<Message>, StoreError> {
-    messages(chain, said, users, |event| (MessageState::Confirmed, below(head, event)))
+    messages(chain, refs, users, |event| (MessageState::Confirmed, below(head, event)))
 }
 
 /// Messages that these events are taken back, the newest first.
 pub(super) async fn retracted(
     tx: &mut Tx,
     chain: &Chain,
-    said: &[Said<'_>],
+    refs: &[EventRef<'_>],
 ) -> Result<Vec<Message>, StoreError> {
-    let users = Users::of(tx, said).await?;
-    let mut messages = messages(chain, said, &users, |_| (MessageState::Retracted, 0))?;
+    let users = Users::of(tx, refs).await?;
+    let mut messages = messages(chain, refs, &users, |_| (MessageState::Retracted, 0))?;
     messages.reverse();
     Ok(messages)
 }
@@ -82,16 +82,16 @@ fn below(head: u64, event: &Event) -> u64 {
 
 fn messages(
     chain: &Chain,
-    said: &[Said<'_>],
+    refs: &[EventRef<'_>],
     users: &Users,
     state: impl Fn(&Event) -> (MessageState, u64),
 ) -> Result<Vec<Message>, StoreError> {
-    said.iter()
-        .map(|said| {
-            let (state, confirmations) = state(said.event);
-            let described = chain.described(said.kind_id)?;
-            let user_id = parties(said.event).find_map(|account| users.0.get(&account).copied());
-            Ok(message(chain, described, said.event, (state, confirmations, user_id)))
+    refs.iter()
+        .map(|event_ref| {
+            let (state, confirmations) = state(event_ref.event);
+            let described = chain.described(event_ref.kind_id)?;
+            let user_id = parties(event_ref.event).find_map(|account| users.0.get(&account).copied());
+            Ok(message(chain, described, event_ref.event, (state, confirmations, user_id)))
         })
         .collect()
 }

@@ -1,0 +1,141 @@
+//! Access to PostgreSQL, without any table of a chain or of messages.
+//!
+//! [`Database`] is a pool of connections to the server that takes writes. [`transaction`] begins every transaction,
+//! [`copy`] is the fastest way in for rows, [`convert`] is between the domain's types and PostgreSQL's. This crate writes
+//! the tables of leases and of the write probe, and runs the migrations of all tables.
+
+pub mod convert;
+pub mod copy;
+mod error;
+mod leases;
+mod migrate;
+mod probe;
+mod reach;
+mod rights;
+pub mod transaction;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+pub use error::{StoreError, sqlstate};
+pub use leases::{
+    Epoch, InstanceRow, LeaseRow, LeaseSession, OUTBOX_LEASE, Roll, Standing, audit_lease, chain_lease,
+    forget_leases, is_chain_lease, leader, sink_lease,
+};
+pub use migrate::{Migrated, Schema};
+pub use probe::WriteProbe;
+use reach::Hosts;
+pub use reach::each_host;
+
+/// How to reach the database.
+#[derive(Clone)]
+pub struct Settings {
+    /// `postgres://user:password@host/database`, or `postgres:///database?host=/socket/folder`. May name several
+    /// servers, of which one takes writes.
+    pub url: String,
+    /// Connections at most.
+    pub max_connections: u32,
+    /// How long to wait for one before giving up with a transient error.
+    pub acquire_timeout: Duration,
+}
+
+// The URL may hold a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}
+
+/// A database. Cheap to clone.
+#[derive(Clone)]
+pub struct Database {
+    pool: PgPool,
+    /// For connections outside the pool, and to name the host.
+    hosts: Arc<Hosts>,
+    /// Whether sessions are ours alone: no pooler hands them on.
+    direct: bool,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("host", &host(&self.hosts.options())).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Connects; no table is touched.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`] when the URL cannot be read, [`StoreError::Connect`] when no server answers there,
+    /// [`StoreError::ReadOnly`] when none of several takes writes, [`StoreError::Pooler`] when a pooler stands between
+    /// that would mix up statements.
+    pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
+        let hosts = Arc::new(Hosts::of(&settings.url)?);
+        let trusting = hosts.clone();
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            .acquire_timeout(settings.acquire_timeout)
+            .before_acquire(move |_, meta| {
+                let trusted = trusting.trusts(meta.age);
+                Box::pin(async move { Ok(trusted) })
+            })
+            .connect_lazy_with(hosts.options());
+        let mut database = Self { pool, hosts, direct: true };
+        // Once by hand: the pool would keep trying a refused connection until its timeout, and then say "timeout".
+        let by_hand = tokio::time::timeout(settings.acquire_timeout, database.look());
+        database.direct =
+            by_hand.await.unwrap_or(Err(StoreError::from(sqlx::Error::PoolTimedOut))).map_err(|error| {
+                match error {
+                    StoreError::Database(cause) => {
+                        StoreError::Connect { host: host(&database.hosts.options()), cause }
+                    }
+                    error => error,
+                }
+            })?;
+        Ok(database)
+    }
+
+    /// Whether sessions are ours alone.
+    async fn look(&self) -> Result<bool, StoreError> {
+        let mut connection = self.reach().await?;
+        let direct = reach::is_direct(self, &mut connection).await?;
+        connection.close().await?;
+        Ok(direct)
+    }
+
+    /// The pool of connections.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// For a connection outside the pool, to the server that took writes last.
+    pub fn options(&self) -> PgConnectOptions {
+        self.hosts.options()
+    }
+
+    /// Whether each session is this client's alone: no pooler hands it on. Without, `LISTEN` and locks of a session mean
+    /// nothing.
+    pub fn has_sessions(&self) -> bool {
+        self.direct
+    }
+
+    /// Waits for transactions that run and closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Host or socket folder: all of the URL that may be shown.
+fn host(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None if options.get_host().contains(':') => {
+            format!("[{}]:{}", options.get_host(), options.get_port())
+        }
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    }
+}

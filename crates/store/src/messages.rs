@@ -1,0 +1,10 @@
+//! Messages about events, for the outbox: written in the transaction of what they are about.
+
+mod event;
+mod publication;
+mod replay;
+mod users;
+
+pub(super) use event::EventRef;
+pub(super) use publication::{Publication, publish_pending, published, retract};
+pub use replay::ReplayQuery;
