@@ -1,15 +1,14 @@
-//! Several daemons on one database: who leads what. A [`Keeper`] takes leases, makes them last and gives them back; what
-//! it leads is done by workers that hold a [`Chair`] each.
+//! Several instances on one database: which instance leads what. A [`LeaseManager`] takes, renews and releases leases. Each
+//! worker holds a [`LeaseHandle`] and works while it has a [`LeaseGuard`].
 //!
-//! Nothing here keeps two from writing: that is the store's part, which refuses whoever holds an old epoch. This
-//! room only sees to it that there is one.
+//! The store refuses a writer with an old epoch. This room only sees to it that each lease has one holder.
 
-mod chair;
 mod decide;
-mod keeper;
+mod handle;
+mod manager;
 
-pub use chair::{Chair, Turn};
-pub use keeper::{Keeper, holder};
+pub use handle::{LeaseGuard, LeaseHandle};
+pub use manager::{LeaseManager, holder};
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ pub struct Settings {
     pub name: String,
     /// How long a lease lasts.
     pub length: Duration,
-    /// Whether nobody else can be on this database: whoever held a lease before is gone.
+    /// Whether no other instance can be on this database: any earlier holder is gone.
     pub sole: bool,
 }
 
@@ -32,7 +31,7 @@ impl Settings {
 
     /// How often the roll is looked at: what a standby adds to every takeover. Not by `LISTEN`, which would need another
     /// connection, does not go through a pooler, and would still need this behind it.
-    fn look_every(&self) -> Duration {
+    fn check_every(&self) -> Duration {
         (self.length / 20).clamp(Duration::from_millis(50), Duration::from_millis(500))
     }
 
@@ -43,7 +42,7 @@ impl Settings {
     }
 
     /// How long a lease that another instance should take may stay free.
-    fn courtesy(&self) -> Duration {
+    fn preferred_first(&self) -> Duration {
         Duration::from_secs(2).min(self.length)
     }
 }

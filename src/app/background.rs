@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
 use super::error::AppError;
+use super::loops::anew;
 use super::parts::Loaded;
-use super::turns::anew;
 use super::{alerts, notify, probe};
 use crate::api::AdminServer;
-use crate::lease::Keeper;
+use crate::lease::LeaseManager;
 use crate::postgres::PrivatePostgres;
 use chainflume_ops::health::{Board, Pulse};
 use chainflume_ops::shutdown::{self, Drained};
@@ -46,10 +46,10 @@ impl Background {
         &mut self,
         database: &Database,
         admin: AdminServer,
-        (keeper, stop): (Option<Keeper>, &CancellationToken),
+        (manager, stop): (Option<LeaseManager>, &CancellationToken),
     ) {
-        if let Some(keeper) = keeper {
-            self.leases(keeper, stop.clone());
+        if let Some(manager) = manager {
+            self.leases(manager, stop.clone());
         }
         self.probe(&database.store);
         self.notify();
@@ -77,12 +77,12 @@ impl Background {
         Ok(())
     }
 
-    /// The keeper stays what it is when it fails, since it knows what is held here: a round of it may break off anywhere.
-    fn leases(&mut self, keeper: Keeper, stop: CancellationToken) {
-        let (keeper, end) = (Arc::new(Mutex::new(keeper)), self.end.clone());
+    /// The manager stays what it is when it fails, since it knows what is held here: a round of it may break off anywhere.
+    fn leases(&mut self, manager: LeaseManager, stop: CancellationToken) {
+        let (manager, end) = (Arc::new(Mutex::new(manager)), self.end.clone());
         self.keep("leases", move |pulse| {
-            let (keeper, stop, end) = (keeper.clone(), stop.clone(), end.clone());
-            async move { keeper.lock().await.run(&stop, &end, &pulse).await }
+            let (manager, stop, end) = (manager.clone(), stop.clone(), end.clone());
+            async move { manager.lock().await.run(&stop, &end, &pulse).await }
         });
     }
 
@@ -110,7 +110,7 @@ impl Background {
         });
     }
 
-    /// Nobody else can start a server whose keeper is gone: the process has to.
+    /// Nobody else can start a server whose manager is gone: the process has to.
     fn postgres(&mut self, private: &PrivatePostgres) {
         let (ended, end) = (private.ended(), self.end.clone());
         let this = Loop::new("postgres", HUNG);

@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use super::background::Background;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
+use super::loops::{Loops, anew};
 use super::parts::{Loaded, api_settings};
-use super::turns::{Turns, anew};
 use super::{messages, run};
 use crate::api::AdminServer;
 use chainflume_devchain::{DevChain, Miner, MinerSettings, Server};
@@ -122,16 +122,15 @@ impl Demo {
         self.print_hints(&admin);
         let all = CancellationToken::new();
         let (supervisor, mut tasks) = (Supervisor::new(&board, &self.stop), JoinSet::new());
-        let mut turns = Turns::alone(&supervisor, &board, &all);
+        let mut loops = Loops::without_leases(&supervisor, &board, &all);
         for chain in &self.loaded.config.chains {
             let (loaded, store, board) = (self.loaded.clone(), self.database.store.clone(), board.clone());
             let about = chain.clone();
             let make = move || run::indexer_of(&loaded, &about, (&store, &board));
-            turns.chain(&mut tasks, chain, anew(make()?, make));
+            loops.chain(&mut tasks, chain, anew(make()?, make));
         }
         let heard = Heard::default();
-        if let Some(bus) =
-            messages::carry_in_turn(&self.loaded, &self.database.store, &mut tasks, &mut turns)?
+        if let Some(bus) = messages::start_relays(&self.loaded, &self.database.store, &mut tasks, &mut loops)?
         {
             tasks.spawn(heard.listen(&bus));
         }

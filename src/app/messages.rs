@@ -4,11 +4,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::error::AppError;
+use super::loops::{LISTEN_HANG_TIMEOUT, Loops, anew};
 use super::parts::{Loaded, redis_settings};
-use super::turns::{LISTEN_HUNG, Turns, anew};
 use super::webhooks;
 use crate::config;
-use chainflume_deliver::relay::{Courier, CourierSettings, Parts, Relay, Retention, Wake, listen};
+use chainflume_deliver::relay::{
+    CommitSignal, DeliveryQueue, DeliverySettings, Relay, RelayParts, Retention, listen,
+};
 use chainflume_deliver::sink::{Bus, InProcess, Redis, Sink, Webhook};
 use chainflume_ops::health::Board;
 use chainflume_ops::supervise::{Loop, Supervisor};
@@ -27,23 +29,23 @@ pub fn carry(
     stop: &CancellationToken,
 ) -> Result<Option<Bus>, AppError> {
     let supervisor = Supervisor::new(board, stop);
-    carry_in_turn(loaded, store, tasks, &mut Turns::alone(&supervisor, board, stop))
+    start_relays(loaded, store, tasks, &mut Loops::without_leases(&supervisor, board, stop))
 }
 
 /// As [`carry`], to sinks that several daemons may share.
-pub(super) fn carry_in_turn(
+pub(super) fn start_relays(
     loaded: &Loaded,
     store: &Store,
     tasks: &mut JoinSet<()>,
-    turns: &mut Turns,
+    loops: &mut Loops,
 ) -> Result<Option<Bus>, AppError> {
     let (redis, webhooks) = (redis(loaded)?, webhooks::sinks(loaded)?);
     let (wake, listener) = listen(store.outbox());
-    let stop = turns.stop().clone();
-    turns.keep(tasks, Loop::new("listen", LISTEN_HUNG), move |pulse| {
+    let stop = loops.stop().clone();
+    loops.spawn(tasks, Loop::new("listen", LISTEN_HANG_TIMEOUT), move |pulse| {
         listener.clone().run(stop.clone(), pulse)
     });
-    let mut relays = Relays { loaded, store, wake, turns, tasks, names: Vec::new() };
+    let mut relays = Relays { loaded, store, wake, loops, tasks, names: Vec::new() };
     let bus = match redis {
         Some(redis) => {
             relays.carry_to_redis(redis);
@@ -60,16 +62,16 @@ pub(super) fn carry_in_turn(
     }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
-    let retention = Retention { outbox: store.outbox(), board: turns.board().clone(), age, sinks };
-    turns.retention(tasks, retention);
+    let retention = Retention { outbox: store.outbox(), board: loops.board().clone(), age, sinks };
+    loops.retention(tasks, retention);
     Ok(bus)
 }
 
 struct Relays<'a> {
     loaded: &'a Loaded,
     store: &'a Store,
-    wake: Wake,
-    turns: &'a mut Turns,
+    wake: CommitSignal,
+    loops: &'a mut Loops,
     tasks: &'a mut JoinSet<()>,
     names: Vec<String>,
 }
@@ -78,26 +80,27 @@ impl Relays<'_> {
     fn carry_to_bus(&mut self, bus: &Bus) {
         let (parts, bus) = (self.parts(), bus.clone());
         let name = self.name(&InProcess::new(bus.clone()));
-        self.turns.own_sink(self.tasks, &name, move || Some(Relay::new(parts(InProcess::new(bus.clone())))));
+        self.loops.own_sink(self.tasks, &name, move || Some(Relay::new(parts(InProcess::new(bus.clone())))));
     }
 
     fn carry_to_redis(&mut self, first: Redis) {
         let (parts, loaded, name) = (self.parts(), self.loaded.clone(), self.name(&first));
         let mut sink = anew(Some(first), move || redis(&loaded));
-        self.turns.sink(self.tasks, &name, move || sink()?.map(|sink| Relay::new(parts(sink))));
+        self.loops.sink(self.tasks, &name, move || sink()?.map(|sink| Relay::new(parts(sink))));
     }
 
-    fn carry_to_webhook(&mut self, first: Webhook, settings: CourierSettings, config: &config::Webhook) {
+    fn carry_to_webhook(&mut self, first: Webhook, settings: DeliverySettings, config: &config::Webhook) {
         let (parts, loaded, name) = (self.parts(), self.loaded.clone(), self.name(&first));
         let config = config.clone();
         let mut sink = anew(first, move || webhooks::sink(&loaded, &config));
-        self.turns.sink(self.tasks, &name, move || Some(Courier::new(parts(sink()?), settings.clone())));
+        self.loops
+            .sink(self.tasks, &name, move || Some(DeliveryQueue::new(parts(sink()?), settings.clone())));
     }
 
     /// What a relay is built of, for each time it is built.
-    fn parts<S: Sink>(&self) -> impl Fn(S) -> Parts<S> + Send + 'static {
-        let (outbox, board, wake) = (self.store.outbox(), self.turns.board().clone(), self.wake.clone());
-        move |sink| Parts { sink, outbox: outbox.clone(), board: board.clone(), wake: wake.clone() }
+    fn parts<S: Sink>(&self) -> impl Fn(S) -> RelayParts<S> + Send + 'static {
+        let (outbox, board, wake) = (self.store.outbox(), self.loops.board().clone(), self.wake.clone());
+        move |sink| RelayParts { sink, outbox: outbox.clone(), board: board.clone(), wake: wake.clone() }
     }
 
     fn name(&mut self, sink: &impl Sink) -> String {

@@ -9,7 +9,7 @@ use super::error::AppError;
 use super::parts::{Loaded, record, redis_settings, translator};
 use crate::config;
 use chainflume_db::StoreError;
-use chainflume_deliver::relay::{Apart, Outlet, Replayed, Replayer};
+use chainflume_deliver::relay::{ReplayTarget, Replayed, Replayer, SeparateStreams};
 use chainflume_deliver::sink::{Redis, Sink};
 use chainflume_ops::shutdown;
 use chainflume_store::{ChainStore, ReplayQuery};
@@ -35,7 +35,7 @@ pub enum ReplayTo {
     /// Into the outbox, and so everywhere.
     Live,
     /// To streams of their own.
-    Apart {
+    SeparateStreams {
         /// Name of the sink; the one there is where none is named.
         sink: Option<String>,
         /// Stands before the names of the streams, after the configured prefix.
@@ -80,14 +80,14 @@ type Tell<'a> = (&'a mut dyn FnMut(ReplayNews), &'a CancellationToken);
 async fn replay_in(
     loaded: &Loaded,
     database: &Database,
-    (chain, args, outlet): (&config::Chain, &ReplayArgs, Option<Outlet<Redis>>),
+    (chain, args, outlet): (&config::Chain, &ReplayArgs, Option<ReplayTarget<Redis>>),
     (tell, stop): Tell<'_>,
 ) -> Result<Option<Replayed>, AppError> {
     database.store.migrate().await.map_err(store_error)?;
     let chain = open(loaded, database, chain).await?;
     let size = chain.replay_size(&args.query).await.map_err(replay_error)?;
     let kept = loaded.config.redis.stream_length;
-    let overflows = matches!(args.to, ReplayTo::Apart { .. }) && size.values().sum::<u64>() > kept;
+    let overflows = matches!(args.to, ReplayTo::SeparateStreams { .. }) && size.values().sum::<u64>() > kept;
     tell(ReplayNews::Size(size));
     let Some(outlet) = outlet else { return Ok(None) };
     if overflows {
@@ -114,9 +114,9 @@ fn replay_error(error: StoreError) -> AppError {
     }
 }
 
-fn outlet(loaded: &Loaded, to: &ReplayTo) -> Result<Option<Outlet<Redis>>, AppError> {
-    let ReplayTo::Apart { sink, stream } = to else {
-        return Ok((*to == ReplayTo::Live).then_some(Outlet::Live));
+fn outlet(loaded: &Loaded, to: &ReplayTo) -> Result<Option<ReplayTarget<Redis>>, AppError> {
+    let ReplayTo::SeparateStreams { sink, stream } = to else {
+        return Ok((*to == ReplayTo::Live).then_some(ReplayTarget::Live));
     };
     let path = loaded.path.display();
     let mut settings = redis_settings(loaded)?.ok_or_else(|| {
@@ -131,7 +131,7 @@ fn outlet(loaded: &Loaded, to: &ReplayTo) -> Result<Option<Outlet<Redis>>, AppEr
         Some(name) if name != redis.name() => {
             Err(AppError::Config(format!("{path}: there is no sink \"{name}\"; there is: {}", redis.name())))
         }
-        _ => Ok(Some(Outlet::Apart(Apart::new(redis, streams)))),
+        _ => Ok(Some(ReplayTarget::SeparateStreams(SeparateStreams::new(redis, streams)))),
     }
 }
 

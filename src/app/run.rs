@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 use super::background::Background;
 use super::database::{Database, Owner, store_error};
 use super::error::AppError;
+use super::loops::{Loops, anew};
 use super::parts::{Loaded, api_settings, audit_settings, chain_settings, policy, record, translator};
 use super::preflight::{self, Look};
-use super::turns::{Turns, anew};
 use super::{messages, notify, verify};
 use crate::api::AdminServer;
 use crate::config::{self, Config};
 use chainflume_core::domain::EventKind;
-use chainflume_index::{Auditor, ChainIndexer, Parts};
+use chainflume_index::{Auditor, ChainIndexer, IndexerParts};
 use chainflume_node::ChainSettings;
 use chainflume_ops::health::{Board, Pulse};
 use chainflume_ops::metrics;
@@ -87,26 +87,26 @@ async fn serve(
     tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready");
     let mut background = Background::new(&supervisor, &board);
     background.alerts(loaded)?;
-    let mut loops = JoinSet::new();
-    let mut turns = Turns::of(loaded, database, (&supervisor, &board), &stop);
+    let mut tasks = JoinSet::new();
+    let mut loops = Loops::with_leases(loaded, database, (&supervisor, &board), &stop);
     for (chain, indexer) in loaded.config.chains.iter().zip(indexers(loaded, &database.store, &board)?) {
         let (loaded, store, board) = (loaded.clone(), database.store.clone(), board.clone());
         let about = chain.clone();
-        turns.chain(&mut loops, chain, anew(indexer, move || indexer_of(&loaded, &about, (&store, &board))));
+        loops.chain(&mut tasks, chain, anew(indexer, move || indexer_of(&loaded, &about, (&store, &board))));
     }
     for chain in loaded.config.chains.iter().filter(|chain| chain.audit.is_some()) {
         let (loaded, store) = (loaded.clone(), database.store.clone());
         let about = (chain.clone(), board.clone());
-        turns.audit(&mut loops, chain, move |turn, pulse| {
+        loops.audit(&mut tasks, chain, move |turn, pulse| {
             audit(loaded.clone(), store.clone(), about.clone(), (turn, pulse))
         });
     }
     // Nobody in this process listens yet; the relay carries all the same, so that the outbox can be trimmed.
-    let _bus = messages::carry_in_turn(loaded, &database.store, &mut loops, &mut turns)?;
-    background.watch_all(database, admin, (turns.into_keeper(), &stop));
+    let _bus = messages::start_relays(loaded, &database.store, &mut tasks, &mut loops)?;
+    background.watch_all(database, admin, (loops.into_manager(), &stop));
     stop.cancelled().await;
     notify::stopping();
-    let drained = shutdown::drain(patience(loaded.config.shutdown.deadline), loops).await;
+    let drained = shutdown::drain(patience(loaded.config.shutdown.deadline), tasks).await;
     let panicked = drained.panicked + background.drain().await.panicked;
     judge(panicked, supervisor.fallen())
 }
@@ -183,7 +183,7 @@ pub(super) fn indexer_of(
     let config = &loaded.config;
     let translator = translator(config, chain)?;
     start_counting(config, chain, translator.kinds());
-    let parts = Parts {
+    let parts = IndexerParts {
         settings: chain_settings(chain),
         policy: policy(chain),
         record: record(config, chain),

@@ -9,7 +9,7 @@ use super::dead_letters::with_database;
 use super::error::AppError;
 use super::parts::Loaded;
 use crate::config;
-use chainflume_deliver::relay::{CourierSettings, Schedule};
+use chainflume_deliver::relay::{DeliverySettings, Schedule};
 use chainflume_deliver::sink::{Webhook, WebhookSettings};
 use chainflume_ops::post::Reach;
 
@@ -79,7 +79,7 @@ pub async fn enable_webhook(loaded: &Loaded, name: &str) -> Result<(), AppError>
 ///
 /// # Errors
 /// What is wrong with its settings.
-pub(super) fn sinks(loaded: &Loaded) -> Result<Vec<(Webhook, CourierSettings)>, AppError> {
+pub(super) fn sinks(loaded: &Loaded) -> Result<Vec<(Webhook, DeliverySettings)>, AppError> {
     loaded.config.webhooks.iter().map(|webhook| Ok((sink(loaded, webhook)?, courier(webhook)))).collect()
 }
 
@@ -105,8 +105,8 @@ pub(super) fn sink(loaded: &Loaded, webhook: &config::Webhook) -> Result<Webhook
     Webhook::new(settings).map_err(|error| wrong("url", error.to_string()))
 }
 
-fn courier(webhook: &config::Webhook) -> CourierSettings {
-    CourierSettings {
+fn courier(webhook: &config::Webhook) -> DeliverySettings {
+    DeliverySettings {
         schedule: Schedule { waits: webhook.retry_schedule.clone(), attempts: webhook.retry_attempts },
         types: webhook.types.clone(),
         in_flight: webhook.in_flight,

@@ -17,7 +17,7 @@ pub(super) async fn replay(loaded: &Loaded, args: &ReplayArgs) -> anyhow::Result
     let to = match (args.dry_run, args.live) {
         (true, _) => ReplayTo::Nowhere,
         (_, true) => ReplayTo::Live,
-        _ => ReplayTo::Apart { sink: args.sink.clone(), stream: args.stream.clone() },
+        _ => ReplayTo::SeparateStreams { sink: args.sink.clone(), stream: args.stream.clone() },
     };
     let replay = app::ReplayArgs { chain: args.chain.clone(), query, to, rate: args.rate };
     let (mut bar, mut size) = (ProgressBar::hidden(), BTreeMap::new());

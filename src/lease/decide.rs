@@ -46,7 +46,7 @@ pub(super) fn decide(facts: &Facts<'_>) -> Vec<Move> {
         let row = rows.get(name.as_str()).copied();
         let is_orphan = row.is_some_and(|row| row.standing != Standing::Free);
         let waited = facts.idle.get(name).copied().unwrap_or_default();
-        let take = is_free(facts, row, waited) && (is_mine || waited >= facts.settings.courtesy());
+        let take = is_free(facts, row, waited) && (is_mine || waited >= facts.settings.preferred_first());
         take.then(|| Move::Take {
             name: name.clone(),
             seen: row.map_or(0, |row| row.epoch.number()),

@@ -1,25 +1,26 @@
-//! From the outbox to the sinks: one [`Relay`] a sink, each with a cursor of its own, so that a sink that is away
-//! holds up no other; a [`Courier`] for a sink that answers each message. [`listen`] wakes them, [`Retention`] takes away what all of them have.
+//! From the outbox to the sinks. A [`Relay`] writes a stream to one sink; a [`DeliveryQueue`] sends to a sink that answers
+//! each message. Each has its own cursor, so that a sink that is away delays no other. [`turn`] is the loop of both,
+//! [`listen`] wakes them at commits, and [`Retention`] deletes what all of them have.
 
-mod carrier;
-mod courier;
+mod delivery_queue;
 mod error;
 mod judge;
-mod lead;
 mod listen;
 mod replay;
 mod report;
 mod retention;
+mod stream;
+mod turn;
 
-pub use carrier::{Parts, Relay};
-pub use courier::{Courier, CourierSettings, Schedule};
+pub use delivery_queue::{DeliveryQueue, DeliverySettings, Schedule};
 pub use error::RelayError;
-pub use judge::{Cursor, Verdict, foreign, judge};
-pub use lead::Lead;
-pub use listen::{Listener, Wake, listen};
-pub use replay::{Apart, Outlet, ReplayEnd, Replayed, Replayer};
+pub use judge::{Cursor, Ownership, foreign, judge};
+pub use listen::{CommitSignal, Listener, listen};
+pub use replay::{ReplayEnd, ReplayTarget, Replayed, Replayer, SeparateStreams};
 pub use report::remedy;
 pub use retention::Retention;
+pub use stream::{Relay, RelayParts};
+pub use turn::Delivery;
 
 use std::time::Duration;
 

@@ -35,5 +35,5 @@ pub use audit::{AuditSettings, Auditor};
 pub use error::IndexerError;
 pub use reread::{Places, Purpose, Reread, RereadReport, Rereader};
 pub use retry::{Retried, Retrier};
-pub use spine::{ChainIndexer, Parts};
+pub use spine::{ChainIndexer, IndexerParts};
 pub use translate::{Source, Translator};

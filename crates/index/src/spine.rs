@@ -20,7 +20,7 @@ use chainflume_ops::telemetry::Troubles;
 use chainflume_store::{ChainRecord, Store};
 
 /// The parts of a chain's loop.
-pub struct Parts {
+pub struct IndexerParts {
     /// Providers, limits and timeouts.
     pub settings: ChainSettings,
     /// When a block is confirmed and when it is final.
@@ -58,8 +58,8 @@ impl ChainIndexer {
     ///
     /// # Errors
     /// When no HTTP client can be made of the settings.
-    pub fn new(parts: Parts) -> Result<Self, IndexerError> {
-        let Parts { settings, policy, record, translator, store, board } = parts;
+    pub fn new(parts: IndexerParts) -> Result<Self, IndexerError> {
+        let IndexerParts { settings, policy, record, translator, store, board } = parts;
         let pool = Pool::new(&settings)?;
         let host = pool.live().host().to_owned();
         board.chain(&settings.name, |chain| chain.provider = Some(host));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chainflume_core::domain::Envelope;
-use chainflume_deliver::relay::{Cursor, Verdict, judge};
+use chainflume_deliver::relay::{Cursor, Ownership, judge};
 use chainflume_deliver::sink::{
     Bus, Delivered, InProcess, Redis, RedisServers, RedisSettings, SigningKey, Sink, SinkError, Webhook,
     WebhookSettings,
@@ -73,8 +73,8 @@ pub async fn resume(sink: &mut impl Sink, cursor: u64) -> Result<u64, SinkError>
     let epochs = vec![OutboxEpoch { epoch: "e".to_owned(), after: 0, first: 1 }];
     let lineage = Lineage { last: LAST, first: 1, epochs, ends, kept, ..Lineage::default() };
     match judge(&streams, &lineage, Cursor { seq: cursor, is_new: false }) {
-        Verdict::Ours(from) => Ok(from),
-        Verdict::Foreign(reason) => panic!("{reason}"),
+        Ownership::Ours(from) => Ok(from),
+        Ownership::Foreign(reason) => panic!("{reason}"),
     }
 }
 

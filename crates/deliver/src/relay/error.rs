@@ -1,16 +1,16 @@
 use crate::sink::SinkError;
 use chainflume_db::StoreError;
 
-/// Why a step of a relay failed. Every one is tried again, for as long as it takes.
+/// Why a step of a relay failed. Every error is retried, for as long as it takes.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// The outbox cannot be read or the cursor not written.
     #[error("outbox")]
     Store(#[from] StoreError),
-    /// What was read cannot be told.
-    #[error("a message is no JSON: {0}")]
+    /// A message of the outbox cannot be read.
+    #[error("a message of the outbox is not JSON: {0}")]
     Message(String),
-    /// The streams of a replay are somebody else's, or of another state of this database.
+    /// The streams of a replay were filled by another database, or by another state of this one.
     #[error(
         "{stream} holds what this database never replayed (at {seq}); name other streams with --stream, or delete these"
     )]
@@ -43,7 +43,7 @@ impl RelayError {
         "forbidden",
     ];
 
-    /// Whether it may pass by itself; else somebody has to change something.
+    /// Whether a retry may succeed; else operator action is required.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient(),

@@ -8,7 +8,7 @@ use chainflume_outbox::Lineage;
 
 /// What was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Ownership {
     /// All of it is ours, and up to this number nothing is missing.
     Ours(u64),
     /// One stream holds what this database never sent: which, and by what it shows.
@@ -25,16 +25,16 @@ pub struct Cursor {
 }
 
 /// Compares the streams of a sink with the outbox.
-pub fn judge(streams: &[Stream], lineage: &Lineage, cursor: Cursor) -> Verdict {
+pub fn judge(streams: &[Stream], lineage: &Lineage, cursor: Cursor) -> Ownership {
     if let Some(reason) = streams.iter().find_map(|stream| foreign(stream, lineage, cursor)) {
-        return Verdict::Foreign(reason);
+        return Ownership::Foreign(reason);
     }
     // Within a stream entries are written in order, and a sink loses a tail or everything, never the middle.
     let lost = |stream: &Stream| {
         let end = lineage.ends.get(&stream.aggregate_type).copied().unwrap_or(0);
         (stream.top < end).then_some(stream.top)
     };
-    Verdict::Ours(streams.iter().filter_map(lost).min().unwrap_or(cursor.seq).min(cursor.seq))
+    Ownership::Ours(streams.iter().filter_map(lost).min().unwrap_or(cursor.seq).min(cursor.seq))
 }
 
 /// By what it shows that a stream is not of this history; `None` where it is.
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn is_foreign(stream: &Stream, cursor: Cursor) -> bool {
-        matches!(judge(std::slice::from_ref(stream), &lineage(), cursor), Verdict::Foreign(_))
+        matches!(judge(std::slice::from_ref(stream), &lineage(), cursor), Ownership::Foreign(_))
     }
 
     #[test]
@@ -187,11 +187,11 @@ mod tests {
     fn what_is_missing_is_sent_again_and_no_stream_is_asked_for_more_than_it_had() {
         let from = |streams: &[Stream]| judge(streams, &lineage(), STARTED);
         let empty = Stream { top: 0, newest: None, ..stream(0, "") };
-        assert_eq!(from(&[stream(95, "a")]), Verdict::Ours(95));
-        assert_eq!(from(&[stream(80, "a")]), Verdict::Ours(80), "a tail is lost");
-        assert_eq!(from(std::slice::from_ref(&empty)), Verdict::Ours(0), "all is lost");
-        assert_eq!(from(&[Stream { aggregate_type: "nft".to_owned(), ..empty }]), Verdict::Ours(95));
-        assert_eq!(from(&[]), Verdict::Ours(95));
+        assert_eq!(from(&[stream(95, "a")]), Ownership::Ours(95));
+        assert_eq!(from(&[stream(80, "a")]), Ownership::Ours(80), "a tail is lost");
+        assert_eq!(from(std::slice::from_ref(&empty)), Ownership::Ours(0), "all is lost");
+        assert_eq!(from(&[Stream { aggregate_type: "nft".to_owned(), ..empty }]), Ownership::Ours(95));
+        assert_eq!(from(&[]), Ownership::Ours(95));
     }
 
     #[test]

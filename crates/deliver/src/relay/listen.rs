@@ -13,9 +13,9 @@ use chainflume_outbox::Outbox;
 
 /// How relays hear of commits; clones hear the same.
 #[derive(Clone, Debug)]
-pub struct Wake(watch::Receiver<()>);
+pub struct CommitSignal(watch::Receiver<()>);
 
-impl Wake {
+impl CommitSignal {
     /// Returns at the next announcement, at once if there was one since the last call, or after `patience`:
     /// an announcement only saves time, and one that is lost costs no more than that.
     pub(super) async fn wait(&mut self, patience: Duration) {
@@ -30,9 +30,9 @@ impl Wake {
 }
 
 /// One connection that listens for all relays, and how they hear of it.
-pub fn listen(outbox: Outbox) -> (Wake, Listener) {
+pub fn listen(outbox: Outbox) -> (CommitSignal, Listener) {
     let (sender, receiver) = watch::channel(());
-    (Wake(receiver), Listener { outbox, sender: Arc::new(sender) })
+    (CommitSignal(receiver), Listener { outbox, sender: Arc::new(sender) })
 }
 
 /// Listens for all relays. Clones wake the same ones.
@@ -47,7 +47,7 @@ impl Listener {
     pub async fn run(self, stop: CancellationToken, pulse: Pulse) {
         if !self.outbox.announces() {
             tracing::warn!(
-                "a pooler stands before the database: commits are not announced, messages are polled for"
+                "the database is behind a pooler: commits are not announced, and relays poll for messages"
             );
             return pulse.wait(stop.cancelled()).await;
         }
@@ -59,7 +59,7 @@ impl Listener {
             let wait = pause.next().unwrap_or(MAX_PAUSE);
             if let Some(held_back) = lines.admit("listen") {
                 let held_back = held_back.field();
-                tracing::warn!(error = %causes(&error), held_back, "commits are not announced; messages are polled for");
+                tracing::warn!(error = %causes(&error), held_back, "cannot listen for commits; relays poll for messages");
             }
             let _stopped = stop.run_until_cancelled(pulse.wait(tokio::time::sleep(wait))).await;
         }

@@ -18,21 +18,21 @@ pub struct Replayer<S> {
     /// The chain whose history it is.
     pub chain: ChainStore,
     /// Where the messages go.
-    pub outlet: Outlet<S>,
+    pub outlet: ReplayTarget<S>,
     /// Messages a second at most.
     pub rate: u32,
 }
 
 /// Where the messages of a replay go.
-pub enum Outlet<S> {
+pub enum ReplayTarget<S> {
     /// Into the outbox, behind what is there, and so to every sink and to whoever listens.
     Live,
     /// To streams of their own.
-    Apart(Apart<S>),
+    SeparateStreams(SeparateStreams<S>),
 }
 
 /// Streams beside the live ones, with numbers of their own.
-pub struct Apart<S> {
+pub struct SeparateStreams<S> {
     sink: S,
     /// What their numbers are kept under.
     streams: String,
@@ -71,7 +71,7 @@ const BATCH: u32 = 500;
 /// The rate is kept from step to step, and a signal is answered between two.
 const STEPS_PER_SECOND: u32 = 5;
 
-impl<S> Apart<S> {
+impl<S> SeparateStreams<S> {
     /// Streams of `sink`, whose numbers are kept under the name `streams`.
     pub fn new(sink: S, streams: String) -> Self {
         Self { sink, streams, ends: BTreeMap::new(), looked: false, epoch: None }
@@ -92,38 +92,44 @@ impl<S: Sink> Replayer<S> {
         loop {
             let step = match stop.run_until_cancelled(tokio::time::sleep_until(due)).await {
                 Some(()) => self.step(&query, stop).await,
-                None => Ok(Step::Stopped),
+                None => Ok(ReplayStep::Stopped),
             };
             match step {
-                Ok(Step::Told(count, upto)) => {
+                Ok(ReplayStep::Told(count, upto)) => {
                     due = due.max(Instant::now()) + self.share(count);
                     replayed.messages += count;
                     replayed.upto = Some(upto);
                     query.after = Some(upto);
                     progress(replayed.messages);
                 }
-                Ok(Step::End) => return replayed,
-                Ok(Step::Stopped) => return Replayed { end: ReplayEnd::Stopped, ..replayed },
+                Ok(ReplayStep::End) => return replayed,
+                Ok(ReplayStep::Stopped) => return Replayed { end: ReplayEnd::Stopped, ..replayed },
                 Err(error) => return Replayed { end: ReplayEnd::Failed(error), ..replayed },
             }
         }
     }
 
-    async fn step(&mut self, query: &ReplayQuery, stop: &CancellationToken) -> Result<Step, RelayError> {
+    async fn step(
+        &mut self,
+        query: &ReplayQuery,
+        stop: &CancellationToken,
+    ) -> Result<ReplayStep, RelayError> {
         let limit = (self.rate / STEPS_PER_SECOND).clamp(1, BATCH);
         let Some((messages, upto)) = self.chain.replay_page(query, limit).await? else {
-            return Ok(Step::End);
+            return Ok(ReplayStep::End);
         };
         let count = messages.len() as u64;
         let told = match &mut self.outlet {
-            Outlet::Live => self.chain.announce_again(messages).await.map(|()| true)?,
-            Outlet::Apart(apart) => {
-                let Some(epoch) = apart.open(&self.outbox, stop).await? else { return Ok(Step::Stopped) };
+            ReplayTarget::Live => self.chain.announce_again(messages).await.map(|()| true)?,
+            ReplayTarget::SeparateStreams(apart) => {
+                let Some(epoch) = apart.open(&self.outbox, stop).await? else {
+                    return Ok(ReplayStep::Stopped);
+                };
                 let first = self.outbox.take_replay_numbers(&apart.streams, count).await?;
                 apart.deliver(&envelopes(messages, (first, &epoch))?, stop).await?
             }
         };
-        Ok(if told { Step::Told(count, upto) } else { Step::Stopped })
+        Ok(if told { ReplayStep::Told(count, upto) } else { ReplayStep::Stopped })
     }
 
     /// The time so many messages may take.
@@ -132,13 +138,13 @@ impl<S: Sink> Replayer<S> {
     }
 }
 
-enum Step {
+enum ReplayStep {
     Told(u64, Place),
     End,
     Stopped,
 }
 
-impl<S: Sink> Apart<S> {
+impl<S: Sink> SeparateStreams<S> {
     /// Looks, before any number is taken, whether the streams are ours, and returns the epoch of their entries. Numbers that
     /// were taken for streams of another history would make them look like ours at the next try. A sink that is away is waited
     /// for; `None` when told to stop before.

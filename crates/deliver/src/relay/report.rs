@@ -1,4 +1,4 @@
-//! What a relay says of itself: board, metrics and log.
+//! Health, metrics and log lines of a relay.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ pub fn remedy(sink: &str) -> String {
     )
 }
 
-/// Speaks for one sink.
+/// Reports about one sink.
 pub(super) struct Report {
     board: Board,
     sink: String,
@@ -78,7 +78,7 @@ impl Report {
         metrics::sink_lost(&self.sink);
         if let Some(held_back) = self.lines.admit("lost messages") {
             let held_back = held_back.field();
-            tracing::warn!(sink = %self.sink, from, cursor, held_back, "sink lost messages it had; they are sent again");
+            tracing::warn!(sink = %self.sink, from, cursor, held_back, "sink lost messages that it had; they are sent again");
         }
     }
 
@@ -92,7 +92,7 @@ impl Report {
             return;
         }
         metrics::missed(&self.sink, missed);
-        tracing::error!(sink = %self.sink, after, first, missed, "outbox no longer keeps what the sink lacks; going on with the oldest kept");
+        tracing::error!(sink = %self.sink, after, first, missed, "messages were trimmed before the sink had them; delivery continues with the oldest message kept");
     }
 
     /// The database does not have what was delivered up to here: it was restored to an older state, or lost commits.
@@ -115,21 +115,21 @@ impl Report {
             Some(text) if news => {
                 tracing::error!(sink = %self.sink, error = %text, "delivery stopped: operator action required")
             }
-            None if news => tracing::info!(sink = %self.sink, "delivery goes on"),
+            None if news => tracing::info!(sink = %self.sink, "delivery resumed"),
             _ => {}
         }
     }
 
     /// So many messages wait for another try, and with `disabled` nothing is sent at all, for this reason.
-    pub(super) fn stands(&self, held: u64, disabled: Option<&str>) {
+    pub(super) fn held_and_disabled(&self, held: u64, disabled: Option<&str>) {
         self.board.sink(&self.sink, |sink| {
             sink.held = held;
             sink.disabled = disabled.map(str::to_owned);
         });
     }
 
-    /// A message will not be tried again.
-    pub(super) fn buried(&self, seq: u64, reason: &str) {
+    /// A message is not retried any more.
+    pub(super) fn given_up(&self, seq: u64, reason: &str) {
         metrics::dead_letter(&self.sink, "delivery");
         tracing::error!(sink = %self.sink, seq, reason, "delivery given up; see `chainflume dead-letters list`");
     }
@@ -143,7 +143,7 @@ impl Report {
     pub(super) fn refused(&self, error: &SinkError, others: bool) {
         metrics::sink_error(&self.sink, error.kind());
         if others {
-            tracing::warn!(sink = %self.sink, %error, "a message waits for another try");
+            tracing::warn!(sink = %self.sink, %error, "a message was not accepted; it is retried");
         } else {
             self.fails((error.kind(), error.to_string()), error.is_transient());
         }
@@ -180,9 +180,9 @@ impl Report {
         let Some(held_back) = self.troubles.failed(kind, errors, news) else { return };
         let (sink, held_back) = (&self.sink, held_back.field());
         if is_transient {
-            tracing::warn!(%sink, errors, held_back, error = %text, "messages wait");
+            tracing::warn!(%sink, errors, held_back, error = %text, "delivery failed; it is retried");
         } else {
-            tracing::error!(%sink, errors, held_back, error = %text, "messages wait until somebody decides");
+            tracing::error!(%sink, errors, held_back, error = %text, "delivery failed: operator action required; it is retried meanwhile");
         }
     }
 }

@@ -15,7 +15,7 @@ use chainflume_outbox::{Outbox, OutboxState};
 pub struct Retention {
     /// The database, migrated.
     pub outbox: Outbox,
-    /// Where to say how full it is.
+    /// The health board.
     pub board: Board,
     /// How long messages are kept, for sinks that lose what they had and for consumers that come late.
     pub age: Duration,
@@ -24,27 +24,27 @@ pub struct Retention {
 }
 
 /// From one look to the next. What a look says of the outbox is as old at most.
-const EVERY: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Rows deleted in one statement: some milliseconds.
 const BATCH: u32 = 1_000;
 
 impl Retention {
     /// Says until `stop` how full the outbox is.
     pub async fn watch(self, stop: CancellationToken, pulse: Pulse) {
-        let mut tick = tokio::time::interval(EVERY);
+        let mut tick = tokio::time::interval(CHECK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             pulse.beat();
             // Whoever trims tells of the trouble.
             if let Ok(state) = self.outbox.state().await {
-                self.say(state);
+                self.report(state);
             }
         }
     }
 
     /// Trims until `stop`. One daemon is enough; another one beside it finds nothing to do.
     pub async fn trim(&self, stop: CancellationToken, pulse: Pulse) {
-        let mut tick = tokio::time::interval(EVERY);
+        let mut tick = tokio::time::interval(CHECK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let lines = Limiter::default();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -52,7 +52,7 @@ impl Retention {
                 && let Some(held_back) = lines.admit("trim")
             {
                 let held_back = held_back.field();
-                tracing::warn!(error = %causes(&error), held_back, "the outbox cannot be trimmed; tried again");
+                tracing::warn!(error = %causes(&error), held_back, "the outbox cannot be trimmed; it is retried");
             }
         }
     }
@@ -71,7 +71,7 @@ impl Retention {
         Ok(())
     }
 
-    fn say(&self, state: OutboxState) {
+    fn report(&self, state: OutboxState) {
         let age = Duration::from_secs(state.oldest_seconds);
         let oldest_at = (state.first <= state.last).then(|| Instant::now().checked_sub(age)).flatten();
         self.board.set_outbox(OutboxHealth { last: state.last, first: state.first, oldest_at });

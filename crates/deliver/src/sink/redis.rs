@@ -6,17 +6,17 @@
 //! the dead cannot write out of order, and what Redis lost is noticed before anything is put behind the hole.
 //! Plain `XADD`s in a pipeline would give none of these: after a `FLUSHALL` they succeed.
 //!
-//! Streams that live on one server share a [`Lane`]; in a Cluster each has its own. Which server that is, and who takes over
-//! after it, is for the [`way`] to find out.
+//! Streams that live on one server share a [`StreamWriter`]; in a Cluster each has its own. Which server that is, and who takes over
+//! after it, is for the [`route`] to find out.
 
 mod answer;
 mod cluster;
-mod lane;
+mod connection;
+mod credentials;
 mod layout;
-mod link;
-mod login;
+mod route;
 mod sentinel;
-mod way;
+mod stream_writer;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use futures_util::future::join_all;
 
 use super::{Delivered, Sink, SinkError, Stream};
 use chainflume_core::domain::{Aggregate, Envelope};
-use lane::{Lane, Outcome};
 use layout::Layout;
+use stream_writer::{StreamWriter, WriteOutcome};
 
 /// The sink's name, in errors too.
 const NAME: &str = "redis";
@@ -78,7 +78,7 @@ impl fmt::Debug for Settings {
 pub struct Redis {
     layout: Layout,
     /// One for all, or one for each of [`Aggregate::ALL`].
-    lanes: Vec<Lane>,
+    stream_writers: Vec<StreamWriter>,
 }
 
 impl Redis {
@@ -87,15 +87,15 @@ impl Redis {
     /// # Errors
     /// [`SinkError::Refused`] when a URL or the certificate cannot be read.
     pub fn new(settings: Settings) -> Result<Self, SinkError> {
-        let lane = |types: &[Aggregate]| Lane::new(&settings, types);
-        let lanes = match settings.servers {
+        let stream_writer = |types: &[Aggregate]| StreamWriter::new(&settings, types);
+        let stream_writers = match settings.servers {
             Servers::Cluster(_) => {
-                Aggregate::ALL.iter().map(|one| lane(&[*one])).collect::<Result<_, _>>()?
+                Aggregate::ALL.iter().map(|one| stream_writer(&[*one])).collect::<Result<_, _>>()?
             }
-            Servers::Single(_) | Servers::Sentinel { .. } => vec![lane(&Aggregate::ALL)?],
+            Servers::Single(_) | Servers::Sentinel { .. } => vec![stream_writer(&Aggregate::ALL)?],
         };
         let Settings { prefix, stream_length, .. } = settings;
-        Ok(Self { layout: Layout { prefix, stream_length }, lanes })
+        Ok(Self { layout: Layout { prefix, stream_length }, stream_writers })
     }
 
     /// Connects and asks for every stream; returns the servers they live on.
@@ -104,9 +104,9 @@ impl Redis {
     /// What keeps messages from being delivered there.
     pub async fn check(&mut self) -> Result<String, SinkError> {
         let mut hosts = Vec::new();
-        for lane in &mut self.lanes {
-            lane.look(&self.layout).await?;
-            hosts.extend(lane.host());
+        for stream_writer in &mut self.stream_writers {
+            stream_writer.look(&self.layout).await?;
+            hosts.extend(stream_writer.host());
         }
         hosts.sort();
         hosts.dedup();
@@ -118,16 +118,16 @@ impl Redis {
     /// # Errors
     /// What keeps it from being done; the user needs `+del`.
     pub async fn remove(&mut self) -> Result<(), SinkError> {
-        for lane in &mut self.lanes {
-            lane.remove(&self.layout).await?;
+        for stream_writer in &mut self.stream_writers {
+            stream_writer.remove(&self.layout).await?;
         }
         Ok(())
     }
 
-    /// Which lane messages of this type take.
-    fn lane(&self, aggregate_type: &str) -> usize {
+    /// The stream writer for messages of this type.
+    fn stream_writer(&self, aggregate_type: &str) -> usize {
         let place = Aggregate::ALL.iter().position(|known| known.as_str() == aggregate_type);
-        place.unwrap_or(0).min(self.lanes.len().saturating_sub(1))
+        place.unwrap_or(0).min(self.stream_writers.len().saturating_sub(1))
     }
 }
 
@@ -138,28 +138,30 @@ impl Sink for Redis {
 
     async fn look(&mut self) -> Result<Vec<Stream>, SinkError> {
         let mut streams = Vec::new();
-        for lane in &mut self.lanes {
-            streams.extend(lane.look(&self.layout).await?);
+        for stream_writer in &mut self.stream_writers {
+            streams.extend(stream_writer.look(&self.layout).await?);
         }
         Ok(streams)
     }
 
     async fn deliver(&mut self, batch: &[Arc<Envelope>]) -> Result<Delivered, SinkError> {
-        let mut shares: Vec<Vec<&Envelope>> = vec![Vec::new(); self.lanes.len()];
+        let mut shares: Vec<Vec<&Envelope>> = vec![Vec::new(); self.stream_writers.len()];
         for envelope in batch {
-            shares[self.lane(&envelope.aggregate_type)].push(envelope);
+            shares[self.stream_writer(&envelope.aggregate_type)].push(envelope);
         }
         let layout = &self.layout;
-        // At once: the lanes lead to servers that need not wait for each other.
-        let lanes = self.lanes.iter_mut().zip(&shares).filter(|(_, share)| !share.is_empty());
-        let outcomes = join_all(lanes.map(|(lane, share)| lane.deliver(layout, share))).await;
+        // At once: the stream writers use servers that need not wait for each other.
+        let stream_writers =
+            self.stream_writers.iter_mut().zip(&shares).filter(|(_, share)| !share.is_empty());
+        let outcomes =
+            join_all(stream_writers.map(|(stream_writer, share)| stream_writer.deliver(layout, share))).await;
         sum_up(batch, outcomes)
     }
 }
 
-/// What became of the batch, from what became of each lane's share. A lane that failed holds back the others' cursor and not
+/// What became of the batch, from what became of each stream writer's share. A stream writer that failed holds back the others' cursor and not
 /// their messages, which will be repeats when they come again.
-fn sum_up(batch: &[Arc<Envelope>], outcomes: Vec<Outcome>) -> Result<Delivered, SinkError> {
+fn sum_up(batch: &[Arc<Envelope>], outcomes: Vec<WriteOutcome>) -> Result<Delivered, SinkError> {
     let mut repeats: Vec<u64> = outcomes.iter().flat_map(|outcome| &outcome.repeats).copied().collect();
     let failed = outcomes.into_iter().filter_map(|outcome| outcome.failed).min_by_key(|(seq, _)| *seq);
     let there = match &failed {

@@ -12,7 +12,7 @@ pub(super) fn explain(sink: &'static str, host: &str, error: &RedisError) -> Sin
     let refused = |remedy| SinkError::Refused { sink, host: host.to_owned(), answer: answer(error), remedy };
     let Some(code) = error.code() else {
         return match error.kind() {
-            ErrorKind::AuthenticationFailed => refused(login(sink)),
+            ErrorKind::AuthenticationFailed => refused(credentials_remedy(sink)),
             ErrorKind::InvalidClientConfig => refused("correct the URLs of [redis]"),
             _ => SinkError::Unreachable { sink, host: host.to_owned(), reason: error.to_string() },
         };
@@ -23,7 +23,7 @@ pub(super) fn explain(sink: &'static str, host: &str, error: &RedisError) -> Sin
         "MOVED" | "ASK" | "CROSSSLOT" => {
             refused("this is a node of a Redis Cluster; name some of its nodes in redis.cluster")
         }
-        "NOAUTH" | "WRONGPASS" => refused(login(sink)),
+        "NOAUTH" | "WRONGPASS" => refused(credentials_remedy(sink)),
         "NOPERM" if sink == SENTINEL => refused("let the user run sentinel|get-master-addr-by-name"),
         "NOPERM" => refused(RIGHTS),
         // What a script may not do has no code of its own.
@@ -35,7 +35,7 @@ pub(super) fn explain(sink: &'static str, host: &str, error: &RedisError) -> Sin
     }
 }
 
-fn login(sink: &str) -> &'static str {
+fn credentials_remedy(sink: &str) -> &'static str {
     if sink == SENTINEL {
         "check user and password in redis.sentinels"
     } else {

@@ -1,20 +1,20 @@
 use ::redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 
-use super::link::Link;
-use super::login::Login;
-use super::way::Answers;
+use super::connection::Connection;
+use super::credentials::Credentials;
+use super::route::Answers;
 use super::{NAME, answer};
 use crate::sink::SinkError;
 
-/// The way to the node of a Cluster that holds one key: any node is asked, and says where the key lives
+/// The route to the node of a Cluster that holds one key: any node is asked, and says where the key lives
 /// (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>, "Redirection and resharding"). No map of
 /// slots is kept, so none can be out of date, and the user needs no right to ask for one.
 #[derive(Debug)]
 pub(super) struct Cluster {
     /// Nodes to begin with, the next to ask first. Never empty.
-    nodes: Vec<Login>,
+    nodes: Vec<Credentials>,
     /// Where the key was last found.
-    link: Option<Link>,
+    connection: Option<Connection>,
 }
 
 /// Times one question is sent on: while a slot moves, from an old node to the owner and from there to the next.
@@ -23,18 +23,18 @@ const REDIRECTS: u32 = 5;
 /// Where a node sends us.
 enum Redirect {
     /// To the owner.
-    Moved(Login),
+    Moved(Credentials),
     /// For this question alone, to whom the slot is moving.
-    Ask(Login),
+    Ask(Credentials),
 }
 
 impl Cluster {
-    pub(super) fn new(nodes: Vec<Login>) -> Self {
-        Self { nodes, link: None }
+    pub(super) fn new(nodes: Vec<Credentials>) -> Self {
+        Self { nodes, connection: None }
     }
 
-    pub(super) fn link(&self) -> Option<&Link> {
-        self.link.as_ref()
+    pub(super) fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
     }
 
     pub(super) async fn ask(&mut self, commands: &[Cmd]) -> Answers {
@@ -42,41 +42,46 @@ impl Cluster {
             return (Vec::new(), Some(rearranged("redis.cluster".to_owned(), "it names no node".to_owned())));
         };
         let mut values = Vec::with_capacity(commands.len());
-        let mut link = self.link.take().unwrap_or_else(|| Link::new(entry));
+        let mut connection = self.connection.take().unwrap_or_else(|| Connection::new(entry));
         let mut asking = false;
         for _ in 0..=REDIRECTS {
             let rest = &commands[values.len()..];
-            let (found, error) = if asking { link.ask_asking(rest).await } else { link.ask(rest).await };
+            let (found, error) =
+                if asking { connection.ask_asking(rest).await } else { connection.ask(rest).await };
             values.extend(found);
             let Some(error) = error else {
-                // Who was asked by the way is not the owner yet.
-                self.link = (!asking).then_some(link);
+                // The node that was asked this way is not the owner yet.
+                self.connection = (!asking).then_some(connection);
                 return (values, None);
             };
-            match self.redirect(&error, &link) {
-                Some(Redirect::Moved(login)) => (link, asking) = (Link::new(login), false),
-                Some(Redirect::Ask(login)) => (link, asking) = (Link::new(login), true),
+            match self.redirect(&error, &connection) {
+                Some(Redirect::Moved(credentials)) => {
+                    (connection, asking) = (Connection::new(credentials), false)
+                }
+                Some(Redirect::Ask(credentials)) => {
+                    (connection, asking) = (Connection::new(credentials), true)
+                }
                 None => {
                     // It may be dead, and another know who took over. Not asked at once: what was sent may have been done.
                     self.nodes.rotate_left(1);
-                    return (values, Some(answer::explain(NAME, link.host(), &error)));
+                    return (values, Some(answer::explain(NAME, connection.host(), &error)));
                 }
             }
         }
         self.nodes.rotate_left(1);
         let answer = format!("{REDIRECTS} nodes in a row sent us on");
-        (values, Some(rearranged(link.host().to_owned(), answer)))
+        (values, Some(rearranged(connection.host().to_owned(), answer)))
     }
 
-    fn redirect(&self, error: &RedisError, from: &Link) -> Option<Redirect> {
+    fn redirect(&self, error: &RedisError, from: &Connection) -> Option<Redirect> {
         let (address, _slot) = error.redirect_node()?;
         let (host, port) = address.rsplit_once(':')?;
         // Where nodes do not know their own names, they mean the one we used.
         let host = if host.is_empty() || host == "?" { from.name() } else { host };
-        let login = self.nodes.first()?.at(host, port.parse().ok()?);
+        let credentials = self.nodes.first()?.at(host, port.parse().ok()?);
         match error.kind() {
-            ErrorKind::Server(ServerErrorKind::Ask) => Some(Redirect::Ask(login)),
-            _ => Some(Redirect::Moved(login)),
+            ErrorKind::Server(ServerErrorKind::Ask) => Some(Redirect::Ask(credentials)),
+            _ => Some(Redirect::Moved(credentials)),
         }
     }
 }

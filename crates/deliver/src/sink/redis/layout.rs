@@ -21,7 +21,7 @@ pub(super) struct Layout {
 
 /// What a stream must end with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct End {
+pub(super) struct StreamEnd {
     /// The newest number it ever took.
     pub(super) top: u64,
     /// The epoch of its newest entry, empty for none.
@@ -29,7 +29,7 @@ pub(super) struct End {
 }
 
 /// A stream by its aggregate type, and what it must end with.
-pub(super) type Held = (String, End);
+pub(super) type ExpectedEnd = (String, StreamEnd);
 
 /// What the script did.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Appended {
     /// Numbers that were there already.
     pub(super) repeats: Vec<u64>,
     /// What each stream ends with, in the order they were named.
-    pub(super) ends: Vec<End>,
+    pub(super) ends: Vec<StreamEnd>,
     /// The newest entries, likewise, when there were no messages.
     pub(super) entries: Vec<Option<Entry>>,
 }
@@ -48,14 +48,14 @@ impl Layout {
     }
 
     /// Appends messages to streams; without messages it is only looked what they hold.
-    pub(super) fn append(&self, streams: &[Held], load: &[&Envelope]) -> Cmd {
+    pub(super) fn append(&self, streams: &[ExpectedEnd], load: &[&Envelope]) -> Cmd {
         let mut command = Cmd::new();
         command.arg("EVAL").arg(APPEND).arg(streams.len());
         for (aggregate_type, _) in streams {
             command.arg(self.stream(aggregate_type));
         }
         command.arg(self.stream_length);
-        for (_, End { top, epoch }) in streams {
+        for (_, StreamEnd { top, epoch }) in streams {
             command.arg(*top).arg(epoch);
         }
         for envelope in load {
@@ -72,7 +72,7 @@ impl Layout {
     pub(super) fn read(
         &self,
         answer: Value,
-        streams: &[Held],
+        streams: &[ExpectedEnd],
         unreadable: impl FnOnce(&RedisError) -> SinkError,
     ) -> Result<Appended, SinkError> {
         let (word, numbers, newest, epochs, entries) = match read(answer) {
@@ -84,7 +84,7 @@ impl Layout {
         let (stream, seq) = (self.stream(&name), numbers.get(1).copied().unwrap_or(0));
         match word.as_str() {
             "ok" => {
-                let end = |(top, epoch)| End { top, epoch };
+                let end = |(top, epoch)| StreamEnd { top, epoch };
                 let ends = newest.into_iter().zip(epochs).map(end).collect();
                 Ok(Appended { repeats: numbers, ends, entries })
             }

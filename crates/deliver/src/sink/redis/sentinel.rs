@@ -1,56 +1,56 @@
 use ::redis::{Cmd, FromRedisValue, Value, from_redis_value};
 
-use super::link::Link;
-use super::login::Login;
-use super::way::Answers;
+use super::connection::Connection;
+use super::credentials::Credentials;
+use super::route::Answers;
 use super::{NAME, answer};
 use crate::sink::SinkError;
 
 /// Who is asked, in errors.
 pub(super) const SENTINEL: &str = "redis sentinel";
 
-/// The way to whichever server is the master, found as
+/// The route to whichever server is the master, found as
 /// <https://redis.io/docs/latest/develop/reference/sentinel-clients/> says: the first sentinel that answers names it, and the
 /// server itself must agree. It is looked for again after any error; sentinels close the connections of a master
 /// they depose.
 #[derive(Debug)]
 pub(super) struct Sentinel {
     /// The one that answered last is first.
-    sentinels: Vec<Login>,
+    sentinels: Vec<Credentials>,
     /// How servers are logged in to; its host is the name sentinels know the master by.
-    master: Login,
-    link: Option<Link>,
+    master: Credentials,
+    connection: Option<Connection>,
 }
 
 impl Sentinel {
-    pub(super) fn new(sentinels: Vec<Login>, master: Login) -> Self {
-        Self { sentinels, master, link: None }
+    pub(super) fn new(sentinels: Vec<Credentials>, master: Credentials) -> Self {
+        Self { sentinels, master, connection: None }
     }
 
-    pub(super) fn link(&self) -> Option<&Link> {
-        self.link.as_ref()
+    pub(super) fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
     }
 
     pub(super) async fn ask(&mut self, commands: &[Cmd]) -> Answers {
-        let found = match self.link.take() {
-            Some(link) => Ok(link),
+        let found = match self.connection.take() {
+            Some(connection) => Ok(connection),
             None => self.find().await,
         };
-        let mut link = match found {
-            Ok(link) => link,
+        let mut connection = match found {
+            Ok(connection) => connection,
             Err(error) => return (Vec::new(), Some(error)),
         };
-        match link.ask(commands).await {
+        match connection.ask(commands).await {
             (values, None) => {
-                self.link = Some(link);
+                self.connection = Some(connection);
                 (values, None)
             }
-            (values, Some(error)) => (values, Some(answer::explain(NAME, link.host(), &error))),
+            (values, Some(error)) => (values, Some(answer::explain(NAME, connection.host(), &error))),
         }
     }
 
     /// The master. Every sentinel is heard before giving up: one may not know yet who took over.
-    async fn find(&mut self) -> Result<Link, SinkError> {
+    async fn find(&mut self) -> Result<Connection, SinkError> {
         let mut named: Vec<(String, u16)> = Vec::new();
         let (mut of_masters, mut of_sentinels) = (None, None);
         let mut unknown = false;
@@ -59,9 +59,9 @@ impl Sentinel {
                 Ok(Some(address)) if named.contains(&address) => {}
                 Ok(Some((host, port))) => {
                     match master_at(self.master.at(&host, port)).await {
-                        Ok(link) => {
+                        Ok(connection) => {
                             self.sentinels.swap(0, index);
-                            return Ok(link);
+                            return Ok(connection);
                         }
                         Err(error) => of_masters = Some(error),
                     }
@@ -84,42 +84,42 @@ impl Sentinel {
     fn unknown(&self) -> SinkError {
         SinkError::Refused {
             sink: SENTINEL,
-            host: self.sentinels.iter().map(Login::host).collect::<Vec<_>>().join(", "),
+            host: self.sentinels.iter().map(Credentials::host).collect::<Vec<_>>().join(", "),
             answer: format!("no master is called \"{}\"", self.master.name()),
             remedy: "name in redis.master what the sentinels watch",
         }
     }
 
     /// Who is master, as one sentinel knows; `None` when it never heard of it.
-    async fn named_by(&self, sentinel: &Login) -> Result<Option<(String, u16)>, SinkError> {
+    async fn named_by(&self, sentinel: &Credentials) -> Result<Option<(String, u16)>, SinkError> {
         let mut command = Cmd::new();
         command.arg("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(self.master.name());
-        ask_once(&mut Link::new(sentinel.clone()), SENTINEL, command).await
+        ask_once(&mut Connection::new(sentinel.clone()), SENTINEL, command).await
     }
 }
 
 /// A connection to a server that says of itself that it is a master. A replica would answer what it holds, which is not
 /// yet all, and refuse only what is to be written.
-async fn master_at(login: Login) -> Result<Link, SinkError> {
-    let mut link = Link::new(login);
-    let role: Vec<Value> = ask_once(&mut link, NAME, ::redis::cmd("ROLE")).await?;
+async fn master_at(credentials: Credentials) -> Result<Connection, SinkError> {
+    let mut connection = Connection::new(credentials);
+    let role: Vec<Value> = ask_once(&mut connection, NAME, ::redis::cmd("ROLE")).await?;
     let role: Option<String> = role.into_iter().next().and_then(|word| from_redis_value(word).ok());
     if role.as_deref() == Some("master") {
-        return Ok(link);
+        return Ok(connection);
     }
     let answer = format!("it is {} and not the master yet", role.as_deref().unwrap_or("unknown"));
-    Err(SinkError::Unready { sink: NAME, host: link.host().to_owned(), answer })
+    Err(SinkError::Unready { sink: NAME, host: connection.host().to_owned(), answer })
 }
 
 async fn ask_once<T: FromRedisValue>(
-    link: &mut Link,
+    connection: &mut Connection,
     who: &'static str,
     command: Cmd,
 ) -> Result<T, SinkError> {
-    let (mut values, error) = link.ask(&[command]).await;
+    let (mut values, error) = connection.ask(&[command]).await;
     if let Some(error) = error {
-        return Err(answer::explain(who, link.host(), &error));
+        return Err(answer::explain(who, connection.host(), &error));
     }
     let value = values.pop().unwrap_or(Value::Nil);
-    from_redis_value(value).map_err(|error| answer::explain(who, link.host(), &error.into()))
+    from_redis_value(value).map_err(|error| answer::explain(who, connection.host(), &error.into()))
 }

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use ::redis::{ErrorKind, RedisError};
 
 use super::Settings;
-use super::layout::{Appended, End, Held, Layout};
-use super::way::Way;
+use super::layout::{Appended, ExpectedEnd, Layout, StreamEnd};
+use super::route::Route;
 use crate::sink::{SinkError, Stream};
 use chainflume_core::domain::{Aggregate, Envelope};
 
@@ -13,41 +13,43 @@ const LOAD_MESSAGES: usize = 100;
 /// Bytes of messages in one script at most, for the same reason, unless one message alone has more.
 const LOAD_BYTES: usize = 256 << 10;
 
-/// The way to where some streams live together.
+/// Writes streams that live on one server.
 ///
 /// Loads are sent one behind the other without waiting for answers. That is safe: each says what the one before it
 /// left, so behind one that failed the next is refused.
 #[derive(Debug)]
-pub(super) struct Lane {
-    way: Way,
+pub(super) struct StreamWriter {
+    route: Route,
     /// What each of its streams was last seen to hold, by aggregate type.
-    held: BTreeMap<String, End>,
+    held: BTreeMap<String, StreamEnd>,
 }
 
-/// What became of a lane's share of a batch.
+/// What became of a stream writer's share of a batch.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct WriteOutcome {
     /// Numbers that were there already.
     pub(super) repeats: Vec<u64>,
     /// From which number on it is not certain that they are there, and why.
     pub(super) failed: Option<(u64, SinkError)>,
 }
 
-impl Lane {
+impl StreamWriter {
     pub(super) fn new(settings: &Settings, types: &[Aggregate]) -> Result<Self, SinkError> {
-        let held = types.iter().map(|aggregate| (aggregate.as_str().to_owned(), End::default())).collect();
-        Ok(Self { way: Way::new(settings)?, held })
+        let held =
+            types.iter().map(|aggregate| (aggregate.as_str().to_owned(), StreamEnd::default())).collect();
+        Ok(Self { route: Route::new(settings)?, held })
     }
 
     /// The server it leads to, while it is connected.
     pub(super) fn host(&self) -> Option<String> {
-        self.way.host()
+        self.route.host()
     }
 
     /// Its streams, as they are now.
     pub(super) async fn look(&mut self, layout: &Layout) -> Result<Vec<Stream>, SinkError> {
         // They are asked what they hold, and so must hold nothing.
-        let streams: Vec<Held> = self.held.keys().map(|name| (name.clone(), End::default())).collect();
+        let streams: Vec<ExpectedEnd> =
+            self.held.keys().map(|name| (name.clone(), StreamEnd::default())).collect();
         let Appended { ends, entries, .. } =
             self.run(layout, &layout.append(&streams, &[]), &streams).await?;
         let mut found = Vec::with_capacity(streams.len());
@@ -64,10 +66,10 @@ impl Lane {
         for stream in self.look(layout).await?.into_iter().filter(|stream| stream.top > 0) {
             let mut command = ::redis::cmd("DEL");
             command.arg(&stream.name);
-            if let (_, Some(error)) = self.way.ask(&[command]).await {
+            if let (_, Some(error)) = self.route.ask(&[command]).await {
                 return Err(error);
             }
-            self.held.insert(stream.aggregate_type, End::default());
+            self.held.insert(stream.aggregate_type, StreamEnd::default());
         }
         Ok(())
     }
@@ -76,17 +78,17 @@ impl Lane {
         &mut self,
         layout: &Layout,
         command: &::redis::Cmd,
-        streams: &[Held],
+        streams: &[ExpectedEnd],
     ) -> Result<Appended, SinkError> {
-        let (mut answers, error) = self.way.ask(std::slice::from_ref(command)).await;
+        let (mut answers, error) = self.route.ask(std::slice::from_ref(command)).await;
         if let Some(error) = error {
             return Err(error);
         }
         let answer = answers.pop().unwrap_or(::redis::Value::Nil);
-        layout.read(answer, streams, |error| self.way.explain(error))
+        layout.read(answer, streams, |error| self.route.explain(error))
     }
 
-    pub(super) async fn deliver(&mut self, layout: &Layout, share: &[&Envelope]) -> Outcome {
+    pub(super) async fn deliver(&mut self, layout: &Layout, share: &[&Envelope]) -> WriteOutcome {
         let loads = cut(share);
         let mut expected = self.held.clone();
         let mut streams = Vec::with_capacity(loads.len());
@@ -98,15 +100,15 @@ impl Lane {
             for envelope in *load {
                 let end = expected.entry(envelope.aggregate_type.clone()).or_default();
                 if envelope.seq > end.top {
-                    *end = End { top: envelope.seq, epoch: envelope.epoch.clone() };
+                    *end = StreamEnd { top: envelope.seq, epoch: envelope.epoch.clone() };
                 }
             }
         }
-        let (answers, mut error) = self.way.ask(&commands).await;
-        let mut outcome = Outcome::default();
+        let (answers, mut error) = self.route.ask(&commands).await;
+        let mut outcome = WriteOutcome::default();
         let mut there = 0;
         for (answer, streams) in answers.into_iter().zip(&streams) {
-            match layout.read(answer, streams, |error| self.way.explain(error)) {
+            match layout.read(answer, streams, |error| self.route.explain(error)) {
                 Ok(appended) => outcome.repeats.extend(self.took(streams, appended)),
                 Err(refused) => {
                     error = Some(refused);
@@ -121,11 +123,11 @@ impl Lane {
         outcome.failed = loads
             .get(there)
             .and_then(|load| load.first())
-            .map(|first| (first.seq, error.unwrap_or_else(|| self.way.explain(&unanswered()))));
+            .map(|first| (first.seq, error.unwrap_or_else(|| self.route.explain(&unanswered()))));
         outcome
     }
 
-    fn took(&mut self, streams: &[Held], appended: Appended) -> Vec<u64> {
+    fn took(&mut self, streams: &[ExpectedEnd], appended: Appended) -> Vec<u64> {
         for ((name, _), end) in streams.iter().zip(appended.ends) {
             self.held.insert(name.clone(), end);
         }
@@ -134,8 +136,8 @@ impl Lane {
 }
 
 /// The streams of a load and what each must hold.
-fn held(load: &[&Envelope], expected: &BTreeMap<String, End>) -> Vec<Held> {
-    let mut streams: Vec<Held> = Vec::new();
+fn held(load: &[&Envelope], expected: &BTreeMap<String, StreamEnd>) -> Vec<ExpectedEnd> {
+    let mut streams: Vec<ExpectedEnd> = Vec::new();
     for envelope in load {
         let name = &envelope.aggregate_type;
         if !streams.iter().any(|(known, _)| known == name) {

@@ -3,28 +3,28 @@ use std::fmt;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Client, Cmd, Pipeline, RedisError, RedisResult, Value};
 
-use super::login::Login;
+use super::credentials::Credentials;
 
 /// A connection that is opened when something is asked and thrown away after any error: what its server still does with
 /// what was sent on it is not known, and the name may lead to another server by now.
-pub(super) struct Link {
-    login: Login,
-    connection: Option<MultiplexedConnection>,
+pub(super) struct Connection {
+    credentials: Credentials,
+    multiplexed: Option<MultiplexedConnection>,
 }
 
-impl Link {
-    pub(super) fn new(login: Login) -> Self {
-        Self { login, connection: None }
+impl Connection {
+    pub(super) fn new(credentials: Credentials) -> Self {
+        Self { credentials, multiplexed: None }
     }
 
     /// Host and port of its server.
     pub(super) fn host(&self) -> &str {
-        self.login.host()
+        self.credentials.host()
     }
 
     /// Host of its server.
     pub(super) fn name(&self) -> &str {
-        self.login.name()
+        self.credentials.name()
     }
 
     /// Answers to the first commands, in order, and the error that came in place of the next answer. All commands are
@@ -38,7 +38,7 @@ impl Link {
         self.send(&pipeline, 1).await
     }
 
-    /// As [`Link::ask`], of a node of a Cluster that is about to get the key.
+    /// As [`Connection::ask`], of a node of a Cluster that is about to get the key.
     pub(super) async fn ask_asking(&mut self, commands: &[Cmd]) -> (Vec<Value>, Option<RedisError>) {
         let mut pipeline = Pipeline::with_capacity(commands.len() * 2);
         pipeline.ignore_errors();
@@ -60,7 +60,7 @@ impl Link {
                 Ok(value) if (index + 1).is_multiple_of(step) => values.push(value),
                 Ok(_) => {}
                 Err(error) => {
-                    self.connection = None;
+                    self.multiplexed = None;
                     return (values, Some(error));
                 }
             }
@@ -69,21 +69,21 @@ impl Link {
     }
 
     async fn answers(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
-        let mut connection = match self.connection.take() {
+        let mut connection = match self.multiplexed.take() {
             Some(connection) => connection,
             None => {
-                let client = Client::open(self.login.info.clone())?;
-                client.get_multiplexed_async_connection_with_config(&self.login.config).await?
+                let client = Client::open(self.credentials.info.clone())?;
+                client.get_multiplexed_async_connection_with_config(&self.credentials.config).await?
             }
         };
         let answers = pipeline.query_async(&mut connection).await?;
-        self.connection = Some(connection);
+        self.multiplexed = Some(connection);
         Ok(answers)
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("host", &self.host()).finish_non_exhaustive()
+        f.debug_struct("Connection").field("host", &self.host()).finish_non_exhaustive()
     }
 }

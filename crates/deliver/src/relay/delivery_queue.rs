@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::carrier::{GRACE, POLL, beyond, envelope, grace};
 use super::report::Report;
-use super::{MAX_PAUSE, Parts, RelayError, Wake, backoff};
+use super::stream::{POLL, beyond, envelope};
+use super::turn::{self, Delivery, NextStep, Steps};
+use super::{CommitSignal, RelayError, RelayParts};
 use crate::sink::{Delivered, Sink, SinkError};
 use chainflume_db::Epoch;
 use chainflume_ops::metrics;
@@ -31,7 +32,7 @@ use round::{Chunk, Round};
 
 /// How deliveries to one endpoint are made.
 #[derive(Clone, Debug)]
-pub struct CourierSettings {
+pub struct DeliverySettings {
     /// When a delivery is tried again.
     pub schedule: Schedule,
     /// Types of messages it gets, as they are or with `*` for the rest: `stake.*`. Empty for all.
@@ -41,12 +42,12 @@ pub struct CourierSettings {
 }
 
 /// Carries messages to one endpoint.
-pub struct Courier<S> {
+pub struct DeliveryQueue<S> {
     sink: S,
     outbox: Outbox,
-    wake: Wake,
+    wake: CommitSignal,
     report: Report,
-    settings: CourierSettings,
+    settings: DeliverySettings,
     /// All up to here are there or are held. `None` until it is read, and again after an error of the database.
     cursor: Option<Position>,
     /// Whether the sink never had a cursor.
@@ -61,78 +62,32 @@ const BATCH: u32 = 100;
 /// The database is asked no more often, whatever it says is due.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 
-/// When to look again.
-enum Next {
-    /// At once.
-    Now,
-    /// At the next commit, or after so long.
-    After(Duration),
-}
-
-impl<S: Sink + Clone> Courier<S> {
+impl<S: Sink + Clone> DeliveryQueue<S> {
     /// Nothing is read and nothing sent yet.
-    pub fn new(parts: Parts<S>, settings: CourierSettings) -> Self {
-        let Parts { sink, outbox, board, wake } = parts;
+    pub fn new(parts: RelayParts<S>, settings: DeliverySettings) -> Self {
+        let RelayParts { sink, outbox, board, wake } = parts;
         let report = Report::new(board, sink.name());
         Self { sink, outbox, wake, report, settings, cursor: None, is_new: false, epoch: None }
     }
 
-    /// Of the sink.
-    pub(super) fn name(&self) -> &str {
-        self.sink.name()
-    }
-
-    /// Carries messages until `stop`, or until another instance leads; what is in hand is finished, or sent again by whoever
-    /// is next. What a daemon sends that lost its turn and does not know is a repeat, and what came of it is not noted.
-    pub(super) async fn carry(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
-        (self.epoch, self.cursor) = (epoch, None);
-        let mut pause = backoff();
-        while !stop.is_cancelled() {
-            self.report.beat();
-            let stepped = tokio::select! {
-                biased;
-                stepped = self.step(&stop) => stepped,
-                () = grace(&stop, GRACE) => break,
-            };
-            match stepped {
-                Ok(next) => {
-                    pause = backoff();
-                    if let Next::After(patience) = next {
-                        let _stopped = stop.run_until_cancelled(self.wake.wait(patience.min(POLL))).await;
-                    }
-                }
-                Err(RelayError::Store(error)) if error.is_fenced() => {
-                    tracing::warn!(sink = self.sink.name(), %error, "this instance does not carry any more");
-                    return;
-                }
-                Err(error) => {
-                    self.report.failed(&error);
-                    self.cursor = None;
-                    let wait = pause.next().unwrap_or(MAX_PAUSE);
-                    let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-                }
-            }
-        }
-    }
-
     /// One round: what is due again first, since it is older, else what is new.
-    async fn step(&mut self, stop: &CancellationToken) -> Result<Next, RelayError> {
+    async fn round(&mut self, stop: &CancellationToken) -> Result<NextStep, RelayError> {
         let state = self.outbox.sink_state(self.sink.name()).await?;
-        self.report.stands(state.held, state.disabled.as_deref());
+        self.report.held_and_disabled(state.held, state.disabled.as_deref());
         self.report.foreign(state.foreign.as_deref());
         if state.foreign.is_some() {
             self.cursor = None;
-            return Ok(Next::After(POLL));
+            return Ok(NextStep::AtCommit(POLL));
         }
-        let Some(cursor) = self.open().await? else { return Ok(Next::After(POLL)) };
+        let Some(cursor) = self.open().await? else { return Ok(NextStep::AtCommit(POLL)) };
         if state.disabled.is_some() {
             self.report.at(cursor.seq, true);
-            return Ok(Next::After(POLL));
+            return Ok(NextStep::AtCommit(POLL));
         }
         if !state.paused.is_zero() {
             // A commit does not end it.
             let _stopped = stop.run_until_cancelled(tokio::time::sleep(state.paused.min(POLL))).await;
-            return Ok(Next::Now);
+            return Ok(NextStep::Now);
         }
         let due = self.outbox.due_deliveries(self.sink.name(), BATCH).await?;
         if !due.is_empty() {
@@ -145,25 +100,25 @@ impl<S: Sink + Clone> Courier<S> {
                     break;
                 }
             }
-            return self.settle(round, &state).await;
+            return self.record(round, &state).await;
         }
         let seq = cursor.seq;
         let Some(rows) = self.outbox.read_after(cursor, BATCH).await? else {
             self.cursor = None;
             self.report.went_back(seq);
-            return Ok(Next::Now);
+            return Ok(NextStep::Now);
         };
         let Some(first) = rows.first() else {
             self.report.at(seq, true);
-            return Ok(Next::After(state.due_in.unwrap_or(POLL).max(SHORTEST_WAIT)));
+            return Ok(NextStep::AtCommit(state.due_in.unwrap_or(POLL).clamp(SHORTEST_WAIT, POLL)));
         };
         self.report.missed(seq, first.seq, (first.missed(seq), self.is_new));
-        let round = self.fresh(rows, stop).await?;
-        self.settle(round, &state).await
+        let round = self.send_new(rows, stop).await?;
+        self.record(round, &state).await
     }
 
     /// Tries messages that were never tried, until one fails.
-    async fn fresh(&self, rows: Vec<OutboxRow>, stop: &CancellationToken) -> Result<Round, RelayError> {
+    async fn send_new(&self, rows: Vec<OutboxRow>, stop: &CancellationToken) -> Result<Round, RelayError> {
         let messages = round::wanted(rows, &self.settings.types)?;
         let about: BTreeSet<_> = messages.iter().filter_map(|message| message.about.clone()).collect();
         let held = self.outbox.held_aggregates(self.sink.name(), &about).await?;
@@ -207,15 +162,15 @@ impl<S: Sink + Clone> Courier<S> {
         }
     }
 
-    async fn settle(&mut self, round: Round, state: &SinkState) -> Result<Next, RelayError> {
-        let settled = round.settle(&self.settings.schedule, state);
+    async fn record(&mut self, round: Round, state: &SinkState) -> Result<NextStep, RelayError> {
+        let settled = round.result(&self.settings.schedule, state);
         self.outbox.settle(self.sink.name(), &settled, self.epoch).await?;
         if let Some(seq) = settled.cursor {
             self.cursor = Some(Position { seq, epoch: round.epoch.clone() });
         }
         self.is_new = false;
         for (seq, reason) in &settled.dead {
-            self.report.buried(*seq, reason);
+            self.report.given_up(*seq, reason);
         }
         // What was not even sent says nothing of the sink.
         let is_well = !round.is_over() || !round.delivered.is_empty();
@@ -229,7 +184,7 @@ impl<S: Sink + Clone> Courier<S> {
             self.report.succeeded();
             self.report.at(self.cursor.as_ref().map_or(0, |cursor| cursor.seq), false);
         }
-        Ok(Next::Now)
+        Ok(NextStep::Now)
     }
 
     /// Where to go on; `None` while an operator has to decide.
@@ -247,5 +202,46 @@ impl<S: Sink + Clone> Courier<S> {
             self.report.opened(cursor);
         }
         Ok(self.cursor.clone())
+    }
+}
+
+impl<S: Sink + Clone + Sync> Delivery for DeliveryQueue<S> {
+    fn sink(&self) -> &str {
+        self.sink.name()
+    }
+
+    async fn run_turn(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+        turn::run(self, epoch, stop).await;
+    }
+}
+
+impl<S: Sink + Clone + Sync> Steps for DeliveryQueue<S> {
+    fn name(&self) -> &str {
+        self.sink.name()
+    }
+
+    fn begin(&mut self, epoch: Option<Epoch>) {
+        (self.epoch, self.cursor) = (epoch, None);
+    }
+
+    /// What an instance sends that lost its lease and does not know yet is a repeat; its result is not recorded.
+    async fn step(&mut self, stop: &CancellationToken) -> Result<NextStep, RelayError> {
+        self.round(stop).await
+    }
+
+    fn failed(&mut self, _error: &RelayError) {
+        self.cursor = None;
+    }
+
+    async fn end(&mut self) -> Result<(), RelayError> {
+        Ok(())
+    }
+
+    fn report(&self) -> &Report {
+        &self.report
+    }
+
+    fn signal(&mut self) -> &mut CommitSignal {
+        &mut self.wake
     }
 }

@@ -3,25 +3,26 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::judge::{Cursor, Verdict, judge};
+use super::judge::{Cursor, Ownership, judge};
 use super::report::Report;
-use super::{MAX_PAUSE, RelayError, Wake, backoff};
+use super::turn::{self, Delivery, NextStep, Steps};
+use super::{CommitSignal, RelayError};
 use crate::sink::{Sink, SinkError};
 use chainflume_core::domain::Envelope;
 use chainflume_db::Epoch;
 use chainflume_ops::health::Board;
 use chainflume_outbox::{Outbox, OutboxRow, Position};
 
-/// What a relay is built of.
-pub struct Parts<S> {
+/// The parts of a relay.
+pub struct RelayParts<S> {
     /// Where messages go.
     pub sink: S,
     /// The database, migrated.
     pub outbox: Outbox,
-    /// Where to say how it goes.
+    /// The health board.
     pub board: Board,
     /// When to look.
-    pub wake: Wake,
+    pub wake: CommitSignal,
 }
 
 /// Carries messages to one sink, in the order of their numbers.
@@ -31,7 +32,7 @@ pub struct Parts<S> {
 pub struct Relay<S> {
     sink: S,
     outbox: Outbox,
-    wake: Wake,
+    wake: CommitSignal,
     report: Report,
     /// Everything up to here is delivered. `None` until it is read, while the sink is foreign, and again after an error of the
     /// database, which may have been restored to an earlier time.
@@ -56,23 +57,19 @@ const SAVE_EVERY: Duration = Duration::from_millis(250);
 /// sent to it is filled again within that time.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// How long what is in hand may take once the daemon is to stop. A sink that hangs is left then, unlike a commit: what it
-/// makes of the batch does not matter, since it is sent again.
-pub(super) const GRACE: Duration = Duration::from_secs(3);
-
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Delivered,
     Nothing,
-    /// The sink holds what this database never sent: an operator has to decide.
+    /// The sink holds messages that this database never sent: operator action required.
     Foreign,
 }
 
 impl<S: Sink> Relay<S> {
     /// Nothing is read and nothing sent yet.
-    pub fn new(parts: Parts<S>) -> Self {
-        let Parts { sink, outbox, board, wake } = parts;
+    pub fn new(parts: RelayParts<S>) -> Self {
+        let RelayParts { sink, outbox, board, wake } = parts;
         let report = Report::new(board, sink.name());
         Self {
             sink,
@@ -87,62 +84,16 @@ impl<S: Sink> Relay<S> {
         }
     }
 
-    /// Of the sink.
-    pub(super) fn name(&self) -> &str {
-        self.sink.name()
-    }
-
-    /// Carries as the sink's only carrier, without a lease, until `stop`.
+    /// Runs without a lease, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        self.carry(None, stop).await;
-    }
-
-    /// Carries messages until `stop`, or until another instance leads. An error is told, waited out and tried again, for as
-    /// long as it takes. What is in hand is finished, and the cursor written.
-    pub(super) async fn carry(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
-        // What an earlier turn knew, another instance has gone beyond.
-        (self.epoch, self.cursor, self.looked_at) = (epoch, None, None);
-        let mut pause = backoff();
-        while !stop.is_cancelled() {
-            self.report.beat();
-            let stepped = tokio::select! {
-                biased;
-                stepped = self.step() => stepped,
-                () = grace(&stop, GRACE) => break,
-            };
-            match stepped {
-                Ok(Step::Foreign) => {
-                    let _stopped = stop.run_until_cancelled(tokio::time::sleep(POLL)).await;
-                }
-                Ok(step) => {
-                    if self.report.succeeded() {
-                        pause = backoff();
-                    }
-                    if step == Step::Nothing {
-                        let _stopped = stop.run_until_cancelled(self.wake.wait(self.patience())).await;
-                    }
-                }
-                Err(RelayError::Store(error)) if error.is_fenced() => {
-                    tracing::warn!(sink = self.sink.name(), %error, "this instance does not carry any more");
-                    return;
-                }
-                Err(error) => {
-                    self.failed(&error);
-                    let wait = pause.next().unwrap_or(MAX_PAUSE);
-                    let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-                }
-            }
-        }
-        if let Ok(Err(error)) = tokio::time::timeout(GRACE, self.save(Duration::ZERO)).await {
-            self.report.failed(&error);
-        }
+        turn::run(&mut self, None, stop).await;
     }
 
     /// One step: a look at the sink when it is due, then a batch.
-    async fn step(&mut self) -> Result<Step, RelayError> {
+    async fn deliver_next(&mut self) -> Result<Step, RelayError> {
         let Some(mut cursor) = self.open().await? else { return Ok(Step::Foreign) };
         if self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            let Some(looked) = self.look(cursor).await? else { return Ok(Step::Foreign) };
+            let Some(looked) = self.check_sink(cursor).await? else { return Ok(Step::Foreign) };
             cursor = looked;
         }
         let (seq, read_at) = (cursor.seq, Instant::now());
@@ -171,7 +122,7 @@ impl<S: Sink> Relay<S> {
         Ok(Step::Delivered)
     }
 
-    /// Where to go on; `None` while an operator has to decide.
+    /// The position to continue from; `None` while operator action is required.
     async fn open(&mut self) -> Result<Option<Position>, RelayError> {
         if let Some(cursor) = &self.cursor {
             return Ok(Some(cursor.clone()));
@@ -194,13 +145,13 @@ impl<S: Sink> Relay<S> {
 
     /// Asks the sink what it holds, and goes back to where it lost something, or to what is still kept after that. `None` where
     /// it holds what this database never sent.
-    async fn look(&mut self, cursor: Position) -> Result<Option<Position>, RelayError> {
+    async fn check_sink(&mut self, cursor: Position) -> Result<Option<Position>, RelayError> {
         let streams = self.sink.look().await?;
         let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
         let lineage = self.outbox.lineage(self.sink.name(), cursor.seq, &tops).await?;
         let held = match judge(&streams, &lineage, Cursor { seq: cursor.seq, is_new: self.is_new }) {
-            Verdict::Ours(held) => held,
-            Verdict::Foreign(reason) => {
+            Ownership::Ours(held) => held,
+            Ownership::Foreign(reason) => {
                 self.stop_delivery(&reason).await?;
                 return Ok(None);
             }
@@ -247,16 +198,8 @@ impl<S: Sink> Relay<S> {
         Ok(())
     }
 
-    fn failed(&mut self, error: &RelayError) {
-        self.report.failed(error);
-        self.looked_at = None;
-        if matches!(error, RelayError::Store(_)) {
-            self.cursor = None;
-        }
-    }
-
     /// How long to wait for the next commit: no longer than until the cursor is to be written.
-    fn patience(&self) -> Duration {
+    fn time_to_save(&self) -> Duration {
         match self.cursor.as_ref().map(|cursor| cursor.seq) {
             Some(cursor) if cursor != self.saved.0 => SAVE_EVERY.saturating_sub(self.saved.1.elapsed()),
             _ => POLL,
@@ -264,10 +207,52 @@ impl<S: Sink> Relay<S> {
     }
 }
 
-/// Ends so long after `stop`.
-pub(super) async fn grace(stop: &CancellationToken, grace: Duration) {
-    stop.cancelled().await;
-    tokio::time::sleep(grace).await;
+impl<S: Sink> Delivery for Relay<S> {
+    fn sink(&self) -> &str {
+        self.sink.name()
+    }
+
+    async fn run_turn(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+        turn::run(self, epoch, stop).await;
+    }
+}
+
+impl<S: Sink> Steps for Relay<S> {
+    fn name(&self) -> &str {
+        self.sink.name()
+    }
+
+    fn begin(&mut self, epoch: Option<Epoch>) {
+        (self.epoch, self.cursor, self.looked_at) = (epoch, None, None);
+    }
+
+    async fn step(&mut self, _stop: &CancellationToken) -> Result<NextStep, RelayError> {
+        let step = self.deliver_next().await?;
+        if step == Step::Foreign {
+            return Ok(NextStep::After(POLL));
+        }
+        self.report.succeeded();
+        Ok(if step == Step::Nothing { NextStep::AtCommit(self.time_to_save()) } else { NextStep::Now })
+    }
+
+    fn failed(&mut self, error: &RelayError) {
+        self.looked_at = None;
+        if matches!(error, RelayError::Store(_)) {
+            self.cursor = None;
+        }
+    }
+
+    async fn end(&mut self) -> Result<(), RelayError> {
+        self.save(Duration::ZERO).await
+    }
+
+    fn report(&self) -> &Report {
+        &self.report
+    }
+
+    fn signal(&mut self) -> &mut CommitSignal {
+        &mut self.wake
+    }
 }
 
 /// Why nothing is sent to a sink that is further than the database.

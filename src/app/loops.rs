@@ -1,4 +1,4 @@
-//! Who leads, leads: each loop that writes waits for its turn where several daemons share a database.
+//! Starts the loops. Where several instances share a database, each loop that writes works under a lease.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -10,54 +10,54 @@ use tokio_util::sync::CancellationToken;
 use super::database::Database;
 use super::parts::{Loaded, lease_settings};
 use crate::config;
-use crate::lease::{Chair, Keeper, Turn};
+use crate::lease::{LeaseGuard, LeaseHandle, LeaseManager};
 use chainflume_db::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
-use chainflume_deliver::relay::{Lead, Retention};
+use chainflume_deliver::relay::{Delivery, Retention};
 use chainflume_index::ChainIndexer;
 use chainflume_ops::health::{Board, ChainState, Pulse};
 use chainflume_ops::supervise::{Loop, Supervisor};
 
 /// Starts loops, each under a supervisor, and under its lease where there are leases.
-pub(super) struct Turns {
-    keeper: Option<Keeper>,
+pub(super) struct Loops {
+    manager: Option<LeaseManager>,
     supervisor: Supervisor,
     board: Board,
     stop: CancellationToken,
 }
 
-/// By what a loop leads; `None` where nobody else is there.
-type Seat = Option<Arc<Chair>>;
+/// The lease handle of a loop; `None` without leases.
+type Handle = Option<Arc<LeaseHandle>>;
 
-/// A loop that waits says so as often: much more often than one that hangs is looked for.
-const BEAT: Duration = Duration::from_millis(250);
+/// How often a standby loop reports that it is alive: much more often than the check for loops that hang.
+const STANDBY_HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 /// An audit waits for a node as long as the node asks for, five minutes at most, and then for its answer.
-const AUDIT_HUNG: Duration = Duration::from_mins(15);
+const AUDIT_HANG_TIMEOUT: Duration = Duration::from_mins(15);
 /// Trimming waits for a database that is busy or restarts.
-const TRIM_HUNG: Duration = Duration::from_mins(2);
-/// Listening waits for a connection, and for nothing else without turning.
-pub(super) const LISTEN_HUNG: Duration = Duration::from_mins(1);
+const TRIM_HANG_TIMEOUT: Duration = Duration::from_mins(2);
+/// Listening waits for a connection, and for nothing else without a beat.
+pub(super) const LISTEN_HANG_TIMEOUT: Duration = Duration::from_mins(1);
 
-impl Turns {
-    /// Without leases: nobody else is there.
-    pub(super) fn alone(supervisor: &Supervisor, board: &Board, stop: &CancellationToken) -> Self {
-        Self { keeper: None, supervisor: supervisor.clone(), board: board.clone(), stop: stop.clone() }
+impl Loops {
+    /// Without leases: no other instance is there.
+    pub(super) fn without_leases(supervisor: &Supervisor, board: &Board, stop: &CancellationToken) -> Self {
+        Self { manager: None, supervisor: supervisor.clone(), board: board.clone(), stop: stop.clone() }
     }
 
     /// With leases in the database.
-    pub(super) fn of(
+    pub(super) fn with_leases(
         loaded: &Loaded,
         database: &Database,
         (supervisor, board): (&Supervisor, &Board),
         stop: &CancellationToken,
     ) -> Self {
         let settings = lease_settings(&loaded.config, database.private.is_some());
-        let keeper = Keeper::new(settings, &database.store, board.clone());
-        Self { keeper: Some(keeper), ..Self::alone(supervisor, board, stop) }
+        let manager = LeaseManager::new(settings, &database.store, board.clone());
+        Self { manager: Some(manager), ..Self::without_leases(supervisor, board, stop) }
     }
 
-    /// Whoever keeps the leases, once every loop has its chair.
-    pub(super) fn into_keeper(self) -> Option<Keeper> {
-        self.keeper
+    /// The lease manager, once every loop has its handle.
+    pub(super) fn into_manager(self) -> Option<LeaseManager> {
+        self.manager
     }
 
     /// Until when loops run.
@@ -71,7 +71,7 @@ impl Turns {
     }
 
     /// Any other loop that runs until [`Self::stop`].
-    pub(super) fn keep<F, W>(&self, tasks: &mut JoinSet<()>, this: Loop, start: F)
+    pub(super) fn spawn<F, W>(&self, tasks: &mut JoinSet<()>, this: Loop, start: F)
     where
         F: FnMut(Pulse) -> W + Send + 'static,
         W: Future<Output = ()> + Send + 'static,
@@ -86,58 +86,59 @@ impl Turns {
         chain: &config::Chain,
         mut make: impl FnMut() -> Option<ChainIndexer> + Send + 'static,
     ) {
-        let (seat, lease) = self.seat(chain_lease(chain.chain_id));
+        let (handle, lease) = self.lease_handle(chain_lease(chain.chain_id));
         let (name, board, stop) = (chain.name.clone(), self.board.clone(), self.stop.clone());
         board.chain(&name, |chain| chain.lease = lease.clone());
-        self.keep(tasks, Loop::of_chain(&chain.name), move |_| {
+        self.spawn(tasks, Loop::of_chain(&chain.name), move |_| {
             board.chain(&name, |chain| chain.turn(ChainState::Starting));
-            let (indexer, seat, lease) = (make(), seat.clone(), lease.clone());
-            let (fall, stop) = (Fall { board: board.clone(), chain: name.clone() }, stop.clone());
+            let (indexer, handle, lease) = (make(), handle.clone(), lease.clone());
+            let (panic_report, stop) =
+                (PanicReport { board: board.clone(), chain: name.clone() }, stop.clone());
             async move {
                 let Some(indexer) = indexer else { return };
-                match seat.zip(lease) {
+                match handle.zip(lease) {
                     None => Box::pin(indexer.run(stop)).await,
-                    Some(seat) => Box::pin(lead_chain(seat, &fall, indexer, &stop)).await,
+                    Some(handle) => Box::pin(run_chain_turns(handle, &panic_report, indexer, &stop)).await,
                 }
             }
         });
     }
 
     /// Carries to the sink of this name, which all daemons share. As for `make`, see [`Self::chain`].
-    pub(super) fn sink<C: Lead>(
+    pub(super) fn sink<C: Delivery>(
         &mut self,
         tasks: &mut JoinSet<()>,
         sink: &str,
         mut make: impl FnMut() -> Option<C> + Send + 'static,
     ) {
-        let (seat, lease) = self.seat(sink_lease(sink));
+        let (handle, lease) = self.lease_handle(sink_lease(sink));
         self.board.sink(sink, |sink| sink.lease = lease);
         let (board, stop) = (self.board.clone(), self.stop.clone());
-        self.keep(tasks, Loop::of_sink(sink), move |_| {
-            let (carrier, seat, board, stop) = (make(), seat.clone(), board.clone(), stop.clone());
+        self.spawn(tasks, Loop::of_sink(sink), move |_| {
+            let (relay, handle, board, stop) = (make(), handle.clone(), board.clone(), stop.clone());
             async move {
-                match (carrier, seat) {
+                match (relay, handle) {
                     (None, _) => {}
-                    (Some(mut carrier), None) => carrier.lead(None, stop).await,
-                    (Some(carrier), Some(chair)) => lead_sink(&chair, carrier, board, &stop).await,
+                    (Some(mut relay), None) => relay.run_turn(None, stop).await,
+                    (Some(relay), Some(handle)) => run_sink_turns(&handle, relay, board, &stop).await,
                 }
             }
         });
     }
 
-    /// Carries to a sink of this process alone: every daemon carries to its own.
-    pub(super) fn own_sink<C: Lead>(
+    /// Delivers to a sink of this process alone, as every instance does to its own.
+    pub(super) fn own_sink<C: Delivery>(
         &self,
         tasks: &mut JoinSet<()>,
         sink: &str,
         mut make: impl FnMut() -> Option<C> + Send + 'static,
     ) {
         let stop = self.stop.clone();
-        self.keep(tasks, Loop::of_sink(sink), move |_| {
-            let (carrier, stop) = (make(), stop.clone());
+        self.spawn(tasks, Loop::of_sink(sink), move |_| {
+            let (relay, stop) = (make(), stop.clone());
             async move {
-                if let Some(mut carrier) = carrier {
-                    carrier.lead(None, stop).await;
+                if let Some(mut relay) = relay {
+                    relay.run_turn(None, stop).await;
                 }
             }
         });
@@ -146,12 +147,12 @@ impl Turns {
     /// Trims the outbox.
     pub(super) fn retention(&mut self, tasks: &mut JoinSet<()>, retention: Retention) {
         let (watched, stop) = (retention.clone(), self.stop.clone());
-        self.keep(tasks, Loop::new("outbox watch", TRIM_HUNG), move |pulse| {
+        self.spawn(tasks, Loop::new("outbox watch", TRIM_HANG_TIMEOUT), move |pulse| {
             watched.clone().watch(stop.clone(), pulse)
         });
         self.each_turn(
             tasks,
-            Loop::new("outbox trim", TRIM_HUNG),
+            Loop::new("outbox trim", TRIM_HANG_TIMEOUT),
             OUTBOX_LEASE.to_owned(),
             move |turn, pulse| {
                 let retention = retention.clone();
@@ -166,32 +167,32 @@ impl Turns {
         F: Fn(CancellationToken, Pulse) -> W + Send + Sync + 'static,
         W: Future<Output = ()> + Send,
     {
-        let this = Loop::new(format!("audit {}", chain.name), AUDIT_HUNG);
+        let this = Loop::new(format!("audit {}", chain.name), AUDIT_HANG_TIMEOUT);
         self.each_turn(tasks, this, audit_lease(chain.chain_id), work);
     }
 
-    /// Work that may begin anew with each turn.
+    /// Work that begins anew with each lease turn.
     fn each_turn<F, W>(&mut self, tasks: &mut JoinSet<()>, this: Loop, lease: String, work: F)
     where
         F: Fn(CancellationToken, Pulse) -> W + Send + Sync + 'static,
         W: Future<Output = ()> + Send,
     {
-        let ((seat, _), stop, work) = (self.seat(lease), self.stop.clone(), Arc::new(work));
-        self.keep(tasks, this, move |pulse| {
-            let (seat, stop, work) = (seat.clone(), stop.clone(), work.clone());
+        let ((handle, _), stop, work) = (self.lease_handle(lease), self.stop.clone(), Arc::new(work));
+        self.spawn(tasks, this, move |pulse| {
+            let (handle, stop, work) = (handle.clone(), stop.clone(), work.clone());
             async move {
-                let Some(chair) = seat else { return work(stop, pulse).await };
-                while let Some(turn) = pulse.wait(chair.next(&stop)).await {
+                let Some(handle) = handle else { return work(stop, pulse).await };
+                while let Some(turn) = pulse.wait(handle.next(&stop)).await {
                     work(turn.token(), pulse.clone()).await;
                 }
             }
         });
     }
 
-    /// The chair and its lease.
-    fn seat(&mut self, lease: String) -> (Seat, Option<String>) {
-        let chair = self.keeper.as_mut().map(|keeper| Arc::new(keeper.chair(lease.clone())));
-        (chair.clone(), chair.map(|_| lease))
+    /// The handle and its lease.
+    fn lease_handle(&mut self, lease: String) -> (Handle, Option<String>) {
+        let handle = self.manager.as_mut().map(|manager| Arc::new(manager.handle(lease.clone())));
+        (handle.clone(), handle.map(|_| lease))
     }
 }
 
@@ -206,12 +207,12 @@ pub(super) fn anew<T, E: Display>(first: T, make: impl Fn() -> Result<T, E>) -> 
 }
 
 /// Of a chain whose loop panics the board must not say that it is live.
-struct Fall {
+struct PanicReport {
     board: Board,
     chain: String,
 }
 
-impl Drop for Fall {
+impl Drop for PanicReport {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.board.chain(&self.chain, |chain| {
@@ -223,43 +224,52 @@ impl Drop for Fall {
     }
 }
 
-async fn lead_chain(
-    (chair, lease): (Arc<Chair>, String),
-    Fall { board, chain: name }: &Fall,
+async fn run_chain_turns(
+    (handle, lease): (Arc<LeaseHandle>, String),
+    PanicReport { board, chain: name }: &PanicReport,
     mut indexer: ChainIndexer,
     stop: &CancellationToken,
 ) {
-    let waits = || {
+    let report_standby = || {
         let is_led = board.leases().get(&lease).is_some_and(|lease| !lease.held && lease.holder.is_some());
         board.chain(name, |chain| {
             chain.alive_at = Instant::now();
             if is_led && chain.state != ChainState::Standby {
                 chain.turn(ChainState::Standby);
-                tracing::info!(chain = %name, "another instance leads; this one stands by");
+                tracing::info!(chain = %name, "another instance holds the lease of this chain; this instance stands by");
             }
         });
     };
-    while let Some(turn) = next(&chair, stop, waits).await {
+    while let Some(turn) = next_turn(&handle, stop, report_standby).await {
         board.chain(name, |chain| chain.turn(ChainState::Starting));
         indexer.run_turn(Some(turn.epoch()), turn.token()).await;
     }
 }
 
-async fn lead_sink(chair: &Chair, mut carrier: impl Lead, board: Board, stop: &CancellationToken) {
-    let name = carrier.sink().to_owned();
-    let waits = || board.sink(&name, |sink| sink.alive_at = Instant::now());
-    while let Some(turn) = next(chair, stop, waits).await {
-        carrier.lead(Some(turn.epoch()), turn.token()).await;
+async fn run_sink_turns(
+    handle: &LeaseHandle,
+    mut relay: impl Delivery,
+    board: Board,
+    stop: &CancellationToken,
+) {
+    let name = relay.sink().to_owned();
+    let report_standby = || board.sink(&name, |sink| sink.alive_at = Instant::now());
+    while let Some(turn) = next_turn(handle, stop, report_standby).await {
+        relay.run_turn(Some(turn.epoch()), turn.token()).await;
         board.sink(&name, chainflume_ops::health::SinkHealth::turn);
     }
 }
 
-/// The next turn; meanwhile the loop is seen to live.
-async fn next(chair: &Chair, stop: &CancellationToken, waits: impl Fn()) -> Option<Turn> {
+/// Waits for the lease, and reports meanwhile that the loop is alive.
+async fn next_turn(
+    handle: &LeaseHandle,
+    stop: &CancellationToken,
+    report_standby: impl Fn(),
+) -> Option<LeaseGuard> {
     loop {
         tokio::select! {
-            turn = chair.next(stop) => return turn,
-            () = tokio::time::sleep(BEAT) => waits(),
+            turn = handle.next(stop) => return turn,
+            () = tokio::time::sleep(STANDBY_HEALTH_INTERVAL) => report_standby(),
         }
     }
 }

@@ -60,7 +60,7 @@ fn jitter(wait: Duration) -> Duration {
 
 /// A message of the outbox.
 #[derive(Clone, Debug)]
-pub(super) struct Fresh {
+pub(super) struct NewMessage {
     row: OutboxRow,
     /// What it is about; `None` where the endpoint does not want it.
     pub(super) about: Option<Aggregate>,
@@ -73,15 +73,15 @@ struct Head {
 }
 
 /// Which messages an endpoint wants, and what they are about.
-pub(super) fn wanted(rows: Vec<OutboxRow>, types: &[String]) -> Result<Vec<Fresh>, RelayError> {
+pub(super) fn wanted(rows: Vec<OutboxRow>, types: &[String]) -> Result<Vec<NewMessage>, RelayError> {
     let fresh = |row: OutboxRow| {
         if !types.is_empty() && !types.iter().any(|wanted| fits(wanted, &row.message_type)) {
-            return Ok(Fresh { row, about: None });
+            return Ok(NewMessage { row, about: None });
         }
         let head: Head =
             serde_json::from_str(&row.message).map_err(|error| RelayError::Message(error.to_string()))?;
         let about = Some((row.aggregate_type.clone(), head.aggregate_id));
-        Ok(Fresh { row, about })
+        Ok(NewMessage { row, about })
     };
     rows.into_iter().map(fresh).collect()
 }
@@ -105,7 +105,7 @@ pub(super) struct Chunk {
 }
 
 /// The longest beginning of `messages` that can be sent at the same time and in any order.
-pub(super) fn next_chunk(messages: &[Fresh], held: &BTreeSet<Aggregate>, in_flight: usize) -> Chunk {
+pub(super) fn next_chunk(messages: &[NewMessage], held: &BTreeSet<Aggregate>, in_flight: usize) -> Chunk {
     let mut chunk = Chunk { taken: 0, send: Vec::new(), behind: Vec::new() };
     let mut about_these = HashSet::new();
     for message in messages {
@@ -147,8 +147,8 @@ impl Round {
     }
 
     /// These are dealt with: sent, not wanted, or behind others.
-    pub(super) fn took(&mut self, messages: &[Fresh], behind: Vec<(u64, String)>) {
-        if let Some(Fresh { row, .. }) = messages.last() {
+    pub(super) fn took(&mut self, messages: &[NewMessage], behind: Vec<(u64, String)>) {
+        if let Some(NewMessage { row, .. }) = messages.last() {
             (self.cursor, self.epoch) = (Some(row.seq), Some(row.epoch.epoch.clone()));
         }
         let failed: HashSet<u64> = self.failed.iter().map(|(seq, ..)| *seq).collect();
@@ -158,7 +158,7 @@ impl Round {
     }
 
     /// What is to be noted of it, where the sink stood so.
-    pub(super) fn settle(&self, schedule: &Schedule, state: &SinkState) -> Settled {
+    pub(super) fn result(&self, schedule: &Schedule, state: &SinkState) -> Settled {
         let mut settled = Settled {
             cursor: self.cursor.filter(|cursor| *cursor > 0),
             held: self.held.clone(),
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    fn fresh(seq: u64, about: &str) -> Fresh {
+    fn fresh(seq: u64, about: &str) -> NewMessage {
         let row = OutboxRow {
             seq,
             aggregate_type: "user".to_owned(),
@@ -227,7 +227,7 @@ mod tests {
             seen_micros: None,
             epoch: OutboxEpoch { epoch: "a".to_owned(), after: 0, first: 1 },
         };
-        Fresh { row, about: (!about.is_empty()).then(|| ("user".to_owned(), about.to_owned())) }
+        NewMessage { row, about: (!about.is_empty()).then(|| ("user".to_owned(), about.to_owned())) }
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn messages_about_one_thing_are_never_sent_together_nor_past_one_that_waits() {
-        let messages: Vec<Fresh> = [(1, "a"), (2, "b"), (3, ""), (4, "h"), (5, "c"), (6, "a"), (7, "d")]
+        let messages: Vec<NewMessage> = [(1, "a"), (2, "b"), (3, ""), (4, "h"), (5, "c"), (6, "a"), (7, "d")]
             .map(|(n, a)| fresh(n, a))
             .into();
         let held = [("user".to_owned(), "h".to_owned())].into();
@@ -272,7 +272,7 @@ mod tests {
         let state = |failures| SinkState { failures, ..SinkState::default() };
         let pace = |delivered: &[u64], failed: Vec<(u64, u64, SinkError)>, failures| {
             let round = Round { delivered: delivered.to_vec(), failed, ..Round::default() };
-            round.settle(&schedule(), &state(failures)).pace
+            round.result(&schedule(), &state(failures)).pace
         };
         let paused = |failures, seconds, is_back| {
             Some(Pace { failures, pause: Duration::from_secs(seconds), disabled: None, is_back })

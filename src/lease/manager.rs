@@ -6,21 +6,21 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::chair::{Chair, Term};
 use super::decide::{Facts, Move, decide, instance};
+use super::handle::{LeaseHandle, SlotState};
 use chainflume_core::domain::causes;
 use chainflume_db::{Epoch, InstanceRow, LeaseSession, Roll, Standing, StoreError};
 use chainflume_ops::health::{Board, LeaseHealth, Pulse};
 use chainflume_ops::metrics;
 use chainflume_store::Store;
 
-/// Takes leases, makes them last, gives them back.
-pub struct Keeper {
+/// Takes, renews and releases leases.
+pub struct LeaseManager {
     settings: Settings,
     session: LeaseSession,
     board: Board,
-    kick: Arc<Notify>,
-    seats: BTreeMap<String, Seat>,
+    manager_wake: Arc<Notify>,
+    slots: BTreeMap<String, LeaseSlot>,
     renewed_at: Option<Instant>,
     /// Since when each lease that nobody holds was seen like that, and at which epoch.
     idle: BTreeMap<String, (u64, Instant)>,
@@ -32,14 +32,14 @@ pub struct Keeper {
 }
 
 /// A lease this instance would hold.
-struct Seat {
-    term: Arc<watch::Sender<Term>>,
+struct LeaseSlot {
+    state: Arc<watch::Sender<SlotState>>,
     /// While it holds it.
     epoch: Option<Epoch>,
 }
 
-/// A round that takes longer is given up and its connection with it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A round that takes longer is cancelled and its connection closed.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An instance's name with a number that no other run of it has.
 pub fn holder(name: &str) -> String {
@@ -47,7 +47,7 @@ pub fn holder(name: &str) -> String {
     format!("{name}#{:x}-{:x}", std::process::id(), now.as_micros())
 }
 
-impl Keeper {
+impl LeaseManager {
     /// Nothing is asked and nothing taken yet.
     pub fn new(settings: Settings, store: &Store, board: Board) -> Self {
         let session = store.lease_session(holder(&settings.name), settings.length);
@@ -55,8 +55,8 @@ impl Keeper {
             settings,
             session,
             board,
-            kick: Arc::default(),
-            seats: BTreeMap::new(),
+            manager_wake: Arc::default(),
+            slots: BTreeMap::new(),
             renewed_at: None,
             idle: BTreeMap::new(),
             namesakes: BTreeMap::new(),
@@ -65,13 +65,13 @@ impl Keeper {
         }
     }
 
-    /// A chair for whoever leads by the lease `name`.
-    pub fn chair(&mut self, name: String) -> Chair {
-        let term = Arc::new(watch::Sender::new(Term::Vacant));
+    /// The handle of the worker that works under the lease `name`.
+    pub fn handle(&mut self, name: String) -> LeaseHandle {
+        let state = Arc::new(watch::Sender::new(SlotState::Vacant));
         self.board.lease(&name, |_| {});
         metrics::lease_starts(&name);
-        self.seats.insert(name, Seat { term: term.clone(), epoch: None });
-        Chair { term, kick: self.kick.clone() }
+        self.slots.insert(name, LeaseSlot { state: state.clone(), epoch: None });
+        LeaseHandle { state, manager_wake: self.manager_wake.clone() }
     }
 
     /// Keeps leases until `end`. From `stop` on none is taken, and each is given back as soon as its worker has finished.
@@ -80,16 +80,16 @@ impl Keeper {
     pub async fn run(&mut self, stop: &CancellationToken, end: &CancellationToken, pulse: &Pulse) {
         while !end.is_cancelled() {
             pulse.beat();
-            let round = tokio::time::timeout(PATIENCE, self.round(stop)).await;
-            let round = round.unwrap_or_else(|_| Err(LATE.to_owned()));
-            self.say(round.err());
+            let round = tokio::time::timeout(ROUND_TIMEOUT, self.round(stop)).await;
+            let round = round.unwrap_or_else(|_| Err(NO_ANSWER.to_owned()));
+            self.report(round.err());
             tokio::select! {
                 () = end.cancelled() => {}
-                () = self.kick.notified() => {}
-                () = tokio::time::sleep(self.settings.look_every()) => {}
+                () = self.manager_wake.notified() => {}
+                () = tokio::time::sleep(self.settings.check_every()) => {}
             }
         }
-        let _in_time = tokio::time::timeout(LAST_WORDS, self.leave()).await;
+        let _in_time = tokio::time::timeout(LEAVE_TIMEOUT, self.leave()).await;
     }
 
     async fn round(&mut self, stop: &CancellationToken) -> Result<(), String> {
@@ -102,8 +102,8 @@ impl Keeper {
             return Ok(());
         }
         let roll = self.session.roll().await.map_err(told)?;
-        self.note(&roll);
-        self.note_twins(&roll);
+        self.update_idle(&roll);
+        self.find_twins(&roll);
         for next in self.decide(&roll) {
             match next {
                 Move::Take { name, seen, is_orphan } => {
@@ -116,17 +116,17 @@ impl Keeper {
     }
 
     async fn renew(&mut self) -> Result<(), StoreError> {
-        let wants: Vec<String> = self.seats.keys().cloned().collect();
+        let wants: Vec<String> = self.slots.keys().cloned().collect();
         let held: Vec<(String, Epoch)> =
-            self.seats.iter().filter_map(|(name, seat)| Some((name.clone(), seat.epoch?))).collect();
+            self.slots.iter().filter_map(|(name, slot)| Some((name.clone(), slot.epoch?))).collect();
         let begun = Instant::now();
         let kept = self.session.renew(&wants, &held).await?;
         self.renewed_at = Some(begun);
         for (name, epoch) in held.iter().filter(|(name, _)| !kept.contains(name)) {
-            tracing::warn!(lease = name, %epoch, "another instance has taken the lease; this one waits");
-            if let Some(seat) = self.seats.get_mut(name) {
-                seat.epoch = None;
-                seat.end();
+            tracing::warn!(lease = name, %epoch, "another instance took the lease; this instance stands by");
+            if let Some(slot) = self.slots.get_mut(name) {
+                slot.epoch = None;
+                slot.end();
             }
         }
         Ok(())
@@ -134,12 +134,12 @@ impl Keeper {
 
     /// Leases whose worker has finished.
     async fn give_back(&mut self) -> Result<(), StoreError> {
-        for (name, seat) in &mut self.seats {
-            let Some(epoch) = seat.epoch else { continue };
-            if matches!(*seat.term.borrow(), Term::Vacant | Term::Gone) {
+        for (name, slot) in &mut self.slots {
+            let Some(epoch) = slot.epoch else { continue };
+            if matches!(*slot.state.borrow(), SlotState::Vacant | SlotState::Gone) {
                 self.session.release(name, epoch).await?;
-                seat.epoch = None;
-                tracing::info!(lease = name, %epoch, "lease given back");
+                slot.epoch = None;
+                tracing::info!(lease = name, %epoch, "lease released");
                 self.board.lease(name, |lease| *lease = LeaseHealth::default());
             }
         }
@@ -147,14 +147,14 @@ impl Keeper {
     }
 
     async fn take(&mut self, name: String, seen: u64, is_orphan: bool) -> Result<(), StoreError> {
-        let Some(seat) = self.seats.get_mut(&name) else { return Ok(()) };
+        let Some(slot) = self.slots.get_mut(&name) else { return Ok(()) };
         // A worker that still finishes an earlier turn is waited for.
-        if *seat.term.borrow() != Term::Vacant {
+        if *slot.state.borrow() != SlotState::Vacant {
             return Ok(());
         }
         if let Some(epoch) = self.session.take(&name, seen, is_orphan).await? {
-            seat.epoch = Some(epoch);
-            seat.term.send_replace(Term::Granted(epoch));
+            slot.epoch = Some(epoch);
+            slot.state.send_replace(SlotState::Granted(epoch));
             self.idle.remove(&name);
             metrics::lease_taken(&name);
             if is_orphan {
@@ -170,19 +170,19 @@ impl Keeper {
     }
 
     fn hand_over(&mut self, name: &str) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        if *seat.term.borrow() == Term::Working {
-            tracing::info!(lease = name, "lease goes to an instance that leads less");
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        if *slot.state.borrow() == SlotState::Working {
+            tracing::info!(lease = name, "lease is handed over to an instance that leads fewer chains");
         }
-        seat.end();
+        slot.end();
     }
 
     fn decide(&self, roll: &Roll) -> Vec<Move> {
-        let wants: Vec<String> = self.seats.keys().cloned().collect();
+        let wants: Vec<String> = self.slots.keys().cloned().collect();
         let held: BTreeSet<String> = self
-            .seats
+            .slots
             .iter()
-            .filter(|(_, seat)| seat.epoch.is_some())
+            .filter(|(_, slot)| slot.epoch.is_some())
             .map(|(name, _)| name.clone())
             .collect();
         let idle = self.idle.iter().map(|(name, (_, at))| (name.clone(), at.elapsed())).collect();
@@ -198,16 +198,16 @@ impl Keeper {
     }
 
     /// Remembers since when leases are idle, and tells the board who holds what.
-    fn note(&mut self, roll: &Roll) {
-        for (name, seat) in &self.seats {
+    fn update_idle(&mut self, roll: &Roll) {
+        for (name, slot) in &self.slots {
             let row = roll.leases.iter().find(|lease| lease.name == *name);
             let epoch = row.map_or(0, |row| row.epoch.number());
-            if row.is_some_and(|row| row.standing == Standing::Held) || seat.epoch.is_some() {
+            if row.is_some_and(|row| row.standing == Standing::Held) || slot.epoch.is_some() {
                 self.idle.remove(name);
             } else if self.idle.get(name).is_none_or(|(seen, _)| *seen != epoch) {
                 self.idle.insert(name.clone(), (epoch, Instant::now()));
             }
-            if seat.epoch.is_none() {
+            if slot.epoch.is_none() {
                 let holder = row.filter(|row| row.standing != Standing::Free).map(|row| row.holder.clone());
                 self.board.lease(name, |lease| *lease = LeaseHealth { held: false, holder, epoch });
             }
@@ -216,7 +216,7 @@ impl Keeper {
 
     /// A killed run of this instance says nothing any more. What has its name and goes on saying that it lives is another
     /// daemon, whose leases are its own.
-    fn note_twins(&mut self, roll: &Roll) {
+    fn find_twins(&mut self, roll: &Roll) {
         let me = self.session.holder();
         let same = |row: &&InstanceRow| row.holder != me && instance(&row.holder) == instance(me);
         for row in roll.instances.iter().filter(same) {
@@ -231,10 +231,10 @@ impl Keeper {
     }
 
     /// Says so when it begins to fail, and when that is over.
-    fn say(&mut self, error: Option<String>) {
+    fn report(&mut self, error: Option<String>) {
         match &error {
             Some(error) if !self.failing => {
-                tracing::warn!(error, "leases cannot be renewed; tried again");
+                tracing::warn!(error, "leases cannot be renewed; it is retried");
             }
             None if self.failing => tracing::info!("leases are renewed again"),
             _ => {}
@@ -249,7 +249,7 @@ impl Keeper {
 
     /// Every worker has ended, or was cut off.
     async fn leave(&mut self) {
-        let held = self.seats.iter().filter_map(|(name, seat)| Some((name, seat.epoch?)));
+        let held = self.slots.iter().filter_map(|(name, slot)| Some((name, slot.epoch?)));
         for (name, epoch) in held {
             if self.session.release(name, epoch).await.is_err() {
                 return;
@@ -260,20 +260,20 @@ impl Keeper {
     }
 }
 
-impl Seat {
-    /// Tells the worker to finish.
+impl LeaseSlot {
+    /// Asks the worker to finish.
     fn end(&self) {
-        self.term.send_if_modified(|term| {
-            let next = match *term {
-                Term::Granted(_) => Term::Vacant,
-                Term::Working => Term::Ending,
+        self.state.send_if_modified(|state| {
+            let next = match *state {
+                SlotState::Granted(_) => SlotState::Vacant,
+                SlotState::Working => SlotState::Ending,
                 other => other,
             };
-            std::mem::replace(term, next) != next
+            std::mem::replace(state, next) != next
         });
     }
 }
 
-const LATE: &str = "the database does not answer";
+const NO_ANSWER: &str = "the database does not answer";
 /// For giving back what is still held when the daemon goes.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(250);

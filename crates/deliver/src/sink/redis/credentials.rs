@@ -11,13 +11,13 @@ use chainflume_ops::tls;
 
 /// Where a server is and what it wants to know of us.
 #[derive(Clone)]
-pub(super) struct Login {
+pub(super) struct Credentials {
     pub(super) info: ConnectionInfo,
     pub(super) config: AsyncConnectionConfig,
     host: String,
 }
 
-impl Login {
+impl Credentials {
     /// Reads the URL that stands under `key`.
     pub(super) fn new(url: &str, key: &str, settings: &Settings) -> Result<Self, SinkError> {
         tls::install();
@@ -68,8 +68,8 @@ impl Login {
     }
 }
 
-impl fmt::Debug for Login {
+impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("Credentials").field("host", &self.host).finish_non_exhaustive()
     }
 }
