@@ -4,8 +4,8 @@
 //! This package is the program. It builds the parts of the crates in `crates/` and joins them.
 
 /// HTTP for operators: health, readiness, metrics.
-pub mod api;
-/// Builds the parts and joins them.
+pub mod admin;
+/// The commands, each of which opens what it needs and closes it.
 pub mod app;
 /// The command line.
 pub mod cli;
@@ -15,3 +15,5 @@ pub mod config;
 pub mod lease;
 /// A PostgreSQL server of the daemon's own.
 pub mod postgres;
+/// The roles of the daemon: index, deliver, admin. They join the rooms.
+pub mod roles;

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::database::store_error;
 use super::dead_letters::with_database;
-use super::error::AppError;
-use super::parts::Loaded;
 use super::sources::{Deleting, failed};
+use crate::roles::AppError;
+use crate::roles::Loaded;
+use crate::roles::database::store_error;
 use chainflume_store::{Emptied, KeptChain, PAGE};
 
 /// A chain, stored or configured or both.

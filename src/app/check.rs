@@ -3,11 +3,12 @@
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::database::{Database, store_error};
-use super::error::AppError;
-use super::parts::{Loaded, chain_settings};
 use super::preflight::{self, Look, NodeCheck};
-use super::{alerts, followed, messages, sinks, views, webhooks};
+use super::{followed, sinks, views};
+use crate::roles::AppError;
+use crate::roles::database::{Database, store_error};
+use crate::roles::parts::{Loaded, chain_settings};
+use crate::roles::{admin, deliver};
 use chainflume_core::domain::{Difference, causes};
 use chainflume_db::Schema;
 use chainflume_deliver::relay;
@@ -66,7 +67,7 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
         }
         Err(error) => lines.push(CheckLine::new(false, error.to_string())),
     }
-    if let Some(redis) = messages::redis(loaded)? {
+    if let Some(redis) = deliver::redis(loaded)? {
         lines.push(redis_line(redis).await);
     }
     lines.extend(webhook_lines(loaded).await?);
@@ -163,7 +164,7 @@ async fn redis_line(mut redis: Redis) -> CheckLine {
 
 /// Each endpoint is resolved, connected to and asked for nothing: a `HEAD`, to which any answer is a sign of life.
 async fn webhook_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
-    let sinks = webhooks::sinks(loaded)?;
+    let sinks = deliver::webhooks(loaded)?;
     let looks = sinks.iter().map(async |(sink, _)| {
         let name = sink.name().replace(':', " ");
         match sink.check().await {
@@ -172,7 +173,7 @@ async fn webhook_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
         }
     });
     let mut lines = join_all(looks).await;
-    if let Some(post) = alerts::post(loaded) {
+    if let Some(post) = admin::post(loaded) {
         lines.push(match post {
             Ok(post) => match post.look().await {
                 Ok(status) => life("alerts", post.host(), status),

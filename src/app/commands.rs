@@ -1,8 +1,8 @@
 //! The small commands: each opens the database, does one thing and closes it.
 
-use super::database::{Database, Owner, store_error};
-use super::error::AppError;
-use super::parts::Loaded;
+use crate::roles::AppError;
+use crate::roles::Loaded;
+use crate::roles::database::{Database, Owner, store_error};
 use chainflume_db::Migrated;
 
 /// Brings the database to this program's schema.

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::database::{Database, Owner, store_error};
-use super::error::AppError;
-use super::parts::{Loaded, record, translator};
-use super::webhooks::sink_name;
+use crate::roles::AppError;
+use crate::roles::database::{Database, Owner, store_error};
+use crate::roles::deliver::sink_name;
+use crate::roles::parts::{Loaded, record, translator};
 use chainflume_index::{IndexerError, Retried, Retrier};
 use chainflume_store::{About, KeptLetter, Letters};
 

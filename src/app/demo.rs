@@ -20,13 +20,13 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::background::Background;
-use super::database::{Database, Owner, store_error};
-use super::error::AppError;
-use super::loops::{Loops, anew};
-use super::parts::{Loaded, api_settings};
-use super::{messages, run};
-use crate::api::AdminServer;
+use crate::admin::AdminServer;
+use crate::roles::AppError;
+use crate::roles::admin::Background;
+use crate::roles::database::{Database, Owner, store_error};
+use crate::roles::loops::{Loops, anew};
+use crate::roles::parts::{Loaded, admin_settings};
+use crate::roles::{deliver, index};
 use chainflume_devchain::{DevChain, Miner, MinerSettings, Server};
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
@@ -88,7 +88,7 @@ async fn run_in(folder: &config::Folder, args: &DemoArgs, stop: CancellationToke
     let listener = config::admin_port()?;
     let loaded = folder.write_config(&server, &listener, args.block_time)?;
     let (board, handle) = (Board::default(), metrics::install().map_err(anyhow::Error::from)?);
-    let admin = AdminServer::on(listener, api_settings(&loaded.config), board.clone(), handle)
+    let admin = AdminServer::on(listener, admin_settings(&loaded.config), board.clone(), handle)
         .map_err(anyhow::Error::from)?;
     let database = Database::open(&loaded, Owner::Daemon).await?;
     say!(
@@ -126,11 +126,11 @@ impl Demo {
         for chain in &self.loaded.config.chains {
             let (loaded, store, board) = (self.loaded.clone(), self.database.store.clone(), board.clone());
             let about = chain.clone();
-            let make = move || run::indexer_of(&loaded, &about, (&store, &board));
+            let make = move || index::indexer_of(&loaded, &about, &store, &board);
             loops.chain(&mut tasks, chain, anew(make()?, make));
         }
         let heard = Heard::default();
-        if let Some(bus) = messages::start_relays(&self.loaded, &self.database.store, &mut tasks, &mut loops)?
+        if let Some(bus) = deliver::start_relays(&self.loaded, &self.database.store, &mut tasks, &mut loops)?
         {
             tasks.spawn(heard.listen(&bus));
         }

@@ -1,8 +1,8 @@
 //! The configuration against what the database was filled by, for commands that look and change nothing.
 
-use super::database::store_error;
-use super::error::AppError;
-use super::parts::{Loaded, record};
+use crate::roles::AppError;
+use crate::roles::database::store_error;
+use crate::roles::parts::{Loaded, record};
 use chainflume_core::domain::{Difference, compare};
 use chainflume_db::Schema;
 use chainflume_store::Store;

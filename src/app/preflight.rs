@@ -5,8 +5,8 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use futures_util::future::join_all;
 
-use super::error::AppError;
-use super::parts::{Loaded, chain_settings};
+use crate::roles::AppError;
+use crate::roles::parts::{Loaded, chain_settings};
 use chainflume_node::{ChainError, ChainSettings, Kin, Node, ProviderSettings, Role, essential, probing};
 
 /// What one provider said.

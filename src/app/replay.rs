@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use tokio_util::sync::CancellationToken;
 
-use super::database::{Database, Owner, store_error};
-use super::error::AppError;
-use super::parts::{Loaded, record, redis_settings, translator};
 use crate::config;
+use crate::roles::AppError;
+use crate::roles::database::{Database, Owner, store_error};
+use crate::roles::parts::{Loaded, record, redis_settings, translator};
 use chainflume_db::StoreError;
 use chainflume_deliver::relay::{ReplayTarget, Replayed, Replayer, SeparateStreams};
 use chainflume_deliver::sink::{Redis, Sink};
@@ -57,7 +57,7 @@ pub enum ReplayNews {
     Told(u64),
 }
 
-/// Tells history again, until all is told or a signal comes; `None` where it is only counted.
+/// Publishes history again, until all is published or a signal comes. Returns `None` where messages are only counted.
 ///
 /// # Errors
 /// When the arguments do not fit what is stored or configured, or the database cannot be reached.
@@ -67,21 +67,29 @@ pub async fn replay(
     mut tell: impl FnMut(ReplayNews),
 ) -> Result<Option<Replayed>, AppError> {
     let chain = find_chain(loaded, args.chain.as_deref())?;
-    let outlet = outlet(loaded, &args.to)?;
+    let target = target(loaded, &args.to)?;
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     let database = Database::open(loaded, Owner::Command).await?;
-    let outcome = replay_in(loaded, &database, (chain, args, outlet), (&mut tell, &stop)).await;
+    let job = Job { chain, args, target, stop };
+    let outcome = replay_in(loaded, &database, job, &mut tell).await;
     database.close().await;
     outcome
 }
 
-type Tell<'a> = (&'a mut dyn FnMut(ReplayNews), &'a CancellationToken);
+/// One replay: what to publish again, and where to.
+struct Job<'a> {
+    chain: &'a config::Chain,
+    args: &'a ReplayArgs,
+    /// `None` where messages are only counted.
+    target: Option<ReplayTarget<Redis>>,
+    stop: CancellationToken,
+}
 
 async fn replay_in(
     loaded: &Loaded,
     database: &Database,
-    (chain, args, outlet): (&config::Chain, &ReplayArgs, Option<ReplayTarget<Redis>>),
-    (tell, stop): Tell<'_>,
+    Job { chain, args, target, stop }: Job<'_>,
+    tell: &mut impl FnMut(ReplayNews),
 ) -> Result<Option<Replayed>, AppError> {
     database.store.migrate().await.map_err(store_error)?;
     let chain = open(loaded, database, chain).await?;
@@ -89,14 +97,14 @@ async fn replay_in(
     let kept = loaded.config.redis.stream_length;
     let overflows = matches!(args.to, ReplayTo::SeparateStreams { .. }) && size.values().sum::<u64>() > kept;
     tell(ReplayNews::Size(size));
-    let Some(outlet) = outlet else { return Ok(None) };
+    let Some(target) = target else { return Ok(None) };
     if overflows {
         tell(ReplayNews::Overflow { kept });
     }
     let lock = database.store.outbox().lock_replay().await.map_err(store_error)?;
     let lock = lock.ok_or_else(|| AppError::Busy("another replay runs on this database".to_owned()))?;
-    let mut replayer = Replayer { outbox: database.store.outbox(), chain, outlet, rate: args.rate };
-    let replayed = replayer.run(args.query.clone(), stop, |told| tell(ReplayNews::Told(told))).await;
+    let mut replayer = Replayer { outbox: database.store.outbox(), chain, target, rate: args.rate };
+    let replayed = replayer.run(args.query.clone(), &stop, |told| tell(ReplayNews::Told(told))).await;
     lock.release().await;
     Ok(Some(replayed))
 }
@@ -114,7 +122,7 @@ fn replay_error(error: StoreError) -> AppError {
     }
 }
 
-fn outlet(loaded: &Loaded, to: &ReplayTo) -> Result<Option<ReplayTarget<Redis>>, AppError> {
+fn target(loaded: &Loaded, to: &ReplayTo) -> Result<Option<ReplayTarget<Redis>>, AppError> {
     let ReplayTo::SeparateStreams { sink, stream } = to else {
         return Ok((*to == ReplayTo::Live).then_some(ReplayTarget::Live));
     };

@@ -3,12 +3,12 @@
 
 use serde::Serialize;
 
-use super::database::{Database, store_error};
 use super::dead_letters::with_database;
-use super::error::AppError;
-use super::messages::redis;
-use super::parts::Loaded;
-use super::webhooks::sink_name;
+use crate::roles::AppError;
+use crate::roles::Loaded;
+use crate::roles::database::{Database, store_error};
+use crate::roles::deliver::redis;
+use crate::roles::deliver::sink_name;
 use chainflume_deliver::relay::{self, Cursor};
 use chainflume_deliver::sink::{InProcess, Redis, Sink, SinkError};
 use chainflume_outbox::{Adopted, Found};

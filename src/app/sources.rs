@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use super::database::store_error;
 use super::dead_letters::with_database;
-use super::error::AppError;
 use super::followed::differences;
-use super::parts::{Loaded, record};
+use crate::roles::AppError;
+use crate::roles::database::store_error;
+use crate::roles::parts::{Loaded, record};
 use chainflume_core::domain::{Asked, Kept};
 use chainflume_db::StoreError;
 use chainflume_store::{Emptied, Emptying, PAGE};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::database::{Database, store_error};
-use super::error::AppError;
 use super::followed;
-use super::parts::Loaded;
-use crate::api::{self, Report};
+use crate::admin::{self, Report};
+use crate::roles::AppError;
+use crate::roles::Loaded;
+use crate::roles::database::{Database, store_error};
 use chainflume_core::domain::Difference;
 use chainflume_db::{LeaseRow, Schema, Standing};
 use chainflume_store::{ReorgRecord, SourceStatus, Store};
@@ -114,7 +114,7 @@ const REORGS: u32 = 5;
 /// # Errors
 /// When the database cannot be read. A daemon that does not answer is no error.
 pub async fn status(loaded: &Loaded) -> Result<Status, AppError> {
-    look(loaded, api::ask(loaded.config.admin.listen).await).await
+    look(loaded, admin::ask(loaded.config.admin.listen).await).await
 }
 
 /// [`status`] again and again.
@@ -130,7 +130,7 @@ impl StatusWatch {
     /// # Errors
     /// As [`status`]; the next look may succeed.
     pub async fn look(&mut self, loaded: &Loaded) -> Result<Status, AppError> {
-        let daemon = api::ask(loaded.config.admin.listen).await;
+        let daemon = admin::ask(loaded.config.admin.listen).await;
         let status = match &self.last {
             Some(last) if daemon.is_none() && loaded.config.database.url.is_none() => {
                 Status { daemon, ..last.clone() }

@@ -1,8 +1,8 @@
 //! `views`: makes the typed views that could not be made before, and lists all there are.
 
-use super::database::{Database, store_error};
-use super::error::AppError;
-use super::parts::{Loaded, translator};
+use crate::roles::AppError;
+use crate::roles::database::{Database, store_error};
+use crate::roles::parts::{Loaded, translator};
 use chainflume_core::domain::EventKind;
 use chainflume_db::{Schema, StoreError};
 use chainflume_store::{Store, ViewInfo, ViewTrouble};

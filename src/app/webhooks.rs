@@ -1,17 +1,12 @@
-//! Webhooks: what they are built from, and the commands about them.
-
-use std::path::PathBuf;
+//! The commands about webhooks.
 
 use serde::Serialize;
 
-use super::database::store_error;
 use super::dead_letters::with_database;
-use super::error::AppError;
-use super::parts::Loaded;
-use crate::config;
-use chainflume_deliver::relay::{DeliverySettings, Schedule};
-use chainflume_deliver::sink::{Webhook, WebhookSettings};
-use chainflume_ops::post::Reach;
+use crate::roles::AppError;
+use crate::roles::Loaded;
+use crate::roles::database::store_error;
+use crate::roles::deliver::sink_name;
 
 /// Where a configured endpoint stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -73,47 +68,4 @@ pub async fn enable_webhook(loaded: &Loaded, name: &str) -> Result<(), AppError>
         }
     })
     .await
-}
-
-/// The sink of each configured endpoint, and how it is carried to; nothing is connected yet.
-///
-/// # Errors
-/// What is wrong with its settings.
-pub(super) fn sinks(loaded: &Loaded) -> Result<Vec<(Webhook, DeliverySettings)>, AppError> {
-    loaded.config.webhooks.iter().map(|webhook| Ok((sink(loaded, webhook)?, courier(webhook)))).collect()
-}
-
-/// One of them.
-pub(super) fn sink(loaded: &Loaded, webhook: &config::Webhook) -> Result<Webhook, AppError> {
-    let wrong = |key: &str, text: String| {
-        let (path, name) = (loaded.path.display(), &webhook.name);
-        AppError::Config(format!("{path}: webhook \"{name}\": {key}: {text}"))
-    };
-    let read = |file: &PathBuf| {
-        std::fs::read(file)
-            .map_err(|error| wrong("ca_file", format!("{} cannot be read: {error}", file.display())))
-    };
-    let settings = WebhookSettings {
-        name: webhook.name.clone(),
-        url: webhook.url.expose().to_owned(),
-        keys: webhook.keys.clone(),
-        timeout: webhook.timeout,
-        reach: Reach::Public { except: webhook.allow_hosts.clone() },
-        ca: webhook.ca_file.as_ref().map(read).transpose()?,
-        max_bytes: webhook.max_message_bytes,
-    };
-    Webhook::new(settings).map_err(|error| wrong("url", error.to_string()))
-}
-
-fn courier(webhook: &config::Webhook) -> DeliverySettings {
-    DeliverySettings {
-        schedule: Schedule { waits: webhook.retry_schedule.clone(), attempts: webhook.retry_attempts },
-        types: webhook.types.clone(),
-        in_flight: webhook.in_flight,
-    }
-}
-
-/// The name its cursor goes by.
-pub(super) fn sink_name(webhook: &str) -> String {
-    format!("webhook:{webhook}")
 }

@@ -37,7 +37,7 @@ Exit codes:
   75  in use by another process: try again later
   78  wrong configuration";
 
-/// Carries EVM logs into PostgreSQL, exactly once, through reorgs and crashes
+/// Stores EVM logs in PostgreSQL, exactly once, through reorgs and crashes
 #[derive(Debug, Parser)]
 #[command(name = "chainflume", version, after_help = EXIT_CODES, propagate_version = true)]
 pub struct Cli {
@@ -57,10 +57,10 @@ pub struct Global {
     /// /etc/chainflume/chainflume.toml]
     #[arg(short, long, global = true, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// How log lines look, whatever the configuration says
+    /// Format of log lines; overrides the configuration
     #[arg(long, global = true, value_name = "FORMAT", value_parser = log_formats())]
     pub log_format: Option<LogFormat>,
-    /// How much is logged, whatever the configuration says
+    /// Log level; overrides the configuration
     #[arg(long, global = true, value_name = "LEVEL", value_parser = log_levels())]
     pub log_level: Option<LogLevel>,
     /// Log more: -v for debug, -vv for trace
@@ -71,48 +71,48 @@ pub struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Carry logs into the database until told to stop
+    /// Run the daemon until Ctrl-C or SIGTERM
     Run,
-    /// See it all work on this machine: a development chain, a private PostgreSQL and the daemon between them
+    /// Run a demo on this machine: a development chain, a private PostgreSQL and the daemon between them
     Demo(DemoArgs),
     /// Write a commented configuration for a contract
     Init(InitArgs),
     /// Check the configuration, the ABIs it names, the nodes and the database
     Check(CheckArgs),
-    /// Create or update the database's tables; the daemon does it by itself when it starts
+    /// Create or update the tables of the database, as the daemon does when it starts
     Migrate,
-    /// Show where every source stands, whether the daemon runs or not
+    /// Show the state of chains, sources, providers and sinks, with or without a running daemon
     Status(StatusArgs),
     /// Read a range of blocks of one source again and add what is missing, beside the running daemon
     Backfill(BackfillArgs),
     /// Read blocks again and compare what is stored with them, beside the running daemon
     Verify(VerifyArgs),
-    /// Take a chain back to a block, final or not, beside the running daemon or without it
+    /// Undo everything stored above a block, final or not, with or without a running daemon
     Rewind(RewindArgs),
-    /// Send messages about stored events again, marked as a replay, to streams of their own
+    /// Publish stored events again, marked as a replay, to separate streams
     Replay(ReplayArgs),
-    /// See to the logs that could not become events and the messages nobody took, beside the running daemon
+    /// List, retry or drop dead letters: logs that could not be decoded, and messages that were not accepted
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
-    /// See where messages go, and decide about a sink that holds what this database never sent
+    /// List sinks, and adopt or reset a sink that holds messages that this database never sent
     #[command(subcommand)]
     Sinks(SinksCommand),
-    /// See what is stored of each source, and decide about one that the configuration names otherwise
+    /// List stored sources, and rename, remove or reset one that differs from the configuration
     #[command(subcommand)]
     Sources(SourcesCommand),
-    /// See what is stored of each chain, and delete one that is not configured any more
+    /// List stored chains, and delete one that is no longer configured
     #[command(subcommand)]
     Chains(ChainsCommand),
-    /// See where each webhook stands, and let one that answered 410 have messages again
+    /// List webhooks, and enable one that was disabled because it answered 410
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
-    /// Make the typed views that are missing, and list all there are: one for each ABI event
+    /// Create missing typed views and list all of them, one per ABI event
     Views(ViewsArgs),
     /// Print the JSON Schema of the messages
     Schema,
     /// Print completions for a shell
     Completions(CompletionsArgs),
-    /// Write the manual pages; packages are made with it
+    /// Write the manual pages, as packages need them
     #[command(hide = true)]
     Man(ManArgs),
 }
@@ -120,16 +120,16 @@ pub enum Command {
 /// `demo`
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Stop by itself after so long, and compare every row with the chain [default: run until Ctrl-C]
+    /// Stop after this time and compare every row with the chain [default: run until Ctrl-C]
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub run_for: Option<Duration>,
-    /// Where its database lives [default: a folder of its own, removed at the end]
+    /// Folder of the database [default: a temporary folder, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Time from one block to the next
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     pub block_time: Duration,
-    /// Leave the database where it is at the end
+    /// Keep the database at the end
     #[arg(long)]
     pub keep: bool,
 }
@@ -137,10 +137,10 @@ pub struct DemoArgs {
 /// `init`
 #[derive(Clone, Debug, Args)]
 pub struct InitArgs {
-    /// What the contract is
+    /// Family of the contract
     #[arg(long, required_unless_present = "manual", value_parser = families())]
     pub family: Option<Family>,
-    /// Its address; again for several, or "any" for every contract of the chain
+    /// Address of the contract; repeat for several, or "any" for every contract of the chain
     #[arg(long, value_name = "0x…", required_unless_present = "manual")]
     pub address: Vec<String>,
     /// Name of the chain [default: by --chain-id, else mainnet]
@@ -167,10 +167,10 @@ pub struct InitArgs {
     /// File to write, - for stdout [default: --config, else chainflume.toml]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Overwrite the file if there is one
+    /// Overwrite an existing file
     #[arg(long)]
     pub force: bool,
-    /// Write nothing: print every key there is, with its default and the reason
+    /// Write no file: print every key with its default and the reason
     #[arg(long, exclusive = true)]
     pub manual: bool,
 }
@@ -178,13 +178,13 @@ pub struct InitArgs {
 /// `check`
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// Only what keeps a start from working: of several nodes, one that is away is told and no error
+    /// Fail only for what prevents a start: one of several providers that is away is a warning
     #[arg(long, conflicts_with = "offline")]
     pub start: bool,
-    /// Only the files: ask neither node nor database
+    /// Check the files only, without requests to nodes or the database
     #[arg(long)]
     pub offline: bool,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -192,10 +192,10 @@ pub struct CheckArgs {
 /// `status`
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Go on until Ctrl-C, in place on a terminal; with --json one object a line [default TIME: 2s]
+    /// Refresh until Ctrl-C, in place on a terminal; with --json one object per line [default TIME: 2s]
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = pace)]
     pub watch: Option<Duration>,
 }
@@ -203,7 +203,7 @@ pub struct StatusArgs {
 /// `views`
 #[derive(Clone, Debug, Args)]
 pub struct ViewsArgs {
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -211,7 +211,7 @@ pub struct ViewsArgs {
 /// `man`
 #[derive(Clone, Debug, Args)]
 pub struct ManArgs {
-    /// Folder for one page a command
+    /// Folder for one page per command
     pub folder: PathBuf,
 }
 

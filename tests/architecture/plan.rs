@@ -127,31 +127,32 @@ pub const ROOMS: &[Room] = &[
     room("deliver", "relay", &["sink"], "it moves messages from the outbox to sinks"),
     room("", "lease", &[], "which instance leads is independent of what it does then"),
     room("", "postgres", &[], "to the store, a server is a URL"),
-    room("", "api", &[], "it reads and does not write"),
+    room("", "admin", &[], "it reads and does not write"),
     room(
         "",
         "config",
-        &["postgres", "api"],
+        &["postgres", "admin"],
         "it fills in the settings of the parts, and only the joiners know it",
     ),
     room(
         "",
-        "app",
-        &["lease", "postgres", "api", "config"],
-        "it builds the parts; the command line builds it",
+        "roles",
+        &["lease", "postgres", "admin", "config"],
+        "it builds the loops of a daemon and joins them; commands use the same parts",
     ),
-    room("", "cli", &["app", "api", "config"], "no room knows the command line"),
+    room("", "app", &["roles", "postgres", "admin", "config"], "a command joins what the roles build"),
+    room("", "cli", &["app", "admin", "config"], "no room knows the command line"),
 ];
 
 /// Outside crates with a home.
 pub const HOMES: &[Home] = &[
     home("ring", &["access"], &[], "one package checks signatures of tokens"),
     home("sqlx", &["db", "outbox", "store", "testkit"], &[], "SQL is in the packages that write tables"),
-    home("axum", &["", "devchain"], &["api"], "these two serve HTTP"),
+    home("axum", &["", "devchain"], &["admin"], "these two serve HTTP"),
     home(
         "reqwest",
         &["", "node", "ops"],
-        &["api", "post"],
+        &["admin", "post"],
         "nodes, a running daemon and strangers are asked, each in one place",
     ),
     home("tokio_tungstenite", &["node", "devchain"], &[], "nodes are followed in one package"),
@@ -160,7 +161,7 @@ pub const HOMES: &[Home] = &[
     home("clap_complete", &[""], &["cli"], "one room knows the command line"),
     home("clap_mangen", &[""], &["cli"], "one room knows the command line"),
     home("indicatif", &[""], &["cli", "app"], "one room knows the terminal, and the demo is a show"),
-    home("anyhow", &[""], &["app", "cli"], "elsewhere an error is a decision: one enum per room"),
+    home("anyhow", &[""], &["roles", "app", "cli"], "elsewhere an error is a decision: one enum per room"),
 ];
 
 /// Every table of the migrations.

@@ -27,6 +27,8 @@ pub struct Function {
     pub line: usize,
     /// How many lines with code it has.
     pub lines: usize,
+    /// How many parameters it has, each part of a tuple pattern counted.
+    pub parameters: usize,
 }
 
 /// Every file below the `src` of a package that is not only for tests.
@@ -170,7 +172,8 @@ impl Source {
             let name: String = rest[2..].trim_start().chars().take_while(|c| in_word(*c)).collect();
             let Some(open) = body(rest).filter(|_| !name.is_empty()) else { continue };
             let lines = filled(&rest[..=closing(rest, open)]);
-            found.push(Function { name, line: self.line(at), lines });
+            let parameters = parameters(&rest[2..open]);
+            found.push(Function { name, line: self.line(at), lines, parameters });
         }
         found
     }
@@ -238,6 +241,61 @@ fn body(code: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// Parameters of the function whose name `head` starts with: `(a, b): (A, B)` are two.
+fn parameters(head: &str) -> usize {
+    let Some(open) = outside_generics(head) else { return 0 };
+    let list = group(&head[open..]);
+    let is_tuple = |parameter: &&str| parameter.starts_with('(');
+    let parts = items(list).into_iter();
+    parts.map(|parameter| Some(parameter).filter(is_tuple).map_or(1, |tuple| items(group(tuple)).len())).sum()
+}
+
+/// Where the first parenthesis outside of angle brackets opens.
+fn outside_generics(head: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (at, c) in head.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' if !head[..at].ends_with(['-', '=']) => depth -= 1,
+            '(' if depth == 0 => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What stands between the parenthesis at the start and its end.
+fn group(text: &str) -> &str {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        if depth == 0 {
+            return &text[1..at];
+        }
+    }
+    ""
+}
+
+/// The items of a list, parted by commas that are in no bracket.
+fn items(list: &str) -> Vec<&str> {
+    let (mut items, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, c) in list.char_indices() {
+        match c {
+            '(' | '[' | '{' | '<' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            '>' if !list[..at].ends_with(['-', '=']) => depth -= 1,
+            ',' if depth == 0 => {
+                items.push(list[start..at].trim());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items.push(list[start..].trim());
+    items.retain(|item| !item.is_empty());
+    items
 }
 
 /// Where the brace that opens at `open` closes.

@@ -181,8 +181,8 @@ impl Prover {
         Ok(header.is_some_and(|header| header.block().hash == block.hash && header.may_have(&contract)))
     }
 
-    /// Whether another provider has the same block as the first and answers the same logs by its hash, or all of those and
-    /// the doubted ones: nodes leave logs out, and do not make them up. Else why not.
+    /// The logs of a second provider that has the same block and confirms the first answer, fetched by block hash. Else why
+    /// no provider does.
     async fn by_second_provider(
         &self,
         read: &Backfill,
@@ -201,7 +201,7 @@ impl Prover {
                 Ok(answer) => {
                     let times = [(block.number, block.timestamp)].into();
                     let events = self.translator.translate(&answer.logs, &times).events;
-                    if same(&events, read, block.number) || completes(&events, read, (block, doubted)) {
+                    if confirms(&events, read, block, doubted) {
                         return Ok(BlockProof::Logs(answer.logs, block.timestamp));
                     }
                     why = format!("{} and {} answer otherwise", node.host(), other.host());
@@ -221,21 +221,15 @@ impl Prover {
     }
 }
 
-/// Whether these are the events that were read of a block.
-fn same(events: &[Event], read: &Backfill, number: u64) -> bool {
-    let by_place = |events: Vec<&Event>| -> BTreeMap<Place, Event> {
-        events.into_iter().map(|event| (event.place, event.clone())).collect()
-    };
-    let of_block = read.events.iter().filter(|event| event.place.block_number == number);
-    by_place(events.iter().collect()) == by_place(of_block.collect())
-}
-
-/// Whether these are all events that were read of a block and those that were doubted, where they are stored.
-fn completes(events: &[Event], read: &Backfill, (block, doubted): (BlockRef, &[Doubted])) -> bool {
-    let by_place: BTreeMap<Place, &Event> = events.iter().map(|event| (event.place, event)).collect();
-    let mut of_block = read.events.iter().filter(|event| event.place.block_number == block.number);
-    let has = |event: &Doubted| event.block_hash == block.hash && by_place.contains_key(&event.place);
-    !doubted.is_empty()
-        && doubted.iter().all(has)
-        && of_block.all(|event| by_place.get(&event.place) == Some(&event))
+/// Whether the events of a second provider confirm those that were read of a block: it has all of them, and besides either
+/// nothing or every stored event in doubt. Nodes leave logs out and do not make them up, so an answer in between proves
+/// nothing.
+fn confirms(events: &[Event], read: &Backfill, block: BlockRef, doubted: &[Doubted]) -> bool {
+    let second: BTreeMap<Place, &Event> = events.iter().map(|event| (event.place, event)).collect();
+    let of_block = read.events.iter().filter(|event| event.place.block_number == block.number);
+    let first: BTreeMap<Place, &Event> = of_block.map(|event| (event.place, event)).collect();
+    let has = |event: &Doubted| event.block_hash == block.hash && second.contains_key(&event.place);
+    let has_first = first.iter().all(|(place, event)| second.get(place) == Some(event));
+    let has_doubted = !doubted.is_empty() && doubted.iter().all(has);
+    has_first && (second.len() == first.len() || has_doubted)
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use rustix::fs::{FlockOperation, flock};
 
-use super::super::error::AppError;
-use super::super::parts::Loaded;
 use crate::config::{Config, ProcessEnvironment};
+use crate::roles::AppError;
+use crate::roles::Loaded;
 use chainflume_devchain::{DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, Server, Settings};
 
 /// Of the demo's chain.

@@ -3,9 +3,9 @@ use std::time::{Duration, Instant};
 use indicatif::HumanCount;
 use tokio_util::sync::CancellationToken;
 
-use super::super::error::AppError;
 use super::heard::Heard;
 use super::verify::Difference;
+use crate::roles::AppError;
 use chainflume_db::StoreError;
 use chainflume_ops::health::{Board, ChainHealth, ChainState};
 use chainflume_store::Store;

@@ -3,16 +3,16 @@ use clap::{Args, Subcommand};
 /// `chains`
 #[derive(Clone, Debug, Subcommand)]
 pub enum ChainsCommand {
-    /// List what is stored of each chain
+    /// List stored chains
     List(ChainsArgs),
-    /// Delete everything of a chain that is not configured any more; what was announced is retracted
+    /// Delete everything stored of a chain that is no longer configured, and retract its published messages
     Forget(ForgetArgs),
 }
 
 /// `chains list`
 #[derive(Clone, Debug, Args)]
 pub struct ChainsArgs {
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -20,12 +20,12 @@ pub struct ChainsArgs {
 /// `chains forget`
 #[derive(Clone, Debug, Args)]
 pub struct ForgetArgs {
-    /// Its name, as `chains list` has it, or its id
+    /// Name of the chain, as `chains list` prints it, or its id
     pub name: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -3,33 +3,33 @@ use clap::{Args, Subcommand};
 /// `dead-letters`
 #[derive(Clone, Debug, Subcommand)]
 pub enum DeadLettersCommand {
-    /// List them, the oldest first
+    /// List dead letters, the oldest first
     List(LettersArgs),
-    /// Show one whole, with its log or message
+    /// Show one dead letter with its log or message
     Show(ShowArgs),
-    /// Try again, after an ABI, the configuration or a receiver was corrected: what fits becomes an event, and what was not
-    /// delivered is, each once
+    /// Retry dead letters after an ABI, the configuration or a receiver was corrected. A log that fits becomes an event, and a
+    /// message is delivered, each once
     Retry(RetryArgs),
-    /// Mark one as resolved without an event
+    /// Mark a dead letter as resolved without an event
     Drop(DropArgs),
 }
 
 /// `dead-letters list`
 #[derive(Clone, Debug, Args)]
 pub struct LettersArgs {
-    /// Of this source, or to this sink (webhook:NAME), alone
+    /// Only those of this source, or to this sink (webhook:NAME)
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
-    /// Those that are resolved too
+    /// Include resolved dead letters
     #[arg(long)]
     pub resolved: bool,
-    /// Numbers above this one
+    /// Only numbers above this one
     #[arg(long, value_name = "ID", default_value_t = 0)]
     pub after: u64,
-    /// How many at most
+    /// Maximum number of dead letters
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u32,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -37,9 +37,9 @@ pub struct LettersArgs {
 /// `dead-letters show`
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
-    /// Its number
+    /// Number of the dead letter
     pub id: u64,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -47,16 +47,16 @@ pub struct ShowArgs {
 /// `dead-letters retry`
 #[derive(Clone, Debug, Args)]
 pub struct RetryArgs {
-    /// Their numbers
+    /// Numbers of the dead letters
     #[arg(value_name = "ID", required_unless_present = "all")]
     pub ids: Vec<u64>,
-    /// Every open one
+    /// Every open dead letter
     #[arg(long, conflicts_with = "ids")]
     pub all: bool,
-    /// With --all, of this source, or to this sink (webhook:NAME), alone
+    /// With --all: only those of this source, or to this sink (webhook:NAME)
     #[arg(long, value_name = "NAME", requires = "all")]
     pub source: Option<String>,
-    /// Answer in JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,
 }
@@ -64,12 +64,12 @@ pub struct RetryArgs {
 /// `dead-letters drop`
 #[derive(Clone, Debug, Args)]
 pub struct DropArgs {
-    /// Its number
+    /// Number of the dead letter
     pub id: u64,
-    /// Why, for whoever finds it later
+    /// The reason, kept with the dead letter
     #[arg(long, value_name = "TEXT", default_value = "dropped by hand")]
     pub reason: String,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -10,34 +10,34 @@ pub struct ReplayArgs {
     /// First block
     #[arg(long, value_name = "N")]
     pub from: u64,
-    /// Last block; all of them must be final
+    /// Last block; all blocks must be final
     #[arg(long, value_name = "N")]
     pub to: u64,
-    /// Name of the chain, where there are several
+    /// Name of the chain, needed where several are configured
     #[arg(long, value_name = "NAME")]
     pub chain: Option<String>,
-    /// Only events of this type, erc20.mint for instance; again for several
+    /// Only events of this type, for example erc20.mint; repeat for several
     #[arg(long = "type", value_name = "TYPE")]
     pub types: Vec<String>,
-    /// Go on after this place, as an interrupted replay told it
+    /// Continue after this place, which an interrupted replay prints
     #[arg(long, value_name = "BLOCK/TRANSACTION/LOG", value_parser = place)]
     pub after: Option<Place>,
-    /// To which sink [default: the one there is]
+    /// Sink to publish to [default: the only sink]
     #[arg(long, value_name = "NAME")]
     pub sink: Option<String>,
-    /// Stands before the names of the streams: replay:events:user
+    /// Prefix of the stream names: replay:events:user
     #[arg(long, value_name = "NAME", default_value = "replay", value_parser = stream)]
     pub stream: String,
-    /// To the live streams, by way of the outbox
+    /// Publish to the live streams, through the outbox
     #[arg(long, conflicts_with_all = ["sink", "stream"])]
     pub live: bool,
-    /// Messages a second at most
+    /// Maximum number of messages per second
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
-    /// Send nothing: count
+    /// Count the messages and send none
     #[arg(long)]
     pub dry_run: bool,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -34,19 +34,19 @@ impl BackfillArgs {
 /// `verify`
 #[derive(Clone, Debug, Args)]
 pub struct VerifyArgs {
-    /// Name of the source; again for several [default: all]
+    /// Name of the source; repeat for several [default: all]
     #[arg(long, value_name = "NAME")]
     pub source: Vec<String>,
-    /// First block [default: where the source starts]
+    /// First block [default: the source's start block]
     #[arg(long, value_name = "N")]
     pub from: Option<u64>,
-    /// Last block [default: the newest that is stored and final]
+    /// Last block [default: the newest stored final block]
     #[arg(long, value_name = "N")]
     pub to: Option<u64>,
-    /// Add what is missing, and take back what is proven not to be on the chain, with messages
+    /// Add missing events, and undo events that are proven not to be on the chain; both publish messages
     #[arg(long)]
     pub repair: bool,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -71,13 +71,13 @@ pub struct RewindArgs {
     /// Name of the chain [default: the only one]
     #[arg(long, value_name = "NAME")]
     pub chain: Option<String>,
-    /// The newest block that stays; without it nothing is done but looking for the newest that the node agrees on
+    /// The newest block to keep; without --to the command only prints the newest block that the node agrees on
     #[arg(long, value_name = "N")]
     pub to: Option<u64>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

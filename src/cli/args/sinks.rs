@@ -3,18 +3,18 @@ use clap::{Args, Subcommand};
 /// `sinks`
 #[derive(Clone, Debug, Subcommand)]
 pub enum SinksCommand {
-    /// List where messages go, and where each stands
+    /// List sinks with their position
     List(SinksArgs),
-    /// Go on after what a sink holds that this database never sent: what the sink lacks gets numbers above everything in it
+    /// Accept what a sink holds and continue after it: messages that it lacks get numbers above everything in it
     Adopt(SinkArgs),
-    /// Delete the streams of a sink, with their consumer groups, and send it everything that is kept
+    /// Delete the streams of a sink with their consumer groups, and send all kept messages again
     Reset(SinkArgs),
 }
 
 /// `sinks list`
 #[derive(Clone, Debug, Args)]
 pub struct SinksArgs {
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -22,9 +22,9 @@ pub struct SinksArgs {
 /// `sinks adopt`, `sinks reset`
 #[derive(Clone, Debug, Args)]
 pub struct SinkArgs {
-    /// Its name, as `sinks list` has it: redis, webhook:crm
+    /// Name of the sink, as `sinks list` prints it: redis, webhook:crm
     pub name: String,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

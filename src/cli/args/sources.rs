@@ -3,20 +3,20 @@ use clap::{Args, Subcommand};
 /// `sources`
 #[derive(Clone, Debug, Subcommand)]
 pub enum SourcesCommand {
-    /// List what is stored of each source, and how that differs from the configuration
+    /// List stored sources and their differences from the configuration
     List(SourcesArgs),
-    /// Give a stored source the name it has in the configuration now; its data stays
+    /// Rename a stored source to its name in the configuration, and keep its data
     Rename(RenameArgs),
-    /// Delete what is stored of a source that is not configured any more; what was announced is retracted, and the chain waits
+    /// Delete a stored source that is no longer configured, and retract its messages; its chain waits meanwhile
     Remove(EmptyArgs),
-    /// Delete what is stored of a configured source, and read it anew; what was announced of it is retracted
+    /// Delete what is stored of a configured source, retract its messages, and read the source again
     Reset(EmptyArgs),
 }
 
 /// `sources list`
 #[derive(Clone, Debug, Args)]
 pub struct SourcesArgs {
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -24,18 +24,18 @@ pub struct SourcesArgs {
 /// `sources rename`
 #[derive(Clone, Debug, Args)]
 pub struct RenameArgs {
-    /// The name under which it is stored
+    /// The stored name
     pub old: String,
-    /// The name it gets
+    /// The new name
     pub new: String,
 }
 
 /// `sources remove`, `sources reset`
 #[derive(Clone, Debug, Args)]
 pub struct EmptyArgs {
-    /// Its name, as `sources list` has it
+    /// Name of the source, as `sources list` prints it
     pub name: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
 }

@@ -3,16 +3,16 @@ use clap::{Args, Subcommand};
 /// `webhooks`
 #[derive(Clone, Debug, Subcommand)]
 pub enum WebhooksCommand {
-    /// List the configured endpoints, and where each stands
+    /// List configured webhooks with their position
     List(EndpointsArgs),
-    /// Send to an endpoint again that answered 410, from where it stood; a running daemon sees it by itself
+    /// Enable a webhook that answered 410: a running daemon continues from its last position
     Enable(EnableArgs),
 }
 
 /// `webhooks list`
 #[derive(Clone, Debug, Args)]
 pub struct EndpointsArgs {
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -20,6 +20,6 @@ pub struct EndpointsArgs {
 /// `webhooks enable`
 #[derive(Clone, Debug, Args)]
 pub struct EnableArgs {
-    /// Its name in the configuration
+    /// Name of the webhook in the configuration
     pub name: String,
 }

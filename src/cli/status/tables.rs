@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::api::{ChainReport, ProviderReport, RpcReport, SourceReport};
+use crate::admin::{ChainReport, ProviderReport, RpcReport, SourceReport};
 use crate::app::{Status, StoredLease, StoredSource};
 use crate::cli::table::table;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chainflume::api::{Limits, Report};
+use chainflume::admin::{Limits, Report};
 use chainflume_devchain::{DEMO_TOKEN, DevChain, STAKE_VAULT, Settings};
 use chainflume_ops::health::{ChainState, DatabaseHealth};
 

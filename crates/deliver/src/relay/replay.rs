@@ -11,14 +11,14 @@ use chainflume_core::domain::{Envelope, Message, Place};
 use chainflume_outbox::Outbox;
 use chainflume_store::{ChainStore, ReplayQuery};
 
-/// Tells history again: from the stored events to a sink, or to the outbox.
+/// Publishes history again: from the stored events to a sink, or to the outbox.
 pub struct Replayer<S> {
     /// The database.
     pub outbox: Outbox,
     /// The chain whose history it is.
     pub chain: ChainStore,
     /// Where the messages go.
-    pub outlet: ReplayTarget<S>,
+    pub target: ReplayTarget<S>,
     /// Messages a second at most.
     pub rate: u32,
 }
@@ -119,7 +119,7 @@ impl<S: Sink> Replayer<S> {
             return Ok(ReplayStep::End);
         };
         let count = messages.len() as u64;
-        let told = match &mut self.outlet {
+        let told = match &mut self.target {
             ReplayTarget::Live => self.chain.announce_again(messages).await.map(|()| true)?,
             ReplayTarget::SeparateStreams(apart) => {
                 let Some(epoch) = apart.open(&self.outbox, stop).await? else {

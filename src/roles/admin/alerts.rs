@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::error::AppError;
-use super::parts::{Loaded, head_silence};
+use super::super::error::AppError;
+use super::super::parts::{Loaded, head_silence};
 use chainflume_ops::alert::{Limits, Settings, Watch};
 use chainflume_ops::health::Board;
 use chainflume_ops::post::{self, Post, Reach};
@@ -32,7 +32,7 @@ pub fn watch(loaded: &Loaded, board: &Board) -> Result<Watch, AppError> {
 }
 
 /// The configured chat, to look at.
-pub(super) fn post(loaded: &Loaded) -> Option<Result<Post, post::PostError>> {
+pub(crate) fn post(loaded: &Loaded) -> Option<Result<Post, post::PostError>> {
     webhook(loaded).as_ref().map(Post::new)
 }
 

@@ -10,17 +10,17 @@ use chainflume_db::StoreError;
 use chainflume_ops::health::{Board, DatabaseHealth, Pulse};
 use chainflume_store::Store;
 
-/// Readiness is to tell the truth within five seconds; so this and [`PATIENCE`] stay below.
-const EVERY: Duration = Duration::from_secs(2);
-/// A write that takes longer is as good as none.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Counting is for the dashboard, and once a minute is enough for it. Dead letters are told of.
-const COUNT_EVERY: u32 = 30;
+/// Readiness is true within five seconds, so this and [`WRITE_TIMEOUT`] stay below.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// A write that takes longer counts as failed.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Counting is for the dashboard, and once a minute is enough for it. Dead letters raise alerts.
+const COUNT_BALANCES_EVERY: u32 = 30;
 const LETTERS_EVERY: u32 = 5;
 
 /// Probes until `stop`.
 pub(super) async fn run(store: Store, board: Board, stop: CancellationToken, pulse: Pulse) {
-    let mut tick = tokio::time::interval(EVERY);
+    let mut tick = tokio::time::interval(PROBE_INTERVAL);
     let mut probe = store.write_probe();
     let mut negative = 0;
     let mut letters = OpenLetters::default();
@@ -29,12 +29,12 @@ pub(super) async fn run(store: Store, board: Board, stop: CancellationToken, pul
             return;
         }
         pulse.beat();
-        let error = match tokio::time::timeout(PATIENCE, probe.write()).await {
+        let error = match tokio::time::timeout(WRITE_TIMEOUT, probe.write()).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(causes(&error)),
-            Err(_) => Some(format!("no answer to a write within {} s", PATIENCE.as_secs())),
+            Err(_) => Some(format!("no answer to a write within {} s", WRITE_TIMEOUT.as_secs())),
         };
-        if error.is_none() && round % COUNT_EVERY == 0 {
+        if error.is_none() && round % COUNT_BALANCES_EVERY == 0 {
             negative = in_time(negative_balances(&store)).await.unwrap_or(negative);
         }
         if error.is_none()
@@ -43,7 +43,7 @@ pub(super) async fn run(store: Store, board: Board, stop: CancellationToken, pul
         {
             letters.count(open);
         }
-        say(&board, error, (negative, &letters));
+        report(&board, error, negative, &letters);
     }
 }
 
@@ -65,14 +65,14 @@ impl OpenLetters {
 
 /// A database that freezes between the write and a count must not hold up the next probe.
 async fn in_time(count: impl Future<Output = Result<u64, StoreError>>) -> Option<u64> {
-    tokio::time::timeout(PATIENCE, count).await.ok()?.ok()
+    tokio::time::timeout(WRITE_TIMEOUT, count).await.ok()?.ok()
 }
 
 async fn negative_balances(store: &Store) -> Result<u64, StoreError> {
     Ok(store.negative_balances().await?.iter().map(|(_, count)| count).sum())
 }
 
-fn say(board: &Board, error: Option<String>, (negative_balances, letters): (u64, &OpenLetters)) {
+fn report(board: &Board, error: Option<String>, negative_balances: u64, letters: &OpenLetters) {
     let writable = error.is_none();
     if board.database().is_none_or(|before| before.writable != writable) {
         match &error {

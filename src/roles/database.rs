@@ -10,7 +10,7 @@ use chainflume_db::StoreError;
 use chainflume_store::Store;
 
 /// The configured database, or the private one.
-pub(super) struct Database {
+pub(crate) struct Database {
     pub store: Store,
     /// The private server, where this process runs it.
     pub private: Option<PrivatePostgres>,
@@ -18,7 +18,7 @@ pub(super) struct Database {
 
 /// Who may start the private server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(crate) enum Owner {
     /// The daemon: it is an error when another one runs it.
     Daemon,
     /// A command: it uses the server of a daemon that runs, and else starts it for as long as it takes.
@@ -27,7 +27,7 @@ pub(super) enum Owner {
 
 impl Database {
     /// Connects. No table is touched.
-    pub(super) async fn open(loaded: &Loaded, owner: Owner) -> Result<Self, AppError> {
+    pub(crate) async fn open(loaded: &Loaded, owner: Owner) -> Result<Self, AppError> {
         let config = &loaded.config;
         if let Some(url) = &config.database.url {
             let store = connect(loaded, url.expose().to_owned()).await?;
@@ -53,7 +53,7 @@ impl Database {
 
     /// As [`Self::open`] for a command that only looks: `None` where there is no private database yet, which
     /// is then not made either. A look by root would leave it to the wrong user.
-    pub(super) async fn open_made(loaded: &Loaded) -> Result<Option<Self>, AppError> {
+    pub(crate) async fn open_made(loaded: &Loaded) -> Result<Option<Self>, AppError> {
         let settings = postgres_settings(&loaded.config);
         let made = loaded.config.database.url.is_some()
             || postgres::survey(&settings).await.map_err(private_error)?;
@@ -61,7 +61,7 @@ impl Database {
     }
 
     /// Closes the connections and stops the private server.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         self.disconnect().await;
         if let Some(private) = self.private {
             stop(private).await;
@@ -69,7 +69,7 @@ impl Database {
     }
 
     /// Closes the connections; a server that is frozen is not waited for.
-    pub(super) async fn disconnect(&self) {
+    pub(crate) async fn disconnect(&self) {
         if tokio::time::timeout(GOODBYE, self.store.close()).await.is_err() {
             tracing::warn!("the database does not answer; its connections are dropped");
         }
@@ -108,7 +108,7 @@ fn key(loaded: &Loaded, text: &str) -> String {
     format!("{}: database.url: {text}", loaded.path.display())
 }
 
-pub(super) fn private_error(error: PostgresError) -> AppError {
+pub(crate) fn private_error(error: PostgresError) -> AppError {
     match error {
         PostgresError::Busy { .. } | PostgresError::Starting { .. } => AppError::Busy(error.to_string()),
         _ => AppError::Unavailable(causes(&error)),
@@ -117,7 +117,7 @@ pub(super) fn private_error(error: PostgresError) -> AppError {
 
 /// Errors of the store by what the operator can do. Only an error that is known to come from the configuration or from what
 /// the command asks for exits as such: an unknown error of the database is a mistake of the program.
-pub(super) fn store_error(error: StoreError) -> AppError {
+pub(crate) fn store_error(error: StoreError) -> AppError {
     let text = causes(&error);
     match error {
         error if error.is_transient() => AppError::Unavailable(text),

@@ -1,4 +1,6 @@
-//! What carries messages out: a relay for each sink, what wakes them, and what trims behind them.
+//! The deliver role: a relay for each sink, the listener that wakes them, and the retention of the outbox.
+
+use std::path::PathBuf;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -6,18 +8,20 @@ use tokio_util::sync::CancellationToken;
 use super::error::AppError;
 use super::loops::{LISTEN_HANG_TIMEOUT, Loops, anew};
 use super::parts::{Loaded, redis_settings};
-use super::webhooks;
 use crate::config;
+use chainflume_deliver::relay::Schedule;
 use chainflume_deliver::relay::{
     CommitSignal, DeliveryQueue, DeliverySettings, Relay, RelayParts, Retention, listen,
 };
+use chainflume_deliver::sink::WebhookSettings;
 use chainflume_deliver::sink::{Bus, InProcess, Redis, Sink, Webhook};
 use chainflume_ops::health::Board;
+use chainflume_ops::post::Reach;
 use chainflume_ops::supervise::{Loop, Supervisor};
 use chainflume_store::Store;
 
-/// Starts everything that carries messages, on a database that is migrated already, and returns where they can be heard
-/// in this process: where no Redis is configured.
+/// Starts all delivery, on a database that is migrated already. Returns the bus of this process where no Redis is
+/// configured.
 ///
 /// # Errors
 /// What is wrong with the settings of a sink. One that cannot be reached is waited for.
@@ -33,13 +37,13 @@ pub fn carry(
 }
 
 /// As [`carry`], to sinks that several daemons may share.
-pub(super) fn start_relays(
+pub(crate) fn start_relays(
     loaded: &Loaded,
     store: &Store,
     tasks: &mut JoinSet<()>,
     loops: &mut Loops,
 ) -> Result<Option<Bus>, AppError> {
-    let (redis, webhooks) = (redis(loaded)?, webhooks::sinks(loaded)?);
+    let (redis, webhooks) = (redis(loaded)?, webhooks(loaded)?);
     let (wake, listener) = listen(store.outbox());
     let stop = loops.stop().clone();
     loops.spawn(tasks, Loop::new("listen", LISTEN_HANG_TIMEOUT), move |pulse| {
@@ -92,7 +96,7 @@ impl Relays<'_> {
     fn carry_to_webhook(&mut self, first: Webhook, settings: DeliverySettings, config: &config::Webhook) {
         let (parts, loaded, name) = (self.parts(), self.loaded.clone(), self.name(&first));
         let config = config.clone();
-        let mut sink = anew(first, move || webhooks::sink(&loaded, &config));
+        let mut sink = anew(first, move || webhook_sink(&loaded, &config));
         self.loops
             .sink(self.tasks, &name, move || Some(DeliveryQueue::new(parts(sink()?), settings.clone())));
     }
@@ -110,8 +114,56 @@ impl Relays<'_> {
 }
 
 /// The configured Redis; nothing is connected yet.
-pub(super) fn redis(loaded: &Loaded) -> Result<Option<Redis>, AppError> {
+pub(crate) fn redis(loaded: &Loaded) -> Result<Option<Redis>, AppError> {
     let Some(settings) = redis_settings(loaded)? else { return Ok(None) };
     let redis = Redis::new(settings);
     redis.map(Some).map_err(|error| AppError::Config(format!("{}: {error}", loaded.path.display())))
+}
+
+/// The sink of each configured endpoint and its delivery settings; nothing is connected yet.
+///
+/// # Errors
+/// What is wrong with its settings.
+pub(crate) fn webhooks(loaded: &Loaded) -> Result<Vec<(Webhook, DeliverySettings)>, AppError> {
+    loaded
+        .config
+        .webhooks
+        .iter()
+        .map(|webhook| Ok((webhook_sink(loaded, webhook)?, delivery_settings(webhook))))
+        .collect()
+}
+
+/// One of them.
+pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result<Webhook, AppError> {
+    let wrong = |key: &str, text: String| {
+        let (path, name) = (loaded.path.display(), &webhook.name);
+        AppError::Config(format!("{path}: webhook \"{name}\": {key}: {text}"))
+    };
+    let read = |file: &PathBuf| {
+        std::fs::read(file)
+            .map_err(|error| wrong("ca_file", format!("{} cannot be read: {error}", file.display())))
+    };
+    let settings = WebhookSettings {
+        name: webhook.name.clone(),
+        url: webhook.url.expose().to_owned(),
+        keys: webhook.keys.clone(),
+        timeout: webhook.timeout,
+        reach: Reach::Public { except: webhook.allow_hosts.clone() },
+        ca: webhook.ca_file.as_ref().map(read).transpose()?,
+        max_bytes: webhook.max_message_bytes,
+    };
+    Webhook::new(settings).map_err(|error| wrong("url", error.to_string()))
+}
+
+fn delivery_settings(webhook: &config::Webhook) -> DeliverySettings {
+    DeliverySettings {
+        schedule: Schedule { waits: webhook.retry_schedule.clone(), attempts: webhook.retry_attempts },
+        types: webhook.types.clone(),
+        in_flight: webhook.in_flight,
+    }
+}
+
+/// The name its cursor goes by.
+pub(crate) fn sink_name(webhook: &str) -> String {
+    format!("webhook:{webhook}")
 }

@@ -15,7 +15,7 @@ use chainflume_node::{
 };
 use chainflume_store::{ChainRecord, SourceRecord};
 
-use crate::{api, lease, postgres};
+use crate::{admin, lease, postgres};
 use chainflume_ops::telemetry;
 
 /// A configuration and the file it was read from, for messages that name the place.
@@ -29,7 +29,7 @@ pub struct Loaded {
 
 impl Loaded {
     /// The place of a chain's key, for messages.
-    pub(super) fn key(&self, chain: &str, key: &str) -> String {
+    pub(crate) fn key(&self, chain: &str, key: &str) -> String {
         format!("{}: chain \"{chain}\": {key}", self.path.display())
     }
 }
@@ -48,17 +48,17 @@ pub fn telemetry_settings(log: &config::Log) -> telemetry::Settings {
     telemetry::Settings { format, filter: format!("{others},sqlx=error,chainflume={level}") }
 }
 
-pub(super) fn postgres_settings(config: &Config) -> postgres::Settings {
+pub(crate) fn postgres_settings(config: &Config) -> postgres::Settings {
     postgres::Settings { data_dir: config.data_dir.clone(), bin_dir: config.database.postgres_bin.clone() }
 }
 
-pub(super) fn store_settings(config: &Config, url: String) -> chainflume_db::Settings {
+pub(crate) fn store_settings(config: &Config, url: String) -> chainflume_db::Settings {
     let config::Database { max_connections, acquire_timeout, .. } = config.database;
     chainflume_db::Settings { url, max_connections, acquire_timeout }
 }
 
 /// `sole` where the database is this daemon's own.
-pub(super) fn lease_settings(config: &Config, sole: bool) -> lease::Settings {
+pub(crate) fn lease_settings(config: &Config, sole: bool) -> lease::Settings {
     let config::Standby { name, lease: length } = &config.standby;
     let name = name.clone().unwrap_or_else(|| format!("{}:{}", host_name(), config.admin.listen.port()));
     lease::Settings { name, length: *length, sole }
@@ -73,7 +73,7 @@ fn host_name() -> String {
 ///
 /// # Errors
 /// When the certificate authority cannot be read.
-pub(super) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettings>, AppError> {
+pub(crate) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettings>, AppError> {
     let config::Redis { servers, ca_file, prefix, stream_length, timeout } = &loaded.config.redis;
     let Some(servers) = servers else { return Ok(None) };
     let read = |file: &PathBuf| {
@@ -103,23 +103,23 @@ fn redis_servers(servers: &config::RedisServers) -> sink::RedisServers {
     }
 }
 
-pub(super) fn api_settings(config: &Config) -> api::Settings {
+pub(crate) fn admin_settings(config: &Config) -> admin::Settings {
     let silence = |chain: &config::Chain| (chain.name.clone(), head_silence(chain));
-    let limits = api::Limits {
+    let limits = admin::Limits {
         max_lag: config.admin.max_lag,
         head_silence: config.chains.iter().map(silence).collect(),
     };
-    api::Settings { listen: config.admin.listen, limits }
+    admin::Settings { listen: config.admin.listen, limits }
 }
 
 /// A head that stands still for twenty blocks' time, and for a minute and two polls, is a stall: no chain
 /// varies that much by itself.
-pub(super) fn head_silence(chain: &config::Chain) -> std::time::Duration {
+pub(crate) fn head_silence(chain: &config::Chain) -> std::time::Duration {
     let minute = std::time::Duration::from_secs(60);
     (chain.block_time * 20).max(minute).max(chain.poll_interval * 2)
 }
 
-pub(super) fn chain_settings(chain: &config::Chain) -> ChainSettings {
+pub(crate) fn chain_settings(chain: &config::Chain) -> ChainSettings {
     let history = &chain.history;
     ChainSettings {
         name: chain.name.clone(),
@@ -174,16 +174,16 @@ fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> Prov
 }
 
 /// `None` where no audit is configured.
-pub(super) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
+pub(crate) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
     chain.audit.map(|config::Audit { blocks, every }| AuditSettings { blocks, every })
 }
 
-pub(super) fn policy(chain: &config::Chain) -> Policy {
+pub(crate) fn policy(chain: &config::Chain) -> Policy {
     let config::Chain { confirmations, reorg_window, backend_lag, backend_lag_blocks, publish, .. } = *chain;
     Policy { confirmations, reorg_window, backend_lag, backend_lag_blocks, publish }
 }
 
-pub(super) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
+pub(crate) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
     let source = |source: &config::Source| SourceRecord {
         name: source.name.clone(),
         family: source.family.as_str().to_owned(),
@@ -217,7 +217,7 @@ fn follows(source: &config::Source) -> Vec<Listened> {
 ///
 /// # Errors
 /// What the config's check would have found too.
-pub(super) fn translator(config: &Config, chain: &config::Chain) -> Result<Translator, AppError> {
+pub(crate) fn translator(config: &Config, chain: &config::Chain) -> Result<Translator, AppError> {
     let sources = config.sources_of(&chain.name).enumerate().map(|(index, source)| Source {
         name: source.name.clone(),
         start_block: source.start_block,

@@ -18,7 +18,7 @@ use chainflume_ops::health::{Board, ChainState, Pulse};
 use chainflume_ops::supervise::{Loop, Supervisor};
 
 /// Starts loops, each under a supervisor, and under its lease where there are leases.
-pub(super) struct Loops {
+pub(crate) struct Loops {
     manager: Option<LeaseManager>,
     supervisor: Supervisor,
     board: Board,
@@ -35,16 +35,16 @@ const AUDIT_HANG_TIMEOUT: Duration = Duration::from_mins(15);
 /// Trimming waits for a database that is busy or restarts.
 const TRIM_HANG_TIMEOUT: Duration = Duration::from_mins(2);
 /// Listening waits for a connection, and for nothing else without a beat.
-pub(super) const LISTEN_HANG_TIMEOUT: Duration = Duration::from_mins(1);
+pub(crate) const LISTEN_HANG_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Loops {
     /// Without leases: no other instance is there.
-    pub(super) fn without_leases(supervisor: &Supervisor, board: &Board, stop: &CancellationToken) -> Self {
+    pub(crate) fn without_leases(supervisor: &Supervisor, board: &Board, stop: &CancellationToken) -> Self {
         Self { manager: None, supervisor: supervisor.clone(), board: board.clone(), stop: stop.clone() }
     }
 
     /// With leases in the database.
-    pub(super) fn with_leases(
+    pub(crate) fn with_leases(
         loaded: &Loaded,
         database: &Database,
         (supervisor, board): (&Supervisor, &Board),
@@ -56,22 +56,22 @@ impl Loops {
     }
 
     /// The lease manager, once every loop has its handle.
-    pub(super) fn into_manager(self) -> Option<LeaseManager> {
+    pub(crate) fn into_manager(self) -> Option<LeaseManager> {
         self.manager
     }
 
     /// Until when loops run.
-    pub(super) fn stop(&self) -> &CancellationToken {
+    pub(crate) fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
     /// Where loops say how it goes.
-    pub(super) fn board(&self) -> &Board {
+    pub(crate) fn board(&self) -> &Board {
         &self.board
     }
 
     /// Any other loop that runs until [`Self::stop`].
-    pub(super) fn spawn<F, W>(&self, tasks: &mut JoinSet<()>, this: Loop, start: F)
+    pub(crate) fn spawn<F, W>(&self, tasks: &mut JoinSet<()>, this: Loop, start: F)
     where
         F: FnMut(Pulse) -> W + Send + 'static,
         W: Future<Output = ()> + Send + 'static,
@@ -80,7 +80,7 @@ impl Loops {
     }
 
     /// Leads a chain. `make` builds its loop, and builds it again where it failed.
-    pub(super) fn chain(
+    pub(crate) fn chain(
         &mut self,
         tasks: &mut JoinSet<()>,
         chain: &config::Chain,
@@ -105,7 +105,7 @@ impl Loops {
     }
 
     /// Carries to the sink of this name, which all daemons share. As for `make`, see [`Self::chain`].
-    pub(super) fn sink<C: Delivery>(
+    pub(crate) fn sink<C: Delivery>(
         &mut self,
         tasks: &mut JoinSet<()>,
         sink: &str,
@@ -127,7 +127,7 @@ impl Loops {
     }
 
     /// Delivers to a sink of this process alone, as every instance does to its own.
-    pub(super) fn own_sink<C: Delivery>(
+    pub(crate) fn own_sink<C: Delivery>(
         &self,
         tasks: &mut JoinSet<()>,
         sink: &str,
@@ -145,7 +145,7 @@ impl Loops {
     }
 
     /// Trims the outbox.
-    pub(super) fn retention(&mut self, tasks: &mut JoinSet<()>, retention: Retention) {
+    pub(crate) fn retention(&mut self, tasks: &mut JoinSet<()>, retention: Retention) {
         let (watched, stop) = (retention.clone(), self.stop.clone());
         self.spawn(tasks, Loop::new("outbox watch", TRIM_HANG_TIMEOUT), move |pulse| {
             watched.clone().watch(stop.clone(), pulse)
@@ -162,7 +162,7 @@ impl Loops {
     }
 
     /// Audits a chain.
-    pub(super) fn audit<F, W>(&mut self, tasks: &mut JoinSet<()>, chain: &config::Chain, work: F)
+    pub(crate) fn audit<F, W>(&mut self, tasks: &mut JoinSet<()>, chain: &config::Chain, work: F)
     where
         F: Fn(CancellationToken, Pulse) -> W + Send + Sync + 'static,
         W: Future<Output = ()> + Send,
@@ -197,7 +197,7 @@ impl Loops {
 }
 
 /// What was built already, and from then on what `make` builds: a loop that failed gets no part of its last run.
-pub(super) fn anew<T, E: Display>(first: T, make: impl Fn() -> Result<T, E>) -> impl FnMut() -> Option<T> {
+pub(crate) fn anew<T, E: Display>(first: T, make: impl Fn() -> Result<T, E>) -> impl FnMut() -> Option<T> {
     let mut first = Some(first);
     move || {
         first

@@ -48,7 +48,7 @@ fn status(chains: &BTreeMap<String, ChainHealth>, writable: bool) -> String {
 }
 
 /// The drain has begun.
-pub(super) fn stopping() {
+pub(crate) fn stopping() {
     let _told = tell(&[NotifyState::Stopping]);
 }
 

@@ -1,4 +1,12 @@
-//! What runs beside the loops that carry: it watches them, answers for them and keeps what they need.
+//! The admin role: the admin address, alerts, leases, the database probe and systemd. It watches the other loops.
+
+mod alerts;
+mod notify;
+mod probe;
+
+pub(crate) use alerts::post;
+pub use alerts::watch;
+pub(crate) use notify::stopping;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +18,18 @@ use tokio_util::sync::CancellationToken;
 use super::database::Database;
 use super::error::AppError;
 use super::loops::anew;
-use super::parts::Loaded;
-use super::{alerts, notify, probe};
-use crate::api::AdminServer;
+use super::parts::{Loaded, admin_settings};
+use crate::admin::AdminServer;
 use crate::lease::LeaseManager;
 use crate::postgres::PrivatePostgres;
 use chainflume_ops::health::{Board, Pulse};
+use chainflume_ops::metrics;
 use chainflume_ops::shutdown::{self, Drained};
 use chainflume_ops::supervise::{Loop, Supervisor};
 use chainflume_store::Store;
 
 /// Loops that end after all others, since an operator wants to see the drain.
-pub(super) struct Background {
+pub(crate) struct Background {
     supervisor: Supervisor,
     board: Board,
     end: CancellationToken,
@@ -36,13 +44,13 @@ const HUNG: Duration = Duration::from_secs(20);
 
 impl Background {
     /// Nothing runs yet.
-    pub(super) fn new(supervisor: &Supervisor, board: &Board) -> Self {
+    pub(crate) fn new(supervisor: &Supervisor, board: &Board) -> Self {
         let (end, tasks) = (CancellationToken::new(), JoinSet::new());
         Self { supervisor: supervisor.clone(), board: board.clone(), end, tasks }
     }
 
     /// Everything but the alerts, whose settings may be wrong.
-    pub(super) fn watch_all(
+    pub(crate) fn watch_all(
         &mut self,
         database: &Database,
         admin: AdminServer,
@@ -63,7 +71,7 @@ impl Background {
     ///
     /// # Errors
     /// What is wrong with the URL of the webhook.
-    pub(super) fn alerts(&mut self, loaded: &Loaded) -> Result<(), AppError> {
+    pub(crate) fn alerts(&mut self, loaded: &Loaded) -> Result<(), AppError> {
         let (loaded, board, end) = (loaded.clone(), self.board.clone(), self.end.clone());
         let mut watch = anew(alerts::watch(&loaded, &board)?, move || alerts::watch(&loaded, &board));
         self.keep("alerts", move |pulse| {
@@ -87,7 +95,7 @@ impl Background {
     }
 
     /// Asks whether the database takes writes.
-    pub(super) fn probe(&mut self, store: &Store) {
+    pub(crate) fn probe(&mut self, store: &Store) {
         let (store, board, end) = (store.clone(), self.board.clone(), self.end.clone());
         self.keep("probe", move |pulse| probe::run(store.clone(), board.clone(), end.clone(), pulse));
     }
@@ -98,13 +106,13 @@ impl Background {
     }
 
     /// Answers on the admin address.
-    pub(super) fn admin(&mut self, admin: AdminServer) {
+    pub(crate) fn admin(&mut self, admin: AdminServer) {
         let (admin, end) = (Arc::new(admin), self.end.clone());
         self.keep("admin", move |pulse| {
             let (admin, end) = (admin.clone(), end.clone());
             async move {
                 if let Err(error) = pulse.wait(admin.serve(end)).await {
-                    tracing::error!(%error, "admin address lost");
+                    tracing::error!(%error, "the admin address is lost; it is bound again");
                 }
             }
         });
@@ -128,8 +136,17 @@ impl Background {
     }
 
     /// Ends them.
-    pub(super) async fn drain(self) -> Drained<()> {
+    pub(crate) async fn drain(self) -> Drained<()> {
         self.end.cancel();
         shutdown::drain(LAST_WORDS, self.tasks).await
     }
+}
+
+/// Takes the admin address.
+pub(crate) async fn bind(loaded: &Loaded, board: &Board) -> Result<AdminServer, AppError> {
+    let handle = metrics::install().map_err(anyhow::Error::from)?;
+    AdminServer::bind(admin_settings(&loaded.config), board.clone(), handle).await.map_err(|error| {
+        let text = format!("{}: admin.listen: {error}", loaded.path.display());
+        if error.is_taken() { AppError::Busy(text) } else { AppError::Config(text) }
+    })
 }

@@ -1,0 +1,18 @@
+//! The roles of the daemon, which join the rooms: [`index`] reads chains, [`deliver`] sends messages, [`admin`] watches both.
+//!
+//! [`Loops`](loops::Loops) starts what they need, each under its lease. [`parts`] turns the configuration into the settings of
+//! the rooms.
+
+pub(crate) mod admin;
+pub(crate) mod database;
+pub(crate) mod deliver;
+mod error;
+pub(crate) mod index;
+pub(crate) mod loops;
+pub(crate) mod parts;
+
+pub use admin::watch;
+pub use deliver::carry;
+pub use error::AppError;
+pub use index::indexers;
+pub use parts::{Loaded, telemetry_settings};
