@@ -118,7 +118,7 @@ mod tests {
             due.count()
         };
         assert_eq!(asked(3), 3);
-        assert_eq!(asked(254), 8);
+        assert_eq!(asked(255), 8);
         assert_eq!(asked(12_800), 100);
         doubts.founded();
         assert_eq!(asked(3), 3);
