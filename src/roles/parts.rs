@@ -8,12 +8,12 @@ use chainflume_core::canon::{Confirmations, Policy};
 use chainflume_core::decode::{SourceAbi, SourceIndex};
 use chainflume_core::domain::Listened;
 use chainflume_core::mapping::{FamilySettings, Mapper, SourceMapping};
+use chainflume_db::lease_follows;
 use chainflume_deliver::sink;
 use chainflume_index::{AuditSettings, Source, Translator};
 use chainflume_node::{
     ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Tag,
 };
-use chainflume_db::lease_follows;
 use chainflume_store::{ChainRecord, SourceRecord};
 
 use crate::{admin, lease, postgres};
