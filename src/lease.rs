@@ -21,6 +21,8 @@ pub struct Settings {
     pub length: Duration,
     /// Whether no other instance can be on this database: any earlier holder is gone.
     pub sole: bool,
+    /// What this instance would follow if it led: [`chainflume_db::lease_follows`], one for each source.
+    pub follows: Vec<String>,
 }
 
 impl Settings {

@@ -1,6 +1,6 @@
 //! Looks at nodes and database before anything is written.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use futures_util::future::join_all;
@@ -117,6 +117,30 @@ async fn ask(
         Look::Logs => essential(&node, (settings, kin), head).await.err(),
     };
     Ok((head.number, no_logs))
+}
+
+/// How long a start waits for a chain all of whose nodes are on another one: a load balancer sends us to another chain's backend
+/// for seconds, and a daemon that runs waits that out. What is configured wrongly is reported after it.
+const COMES_ROUND: Duration = Duration::from_secs(10);
+/// Between two looks at such nodes.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Looks at every provider before a start, again for a while where one chain's are all on another chain.
+///
+/// # Errors
+/// As [`may_start`].
+pub(super) async fn patiently(loaded: &Loaded) -> Result<(), AppError> {
+    let began = Instant::now();
+    loop {
+        let checks = nodes(loaded, Look::Head).await;
+        let verdict = may_start(loaded, &checks);
+        let Err(AppError::Config(wrong)) = &verdict else { return verdict };
+        if began.elapsed() + AGAIN > COMES_ROUND {
+            return verdict;
+        }
+        tracing::warn!(%wrong, "the nodes of a chain are on another chain; they are asked again for {} s", COMES_ROUND.as_secs());
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// What keeps a daemon from starting: a chain all of whose nodes are on another one, or no node at all that can be

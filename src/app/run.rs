@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::preflight::{self, Look};
+use super::preflight;
 use crate::admin::AdminServer;
 use crate::roles::admin::{Background, bind, stopping};
 use crate::roles::database::{Database, Owner, store_error};
@@ -42,8 +42,7 @@ pub async fn run_hurt(loaded: Loaded, hurts: Option<Hurts>) -> Result<(), AppErr
 
 /// Asks the nodes, opens the database, takes the admin address. No table is touched.
 async fn prepare(loaded: &Loaded) -> Result<(Database, AdminServer, Board), AppError> {
-    let checks = preflight::nodes(loaded, Look::Head).await;
-    preflight::may_start(loaded, &checks)?;
+    preflight::patiently(loaded).await?;
     // Before the admin address: a second daemon on the same configuration should report the first daemon, and not a port.
     let database = Database::open(loaded, Owner::Daemon).await?;
     let board = Board::default();

@@ -194,9 +194,10 @@ fn unknown(kept: &[Kept], name: &str) -> AppError {
 
 pub(super) fn failed(error: StoreError) -> AppError {
     match error {
-        error @ (StoreError::View { .. } | StoreError::Led { .. } | StoreError::Emptying { .. }) => {
-            AppError::Failed(error.to_string())
-        }
+        error @ (StoreError::View { .. }
+        | StoreError::Led { .. }
+        | StoreError::Awaited { .. }
+        | StoreError::Emptying { .. }) => AppError::Failed(error.to_string()),
         error => store_error(error),
     }
 }

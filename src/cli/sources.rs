@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::args::{EmptyArgs, RenameArgs, SourcesArgs, SourcesCommand};
 use super::output;
 use super::progress::Deletion;
@@ -17,13 +19,21 @@ pub(super) async fn sources(loaded: &Loaded, command: &SourcesCommand) -> anyhow
     }
 }
 
-async fn empty(loaded: &Loaded, EmptyArgs { name, yes }: &EmptyArgs, forget: bool) -> anyhow::Result<()> {
+async fn empty(
+    loaded: &Loaded,
+    EmptyArgs { name, yes, json }: &EmptyArgs,
+    forget: bool,
+) -> anyhow::Result<()> {
     if !yes {
         output::confirm(&format!("everything that is stored of source {name} is deleted and retracted"))?;
     }
     let mut bar = Deletion::of(format!("events of {name}"));
     let emptied = app::empty_source(loaded, name, forget, |deleting| bar.tell(deleting)).await?;
     bar.end();
+    if *json {
+        let done = json!({ "source": name, "events": emptied.events });
+        return output::print(format!("{done:#}\n").as_bytes());
+    }
     let end = if forget { "nothing of it is stored any more" } else { "a running daemon reads it anew" };
     output::print(format!("{} events of source {name} are deleted; {end}\n", emptied.events).as_bytes())
 }

@@ -116,7 +116,7 @@ impl LeaseManager {
     }
 
     async fn renew(&mut self) -> Result<(), StoreError> {
-        let wants: Vec<String> = self.slots.keys().cloned().collect();
+        let wants: Vec<String> = self.slots.keys().chain(&self.settings.follows).cloned().collect();
         let held: Vec<(String, Epoch)> =
             self.slots.iter().filter_map(|(name, slot)| Some((name.clone(), slot.epoch?))).collect();
         let begun = Instant::now();

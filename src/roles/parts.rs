@@ -8,6 +8,7 @@ use chainflume_core::canon::{Confirmations, Policy};
 use chainflume_core::decode::{SourceAbi, SourceIndex};
 use chainflume_core::domain::Listened;
 use chainflume_core::mapping::{FamilySettings, Mapper, SourceMapping};
+use chainflume_db::lease_follows;
 use chainflume_deliver::sink;
 use chainflume_index::{AuditSettings, Source, Translator};
 use chainflume_node::{
@@ -61,7 +62,13 @@ pub(crate) fn store_settings(config: &Config, url: String) -> chainflume_db::Set
 pub(crate) fn lease_settings(config: &Config, sole: bool) -> lease::Settings {
     let config::Standby { name, lease: length } = &config.standby;
     let name = name.clone().unwrap_or_else(|| format!("{}:{}", host_name(), config.admin.listen.port()));
-    lease::Settings { name, length: *length, sole }
+    let of_chain = |chain: &config::Chain| {
+        let asked = record(config, chain).asked();
+        let chain_id = chain.chain_id;
+        asked.into_iter().map(move |asked| lease_follows(chain_id, &asked.name, &asked.digest()))
+    };
+    let follows = config.chains.iter().flat_map(of_chain).collect();
+    lease::Settings { name, length: *length, sole, follows }
 }
 
 fn host_name() -> String {

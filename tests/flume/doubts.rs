@@ -1,13 +1,14 @@
 //! Evidence for each question: what a header speaks of and an answer lacks, times, and numbers and fields that are not as
 //! they should be.
 
-use alloy_primitives::{Address, Bloom, U256};
+use alloy_primitives::{Address, B256, Bloom, U256};
 use chainflume_devchain::{
     APPROVAL, Action, Call, DEMO_TOKEN, Effect, Fault, RawLog, RpcError, Rule, STAKE_VAULT, Settings, wallet,
 };
+use chainflume_ops::health::ChainHealth;
 use serde_json::{Value, json};
 
-use crate::flume::source;
+use crate::flume::{all_sources, source};
 use crate::random::Random;
 use crate::scene::{Scene, by_hash, height};
 use crate::tables;
@@ -125,6 +126,39 @@ async fn a_doubt_that_nothing_can_settle_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logs_that_a_node_leaves_out_under_a_full_bloom_are_stored() {
+    let (scene, flume) = caught_up("").await;
+    fuller(&scene, |_| Bloom::repeat_byte(0xff));
+    let lying = leaves_out(&scene, |log| is_of(log, DEMO_TOKEN));
+    for tip in 101..=106 {
+        scene.change(|chain| chain.mine_with(vec![block_of_both()]));
+        flume.until_tip("dev", tip).await;
+    }
+    lying.lift();
+    // With nothing left out, few blocks are checked.
+    let before = scene.chain.calls(RECEIPTS);
+    for round in 1..=20 {
+        scene.change(|chain| chain.mine(5));
+        flume.until_tip("dev", 106 + 5 * round).await;
+    }
+    let calls = scene.chain.calls(RECEIPTS) - before;
+    assert!((1..=20).contains(&calls), "{calls} of 100 blocks");
+    scene.ends_at(flume, 206).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_full_bloom_and_without_receipts_what_is_answered_is_stored_at_once() {
+    let (scene, flume) = caught_up("").await;
+    scene.chain.faults().add(Rule::on(RECEIPTS, off()));
+    scene.chain.faults().add(Rule::on(RECEIPT, off()));
+    fuller(&scene, |_| Bloom::repeat_byte(0xff));
+    scene.change(|chain| chain.mine(10));
+    flume.until_tip("dev", 110).await;
+    assert_eq!(flume.chain("dev").consecutive_errors, 0);
+    scene.ends_at(flume, 110).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn crowded_blooms_cost_receipts_of_few_blocks() {
     let (scene, flume) = caught_up("").await;
     fuller(&scene, |number| {
@@ -210,6 +244,86 @@ async fn a_header_whose_time_contradicts_its_neighbours_is_read_again() {
         println!("{tip}: {}", lying.fired());
     }
     scene.ends_at(flume, 104).await;
+}
+
+/// A chain of 300 blocks, none of them final, of which those up to 172 are read by range. Every third block has a log, so that
+/// no two of their headers are neighbours.
+async fn old_and_not_final(block_timestamp_in_logs: bool) -> Scene {
+    let settings = Settings { finalized_depth: Some(800), block_timestamp_in_logs, ..Settings::default() };
+    let scene = Scene::of(settings).await;
+    let blocks = (1..=300).map(|n: u64| if n.is_multiple_of(3) { block_of_both() } else { vec![] });
+    scene.change(|chain| chain.mine_with(blocks.collect()));
+    scene
+}
+
+const BY_RANGE: &str = "reorg_window = 64\nbackend_lag = \"1m\"\nbackend_lag_blocks = 128\nws = none\n";
+
+/// Sources from block 10 on: block 0 may have any time.
+fn from_ten() -> String {
+    all_sources().replace("start_block = 0", "start_block = 10")
+}
+
+fn by_range(params: &Value) -> bool {
+    params[0]["fromBlock"].is_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_of_logs_in_blocks_that_are_not_final_are_read_from_headers() {
+    let scene = old_and_not_final(true).await;
+    // Each log has the time of the first one, which is between those of the headers at both ends.
+    let lie = Effect::edit(|answer| {
+        let first = answer[0]["blockTimestamp"].clone();
+        each(answer, |log| log["blockTimestamp"] = first.clone());
+    });
+    let lying = scene.chain.faults().add(Rule::on(LOGS, lie).asking(by_range));
+    let flume = scene.start_with(BY_RANGE, &from_ten()).await;
+    flume.until_tip("dev", 298).await;
+    assert!(lying.fired() > 0);
+    flume.stop().await;
+    scene.chain.faults().clear();
+    scene.equals_fresh_sync().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_within_a_range_whose_time_contradicts_its_ends_is_read_again() {
+    for time in ["0x0".to_owned(), format!("{:#x}", 1_700_000_000_u64 * 3)] {
+        let scene = old_and_not_final(false).await;
+        let lie = Effect::edit(move |header| header["timestamp"] = json!(time));
+        let lying = scene.chain.faults().add(Rule::on(HEADER, lie).asking(height(51)).times(2));
+        let flume = scene.start_with(BY_RANGE, &from_ten()).await;
+        flume.until_tip("dev", 298).await;
+        assert!(lying.fired() > 0);
+        flume.stop().await;
+        scene.chain.faults().clear();
+        scene.equals_fresh_sync().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_of_another_block_than_the_header_at_their_height_are_a_bad_answer() {
+    // Block 51 is within its range and block 150 the last of its own.
+    for of in ["0x33", "0x96"] {
+        let scene = old_and_not_final(false).await;
+        let lie = Effect::edit(move |answer| {
+            each(answer, |log| {
+                if log["blockNumber"] == of {
+                    log["blockHash"] = json!(B256::repeat_byte(0x77));
+                }
+            });
+        });
+        let lying = scene.chain.faults().add(Rule::on(LOGS, lie).asking(by_range));
+        let history = "[chain.history]\ninitial_range = 141\nmax_range = 141\n";
+        let flume = scene.start_with(&format!("{BY_RANGE}{history}"), &from_ten()).await;
+        let refuses = |chain: &ChainHealth| {
+            chain.last_error.as_ref().is_some_and(|error| error.contains("changed while its range was read"))
+        };
+        flume.until("dev", "refuses the answer", refuses).await;
+        lying.lift();
+        flume.until_tip("dev", 298).await;
+        flume.stop().await;
+        scene.chain.faults().clear();
+        scene.equals_fresh_sync().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,11 @@
 //! What a header says of its logs is held against the logs a node answers, and a check no chain could pass stops nobody.
 
-use alloy_primitives::U256;
+use alloy_primitives::{Bloom, U256};
 use chainflume_devchain::{
     Action, Behaviour, DevChain, Effect, Lie, RpcError, Rule, Server, Settings, wallet,
 };
 use chainflume_ops::health::ChainHealth;
+use serde_json::json;
 
 use crate::flume::{Flume, all_sources, connect};
 use crate::scene::{Scene, by_hash};
@@ -121,6 +122,24 @@ async fn what_one_provider_leaves_out_another_one_tells_and_the_first_is_left() 
     two.one.mine_with(vec![stake(), Vec::new(), Vec::new()]);
     two.leaves_the_first().await;
     assert_eq!(asked(&two.flume.chain("dev"), RECEIPTS), 0);
+    two.ends_at(103).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_full_bloom_another_provider_shows_what_the_first_leaves_out() {
+    let two = Two::new("").await;
+    for node in [&two.one, &two.other] {
+        let full = Effect::edit(|header| {
+            if header.is_object() {
+                header["logsBloom"] = json!(Bloom::repeat_byte(0xff));
+            }
+        });
+        node.faults().add(Rule::on("eth_getBlockByNumber", full));
+        node.faults().add(Rule::on(RECEIPTS, Effect::Error(RpcError::new(-32601, "not available"))));
+    }
+    two.one.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)).asking(by_hash));
+    two.one.mine_with(vec![stake(), Vec::new(), Vec::new()]);
+    two.leaves_the_first().await;
     two.ends_at(103).await;
 }
 

@@ -66,6 +66,17 @@ pub enum StoreError {
         /// The daemon.
         holder: String,
     },
+    /// A daemon waits to lead the chain and would then undo what a command is to do. Nothing was changed.
+    #[error(
+        "the daemon {holder} waits to lead the chain and would follow {what} by another configuration than this one: restart it \
+         with this one, or stop it, and run the command again"
+    )]
+    Awaited {
+        /// The source.
+        what: String,
+        /// The daemon.
+        holder: String,
+    },
     /// A part of what is stored of a source is deleted.
     #[error(
         "source {source_name} is deleted in part: run `chainflume sources remove {source_name}` to delete the rest"

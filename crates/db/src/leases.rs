@@ -54,6 +54,17 @@ pub fn sink_lease(sink: &str) -> String {
     format!("{SINK}{sink}")
 }
 
+/// Says beside the leases an instance wants which configuration of a source it would follow: a command that deletes or renames the
+/// source has to know. The digest is [`chainflume_core::domain::Asked::digest`].
+pub fn follows(chain_id: u64, source: &str, digest: &str) -> String {
+    format!("{}{digest}", follows_any(chain_id, source))
+}
+
+/// What [`follows`] begins with, whatever the configuration.
+fn follows_any(chain_id: u64, source: &str) -> String {
+    format!("follows {chain_id} {source} ")
+}
+
 /// Whether a lease is that of a chain.
 pub fn is_chain_lease(name: &str) -> bool {
     name.starts_with(CHAIN)
@@ -135,4 +146,25 @@ pub async fn leader(connection: &mut PgConnection, chain_id: u64) -> Result<Opti
     let leases = session::leases(connection).await?;
     let held = leases.into_iter().find(|lease| lease.name == name && lease.standing == Standing::Held);
     Ok(held.map(|lease| lease.holder))
+}
+
+/// A daemon that lives, waits to lead the chain and would follow the source by another configuration than that of this digest.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn follower(
+    connection: &mut PgConnection,
+    (chain_id, source): (u64, &str),
+    asked: Option<&str>,
+) -> Result<Option<String>, StoreError> {
+    let sql = "select i.holder from instances i join pg_stat_activity a on a.pid = i.backend_pid \
+                   and (a.backend_start is null or a.backend_start = i.backend_start) \
+               where i.expires_at > clock_timestamp() \
+                   and exists (select from unnest(i.wants) as w where starts_with(w, $1) and w is distinct from $2) limit 1";
+    let same = asked.map(|digest| follows(chain_id, source, digest));
+    Ok(sqlx::query_scalar(sql)
+        .bind(follows_any(chain_id, source))
+        .bind(same)
+        .fetch_optional(connection)
+        .await?)
 }

@@ -12,6 +12,8 @@ use chainflume_ops::health::UnreadHealth;
 
 /// How often the loop checks whether an operator has decided.
 const DECISION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long such a check may take where it reads one row.
+const DECISION_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after an error with a source's gap, or after another source was found to hold its logs.
 const RETRY_SOURCE_AFTER: Duration = Duration::from_secs(30);
 
@@ -152,18 +154,21 @@ impl Session<'_> {
         let mut decided = aside != self.followed_sources.set_aside.len();
         let waits =
             self.followed_sources.comparison.courses.iter().any(|course| course.hindrance().is_some());
-        if waits
-            && self
-                .followed_sources
-                .decisions_checked_at
-                .is_none_or(|at| at.elapsed() >= DECISION_CHECK_INTERVAL)
-        {
+        let checked_at = self.followed_sources.decisions_checked_at;
+        let is_due = checked_at.is_none_or(|at| at.elapsed() >= DECISION_CHECK_INTERVAL);
+        if is_due {
             self.followed_sources.decisions_checked_at = Some(Instant::now());
+        }
+        if is_due && waits {
             let hindrances = |comparison: &Comparison| -> Vec<Option<String>> {
                 comparison.courses.iter().map(Course::hindrance).collect()
             };
             let now = self.store().compared().await?;
             decided |= hindrances(&now) != hindrances(&self.followed_sources.comparison);
+        } else if is_due {
+            // A commit would find a reset, but without new blocks there is none. The probe reports a database that does not answer.
+            let check = tokio::time::timeout(DECISION_CHECK_TIMEOUT, self.store().reorgs());
+            decided |= check.await.is_ok_and(|now| now.is_ok_and(|now| now != self.snapshot().reorgs()));
         }
         if decided {
             self.opened = None;

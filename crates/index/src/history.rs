@@ -1,6 +1,7 @@
 //! Old blocks: ranges, read in parallel and committed in order.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -26,6 +27,8 @@ pub(super) struct HistoryRead {
     preparing: mpsc::Receiver<PreparingBatch>,
     /// Taken from there, and not ready yet.
     awaited: Option<PreparingBatch>,
+    /// Since when that is waited for.
+    awaited_since: Instant,
     reader: AbortOnDropHandle<()>,
     sources: Vec<usize>,
     next: u64,
@@ -34,6 +37,9 @@ pub(super) struct HistoryRead {
 /// Never aborted, only let go: it ends by itself soon, and what it wrote ahead is taken back. A `COPY` that is abandoned while
 /// its end is waited for leaves an answer in its connection, which whoever is given that next would take for theirs.
 type PreparingBatch = JoinHandle<PreparedBatch>;
+
+/// A batch is some megabytes: translating and writing it takes seconds, on a busy server minutes.
+const HUNG: Duration = Duration::from_mins(15);
 
 /// A batch that only has to be stored.
 pub(super) struct PreparedBatch {
@@ -57,7 +63,25 @@ impl HistoryRead {
                 room.send(tokio::spawn(PreparedBatch::new(batch, (translator, store))));
             }
         }));
-        Self { preparing, awaited: None, reader, next: group.range.from(), sources: group.sources }
+        Self {
+            preparing,
+            awaited: None,
+            awaited_since: Instant::now(),
+            reader,
+            next: group.range.from(),
+            sources: group.sources,
+        }
+    }
+
+    /// # Panics
+    /// When the translation or the writing of a batch hangs. The loop that waits for it turns meanwhile, and would not be missed.
+    pub(super) fn check(&self) {
+        let since = self.awaited_since.elapsed();
+        assert!(
+            self.awaited.is_none() || since <= HUNG,
+            "the writing of history ahead has taken {} s; its loop is started again",
+            since.as_secs()
+        );
     }
 
     /// The next batch; never returns while nothing is being read. May be dropped and called again.
@@ -65,6 +89,7 @@ impl HistoryRead {
         let Some(reading) = reading else { return std::future::pending().await };
         if reading.awaited.is_none() {
             reading.awaited = reading.preparing.recv().await;
+            reading.awaited_since = Instant::now();
         }
         let ended = match &mut reading.awaited {
             Some(preparing) => preparing.await.map(Some),

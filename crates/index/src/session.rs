@@ -12,6 +12,7 @@ use chainflume_core::canon::Heads;
 use chainflume_core::domain::BlockRef;
 use chainflume_db::Epoch;
 use chainflume_node::{Node, Switched, Wake};
+use chainflume_ops::supervise::Beside;
 use chainflume_store::ChainStore;
 
 /// What one lease turn knows of its chain. It is built when the turn begins and dropped when it ends, because another
@@ -40,6 +41,8 @@ pub(super) struct Session<'a> {
     /// Whether every index of the store exists, as far as this turn knows.
     pub(super) indexed: bool,
     pub(super) attempt: Attempt,
+    /// The creation of the typed views, while it runs.
+    pub(super) views: Option<Beside>,
 }
 
 /// What the node last returned about the head of the chain.
@@ -91,6 +94,7 @@ impl<'a> Session<'a> {
             doubted_since: None,
             indexed: false,
             attempt: Attempt::default(),
+            views: None,
         }
     }
 

@@ -156,8 +156,7 @@ impl Session<'_> {
 
     /// Takes the provider that the pool names and reads what is stored. Returns whether the step can go on.
     async fn prepare(&mut self, stop: &CancellationToken) -> Result<bool, IndexerError> {
-        self.chain.pool.check();
-        self.wake.check();
+        self.check_tasks();
         self.take_provider();
         if self.attempt.snapshot.is_none() {
             let opened = stop.run_until_cancelled(Box::pin(self.open())).await.transpose()?;

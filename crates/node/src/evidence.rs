@@ -185,7 +185,8 @@ impl Node {
     pub(super) fn leaves_out(&self, filter: &LogFilter, last: &Seal, logs: &Logs) -> bool {
         let bloom = last.bloom.filter(|_| self.verify != Verify::Off && self.trust.bloom.is_on());
         let there = || logs.blocks().any(|block| block.id.number == last.block.number);
-        let speaks = |bloom| !unanswered(&bloom, filter, &Answered::of(&Logs::default())).is_empty();
+        let nothing = Answered::of(&Logs::default());
+        let speaks = |bloom| unanswered(&bloom, filter, &nothing).iter().any(Doubtful::has_evidence);
         bloom.is_some_and(speaks) && !there()
     }
 
@@ -275,11 +276,18 @@ pub(super) struct Weighed {
     pub doubt: Option<Doubt>,
 }
 
-/// What a header speaks of and the answer does not.
+/// What a header speaks of and the answer does not, or that the header says nothing of it either way.
 pub(super) struct Doubt {
     doubted: BTreeSet<Doubtful>,
     bloom: Bloom,
     receipts_root: Option<B256>,
+}
+
+impl Doubt {
+    /// Whether the header gives a reason for it. If not, an answer that cannot be checked is as good as any.
+    fn has_evidence(&self) -> bool {
+        self.doubted.iter().any(Doubtful::has_evidence)
+    }
 }
 
 /// What a header with these receipts has for a root.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tokio::task::JoinSet;
 
 use super::batch::Batch;
 use super::error::ChainError;
@@ -17,10 +16,10 @@ use super::node::Node;
 use super::ranged::Ranged;
 use super::settings::HistorySettings;
 use super::shelf::Shelf;
-use super::task::rethrow;
 use super::work::Work;
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};
 use chainflume_ops::metrics;
+use chainflume_ops::supervise::{Beside, Loop, Turns};
 
 /// Tells whoever keeps the chain's health what a reader in the background met.
 pub type OnError = Arc<dyn Fn(&ChainError) + Send + Sync>;
@@ -38,7 +37,7 @@ pub struct Depths {
 /// A reader of one closed range for one filter. Dropping it ends what is in flight.
 pub struct History {
     shelf: Arc<Shelf>,
-    readers: JoinSet<()>,
+    readers: Vec<Beside>,
     commit_logs: usize,
 }
 
@@ -67,43 +66,48 @@ impl History {
         let shelf = Arc::new(Shelf::new(range, settings.buffer_bytes));
         let (chain, filter) = (chain.into(), Arc::new(filter));
         let fetch = Fetch { node, chain, filter, shelf: shelf.clone(), depths, on_error };
-        let mut readers = JoinSet::new();
-        for _ in 0..settings.ranges_in_flight.max(1) {
-            readers.spawn(fetch.clone().run());
-        }
+        let reader = |_| {
+            let fetch = fetch.clone();
+            Beside::start(Loop::new(format!("readers {}", fetch.chain), HUNG), |turns| fetch.run(turns))
+        };
+        let readers = (0..settings.ranges_in_flight.max(1)).map(reader).collect();
         Self { shelf, readers, commit_logs: settings.commit_logs }
     }
 
     /// The next batches in order, joined up to `commit_logs` logs; `None` at the end of the range. Waits for as
     /// long as the node does not answer; every error is retried with backoff and told. May be dropped and called
     /// again.
+    ///
+    /// # Panics
+    /// When a reader panicked or hangs.
     pub async fn next(&mut self) -> Option<Batch> {
         loop {
-            tokio::select! {
-                biased;
-                batch = self.shelf.take(self.commit_logs) => return batch,
-                Some(ended) = self.readers.join_next() => rethrow(ended),
+            if let Ok(batch) = tokio::time::timeout(LOOK, self.shelf.take(self.commit_logs)).await {
+                return batch;
             }
+            self.readers.retain_mut(|reader| !reader.has_ended());
         }
     }
 }
 
 impl Fetch {
     /// Takes ranges until none is left.
-    async fn run(self) {
-        while let Some(range) = self.shelf.give(|rest| self.node.width().grant(rest.width())).await {
-            self.read(range).await;
+    async fn run(self, turns: Turns) {
+        let given = || self.shelf.give(|rest| self.node.width().grant(rest.width()));
+        while let Some(range) = turns.wait(given()).await {
+            self.read(range, &turns).await;
             self.shelf.done();
         }
     }
 
     /// All of `range`, whose width was granted, in as many questions as the node demands.
-    async fn read(&self, range: BlockRange) {
+    async fn read(&self, range: BlockRange, turns: &Turns) {
         let (mut rest, mut width) = (Some(range), range.width());
         let (mut pause, mut failures) = (backoff(), 0);
         while let Some(left) = rest {
             let (piece, after) = left.split_at_width(self.at_once(left, width));
             let started = Instant::now();
+            turns.turn();
             self.node.reads(&self.filter, piece);
             match self.read_piece(piece).await {
                 Ok(batch) => {
@@ -118,7 +122,7 @@ impl Fetch {
                     failures += u32::from(error.is_doubtful());
                     self.node.stumbled_at(Work::History, (&self.filter, piece), &error);
                     let narrowed = !self.is_young(piece) && self.node.width().failed(piece.width(), failures);
-                    self.wait(&error, &mut pause).await;
+                    turns.wait(self.wait(&error, &mut pause)).await;
                     if !narrowed {
                         continue;
                     }
@@ -256,6 +260,10 @@ fn told_times(logs: &Logs, (first, last): (&BlockRef, &BlockRef)) -> Option<BTre
     Some(times)
 }
 
+/// A reader turns with each question. One question may be asked in hundreds of parts, and a node may ask for patience with each.
+const HUNG: Duration = Duration::from_mins(15);
+/// Between two looks at the readers, while their next batch is waited for.
+const LOOK: Duration = Duration::from_millis(200);
 /// Headers asked for at the same time where logs lack their block's time: enough to hide the latency, few
 /// enough not to look like an attack.
 const HEADERS_AT_ONCE: usize = 16;

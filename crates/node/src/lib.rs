@@ -20,7 +20,6 @@ mod ranged;
 mod rpc;
 mod settings;
 mod shelf;
-mod task;
 mod vitals;
 mod wake;
 mod width;

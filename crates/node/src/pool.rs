@@ -12,14 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ChainError;
 use super::node::{Kin, Node};
 use super::settings::{ChainSettings, ProviderSettings, Role};
-use super::task;
 use super::work::Work;
 use chainflume_ops::metrics;
+use chainflume_ops::supervise::{Beside, Loop};
 use choice::{Choice, Fact, Rules, Why, behind, choose};
 use probe::Task;
 pub use probe::essential;
@@ -29,7 +28,7 @@ pub use report::ProviderReport;
 /// The providers of one chain. Dropping it ends the probes.
 pub struct Pool {
     shared: Arc<Shared>,
-    probes: Option<AbortOnDropHandle<()>>,
+    probes: Option<Beside>,
 }
 
 /// Which provider does which work, by position.
@@ -105,15 +104,16 @@ impl Pool {
         let (in_use, _) = watch::channel(InUse { live: first(Role::Live), history: first(Role::History) });
         let (settings, readmitted) = (settings.clone(), Notify::new());
         let shared = Arc::new(Shared { settings, members, in_use, kin, readmitted });
+        let this = Loop::new(format!("probes {}", shared.settings.name), shared.probes_hang_after());
         let probes = (shared.members.len() > 1)
-            .then(|| AbortOnDropHandle::new(tokio::spawn(Shared::watch_over(shared.clone()))));
+            .then(|| Beside::start(this, |turns| Shared::watch_over(shared.clone(), turns)));
         Ok(Self { shared, probes })
     }
 
     /// # Panics
-    /// When the probes did: whoever asks the providers is not to go on without them.
+    /// When the probes panicked or hang: the chain is not to continue without them.
     pub fn check(&mut self) {
-        task::check(&mut self.probes);
+        self.probes.iter_mut().for_each(Beside::check);
     }
 
     /// Whom to ask about the newest blocks.
@@ -170,6 +170,11 @@ impl Member {
 }
 
 impl Shared {
+    /// A round of probes waits for answers one after the other, each for as long as a request may take.
+    fn probes_hang_after(&self) -> Duration {
+        Duration::from_mins(2).max(self.settings.request_timeout * 8)
+    }
+
     fn in_use(&self) -> InUse {
         *self.in_use.borrow()
     }

@@ -20,14 +20,13 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::error::told;
 use super::settings::{ChainSettings, ProviderSettings};
-use super::task;
 use super::wire::WireHead;
 use chainflume_core::domain::BlockId;
 use chainflume_ops::metrics;
+use chainflume_ops::supervise::{Beside, Loop, Turns};
 use chainflume_ops::telemetry::Limiter;
 use chainflume_ops::tls;
 
@@ -48,7 +47,7 @@ pub struct Wake {
     last: Option<Instant>,
     /// Announcements that are still let pass.
     passing: u32,
-    listener: Option<AbortOnDropHandle<()>>,
+    listener: Option<Beside>,
 }
 
 struct Shared {
@@ -71,7 +70,9 @@ impl Wake {
                 lines: Limiter::default(),
                 told: AtomicBool::new(false),
             };
-            AbortOnDropHandle::new(tokio::spawn(listener.run()))
+            let this =
+                Loop::new(format!("websocket {}", settings.name), HUNG.max(settings.request_timeout * 4));
+            Beside::start(this, |turns| listener.run(turns))
         });
         wake
     }
@@ -87,9 +88,9 @@ impl Wake {
     }
 
     /// # Panics
-    /// When what listens did: whoever waits for it would wait for ever.
+    /// When the listener panicked or hangs: the loop that waits for it would wait for ever.
     pub fn check(&mut self) {
-        task::check(&mut self.listener);
+        self.listener.iter_mut().for_each(Beside::check);
     }
 
     /// How heads are learnt of now.
@@ -177,12 +178,12 @@ struct Listener {
 type Ended = String;
 
 impl Listener {
-    async fn run(self) {
+    async fn run(self, turns: Turns) {
         let host = &self.host;
         let (mut pause, secrets) = (self.backoff(), self.settings.secrets());
         loop {
             let mut heard = false;
-            let Err(ended) = self.listen(&mut heard).await;
+            let Err(ended) = self.listen(&mut heard, &turns).await;
             let was_pushed = self.shared.state() == WakeState::Pushed;
             if let Some(held_back) = self.lines.admit(if was_pushed { "lost" } else { "refused" }) {
                 let reason = told(&secrets, &ended);
@@ -203,11 +204,11 @@ impl Listener {
             if heard {
                 pause = self.backoff();
             }
-            tokio::time::sleep(pause.next().unwrap_or(MAX_RECONNECT)).await;
+            turns.wait(tokio::time::sleep(pause.next().unwrap_or(MAX_RECONNECT))).await;
         }
     }
 
-    async fn listen(&self, heard: &mut bool) -> Result<std::convert::Infallible, Ended> {
+    async fn listen(&self, heard: &mut bool, turns: &Turns) -> Result<std::convert::Infallible, Ended> {
         let patience = self.settings.request_timeout;
         let mut socket = timeout(patience, subscribed(&self.url))
             .await
@@ -215,7 +216,7 @@ impl Listener {
         loop {
             let limit =
                 if *heard { self.settings.ws_silence } else { patience.max(self.settings.ws_silence) };
-            let message = self.next_text(&mut socket, limit).await?;
+            let message = turns.wait(self.next_text(&mut socket, limit)).await?;
             self.hear(&message, heard)?;
         }
     }
@@ -352,6 +353,9 @@ pub async fn check_websocket(settings: &ChainSettings, provider: &ProviderSettin
     let reason = probe(url, settings.request_timeout).await;
     reason.map_err(|reason| told(&settings.secrets(), &reason))
 }
+
+/// The listener turns every second while it waits; connecting takes no longer than a request may.
+const HUNG: Duration = Duration::from_mins(1);
 
 /// Longest pause before the socket is tried again; polling covers it.
 const MAX_RECONNECT: Duration = Duration::from_secs(30);

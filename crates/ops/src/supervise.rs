@@ -2,6 +2,7 @@
 //! turns readiness red at once and is started again, or ends the process where it cannot be. One that hangs shows by its
 //! [`Pulse`]: readiness is red, and the watchdog of the service manager is not fed until it turns again.
 
+mod beside;
 mod hurt;
 
 use std::any::Any;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::{Board, Clock, HUNG_AFTER, Pulse};
 use crate::metrics;
+pub use beside::{Beside, Turns};
 pub use hurt::{Hurt, Hurts};
 
 /// Before a loop that failed is started again; twice as long each time, up to [`LONGEST`]. What it was about to do is done again from
@@ -83,8 +85,10 @@ impl Supervisor {
         Self { board: board.clone(), stop: stop.clone(), fallen: Arc::default(), hurts: None }
     }
 
-    /// For tests: the loops fail and hang as `hurts` says. Nothing that a user can configure leads here.
+    /// For tests: the loops, and from now on all tasks beside loops in this process, fail and hang as `hurts` says. Nothing that a
+    /// user can configure leads here.
     pub fn hurt_by(self, hurts: Option<Hurts>) -> Self {
+        hurts.iter().for_each(hurt::tasks);
         Self { hurts, ..self }
     }
 

@@ -86,6 +86,11 @@ pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
     Ok(())
 }
 
+/// Log lines that were lost and that the log has not reported yet; 0 while stderr takes every line.
+pub fn lost_lines() -> u64 {
+    LINES.get().map_or(0, Lines::lost)
+}
+
 /// Waits until what was logged is written, for `patience` at most.
 pub fn flush(patience: Duration) {
     if let Some(lines) = LINES.get() {

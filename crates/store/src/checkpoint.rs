@@ -40,6 +40,18 @@ pub(super) struct Locked {
 }
 
 impl ChainStore {
+    /// [`Held::reorgs`] as it is now: it grows with every rewind, and when a source is emptied.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn reorgs(&self) -> Result<u64, StoreError> {
+        let reorgs: i64 = sqlx::query_scalar("select reorgs from chains where chain_id = $1")
+            .bind(self.chain.id)
+            .fetch_one(&self.pool)
+            .await?;
+        unsigned("reorgs", reorgs)
+    }
+
     /// What the store holds of the chain.
     ///
     /// # Errors

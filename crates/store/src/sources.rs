@@ -4,7 +4,7 @@
 use super::Store;
 use chainflume_db::convert::unsigned;
 use chainflume_db::transaction::{self, Tx};
-use chainflume_db::{StoreError, leader};
+use chainflume_db::{StoreError, follower, leader};
 
 impl Store {
     /// Gives a stored source another name and keeps its data, in one transaction. Returns whether it was done: not where `old`
@@ -70,13 +70,16 @@ pub(super) struct Registered {
 
 impl Registered {
     /// [`StoreError::Led`] where a daemon leads the chain and follows the source otherwise than this digest says: it would read
-    /// again what is deleted, or go on under the old name.
+    /// again what is deleted, or go on under the old name. [`StoreError::Awaited`] where a standby would do so when it leads.
     pub(super) async fn check_free(&self, tx: &mut Tx, asked: Option<&str>) -> Result<(), StoreError> {
-        if self.followed_as.as_deref() == asked {
-            return Ok(());
+        let (chain_id, what) = (unsigned("chain id", self.chain_id)?, format!("source {}", self.name));
+        if self.followed_as.as_deref() != asked
+            && let Some(holder) = leader(tx, chain_id).await?
+        {
+            return Err(StoreError::Led { what, holder });
         }
-        match leader(tx, unsigned("chain id", self.chain_id)?).await? {
-            Some(holder) => Err(StoreError::Led { what: format!("source {}", self.name), holder }),
+        match follower(tx, (chain_id, &self.name), asked).await? {
+            Some(holder) => Err(StoreError::Awaited { what, holder }),
             None => Ok(()),
         }
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use chainflume_ops::health::Board;
-use chainflume_ops::metrics;
+use chainflume_ops::{metrics, telemetry};
 
 /// A loop of the daemon in a [`super::Report`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,7 +22,16 @@ pub(super) fn report(board: &Board) -> BTreeMap<String, LoopReport> {
         let seconds_since_turn = health.alive_at.elapsed().as_secs_f64();
         (name, LoopReport { not_ready: health.troubles(), seconds_since_turn, failures: health.failures })
     });
-    loops.collect()
+    loops.chain(log(telemetry::lost_lines())).collect()
+}
+
+/// The writer of the log is a thread and no loop. It is listed while it loses lines.
+fn log(lost: u64) -> Option<(String, LoopReport)> {
+    let reason = format!(
+        "{lost} log lines are lost: stderr takes none; make room on its disk, or restart the daemon with a reader that stays"
+    );
+    let report = LoopReport { not_ready: vec![reason], seconds_since_turn: 0.0, failures: lost };
+    (lost > 0).then(|| ("log".to_owned(), report))
 }
 
 pub(super) fn refresh_metrics(board: &Board) {

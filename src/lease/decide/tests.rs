@@ -19,7 +19,12 @@ fn wants() -> Vec<String> {
 
 impl World {
     fn new() -> Self {
-        let settings = Settings { name: "b:1".to_owned(), length: Duration::from_secs(10), sole: false };
+        let settings = Settings {
+            name: "b:1".to_owned(),
+            length: Duration::from_secs(10),
+            sole: false,
+            follows: vec![],
+        };
         let (held, twins) = (BTreeSet::new(), BTreeSet::new());
         Self { settings, held, roll: Roll::default(), idle: BTreeMap::new(), twins }.with(ME, true)
     }

@@ -177,6 +177,77 @@ async fn a_daemon_with_the_old_configuration_is_named_and_nothing_is_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_standby_with_the_old_configuration_is_named_and_nothing_is_changed() {
+    let scene = super::scene(40).await;
+    let url = postgres::empty_database().await;
+    let home = |name: &str, sources: &str| {
+        let home = Home::bare();
+        let chain = chain(&scene.server, "", sources);
+        home.write(&format!("[standby]\nname = \"{name}\"\n{chain}"), Some(&url));
+        home
+    };
+    let (one, two) = (home("one", &other()), home("two", &(usd() + &other())));
+    // Both had usd, until the configuration of one was changed.
+    let both = two.start();
+    both.until_tip(38).await;
+    both.stop_well().await;
+    let first = one.start();
+    first.until_tip(38).await;
+    let stands_by = |_, report: &Value| report["chains"]["dev"]["state"] == "standby";
+    let pool = connect(&url).await;
+    let remove = ["sources", "remove", "usd", "--yes", "--json"];
+    let second = two.start();
+    second.until("a standby", stands_by).await;
+    let before = tables::all(&pool).await;
+    let text = one.run(&remove).await.error(1).to_owned();
+    assert!(
+        text.contains("the daemon two#")
+            && text.contains("waits to lead the chain and would follow source usd"),
+        "{text}"
+    );
+    tables::assert_same("before", &tables::all(&pool).await, &before);
+
+    // With the new configuration it is no hindrance, and does not read usd again when it leads.
+    second.stop_well().await;
+    let two = home("two", &other());
+    let second = two.start();
+    second.until("a standby", stands_by).await;
+    let done = one.run(&remove).await.json();
+    assert_eq!(done, serde_json::json!({ "source": "usd", "events": 38 }));
+    first.stop_well().await;
+    super::mine(&scene, 1);
+    second.until_tip(39).await;
+    second.stop_well().await;
+    let whole = fresh(&scene, &other(), 39).await;
+    tables::assert_same("a database that never had usd", &tables::all(&pool).await, &whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_is_seen_at_once_where_no_block_comes() {
+    let scene = super::scene(40).await;
+    let url = postgres::empty_database().await;
+    let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(38).await;
+    let pool = connect(&url).await;
+    let done = home.run(&["sources", "reset", "usd", "--yes", "--json"]).await.json();
+    assert_eq!(done, serde_json::json!({ "source": "usd", "events": 38 }));
+    // It shows that it reads the source again, and has read it, while the head stands still.
+    let commits = |report: &Value| report["chains"]["dev"]["sources"]["usd"]["secondsSinceCommit"].as_f64();
+    let read_anew =
+        |status, report: &Value| status == 200 && commits(report).is_some_and(|seconds| seconds < 5.0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while number(&pool, EVENTS).await < 38 {
+        assert!(Instant::now() < deadline, "it is never read anew");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    daemon.until("shows that it was read anew", read_anew).await;
+    daemon.stop_well().await;
+    let whole = fresh(&scene, &(usd() + &other()), 38).await;
+    tables::assert_same("a fresh sync", &tables::all(&pool).await, &whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_chain_is_listed_and_forgotten_and_can_be_read_anew() {
     let scene = super::scene(40).await;
     let url = postgres::empty_database().await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chainflume_devchain::{DevChain, Effect, Rule, Server, Settings, Transport};
+use chainflume_devchain::{DevChain, Effect, Request, Rule, Server, Settings, Transport};
 use chainflume_ops::health::{ChainHealth, ChainState};
 
 use super::BLOCK;
@@ -119,6 +119,63 @@ async fn a_gateway_that_mixes_two_chains_call_by_call_has_nothing_taken_back() {
         flume.until_tip("dev", history + 1).await;
         nothing_was_taken_back(&scene.url).await;
         scene.ends_at(flume, history + 1).await;
+    }
+}
+
+/// The height that a call for a header asks for.
+fn asked_height(request: &Request) -> Option<u64> {
+    let text = request.params[0].as_str()?.strip_prefix("0x").filter(|_| request.method == BLOCK)?;
+    u64::from_str_radix(text, 16).ok()
+}
+
+/// The only node answers so for a while: nothing is taken back, and the chain continues when it answers rightly again.
+async fn takes_nothing_back(history: u64, wrong: impl Fn(&Request) -> Option<Effect> + Send + 'static) {
+    let scene = Scene::new(history).await;
+    let flume = scene.start("").await;
+    flume.until_tip("dev", history - 2).await;
+    let before = scene.story().await;
+    let asked = Arc::new(AtomicU64::new(0));
+    let counted = asked.clone();
+    scene.chain.faults().decide(move |request| {
+        wrong(request).inspect(|_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        })
+    });
+    scene.mine(3);
+    let doubts = |chain: &ChainHealth| chain.consecutive_errors > 4;
+    flume.until("dev", "doubts its node", doubts).await;
+    assert!(asked.load(Ordering::Relaxed) > 8);
+    assert_eq!(flume.chain("dev").state, ChainState::Failing, "the trouble is the node's");
+    assert_eq!(scene.story().await, before);
+    scene.chain.faults().decide(|_| None);
+    scene.mine(1);
+    flume.until_tip("dev", history + 2).await;
+    nothing_was_taken_back(&scene.url).await;
+    scene.ends_at(flume, history + 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_to_another_chain_that_hides_block_0_has_nothing_taken_back() {
+    for history in [10, 100] {
+        let [_, same_id] = strangers(history + 3);
+        takes_nothing_back(history, move |request| match asked_height(request) {
+            Some(0) => Some(Effect::Null),
+            _ => Some(Effect::Stranger(same_id.clone())),
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_that_do_not_follow_the_common_one_have_nothing_taken_back() {
+    for history in [10, 100] {
+        let [_, same_id] = strangers(history + 3);
+        // Block 0 and what is below are right; a gateway answers for another chain from some height on.
+        takes_nothing_back(history, move |request| {
+            let other = asked_height(request).is_some_and(|height| height + 6 >= history);
+            other.then(|| Effect::Stranger(same_id.clone()))
+        })
+        .await;
     }
 }
 

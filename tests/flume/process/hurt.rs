@@ -169,6 +169,68 @@ async fn a_loop_that_panics_is_red_at_once_and_goes_on_from_its_beginning() {
     daemon.stop_well().await;
 }
 
+/// A daemon on two nodes of a chain, with everything that runs beside the loop of a chain.
+async fn with_two_nodes(seed: u64) -> House {
+    let (chain, server) = devchain(seed, 50).await;
+    let other = chain.another_node().serve("127.0.0.1:0").await.expect("a free port");
+    let (redis, receiver) = (RedisServer::start(), Receiver::start().await);
+    let provider = |(name, server): (&str, &Server)| {
+        let (http, ws) = (server.http_url(), server.ws_url());
+        format!("[[chain.provider]]\nname = \"{name}\"\nhttp = \"{http}\"\nws = \"{ws}\"\n")
+    };
+    let providers: String = [("one", &server), ("other", &other)].map(provider).concat();
+    let home = Home::bare();
+    let keys = "chain_id = 31337\nreorg_window = 16\nbackend_lag = \"0s\"\nbackend_lag_blocks = 0\nblock_time = \"200ms\"\n\
+                poll_interval = \"200ms\"\nrequest_timeout = \"2s\"\n[chain.failover]\nprobe_interval = \"100ms\"\n";
+    home.write(&format!("[[chain]]\nname = \"dev\"\n{keys}{providers}{}", all_sources()), None);
+    // The other node lives as long as the test.
+    std::mem::forget(other);
+    House { chain, home, _parts: (server, redis, receiver) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_beside_a_chain_that_panics_or_hangs_has_its_loop_started_again() {
+    for (seed, name) in (104..).zip(["probes dev", "websocket dev", "readers dev", "views dev"]) {
+        let house = with_two_nodes(seed).await;
+        let mut daemon = house.start(&[]);
+        daemon.until_tip(48).await;
+        fails_and_starts_again(&house, &mut daemon, name).await;
+        daemon.stop_well().await;
+    }
+}
+
+/// A task beside the chain's loop panics and then hangs; each time the loop is started again, and with it the task.
+async fn fails_and_starts_again(house: &House, daemon: &mut Daemon, name: &str) {
+    let is_red = |status: u16, report: &Value| {
+        status == 503 && troubles(report, "chain dev") == ["panicked and is started again"]
+    };
+    let mut failures = 0.0;
+    for what in ["panic", "hang"] {
+        if name == "views dev" {
+            // Views are created when a chain's loop begins.
+            house.hurt("panic", &["chain dev"]);
+            daemon.until("red", is_red).await;
+            failures += 1.0;
+        }
+        house.hurt(what, &[name]);
+        if name == "readers dev" {
+            // Far behind the head there is history to read.
+            house.chain.mine(400);
+        }
+        match what {
+            "panic" => daemon.until_said(&format!("{name} is hurt on purpose")).await,
+            _ => daemon.until_said(&format!("the task `{name}` has not turned for ")).await,
+        }
+        daemon.until(&format!("red: {name}, {what}"), is_red).await;
+        house.hurt("", &[]);
+        house.goes_on(daemon).await;
+        let sample = "chainflume_loop_failures_total{loop=\"chain dev\",how=\"panicked\"}";
+        let counted = daemon.metric(sample).await.expect("it failed");
+        assert!(counted > failures, "{name}, {what}: {counted}");
+        failures = counted;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_that_hangs_is_red_and_starves_the_watchdog_until_it_turns_again() {
     let house = House::new(102).await;

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use chainflume_devchain::{Effect, RpcError, Rule};
+use chainflume_devchain::{DevChain, Effect, RpcError, Rule, Settings};
 use futures_util::future::join_all;
 
-use crate::daemon::{Home, Said, chain};
+use crate::daemon::{Home, Said, agrees, chain};
 use crate::flume::{all_sources, connect, devchain, source};
 use crate::postgres;
 
@@ -49,6 +49,22 @@ async fn a_node_on_another_chain_is_refused_before_a_table_is_touched() {
     );
     all_refuse(&home, 78, &words).await;
     assert_eq!(tables(&url).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_answers_for_another_chain_during_the_start_is_waited_for() {
+    let stranger = DevChain::new(Settings { chain_id: 1, seed: 7, history: 30, ..Settings::default() });
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(64, 30).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let wrong = chain.faults().add(Rule::any(Effect::Stranger(stranger)));
+    let mut daemon = home.start();
+    daemon.until_said("the nodes of a chain are on another chain; they are asked again").await;
+    assert_eq!(tables(&url).await, 0);
+    wrong.lift();
+    daemon.until_tip(28).await;
+    daemon.stop_well().await;
+    agrees(&chain, &url, 28).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use chainflume_devchain::{DevChain, Effect, RpcError, Rule, Server};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Home, agrees};
 use crate::flume::{all_sources, devchain};
@@ -19,13 +20,33 @@ async fn house(seed: u64, blocks: u64) -> (DevChain, Server, Home, String) {
     (chain, server, home, url)
 }
 
+/// Waits until all is well with the chain, whatever the log does.
+async fn until_live(daemon: &Daemon, tip: u64) {
+    let at = |_: u16, report: &Value| {
+        let dev = &report["chains"]["dev"];
+        let sources = dev["sources"].as_object();
+        dev["notReady"] == json!([]) && sources.is_some_and(|all| all.values().all(|one| one["tip"] == tip))
+    };
+    daemon.until(&format!("live at block {tip}"), at).await;
+}
+
 /// A failure, a recovery and a reorg, each of which is logged, and all is stored afterwards.
 async fn goes_on(daemon: &Daemon, chain: &DevChain) {
     chain.faults().add(Rule::any(Effect::Error(RpcError::new(-32000, "out of order"))).times(6));
     chain.mine(5);
-    daemon.until_tip(chain.head().number - 2).await;
+    until_live(daemon, chain.head().number - 2).await;
     chain.reorg(5, 6);
-    daemon.until_tip(chain.head().number - 2).await;
+    until_live(daemon, chain.head().number - 2).await;
+}
+
+/// Lines are lost: readiness is red and says so, and the watchdog does not end a daemon whose work goes on.
+async fn is_red_for_its_log(daemon: &Daemon) {
+    let says_so = |status: u16, report: &Value| {
+        let reason = report["loops"]["log"]["notReady"][0].as_str().unwrap_or_default();
+        status == 503 && reason.contains("log lines are lost: stderr takes none")
+    };
+    daemon.until("red for its log", says_so).await;
+    assert_eq!(daemon.get("/livez").await.0, 200);
 }
 
 async fn lost(daemon: &Daemon, reason: &str) -> f64 {
@@ -40,9 +61,10 @@ async fn a_reader_of_the_log_that_goes_away_stops_nothing() {
     let daemon = home.start_into(&["run"], writer);
     let first = tokio::task::spawn_blocking(move || reader.read(&mut [0; 64]).expect("it is ours"));
     assert!(first.await.expect("it reads") > 0);
-    daemon.until_tip(48).await;
+    until_live(&daemon, 48).await;
     goes_on(&daemon, &chain).await;
     assert!(lost(&daemon, "failed").await > 0.0);
+    is_red_for_its_log(&daemon).await;
     daemon.stop_well().await;
     agrees(&chain, &url, chain.head().number - 2).await;
 }
@@ -52,9 +74,10 @@ async fn a_log_on_a_full_disk_stops_nothing() {
     let (chain, _server, home, url) = house(96, 50).await;
     let full = || File::options().write(true).open("/dev/full").expect("Linux has one");
     let daemon = home.start_into(&["run"], full());
-    daemon.until_tip(48).await;
+    until_live(&daemon, 48).await;
     goes_on(&daemon, &chain).await;
     assert!(lost(&daemon, "failed").await > 0.0);
+    is_red_for_its_log(&daemon).await;
     daemon.stop_well().await;
     agrees(&chain, &url, chain.head().number - 2).await;
 
@@ -92,6 +115,7 @@ async fn a_reader_of_the_log_that_is_stopped_holds_up_nothing() {
         assert!(Instant::now() < deadline, "nothing is lost");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    is_red_for_its_log(&daemon).await;
     // It is read again: what waited comes, and then what was lost is told.
     let (told, is_told) = tokio::sync::oneshot::channel();
     let log = tokio::task::spawn_blocking(move || {
@@ -108,6 +132,8 @@ async fn a_reader_of_the_log_that_is_stopped_holds_up_nothing() {
         String::from_utf8(log).expect("text")
     });
     tokio::time::timeout(Duration::from_secs(120), is_told).await.expect("it is told").expect("it is read");
+    let takes_lines = |_: u16, report: &Value| report["loops"]["log"].is_null();
+    daemon.until("no more lost", takes_lines).await;
     daemon.stop_well().await;
     let log = log.await.expect("it is read");
     assert!(

@@ -22,6 +22,15 @@ pub(super) enum Doubtful {
     Chance,
     /// That the bloom has bits which none of its logs has set.
     More,
+    /// That nothing shows whether it lacks some: the bloom is so full that it would hold them in any case.
+    Blind,
+}
+
+impl Doubtful {
+    /// Whether the bloom gives a reason for it. Where it does not, a second look is a random check.
+    pub(super) fn has_evidence(&self) -> bool {
+        *self != Self::Blind
+    }
 }
 
 /// What an answer accounts for.
@@ -78,6 +87,8 @@ pub(super) fn holds_log(bloom: &Bloom, log: &Log) -> bool {
 /// - Address and topic that each have logs in the answer, though not together, have set their bits already; the bloom says
 ///   nothing more of them. But where it is sparse, and has bits that no log in the answer has set, something else is in
 ///   the block, and little of it: it is worth a look what it is. This holds of more logs of an answered pair, too.
+/// - Where none of this gives a doubt, and the bloom has bits that no log in the answer has set, it neither admits nor excludes
+///   what is missing. Such answers are checked at random.
 ///
 /// What the rule finds often and in vain it is asked about less and less ([`super::doubts`]).
 pub(super) fn unanswered(bloom: &Bloom, filter: &LogFilter, answered: &Answered) -> BTreeSet<Doubtful> {
@@ -119,6 +130,9 @@ pub(super) fn unanswered(bloom: &Bloom, filter: &LogFilter, answered: &Answered)
         let all = told(addresses.as_ref()).flat_map(|address| told(topics.as_ref()).map(with(address)));
         doubted.extend(all.filter(|pair| !answered.pairs.contains(pair)).map(Doubtful::Pair));
         doubted.insert(Doubtful::More);
+    }
+    if more && doubted.is_empty() {
+        doubted.insert(Doubtful::Blind);
     }
     doubted
 }

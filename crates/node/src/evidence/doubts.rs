@@ -20,6 +20,8 @@ struct Vain {
 const FREE: u32 = 4;
 /// After that every second, then fourth block that gives rise to it is looked at, at last one of 2^6.
 const MOST_SELDOM: u32 = 6;
+/// Where the bloom gives no reason, one of 2^7: on a busy chain that is most blocks.
+const AT_RANDOM: u32 = 7;
 /// Doubts that are remembered, some hundred bytes each. Beyond that all begin anew.
 const KEPT: usize = 4096;
 
@@ -27,7 +29,7 @@ impl Doubts {
     /// Whether one of these is to be looked into now. If so, all of them are by the same question.
     pub(super) fn are_due(&self, doubted: &BTreeSet<Doubtful>) -> bool {
         let mut vain = self.lock();
-        let is_due = |doubtful: &Doubtful| vain.get(doubtful).is_none_or(Vain::is_due);
+        let is_due = |doubtful: &Doubtful| vain.get(doubtful).is_none_or(|vain| vain.is_due(doubtful));
         if doubted.iter().any(is_due) {
             return true;
         }
@@ -45,7 +47,7 @@ impl Doubts {
         }
         for doubtful in doubted.iter().take(KEPT) {
             let vain = vain.entry(*doubtful).or_default();
-            *vain = Vain { times: vain.times.saturating_add(1).min(FREE + MOST_SELDOM), passed: 0 };
+            *vain = Vain { times: vain.times.saturating_add(1).min(FREE + AT_RANDOM), passed: 0 };
         }
     }
 
@@ -73,8 +75,9 @@ impl Doubts {
 }
 
 impl Vain {
-    fn is_due(&self) -> bool {
-        let seldom = (self.times + 1).saturating_sub(FREE).min(MOST_SELDOM);
+    fn is_due(&self, doubtful: &Doubtful) -> bool {
+        let most = if doubtful.has_evidence() { MOST_SELDOM } else { AT_RANDOM };
+        let seldom = (self.times + 1).saturating_sub(FREE).min(most);
         self.passed + 1 >= 1 << seldom
     }
 }
@@ -103,6 +106,20 @@ mod tests {
         // A new suspicion takes the old ones along.
         let with_new: BTreeSet<Doubtful> = [Doubtful::More, Doubtful::Chance].into();
         assert!(doubts.are_due(&with_new));
+        doubts.founded();
+        assert_eq!(asked(3), 3);
+    }
+
+    #[test]
+    fn an_answer_that_nothing_speaks_for_or_against_is_checked_in_one_block_of_128() {
+        let (doubts, blind) = (Doubts::default(), [Doubtful::Blind].into());
+        let asked = |blocks: u32| {
+            let due = (0..blocks).filter(|_| doubts.are_due(&blind)).inspect(|_| doubts.in_vain(&blind));
+            due.count()
+        };
+        assert_eq!(asked(3), 3);
+        assert_eq!(asked(255), 8);
+        assert_eq!(asked(12_800), 100);
         doubts.founded();
         assert_eq!(asked(3), 3);
     }

@@ -13,6 +13,7 @@ use crate::error::ChainError;
 use crate::rpc::probing;
 use crate::settings::Role;
 use crate::work::Work;
+use chainflume_ops::supervise::Turns;
 
 /// Between the first failure and the look at the others: failures come in handfuls.
 const SOON: Duration = Duration::from_millis(200);
@@ -33,13 +34,13 @@ enum Alarm {
 
 impl Shared {
     /// Probes all and switches, for ever. Whoever failed is asked again beside that: it may take its time.
-    pub(super) async fn watch_over(self: Arc<Self>) {
+    pub(super) async fn watch_over(self: Arc<Self>, turns: Turns) {
         let readmissions = join_all(self.members.iter().map(|member| self.readmissions(member)));
-        tokio::join!(self.rounds(), readmissions);
+        tokio::join!(self.rounds(&turns), readmissions);
     }
 
     /// Rounds of looks, for ever: at the interval, and when one fails.
-    async fn rounds(&self) {
+    async fn rounds(&self, turns: &Turns) {
         self.look_at_all().await;
         // Whoever waits for a provider of history to be checked looks again.
         self.in_use.send_modify(|_| {});
@@ -54,16 +55,17 @@ impl Shared {
             let _rung = self.kin.alarm.notified().now_or_never();
             let alarm = self.alarm();
             gap = if alarm == Alarm::Calm { SOON } else { (gap * 3 / 2).min(AT_LAST) };
-            self.rest(alarm, gap).await;
+            self.rest((alarm, gap), turns).await;
         }
     }
 
     /// Until the next look at all of them.
-    async fn rest(&self, alarm: Alarm, gap: Duration) {
+    async fn rest(&self, (alarm, gap): (Alarm, Duration), turns: &Turns) {
         let interval = self.settings.failover.probe_interval;
         let rest = if alarm == Alarm::Calm { interval } else { gap.min(interval) };
         let until = Instant::now() + rest;
         loop {
+            turns.turn();
             tokio::select! {
                 () = sleep_until(until) => return,
                 () = self.readmitted.notified() => return,

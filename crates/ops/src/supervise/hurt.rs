@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -34,6 +34,19 @@ impl fmt::Debug for Hurts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hurts").field("patience", &self.patience).finish_non_exhaustive()
     }
+}
+
+/// How tasks beside loops are hurt. They are started deep inside the loops, where no argument of the library reaches.
+static TASKS: OnceLock<Hurts> = OnceLock::new();
+
+/// Hurts tasks beside loops from now on; the first call counts.
+pub(super) fn tasks(hurts: &Hurts) {
+    let _first = TASKS.set(hurts.clone());
+}
+
+/// How tasks beside loops are hurt, if a test does.
+pub(super) fn of_tasks() -> Option<&'static Hurts> {
+    TASKS.get()
 }
 
 /// The loop is looked at so often, whatever it waits for.

@@ -17,6 +17,8 @@ use crate::metrics;
 
 /// Bytes that may wait in the queue: a thousand lines, more than come at once. A reader that lets more than these wait is stopped.
 const CAPACITY: usize = 256 << 10;
+/// While lines are lost, one is written so often that shows whether stderr takes lines again, if nothing else is logged.
+const RETRY: Duration = Duration::from_secs(5);
 /// The pause before another try where stderr is a descriptor that answers `EAGAIN` because another process made it non-blocking.
 const BUSY: Duration = Duration::from_millis(20);
 
@@ -91,10 +93,26 @@ impl Lines {
         }
     }
 
+    /// Lines lost since the log last reported a loss.
+    pub(super) fn lost(&self) -> u64 {
+        self.lock().lost
+    }
+
     fn take(&self) -> Vec<u8> {
-        let is_empty = |queue: &mut Queue| queue.lines.is_empty();
+        let is_idle = |queue: &mut Queue| queue.lines.is_empty() && queue.lost == 0;
         let mut queue =
-            self.0.changed.wait_while(self.lock(), is_empty).unwrap_or_else(PoisonError::into_inner);
+            self.0.changed.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
+        while queue.lines.is_empty() {
+            let is_empty = |queue: &mut Queue| queue.lines.is_empty();
+            let waited = self.0.changed.wait_timeout_while(queue, RETRY, is_empty);
+            let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = next;
+            if timeout.timed_out() {
+                drop(queue);
+                tracing::error!("log lines were lost; this one is written if stderr takes lines again");
+                queue = self.lock();
+            }
+        }
         let line = queue.lines.pop_front().unwrap_or_default();
         queue.bytes -= line.len();
         queue.is_writing = true;

@@ -123,12 +123,13 @@ fn a_hit_among_ten_thousand_addresses_is_chance_and_a_hundred_are_none() {
 }
 
 #[test]
-fn of_a_full_bloom_nothing_follows() {
-    let full = Bloom::repeat_byte(0xff);
+fn of_a_full_bloom_nothing_follows_and_the_answer_is_one_to_check_at_random() {
+    let (full, blind) = (Bloom::repeat_byte(0xff), [Doubtful::Blind].into());
     for ours in [filter(&[A], &[TRANSFER]), filter(&[], &[TRANSFER]), filter(&[A, B], &[])] {
-        assert!(unanswered(&full, &ours, &answer(&[])).is_empty());
-        assert!(unanswered(&full, &ours, &answer(&[(A, TRANSFER)])).is_empty());
+        assert_eq!(unanswered(&full, &ours, &answer(&[])), blind);
+        assert_eq!(unanswered(&full, &ours, &answer(&[(A, TRANSFER)])), blind);
     }
+    assert!(!Doubtful::Blind.has_evidence() && Doubtful::Chance.has_evidence());
 }
 
 #[test]

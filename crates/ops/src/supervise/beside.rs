@@ -1,0 +1,179 @@
+//! Tasks beside a loop, for which the loop does not wait. What happens to such a task happens to the loop: its supervisor logs and
+//! counts it, turns readiness red, and starts the loop again with everything beside it.
+
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Loop, hurt};
+
+/// A task beside a loop. Dropping it ends the task.
+pub struct Beside {
+    name: String,
+    /// `None` once its end was seen.
+    task: Option<AbortOnDropHandle<()>>,
+    turns: Turns,
+    hung_after: Duration,
+}
+
+/// By what a task beside a loop shows that it turns. Clones are of the same task.
+#[derive(Clone)]
+pub struct Turns(Arc<Mutex<Instant>>);
+
+/// A task that waits for long shows that it turns so often, see [`crate::health::Pulse::wait`].
+const BEAT: Duration = Duration::from_secs(1);
+
+impl Turns {
+    /// The task turns.
+    pub fn turn(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Waits for what may take any time, and turns meanwhile. For waiting alone: work that hangs must not look well.
+    pub async fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        let mut what = std::pin::pin!(what);
+        loop {
+            self.turn();
+            if let Ok(done) = tokio::time::timeout(BEAT, what.as_mut()).await {
+                self.turn();
+                return done;
+            }
+        }
+    }
+
+    fn since(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+impl Beside {
+    /// Starts a task. It needs a runtime.
+    pub fn start<W>(this: Loop, work: impl FnOnce(Turns) -> W) -> Self
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let Loop { name, hung_after, .. } = this;
+        let turns = Turns(Arc::new(Mutex::new(Instant::now())));
+        let work = work(turns.clone());
+        let (task, hung_after) = match hurt::of_tasks() {
+            None => (tokio::spawn(work), hung_after),
+            Some(hurts) => {
+                let (of, hung_after) = (name.clone(), hung_after.min(hurts.patience));
+                (tokio::spawn(async move { hurt::run(hurts, &of, Box::pin(work)).await }), hung_after)
+            }
+        };
+        Self { name, task: Some(AbortOnDropHandle::new(task)), turns, hung_after }
+    }
+
+    /// For a task that never ends by itself.
+    ///
+    /// # Panics
+    /// When it panicked, returned or hangs.
+    pub fn check(&mut self) {
+        assert!(!self.has_ended(), "the task `{}` returned although nothing stopped it", self.name);
+    }
+
+    /// Whether it has ended well.
+    ///
+    /// # Panics
+    /// When it panicked or hangs.
+    pub fn has_ended(&mut self) -> bool {
+        let Some(task) = &mut self.task else { return true };
+        match task.now_or_never() {
+            Some(ended) => {
+                self.task = None;
+                rethrow(ended);
+                true
+            }
+            None => {
+                let since = self.turns.since();
+                assert!(
+                    since <= self.hung_after,
+                    "the task `{}` has not turned for {} s; its loop is started again",
+                    self.name,
+                    since.as_secs()
+                );
+                false
+            }
+        }
+    }
+
+    /// Waits for its end. May be dropped and called again.
+    ///
+    /// # Panics
+    /// When it panicked.
+    pub async fn ended(&mut self) {
+        if let Some(task) = &mut self.task {
+            let ended = task.await;
+            self.task = None;
+            rethrow(ended);
+        }
+    }
+}
+
+/// Panics as the task did that ended so.
+fn rethrow(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        resume_unwind(error.into_panic());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    fn this(hung_after: Duration) -> Loop {
+        Loop::new("websocket dev", hung_after)
+    }
+
+    const LONG: Duration = Duration::from_mins(10);
+
+    /// Checks until it panics, and returns what it says; a minute at most.
+    async fn says(mut task: Beside) -> String {
+        for _ in 0..6_000 {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task.check())) {
+                let text = panic.downcast_ref::<String>().cloned();
+                return text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).expect("text");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never fails")
+    }
+
+    #[tokio::test]
+    async fn a_panic_beside_the_loop_is_the_loops() {
+        let mut task = Beside::start(this(LONG), |_| std::future::pending());
+        task.check();
+        assert_eq!(says(Beside::start(this(LONG), |_| async { panic!("on purpose") })).await, "on purpose");
+        let returned = says(Beside::start(this(LONG), |_| async {})).await;
+        assert_eq!(returned, "the task `websocket dev` returned although nothing stopped it");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_hangs_beside_the_loop_is_noticed_and_one_that_waits_is_not() {
+        let short = Duration::from_millis(2_500);
+        let hangs = Beside::start(this(short), |_| std::future::pending());
+        let mut waits =
+            Beside::start(this(short), |turns| async move { turns.wait(std::future::pending()).await });
+        let said = says(hangs).await;
+        assert!(said.starts_with("the task `websocket dev` has not turned for 2 s"), "{said}");
+        waits.check();
+    }
+
+    #[tokio::test]
+    async fn a_task_that_may_end_is_waited_for() {
+        let mut task = Beside::start(this(LONG), |_| async {});
+        task.ended().await;
+        assert!(task.has_ended());
+        let mut panics = Beside::start(this(LONG), |_| async { panic!("on purpose") });
+        assert!(AssertUnwindSafe(panics.ended()).catch_unwind().await.is_err());
+    }
+}
