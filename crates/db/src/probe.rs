@@ -55,8 +55,10 @@ impl WriteProbe {
 async fn write(connection: &mut PgConnection) -> Result<(), StoreError> {
     let mut tx = transaction::begin_alone(connection).await?;
     sqlx::query(
-        "insert into write_probe (written_at) values (now()) \
-         on conflict on constraint write_probe_pkey do update set written_at = excluded.written_at",
+        r"
+        insert into write_probe (written_at) values (now())
+        on conflict on constraint write_probe_pkey do update set written_at = excluded.written_at
+        ",
     )
     .execute(&mut *tx)
     .await?;

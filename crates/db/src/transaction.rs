@@ -58,8 +58,10 @@ pub async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError> {
 pub async fn begin_marked(pool: &PgPool, chain_id: i64, durable: bool) -> Result<Tx, StoreError> {
     let (begin, commit) = (begin!(), if durable { "" } else { "set local synchronous_commit = off; " });
     let statement = format!(
-        "{begin}; {commit}set local idle_in_transaction_session_timeout = '60s'; \
-         select pg_advisory_xact_lock_shared({})",
+        r"
+        {begin}; {commit}set local idle_in_transaction_session_timeout = '60s';
+        select pg_advisory_xact_lock_shared({})
+        ",
         mark(chain_id)
     );
     Ok(pool.begin_with(AssertSqlSafe(statement)).await?)

@@ -21,8 +21,10 @@ use chainflume_db::{StoreError, transaction};
 
 /// Where the database is: changes with the server, with each of its starts, with the database, and with the table (a dump
 /// that is restored into the same database makes it anew).
-pub(crate) const HOME: &str = "concat_ws('/', extract(epoch from pg_postmaster_start_time()), \
-     (select oid from pg_database where datname = current_database()), pg_relation_filenode('outbox_head'))";
+pub(crate) const HOME: &str = r"
+    concat_ws('/', extract(epoch from pg_postmaster_start_time()),
+    (select oid from pg_database where datname = current_database()), pg_relation_filenode('outbox_head'))
+";
 
 /// A new epoch: what a version 4 UUID has at random before its version.
 pub(crate) const FRESH: &str = "left(replace(gen_random_uuid()::text, '-', ''), 12)";
@@ -181,9 +183,11 @@ pub(crate) async fn note_adopted(
     adopted: &Adopted,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into adopted_streams (sink, aggregate_type, seq, epoch) values ($1, $2, $3, $4) \
-         on conflict on constraint adopted_streams_pkey \
-         do update set seq = excluded.seq, epoch = excluded.epoch, adopted_at = now()",
+        r"
+        insert into adopted_streams (sink, aggregate_type, seq, epoch) values ($1, $2, $3, $4)
+        on conflict on constraint adopted_streams_pkey
+        do update set seq = excluded.seq, epoch = excluded.epoch, adopted_at = now()
+        ",
     )
     .bind(sink)
     .bind(&adopted.aggregate_type)

@@ -51,13 +51,13 @@ impl Outbox {
     /// # Errors
     /// Whatever the database says.
     pub async fn take_replay_numbers(&self, streams: &str, count: u64) -> Result<u64, StoreError> {
-        let last: i64 = sqlx::query_scalar(
-            AssertSqlSafe(format!(
-                "insert into sink_cursors as c (sink, seq) select $1, $2 where {DURABLE} is not null \
-                 on conflict on constraint sink_cursors_pkey do update set seq = c.seq + $2, updated_at = now() \
-                 returning seq"
-            )),
-        )
+        let last: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
+            r"
+                insert into sink_cursors as c (sink, seq) select $1, $2 where {DURABLE} is not null
+                on conflict on constraint sink_cursors_pkey do update set seq = c.seq + $2, updated_at = now()
+                returning seq
+                "
+        )))
         .bind(format!("replay {streams}"))
         .bind(int8("numbers", count)?)
         .fetch_one(&self.pool)

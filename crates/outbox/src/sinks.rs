@@ -48,8 +48,10 @@ impl Outbox {
     /// Whatever the database says.
     pub async fn sink_start(&self, sink: &str) -> Result<SinkStart, StoreError> {
         let (cursor, foreign, last): (Option<i64>, Option<String>, i64) = sqlx::query_as(
-            "select c.seq, case when t.foreign_at is not null then coalesce(t.foreign_reason, '') end, h.seq \
-             from outbox_head h left join sink_cursors c on c.sink = $1 left join sink_states t on t.sink = $1",
+            r"
+            select c.seq, case when t.foreign_at is not null then coalesce(t.foreign_reason, '') end, h.seq
+            from outbox_head h left join sink_cursors c on c.sink = $1 left join sink_states t on t.sink = $1
+            ",
         )
         .bind(sink)
         .fetch_one(&self.pool)
@@ -70,12 +72,14 @@ impl Outbox {
     ) -> Result<(), StoreError> {
         let lease = sink_lease(sink);
         let noted = sqlx::query(AssertSqlSafe(format!(
-            "insert into sink_states as s (sink, foreign_at, foreign_reason) \
-             select $1, now(), $2 where {DURABLE} is not null \
-                 and ($3::bigint is null or $3 = (select epoch from leases where name = $4)) \
-             on conflict on constraint sink_states_pkey do update set \
-                 foreign_at = coalesce(s.foreign_at, excluded.foreign_at), \
-                 foreign_reason = case when s.foreign_at is null then excluded.foreign_reason else s.foreign_reason end"
+            r"
+            insert into sink_states as s (sink, foreign_at, foreign_reason)
+            select $1, now(), $2 where {DURABLE} is not null
+                and ($3::bigint is null or $3 = (select epoch from leases where name = $4))
+            on conflict on constraint sink_states_pkey do update set
+                foreign_at = coalesce(s.foreign_at, excluded.foreign_at),
+                foreign_reason = case when s.foreign_at is null then excluded.foreign_reason else s.foreign_reason end
+            "
         )))
         .bind(sink)
         .bind(reason.replace('\0', "\u{fffd}"))
@@ -161,10 +165,14 @@ async fn renumber(tx: &mut Tx, kept: u64, top: u64) -> Result<(), StoreError> {
     let (from, by) = (int8("sequence", kept)?, int8("sequence", top - kept)?);
     // By way of negative numbers: a number is free only when its old owner has left it.
     for sql in [
-        "update outbox set seq = -(seq + $2), \
-             message = regexp_replace(message, '\"seq\":[0-9]+', '\"seq\":' || (seq + $2)) where seq > $1",
-        "update deliveries set seq = -(seq + $2), \
-             message = regexp_replace(message, '\"seq\":[0-9]+', '\"seq\":' || (seq + $2)) where seq > $1",
+        r#"
+        update outbox set seq = -(seq + $2),
+        message = regexp_replace(message, '"seq":[0-9]+', '"seq":' || (seq + $2)) where seq > $1
+        "#,
+        r#"
+        update deliveries set seq = -(seq + $2),
+        message = regexp_replace(message, '"seq":[0-9]+', '"seq":' || (seq + $2)) where seq > $1
+        "#,
         "update sink_cursors set seq = seq + $2 where seq > $1 and sink not like 'replay %'",
         "update outbox_head set seq = seq + $2 where seq >= $1",
     ] {
@@ -201,8 +209,10 @@ async fn begin_epoch(connection: &mut PgConnection, kept: i64, top: i64) -> Resu
 /// An operator has decided: messages are sent again, and at once.
 async fn decided(tx: &mut Tx, sink: &str) -> Result<(), StoreError> {
     sqlx::query(
-        "update sink_states set foreign_at = null, foreign_reason = null, paused_until = null, failures = 0 \
-         where sink = $1",
+        r"
+        update sink_states set foreign_at = null, foreign_reason = null, paused_until = null, failures = 0
+        where sink = $1
+        ",
     )
     .bind(sink)
     .execute(&mut **tx)

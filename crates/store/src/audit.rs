@@ -118,8 +118,10 @@ impl ChainStore {
     /// [`StoreError::Conflict`] when something was: the comparison is worthless.
     pub async fn set_verified(&self, source: &str, to: u64, reorgs: u64) -> Result<(), StoreError> {
         let done = sqlx::query(
-            "update sources s set verified_to = $3 from chains c \
-             where s.chain_id = $1 and s.name = $2 and c.chain_id = s.chain_id and c.reorgs = $4",
+            r"
+            update sources s set verified_to = $3 from chains c
+            where s.chain_id = $1 and s.name = $2 and c.chain_id = s.chain_id and c.reorgs = $4
+            ",
         )
         .bind(self.chain.id)
         .bind(source)

@@ -184,11 +184,13 @@ async fn stored_hashes(
         .collect::<Result<_, _>>()?;
     numbers.dedup();
     let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
-        "select block_number, block_hash from events where chain_id = $1 and block_number = any($2) \
-         union \
-         select number, hash from blocks where chain_id = $1 and number = any($2) \
-         union \
-         select block_number, block_hash from checkpoints where chain_id = $1 and block_number = any($2)",
+        r"
+        select block_number, block_hash from events where chain_id = $1 and block_number = any($2)
+        union
+        select number, hash from blocks where chain_id = $1 and number = any($2)
+        union
+        select block_number, block_hash from checkpoints where chain_id = $1 and block_number = any($2)
+        ",
     )
     .bind(chain.id)
     .bind(numbers)

@@ -31,10 +31,12 @@ impl Store {
         type Row = (i64, String, Vec<String>, Option<i64>, i64);
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<Row> = sqlx::query_as(
-            "select c.chain_id, c.name, array(select s.name from sources s where s.chain_id = c.chain_id order by 1), \
-                 (select max(p.block_number) from checkpoints p where p.chain_id = c.chain_id), \
-                 (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.chain_id = c.chain_id) \
-             from chains c order by c.chain_id",
+            r"
+            select c.chain_id, c.name, array(select s.name from sources s where s.chain_id = c.chain_id order by 1),
+                (select max(p.block_number) from checkpoints p where p.chain_id = c.chain_id),
+                (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.chain_id = c.chain_id)
+            from chains c order by c.chain_id
+            ",
         )
         .fetch_all(&mut *tx)
         .await?;
@@ -113,8 +115,10 @@ async fn check_free(tx: &mut Tx, chain: &KeptChain) -> Result<(), StoreError> {
 
 /// A daemon that lives and would lead the chain.
 async fn waiting(tx: &mut Tx, chain_id: u64) -> Result<Option<String>, StoreError> {
-    let sql = "select i.holder from instances i join pg_stat_activity a on a.pid = i.backend_pid \
-                   and (a.backend_start is null or a.backend_start = i.backend_start) \
-               where $1 = any(i.wants) and i.expires_at > clock_timestamp() limit 1";
+    let sql = r"
+        select i.holder from instances i join pg_stat_activity a on a.pid = i.backend_pid
+            and (a.backend_start is null or a.backend_start = i.backend_start)
+        where $1 = any(i.wants) and i.expires_at > clock_timestamp() limit 1
+    ";
     Ok(sqlx::query_scalar(sql).bind(chain_lease(chain_id)).fetch_optional(&mut **tx).await?)
 }

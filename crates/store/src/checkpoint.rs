@@ -90,8 +90,10 @@ impl ChainStore {
     pub async fn lead(mut self, epoch: Epoch) -> Result<Self, StoreError> {
         // The lease may be older than the chain's row.
         let raised = sqlx::query(
-            "update chains c set epoch = l.epoch from leases l \
-             where c.chain_id = $1 and l.name = $2 and l.epoch = $3 and c.epoch <= l.epoch",
+            r"
+            update chains c set epoch = l.epoch from leases l
+            where c.chain_id = $1 and l.name = $2 and l.epoch = $3 and c.epoch <= l.epoch
+            ",
         )
         .bind(self.chain.id)
         .bind(chain_lease(self.chain.number()))
@@ -121,14 +123,16 @@ impl ChainStore {
     /// Whatever the database says.
     pub async fn known_at_or_below(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
         let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
-            "(select number, hash from blocks where chain_id = $1 and number <= $2 order by number desc limit 1) \
-             union all \
-             (select block_number, block_hash from checkpoints where chain_id = $1 and block_number <= $2 \
-                 order by block_number desc limit 1) \
-             union all \
-             (select block_number, block_hash from events where chain_id = $1 and block_number <= $2 \
-                 order by block_number desc limit 1) \
-             order by 1 desc limit 1",
+            r"
+            (select number, hash from blocks where chain_id = $1 and number <= $2 order by number desc limit 1)
+            union all
+            (select block_number, block_hash from checkpoints where chain_id = $1 and block_number <= $2
+                order by block_number desc limit 1)
+            union all
+            (select block_number, block_hash from events where chain_id = $1 and block_number <= $2
+                order by block_number desc limit 1)
+            order by 1 desc limit 1
+            ",
         )
         .bind(self.chain.id)
         .bind(int8("block number", number)?)
@@ -228,9 +232,11 @@ pub(super) async fn advance(
     let mut done = 0;
     if !sources.is_empty() {
         let moved = sqlx::query(
-            "update checkpoints c set block_number = $2, block_hash = $3, updated_at = now() \
-             from unnest($4::text[], $5::bigint[], $6::bytea[]) as e (source, number, hash) \
-             where c.chain_id = $1 and c.source = e.source and c.block_number = e.number and c.block_hash = e.hash",
+            r"
+            update checkpoints c set block_number = $2, block_hash = $3, updated_at = now()
+            from unnest($4::text[], $5::bigint[], $6::bytea[]) as e (source, number, hash)
+            where c.chain_id = $1 and c.source = e.source and c.block_number = e.number and c.block_hash = e.hash
+            ",
         )
         .bind(chain.id)
         .bind(to_number)
@@ -242,9 +248,11 @@ pub(super) async fn advance(
     }
     if !fresh.is_empty() {
         let begun = sqlx::query(
-            "insert into checkpoints (source, chain_id, block_number, block_hash) \
-             select source, $1, $2, $3 from unnest($4::text[]) as e (source) \
-             on conflict on constraint checkpoints_pkey do nothing",
+            r"
+            insert into checkpoints (source, chain_id, block_number, block_hash)
+            select source, $1, $2, $3 from unnest($4::text[]) as e (source)
+            on conflict on constraint checkpoints_pkey do nothing
+            ",
         )
         .bind(chain.id)
         .bind(to_number)
@@ -286,24 +294,30 @@ pub(super) async fn rewind(
     }
     let to_number = int8("block number", to.number)?;
     let tip: Option<(i64, Vec<u8>)> = sqlx::query_as(
-        "select block_number, block_hash from checkpoints where chain_id = $1 and block_number > $2 \
-         order by block_number desc, source limit 1",
+        r"
+        select block_number, block_hash from checkpoints where chain_id = $1 and block_number > $2
+        order by block_number desc, source limit 1
+        ",
     )
     .bind(chain.id)
     .bind(to_number)
     .fetch_optional(&mut **tx)
     .await?;
     sqlx::query(
-        "delete from checkpoints c using sources s \
-         where c.chain_id = $1 and c.block_number > $2 and s.name = c.source and s.start_block > $2",
+        r"
+        delete from checkpoints c using sources s
+        where c.chain_id = $1 and c.block_number > $2 and s.name = c.source and s.start_block > $2
+        ",
     )
     .bind(chain.id)
     .bind(to_number)
     .execute(&mut **tx)
     .await?;
     sqlx::query(
-        "update checkpoints set block_number = $2, block_hash = $3, updated_at = now() \
-         where chain_id = $1 and block_number > $2",
+        r"
+        update checkpoints set block_number = $2, block_hash = $3, updated_at = now()
+        where chain_id = $1 and block_number > $2
+        ",
     )
     .bind(chain.id)
     .bind(to_number)

@@ -58,11 +58,13 @@ impl Store {
     /// Whatever the database says.
     pub async fn all_events(&self, chain_id: u64) -> Result<Vec<StoredEvent>, StoreError> {
         let rows: Vec<EventRow> = sqlx::query_as(
-            "select e.block_number, e.tx_index, e.log_index, e.block_hash, \
-                 extract(epoch from e.block_time)::bigint as block_time, e.tx_hash, e.address, \
-                 k.type as event_type, e.account, e.counterparty, e.amount::text, e.token_id::text \
-             from events e join event_kinds k on k.id = e.kind_id \
-             where e.chain_id = $1 order by e.block_number, e.tx_index, e.log_index",
+            r"
+            select e.block_number, e.tx_index, e.log_index, e.block_hash,
+                extract(epoch from e.block_time)::bigint as block_time, e.tx_hash, e.address,
+                k.type as event_type, e.account, e.counterparty, e.amount::text, e.token_id::text
+            from events e join event_kinds k on k.id = e.kind_id
+            where e.chain_id = $1 order by e.block_number, e.tx_index, e.log_index
+            ",
         )
         .bind(int8("chain id", chain_id)?)
         .fetch_all(&self.pool)
@@ -76,8 +78,10 @@ impl Store {
     /// Whatever the database says.
     pub async fn all_stakes(&self, chain_id: u64) -> Result<Vec<ProjectionRow>, StoreError> {
         self.projection(
-            "select array[contract, account], array[amount::text, events::text, extract(epoch from last_at)::bigint::text] \
-             from stakes where chain_id = $1 order by 1",
+            r"
+            select array[contract, account], array[amount::text, events::text, extract(epoch from last_at)::bigint::text]
+            from stakes where chain_id = $1 order by 1
+            ",
             chain_id,
         )
         .await
@@ -125,8 +129,10 @@ impl Store {
     /// Whatever the database says.
     pub async fn all_stakers(&self) -> Result<Vec<ProjectionRow>, StoreError> {
         let rows: Vec<(Vec<Vec<u8>>, Vec<String>)> = sqlx::query_as(
-            "select array[wallet], array[stake_amount::text, extract(epoch from staked_at)::bigint::text, status] \
-             from users where staked_at is not null order by 1",
+            r"
+            select array[wallet], array[stake_amount::text, extract(epoch from staked_at)::bigint::text, status]
+            from users where staked_at is not null order by 1
+            ",
         )
         .fetch_all(&self.pool)
         .await?;

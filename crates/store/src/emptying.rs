@@ -111,8 +111,10 @@ impl Store {
     async fn end_emptying(&self, emptying: &Emptying<'_>) -> Result<(), StoreError> {
         for sql in [
             // Of what reorgs took back before, too: the operator wants it gone.
-            "delete from orphaned_events where ctid = any(array(select o.ctid from orphaned_events o \
-             where o.kind_id in (select id from event_kinds where source = $1) limit $2))",
+            r"
+            delete from orphaned_events where ctid = any(array(select o.ctid from orphaned_events o
+            where o.kind_id in (select id from event_kinds where source = $1) limit $2))
+            ",
             "delete from dead_letters where id in (select id from dead_letters where source = $1 limit $2)",
         ] {
             self.in_pages(sql, (emptying.name, emptying.page)).await?;

@@ -21,11 +21,13 @@ impl ChainStore {
             return Ok(());
         }
         let names: Vec<String> = sqlx::query_scalar(
-            "insert into deferred_indexes (name, definition) \
-             select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) from pg_index i \
-             where i.indrelid in ('events'::regclass, 'token_balances'::regclass, 'nft_owners'::regclass) \
-                 and not i.indisunique and i.indexrelid <> 'token_balances_negative_idx'::regclass \
-             on conflict on constraint deferred_indexes_pkey do nothing returning name",
+            r"
+            insert into deferred_indexes (name, definition)
+            select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) from pg_index i
+            where i.indrelid in ('events'::regclass, 'token_balances'::regclass, 'nft_owners'::regclass)
+                and not i.indisunique and i.indexrelid <> 'token_balances_negative_idx'::regclass
+            on conflict on constraint deferred_indexes_pkey do nothing returning name
+            ",
         )
         .fetch_all(&mut *tx)
         .await?;
@@ -54,8 +56,10 @@ impl ChainStore {
             // A server that builds an index hears of its client's end when it is done; a successor does not wait for that.
             let mut tx = checkpoint::begin_beside(self, true).await?;
             transaction::lock(&mut tx, transaction::REGISTRATION).await?;
-            let sql = "delete from deferred_indexes where name = (select min(name) from deferred_indexes) \
-                       returning definition";
+            let sql = r"
+                delete from deferred_indexes where name = (select min(name) from deferred_indexes)
+                returning definition
+            ";
             let Some(definition) = sqlx::query_scalar::<_, String>(sql).fetch_optional(&mut *tx).await?
             else {
                 return Ok(built);

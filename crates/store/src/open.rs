@@ -277,10 +277,12 @@ async fn genesis(pool: &PgPool, chain_id: i64) -> Result<Option<B256>, StoreErro
 async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(), StoreError> {
     let genesis = chain.genesis_hash.as_ref().map(|hash| hash.as_slice());
     let stored: Option<Vec<u8>> = sqlx::query_scalar(
-        "insert into chains as c (chain_id, name, genesis_hash) values ($1, $2, $3) \
-         on conflict on constraint chains_pkey do update set \
-             name = excluded.name, genesis_hash = coalesce(c.genesis_hash, excluded.genesis_hash) \
-         returning genesis_hash",
+        r"
+        insert into chains as c (chain_id, name, genesis_hash) values ($1, $2, $3)
+        on conflict on constraint chains_pkey do update set
+            name = excluded.name, genesis_hash = coalesce(c.genesis_hash, excluded.genesis_hash)
+        returning genesis_hash
+        ",
     )
     .bind(id)
     .bind(&chain.name)
@@ -313,9 +315,11 @@ async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> R
     .fetch_optional(&mut **tx)
     .await?;
     sqlx::query(
-        "insert into sources (name, chain_id, family, start_block, decimals, publish_from) \
-         values ($1, $2, $3, $4, $5, $6) on conflict on constraint sources_name_key do update set \
-             family = excluded.family, start_block = excluded.start_block, decimals = excluded.decimals",
+        r"
+        insert into sources (name, chain_id, family, start_block, decimals, publish_from)
+        values ($1, $2, $3, $4, $5, $6) on conflict on constraint sources_name_key do update set
+            family = excluded.family, start_block = excluded.start_block, decimals = excluded.decimals
+        ",
     )
     .bind(&source.name)
     .bind(chain_id)

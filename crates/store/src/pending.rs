@@ -85,8 +85,10 @@ impl ChainStore {
     pub async fn retract_strangers(&self) -> Result<u64, StoreError> {
         let chain = &*self.chain;
         let sql = concat!(
-            "delete from pending_events where chain_id = $1 \
-                 and kind_id in (select id from event_kinds where source <> all($2)) returning ",
+            r"
+            delete from pending_events where chain_id = $1
+            and kind_id in (select id from event_kinds where source <> all($2)) returning
+            ",
             readable!()
         );
 
@@ -124,8 +126,10 @@ pub(super) async fn blocks(
     chain_id: i64,
 ) -> Result<Vec<PendingBlock>, StoreError> {
     let rows: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(
-        "select distinct p.block_number, k.source, p.block_hash \
-         from pending_events p join event_kinds k on k.id = p.kind_id where p.chain_id = $1 order by 1, 2",
+        r"
+        select distinct p.block_number, k.source, p.block_hash
+        from pending_events p join event_kinds k on k.id = p.kind_id where p.chain_id = $1 order by 1, 2
+        ",
     )
     .bind(chain_id)
     .fetch_all(connection)
@@ -145,9 +149,11 @@ async fn told(
     refs: &BTreeMap<u64, B256>,
 ) -> Result<BTreeMap<String, Place>, StoreError> {
     let rows: Vec<(String, i64, i64, i64, Vec<u8>)> = sqlx::query_as(
-        "select k.source, p.block_number, p.tx_index, p.log_index, p.block_hash \
-         from pending_events p join event_kinds k on k.id = p.kind_id \
-         where p.chain_id = $1 and p.block_number >= $2 order by 2, 3, 4",
+        r"
+        select k.source, p.block_number, p.tx_index, p.log_index, p.block_hash
+        from pending_events p join event_kinds k on k.id = p.kind_id
+        where p.chain_id = $1 and p.block_number >= $2 order by 2, 3, 4
+        ",
     )
     .bind(chain.id)
     .bind(int8("block number", lowest)?)
@@ -174,8 +180,10 @@ pub(super) async fn end(
     confirmed: &[&Event],
 ) -> Result<Vec<Stored>, StoreError> {
     let sql = concat!(
-        "delete from pending_events where chain_id = $1 and block_number <= $2 \
-             and kind_id in (select id from event_kinds where source = any($3)) returning ",
+        r"
+        delete from pending_events where chain_id = $1 and block_number <= $2
+        and kind_id in (select id from event_kinds where source = any($3)) returning
+        ",
         readable!()
     );
     let sources: Vec<&str> = sources.iter().map(|checkpoint| checkpoint.source.as_str()).collect();

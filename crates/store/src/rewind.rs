@@ -148,9 +148,11 @@ pub(super) async fn begin_record(
     reason: Reason,
 ) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar(
-        "insert into reorgs \
-             (chain_id, ancestor_number, ancestor_hash, old_tip_number, old_tip_hash, depth, events, reason) \
-         values ($1, $2, $3, $4, $5, $4 - $2, 0, $6) returning id",
+        r"
+        insert into reorgs
+            (chain_id, ancestor_number, ancestor_hash, old_tip_number, old_tip_hash, depth, events, reason)
+        values ($1, $2, $3, $4, $5, $4::bigint - $2::bigint, 0, $6) returning id
+        ",
     )
     .bind(chain.id)
     .bind(int8("block number", to.number)?)

@@ -23,9 +23,11 @@ impl Store {
             return Err(StoreError::Emptying { source_name: old.to_owned() });
         }
         let copied = sqlx::query(
-            "insert into sources (name, chain_id, family, start_block, decimals, publish_from, verified_to) \
-             select $2, chain_id, family, start_block, decimals, publish_from, verified_to from sources where name = $1 \
-             on conflict on constraint sources_name_key do nothing",
+            r"
+            insert into sources (name, chain_id, family, start_block, decimals, publish_from, verified_to)
+            select $2, chain_id, family, start_block, decimals, publish_from, verified_to from sources where name = $1
+            on conflict on constraint sources_name_key do nothing
+            ",
         )
         .bind(old)
         .bind(new)

@@ -56,12 +56,14 @@ impl LeaseSession {
         let mut connection = self.connect().await?;
         let mut tx = transaction::begin_alone(&mut connection).await?;
         sqlx::query(
-            "insert into instances (holder, wants, expires_at, backend_pid, backend_start) \
-             select $1, $2, clock_timestamp() + make_interval(secs => $3), pid, backend_start \
-             from pg_stat_activity where pid = pg_backend_pid() \
-             on conflict on constraint instances_pkey do update set wants = excluded.wants, \
-                 expires_at = excluded.expires_at, backend_pid = excluded.backend_pid, \
-                 backend_start = excluded.backend_start",
+            r"
+            insert into instances (holder, wants, expires_at, backend_pid, backend_start)
+            select $1, $2, clock_timestamp() + make_interval(secs => $3), pid, backend_start
+            from pg_stat_activity where pid = pg_backend_pid()
+            on conflict on constraint instances_pkey do update set wants = excluded.wants,
+                expires_at = excluded.expires_at, backend_pid = excluded.backend_pid,
+                backend_start = excluded.backend_start
+            ",
         )
         .bind(&self.holder)
         .bind(wants)
@@ -69,9 +71,11 @@ impl LeaseSession {
         .execute(&mut *tx)
         .await?;
         let kept = sqlx::query_scalar(
-            "update leases l set expires_at = clock_timestamp() + make_interval(secs => $2) \
-             from unnest($3::text[], $4::bigint[]) as h (name, epoch) \
-             where l.name = h.name and l.epoch = h.epoch and l.holder = $1 returning l.name",
+            r"
+            update leases l set expires_at = clock_timestamp() + make_interval(secs => $2)
+            from unnest($3::text[], $4::bigint[]) as h (name, epoch)
+            where l.name = h.name and l.epoch = h.epoch and l.holder = $1 returning l.name
+            ",
         )
         .bind(&self.holder)
         .bind(self.length.as_secs_f64())
@@ -133,12 +137,14 @@ impl LeaseSession {
     ) -> Result<Option<Epoch>, StoreError> {
         let mut tx = transaction::begin_impatient(connection).await?;
         let epoch: Option<i64> = sqlx::query_scalar(
-            "insert into leases as l (name, holder, epoch, expires_at) \
-             values ($1, $2, 1, clock_timestamp() + make_interval(secs => $3)) \
-             on conflict on constraint leases_pkey do update set \
-                 holder = excluded.holder, epoch = l.epoch + 1, expires_at = excluded.expires_at \
-             where l.epoch = $4 and ($5 or l.expires_at <= clock_timestamp()) \
-             returning epoch",
+            r"
+            insert into leases as l (name, holder, epoch, expires_at)
+            values ($1, $2, 1, clock_timestamp() + make_interval(secs => $3))
+            on conflict on constraint leases_pkey do update set
+                holder = excluded.holder, epoch = l.epoch + 1, expires_at = excluded.expires_at
+            where l.epoch = $4 and ($5 or l.expires_at <= clock_timestamp())
+            returning epoch
+            ",
         )
         .bind(name)
         .bind(&self.holder)
@@ -202,12 +208,14 @@ impl LeaseSession {
 
     async fn instances(&self, connection: &mut PgConnection) -> Result<Vec<InstanceRow>, StoreError> {
         let rows: Vec<(String, Vec<String>, bool, i64)> = sqlx::query_as(
-            "select i.holder, i.wants, i.since <= clock_timestamp() - make_interval(secs => $1), \
-                 (extract(epoch from i.expires_at) * 1000000)::bigint \
-             from instances i where i.expires_at > clock_timestamp() and exists ( \
-                 select from pg_stat_activity a where a.pid = i.backend_pid \
-                 and (a.backend_start is null or a.backend_start = i.backend_start)) \
-             order by i.holder",
+            r"
+            select i.holder, i.wants, i.since <= clock_timestamp() - make_interval(secs => $1),
+                (extract(epoch from i.expires_at) * 1000000)::bigint
+            from instances i where i.expires_at > clock_timestamp() and exists (
+                select from pg_stat_activity a where a.pid = i.backend_pid
+                and (a.backend_start is null or a.backend_start = i.backend_start))
+            order by i.holder
+            ",
         )
         .bind(self.length.as_secs_f64())
         .fetch_all(connection)
@@ -225,12 +233,14 @@ impl LeaseSession {
 /// The start of a session of another role is hidden from us; then its number has to do.
 pub async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, StoreError> {
     let rows: Vec<(String, String, i64, i64, bool)> = sqlx::query_as(
-        "select l.name, l.holder, l.epoch, \
-             (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::bigint, \
-             exists (select from instances i join pg_stat_activity a on a.pid = i.backend_pid \
-                 and (a.backend_start is null or a.backend_start = i.backend_start) \
-                 where i.holder = l.holder) \
-         from leases l order by l.name",
+        r"
+        select l.name, l.holder, l.epoch,
+            (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::bigint,
+            exists (select from instances i join pg_stat_activity a on a.pid = i.backend_pid
+                and (a.backend_start is null or a.backend_start = i.backend_start)
+                where i.holder = l.holder)
+        from leases l order by l.name
+        ",
     )
     .fetch_all(connection)
     .await?;
@@ -252,13 +262,15 @@ async fn evict_frozen(connection: &mut PgConnection, name: &str) -> Result<(), S
     // A session within `copy` is not idle to the server, whose timeouts do not end it. Materialized: the planner would
     // end every session that it scans on its way to the right one.
     let evicted: Vec<i32> = sqlx::query_scalar(
-        "with frozen as materialized ( \
-             select a.pid from pg_stat_activity a \
-             where a.backend_xid in (select xmax from chains where chain_id = $1 \
-                 union all select xmax from leases where name = $2) \
-             and a.pid <> pg_backend_pid() and a.wait_event_type = 'Client' \
-             and a.state_change < clock_timestamp() - interval '1 second') \
-         select pid from frozen where pg_terminate_backend(pid)",
+        r"
+        with frozen as materialized (
+            select a.pid from pg_stat_activity a
+            where a.backend_xid in (select xmax from chains where chain_id = $1
+                union all select xmax from leases where name = $2)
+            and a.pid <> pg_backend_pid() and a.wait_event_type = 'Client'
+            and a.state_change < clock_timestamp() - interval '1 second')
+        select pid from frozen where pg_terminate_backend(pid)
+        ",
     )
     .bind(chain_id(name))
     .bind(name)
@@ -272,11 +284,13 @@ async fn evict_frozen(connection: &mut PgConnection, name: &str) -> Result<(), S
 /// and their rows, locks and half-built indexes are in the way. This instance has not begun.
 async fn evict_beside(connection: &mut PgConnection, name: &str, id: i64) -> Result<(), StoreError> {
     let evicted: Vec<i32> = sqlx::query_scalar(
-        "with beside as materialized ( \
-             select l.pid from pg_locks l join pg_database d on d.oid = l.database \
-             where d.datname = current_database() and l.locktype = 'advisory' and l.objsubid = 1 \
-             and (l.classid::bigint << 32 | l.objid::bigint) = $1 and l.pid <> pg_backend_pid()) \
-         select pid from beside where pg_terminate_backend(pid)",
+        r"
+        with beside as materialized (
+            select l.pid from pg_locks l join pg_database d on d.oid = l.database
+            where d.datname = current_database() and l.locktype = 'advisory' and l.objsubid = 1
+            and (l.classid::bigint << 32 | l.objid::bigint) = $1 and l.pid <> pg_backend_pid())
+        select pid from beside where pg_terminate_backend(pid)
+        ",
     )
     .bind(transaction::mark(id))
     .fetch_all(connection)

@@ -79,8 +79,10 @@ impl ChainStore {
     /// Whatever the database says.
     pub async fn lettered(&self, reread: &Backfill) -> Result<BTreeSet<u64>, StoreError> {
         let rows: Vec<(i64, String)> = sqlx::query_as(
-            "select block_number, raw ->> 'address' from dead_letters \
-             where chain_id = $1 and source = $2 and block_number between $3 and $4 and resolved_at is null",
+            r"
+            select block_number, raw ->> 'address' from dead_letters
+            where chain_id = $1 and source = $2 and block_number between $3 and $4 and resolved_at is null
+            ",
         )
         .bind(self.chain.id)
         .bind(&reread.source)
@@ -105,10 +107,12 @@ impl ChainStore {
     /// Whatever the database says.
     pub async fn held_at_or_above(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
         let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
-            "select number, hash from blocks where chain_id = $1 and number >= $2 \
-             union all \
-             select block_number, block_hash from checkpoints where chain_id = $1 and block_number >= $2 \
-             order by 1 limit 1",
+            r"
+            select number, hash from blocks where chain_id = $1 and number >= $2
+            union all
+            select block_number, block_hash from checkpoints where chain_id = $1 and block_number >= $2
+            order by 1 limit 1
+            ",
         )
         .bind(self.chain.id)
         .bind(int8("block number", number)?)
@@ -129,14 +133,16 @@ impl ChainStore {
         let except: Vec<i64> =
             except.iter().map(|number| int8("block number", *number)).collect::<Result<_, _>>()?;
         let row: Option<(i64, Vec<u8>, Vec<u8>)> = sqlx::query_as(
-            "with others as ( \
-                 select block_number, block_hash, address from events where chain_id = $1 \
-                     and kind_id in (select id from event_kinds where chain_id = $1 and source = $2) \
-                     and block_number <> all($4)) \
-             (select * from others where block_number <= $3 order by block_number desc limit 1) \
-             union all \
-             (select * from others where block_number > $3 order by block_number limit 1) \
-             limit 1",
+            r"
+            with others as (
+                select block_number, block_hash, address from events where chain_id = $1
+                    and kind_id in (select id from event_kinds where chain_id = $1 and source = $2)
+                    and block_number <> all($4))
+            (select * from others where block_number <= $3 order by block_number desc limit 1)
+            union all
+            (select * from others where block_number > $3 order by block_number limit 1)
+            limit 1
+            ",
         )
         .bind(self.chain.id)
         .bind(source)

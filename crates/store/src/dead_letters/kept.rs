@@ -107,11 +107,13 @@ pub struct FailedAgain {
 
 macro_rules! select {
     () => {
-        "select id, kind, chain_id, source, block_number, tx_index, log_index, block_hash, sink, seq, reason, \
-             case when sink is null then raw::text else raw ->> 'message' end as raw, attempts, extract(epoch from first_seen)::bigint as first_seen, \
-             extract(epoch from last_seen)::bigint as last_seen, \
-             extract(epoch from resolved_at)::bigint as resolved_at, note \
-         from dead_letters "
+        r"
+        select id, kind, chain_id, source, block_number, tx_index, log_index, block_hash, sink, seq, reason,
+            case when sink is null then raw::text else raw ->> 'message' end as raw, attempts, extract(epoch from first_seen)::bigint as first_seen,
+            extract(epoch from last_seen)::bigint as last_seen,
+            extract(epoch from resolved_at)::bigint as resolved_at, note
+        from dead_letters
+        "
     };
 }
 
@@ -198,13 +200,15 @@ impl ChainStore {
     pub async fn dead_letters_failed(&self, failed: &[FailedAgain]) -> Result<(), StoreError> {
         let ids: Vec<u64> = failed.iter().map(|letter| letter.id).collect();
         sqlx::query(
-            "update dead_letters d set attempts = d.attempts + 1, last_seen = now(), reason = g.reason, \
-                 kind = case when g.kind is null or exists (select from dead_letters o \
-                     where (o.chain_id, o.block_number, o.tx_index, o.log_index, o.block_hash, o.source) \
-                         = (d.chain_id, d.block_number, d.tx_index, d.log_index, d.block_hash, d.source) \
-                     and o.kind = g.kind) then d.kind else g.kind end \
-             from unnest($1::bigint[], $2::text[], $3::text[]) as g (id, kind, reason) \
-             where d.id = g.id and d.chain_id = $4 and d.resolved_at is null",
+            r"
+            update dead_letters d set attempts = d.attempts + 1, last_seen = now(), reason = g.reason,
+                kind = case when g.kind is null or exists (select from dead_letters o
+                    where (o.chain_id, o.block_number, o.tx_index, o.log_index, o.block_hash, o.source)
+                        = (d.chain_id, d.block_number, d.tx_index, d.log_index, d.block_hash, d.source)
+                    and o.kind = g.kind) then d.kind else g.kind end
+            from unnest($1::bigint[], $2::text[], $3::text[]) as g (id, kind, reason)
+            where d.id = g.id and d.chain_id = $4 and d.resolved_at is null
+            ",
         )
         .bind(numbers(&ids)?)
         .bind(failed.iter().map(|letter| letter.kind.map(DeadLetterKind::as_str)).collect::<Vec<_>>())

@@ -88,9 +88,11 @@ async fn began_before(
     first: &EventRef<'_>,
 ) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar(
-        "select exists (select from orphaned_events \
-             where reorg_id = (select max(id) from reorgs where chain_id = $1) and projection = 's' \
-                 and account = $2 and block_number < $3)",
+        r"
+        select exists (select from orphaned_events
+        where reorg_id = (select max(id) from reorgs where chain_id = $1) and projection = 's'
+            and account = $2 and block_number < $3)
+        ",
     )
     .bind(chain.id)
     .bind(wallet.as_slice())
@@ -157,8 +159,10 @@ async fn users(
 ) -> Result<BTreeMap<Address, User>, StoreError> {
     let wallets: Vec<&[u8]> = wallets.map(|wallet| wallet.as_slice()).collect();
     let rows: Vec<User> = sqlx::query_as(
-        "select id, wallet, stake_amount::text, extract(epoch from staked_at)::bigint as staked_at, status \
-         from users where wallet = any($1)",
+        r"
+        select id, wallet, stake_amount::text, extract(epoch from staked_at)::bigint as staked_at, status
+        from users where wallet = any($1)
+        ",
     )
     .bind(wallets)
     .fetch_all(&mut **tx)

@@ -246,14 +246,16 @@ async fn spot(tx: &mut Tx, wanted: &Wanted, others: &BTreeSet<&str>) -> Result<S
 /// Every view of ours, by name.
 pub(super) async fn held(tx: &mut Tx) -> Result<Vec<Held>, StoreError> {
     let rows: Vec<(String, String, Vec<String>, Vec<String>)> = sqlx::query_as(
-        "select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum), \
-             array_agg(format_type(a.atttypid, a.atttypmod) order by a.attnum) \
-         from pg_class c \
-         join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema() \
-         join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0 \
-         join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
-         where c.relkind = 'v' and starts_with(d.description, $1) \
-         group by c.relname, d.description order by c.relname",
+        r"
+        select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum),
+            array_agg(format_type(a.atttypid, a.atttypmod) order by a.attnum)
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema()
+        join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0
+        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where c.relkind = 'v' and starts_with(d.description, $1)
+        group by c.relname, d.description order by c.relname
+        ",
     )
     .bind(MARK)
     .fetch_all(&mut **tx)
@@ -267,11 +269,13 @@ pub(super) async fn held(tx: &mut Tx) -> Result<Vec<Held>, StoreError> {
 /// What has the name now, in words.
 async fn occupant(tx: &mut Tx, name: &str) -> Result<Option<String>, StoreError> {
     Ok(sqlx::query_scalar(
-        "select case c.relkind when 'r' then 'a table' when 'p' then 'a table' when 'f' then 'a foreign table' \
-             when 'v' then 'a view' when 'm' then 'a materialized view' when 'i' then 'an index' \
-             when 'I' then 'an index' when 'S' then 'a sequence' when 'c' then 'a type' else 'something' end \
-         from pg_class c join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema() \
-         where c.relname = $1",
+        r"
+        select case c.relkind when 'r' then 'a table' when 'p' then 'a table' when 'f' then 'a foreign table'
+            when 'v' then 'a view' when 'm' then 'a materialized view' when 'i' then 'an index'
+            when 'I' then 'an index' when 'S' then 'a sequence' when 'c' then 'a type' else 'something' end
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema()
+        where c.relname = $1
+        ",
     )
     .bind(name)
     .fetch_optional(&mut **tx)
