@@ -16,7 +16,7 @@ use chainflume_db::transaction::{DURABLE, Tx};
 /// writer with messages waits for its end.
 ///
 /// # Errors
-/// Whatever the database says.
+/// A database error.
 pub async fn append(
     tx: &mut Tx,
     chain_id: i64,

@@ -15,10 +15,10 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::transaction::begin;
 
-pub use settle::{Pace, Settled};
+pub use settle::{RoundOutcome, SinkPacing};
 
 /// What a message is about: aggregate type and id.
-pub type Aggregate = (String, String);
+pub type AggregateKey = (String, String);
 
 /// A message that is due for its next try.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -34,9 +34,9 @@ pub struct DueDelivery {
 /// Where a sink stands besides its cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkState {
-    /// Why nothing is sent there until somebody enables it.
+    /// Why nothing is sent there until an operator enables it.
     pub disabled: Option<String>,
-    /// Why nothing is sent there until somebody adopts or resets it: what it holds is of another history.
+    /// Why nothing is sent there until an operator adopts or resets it: what it holds is of another history.
     pub foreign: Option<String>,
     /// Nothing is tried for so long.
     pub paused: Duration,
@@ -52,7 +52,7 @@ impl Outbox {
     /// Where a sink stands.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn sink_state(&self, sink: &str) -> Result<SinkState, StoreError> {
         type Row = (i64, Option<f64>, Option<String>, Option<String>, f64, i64);
         let (held, due_in, disabled, foreign, paused, failures): Row = sqlx::query_as(
@@ -83,7 +83,7 @@ impl Outbox {
     /// Messages that are due, one for each thing they are about, the longest due first.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn due_deliveries(&self, sink: &str, limit: u32) -> Result<Vec<DueDelivery>, StoreError> {
         Ok(sqlx::query_as(
             r"
@@ -107,15 +107,15 @@ impl Outbox {
     /// Those of these aggregates that messages wait about.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn held_aggregates(
         &self,
         sink: &str,
-        among: &BTreeSet<Aggregate>,
-    ) -> Result<BTreeSet<Aggregate>, StoreError> {
+        among: &BTreeSet<AggregateKey>,
+    ) -> Result<BTreeSet<AggregateKey>, StoreError> {
         let (types, ids): (Vec<&str>, Vec<&str>) =
             among.iter().map(|(kind, id)| (kind.as_str(), id.as_str())).unzip();
-        let held: Vec<Aggregate> = sqlx::query_as(
+        let held: Vec<AggregateKey> = sqlx::query_as(
             r"
             select a.aggregate_type, a.aggregate_id
             from unnest($2::text[], $3::text[]) as a (aggregate_type, aggregate_id)
@@ -134,7 +134,7 @@ impl Outbox {
     /// Lets a disabled sink have messages again, from where it stood; `false` where it is not disabled.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn enable_sink(&self, sink: &str) -> Result<bool, StoreError> {
         let done = sqlx::query(
             r"
@@ -152,7 +152,7 @@ impl Outbox {
     /// sink is given each again as it was, and before what waits about the same thing.
     ///
     /// # Errors
-    /// Whatever the database says; [`StoreError::Corrupt`] when somebody else wrote one of them.
+    /// A database error; [`StoreError::Corrupt`] when another program wrote one of them.
     pub async fn redeliver(&self, ids: &[u64], sinks: &[String]) -> Result<BTreeSet<u64>, StoreError> {
         let ids = ids.iter().map(|id| int8("number", *id)).collect::<Result<Vec<_>, _>>()?;
         let mut tx = begin(&self.pool, true).await?;

@@ -80,7 +80,7 @@ impl Outbox {
     /// Listens for commits with messages.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn listen(&self) -> Result<OutboxListener, StoreError> {
         // A connection of its own: it is held for as long as the daemon runs, and the pool's are counted out.
         let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.database.options());
@@ -94,7 +94,7 @@ impl Outbox {
     /// Numbers have no gaps but those of an epoch's beginning: [`OutboxRow::missed`] are messages that were trimmed.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn read_after(
         &self,
         at: impl Into<Position>,
@@ -139,7 +139,7 @@ impl Outbox {
     /// How far a sink is; `None` for one that has not begun.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn sink_cursor(&self, sink: &str) -> Result<Option<u64>, StoreError> {
         let seq: Option<i64> = sqlx::query_scalar("select seq from sink_cursors where sink = $1")
             .bind(sink)
@@ -152,15 +152,15 @@ impl Outbox {
     /// disk.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn set_sink_cursor(&self, sink: &str, seq: u64) -> Result<(), StoreError> {
         self.note_sink_cursor(sink, seq, None).await
     }
 
-    /// As [`Outbox::set_sink_cursor`], for whoever leads the sink.
+    /// As [`Outbox::set_sink_cursor`], for the leader of the sink.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when somebody else leads it now; whatever the database says.
+    /// [`StoreError::Fenced`] when another instance leads it now; a database error.
     pub async fn note_sink_cursor(
         &self,
         sink: &str,
@@ -192,7 +192,7 @@ impl Outbox {
     /// how many. Sinks that are disabled, and cursors of those that are no longer configured, hold nothing up.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn trim(&self, age: Duration, sinks: &[String], limit: u32) -> Result<u64, StoreError> {
         let trimmed = sqlx::query(
             r"
@@ -217,7 +217,7 @@ impl Outbox {
     /// How full the outbox is.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn state(&self) -> Result<OutboxState, StoreError> {
         state(&mut *self.pool.acquire().await?).await
     }

@@ -1,7 +1,7 @@
 //! What is stored of each chain, and its end.
 
 use super::Store;
-use super::emptying::{Emptied, Emptying};
+use super::emptying::{DeletedRows, SourceDeletion};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
@@ -9,7 +9,7 @@ use chainflume_db::{audit_lease, chain_lease, forget_leases, leader};
 
 /// A chain as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptChain {
+pub struct StoredChain {
     /// EIP-155.
     pub chain_id: u64,
     /// As the configuration called it last.
@@ -26,8 +26,8 @@ impl Store {
     /// Every chain, by id.
     ///
     /// # Errors
-    /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
-    pub async fn kept_chains(&self) -> Result<Vec<KeptChain>, StoreError> {
+    /// A database error; ask [`Store::schema`] first, without tables this fails.
+    pub async fn kept_chains(&self) -> Result<Vec<StoredChain>, StoreError> {
         type Row = (i64, String, Vec<String>, Option<i64>, i64);
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<Row> = sqlx::query_as(
@@ -41,7 +41,7 @@ impl Store {
         .fetch_all(&mut *tx)
         .await?;
         let row = |(id, name, sources, tip, events): Row| {
-            Ok(KeptChain {
+            Ok(StoredChain {
                 chain_id: unsigned("chain id", id)?,
                 name,
                 sources,
@@ -59,14 +59,14 @@ impl Store {
     /// [`StoreError::View`]; [`StoreError::Led`] when a daemon leads the chain or would lead it.
     pub async fn forget_chain(
         &self,
-        chain: &KeptChain,
+        chain: &StoredChain,
         page: u32,
         mut tell: impl FnMut(u64),
-    ) -> Result<Option<Emptied>, StoreError> {
-        let (id, mut all) = (chain.chain_id, Emptied::default());
+    ) -> Result<Option<DeletedRows>, StoreError> {
+        let (id, mut all) = (chain.chain_id, DeletedRows::default());
         check_free(&mut transaction::begin(&self.pool, true).await?, chain).await?;
         for name in &chain.sources {
-            let emptying = Emptying { name, forget: true, asked: None, page };
+            let emptying = SourceDeletion { name, forget: true, asked: None, page };
             let before = all.events;
             let emptied = self.empty_source(&emptying, |events| tell(before + events)).await?;
             let emptied = emptied.unwrap_or_default();
@@ -102,7 +102,7 @@ async fn delete(tx: &mut Tx, id: u64) -> Result<(), StoreError> {
 }
 
 /// [`StoreError::Led`] where a daemon leads the chain or waits to: its configuration has it.
-async fn check_free(tx: &mut Tx, chain: &KeptChain) -> Result<(), StoreError> {
+async fn check_free(tx: &mut Tx, chain: &StoredChain) -> Result<(), StoreError> {
     let holder = match leader(tx, chain.chain_id).await? {
         Some(holder) => Some(holder),
         None => waiting(tx, chain.chain_id).await?,

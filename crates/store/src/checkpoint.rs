@@ -34,7 +34,7 @@ pub struct Held {
 }
 
 /// A chain's row while this transaction has it locked.
-pub(super) struct Locked {
+pub(super) struct LockedChain {
     pub(super) final_number: Option<u64>,
     pub(super) reorgs: u64,
 }
@@ -43,12 +43,12 @@ impl ChainStore {
     /// What the store holds of the chain.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn held(&self) -> Result<Held, StoreError> {
         let mut tx = transaction::begin_snapshot(&self.pool).await?;
         let sql = "select final_number, reorgs from chains where chain_id = $1";
         let row = sqlx::query_as(sql).bind(self.chain.id).fetch_one(&mut *tx).await?;
-        let Locked { final_number, reorgs } = locked(row)?;
+        let LockedChain { final_number, reorgs } = locked(row)?;
         let held = Held {
             checkpoints: read(&mut tx, &self.chain).await?,
             blocks: blocks::read(&mut tx, self.chain.id).await?,
@@ -66,7 +66,7 @@ impl ChainStore {
     /// this one.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn publish_above(&self, head: u64) -> Result<(), StoreError> {
         let mut tx = transaction::begin(&self.pool, true).await?;
         lock_chain(&mut tx, self).await?;
@@ -86,7 +86,7 @@ impl ChainStore {
     /// daemon is.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when somebody else has taken it already; whatever the database says.
+    /// [`StoreError::Fenced`] when another instance has taken it already; a database error.
     pub async fn lead(mut self, epoch: Epoch) -> Result<Self, StoreError> {
         // The lease may be older than the chain's row.
         let raised = sqlx::query(
@@ -109,10 +109,10 @@ impl ChainStore {
 }
 
 impl ChainStore {
-    /// The block stored at a height: from the checkpoints, the reorg window or an event; `None` where nothing tells.
+    /// The block stored at a height: from the checkpoints, the reorg window or an event; `None` where it is not stored.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn hash_at(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
         Ok(self.known_at_or_below(number).await?.filter(|known| known.number == number))
     }
@@ -120,7 +120,7 @@ impl ChainStore {
     /// The highest block at or below a height whose hash is stored.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn known_at_or_below(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
         let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
             r"
@@ -142,8 +142,8 @@ impl ChainStore {
     }
 }
 
-/// A transaction beside the chain's only writer, for whoever leads the chain: it must not lock the chain's row. Nothing in it
-/// outlives the lease: whoever takes that next raises the epoch, and then ends every session with this mark. So either the
+/// A transaction beside the chain's only writer, for the leader of the chain: it must not lock the chain's row. Nothing in it
+/// outlives the lease: the next holder raises the epoch, and then ends every session with this mark. So either the
 /// mark is seen there, or the new epoch here.
 pub(super) async fn begin_beside(store: &ChainStore, durable: bool) -> Result<Tx, StoreError> {
     let mut tx = transaction::begin_marked(&store.pool, store.chain.id, durable).await?;
@@ -162,9 +162,9 @@ fn check_epoch(store: &ChainStore, led: Epoch, epoch: i64) -> Result<(), StoreEr
     }
 }
 
-/// Makes this transaction the chain's only writer until it ends. A writer that leads the chain is refused when somebody
-/// else leads it now: nobody can take the lease from here on, because that raises the epoch in this row.
-pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<Locked, StoreError> {
+/// Makes this transaction the chain's only writer until it ends. A writer that leads the chain is refused when another
+/// instance leads it now: no instance can take the lease from here on, because that raises the epoch in this row.
+pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<LockedChain, StoreError> {
     let chain = &store.chain;
     let sql = "select final_number, reorgs, epoch from chains where chain_id = $1 for update";
     let row: Option<(Option<i64>, i64, i64)> =
@@ -177,8 +177,8 @@ pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<Locked
     locked((final_number, reorgs))
 }
 
-fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<Locked, StoreError> {
-    Ok(Locked {
+fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<LockedChain, StoreError> {
+    Ok(LockedChain {
         final_number: final_number.map(|number| unsigned("final block", number)).transpose()?,
         reorgs: unsigned("reorgs", reorgs)?,
     })

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use chainflume_core::domain::{DeadLetter, Event};
 
 use super::open::Chain;
-use super::{Backfill, Proven};
+use super::{Backfill, ProvenBlocks};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::Tx;
 
-pub use kept::{About, FailedAgain, KeptLetter, Letters, LogRef};
+pub use kept::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, StoredDeadLetter};
 use raw::RawLog;
 
 /// Keeps letters; one that is known already is only seen again.
@@ -76,7 +76,7 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, above: u64) -> Result<(),
 pub(super) async fn forget_others(
     tx: &mut Tx,
     chain: &Chain,
-    (reread, proven): (&Backfill, &Proven),
+    (reread, proven): (&Backfill, &ProvenBlocks),
 ) -> Result<(), StoreError> {
     let letters = &reread.dead_letters;
     let numbers = letters

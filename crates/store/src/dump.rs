@@ -55,7 +55,7 @@ impl Store {
     /// Every event of a chain, in chain order.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_events(&self, chain_id: u64) -> Result<Vec<StoredEvent>, StoreError> {
         let rows: Vec<EventRow> = sqlx::query_as(
             r"
@@ -75,7 +75,7 @@ impl Store {
     /// `stakes`: contract and account; amount, number of events, time of the last in seconds.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_stakes(&self, chain_id: u64) -> Result<Vec<ProjectionRow>, StoreError> {
         self.projection(
             r"
@@ -90,7 +90,7 @@ impl Store {
     /// `token_balances`: token and account; balance.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_balances(&self, chain_id: u64) -> Result<Vec<ProjectionRow>, StoreError> {
         self.projection(
             "select array[token, account], array[balance::text] from token_balances where chain_id = $1 order by 1",
@@ -102,7 +102,7 @@ impl Store {
     /// `token_allowances`: token, owner and spender; amount.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_allowances(&self, chain_id: u64) -> Result<Vec<ProjectionRow>, StoreError> {
         self.projection(
             "select array[token, owner, spender], array[amount::text] from token_allowances where chain_id = $1 order by 1",
@@ -114,7 +114,7 @@ impl Store {
     /// `nft_owners`: contract and owner; token id.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_nft_owners(&self, chain_id: u64) -> Result<Vec<ProjectionRow>, StoreError> {
         self.projection(
             "select array[contract, owner], array[token_id::text] from nft_owners where chain_id = $1 order by token_id",
@@ -126,7 +126,7 @@ impl Store {
     /// `users` with a stake: wallet; stake amount, time of the last stake in seconds, status.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_stakers(&self) -> Result<Vec<ProjectionRow>, StoreError> {
         let rows: Vec<(Vec<Vec<u8>>, Vec<String>)> = sqlx::query_as(
             r"

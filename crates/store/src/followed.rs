@@ -20,7 +20,7 @@ impl Store {
     /// What every source was filled by, those of all chains, by name.
     ///
     /// # Errors
-    /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
+    /// A database error; ask [`Store::schema`] first, without tables this fails.
     pub async fn kept(&self) -> Result<Vec<Kept>, StoreError> {
         kept(&mut *transaction::begin_look(&self.pool).await?).await
     }
@@ -43,17 +43,17 @@ impl ChainStore {
     /// How the configuration by which the chain was opened compares with what is stored now. Nothing is written.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn compared(&self) -> Result<Comparison, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         Ok(compare(self.chain.number(), &self.chain.asked, &kept(&mut tx).await?))
     }
 
-    /// Writes down that from the checkpoints on, what is configured is followed and nothing else. Only for whoever leads the
+    /// Writes down that from the checkpoints on, what is configured is followed and nothing else. Only for the leader of the
     /// chain: a command with another configuration reads no block that the checkpoints will stand for.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`]; whatever the database says.
+    /// [`StoreError::Fenced`]; a database error.
     pub async fn follow(&self) -> Result<Comparison, StoreError> {
         let chain = &*self.chain;
         let mut tx = transaction::begin(&self.pool, true).await?;
@@ -73,7 +73,7 @@ impl ChainStore {
     }
 }
 
-/// Writes down what whoever leads the chain follows under each name, blocked or not. A command with another configuration sees
+/// Writes down what the leader of the chain follows under each name, blocked or not. A command with another configuration sees
 /// by it that a daemon would undo what it is to do.
 async fn sign(tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
     let (names, digests): (Vec<&str>, Vec<String>) =

@@ -12,7 +12,7 @@ impl ChainStore {
     /// database's only chain: another one might be at its head, where a reorg asks for what they hold.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`]; whatever the database says.
+    /// [`StoreError::Fenced`]; a database error.
     pub async fn defer_indexes(&self) -> Result<(), StoreError> {
         let mut tx = checkpoint::begin_beside(self, true).await?;
         transaction::lock(&mut tx, transaction::REGISTRATION).await?;
@@ -40,7 +40,7 @@ impl ChainStore {
     /// Whether indexes are still to be built.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn is_deferred(&self) -> Result<bool, StoreError> {
         let sql = "select exists (select from deferred_indexes)";
         Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
@@ -50,7 +50,7 @@ impl ChainStore {
     /// writing waits. Safe for two instances at once.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`]; whatever the database says; what was built stays.
+    /// [`StoreError::Fenced`]; a database error; what was built stays.
     pub async fn build_indexes(&self) -> Result<u64, StoreError> {
         for built in 0.. {
             // A server that builds an index hears of its client's end when it is done; a successor does not wait for that.

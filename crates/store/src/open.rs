@@ -51,7 +51,7 @@ pub struct SourceRecord {
 /// From where on a source's events are announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishFrom {
-    /// What comes after the head that is seen first: nobody wants a notification about last year.
+    /// What comes after the head that is seen first: no consumer wants a notification about last year.
     Head,
     /// Everything.
     Start,
@@ -65,7 +65,7 @@ pub struct ChainStore {
     pub(super) pool: PgPool,
     pub(super) spare: Arc<Semaphore>,
     pub(super) chain: Arc<Chain>,
-    /// Of whoever leads the chain; fences it off once somebody else does.
+    /// Of the leader of the chain; fences it off once another instance leads.
     pub(super) epoch: Option<Epoch>,
     /// The contracts of each source; every one where nothing is said.
     pub(super) contracts: Arc<BTreeMap<String, AddressSet>>,
@@ -173,7 +173,7 @@ impl Chain {
 }
 
 impl Store {
-    /// Hash of block 0 of a chain, as it was registered; `None` where it was not, or no node could tell it.
+    /// Hash of block 0 of a chain, as it was registered; `None` where it was not, or no node could return it.
     ///
     /// # Errors
     /// When the database cannot be read.

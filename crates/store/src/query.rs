@@ -27,7 +27,7 @@ pub struct SourceStatus {
     pub final_number: Option<u64>,
     /// Events stored.
     pub events: u64,
-    /// Dead letters nobody has dealt with.
+    /// Dead letters that are open.
     pub dead_letters_open: u64,
 }
 
@@ -95,7 +95,7 @@ impl Store {
     /// Every source that was ever opened, by chain and name.
     ///
     /// # Errors
-    /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
+    /// A database error; ask [`Store::schema`] first, without tables this fails.
     pub async fn status(&self) -> Result<Vec<SourceStatus>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<StatusRow> = sqlx::query_as(
@@ -119,7 +119,7 @@ impl Store {
     /// Events by source and type. From counters the writers keep: cheap at any size.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn event_counts(&self) -> Result<Vec<EventCount>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<(i64, String, String, i64)> = sqlx::query_as(
@@ -146,7 +146,7 @@ impl Store {
     /// out: a token that rebases, or whose history was not read from the start.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn negative_balances(&self) -> Result<Vec<(u64, u64)>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<(i64, i64)> = sqlx::query_as(
@@ -160,7 +160,7 @@ impl Store {
     /// The latest rewinds, newest first, `limit` at most.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn reorgs(&self, limit: u32) -> Result<Vec<ReorgRecord>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<ReorgRow> = sqlx::query_as(

@@ -64,7 +64,7 @@ pub struct Rewound {
 
 impl ChainStore {
     /// Undoes everything above a block, in one transaction: events move to `orphaned_events`, what they
-    /// changed is undone, checkpoints above go back to the block, and what was told as pending is taken back. The
+    /// changed is undone, checkpoints above go back to the block, and what was published as pending is retracted. The
     /// inverse of [`ChainStore::advance`] and [`ChainStore::announce`].
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl ChainStore {
         let folded = events::fold_orphaned(&mut tx, reorg).await?;
         let orphaned = events::orphaned(&mut tx, reorg).await?;
         let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-        let publication = Publication::of_undone(&mut tx, chain, announced).await?.taking_back(&gone);
+        let publication = Publication::of_orphaned(&mut tx, chain, announced).await?.taking_back(&gone);
         dead_letters::rewind(&mut tx, chain, to.number).await?;
         projections::undo(&mut tx, chain, &folded).await?;
         blocks::rewind(&mut tx, chain.id, to).await?;
@@ -164,7 +164,7 @@ pub(super) async fn begin_record(
     .await?)
 }
 
-/// Adds to the record what was taken back, and tells whoever reads the chain meanwhile that it is another now.
+/// Adds to the record what was taken back, and raises the count of reorgs, by which a reader notices that the chain changed.
 pub(super) async fn finish_record(
     tx: &mut Tx,
     chain: &Chain,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 
-use super::{CHAIN, Epoch, InstanceRow, LeaseRow, Roll, Standing};
+use super::{CHAIN, Epoch, InstanceRow, LeaseRow, LeaseState, LeaseTable};
 use crate::convert::{count, int8, unsigned};
 use crate::error::sqlstate;
 use crate::reach::Hosts;
@@ -40,11 +40,11 @@ impl LeaseSession {
         &self.holder
     }
 
-    /// Says that the instance lives and wants these leases, and makes those it holds last again; returns the names of
-    /// those that are still its own. A lease that has ended and that nobody took is still its own.
+    /// Records that the instance lives and wants these leases, and extends those it holds; returns the names of
+    /// those that are still its own. A lease that has ended and that no other instance took is still its own.
     ///
     /// # Errors
-    /// Whatever the database says. This and every other call may be given up half-way.
+    /// A database error. This and every other call may be given up half-way.
     pub async fn renew(
         &mut self,
         wants: &[String],
@@ -91,10 +91,10 @@ impl LeaseSession {
     /// Leases and instances as they are now.
     ///
     /// # Errors
-    /// Whatever the database says.
-    pub async fn roll(&mut self) -> Result<Roll, StoreError> {
+    /// A database error.
+    pub async fn roll(&mut self) -> Result<LeaseTable, StoreError> {
         let mut connection = self.connect().await?;
-        let roll = Roll {
+        let roll = LeaseTable {
             leases: leases(&mut connection).await?,
             instances: self.instances(&mut connection).await?,
         };
@@ -102,13 +102,13 @@ impl LeaseSession {
         Ok(roll)
     }
 
-    /// Takes a lease that was seen at this epoch, 0 where it never was; `None` when somebody else was quicker or it is held
+    /// Takes a lease that was seen at this epoch, 0 where it never was; `None` when another instance was quicker or it is held
     /// after all. From here on the holder before commits nothing. A holder that is frozen inside a transaction, which
     /// would hold the chain's row for as long as it sleeps, is thrown out by the server, and so is whatever it did for the
     /// chain beside its commits.
     ///
     /// # Errors
-    /// Whatever the database says; the lease is then as it was, or this instance's without its knowing, and may be taken again.
+    /// A database error; the lease is then as it was, or this instance's without its knowing, and may be taken again.
     pub async fn take(
         &mut self,
         name: &str,
@@ -135,7 +135,7 @@ impl LeaseSession {
         connection: &mut PgConnection,
         (name, seen, is_orphan): (&str, u64, bool),
     ) -> Result<Option<Epoch>, StoreError> {
-        let mut tx = transaction::begin_impatient(connection).await?;
+        let mut tx = transaction::begin_without_waiting(connection).await?;
         let epoch: Option<i64> = sqlx::query_scalar(
             r"
             insert into leases as l (name, holder, epoch, expires_at)
@@ -166,10 +166,10 @@ impl LeaseSession {
         Ok(Some(Epoch(unsigned("epoch", epoch)?)))
     }
 
-    /// Gives a lease back. One that somebody else has taken meanwhile is left to them.
+    /// Gives a lease back. One that another instance has taken meanwhile is left alone.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn release(&mut self, name: &str, epoch: Epoch) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
         sqlx::query(
@@ -187,7 +187,7 @@ impl LeaseSession {
     /// Takes the instance off the roll, and those that ended long ago without a word.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn leave(&mut self) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
         sqlx::query(
@@ -247,9 +247,9 @@ pub async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, Stor
     let row = |(name, holder, epoch, left, lives): (String, String, i64, i64, bool)| {
         let left = Duration::from_millis(count(left.max(0)));
         let standing = match (left.is_zero(), lives) {
-            (true, _) => Standing::Free,
-            (false, true) => Standing::Held,
-            (false, false) => Standing::Orphaned,
+            (true, _) => LeaseState::Free,
+            (false, true) => LeaseState::Held,
+            (false, false) => LeaseState::Orphaned,
         };
         Ok(LeaseRow { name, holder, epoch: Epoch(unsigned("epoch", epoch)?), standing, left })
     };
@@ -276,7 +276,7 @@ async fn evict_frozen(connection: &mut PgConnection, name: &str) -> Result<(), S
     .bind(name)
     .fetch_all(connection)
     .await?;
-    say_evicted(name, &evicted);
+    log_evicted(name, &evicted);
     Ok(())
 }
 
@@ -295,11 +295,11 @@ async fn evict_beside(connection: &mut PgConnection, name: &str, id: i64) -> Res
     .bind(transaction::mark(id))
     .fetch_all(connection)
     .await?;
-    say_evicted(name, &evicted);
+    log_evicted(name, &evicted);
     Ok(())
 }
 
-fn say_evicted(lease: &str, evicted: &[i32]) {
+fn log_evicted(lease: &str, evicted: &[i32]) {
     for pid in evicted {
         tracing::warn!(lease, pid, "a session that the leader before left inside a transaction was ended");
     }

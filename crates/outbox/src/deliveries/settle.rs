@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::Aggregate;
+use super::AggregateKey;
 use crate::Outbox;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::{Tx, begin};
@@ -8,7 +8,7 @@ use chainflume_db::{Epoch, StoreError, sink_lease};
 
 /// What came of a round of tries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub struct RoundOutcome {
     /// All messages of the outbox up to here are there or are held; `None` where the round was about held ones.
     pub cursor: Option<u64>,
     /// Messages of the outbox that are held from now on, with the id of what each is about.
@@ -20,31 +20,31 @@ pub struct Settled {
     /// Held ones that will not be tried again: number and reason.
     pub dead: Vec<(u64, String)>,
     /// How the sink is to be treated from now on, where that changed.
-    pub pace: Option<Pace>,
+    pub pace: Option<SinkPacing>,
 }
 
 /// How a sink is treated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
+pub struct SinkPacing {
     /// Rounds in a row in which nothing could be delivered.
     pub failures: u64,
     /// Nothing is tried for so long.
     pub pause: Duration,
-    /// Nothing is sent there until somebody enables it, for this reason.
+    /// Nothing is sent there until an operator enables it, for this reason.
     pub disabled: Option<String>,
     /// Whether it was away and is back: what waits for its next try is tried at once.
     pub is_back: bool,
 }
 
 impl Outbox {
-    /// Notes what came of a round of tries, all of it or nothing; with an epoch, for whoever leads the sink.
+    /// Notes what came of a round of tries, all of it or nothing; with an epoch, for the leader of the sink.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when somebody else leads it now; whatever the database says.
+    /// [`StoreError::Fenced`] when another instance leads it now; a database error.
     pub async fn settle(
         &self,
         sink: &str,
-        settled: &Settled,
+        settled: &RoundOutcome,
         epoch: Option<Epoch>,
     ) -> Result<(), StoreError> {
         let mut tx = begin(&self.pool, true).await?;
@@ -77,7 +77,7 @@ impl Outbox {
     }
 }
 
-/// Nobody can take the sink's lease from here on until the transaction ends.
+/// No instance can take the sink's lease from here on until the transaction ends.
 async fn fence(tx: &mut Tx, sink: &str, epoch: Epoch) -> Result<(), StoreError> {
     let lease = sink_lease(sink);
     let is_led = sqlx::query("select from leases where name = $1 and epoch = $2 for share")
@@ -163,7 +163,7 @@ async fn remove(tx: &mut Tx, sink: &str, gone: &[u64]) -> Result<(), StoreError>
     if gone.is_empty() {
         return Ok(());
     }
-    let freed: Vec<Aggregate> = sqlx::query_as(
+    let freed: Vec<AggregateKey> = sqlx::query_as(
         "delete from deliveries where sink = $1 and seq = any($2) returning aggregate_type, aggregate_id",
     )
     .bind(sink)
@@ -188,7 +188,7 @@ async fn remove(tx: &mut Tx, sink: &str, gone: &[u64]) -> Result<(), StoreError>
     Ok(())
 }
 
-async fn set_pace(tx: &mut Tx, sink: &str, pace: &Pace) -> Result<(), StoreError> {
+async fn set_pace(tx: &mut Tx, sink: &str, pace: &SinkPacing) -> Result<(), StoreError> {
     sqlx::query(
         r"
         insert into sink_states as s (sink, disabled_at, reason, paused_until, failures)

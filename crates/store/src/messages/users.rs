@@ -12,7 +12,7 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{address, count, int8};
 use chainflume_db::transaction::Tx;
 
-/// Wallets whose stake this step changes and tells of, and which of them were active before.
+/// Wallets whose stake this step changes and publishes, and which of them were active before.
 pub(super) struct Stakers {
     /// Wallet to the positions of the first and the last event about it.
     causes: BTreeMap<Address, (usize, usize)>,
@@ -50,7 +50,7 @@ pub(super) async fn before(tx: &mut Tx, chain: &Chain, refs: &[EventRef<'_>]) ->
 
 impl Stakers {
     /// One message a user that changed: `user.activated` at the first stake, `user.updated` after; when a reorg took the
-    /// last stake back, the activation is retracted, unless it lay before what is announced: then nobody was told of it,
+    /// last stake back, the activation is retracted, unless it lay before what is announced: then it was not published,
     /// and the change is an update. Wallets that are no users are not spoken of.
     pub(super) async fn messages(
         &self,
