@@ -6,16 +6,23 @@
 mod architecture {
     pub mod plan;
     pub mod source;
+    pub mod statements;
 }
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
 use architecture::plan::{HOMES, PACKAGES, PURE, ROOMS, Room, TABLES};
 use architecture::source::{Source, sources};
+use architecture::statements::statements;
 
 /// Lines of a file, its tests apart.
 const LONGEST_FILE: usize = 400;
+/// The packages with SQL.
+const SQL: [&str; 3] = ["db", "outbox", "store"];
 /// Lines of a function, empty ones and comments apart.
 const LONGEST_FUNCTION: usize = 60;
 /// Parameters of a function, each part of a tuple pattern counted.
@@ -124,6 +131,35 @@ fn each_table_is_written_by_the_packages_of_the_plan() {
     assert_eq!(written, planned, "left: what the statements write; right: tests/architecture/plan.rs");
     let several = TABLES.iter().filter(|tables| tables.writers.len() > 1 || tables.reason.is_empty());
     assert!(several.map(|tables| tables.names.len()).sum::<usize>() <= 2, "a table has one writer");
+}
+
+#[tokio::test]
+async fn each_statement_can_be_prepared_against_the_migrated_schema() {
+    let url = chainflume_testkit::postgres::database().await;
+    let settings =
+        chainflume_db::Settings { url, max_connections: 2, acquire_timeout: Duration::from_secs(30) };
+    let database = chainflume_db::Database::connect(&settings).await.unwrap();
+    database.migrate().await.unwrap();
+
+    let files: Vec<Source> = all().into_iter().filter(|file| SQL.contains(&file.package.as_str())).collect();
+    let (built, fixed): (Vec<_>, Vec<_>) = statements(&files).into_iter().partition(|found| found.is_built);
+    let mut problems = Vec::new();
+    for statement in &fixed {
+        // A table of rows that come by `copy` is asked for the columns that they have.
+        let sql = match statement.sql.trim().strip_prefix("copy ").and_then(|copy| copy.split_once(')')) {
+            Some((copy, _)) => {
+                let (table, columns) = copy.split_once('(').unwrap();
+                format!("select {columns} from {table}")
+            }
+            None => statement.sql.clone(),
+        };
+        if let Err(error) = database.pool().prepare(AssertSqlSafe(sql).into_sql_str()).await {
+            problems.push(format!("{}: {error}", statement.at));
+        }
+    }
+    println!("{} statements prepared, {} built at run time", fixed.len(), built.len());
+    assert_none(problems);
+    assert!(fixed.len() > 150, "{} statements found", fixed.len());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::sources::{Deleting, failed};
 use crate::roles::AppError;
 use crate::roles::Loaded;
 use crate::roles::database::store_error;
-use chainflume_store::{Emptied, KeptChain, PAGE};
+use chainflume_store::{DeletedRows, PAGE, StoredChain};
 
 /// A chain, stored or configured or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,8 +49,8 @@ pub async fn chains(loaded: &Loaded) -> Result<Vec<ChainListing>, AppError> {
     .await
 }
 
-fn stored(loaded: &Loaded, kept: KeptChain) -> ChainListing {
-    let KeptChain { chain_id, name, sources, tip, events } = kept;
+fn stored(loaded: &Loaded, kept: StoredChain) -> ChainListing {
+    let StoredChain { chain_id, name, sources, tip, events } = kept;
     let configured = configured_as(loaded, chain_id);
     let name = configured.map_or(name, str::to_owned);
     ChainListing { chain_id, name, sources, checkpoint: tip, events, configured: configured.is_some() }
@@ -65,7 +65,7 @@ pub async fn forget_chain(
     loaded: &Loaded,
     name: &str,
     mut tell: impl FnMut(Deleting),
-) -> Result<Emptied, AppError> {
+) -> Result<DeletedRows, AppError> {
     with_database(loaded, async |database| {
         let kept = database.store.kept_chains().await.map_err(store_error)?;
         let chain = find(loaded, &kept, name)?;
@@ -89,10 +89,10 @@ fn configured_as(loaded: &Loaded, chain_id: u64) -> Option<&str> {
 }
 
 /// By its name, or by its id where the name says which of several is meant no longer.
-fn find<'a>(loaded: &Loaded, kept: &'a [KeptChain], name: &str) -> Result<&'a KeptChain, AppError> {
+fn find<'a>(loaded: &Loaded, kept: &'a [StoredChain], name: &str) -> Result<&'a StoredChain, AppError> {
     let by_id = kept.iter().find(|kept| name.parse() == Ok(kept.chain_id));
     let is_meant =
-        |kept: &&KeptChain| kept.name == name || configured_as(loaded, kept.chain_id) == Some(name);
+        |kept: &&StoredChain| kept.name == name || configured_as(loaded, kept.chain_id) == Some(name);
     match (by_id, &kept.iter().filter(is_meant).collect::<Vec<_>>()[..]) {
         (Some(chain), _) => Ok(chain),
         (None, [chain]) => Ok(*chain),
@@ -103,7 +103,7 @@ fn find<'a>(loaded: &Loaded, kept: &'a [KeptChain], name: &str) -> Result<&'a Ke
     }
 }
 
-fn unknown(kept: &[KeptChain], name: &str) -> AppError {
+fn unknown(kept: &[StoredChain], name: &str) -> AppError {
     let names: Vec<String> = kept.iter().map(|kept| format!("{} ({})", kept.name, kept.chain_id)).collect();
     AppError::Failed(format!("chain {name} is not stored; there are: {}", names.join(", ")))
 }

@@ -7,7 +7,7 @@ use crate::roles::database::{Database, Owner, store_error};
 use crate::roles::deliver::sink_name;
 use crate::roles::parts::{Loaded, record, translator};
 use chainflume_index::{IndexerError, Retried, Retrier};
-use chainflume_store::{About, KeptLetter, Letters};
+use chainflume_store::{DeadLetterQuery, DeadLetterSubject, StoredDeadLetter};
 
 /// Which dead letters are to be tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct RetriedLetter {
     /// Its number.
     pub id: u64,
     /// The letter as it was before; `None` where there is none of that number (any more).
-    pub letter: Option<KeptLetter>,
+    pub letter: Option<StoredDeadLetter>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -62,7 +62,10 @@ const PAGE: u32 = 500;
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn dead_letters(loaded: &Loaded, which: &Letters) -> Result<Vec<KeptLetter>, AppError> {
+pub async fn dead_letters(
+    loaded: &Loaded,
+    which: &DeadLetterQuery,
+) -> Result<Vec<StoredDeadLetter>, AppError> {
     with_database(loaded, async |database| database.store.dead_letters(which).await.map_err(store_error))
         .await
 }
@@ -71,7 +74,7 @@ pub async fn dead_letters(loaded: &Loaded, which: &Letters) -> Result<Vec<KeptLe
 ///
 /// # Errors
 /// When there is none of that number, or the database cannot be read.
-pub async fn dead_letter(loaded: &Loaded, id: u64) -> Result<KeptLetter, AppError> {
+pub async fn dead_letter(loaded: &Loaded, id: u64) -> Result<StoredDeadLetter, AppError> {
     with_database(loaded, async |database| find(database, id).await).await
 }
 
@@ -111,7 +114,8 @@ pub async fn retry_dead_letters(
                 Ok(())
             }
             Retry::All { source } => {
-                let mut page = Letters { source: source.clone(), resolved: false, after: 0, limit: PAGE };
+                let mut page =
+                    DeadLetterQuery { source: source.clone(), resolved: false, after: 0, limit: PAGE };
                 loop {
                     let letters = database.store.dead_letters(&page).await.map_err(store_error)?;
                     let Some(last) = letters.last() else { return Ok(()) };
@@ -146,13 +150,13 @@ struct Again<'a> {
 impl Again<'_> {
     async fn letters(
         &mut self,
-        letters: Vec<KeptLetter>,
+        letters: Vec<StoredDeadLetter>,
         tell: &mut impl FnMut(RetriedLetter),
     ) -> Result<(), AppError> {
         let mut outcomes = self.deliveries(&letters).await?;
         for (chain_id, retrier) in &mut self.retriers {
             let is_of_chain =
-                |letter: &&KeptLetter| letter.of_log().is_some_and(|log| log.chain_id == *chain_id);
+                |letter: &&StoredDeadLetter| letter.of_log().is_some_and(|log| log.chain_id == *chain_id);
             let ids: Vec<u64> = letters.iter().filter(is_of_chain).map(|letter| letter.id).collect();
             let retried = retrier.run(&ids).await.map_err(|error| match error {
                 IndexerError::Store(error) => store_error(error),
@@ -170,12 +174,12 @@ impl Again<'_> {
 
     /// Deliveries go back in line and are not sent from here: two commands at once, or one beside the daemon, would send
     /// one twice, and the daemon knows when its endpoint wants to be asked.
-    async fn deliveries(&self, letters: &[KeptLetter]) -> Result<BTreeMap<u64, Outcome>, AppError> {
+    async fn deliveries(&self, letters: &[StoredDeadLetter]) -> Result<BTreeMap<u64, Outcome>, AppError> {
         let configured: Vec<String> =
             self.loaded.config.webhooks.iter().map(|webhook| sink_name(&webhook.name)).collect();
         let to_them = letters.iter().filter(|letter| match &letter.about {
-            About::Delivery { sink, .. } => configured.contains(sink),
-            About::Log(_) => false,
+            DeadLetterSubject::Delivery { sink, .. } => configured.contains(sink),
+            DeadLetterSubject::Log(_) => false,
         });
         let ids: Vec<u64> = to_them.map(|letter| letter.id).collect();
         if ids.is_empty() {
@@ -188,14 +192,14 @@ impl Again<'_> {
     }
 }
 
-fn unconfigured(letter: &KeptLetter) -> String {
+fn unconfigured(letter: &StoredDeadLetter) -> String {
     match &letter.about {
-        About::Log(log) => format!("chain {} is not in the configuration", log.chain_id),
-        About::Delivery { sink, .. } => format!("sink {sink} is not in the configuration"),
+        DeadLetterSubject::Log(log) => format!("chain {} is not in the configuration", log.chain_id),
+        DeadLetterSubject::Delivery { sink, .. } => format!("sink {sink} is not in the configuration"),
     }
 }
 
-async fn find(database: &Database, id: u64) -> Result<KeptLetter, AppError> {
+async fn find(database: &Database, id: u64) -> Result<StoredDeadLetter, AppError> {
     let found = database.store.dead_letters_of(&[id]).await.map_err(store_error)?.pop();
     found.ok_or_else(|| {
         AppError::Failed(format!(

@@ -11,7 +11,7 @@ use crate::roles::deliver::redis;
 use crate::roles::deliver::sink_name;
 use chainflume_deliver::relay::{self, Cursor};
 use chainflume_deliver::sink::{InProcess, Redis, Sink, SinkError};
-use chainflume_outbox::{Adopted, Found};
+use chainflume_outbox::{Adopted, SinkContents};
 
 /// Where a configured sink stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,7 +92,7 @@ pub async fn adopt_sink(loaded: &Loaded, name: &str) -> Result<Adoption, AppErro
         let cursor = Cursor { seq: start.cursor.unwrap_or(0), is_new: start.cursor.is_none() };
         let found = match redis(loaded)?.filter(|redis| redis.name() == name) {
             Some(redis) => look(redis, database, cursor).await?,
-            None => Found::default(),
+            None => SinkContents::default(),
         };
         if start.foreign.is_none() && found.foreign.is_empty() && cursor.seq <= start.last {
             return Err(AppError::Failed(format!(
@@ -137,7 +137,7 @@ async fn sight(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<
     Ok(streams.iter().find_map(|stream| relay::foreign(stream, &lineage, cursor)))
 }
 
-async fn look(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<Found, AppError> {
+async fn look(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<SinkContents, AppError> {
     let streams = redis.look().await.map_err(sink_error)?;
     let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
     let lineage =
@@ -155,7 +155,7 @@ async fn look(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<F
         let epoch = newest.and_then(|entry| entry.epoch);
         Adopted { aggregate_type: stream.aggregate_type, seq: stream.top, epoch }
     });
-    Ok(Found { top, foreign: adopted.collect() })
+    Ok(SinkContents { top, foreign: adopted.collect() })
 }
 
 /// Empties a sink, where it keeps anything, and sends it everything that is kept.

@@ -10,7 +10,7 @@ use crate::roles::database::store_error;
 use crate::roles::parts::{Loaded, record};
 use chainflume_core::domain::{Asked, Kept};
 use chainflume_db::StoreError;
-use chainflume_store::{Emptied, Emptying, PAGE};
+use chainflume_store::{DeletedRows, PAGE, SourceDeletion};
 
 /// A source, stored or configured or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -143,7 +143,7 @@ pub async fn empty_source(
     name: &str,
     forget: bool,
     mut tell: impl FnMut(Deleting),
-) -> Result<Emptied, AppError> {
+) -> Result<DeletedRows, AppError> {
     with_database(loaded, async |database| {
         let kept = database.store.kept().await.map_err(store_error)?;
         let source = find(&kept, name)?;
@@ -163,7 +163,7 @@ pub async fn empty_source(
             _ => {}
         }
         let digest = asked.map(|asked| asked.digest());
-        let emptying = Emptying { name, forget, asked: digest.as_deref(), page: PAGE };
+        let emptying = SourceDeletion { name, forget, asked: digest.as_deref(), page: PAGE };
         let tell = |done| tell(Deleting { done, all: source.events.max(done) });
         let emptied = database.store.empty_source(&emptying, tell).await.map_err(failed)?;
         emptied.ok_or_else(|| unknown(&kept, name))

@@ -11,7 +11,7 @@ use crate::roles::AppError;
 use crate::roles::Loaded;
 use crate::roles::database::{Database, store_error};
 use chainflume_core::domain::Difference;
-use chainflume_db::{LeaseRow, Schema, Standing};
+use chainflume_db::{LeaseRow, LeaseState, Schema};
 use chainflume_store::{ReorgRecord, SourceStatus, Store};
 
 /// All that can be said, whether a daemon runs or not.
@@ -211,7 +211,7 @@ fn stored_difference((chain, difference): (String, Difference)) -> StoredDiffere
 
 fn stored_lease(row: LeaseRow) -> StoredLease {
     let LeaseRow { name, holder, epoch, standing, left } = row;
-    let holder = (standing != Standing::Free).then_some(holder);
+    let holder = (standing != LeaseState::Free).then_some(holder);
     StoredLease { lease: name, holder, epoch: epoch.number(), seconds_left: left.as_secs() }
 }
 

@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::table::table;
 use crate::app::{self, Loaded, Outcome, RetriedLetter, Retry};
-use chainflume_store::{About, KeptLetter, Letters};
+use chainflume_store::{DeadLetterQuery, DeadLetterSubject, StoredDeadLetter};
 
 /// Lists, shows, retries or drops dead letters.
 pub(super) async fn dead_letters(loaded: &Loaded, command: &DeadLettersCommand) -> anyhow::Result<()> {
@@ -22,7 +22,7 @@ pub(super) async fn dead_letters(loaded: &Loaded, command: &DeadLettersCommand) 
 
 async fn list(loaded: &Loaded, args: &LettersArgs) -> anyhow::Result<()> {
     let LettersArgs { source, resolved, after, limit, json } = args;
-    let which = Letters { source: source.clone(), resolved: *resolved, after: *after, limit: *limit };
+    let which = DeadLetterQuery { source: source.clone(), resolved: *resolved, after: *after, limit: *limit };
     let letters = app::dead_letters(loaded, &which).await?;
     if *json {
         let letters = letters.iter().map(as_json).collect::<Result<Vec<_>, _>>()?;
@@ -40,7 +40,7 @@ async fn list(loaded: &Loaded, args: &LettersArgs) -> anyhow::Result<()> {
     output::print(text.as_bytes())
 }
 
-fn row(letter: &KeptLetter) -> Vec<String> {
+fn row(letter: &StoredDeadLetter) -> Vec<String> {
     // A reason may quote the chain at length.
     let reason: String =
         letter.reason.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -64,13 +64,15 @@ async fn show(loaded: &Loaded, args: &ShowArgs) -> anyhow::Result<()> {
     let mut text = format!("dead letter {} ({}), {}\n", letter.id, letter.kind, state(&letter));
     let optional = [("dropped because", letter.note.clone()), ("resolved", letter.resolved_at.map(time))];
     let about = match &letter.about {
-        About::Log(log) => vec![
+        DeadLetterSubject::Log(log) => vec![
             ("chain", log.chain_id.to_string()),
             ("source", log.source.clone()),
             ("block/transaction/log", log.place.to_string()),
             ("block hash", log.block_hash.to_string()),
         ],
-        About::Delivery { sink, seq } => vec![("sink", sink.clone()), ("message", seq.to_string())],
+        DeadLetterSubject::Delivery { sink, seq } => {
+            vec![("sink", sink.clone()), ("message", seq.to_string())]
+        }
     };
     let always = [
         ("attempts", letter.attempts.to_string()),
@@ -112,7 +114,7 @@ async fn retry(loaded: &Loaded, args: &RetryArgs) -> anyhow::Result<()> {
 }
 
 fn line(retried: &RetriedLetter) -> String {
-    let word = |letter: &KeptLetter| if letter.of_log().is_some() { "block" } else { "message" };
+    let word = |letter: &StoredDeadLetter| if letter.of_log().is_some() { "block" } else { "message" };
     let source = retried.letter.as_ref().map(|l| format!(" ({}, {} {})", whose(l), word(l), number(l)));
     format!("{}{}: {}\n", retried.id, source.unwrap_or_default(), outcome(retried).1)
 }
@@ -145,7 +147,7 @@ async fn drop(loaded: &Loaded, args: &DropArgs) -> anyhow::Result<()> {
     output::print(format!("{} dropped\n", args.id).as_bytes())
 }
 
-fn state(letter: &KeptLetter) -> &'static str {
+fn state(letter: &StoredDeadLetter) -> &'static str {
     match (letter.resolved_at, &letter.note) {
         (None, _) => "open",
         (Some(_), Some(_)) => "dropped",
@@ -155,18 +157,18 @@ fn state(letter: &KeptLetter) -> &'static str {
 }
 
 /// Name of the source or sink.
-fn whose(letter: &KeptLetter) -> &str {
+fn whose(letter: &StoredDeadLetter) -> &str {
     match &letter.about {
-        About::Log(log) => &log.source,
-        About::Delivery { sink, .. } => sink,
+        DeadLetterSubject::Log(log) => &log.source,
+        DeadLetterSubject::Delivery { sink, .. } => sink,
     }
 }
 
 /// Height of the block, or number of the message.
-fn number(letter: &KeptLetter) -> u64 {
+fn number(letter: &StoredDeadLetter) -> u64 {
     match &letter.about {
-        About::Log(log) => log.place.block_number,
-        About::Delivery { seq, .. } => *seq,
+        DeadLetterSubject::Log(log) => log.place.block_number,
+        DeadLetterSubject::Delivery { seq, .. } => *seq,
     }
 }
 
@@ -174,7 +176,7 @@ fn time(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
-fn as_json(letter: &KeptLetter) -> anyhow::Result<Value> {
+fn as_json(letter: &StoredDeadLetter) -> anyhow::Result<Value> {
     let raw: Box<RawValue> = RawValue::from_string(letter.raw.clone())?;
     let mut value = json!({
         "id": letter.id, "state": state(letter), "kind": letter.kind, "reason": letter.reason,
@@ -182,11 +184,11 @@ fn as_json(letter: &KeptLetter) -> anyhow::Result<Value> {
         "resolvedAt": letter.resolved_at, "note": letter.note, "raw": raw,
     });
     let about = match &letter.about {
-        About::Log(log) => json!({
+        DeadLetterSubject::Log(log) => json!({
             "chainId": log.chain_id, "source": log.source, "blockNumber": log.place.block_number,
             "blockHash": log.block_hash, "transactionIndex": log.place.tx_index, "logIndex": log.place.log_index,
         }),
-        About::Delivery { sink, seq } => json!({ "sink": sink, "seq": seq }),
+        DeadLetterSubject::Delivery { sink, seq } => json!({ "sink": sink, "seq": seq }),
     };
     if let (Some(value), Value::Object(about)) = (value.as_object_mut(), about) {
         value.extend(about);

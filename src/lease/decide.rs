@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Settings;
-use chainflume_db::{LeaseRow, Roll, Standing, is_chain_lease};
+use chainflume_db::{LeaseRow, LeaseState, LeaseTable, is_chain_lease};
 
 /// What is known when it is decided.
 pub(super) struct Facts<'a> {
@@ -15,7 +15,7 @@ pub(super) struct Facts<'a> {
     pub(super) wants: &'a [String],
     /// Leases it holds.
     pub(super) held: &'a BTreeSet<String>,
-    pub(super) roll: &'a Roll,
+    pub(super) roll: &'a LeaseTable,
     /// For how long each lease that nobody holds, or whose holder is gone, has been seen like that.
     pub(super) idle: &'a BTreeMap<String, Duration>,
     /// Holders of this instance's name that were seen to live beside it.
@@ -44,7 +44,7 @@ pub(super) fn decide(facts: &Facts<'_>) -> Vec<Move> {
             return (!is_mine).then(|| Move::Yield { name: name.clone() });
         }
         let row = rows.get(name.as_str()).copied();
-        let is_orphan = row.is_some_and(|row| row.standing != Standing::Free);
+        let is_orphan = row.is_some_and(|row| row.standing != LeaseState::Free);
         let waited = facts.idle.get(name).copied().unwrap_or_default();
         let take = is_free(facts, row, waited) && (is_mine || waited >= facts.settings.preferred_first());
         take.then(|| Move::Take {
@@ -59,11 +59,11 @@ pub(super) fn decide(facts: &Facts<'_>) -> Vec<Move> {
 fn is_free(facts: &Facts<'_>, row: Option<&LeaseRow>, waited: Duration) -> bool {
     let Some(row) = row else { return true };
     match row.standing {
-        Standing::Free => true,
+        LeaseState::Free => true,
         // Its own, where it never heard that it had got it.
-        Standing::Held => facts.settings.sole || row.holder == facts.me,
+        LeaseState::Held => facts.settings.sole || row.holder == facts.me,
         // The run before this one was killed, unless somebody else was given its name.
-        Standing::Orphaned => {
+        LeaseState::Orphaned => {
             facts.settings.sole
                 || (instance(&row.holder) == instance(facts.me) && !facts.twins.contains(&row.holder))
                 || waited >= facts.settings.orphaned_for()
@@ -118,7 +118,7 @@ fn holder<'a>(facts: &'a Facts<'a>, chain: &str) -> Option<&'a str> {
         return Some(facts.me);
     }
     let row = facts.roll.leases.iter().find(|lease| lease.name == chain)?;
-    (row.standing == Standing::Held && row.holder != facts.me).then_some(row.holder.as_str())
+    (row.standing == LeaseState::Held && row.holder != facts.me).then_some(row.holder.as_str())
 }
 
 fn next_move<'a>(

@@ -9,7 +9,7 @@ use super::Settings;
 use super::decide::{Facts, Move, decide, instance};
 use super::handle::{LeaseHandle, SlotState};
 use chainflume_core::domain::causes;
-use chainflume_db::{Epoch, InstanceRow, LeaseSession, Roll, Standing, StoreError};
+use chainflume_db::{Epoch, InstanceRow, LeaseSession, LeaseState, LeaseTable, StoreError};
 use chainflume_ops::health::{Board, LeaseHealth, Pulse};
 use chainflume_ops::metrics;
 use chainflume_store::Store;
@@ -177,7 +177,7 @@ impl LeaseManager {
         slot.end();
     }
 
-    fn decide(&self, roll: &Roll) -> Vec<Move> {
+    fn decide(&self, roll: &LeaseTable) -> Vec<Move> {
         let wants: Vec<String> = self.slots.keys().cloned().collect();
         let held: BTreeSet<String> = self
             .slots
@@ -198,17 +198,17 @@ impl LeaseManager {
     }
 
     /// Remembers since when leases are idle, and tells the board who holds what.
-    fn update_idle(&mut self, roll: &Roll) {
+    fn update_idle(&mut self, roll: &LeaseTable) {
         for (name, slot) in &self.slots {
             let row = roll.leases.iter().find(|lease| lease.name == *name);
             let epoch = row.map_or(0, |row| row.epoch.number());
-            if row.is_some_and(|row| row.standing == Standing::Held) || slot.epoch.is_some() {
+            if row.is_some_and(|row| row.standing == LeaseState::Held) || slot.epoch.is_some() {
                 self.idle.remove(name);
             } else if self.idle.get(name).is_none_or(|(seen, _)| *seen != epoch) {
                 self.idle.insert(name.clone(), (epoch, Instant::now()));
             }
             if slot.epoch.is_none() {
-                let holder = row.filter(|row| row.standing != Standing::Free).map(|row| row.holder.clone());
+                let holder = row.filter(|row| row.standing != LeaseState::Free).map(|row| row.holder.clone());
                 self.board.lease(name, |lease| *lease = LeaseHealth { held: false, holder, epoch });
             }
         }
@@ -216,7 +216,7 @@ impl LeaseManager {
 
     /// A killed run of this instance says nothing any more. What has its name and goes on saying that it lives is another
     /// daemon, whose leases are its own.
-    fn find_twins(&mut self, roll: &Roll) {
+    fn find_twins(&mut self, roll: &LeaseTable) {
         let me = self.session.holder();
         let same = |row: &&InstanceRow| row.holder != me && instance(&row.holder) == instance(me);
         for row in roll.instances.iter().filter(same) {

@@ -19,6 +19,16 @@ pub struct Source {
     test_modules: BTreeSet<String>,
 }
 
+/// A word, a sign or a literal of the code.
+pub struct Token<'a> {
+    /// Offset in the file.
+    pub at: usize,
+    /// As written.
+    pub text: &'a str,
+    /// Whether it is a literal.
+    pub is_literal: bool,
+}
+
 /// A function.
 pub struct Function {
     /// Its name.
@@ -139,6 +149,31 @@ impl Source {
     /// The literals with their lines, tests apart, as they are written: with quotes and escapes.
     pub fn literals(&self) -> impl Iterator<Item = (usize, &str)> {
         self.literals.iter().map(|(at, literal)| (self.line(*at), literal.as_str()))
+    }
+
+    /// Code and literals in their order, without comments and tests.
+    pub fn tokens(&self) -> Vec<Token<'_>> {
+        let mut tokens: Vec<Token<'_>> = self
+            .literals
+            .iter()
+            .map(|(at, literal)| Token { at: *at, text: literal, is_literal: true })
+            .collect();
+        let mut at = 0;
+        while let Some(c) = self.code[at..].chars().next() {
+            let word = self.code[at..].chars().take_while(|c| in_word(*c)).map(char::len_utf8).sum::<usize>();
+            let length = word.max(c.len_utf8());
+            if !c.is_whitespace() {
+                tokens.push(Token { at, text: &self.code[at..at + length], is_literal: false });
+            }
+            at += length;
+        }
+        tokens.sort_by_key(|token| token.at);
+        tokens
+    }
+
+    /// As [`Self::at`], of an offset in the file.
+    pub fn at_offset(&self, at: usize) -> String {
+        self.at(self.line(at))
     }
 
     /// First steps below the crate's root, with their lines: `crate::a`, `crate::{a, b}`, `super::super::a`.

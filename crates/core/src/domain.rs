@@ -17,7 +17,7 @@ mod trie;
 
 pub use block::{BlockId, BlockRange, BlockRef};
 pub use causes::causes;
-pub use column::{Column, Member, Members, SqlType, ViewColumn};
+pub use column::{Column, Member, Members, SqlType, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn};
 pub use dead_letter::{DeadLetter, DeadLetterKind};
 pub use event::{Aggregate, Event, EventKind, Fact, KindIndex, Projection};
 pub use event_id::{EventId, EventIdParts};

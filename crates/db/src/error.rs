@@ -11,7 +11,7 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Nobody answers there, or not to us.
+    /// No server answers there, or it refuses us.
     #[error("no connection to the database at {host}: {}", plain(cause))]
     Connect {
         /// Host and port, or the socket's folder.
@@ -182,7 +182,7 @@ pub enum StoreError {
     #[error("not a step the store can take: {0}")]
     Invalid(String),
     /// The database holds what this program never wrote.
-    #[error("table {table} does not agree with events: {what}; somebody else wrote to it")]
+    #[error("table {table} does not agree with events: {what}; another program wrote to it")]
     Corrupt {
         /// The table.
         table: &'static str,
@@ -210,7 +210,7 @@ impl StoreError {
         matches!(self, Self::Conflict { .. } | Self::Fenced { .. })
     }
 
-    /// Whether somebody else is the writer now.
+    /// Whether another instance is the writer now.
     pub fn is_fenced(&self) -> bool {
         matches!(self, Self::Fenced { .. })
     }
@@ -254,7 +254,7 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// What the server or the system says, without the library's words around it.
+/// The text of the server or the system, without the library's words around it.
 fn plain(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),

@@ -1,5 +1,5 @@
 //! Leases: who may write. Rows with an end by the server's clock; taking one raises the epoch that fences off
-//! whoever held it before.
+//! the holder before.
 
 mod session;
 
@@ -72,8 +72,8 @@ pub fn is_chain_lease(name: &str) -> bool {
 
 /// How a lease stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Somebody holds it.
+pub enum LeaseState {
+    /// An instance holds it.
     Held,
     /// Its end is not reached, but the session of its holder is gone: killed, or its connection lost.
     Orphaned,
@@ -81,7 +81,7 @@ pub enum Standing {
     Free,
 }
 
-/// A lease somebody has held.
+/// A lease that an instance has held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRow {
     /// Its name.
@@ -91,7 +91,7 @@ pub struct LeaseRow {
     /// Of that holder.
     pub epoch: Epoch,
     /// How it stands.
-    pub standing: Standing,
+    pub standing: LeaseState,
     /// Until its end.
     pub left: Duration,
 }
@@ -111,7 +111,7 @@ pub struct InstanceRow {
 
 /// Everything about leases at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Roll {
+pub struct LeaseTable {
     /// By name.
     pub leases: Vec<LeaseRow>,
     /// By holder.
@@ -122,7 +122,7 @@ impl Database {
     /// The leases there are.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {
         session::leases(&mut *self.pool.acquire().await?).await
     }
@@ -131,20 +131,20 @@ impl Database {
 /// Deletes leases, of what is deleted itself.
 ///
 /// # Errors
-/// Whatever the database says.
+/// A database error.
 pub async fn forget_leases(connection: &mut PgConnection, names: &[String]) -> Result<(), StoreError> {
     sqlx::query("delete from leases where name = any($1)").bind(names).execute(connection).await?;
     Ok(())
 }
 
-/// Who leads a chain now; `None` where nobody does, or whoever did is gone.
+/// The leader of a chain now; `None` where there is none, or it is gone.
 ///
 /// # Errors
-/// Whatever the database says.
+/// A database error.
 pub async fn leader(connection: &mut PgConnection, chain_id: u64) -> Result<Option<String>, StoreError> {
     let name = chain_lease(chain_id);
     let leases = session::leases(connection).await?;
-    let held = leases.into_iter().find(|lease| lease.name == name && lease.standing == Standing::Held);
+    let held = leases.into_iter().find(|lease| lease.name == name && lease.standing == LeaseState::Held);
     Ok(held.map(|lease| lease.holder))
 }
 

@@ -23,8 +23,8 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use error::{StoreError, sqlstate};
 pub use leases::{
-    Epoch, InstanceRow, LeaseRow, LeaseSession, OUTBOX_LEASE, Roll, Standing, audit_lease, chain_lease,
-    follower, follows as lease_follows, forget_leases, is_chain_lease, leader, sink_lease,
+    Epoch, InstanceRow, LeaseRow, LeaseSession, LeaseState, LeaseTable, OUTBOX_LEASE, audit_lease,
+    chain_lease, follower, follows as lease_follows, forget_leases, is_chain_lease, leader, sink_lease,
 };
 pub use migrate::{Migrated, Schema};
 pub use probe::WriteProbe;

@@ -48,7 +48,7 @@ impl Database {
     /// Compares schemas, reading only.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn schema(&self) -> Result<Schema, StoreError> {
         schema(&mut *transaction::begin_look(&self.pool).await?).await
     }

@@ -7,8 +7,8 @@ use crate::{Database, StoreError, transaction};
 
 /// Asks again and again whether the database takes writes.
 ///
-/// Over a connection of its own: the pool tries a refused connection until its timeout and then says
-/// "timeout", and while every one of its connections is busy it would say so of a healthy database too.
+/// Over a connection of its own: the pool tries a refused connection until its timeout and then returns
+/// "timeout", and while every one of its connections is busy it would do so for a healthy database too.
 pub struct WriteProbe {
     database: Database,
     /// Given back only after a whole question and answer.
@@ -34,7 +34,7 @@ impl WriteProbe {
     /// now, and is looked for where the URL names several servers. May be given up half-way and called again.
     ///
     /// # Errors
-    /// Whatever the database says, or why it cannot be reached.
+    /// A database error, or why it cannot be reached.
     pub async fn write(&mut self) -> Result<(), StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -55,8 +55,10 @@ impl WriteProbe {
 async fn write(connection: &mut PgConnection) -> Result<(), StoreError> {
     let mut tx = transaction::begin_alone(connection).await?;
     sqlx::query(
-        "insert into write_probe (written_at) values (now()) \
-         on conflict on constraint write_probe_pkey do update set written_at = excluded.written_at",
+        r"
+        insert into write_probe (written_at) values (now())
+        on conflict on constraint write_probe_pkey do update set written_at = excluded.written_at
+        ",
     )
     .execute(&mut *tx)
     .await?;

@@ -21,7 +21,7 @@ pub(crate) struct Hosts {
     distrusted: AtomicU64,
 }
 
-/// How long each of several servers may take to say whether it takes writes. Below what a probe of the database may
+/// How long each of several servers may take to answer whether it takes writes. Below what a probe of the database may
 /// take, or one that hangs would hide the one that works.
 const HOST_TIMEOUT: Duration = Duration::from_millis(1_500);
 
@@ -33,7 +33,7 @@ impl Hosts {
         let options = |url: &String| {
             let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::url(&error))?;
             let options = without_brackets(options);
-            // Whatever the url says: a statement without a name is nobody's behind a pooler.
+            // Whatever the url says: a statement without a name has no owner behind a pooler.
             Ok(options
                 .application_name("chainflume")
                 .statement_cache_capacity(STATEMENT_CACHE)
@@ -102,7 +102,7 @@ impl Database {
                     }
                     return Ok(connection);
                 }
-                // What the one that should take writes says is the news.
+                // The error of the server that should take writes comes first.
                 Err(error) => failure = failure.or(Some(error)),
             }
         }

@@ -38,7 +38,7 @@ impl Database {
     /// Whether the role of the connections may make the tables that are missing and write those there are.
     ///
     /// # Errors
-    /// [`StoreError::Rights`] with the statement that helps; whatever the database says.
+    /// [`StoreError::Rights`] with the statement that helps; a database error.
     pub async fn check_rights(&self) -> Result<(), StoreError> {
         let schema = self.schema().await?;
         check(&mut *transaction::begin_look(&self.pool).await?, schema).await

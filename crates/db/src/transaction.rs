@@ -1,7 +1,7 @@
 //! How transactions begin, and the keys of advisory locks. Each `begin` names its limits.
 //!
 //! # Errors
-//! Whatever the database says.
+//! A database error.
 
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Connection};
@@ -20,7 +20,7 @@ pub const MIGRATION: i64 = 0x6368_6169_6e66_0003;
 /// Key of the advisory lock that a replay holds while it runs.
 pub const REPLAY: i64 = 0x6368_6169_6e66_0004;
 /// Added to a chain's id: key of the advisory lock that work for the chain shares which does not lock the chain's row. It
-/// keeps nobody out. It is a mark, by which whoever leads next finds what an earlier leader left behind.
+/// keeps no session out. It is a mark, by which the next leader finds what an earlier leader left behind.
 const WORK: i64 = 0x6368_6169_6e67_0000;
 
 /// Every writing transaction's beginning. The isolation level is named because correctness hangs on it (a
@@ -54,12 +54,14 @@ pub async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError> {
 }
 
 /// A writing transaction that bears the mark of work for a chain. It may wait longer for its client than others, since it
-/// waits for another transaction of that client; whoever leads next ends it.
+/// waits for another transaction of that client; the next leader ends it.
 pub async fn begin_marked(pool: &PgPool, chain_id: i64, durable: bool) -> Result<Tx, StoreError> {
     let (begin, commit) = (begin!(), if durable { "" } else { "set local synchronous_commit = off; " });
     let statement = format!(
-        "{begin}; {commit}set local idle_in_transaction_session_timeout = '60s'; \
-         select pg_advisory_xact_lock_shared({})",
+        r"
+        {begin}; {commit}set local idle_in_transaction_session_timeout = '60s';
+        select pg_advisory_xact_lock_shared({})
+        ",
         mark(chain_id)
     );
     Ok(pool.begin_with(AssertSqlSafe(statement)).await?)
@@ -80,8 +82,10 @@ pub async fn begin_alone(connection: &mut PgConnection) -> Result<sqlx::PgTransa
     Ok(connection.begin_with(begin!("set local statement_timeout = '5s'")).await?)
 }
 
-/// The same for whoever would rather try again than wait for a lock.
-pub async fn begin_impatient(connection: &mut PgConnection) -> Result<sqlx::PgTransaction<'_>, StoreError> {
+/// The same, for a caller that would rather retry than wait for a lock.
+pub async fn begin_without_waiting(
+    connection: &mut PgConnection,
+) -> Result<sqlx::PgTransaction<'_>, StoreError> {
     let statement = begin!("set local statement_timeout = '5s'; set local lock_timeout = '1s'");
     Ok(connection.begin_with(statement).await?)
 }
@@ -98,7 +102,7 @@ pub async fn begin_snapshot(pool: &PgPool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with(statement).await?)
 }
 
-/// A look, for a person who waits or a probe that comes again: it changes nothing, and behind somebody's lock or a
+/// A look, for a person who waits or a probe that comes again: it changes nothing, and behind another's lock or a
 /// statement that runs for hours it fails instead of waiting along.
 pub async fn begin_look(pool: &PgPool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with("begin read only; set local statement_timeout = '10s'").await?)

@@ -8,7 +8,7 @@ use super::error::IndexerError;
 use super::translate::GroupTranslator;
 use chainflume_core::domain::{B256, BlockRef, Event, LogFilter, Logs, Place};
 use chainflume_node::{Header, Node};
-use chainflume_store::{Backfill, ChainStore, Doubted, Proven};
+use chainflume_store::{Backfill, ChainStore, DoubtedEvents, ProvenBlocks};
 
 /// Who may prove something of a source's blocks.
 pub(super) struct Prover {
@@ -25,7 +25,7 @@ pub(super) struct Prover {
 #[derive(Debug, Default)]
 pub(super) struct Proof {
     /// What the store may take back.
-    pub proven: Proven,
+    pub proven: ProvenBlocks,
     /// Stored events whose log is on the chain, and which the source reads otherwise now.
     pub there: BTreeSet<Place>,
     /// Stored events that the first answer did not have, and that nobody proves to be wrong.
@@ -54,10 +54,10 @@ impl Prover {
     pub(super) async fn prove(
         &self,
         read: &mut Backfill,
-        doubted: Vec<Doubted>,
+        doubted: Vec<DoubtedEvents>,
     ) -> Result<Proof, IndexerError> {
         let lettered = self.lettered(read).await?;
-        let mut blocks: BTreeMap<u64, Vec<Doubted>> =
+        let mut blocks: BTreeMap<u64, Vec<DoubtedEvents>> =
             lettered.into_iter().map(|number| (number, vec![])).collect();
         for event in doubted {
             blocks.entry(event.place.block_number).or_default().push(event);
@@ -101,7 +101,7 @@ impl Prover {
         &self,
         read: &Backfill,
         (number, in_doubt): (u64, &BTreeSet<u64>),
-        doubted: &[Doubted],
+        doubted: &[DoubtedEvents],
     ) -> Result<Result<BlockProof, Unproven>, IndexerError> {
         let mut reasons = Unproven::new();
         let mut shown: Vec<(&Arc<Node>, Header)> = Vec::new();
@@ -121,7 +121,7 @@ impl Prover {
         }
         let excludes = |header: &Header| {
             let excluded =
-                |event: &Doubted| header.excludes(&event.address, self.topics.get(&event.signature));
+                |event: &DoubtedEvents| header.excludes(&event.address, self.topics.get(&event.signature));
             !doubted.is_empty() && doubted.iter().all(excluded)
         };
         for (node, header) in &shown {
@@ -144,7 +144,7 @@ impl Prover {
         &self,
         node: &Arc<Node>,
         number: u64,
-        doubted: &[Doubted],
+        doubted: &[DoubtedEvents],
     ) -> Result<Result<Header, String>, IndexerError> {
         let held = self.store.held_at_or_above(number).await?;
         let heights: Vec<u64> = [number].into_iter().chain(held.map(|held| held.number)).collect();
@@ -186,7 +186,7 @@ impl Prover {
     async fn by_second_provider(
         &self,
         read: &Backfill,
-        doubted: &[Doubted],
+        doubted: &[DoubtedEvents],
         shown: &[(&Arc<Node>, Header)],
     ) -> Result<BlockProof, String> {
         let first =
@@ -224,11 +224,11 @@ impl Prover {
 /// Whether the events of a second provider confirm those that were read of a block: it has all of them, and besides either
 /// nothing or every stored event in doubt. Nodes leave logs out and do not make them up, so an answer in between proves
 /// nothing.
-fn confirms(events: &[Event], read: &Backfill, block: BlockRef, doubted: &[Doubted]) -> bool {
+fn confirms(events: &[Event], read: &Backfill, block: BlockRef, doubted: &[DoubtedEvents]) -> bool {
     let second: BTreeMap<Place, &Event> = events.iter().map(|event| (event.place, event)).collect();
     let of_block = read.events.iter().filter(|event| event.place.block_number == block.number);
     let first: BTreeMap<Place, &Event> = of_block.map(|event| (event.place, event)).collect();
-    let has = |event: &Doubted| event.block_hash == block.hash && second.contains_key(&event.place);
+    let has = |event: &DoubtedEvents| event.block_hash == block.hash && second.contains_key(&event.place);
     let has_first = first.iter().all(|(place, event)| second.get(place) == Some(event));
     let has_doubted = !doubted.is_empty() && doubted.iter().all(has);
     has_first && (second.len() == first.len() || has_doubted)

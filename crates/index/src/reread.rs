@@ -13,7 +13,7 @@ use chainflume_core::canon::Policy;
 use chainflume_core::domain::{BlockRange, Event, Place};
 use chainflume_db::StoreError;
 use chainflume_node::{Batch, ChainSettings, Depths, Elsewhere, History, Node, OnError};
-use chainflume_store::{Backfill, ChainStore, Compared, Doubted, Held, Read};
+use chainflume_store::{Backfill, ChainStore, Compared, DoubtedEvents, Held, Read};
 
 /// Reads a closed range of one source again, beside a running daemon.
 pub struct Rereader {
@@ -348,7 +348,7 @@ impl Rereader {
             topics: self.translator.first_topics(source),
         };
         let mut proof = prover.prove(read, doubted).await?;
-        let there: Vec<Doubted> = there;
+        let there: Vec<DoubtedEvents> = there;
         proof.there.extend(there.iter().map(|event| event.place));
         Ok(proof)
     }

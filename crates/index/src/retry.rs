@@ -4,7 +4,7 @@ use super::error::{IndexerError, is_permanent};
 use super::translate::{Translated, Translator};
 use chainflume_core::domain::{B256, BlockRange, DeadLetterKind, Place, causes};
 use chainflume_db::StoreError;
-use chainflume_store::{Backfill, ChainStore, FailedAgain, KeptLetter, LogRef};
+use chainflume_store::{Backfill, ChainStore, FailedRetry, LogRef, StoredDeadLetter};
 
 /// Tries dead letters again, beside a running daemon: the same way from log to event, and the same transaction as a
 /// backfill.
@@ -26,9 +26,9 @@ pub enum Retried {
     Gone,
 }
 
-/// Letters of one source in one block: what one transaction is about. A node that lied may have left letters of two
+/// DeadLetterQuery of one source in one block: what one transaction is about. A node that lied may have left letters of two
 /// blocks at one height.
-type Blocks = BTreeMap<(String, u64, B256), Vec<(Place, KeptLetter)>>;
+type Blocks = BTreeMap<(String, u64, B256), Vec<(Place, StoredDeadLetter)>>;
 
 impl Retrier {
     /// Tries the open dead letters of these numbers that are of this chain; each is told once. Whatever else they were
@@ -72,7 +72,7 @@ impl Retrier {
     async fn block(
         &mut self,
         (source, number): (&str, u64),
-        letters: &[(Place, KeptLetter)],
+        letters: &[(Place, StoredDeadLetter)],
         reorgs: u64,
     ) -> Result<Vec<(u64, Retried)>, StoreError> {
         let refused = match self.translate(source, letters) {
@@ -83,9 +83,9 @@ impl Retrier {
             letters.iter().map(|(place, letter)| (letter.id, refused.get(*place))).collect();
         let failed = outcomes.iter().filter_map(|(id, refused)| {
             let (kind, reason) = refused.clone()?;
-            Some(FailedAgain { id: *id, kind, reason })
+            Some(FailedRetry { id: *id, kind, reason })
         });
-        let failed: Vec<FailedAgain> = failed.collect();
+        let failed: Vec<FailedRetry> = failed.collect();
         if !failed.is_empty() {
             self.store.dead_letters_failed(&failed).await?;
         }
@@ -95,7 +95,11 @@ impl Retrier {
     }
 
     /// The letters' logs as they are understood now. One place may have two letters, of two stations.
-    fn translate(&mut self, source: &str, letters: &[(Place, KeptLetter)]) -> Result<Translated, String> {
+    fn translate(
+        &mut self,
+        source: &str,
+        letters: &[(Place, StoredDeadLetter)],
+    ) -> Result<Translated, String> {
         let index = self.translator.sources().iter().position(|known| known.name == source);
         let index = index.ok_or_else(|| format!("source `{source}` is not in the configuration"))?;
         let (mut logs, mut times) = (BTreeMap::new(), BTreeMap::new());

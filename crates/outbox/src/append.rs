@@ -16,7 +16,7 @@ use chainflume_db::transaction::{DURABLE, Tx};
 /// writer with messages waits for its end.
 ///
 /// # Errors
-/// Whatever the database says.
+/// A database error.
 pub async fn append(
     tx: &mut Tx,
     chain_id: i64,
@@ -33,8 +33,10 @@ pub async fn append(
     if numbered.len() < MANY {
         return insert(tx, chain_id, &numbered, seen_at).await;
     }
-    let statement = "copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at) \
-                     from stdin (format binary)";
+    let statement = r"
+        copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at)
+        from stdin (format binary)
+    ";
     copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain_id, draft, seen_at)).await?;
     Ok(())
 }
@@ -51,10 +53,12 @@ async fn insert(
 ) -> Result<(), StoreError> {
     let drafts = || numbered.iter().map(|(_, draft)| draft);
     sqlx::query(
-        "insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at) \
-         select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0) \
-         from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[]) \
-             as m (seq, aggregate_type, type, state, user_id, message)",
+        r"
+        insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at)
+        select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0)
+        from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[])
+            as m (seq, aggregate_type, type, state, user_id, message)
+        ",
     )
     .bind(numbered.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
     .bind(chain_id)
@@ -77,18 +81,20 @@ async fn insert(
 /// waits for it.
 async fn reserve(tx: &mut Tx, count: i64) -> Result<i64, StoreError> {
     let sql = format!(
-        "set local synchronous_commit to default; \
-         with safe as (select {DURABLE} as setting), \
-             here as (select {HOME} as home, {FRESH} as fresh), \
-             head as (update outbox_head h set seq = h.seq + {count}, home = here.home, \
-                     epoch = case when h.home = here.home then h.epoch else here.fresh end \
-                 from here returning h.seq, h.epoch, h.epoch = here.fresh as begins), \
-             begun as (insert into outbox_epochs (first_seq, after_seq, epoch) \
-                 select seq - {count} + 1, seq - {count}, epoch from head where begins \
-                 on conflict on constraint outbox_epochs_pkey do update set \
-                     after_seq = least(outbox_epochs.after_seq, excluded.after_seq), \
-                     epoch = excluded.epoch, began_at = now())  \
-         select head.seq from safe, head, lateral pg_notify('{CHANNEL}', head.seq::text)"
+        r"
+        set local synchronous_commit to default;
+        with safe as (select {DURABLE} as setting),
+            here as (select {HOME} as home, {FRESH} as fresh),
+            head as (update outbox_head h set seq = h.seq + {count}, home = here.home,
+                    epoch = case when h.home = here.home then h.epoch else here.fresh end
+                from here returning h.seq, h.epoch, h.epoch = here.fresh as begins),
+            begun as (insert into outbox_epochs (first_seq, after_seq, epoch)
+                select seq - {count} + 1, seq - {count}, epoch from head where begins
+                on conflict on constraint outbox_epochs_pkey do update set
+                    after_seq = least(outbox_epochs.after_seq, excluded.after_seq),
+                    epoch = excluded.epoch, began_at = now())
+        select head.seq from safe, head, lateral pg_notify('{CHANNEL}', head.seq::text)
+        "
     );
     let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut **tx).await?;
     Ok(row.try_get(0)?)

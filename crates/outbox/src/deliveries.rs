@@ -15,10 +15,10 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::transaction::begin;
 
-pub use settle::{Pace, Settled};
+pub use settle::{RoundOutcome, SinkPacing};
 
 /// What a message is about: aggregate type and id.
-pub type Aggregate = (String, String);
+pub type AggregateKey = (String, String);
 
 /// A message that is due for its next try.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -34,9 +34,9 @@ pub struct DueDelivery {
 /// Where a sink stands besides its cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkState {
-    /// Why nothing is sent there until somebody enables it.
+    /// Why nothing is sent there until an operator enables it.
     pub disabled: Option<String>,
-    /// Why nothing is sent there until somebody adopts or resets it: what it holds is of another history.
+    /// Why nothing is sent there until an operator adopts or resets it: what it holds is of another history.
     pub foreign: Option<String>,
     /// Nothing is tried for so long.
     pub paused: Duration,
@@ -52,23 +52,24 @@ impl Outbox {
     /// Where a sink stands.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn sink_state(&self, sink: &str) -> Result<SinkState, StoreError> {
         type Row = (i64, Option<f64>, Option<String>, Option<String>, f64, i64);
-        let (held, due_in, disabled, foreign, paused, failures): Row =
-            sqlx::query_as(
-                "select (select count(*) from deliveries d where d.sink = s.sink), \
-                     (select greatest(extract(epoch from min(d.due_at) - clock_timestamp()), 0)::float8 \
-                         from deliveries d where d.sink = s.sink and d.due_at is not null), \
-                     case when t.disabled_at is not null then coalesce(t.reason, '') end, \
-                     case when t.foreign_at is not null then coalesce(t.foreign_reason, '') end, \
-                     coalesce(greatest(extract(epoch from t.paused_until - clock_timestamp()), 0), 0)::float8, \
-                     coalesce(t.failures, 0) \
-                 from (select $1::text as sink) s left join sink_states t on t.sink = s.sink",
-            )
-            .bind(sink)
-            .fetch_one(&self.pool)
-            .await?;
+        let (held, due_in, disabled, foreign, paused, failures): Row = sqlx::query_as(
+            r"
+                select (select count(*) from deliveries d where d.sink = s.sink),
+                    (select greatest(extract(epoch from min(d.due_at) - clock_timestamp()), 0)::float8
+                        from deliveries d where d.sink = s.sink and d.due_at is not null),
+                    case when t.disabled_at is not null then coalesce(t.reason, '') end,
+                    case when t.foreign_at is not null then coalesce(t.foreign_reason, '') end,
+                    coalesce(greatest(extract(epoch from t.paused_until - clock_timestamp()), 0), 0)::float8,
+                    coalesce(t.failures, 0)
+                from (select $1::text as sink) s left join sink_states t on t.sink = s.sink
+                ",
+        )
+        .bind(sink)
+        .fetch_one(&self.pool)
+        .await?;
         Ok(SinkState {
             disabled,
             foreign,
@@ -82,18 +83,20 @@ impl Outbox {
     /// Messages that are due, one for each thing they are about, the longest due first.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn due_deliveries(&self, sink: &str, limit: u32) -> Result<Vec<DueDelivery>, StoreError> {
         Ok(sqlx::query_as(
-            "select seq, aggregate_type, type, state, user_id, message, attempts, \
-                 (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros, \
-                 null::bigint as seen_micros, n.epoch, n.after_seq, n.first_seq \
-             from deliveries d, lateral (select epoch, after_seq, first_seq from outbox_epochs \
-                 where first_seq <= d.seq order by first_seq desc limit 1) n \
-             where sink = $1 and due_at <= clock_timestamp() \
-                 and not exists (select from deliveries e where e.sink = d.sink and e.seq < d.seq \
-                     and e.aggregate_type = d.aggregate_type and e.aggregate_id = d.aggregate_id) \
-             order by due_at, seq limit $2",
+            r"
+            select seq, aggregate_type, type, state, user_id, message, attempts,
+                (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros,
+                null::bigint as seen_micros, n.epoch, n.after_seq, n.first_seq
+            from deliveries d, lateral (select epoch, after_seq, first_seq from outbox_epochs
+                where first_seq <= d.seq order by first_seq desc limit 1) n
+            where sink = $1 and due_at <= clock_timestamp()
+                and not exists (select from deliveries e where e.sink = d.sink and e.seq < d.seq
+                    and e.aggregate_type = d.aggregate_type and e.aggregate_id = d.aggregate_id)
+            order by due_at, seq limit $2
+            ",
         )
         .bind(sink)
         .bind(i64::from(limit))
@@ -104,19 +107,21 @@ impl Outbox {
     /// Those of these aggregates that messages wait about.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn held_aggregates(
         &self,
         sink: &str,
-        among: &BTreeSet<Aggregate>,
-    ) -> Result<BTreeSet<Aggregate>, StoreError> {
+        among: &BTreeSet<AggregateKey>,
+    ) -> Result<BTreeSet<AggregateKey>, StoreError> {
         let (types, ids): (Vec<&str>, Vec<&str>) =
             among.iter().map(|(kind, id)| (kind.as_str(), id.as_str())).unzip();
-        let held: Vec<Aggregate> = sqlx::query_as(
-            "select a.aggregate_type, a.aggregate_id \
-             from unnest($2::text[], $3::text[]) as a (aggregate_type, aggregate_id) \
-             where exists (select from deliveries d where d.sink = $1 \
-                 and d.aggregate_type = a.aggregate_type and d.aggregate_id = a.aggregate_id)",
+        let held: Vec<AggregateKey> = sqlx::query_as(
+            r"
+            select a.aggregate_type, a.aggregate_id
+            from unnest($2::text[], $3::text[]) as a (aggregate_type, aggregate_id)
+            where exists (select from deliveries d where d.sink = $1
+                and d.aggregate_type = a.aggregate_type and d.aggregate_id = a.aggregate_id)
+            ",
         )
         .bind(sink)
         .bind(types)
@@ -129,11 +134,13 @@ impl Outbox {
     /// Lets a disabled sink have messages again, from where it stood; `false` where it is not disabled.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn enable_sink(&self, sink: &str) -> Result<bool, StoreError> {
         let done = sqlx::query(
-            "update sink_states set disabled_at = null, reason = null, paused_until = null, failures = 0 \
-             where sink = $1 and disabled_at is not null",
+            r"
+            update sink_states set disabled_at = null, reason = null, paused_until = null, failures = 0
+            where sink = $1 and disabled_at is not null
+            ",
         )
         .bind(sink)
         .execute(&self.pool)
@@ -145,14 +152,16 @@ impl Outbox {
     /// sink is given each again as it was, and before what waits about the same thing.
     ///
     /// # Errors
-    /// Whatever the database says; [`StoreError::Corrupt`] when somebody else wrote one of them.
+    /// A database error; [`StoreError::Corrupt`] when another program wrote one of them.
     pub async fn redeliver(&self, ids: &[u64], sinks: &[String]) -> Result<BTreeSet<u64>, StoreError> {
         let ids = ids.iter().map(|id| int8("number", *id)).collect::<Result<Vec<_>, _>>()?;
         let mut tx = begin(&self.pool, true).await?;
         let letters: Vec<Letter> = sqlx::query_as(
-            "update dead_letters set resolved_at = now(), last_seen = now() \
-             where id = any($1) and sink = any($2) and resolved_at is null \
-             returning id, sink, seq, raw ->> 'message' as message",
+            r"
+            update dead_letters set resolved_at = now(), last_seen = now()
+            where id = any($1) and sink = any($2) and resolved_at is null
+            returning id, sink, seq, raw ->> 'message' as message
+            ",
         )
         .bind(ids)
         .bind(sinks)
@@ -165,9 +174,11 @@ impl Outbox {
                 StoreError::Corrupt { table: "dead_letters", what }
             })?;
             sqlx::query(
-                "insert into deliveries \
-                     (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at) \
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, now()) on conflict on constraint deliveries_pkey do nothing",
+                r"
+                insert into deliveries
+                    (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, now()) on conflict on constraint deliveries_pkey do nothing
+                ",
             )
             .bind(&letter.sink)
             .bind(letter.seq)
@@ -181,9 +192,11 @@ impl Outbox {
             .await?;
             // It may stand before one that was first so far, which now waits behind it.
             sqlx::query(
-                "update deliveries d set due_at = case when d.seq = (select min(e.seq) from deliveries e \
-                     where e.sink = $1 and e.aggregate_type = $2 and e.aggregate_id = $3) then now() end \
-                 where d.sink = $1 and d.aggregate_type = $2 and d.aggregate_id = $3",
+                r"
+                update deliveries d set due_at = case when d.seq = (select min(e.seq) from deliveries e
+                    where e.sink = $1 and e.aggregate_type = $2 and e.aggregate_id = $3) then now() end
+                where d.sink = $1 and d.aggregate_type = $2 and d.aggregate_id = $3
+                ",
             )
             .bind(&letter.sink)
             .bind(&head.aggregate_type)

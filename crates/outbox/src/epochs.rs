@@ -3,7 +3,7 @@
 //!
 //! **The rule.** An epoch begins with the first message after the database was found in another place: another server, the
 //! same server started again, another copy of the tables. A state can only be replaced by an older one in such a place, so
-//! within an epoch no number is given twice. Nearly all of these new places lost nothing, and that is noticed by nobody:
+//! within an epoch no number is given twice. Nearly all of these new places lost nothing, and no reader notices that:
 //! the epochs before stay known, each up to the last number before the next. A position of an earlier epoch and a number within
 //! it is a position of this history; one beyond it, or of an epoch that is not known, is of another.
 //!
@@ -21,8 +21,10 @@ use chainflume_db::{StoreError, transaction};
 
 /// Where the database is: changes with the server, with each of its starts, with the database, and with the table (a dump
 /// that is restored into the same database makes it anew).
-pub(crate) const HOME: &str = "concat_ws('/', extract(epoch from pg_postmaster_start_time()), \
-     (select oid from pg_database where datname = current_database()), pg_relation_filenode('outbox_head'))";
+pub(crate) const HOME: &str = r"
+    concat_ws('/', extract(epoch from pg_postmaster_start_time()),
+    (select oid from pg_database where datname = current_database()), pg_relation_filenode('outbox_head'))
+";
 
 /// A new epoch: what a version 4 UUID has at random before its version.
 pub(crate) const FRESH: &str = "left(replace(gen_random_uuid()::text, '-', ''), 12)";
@@ -69,7 +71,7 @@ pub struct Adopted {
     pub epoch: Option<String>,
 }
 
-/// What the outbox knows of itself, all of it at one moment, for whoever compares a sink with it.
+/// What the outbox knows of itself, all of it at one moment, for the comparison of a sink with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lineage {
     /// Number of the newest message ever written.
@@ -112,7 +114,7 @@ impl Outbox {
     /// What the outbox knows of itself, for a sink that is at `cursor` and whose streams end with messages of these numbers.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn lineage(&self, sink: &str, cursor: u64, tops: &[u64]) -> Result<Lineage, StoreError> {
         let mut tx = transaction::begin_snapshot(&self.pool).await?;
         let OutboxState { last, first, .. } = crate::reader::state(&mut tx).await?;
@@ -129,7 +131,7 @@ impl Outbox {
     /// The epoch of the newest message.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn epoch(&self) -> Result<String, StoreError> {
         Ok(sqlx::query_scalar("select epoch from outbox_head").fetch_one(&self.pool).await?)
     }
@@ -146,7 +148,7 @@ async fn kept(
     connection: &mut PgConnection,
     tops: &[u64],
 ) -> Result<BTreeMap<u64, (String, String)>, StoreError> {
-    // A number of somebody else's may be larger than any of ours.
+    // A number of another history may be larger than any of ours.
     let tops: Vec<i64> = tops.iter().filter_map(|top| i64::try_from(*top).ok()).collect();
     let rows: Vec<(i64, String, String)> =
         sqlx::query_as("select seq, aggregate_type, message from outbox where seq = any($1)")
@@ -181,9 +183,11 @@ pub(crate) async fn note_adopted(
     adopted: &Adopted,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into adopted_streams (sink, aggregate_type, seq, epoch) values ($1, $2, $3, $4) \
-         on conflict on constraint adopted_streams_pkey \
-         do update set seq = excluded.seq, epoch = excluded.epoch, adopted_at = now()",
+        r"
+        insert into adopted_streams (sink, aggregate_type, seq, epoch) values ($1, $2, $3, $4)
+        on conflict on constraint adopted_streams_pkey
+        do update set seq = excluded.seq, epoch = excluded.epoch, adopted_at = now()
+        ",
     )
     .bind(sink)
     .bind(&adopted.aggregate_type)

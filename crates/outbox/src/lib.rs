@@ -19,12 +19,12 @@ use sqlx::postgres::PgPool;
 use chainflume_db::Database;
 
 pub use append::append;
-pub use deliveries::{Aggregate, DueDelivery, Pace, Settled, SinkState};
+pub use deliveries::{AggregateKey, DueDelivery, RoundOutcome, SinkPacing, SinkState};
 pub use draft::{Draft, drafts};
 pub use epochs::{Adopted, Lineage, OutboxEpoch, Position};
 pub use reader::{OutboxListener, OutboxRow, OutboxState};
 pub use replay::ReplayLock;
-pub use sinks::{Found, Joined, SinkStart};
+pub use sinks::{AdoptedHistory, SinkContents, SinkStart};
 
 /// The channel on which a commit with messages is announced.
 const CHANNEL: &str = "chainflume_outbox";

@@ -80,7 +80,7 @@ impl Outbox {
     /// Listens for commits with messages.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn listen(&self) -> Result<OutboxListener, StoreError> {
         // A connection of its own: it is held for as long as the daemon runs, and the pool's are counted out.
         let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.database.options());
@@ -94,7 +94,7 @@ impl Outbox {
     /// Numbers have no gaps but those of an epoch's beginning: [`OutboxRow::missed`] are messages that were trimmed.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn read_after(
         &self,
         at: impl Into<Position>,
@@ -104,19 +104,21 @@ impl Outbox {
         // One statement, so that what is read belongs to what is compared. The first row says whether the position is ours, with
         // a message or without.
         let rows = sqlx::query(
-            "with here as (select h.seq >= $1 and ($4::text is null or $1 = 0 or $4 = (select e.epoch \
-                     from outbox_epochs e where e.first_seq <= $1 order by e.first_seq desc limit 1)) as is_ours \
-                 from outbox_head h) \
-             select here.is_ours, sized.*, \
-                 (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros, \
-                 (extract(epoch from seen_at) * 1000000)::bigint as seen_micros, e.epoch, e.after_seq, e.first_seq \
-             from here left join ( \
-                 select *, sum(octet_length(message)) over (order by seq) - octet_length(message) as before \
-                 from (select * from outbox where seq > $1 order by seq limit $2) as next \
-             ) as sized on here.is_ours and before < $3 \
-             left join lateral (select epoch, after_seq, first_seq from outbox_epochs where first_seq <= sized.seq \
-                 order by first_seq desc limit 1) e on true \
-             order by sized.seq",
+            r"
+            with here as (select h.seq >= $1 and ($4::text is null or $1 = 0 or $4 = (select e.epoch
+                    from outbox_epochs e where e.first_seq <= $1 order by e.first_seq desc limit 1)) as is_ours
+                from outbox_head h)
+            select here.is_ours, sized.*,
+                (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros,
+                (extract(epoch from seen_at) * 1000000)::bigint as seen_micros, e.epoch, e.after_seq, e.first_seq
+            from here left join (
+                select *, sum(octet_length(message)) over (order by seq) - octet_length(message) as before
+                from (select * from outbox where seq > $1 order by seq limit $2) as next
+            ) as sized on here.is_ours and before < $3
+            left join lateral (select epoch, after_seq, first_seq from outbox_epochs where first_seq <= sized.seq
+                order by first_seq desc limit 1) e on true
+            order by sized.seq
+            ",
         )
         .bind(int8("sequence", seq)?)
         .bind(i64::from(limit))
@@ -137,7 +139,7 @@ impl Outbox {
     /// How far a sink is; `None` for one that has not begun.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn sink_cursor(&self, sink: &str) -> Result<Option<u64>, StoreError> {
         let seq: Option<i64> = sqlx::query_scalar("select seq from sink_cursors where sink = $1")
             .bind(sink)
@@ -150,15 +152,15 @@ impl Outbox {
     /// disk.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn set_sink_cursor(&self, sink: &str, seq: u64) -> Result<(), StoreError> {
         self.note_sink_cursor(sink, seq, None).await
     }
 
-    /// As [`Outbox::set_sink_cursor`], for whoever leads the sink.
+    /// As [`Outbox::set_sink_cursor`], for the leader of the sink.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when somebody else leads it now; whatever the database says.
+    /// [`StoreError::Fenced`] when another instance leads it now; a database error.
     pub async fn note_sink_cursor(
         &self,
         sink: &str,
@@ -170,10 +172,12 @@ impl Outbox {
         // server that loses it costs repeats, which the sink refuses. A trim that went by it waits for the disk, and so for
         // all that was committed before; the setting holds for this statement alone.
         let noted = sqlx::query(
-            "insert into sink_cursors (sink, seq) \
-             select $1, $2 where set_config('synchronous_commit', 'off', true) is not null \
-                 and ($3::bigint is null or $3 = (select epoch from leases where name = $4)) \
-             on conflict on constraint sink_cursors_pkey do update set seq = excluded.seq, updated_at = now()",
+            r"
+            insert into sink_cursors (sink, seq)
+            select $1, $2 where set_config('synchronous_commit', 'off', true) is not null
+                and ($3::bigint is null or $3 = (select epoch from leases where name = $4))
+            on conflict on constraint sink_cursors_pkey do update set seq = excluded.seq, updated_at = now()
+            ",
         )
         .bind(sink)
         .bind(int8("sequence", seq)?)
@@ -188,17 +192,19 @@ impl Outbox {
     /// how many. Sinks that are disabled, and cursors of those that are no longer configured, hold nothing up.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn trim(&self, age: Duration, sinks: &[String], limit: u32) -> Result<u64, StoreError> {
         let trimmed = sqlx::query(
-            "delete from outbox where seq in ( \
-                 select seq from outbox \
-                 where seq <= coalesce((select min(coalesce(c.seq, 0)) from unnest($2::text[]) as s (sink) \
-                     left join sink_cursors c on c.sink = s.sink \
-                     where not exists (select from sink_states t where t.sink = s.sink and t.disabled_at is not null)), \
-                     9223372036854775807) \
-                 order by seq limit $3 \
-             ) and created_at < now() - make_interval(secs => $1)",
+            r"
+            delete from outbox where seq in (
+                select seq from outbox
+                where seq <= coalesce((select min(coalesce(c.seq, 0)) from unnest($2::text[]) as s (sink)
+                    left join sink_cursors c on c.sink = s.sink
+                    where not exists (select from sink_states t where t.sink = s.sink and t.disabled_at is not null)),
+                    9223372036854775807)
+                order by seq limit $3
+            ) and created_at < now() - make_interval(secs => $1)
+            ",
         )
         .bind(age.as_secs_f64())
         .bind(sinks)
@@ -211,7 +217,7 @@ impl Outbox {
     /// How full the outbox is.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn state(&self) -> Result<OutboxState, StoreError> {
         state(&mut *self.pool.acquire().await?).await
     }
@@ -219,8 +225,10 @@ impl Outbox {
 
 pub(crate) async fn state(connection: &mut PgConnection) -> Result<OutboxState, StoreError> {
     let (last, first, oldest): (i64, Option<i64>, Option<i64>) = sqlx::query_as(
-        "select h.seq, o.seq, extract(epoch from now() - o.created_at)::bigint from outbox_head h \
-         left join lateral (select seq, created_at from outbox order by seq limit 1) o on true",
+        r"
+        select h.seq, o.seq, extract(epoch from now() - o.created_at)::bigint from outbox_head h
+        left join lateral (select seq, created_at from outbox order by seq limit 1) o on true
+        ",
     )
     .fetch_one(connection)
     .await?;
@@ -236,16 +244,18 @@ pub(crate) async fn ends(
 ) -> Result<BTreeMap<String, u64>, StoreError> {
     // Steps from type to type through the index: `group by` would read the whole table.
     let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
-        "with recursive types as ( \
-             (select aggregate_type from outbox order by aggregate_type limit 1) \
-             union all \
-             select (select o.aggregate_type from outbox o where o.aggregate_type > t.aggregate_type \
-                     order by o.aggregate_type limit 1) \
-             from types t where t.aggregate_type is not null \
-         ) \
-         select t.aggregate_type, \
-             (select max(o.seq) from outbox o where o.aggregate_type = t.aggregate_type and o.seq <= $1) \
-         from types t where t.aggregate_type is not null",
+        r"
+        with recursive types as (
+            (select aggregate_type from outbox order by aggregate_type limit 1)
+            union all
+            select (select o.aggregate_type from outbox o where o.aggregate_type > t.aggregate_type
+                    order by o.aggregate_type limit 1)
+            from types t where t.aggregate_type is not null
+        )
+        select t.aggregate_type,
+            (select max(o.seq) from outbox o where o.aggregate_type = t.aggregate_type and o.seq <= $1)
+        from types t where t.aggregate_type is not null
+        ",
     )
     .bind(int8("sequence", upto)?)
     .fetch_all(connection)

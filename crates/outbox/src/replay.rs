@@ -21,10 +21,10 @@ impl ReplayLock {
 }
 
 impl Outbox {
-    /// The right to replay; `None` while somebody else does.
+    /// The right to replay; `None` while another command does.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn lock_replay(&self) -> Result<Option<ReplayLock>, StoreError> {
         if !self.database.has_sessions() {
             return Err(StoreError::NoSession { what: "a replay" });
@@ -40,24 +40,24 @@ impl Outbox {
     /// The newest number taken for streams of their own, 0 before the first.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn replay_number(&self, streams: &str) -> Result<u64, StoreError> {
         Ok(self.sink_cursor(&format!("replay {streams}")).await?.unwrap_or(0))
     }
 
-    /// The first of `count` numbers for messages on streams of their own, which nobody else will get: numbers that were
+    /// The first of `count` numbers for messages on streams of their own, which no other caller will get: numbers that were
     /// taken and not used leave a gap.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn take_replay_numbers(&self, streams: &str, count: u64) -> Result<u64, StoreError> {
-        let last: i64 = sqlx::query_scalar(
-            AssertSqlSafe(format!(
-                "insert into sink_cursors as c (sink, seq) select $1, $2 where {DURABLE} is not null \
-                 on conflict on constraint sink_cursors_pkey do update set seq = c.seq + $2, updated_at = now() \
-                 returning seq"
-            )),
-        )
+        let last: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
+            r"
+                insert into sink_cursors as c (sink, seq) select $1, $2 where {DURABLE} is not null
+                on conflict on constraint sink_cursors_pkey do update set seq = c.seq + $2, updated_at = now()
+                returning seq
+                "
+        )))
         .bind(format!("replay {streams}"))
         .bind(int8("numbers", count)?)
         .fetch_one(&self.pool)

@@ -23,7 +23,7 @@ pub struct SinkStart {
 
 /// What `sinks adopt` found in a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct SinkContents {
     /// The largest number in any of its streams, 0 where it has none.
     pub top: u64,
     /// Ends of the streams that hold entries of another history.
@@ -32,7 +32,7 @@ pub struct Found {
 
 /// How this history goes on after an adoption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Joined {
+pub struct AdoptedHistory {
     /// Messages up to this number keep their numbers.
     pub kept: u64,
     /// The number of the first message after them.
@@ -45,11 +45,13 @@ impl Outbox {
     /// Where a sink begins.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn sink_start(&self, sink: &str) -> Result<SinkStart, StoreError> {
         let (cursor, foreign, last): (Option<i64>, Option<String>, i64) = sqlx::query_as(
-            "select c.seq, case when t.foreign_at is not null then coalesce(t.foreign_reason, '') end, h.seq \
-             from outbox_head h left join sink_cursors c on c.sink = $1 left join sink_states t on t.sink = $1",
+            r"
+            select c.seq, case when t.foreign_at is not null then coalesce(t.foreign_reason, '') end, h.seq
+            from outbox_head h left join sink_cursors c on c.sink = $1 left join sink_states t on t.sink = $1
+            ",
         )
         .bind(sink)
         .fetch_one(&self.pool)
@@ -58,10 +60,10 @@ impl Outbox {
         Ok(SinkStart { cursor, foreign, last: unsigned("sequence", last)? })
     }
 
-    /// Notes that a sink holds what this database never sent, for whoever leads the sink. The first reason stays.
+    /// Notes that a sink holds what this database never sent, for the leader of the sink. The first reason stays.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when somebody else leads it now; whatever the database says.
+    /// [`StoreError::Fenced`] when another instance leads it now; a database error.
     pub async fn note_foreign(
         &self,
         sink: &str,
@@ -70,12 +72,14 @@ impl Outbox {
     ) -> Result<(), StoreError> {
         let lease = sink_lease(sink);
         let noted = sqlx::query(AssertSqlSafe(format!(
-            "insert into sink_states as s (sink, foreign_at, foreign_reason) \
-             select $1, now(), $2 where {DURABLE} is not null \
-                 and ($3::bigint is null or $3 = (select epoch from leases where name = $4)) \
-             on conflict on constraint sink_states_pkey do update set \
-                 foreign_at = coalesce(s.foreign_at, excluded.foreign_at), \
-                 foreign_reason = case when s.foreign_at is null then excluded.foreign_reason else s.foreign_reason end"
+            r"
+            insert into sink_states as s (sink, foreign_at, foreign_reason)
+            select $1, now(), $2 where {DURABLE} is not null
+                and ($3::bigint is null or $3 = (select epoch from leases where name = $4))
+            on conflict on constraint sink_states_pkey do update set
+                foreign_at = coalesce(s.foreign_at, excluded.foreign_at),
+                foreign_reason = case when s.foreign_at is null then excluded.foreign_reason else s.foreign_reason end
+            "
         )))
         .bind(sink)
         .bind(reason.replace('\0', "\u{fffd}"))
@@ -93,15 +97,15 @@ impl Outbox {
     /// What the sink has of this history is what its epoch says, and where that is not known, what is before its cursor.
     ///
     /// # Errors
-    /// Whatever the database says.
-    pub async fn adopt_sink(&self, sink: &str, found: &Found) -> Result<Joined, StoreError> {
+    /// A database error.
+    pub async fn adopt_sink(&self, sink: &str, found: &SinkContents) -> Result<AdoptedHistory, StoreError> {
         let mut tx = begin(&self.pool, true).await?;
         sqlx::query(AssertSqlSafe(format!("select {DURABLE}"))).execute(&mut *tx).await?;
-        // From here on nobody takes a number.
+        // From here on no other transaction takes a number.
         let last: i64 =
             sqlx::query_scalar("select seq from outbox_head for update").fetch_one(&mut *tx).await?;
         let last = unsigned("sequence", last)?;
-        // Somebody else may have adopted it since it was looked at.
+        // Another command may have adopted it since it was looked at.
         let known = adopted(&mut tx, sink).await?;
         let foreign: Vec<&Adopted> =
             found.foreign.iter().filter(|one| known.get(&one.aggregate_type) != Some(*one)).collect();
@@ -111,11 +115,11 @@ impl Outbox {
         }
         let (joined, position, sql) = if found.top > kept {
             renumber(&mut tx, kept, found.top).await?;
-            let joined = Joined { kept, next: found.top + 1, moved: last - kept };
+            let joined = AdoptedHistory { kept, next: found.top + 1, moved: last - kept };
             // What comes next for it is all that was moved. Where its streams lack older messages too, they say so when asked.
             (joined, found.top, "update sink_cursors set seq = $2, updated_at = now() where sink = $1")
         } else {
-            let joined = Joined { kept: last, next: last + 1, moved: 0 };
+            let joined = AdoptedHistory { kept: last, next: last + 1, moved: 0 };
             (joined, last, "update sink_cursors set seq = least(seq, $2), updated_at = now() where sink = $1")
         };
         sqlx::query(sql).bind(sink).bind(int8("sequence", position)?).execute(&mut *tx).await?;
@@ -127,7 +131,7 @@ impl Outbox {
     /// Lets a sink begin anew with the oldest message kept.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn reset_sink(&self, sink: &str) -> Result<(), StoreError> {
         let mut tx = begin(&self.pool, true).await?;
         for sql in ["delete from sink_cursors where sink = $1", "delete from adopted_streams where sink = $1"]
@@ -156,15 +160,19 @@ async fn shared(tx: &mut Tx, (sink, last): (&str, u64), foreign: &[&Adopted]) ->
     Ok(foreign.iter().map(shared).min().unwrap_or(last).min(last))
 }
 
-/// Moves all messages after `kept` to behind `top`, with whatever says how far somebody is, and begins an epoch with them.
+/// Moves all messages after `kept` to behind `top`, with the positions of sinks, and begins an epoch with them.
 async fn renumber(tx: &mut Tx, kept: u64, top: u64) -> Result<(), StoreError> {
     let (from, by) = (int8("sequence", kept)?, int8("sequence", top - kept)?);
     // By way of negative numbers: a number is free only when its old owner has left it.
     for sql in [
-        "update outbox set seq = -(seq + $2), \
-             message = regexp_replace(message, '\"seq\":[0-9]+', '\"seq\":' || (seq + $2)) where seq > $1",
-        "update deliveries set seq = -(seq + $2), \
-             message = regexp_replace(message, '\"seq\":[0-9]+', '\"seq\":' || (seq + $2)) where seq > $1",
+        r#"
+        update outbox set seq = -(seq + $2),
+        message = regexp_replace(message, '"seq":[0-9]+', '"seq":' || (seq + $2)) where seq > $1
+        "#,
+        r#"
+        update deliveries set seq = -(seq + $2),
+        message = regexp_replace(message, '"seq":[0-9]+', '"seq":' || (seq + $2)) where seq > $1
+        "#,
         "update sink_cursors set seq = seq + $2 where seq > $1 and sink not like 'replay %'",
         "update outbox_head set seq = seq + $2 where seq >= $1",
     ] {
@@ -201,8 +209,10 @@ async fn begin_epoch(connection: &mut PgConnection, kept: i64, top: i64) -> Resu
 /// An operator has decided: messages are sent again, and at once.
 async fn decided(tx: &mut Tx, sink: &str) -> Result<(), StoreError> {
     sqlx::query(
-        "update sink_states set foreign_at = null, foreign_reason = null, paused_until = null, failures = 0 \
-         where sink = $1",
+        r"
+        update sink_states set foreign_at = null, foreign_reason = null, paused_until = null, failures = 0
+        where sink = $1
+        ",
     )
     .bind(sink)
     .execute(&mut **tx)

@@ -40,7 +40,7 @@ pub struct Advanced {
     pub events: u64,
     /// Wallets that staked in this step and have no row in `users`, where unknown ones are not created.
     pub unknown_users: u64,
-    /// Pending events taken back: what was told at the head is not what is confirmed.
+    /// Pending events taken back: what was published at the head is not what is confirmed.
     pub retracted: u64,
 }
 
@@ -125,7 +125,7 @@ impl<'a> Step<'a> {
         checkpoint::lock_chain(tx, store).await?;
         blocks::check(tx, chain.id, &self.seen).await?;
         checkpoint::advance(tx, chain, &advance.expected, advance.to).await?;
-        // Stakes are rolled up under a lock that all chains share: there nobody is to wait for rows, the less so since a
+        // Stakes are rolled up under a lock that all chains share: there no session is to wait for rows, the less so since a
         // server that waits for them throws out no client that is frozen.
         let mut unwritten: &[&Event] = if is_staged { &[] } else { ordered };
         if !folded.stakes.is_empty() {
@@ -135,7 +135,7 @@ impl<'a> Step<'a> {
         dead_letters::insert(tx, chain, &advance.dead_letters).await?;
         let gone = pending::end(tx, chain, (&advance.expected, advance.to.number), ordered).await?;
         let publication =
-            Publication::begin(tx, chain, events::with_kinds(chain, ordered)).await?.taking_back(&gone);
+            Publication::begin(tx, chain, events::with_kinds(chain, ordered)).await?.with_retractions(&gone);
         let unknown_users = projections::apply(tx, chain, folded).await?;
         blocks::keep(tx, chain.id, &self.window, advance.final_number).await?;
         let confirmation = publication.settle(tx, chain).await?;

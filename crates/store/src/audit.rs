@@ -15,7 +15,7 @@ use super::{Backfill, ChainStore, blocks, checkpoint, dead_letters, events, proj
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
-pub use doubt::{Doubted, Proven};
+pub use doubt::{DoubtedEvents, ProvenBlocks};
 
 /// How blocks of a source that were read again compare with what is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl ChainStore {
     /// # Errors
     /// As [`ChainStore::backfill`]; [`StoreError::Conflict`] when the given blocks are not those of the checkpoints or the
     /// reorg window: then more than single events is wrong, and a rewind is the remedy.
-    pub async fn repair(&self, reread: &Backfill, proven: &Proven) -> Result<Compared, StoreError> {
+    pub async fn repair(&self, reread: &Backfill, proven: &ProvenBlocks) -> Result<Compared, StoreError> {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
@@ -99,7 +99,7 @@ impl ChainStore {
     /// How far each configured source was compared, in the configuration's order; `None` where nothing was.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn verified(&self) -> Result<Vec<Option<u64>>, StoreError> {
         let rows: Vec<(String, i64)> = sqlx::query_as(
             "select name, verified_to from sources where chain_id = $1 and verified_to is not null",
@@ -118,8 +118,10 @@ impl ChainStore {
     /// [`StoreError::Conflict`] when something was: the comparison is worthless.
     pub async fn set_verified(&self, source: &str, to: u64, reorgs: u64) -> Result<(), StoreError> {
         let done = sqlx::query(
-            "update sources s set verified_to = $3 from chains c \
-             where s.chain_id = $1 and s.name = $2 and c.chain_id = s.chain_id and c.reorgs = $4",
+            r"
+            update sources s set verified_to = $3 from chains c
+            where s.chain_id = $1 and s.name = $2 and c.chain_id = s.chain_id and c.reorgs = $4
+            ",
         )
         .bind(self.chain.id)
         .bind(source)
@@ -177,7 +179,7 @@ impl<'a> Sides<'a> {
     }
 
     /// What may not be taken back stays, and nothing is put in its place.
-    fn keep_unproven(&mut self, proven: &Proven) {
+    fn keep_unproven(&mut self, proven: &ProvenBlocks) {
         let differing: BTreeSet<Place> = self.differing.iter().copied().collect();
         self.take_back.retain(|place| proven.places.contains(place));
         self.differing.retain(|place| proven.places.contains(place));
@@ -223,7 +225,7 @@ async fn take_back(
     let folded = events::fold_orphaned(tx, record).await?;
     let orphaned = events::orphaned(tx, record).await?;
     let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-    let publication = Publication::of_undone(tx, chain, announced).await?;
+    let publication = Publication::of_orphaned(tx, chain, announced).await?;
     projections::undo(tx, chain, &folded).await?;
     finish_record(tx, chain, record, gone).await?;
     publication.retract(tx, chain).await
@@ -233,7 +235,7 @@ async fn take_back(
 async fn add(
     tx: &mut Tx,
     chain: &Chain,
-    (reread, proven): (&Backfill, &Proven),
+    (reread, proven): (&Backfill, &ProvenBlocks),
     (missing, reached): (&[&Event], u64),
 ) -> Result<(), StoreError> {
     let folded = events::fold(chain, missing)?;

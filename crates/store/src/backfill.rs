@@ -27,7 +27,7 @@ pub struct Backfill {
 
 impl ChainStore {
     /// Stores the events of a range that are missing and leaves the others alone: doing it twice changes
-    /// nothing. No checkpoint moves. What differs is told and left as it is: which side is right is not for the store to
+    /// nothing. No checkpoint moves. What differs is returned and left as it is: which side is right is not for the store to
     /// say.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl ChainStore {
         check_range(chain, backfill, &ordered)?;
 
         let mut tx = transaction::begin(&self.pool, true).await?;
-        let done = add(&mut tx, self, (backfill, ordered), Telling::Told).await?;
+        let done = add(&mut tx, self, (backfill, ordered), Publishing::Yes).await?;
         tx.commit().await?;
 
         Ok(done)
@@ -48,9 +48,9 @@ impl ChainStore {
 
 /// Whether what is added is announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Telling {
-    Told,
-    Quiet,
+pub(super) enum Publishing {
+    Yes,
+    No,
 }
 
 /// Adds what is missing, in a transaction that does no more than that with the chain.
@@ -58,7 +58,7 @@ pub(super) async fn add(
     tx: &mut Tx,
     store: &ChainStore,
     (backfill, ordered): (&Backfill, Vec<&Event>),
-    telling: Telling,
+    publishing: Publishing,
 ) -> Result<Compared, StoreError> {
     let chain = &*store.chain;
     let locked = checkpoint::lock_chain(tx, store).await?;
@@ -74,8 +74,8 @@ pub(super) async fn add(
     dead_letters::resolve(tx, chain, &sorted.missing).await?;
     dead_letters::resolve(tx, chain, &sorted.present).await?;
     dead_letters::insert(tx, chain, &backfill.dead_letters).await?;
-    let told = if telling == Telling::Told { &sorted.missing[..] } else { &[] };
-    let publication = Publication::begin(tx, chain, events::with_kinds(chain, told)).await?;
+    let published = if publishing == Publishing::Yes { &sorted.missing[..] } else { &[] };
+    let publication = Publication::begin(tx, chain, events::with_kinds(chain, published)).await?;
     projections::apply_late(tx, chain, &folded).await?;
     lower_start(tx, backfill).await?;
     publication.confirm(tx, chain, reached).await?;
@@ -184,11 +184,13 @@ async fn stored_hashes(
         .collect::<Result<_, _>>()?;
     numbers.dedup();
     let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
-        "select block_number, block_hash from events where chain_id = $1 and block_number = any($2) \
-         union \
-         select number, hash from blocks where chain_id = $1 and number = any($2) \
-         union \
-         select block_number, block_hash from checkpoints where chain_id = $1 and block_number = any($2)",
+        r"
+        select block_number, block_hash from events where chain_id = $1 and block_number = any($2)
+        union
+        select number, hash from blocks where chain_id = $1 and number = any($2)
+        union
+        select block_number, block_hash from checkpoints where chain_id = $1 and block_number = any($2)
+        ",
     )
     .bind(chain.id)
     .bind(numbers)

@@ -44,10 +44,12 @@ pub(super) async fn check(tx: &mut Tx, chain_id: i64, refs: &BTreeMap<u64, B256>
         return Ok(());
     };
     let held: Vec<(i64, Vec<u8>)> = sqlx::query_as(
-        "select number, hash from blocks where chain_id = $1 and number between $2 and $3 \
-         union all \
-         select block_number, block_hash from checkpoints where chain_id = $1 and block_number between $2 and $3 \
-         order by 1",
+        r"
+        select number, hash from blocks where chain_id = $1 and number between $2 and $3
+        union all
+        select block_number, block_hash from checkpoints where chain_id = $1 and block_number between $2 and $3
+        order by 1
+        ",
     )
     .bind(chain_id)
     .bind(int8("block number", *first)?)
@@ -81,20 +83,22 @@ pub(super) async fn keep(
 ) -> Result<(), StoreError> {
     let (numbers, hashes) = arrays(refs)?;
     sqlx::query(
-        "with final as ( \
-             update chains set final_number = greatest(final_number, $2) where chain_id = $1 returning final_number \
-         ), given as ( \
-             select number, hash from unnest($3::bigint[], $4::bytea[]) as g (number, hash) \
-         ), known as ( \
-             select number from given union all select number from blocks where chain_id = $1 \
-         ), anchor as ( \
-             select max(number) as number from known where number <= (select final_number from final) \
-         ), added as ( \
-             insert into blocks (chain_id, number, hash) \
-             select $1, g.number, g.hash from given g, anchor a where a.number is null or g.number >= a.number \
-             on conflict on constraint blocks_pkey do nothing \
-         ) \
-         delete from blocks b using anchor a where b.chain_id = $1 and b.number < a.number",
+        r"
+        with final as (
+            update chains set final_number = greatest(final_number, $2) where chain_id = $1 returning final_number
+        ), given as (
+            select number, hash from unnest($3::bigint[], $4::bytea[]) as g (number, hash)
+        ), known as (
+            select number from given union all select number from blocks where chain_id = $1
+        ), anchor as (
+            select max(number) as number from known where number <= (select final_number from final)
+        ), added as (
+            insert into blocks (chain_id, number, hash)
+            select $1, g.number, g.hash from given g, anchor a where a.number is null or g.number >= a.number
+            on conflict on constraint blocks_pkey do nothing
+        )
+        delete from blocks b using anchor a where b.chain_id = $1 and b.number < a.number
+        ",
     )
     .bind(chain_id)
     .bind(int8("final block", final_number)?)

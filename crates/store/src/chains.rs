@@ -1,7 +1,7 @@
 //! What is stored of each chain, and its end.
 
 use super::Store;
-use super::emptying::{Emptied, Emptying};
+use super::emptying::{DeletedRows, SourceDeletion};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
@@ -9,7 +9,7 @@ use chainflume_db::{audit_lease, chain_lease, forget_leases, leader};
 
 /// A chain as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptChain {
+pub struct StoredChain {
     /// EIP-155.
     pub chain_id: u64,
     /// As the configuration called it last.
@@ -26,20 +26,22 @@ impl Store {
     /// Every chain, by id.
     ///
     /// # Errors
-    /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
-    pub async fn kept_chains(&self) -> Result<Vec<KeptChain>, StoreError> {
+    /// A database error; ask [`Store::schema`] first, without tables this fails.
+    pub async fn kept_chains(&self) -> Result<Vec<StoredChain>, StoreError> {
         type Row = (i64, String, Vec<String>, Option<i64>, i64);
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<Row> = sqlx::query_as(
-            "select c.chain_id, c.name, array(select s.name from sources s where s.chain_id = c.chain_id order by 1), \
-                 (select max(p.block_number) from checkpoints p where p.chain_id = c.chain_id), \
-                 (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.chain_id = c.chain_id) \
-             from chains c order by c.chain_id",
+            r"
+            select c.chain_id, c.name, array(select s.name from sources s where s.chain_id = c.chain_id order by 1),
+                (select max(p.block_number) from checkpoints p where p.chain_id = c.chain_id),
+                (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.chain_id = c.chain_id)
+            from chains c order by c.chain_id
+            ",
         )
         .fetch_all(&mut *tx)
         .await?;
         let row = |(id, name, sources, tip, events): Row| {
-            Ok(KeptChain {
+            Ok(StoredChain {
                 chain_id: unsigned("chain id", id)?,
                 name,
                 sources,
@@ -57,14 +59,14 @@ impl Store {
     /// [`StoreError::View`]; [`StoreError::Led`] when a daemon leads the chain or would lead it.
     pub async fn forget_chain(
         &self,
-        chain: &KeptChain,
+        chain: &StoredChain,
         page: u32,
         mut tell: impl FnMut(u64),
-    ) -> Result<Option<Emptied>, StoreError> {
-        let (id, mut all) = (chain.chain_id, Emptied::default());
+    ) -> Result<Option<DeletedRows>, StoreError> {
+        let (id, mut all) = (chain.chain_id, DeletedRows::default());
         check_free(&mut transaction::begin(&self.pool, true).await?, chain).await?;
         for name in &chain.sources {
-            let emptying = Emptying { name, forget: true, asked: None, page };
+            let emptying = SourceDeletion { name, forget: true, asked: None, page };
             let before = all.events;
             let emptied = self.empty_source(&emptying, |events| tell(before + events)).await?;
             let emptied = emptied.unwrap_or_default();
@@ -100,7 +102,7 @@ async fn delete(tx: &mut Tx, id: u64) -> Result<(), StoreError> {
 }
 
 /// [`StoreError::Led`] where a daemon leads the chain or waits to: its configuration has it.
-async fn check_free(tx: &mut Tx, chain: &KeptChain) -> Result<(), StoreError> {
+async fn check_free(tx: &mut Tx, chain: &StoredChain) -> Result<(), StoreError> {
     let holder = match leader(tx, chain.chain_id).await? {
         Some(holder) => Some(holder),
         None => waiting(tx, chain.chain_id).await?,
@@ -113,8 +115,10 @@ async fn check_free(tx: &mut Tx, chain: &KeptChain) -> Result<(), StoreError> {
 
 /// A daemon that lives and would lead the chain.
 async fn waiting(tx: &mut Tx, chain_id: u64) -> Result<Option<String>, StoreError> {
-    let sql = "select i.holder from instances i join pg_stat_activity a on a.pid = i.backend_pid \
-                   and (a.backend_start is null or a.backend_start = i.backend_start) \
-               where $1 = any(i.wants) and i.expires_at > clock_timestamp() limit 1";
+    let sql = r"
+        select i.holder from instances i join pg_stat_activity a on a.pid = i.backend_pid
+            and (a.backend_start is null or a.backend_start = i.backend_start)
+        where $1 = any(i.wants) and i.expires_at > clock_timestamp() limit 1
+    ";
     Ok(sqlx::query_scalar(sql).bind(chain_lease(chain_id)).fetch_optional(&mut **tx).await?)
 }

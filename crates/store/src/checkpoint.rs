@@ -34,7 +34,7 @@ pub struct Held {
 }
 
 /// A chain's row while this transaction has it locked.
-pub(super) struct Locked {
+pub(super) struct LockedChain {
     pub(super) final_number: Option<u64>,
     pub(super) reorgs: u64,
 }
@@ -55,12 +55,12 @@ impl ChainStore {
     /// What the store holds of the chain.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn held(&self) -> Result<Held, StoreError> {
         let mut tx = transaction::begin_snapshot(&self.pool).await?;
         let sql = "select final_number, reorgs from chains where chain_id = $1";
         let row = sqlx::query_as(sql).bind(self.chain.id).fetch_one(&mut *tx).await?;
-        let Locked { final_number, reorgs } = locked(row)?;
+        let LockedChain { final_number, reorgs } = locked(row)?;
         let held = Held {
             checkpoints: read(&mut tx, &self.chain).await?,
             blocks: blocks::read(&mut tx, self.chain.id).await?,
@@ -78,7 +78,7 @@ impl ChainStore {
     /// this one.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn publish_above(&self, head: u64) -> Result<(), StoreError> {
         let mut tx = transaction::begin(&self.pool, true).await?;
         lock_chain(&mut tx, self).await?;
@@ -98,12 +98,14 @@ impl ChainStore {
     /// daemon is.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when somebody else has taken it already; whatever the database says.
+    /// [`StoreError::Fenced`] when another instance has taken it already; a database error.
     pub async fn lead(mut self, epoch: Epoch) -> Result<Self, StoreError> {
         // The lease may be older than the chain's row.
         let raised = sqlx::query(
-            "update chains c set epoch = l.epoch from leases l \
-             where c.chain_id = $1 and l.name = $2 and l.epoch = $3 and c.epoch <= l.epoch",
+            r"
+            update chains c set epoch = l.epoch from leases l
+            where c.chain_id = $1 and l.name = $2 and l.epoch = $3 and c.epoch <= l.epoch
+            ",
         )
         .bind(self.chain.id)
         .bind(chain_lease(self.chain.number()))
@@ -119,10 +121,10 @@ impl ChainStore {
 }
 
 impl ChainStore {
-    /// The block stored at a height: from the checkpoints, the reorg window or an event; `None` where nothing tells.
+    /// The block stored at a height: from the checkpoints, the reorg window or an event; `None` where it is not stored.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn hash_at(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
         Ok(self.known_at_or_below(number).await?.filter(|known| known.number == number))
     }
@@ -130,17 +132,19 @@ impl ChainStore {
     /// The highest block at or below a height whose hash is stored.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn known_at_or_below(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
         let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
-            "(select number, hash from blocks where chain_id = $1 and number <= $2 order by number desc limit 1) \
-             union all \
-             (select block_number, block_hash from checkpoints where chain_id = $1 and block_number <= $2 \
-                 order by block_number desc limit 1) \
-             union all \
-             (select block_number, block_hash from events where chain_id = $1 and block_number <= $2 \
-                 order by block_number desc limit 1) \
-             order by 1 desc limit 1",
+            r"
+            (select number, hash from blocks where chain_id = $1 and number <= $2 order by number desc limit 1)
+            union all
+            (select block_number, block_hash from checkpoints where chain_id = $1 and block_number <= $2
+                order by block_number desc limit 1)
+            union all
+            (select block_number, block_hash from events where chain_id = $1 and block_number <= $2
+                order by block_number desc limit 1)
+            order by 1 desc limit 1
+            ",
         )
         .bind(self.chain.id)
         .bind(int8("block number", number)?)
@@ -150,8 +154,8 @@ impl ChainStore {
     }
 }
 
-/// A transaction beside the chain's only writer, for whoever leads the chain: it must not lock the chain's row. Nothing in it
-/// outlives the lease: whoever takes that next raises the epoch, and then ends every session with this mark. So either the
+/// A transaction beside the chain's only writer, for the leader of the chain: it must not lock the chain's row. Nothing in it
+/// outlives the lease: the next holder raises the epoch, and then ends every session with this mark. So either the
 /// mark is seen there, or the new epoch here.
 pub(super) async fn begin_beside(store: &ChainStore, durable: bool) -> Result<Tx, StoreError> {
     let mut tx = transaction::begin_marked(&store.pool, store.chain.id, durable).await?;
@@ -170,9 +174,9 @@ fn check_epoch(store: &ChainStore, led: Epoch, epoch: i64) -> Result<(), StoreEr
     }
 }
 
-/// Makes this transaction the chain's only writer until it ends. A writer that leads the chain is refused when somebody
-/// else leads it now: nobody can take the lease from here on, because that raises the epoch in this row.
-pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<Locked, StoreError> {
+/// Makes this transaction the chain's only writer until it ends. A writer that leads the chain is refused when another
+/// instance leads it now: no instance can take the lease from here on, because that raises the epoch in this row.
+pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<LockedChain, StoreError> {
     let chain = &store.chain;
     let sql = "select final_number, reorgs, epoch from chains where chain_id = $1 for update";
     let row: Option<(Option<i64>, i64, i64)> =
@@ -185,8 +189,8 @@ pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<Locked
     locked((final_number, reorgs))
 }
 
-fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<Locked, StoreError> {
-    Ok(Locked {
+fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<LockedChain, StoreError> {
+    Ok(LockedChain {
         final_number: final_number.map(|number| unsigned("final block", number)).transpose()?,
         reorgs: unsigned("reorgs", reorgs)?,
     })
@@ -240,9 +244,11 @@ pub(super) async fn advance(
     let mut done = 0;
     if !sources.is_empty() {
         let moved = sqlx::query(
-            "update checkpoints c set block_number = $2, block_hash = $3, updated_at = now() \
-             from unnest($4::text[], $5::bigint[], $6::bytea[]) as e (source, number, hash) \
-             where c.chain_id = $1 and c.source = e.source and c.block_number = e.number and c.block_hash = e.hash",
+            r"
+            update checkpoints c set block_number = $2, block_hash = $3, updated_at = now()
+            from unnest($4::text[], $5::bigint[], $6::bytea[]) as e (source, number, hash)
+            where c.chain_id = $1 and c.source = e.source and c.block_number = e.number and c.block_hash = e.hash
+            ",
         )
         .bind(chain.id)
         .bind(to_number)
@@ -254,9 +260,11 @@ pub(super) async fn advance(
     }
     if !fresh.is_empty() {
         let begun = sqlx::query(
-            "insert into checkpoints (source, chain_id, block_number, block_hash) \
-             select source, $1, $2, $3 from unnest($4::text[]) as e (source) \
-             on conflict on constraint checkpoints_pkey do nothing",
+            r"
+            insert into checkpoints (source, chain_id, block_number, block_hash)
+            select source, $1, $2, $3 from unnest($4::text[]) as e (source)
+            on conflict on constraint checkpoints_pkey do nothing
+            ",
         )
         .bind(chain.id)
         .bind(to_number)
@@ -298,24 +306,30 @@ pub(super) async fn rewind(
     }
     let to_number = int8("block number", to.number)?;
     let tip: Option<(i64, Vec<u8>)> = sqlx::query_as(
-        "select block_number, block_hash from checkpoints where chain_id = $1 and block_number > $2 \
-         order by block_number desc, source limit 1",
+        r"
+        select block_number, block_hash from checkpoints where chain_id = $1 and block_number > $2
+        order by block_number desc, source limit 1
+        ",
     )
     .bind(chain.id)
     .bind(to_number)
     .fetch_optional(&mut **tx)
     .await?;
     sqlx::query(
-        "delete from checkpoints c using sources s \
-         where c.chain_id = $1 and c.block_number > $2 and s.name = c.source and s.start_block > $2",
+        r"
+        delete from checkpoints c using sources s
+        where c.chain_id = $1 and c.block_number > $2 and s.name = c.source and s.start_block > $2
+        ",
     )
     .bind(chain.id)
     .bind(to_number)
     .execute(&mut **tx)
     .await?;
     sqlx::query(
-        "update checkpoints set block_number = $2, block_hash = $3, updated_at = now() \
-         where chain_id = $1 and block_number > $2",
+        r"
+        update checkpoints set block_number = $2, block_hash = $3, updated_at = now()
+        where chain_id = $1 and block_number > $2
+        ",
     )
     .bind(chain.id)
     .bind(to_number)

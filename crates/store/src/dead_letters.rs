@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use chainflume_core::domain::{DeadLetter, Event};
 
 use super::open::Chain;
-use super::{Backfill, Proven};
+use super::{Backfill, ProvenBlocks};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::Tx;
 
-pub use kept::{About, FailedAgain, KeptLetter, Letters, LogRef};
+pub use kept::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, StoredDeadLetter};
 use raw::RawLog;
 
 /// Keeps letters; one that is known already is only seen again.
@@ -37,13 +37,15 @@ pub(super) async fn insert(tx: &mut Tx, chain: &Chain, letters: &[DeadLetter]) -
     let raw = raw.collect::<Result<Vec<_>, _>>();
     let raw = raw.map_err(|error| StoreError::invalid(format!("a log is no JSON: {error}")))?;
     sqlx::query(
-        "insert into dead_letters as d \
-             (kind, chain_id, source, block_number, block_hash, tx_index, log_index, reason, raw) \
-         select kind, $1, source, block_number, block_hash, tx_index, log_index, reason, raw::jsonb \
-         from unnest($2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[], $8::text[], \
-             $9::text[]) as g (kind, source, block_number, block_hash, tx_index, log_index, reason, raw) \
-         on conflict on constraint dead_letters_place_key \
-         do update set last_seen = now(), attempts = d.attempts + 1, reason = excluded.reason",
+        r"
+        insert into dead_letters as d
+            (kind, chain_id, source, block_number, block_hash, tx_index, log_index, reason, raw)
+        select kind, $1, source, block_number, block_hash, tx_index, log_index, reason, raw::jsonb
+        from unnest($2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[], $8::text[],
+            $9::text[]) as g (kind, source, block_number, block_hash, tx_index, log_index, reason, raw)
+        on conflict on constraint dead_letters_place_key
+        do update set last_seen = now(), attempts = d.attempts + 1, reason = excluded.reason
+        ",
     )
     .bind(chain.id)
     .bind(letters.iter().map(|letter| letter.kind.as_str()).collect::<Vec<_>>())
@@ -74,7 +76,7 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, above: u64) -> Result<(),
 pub(super) async fn forget_others(
     tx: &mut Tx,
     chain: &Chain,
-    (reread, proven): (&Backfill, &Proven),
+    (reread, proven): (&Backfill, &ProvenBlocks),
 ) -> Result<(), StoreError> {
     let letters = &reread.dead_letters;
     let numbers = letters
@@ -82,11 +84,13 @@ pub(super) async fn forget_others(
         .map(|letter| int8("block number", letter.log.place.block_number))
         .collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
-        "delete from dead_letters where chain_id = $1 and source = $2 and block_number = any($3) \
-             and resolved_at is null \
-             and (block_number, tx_index, log_index, block_hash) not in ( \
-                 select * from unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[]) \
-             )",
+        r"
+        delete from dead_letters where chain_id = $1 and source = $2 and block_number = any($3)
+        and resolved_at is null
+        and (block_number, tx_index, log_index, block_hash) not in (
+            select * from unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[])
+        )
+        ",
     )
     .bind(chain.id)
     .bind(&reread.source)
@@ -110,12 +114,14 @@ pub(super) async fn resolve(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Re
         return Ok(());
     }
     sqlx::query(
-        "update dead_letters d set resolved_at = now(), last_seen = now(), attempts = d.attempts + 1 \
-         from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[]) \
-             as g (block_number, tx_index, log_index, block_hash, source) \
-         where d.chain_id = $1 and d.block_number = g.block_number and d.tx_index = g.tx_index \
-             and d.log_index = g.log_index and d.block_hash = g.block_hash and d.source = g.source \
-             and d.resolved_at is null",
+        r"
+        update dead_letters d set resolved_at = now(), last_seen = now(), attempts = d.attempts + 1
+        from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[])
+            as g (block_number, tx_index, log_index, block_hash, source)
+        where d.chain_id = $1 and d.block_number = g.block_number and d.tx_index = g.tx_index
+            and d.log_index = g.log_index and d.block_hash = g.block_hash and d.source = g.source
+            and d.resolved_at is null
+        ",
     )
     .bind(chain.id)
     .bind(numbers)

@@ -55,14 +55,16 @@ impl Store {
     /// Every event of a chain, in chain order.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_events(&self, chain_id: u64) -> Result<Vec<StoredEvent>, StoreError> {
         let rows: Vec<EventRow> = sqlx::query_as(
-            "select e.block_number, e.tx_index, e.log_index, e.block_hash, \
-                 extract(epoch from e.block_time)::bigint as block_time, e.tx_hash, e.address, \
-                 k.type as event_type, e.account, e.counterparty, e.amount::text, e.token_id::text \
-             from events e join event_kinds k on k.id = e.kind_id \
-             where e.chain_id = $1 order by e.block_number, e.tx_index, e.log_index",
+            r"
+            select e.block_number, e.tx_index, e.log_index, e.block_hash,
+                extract(epoch from e.block_time)::bigint as block_time, e.tx_hash, e.address,
+                k.type as event_type, e.account, e.counterparty, e.amount::text, e.token_id::text
+            from events e join event_kinds k on k.id = e.kind_id
+            where e.chain_id = $1 order by e.block_number, e.tx_index, e.log_index
+            ",
         )
         .bind(int8("chain id", chain_id)?)
         .fetch_all(&self.pool)
@@ -73,11 +75,13 @@ impl Store {
     /// `stakes`: contract and account; amount, number of events, time of the last in seconds.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_stakes(&self, chain_id: u64) -> Result<Vec<ProjectionRow>, StoreError> {
         self.projection(
-            "select array[contract, account], array[amount::text, events::text, extract(epoch from last_at)::bigint::text] \
-             from stakes where chain_id = $1 order by 1",
+            r"
+            select array[contract, account], array[amount::text, events::text, extract(epoch from last_at)::bigint::text]
+            from stakes where chain_id = $1 order by 1
+            ",
             chain_id,
         )
         .await
@@ -86,7 +90,7 @@ impl Store {
     /// `token_balances`: token and account; balance.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_balances(&self, chain_id: u64) -> Result<Vec<ProjectionRow>, StoreError> {
         self.projection(
             "select array[token, account], array[balance::text] from token_balances where chain_id = $1 order by 1",
@@ -98,7 +102,7 @@ impl Store {
     /// `token_allowances`: token, owner and spender; amount.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_allowances(&self, chain_id: u64) -> Result<Vec<ProjectionRow>, StoreError> {
         self.projection(
             "select array[token, owner, spender], array[amount::text] from token_allowances where chain_id = $1 order by 1",
@@ -110,7 +114,7 @@ impl Store {
     /// `nft_owners`: contract and owner; token id.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_nft_owners(&self, chain_id: u64) -> Result<Vec<ProjectionRow>, StoreError> {
         self.projection(
             "select array[contract, owner], array[token_id::text] from nft_owners where chain_id = $1 order by token_id",
@@ -122,11 +126,13 @@ impl Store {
     /// `users` with a stake: wallet; stake amount, time of the last stake in seconds, status.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn all_stakers(&self) -> Result<Vec<ProjectionRow>, StoreError> {
         let rows: Vec<(Vec<Vec<u8>>, Vec<String>)> = sqlx::query_as(
-            "select array[wallet], array[stake_amount::text, extract(epoch from staked_at)::bigint::text, status] \
-             from users where staked_at is not null order by 1",
+            r"
+            select array[wallet], array[stake_amount::text, extract(epoch from staked_at)::bigint::text, status]
+            from users where staked_at is not null order by 1
+            ",
         )
         .fetch_all(&self.pool)
         .await?;

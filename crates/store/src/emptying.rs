@@ -1,12 +1,12 @@
 //! The end of a stored source, in pages: each is a transaction that takes the newest events there are left, as a rewind does. The
-//! first one marks the source and takes its checkpoint away, so that nobody goes on with it; the last one takes the mark away.
+//! first one marks the source and takes its checkpoint away, so that no daemon goes on with it; the last one takes the mark away.
 
 use chainflume_core::domain::{B256, BlockId};
 
 use super::messages::{self, Publication};
 use super::open::Chain;
 use super::rewind::{Reason, begin_record, finish_record};
-use super::sources::{Registered, lock};
+use super::sources::{StoredSource, lock};
 use super::{ChainStore, Store, events, pending, projections};
 use chainflume_db::StoreError;
 use chainflume_db::convert::block_id;
@@ -17,7 +17,7 @@ pub const PAGE: u32 = 10_000;
 
 /// Which source is to be emptied, and how.
 #[derive(Clone, Copy, Debug)]
-pub struct Emptying<'a> {
+pub struct SourceDeletion<'a> {
     /// Its name.
     pub name: &'a str,
     /// Whether its registration and its views are deleted too; else it begins anew at its start block.
@@ -30,7 +30,7 @@ pub struct Emptying<'a> {
 
 /// What was deleted of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Emptied {
+pub struct DeletedRows {
     /// Events.
     pub events: u64,
     /// Events that were announced as pending.
@@ -46,9 +46,9 @@ impl Store {
     /// unless a daemon started meanwhile.
     pub async fn empty_source(
         &self,
-        emptying: &Emptying<'_>,
+        emptying: &SourceDeletion<'_>,
         mut tell: impl FnMut(u64),
-    ) -> Result<Option<Emptied>, StoreError> {
+    ) -> Result<Option<DeletedRows>, StoreError> {
         self.check_free(emptying.name, emptying.asked).await?;
         if emptying.forget {
             self.drop_views(Some(emptying.name)).await?;
@@ -56,7 +56,7 @@ impl Store {
         let Some((chain, pending)) = self.begin_emptying(emptying).await? else { return Ok(None) };
         // Each page is found by index.
         chain.build_indexes().await?;
-        let mut emptied = Emptied { events: 0, pending };
+        let mut emptied = DeletedRows { events: 0, pending };
         while let Some(events @ 1..) = self.empty_page(emptying).await? {
             emptied.events += events;
             tell(emptied.events);
@@ -66,7 +66,10 @@ impl Store {
     }
 
     /// Marks the source, takes its checkpoint away and what is pending of it back; returns how much that was.
-    async fn begin_emptying(&self, emptying: &Emptying<'_>) -> Result<Option<(ChainStore, u64)>, StoreError> {
+    async fn begin_emptying(
+        &self,
+        emptying: &SourceDeletion<'_>,
+    ) -> Result<Option<(ChainStore, u64)>, StoreError> {
         let mut tx = transaction::begin(&self.pool, true).await?;
         let Some((source, chain)) = locked(&mut tx, emptying).await? else { return Ok(None) };
         let record = match source.emptying {
@@ -86,8 +89,8 @@ impl Store {
     }
 
     /// Takes the newest events back, as a repair takes back single ones, and deletes them. Returns how many; `None` where
-    /// somebody else has ended it.
-    async fn empty_page(&self, emptying: &Emptying<'_>) -> Result<Option<u64>, StoreError> {
+    /// another command has ended it.
+    async fn empty_page(&self, emptying: &SourceDeletion<'_>) -> Result<Option<u64>, StoreError> {
         let mut tx = transaction::begin(&self.pool, true).await?;
         let Some((source, chain)) = locked(&mut tx, emptying).await? else { return Ok(None) };
         let Some(record) = source.emptying else { return Ok(None) };
@@ -97,7 +100,7 @@ impl Store {
         let folded = events::fold_orphaned(&mut tx, record).await?;
         let orphaned = events::orphaned(&mut tx, record).await?;
         let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-        let publication = Publication::of_undone(&mut tx, &chain, announced).await?;
+        let publication = Publication::of_orphaned(&mut tx, &chain, announced).await?;
         projections::undo(&mut tx, &chain, &folded).await?;
         finish_record(&mut tx, &chain, record, events).await?;
         publication.retract(&mut tx, &chain).await?;
@@ -108,11 +111,13 @@ impl Store {
     }
 
     /// Deletes what is left beside the events, and takes the mark away.
-    async fn end_emptying(&self, emptying: &Emptying<'_>) -> Result<(), StoreError> {
+    async fn end_emptying(&self, emptying: &SourceDeletion<'_>) -> Result<(), StoreError> {
         for sql in [
             // Of what reorgs took back before, too: the operator wants it gone.
-            "delete from orphaned_events where ctid = any(array(select o.ctid from orphaned_events o \
-             where o.kind_id in (select id from event_kinds where source = $1) limit $2))",
+            r"
+            delete from orphaned_events where ctid = any(array(select o.ctid from orphaned_events o
+            where o.kind_id in (select id from event_kinds where source = $1) limit $2))
+            ",
             "delete from dead_letters where id in (select id from dead_letters where source = $1 limit $2)",
         ] {
             self.in_pages(sql, (emptying.name, emptying.page)).await?;
@@ -148,7 +153,10 @@ impl Store {
 }
 
 /// The source and its chain, locked; `None` where it is not stored.
-async fn locked(tx: &mut Tx, emptying: &Emptying<'_>) -> Result<Option<(Registered, Chain)>, StoreError> {
+async fn locked(
+    tx: &mut Tx,
+    emptying: &SourceDeletion<'_>,
+) -> Result<Option<(StoredSource, Chain)>, StoreError> {
     let Some(source) = lock(tx, emptying.name).await? else { return Ok(None) };
     source.check_free(tx, emptying.asked).await?;
     let chain = Chain::unconfigured(tx, source.chain_id).await?;

@@ -25,10 +25,12 @@ impl Store {
     pub async fn learn<T: Serialize>(&self, fingerprint: &str, learnt: &T) -> Result<(), StoreError> {
         let learnt = serde_json::to_value(learnt).map_err(|error| StoreError::invalid(error.to_string()))?;
         sqlx::query(
-            "insert into endpoints as e (fingerprint, learnt) values ($1, $2) \
-             on conflict on constraint endpoints_pkey do update set \
-                 learnt = excluded.learnt, updated_at = now() \
-             where e.learnt <> excluded.learnt",
+            r"
+            insert into endpoints as e (fingerprint, learnt) values ($1, $2)
+            on conflict on constraint endpoints_pkey do update set
+                learnt = excluded.learnt, updated_at = now()
+            where e.learnt <> excluded.learnt
+            ",
         )
         .bind(fingerprint)
         .bind(learnt)

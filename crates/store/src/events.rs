@@ -25,9 +25,11 @@ macro_rules! columns {
 /// An event's columns as [`Row`] reads them.
 macro_rules! readable {
     () => {
-        "block_number, tx_index, log_index, extract(epoch from block_time)::bigint as seconds, kind_id, \
-         projection::text as projection, block_hash, tx_hash, address, account, counterparty, \
-         amount::text as amount, token_id::text as token_id, args::text as args"
+        r"
+        block_number, tx_index, log_index, extract(epoch from block_time)::bigint as seconds, kind_id,
+        projection::text as projection, block_hash, tx_hash, address, account, counterparty,
+        amount::text as amount, token_id::text as token_id, args::text as args
+        "
     };
 }
 
@@ -95,8 +97,10 @@ pub(super) async fn tally(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Resu
         *counts.entry(chain.kind(event.fact.kind)?.id).or_default() += 1;
     }
     sqlx::query(
-        "update event_kinds k set events = k.events + d.events \
-         from unnest($1::int[], $2::bigint[]) as d (id, events) where k.id = d.id",
+        r"
+        update event_kinds k set events = k.events + d.events
+        from unnest($1::int[], $2::bigint[]) as d (id, events) where k.id = d.id
+        ",
     )
     .bind(counts.keys().copied().collect::<Vec<_>>())
     .bind(counts.values().copied().collect::<Vec<_>>())
@@ -113,12 +117,14 @@ pub(super) async fn holder(
 ) -> Result<Option<(Place, String)>, StoreError> {
     let (numbers, txs, logs) = places(events)?;
     let row: Option<(i64, i64, i64, String)> = sqlx::query_as(
-        "select e.block_number, e.tx_index, e.log_index, k.source \
-         from unnest($2::bigint[], $3::bigint[], $4::bigint[]) as g (block_number, tx_index, log_index) \
-         join events e on e.chain_id = $1 and e.block_number = g.block_number \
-             and e.tx_index = g.tx_index and e.log_index = g.log_index \
-         join event_kinds k on k.id = e.kind_id \
-         order by 1, 2, 3 limit 1",
+        r"
+        select e.block_number, e.tx_index, e.log_index, k.source
+        from unnest($2::bigint[], $3::bigint[], $4::bigint[]) as g (block_number, tx_index, log_index)
+        join events e on e.chain_id = $1 and e.block_number = g.block_number
+            and e.tx_index = g.tx_index and e.log_index = g.log_index
+        join event_kinds k on k.id = e.kind_id
+        order by 1, 2, 3 limit 1
+        ",
     )
     .bind(chain.id)
     .bind(numbers)
@@ -157,8 +163,10 @@ pub(super) async fn of_source(
     let sql = concat!(
         "select ",
         readable!(),
-        " from events where chain_id = $1 and block_number between $2 and $3 \
-         and kind_id in (select id from event_kinds where chain_id = $1 and source = $4)"
+        r"
+        from events where chain_id = $1 and block_number between $2 and $3
+        and kind_id in (select id from event_kinds where chain_id = $1 and source = $4)
+        "
     );
     let rows: Vec<Row> = sqlx::query_as(sql)
         .bind(chain.id)
@@ -192,11 +200,15 @@ pub(super) async fn page(
     let sql = concat!(
         "select ",
         readable!(),
-        " from (select *, sum(size) over (order by block_number, tx_index, log_index) - size as before \
-           from (select *, coalesce(octet_length(args::text), 0) as size from events where ",
+        r"
+        from (select *, sum(size) over (order by block_number, tx_index, log_index) - size as before
+        from (select *, coalesce(octet_length(args::text), 0) as size from events where
+        ",
         replayed!(),
-        " order by block_number, tx_index, log_index limit $8) as next) as sized \
-         where before < $9 order by block_number, tx_index, log_index"
+        r"
+        order by block_number, tx_index, log_index limit $8) as next) as sized
+        where before < $9 order by block_number, tx_index, log_index
+        "
     );
     let rows: Vec<Row> = replayed(sql, chain, (query, kinds))?
         .bind(i64::from(limit))

@@ -2,7 +2,7 @@
 
 use chainflume_core::domain::{BlockId, Listened};
 
-use super::backfill::{Telling, add, check_range};
+use super::backfill::{Publishing, add, check_range};
 use super::{Backfill, ChainStore, Compared, blocks, events, followed};
 use chainflume_db::{StoreError, transaction};
 
@@ -28,9 +28,9 @@ impl ChainStore {
         let ordered = events::in_order(chain, &backfill.events)?;
         check_range(chain, backfill, &ordered)?;
         let refs = blocks::by_number(&read.refs)?;
-        let telling = if read.told { Telling::Told } else { Telling::Quiet };
+        let publishing = if read.told { Publishing::Yes } else { Publishing::No };
         let mut tx = transaction::begin(&self.pool, true).await?;
-        let done = add(&mut tx, self, (backfill, ordered), telling).await?;
+        let done = add(&mut tx, self, (backfill, ordered), publishing).await?;
         blocks::check(&mut tx, chain.id, &refs).await?;
         if !refs.is_empty() {
             blocks::keep(&mut tx, chain.id, &refs, 0).await?;

@@ -20,7 +20,7 @@ impl Store {
     /// What every source was filled by, those of all chains, by name.
     ///
     /// # Errors
-    /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
+    /// A database error; ask [`Store::schema`] first, without tables this fails.
     pub async fn kept(&self) -> Result<Vec<Kept>, StoreError> {
         kept(&mut *transaction::begin_look(&self.pool).await?).await
     }
@@ -43,17 +43,17 @@ impl ChainStore {
     /// How the configuration by which the chain was opened compares with what is stored now. Nothing is written.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn compared(&self) -> Result<Comparison, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         Ok(compare(self.chain.number(), &self.chain.asked, &kept(&mut tx).await?))
     }
 
-    /// Writes down that from the checkpoints on, what is configured is followed and nothing else. Only for whoever leads the
+    /// Writes down that from the checkpoints on, what is configured is followed and nothing else. Only for the leader of the
     /// chain: a command with another configuration reads no block that the checkpoints will stand for.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`]; whatever the database says.
+    /// [`StoreError::Fenced`]; a database error.
     pub async fn follow(&self) -> Result<Comparison, StoreError> {
         let chain = &*self.chain;
         let mut tx = transaction::begin(&self.pool, true).await?;
@@ -73,17 +73,19 @@ impl ChainStore {
     }
 }
 
-/// Writes down what whoever leads the chain follows under each name, blocked or not. A command with another configuration sees
+/// Writes down what the leader of the chain follows under each name, blocked or not. A command with another configuration sees
 /// by it that a daemon would undo what it is to do.
 async fn sign(tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
     let (names, digests): (Vec<&str>, Vec<String>) =
         chain.asked.iter().map(|asked| (asked.name.as_str(), asked.digest())).unzip();
     sqlx::query(
-        "update sources s set followed_as = d.digest \
-         from (select k.name, g.digest from sources k \
-             left join unnest($2::text[], $3::text[]) as g (name, digest) on g.name = k.name \
-             where k.chain_id = $1) d \
-         where s.name = d.name and s.followed_as is distinct from d.digest",
+        r"
+        update sources s set followed_as = d.digest
+        from (select k.name, g.digest from sources k
+            left join unnest($2::text[], $3::text[]) as g (name, digest) on g.name = k.name
+            where k.chain_id = $1) d
+        where s.name = d.name and s.followed_as is distinct from d.digest
+        ",
     )
     .bind(chain.id)
     .bind(names)
@@ -147,8 +149,10 @@ pub(super) async fn replace(tx: &mut Tx, source: &str, parts: &[Followed]) -> Re
 
 async fn insert(tx: &mut Tx, source: &str, part: &Followed) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into followed (source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        r"
+        insert into followed (source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        ",
     )
     .bind(source)
     .bind(&part.event.signature)
@@ -186,12 +190,18 @@ pub(super) async fn extend(
 pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, to: u64) -> Result<(), StoreError> {
     let to = int8("block number", to)?;
     for sql in [
-        "delete from followed f using sources s where s.name = f.source and s.chain_id = $1 \
-         and f.from_block > $2 and f.to_block is not null",
-        "update followed f set to_block = $2 from sources s where s.name = f.source and s.chain_id = $1 \
-         and f.to_block > $2",
-        "update followed f set from_block = greatest(s.start_block, $2 + 1) from sources s \
-         where s.name = f.source and s.chain_id = $1 and f.to_block is null and f.from_block > greatest(s.start_block, $2 + 1)",
+        r"
+        delete from followed f using sources s where s.name = f.source and s.chain_id = $1
+        and f.from_block > $2 and f.to_block is not null
+        ",
+        r"
+        update followed f set to_block = $2 from sources s where s.name = f.source and s.chain_id = $1
+        and f.to_block > $2
+        ",
+        r"
+        update followed f set from_block = greatest(s.start_block, $2 + 1) from sources s
+        where s.name = f.source and s.chain_id = $1 and f.to_block is null and f.from_block > greatest(s.start_block, $2 + 1)
+        ",
     ] {
         sqlx::query(sql).bind(chain.id).bind(to).execute(&mut **tx).await?;
     }
@@ -225,11 +235,13 @@ impl Quiet {
 pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<Kept>, StoreError> {
     type Row = (String, i64, String, i64, Option<i64>, i64, bool);
     let sources: Vec<Row> = sqlx::query_as(
-        "select s.name, s.chain_id, s.family, s.start_block, coalesce(r.old_tip_number, p.block_number), \
-             (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.source = s.name), \
-             s.emptying is not null \
-         from sources s left join checkpoints p on p.source = s.name \
-             left join reorgs r on r.id = s.emptying order by s.name",
+        r"
+        select s.name, s.chain_id, s.family, s.start_block, coalesce(r.old_tip_number, p.block_number),
+            (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.source = s.name),
+            s.emptying is not null
+        from sources s left join checkpoints p on p.source = s.name
+            left join reorgs r on r.id = s.emptying order by s.name
+        ",
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -263,9 +275,11 @@ async fn seen(
     source: &str,
 ) -> Result<BTreeMap<String, BTreeSet<Address>>, StoreError> {
     let rows: Vec<(String, Option<Vec<u8>>)> = sqlx::query_as(
-        "select distinct k.signature, e.address from event_kinds k left join lateral \
-             (select address from events where kind_id = k.id order by block_number limit $2) e on true \
-         where k.source = $1",
+        r"
+        select distinct k.signature, e.address from event_kinds k left join lateral
+            (select address from events where kind_id = k.id order by block_number limit $2) e on true
+        where k.source = $1
+        ",
     )
     .bind(source)
     .bind(LOOK)
@@ -297,8 +311,10 @@ async fn rows(
     source: Option<&str>,
 ) -> Result<BTreeMap<String, Vec<Followed>>, StoreError> {
     let rows: Vec<Row> = sqlx::query_as(
-        "select source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet \
-         from followed where $1 is null or source = $1",
+        r"
+        select source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet
+        from followed where $1::text is null or source = $1
+        ",
     )
     .bind(source)
     .fetch_all(connection)

@@ -12,7 +12,7 @@ impl ChainStore {
     /// database's only chain: another one might be at its head, where a reorg asks for what they hold.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`]; whatever the database says.
+    /// [`StoreError::Fenced`]; a database error.
     pub async fn defer_indexes(&self) -> Result<(), StoreError> {
         let mut tx = checkpoint::begin_beside(self, true).await?;
         transaction::lock(&mut tx, transaction::REGISTRATION).await?;
@@ -21,11 +21,13 @@ impl ChainStore {
             return Ok(());
         }
         let names: Vec<String> = sqlx::query_scalar(
-            "insert into deferred_indexes (name, definition) \
-             select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) from pg_index i \
-             where i.indrelid in ('events'::regclass, 'token_balances'::regclass, 'nft_owners'::regclass) \
-                 and not i.indisunique and i.indexrelid <> 'token_balances_negative_idx'::regclass \
-             on conflict on constraint deferred_indexes_pkey do nothing returning name",
+            r"
+            insert into deferred_indexes (name, definition)
+            select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) from pg_index i
+            where i.indrelid in ('events'::regclass, 'token_balances'::regclass, 'nft_owners'::regclass)
+                and not i.indisunique and i.indexrelid <> 'token_balances_negative_idx'::regclass
+            on conflict on constraint deferred_indexes_pkey do nothing returning name
+            ",
         )
         .fetch_all(&mut *tx)
         .await?;
@@ -38,7 +40,7 @@ impl ChainStore {
     /// Whether indexes are still to be built.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn is_deferred(&self) -> Result<bool, StoreError> {
         let sql = "select exists (select from deferred_indexes)";
         Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
@@ -48,14 +50,16 @@ impl ChainStore {
     /// writing waits. Safe for two instances at once.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`]; whatever the database says; what was built stays.
+    /// [`StoreError::Fenced`]; a database error; what was built stays.
     pub async fn build_indexes(&self) -> Result<u64, StoreError> {
         for built in 0.. {
             // A server that builds an index hears of its client's end when it is done; a successor does not wait for that.
             let mut tx = checkpoint::begin_beside(self, true).await?;
             transaction::lock(&mut tx, transaction::REGISTRATION).await?;
-            let sql = "delete from deferred_indexes where name = (select min(name) from deferred_indexes) \
-                       returning definition";
+            let sql = r"
+                delete from deferred_indexes where name = (select min(name) from deferred_indexes)
+                returning definition
+            ";
             let Some(definition) = sqlx::query_scalar::<_, String>(sql).fetch_optional(&mut *tx).await?
             else {
                 return Ok(built);

@@ -92,8 +92,10 @@ impl Kinds {
     pub(super) async fn read(tx: &mut Tx, chain_id: i64) -> Result<Self, StoreError> {
         type Row = (i32, String, String, String, String, String, Json<Layout>, Option<i16>);
         let rows: Vec<Row> = sqlx::query_as(
-            "select k.id, k.source, k.type, k.event, k.signature, k.projection, k.layout, s.decimals \
-             from event_kinds k join sources s on s.name = k.source where k.chain_id = $1",
+            r"
+            select k.id, k.source, k.type, k.event, k.signature, k.projection, k.layout, s.decimals
+            from event_kinds k join sources s on s.name = k.source where k.chain_id = $1
+            ",
         )
         .bind(chain_id)
         .fetch_all(&mut **tx)
@@ -161,10 +163,12 @@ pub(super) async fn register(
 
 async fn upsert(tx: &mut Tx, chain_id: i64, kind: &EventKind, layout: &Layout) -> Result<i32, StoreError> {
     Ok(sqlx::query_scalar(
-        "insert into event_kinds as k (source, chain_id, type, event, signature, projection, layout) \
-         values ($1, $2, $3, $4, $5, $6, $7) \
-         on conflict on constraint event_kinds_identity_key do update set layout = excluded.layout \
-         returning id",
+        r"
+        insert into event_kinds as k (source, chain_id, type, event, signature, projection, layout)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        on conflict on constraint event_kinds_identity_key do update set layout = excluded.layout
+        returning id
+        ",
     )
     .bind(&kind.source)
     .bind(chain_id)

@@ -48,13 +48,13 @@ use chainflume_db::{Database, Settings, StoreError};
 use chainflume_outbox::Outbox;
 
 pub use advance::{Advance, Advanced};
-pub use audit::{Compared, Doubted, Proven};
+pub use audit::{Compared, DoubtedEvents, ProvenBlocks};
 pub use backfill::Backfill;
-pub use chains::KeptChain;
+pub use chains::StoredChain;
 pub use checkpoint::{Checkpoint, Held};
-pub use dead_letters::{About, FailedAgain, KeptLetter, Letters, LogRef};
+pub use dead_letters::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, StoredDeadLetter};
 pub use dump::{ProjectionRow, StoredEvent};
-pub use emptying::{Emptied, Emptying, PAGE};
+pub use emptying::{DeletedRows, PAGE, SourceDeletion};
 pub use fill::Read;
 pub use messages::ReplayQuery;
 pub use open::{ChainRecord, ChainStore, PublishFrom, SourceRecord};

@@ -51,7 +51,7 @@ pub struct SourceRecord {
 /// From where on a source's events are announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishFrom {
-    /// What comes after the head that is seen first: nobody wants a notification about last year.
+    /// What comes after the head that is seen first: no consumer wants a notification about last year.
     Head,
     /// Everything.
     Start,
@@ -65,7 +65,7 @@ pub struct ChainStore {
     pub(super) pool: PgPool,
     pub(super) spare: Arc<Semaphore>,
     pub(super) chain: Arc<Chain>,
-    /// Of whoever leads the chain; fences it off once somebody else does.
+    /// Of the leader of the chain; fences it off once another instance leads.
     pub(super) epoch: Option<Epoch>,
     /// The contracts of each source; every one where nothing is said.
     pub(super) contracts: Arc<BTreeMap<String, AddressSet>>,
@@ -173,7 +173,7 @@ impl Chain {
 }
 
 impl Store {
-    /// Hash of block 0 of a chain, as it was registered; `None` where it was not, or no node could tell it.
+    /// Hash of block 0 of a chain, as it was registered; `None` where it was not, or no node could return it.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -277,10 +277,12 @@ async fn genesis(pool: &PgPool, chain_id: i64) -> Result<Option<B256>, StoreErro
 async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(), StoreError> {
     let genesis = chain.genesis_hash.as_ref().map(|hash| hash.as_slice());
     let stored: Option<Vec<u8>> = sqlx::query_scalar(
-        "insert into chains as c (chain_id, name, genesis_hash) values ($1, $2, $3) \
-         on conflict on constraint chains_pkey do update set \
-             name = excluded.name, genesis_hash = coalesce(c.genesis_hash, excluded.genesis_hash) \
-         returning genesis_hash",
+        r"
+        insert into chains as c (chain_id, name, genesis_hash) values ($1, $2, $3)
+        on conflict on constraint chains_pkey do update set
+            name = excluded.name, genesis_hash = coalesce(c.genesis_hash, excluded.genesis_hash)
+        returning genesis_hash
+        ",
     )
     .bind(id)
     .bind(&chain.name)
@@ -313,9 +315,11 @@ async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> R
     .fetch_optional(&mut **tx)
     .await?;
     sqlx::query(
-        "insert into sources (name, chain_id, family, start_block, decimals, publish_from) \
-         values ($1, $2, $3, $4, $5, $6) on conflict on constraint sources_name_key do update set \
-             family = excluded.family, start_block = excluded.start_block, decimals = excluded.decimals",
+        r"
+        insert into sources (name, chain_id, family, start_block, decimals, publish_from)
+        values ($1, $2, $3, $4, $5, $6) on conflict on constraint sources_name_key do update set
+            family = excluded.family, start_block = excluded.start_block, decimals = excluded.decimals
+        ",
     )
     .bind(&source.name)
     .bind(chain_id)

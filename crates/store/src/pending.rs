@@ -1,4 +1,4 @@
-//! Events told before they are confirmed. A row is here from its `pending` message to the one that ends it, and each of
+//! Events published before they are confirmed. A row is here from its `pending` message to the one that ends it, and each of
 //! these messages is written in the transaction that moves the row: so a restart finds exactly what still waits.
 
 use std::collections::BTreeMap;
@@ -41,9 +41,9 @@ pub struct PendingBlock {
 }
 
 impl ChainStore {
-    /// Tells events that are not confirmed yet, those that are to be announced and come after what was told of their
+    /// Publishes events that are not confirmed yet, those that are to be announced and come after what was published of their
     /// source: doing it twice changes nothing, and messages keep the order of the chain. What is left out so is confirmed
-    /// when its time comes. Returns how many were told. [`ChainStore::advance`] confirms them, [`ChainStore::rewind`]
+    /// when its time comes. Returns how many were published. [`ChainStore::advance`] confirms them, [`ChainStore::rewind`]
     /// takes them back.
     ///
     /// # Errors
@@ -60,11 +60,12 @@ impl ChainStore {
         checkpoint::lock_chain(&mut tx, self).await?;
         checkpoint::check(&mut tx, chain, &pending.expected).await?;
         blocks::check(&mut tx, chain.id, &refs).await?;
-        let told = told(&mut tx, chain, *lowest, &refs).await?;
+        let published = published(&mut tx, chain, *lowest, &refs).await?;
         let mut unpublished =
             messages::published(&mut tx, chain, events::with_kinds(chain, &ordered)).await?;
         // A kind that is not described has been refused by now.
-        let newest = |event_ref: &EventRef<'_>| told.get(&chain.described(event_ref.kind_id).ok()?.source);
+        let newest =
+            |event_ref: &EventRef<'_>| published.get(&chain.described(event_ref.kind_id).ok()?.source);
         unpublished
             .retain(|event_ref| newest(event_ref).is_none_or(|newest| *newest < event_ref.event.place));
         if !unpublished.is_empty() {
@@ -77,16 +78,18 @@ impl ChainStore {
         Ok(unpublished.len() as u64)
     }
 
-    /// Takes back what is pending of sources that are no longer configured, or are blocked: nobody follows them any more, so nobody
-    /// would ever say what became of it. A source that returns is confirmed like any history. Returns how many.
+    /// Takes back what is pending of sources that are no longer configured, or are blocked: no source follows them any more, so
+    /// no message would ever end them. A source that returns is confirmed like any history. Returns how many.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn retract_strangers(&self) -> Result<u64, StoreError> {
         let chain = &*self.chain;
         let sql = concat!(
-            "delete from pending_events where chain_id = $1 \
-                 and kind_id in (select id from event_kinds where source <> all($2)) returning ",
+            r"
+            delete from pending_events where chain_id = $1
+            and kind_id in (select id from event_kinds where source <> all($2)) returning
+            ",
             readable!()
         );
 
@@ -124,8 +127,10 @@ pub(super) async fn blocks(
     chain_id: i64,
 ) -> Result<Vec<PendingBlock>, StoreError> {
     let rows: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(
-        "select distinct p.block_number, k.source, p.block_hash \
-         from pending_events p join event_kinds k on k.id = p.kind_id where p.chain_id = $1 order by 1, 2",
+        r"
+        select distinct p.block_number, k.source, p.block_hash
+        from pending_events p join event_kinds k on k.id = p.kind_id where p.chain_id = $1 order by 1, 2
+        ",
     )
     .bind(chain_id)
     .fetch_all(connection)
@@ -136,33 +141,35 @@ pub(super) async fn blocks(
     rows.into_iter().map(read).collect()
 }
 
-/// The newest place told of each source, of blocks from `lowest` on; a conflict when one of them is another block than
+/// The newest published place of each source, of blocks from `lowest` on; a conflict when one of them is another block than
 /// `refs` has at its height.
-async fn told(
+async fn published(
     tx: &mut Tx,
     chain: &Chain,
     lowest: u64,
     refs: &BTreeMap<u64, B256>,
 ) -> Result<BTreeMap<String, Place>, StoreError> {
     let rows: Vec<(String, i64, i64, i64, Vec<u8>)> = sqlx::query_as(
-        "select k.source, p.block_number, p.tx_index, p.log_index, p.block_hash \
-         from pending_events p join event_kinds k on k.id = p.kind_id \
-         where p.chain_id = $1 and p.block_number >= $2 order by 2, 3, 4",
+        r"
+        select k.source, p.block_number, p.tx_index, p.log_index, p.block_hash
+        from pending_events p join event_kinds k on k.id = p.kind_id
+        where p.chain_id = $1 and p.block_number >= $2 order by 2, 3, 4
+        ",
     )
     .bind(chain.id)
     .bind(int8("block number", lowest)?)
     .fetch_all(&mut **tx)
     .await?;
-    let mut told = BTreeMap::new();
+    let mut published = BTreeMap::new();
     for (source, number, tx_index, log_index, block) in rows {
         let place = events::place(number, tx_index, log_index)?;
         let block = hash(&block)?;
         if refs.get(&place.block_number).is_some_and(|known| *known != block) {
             return Err(StoreError::conflict(format!("another block {number} is pending")));
         }
-        told.insert(source, place);
+        published.insert(source, place);
     }
-    Ok(told)
+    Ok(published)
 }
 
 /// Ends what is pending of these sources up to block `to`, where `confirmed` are their events, and returns what is to be
@@ -174,8 +181,10 @@ pub(super) async fn end(
     confirmed: &[&Event],
 ) -> Result<Vec<Stored>, StoreError> {
     let sql = concat!(
-        "delete from pending_events where chain_id = $1 and block_number <= $2 \
-             and kind_id in (select id from event_kinds where source = any($3)) returning ",
+        r"
+        delete from pending_events where chain_id = $1 and block_number <= $2
+        and kind_id in (select id from event_kinds where source = any($3)) returning
+        ",
         readable!()
     );
     let sources: Vec<&str> = sources.iter().map(|checkpoint| checkpoint.source.as_str()).collect();
@@ -190,7 +199,9 @@ pub(super) async fn end(
         let known: BTreeMap<_, _> = events::with_kinds(chain, confirmed)
             .map(|(kind_id, event)| (event.place, (kind_id, event.block_hash)))
             .collect();
-        ended.retain(|told| known.get(&told.event.place) != Some(&(told.kind_id, told.event.block_hash)));
+        ended.retain(|published| {
+            known.get(&published.event.place) != Some(&(published.kind_id, published.event.block_hash))
+        });
     }
     Ok(ended)
 }

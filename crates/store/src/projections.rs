@@ -59,7 +59,7 @@ fn entries(delta: &Delta) -> Result<i64, StoreError> {
     int8("events", delta.entries)
 }
 
-/// Every key that is undone has its row, or somebody else wrote to the table.
+/// Every key that is undone has its row, or another program wrote to the table.
 fn all_found(table: &'static str, found: u64, wanted: usize) -> Result<(), StoreError> {
     if found == wanted as u64 {
         return Ok(());

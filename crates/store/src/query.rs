@@ -27,7 +27,7 @@ pub struct SourceStatus {
     pub final_number: Option<u64>,
     /// Events stored.
     pub events: u64,
-    /// Dead letters nobody has dealt with.
+    /// Dead letters that are open.
     pub dead_letters_open: u64,
 }
 
@@ -95,19 +95,21 @@ impl Store {
     /// Every source that was ever opened, by chain and name.
     ///
     /// # Errors
-    /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
+    /// A database error; ask [`Store::schema`] first, without tables this fails.
     pub async fn status(&self) -> Result<Vec<SourceStatus>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<StatusRow> = sqlx::query_as(
-            "select s.chain_id, c.name as chain, s.name as source, s.family, s.start_block, \
-                 p.block_number, p.block_hash, extract(epoch from p.updated_at)::bigint as updated_at, \
-                 c.final_number, \
-                 (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.source = s.name) as events, \
-                 (select count(*) from dead_letters d where d.source = s.name and d.resolved_at is null) \
-                     as dead_letters \
-             from sources s join chains c on c.chain_id = s.chain_id \
-             left join checkpoints p on p.source = s.name \
-             order by s.chain_id, s.name",
+            r"
+            select s.chain_id, c.name as chain, s.name as source, s.family, s.start_block,
+                p.block_number, p.block_hash, extract(epoch from p.updated_at)::bigint as updated_at,
+                c.final_number,
+                (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.source = s.name) as events,
+                (select count(*) from dead_letters d where d.source = s.name and d.resolved_at is null)
+                    as dead_letters
+            from sources s join chains c on c.chain_id = s.chain_id
+            left join checkpoints p on p.source = s.name
+            order by s.chain_id, s.name
+            ",
         )
         .fetch_all(&mut *tx)
         .await?;
@@ -117,12 +119,14 @@ impl Store {
     /// Events by source and type. From counters the writers keep: cheap at any size.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn event_counts(&self) -> Result<Vec<EventCount>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<(i64, String, String, i64)> = sqlx::query_as(
-            "select chain_id, source, type, sum(events)::bigint from event_kinds \
-             group by chain_id, source, type order by chain_id, source, type",
+            r"
+            select chain_id, source, type, sum(events)::bigint from event_kinds
+            group by chain_id, source, type order by chain_id, source, type
+            ",
         )
         .fetch_all(&mut *tx)
         .await?;
@@ -142,7 +146,7 @@ impl Store {
     /// out: a token that rebases, or whose history was not read from the start.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn negative_balances(&self) -> Result<Vec<(u64, u64)>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<(i64, i64)> = sqlx::query_as(
@@ -156,13 +160,15 @@ impl Store {
     /// The latest rewinds, newest first, `limit` at most.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn reorgs(&self, limit: u32) -> Result<Vec<ReorgRecord>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<ReorgRow> = sqlx::query_as(
-            "select chain_id, ancestor_number, ancestor_hash, old_tip_number, old_tip_hash, depth, events, \
-                 extract(epoch from detected_at)::bigint as detected_at, reason \
-             from reorgs order by id desc limit $1",
+            r"
+            select chain_id, ancestor_number, ancestor_hash, old_tip_number, old_tip_hash, depth, events,
+                extract(epoch from detected_at)::bigint as detected_at, reason
+            from reorgs order by id desc limit $1
+            ",
         )
         .bind(i64::from(limit))
         .fetch_all(&mut *tx)

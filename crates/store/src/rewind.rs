@@ -64,7 +64,7 @@ pub struct Rewound {
 
 impl ChainStore {
     /// Undoes everything above a block, in one transaction: events move to `orphaned_events`, what they
-    /// changed is undone, checkpoints above go back to the block, and what was told as pending is taken back. The
+    /// changed is undone, checkpoints above go back to the block, and what was published as pending is retracted. The
     /// inverse of [`ChainStore::advance`] and [`ChainStore::announce`].
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl ChainStore {
         let folded = events::fold_orphaned(&mut tx, reorg).await?;
         let orphaned = events::orphaned(&mut tx, reorg).await?;
         let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-        let publication = Publication::of_undone(&mut tx, chain, announced).await?.taking_back(&gone);
+        let publication = Publication::of_orphaned(&mut tx, chain, announced).await?.with_retractions(&gone);
         dead_letters::rewind(&mut tx, chain, to.number).await?;
         projections::undo(&mut tx, chain, &folded).await?;
         blocks::rewind(&mut tx, chain.id, to).await?;
@@ -148,9 +148,11 @@ pub(super) async fn begin_record(
     reason: Reason,
 ) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar(
-        "insert into reorgs \
-             (chain_id, ancestor_number, ancestor_hash, old_tip_number, old_tip_hash, depth, events, reason) \
-         values ($1, $2, $3, $4, $5, $4 - $2, 0, $6) returning id",
+        r"
+        insert into reorgs
+            (chain_id, ancestor_number, ancestor_hash, old_tip_number, old_tip_hash, depth, events, reason)
+        values ($1, $2, $3, $4, $5, $4::bigint - $2::bigint, 0, $6) returning id
+        ",
     )
     .bind(chain.id)
     .bind(int8("block number", to.number)?)
@@ -162,7 +164,7 @@ pub(super) async fn begin_record(
     .await?)
 }
 
-/// Adds to the record what was taken back, and tells whoever reads the chain meanwhile that it is another now.
+/// Adds to the record what was taken back, and raises the count of reorgs, by which a reader notices that the chain changed.
 pub(super) async fn finish_record(
     tx: &mut Tx,
     chain: &Chain,

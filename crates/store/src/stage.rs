@@ -8,7 +8,7 @@ use super::{ChainStore, checkpoint, events};
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
-/// Events of a step to come, written in the transaction that will carry it. Nobody sees them before it commits, and
+/// Events of a step to come, written in the transaction that will carry it. No session sees them before it commits, and
 /// dropped they were never there.
 ///
 /// So the database takes in the rows of one step while it still changes the balances of the one before, on another
@@ -32,7 +32,7 @@ impl ChainStore {
     /// already. That costs nothing but speed.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`]; [`StoreError::Fenced`]; whatever the database says.
+    /// [`StoreError::Invalid`]; [`StoreError::Fenced`]; a database error.
     pub async fn stage(&self, events: &[Event]) -> Result<Option<Staged>, StoreError> {
         let Ok(spare) = self.spare.clone().try_acquire_owned() else { return Ok(None) };
         let ordered = events::in_order(&self.chain, events)?;

@@ -16,7 +16,7 @@ use chainflume_db::transaction::{self, Tx};
 mod definition;
 mod make;
 
-use make::Held;
+use make::StoredView;
 pub use make::ViewTrouble;
 
 /// A typed view as it is in the database.
@@ -36,14 +36,14 @@ pub struct ViewInfo {
 
 /// What a view's comment says, after a beginning for people.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-struct Label {
+struct ViewLabel {
     source: String,
     event: String,
     signature: String,
     /// Digest of the query, to see whether it changed: PostgreSQL gives back its own wording, and the whole of
     /// it would bury the rest wherever comments are shown.
     query: String,
-    /// The name it was made under: somebody may have renamed it since, and then it is theirs.
+    /// The name it was made under: a person may have renamed it since, and then it is theirs.
     #[serde(default)]
     name: Option<String>,
     /// Positions of arguments it shows by their hash.
@@ -58,10 +58,15 @@ impl Store {
     /// Every typed view there is, by name.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn views(&self) -> Result<Vec<ViewInfo>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
-        let info = |Held { name, label: Label { source, event, signature, .. }, columns, types }: Held| {
+        let info = |StoredView {
+                        name,
+                        label: ViewLabel { source, event, signature, .. },
+                        columns,
+                        types,
+                    }: StoredView| {
             ViewInfo { name, source, event, signature, columns: columns.into_iter().zip(types).collect() }
         };
         Ok(make::held(&mut tx).await?.into_iter().map(info).collect())
@@ -101,11 +106,27 @@ async fn drop_view(tx: &mut Tx, name: &str) -> Result<(), StoreError> {
     }
 }
 
-fn label(comment: &str) -> Option<Label> {
+fn label(comment: &str) -> Option<ViewLabel> {
     // No signature and no name of a source has a brace.
     let json = comment.strip_prefix(MARK)?.find('{')? + MARK.len();
     serde_json::from_str(&comment[json..]).ok()
 }
 
+/// Marks a view as one of ours.
+async fn comment_on(tx: &mut Tx, label: &ViewLabel) -> Result<(), StoreError> {
+    let json = serde_json::to_string(label).map_err(|cause| StoreError::invalid(cause.to_string()))?;
+    let text = format!("{MARK}{} of source {} {json}", label.signature, label.source);
+    let name = label.name.as_deref().unwrap_or_default();
+    let sql = format!("comment on view {} is {}", definition::identifier(name), definition::literal(&text));
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await?;
+    Ok(())
+}
+
 /// SQLSTATE of dropping what others depend on.
 const DEPENDENT_OBJECTS: &str = "2BP01";
+/// SQLSTATE of `create or replace view` that would drop or change a column.
+const INVALID_TABLE_DEFINITION: &str = "42P16";
+/// SQLSTATE of what the user may not do.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+/// SQLSTATE of a lock that was not given in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";

@@ -5,7 +5,7 @@ use chainflume_db::{Epoch, InstanceRow};
 struct World {
     settings: Settings,
     held: BTreeSet<String>,
-    roll: Roll,
+    roll: LeaseTable,
     idle: BTreeMap<String, Duration>,
     twins: BTreeSet<String>,
 }
@@ -26,7 +26,7 @@ impl World {
             follows: vec![],
         };
         let (held, twins) = (BTreeSet::new(), BTreeSet::new());
-        Self { settings, held, roll: Roll::default(), idle: BTreeMap::new(), twins }.with(ME, true)
+        Self { settings, held, roll: LeaseTable::default(), idle: BTreeMap::new(), twins }.with(ME, true)
     }
 
     fn with(mut self, holder: &str, settled: bool) -> Self {
@@ -39,9 +39,9 @@ impl World {
         self
     }
 
-    fn leased(mut self, holder: &str, names: &[&str], standing: Standing) -> Self {
+    fn leased(mut self, holder: &str, names: &[&str], standing: LeaseState) -> Self {
         for name in names {
-            if holder == ME && standing == Standing::Held {
+            if holder == ME && standing == LeaseState::Held {
                 self.held.insert((*name).to_owned());
             }
             self.roll.leases.push(LeaseRow {
@@ -86,7 +86,7 @@ const EVERYTHING: [&str; 6] = ["chain 1", "chain 2", "chain 3", "chain 4", "outb
 fn who_is_alone_takes_everything_at_once() {
     let all: Vec<String> = EVERYTHING.iter().map(|name| format!("+{name}")).collect();
     assert_eq!(World::new().decides(), all);
-    assert_eq!(World::new().leased("a:1#run1", &EVERYTHING, Standing::Free).decides(), all);
+    assert_eq!(World::new().leased("a:1#run1", &EVERYTHING, LeaseState::Free).decides(), all);
 }
 
 #[test]
@@ -99,36 +99,36 @@ fn two_that_start_together_share_the_chains() {
 
 #[test]
 fn who_leads_more_than_its_share_hands_over_to_one_that_has_settled() {
-    let led = |settled| World::new().with("a:1#run1", settled).leased(ME, &EVERYTHING, Standing::Held);
+    let led = |settled| World::new().with("a:1#run1", settled).leased(ME, &EVERYTHING, LeaseState::Held);
     assert_eq!(led(false).decides(), [""; 0]);
     assert_eq!(led(true).decides(), ["-chain 3", "-chain 4"]);
-    let three = World::new().with("a:1#run1", true).leased(ME, &EVERYTHING[..3], Standing::Held);
-    let three = three.leased("a:1#run1", &EVERYTHING[3..], Standing::Held);
+    let three = World::new().with("a:1#run1", true).leased(ME, &EVERYTHING[..3], LeaseState::Held);
+    let three = three.leased("a:1#run1", &EVERYTHING[3..], LeaseState::Held);
     assert_eq!(three.decides(), ["-chain 3"]);
-    let balanced = World::new().with("a:1#run1", true).leased(ME, &EVERYTHING[..2], Standing::Held);
-    assert_eq!(balanced.leased("a:1#run1", &EVERYTHING[2..], Standing::Held).decides(), [""; 0]);
+    let balanced = World::new().with("a:1#run1", true).leased(ME, &EVERYTHING[..2], LeaseState::Held);
+    assert_eq!(balanced.leased("a:1#run1", &EVERYTHING[2..], LeaseState::Held).decides(), [""; 0]);
 }
 
 #[test]
 fn a_lease_whose_holder_is_gone_is_taken_before_its_end() {
-    let orphaned = |holder| World::new().leased(holder, &EVERYTHING, Standing::Orphaned);
+    let orphaned = |holder| World::new().leased(holder, &EVERYTHING, LeaseState::Orphaned);
     assert_eq!(orphaned("a:1#run1").decides(), [""; 0]);
     assert_eq!(orphaned("a:1#run1").seen_idle(3_400).decides(), [""; 0]);
     assert_eq!(orphaned("a:1#run1").seen_idle(3_500).decides().len(), 6);
     assert_eq!(orphaned("b:1#run1").decides().len(), 6, "its own earlier run was killed");
-    assert_eq!(World::new().leased("b:1#run1", &EVERYTHING, Standing::Held).decides(), [""; 0]);
+    assert_eq!(World::new().leased("b:1#run1", &EVERYTHING, LeaseState::Held).decides(), [""; 0]);
     let mut twin = orphaned("b:1#run1");
     twin.twins.insert("b:1#run1".to_owned());
     assert_eq!(twin.decides(), [""; 0], "it has the same name and lives");
     assert_eq!(twin.seen_idle(3_500).decides().len(), 6);
-    let mut unheard = World::new().leased(ME, &EVERYTHING, Standing::Held);
+    let mut unheard = World::new().leased(ME, &EVERYTHING, LeaseState::Held);
     unheard.held.clear();
     assert_eq!(unheard.decides().len(), 6, "it got them and never heard so");
 }
 
 #[test]
 fn nobody_else_can_be_on_a_private_database() {
-    let mut world = World::new().leased("renamed:1#run1", &EVERYTHING, Standing::Held);
+    let mut world = World::new().leased("renamed:1#run1", &EVERYTHING, LeaseState::Held);
     world.settings.sole = true;
     assert_eq!(world.decides().len(), 6);
 }

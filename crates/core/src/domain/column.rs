@@ -6,6 +6,24 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The columns that the view of every event has, in front of those of its arguments.
+pub const VIEW_COLUMNS: [&str; 10] = [
+    "event_id",
+    "chain_id",
+    "block_number",
+    "block_hash",
+    "block_time",
+    "tx_hash",
+    "tx_index",
+    "log_index",
+    "contract",
+    "type",
+];
+
+/// Bytes of the name of a view or a column at most. PostgreSQL cuts longer ones silently (`NAMEDATALEN`), and two may
+/// become one.
+pub const VIEW_NAME_BYTES: usize = 63;
+
 /// One column of a typed view: an ABI argument and where it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewColumn {

@@ -3,30 +3,14 @@ use std::collections::BTreeSet;
 use alloy_primitives::{B256, hex, keccak256};
 
 use crate::decode::{AbiEvent, AbiType, Param};
-use crate::domain::{Column, Member, Members, SqlType, ViewColumn};
+use crate::domain::{Column, Member, Members, SqlType, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn};
 
 use super::recipe::{Recipe, Role};
-
-/// PostgreSQL cuts longer names without a word.
-const MAX_NAME: usize = 63;
-/// Columns every view has.
-const BASE: [&str; 10] = [
-    "event_id",
-    "chain_id",
-    "block_number",
-    "block_hash",
-    "block_time",
-    "tx_hash",
-    "tx_index",
-    "log_index",
-    "contract",
-    "type",
-];
 
 /// The columns of an event's view, in the order of the ABI. Names are not quoted, and must be: `from`
 /// and `to` are among them.
 pub(super) fn columns(event: &AbiEvent, recipe: &Recipe) -> Vec<ViewColumn> {
-    let mut taken: BTreeSet<String> = BASE.iter().map(ToString::to_string).collect();
+    let mut taken: BTreeSet<String> = VIEW_COLUMNS.iter().map(ToString::to_string).collect();
     let params = event.params.iter().zip(&recipe.roles).enumerate();
     params
         .map(|(i, (param, role))| {
@@ -125,7 +109,7 @@ fn column_name(param: &Param, position: usize) -> String {
     if param.is_hashed() {
         name.push_str("_hash");
     }
-    if BASE.contains(&name.as_str()) {
+    if VIEW_COLUMNS.contains(&name.as_str()) {
         name.push_str("_arg");
     }
     shorten(name, &param.name)
@@ -211,9 +195,9 @@ fn snake_case(name: &str) -> String {
 
 /// Cuts a name that is too long and marks it with a digest of what it stands for.
 fn shorten(mut name: String, whole: &str) -> String {
-    if name.len() > MAX_NAME {
+    if name.len() > VIEW_NAME_BYTES {
         let digest = keccak256(whole.as_bytes());
-        name.truncate(MAX_NAME - 9);
+        name.truncate(VIEW_NAME_BYTES - 9);
         name = format!("{name}_{}", hex::encode(&digest[..4]));
     }
     name
@@ -245,7 +229,7 @@ mod tests {
     fn a_long_name_keeps_its_front_and_a_digest_of_the_whole() {
         let long = "x".repeat(70);
         let short = shorten(long.clone(), "a");
-        assert_eq!(short.len(), MAX_NAME);
+        assert_eq!(short.len(), VIEW_NAME_BYTES);
         assert_ne!(short, shorten(long, "b"));
         assert_eq!(shorten("x".repeat(63), "a"), "x".repeat(63));
     }

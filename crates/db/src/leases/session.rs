@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 
-use super::{CHAIN, Epoch, InstanceRow, LeaseRow, Roll, Standing};
+use super::{CHAIN, Epoch, InstanceRow, LeaseRow, LeaseState, LeaseTable};
 use crate::convert::{count, int8, unsigned};
 use crate::error::sqlstate;
 use crate::reach::Hosts;
@@ -40,11 +40,11 @@ impl LeaseSession {
         &self.holder
     }
 
-    /// Says that the instance lives and wants these leases, and makes those it holds last again; returns the names of
-    /// those that are still its own. A lease that has ended and that nobody took is still its own.
+    /// Records that the instance lives and wants these leases, and extends those it holds; returns the names of
+    /// those that are still its own. A lease that has ended and that no other instance took is still its own.
     ///
     /// # Errors
-    /// Whatever the database says. This and every other call may be given up half-way.
+    /// A database error. This and every other call may be given up half-way.
     pub async fn renew(
         &mut self,
         wants: &[String],
@@ -56,12 +56,14 @@ impl LeaseSession {
         let mut connection = self.connect().await?;
         let mut tx = transaction::begin_alone(&mut connection).await?;
         sqlx::query(
-            "insert into instances (holder, wants, expires_at, backend_pid, backend_start) \
-             select $1, $2, clock_timestamp() + make_interval(secs => $3), pid, backend_start \
-             from pg_stat_activity where pid = pg_backend_pid() \
-             on conflict on constraint instances_pkey do update set wants = excluded.wants, \
-                 expires_at = excluded.expires_at, backend_pid = excluded.backend_pid, \
-                 backend_start = excluded.backend_start",
+            r"
+            insert into instances (holder, wants, expires_at, backend_pid, backend_start)
+            select $1, $2, clock_timestamp() + make_interval(secs => $3), pid, backend_start
+            from pg_stat_activity where pid = pg_backend_pid()
+            on conflict on constraint instances_pkey do update set wants = excluded.wants,
+                expires_at = excluded.expires_at, backend_pid = excluded.backend_pid,
+                backend_start = excluded.backend_start
+            ",
         )
         .bind(&self.holder)
         .bind(wants)
@@ -69,9 +71,11 @@ impl LeaseSession {
         .execute(&mut *tx)
         .await?;
         let kept = sqlx::query_scalar(
-            "update leases l set expires_at = clock_timestamp() + make_interval(secs => $2) \
-             from unnest($3::text[], $4::bigint[]) as h (name, epoch) \
-             where l.name = h.name and l.epoch = h.epoch and l.holder = $1 returning l.name",
+            r"
+            update leases l set expires_at = clock_timestamp() + make_interval(secs => $2)
+            from unnest($3::text[], $4::bigint[]) as h (name, epoch)
+            where l.name = h.name and l.epoch = h.epoch and l.holder = $1 returning l.name
+            ",
         )
         .bind(&self.holder)
         .bind(self.length.as_secs_f64())
@@ -87,10 +91,10 @@ impl LeaseSession {
     /// Leases and instances as they are now.
     ///
     /// # Errors
-    /// Whatever the database says.
-    pub async fn roll(&mut self) -> Result<Roll, StoreError> {
+    /// A database error.
+    pub async fn roll(&mut self) -> Result<LeaseTable, StoreError> {
         let mut connection = self.connect().await?;
-        let roll = Roll {
+        let roll = LeaseTable {
             leases: leases(&mut connection).await?,
             instances: self.instances(&mut connection).await?,
         };
@@ -98,13 +102,13 @@ impl LeaseSession {
         Ok(roll)
     }
 
-    /// Takes a lease that was seen at this epoch, 0 where it never was; `None` when somebody else was quicker or it is held
+    /// Takes a lease that was seen at this epoch, 0 where it never was; `None` when another instance was quicker or it is held
     /// after all. From here on the holder before commits nothing. A holder that is frozen inside a transaction, which
     /// would hold the chain's row for as long as it sleeps, is thrown out by the server, and so is whatever it did for the
     /// chain beside its commits.
     ///
     /// # Errors
-    /// Whatever the database says; the lease is then as it was, or this instance's without its knowing, and may be taken again.
+    /// A database error; the lease is then as it was, or this instance's without its knowing, and may be taken again.
     pub async fn take(
         &mut self,
         name: &str,
@@ -131,14 +135,16 @@ impl LeaseSession {
         connection: &mut PgConnection,
         (name, seen, is_orphan): (&str, u64, bool),
     ) -> Result<Option<Epoch>, StoreError> {
-        let mut tx = transaction::begin_impatient(connection).await?;
+        let mut tx = transaction::begin_without_waiting(connection).await?;
         let epoch: Option<i64> = sqlx::query_scalar(
-            "insert into leases as l (name, holder, epoch, expires_at) \
-             values ($1, $2, 1, clock_timestamp() + make_interval(secs => $3)) \
-             on conflict on constraint leases_pkey do update set \
-                 holder = excluded.holder, epoch = l.epoch + 1, expires_at = excluded.expires_at \
-             where l.epoch = $4 and ($5 or l.expires_at <= clock_timestamp()) \
-             returning epoch",
+            r"
+            insert into leases as l (name, holder, epoch, expires_at)
+            values ($1, $2, 1, clock_timestamp() + make_interval(secs => $3))
+            on conflict on constraint leases_pkey do update set
+                holder = excluded.holder, epoch = l.epoch + 1, expires_at = excluded.expires_at
+            where l.epoch = $4 and ($5 or l.expires_at <= clock_timestamp())
+            returning epoch
+            ",
         )
         .bind(name)
         .bind(&self.holder)
@@ -160,10 +166,10 @@ impl LeaseSession {
         Ok(Some(Epoch(unsigned("epoch", epoch)?)))
     }
 
-    /// Gives a lease back. One that somebody else has taken meanwhile is left to them.
+    /// Gives a lease back. One that another instance has taken meanwhile is left alone.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn release(&mut self, name: &str, epoch: Epoch) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
         sqlx::query(
@@ -181,7 +187,7 @@ impl LeaseSession {
     /// Takes the instance off the roll, and those that ended long ago without a word.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn leave(&mut self) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
         sqlx::query(
@@ -202,12 +208,14 @@ impl LeaseSession {
 
     async fn instances(&self, connection: &mut PgConnection) -> Result<Vec<InstanceRow>, StoreError> {
         let rows: Vec<(String, Vec<String>, bool, i64)> = sqlx::query_as(
-            "select i.holder, i.wants, i.since <= clock_timestamp() - make_interval(secs => $1), \
-                 (extract(epoch from i.expires_at) * 1000000)::bigint \
-             from instances i where i.expires_at > clock_timestamp() and exists ( \
-                 select from pg_stat_activity a where a.pid = i.backend_pid \
-                 and (a.backend_start is null or a.backend_start = i.backend_start)) \
-             order by i.holder",
+            r"
+            select i.holder, i.wants, i.since <= clock_timestamp() - make_interval(secs => $1),
+                (extract(epoch from i.expires_at) * 1000000)::bigint
+            from instances i where i.expires_at > clock_timestamp() and exists (
+                select from pg_stat_activity a where a.pid = i.backend_pid
+                and (a.backend_start is null or a.backend_start = i.backend_start))
+            order by i.holder
+            ",
         )
         .bind(self.length.as_secs_f64())
         .fetch_all(connection)
@@ -225,21 +233,23 @@ impl LeaseSession {
 /// The start of a session of another role is hidden from us; then its number has to do.
 pub async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, StoreError> {
     let rows: Vec<(String, String, i64, i64, bool)> = sqlx::query_as(
-        "select l.name, l.holder, l.epoch, \
-             (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::bigint, \
-             exists (select from instances i join pg_stat_activity a on a.pid = i.backend_pid \
-                 and (a.backend_start is null or a.backend_start = i.backend_start) \
-                 where i.holder = l.holder) \
-         from leases l order by l.name",
+        r"
+        select l.name, l.holder, l.epoch,
+            (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::bigint,
+            exists (select from instances i join pg_stat_activity a on a.pid = i.backend_pid
+                and (a.backend_start is null or a.backend_start = i.backend_start)
+                where i.holder = l.holder)
+        from leases l order by l.name
+        ",
     )
     .fetch_all(connection)
     .await?;
     let row = |(name, holder, epoch, left, lives): (String, String, i64, i64, bool)| {
         let left = Duration::from_millis(count(left.max(0)));
         let standing = match (left.is_zero(), lives) {
-            (true, _) => Standing::Free,
-            (false, true) => Standing::Held,
-            (false, false) => Standing::Orphaned,
+            (true, _) => LeaseState::Free,
+            (false, true) => LeaseState::Held,
+            (false, false) => LeaseState::Orphaned,
         };
         Ok(LeaseRow { name, holder, epoch: Epoch(unsigned("epoch", epoch)?), standing, left })
     };
@@ -252,19 +262,21 @@ async fn evict_frozen(connection: &mut PgConnection, name: &str) -> Result<(), S
     // A session within `copy` is not idle to the server, whose timeouts do not end it. Materialized: the planner would
     // end every session that it scans on its way to the right one.
     let evicted: Vec<i32> = sqlx::query_scalar(
-        "with frozen as materialized ( \
-             select a.pid from pg_stat_activity a \
-             where a.backend_xid in (select xmax from chains where chain_id = $1 \
-                 union all select xmax from leases where name = $2) \
-             and a.pid <> pg_backend_pid() and a.wait_event_type = 'Client' \
-             and a.state_change < clock_timestamp() - interval '1 second') \
-         select pid from frozen where pg_terminate_backend(pid)",
+        r"
+        with frozen as materialized (
+            select a.pid from pg_stat_activity a
+            where a.backend_xid in (select xmax from chains where chain_id = $1
+                union all select xmax from leases where name = $2)
+            and a.pid <> pg_backend_pid() and a.wait_event_type = 'Client'
+            and a.state_change < clock_timestamp() - interval '1 second')
+        select pid from frozen where pg_terminate_backend(pid)
+        ",
     )
     .bind(chain_id(name))
     .bind(name)
     .fetch_all(connection)
     .await?;
-    say_evicted(name, &evicted);
+    log_evicted(name, &evicted);
     Ok(())
 }
 
@@ -272,20 +284,22 @@ async fn evict_frozen(connection: &mut PgConnection, name: &str) -> Result<(), S
 /// and their rows, locks and half-built indexes are in the way. This instance has not begun.
 async fn evict_beside(connection: &mut PgConnection, name: &str, id: i64) -> Result<(), StoreError> {
     let evicted: Vec<i32> = sqlx::query_scalar(
-        "with beside as materialized ( \
-             select l.pid from pg_locks l join pg_database d on d.oid = l.database \
-             where d.datname = current_database() and l.locktype = 'advisory' and l.objsubid = 1 \
-             and (l.classid::bigint << 32 | l.objid::bigint) = $1 and l.pid <> pg_backend_pid()) \
-         select pid from beside where pg_terminate_backend(pid)",
+        r"
+        with beside as materialized (
+            select l.pid from pg_locks l join pg_database d on d.oid = l.database
+            where d.datname = current_database() and l.locktype = 'advisory' and l.objsubid = 1
+            and (l.classid::bigint << 32 | l.objid::bigint) = $1 and l.pid <> pg_backend_pid())
+        select pid from beside where pg_terminate_backend(pid)
+        ",
     )
     .bind(transaction::mark(id))
     .fetch_all(connection)
     .await?;
-    say_evicted(name, &evicted);
+    log_evicted(name, &evicted);
     Ok(())
 }
 
-fn say_evicted(lease: &str, evicted: &[i32]) {
+fn log_evicted(lease: &str, evicted: &[i32]) {
     for pid in evicted {
         tracing::warn!(lease, pid, "a session that the leader before left inside a transaction was ended");
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::Aggregate;
+use super::AggregateKey;
 use crate::Outbox;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::{Tx, begin};
@@ -8,7 +8,7 @@ use chainflume_db::{Epoch, StoreError, sink_lease};
 
 /// What came of a round of tries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub struct RoundOutcome {
     /// All messages of the outbox up to here are there or are held; `None` where the round was about held ones.
     pub cursor: Option<u64>,
     /// Messages of the outbox that are held from now on, with the id of what each is about.
@@ -20,31 +20,31 @@ pub struct Settled {
     /// Held ones that will not be tried again: number and reason.
     pub dead: Vec<(u64, String)>,
     /// How the sink is to be treated from now on, where that changed.
-    pub pace: Option<Pace>,
+    pub pace: Option<SinkPacing>,
 }
 
 /// How a sink is treated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
+pub struct SinkPacing {
     /// Rounds in a row in which nothing could be delivered.
     pub failures: u64,
     /// Nothing is tried for so long.
     pub pause: Duration,
-    /// Nothing is sent there until somebody enables it, for this reason.
+    /// Nothing is sent there until an operator enables it, for this reason.
     pub disabled: Option<String>,
     /// Whether it was away and is back: what waits for its next try is tried at once.
     pub is_back: bool,
 }
 
 impl Outbox {
-    /// Notes what came of a round of tries, all of it or nothing; with an epoch, for whoever leads the sink.
+    /// Notes what came of a round of tries, all of it or nothing; with an epoch, for the leader of the sink.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when somebody else leads it now; whatever the database says.
+    /// [`StoreError::Fenced`] when another instance leads it now; a database error.
     pub async fn settle(
         &self,
         sink: &str,
-        settled: &Settled,
+        settled: &RoundOutcome,
         epoch: Option<Epoch>,
     ) -> Result<(), StoreError> {
         let mut tx = begin(&self.pool, true).await?;
@@ -62,8 +62,10 @@ impl Outbox {
         }
         if let Some(cursor) = settled.cursor {
             sqlx::query(
-                "insert into sink_cursors (sink, seq) values ($1, $2) \
-                 on conflict on constraint sink_cursors_pkey do update set seq = excluded.seq, updated_at = now()",
+                r"
+                insert into sink_cursors (sink, seq) values ($1, $2)
+                on conflict on constraint sink_cursors_pkey do update set seq = excluded.seq, updated_at = now()
+                ",
             )
             .bind(sink)
             .bind(int8("sequence", cursor)?)
@@ -75,7 +77,7 @@ impl Outbox {
     }
 }
 
-/// Nobody can take the sink's lease from here on until the transaction ends.
+/// No instance can take the sink's lease from here on until the transaction ends.
 async fn fence(tx: &mut Tx, sink: &str, epoch: Epoch) -> Result<(), StoreError> {
     let lease = sink_lease(sink);
     let is_led = sqlx::query("select from leases where name = $1 and epoch = $2 for share")
@@ -94,10 +96,12 @@ async fn hold(tx: &mut Tx, sink: &str, held: &[(u64, String)]) -> Result<(), Sto
     }
     let seqs = numbers(held.iter().map(|(seq, _)| *seq))?;
     sqlx::query(
-        "insert into deliveries (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at) \
-         select $1, o.seq, o.aggregate_type, h.aggregate_id, o.type, o.state, o.user_id, o.message, o.created_at \
-         from unnest($2::bigint[], $3::text[]) as h (seq, aggregate_id) join outbox o on o.seq = h.seq \
-         on conflict on constraint deliveries_pkey do nothing",
+        r"
+        insert into deliveries (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at)
+        select $1, o.seq, o.aggregate_type, h.aggregate_id, o.type, o.state, o.user_id, o.message, o.created_at
+        from unnest($2::bigint[], $3::text[]) as h (seq, aggregate_id) join outbox o on o.seq = h.seq
+        on conflict on constraint deliveries_pkey do nothing
+        ",
     )
     .bind(sink)
     .bind(seqs)
@@ -112,10 +116,12 @@ async fn put_off(tx: &mut Tx, sink: &str, failed: &[(u64, Duration, String)]) ->
         return Ok(());
     }
     sqlx::query(
-        "update deliveries d set attempts = d.attempts + 1, tried_at = coalesce(d.tried_at, now()), \
-             due_at = now() + make_interval(secs => f.wait), reason = f.reason \
-         from unnest($2::bigint[], $3::float8[], $4::text[]) as f (seq, wait, reason) \
-         where d.sink = $1 and d.seq = f.seq",
+        r"
+        update deliveries d set attempts = d.attempts + 1, tried_at = coalesce(d.tried_at, now()),
+            due_at = now() + make_interval(secs => f.wait), reason = f.reason
+        from unnest($2::bigint[], $3::float8[], $4::text[]) as f (seq, wait, reason)
+        where d.sink = $1 and d.seq = f.seq
+        ",
     )
     .bind(sink)
     .bind(numbers(failed.iter().map(|(seq, ..)| *seq))?)
@@ -133,14 +139,16 @@ async fn bury(tx: &mut Tx, sink: &str, dead: &[(u64, String)]) -> Result<(), Sto
         return Ok(());
     }
     sqlx::query(
-        "insert into dead_letters as l (kind, sink, seq, reason, raw, attempts, first_seen) \
-         select 'delivery', d.sink, d.seq, f.reason, jsonb_build_object('message', d.message), d.attempts + 1, \
-             coalesce(d.tried_at, now()) \
-         from unnest($2::bigint[], $3::text[]) as f (seq, reason) \
-         join deliveries d on d.sink = $1 and d.seq = f.seq \
-         on conflict on constraint dead_letters_delivery_key \
-         do update set resolved_at = null, note = null, last_seen = now(), reason = excluded.reason, \
-             attempts = l.attempts + excluded.attempts",
+        r"
+        insert into dead_letters as l (kind, sink, seq, reason, raw, attempts, first_seen)
+        select 'delivery', d.sink, d.seq, f.reason, jsonb_build_object('message', d.message), d.attempts + 1,
+            coalesce(d.tried_at, now())
+        from unnest($2::bigint[], $3::text[]) as f (seq, reason)
+        join deliveries d on d.sink = $1 and d.seq = f.seq
+        on conflict on constraint dead_letters_delivery_key
+        do update set resolved_at = null, note = null, last_seen = now(), reason = excluded.reason,
+            attempts = l.attempts + excluded.attempts
+        ",
     )
     .bind(sink)
     .bind(numbers(dead.iter().map(|(seq, _)| *seq))?)
@@ -155,7 +163,7 @@ async fn remove(tx: &mut Tx, sink: &str, gone: &[u64]) -> Result<(), StoreError>
     if gone.is_empty() {
         return Ok(());
     }
-    let freed: Vec<Aggregate> = sqlx::query_as(
+    let freed: Vec<AggregateKey> = sqlx::query_as(
         "delete from deliveries where sink = $1 and seq = any($2) returning aggregate_type, aggregate_id",
     )
     .bind(sink)
@@ -164,11 +172,13 @@ async fn remove(tx: &mut Tx, sink: &str, gone: &[u64]) -> Result<(), StoreError>
     .await?;
     let (types, ids): (Vec<String>, Vec<String>) = freed.into_iter().unzip();
     sqlx::query(
-        "update deliveries d set due_at = now() \
-         from (select (select min(e.seq) from deliveries e where e.sink = $1 \
-                   and e.aggregate_type = a.aggregate_type and e.aggregate_id = a.aggregate_id) as seq \
-               from unnest($2::text[], $3::text[]) as a (aggregate_type, aggregate_id)) as first \
-         where d.sink = $1 and d.seq = first.seq and d.due_at is null",
+        r"
+        update deliveries d set due_at = now()
+        from (select (select min(e.seq) from deliveries e where e.sink = $1
+                  and e.aggregate_type = a.aggregate_type and e.aggregate_id = a.aggregate_id) as seq
+              from unnest($2::text[], $3::text[]) as a (aggregate_type, aggregate_id)) as first
+        where d.sink = $1 and d.seq = first.seq and d.due_at is null
+        ",
     )
     .bind(sink)
     .bind(types)
@@ -178,13 +188,15 @@ async fn remove(tx: &mut Tx, sink: &str, gone: &[u64]) -> Result<(), StoreError>
     Ok(())
 }
 
-async fn set_pace(tx: &mut Tx, sink: &str, pace: &Pace) -> Result<(), StoreError> {
+async fn set_pace(tx: &mut Tx, sink: &str, pace: &SinkPacing) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into sink_states as s (sink, disabled_at, reason, paused_until, failures) \
-         values ($1, case when $2::text is not null then now() end, $2, now() + make_interval(secs => $3), $4) \
-         on conflict on constraint sink_states_pkey do update set \
-             disabled_at = coalesce(s.disabled_at, excluded.disabled_at), reason = coalesce(s.reason, excluded.reason), \
-             paused_until = excluded.paused_until, failures = excluded.failures",
+        r"
+        insert into sink_states as s (sink, disabled_at, reason, paused_until, failures)
+        values ($1, case when $2::text is not null then now() end, $2, now() + make_interval(secs => $3), $4)
+        on conflict on constraint sink_states_pkey do update set
+            disabled_at = coalesce(s.disabled_at, excluded.disabled_at), reason = coalesce(s.reason, excluded.reason),
+            paused_until = excluded.paused_until, failures = excluded.failures
+        ",
     )
     .bind(sink)
     .bind(pace.disabled.as_deref().map(text))

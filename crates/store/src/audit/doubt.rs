@@ -14,7 +14,7 @@ use chainflume_db::convert::{address, block_id, int8, unsigned};
 
 /// A stored event that was not given as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubted {
+pub struct DoubtedEvents {
     /// Where it is stored.
     pub place: Place,
     /// Its block as it is stored.
@@ -27,7 +27,7 @@ pub struct Doubted {
 
 /// What of a source may be taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Proven {
+pub struct ProvenBlocks {
     /// Stored events that are proven not to be on the chain as they are stored.
     pub places: BTreeSet<Place>,
     /// Blocks of which all logs are proven: dead letters of other logs may go.
@@ -52,7 +52,7 @@ impl ChainStore {
     ///
     /// # Errors
     /// As [`ChainStore::compare`].
-    pub async fn doubted(&self, reread: &Backfill) -> Result<Vec<Doubted>, StoreError> {
+    pub async fn doubted(&self, reread: &Backfill) -> Result<Vec<DoubtedEvents>, StoreError> {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
@@ -68,7 +68,12 @@ impl ChainStore {
         let doubted = |place: &Place| {
             let Stored { kind_id, event, .. } = stored.get(place)?;
             let (block_hash, address) = (event.block_hash, event.address);
-            Some(Doubted { place: *place, block_hash, address, signature: signatures.get(kind_id)?.clone() })
+            Some(DoubtedEvents {
+                place: *place,
+                block_hash,
+                address,
+                signature: signatures.get(kind_id)?.clone(),
+            })
         };
         Ok(sides.take_back.iter().filter_map(doubted).collect())
     }
@@ -76,11 +81,13 @@ impl ChainStore {
     /// The blocks of a range that have open dead letters of a source, where all of them are of contracts that it follows.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn lettered(&self, reread: &Backfill) -> Result<BTreeSet<u64>, StoreError> {
         let rows: Vec<(i64, String)> = sqlx::query_as(
-            "select block_number, raw ->> 'address' from dead_letters \
-             where chain_id = $1 and source = $2 and block_number between $3 and $4 and resolved_at is null",
+            r"
+            select block_number, raw ->> 'address' from dead_letters
+            where chain_id = $1 and source = $2 and block_number between $3 and $4 and resolved_at is null
+            ",
         )
         .bind(self.chain.id)
         .bind(&reread.source)
@@ -102,13 +109,15 @@ impl ChainStore {
     /// The lowest block at or above a height that the store holds by itself, and not only because events of it are stored.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn held_at_or_above(&self, number: u64) -> Result<Option<BlockId>, StoreError> {
         let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
-            "select number, hash from blocks where chain_id = $1 and number >= $2 \
-             union all \
-             select block_number, block_hash from checkpoints where chain_id = $1 and block_number >= $2 \
-             order by 1 limit 1",
+            r"
+            select number, hash from blocks where chain_id = $1 and number >= $2
+            union all
+            select block_number, block_hash from checkpoints where chain_id = $1 and block_number >= $2
+            order by 1 limit 1
+            ",
         )
         .bind(self.chain.id)
         .bind(int8("block number", number)?)
@@ -120,7 +129,7 @@ impl ChainStore {
     /// A stored event of the source in none of these blocks, near a height: its contract and block.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn another_event(
         &self,
         source: &str,
@@ -129,14 +138,16 @@ impl ChainStore {
         let except: Vec<i64> =
             except.iter().map(|number| int8("block number", *number)).collect::<Result<_, _>>()?;
         let row: Option<(i64, Vec<u8>, Vec<u8>)> = sqlx::query_as(
-            "with others as ( \
-                 select block_number, block_hash, address from events where chain_id = $1 \
-                     and kind_id in (select id from event_kinds where chain_id = $1 and source = $2) \
-                     and block_number <> all($4)) \
-             (select * from others where block_number <= $3 order by block_number desc limit 1) \
-             union all \
-             (select * from others where block_number > $3 order by block_number limit 1) \
-             limit 1",
+            r"
+            with others as (
+                select block_number, block_hash, address from events where chain_id = $1
+                    and kind_id in (select id from event_kinds where chain_id = $1 and source = $2)
+                    and block_number <> all($4))
+            (select * from others where block_number <= $3 order by block_number desc limit 1)
+            union all
+            (select * from others where block_number > $3 order by block_number limit 1)
+            limit 1
+            ",
         )
         .bind(self.chain.id)
         .bind(source)

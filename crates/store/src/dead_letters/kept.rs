@@ -10,16 +10,16 @@ use chainflume_db::convert::{count, hash, int8, unsigned};
 
 /// A dead letter as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptLetter {
+pub struct StoredDeadLetter {
     /// Its number.
     pub id: u64,
     /// `decode`, `mapping` or `delivery`: which station gave up.
     pub kind: String,
     /// What it is.
-    pub about: About,
+    pub about: DeadLetterSubject,
     /// Why, when it was last tried.
     pub reason: String,
-    /// The log as the node told it, or the message as it was to be sent: JSON.
+    /// The log as the node returned it, or the message as it was to be sent: JSON.
     pub raw: String,
     /// How often it was tried.
     pub attempts: u64,
@@ -35,7 +35,7 @@ pub struct KeptLetter {
 
 /// What a dead letter is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum About {
+pub enum DeadLetterSubject {
     /// A log that did not become an event.
     Log(LogRef),
     /// A message that a sink did not take.
@@ -60,19 +60,19 @@ pub struct LogRef {
     pub block_hash: B256,
 }
 
-impl KeptLetter {
+impl StoredDeadLetter {
     /// Where its log stands; `None` for a delivery.
     pub fn of_log(&self) -> Option<&LogRef> {
         match &self.about {
-            About::Log(log) => Some(log),
-            About::Delivery { .. } => None,
+            DeadLetterSubject::Log(log) => Some(log),
+            DeadLetterSubject::Delivery { .. } => None,
         }
     }
 
     /// The log it is about.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when somebody else wrote it, or it is a delivery.
+    /// [`StoreError::Corrupt`] when another program wrote it, or it is a delivery.
     pub fn log(&self) -> Result<Log, StoreError> {
         let corrupt = |what: String| StoreError::Corrupt { table: "dead_letters", what };
         let raw: RawLog = serde_json::from_str(&self.raw)
@@ -83,7 +83,7 @@ impl KeptLetter {
 
 /// Which dead letters are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Letters {
+pub struct DeadLetterQuery {
     /// Of this source, or to this sink; `None` for all.
     pub source: Option<String>,
     /// Those that are resolved too.
@@ -96,10 +96,10 @@ pub struct Letters {
 
 /// A dead letter that was tried again in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailedAgain {
+pub struct FailedRetry {
     /// Its number.
     pub id: u64,
-    /// Which station gave up this time; `None` where the log is nobody's any more.
+    /// Which step failed this time; `None` where no source has the log any more.
     pub kind: Option<DeadLetterKind>,
     /// Why.
     pub reason: String,
@@ -107,11 +107,13 @@ pub struct FailedAgain {
 
 macro_rules! select {
     () => {
-        "select id, kind, chain_id, source, block_number, tx_index, log_index, block_hash, sink, seq, reason, \
-             case when sink is null then raw::text else raw ->> 'message' end as raw, attempts, extract(epoch from first_seen)::bigint as first_seen, \
-             extract(epoch from last_seen)::bigint as last_seen, \
-             extract(epoch from resolved_at)::bigint as resolved_at, note \
-         from dead_letters "
+        r"
+        select id, kind, chain_id, source, block_number, tx_index, log_index, block_hash, sink, seq, reason,
+            case when sink is null then raw::text else raw ->> 'message' end as raw, attempts, extract(epoch from first_seen)::bigint as first_seen,
+            extract(epoch from last_seen)::bigint as last_seen,
+            extract(epoch from resolved_at)::bigint as resolved_at, note
+        from dead_letters
+        "
     };
 }
 
@@ -119,8 +121,8 @@ impl Store {
     /// Dead letters by number.
     ///
     /// # Errors
-    /// Whatever the database says; ask [`Store::schema`] first, without tables this fails.
-    pub async fn dead_letters(&self, which: &Letters) -> Result<Vec<KeptLetter>, StoreError> {
+    /// A database error; ask [`Store::schema`] first, without tables this fails.
+    pub async fn dead_letters(&self, which: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let sql = concat!(
             select!(),
             "where id > $1 and ($2 or resolved_at is null) and ($3::text is null or $3 in (source, sink)) ",
@@ -139,8 +141,8 @@ impl Store {
     /// The dead letters of these numbers that there are, by number, open or not.
     ///
     /// # Errors
-    /// Whatever the database says.
-    pub async fn dead_letters_of(&self, ids: &[u64]) -> Result<Vec<KeptLetter>, StoreError> {
+    /// A database error.
+    pub async fn dead_letters_of(&self, ids: &[u64]) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(concat!(select!(), "where id = any($1) order by id"))
             .bind(numbers(ids)?)
             .fetch_all(&self.pool)
@@ -152,7 +154,7 @@ impl Store {
     /// stays dropped when its range is read again.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn drop_dead_letter(&self, id: u64, note: &str) -> Result<bool, StoreError> {
         let dropped = sqlx::query(
             "update dead_letters set resolved_at = now(), note = $2 where id = $1 and resolved_at is null",
@@ -169,7 +171,7 @@ impl Store {
     /// How many dead letters are open.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn count_dead_letters(&self) -> Result<u64, StoreError> {
         let open: i64 = sqlx::query_scalar("select count(*) from dead_letters where resolved_at is null")
             .fetch_one(&self.pool)
@@ -182,8 +184,8 @@ impl ChainStore {
     /// Those of these dead letters that are of this chain and open, by number.
     ///
     /// # Errors
-    /// Whatever the database says.
-    pub async fn open_dead_letters(&self, ids: &[u64]) -> Result<Vec<KeptLetter>, StoreError> {
+    /// A database error.
+    pub async fn open_dead_letters(&self, ids: &[u64]) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let sql =
             concat!(select!(), "where id = any($1) and chain_id = $2 and resolved_at is null order by id");
         let rows: Vec<Row> =
@@ -194,17 +196,19 @@ impl ChainStore {
     /// Notes that dead letters were tried again in vain. Those that are resolved or gone by now stay as they are.
     ///
     /// # Errors
-    /// Whatever the database says.
-    pub async fn dead_letters_failed(&self, failed: &[FailedAgain]) -> Result<(), StoreError> {
+    /// A database error.
+    pub async fn dead_letters_failed(&self, failed: &[FailedRetry]) -> Result<(), StoreError> {
         let ids: Vec<u64> = failed.iter().map(|letter| letter.id).collect();
         sqlx::query(
-            "update dead_letters d set attempts = d.attempts + 1, last_seen = now(), reason = g.reason, \
-                 kind = case when g.kind is null or exists (select from dead_letters o \
-                     where (o.chain_id, o.block_number, o.tx_index, o.log_index, o.block_hash, o.source) \
-                         = (d.chain_id, d.block_number, d.tx_index, d.log_index, d.block_hash, d.source) \
-                     and o.kind = g.kind) then d.kind else g.kind end \
-             from unnest($1::bigint[], $2::text[], $3::text[]) as g (id, kind, reason) \
-             where d.id = g.id and d.chain_id = $4 and d.resolved_at is null",
+            r"
+            update dead_letters d set attempts = d.attempts + 1, last_seen = now(), reason = g.reason,
+                kind = case when g.kind is null or exists (select from dead_letters o
+                    where (o.chain_id, o.block_number, o.tx_index, o.log_index, o.block_hash, o.source)
+                        = (d.chain_id, d.block_number, d.tx_index, d.log_index, d.block_hash, d.source)
+                    and o.kind = g.kind) then d.kind else g.kind end
+            from unnest($1::bigint[], $2::text[], $3::text[]) as g (id, kind, reason)
+            where d.id = g.id and d.chain_id = $4 and d.resolved_at is null
+            ",
         )
         .bind(numbers(&ids)?)
         .bind(failed.iter().map(|letter| letter.kind.map(DeadLetterKind::as_str)).collect::<Vec<_>>())
@@ -249,12 +253,12 @@ struct LogColumns {
 }
 
 impl Row {
-    fn read(self) -> Result<KeptLetter, StoreError> {
+    fn read(self) -> Result<StoredDeadLetter, StoreError> {
         let about = match (self.sink, self.seq) {
-            (Some(sink), Some(seq)) => About::Delivery { sink, seq: unsigned("sequence", seq)? },
-            _ => About::Log(self.log.read()?),
+            (Some(sink), Some(seq)) => DeadLetterSubject::Delivery { sink, seq: unsigned("sequence", seq)? },
+            _ => DeadLetterSubject::Log(self.log.read()?),
         };
-        Ok(KeptLetter {
+        Ok(StoredDeadLetter {
             id: unsigned("number", self.id)?,
             about,
             attempts: count(self.attempts),

@@ -73,13 +73,15 @@ pub(in super::super) async fn last_page(
     page: u32,
 ) -> Result<Option<i64>, StoreError> {
     // Each kind by its own index: a scan of the chain from its end would pass everything of other sources.
-    let sql = "select min(block_number) from ( \
-             select block_number, row_number() over last as place, sum(size) over last - size as before \
-             from (select e.* from unnest($1::int[]) as k (id) cross join lateral ( \
-                 select block_number, tx_index, log_index, coalesce(octet_length(args::text), 0) as size \
-                 from events where kind_id = k.id order by block_number desc limit $2) e) as newest \
-             window last as (order by block_number desc, tx_index desc, log_index desc)) as sized \
-         where place <= $2 and before < $3";
+    let sql = r"
+        select min(block_number) from (
+            select block_number, row_number() over last as place, sum(size) over last - size as before
+            from (select e.* from unnest($1::int[]) as k (id) cross join lateral (
+                select block_number, tx_index, log_index, coalesce(octet_length(args::text), 0) as size
+                from events where kind_id = k.id order by block_number desc limit $2) e) as newest
+            window last as (order by block_number desc, tx_index desc, log_index desc)) as sized
+        where place <= $2 and before < $3
+    ";
     let from = sqlx::query_scalar(sql).bind(kinds).bind(i64::from(page)).bind(PAGE_BYTES);
     Ok(from.fetch_one(&mut **tx).await?)
 }
@@ -105,9 +107,11 @@ pub(in super::super) async fn orphan_of(
 /// What was taken back counts no longer.
 async fn discount(tx: &mut Tx, reorg: i64) -> Result<(), StoreError> {
     sqlx::query(
-        "update event_kinds k set events = k.events - o.events \
-         from (select kind_id, count(*) as events from orphaned_events where reorg_id = $1 group by kind_id) o \
-         where k.id = o.kind_id",
+        r"
+        update event_kinds k set events = k.events - o.events
+        from (select kind_id, count(*) as events from orphaned_events where reorg_id = $1 group by kind_id) o
+        where k.id = o.kind_id
+        ",
     )
     .bind(reorg)
     .execute(&mut **tx)

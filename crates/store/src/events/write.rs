@@ -40,12 +40,14 @@ macro_rules! insert {
             $into,
             " (",
             columns!(),
-            ") select $1, block_number, tx_index, log_index, to_timestamp(block_time), kind_id, projection::\"char\", \
-             block_hash, tx_hash, address, account, counterparty, amount::numeric, token_id::numeric, args::jsonb \
-             from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::int[], $7::text[], $8::bytea[], \
-             $9::bytea[], $10::bytea[], $11::bytea[], $12::bytea[], $13::text[], $14::text[], $15::text[]) \
-             as e (block_number, tx_index, log_index, block_time, kind_id, projection, block_hash, tx_hash, address, \
-             account, counterparty, amount, token_id, args)"
+            r#"
+            ) select $1, block_number, tx_index, log_index, to_timestamp(block_time), kind_id, projection::"char",
+            block_hash, tx_hash, address, account, counterparty, amount::numeric, token_id::numeric, args::jsonb
+            from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::int[], $7::text[], $8::bytea[],
+            $9::bytea[], $10::bytea[], $11::bytea[], $12::bytea[], $13::text[], $14::text[], $15::text[])
+            as e (block_number, tx_index, log_index, block_time, kind_id, projection, block_hash, tx_hash, address,
+            account, counterparty, amount, token_id, args)
+            "#
         )
     };
 }

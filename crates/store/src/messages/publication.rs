@@ -12,10 +12,10 @@ use chainflume_db::convert::unsigned;
 use chainflume_db::transaction::Tx;
 use chainflume_outbox::{Draft, append, drafts};
 
-/// What a step has to tell: begun before the projections change, told as the last thing before the commit.
+/// The messages of a step: begun before the projections change, written as the last thing before the commit.
 pub(in super::super) struct Publication<'a> {
     refs: Vec<EventRef<'a>>,
-    /// Told as pending, and taken back with this step.
+    /// Published as pending, and retracted with this step.
     gone: Vec<EventRef<'a>>,
     stakers: Stakers,
 }
@@ -32,24 +32,24 @@ impl<'a> Publication<'a> {
         Ok(Self { refs, gone: Vec::new(), stakers })
     }
 
-    /// As [`Self::begin`], of events that are taken back: those that were stored without a word leave without one.
-    pub(in super::super) async fn of_undone(
+    /// As [`Self::begin`], of events that are taken back: those that were stored without a message leave without one.
+    pub(in super::super) async fn of_orphaned(
         tx: &mut Tx,
         chain: &Chain,
         events: impl Iterator<Item = (i32, &'a Event)>,
     ) -> Result<Self, StoreError> {
         let quiet = followed::Quiet::of(tx, chain).await?;
-        let mut told = Vec::new();
+        let mut kept = Vec::new();
         for (kind_id, event) in events {
             if !quiet.has(chain.described(kind_id)?, event) {
-                told.push((kind_id, event));
+                kept.push((kind_id, event));
             }
         }
-        Self::begin(tx, chain, told.into_iter()).await
+        Self::begin(tx, chain, kept.into_iter()).await
     }
 
-    /// Takes back with the step what was told as pending.
-    pub(in super::super) fn taking_back(self, pending: &'a [Stored]) -> Self {
+    /// Retracts with the step what was published as pending.
+    pub(in super::super) fn with_retractions(self, pending: &'a [Stored]) -> Self {
         Self { gone: refs_of(pending), ..self }
     }
 
@@ -65,7 +65,7 @@ impl<'a> Publication<'a> {
         Ok(Confirmation { gone, refs: self.refs, users, stakers })
     }
 
-    /// Tells that the events are confirmed, under a head of this height.
+    /// Publishes that the events are confirmed, under a head of this height.
     pub(in super::super) async fn confirm(
         self,
         tx: &mut Tx,
@@ -76,7 +76,7 @@ impl<'a> Publication<'a> {
         append(tx, chain.id, drafts, None).await
     }
 
-    /// Tells that the events are taken back, the newest first, pending or not.
+    /// Publishes that the events are taken back, the newest first, pending or not.
     pub(in super::super) async fn retract(self, tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
         let mut all: Vec<EventRef<'_>> = self.refs.iter().chain(&self.gone).copied().collect();
         all.sort_by_key(|event_ref| event_ref.event.place);
@@ -122,7 +122,7 @@ pub(in super::super) async fn published<'a>(
     Ok(refs)
 }
 
-/// Tells that events are seen at the head, under a head of this height that was seen then.
+/// Publishes that events are seen at the head, under a head of this height that was seen then.
 pub(in super::super) async fn publish_pending(
     tx: &mut Tx,
     chain: &Chain,
@@ -134,7 +134,7 @@ pub(in super::super) async fn publish_pending(
     append(tx, chain.id, drafts(messages)?, seen_at).await
 }
 
-/// Tells that pending events are taken back, the newest first. No user was told of them.
+/// Publishes that pending events are taken back, the newest first. No message about a user came of them.
 pub(in super::super) async fn retract(
     tx: &mut Tx,
     chain: &Chain,

@@ -1,4 +1,4 @@
-//! Messages about what was stored long ago, told again.
+//! Messages about what was stored long ago, published again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,22 +10,22 @@ use chainflume_db::convert::{count, unsigned};
 use chainflume_db::{StoreError, transaction};
 use chainflume_outbox::{append, drafts};
 
-/// Which stored events are to be told again.
+/// Which stored events are to be published again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayQuery {
-    /// The blocks, all of them final: what is told here is never retracted.
+    /// The blocks, all of them final: what is published here is never retracted.
     pub range: BlockRange,
     /// Types of events; empty for all.
     pub types: Vec<String>,
-    /// What was told already: nothing up to this place is told again.
+    /// What was published already: nothing up to this place is published again.
     pub after: Option<Place>,
 }
 
 impl ChainStore {
-    /// How many events of each type a replay tells.
+    /// How many events of each type a replay publishes.
     ///
     /// # Errors
-    /// [`StoreError::NotFinal`]; [`StoreError::UnknownType`]; whatever the database says.
+    /// [`StoreError::NotFinal`]; [`StoreError::UnknownType`]; a database error.
     pub async fn replay_size(&self, query: &ReplayQuery) -> Result<BTreeMap<String, u64>, StoreError> {
         let final_number = self.held().await?.final_number;
         if final_number.is_none_or(|number| query.range.to() > number) {
@@ -44,7 +44,7 @@ impl ChainStore {
     /// the last; none at the end. They are made as the outbox makes them.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn replay_page(
         &self,
         query: &ReplayQuery,
@@ -72,7 +72,7 @@ impl ChainStore {
     /// Puts messages of a replay into the outbox, behind what is there: every sink gets them.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn announce_again(&self, messages: Vec<Message>) -> Result<(), StoreError> {
         let drafts = drafts(messages)?;
         let mut tx = transaction::begin(&self.pool, true).await?;
@@ -81,8 +81,8 @@ impl ChainStore {
     }
 }
 
-/// The kinds a replay tells of. Messages about users are no events: they say how a user was at the time, which nobody
-/// keeps.
+/// The kinds that a replay publishes. Messages about users are no events: they show how a user was at the time, which is
+/// not stored.
 fn kinds(chain: &Chain, query: &ReplayQuery) -> Result<Vec<i32>, StoreError> {
     let known: BTreeSet<&str> = chain.all_described().map(|(_, kind)| kind.event_type.as_str()).collect();
     if let Some(given) = query.types.iter().find(|given| !known.contains(given.as_str())) {

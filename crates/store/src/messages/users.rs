@@ -12,7 +12,7 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{address, count, int8};
 use chainflume_db::transaction::Tx;
 
-/// Wallets whose stake this step changes and tells of, and which of them were active before.
+/// Wallets whose stake this step changes and publishes, and which of them were active before.
 pub(super) struct Stakers {
     /// Wallet to the positions of the first and the last event about it.
     causes: BTreeMap<Address, (usize, usize)>,
@@ -50,7 +50,7 @@ pub(super) async fn before(tx: &mut Tx, chain: &Chain, refs: &[EventRef<'_>]) ->
 
 impl Stakers {
     /// One message a user that changed: `user.activated` at the first stake, `user.updated` after; when a reorg took the
-    /// last stake back, the activation is retracted, unless it lay before what is announced: then nobody was told of it,
+    /// last stake back, the activation is retracted, unless it lay before what is announced: then it was not published,
     /// and the change is an update. Wallets that are no users are not spoken of.
     pub(super) async fn messages(
         &self,
@@ -88,9 +88,11 @@ async fn began_before(
     first: &EventRef<'_>,
 ) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar(
-        "select exists (select from orphaned_events \
-             where reorg_id = (select max(id) from reorgs where chain_id = $1) and projection = 's' \
-                 and account = $2 and block_number < $3)",
+        r"
+        select exists (select from orphaned_events
+        where reorg_id = (select max(id) from reorgs where chain_id = $1) and projection = 's'
+            and account = $2 and block_number < $3)
+        ",
     )
     .bind(chain.id)
     .bind(wallet.as_slice())
@@ -157,8 +159,10 @@ async fn users(
 ) -> Result<BTreeMap<Address, User>, StoreError> {
     let wallets: Vec<&[u8]> = wallets.map(|wallet| wallet.as_slice()).collect();
     let rows: Vec<User> = sqlx::query_as(
-        "select id, wallet, stake_amount::text, extract(epoch from staked_at)::bigint as staked_at, status \
-         from users where wallet = any($1)",
+        r"
+        select id, wallet, stake_amount::text, extract(epoch from staked_at)::bigint as staked_at, status
+        from users where wallet = any($1)
+        ",
     )
     .bind(wallets)
     .fetch_all(&mut **tx)

@@ -14,10 +14,12 @@ pub(super) async fn apply(tx: &mut Tx, chain: &Chain, allowances: &Allowances) -
     }
     let keys = Keys::new(allowances);
     sqlx::query(
-        "insert into token_allowances (chain_id, token, owner, spender, amount) \
-         select $1, token, owner, spender, amount::numeric \
-         from unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::text[]) as d (token, owner, spender, amount) \
-         on conflict on constraint token_allowances_pkey do update set amount = excluded.amount",
+        r"
+        insert into token_allowances (chain_id, token, owner, spender, amount)
+        select $1, token, owner, spender, amount::numeric
+        from unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::text[]) as d (token, owner, spender, amount)
+        on conflict on constraint token_allowances_pkey do update set amount = excluded.amount
+        ",
     )
     .bind(chain.id)
     .bind(keys.tokens)
@@ -37,23 +39,25 @@ pub(super) async fn recompute(tx: &mut Tx, chain: &Chain, allowances: &Allowance
     }
     let keys = Keys::new(allowances);
     sqlx::query(
-        "with last as ( \
-             select d.token, d.owner, d.spender, l.amount \
-             from unnest($2::bytea[], $3::bytea[], $4::bytea[]) as d (token, owner, spender) \
-             left join lateral ( \
-                 select e.amount from events e \
-                 where e.projection = 'a' and e.account = d.owner and e.counterparty = d.spender \
-                     and e.address = d.token and e.chain_id = $1 and e.amount is not null \
-                 order by e.block_number desc, e.tx_index desc, e.log_index desc limit 1 \
-             ) l on true \
-         ), gone as ( \
-             delete from token_allowances a using last l \
-             where a.chain_id = $1 and a.token = l.token and a.owner = l.owner and a.spender = l.spender \
-                 and l.amount is null \
-         ) \
-         insert into token_allowances (chain_id, token, owner, spender, amount) \
-         select $1, token, owner, spender, amount from last where amount is not null \
-         on conflict on constraint token_allowances_pkey do update set amount = excluded.amount",
+        r"
+        with last as (
+            select d.token, d.owner, d.spender, l.amount
+            from unnest($2::bytea[], $3::bytea[], $4::bytea[]) as d (token, owner, spender)
+            left join lateral (
+                select e.amount from events e
+                where e.projection = 'a' and e.account = d.owner and e.counterparty = d.spender
+                    and e.address = d.token and e.chain_id = $1 and e.amount is not null
+                order by e.block_number desc, e.tx_index desc, e.log_index desc limit 1
+            ) l on true
+        ), gone as (
+            delete from token_allowances a using last l
+            where a.chain_id = $1 and a.token = l.token and a.owner = l.owner and a.spender = l.spender
+                and l.amount is null
+        )
+        insert into token_allowances (chain_id, token, owner, spender, amount)
+        select $1, token, owner, spender, amount from last where amount is not null
+        on conflict on constraint token_allowances_pkey do update set amount = excluded.amount
+        ",
     )
     .bind(chain.id)
     .bind(keys.tokens)

@@ -15,11 +15,13 @@ pub(super) async fn apply(tx: &mut Tx, chain: &Chain, balances: &Balances) -> Re
     }
     let keys = Arrays::new(balances)?;
     sqlx::query(
-        "insert into token_balances as b (chain_id, token, account, balance, events) \
-         select $1, token, account, balance::numeric, events \
-         from unnest($2::bytea[], $3::bytea[], $4::text[], $5::bigint[]) as d (token, account, balance, events) \
-         on conflict on constraint token_balances_pkey \
-         do update set balance = b.balance + excluded.balance, events = b.events + excluded.events",
+        r"
+        insert into token_balances as b (chain_id, token, account, balance, events)
+        select $1, token, account, balance::numeric, events
+        from unnest($2::bytea[], $3::bytea[], $4::text[], $5::bigint[]) as d (token, account, balance, events)
+        on conflict on constraint token_balances_pkey
+        do update set balance = b.balance + excluded.balance, events = b.events + excluded.events
+        ",
     )
     .bind(chain.id)
     .bind(keys.tokens)
@@ -38,9 +40,11 @@ pub(super) async fn undo(tx: &mut Tx, chain: &Chain, balances: &Balances) -> Res
     }
     let keys = Arrays::new(balances)?;
     let undone = sqlx::query(
-        "update token_balances b set balance = b.balance - d.balance::numeric, events = b.events - d.events \
-         from unnest($2::bytea[], $3::bytea[], $4::text[], $5::bigint[]) as d (token, account, balance, events) \
-         where b.chain_id = $1 and b.token = d.token and b.account = d.account",
+        r"
+        update token_balances b set balance = b.balance - d.balance::numeric, events = b.events - d.events
+        from unnest($2::bytea[], $3::bytea[], $4::text[], $5::bigint[]) as d (token, account, balance, events)
+        where b.chain_id = $1 and b.token = d.token and b.account = d.account
+        ",
     )
     .bind(chain.id)
     .bind(&keys.tokens)
@@ -51,8 +55,10 @@ pub(super) async fn undo(tx: &mut Tx, chain: &Chain, balances: &Balances) -> Res
     .await?;
     all_found("token_balances", undone.rows_affected(), balances.len())?;
     sqlx::query(
-        "delete from token_balances b using unnest($2::bytea[], $3::bytea[]) as d (token, account) \
-         where b.chain_id = $1 and b.token = d.token and b.account = d.account and b.events = 0",
+        r"
+        delete from token_balances b using unnest($2::bytea[], $3::bytea[]) as d (token, account)
+        where b.chain_id = $1 and b.token = d.token and b.account = d.account and b.events = 0
+        ",
     )
     .bind(chain.id)
     .bind(keys.tokens)

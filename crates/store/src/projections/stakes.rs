@@ -16,14 +16,16 @@ pub(super) async fn apply(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result
     }
     let keys = Arrays::new(stakes)?;
     sqlx::query(
-        "insert into stakes as s (chain_id, contract, account, amount, events, last_at) \
-         select $1, contract, account, amount::numeric, events, to_timestamp(last_at) \
-         from unnest($2::bytea[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[]) \
-             as d (contract, account, amount, events, last_at) \
-         on conflict on constraint stakes_pkey do update set \
-             amount = s.amount + excluded.amount, \
-             events = s.events + excluded.events, \
-             last_at = greatest(s.last_at, excluded.last_at)",
+        r"
+        insert into stakes as s (chain_id, contract, account, amount, events, last_at)
+        select $1, contract, account, amount::numeric, events, to_timestamp(last_at)
+        from unnest($2::bytea[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[])
+            as d (contract, account, amount, events, last_at)
+        on conflict on constraint stakes_pkey do update set
+            amount = s.amount + excluded.amount,
+            events = s.events + excluded.events,
+            last_at = greatest(s.last_at, excluded.last_at)
+        ",
     )
     .bind(chain.id)
     .bind(keys.contracts)
@@ -43,9 +45,11 @@ pub(super) async fn undo(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result<
     }
     let keys = Arrays::new(stakes)?;
     let undone = sqlx::query(
-        "update stakes s set amount = s.amount - d.amount::numeric, events = s.events - d.events \
-         from unnest($2::bytea[], $3::bytea[], $4::text[], $5::bigint[]) as d (contract, account, amount, events) \
-         where s.chain_id = $1 and s.contract = d.contract and s.account = d.account",
+        r"
+        update stakes s set amount = s.amount - d.amount::numeric, events = s.events - d.events
+        from unnest($2::bytea[], $3::bytea[], $4::text[], $5::bigint[]) as d (contract, account, amount, events)
+        where s.chain_id = $1 and s.contract = d.contract and s.account = d.account
+        ",
     )
     .bind(chain.id)
     .bind(&keys.contracts)
@@ -56,8 +60,10 @@ pub(super) async fn undo(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result<
     .await?;
     all_found("stakes", undone.rows_affected(), stakes.len())?;
     sqlx::query(
-        "delete from stakes s using unnest($2::bytea[], $3::bytea[]) as d (contract, account) \
-         where s.chain_id = $1 and s.contract = d.contract and s.account = d.account and s.events = 0",
+        r"
+        delete from stakes s using unnest($2::bytea[], $3::bytea[]) as d (contract, account)
+        where s.chain_id = $1 and s.contract = d.contract and s.account = d.account and s.events = 0
+        ",
     )
     .bind(chain.id)
     .bind(&keys.contracts)
@@ -65,13 +71,15 @@ pub(super) async fn undo(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result<
     .execute(&mut **tx)
     .await?;
     sqlx::query(
-        "update stakes s set last_at = ( \
-             select max(e.block_time) from events e \
-             where e.projection = 's' and e.account = s.account and e.address = s.contract \
-                 and e.chain_id = s.chain_id and e.amount is not null \
-         ) \
-         from unnest($2::bytea[], $3::bytea[]) as d (contract, account) \
-         where s.chain_id = $1 and s.contract = d.contract and s.account = d.account",
+        r"
+        update stakes s set last_at = (
+            select max(e.block_time) from events e
+            where e.projection = 's' and e.account = s.account and e.address = s.contract
+                and e.chain_id = s.chain_id and e.amount is not null
+        )
+        from unnest($2::bytea[], $3::bytea[]) as d (contract, account)
+        where s.chain_id = $1 and s.contract = d.contract and s.account = d.account
+        ",
     )
     .bind(chain.id)
     .bind(keys.contracts)

@@ -29,29 +29,33 @@ pub(super) async fn apply(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result
 
 // The status that a stake replaces is kept once: `active` replacing `active` is not worth remembering, except
 // when it was an application's word before there was any stake.
-const CREATE_OR_UPDATE: &str = "\
-    insert into users as u (wallet, stake_amount, staked_at, status, origin) \
-    select account, sum(amount), max(last_at), 'active', 'chain' from stakes where account = any($1) \
-    group by account order by account \
-    on conflict on constraint users_wallet_key do update set \
-        stake_amount = excluded.stake_amount, \
-        staked_at = excluded.staked_at, \
-        status_before = case when u.staked_at is null or u.status <> 'active' then u.status \
-            else u.status_before end, \
-        status = 'active'";
+const CREATE_OR_UPDATE: &str = r"
+    
+    insert into users as u (wallet, stake_amount, staked_at, status, origin)
+    select account, sum(amount), max(last_at), 'active', 'chain' from stakes where account = any($1)
+    group by account order by account
+    on conflict on constraint users_wallet_key do update set
+        stake_amount = excluded.stake_amount,
+        staked_at = excluded.staked_at,
+        status_before = case when u.staked_at is null or u.status <> 'active' then u.status
+            else u.status_before end,
+        status = 'active'
+";
 
-const UPDATE: &str = "\
-    update users u set \
-        stake_amount = s.amount, \
-        staked_at = s.last_at, \
-        status_before = case when u.staked_at is null or u.status <> 'active' then u.status \
-            else u.status_before end, \
-        status = 'active' \
-    from ( \
-        select account, sum(amount) as amount, max(last_at) as last_at from stakes \
-        where account = any($1) group by account \
-    ) s \
-    where u.wallet = s.account";
+const UPDATE: &str = r"
+    
+    update users u set
+        stake_amount = s.amount,
+        staked_at = s.last_at,
+        status_before = case when u.staked_at is null or u.status <> 'active' then u.status
+            else u.status_before end,
+        status = 'active'
+    from (
+        select account, sum(amount) as amount, max(last_at) as last_at from stakes
+        where account = any($1) group by account
+    ) s
+    where u.wallet = s.account
+";
 
 /// The inverse of [`apply`], after the stakes were undone. A row that was never rolled up (an application
 /// added it after the wallet's last stake) stays as it is.
@@ -62,12 +66,14 @@ pub(super) async fn undo(tx: &mut Tx, stakes: &Stakes) -> Result<(), StoreError>
     let wallets = wallets(stakes);
     transaction::lock(tx, transaction::USERS).await?;
     sqlx::query(
-        "update users u set stake_amount = s.amount, staked_at = s.last_at \
-         from ( \
-             select account, sum(amount) as amount, max(last_at) as last_at from stakes \
-             where account = any($1) group by account \
-         ) s \
-         where u.wallet = s.account and u.staked_at is not null",
+        r"
+        update users u set stake_amount = s.amount, staked_at = s.last_at
+        from (
+            select account, sum(amount) as amount, max(last_at) as last_at from stakes
+            where account = any($1) group by account
+        ) s
+        where u.wallet = s.account and u.staked_at is not null
+        ",
     )
     .bind(&wallets)
     .execute(&mut **tx)
@@ -76,14 +82,16 @@ pub(super) async fn undo(tx: &mut Tx, stakes: &Stakes) -> Result<(), StoreError>
     remove_created(tx, &wallets).await
 }
 
-const WITHOUT_STAKE: &str = "\
-    update users u set \
-        stake_amount = 0, \
-        staked_at = null, \
-        status = case when u.status = 'active' then coalesce(u.status_before, 'registered') else u.status end, \
-        status_before = null \
-    where u.wallet = any($1) and u.origin = 'application' and u.staked_at is not null \
-        and not exists (select from stakes s where s.account = u.wallet)";
+const WITHOUT_STAKE: &str = r"
+    
+    update users u set
+        stake_amount = 0,
+        staked_at = null,
+        status = case when u.status = 'active' then coalesce(u.status_before, 'registered') else u.status end,
+        status_before = null
+    where u.wallet = any($1) and u.origin = 'application' and u.staked_at is not null
+        and not exists (select from stakes s where s.account = u.wallet)
+";
 
 /// Removes rows the chain created and no longer stands behind. Where an application's own table refers to
 /// one of them, it became the application's: it is kept without a stake, since a reorg that cannot be undone
@@ -91,8 +99,10 @@ const WITHOUT_STAKE: &str = "\
 async fn remove_created(tx: &mut Tx, wallets: &[&[u8]]) -> Result<(), StoreError> {
     let mut attempt = tx.begin().await?;
     let removed = sqlx::query(
-        "delete from users u where u.wallet = any($1) and u.origin = 'chain' \
-         and not exists (select from stakes s where s.account = u.wallet)",
+        r"
+        delete from users u where u.wallet = any($1) and u.origin = 'chain'
+        and not exists (select from stakes s where s.account = u.wallet)
+        ",
     )
     .bind(wallets)
     .execute(&mut *attempt)
@@ -102,8 +112,10 @@ async fn remove_created(tx: &mut Tx, wallets: &[&[u8]]) -> Result<(), StoreError
         Err(error) if sqlstate(&error).is_some_and(|code| code == FOREIGN_KEY_VIOLATION) => {
             attempt.rollback().await?;
             sqlx::query(
-                "update users u set origin = 'application' where u.wallet = any($1) and u.origin = 'chain' \
-                 and not exists (select from stakes s where s.account = u.wallet)",
+                r"
+                update users u set origin = 'application' where u.wallet = any($1) and u.origin = 'chain'
+                and not exists (select from stakes s where s.account = u.wallet)
+                ",
             )
             .bind(wallets)
             .execute(&mut **tx)

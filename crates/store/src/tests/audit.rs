@@ -1,7 +1,7 @@
 use chainflume_core::domain::{Address, AddressSet, BlockId, BlockRange, Event, Place, U256};
 
 use super::fixture::*;
-use crate::{Backfill, ChainStore, Checkpoint, Compared, Proven, Rewind, Store};
+use crate::{Backfill, ChainStore, Checkpoint, Compared, ProvenBlocks, Rewind, Store};
 use chainflume_db::StoreError;
 
 pub(super) fn read(source: &str, reorgs: u64, events: Vec<Event>) -> Backfill {
@@ -10,9 +10,9 @@ pub(super) fn read(source: &str, reorgs: u64, events: Vec<Event>) -> Backfill {
 }
 
 /// Everything that is doubted is proven to be wrong.
-pub(super) async fn proven(chain: &ChainStore, reread: &Backfill) -> Proven {
+pub(super) async fn proven(chain: &ChainStore, reread: &Backfill) -> ProvenBlocks {
     let doubted = chain.doubted(reread).await.unwrap_or_default();
-    Proven { places: doubted.into_iter().map(|event| event.place).collect(), blocks: (1..=3).collect() }
+    ProvenBlocks { places: doubted.into_iter().map(|event| event.place).collect(), blocks: (1..=3).collect() }
 }
 
 async fn repair(chain: &ChainStore, reread: &Backfill) -> Result<Compared, StoreError> {
@@ -142,12 +142,13 @@ async fn what_is_not_proven_stays_and_what_is_missing_is_added() {
     let store = store().await;
     let chain = deceived(&store).await;
     let (token, vault) = truth();
-    let some = Proven { places: [at(2, 7), at(1, 1)].into(), blocks: [].into() };
+    let some = ProvenBlocks { places: [at(2, 7), at(1, 1)].into(), blocks: [].into() };
     let done = chain.repair(&read("token", 0, token.clone()), &some).await.expect("repairs");
     assert_eq!((done.missing, done.differing, done.surplus), (vec![], vec![at(1, 1)], vec![at(2, 7)]));
     let left = chain.compare(&read("token", 1, token)).await.expect("compares");
     assert_eq!((left.differing, left.surplus), (vec![at(2, 0)], vec![at(3, 8)]));
-    let done = chain.repair(&read("vault", 1, vault.clone()), &Proven::default()).await.expect("repairs");
+    let done =
+        chain.repair(&read("vault", 1, vault.clone()), &ProvenBlocks::default()).await.expect("repairs");
     assert_eq!((done.missing, done.surplus), (vec![at(2, 4)], vec![]));
     let left = chain.compare(&read("vault", 1, vault)).await.expect("compares");
     assert_eq!((left.missing, left.surplus), (vec![], vec![at(1, 5)]));
@@ -165,7 +166,7 @@ async fn what_a_source_does_not_follow_any_more_is_no_difference() {
     assert_eq!(found.not_followed, 6);
     assert_eq!(chain.doubted(&nothing).await.expect("reads"), []);
     let before = dump(&store).await;
-    let all = Proven { places: [at(1, 0), at(2, 7)].into(), blocks: [1].into() };
+    let all = ProvenBlocks { places: [at(1, 0), at(2, 7)].into(), blocks: [1].into() };
     chain.repair(&nothing, &all).await.expect("has nothing to do");
     assert_eq!(dump(&store).await, before);
 }

@@ -1,19 +1,19 @@
 use chainflume_core::domain::{BlockId, BlockRange, DeadLetterKind, Event, Log, U256};
 
 use super::fixture::*;
-use crate::{Backfill, ChainStore, FailedAgain, KeptLetter, Letters, Store};
+use crate::{Backfill, ChainStore, DeadLetterQuery, FailedRetry, Store, StoredDeadLetter};
 
-fn all() -> Letters {
-    Letters { resolved: true, limit: 100, ..Letters::default() }
+fn all() -> DeadLetterQuery {
+    DeadLetterQuery { resolved: true, limit: 100, ..DeadLetterQuery::default() }
 }
 
 async fn open_ones(store: &Store) -> Vec<u64> {
-    let which = Letters { limit: 100, ..Letters::default() };
+    let which = DeadLetterQuery { limit: 100, ..DeadLetterQuery::default() };
     store.dead_letters(&which).await.expect("reads").iter().map(|letter| letter.id).collect()
 }
 
 /// A chain with letters in blocks 1 and 2.
-async fn with_letters(store: &Store) -> (ChainStore, Vec<KeptLetter>) {
+async fn with_letters(store: &Store) -> (ChainStore, Vec<StoredDeadLetter>) {
     let chain = open(store).await;
     let mut one = step(None, block(1, 0), vec![]);
     one.dead_letters = vec![letter(block(1, 0), 0), letter(block(1, 0), 1)];
@@ -40,9 +40,9 @@ async fn a_letter_holds_the_log_and_is_found_until_it_is_dropped() {
     assert_eq!(logs, given);
     let ids: Vec<u64> = letters.iter().map(|letter| letter.id).collect();
     assert_eq!(open_ones(&store).await, ids);
-    let page = Letters { after: ids[0], limit: 1, source: Some("token".to_owned()), resolved: false };
+    let page = DeadLetterQuery { after: ids[0], limit: 1, source: Some("token".to_owned()), resolved: false };
     assert_eq!(store.dead_letters(&page).await.expect("reads"), [letters[1].clone()]);
-    let other = Letters { source: Some("nft".to_owned()), ..all() };
+    let other = DeadLetterQuery { source: Some("nft".to_owned()), ..all() };
     assert_eq!(store.dead_letters(&other).await.expect("reads"), []);
 
     assert!(store.drop_dead_letter(ids[1], "a test contract").await.expect("writes"));
@@ -56,7 +56,8 @@ async fn a_letter_holds_the_log_and_is_found_until_it_is_dropped() {
 async fn a_failed_try_is_counted_and_says_who_gave_up() {
     let store = store().await;
     let (chain, letters) = with_letters(&store).await;
-    let failed = |letter: &KeptLetter, kind| FailedAgain { id: letter.id, kind, reason: "no\0".to_owned() };
+    let failed =
+        |letter: &StoredDeadLetter, kind| FailedRetry { id: letter.id, kind, reason: "no\0".to_owned() };
     store.drop_dead_letter(letters[1].id, "").await.expect("writes");
     let mapping = Some(DeadLetterKind::Mapping);
     let again = [failed(&letters[0], mapping), failed(&letters[1], mapping), failed(&letters[2], None)];

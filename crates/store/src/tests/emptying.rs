@@ -1,7 +1,7 @@
 use chainflume_core::domain::{Event, U256};
 
 use super::fixture::*;
-use crate::{Checkpoint, Emptied, Emptying, Store};
+use crate::{Checkpoint, DeletedRows, SourceDeletion, Store};
 use chainflume_db::StoreError;
 
 /// Six blocks in which every source has events of the same wallets.
@@ -37,8 +37,8 @@ async fn filled(without: Option<&str>) -> Store {
     store
 }
 
-fn emptying(name: &str, forget: bool, page: u32) -> Emptying<'_> {
-    Emptying { name, forget, asked: None, page }
+fn emptying(name: &str, forget: bool, page: u32) -> SourceDeletion<'_> {
+    SourceDeletion { name, forget, asked: None, page }
 }
 
 async fn count(store: &Store, sql: &str) -> u64 {
@@ -53,7 +53,7 @@ async fn whatever_the_size_of_a_page_the_rest_is_as_if_the_source_had_never_been
         let mut told = Vec::new();
         let emptied = store.empty_source(&emptying(source, false, page), |done| told.push(done)).await;
         let left = count(&store, "events").await;
-        assert_eq!(emptied.expect("it is emptied"), Some(Emptied { events: before - left, pending: 0 }));
+        assert_eq!(emptied.expect("it is emptied"), Some(DeletedRows { events: before - left, pending: 0 }));
         assert_eq!(told.last(), Some(&(before - left)));
         assert!(told.len() > 1 || page == 100, "{source}: {told:?}");
         assert_eq!(dump(&store).await, dump(&never).await, "{source} in pages of {page}");
@@ -109,7 +109,7 @@ async fn a_source_that_is_deleted_in_part_is_followed_by_nobody_until_it_is_dele
     assert_eq!(expected[1].at, None);
 
     let emptied = store.empty_source(&emptying("token", false, 4), |_| {}).await.expect("it goes on");
-    assert_eq!(emptied, Some(Emptied { events: 15, pending: 0 }));
+    assert_eq!(emptied, Some(DeletedRows { events: 15, pending: 0 }));
     assert_eq!(dump(&store).await, dump(&never).await);
     let again = store.open_chain(&record(), &kinds()).await.expect("the chain opens");
     assert!(!again.comparison().is_blocked("token"));
@@ -125,7 +125,7 @@ async fn a_reorg_while_a_source_is_deleted_takes_its_share() {
         assert_eq!(rewound.events, 3 * 3 + rest);
     }
     let emptied = store.empty_source(&emptying("token", false, 4), |_| {}).await.expect("it goes on");
-    assert_eq!(emptied, Some(Emptied { events: 9, pending: 0 }));
+    assert_eq!(emptied, Some(DeletedRows { events: 9, pending: 0 }));
     assert_eq!(dump(&store).await, dump(&never).await);
     assert_eq!(count(&store, "orphaned_events").await, count(&never, "orphaned_events").await);
 }
@@ -157,7 +157,7 @@ async fn a_chain_that_is_forgotten_leaves_the_others_as_they_are() {
     assert_eq!((kept.name.as_str(), kept.sources.len(), kept.tip, kept.events), ("sepolia", 4, Some(5), 30));
     let mut told = 0;
     let emptied = store.forget_chain(&kept, 7, |done| told = done).await.expect("it is forgotten");
-    assert_eq!((emptied, told), (Some(Emptied { events: 30, pending: 0 }), 30));
+    assert_eq!((emptied, told), (Some(DeletedRows { events: 30, pending: 0 }), 30));
     assert_eq!(dump(&store).await, dump(&never).await);
     for table in ["chains", "reorgs", "orphaned_events", "pending_events", "blocks", "dead_letters"] {
         assert_eq!(count(&store, &format!("{table} where chain_id = {CHAIN}")).await, 0, "{table}");

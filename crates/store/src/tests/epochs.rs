@@ -1,6 +1,6 @@
 use super::fixture::*;
 use crate::Store;
-use chainflume_outbox::{Adopted, Found, Position};
+use chainflume_outbox::{Adopted, Position, SinkContents};
 use chainflume_testkit::postgres as testing;
 
 /// First number and epoch of each epoch.
@@ -102,7 +102,7 @@ async fn an_adoption_moves_what_a_sink_lacks_behind_what_it_holds() {
     store.outbox().note_foreign("redis", "of another thing", None).await.expect("notes");
     assert_eq!(store.outbox().sink_start("redis").await.expect("reads").foreign.as_deref(), Some("because"));
     let adopted = Adopted { aggregate_type: "contract".to_owned(), seq: 9, epoch: Some(old.clone()) };
-    let found = Found { top: 9, foreign: vec![adopted] };
+    let found = SinkContents { top: 9, foreign: vec![adopted] };
     let joined = store.outbox().adopt_sink("redis", &found).await.expect("adopts");
     assert_eq!((joined.kept, joined.next, joined.moved), (2, 10, 3));
     let fresh = epochs(&store).await[1].1.clone();

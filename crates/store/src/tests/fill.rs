@@ -1,7 +1,7 @@
 use chainflume_core::domain::{BlockRange, Event, Listened, U256};
 
 use super::fixture::*;
-use crate::{Backfill, ChainStore, Emptying, Read, Store};
+use crate::{Backfill, ChainStore, Read, SourceDeletion, Store};
 use chainflume_db::StoreError;
 
 const TIP: u64 = 5;
@@ -87,7 +87,7 @@ async fn what_is_added_without_a_word_is_taken_back_without_one() {
         let quiet = "select concat_ws('-', from_block, to_block) from followed where quiet order by 1";
         assert_eq!(texts(&store, quiet).await, ["1-4"]);
         let lowest = if by_removal {
-            let emptying = Emptying { name: "token", forget: false, asked: None, page: 3 };
+            let emptying = SourceDeletion { name: "token", forget: false, asked: None, page: 3 };
             store.empty_source(&emptying, |_| {}).await.expect("it is emptied");
             1
         } else {

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::fixture::*;
-use crate::{Backfill, ChainStore, Pending, Proven, Rewind, Store};
+use crate::{Backfill, ChainStore, Pending, ProvenBlocks, Rewind, Store};
 use chainflume_core::domain::BlockRange;
-use chainflume_db::{Epoch, LeaseSession, Standing, StoreError, chain_lease};
-use chainflume_outbox::Settled;
+use chainflume_db::{Epoch, LeaseSession, LeaseState, StoreError, chain_lease};
+use chainflume_outbox::RoundOutcome;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -19,7 +19,7 @@ async fn session(store: &Store, holder: &str, length: Duration) -> LeaseSession 
     session
 }
 
-async fn standing(session: &mut LeaseSession) -> (String, u64, Standing) {
+async fn standing(session: &mut LeaseSession) -> (String, u64, LeaseState) {
     let lease = session.roll().await.expect("reads").leases.remove(0);
     (lease.holder, lease.epoch.number(), lease.standing)
 }
@@ -30,7 +30,7 @@ async fn replace(b: &mut LeaseSession) -> Epoch {
 }
 
 async fn until_orphaned(session: &mut LeaseSession) {
-    while standing(session).await.2 != Standing::Orphaned {
+    while standing(session).await.2 != LeaseState::Orphaned {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -57,17 +57,17 @@ async fn a_lease_is_held_until_its_end_or_until_it_is_given_back() {
         (session(&store, "a", Duration::from_millis(300)).await, session(&store, "b", LONG).await);
     let first = a.take(&lease(), 0, false).await.expect("answers").expect("it is free");
     assert_eq!(b.take(&lease(), 1, false).await.expect("answers"), None, "it is held");
-    while standing(&mut b).await.2 != Standing::Free {
+    while standing(&mut b).await.2 != LeaseState::Free {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(a.renew(&[], &[(lease(), first)]).await.expect("renews"), [lease()], "nobody took it");
-    assert_eq!(standing(&mut b).await, ("a".to_owned(), 1, Standing::Held));
+    assert_eq!(standing(&mut b).await, ("a".to_owned(), 1, LeaseState::Held));
     a.release(&lease(), first).await.expect("gives back");
     let second = b.take(&lease(), 1, false).await.expect("answers").expect("it is free");
     assert_eq!(second.number(), 2);
     assert_eq!(a.renew(&[], &[(lease(), first)]).await.expect("renews"), [""; 0], "it is another's");
     a.release(&lease(), first).await.expect("says nothing");
-    assert_eq!(standing(&mut a).await, ("b".to_owned(), 2, Standing::Held));
+    assert_eq!(standing(&mut a).await, ("b".to_owned(), 2, LeaseState::Held));
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_holder_whose_session_is_gone_is_seen_to_be_gone() {
     let mut watcher = session(&store, "b", LONG).await;
     let mut gone = session(&store, "a", LONG).await;
     gone.take(&lease(), 0, false).await.expect("answers").expect("it is free");
-    assert_eq!(standing(&mut watcher).await.2, Standing::Held);
+    assert_eq!(standing(&mut watcher).await.2, LeaseState::Held);
     assert_eq!(watcher.roll().await.expect("reads").instances.len(), 2);
     drop(gone);
     until_orphaned(&mut watcher).await;
@@ -117,7 +117,7 @@ async fn who_lost_its_lease_commits_nothing() {
         dead_letters: vec![],
     };
     fenced(old.backfill(&backfill).await.expect_err("lost"));
-    fenced(old.repair(&backfill, &Proven::default()).await.expect_err("lost"));
+    fenced(old.repair(&backfill, &ProvenBlocks::default()).await.expect_err("lost"));
     let pending = Pending {
         expected: all_at(Some(one)),
         blocks: vec![two],
@@ -177,7 +177,7 @@ async fn a_cursor_is_noted_by_whoever_leads_the_sink() {
     assert!(store.outbox().note_sink_cursor("redis", 3, Some(first)).await.expect_err("lost").is_fenced());
     store.outbox().note_sink_cursor("redis", 8, Some(second)).await.expect("leads");
     assert_eq!(store.outbox().sink_cursor("redis").await.expect("reads"), Some(8));
-    let settled = Settled { cursor: Some(9), ..Settled::default() };
+    let settled = RoundOutcome { cursor: Some(9), ..RoundOutcome::default() };
     assert!(store.outbox().settle("redis", &settled, Some(first)).await.expect_err("lost").is_fenced());
     assert_eq!(store.outbox().sink_cursor("redis").await.expect("reads"), Some(8));
     store.outbox().settle("redis", &settled, Some(second)).await.expect("leads");
@@ -200,7 +200,7 @@ async fn a_takeover_waits_for_a_commit_that_is_under_way() {
     }
     let error = b.take(&lease(), 1, true).await.expect_err("a writer that works is not thrown out");
     assert!(error.is_transient(), "{error}");
-    assert_eq!(standing(&mut a).await, ("a".to_owned(), 1, Standing::Held));
+    assert_eq!(standing(&mut a).await, ("a".to_owned(), 1, LeaseState::Held));
     outside.rollback().await.expect("ends");
     commit.await.expect("runs").expect("commits");
     replace(&mut b).await;

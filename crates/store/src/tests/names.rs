@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fixture::*;
-use crate::{Backfill, ChainStore, Checkpoint, Pending, Proven, ReplayQuery, Store};
+use crate::{Backfill, ChainStore, Checkpoint, Pending, ProvenBlocks, ReplayQuery, Store};
 use chainflume_core::domain::{
     BlockId, BlockRange, Column, EventKind, Fact, KindIndex, Member, Members, SqlType, U256, ViewColumn,
 };
@@ -153,7 +153,7 @@ async fn what_was_stored_under_other_names_does_not_differ_when_it_is_compared()
         dead_letters: vec![],
     };
     assert!(second.compare(&reread).await.expect("compares").agrees());
-    let repaired = second.repair(&reread, &Proven::default()).await.expect("repairs");
+    let repaired = second.repair(&reread, &ProvenBlocks::default()).await.expect("repairs");
     assert!(repaired.agrees() && repaired.present == 1, "{repaired:?}");
     let backfilled = second.backfill(&reread).await.expect("fills in");
     assert!(backfilled.agrees(), "{backfilled:?}");

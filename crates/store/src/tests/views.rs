@@ -205,7 +205,7 @@ async fn a_view_that_somebody_holds_a_lock_on_is_told_and_made_later() {
     sqlx::query("lock table nft_transfer in access share mode").execute(&mut *reader).await.expect("locks");
     let said = troubles(&store, &kinds).await;
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].ends_with("run `chainflume views` when they have done"), "{said:?}");
+    assert!(said[0].ends_with("run `chainflume views` when it is released"), "{said:?}");
     reader.rollback().await.expect("lets go");
     assert_eq!(troubles(&store, &kinds).await, NOTHING);
 }

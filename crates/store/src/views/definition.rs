@@ -2,25 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use chainflume_core::domain::{Column, EventKind, Members, SqlType, ViewColumn};
+use chainflume_core::domain::{
+    Column, EventKind, Members, SqlType, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn,
+};
 
 use super::super::kinds::Described;
 
-/// Columns every view has, before the arguments.
-const BASE: &[(&str, &str)] = &[
-    ("event_id", "event_id(e.chain_id, e.block_number, e.block_hash, e.tx_index, e.log_index)"),
-    ("chain_id", "e.chain_id"),
-    ("block_number", "e.block_number"),
-    ("block_hash", "e.block_hash"),
-    ("block_time", "e.block_time"),
-    ("tx_hash", "e.tx_hash"),
-    ("tx_index", "e.tx_index"),
-    ("log_index", "e.log_index"),
-    ("contract", "e.address"),
+/// The values of [`VIEW_COLUMNS`] but for the last, the type, which depends on the kinds.
+const VALUES: [&str; 9] = [
+    "event_id(e.chain_id, e.block_number, e.block_hash, e.tx_index, e.log_index)",
+    "e.chain_id",
+    "e.block_number",
+    "e.block_hash",
+    "e.block_time",
+    "e.tx_hash",
+    "e.tx_index",
+    "e.log_index",
+    "e.address",
 ];
-
-/// Bytes of a name in PostgreSQL; longer ones are cut silently, and two may become one.
-const NAME_BYTES: usize = 63;
 
 /// A view's query and the names of its columns.
 pub(super) struct Definition {
@@ -32,11 +31,10 @@ pub(super) struct Definition {
 /// layout of its own kind. The chain is named although the kinds imply it: with it, the primary key serves a bound on block
 /// numbers.
 pub(super) fn define(chain_id: i64, kind: &EventKind, stored: &[(i32, &Described)]) -> Definition {
-    let mut used: BTreeSet<String> = BASE.iter().map(|(name, _)| (*name).to_owned()).collect();
-    used.insert("type".to_owned());
-    let mut columns: Vec<String> = BASE.iter().map(|(name, _)| (*name).to_owned()).collect();
-    columns.push("type".to_owned());
-    let mut select: Vec<String> = BASE.iter().map(|(name, sql)| format!("{sql} as {name}")).collect();
+    let mut columns: Vec<String> = VIEW_COLUMNS.map(str::to_owned).to_vec();
+    let mut used: BTreeSet<String> = columns.iter().cloned().collect();
+    let mut select: Vec<String> =
+        VALUES.iter().zip(VIEW_COLUMNS).map(|(sql, name)| format!("{sql} as {name}")).collect();
     select.push(format!("{} as \"type\"", type_of(stored)));
     for (position, column) in kind.columns.iter().enumerate() {
         let name = unused(&mut used, &column.name);
@@ -138,7 +136,7 @@ fn list(ids: impl Iterator<Item = i32>) -> String {
 fn unused(used: &mut BTreeSet<String>, name: &str) -> String {
     let mut suffix = String::new();
     loop {
-        let mut cut = name.len().min(NAME_BYTES - suffix.len());
+        let mut cut = name.len().min(VIEW_NAME_BYTES - suffix.len());
         while !name.is_char_boundary(cut) {
             cut -= 1;
         }

@@ -15,7 +15,10 @@ use chainflume_core::domain::{Column, EventKind};
 
 use super::super::Store;
 use super::super::kinds::Kinds;
-use super::{DEPENDENT_OBJECTS, Label, MARK, definition, label};
+use super::{
+    DEPENDENT_OBJECTS, INSUFFICIENT_PRIVILEGE, INVALID_TABLE_DEFINITION, LOCK_NOT_AVAILABLE, MARK, ViewLabel,
+    comment_on, definition, label,
+};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::sqlstate;
@@ -40,20 +43,20 @@ impl fmt::Display for ViewTrouble {
 }
 
 /// A view as it is to be.
-struct Wanted {
+struct PlannedView {
     name: String,
     /// Where the name shows another event.
     other_name: String,
     source: String,
     query: String,
-    label: Label,
+    label: ViewLabel,
     columns: Vec<String>,
 }
 
 /// A view of ours as it is.
-pub(super) struct Held {
+pub(super) struct StoredView {
     pub name: String,
-    pub label: Label,
+    pub label: ViewLabel,
     /// Names of its columns, in its order.
     pub columns: Vec<String>,
     /// Their types, as SQL names them.
@@ -71,17 +74,17 @@ enum Mode {
 /// Where a view goes.
 enum Spot {
     Free(String),
-    Held(Held),
+    StoredView(StoredView),
 }
 
 /// Why one view cannot be made.
-enum Refusal {
+enum ViewRefusal {
     /// For the operator.
     Reason(String),
     Store(StoreError),
 }
 
-impl<E: Into<StoreError>> From<E> for Refusal {
+impl<E: Into<StoreError>> From<E> for ViewRefusal {
     fn from(error: E) -> Self {
         Self::Store(error.into())
     }
@@ -138,23 +141,33 @@ impl Store {
         Ok(troubles)
     }
 
-    /// A lock that somebody holds for a moment, and a connection that is cut, are no reason to give up.
-    async fn patiently(&self, wanted: &Wanted, others: &BTreeSet<&str>, mode: Mode) -> Result<(), Refusal> {
+    /// A lock that is held for a moment, and a connection that is cut, are no reason to give up.
+    async fn patiently(
+        &self,
+        wanted: &PlannedView,
+        others: &BTreeSet<&str>,
+        mode: Mode,
+    ) -> Result<(), ViewRefusal> {
         for pause in PAUSES {
             match self.one_view(wanted, others, mode).await {
-                Err(Refusal::Store(error)) if error.is_transient() => tokio::time::sleep(pause).await,
+                Err(ViewRefusal::Store(error)) if error.is_transient() => tokio::time::sleep(pause).await,
                 done => return done,
             }
         }
         self.one_view(wanted, others, mode).await
     }
 
-    async fn one_view(&self, wanted: &Wanted, others: &BTreeSet<&str>, mode: Mode) -> Result<(), Refusal> {
+    async fn one_view(
+        &self,
+        wanted: &PlannedView,
+        others: &BTreeSet<&str>,
+        mode: Mode,
+    ) -> Result<(), ViewRefusal> {
         let mut tx = transaction::begin_brief(&self.pool).await?;
         transaction::lock(&mut tx, transaction::REGISTRATION).await?;
         match spot(&mut tx, wanted, others).await? {
             Spot::Free(name) => create(&mut tx, &name, wanted).await?,
-            Spot::Held(held) => replace(&mut tx, &held, wanted).await?,
+            Spot::StoredView(held) => replace(&mut tx, &held, wanted).await?,
         }
         match mode {
             Mode::Make => tx.commit().await?,
@@ -168,7 +181,7 @@ impl Store {
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 /// The views, one for each event and name, in the order of the kinds.
-fn wanted(chain_id: i64, stored: &Kinds, kinds: &[EventKind], mode: Mode) -> Vec<Wanted> {
+fn wanted(chain_id: i64, stored: &Kinds, kinds: &[EventKind], mode: Mode) -> Vec<PlannedView> {
     let mut seen = BTreeSet::new();
     let mut all = Vec::new();
     for kind in stored.keep(kinds) {
@@ -180,8 +193,8 @@ fn wanted(chain_id: i64, stored: &Kinds, kinds: &[EventKind], mode: Mode) -> Vec
             continue;
         }
         let definition::Definition { query, columns } = definition::define(chain_id, &kind, &ids);
-        all.push(Wanted {
-            label: Label {
+        all.push(PlannedView {
+            label: ViewLabel {
                 source: kind.source.clone(),
                 event: kind.event.clone(),
                 signature: kind.signature.clone(),
@@ -207,14 +220,14 @@ fn hashed(kind: &EventKind) -> Vec<usize> {
 }
 
 /// Where the view goes: `others` are names that other events of the configuration should have.
-async fn spot(tx: &mut Tx, wanted: &Wanted, others: &BTreeSet<&str>) -> Result<Spot, Refusal> {
+async fn spot(tx: &mut Tx, wanted: &PlannedView, others: &BTreeSet<&str>) -> Result<Spot, ViewRefusal> {
     let mut held = held(tx).await?;
-    let same_event = |held: &Held| {
+    let same_event = |held: &StoredView| {
         (&held.label.source, &held.label.signature) == (&wanted.label.source, &wanted.label.signature)
     };
-    let right_name = |held: &Held| held.name == wanted.name && same_event(held);
+    let right_name = |held: &StoredView| held.name == wanted.name && same_event(held);
     // One that was renamed by hand is its owner's.
-    let another_name = |held: &Held| {
+    let another_name = |held: &StoredView| {
         let ours = held.label.name.as_ref().is_none_or(|name| *name == held.name);
         same_event(held)
             && ours
@@ -223,43 +236,45 @@ async fn spot(tx: &mut Tx, wanted: &Wanted, others: &BTreeSet<&str>) -> Result<S
     };
     let found = held.iter().position(right_name).or_else(|| held.iter().position(another_name));
     if let Some(found) = found {
-        return Ok(Spot::Held(held.swap_remove(found)));
+        return Ok(Spot::StoredView(held.swap_remove(found)));
     }
     for name in [&wanted.name, &wanted.other_name] {
         match occupant(tx, name).await? {
             None => return Ok(Spot::Free(name.clone())),
             Some(_) if held.iter().any(|held| held.name == *name) => {}
             Some(what) => {
-                return Err(Refusal::Reason(format!(
+                return Err(ViewRefusal::Reason(format!(
                     "{what} `{name}` is there, which this program did not make; rename or drop it, then run \
                      `chainflume views`"
                 )));
             }
         }
     }
-    Err(Refusal::Reason(format!(
+    Err(ViewRefusal::Reason(format!(
         "the views `{}` and `{}` show other events; rename or drop one of them, then run `chainflume views`",
         wanted.name, wanted.other_name
     )))
 }
 
 /// Every view of ours, by name.
-pub(super) async fn held(tx: &mut Tx) -> Result<Vec<Held>, StoreError> {
+pub(super) async fn held(tx: &mut Tx) -> Result<Vec<StoredView>, StoreError> {
     let rows: Vec<(String, String, Vec<String>, Vec<String>)> = sqlx::query_as(
-        "select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum), \
-             array_agg(format_type(a.atttypid, a.atttypmod) order by a.attnum) \
-         from pg_class c \
-         join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema() \
-         join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0 \
-         join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
-         where c.relkind = 'v' and starts_with(d.description, $1) \
-         group by c.relname, d.description order by c.relname",
+        r"
+        select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum),
+            array_agg(format_type(a.atttypid, a.atttypmod) order by a.attnum)
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema()
+        join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0
+        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where c.relkind = 'v' and starts_with(d.description, $1)
+        group by c.relname, d.description order by c.relname
+        ",
     )
     .bind(MARK)
     .fetch_all(&mut **tx)
     .await?;
     let read = |(name, comment, columns, types): (String, String, Vec<String>, Vec<String>)| {
-        Some(Held { name, label: label(&comment)?, columns, types })
+        Some(StoredView { name, label: label(&comment)?, columns, types })
     };
     Ok(rows.into_iter().filter_map(read).collect())
 }
@@ -267,30 +282,32 @@ pub(super) async fn held(tx: &mut Tx) -> Result<Vec<Held>, StoreError> {
 /// What has the name now, in words.
 async fn occupant(tx: &mut Tx, name: &str) -> Result<Option<String>, StoreError> {
     Ok(sqlx::query_scalar(
-        "select case c.relkind when 'r' then 'a table' when 'p' then 'a table' when 'f' then 'a foreign table' \
-             when 'v' then 'a view' when 'm' then 'a materialized view' when 'i' then 'an index' \
-             when 'I' then 'an index' when 'S' then 'a sequence' when 'c' then 'a type' else 'something' end \
-         from pg_class c join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema() \
-         where c.relname = $1",
+        r"
+        select case c.relkind when 'r' then 'a table' when 'p' then 'a table' when 'f' then 'a foreign table'
+            when 'v' then 'a view' when 'm' then 'a materialized view' when 'i' then 'an index'
+            when 'I' then 'an index' when 'S' then 'a sequence' when 'c' then 'a type' else 'something' end
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema()
+        where c.relname = $1
+        ",
     )
     .bind(name)
     .fetch_optional(&mut **tx)
     .await?)
 }
 
-async fn create(tx: &mut Tx, name: &str, wanted: &Wanted) -> Result<(), StoreError> {
+async fn create(tx: &mut Tx, name: &str, wanted: &PlannedView) -> Result<(), StoreError> {
     define(tx, "create view", name, wanted).await?;
     comment_on(tx, &wanted.labelled(name)).await
 }
 
 /// Names and texts in these statements are quoted by [`definition`]; DDL takes no parameters.
-async fn define(tx: &mut Tx, verb: &str, name: &str, wanted: &Wanted) -> Result<(), sqlx::Error> {
+async fn define(tx: &mut Tx, verb: &str, name: &str, wanted: &PlannedView) -> Result<(), sqlx::Error> {
     let sql = format!("{verb} {} as {}", definition::identifier(name), wanted.query);
     sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await?;
     Ok(())
 }
 
-async fn replace(tx: &mut Tx, held: &Held, wanted: &Wanted) -> Result<(), Refusal> {
+async fn replace(tx: &mut Tx, held: &StoredView, wanted: &PlannedView) -> Result<(), ViewRefusal> {
     let label = wanted.labelled(&held.name);
     if held.label == label {
         return Ok(());
@@ -309,7 +326,11 @@ async fn replace(tx: &mut Tx, held: &Held, wanted: &Wanted) -> Result<(), Refusa
 }
 
 /// Gives the columns their names by position, and the view its query.
-async fn follow(attempt: &mut Savepoint<'_>, held: &Held, wanted: &Wanted) -> Result<(), sqlx::Error> {
+async fn follow(
+    attempt: &mut Savepoint<'_>,
+    held: &StoredView,
+    wanted: &PlannedView,
+) -> Result<(), sqlx::Error> {
     let view = definition::identifier(&held.name);
     let pairs: Vec<_> = held.columns.iter().zip(&wanted.columns).filter(|(old, new)| old != new).collect();
     // By way of names that no column has, since two may swap theirs.
@@ -327,12 +348,12 @@ async fn follow(attempt: &mut Savepoint<'_>, held: &Held, wanted: &Wanted) -> Re
 }
 
 /// Where columns have other types than before.
-async fn anew(tx: &mut Tx, held: &Held, wanted: &Wanted) -> Result<(), Refusal> {
+async fn anew(tx: &mut Tx, held: &StoredView, wanted: &PlannedView) -> Result<(), ViewRefusal> {
     let sql = format!("drop view {}", definition::identifier(&held.name));
     match sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await {
         Ok(_) => Ok(define(tx, "create view", &held.name, wanted).await?),
         Err(cause) if sqlstate(&cause).is_some_and(|code| code == DEPENDENT_OBJECTS) => {
-            Err(Refusal::Reason(format!(
+            Err(ViewRefusal::Reason(format!(
                 "its columns have other types now, and something was built on `{}`, which stays as it was; drop what was \
                  built on it, run `chainflume views`, and build it again",
                 held.name
@@ -342,26 +363,17 @@ async fn anew(tx: &mut Tx, held: &Held, wanted: &Wanted) -> Result<(), Refusal> 
     }
 }
 
-async fn comment_on(tx: &mut Tx, label: &Label) -> Result<(), StoreError> {
-    let json = serde_json::to_string(label).map_err(|cause| StoreError::invalid(cause.to_string()))?;
-    let text = format!("{MARK}{} of source {} {json}", label.signature, label.source);
-    let name = label.name.as_deref().unwrap_or_default();
-    let sql = format!("comment on view {} is {}", definition::identifier(name), definition::literal(&text));
-    sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await?;
-    Ok(())
-}
-
-impl Wanted {
-    fn labelled(&self, name: &str) -> Label {
-        Label { name: Some(name.to_owned()), ..self.label.clone() }
+impl PlannedView {
+    fn labelled(&self, name: &str) -> ViewLabel {
+        ViewLabel { name: Some(name.to_owned()), ..self.label.clone() }
     }
 }
 
 /// In the operator's words.
-fn reason(refusal: Refusal) -> String {
+fn reason(refusal: ViewRefusal) -> String {
     let error = match refusal {
-        Refusal::Reason(reason) => return reason,
-        Refusal::Store(error) => error,
+        ViewRefusal::Reason(reason) => return reason,
+        ViewRefusal::Store(error) => error,
     };
     let state = match &error {
         StoreError::Database(cause) => sqlstate(cause),
@@ -371,17 +383,12 @@ fn reason(refusal: Refusal) -> String {
         Some(INSUFFICIENT_PRIVILEGE) => {
             "let the daemon's user create views in this schema, and own this one if it exists; then run `chainflume views`"
         }
-        Some(LOCK_NOT_AVAILABLE) => "somebody uses it at length; run `chainflume views` when they have done",
+        Some(LOCK_NOT_AVAILABLE) => {
+            "another session holds it for long; run `chainflume views` when it is released"
+        }
         _ => "when that is mended, run `chainflume views`",
     };
     format!("{error}; {remedy}")
 }
-
-/// SQLSTATE of `create or replace view` that would drop or change a column.
-const INVALID_TABLE_DEFINITION: &str = "42P16";
-/// SQLSTATE of what the user may not do.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
-/// SQLSTATE of a lock that was not given in time.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 type Savepoint<'a> = sqlx::Transaction<'a, sqlx::Postgres>;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::RelayError;
 use crate::sink::SinkError;
-use chainflume_outbox::{Aggregate, OutboxRow, Pace, Settled, SinkState};
+use chainflume_outbox::{AggregateKey, OutboxRow, RoundOutcome, SinkPacing, SinkState};
 
 /// When a delivery that failed is tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ fn jitter(wait: Duration) -> Duration {
 pub(super) struct NewMessage {
     row: OutboxRow,
     /// What it is about; `None` where the endpoint does not want it.
-    pub(super) about: Option<Aggregate>,
+    pub(super) about: Option<AggregateKey>,
 }
 
 #[derive(Deserialize)]
@@ -105,7 +105,7 @@ pub(super) struct Chunk {
 }
 
 /// The longest beginning of `messages` that can be sent at the same time and in any order.
-pub(super) fn next_chunk(messages: &[NewMessage], held: &BTreeSet<Aggregate>, in_flight: usize) -> Chunk {
+pub(super) fn next_chunk(messages: &[NewMessage], held: &BTreeSet<AggregateKey>, in_flight: usize) -> Chunk {
     let mut chunk = Chunk { taken: 0, send: Vec::new(), behind: Vec::new() };
     let mut about_these = HashSet::new();
     for message in messages {
@@ -158,13 +158,13 @@ impl Round {
     }
 
     /// What is to be noted of it, where the sink stood so.
-    pub(super) fn result(&self, schedule: &Schedule, state: &SinkState) -> Settled {
-        let mut settled = Settled {
+    pub(super) fn result(&self, schedule: &Schedule, state: &SinkState) -> RoundOutcome {
+        let mut settled = RoundOutcome {
             cursor: self.cursor.filter(|cursor| *cursor > 0),
             held: self.held.clone(),
             delivered: self.delivered.clone(),
             pace: self.pace(schedule, state),
-            ..Settled::default()
+            ..RoundOutcome::default()
         };
         for (seq, attempts, error) in &self.failed {
             match schedule.next(attempts + 1, error) {
@@ -175,21 +175,21 @@ impl Round {
         settled
     }
 
-    fn pace(&self, schedule: &Schedule, state: &SinkState) -> Option<Pace> {
+    fn pace(&self, schedule: &Schedule, state: &SinkState) -> Option<SinkPacing> {
         if let Some((.., gone)) = self.failed.iter().find(|(.., error)| error.is_gone()) {
-            return Some(Pace { disabled: Some(gone.to_string()), ..Pace::default() });
+            return Some(SinkPacing { disabled: Some(gone.to_string()), ..SinkPacing::default() });
         }
         let asked = self.failed.iter().filter_map(|(.., error)| retry_after(error)).max();
         if self.is_over() && self.delivered.is_empty() {
             let failures = state.failures + 1;
             let pause = schedule.pause(failures).max(asked.unwrap_or_default());
-            return Some(Pace { failures, pause, ..Pace::default() });
+            return Some(SinkPacing { failures, pause, ..SinkPacing::default() });
         }
         // Two rounds: one alone may have been about a message that nobody could take.
         let is_back = state.failures >= 2 && !self.delivered.is_empty();
         let recovered = state.failures > 0 && !self.delivered.is_empty();
         let pause = asked.unwrap_or_default();
-        (recovered || asked.is_some()).then_some(Pace { failures: 0, pause, disabled: None, is_back })
+        (recovered || asked.is_some()).then_some(SinkPacing { failures: 0, pause, disabled: None, is_back })
     }
 }
 
@@ -275,7 +275,7 @@ mod tests {
             round.result(&schedule(), &state(failures)).pace
         };
         let paused = |failures, seconds, is_back| {
-            Some(Pace { failures, pause: Duration::from_secs(seconds), disabled: None, is_back })
+            Some(SinkPacing { failures, pause: Duration::from_secs(seconds), disabled: None, is_back })
         };
         assert_eq!(pace(&[1], vec![], 0), None);
         assert_eq!(pace(&[], vec![(1, 0, answered(500, None))], 0), paused(1, 5, false));
