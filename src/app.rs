@@ -15,6 +15,7 @@ mod notify;
 mod parts;
 mod preflight;
 mod probe;
+mod public;
 mod replay;
 mod rewind;
 mod run;

@@ -11,10 +11,11 @@ use super::error::AppError;
 use super::parts::{Loaded, api_settings, audit_settings, chain_settings, policy, record, translator};
 use super::preflight::{self, Look};
 use super::turns::{Turns, anew};
-use super::{messages, notify, verify};
+use super::{messages, notify, public, verify};
 use crate::api::AdminServer;
 use crate::config::{self, Config};
 use chainflume_core::domain::EventKind;
+use chainflume_gateway::server::PublicServer;
 use chainflume_index::{Auditor, ChainIndexer, Parts};
 use chainflume_node::ChainSettings;
 use chainflume_ops::health::{Board, Pulse};
@@ -40,29 +41,36 @@ pub async fn run_hurt(loaded: Loaded, hurts: Option<Hurts>) -> Result<(), AppErr
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     // Until the loops run there is nothing in hand: whatever is being waited for is left at once.
     let Some(prepared) = stop.run_until_cancelled(prepare(&loaded)).await else { return Ok(()) };
-    let (database, admin, board) = prepared?;
+    let (database, addresses, board) = prepared?;
     let supervisor = Supervisor::new(&board, &stop).hurt_by(hurts);
-    let outcome = serve(&loaded, &database, (admin, board, supervisor), stop).await;
+    let outcome = serve(&loaded, &database, (addresses, board, supervisor), stop).await;
     database.close().await;
     tracing::info!("stopped");
     outcome
 }
 
-/// Asks the nodes, opens the database, takes the admin address. No table is touched.
-async fn prepare(loaded: &Loaded) -> Result<(Database, AdminServer, Board), AppError> {
+/// What is bound before anything runs: the admin address, and the public one where there is one.
+type Addresses = (AdminServer, Option<PublicServer>);
+
+/// Asks the nodes, opens the database, takes the addresses. No table is touched.
+async fn prepare(loaded: &Loaded) -> Result<(Database, Addresses, Board), AppError> {
     let checks = preflight::nodes(loaded, Look::Head).await;
     preflight::may_start(loaded, &checks)?;
     // Before the admin address: of two daemons by mistake on one configuration the second is to hear of the
     // first, and not of a port.
     let database = Database::open(loaded, Owner::Daemon).await?;
     let board = Board::default();
-    match admin(loaded, &board).await {
-        Ok(admin) => Ok((database, admin, board)),
+    match addresses(loaded, &board).await {
+        Ok(addresses) => Ok((database, addresses, board)),
         Err(error) => {
             database.close().await;
             Err(error)
         }
     }
+}
+
+async fn addresses(loaded: &Loaded, board: &Board) -> Result<Addresses, AppError> {
+    Ok((admin(loaded, board).await?, public::bind(loaded)?))
 }
 
 /// Takes the admin address.
@@ -78,7 +86,7 @@ async fn admin(loaded: &Loaded, board: &Board) -> Result<AdminServer, AppError> 
 async fn serve(
     loaded: &Loaded,
     database: &Database,
-    (admin, board, supervisor): (AdminServer, Board, Supervisor),
+    ((admin, public), board, supervisor): (Addresses, Board, Supervisor),
     stop: CancellationToken,
 ) -> Result<(), AppError> {
     // May wait for another instance that migrates; cut off, it is rolled back.
@@ -103,6 +111,9 @@ async fn serve(
     }
     // Nobody in this process listens yet; the relay carries all the same, so that the outbox can be trimmed.
     let _bus = messages::carry_in_turn(loaded, &database.store, &mut loops, &mut turns)?;
+    if let Some(server) = public {
+        public::start(server, (&loaded.config, &database.store), &mut background, &stop).await?;
+    }
     background.watch_all(database, admin, (turns.into_keeper(), &stop));
     stop.cancelled().await;
     notify::stopping();
