@@ -8,6 +8,7 @@ mod chains;
 mod check;
 mod dead_letters;
 mod init;
+mod keys;
 mod known_chains;
 mod locate;
 mod output;
@@ -92,6 +93,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)
         }
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
+        Command::Keys(command) => keys::keys(&command),
         Command::Schema => output::print(MESSAGE_SCHEMA.as_bytes()).map(|()| Exit::Done),
         Command::Completions(args) => completions(&args),
         Command::Man(args) => man(&args),

@@ -15,6 +15,7 @@ mod reader;
 mod redis;
 mod secret;
 mod section;
+mod server;
 mod settings;
 mod source;
 mod substitute;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 pub use chain::{Audit, Chain, History, Pace};
 pub use chainflume_core::canon::{Confirmations, Publish};
+pub use chainflume_gateway::push::Rule;
 pub use chainflume_node::{Compression, Role, Verify};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
@@ -35,6 +37,7 @@ pub use problem::{Problem, Problems};
 pub use provider::{Failover, Provider};
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
+pub use server::{AuthMode, Server, ServerAuth};
 pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Shutdown, Standby, Users};
 pub use source::Source;
 pub use webhook::{Alerts, Webhook};
@@ -65,6 +68,10 @@ pub struct Config {
     pub alerts: Alerts,
     /// `[admin]`
     pub admin: Admin,
+    /// `[server]`
+    pub server: Server,
+    /// Every `[[push]]`.
+    pub push: Vec<Rule>,
     /// `[log]`
     pub log: Log,
     /// `[users]`
@@ -117,6 +124,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
     let webhooks: Vec<_> = root.tables("webhook").iter().map(webhook::read).collect();
     let alerts = webhook::alerts(&root.table("alerts"));
+    let push: Vec<_> = root.tables("push").iter().map(server::push).collect();
+    let server = server::server(&root.table("server"));
     let settings = (
         settings::database(&root.table("database")),
         (settings::outbox(&root.table("outbox")), redis::redis(&root.table("redis"))),
@@ -138,6 +147,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
         webhooks: webhooks.into_iter().map(|draft| draft.webhook).collect::<Option<_>>()?,
         alerts,
         admin,
+        server,
+        push: push.into_iter().collect::<Option<_>>()?,
         log,
         users,
         shutdown,

@@ -1,4 +1,5 @@
-//! The roles of the daemon, which join the rooms: [`index`] reads chains, [`deliver`] sends messages, [`admin`] watches both.
+//! The roles of the daemon, which join the rooms: [`index`] reads chains, [`deliver`] sends messages,
+//! [`serve`] answers clients, [`admin`] watches them.
 //!
 //! [`Loops`](loops::Loops) starts what they need, each under its lease. [`parts`] turns the configuration into the settings of
 //! the rooms.
@@ -10,6 +11,7 @@ mod error;
 pub(crate) mod index;
 pub(crate) mod loops;
 pub(crate) mod parts;
+pub(crate) mod serve;
 
 pub use admin::watch;
 pub use deliver::carry;

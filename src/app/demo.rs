@@ -26,8 +26,9 @@ use crate::roles::admin::Background;
 use crate::roles::database::{Database, Owner, store_error};
 use crate::roles::loops::{Loops, anew};
 use crate::roles::parts::{Loaded, admin_settings};
-use crate::roles::{deliver, index};
+use crate::roles::{deliver, index, serve};
 use chainflume_devchain::{DevChain, Miner, MinerSettings, Server};
+use chainflume_gateway::server::PublicServer;
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
 use chainflume_ops::shutdown;
@@ -119,7 +120,8 @@ impl Demo {
     /// The daemon's loops and what watches them, until told to stop.
     async fn carry(&self, args: &DemoArgs, (admin, board): (AdminServer, Board)) -> Result<(), AppError> {
         self.database.store.migrate().await.map_err(store_error)?;
-        self.print_hints(&admin);
+        let server = serve::bind(&self.loaded)?;
+        self.print_hints(&admin, server.as_ref());
         let all = CancellationToken::new();
         let (supervisor, mut tasks) = (Supervisor::new(&board, &self.stop), JoinSet::new());
         let mut loops = Loops::without_leases(&supervisor, &board, &all);
@@ -137,6 +139,10 @@ impl Demo {
         let mut background = Background::new(&supervisor, &board);
         background.probe(&self.database.store);
         background.admin(admin);
+        if let Some(server) = server {
+            let from = (&self.loaded.config, &self.database.store);
+            serve::start(server, from, &mut background, &all).await?;
+        }
         let miner = self.chain.run(MinerSettings {
             block_time: args.block_time,
             reorg_every: Some(REORG_EVERY),
@@ -173,15 +179,24 @@ impl Demo {
         }
     }
 
-    fn print_hints(&self, admin: &AdminServer) {
+    fn print_hints(&self, admin: &AdminServer, server: Option<&PublicServer>) {
         let config = self.loaded.path.display();
         let psql = self.database.private.as_ref().map(|private| private.psql_command()).unwrap_or_default();
         let admin = admin.address();
         say!("  messages  in this process, since [redis] names no server");
+        if let Some(server) = server {
+            say!(
+                "  push      http://{}/v1/stream?rooms=all (open, since it listens on the loopback)",
+                server.address()
+            );
+        }
         say!("  admin     http://{admin}\n\ntry, in another terminal:");
         say!("  {psql} -c 'select * from stake_vault_staked order by block_number desc limit 5'");
         say!("  {psql} -c 'select * from users order by stake_amount desc limit 5'");
         say!("  curl -s http://{admin}/readyz");
+        if let Some(server) = server {
+            say!("  curl -sN http://{}/v1/stream?rooms=all", server.address());
+        }
         say!("  {} --config {config} status\n", config::program());
     }
 }

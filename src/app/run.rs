@@ -10,7 +10,8 @@ use crate::admin::AdminServer;
 use crate::roles::admin::{Background, bind, stopping};
 use crate::roles::database::{Database, Owner, store_error};
 use crate::roles::loops::Loops;
-use crate::roles::{AppError, Loaded, deliver, index};
+use crate::roles::{AppError, Loaded, deliver, index, serve};
+use chainflume_gateway::server::PublicServer;
 use chainflume_ops::health::Board;
 use chainflume_ops::shutdown;
 use chainflume_ops::supervise::{Hurts, Supervisor};
@@ -32,22 +33,30 @@ pub async fn run_hurt(loaded: Loaded, hurts: Option<Hurts>) -> Result<(), AppErr
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     // Until the loops run there is nothing to finish: a stop cancels whatever is being waited for.
     let Some(prepared) = stop.run_until_cancelled(prepare(&loaded)).await else { return Ok(()) };
-    let (database, admin, board) = prepared?;
+    let Prepared { database, admin, public, board } = prepared?;
     let supervisor = Supervisor::new(&board, &stop).hurt_by(hurts);
-    let outcome = serve(&loaded, &database, Observers { admin, board, supervisor }, stop).await;
+    let outcome = work(&loaded, &database, Observers { admin, public, board, supervisor }, stop).await;
     database.close().await;
     tracing::info!("stopped");
     outcome
 }
 
-/// Asks the nodes, opens the database, takes the admin address. No table is touched.
-async fn prepare(loaded: &Loaded) -> Result<(Database, AdminServer, Board), AppError> {
+/// What is open before anything runs.
+struct Prepared {
+    database: Database,
+    admin: AdminServer,
+    public: Option<PublicServer>,
+    board: Board,
+}
+
+/// Asks the nodes, opens the database, takes the addresses. No table is touched.
+async fn prepare(loaded: &Loaded) -> Result<Prepared, AppError> {
     preflight::patiently(loaded).await?;
     // Before the admin address: a second daemon on the same configuration should report the first daemon, and not a port.
     let database = Database::open(loaded, Owner::Daemon).await?;
     let board = Board::default();
-    match bind(loaded, &board).await {
-        Ok(admin) => Ok((database, admin, board)),
+    match addresses(loaded, &board).await {
+        Ok((admin, public)) => Ok(Prepared { database, admin, public, board }),
         Err(error) => {
             database.close().await;
             Err(error)
@@ -55,18 +64,24 @@ async fn prepare(loaded: &Loaded) -> Result<(Database, AdminServer, Board), AppE
     }
 }
 
+async fn addresses(loaded: &Loaded, board: &Board) -> Result<(AdminServer, Option<PublicServer>), AppError> {
+    Ok((bind(loaded, board).await?, serve::bind(loaded)?))
+}
+
 /// What observes the loops and answers for them.
 struct Observers {
     admin: AdminServer,
+    /// What answers clients, where an address is configured.
+    public: Option<PublicServer>,
     board: Board,
     supervisor: Supervisor,
 }
 
 /// Migrates, starts every loop, and drains the loops at `stop`.
-async fn serve(
+async fn work(
     loaded: &Loaded,
     database: &Database,
-    Observers { admin, board, supervisor }: Observers,
+    Observers { admin, public, board, supervisor }: Observers,
     stop: CancellationToken,
 ) -> Result<(), AppError> {
     // May wait for another instance that migrates; cut off, it is rolled back.
@@ -80,6 +95,9 @@ async fn serve(
     index::start(loaded, &database.store, &mut loops, &mut tasks)?;
     // Nothing in this process listens yet. The relay delivers all the same, so that the outbox can be trimmed.
     let _bus = deliver::start_relays(loaded, &database.store, &mut tasks, &mut loops)?;
+    if let Some(server) = public {
+        serve::start(server, (&loaded.config, &database.store), &mut background, &stop).await?;
+    }
     background.watch_all(database, admin, (loops.into_manager(), &stop));
     stop.cancelled().await;
     stopping();

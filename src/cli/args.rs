@@ -2,6 +2,7 @@
 
 mod chains;
 mod dead_letters;
+mod keys;
 mod replay;
 mod reread;
 mod sinks;
@@ -21,6 +22,7 @@ use chainflume_core::domain::BlockRange;
 use chainflume_core::mapping::Family;
 pub use chains::{ChainsArgs, ChainsCommand, ForgetArgs};
 pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
+pub use keys::KeysCommand;
 pub use replay::ReplayArgs;
 pub use reread::{BackfillArgs, RewindArgs, VerifyArgs};
 pub use sinks::{SinkArgs, SinksArgs, SinksCommand};
@@ -108,6 +110,9 @@ pub enum Command {
     Webhooks(WebhooksCommand),
     /// Create missing typed views and list all of them, one per ABI event
     Views(ViewsArgs),
+    /// Make keys with which services ask the public server
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Print the JSON Schema of the messages
     Schema,
     /// Print completions for a shell

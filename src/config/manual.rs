@@ -63,7 +63,10 @@ mod tests {
                 }
             }
         }
-        let expected = ["webhook.name", "webhook.url", "webhook.secret", "chain.name", "chain.chain_id"];
+        let expected =
+            ["webhook.name", "webhook.url", "webhook.secret", "server.key.name", "server.key.hash"];
+        let expected = expected.into_iter().chain(["server.key.scopes", "push.on", "push.emit"]);
+        let expected = expected.into_iter().chain(["chain.name", "chain.chain_id"]);
         let expected = expected.into_iter().chain(["chain.http", "source.name", "source.chain"]);
         let expected = expected.chain(["source.family", "source.address", "source.start_block"]);
         assert_eq!(required, expected.collect::<Vec<_>>());
@@ -101,10 +104,11 @@ mod tests {
         asked.extend(asked_of(&with_providers()));
         let tables =
             ["chain", "source", "chain.history", "chain.audit", "chain.pace", "chain.pace.compute_units"];
-        let tables = [&tables[..], &["chain.failover", "chain.provider"]].concat();
+        let tables =
+            [&tables[..], &["chain.failover", "chain.provider", "server.auth", "server.key"]].concat();
         let others = [
             "database", "outbox", "redis", "webhook", "alerts", "standby", "admin", "log", "users",
-            "shutdown",
+            "shutdown", "server", "push",
         ];
         // The keys of the price list are the user's own; the manual shows those that have a price.
         let explained: BTreeSet<String> =

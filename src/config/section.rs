@@ -128,6 +128,16 @@ impl<'a> Section<'a> {
         entries.filter_map(number).collect()
     }
 
+    /// Every key of the table with its string, for tables whose keys are the user's.
+    pub fn all_texts(&self) -> Vec<(String, Text)> {
+        let text =
+            |(key, value): (&toml::Spanned<std::borrow::Cow<'a, str>>, &'a toml::Spanned<DeValue<'a>>)| {
+                let spot = Spot { key: self.path(key.get_ref()), at: Some(value.span().start) };
+                Some((key.get_ref().to_string(), self.reader.text(spot, value.get_ref())?))
+            };
+        self.table.into_iter().flatten().filter_map(text).collect()
+    }
+
     /// The boolean under `key`.
     pub fn flag(&self, key: &'static str) -> Option<bool> {
         match self.get(key)? {

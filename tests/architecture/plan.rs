@@ -100,11 +100,19 @@ pub const PACKAGES: &[Package] = &[
         &["core", "ops", "db", "outbox", "store"],
         "what is downstream knows neither `node` nor `index`",
     ),
+    package(
+        "gateway",
+        &["access", "core", "ops", "db", "outbox"],
+        "it pushes what is stored, and knows neither sinks nor chains",
+    ),
     package("devchain", &["core"], "a chain knows nothing of its readers"),
     package("testkit", &[], "servers for tests know nothing of what is tested"),
     package(
         "",
-        &["core", "ops", "node", "db", "outbox", "store", "index", "deliver", "devchain"],
+        &[
+            "access", "core", "ops", "node", "db", "outbox", "store", "index", "deliver", "gateway",
+            "devchain",
+        ],
         "the program builds the parts and joins them",
     ),
 ];
@@ -125,6 +133,9 @@ pub const ROOMS: &[Room] = &[
     room("ops", "alert", &["health", "metrics", "post"], "it reads health and posts what is wrong"),
     room("deliver", "sink", &[], "it takes messages and does not know where they are stored"),
     room("deliver", "relay", &["sink"], "it moves messages from the outbox to sinks"),
+    room("gateway", "push", &[], "from a message to events is decided without knowing who listens"),
+    room("gateway", "feed", &["push"], "it hands out messages and does not know what clients speak"),
+    room("gateway", "server", &["feed", "push"], "it speaks to clients and decides nothing"),
     room("", "lease", &[], "which instance leads is independent of what it does then"),
     room("", "postgres", &[], "to the store, a server is a URL"),
     room("", "admin", &[], "it reads and does not write"),
@@ -148,7 +159,8 @@ pub const ROOMS: &[Room] = &[
 pub const HOMES: &[Home] = &[
     home("ring", &["access"], &[], "one package checks signatures of tokens"),
     home("sqlx", &["db", "outbox", "store", "testkit"], &[], "SQL is in the packages that write tables"),
-    home("axum", &["", "devchain"], &["admin"], "these two serve HTTP"),
+    home("axum", &["", "devchain", "gateway"], &["admin", "server"], "these serve HTTP"),
+    home("hyper", &["gateway"], &["server"], "one room sets the limits of connections"),
     home(
         "reqwest",
         &["", "node", "ops"],

@@ -5,6 +5,7 @@ mod command;
 mod examples;
 mod given;
 mod right;
+mod server;
 mod wrong_files;
 mod wrong_sources;
 mod wrong_values;

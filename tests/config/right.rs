@@ -63,6 +63,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         webhooks: Vec::new(),
         alerts: Alerts::default(),
         admin: Admin::default(),
+        server: config.server.clone(),
+        push: Vec::new(),
         log: Log::default(),
         users: Users::default(),
         shutdown: Shutdown::default(),

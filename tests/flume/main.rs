@@ -55,6 +55,7 @@ mod pending;
 mod process;
 mod property;
 mod providers;
+mod push;
 mod real_data;
 mod real_node;
 mod relay;

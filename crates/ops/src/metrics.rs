@@ -5,6 +5,7 @@ mod loops;
 mod outgoing;
 mod past;
 mod providers;
+mod push;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub use providers::{
     evidence_doubted, evidence_founded, evidence_off, provider, provider_switched, rpc_concurrency,
     rpc_credits, rpc_request,
 };
+pub use push::{push_connected, push_delivered, push_dropped, push_resumed, push_rooms};
 
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";
@@ -84,6 +86,11 @@ const DELIVERY_SECONDS: &str = "chainflume_delivery_duration_seconds";
 const INCIDENT: &str = "chainflume_incident";
 const INCIDENTS: &str = "chainflume_incidents_total";
 const ALERTS: &str = "chainflume_alerts_total";
+const PUSH_CONNECTIONS: &str = "chainflume_push_connections";
+const PUSH_ROOMS: &str = "chainflume_push_rooms";
+const PUSH_DELIVERED: &str = "chainflume_push_delivered_total";
+const PUSH_DROPPED: &str = "chainflume_push_dropped_total";
+const PUSH_RESUMED: &str = "chainflume_push_resumed_total";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 /// Installs the recorder for the process and says what each metric means.
@@ -108,6 +115,7 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
     loops::start();
     past::describe();
     providers::describe();
+    push::describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

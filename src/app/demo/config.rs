@@ -125,6 +125,12 @@ data_dir = "{}"
 [admin]
 listen = "127.0.0.1:{port}"
 
+[server]
+listen = "127.0.0.1:0"
+
+[server.auth]
+mode = "none"
+
 [[chain]]
 name = "dev"
 chain_id = {CHAIN_ID}

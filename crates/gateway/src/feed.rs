@@ -1,0 +1,85 @@
+//! One tail of the outbox for all clients of the process: each message is read and parsed once, handed to the rooms in which
+//! somebody listens, and kept for a bounded number of bytes. What is older is read in pages.
+
+mod hub;
+mod outlet;
+mod page;
+mod position;
+mod tail;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use outlet::{Arrival, Delivery, Outlet};
+pub use page::{Gap, Page, Reason, Start};
+pub use position::{parse_position, write_position};
+
+use crate::push::Rule;
+use chainflume_db::StoreError;
+use chainflume_outbox::{Outbox, Position};
+use hub::Hub;
+
+/// How messages are kept for clients.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What names events.
+    pub rules: Vec<Rule>,
+    /// Bytes of messages kept in memory, about: a client that was away for a moment resumes from here.
+    pub hot_bytes: usize,
+    /// Bytes of live messages that may wait for one client.
+    pub queue_bytes: usize,
+}
+
+/// Pages of the outbox that are read at once: thousands of clients that come back together must not take the database from the
+/// writers.
+const READERS: usize = 2;
+
+/// The messages, for clients. Clones are of the same.
+#[derive(Clone)]
+pub struct Feed {
+    outbox: Outbox,
+    settings: Arc<Settings>,
+    hub: Arc<Hub>,
+    readers: Arc<Semaphore>,
+    wake: Arc<watch::Sender<()>>,
+}
+
+impl Feed {
+    /// From the newest message on; nothing is read until [`Self::run`].
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn open(outbox: Outbox, settings: Settings) -> Result<Self, StoreError> {
+        let newest = newest(&outbox).await?;
+        Ok(Self {
+            outbox,
+            hub: Arc::new(Hub::new(newest, settings.hot_bytes)),
+            settings: Arc::new(settings),
+            readers: Arc::new(Semaphore::new(READERS)),
+            wake: Arc::new(watch::Sender::new(())),
+        })
+    }
+
+    /// The newest message handed out.
+    pub fn newest(&self) -> Position {
+        self.hub.newest()
+    }
+
+    /// A place for messages of one client, in no room yet. `cut` is cancelled when more gathered than may wait.
+    pub fn outlet(&self, cut: CancellationToken) -> Outlet {
+        Outlet::new(self.hub.clone(), self.settings.queue_bytes, cut)
+    }
+}
+
+/// The newest message of the database.
+async fn newest(outbox: &Outbox) -> Result<Position, StoreError> {
+    // The epoch first: if a message and an epoch come between the two, the pair is refused by the next read, which begins again.
+    let epoch = outbox.epoch().await?;
+    Ok(Position { seq: outbox.state().await?.last, epoch: Some(epoch) })
+}
+
+/// How long a lost announcement may go unnoticed.
+const POLL: Duration = Duration::from_secs(1);

@@ -1,0 +1,201 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::outlet::{Delivery, Line};
+use super::page::{Gap, Reason};
+use crate::push::Entry;
+use chainflume_access::Room;
+use chainflume_ops::metrics;
+use chainflume_outbox::Position;
+
+/// Who listens where, and the newest messages. Joining and handing out exclude each other, so that a client that joins at a position
+/// gets every message after it.
+pub(super) struct Hub(Mutex<State>);
+
+struct State {
+    newest: Position,
+    /// Counts changes of the history: a position read before one means nothing after it.
+    history: u64,
+    /// The newest messages, in order.
+    hot: VecDeque<Arc<Entry>>,
+    /// The number before the first of them.
+    floor: u64,
+    hot_bytes: usize,
+    max_hot_bytes: usize,
+    rooms: HashMap<Room, HashMap<usize, Arc<Line>>>,
+    /// The rooms of each line.
+    lines: HashMap<usize, (Arc<Line>, Vec<Room>)>,
+}
+
+/// What is in memory after a position.
+pub(super) enum Hot {
+    /// The messages of the rooms, and where to go on.
+    Page(Vec<Delivery>, Position),
+    /// Older than what is in memory.
+    Cold,
+    /// Of another history.
+    Elsewhere,
+}
+
+/// Messages that one look goes through, since everybody waits for it.
+const LOOK: usize = 2_000;
+
+/// Names a line while it lives.
+fn key(line: &Arc<Line>) -> usize {
+    Arc::as_ptr(line).addr()
+}
+
+impl Hub {
+    pub fn new(newest: Position, max_hot_bytes: usize) -> Self {
+        let floor = newest.seq;
+        Self(Mutex::new(State {
+            newest,
+            history: 0,
+            hot: VecDeque::new(),
+            floor,
+            hot_bytes: 0,
+            max_hot_bytes,
+            rooms: HashMap::new(),
+            lines: HashMap::new(),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn newest(&self) -> Position {
+        self.state().newest.clone()
+    }
+
+    /// The newest message and the number of the history.
+    pub fn now(&self) -> (Position, u64) {
+        let state = self.state();
+        (state.newest.clone(), state.history)
+    }
+
+    pub fn join(&self, line: &Arc<Line>, rooms: &[Room]) -> Position {
+        let mut state = self.state();
+        state.join(line, rooms);
+        state.newest.clone()
+    }
+
+    pub fn join_at(&self, line: &Arc<Line>, rooms: &[Room], (position, history): (&Position, u64)) -> bool {
+        let mut state = self.state();
+        // Another server of the database may have been ahead of this one; what comes twice then has a position.
+        let is_newest = state.history == history && state.newest.seq <= position.seq;
+        if is_newest {
+            state.join(line, rooms);
+        }
+        is_newest
+    }
+
+    pub fn leave(&self, line: &Arc<Line>, rooms: &[Room]) {
+        let mut state = self.state();
+        let key = key(line);
+        rooms.iter().for_each(|room| state.leave(key, room));
+        if let Some((_, joined)) = state.lines.get_mut(&key) {
+            joined.retain(|room| !rooms.contains(room));
+        }
+        metrics::push_rooms(state.rooms.len());
+    }
+
+    pub fn forget(&self, line: &Arc<Line>) {
+        let mut state = self.state();
+        let key = key(line);
+        let (_, joined) = state.lines.remove(&key).unwrap_or_else(|| (line.clone(), Vec::new()));
+        joined.iter().for_each(|room| state.leave(key, room));
+        metrics::push_rooms(state.rooms.len());
+    }
+
+    /// Hands out messages that follow the newest, in order.
+    pub fn publish(&self, entries: Vec<Arc<Entry>>) {
+        let mut state = self.state();
+        for entry in entries {
+            state.hand_out(&entry);
+            state.newest = Position { seq: entry.seq, epoch: Some(entry.epoch.clone()) };
+            state.hot_bytes += entry.bytes();
+            state.hot.push_back(entry);
+        }
+        while state.hot_bytes > state.max_hot_bytes {
+            let Some(oldest) = state.hot.pop_front() else { break };
+            state.hot_bytes -= oldest.bytes();
+            state.floor = oldest.seq;
+        }
+    }
+
+    /// Goes on after `newest`, of which nobody has the messages before; everybody is told.
+    pub fn reset(&self, newest: Position, reason: Reason) {
+        let mut state = self.state();
+        let gap = Gap { from: state.newest.clone(), to: newest.clone(), reason };
+        state.lines.values().for_each(|(line, _)| line.push_gap(gap.clone()));
+        state.hot.clear();
+        (state.hot_bytes, state.floor, state.newest) = (0, newest.seq, newest);
+        state.history += 1;
+    }
+
+    /// What is in memory after `position`, of messages for which `wanted` gives rooms.
+    pub fn after(&self, position: &Position, history: u64, wanted: impl Fn(&Entry) -> Vec<usize>) -> Hot {
+        let state = self.state();
+        if state.history != history {
+            return Hot::Elsewhere;
+        }
+        if position.seq < state.floor {
+            return Hot::Cold;
+        }
+        let start = state.hot.partition_point(|entry| entry.seq <= position.seq);
+        let (mut found, mut next) = (Vec::new(), position.clone());
+        for entry in state.hot.range(start..).take(LOOK) {
+            let rooms = wanted(entry);
+            if !rooms.is_empty() {
+                found.push(Delivery { entry: entry.clone(), rooms });
+            }
+            next = Position { seq: entry.seq, epoch: Some(entry.epoch.clone()) };
+        }
+        Hot::Page(found, next)
+    }
+
+    /// Whether `position` is surely one of this history: the newest, or a message in memory.
+    pub fn knows(&self, position: &Position) -> bool {
+        let state = self.state();
+        let found = state.hot.binary_search_by_key(&position.seq, |entry| entry.seq).ok();
+        let kept = found.and_then(|index| state.hot.get(index));
+        *position == state.newest || kept.is_some_and(|entry| position.epoch.as_deref() == Some(&entry.epoch))
+    }
+}
+
+impl State {
+    fn join(&mut self, line: &Arc<Line>, rooms: &[Room]) {
+        let key = key(line);
+        for room in rooms {
+            self.rooms.entry(room.clone()).or_default().insert(key, line.clone());
+        }
+        let (_, joined) = self.lines.entry(key).or_insert_with(|| (line.clone(), Vec::new()));
+        joined.extend(rooms.iter().filter(|room| !joined.contains(room)).cloned().collect::<Vec<_>>());
+        metrics::push_rooms(self.rooms.len());
+    }
+
+    fn leave(&mut self, key: usize, room: &Room) {
+        if let Some(there) = self.rooms.get_mut(room) {
+            there.remove(&key);
+            if there.is_empty() {
+                self.rooms.remove(room);
+            }
+        }
+    }
+
+    fn hand_out(&self, entry: &Arc<Entry>) {
+        let mut reached: HashMap<usize, (&Arc<Line>, Vec<usize>)> = HashMap::new();
+        for (index, there) in entry.rooms.iter().enumerate() {
+            for (key, line) in self.rooms.get(&there.room).into_iter().flatten() {
+                reached.entry(*key).or_insert_with(|| (line, Vec::new())).1.push(index);
+            }
+        }
+        for (line, rooms) in reached.into_values().filter(|(line, _)| !line.is_over()) {
+            line.push(Delivery { entry: entry.clone(), rooms });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

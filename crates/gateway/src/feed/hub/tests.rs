@@ -1,0 +1,102 @@
+use tokio_util::sync::CancellationToken;
+
+use super::super::outlet::{Arrival, Outlet};
+use super::*;
+use crate::push::Row;
+
+fn position(seq: u64) -> Position {
+    Position { seq, epoch: Some("e".to_owned()) }
+}
+
+fn entry(seq: u64, message_type: &str) -> Arc<Entry> {
+    let json = format!("{{\"type\":\"{message_type}\",\"seq\":{seq},\"state\":\"confirmed\"}}");
+    Arc::new(Entry::new(Row { seq, epoch: "e".to_owned(), json }, &[]))
+}
+
+fn room(name: &str) -> Room {
+    Room::parse(name).expect("a room")
+}
+
+fn outlet(hub: &Arc<Hub>, limit: usize) -> (Outlet, CancellationToken) {
+    let cut = CancellationToken::new();
+    (Outlet::new(hub.clone(), limit, cut.clone()), cut)
+}
+
+fn seqs(outlet: &Outlet) -> Vec<u64> {
+    let next = || match outlet.try_next() {
+        Some(Arrival::Message(delivery)) => Some(delivery.entry.seq),
+        _ => None,
+    };
+    std::iter::from_fn(next).collect()
+}
+
+#[test]
+fn a_client_gets_the_messages_of_its_rooms_from_its_join_to_its_leave() {
+    let hub = Arc::new(Hub::new(position(10), 1 << 20));
+    let ((one, _), (two, _)) = (outlet(&hub, 1 << 20), outlet(&hub, 1 << 20));
+    assert_eq!(one.join(&[room("type-a.b")]), position(10));
+    hub.publish(vec![entry(11, "a.b"), entry(12, "a.c")]);
+    assert_eq!(two.join(&[room("all"), room("type-a.b")]), position(12));
+    hub.publish(vec![entry(13, "a.b")]);
+    one.leave(&[room("type-a.b")]);
+    hub.publish(vec![entry(14, "a.b")]);
+    assert_eq!((seqs(&one), seqs(&two)), (vec![11, 13], vec![13, 14]));
+    drop((one, two));
+    let state = hub.state();
+    assert!(state.rooms.is_empty() && state.lines.is_empty(), "who is gone leaves nothing behind");
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_off_at_its_limit_and_disturbs_nobody() {
+    let hub = Arc::new(Hub::new(position(0), 1 << 20));
+    let ((slow, cut), (fast, _)) = (outlet(&hub, 500), outlet(&hub, 500));
+    slow.join(&[room("all")]);
+    fast.join(&[room("all")]);
+    for seq in 1..=50 {
+        hub.publish(vec![entry(seq, "a.b")]);
+        assert_eq!(seqs(&fast), [seq]);
+    }
+    assert!(cut.is_cancelled() && matches!(slow.try_next(), Some(Arrival::TooSlow)));
+}
+
+#[test]
+fn a_client_joins_where_it_stands_only_if_nothing_is_newer() {
+    let hub = Arc::new(Hub::new(position(5), 1 << 20));
+    let (outlet, _) = outlet(&hub, 1 << 20);
+    hub.publish(vec![entry(6, "a.b")]);
+    assert!(!outlet.join_at(&[room("all")], &position(5), 0));
+    assert!(outlet.join_at(&[room("all")], &position(6), 0));
+    hub.publish(vec![entry(7, "a.b")]);
+    assert_eq!(seqs(&outlet), [7]);
+}
+
+#[test]
+fn what_is_kept_is_bounded_in_bytes_and_what_is_older_is_cold() {
+    let hub = Hub::new(position(0), 4_000);
+    hub.publish((1..=100).map(|seq| entry(seq, "a.b")).collect());
+    let all = |entry: &Entry| entry.rooms_where(|_| true);
+    let first = {
+        let state = hub.state();
+        assert!(state.hot_bytes <= 4_000 && state.hot.len() > 2);
+        state.hot[0].seq
+    };
+    assert!(matches!(hub.after(&position(first - 2), 0, all), Hot::Cold));
+    let Hot::Page(found, next) = hub.after(&position(first), 0, all) else { panic!("it is in memory") };
+    assert_eq!((found.len() as u64, next), (100 - first, position(100)));
+    assert!(hub.knows(&position(100)) && hub.knows(&position(first)) && !hub.knows(&position(1)));
+    assert!(!hub.knows(&Position { seq: first, epoch: Some("f".to_owned()) }));
+}
+
+#[test]
+fn a_history_that_changes_is_a_gap_for_everybody() {
+    let hub = Arc::new(Hub::new(position(5), 1 << 20));
+    let (outlet, _) = outlet(&hub, 1 << 20);
+    outlet.join(&[room("all")]);
+    let newest = Position { seq: 2, epoch: Some("f".to_owned()) };
+    hub.reset(newest.clone(), Reason::Epoch);
+    let Some(Arrival::Gap(gap)) = outlet.try_next() else { panic!("a gap") };
+    assert_eq!(gap, Gap { from: position(5), to: newest, reason: Reason::Epoch });
+    assert!(matches!(hub.after(&position(5), 0, |_| Vec::new()), Hot::Elsewhere));
+    hub.publish(vec![entry(3, "a.b")]);
+    assert_eq!(seqs(&outlet), [3]);
+}

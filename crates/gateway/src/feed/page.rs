@@ -1,0 +1,180 @@
+use std::sync::Arc;
+
+use super::hub::Hot;
+use super::outlet::{Delivery, Outlet};
+use super::position::write_position;
+use super::{Feed, newest};
+use crate::push::{Entry, Row};
+use chainflume_access::Room;
+use chainflume_db::StoreError;
+use chainflume_ops::metrics;
+use chainflume_outbox::{OutboxRow, Position};
+
+/// Messages that a client does not get, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The last it had.
+    pub from: Position,
+    /// It goes on after this one.
+    pub to: Position,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why messages are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// They are not kept any more.
+    Retention,
+    /// The position is of another history: the database was restored, or is another one.
+    Epoch,
+}
+
+impl Reason {
+    /// The word in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retention => "retention",
+            Self::Epoch => "epoch",
+        }
+    }
+}
+
+impl Gap {
+    /// `{"from":…,"to":…,"reason":…}`
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "from": write_position(&self.from), "to": write_position(&self.to), "reason": self.reason.as_str()
+        })
+    }
+}
+
+/// Where a client begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After its own position.
+    After(Position),
+    /// After this gap.
+    Gap(Gap),
+    /// The position is ahead of every message: the client made it up, or another server is ahead.
+    Ahead,
+}
+
+/// Some of what follows a position.
+#[derive(Debug)]
+pub struct Page {
+    /// The messages of the rooms.
+    pub deliveries: Vec<Delivery>,
+    /// Messages before these that are gone.
+    pub gap: Option<Gap>,
+    /// Where to go on.
+    pub next: Position,
+    /// The number of the history that `next` belongs to.
+    history: u64,
+}
+
+impl Page {
+    /// One before the first, for a client that begins after `position`.
+    pub fn before(feed: &Feed, position: Position) -> Self {
+        Self { deliveries: Vec::new(), gap: None, next: position, history: feed.hub.now().1 }
+    }
+}
+
+/// Messages of one page: little enough for one client to take in at once.
+const PAGE: u32 = 500;
+
+impl Feed {
+    /// Where a client begins that had everything up to `since`.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn start(&self, since: Position) -> Result<Start, StoreError> {
+        if self.hub.knows(&since) {
+            return Ok(Start::After(since));
+        }
+        let now = self.hub.newest();
+        let _reader = self.readers.acquire().await;
+        let Some(rows) = self.outbox.read_after(since.clone(), 1).await? else {
+            let is_ahead = since.seq > now.seq && since.epoch == now.epoch;
+            return Ok(if is_ahead {
+                Start::Ahead
+            } else {
+                Start::Gap(Gap { from: since, to: now, reason: Reason::Epoch })
+            });
+        };
+        Ok(match self.missing(&since, rows.first()) {
+            Some(gap) => Start::Gap(gap),
+            None => Start::After(since),
+        })
+    }
+
+    /// What follows `page` in the rooms that `wanted` holds for.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn after(&self, page: &Page, wanted: impl Fn(&Room) -> bool) -> Result<Page, StoreError> {
+        let (from, history) = (&page.next, page.history);
+        let rooms = |entry: &Entry| entry.rooms_where(&wanted);
+        match self.hub.after(from, history, rooms) {
+            Hot::Page(deliveries, next) => {
+                metrics::push_resumed("memory", deliveries.len());
+                return Ok(Page { deliveries, gap: None, next, history });
+            }
+            Hot::Elsewhere => return Ok(self.elsewhere(from)),
+            Hot::Cold => {}
+        }
+        let rows = {
+            let _reader = self.readers.acquire().await;
+            self.outbox.read_after(from.clone(), PAGE).await?
+        };
+        let Some(rows) = rows else { return Ok(self.elsewhere(from)) };
+        let gap = self.missing(from, rows.first());
+        let next = match (rows.last(), &gap) {
+            (Some(last), _) => Position { seq: last.seq, epoch: Some(last.epoch.epoch.clone()) },
+            (None, Some(gap)) => gap.to.clone(),
+            (None, None) => from.clone(),
+        };
+        let entries = rows.into_iter().map(|row| Arc::new(self.entry(row)));
+        let deliveries: Vec<Delivery> = entries
+            .map(|entry| Delivery { rooms: rooms(&entry), entry })
+            .filter(|delivery| !delivery.rooms.is_empty())
+            .collect();
+        metrics::push_resumed("store", deliveries.len());
+        Ok(Page { deliveries, gap, next, history })
+    }
+
+    /// Puts the client of `outlet` into the rooms, if it has everything up to the newest message with `page`.
+    pub fn catch_up(&self, outlet: &Outlet, rooms: &[Room], page: &Page) -> bool {
+        outlet.join_at(rooms, &page.next, page.history)
+    }
+
+    pub(super) fn entry(&self, row: OutboxRow) -> Entry {
+        let row = Row { seq: row.seq, epoch: row.epoch.epoch, json: row.message };
+        Entry::new(row, &self.settings.rules)
+    }
+
+    fn elsewhere(&self, from: &Position) -> Page {
+        let (to, history) = self.hub.now();
+        let gap = Gap { from: from.clone(), to: to.clone(), reason: Reason::Epoch };
+        Page { deliveries: Vec::new(), gap: Some(gap), next: to, history }
+    }
+
+    /// What is trimmed between `from` and the first message that is kept after it.
+    fn missing(&self, from: &Position, first: Option<&OutboxRow>) -> Option<Gap> {
+        let to = match first {
+            Some(first) if first.missed(from.seq) == 0 => return None,
+            // The number before it belongs to the same epoch, or to one before that ended there.
+            Some(first) => Position { seq: first.seq - 1, epoch: Some(first.epoch.epoch.clone()) },
+            None => Some(self.hub.newest()).filter(|newest| newest.seq > from.seq)?,
+        };
+        Some(Gap { from: from.clone(), to, reason: Reason::Retention })
+    }
+}
+
+impl Feed {
+    /// The newest message of the database, after its history changed.
+    pub(super) async fn begin_again(&self, reason: Reason) -> Result<(), StoreError> {
+        self.hub.reset(newest(&self.outbox).await?, reason);
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio_util::sync::CancellationToken;
+
+use super::page::Reason;
+use super::{Feed, POLL};
+use chainflume_core::domain::causes;
+use chainflume_db::StoreError;
+use chainflume_ops::health::Pulse;
+use chainflume_ops::telemetry::Limiter;
+
+/// Messages read at once.
+const BATCH: u32 = 500;
+/// The longest pause between two tries of a database that does not answer: clients wait.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+fn backoff() -> impl Iterator<Item = Duration> {
+    let builder =
+        ExponentialBuilder::default().with_min_delay(Duration::from_millis(50)).with_max_delay(MAX_PAUSE);
+    builder.with_jitter().without_max_times().build()
+}
+
+impl Feed {
+    /// Hands out messages until `stop`. An error of the database is logged, waited out and tried again.
+    pub async fn run(&self, stop: CancellationToken, pulse: Pulse) {
+        let (mut wake, mut pause, lines) = (self.wake.subscribe(), backoff(), Limiter::default());
+        while !stop.is_cancelled() {
+            pulse.beat();
+            let Some(stepped) = stop.run_until_cancelled(pulse.wait(self.step())).await else { return };
+            match stepped {
+                Ok(true) => pause = backoff(),
+                Ok(false) => {
+                    pause = backoff();
+                    let woken = tokio::time::timeout(POLL, wake.changed());
+                    let _stopped = stop.run_until_cancelled(pulse.wait(woken)).await;
+                }
+                Err(error) => {
+                    if let Some(held_back) = lines.admit("feed") {
+                        let held_back = held_back.field();
+                        tracing::warn!(error = %causes(&error), held_back, "messages for clients cannot be read; they wait");
+                    }
+                    let wait = tokio::time::sleep(pause.next().unwrap_or(MAX_PAUSE));
+                    let _stopped = stop.run_until_cancelled(pulse.wait(wait)).await;
+                }
+            }
+        }
+    }
+
+    /// Reads what follows the newest message; whether there was any.
+    async fn step(&self) -> Result<bool, StoreError> {
+        let newest = self.hub.newest();
+        let Some(rows) = self.outbox.read_after(newest.clone(), BATCH).await? else {
+            tracing::warn!(
+                seq = newest.seq,
+                "the database is of another history than before; clients are told of a gap"
+            );
+            self.begin_again(Reason::Epoch).await?;
+            return Ok(true);
+        };
+        let Some(first) = rows.first() else { return Ok(false) };
+        if first.missed(newest.seq) > 0 {
+            tracing::warn!(
+                seq = newest.seq,
+                "messages were deleted before clients had them; clients are told of a gap"
+            );
+            self.begin_again(Reason::Retention).await?;
+            return Ok(true);
+        }
+        self.hub.publish(rows.into_iter().map(|row| Arc::new(self.entry(row))).collect());
+        Ok(true)
+    }
+
+    /// Listens for commits until `stop`, on one connection, which is opened again whenever it is lost. Without it messages are
+    /// polled for.
+    pub async fn listen(&self, stop: CancellationToken, pulse: Pulse) {
+        if !self.outbox.announces() {
+            return pulse.wait(stop.cancelled()).await;
+        }
+        let (mut pause, lines) = (backoff(), Limiter::default());
+        loop {
+            let hearing = self.hear(|| pause = backoff());
+            let Some(Err(error)) = stop.run_until_cancelled(pulse.wait(hearing)).await else { return };
+            if let Some(held_back) = lines.admit("listen") {
+                let held_back = held_back.field();
+                tracing::warn!(error = %causes(&error), held_back, "commits are not announced; messages for clients are polled for");
+            }
+            let wait = tokio::time::sleep(pause.next().unwrap_or(MAX_PAUSE));
+            let _stopped = stop.run_until_cancelled(pulse.wait(wait)).await;
+        }
+    }
+
+    async fn hear(&self, mut connected: impl FnMut()) -> Result<(), StoreError> {
+        let mut listener = self.outbox.listen().await?;
+        connected();
+        loop {
+            // What was committed before the connection was there was announced to nobody, so this comes first.
+            self.wake.send_replace(());
+            listener.changed().await?;
+        }
+    }
+}

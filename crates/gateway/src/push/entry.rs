@@ -1,0 +1,136 @@
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::rooms::rooms;
+use super::rule::Rule;
+use chainflume_access::Room;
+
+/// A stored message, as the outbox has it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its number.
+    pub seq: u64,
+    /// The epoch of the number.
+    pub epoch: String,
+    /// JSON.
+    pub json: String,
+}
+
+/// A message with its rooms: parsed once, and encoded once for each room in which somebody listens.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its number.
+    pub seq: u64,
+    /// The epoch of the number.
+    pub epoch: String,
+    /// Its type.
+    pub message_type: String,
+    /// Every room that gets it, each once.
+    pub rooms: Vec<Addressed>,
+    /// The whole message, JSON.
+    pub json: String,
+    id: String,
+    state: String,
+    /// Names and payloads that rules gave it, JSON.
+    events: Vec<(String, String)>,
+}
+
+/// A message in a room.
+#[derive(Debug)]
+pub struct Addressed {
+    /// The room.
+    pub room: Room,
+    /// Which of the entry's events it is there; `None` for the whole message.
+    event: Option<usize>,
+    frame: OnceLock<Bytes>,
+}
+
+/// What a client gets of a message in a room.
+#[derive(Serialize)]
+struct Frame<'a> {
+    room: &'a str,
+    event: &'a str,
+    position: &'a str,
+    id: &'a str,
+    state: &'a str,
+    data: &'a RawValue,
+}
+
+impl Entry {
+    /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches nobody by room;
+    /// none is ever stored.
+    pub fn new(row: Row, rules: &[Rule]) -> Self {
+        let message: Value = serde_json::from_str(&row.json).unwrap_or_default();
+        let own = rooms(&message);
+        let (mut addressed, mut events): (Vec<Addressed>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+        let mut add = |room: &Room, event| {
+            if !addressed.iter().any(|there| there.room == *room) {
+                addressed.push(Addressed { room: room.clone(), event, frame: OnceLock::new() });
+            }
+        };
+        for rule in rules.iter().filter(|rule| rule.matches(&message)) {
+            let named: Vec<Room> = rule.rooms.iter().filter_map(|template| template.room(&message)).collect();
+            let reached = if rule.rooms.is_empty() { &own } else { &named };
+            reached.iter().for_each(|room| add(room, Some(events.len())));
+            events.push((rule.emit.as_str().to_owned(), rule.data(&message).to_string()));
+        }
+        own.iter().for_each(|room| add(room, None));
+        let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
+        let (id, state, message_type) = (text("id"), text("state"), text("type"));
+        Self {
+            seq: row.seq,
+            epoch: row.epoch,
+            message_type,
+            rooms: addressed,
+            json: row.json,
+            id,
+            state,
+            events,
+        }
+    }
+
+    /// `<epoch>.<seq>`
+    pub fn position(&self) -> String {
+        format!("{}.{}", self.epoch, self.seq)
+    }
+
+    /// Name of the event in the room at `index` of [`Self::rooms`].
+    pub fn event(&self, index: usize) -> &str {
+        let event =
+            self.rooms.get(index).and_then(|there| there.event).and_then(|event| self.events.get(event));
+        event.map_or("message", |(name, _)| name)
+    }
+
+    /// What a client gets in the room at `index`, JSON: made once, and shared.
+    pub fn frame(&self, index: usize) -> Bytes {
+        let Some(there) = self.rooms.get(index) else { return Bytes::new() };
+        there.frame.get_or_init(|| self.encode(there, self.event(index))).clone()
+    }
+
+    fn encode(&self, there: &Addressed, event: &str) -> Bytes {
+        let data = there.event.and_then(|event| self.events.get(event)).map_or(&self.json, |(_, data)| data);
+        let data: &RawValue = serde_json::from_str(data).unwrap_or(RawValue::NULL);
+        let (room, position) = (there.room.as_str(), &*self.position());
+        let frame = Frame { room, event, position, id: &self.id, state: &self.state, data };
+        serde_json::to_vec(&frame).map(Bytes::from).unwrap_or_default()
+    }
+
+    /// The indexes in [`Self::rooms`] of those rooms for which `wanted` holds.
+    pub fn rooms_where(&self, wanted: impl Fn(&Room) -> bool) -> Vec<usize> {
+        let all = self.rooms.iter().enumerate();
+        all.filter(|(_, there)| wanted(&there.room)).map(|(index, _)| index).collect()
+    }
+
+    /// Bytes it takes in memory, about: its text, its names, and as much again for frames.
+    pub fn bytes(&self) -> usize {
+        let events: usize = self.events.iter().map(|(_, data)| data.len()).sum();
+        2 * self.json.len() + events + self.rooms.len() * 128
+    }
+}
+
+#[cfg(test)]
+mod tests;

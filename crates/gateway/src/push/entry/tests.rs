@@ -1,0 +1,144 @@
+use serde_json::json;
+
+use super::super::{EventName, NameError, RoomTemplate, Template, TemplateError, TypePattern};
+use super::*;
+
+const WALLET: &str = "0x00000000000000000000000000000000000000aa";
+const OTHER: &str = "0x00000000000000000000000000000000000000bb";
+const TOKEN: &str = "0x00000000000000000000000000000000000000cc";
+
+fn message(message_type: &str, payload: &Value) -> Row {
+    let json = json!({
+        "id": "i", "seq": 7, "type": message_type, "state": "confirmed", "aggregateType": "token", "aggregateId": TOKEN,
+        "payload": payload, "metadata": { "userId": "u", "chainId": 1 }
+    });
+    Row { seq: 7, epoch: "e".to_owned(), json: json.to_string() }
+}
+
+fn transfer() -> Row {
+    message("erc20.transfer", &json!({ "from": WALLET, "to": OTHER, "value": "5" }))
+}
+
+fn rule(on: &str, emit: &str, rooms: &[&str]) -> Rule {
+    Rule {
+        on: TypePattern::parse(on).expect("a type"),
+        changed: Vec::new(),
+        emit: EventName::parse(emit).expect("a name"),
+        rooms: rooms.iter().map(|text| RoomTemplate::parse(text).expect("a room")).collect(),
+        payload: Vec::new(),
+    }
+}
+
+fn names(entry: &Entry) -> Vec<(&str, &str)> {
+    (0..entry.rooms.len()).map(|index| (entry.rooms[index].room.as_str(), entry.event(index))).collect()
+}
+
+fn frame(entry: &Entry, room: &str) -> Value {
+    let index = entry.rooms_where(|there| there.as_str() == room)[0];
+    serde_json::from_slice(&entry.frame(index)).expect("JSON")
+}
+
+#[test]
+fn a_message_goes_to_its_type_chain_contract_user_and_addresses() {
+    let entry = Entry::new(transfer(), &[]);
+    let expected = [
+        "all".to_owned(),
+        "type-erc20.transfer".to_owned(),
+        "chain-1".to_owned(),
+        "user-u".to_owned(),
+        format!("contract-{TOKEN}"),
+    ];
+    let addresses = [TOKEN, WALLET, OTHER].map(|one| [format!("address-{one}"), format!("user-{one}")]);
+    let expected: Vec<(String, &str)> =
+        expected.into_iter().chain(addresses.into_iter().flatten()).map(|room| (room, "message")).collect();
+    let found: Vec<(String, &str)> =
+        names(&entry).into_iter().map(|(room, event)| (room.to_owned(), event)).collect();
+    assert_eq!(found, expected);
+    let whole: Value = serde_json::from_str(&transfer().json).expect("JSON");
+    let frame = frame(&entry, "user-u");
+    assert_eq!(
+        frame,
+        json!({ "room": "user-u", "event": "message", "position": "e.7", "id": "i", "state": "confirmed", "data": whole })
+    );
+}
+
+#[test]
+fn in_each_room_the_first_rule_that_reaches_it_names_the_event() {
+    let mut paid = rule("erc20.*", "paid", &["user-{user.id}", "order-{payload.value}"]);
+    paid.payload = [("amount", "{value}"), ("text", "{from} paid {payload.value}"), ("none", "{payload.x}")]
+        .map(|(name, text)| (name.to_owned(), Template::parse(text).expect("a template")))
+        .to_vec();
+    let rules = [paid, rule("erc20.transfer", "moved", &[]), rule("erc721.*", "never", &[])];
+    let entry = Entry::new(transfer(), &rules);
+    let found = names(&entry);
+    assert_eq!(found[..2], [("user-u", "paid"), ("order-5", "paid")]);
+    assert!(found[2..].iter().all(|(_, event)| *event == "moved"), "{found:?}");
+    let rooms: std::collections::BTreeSet<&str> = found.iter().map(|(room, _)| *room).collect();
+    assert_eq!(rooms.len(), found.len(), "each room once");
+    let data = json!({ "amount": "5", "text": format!("{WALLET} paid 5"), "none": null });
+    assert_eq!(frame(&entry, "order-5")["data"], data);
+    assert_eq!(frame(&entry, "all")["data"], json!({ "from": WALLET, "to": OTHER, "value": "5" }));
+}
+
+#[test]
+fn a_rule_may_wait_for_a_field_to_change() {
+    let updated = |payload: &Value| message("entity.ticket.updated", payload);
+    let rule =
+        Rule { changed: vec!["owner".to_owned()], ..rule("entity.ticket.*", "sold", &["event-{event}"]) };
+    let rule =
+        Rule { payload: vec![("now".to_owned(), Template::parse("{changed}").expect("a template"))], ..rule };
+    let sold = json!({ "event": "9", "owner": "b", "used": false, "previous": { "event": "9", "owner": "a", "used": false } });
+    let entry = Entry::new(updated(&sold), std::slice::from_ref(&rule));
+    assert_eq!(frame(&entry, "event-9")["data"], json!({ "now": { "owner": "b" } }));
+    for payload in [
+        json!({ "event": "9", "owner": "b" }),
+        json!({ "event": "9", "used": true, "previous": { "event": "9", "used": false } }),
+    ] {
+        let entry = Entry::new(updated(&payload), std::slice::from_ref(&rule));
+        assert!(names(&entry).iter().all(|(_, event)| *event == "message"), "{payload}");
+    }
+}
+
+#[test]
+fn a_room_that_cannot_be_filled_in_is_left_out() {
+    let rules = [rule("erc20.transfer", "paid", &["order-{payload.missing}", "order-{payload}"])];
+    let entry = Entry::new(transfer(), &rules);
+    assert!(names(&entry).iter().all(|(room, event)| !room.starts_with("order") && *event == "message"));
+    let spaced = message("erc20.transfer", &json!({ "value": "a b" }));
+    let entry = Entry::new(spaced, &[rule("erc20.transfer", "paid", &["order-{value}"])]);
+    assert!(names(&entry).iter().all(|(room, _)| !room.starts_with("order")));
+}
+
+#[test]
+fn addresses_of_a_message_are_bounded() {
+    let payload: serde_json::Map<String, Value> =
+        (0..100).map(|n| (format!("a{n}"), format!("0x{n:040x}").into())).collect();
+    let entry = Entry::new(message("contract.Many", &Value::Object(payload)), &[]);
+    assert_eq!(names(&entry).iter().filter(|(room, _)| room.starts_with("address-")).count(), 16);
+}
+
+#[test]
+fn wrong_rules_are_found_when_they_are_read() {
+    for text in ["{", "}", "a}b", "{a{b}", "{a"] {
+        assert!(Template::parse(text).is_err(), "{text}");
+    }
+    assert_eq!(Template::parse("{a b}"), Err(TemplateError::Path("a b".to_owned())));
+    assert_eq!(Template::parse("{user.name}"), Err(TemplateError::User("user.name".to_owned())));
+    assert_eq!(Template::parse(&"a{b}".repeat(17)), Err(TemplateError::TooLong));
+    for text in ["all", "{kind}-1", "event", "Event-{a}", "all-{a}", ""] {
+        assert_eq!(RoomTemplate::parse(text), Err(TemplateError::Room), "{text}");
+    }
+    for text in ["*", "erc20", "erc20.", "erc20.*x", "erc20 .a", ".*", "a..b"] {
+        assert_eq!(TypePattern::parse(text), Err(NameError::Type), "{text}");
+    }
+    for (text, error) in [
+        ("", NameError::Event),
+        ("7a", NameError::Event),
+        ("a b", NameError::Event),
+        ("gap", NameError::Reserved),
+    ] {
+        assert_eq!(EventName::parse(text), Err(error), "{text}");
+    }
+    assert!(!TypePattern::parse("erc20.*").expect("a type").names("erc20"));
+    assert!(!TypePattern::parse("erc20.*").expect("a type").names("erc2000.a"));
+}

@@ -1,0 +1,121 @@
+use serde_json::{Map, Value};
+
+use super::template::{RoomTemplate, Template, changed};
+
+/// From messages of some types to an event of the application's own vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The messages.
+    pub on: TypePattern,
+    /// Only where one of these fields of the payload changed; empty for always.
+    pub changed: Vec<String>,
+    /// Name of the event.
+    pub emit: EventName,
+    /// The rooms; empty for all rooms of the message.
+    pub rooms: Vec<RoomTemplate>,
+    /// Names and values of the event's payload; empty for the payload of the message.
+    pub payload: Vec<(String, Template)>,
+}
+
+/// A type of messages, or with `.*` at the end all that begin so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypePattern {
+    /// One type.
+    Type(String),
+    /// All that begin so; with the point.
+    Prefix(String),
+}
+
+/// Name of an event: what clients listen for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventName(String);
+
+/// Why a text is no type of messages or no name of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Not a type.
+    #[error("is not a type of messages; write one like erc20.transfer, or erc20.* for all that begin so")]
+    Type,
+    /// Not a name.
+    #[error(
+        "is not the name of an event; write at most 64 of letters, digits, `-`, `_`, `.` and `:`, a letter first"
+    )]
+    Event,
+    /// Would be taken for something else.
+    #[error("is a name that clients know in another meaning; choose another")]
+    Reserved,
+}
+
+/// What the gateway itself, `EventSource` and Socket.IO name so.
+const RESERVED: [&str; 9] =
+    ["message", "gap", "expired", "open", "error", "connect", "connect_error", "disconnect", "disconnecting"];
+
+impl EventName {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`NameError`]
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        if text.len() > 64 || !text.starts_with(|c: char| c.is_ascii_alphabetic()) || !text.bytes().all(fits)
+        {
+            return Err(NameError::Event);
+        }
+        if RESERVED.contains(&text) { Err(NameError::Reserved) } else { Ok(Self(text.to_owned())) }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TypePattern {
+    /// Reads a type or a prefix.
+    ///
+    /// # Errors
+    /// [`NameError::Type`]
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let fits = |name: &str| {
+            let word = |word: &str| {
+                !word.is_empty()
+                    && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'$'))
+            };
+            name.len() <= 200 && name.split('.').all(word)
+        };
+        match text.strip_suffix(".*") {
+            Some(prefix) if fits(prefix) => Ok(Self::Prefix(format!("{prefix}."))),
+            None if fits(text) && text.contains('.') => Ok(Self::Type(text.to_owned())),
+            _ => Err(NameError::Type),
+        }
+    }
+
+    /// Whether it names this type.
+    pub fn names(&self, message_type: &str) -> bool {
+        match self {
+            Self::Type(name) => name == message_type,
+            Self::Prefix(prefix) => message_type.starts_with(prefix.as_str()),
+        }
+    }
+}
+
+impl Rule {
+    pub(super) fn matches(&self, message: &Value) -> bool {
+        if !message["type"].as_str().is_some_and(|name| self.on.names(name)) {
+            return false;
+        }
+        let differs = || {
+            let changed = changed(message);
+            self.changed.iter().any(|name| changed.contains_key(name))
+        };
+        self.changed.is_empty() || differs()
+    }
+
+    pub(super) fn data(&self, message: &Value) -> Value {
+        if self.payload.is_empty() {
+            return message["payload"].clone();
+        }
+        let value = |(name, template): &(String, Template)| (name.clone(), template.value(message));
+        Value::Object(self.payload.iter().map(value).collect::<Map<_, _>>())
+    }
+}

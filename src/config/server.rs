@@ -1,0 +1,223 @@
+use std::net::SocketAddr;
+
+use super::problem::{Fault, Spot};
+use super::reader::Text;
+use super::secret::Secret;
+use super::section::Section;
+use super::units::{GIB, KIB, MIB};
+use super::words::{name, word};
+use chainflume_access::{Algorithm, KeyHash, Scope, VerifyingKey};
+use chainflume_gateway::push::{EventName, RoomTemplate, Rule, Template, TypePattern};
+use chainflume_gateway::server::Key;
+
+/// Bytes read of a file with a public key.
+const MAX_KEY_BYTES: u64 = 64 << 10;
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The public address; `None` for none.
+    pub listen: Option<SocketAddr>,
+    /// Origins of web pages that may ask.
+    pub cors_origins: Vec<String>,
+    /// Kinds of rooms for everybody with a valid credential.
+    pub public_rooms: Vec<String>,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// Bytes of messages kept in memory.
+    pub hot_bytes: usize,
+    /// Bytes of live messages that may wait for one client.
+    pub queue_bytes: usize,
+    /// `[server.auth]`
+    pub auth: ServerAuth,
+    /// Every `[[server.key]]`.
+    pub keys: Vec<Key>,
+}
+
+/// `[server.auth]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerAuth {
+    /// Whether a credential is wanted.
+    pub mode: AuthMode,
+    /// How tokens may be signed.
+    pub algorithms: Vec<Algorithm>,
+    /// What issuer and server share, for HS256.
+    pub secret: Option<Secret>,
+    /// The public key of the issuer, PEM, for the other algorithms.
+    pub public_key: Option<String>,
+    /// What the claim `iss` must be.
+    pub issuer: Option<String>,
+    /// What the claim `aud` must contain.
+    pub audience: Option<String>,
+}
+
+/// Whether a credential is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// A token or a service key.
+    Jwt,
+    /// None, on the loopback only.
+    None,
+}
+
+impl AuthMode {
+    const WORDS: [(&'static str, Self); 2] = [("jwt", Self::Jwt), ("none", Self::None)];
+}
+
+pub(super) fn server(section: &Section<'_>) -> Server {
+    let listen = section.parsed("listen", address);
+    let public = texts(section, "public_rooms", |text| {
+        let kinds = ["address", "contract", "chain", "type"].map(|kind| (kind, kind));
+        word(text, &kinds).map(str::to_owned)
+    });
+    let connections =
+        section.number("max_connections", 1..=1_000_000).and_then(|n| usize::try_from(n.value).ok());
+    let read = Server {
+        listen: listen.as_ref().map(|listen| listen.value),
+        cors_origins: texts(section, "cors_origins", origin).unwrap_or_default(),
+        public_rooms: public
+            .unwrap_or_else(|| ["address", "contract", "chain", "type"].map(str::to_owned).to_vec()),
+        max_connections: connections.unwrap_or(20_000),
+        hot_bytes: section.size("hot_bytes", MIB..=16 * GIB).unwrap_or(64 << 20),
+        queue_bytes: section.size("queue_bytes", 16 * KIB..=64 * MIB).unwrap_or(1 << 20),
+        auth: auth(&section.table("auth")),
+        keys: section.tables("key").iter().filter_map(key).collect(),
+    };
+    section.finish();
+    if let Some(listen) = listen {
+        check(section, &listen.spot, &read);
+    }
+    read
+}
+
+fn auth(section: &Section<'_>) -> ServerAuth {
+    let algorithms = texts(section, "algorithms", |text| word(text, &Algorithm::WORDS));
+    let secret = section.parsed("secret", |text| match VerifyingKey::from_secret(text.as_bytes()) {
+        Ok(_) => Ok(Secret::new(text)),
+        Err(error) => Err(Fault::new("cannot be used", error.to_string())),
+    });
+    let public_key = section.parsed("public_key_file", |text| {
+        let reader = section.reader;
+        let pem = reader.environment.read(&reader.resolve(text), MAX_KEY_BYTES);
+        let pem =
+            pem.map_err(|error| Fault::new(format!("cannot be read: {error}"), "name a file in PEM"))?;
+        let checked = VerifyingKey::from_pem(&pem);
+        checked.map(|_| pem).map_err(|error| Fault::new("cannot be used", error.to_string()))
+    });
+    let read = ServerAuth {
+        mode: section
+            .parsed("mode", |text| word(text, &AuthMode::WORDS))
+            .map_or(AuthMode::Jwt, |mode| mode.value),
+        algorithms: algorithms.unwrap_or_else(|| vec![Algorithm::Hs256]),
+        secret: secret.map(|secret| secret.value),
+        public_key: public_key.map(|key| key.value),
+        issuer: section.text("issuer").map(|text| text.value),
+        audience: section.text("audience").map(|text| text.value),
+    };
+    section.finish();
+    check_algorithms(section, &read);
+    read
+}
+
+/// A key whose algorithm is not listed would never be used, and that is no setting anybody means.
+fn check_algorithms(section: &Section<'_>, auth: &ServerAuth) {
+    let listed = |algorithm: Algorithm| auth.algorithms.contains(&algorithm);
+    let unlisted = |algorithm: Algorithm| {
+        let what = format!("is for {}, which is not among the algorithms", algorithm.as_str());
+        Fault::new(what, format!("add {:?} to algorithms", algorithm.as_str()))
+    };
+    if auth.secret.is_some() && !listed(Algorithm::Hs256) {
+        section.report("secret", unlisted(Algorithm::Hs256));
+    }
+    let public = auth.public_key.as_deref().and_then(|pem| VerifyingKey::from_pem(pem).ok());
+    if let Some(algorithm) = public.map(|key| key.algorithm()).filter(|algorithm| !listed(*algorithm)) {
+        section.report("public_key_file", unlisted(algorithm));
+    }
+}
+
+fn key(section: &Section<'_>) -> Option<Key> {
+    section.require(&[
+        ("name", "add name = \"…\", by which logs name the service"),
+        ("hash", "add hash = \"sha256:…\", which `chainflume keys new` prints"),
+        ("scopes", "add scopes = [\"read\"], or of publish, notify and admin"),
+    ]);
+    let name = section.parsed("name", |text| name(text, true));
+    let hash = section.parsed("hash", |text| {
+        KeyHash::parse(text).map_err(|error| Fault::new("cannot be used", format!("it {error}")))
+    });
+    let scope = |text: &str| {
+        Scope::parse(text).map_err(|_| Fault::new("is no scope", "write of read, publish, notify and admin"))
+    };
+    let scopes = texts(section, "scopes", scope);
+    section.finish();
+    Some(Key { name: name?.value, hash: hash?.value, scopes: scopes?.into_iter().collect() })
+}
+
+/// What depends on whether, and where, the server listens.
+fn check(section: &Section<'_>, listen: &Spot, server: &Server) {
+    let report = |what: &str, remedy: &str| section.reader.report(listen, Fault::new(what, remedy));
+    let is_open = server.auth.mode == AuthMode::None;
+    if is_open && server.listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+        report(
+            "is not on the loopback, and server.auth.mode = \"none\" lets everybody read everything",
+            "configure [server.auth], or listen on 127.0.0.1",
+        );
+    }
+    let has_keys =
+        server.auth.secret.is_some() || server.auth.public_key.is_some() || !server.keys.is_empty();
+    if !is_open && !has_keys {
+        report(
+            "has nothing to check a credential with",
+            "set server.auth.secret or server.auth.public_key_file, or add a [[server.key]]",
+        );
+    }
+    if !is_open && server.cors_origins.iter().any(|origin| origin == "*") {
+        let remedy = "write each origin out; \"*\" is for server.auth.mode = \"none\"";
+        section.report("cors_origins", Fault::new("has `*` although credentials are checked", remedy));
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, Fault> {
+    let remedy = "write an IP address and a port, like \"127.0.0.1:8080\"";
+    text.parse().map_err(|_| Fault::new("is not an address and port", remedy))
+}
+
+/// As browsers write it: scheme, host and a port that is not the scheme's own.
+fn origin(text: &str) -> Result<String, Fault> {
+    let parsed = url::Url::parse(text).ok().map(|url| url.origin().ascii_serialization());
+    if text == "*" || (parsed.as_deref() == Some(text) && text.starts_with("http")) {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new("is not an origin", "write it as browsers do: \"https://app.example\", without a path"))
+}
+
+pub(super) fn push(section: &Section<'_>) -> Option<Rule> {
+    section.require(&[
+        ("on", "add on = \"…\", a type of messages, or a prefix like \"erc20.*\""),
+        ("emit", "add emit = \"…\", the name of the event that clients get"),
+    ]);
+    let wrong = |error: &dyn std::error::Error| Fault::new(error.to_string(), "docs/PUSH.md shows rules");
+    let on = section.parsed("on", |text| TypePattern::parse(text).map_err(|error| wrong(&error)));
+    let emit = section.parsed("emit", |text| EventName::parse(text).map_err(|error| wrong(&error)));
+    let rooms = texts(section, "rooms", |text| RoomTemplate::parse(text).map_err(|error| wrong(&error)));
+    let changed = section.texts("changed").unwrap_or_default();
+    let payload = section.table("payload").all_texts().into_iter().filter_map(|(name, text)| {
+        let template =
+            text.parse(section.reader, |text| Template::parse(text).map_err(|error| wrong(&error)));
+        Some((name, template?.value))
+    });
+    let payload = payload.collect();
+    section.finish();
+    let changed = changed.into_iter().map(|text| text.value).collect();
+    Some(Rule { on: on?.value, changed, emit: emit?.value, rooms: rooms.unwrap_or_default(), payload })
+}
+
+/// The values under `key`, each read as something else; those that cannot be read are reported.
+fn texts<T>(
+    section: &Section<'_>,
+    key: &'static str,
+    parse: impl Fn(&str) -> Result<T, Fault>,
+) -> Option<Vec<T>> {
+    let read = |text: Text| Some(text.parse(section.reader, &parse)?.value);
+    Some(section.texts(key)?.into_iter().filter_map(read).collect())
+}

@@ -1,0 +1,118 @@
+use super::*;
+
+fn positions(frames: &[Value]) -> Vec<&str> {
+    frames.iter().map(|frame| frame["position"].as_str().expect("a position")).collect()
+}
+
+/// What a client got is what the outbox has after `skipped` messages, in order and once.
+async fn assert_all(gate: &Gate, frames: &[Value], skipped: usize) {
+    let outbox = gate.outbox().await.split_off(skipped);
+    let expected: Vec<&str> = outbox.iter().map(|(position, _)| position.as_str()).collect();
+    assert_eq!(positions(frames), expected);
+    for (frame, (_, message)) in frames.iter().zip(&outbox) {
+        assert_eq!((&frame["data"], &frame["event"]), (message, &json!("message")));
+        assert_eq!((&frame["id"], &frame["state"]), (&message["id"], &message["state"]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_of_the_platform_gets_every_message_through_a_reorg_and_a_killed_daemon() {
+    let gate = Gate::new(61, &format!("[server.auth]\nsecret = \"{SECRET}\"\n")).await;
+    let daemon = gate.start().await;
+    gate.mine(&daemon, 3).await;
+    let before = gate.outbox().await.len();
+    let token = token(&json!({ "sub": "7", "exp": seconds_from_now(600) }));
+    let mut client = gate.client("websocket", Some(&token));
+    let joined = client.next().await;
+    assert_eq!((&joined["id"], &joined["ok"], &joined["recovered"]), (&json!(1), &json!(true), &json!(true)));
+    assert_eq!(joined["rooms"], json!([ROOM]));
+
+    gate.mine(&daemon, 4).await;
+    gate.chain.reorg(5, 6);
+    daemon.until_tip(gate.chain.head().number - 2).await;
+    let stored = gate.outbox().await;
+    assert!(
+        stored.iter().any(|(_, message)| message["state"] == "retracted"),
+        "the reorg took messages back"
+    );
+    let mut frames = client.collect(stored.len() - before).await;
+    assert_all(&gate, &frames, before).await;
+
+    daemon.kill_9().await;
+    assert_eq!(client.next().await["closed"], 1006);
+    gate.chain.mine(4);
+    let daemon = gate.start().await;
+    let missed = gate.outbox().await.len() - stored.len();
+    assert!(missed > 0, "messages were stored while the client was away");
+    frames.extend(client.collect(missed).await);
+    assert_all(&gate, &frames, before).await;
+    assert!(daemon.metric("chainflume_push_connections{protocol=\"websocket\"}").await >= Some(1.0));
+    daemon.stop_well().await;
+    while client.next().await["closed"] != 1012 {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_source_of_the_platform_comes_again_and_misses_nothing() {
+    let gate = Gate::new(62, "[server.auth]\nmode = \"none\"\n").await;
+    let daemon = gate.start().await;
+    let mut client = gate.client("events", None);
+    assert_eq!(client.next().await["open"], true);
+    gate.mine(&daemon, 5).await;
+    let first = gate.outbox().await.len();
+    let mut frames = client.collect(first).await;
+    daemon.kill_9().await;
+    gate.chain.mine(5);
+    let daemon = gate.start().await;
+    let all = gate.outbox().await.len();
+    assert!(all > first, "messages were stored while the client was away");
+    frames.extend(client.collect(all - first).await);
+    assert_all(&gate, &frames, 0).await;
+    assert!(frames.iter().all(|frame| frame["lastEventId"] == frame["position"]));
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_closes_the_connection_with_its_code() {
+    let gate = Gate::new(63, &format!("[server.auth]\nsecret = \"{SECRET}\"\n")).await;
+    let daemon = gate.start().await;
+    let mut client =
+        gate.client("websocket", Some(&token(&json!({ "sub": "7", "exp": seconds_from_now(8) }))));
+    assert_eq!(client.next().await["ok"], true);
+    assert_eq!(client.next().await, json!({ "closed": 4401, "reason": "token_expired" }));
+    // With the same token nothing opens any more.
+    assert_eq!(client.next().await["closed"], 1006);
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_gone_are_a_gap_and_a_rule_names_events() {
+    let rule = "[[push]]\non = \"erc20.*\"\nemit = \"moved\"\nrooms = [\"chain-{metadata.chainId}\"]\n\
+                payload = { amount = \"{payload.value}\", what = \"{type}\" }\n";
+    let gate = Gate::new(64, &format!("[server.auth]\nmode = \"none\"\n{rule}")).await;
+    let daemon = gate.start().await;
+    gate.mine(&daemon, 8).await;
+    let outbox = gate.outbox().await;
+    daemon.stop_well().await;
+    sqlx::query("delete from outbox where seq <= 3").execute(&gate.pool).await.expect("deleted");
+    let daemon = gate.start().await;
+    let answer =
+        gate.ask(reqwest::Method::GET, &format!("/v1/stream?rooms={ROOM}&since={}", outbox[0].0), &[]).await;
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let (mut answer, mut text) = (answer, String::new());
+    let last = format!("\"position\":\"{}\"", outbox[outbox.len() - 1].0);
+    while !text.contains(&last) {
+        let chunk = answer.chunk().await.expect("it goes on").expect("it goes on");
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    let gap = format!(
+        "event: gap\ndata: {{\"from\":\"{}\",\"reason\":\"retention\",\"to\":\"{}\"}}",
+        outbox[0].0, outbox[2].0
+    );
+    assert!(text.contains(&gap), "{text}");
+    let named = outbox[3..]
+        .iter()
+        .filter(|(_, message)| message["type"].as_str().is_some_and(|t| t.starts_with("erc20.")));
+    assert_eq!(text.matches("event: moved\n").count(), named.count());
+    assert_eq!(text.matches("event: m").count(), outbox.len() - 3, "{text}");
+    daemon.stop_well().await;
+}

@@ -1,0 +1,96 @@
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_read_in_pages_by_who_may() {
+    let made = Home::bare().run(&["keys", "new"]).await;
+    let line = |begin: &str| {
+        let line = made.out.lines().find_map(|line| line.strip_prefix(begin)).expect("it is printed");
+        line.to_owned()
+    };
+    let (key, hash) = (line("# The key, for the service: "), line("hash = "));
+    let tables = format!(
+        "[server.auth]\nsecret = \"{SECRET}\"\n[[server.key]]\nname = \"all\"\nhash = {hash}\nscopes = [\"admin\"]\n"
+    );
+    let gate = Gate::new(65, &tables).await;
+    let daemon = gate.start().await;
+    gate.mine(&daemon, 6).await;
+    let outbox = gate.outbox().await;
+    let bearer = format!("Bearer {key}");
+    let admin = [("authorization", bearer.as_str())];
+    let user = format!("Bearer {}", token(&json!({ "sub": "7", "exp": seconds_from_now(600) })));
+    let user = [("authorization", user.as_str())];
+
+    let (mut read, mut next) = (Vec::new(), String::new());
+    loop {
+        let since = if next.is_empty() { String::new() } else { format!("&since={next}") };
+        let (status, page) = gate.get(&format!("/v1/messages?limit=7{since}"), &admin).await;
+        assert_eq!(status, 200, "{page}");
+        let messages = page["messages"].as_array().expect("an array").clone();
+        if messages.is_empty() {
+            break;
+        }
+        read.extend(messages);
+        page["next"].as_str().expect("a position").clone_into(&mut next);
+    }
+    let all: Vec<Value> = outbox.iter().map(|(_, message)| message.clone()).collect();
+    assert_eq!(read, all);
+    let (_, page) = gate.get("/v1/messages?limit=500&room=type-erc20.transfer", &user).await;
+    let transfers: Vec<&Value> = all.iter().filter(|message| message["type"] == "erc20.transfer").collect();
+    assert_eq!(page["messages"].as_array().map(|found| found.iter().collect()), Some(transfers));
+
+    let last = &outbox[outbox.len() - 1].0;
+    let (epoch, seq) = last.split_once('.').expect("a position");
+    let ahead = format!("/v1/messages?since={epoch}.{}", seq.parse::<u64>().expect("a number") + 1_000);
+    for (path, headers, expected) in [
+        ("/v1/messages", &[][..], (401, "credential_missing")),
+        ("/v1/messages", &[("authorization", "Bearer cfk_wrong")][..], (401, "key_unknown")),
+        ("/v1/messages", &[("authorization", "Bearer a.b.c")][..], (401, "token_invalid")),
+        ("/v1/messages", &user[..], (403, "forbidden")),
+        ("/v1/messages?room=user-8", &user[..], (403, "forbidden")),
+        ("/v1/messages?room=user-8", &admin[..], (403, "forbidden")),
+        ("/v1/messages?room=User", &admin[..], (400, "bad_room")),
+        ("/v1/messages?since=7", &admin[..], (400, "bad_position")),
+        (&ahead, &admin[..], (400, "position_ahead")),
+        ("/v1/messages?since=abcdefabcdef.1", &admin[..], (409, "epoch_mismatch")),
+        ("/v1/messages?limit=501", &admin[..], (400, "bad_query")),
+        ("/v1/messages?rom=all", &admin[..], (400, "bad_query")),
+        ("/v1/messages?token=x", &admin[..], (400, "token_in_query")),
+        ("/v1/stream", &admin[..], (400, "bad_room")),
+        ("/v1/nothing", &admin[..], (404, "not_found")),
+        ("/v1/messages", &[("origin", "https://evil.example")][..], (403, "origin_forbidden")),
+    ] {
+        let (status, problem) = gate.get(path, headers).await;
+        assert_eq!(
+            (status.into(), &problem["code"]),
+            (json!(expected.0), &json!(expected.1)),
+            "{path}: {problem}"
+        );
+        assert_eq!(problem["status"], expected.0);
+    }
+    let posted = gate.ask(reqwest::Method::POST, "/v1/messages", &admin).await;
+    assert_eq!(
+        (posted.status().as_u16(), &posted.headers()["content-type"]),
+        (405, &"application/problem+json".parse().expect("a value"))
+    );
+    let long = "x".repeat(64 << 10);
+    let refused = gate.ask(reqwest::Method::GET, "/v1/messages", &[("x-long", &long)]).await;
+    assert_eq!(refused.status().as_u16(), 431);
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_server_answers_neither_pages_of_others_nor_names_that_point_at_it() {
+    let gate =
+        Gate::new(66, "cors_origins = [\"https://app.example\"]\n[server.auth]\nmode = \"none\"\n").await;
+    let daemon = gate.start().await;
+    let get = async |headers: &[(&str, &str)]| gate.ask(reqwest::Method::GET, "/v1/messages", headers).await;
+    assert_eq!(get(&[]).await.status().as_u16(), 200);
+    assert_eq!(get(&[("host", "evil.example")]).await.status().as_u16(), 403);
+    assert_eq!(get(&[("origin", "null")]).await.status().as_u16(), 403);
+    let allowed = get(&[("origin", "https://app.example")]).await;
+    assert_eq!(allowed.headers()["access-control-allow-origin"], "https://app.example");
+    let asked = [("origin", "https://app.example"), ("access-control-request-method", "GET")];
+    let preflight = gate.ask(reqwest::Method::OPTIONS, "/v1/messages", &asked).await;
+    assert_eq!(preflight.status().as_u16(), 204);
+    daemon.stop_well().await;
+}

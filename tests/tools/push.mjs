@@ -1,0 +1,43 @@
+// A client of the public server in the words of the platform: WebSocket or EventSource as browsers have them. Prints what it gets,
+// one JSON object a line, and comes again with its last position when it is disconnected.
+const [, , kind, url, room, token] = process.argv;
+const print = (value) => console.log(JSON.stringify(value));
+// Node ends although an EventSource waits to come again.
+setInterval(() => {}, 1_000);
+
+function listen(since) {
+  const protocols = token ? ["chainflume.v1", `bearer.${token}`] : ["chainflume.v1"];
+  const socket = new WebSocket(`${url}/v1/ws`, protocols);
+  let last = since;
+  let over = false;
+  // A connection that never opened is an error without a close in node 20, and both in browsers.
+  const again = (code, reason) => {
+    if (over) return;
+    over = true;
+    print({ closed: code, reason });
+    setTimeout(() => listen(last), 100);
+  };
+  let open = false;
+  socket.onopen = () => {
+    open = true;
+    socket.send(JSON.stringify({ id: 1, op: "subscribe", rooms: [room], since }));
+  };
+  socket.onmessage = ({ data }) => {
+    const frame = JSON.parse(data);
+    last = frame.gap?.to ?? (frame.ok && !last ? frame.position : frame.room ? frame.position : last);
+    print(frame);
+  };
+  socket.onerror = () => open || again(1006, "");
+  socket.onclose = ({ code, reason }) => again(code, reason);
+}
+
+function stream() {
+  const source = new EventSource(`${url}/v1/stream?rooms=${room}`);
+  for (const name of ["message", "gap", "moved"]) {
+    source.addEventListener(name, ({ data, lastEventId }) => print({ name, lastEventId, ...JSON.parse(data) }));
+  }
+  source.onopen = () => print({ open: true });
+}
+
+if (kind === "websocket") listen();
+else stream();
