@@ -28,9 +28,9 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub use chain::{Audit, Chain, History, Pace};
-pub use chainflume_core::canon::{Confirmations, Publish};
+pub use chainflume_core::canon::{Confirmations, PublishMode};
 pub use chainflume_gateway::push::Rule;
-pub use chainflume_node::{Compression, Role, Verify};
+pub use chainflume_node::{Compression, LogVerification, ProviderRole};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};

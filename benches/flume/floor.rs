@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use chainflume_core::domain::{Delta, Folded};
+use chainflume_core::domain::{ProjectionDelta, SignedSum};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
@@ -89,7 +89,7 @@ pub async fn write(
 impl Batch {
     fn new(workload: Workload, blocks: std::ops::RangeInclusive<u64>) -> Self {
         let mut rows = copy::HEADER.to_vec();
-        let mut folded = Folded::default();
+        let mut folded = ProjectionDelta::default();
         for number in blocks {
             for index in 0..LOGS_PER_BLOCK {
                 copy::row(&mut rows, workload, number, index);
@@ -103,7 +103,7 @@ impl Batch {
     }
 }
 
-fn upserts(folded: &Folded) -> Vec<(&'static str, Keys)> {
+fn upserts(folded: &ProjectionDelta) -> Vec<(&'static str, Keys)> {
     let mut upserts = [BALANCES, ALLOWANCES, OWNERS, STAKES, USERS].map(|sql| (sql, Keys::default()));
     for ((_, account), delta) in &folded.balances {
         upserts[0].1.push(account.as_slice(), &[], net(delta), delta.entries);
@@ -133,7 +133,7 @@ impl Keys {
 }
 
 /// What came in less what went out; the sums of the bench are far below 2^256.
-fn net(delta: &Delta) -> String {
+fn net(delta: &SignedSum) -> String {
     let ((_, gained), (_, lost)) = delta.halves();
     if gained >= lost { (gained - lost).to_string() } else { format!("-{}", lost - gained) }
 }

@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use anyhow::bail;
-use chainflume_core::domain::{Address, B256, Change, U256};
+use chainflume_core::domain::{Address, B256, ProjectionChange, U256};
 use chainflume_devchain::{APPROVAL, STAKED, TRANSFER};
 use serde::Serialize;
 
@@ -121,21 +121,29 @@ impl Workload {
     }
 
     /// What the log at `index` of `block` changes.
-    pub fn change(self, block: u64, index: u64) -> Option<Change> {
+    pub fn change(self, block: u64, index: u64) -> Option<ProjectionChange> {
         let Entry { account, counterparty, number, .. } = self.entry(block, index);
         let (contract, moves) = (self.address(), index < MOVES_PER_BLOCK);
         let somebody = Some(account).filter(|account| !account.is_zero());
         Some(match self {
             Self::Events => return None,
             Self::Erc721 if !moves => return None,
-            Self::Erc721 => Change::Owner { contract, token_id: number, owner: counterparty },
-            Self::Erc20 if moves => {
-                Change::Balance { token: contract, from: somebody, to: counterparty, amount: number }
+            Self::Erc721 => ProjectionChange::Owner { contract, token_id: number, owner: counterparty },
+            Self::Erc20 if moves => ProjectionChange::Balance {
+                token: contract,
+                from: somebody,
+                to: counterparty,
+                amount: number,
+            },
+            Self::Erc20 => ProjectionChange::Allowance {
+                token: contract,
+                owner: account,
+                spender: counterparty?,
+                amount: number,
+            },
+            Self::Staked => {
+                ProjectionChange::Stake { contract, account, amount: number, at: block_time(block) }
             }
-            Self::Erc20 => {
-                Change::Allowance { token: contract, owner: account, spender: counterparty?, amount: number }
-            }
-            Self::Staked => Change::Stake { contract, account, amount: number, at: block_time(block) },
         })
     }
 }

@@ -393,7 +393,7 @@ pub(super) fn refresh_metrics(board: &Board) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainflume_ops::health::{DatabaseHealth, Pace};
+    use chainflume_ops::health::{DatabaseHealth, Throughput};
 
     fn board(change: impl FnOnce(&mut ChainHealth)) -> Board {
         let board = Board::default();
@@ -411,7 +411,7 @@ mod tests {
                 tip: Some(998),
                 next: 999,
                 committed_at: None,
-                pace: Pace::default(),
+                pace: Throughput::default(),
                 is_blocked: false,
                 hindrance: None,
                 unread: None,

@@ -9,11 +9,11 @@ use crate::roles::AppError;
 use crate::roles::database::{Database, store_error};
 use crate::roles::parts::{Loaded, chain_settings};
 use crate::roles::{admin, deliver};
-use chainflume_core::domain::{Difference, causes};
+use chainflume_core::domain::{SourceDifference, causes};
 use chainflume_db::Schema;
 use chainflume_deliver::relay;
 use chainflume_deliver::sink::{Redis, Sink};
-use chainflume_node::{Role, check_websocket};
+use chainflume_node::{ProviderRole, check_websocket};
 use chainflume_store::Store;
 
 /// What the check of the connections found.
@@ -104,7 +104,7 @@ fn foreign_line((sink, reason): &(String, String)) -> CheckLine {
 }
 
 /// What the daemon does by itself, or leaves as it is, is no fault.
-fn difference_line((chain, difference): &(String, Difference)) -> CheckLine {
+fn difference_line((chain, difference): &(String, SourceDifference)) -> CheckLine {
     CheckLine::new(!difference.blocks(), format!("chain {chain}: {difference}"))
 }
 
@@ -131,7 +131,8 @@ fn found(check: &NodeCheck, head: u64, all: &[NodeCheck]) -> String {
         0 => String::new(),
         lag => format!(", {lag} blocks behind"),
     };
-    let fit = family.iter().filter(|other| other.error().is_none() && other.role.includes(Role::Live));
+    let fit =
+        family.iter().filter(|other| other.error().is_none() && other.role.includes(ProviderRole::Live));
     let first = fit.min_by_key(|other| other.priority).is_some_and(|first| first.provider == check.provider);
     let first = if first { ", asked first" } else { "" };
     format!("provider {} (role {}) answers, head {head}{lag}{first}", check.provider, check.role.as_str())
@@ -196,7 +197,7 @@ fn life(name: &str, host: &str, status: u16) -> CheckLine {
 struct Found {
     text: String,
     /// How it was filled by something else than what is configured, by chain.
-    differences: Vec<(String, Difference)>,
+    differences: Vec<(String, SourceDifference)>,
     /// Typed views that could not be made.
     views: Vec<String>,
     /// Sinks that hold what this database never sent, each with its reason.

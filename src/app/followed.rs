@@ -3,7 +3,7 @@
 use crate::roles::AppError;
 use crate::roles::database::store_error;
 use crate::roles::parts::{Loaded, record};
-use chainflume_core::domain::{Difference, compare};
+use chainflume_core::domain::{SourceDifference, compare};
 use chainflume_db::Schema;
 use chainflume_store::Store;
 
@@ -12,7 +12,7 @@ use chainflume_store::Store;
 pub(super) async fn differences(
     loaded: &Loaded,
     store: &Store,
-) -> Result<Vec<(String, Difference)>, AppError> {
+) -> Result<Vec<(String, SourceDifference)>, AppError> {
     if store.schema().await.map_err(store_error)? != Schema::Current {
         return Ok(Vec::new());
     }

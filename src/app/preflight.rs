@@ -7,14 +7,16 @@ use futures_util::future::join_all;
 
 use crate::roles::AppError;
 use crate::roles::parts::{Loaded, chain_settings};
-use chainflume_node::{ChainError, ChainSettings, Kin, Node, ProviderSettings, Role, essential, probing};
+use chainflume_node::{
+    ChainError, ChainSettings, Node, ProviderGroup, ProviderRole, ProviderSettings, essential, probing,
+};
 
 /// What one provider said.
 pub(super) struct NodeCheck {
     pub chain: String,
     pub provider: String,
     /// What it is for.
-    pub role: Role,
+    pub role: ProviderRole,
     /// The lower, the rather it is asked.
     pub priority: u32,
     /// Newest block.
@@ -64,7 +66,7 @@ pub(super) async fn nodes(loaded: &Loaded, look: Look) -> Vec<NodeCheck> {
 }
 
 async fn nodes_of(settings: ChainSettings, look: Look) -> Vec<NodeCheck> {
-    let kin = Kin::default();
+    let kin = ProviderGroup::default();
     let asked =
         settings.providers.iter().map(|provider| check(&settings, provider.clone(), (kin.clone(), look)));
     let mut checks = join_all(asked).await;
@@ -72,7 +74,7 @@ async fn nodes_of(settings: ChainSettings, look: Look) -> Vec<NodeCheck> {
         checks.push(NodeCheck {
             chain: settings.name.clone(),
             provider: String::new(),
-            role: Role::Any,
+            role: ProviderRole::Any,
             priority: 0,
             outcome: Err(error),
             no_logs: None,
@@ -83,7 +85,11 @@ async fn nodes_of(settings: ChainSettings, look: Look) -> Vec<NodeCheck> {
 
 /// A few tries: a node that is just starting is no reason to fail, one that is away is told in seconds. Of several, one that does
 /// not answer at once is not waited for: another may, and the daemon is to begin with that one.
-async fn check(settings: &ChainSettings, provider: ProviderSettings, (kin, look): (Kin, Look)) -> NodeCheck {
+async fn check(
+    settings: &ChainSettings,
+    provider: ProviderSettings,
+    (kin, look): (ProviderGroup, Look),
+) -> NodeCheck {
     let alone = settings.providers.len() == 1;
     let patience = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(300))
@@ -104,7 +110,7 @@ async fn check(settings: &ChainSettings, provider: ProviderSettings, (kin, look)
 async fn ask(
     settings: &ChainSettings,
     provider: &ProviderSettings,
-    (kin, look): (&Kin, Look),
+    (kin, look): (&ProviderGroup, Look),
 ) -> Result<(u64, Option<ChainError>), ChainError> {
     let node = Node::among(settings, provider, kin.clone())?;
     node.check_chain().await?;

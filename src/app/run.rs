@@ -14,7 +14,7 @@ use crate::roles::{AppError, Loaded, deliver, index, serve};
 use chainflume_gateway::server::PublicServer;
 use chainflume_ops::health::Board;
 use chainflume_ops::shutdown;
-use chainflume_ops::supervise::{Hurts, Supervisor};
+use chainflume_ops::supervise::{LoopFaults, Supervisor};
 
 /// Runs until a signal: checks everything, then writes.
 ///
@@ -29,12 +29,12 @@ pub async fn run(loaded: Loaded) -> Result<(), AppError> {
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_hurt(loaded: Loaded, hurts: Option<Hurts>) -> Result<(), AppError> {
+pub async fn run_hurt(loaded: Loaded, faults: Option<LoopFaults>) -> Result<(), AppError> {
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     // Until the loops run there is nothing to finish: a stop cancels whatever is being waited for.
     let Some(prepared) = stop.run_until_cancelled(prepare(&loaded)).await else { return Ok(()) };
     let Prepared { database, admin, public, board } = prepared?;
-    let supervisor = Supervisor::new(&board, &stop).hurt_by(hurts);
+    let supervisor = Supervisor::new(&board, &stop).with_faults(faults);
     let outcome = work(&loaded, &database, Observers { admin, public, board, supervisor }, stop).await;
     database.close().await;
     tracing::info!("stopped");

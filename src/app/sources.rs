@@ -8,7 +8,7 @@ use super::followed::differences;
 use crate::roles::AppError;
 use crate::roles::database::store_error;
 use crate::roles::parts::{Loaded, record};
-use chainflume_core::domain::{Asked, Kept};
+use chainflume_core::domain::{ConfiguredSource, FilledSource};
 use chainflume_db::StoreError;
 use chainflume_store::{DeletedRows, PAGE, SourceDeletion};
 
@@ -56,8 +56,8 @@ pub async fn sources(loaded: &Loaded) -> Result<Vec<SourceListing>, AppError> {
     .await
 }
 
-fn stored(loaded: &Loaded, kept: Kept) -> SourceListing {
-    let Kept { name, chain_id, family, start_block, tip, events, emptying, .. } = kept;
+fn stored(loaded: &Loaded, kept: FilledSource) -> SourceListing {
+    let FilledSource { name, chain_id, family, start_block, tip, events, emptying, .. } = kept;
     let configured = is_configured(loaded, &name, chain_id);
     let differences = Vec::new();
     let checkpoint = tip.filter(|_| !emptying);
@@ -172,7 +172,7 @@ pub async fn empty_source(
 }
 
 /// A source as it is configured on this chain.
-fn asked(loaded: &Loaded, name: &str, chain_id: u64) -> Option<Asked> {
+fn asked(loaded: &Loaded, name: &str, chain_id: u64) -> Option<ConfiguredSource> {
     let chain = loaded.config.chains.iter().find(|chain| chain.chain_id == chain_id)?;
     record(&loaded.config, chain).asked().into_iter().find(|asked| asked.name == name)
 }
@@ -183,11 +183,11 @@ fn is_configured(loaded: &Loaded, name: &str, chain_id: u64) -> bool {
     of_chain.flat_map(|chain| config.sources_of(&chain.name)).any(|source| source.name == name)
 }
 
-fn find<'a>(kept: &'a [Kept], name: &str) -> Result<&'a Kept, AppError> {
+fn find<'a>(kept: &'a [FilledSource], name: &str) -> Result<&'a FilledSource, AppError> {
     kept.iter().find(|kept| kept.name == name).ok_or_else(|| unknown(kept, name))
 }
 
-fn unknown(kept: &[Kept], name: &str) -> AppError {
+fn unknown(kept: &[FilledSource], name: &str) -> AppError {
     let names: Vec<&str> = kept.iter().map(|kept| kept.name.as_str()).collect();
     AppError::Failed(format!("source {name} is not stored; there are: {}", names.join(", ")))
 }

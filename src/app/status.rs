@@ -10,7 +10,7 @@ use crate::admin::{self, Report};
 use crate::roles::AppError;
 use crate::roles::Loaded;
 use crate::roles::database::{Database, store_error};
-use chainflume_core::domain::Difference;
+use chainflume_core::domain::SourceDifference;
 use chainflume_db::{LeaseRow, LeaseState, Schema};
 use chainflume_store::{ReorgRecord, SourceStatus, Store};
 
@@ -199,12 +199,12 @@ fn stored_source(status: SourceStatus) -> StoredSource {
     }
 }
 
-fn stored_difference((chain, difference): (String, Difference)) -> StoredDifference {
+fn stored_difference((chain, difference): (String, SourceDifference)) -> StoredDifference {
     StoredDifference {
         chain,
         source: difference.source().to_owned(),
         blocks: difference.blocks(),
-        unread: matches!(difference, Difference::Unread(_)),
+        unread: matches!(difference, SourceDifference::Unread(_)),
         text: difference.to_string(),
     }
 }

@@ -6,7 +6,7 @@ use super::problem::{Fault, Spot};
 use super::reader::{Reader, Text};
 use super::section::Section;
 use super::source::{Source, SourceDraft};
-use chainflume_core::decode::{self, Abi, AbiError, AbiEvent, Repeated, SourceAbi, SourceIndex};
+use chainflume_core::decode::{self, Abi, AbiError, AbiEvent, RepeatedDeclaration, SourceAbi, SourceIndex};
 use chainflume_core::mapping::{self, Family, FamilySettings, Mapper, MappingProblem, SourceMapping};
 
 /// Bytes read of an ABI file. The largest compiler artifacts stay below 2 MB; what is above this is
@@ -18,7 +18,7 @@ pub(super) struct Listened {
     /// In the order of the ABI.
     pub events: Vec<Arc<AbiEvent>>,
     /// Declarations of these events that are left out.
-    pub repeated: Vec<Repeated>,
+    pub repeated: Vec<RepeatedDeclaration>,
 }
 
 /// Reads `abi` and `events`.

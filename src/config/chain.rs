@@ -10,8 +10,8 @@ use super::reader::{Found, Text};
 use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
 use super::words::{self, word};
-use chainflume_core::canon::{Confirmations, Publish};
-use chainflume_node::{Compression, Verify};
+use chainflume_core::canon::{Confirmations, PublishMode};
+use chainflume_node::{Compression, LogVerification};
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Chain {
     /// When another of them is asked.
     pub failover: Failover,
     /// How the logs of new blocks are checked.
-    pub verify: Verify,
+    pub verify: LogVerification,
     /// When a block is confirmed.
     pub confirmations: Confirmations,
     /// Blocks below the head that may still change.
@@ -35,7 +35,7 @@ pub struct Chain {
     /// The same in blocks.
     pub backend_lag_blocks: u64,
     /// Whether events are told before they are confirmed.
-    pub publish: Publish,
+    pub publish: PublishMode,
     /// Usual time from one block to the next.
     pub block_time: Duration,
     /// How often the head is asked for while the WebSocket does not work.
@@ -108,12 +108,15 @@ const REQUIRED: [(&str, &str); 2] = [
     ("chain_id", "add chain_id = N, the chain's EIP-155 id: the node is checked against it"),
 ];
 
-const VERIFY: [(&str, Verify); 3] =
-    [("off", Verify::Off), ("bloom", Verify::Bloom), ("receipts", Verify::Receipts)];
+const VERIFY: [(&str, LogVerification); 3] = [
+    ("off", LogVerification::Off),
+    ("bloom", LogVerification::Bloom),
+    ("receipts", LogVerification::Receipts),
+];
 const COMPRESSION: [(&str, Compression); 3] =
     [("auto", Compression::Auto), ("always", Compression::Always), ("never", Compression::Never)];
-const PUBLISH: [(&str, Publish); 2] =
-    [("confirmed", Publish::Confirmed), ("pending_and_confirmed", Publish::PendingAndConfirmed)];
+const PUBLISH: [(&str, PublishMode); 2] =
+    [("confirmed", PublishMode::Confirmed), ("pending_and_confirmed", PublishMode::PendingAndConfirmed)];
 
 pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     section.require(&REQUIRED);
@@ -121,8 +124,9 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let chain_id = section.number("chain_id", 1..=MAX_ID);
     let providers = providers(section);
     let failover = failover(&section.table("failover"));
-    let verify =
-        section.parsed("verify", |text| word(text, &VERIFY)).map_or(Verify::Bloom, |found| found.value);
+    let verify = section
+        .parsed("verify", |text| word(text, &VERIFY))
+        .map_or(LogVerification::Bloom, |found| found.value);
     let confirmations = confirmations(section).unwrap_or(Confirmations::Blocks(2));
     let reorg_window = reorg_window(section, confirmations);
     let backend_lag = millis(section, "backend_lag", 0..=3_600_000);

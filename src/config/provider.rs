@@ -6,7 +6,7 @@ use super::secret::Secret;
 use super::section::Section;
 use super::url::{Scheme, url};
 use super::words::{self, word};
-use chainflume_node::{Role, host_of};
+use chainflume_node::{ProviderRole, host_of};
 
 /// `[[chain.provider]]`, or `http` and `ws` of a chain with one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Provider {
     /// The lower, the rather it is asked.
     pub priority: u32,
     /// What it is for.
-    pub role: Role,
+    pub role: ProviderRole,
     /// Instead of the chain's, 0 for no limit; `None` for the chain's.
     pub requests_per_second: Option<u64>,
     /// Likewise.
@@ -44,15 +44,19 @@ pub struct Failover {
 pub(super) const RATES: RangeInclusive<u64> = 0..=1_000_000;
 
 const HTTP: (&str, &str) = ("http", "add http = \"https://…\", the address of a node");
-const ROLES: [(&str, Role); 4] =
-    [("any", Role::Any), ("live", Role::Live), ("history", Role::History), ("audit", Role::Audit)];
+const ROLES: [(&str, ProviderRole); 4] = [
+    ("any", ProviderRole::Any),
+    ("live", ProviderRole::Live),
+    ("history", ProviderRole::History),
+    ("audit", ProviderRole::Audit),
+];
 
 /// The providers of a chain in the order they stand; `None` where one is wrong.
 pub(super) fn providers(chain: &Section<'_>) -> Option<Vec<Provider>> {
     let tables = chain.tables("provider");
     if tables.is_empty() {
         chain.require(&[HTTP]);
-        return read(chain, (None, 1, Role::Any)).map(|provider| vec![provider]);
+        return read(chain, (None, 1, ProviderRole::Any)).map(|provider| vec![provider]);
     }
     for key in ["http", "ws"] {
         if chain.get(key).is_some() {
@@ -73,7 +77,7 @@ fn provider(table: &Section<'_>, place: u32) -> Option<Provider> {
     table.require(&[HTTP]);
     let name = table.parsed("name", |text| words::name(text, true)).map(|name| name.value);
     let priority = table.number("priority", 1..=1000).and_then(|found| u32::try_from(found.value).ok());
-    let role = table.parsed("role", |text| word(text, &ROLES)).map_or(Role::Any, |role| role.value);
+    let role = table.parsed("role", |text| word(text, &ROLES)).map_or(ProviderRole::Any, |role| role.value);
     let limit = |key| table.number(key, RATES).map(|rate| rate.value);
     let (requests_per_second, compute_units_per_second) =
         (limit("requests_per_second"), limit("compute_units_per_second"));
@@ -82,7 +86,10 @@ fn provider(table: &Section<'_>, place: u32) -> Option<Provider> {
     Some(Provider { requests_per_second, compute_units_per_second, ..provider? })
 }
 
-fn read(table: &Section<'_>, (name, priority, role): (Option<String>, u32, Role)) -> Option<Provider> {
+fn read(
+    table: &Section<'_>,
+    (name, priority, role): (Option<String>, u32, ProviderRole),
+) -> Option<Provider> {
     let ws = table.parsed("ws", |text| url(text, Scheme::WebSocket)).map(|ws| ws.value);
     let http = table.parsed("http", |text| url(text, Scheme::Http))?.value;
     let label = name.unwrap_or_else(|| host_of(http.expose()));
@@ -98,8 +105,8 @@ fn check_together(chain: &Section<'_>, tables: &[Section<'_>], providers: &[Prov
             tables[index].report("name", Fault::new(what, "give each a name of its own: name = \"…\""));
         }
     }
-    for (role, work) in [(Role::Live, "the newest blocks"), (Role::History, "history")] {
-        if !providers.iter().any(|provider| provider.role == Role::Any || provider.role == role) {
+    for (role, work) in [(ProviderRole::Live, "the newest blocks"), (ProviderRole::History, "history")] {
+        if !providers.iter().any(|provider| provider.role == ProviderRole::Any || provider.role == role) {
             let what = format!("leaves nobody to ask about {work}");
             chain.report(
                 "provider",

@@ -10,7 +10,7 @@ use super::reader::{Found, Text};
 use super::section::Section;
 use super::units;
 use super::words::{name, word};
-use chainflume_core::decode::{AbiEvent, Repeated};
+use chainflume_core::decode::{AbiEvent, RepeatedDeclaration};
 use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::Family;
 use chainflume_store::PublishFrom;
@@ -29,7 +29,7 @@ pub struct Source {
     /// The events it listens for, in the order of the ABI, never empty.
     pub events: Vec<Arc<AbiEvent>>,
     /// Declarations of these events that the ABI repeats with other names of arguments; they are not used.
-    pub repeated: Vec<Repeated>,
+    pub repeated: Vec<RepeatedDeclaration>,
     /// First block read.
     pub start_block: u64,
     /// Decimals of the staked token; `None` but for the stake family.

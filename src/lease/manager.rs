@@ -10,7 +10,7 @@ use super::decide::{Facts, Move, decide, instance};
 use super::handle::{LeaseHandle, SlotState};
 use chainflume_core::domain::causes;
 use chainflume_db::{Epoch, InstanceRow, LeaseSession, LeaseState, LeaseTable, StoreError};
-use chainflume_ops::health::{Board, LeaseHealth, Pulse};
+use chainflume_ops::health::{Board, Heartbeat, LeaseHealth};
 use chainflume_ops::metrics;
 use chainflume_store::Store;
 
@@ -77,9 +77,9 @@ impl LeaseManager {
     /// Keeps leases until `end`. From `stop` on none is taken, and each is given back as soon as its worker has finished.
     /// While the database is away everything stays as it is: who leads is what the database says, and a leader that
     /// was replaced meanwhile can commit nothing. May be called again where it panicked: a round may break off anywhere.
-    pub async fn run(&mut self, stop: &CancellationToken, end: &CancellationToken, pulse: &Pulse) {
+    pub async fn run(&mut self, stop: &CancellationToken, end: &CancellationToken, heartbeat: &Heartbeat) {
         while !end.is_cancelled() {
-            pulse.beat();
+            heartbeat.beat();
             let round = tokio::time::timeout(ROUND_TIMEOUT, self.round(stop)).await;
             let round = round.unwrap_or_else(|_| Err(NO_ANSWER.to_owned()));
             self.report(round.err());

@@ -22,9 +22,9 @@ use super::parts::{Loaded, admin_settings};
 use crate::admin::AdminServer;
 use crate::lease::LeaseManager;
 use crate::postgres::PrivatePostgres;
-use chainflume_ops::health::{Board, Pulse};
+use chainflume_ops::health::{Board, Heartbeat};
 use chainflume_ops::metrics;
-use chainflume_ops::shutdown::{self, Drained};
+use chainflume_ops::shutdown::{self, DrainReport};
 use chainflume_ops::supervise::{Loop, Supervisor};
 use chainflume_store::Store;
 
@@ -74,11 +74,11 @@ impl Background {
     pub(crate) fn alerts(&mut self, loaded: &Loaded) -> Result<(), AppError> {
         let (loaded, board, end) = (loaded.clone(), self.board.clone(), self.end.clone());
         let mut watch = anew(alerts::watch(&loaded, &board)?, move || alerts::watch(&loaded, &board));
-        self.keep("alerts", move |pulse| {
+        self.keep("alerts", move |heartbeat| {
             let (watch, end) = (watch(), end.clone());
             async move {
                 if let Some(watch) = watch {
-                    watch.run(end, pulse).await;
+                    watch.run(end, heartbeat).await;
                 }
             }
         });
@@ -88,30 +88,30 @@ impl Background {
     /// The manager stays what it is when it fails, since it knows what is held here: a round of it may break off anywhere.
     fn leases(&mut self, manager: LeaseManager, stop: CancellationToken) {
         let (manager, end) = (Arc::new(Mutex::new(manager)), self.end.clone());
-        self.keep("leases", move |pulse| {
+        self.keep("leases", move |heartbeat| {
             let (manager, stop, end) = (manager.clone(), stop.clone(), end.clone());
-            async move { manager.lock().await.run(&stop, &end, &pulse).await }
+            async move { manager.lock().await.run(&stop, &end, &heartbeat).await }
         });
     }
 
     /// Asks whether the database takes writes.
     pub(crate) fn probe(&mut self, store: &Store) {
         let (store, board, end) = (store.clone(), self.board.clone(), self.end.clone());
-        self.keep("probe", move |pulse| probe::run(store.clone(), board.clone(), end.clone(), pulse));
+        self.keep("probe", move |heartbeat| probe::run(store.clone(), board.clone(), end.clone(), heartbeat));
     }
 
     fn notify(&mut self) {
         let (board, end) = (self.board.clone(), self.end.clone());
-        self.keep("systemd", move |pulse| notify::run(board.clone(), end.clone(), pulse));
+        self.keep("systemd", move |heartbeat| notify::run(board.clone(), end.clone(), heartbeat));
     }
 
     /// Answers on the admin address.
     pub(crate) fn admin(&mut self, admin: AdminServer) {
         let (admin, end) = (Arc::new(admin), self.end.clone());
-        self.keep("admin", move |pulse| {
+        self.keep("admin", move |heartbeat| {
             let (admin, end) = (admin.clone(), end.clone());
             async move {
-                if let Err(error) = pulse.wait(admin.serve(end)).await {
+                if let Err(error) = heartbeat.wait(admin.serve(end)).await {
                     tracing::error!(%error, "the admin address is lost; it is bound again");
                 }
             }
@@ -121,7 +121,7 @@ impl Background {
     /// A loop that ends with `stop`, and is given time for it until all end.
     pub(crate) fn keep_until<F, W>(&mut self, name: &str, stop: &CancellationToken, start: F)
     where
-        F: FnMut(Pulse) -> W + Send + 'static,
+        F: FnMut(Heartbeat) -> W + Send + 'static,
         W: Future<Output = ()> + Send + 'static,
     {
         self.tasks.spawn(self.supervisor.keep(Loop::new(name, HUNG), stop.clone(), start));
@@ -131,21 +131,21 @@ impl Background {
     fn postgres(&mut self, private: &PrivatePostgres) {
         let (ended, end) = (private.ended(), self.end.clone());
         let this = Loop::new("postgres", HUNG);
-        self.tasks.spawn(self.supervisor.end_with(this, self.end.clone(), move |pulse| async move {
-            end.run_until_cancelled(pulse.wait(ended.cancelled())).await;
+        self.tasks.spawn(self.supervisor.end_with(this, self.end.clone(), move |heartbeat| async move {
+            end.run_until_cancelled(heartbeat.wait(ended.cancelled())).await;
         }));
     }
 
     fn keep<F, W>(&mut self, name: &str, start: F)
     where
-        F: FnMut(Pulse) -> W + Send + 'static,
+        F: FnMut(Heartbeat) -> W + Send + 'static,
         W: Future<Output = ()> + Send + 'static,
     {
         self.tasks.spawn(self.supervisor.keep(Loop::new(name, HUNG), self.end.clone(), start));
     }
 
     /// Ends them.
-    pub(crate) async fn drain(self) -> Drained<()> {
+    pub(crate) async fn drain(self) -> DrainReport<()> {
         self.end.cancel();
         shutdown::drain(LAST_WORDS, self.tasks).await
     }

@@ -16,7 +16,7 @@ use chainflume_deliver::relay::{
 use chainflume_deliver::sink::WebhookSettings;
 use chainflume_deliver::sink::{Bus, InProcess, Redis, Sink, Webhook};
 use chainflume_ops::health::Board;
-use chainflume_ops::post::Reach;
+use chainflume_ops::http::AddressPolicy;
 use chainflume_ops::supervise::{Loop, Supervisor};
 use chainflume_store::Store;
 
@@ -46,8 +46,8 @@ pub(crate) fn start_relays(
     let (redis, webhooks) = (redis(loaded)?, webhooks(loaded)?);
     let (wake, listener) = listen(store.outbox());
     let stop = loops.stop().clone();
-    loops.spawn(tasks, Loop::new("listen", LISTEN_HANG_TIMEOUT), move |pulse| {
-        listener.clone().run(stop.clone(), pulse)
+    loops.spawn(tasks, Loop::new("listen", LISTEN_HANG_TIMEOUT), move |heartbeat| {
+        listener.clone().run(stop.clone(), heartbeat)
     });
     let mut relays = Relays { loaded, store, wake, loops, tasks, names: Vec::new() };
     let bus = match redis {
@@ -148,7 +148,7 @@ pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result
         url: webhook.url.expose().to_owned(),
         keys: webhook.keys.clone(),
         timeout: webhook.timeout,
-        reach: Reach::Public { except: webhook.allow_hosts.clone() },
+        reach: AddressPolicy::Public { except: webhook.allow_hosts.clone() },
         ca: webhook.ca_file.as_ref().map(read).transpose()?,
         max_bytes: webhook.max_message_bytes,
     };

@@ -15,7 +15,7 @@ use chainflume_core::domain::EventKind;
 use chainflume_db::StoreError;
 use chainflume_index::{Auditor, ChainIndexer, IndexerError, IndexerParts, Rereader};
 use chainflume_node::ChainSettings;
-use chainflume_ops::health::{Board, Pulse};
+use chainflume_ops::health::{Board, Heartbeat};
 use chainflume_ops::metrics;
 use chainflume_store::Store;
 
@@ -34,12 +34,12 @@ pub(crate) fn start(
     }
     for chain in loaded.config.chains.iter().filter(|chain| chain.audit.is_some()) {
         let (loaded, store, board, about) = (loaded.clone(), store.clone(), board.clone(), chain.clone());
-        loops.audit(tasks, chain, move |turn, pulse| {
+        loops.audit(tasks, chain, move |turn, heartbeat| {
             let (loaded, store, board, about) = (loaded.clone(), store.clone(), board.clone(), about.clone());
             async move {
                 let Some(settings) = audit_settings(&about) else { return };
-                if let Some(rereader) = audit_rereader(&loaded, &store, &about, &turn, &pulse).await {
-                    Auditor { rereader, settings, board, pulse }.run(turn).await;
+                if let Some(rereader) = audit_rereader(&loaded, &store, &about, &turn, &heartbeat).await {
+                    Auditor { rereader, settings, board, heartbeat }.run(turn).await;
                 }
             }
         });
@@ -93,11 +93,11 @@ async fn audit_rereader(
     store: &Store,
     chain: &config::Chain,
     stop: &CancellationToken,
-    pulse: &Pulse,
+    heartbeat: &Heartbeat,
 ) -> Option<Rereader> {
     let settings = audit_settings(chain)?;
     loop {
-        let pause = pulse.wait(tokio::time::sleep(settings.every.min(AUDIT_RETRY_INTERVAL)));
+        let pause = heartbeat.wait(tokio::time::sleep(settings.every.min(AUDIT_RETRY_INTERVAL)));
         stop.run_until_cancelled(pause).await?;
         match stop.run_until_cancelled(rereader(loaded, store, chain, beside_live(chain))).await? {
             Ok(mut rereader) => {

@@ -14,7 +14,7 @@ use crate::lease::{LeaseGuard, LeaseHandle, LeaseManager};
 use chainflume_db::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
 use chainflume_deliver::relay::{Delivery, Retention};
 use chainflume_index::ChainIndexer;
-use chainflume_ops::health::{Board, ChainState, Pulse};
+use chainflume_ops::health::{Board, ChainState, Heartbeat};
 use chainflume_ops::supervise::{Loop, Supervisor};
 
 /// Starts loops, each under a supervisor, and under its lease where there are leases.
@@ -73,7 +73,7 @@ impl Loops {
     /// Any other loop that runs until [`Self::stop`].
     pub(crate) fn spawn<F, W>(&self, tasks: &mut JoinSet<()>, this: Loop, start: F)
     where
-        F: FnMut(Pulse) -> W + Send + 'static,
+        F: FnMut(Heartbeat) -> W + Send + 'static,
         W: Future<Output = ()> + Send + 'static,
     {
         tasks.spawn(self.supervisor.keep(this, self.stop.clone(), start));
@@ -147,16 +147,16 @@ impl Loops {
     /// Trims the outbox.
     pub(crate) fn retention(&mut self, tasks: &mut JoinSet<()>, retention: Retention) {
         let (watched, stop) = (retention.clone(), self.stop.clone());
-        self.spawn(tasks, Loop::new("outbox watch", TRIM_HANG_TIMEOUT), move |pulse| {
-            watched.clone().watch(stop.clone(), pulse)
+        self.spawn(tasks, Loop::new("outbox watch", TRIM_HANG_TIMEOUT), move |heartbeat| {
+            watched.clone().watch(stop.clone(), heartbeat)
         });
         self.each_turn(
             tasks,
             Loop::new("outbox trim", TRIM_HANG_TIMEOUT),
             OUTBOX_LEASE.to_owned(),
-            move |turn, pulse| {
+            move |turn, heartbeat| {
                 let retention = retention.clone();
-                async move { retention.trim(turn, pulse).await }
+                async move { retention.trim(turn, heartbeat).await }
             },
         );
     }
@@ -164,7 +164,7 @@ impl Loops {
     /// Audits a chain.
     pub(crate) fn audit<F, W>(&mut self, tasks: &mut JoinSet<()>, chain: &config::Chain, work: F)
     where
-        F: Fn(CancellationToken, Pulse) -> W + Send + Sync + 'static,
+        F: Fn(CancellationToken, Heartbeat) -> W + Send + Sync + 'static,
         W: Future<Output = ()> + Send,
     {
         let this = Loop::new(format!("audit {}", chain.name), AUDIT_HANG_TIMEOUT);
@@ -174,16 +174,16 @@ impl Loops {
     /// Work that begins anew with each lease turn.
     fn each_turn<F, W>(&mut self, tasks: &mut JoinSet<()>, this: Loop, lease: String, work: F)
     where
-        F: Fn(CancellationToken, Pulse) -> W + Send + Sync + 'static,
+        F: Fn(CancellationToken, Heartbeat) -> W + Send + Sync + 'static,
         W: Future<Output = ()> + Send,
     {
         let ((handle, _), stop, work) = (self.lease_handle(lease), self.stop.clone(), Arc::new(work));
-        self.spawn(tasks, this, move |pulse| {
+        self.spawn(tasks, this, move |heartbeat| {
             let (handle, stop, work) = (handle.clone(), stop.clone(), work.clone());
             async move {
-                let Some(handle) = handle else { return work(stop, pulse).await };
-                while let Some(turn) = pulse.wait(handle.next(&stop)).await {
-                    work(turn.token(), pulse.clone()).await;
+                let Some(handle) = handle else { return work(stop, heartbeat).await };
+                while let Some(turn) = heartbeat.wait(handle.next(&stop)).await {
+                    work(turn.token(), heartbeat.clone()).await;
                 }
             }
         });

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use super::error::AppError;
 use crate::config::{self, Config};
-use chainflume_core::canon::{Confirmations, Policy};
+use chainflume_core::canon::{Confirmations, DepthPolicy};
 use chainflume_core::decode::{SourceAbi, SourceIndex};
-use chainflume_core::domain::Listened;
+use chainflume_core::domain::FollowedEvent;
 use chainflume_core::mapping::{FamilySettings, Mapper, SourceMapping};
 use chainflume_db::lease_follows;
 use chainflume_deliver::sink;
 use chainflume_index::{AuditSettings, Source, Translator};
 use chainflume_node::{
-    ChainSettings, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Tag,
+    BlockTag, ChainSettings, FailoverSettings, HistorySettings, ProviderSettings, RateLimitSettings,
 };
 use chainflume_store::{ChainRecord, SourceRecord};
 
@@ -36,17 +36,17 @@ impl Loaded {
 }
 
 /// How logs are set up.
-pub fn telemetry_settings(log: &config::Log) -> telemetry::Settings {
+pub fn telemetry_settings(log: &config::Log) -> telemetry::LogSettings {
     let format = match log.format {
-        config::LogFormat::Auto => telemetry::Format::Auto,
-        config::LogFormat::Human => telemetry::Format::Human,
-        config::LogFormat::Json => telemetry::Format::Json,
+        config::LogFormat::Auto => telemetry::LineFormat::Auto,
+        config::LogFormat::Human => telemetry::LineFormat::Human,
+        config::LogFormat::Json => telemetry::LineFormat::Json,
     };
     // Libraries speak of their own affairs at `info`; ours are the operator's. sqlx warns of parts of the database
     // url it does not know, with their values.
     let level = log.level.as_str();
     let others = if log.level == config::LogLevel::Error { "error" } else { "warn" };
-    telemetry::Settings { format, filter: format!("{others},sqlx=error,chainflume={level}") }
+    telemetry::LogSettings { format, filter: format!("{others},sqlx=error,chainflume={level}") }
 }
 
 pub(crate) fn postgres_settings(config: &Config) -> postgres::Settings {
@@ -141,8 +141,8 @@ pub(crate) fn chain_settings(chain: &config::Chain) -> ChainSettings {
         verify: chain.verify,
         tag: match chain.confirmations {
             Confirmations::Blocks(_) => None,
-            Confirmations::Safe => Some(Tag::Safe),
-            Confirmations::Finalized => Some(Tag::Finalized),
+            Confirmations::Safe => Some(BlockTag::Safe),
+            Confirmations::Finalized => Some(BlockTag::Finalized),
         },
         request_timeout: chain.request_timeout,
         compression: chain.compression,
@@ -171,7 +171,7 @@ fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> Prov
         ws_url: provider.ws.as_ref().map(|ws| ws.expose().to_owned()),
         priority: provider.priority,
         role: provider.role,
-        pace: PaceSettings {
+        pace: RateLimitSettings {
             requests_per_second: own(provider.requests_per_second, *requests_per_second),
             compute_units_per_second: own(provider.compute_units_per_second, *compute_units_per_second),
             compute_units: compute_units.clone(),
@@ -185,9 +185,9 @@ pub(crate) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
     chain.audit.map(|config::Audit { blocks, every }| AuditSettings { blocks, every })
 }
 
-pub(crate) fn policy(chain: &config::Chain) -> Policy {
+pub(crate) fn policy(chain: &config::Chain) -> DepthPolicy {
     let config::Chain { confirmations, reorg_window, backend_lag, backend_lag_blocks, publish, .. } = *chain;
-    Policy { confirmations, reorg_window, backend_lag, backend_lag_blocks, publish }
+    DepthPolicy { confirmations, reorg_window, backend_lag, backend_lag_blocks, publish }
 }
 
 pub(crate) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
@@ -209,7 +209,7 @@ pub(crate) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
 }
 
 /// What a source listens for. An anonymous event of every contract cannot be told from any other.
-fn follows(source: &config::Source) -> Vec<Listened> {
+fn follows(source: &config::Source) -> Vec<FollowedEvent> {
     let abi = |source: &config::Source| SourceAbi {
         source: SourceIndex(0),
         addresses: source.addresses.clone(),

@@ -45,20 +45,20 @@ pub(crate) async fn start(
     tracing::info!(public = %server.address(), "public server answers");
     let (tail, ear, server) = (feed.clone(), feed.clone(), Arc::new(server));
     let until = stop.clone();
-    background.keep_until("feed", stop, move |pulse| {
+    background.keep_until("feed", stop, move |heartbeat| {
         let (feed, stop) = (tail.clone(), until.clone());
-        async move { feed.run(stop, pulse).await }
+        async move { feed.run(stop, heartbeat).await }
     });
     let until = stop.clone();
-    background.keep_until("feed listener", stop, move |pulse| {
+    background.keep_until("feed listener", stop, move |heartbeat| {
         let (feed, stop) = (ear.clone(), until.clone());
-        async move { feed.listen(stop, pulse).await }
+        async move { feed.listen(stop, heartbeat).await }
     });
     let until = stop.clone();
-    background.keep_until("public server", stop, move |pulse| {
+    background.keep_until("public server", stop, move |heartbeat| {
         let (server, feed, stop) = (server.clone(), feed.clone(), until.clone());
         async move {
-            if let Err(error) = pulse.wait(server.serve(feed, stop)).await {
+            if let Err(error) = heartbeat.wait(server.serve(feed, stop)).await {
                 tracing::error!(%error, "public address lost");
             }
         }

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use chainflume::config::{
     Admin, Alerts, Audit, Chain, Compression, Config, Confirmations, Database, Failover, History, Log,
-    Outbox, Pace, Provider, Publish, Redis, RedisServers, Role, Secret, Shutdown, Source, Standby, Users,
-    Verify,
+    LogVerification, Outbox, Pace, Provider, ProviderRole, PublishMode, Redis, RedisServers, Secret,
+    Shutdown, Source, Standby, Users,
 };
 use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::Family;
@@ -28,7 +28,7 @@ fn only_provider() -> Provider {
         http: Secret::new("https://node.example/v2/key-in-literal"),
         ws: None,
         priority: 1,
-        role: Role::Any,
+        role: ProviderRole::Any,
         requests_per_second: None,
         compute_units_per_second: None,
     }
@@ -73,12 +73,12 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             chain_id: 8453,
             providers: vec![only_provider()],
             failover: usual_failover(),
-            verify: Verify::Bloom,
+            verify: LogVerification::Bloom,
             confirmations: Confirmations::Blocks(2),
             reorg_window: 64,
             backend_lag: Duration::from_secs(60),
             backend_lag_blocks: 128,
-            publish: Publish::Confirmed,
+            publish: PublishMode::Confirmed,
             block_time: Duration::from_secs(12),
             poll_interval: Duration::from_secs(12),
             request_timeout: Duration::from_secs(10),
@@ -171,8 +171,8 @@ fn redis_is_one_server_or_sentinels_or_a_cluster() {
 fn events_are_told_when_confirmed_or_at_the_head_too() {
     let publish =
         |value: &str| Given::default().right(&after("http", &format!("publish = {value}"))).chains[0].publish;
-    assert_eq!(publish("\"confirmed\""), Publish::Confirmed);
-    assert_eq!(publish("\"pending_and_confirmed\""), Publish::PendingAndConfirmed);
+    assert_eq!(publish("\"confirmed\""), PublishMode::Confirmed);
+    assert_eq!(publish("\"pending_and_confirmed\""), PublishMode::PendingAndConfirmed);
 }
 
 #[test]
@@ -250,11 +250,17 @@ fn several_providers_are_preferred_in_the_order_they_stand_and_called_by_their_h
         role,
         ..only_provider()
     };
-    let archive = provider("archive", "https://one.example/other", None, 9, Role::History);
+    let archive = provider("archive", "https://one.example/other", None, 9, ProviderRole::History);
     assert_eq!(
         Given::default().right(&text).chains[0].providers,
         [
-            provider("one.example", "https://one.example/key", Some("wss://one.example/key"), 1, Role::Any),
+            provider(
+                "one.example",
+                "https://one.example/key",
+                Some("wss://one.example/key"),
+                1,
+                ProviderRole::Any
+            ),
             Provider { requests_per_second: Some(15), compute_units_per_second: Some(0), ..archive },
         ]
     );

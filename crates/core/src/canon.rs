@@ -6,7 +6,7 @@ mod plan;
 mod policy;
 mod verdict;
 
-pub use age::{Age, Aged, Moment};
-pub use plan::{Group, Plan, Position, Zones, plan};
-pub use policy::{Confirmations, Heads, Policy, Publish};
-pub use verdict::{Verdict, judge};
+pub use age::{AgeBoundary, AgeVerdict, BlockTime};
+pub use plan::{DepthZones, ReadPlan, SourceGroup, SourcePosition, plan};
+pub use policy::{Confirmations, DepthPolicy, Heads, PublishMode};
+pub use verdict::{ReorgVerdict, judge};

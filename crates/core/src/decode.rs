@@ -23,11 +23,11 @@ mod value;
 mod tests;
 
 pub use abi::{
-    Abi, AbiError, EventProblem, MAX_ABI_BYTES, Repeated, parse_abi, read_abi, read_abi_of,
+    Abi, AbiError, EventProblem, MAX_ABI_BYTES, RepeatedDeclaration, parse_abi, read_abi, read_abi_of,
     read_declarations, select,
 };
 pub use abi_type::AbiType;
-pub use decoder::{Decoded, Decoder};
+pub use decoder::{DecodeOutcome, Decoder};
 pub use event::{AbiEvent, Param, SourceAbi, SourceIndex};
 pub(crate) use names::unique_names;
 pub use overlap::{Overlap, overlaps};

@@ -17,18 +17,19 @@ mod trie;
 
 pub use block::{BlockId, BlockRange, BlockRef};
 pub use causes::causes;
-pub use column::{Column, Member, Members, SqlType, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn};
+pub use column::{Column, SqlType, TupleMember, TupleMembers, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn};
 pub use dead_letter::{DeadLetter, DeadLetterKind};
 pub use event::{Aggregate, Event, EventKind, Fact, KindIndex, Projection};
 pub use event_id::{EventId, EventIdParts};
 pub use filter::{AddressSet, LogFilter};
 pub use followed::{
-    Asked, Comparison, Course, Difference, EventKey, Followed, Gap, Kept, Listened, Unread, compare, normal,
+    ChainComparison, ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, Gap,
+    SourceCourse, SourceDifference, UnreadRange, compare, normal,
 };
 pub use log::{Log, Place, Topics};
 pub use logs::{LogBlock, Logs, LogsIter};
 pub use message::{Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, amount_formatted};
-pub use projection::{Change, Delta, Folded};
-pub use receipt::{Outcome, Receipt, receipts_root};
+pub use projection::{ProjectionChange, ProjectionDelta, SignedSum};
+pub use receipt::{Receipt, ReceiptOutcome, receipts_root};
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};

@@ -21,4 +21,4 @@ mod tests;
 
 pub use family::{Family, FamilySettings, default_abi};
 pub use mapper::{Mapper, SourceMapping};
-pub use problem::{MappingError, MappingProblem, Unmappable};
+pub use problem::{MapLogError, MappingError, MappingProblem};

@@ -55,7 +55,7 @@ pub fn sink_lease(sink: &str) -> String {
 }
 
 /// Says beside the leases an instance wants which configuration of a source it would follow: a command that deletes or renames the
-/// source has to know. The digest is [`chainflume_core::domain::Asked::digest`].
+/// source has to know. The digest is [`chainflume_core::domain::ConfiguredSource::digest`].
 pub fn follows(chain_id: u64, source: &str, digest: &str) -> String {
     format!("{}{digest}", follows_any(chain_id, source))
 }

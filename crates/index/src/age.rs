@@ -2,7 +2,7 @@
 
 use super::error::IndexerError;
 use super::session::Session;
-use chainflume_core::canon::{Age, Aged, Heads, Moment, Policy};
+use chainflume_core::canon::{AgeBoundary, AgeVerdict, BlockTime, DepthPolicy, Heads};
 use chainflume_core::domain::BlockRef;
 use chainflume_node::Node;
 
@@ -25,7 +25,7 @@ impl Session<'_> {
         }
         let number = old_enough(&self.node, &self.chain.policy, head).await?;
         let number = heads.aged.map_or(number, |aged| aged.number.max(number));
-        Ok(Heads { aged: Some(Aged { number, under: head.number }), ..heads })
+        Ok(Heads { aged: Some(AgeBoundary { number, under: head.number }), ..heads })
     }
 }
 
@@ -33,19 +33,23 @@ impl Session<'_> {
 ///
 /// # Errors
 /// Why the node cannot be asked, or that it lacks a block far below its head.
-pub(super) async fn old_enough(node: &Node, policy: &Policy, head: BlockRef) -> Result<u64, IndexerError> {
-    let head = Moment { number: head.number, time: head.timestamp };
+pub(super) async fn old_enough(
+    node: &Node,
+    policy: &DepthPolicy,
+    head: BlockRef,
+) -> Result<u64, IndexerError> {
+    let head = BlockTime { number: head.number, time: head.timestamp };
     let mut seen = None;
     loop {
         match policy.age(head, seen) {
-            Age::Old(number) => return Ok(number),
-            Age::Look(number) => {
+            AgeVerdict::Old(number) => return Ok(number),
+            AgeVerdict::Look(number) => {
                 let lacks = || {
                     let host = node.host();
                     IndexerError::Moved(format!("{host} lacks block {number}, which is far below its head"))
                 };
                 let block = node.block(number).await?.ok_or_else(lacks)?;
-                seen = Some(Moment { number, time: block.timestamp });
+                seen = Some(BlockTime { number, time: block.timestamp });
             }
         }
     }

@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::reread::{Purpose, Reread, RereadReport, Rereader};
-use chainflume_core::domain::{BlockRange, Course, causes};
-use chainflume_ops::health::{AuditHealth, Board, Pulse};
+use chainflume_core::domain::{BlockRange, SourceCourse, causes};
+use chainflume_ops::health::{AuditHealth, Board, Heartbeat};
 use chainflume_ops::metrics;
 
 /// The pace of an audit.
@@ -28,7 +28,7 @@ pub struct Auditor {
     /// Where to say how it goes.
     pub board: Board,
     /// Shows that the loop is alive.
-    pub pulse: Pulse,
+    pub heartbeat: Heartbeat,
 }
 
 /// Reads that a source skips after a difference. It is hardly repaired earlier, and other sources need their turn.
@@ -52,7 +52,7 @@ impl Auditor {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut audits = vec![SourceAudit::default(); self.rereader.translator.sources().len()];
         while stop
-            .run_until_cancelled(self.pulse.wait(tokio::time::sleep(self.settings.every)))
+            .run_until_cancelled(self.heartbeat.wait(tokio::time::sleep(self.settings.every)))
             .await
             .is_some()
         {
@@ -94,7 +94,7 @@ impl Auditor {
         self.rereader.avoided = self.live_provider();
         let report = self
             .rereader
-            .run(Reread { source, range, purpose: Purpose::Compare }, |_| self.pulse.beat())
+            .run(Reread { source, range, purpose: Purpose::Compare }, |_| self.heartbeat.beat())
             .await?;
         if report.agrees() {
             let name = &self.rereader.translator.sources()[source].name;
@@ -117,7 +117,7 @@ impl Auditor {
     /// The source's final blocks that were not compared yet, below those that are still to be read themselves.
     fn unverified(
         &self,
-        (index, course): (usize, &Course),
+        (index, course): (usize, &SourceCourse),
         verified: Option<u64>,
         held: &chainflume_store::Held,
     ) -> Option<BlockRange> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::error::IndexerError;
 use super::session::Session;
-use chainflume_core::domain::{Comparison, Course, Difference};
+use chainflume_core::domain::{ChainComparison, SourceCourse, SourceDifference};
 use chainflume_db::StoreError;
 use chainflume_ops::health::UnreadHealth;
 
@@ -20,7 +20,7 @@ const RETRY_SOURCE_AFTER: Duration = Duration::from_secs(30);
 /// How the configuration compares with what is stored, and the sources that wait because of it.
 #[derive(Default)]
 pub(super) struct FollowedSources {
-    pub(super) comparison: Comparison,
+    pub(super) comparison: ChainComparison,
     /// Sources that asked for a log which is stored for another one, although nothing said so before.
     set_aside: BTreeMap<usize, (Instant, String)>,
     /// Sources whose past waits for another try, and why.
@@ -33,10 +33,10 @@ pub(super) struct FollowedSources {
 impl FollowedSources {
     /// Whether nothing of a source is followed.
     pub(super) fn is_blocked(&self, source: usize) -> bool {
-        self.set_aside.contains_key(&source) || self.course(source).is_some_and(Course::is_blocked)
+        self.set_aside.contains_key(&source) || self.course(source).is_some_and(SourceCourse::is_blocked)
     }
 
-    pub(super) fn course(&self, source: usize) -> Option<&Course> {
+    pub(super) fn course(&self, source: usize) -> Option<&SourceCourse> {
         self.comparison.courses.get(source)
     }
 
@@ -47,7 +47,7 @@ impl FollowedSources {
     }
 
     /// Sources that have a past to be read, and that need no rest.
-    pub(super) fn with_gaps(&self) -> impl Iterator<Item = (usize, &Course)> {
+    pub(super) fn with_gaps(&self) -> impl Iterator<Item = (usize, &SourceCourse)> {
         let is_postponed = |source: &usize| {
             self.postponed.get(source).is_some_and(|(at, _)| at.elapsed() < RETRY_SOURCE_AFTER)
         };
@@ -94,18 +94,18 @@ impl FollowedSources {
     }
 }
 
-fn is_note(difference: &Difference) -> bool {
-    !difference.blocks() && !matches!(difference, Difference::Unread(_))
+fn is_note(difference: &SourceDifference) -> bool {
+    !difference.blocks() && !matches!(difference, SourceDifference::Unread(_))
 }
 
 impl Session<'_> {
     /// Follows what is configured and no other source holds. Logs each difference once.
-    pub(super) fn apply_comparison(&mut self, comparison: Comparison) {
+    pub(super) fn apply_comparison(&mut self, comparison: ChainComparison) {
         for difference in comparison.differences() {
             let text = difference.to_string();
             let key = match difference {
                 // Its numbers change while it is read.
-                Difference::Unread(unread) => format!("{}: {}", unread.source, unread.what),
+                SourceDifference::Unread(unread) => format!("{}: {}", unread.source, unread.what),
                 _ => text.clone(),
             };
             if !self.chain.logged_differences.insert(key) {
@@ -113,7 +113,7 @@ impl Session<'_> {
             }
             let (chain, source) = (&self.chain.settings.name, difference.source());
             match difference {
-                Difference::Unread(_) => tracing::info!(%chain, source, "{text}"),
+                SourceDifference::Unread(_) => tracing::info!(%chain, source, "{text}"),
                 _ if difference.blocks() => tracing::error!(%chain, source, "{text}; other sources continue"),
                 _ => tracing::warn!(%chain, source, "{text}"),
             }
@@ -160,8 +160,8 @@ impl Session<'_> {
             self.followed_sources.decisions_checked_at = Some(Instant::now());
         }
         if is_due && waits {
-            let hindrances = |comparison: &Comparison| -> Vec<Option<String>> {
-                comparison.courses.iter().map(Course::hindrance).collect()
+            let hindrances = |comparison: &ChainComparison| -> Vec<Option<String>> {
+                comparison.courses.iter().map(SourceCourse::hindrance).collect()
             };
             let now = self.store().compared().await?;
             decided |= hindrances(&now) != hindrances(&self.followed_sources.comparison);
@@ -195,9 +195,9 @@ mod tests {
             let items = vec![(event, AddressSet::Any)];
             let range = BlockRange::new(1, 9).expect("in order");
             let gaps = vec![Gap { range, items: items.clone() }];
-            Course { source: name.to_owned(), listens: items, gaps, ..Course::default() }
+            SourceCourse { source: name.to_owned(), listens: items, gaps, ..SourceCourse::default() }
         };
-        let comparison = Comparison { courses: vec![course("usd"), course("eur")], gone: Vec::new() };
+        let comparison = ChainComparison { courses: vec![course("usd"), course("eur")], gone: Vec::new() };
         FollowedSources { comparison, ..FollowedSources::default() }
     }
 

@@ -11,8 +11,8 @@ use super::error::IndexerError;
 use super::history::error_reporter;
 use super::session::Session;
 use super::translate::{GroupTranslator, Translated, count};
-use chainflume_core::domain::{B256, BlockId, BlockRange, Course, Gap, LogFilter, causes};
-use chainflume_node::{Batch, BlockWithLogs, Depths, History};
+use chainflume_core::domain::{B256, BlockId, BlockRange, Gap, LogFilter, SourceCourse, causes};
+use chainflume_node::{Batch, BlockWithLogs, HistoryReader, ReadDepths};
 use chainflume_ops::metrics;
 use chainflume_store::{Backfill, Read};
 
@@ -34,7 +34,7 @@ pub(super) struct GapRead {
 
 enum GapMode {
     /// In ranges, behind the hash of the last block that was read.
-    ByRange(History, Option<B256>),
+    ByRange(HistoryReader, Option<B256>),
     /// By hash, all of them so far.
     ByHash(Vec<BlockWithLogs>),
 }
@@ -92,7 +92,7 @@ impl Session<'_> {
     }
 
     fn next_gap(&self) -> Option<(usize, Gap)> {
-        let first = |(source, course): (usize, &Course)| Some((source, course.gaps.first()?.clone()));
+        let first = |(source, course): (usize, &SourceCourse)| Some((source, course.gaps.first()?.clone()));
         self.followed_sources.with_gaps().filter_map(first).min_by_key(|(_, gap)| gap.range.from())
     }
 
@@ -106,12 +106,12 @@ impl Session<'_> {
         }
     }
 
-    fn history_of(&self, filter: &LogFilter, range: BlockRange) -> History {
-        History::new(
+    fn history_of(&self, filter: &LogFilter, range: BlockRange) -> HistoryReader {
+        HistoryReader::new(
             (self.past.clone(), &self.chain.settings.name),
             self.chain.settings.history,
             (filter.clone(), range),
-            Depths { final_number: self.final_number(), aged: self.aged() },
+            ReadDepths { final_number: self.final_number(), aged: self.aged() },
             error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
         )
     }

@@ -12,13 +12,13 @@ use super::error::IndexerError;
 use super::live::BlockBatch;
 use super::session::Session;
 use super::translate::{GroupTranslator, Translated};
-use chainflume_core::canon::Group;
+use chainflume_core::canon::SourceGroup;
 use chainflume_core::domain::{B256, BlockId, BlockRange};
 use chainflume_db::StoreError;
-use chainflume_node::{Batch, ChainError, Depths, History, OnError};
+use chainflume_node::{Batch, ChainError, HistoryReader, OnError, ReadDepths};
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
-use chainflume_ops::telemetry::Troubles;
+use chainflume_ops::telemetry::ErrorStreak;
 use chainflume_store::{ChainStore, Staged};
 
 /// A group's history that is being read. Two batches are translated and written ahead at a time, each by its own task, so
@@ -52,7 +52,11 @@ pub(super) struct PreparedBatch {
 }
 
 impl HistoryRead {
-    fn start(mut history: History, (translator, store): (GroupTranslator, ChainStore), group: Group) -> Self {
+    fn start(
+        mut history: HistoryReader,
+        (translator, store): (GroupTranslator, ChainStore),
+        group: SourceGroup,
+    ) -> Self {
         let (sender, preparing) = mpsc::channel(1);
         let reader = AbortOnDropHandle::new(tokio::spawn(async move {
             // Room first: what is translated waits here and nowhere else.
@@ -116,7 +120,7 @@ impl PreparedBatch {
 
 impl Session<'_> {
     /// Ends the reading of anything but this, and takes back what was written ahead of it.
-    pub(super) fn drop_unplanned_history(&mut self, planned: Option<&Group>) {
+    pub(super) fn drop_unplanned_history(&mut self, planned: Option<&SourceGroup>) {
         self.attempt.history_read = self.attempt.history_read.take().filter(|reading| {
             planned
                 .is_some_and(|group| reading.sources == group.sources && reading.next == group.range.from())
@@ -124,7 +128,7 @@ impl Session<'_> {
     }
 
     /// Makes sure that what is planned is what is being read.
-    pub(super) fn start_history(&mut self, planned: Option<Group>) {
+    pub(super) fn start_history(&mut self, planned: Option<SourceGroup>) {
         self.drop_unplanned_history(planned.as_ref());
         let Some(group) = planned.filter(|_| self.attempt.history_read.is_none()) else { return };
         // Who is asked about new blocks was checked when the chain was opened, another one is by its probe.
@@ -134,11 +138,11 @@ impl Session<'_> {
             );
         }
         let filter = self.chain.translator.filter(&group.sources);
-        let history = History::new(
+        let history = HistoryReader::new(
             (self.past.clone(), &self.chain.settings.name),
             self.chain.settings.history,
             (filter, group.range),
-            Depths { final_number: self.final_number(), aged: self.aged() },
+            ReadDepths { final_number: self.final_number(), aged: self.aged() },
             error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
         );
         tracing::debug!(chain = %self.chain.settings.name, range = %group.range, sources = ?group.sources, "reading history");
@@ -183,7 +187,7 @@ fn refs(batch: &Batch) -> Vec<BlockId> {
 }
 
 /// Reports errors of a reader in the background, which retries by itself.
-pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<Troubles>) -> OnError {
+pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<ErrorStreak>) -> OnError {
     let (board, chain, troubles) = (board.clone(), chain.to_owned(), troubles.clone());
     Arc::new(move |error: &ChainError| {
         metrics::step_error(&chain, error.kind());
@@ -193,9 +197,9 @@ pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<Troubles
             errors = health.consecutive_errors;
             health.last_error = Some(error.to_string());
         });
-        if let Some(held_back) = troubles.failed(error.kind(), errors, false) {
-            let held_back = held_back.field();
-            tracing::warn!(chain, errors, held_back, %error, "history waits for the provider, which is retried");
+        if let Some(suppressed) = troubles.failed(error.kind(), errors, false) {
+            let suppressed = suppressed.field();
+            tracing::warn!(chain, errors, suppressed, %error, "history waits for the provider, which is retried");
         }
     })
 }

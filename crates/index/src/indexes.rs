@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::session::Session;
-use chainflume_core::canon::Group;
+use chainflume_core::canon::SourceGroup;
 
 /// A first history of fewer blocks is not worth the rebuild.
 const MIN_BLOCKS_TO_DEFER: u64 = 10_000;
@@ -19,7 +19,7 @@ impl Session<'_> {
     /// events by their keys, because a reorg looks them up.
     pub(super) async fn maintain_indexes(
         &mut self,
-        history: Option<&Group>,
+        history: Option<&SourceGroup>,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
         let begins = self.snapshot().highest().is_none() && self.attempt.history_read.is_none();

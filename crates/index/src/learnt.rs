@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chainflume_core::domain::causes;
-use chainflume_node::{Learnt, MethodUsage, Node, Pool, ProviderReport};
+use chainflume_node::{EndpointLimits, MethodUsage, Node, Pool, ProviderState};
 use chainflume_ops::health::{MethodHealth, ProviderHealth};
 use chainflume_store::Store;
 
@@ -18,7 +18,7 @@ const SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct LearntLimits {
     store: Store,
     /// By endpoint; absent until it is known.
-    known: BTreeMap<String, Learnt>,
+    known: BTreeMap<String, EndpointLimits>,
     saved_at: Instant,
 }
 
@@ -34,7 +34,7 @@ impl LearntLimits {
             if self.known.contains_key(fingerprint) {
                 continue;
             }
-            match self.store.learnt::<Learnt>(fingerprint).await {
+            match self.store.learnt::<EndpointLimits>(fingerprint).await {
                 Ok(learnt) => {
                     let learnt = learnt.unwrap_or_default();
                     node.recall(&learnt);
@@ -87,7 +87,7 @@ fn method(usage: MethodUsage) -> MethodHealth {
 
 /// The health of each provider.
 pub(super) fn provider_health(pool: &Pool) -> Vec<ProviderHealth> {
-    let health = |report: ProviderReport| ProviderHealth {
+    let health = |report: ProviderState| ProviderHealth {
         name: report.label,
         role: report.role.as_str(),
         live: report.live,

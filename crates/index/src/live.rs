@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::error::IndexerError;
 use super::session::Session;
 use super::translate::{Translated, count};
-use chainflume_core::canon::Group;
+use chainflume_core::canon::SourceGroup;
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogFilter};
-use chainflume_node::{BlockWithLogs, Near, Work};
+use chainflume_node::{BlockWithLogs, HeaderWithLogs, Work};
 use chainflume_ops::metrics;
 use chainflume_store::{Advance, Staged};
 
@@ -31,7 +31,7 @@ impl Session<'_> {
     /// Reads the next blocks of a group and stores them.
     pub(super) async fn advance_live(
         &mut self,
-        group: Group,
+        group: SourceGroup,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
         let Some(run) = stop.run_until_cancelled(self.read_live(&group)).await.transpose()? else {
@@ -47,7 +47,7 @@ impl Session<'_> {
     }
 
     /// The next blocks of a group with their logs, as many as are read at once.
-    pub(super) async fn read_live(&mut self, group: &Group) -> Result<LiveRead, IndexerError> {
+    pub(super) async fn read_live(&mut self, group: &SourceGroup) -> Result<LiveRead, IndexerError> {
         let (range, _) = group.range.split_at_width(LIVE_BATCH);
         let filter = self.chain.translator.filter(&group.sources);
         let run = self.read_linked((&group.sources, &filter), range).await;
@@ -88,7 +88,7 @@ impl Session<'_> {
         sources: &[usize],
         filter: &LogFilter,
         range: BlockRange,
-    ) -> Result<Vec<Near>, IndexerError> {
+    ) -> Result<Vec<HeaderWithLogs>, IndexerError> {
         let mut blocks = Vec::from_iter(self.take_prefetched(sources, range.from()));
         let others: Vec<u64> = (range.from()..=range.to()).skip(blocks.len()).collect();
         if !others.is_empty() {

@@ -8,8 +8,8 @@ use super::error::IndexerError;
 use super::reorg::ReorgCheck;
 use super::session::Session;
 use super::spine::Progress;
-use chainflume_core::canon::{Confirmations, Group, Heads, Plan};
-use chainflume_node::{ChainError, Tag, Work};
+use chainflume_core::canon::{Confirmations, Heads, ReadPlan, SourceGroup};
+use chainflume_node::{BlockTag, ChainError, Work};
 
 impl Session<'_> {
     /// Fetches the head. Where no parent link proves the stored blocks, it compares them with the node.
@@ -36,7 +36,7 @@ impl Session<'_> {
         }
         self.attempt.looked = true;
         // While there is something to read, a head says nothing about how that goes.
-        let Plan { live, history, .. } = self.current_plan();
+        let ReadPlan { live, history, .. } = self.current_plan();
         if live.is_some() || history.is_some() {
             return Ok(Progress::None);
         }
@@ -48,8 +48,8 @@ impl Session<'_> {
     /// head itself. Where it is not, because a source joins elsewhere, that has to be asked before anything is stored: what is
     /// stored under a new head makes blocks final, and orphans among what we hold must not become so.
     fn is_linked(&self) -> bool {
-        let Plan { live, pending, .. } = self.current_plan();
-        let follows = |group: &Group| group.range.from().checked_sub(1) == self.snapshot().highest();
+        let ReadPlan { live, pending, .. } = self.current_plan();
+        let follows = |group: &SourceGroup| group.range.from().checked_sub(1) == self.snapshot().highest();
         live.or(pending).as_ref().is_some_and(follows) || self.head_links()
     }
 
@@ -64,8 +64,8 @@ impl Session<'_> {
         let safe = due && self.chain.policy.confirmations == Confirmations::Safe;
         let ((head, prefetched), safe, finalized) = tokio::try_join!(
             self.fetch_head(prefetch.as_ref()),
-            tag(Tag::Safe, safe),
-            tag(Tag::Finalized, due)
+            tag(BlockTag::Safe, safe),
+            tag(BlockTag::Finalized, due)
         )?;
         self.keep_prefetched(prefetch, prefetched);
         if due {

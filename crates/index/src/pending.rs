@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{IndexerError, MAX_RETRY_AFTER};
 use super::live::LiveRead;
 use super::session::Session;
-use chainflume_core::canon::Group;
+use chainflume_core::canon::SourceGroup;
 use chainflume_core::domain::BlockId;
 use chainflume_node::{BlockWithLogs, Work};
 use chainflume_ops::metrics;
@@ -54,7 +54,7 @@ impl Session<'_> {
     /// Publishes the next blocks of a group as pending.
     pub(super) async fn publish_pending(
         &mut self,
-        group: Group,
+        group: SourceGroup,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
         let told = match stop.run_until_cancelled(self.read_live(&group)).await.transpose() {

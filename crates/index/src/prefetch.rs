@@ -2,9 +2,9 @@
 //! with the head: one round trip instead of two. It believes nothing else of the announcement.
 
 use super::session::Session;
-use chainflume_core::canon::{Group, Heads, Plan};
+use chainflume_core::canon::{Heads, ReadPlan, SourceGroup};
 use chainflume_core::domain::{BlockId, BlockRef, LogFilter};
-use chainflume_node::{ChainError, Near};
+use chainflume_node::{ChainError, HeaderWithLogs};
 
 /// The block to read next if the head is the announced block.
 pub(super) struct Prefetch {
@@ -17,7 +17,7 @@ pub(super) struct Prefetch {
 /// A block that came with the head, with its logs for these sources.
 pub(super) struct Prefetched {
     sources: Vec<usize>,
-    near: Near,
+    near: HeaderWithLogs,
 }
 
 /// Announcements that are skipped after the node lacked an announced block. Announcement and answer may come from two
@@ -29,8 +29,8 @@ impl Session<'_> {
     pub(super) fn plan_prefetch(&mut self) -> Option<Prefetch> {
         let announced = self.wake.announced()?;
         let known = self.observed.heads.filter(|_| self.attempt.snapshot.is_some() && self.attempt.looked)?;
-        let Plan { live, pending, .. } = self.plan(&Heads { latest: announced.number, ..known });
-        let Group { sources, range } = live.or(pending)?;
+        let ReadPlan { live, pending, .. } = self.plan(&Heads { latest: announced.number, ..known });
+        let SourceGroup { sources, range } = live.or(pending)?;
         if range.width() != 1 {
             return None;
         }
@@ -44,7 +44,7 @@ impl Session<'_> {
     pub(super) async fn fetch_head(
         &self,
         expected: Option<&Prefetch>,
-    ) -> Result<(BlockRef, Option<Near>), ChainError> {
+    ) -> Result<(BlockRef, Option<HeaderWithLogs>), ChainError> {
         match expected {
             Some(Prefetch { filter, announced, next, .. }) => {
                 self.node.head_and_next(filter, (*announced, *next)).await
@@ -54,7 +54,7 @@ impl Session<'_> {
     }
 
     /// Keeps the prefetched block for the next read.
-    pub(super) fn keep_prefetched(&mut self, expected: Option<Prefetch>, near: Option<Near>) {
+    pub(super) fn keep_prefetched(&mut self, expected: Option<Prefetch>, near: Option<HeaderWithLogs>) {
         if near.is_some() {
             self.wake.let_pass(0);
         }
@@ -63,7 +63,7 @@ impl Session<'_> {
     }
 
     /// The prefetched block, where it is this one. It is used now or dropped.
-    pub(super) fn take_prefetched(&mut self, sources: &[usize], number: u64) -> Option<Near> {
+    pub(super) fn take_prefetched(&mut self, sources: &[usize], number: u64) -> Option<HeaderWithLogs> {
         let Prefetched { sources: of, near } = self.attempt.prefetched.take()?;
         (of == sources && near.block().number == number).then_some(near)
     }

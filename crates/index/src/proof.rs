@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::IndexerError;
 use super::translate::GroupTranslator;
 use chainflume_core::domain::{B256, BlockRef, Event, LogFilter, Logs, Place};
-use chainflume_node::{Header, Node};
+use chainflume_node::{IdentifiedHeader, Node};
 use chainflume_store::{Backfill, ChainStore, DoubtedEvents, ProvenBlocks};
 
 /// Who may prove something of a source's blocks.
@@ -104,7 +104,7 @@ impl Prover {
         doubted: &[DoubtedEvents],
     ) -> Result<Result<BlockProof, Unproven>, IndexerError> {
         let mut reasons = Unproven::new();
-        let mut shown: Vec<(&Arc<Node>, Header)> = Vec::new();
+        let mut shown: Vec<(&Arc<Node>, IdentifiedHeader)> = Vec::new();
         for node in &self.nodes {
             let header = match self.header(node, number, doubted).await? {
                 Ok(header) => header,
@@ -119,7 +119,7 @@ impl Prover {
             }
             shown.push((node, header));
         }
-        let excludes = |header: &Header| {
+        let excludes = |header: &IdentifiedHeader| {
             let excluded =
                 |event: &DoubtedEvents| header.excludes(&event.address, self.topics.get(&event.signature));
             !doubted.is_empty() && doubted.iter().all(excluded)
@@ -145,7 +145,7 @@ impl Prover {
         node: &Arc<Node>,
         number: u64,
         doubted: &[DoubtedEvents],
-    ) -> Result<Result<Header, String>, IndexerError> {
+    ) -> Result<Result<IdentifiedHeader, String>, IndexerError> {
         let held = self.store.held_at_or_above(number).await?;
         let heights: Vec<u64> = [number].into_iter().chain(held.map(|held| held.number)).collect();
         let headers = match node.show_headers(&heights).await {
@@ -187,7 +187,7 @@ impl Prover {
         &self,
         read: &Backfill,
         doubted: &[DoubtedEvents],
-        shown: &[(&Arc<Node>, Header)],
+        shown: &[(&Arc<Node>, IdentifiedHeader)],
     ) -> Result<BlockProof, String> {
         let first =
             self.nodes.first().zip(shown.first()).filter(|(node, (shown, _))| Arc::ptr_eq(node, shown));

@@ -7,7 +7,7 @@ use super::error::IndexerError;
 use super::pending::PendingProgress;
 use super::session::Session;
 use super::spine::MAX_WAIT;
-use chainflume_node::{Wake, Work};
+use chainflume_node::{HeadNotifier, Work};
 
 /// How a pause ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Session<'_> {
     pub(super) fn take_provider(&mut self) {
         let (live, past) = (self.chain.pool.live(), self.chain.pool.history());
         if !Arc::ptr_eq(&live, &self.node) {
-            self.wake = Wake::new(&self.chain.settings, self.chain.pool.live_settings());
+            self.wake = HeadNotifier::new(&self.chain.settings, self.chain.pool.live_settings());
             self.node = live;
             let host = self.node.host().to_owned();
             self.chain.board.chain(&self.chain.settings.name, |chain| chain.provider = Some(host));

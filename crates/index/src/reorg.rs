@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::session::Session;
-use chainflume_core::canon::{Heads, Verdict, judge};
+use chainflume_core::canon::{Heads, ReorgVerdict, judge};
 use chainflume_core::domain::{B256, BlockId};
-use chainflume_node::{Shown, Standing};
+use chainflume_node::{IdentifiedBlocks, NodeStatus};
 use chainflume_ops::health::DeepReorg;
 use chainflume_ops::metrics;
 use chainflume_store::Rewind;
@@ -43,7 +43,7 @@ impl Session<'_> {
         let Some(first) = stop.run_until_cancelled(self.compare_with_node(top)).await.transpose()? else {
             return Ok(ReorgCheck::Unchanged);
         };
-        if first == Verdict::Agrees {
+        if first == ReorgVerdict::Agrees {
             self.doubted_since = None;
             return Ok(ReorgCheck::Unchanged);
         }
@@ -53,19 +53,19 @@ impl Session<'_> {
             return Ok(ReorgCheck::Unconfirmed);
         }
         match first {
-            Verdict::Rewind(to) => self.rewind(to).await.map(|()| ReorgCheck::Rewound),
-            Verdict::TooDeep { ours, theirs } if self.may_catch_up(ours, theirs).await? => {
+            ReorgVerdict::Rewind(to) => self.rewind(to).await.map(|()| ReorgCheck::Rewound),
+            ReorgVerdict::TooDeep { ours, theirs } if self.may_catch_up(ours, theirs).await? => {
                 Ok(ReorgCheck::Unconfirmed)
             }
-            Verdict::TooDeep { ours, theirs } => Err(IndexerError::TooDeep { ours, theirs }),
-            Verdict::Agrees | Verdict::Look(_) => Ok(ReorgCheck::Unchanged),
+            ReorgVerdict::TooDeep { ours, theirs } => Err(IndexerError::TooDeep { ours, theirs }),
+            ReorgVerdict::Agrees | ReorgVerdict::Look(_) => Ok(ReorgCheck::Unchanged),
         }
     }
 
     /// Whether a node that has another block where ours is final has not come so far that this height is final to itself:
     /// a backend that lags may be on a branch it is about to leave. It is given as long as a backend may lag.
     async fn may_catch_up(&mut self, ours: BlockId, theirs: B256) -> Result<bool, IndexerError> {
-        let Standing { head, finalized, block } = self.node.standing(ours.number).await?;
+        let NodeStatus { head, finalized, block } = self.node.standing(ours.number).await?;
         let heads = Heads { latest: head, safe: None, finalized, aged: None };
         let is_repeated = block.is_some_and(|block| block.hash == theirs);
         if is_repeated && self.chain.policy.final_number(&heads) >= ours.number {
@@ -91,12 +91,12 @@ impl Session<'_> {
     }
 
     /// Asks the node for one height after the other until the verdict is clear.
-    async fn compare_with_node(&self, top: u64) -> Result<Verdict, IndexerError> {
+    async fn compare_with_node(&self, top: u64) -> Result<ReorgVerdict, IndexerError> {
         let held = self.snapshot().held();
         let mut seen = BTreeMap::new();
         loop {
             match judge(&held, self.snapshot().final_number(), top, &seen) {
-                Verdict::Look(heights) => {
+                ReorgVerdict::Look(heights) => {
                     let blocks = self.node.blocks(&heights).await?;
                     let hashes = blocks.into_iter().map(|block| block.map(|block| block.hash));
                     seen.extend(heights.into_iter().zip(hashes));
@@ -108,13 +108,13 @@ impl Session<'_> {
 
     /// As [`Self::compare_with_node`], by a node that shows its chain with each answer. `None` where the new branch does not follow what
     /// is common, so that its blocks come from several backends or the chain has just moved.
-    async fn confirm(&self, top: u64) -> Result<Option<Verdict>, IndexerError> {
+    async fn confirm(&self, top: u64) -> Result<Option<ReorgVerdict>, IndexerError> {
         let (held, final_number) = (self.snapshot().held(), self.snapshot().final_number());
         let (mut seen, mut genesis) = (BTreeMap::new(), true);
         let verdict = loop {
             match judge(&held, final_number, top, &seen) {
-                Verdict::Look(heights) => {
-                    let Shown { blocks, genesis: shown } = self.node.show(&heights).await?;
+                ReorgVerdict::Look(heights) => {
+                    let IdentifiedBlocks { blocks, genesis: shown } = self.node.show(&heights).await?;
                     genesis &= shown;
                     let hashes = blocks.into_iter().map(|block| block.map(|block| block.hash));
                     seen.extend(heights.into_iter().zip(hashes));
@@ -123,7 +123,7 @@ impl Session<'_> {
             }
         };
         match &verdict {
-            Verdict::Rewind(to) if held.get(&to.number) == Some(&to.hash) => {
+            ReorgVerdict::Rewind(to) if held.get(&to.number) == Some(&to.hash) => {
                 let other =
                     |(number, hash): (&u64, &B256)| seen.get(number).is_some_and(|s| *s != Some(*hash));
                 let lowest = held.range(to.number + 1..).find(|held| other(*held));
@@ -131,7 +131,9 @@ impl Session<'_> {
                 Ok(self.follows(*to, lowest).await?.then_some(verdict))
             }
             // What shares no block with what we hold is mostly another chain, and the chain id alone does not tell.
-            Verdict::Rewind(_) | Verdict::TooDeep { .. } if !genesis && self.node.has_shown_genesis() => {
+            ReorgVerdict::Rewind(_) | ReorgVerdict::TooDeep { .. }
+                if !genesis && self.node.has_shown_genesis() =>
+            {
                 Err(self.node.hides_genesis().into())
             }
             _ => Ok(Some(verdict)),

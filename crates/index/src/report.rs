@@ -11,7 +11,7 @@ use super::session::Session;
 use super::spine::MAX_PAUSE;
 use chainflume_core::canon::Heads;
 use chainflume_core::domain::causes;
-use chainflume_node::WakeState;
+use chainflume_node::HeadSource;
 use chainflume_ops::health::{ChainState, SourceHealth};
 use chainflume_ops::metrics;
 
@@ -50,7 +50,7 @@ impl Session<'_> {
 
     pub(super) fn report_heads(&self, heads: &Heads) {
         let (confirmed, final_number) = (self.chain.policy.confirmed(heads), self.final_number());
-        let pushed = self.wake.state() == WakeState::Pushed;
+        let pushed = self.wake.state() == HeadSource::Pushed;
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             if chain.head != Some(heads.latest) {
                 chain.head_moved_at = Instant::now();
@@ -120,9 +120,9 @@ impl Session<'_> {
             chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
             (chain.last_error, chain.last_error_kind) = (Some(text.clone()), Some(error.kind()));
         });
-        if let Some(held_back) = self.chain.troubles.failed(error.kind(), errors, news) {
-            let (chain, held_back) = (&self.chain.settings.name, held_back.field());
-            tracing::warn!(%chain, errors, held_back, error = %text, "step failed; it is retried");
+        if let Some(suppressed) = self.chain.troubles.failed(error.kind(), errors, news) {
+            let (chain, suppressed) = (&self.chain.settings.name, suppressed.field());
+            tracing::warn!(%chain, errors, suppressed, error = %text, "step failed; it is retried");
         }
     }
 

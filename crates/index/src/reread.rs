@@ -9,10 +9,10 @@ use super::error::IndexerError;
 use super::pieces::pieces;
 use super::proof::{Proof, Prover};
 use super::translate::Translator;
-use chainflume_core::canon::Policy;
+use chainflume_core::canon::DepthPolicy;
 use chainflume_core::domain::{BlockRange, Event, Place};
 use chainflume_db::StoreError;
-use chainflume_node::{Batch, ChainSettings, Depths, Elsewhere, History, Node, OnError};
+use chainflume_node::{AlternateProviders, Batch, ChainSettings, HistoryReader, Node, OnError, ReadDepths};
 use chainflume_store::{Backfill, ChainStore, Compared, DoubtedEvents, Held, Read};
 
 /// Reads a closed range of one source again, beside a running daemon.
@@ -20,7 +20,7 @@ pub struct Rereader {
     /// How the node is asked.
     pub settings: ChainSettings,
     /// Whom to ask. Kept from one run to the next, for what they teach about ranges.
-    pub elsewhere: Elsewhere,
+    pub elsewhere: AlternateProviders,
     /// The provider that gave the first look: another one is asked if there is one.
     pub avoided: Option<String>,
     /// The chain's sources.
@@ -31,7 +31,7 @@ pub struct Rereader {
     pub on_error: OnError,
     /// Whether a comparison gives way to live blocks.
     pub yields_to_live: bool,
-    policy: Policy,
+    policy: DepthPolicy,
     /// The highest block that was found old enough to be read by range; what is old stays old.
     aged: Option<u64>,
 }
@@ -142,12 +142,12 @@ impl Rereader {
     /// When no HTTP client can be made of the settings.
     pub fn new(
         settings: ChainSettings,
-        policy: Policy,
+        policy: DepthPolicy,
         translator: Translator,
         store: ChainStore,
         on_error: OnError,
     ) -> Result<Self, IndexerError> {
-        let elsewhere = Elsewhere::new(&settings)?;
+        let elsewhere = AlternateProviders::new(&settings)?;
         let (avoided, yields_to_live, aged) = (None, false, None);
         Ok(Self { settings, elsewhere, avoided, translator, store, on_error, yields_to_live, policy, aged })
     }
@@ -185,9 +185,14 @@ impl Rereader {
             self.check_reached(&held, source, range)?;
             let filter = self.translator.filter(&[source]);
             let chain = (node.clone(), self.settings.name.as_str());
-            let depths = Depths { final_number: held.final_number.unwrap_or(0), aged };
-            let mut history =
-                History::new(chain, self.settings.history, (filter, left), depths, self.on_error.clone());
+            let depths = ReadDepths { final_number: held.final_number.unwrap_or(0), aged };
+            let mut history = HistoryReader::new(
+                chain,
+                self.settings.history,
+                (filter, left),
+                depths,
+                self.on_error.clone(),
+            );
             loop {
                 let batch = tokio::select! {
                     biased;

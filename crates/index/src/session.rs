@@ -11,7 +11,7 @@ use super::spine::ChainIndexer;
 use chainflume_core::canon::Heads;
 use chainflume_core::domain::BlockRef;
 use chainflume_db::Epoch;
-use chainflume_node::{Node, Switched, Wake};
+use chainflume_node::{HeadNotifier, Node, SwitchListener};
 use chainflume_ops::supervise::Beside;
 use chainflume_store::ChainStore;
 
@@ -24,10 +24,10 @@ pub(super) struct Session<'a> {
     pub(super) epoch: Option<Epoch>,
     /// The chain in the store. `None` until it is registered, and again when an operator may have changed its sources.
     pub(super) opened: Option<ChainStore>,
-    pub(super) wake: Wake,
+    pub(super) wake: HeadNotifier,
     /// When the loop last looked at the head.
     pub(super) woken_at: Instant,
-    pub(super) switched: Switched,
+    pub(super) switched: SwitchListener,
     /// The provider of new blocks. A step keeps it to its end.
     pub(super) node: Arc<Node>,
     /// The provider of old blocks.
@@ -76,7 +76,7 @@ impl<'a> Session<'a> {
         // Subscribed before the providers are read, so that no switch is missed.
         let switched = chain.pool.switched();
         let (node, past) = (chain.pool.live(), chain.pool.history());
-        let wake = Wake::new(&chain.settings, chain.pool.live_settings());
+        let wake = HeadNotifier::new(&chain.settings, chain.pool.live_settings());
         let host = node.host().to_owned();
         chain.board.chain(&chain.settings.name, |health| health.provider = Some(host));
         Self {

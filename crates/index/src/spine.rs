@@ -12,11 +12,11 @@ use super::learnt::LearntLimits;
 use super::provider::PauseEnd;
 use super::session::Session;
 use super::translate::Translator;
-use chainflume_core::canon::{Heads, Plan, Policy, Position, plan};
+use chainflume_core::canon::{DepthPolicy, Heads, ReadPlan, SourcePosition, plan};
 use chainflume_db::Epoch;
 use chainflume_node::{ChainSettings, Pool, Work};
 use chainflume_ops::health::{Board, ChainState};
-use chainflume_ops::telemetry::Troubles;
+use chainflume_ops::telemetry::ErrorStreak;
 use chainflume_store::{ChainRecord, Store};
 
 /// The parts of a chain's loop.
@@ -24,7 +24,7 @@ pub struct IndexerParts {
     /// Providers, limits and timeouts.
     pub settings: ChainSettings,
     /// When a block is confirmed and when it is final.
-    pub policy: Policy,
+    pub policy: DepthPolicy,
     /// The chain as the store registers it. The loop fills in the genesis hash.
     pub record: ChainRecord,
     /// The chain's sources and what their events mean.
@@ -38,7 +38,7 @@ pub struct IndexerParts {
 /// One chain's loop: the only writer of its checkpoints. It holds what outlives a lease turn; a [`Session`] holds the rest.
 pub struct ChainIndexer {
     pub(super) settings: ChainSettings,
-    pub(super) policy: Policy,
+    pub(super) policy: DepthPolicy,
     pub(super) pool: Pool,
     pub(super) translator: Translator,
     pub(super) record: ChainRecord,
@@ -46,7 +46,7 @@ pub struct ChainIndexer {
     pub(super) learnt: LearntLimits,
     pub(super) board: Board,
     /// Which errors were logged, those of readers in the background included.
-    pub(super) troubles: Arc<Troubles>,
+    pub(super) troubles: Arc<ErrorStreak>,
     /// The state that was last logged.
     pub(super) logged_state: Option<ChainState>,
     /// The differences between configuration and store that were logged.
@@ -137,8 +137,8 @@ impl Session<'_> {
         if !self.prepare(stop).await? {
             return Ok(Progress::None);
         }
-        let Plan { live, pending, history } =
-            if self.attempt.looked { self.current_plan() } else { Plan::default() };
+        let ReadPlan { live, pending, history } =
+            if self.attempt.looked { self.current_plan() } else { ReadPlan::default() };
         self.report_state(live.is_some(), history.is_some());
         Box::pin(self.maintain_indexes(history.as_ref().filter(|_| live.is_none()), stop)).await?;
         if let Some(group) = live {
@@ -190,19 +190,19 @@ impl Session<'_> {
     }
 
     /// What there is to do under the heads that were fetched last.
-    pub(super) fn current_plan(&self) -> Plan {
-        self.observed.heads.as_ref().map_or_else(Plan::default, |heads| self.plan(heads))
+    pub(super) fn current_plan(&self) -> ReadPlan {
+        self.observed.heads.as_ref().map_or_else(ReadPlan::default, |heads| self.plan(heads))
     }
 
     /// What there is to do under these heads.
-    pub(super) fn plan(&self, heads: &Heads) -> Plan {
+    pub(super) fn plan(&self, heads: &Heads) -> ReadPlan {
         let mut zones = self.chain.policy.zones(heads);
         zones.pending_to = zones.pending_to.filter(|_| self.pending.rest().is_none());
-        let positions: Vec<Position> = self
+        let positions: Vec<SourcePosition> = self
             .next_blocks()
             .into_iter()
             .enumerate()
-            .map(|(index, next)| Position { next, told: self.snapshot().next_pending(index) })
+            .map(|(index, next)| SourcePosition { next, told: self.snapshot().next_pending(index) })
             .collect();
         plan(&positions, zones)
     }

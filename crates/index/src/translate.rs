@@ -1,14 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chainflume_core::decode::{AbiEvent, Decoded, Decoder, SourceAbi};
+use chainflume_core::decode::{AbiEvent, DecodeOutcome, Decoder, SourceAbi};
 use chainflume_core::domain::{
-    AddressSet, B256, Course, DeadLetter, DeadLetterKind, Event, EventKind, Listened, Log, LogFilter,
+    AddressSet, B256, DeadLetter, DeadLetterKind, Event, EventKind, FollowedEvent, Log, LogFilter,
+    SourceCourse,
 };
 use chainflume_core::mapping::Mapper;
 use chainflume_db::StoreError;
 use chainflume_ops::metrics;
-use chainflume_ops::telemetry::Limiter;
+use chainflume_ops::telemetry::LogLimiter;
 use chainflume_store::{ChainRecord, ChainStore, Store};
 
 /// One configured source of a chain.
@@ -33,7 +34,7 @@ pub struct Translator {
     /// The translator of the group that asked last. Groups change when a source joins, so one is enough.
     cached: Option<(Vec<usize>, GroupTranslator)>,
     /// What is told of dead letters: a contract may emit thousands.
-    lines: Arc<Limiter>,
+    lines: Arc<LogLimiter>,
 }
 
 /// A translator for one group of sources, to be given away: it needs nothing else.
@@ -43,7 +44,7 @@ pub(super) struct GroupTranslator {
     sources: Arc<[Source]>,
     mapper: Arc<Mapper>,
     decoder: Arc<Decoder>,
-    lines: Arc<Limiter>,
+    lines: Arc<LogLimiter>,
 }
 
 /// What became of a run of logs.
@@ -101,7 +102,7 @@ impl Translator {
     }
 
     /// Of sources of which a part must not be followed, the rest is from now on.
-    pub fn follow(&mut self, courses: &[Course]) {
+    pub fn follow(&mut self, courses: &[SourceCourse]) {
         self.cached = None;
         self.follows.clear();
         for (index, course) in courses.iter().enumerate() {
@@ -112,12 +113,12 @@ impl Translator {
     }
 
     /// What translates these things of a source, and the question for them.
-    pub(super) fn part(&self, source: usize, items: &[Listened]) -> (LogFilter, GroupTranslator) {
+    pub(super) fn part(&self, source: usize, items: &[FollowedEvent]) -> (LogFilter, GroupTranslator) {
         let translator = self.translator_of(self.abis(source, items));
         (translator.decoder.filter().clone(), translator)
     }
 
-    fn abis(&self, source: usize, items: &[Listened]) -> Vec<SourceAbi> {
+    fn abis(&self, source: usize, items: &[FollowedEvent]) -> Vec<SourceAbi> {
         let Source { abi, user, .. } = &self.sources[source];
         let one = |event: &Arc<AbiEvent>| {
             let key = event.key(user.as_deref());
@@ -190,9 +191,9 @@ impl GroupTranslator {
     ) -> Translated {
         let (translated, foreign) = self.read(logs, times);
         for DeadLetter { source, reason, log, .. } in &translated.dead_letters {
-            if let Some(held_back) = self.lines.admit(source) {
-                let held_back = held_back.field();
-                tracing::warn!(chain = %self.chain, source, place = %log.place, reason, held_back, "log kept as a dead letter");
+            if let Some(suppressed) = self.lines.admit(source) {
+                let suppressed = suppressed.field();
+                tracing::warn!(chain = %self.chain, source, place = %log.place, reason, suppressed, "log kept as a dead letter");
             }
         }
         metrics::ignored(&self.chain, foreign);
@@ -207,11 +208,11 @@ impl GroupTranslator {
         let mut foreign = 0;
         for mut log in logs {
             let (source, kind, reason) = match self.decoder.decode(&log) {
-                Decoded::Foreign => {
+                DecodeOutcome::Foreign => {
                     foreign += 1;
                     continue;
                 }
-                Decoded::Typed(typed) => match self.mapper.map(&typed) {
+                DecodeOutcome::Typed(typed) => match self.mapper.map(&typed) {
                     Ok(fact) => {
                         let block_time = times.get(&log.place.block_number).copied().unwrap_or_default();
                         let Log { place, block_hash, tx_hash, address, .. } = log;
@@ -227,7 +228,7 @@ impl GroupTranslator {
                     }
                     Err(reason) => (typed.source, DeadLetterKind::Mapping, reason.to_string()),
                 },
-                Decoded::Malformed { source, reason, .. } => (source, DeadLetterKind::Decode, reason),
+                DecodeOutcome::Malformed { source, reason, .. } => (source, DeadLetterKind::Decode, reason),
             };
             let source = self.sources[source.0].name.clone();
             // Kept with its time, so that trying again needs no node.

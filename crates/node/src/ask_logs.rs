@@ -10,10 +10,10 @@ use futures_util::future::try_join_all;
 use serde_json::json;
 
 use super::error::ChainError;
-use super::logs::{Blocks, Checked, LOGS, checked};
-use super::near::logs_question;
+use super::headers_with_logs::logs_question;
+use super::logs::{BlockSelector, CheckedLogs, LOGS, checked};
 use super::node::{BlockWithLogs, Node, hex};
-use super::rpc::Question;
+use super::rpc::RpcCall;
 use super::wire::{ReadLog, WireReceipt, WireTransactions};
 use chainflume_core::domain::{B256, BlockRange, BlockRef, LogFilter, Logs};
 
@@ -37,7 +37,7 @@ impl Node {
     /// # Errors
     /// Why the node cannot be asked or its answer not be believed.
     pub async fn logs(&self, filter: &LogFilter, range: BlockRange) -> Result<Logs, ChainError> {
-        self.logs_of(filter, Blocks::Range(range), ONCE).await
+        self.logs_of(filter, BlockSelector::Range(range), ONCE).await
     }
 
     /// Logs of a block by its hash, the only question a node that lacks the block must refuse (EIP-234).
@@ -45,12 +45,18 @@ impl Node {
     /// # Errors
     /// As [`Self::logs`].
     pub async fn with_logs(&self, filter: &LogFilter, block: BlockRef) -> Result<BlockWithLogs, ChainError> {
-        let logs =
-            self.logs_of(filter, Blocks::Hash { number: block.number, hash: block.hash }, ONCE).await?;
+        let logs = self
+            .logs_of(filter, BlockSelector::Hash { number: block.number, hash: block.hash }, ONCE)
+            .await?;
         Ok(BlockWithLogs { block, logs })
     }
 
-    async fn logs_of(&self, filter: &LogFilter, blocks: Blocks, tries: u32) -> Result<Logs, ChainError> {
+    async fn logs_of(
+        &self,
+        filter: &LogFilter,
+        blocks: BlockSelector,
+        tries: u32,
+    ) -> Result<Logs, ChainError> {
         if let Some(parts) = self.too_long(filter) {
             return self.logs_of_both(parts, blocks).await;
         }
@@ -63,7 +69,7 @@ impl Node {
         &self,
         answer: Result<Logs, ChainError>,
         filter: &LogFilter,
-        blocks: Blocks,
+        blocks: BlockSelector,
     ) -> Result<Logs, ChainError> {
         let error = match answer {
             Err(error) => error,
@@ -87,15 +93,19 @@ impl Node {
     async fn logs_of_both(
         &self,
         (one, other): (LogFilter, LogFilter),
-        blocks: Blocks,
+        blocks: BlockSelector,
     ) -> Result<Logs, ChainError> {
         let one = Box::pin(self.logs_of(&one, blocks, PART_TRIES)).await?;
         let other = Box::pin(self.logs_of(&other, blocks, PART_TRIES)).await?;
         Ok(one.merge(&other))
     }
 
-    pub(super) async fn logs_once(&self, filter: &LogFilter, blocks: Blocks) -> Result<Logs, ChainError> {
-        let mut checked = Checked::new(filter, blocks);
+    pub(super) async fn logs_once(
+        &self,
+        filter: &LogFilter,
+        blocks: BlockSelector,
+    ) -> Result<Logs, ChainError> {
+        let mut checked = CheckedLogs::new(filter, blocks);
         let question = logs_question(filter, blocks);
         self.rpc.demand_each(&question, |read: ReadLog| checked.push(&read.0)).await?;
         self.believed(LOGS, checked.finish())
@@ -110,12 +120,12 @@ impl Node {
         const WHAT: &str = "logs that can be believed";
         match answer {
             Ok(answer) => {
-                self.rpc.vitals.proven(WHAT);
+                self.rpc.health.proven(WHAT);
                 Ok(answer)
             }
             Err(reason) => {
                 let error = self.rpc.bad(method, reason);
-                self.rpc.vitals.disbelieved(WHAT, &error);
+                self.rpc.health.disbelieved(WHAT, &error);
                 Err(error)
             }
         }
@@ -125,19 +135,19 @@ impl Node {
     pub(super) async fn logs_of_receipts(
         &self,
         filter: &LogFilter,
-        blocks: Blocks,
+        blocks: BlockSelector,
     ) -> Result<Logs, ChainError> {
         let receipts = self.receipts(blocks).await?;
         self.logs_in(receipts, filter, blocks)
     }
 
     /// All receipts of a block in their order, at once or one by one.
-    pub(super) async fn receipts(&self, blocks: Blocks) -> Result<Vec<WireReceipt>, ChainError> {
+    pub(super) async fn receipts(&self, blocks: BlockSelector) -> Result<Vec<WireReceipt>, ChainError> {
         let id = match blocks {
-            Blocks::Range(range) => json!(hex(range.from())),
-            Blocks::Hash { hash, .. } => json!(hash),
+            BlockSelector::Range(range) => json!(hex(range.from())),
+            BlockSelector::Hash { hash, .. } => json!(hash),
         };
-        let question = Question::new(RECEIPTS, json!([id]));
+        let question = RpcCall::new(RECEIPTS, json!([id]));
         match patiently(PART_TRIES, || self.rpc.demand(&question)).await {
             Err(error) if error.has_other_ways() => self.receipts_one_by_one(blocks).await,
             answer => answer,
@@ -149,7 +159,7 @@ impl Node {
         &self,
         receipts: Vec<WireReceipt>,
         filter: &LogFilter,
-        blocks: Blocks,
+        blocks: BlockSelector,
     ) -> Result<Logs, ChainError> {
         let ours: Result<Vec<Vec<_>>, String> =
             receipts.into_iter().map(|receipt| receipt.logs_for(filter)).collect();
@@ -157,10 +167,12 @@ impl Node {
         self.believed(RECEIPTS, logs)
     }
 
-    async fn receipts_one_by_one(&self, blocks: Blocks) -> Result<Vec<WireReceipt>, ChainError> {
+    async fn receipts_one_by_one(&self, blocks: BlockSelector) -> Result<Vec<WireReceipt>, ChainError> {
         let question = match blocks {
-            Blocks::Range(range) => Question::new("eth_getBlockByNumber", json!([hex(range.from()), false])),
-            Blocks::Hash { hash, .. } => Question::new("eth_getBlockByHash", json!([hash, false])),
+            BlockSelector::Range(range) => {
+                RpcCall::new("eth_getBlockByNumber", json!([hex(range.from()), false]))
+            }
+            BlockSelector::Hash { hash, .. } => RpcCall::new("eth_getBlockByHash", json!([hash, false])),
         };
         let block: WireTransactions = patiently(PART_TRIES, || self.rpc.demand(&question)).await?;
         let mut receipts = Vec::with_capacity(block.transactions.len());
@@ -172,7 +184,7 @@ impl Node {
 
     async fn receipt(&self, transaction: B256, block: B256) -> Result<WireReceipt, ChainError> {
         const METHOD: &str = "eth_getTransactionReceipt";
-        let question = Question::new(METHOD, json!([transaction]));
+        let question = RpcCall::new(METHOD, json!([transaction]));
         let receipt: WireReceipt = patiently(PART_TRIES, || self.rpc.demand(&question)).await?;
         match receipt.block_hash().filter(|found| *found != block) {
             None => Ok(receipt),

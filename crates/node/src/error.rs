@@ -4,7 +4,7 @@ use alloy_primitives::B256;
 
 use super::limits::{Hint, classify};
 use super::logs::LOGS;
-use super::width::Why;
+use super::width::NarrowReason;
 
 /// Why a question to a node has no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ pub enum ChainError {
         /// What the node says, cut to a line.
         message: String,
         /// What kind of refusal that is.
-        refusal: Refusal,
+        refusal: RefusalKind,
     },
     /// The answer is not what was asked for.
     #[error("{host}: bad answer to {method}: {reason}")]
@@ -122,7 +122,7 @@ pub enum ChainError {
 /// Families of refusals. Providers word them differently and number them at will; what matters is what
 /// to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefusalKind {
     /// Too many blocks asked for: narrow, to the hint if there is one.
     Range(Option<Hint>),
     /// Too many logs or bytes in the answer: narrow here, elsewhere the same width may do.
@@ -158,15 +158,19 @@ pub enum Refusal {
 
 impl ChainError {
     /// Why fewer blocks are to be asked for, if they are, and how many the node offers.
-    pub(super) fn narrows(&self) -> Option<(Why, Option<Hint>)> {
+    pub(super) fn narrows(&self) -> Option<(NarrowReason, Option<Hint>)> {
         if self.method() != Some(LOGS) {
             return None;
         }
         match self {
-            Self::Refused { refusal: Refusal::Range(hint), .. } => Some((Why::Blocks, *hint)),
-            Self::Refused { refusal: Refusal::Size(hint), .. } => Some((Why::Size, *hint)),
-            Self::TooLarge { .. } => Some((Why::Size, None)),
-            Self::Refused { refusal: Refusal::Time, .. } | Self::Timeout { .. } => Some((Why::Time, None)),
+            Self::Refused { refusal: RefusalKind::Range(hint), .. } => {
+                Some((NarrowReason::BlockSelector, *hint))
+            }
+            Self::Refused { refusal: RefusalKind::Size(hint), .. } => Some((NarrowReason::Size, *hint)),
+            Self::TooLarge { .. } => Some((NarrowReason::Size, None)),
+            Self::Refused { refusal: RefusalKind::Time, .. } | Self::Timeout { .. } => {
+                Some((NarrowReason::Time, None))
+            }
             _ => None,
         }
     }
@@ -174,7 +178,7 @@ impl ChainError {
     /// Whether the node has failed without a word on why: some do so where the range is too wide ("no backend is
     /// currently healthy", a bare 503, a connection that is cut), and where many headers are needed one may always fail.
     pub(super) fn is_doubtful(&self) -> bool {
-        matches!(self, Self::Refused { refusal: Refusal::Other, .. } | Self::BadAnswer { .. })
+        matches!(self, Self::Refused { refusal: RefusalKind::Other, .. } | Self::BadAnswer { .. })
     }
 
     /// Whether another method may tell what this one does not: it is off, or its answer is too much.
@@ -182,7 +186,11 @@ impl ChainError {
         match self {
             Self::Refused { refusal, .. } => matches!(
                 refusal,
-                Refusal::MethodOff | Refusal::Size(_) | Refusal::Time | Refusal::Denied | Refusal::Other
+                RefusalKind::MethodOff
+                    | RefusalKind::Size(_)
+                    | RefusalKind::Time
+                    | RefusalKind::Denied
+                    | RefusalKind::Other
             ),
             Self::TooLarge { .. } | Self::Timeout { .. } => true,
             _ => false,
@@ -191,7 +199,7 @@ impl ChainError {
 
     /// Whether the node says that it does not have the method, or not for us.
     pub(super) fn is_method_off(&self) -> bool {
-        matches!(self, Self::Refused { refusal: Refusal::MethodOff | Refusal::Denied, .. })
+        matches!(self, Self::Refused { refusal: RefusalKind::MethodOff | RefusalKind::Denied, .. })
     }
 
     fn method(&self) -> Option<&'static str> {
@@ -207,7 +215,7 @@ impl ChainError {
 
     /// Whether the question must be split by addresses or topics.
     pub fn splits_filter(&self) -> bool {
-        matches!(self, Self::Refused { refusal: Refusal::Addresses, .. })
+        matches!(self, Self::Refused { refusal: RefusalKind::Addresses, .. })
     }
 
     /// Whether the node says that it has no block of that name or height, in one of the many ways there are
@@ -215,8 +223,8 @@ impl ChainError {
     pub fn is_missing_block(&self) -> bool {
         let Self::Refused { refusal, code, message, .. } = self else { return false };
         match refusal {
-            Refusal::BeyondHead | Refusal::UnknownBlock => true,
-            Refusal::Other => matches!(code, Some(-32602 | -39001)) || message.contains("not found"),
+            RefusalKind::BeyondHead | RefusalKind::UnknownBlock => true,
+            RefusalKind::Other => matches!(code, Some(-32602 | -39001)) || message.contains("not found"),
             _ => false,
         }
     }
@@ -225,18 +233,18 @@ impl ChainError {
     /// does not know a tag may answer.
     pub(super) fn is_unclassified_refusal(&self) -> bool {
         // -32005 is a limit of some kind (EIP-1474), whatever the words.
-        matches!(self, Self::Refused { refusal: Refusal::Other, code: Some(code), .. } if *code < 0 && *code != -32005)
+        matches!(self, Self::Refused { refusal: RefusalKind::Other, code: Some(code), .. } if *code < 0 && *code != -32005)
     }
 
     /// Whether there were too many questions, and not something wrong with this one.
     pub(super) fn is_rate(&self) -> bool {
-        matches!(self, Self::Refused { refusal: Refusal::Rate { .. }, .. })
+        matches!(self, Self::Refused { refusal: RefusalKind::Rate { .. }, .. })
     }
 
     /// How long the node asks us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused { refusal: Refusal::Rate { retry_after }, .. } => *retry_after,
+            Self::Refused { refusal: RefusalKind::Rate { retry_after }, .. } => *retry_after,
             _ => None,
         }
     }
@@ -248,7 +256,7 @@ impl ChainError {
             Self::WrongChain { .. }
                 | Self::WrongGenesis { .. }
                 | Self::GenesisDiffers { .. }
-                | Self::Refused { refusal: Refusal::WrongChain, .. }
+                | Self::Refused { refusal: RefusalKind::WrongChain, .. }
         )
     }
 
@@ -271,17 +279,17 @@ impl ChainError {
     pub(super) fn refused(
         (host, secrets): (&str, &[String]),
         method: &'static str,
-        answer: RefusedAnswer,
+        answer: ErrorResponse,
     ) -> Self {
         let refusal = classify(&answer);
-        let RefusedAnswer { code, status, message, .. } = answer;
+        let ErrorResponse { code, status, message, .. } = answer;
         let code = code.or(status.filter(|s| *s != 200).map(i64::from));
         let message = told(secrets, &message);
         Self::Refused { host: host.to_owned(), method, code, message, refusal }
     }
 }
 
-impl Refusal {
+impl RefusalKind {
     /// One word for metrics.
     pub fn kind(self) -> &'static str {
         match self {
@@ -305,7 +313,7 @@ impl Refusal {
 
 /// All a refusal may say, wherever it says it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RefusedAnswer {
+pub(super) struct ErrorResponse {
     /// JSON-RPC error code.
     pub code: Option<i64>,
     /// HTTP status.

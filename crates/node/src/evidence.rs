@@ -4,8 +4,8 @@
 mod bloom;
 mod doubts;
 mod second;
+mod state;
 mod times;
-mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,20 +15,20 @@ use serde_json::json;
 
 use super::ask_logs::RECEIPTS;
 use super::error::ChainError;
-use super::logs::Blocks;
-use super::near::Near;
+use super::headers_with_logs::HeaderWithLogs;
+use super::logs::BlockSelector;
 use super::node::{BlockWithLogs, Node};
-use super::rpc::Question;
-use super::wire::{Unsealed, WireReceipt};
+use super::rpc::RpcCall;
+use super::wire::{UnsealedReceipt, WireReceipt};
 pub(super) use bloom::holds as bloom_holds;
-use bloom::{Answered, Doubtful, holds_log, unanswered};
+use bloom::{AnsweredItems, DoubtSubject, holds_log, unanswered};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, Receipt, receipts_root};
-use times::Sequence;
-pub(super) use trust::Trust;
+pub(super) use state::EvidenceState;
+use times::TimeOrder;
 
 /// How the logs of new blocks are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verify {
+pub enum LogVerification {
     /// By their own shape alone.
     Off,
     /// Against the bloom filter of the header: it never leaves out a log there is.
@@ -39,7 +39,7 @@ pub enum Verify {
 
 /// What of a header can be held against logs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seal {
+pub(super) struct HeaderSeal {
     pub block: BlockRef,
     pub bloom: Option<Bloom>,
     pub receipts_root: Option<B256>,
@@ -47,12 +47,12 @@ pub(super) struct Seal {
 
 /// Headers of late, by height: the logs of a block whose hash was told are asked for together with its header.
 #[derive(Default)]
-pub(super) struct Recent(Mutex<BTreeMap<u64, BlockRef>>);
+pub(super) struct RecentHeaders(Mutex<BTreeMap<u64, BlockRef>>);
 
 /// More than a step reads at once, twice.
 const KEPT: usize = 64;
 
-impl Recent {
+impl RecentHeaders {
     /// The blocks next to this one on its branch, each with the one below it first.
     fn links(&self, block: BlockRef) -> Vec<(BlockRef, BlockRef)> {
         let recent = self.lock();
@@ -92,7 +92,7 @@ impl Recent {
 impl Node {
     /// Whether logs near the head come out of receipts.
     pub(super) fn asks_receipts(&self) -> bool {
-        self.verify == Verify::Receipts && self.trust.receipts.is_on()
+        self.verify == LogVerification::Receipts && self.trust.receipts.is_on()
     }
 
     /// Remembers a header, whose time must fit those of the headers next to it.
@@ -122,14 +122,14 @@ impl Node {
             format!("block {lower} is of second {early} and block {upper} above it of second {late}")
         };
         match self.trust.quarrels.judge(below, above) {
-            Sequence::Plausible => Ok(()),
-            Sequence::Absurd => {
+            TimeOrder::Plausible => Ok(()),
+            TimeOrder::Absurd => {
                 let error = self.rpc.bad(super::node::HEADER, reason());
-                self.rpc.vitals.disbelieved(WHAT, &error);
+                self.rpc.health.disbelieved(WHAT, &error);
                 Err(error)
             }
-            Sequence::Insisted => {
-                self.rpc.vitals.proven(WHAT);
+            TimeOrder::Insisted => {
+                self.rpc.health.proven(WHAT);
                 let (chain, host, reason) = (self.rpc.chain(), self.host(), reason());
                 tracing::warn!(
                     chain,
@@ -143,10 +143,14 @@ impl Node {
     }
 
     /// The logs of a block that is near the head, as far as its header bears them out.
-    pub(super) async fn weighed(&self, filter: &LogFilter, near: Near) -> Result<Weighed, ChainError> {
-        let Near { seal, logs } = near;
-        let Seal { block, bloom, receipts_root } = seal;
-        let sure = |logs| Weighed { block: BlockWithLogs { block, logs }, doubt: None };
+    pub(super) async fn weighed(
+        &self,
+        filter: &LogFilter,
+        near: HeaderWithLogs,
+    ) -> Result<CheckedBlock, ChainError> {
+        let HeaderWithLogs { seal, logs } = near;
+        let HeaderSeal { block, bloom, receipts_root } = seal;
+        let sure = |logs| CheckedBlock { block: BlockWithLogs { block, logs }, doubt: None };
         if self.asks_receipts()
             && let Some(root) = receipts_root
             && let Some(logs) = self.logs_by_root(filter, block, root).await?
@@ -157,11 +161,11 @@ impl Node {
             Some(logs) => logs,
             None => self.with_logs(filter, block).await?.logs,
         };
-        let bloom = bloom.filter(|_| self.verify != Verify::Off);
+        let bloom = bloom.filter(|_| self.verify != LogVerification::Off);
         let Some(bloom) = bloom.filter(|_| self.trust.bloom.is_on()) else {
             return Ok(sure(logs));
         };
-        let answered = Answered::of(&logs);
+        let answered = AnsweredItems::of(&logs);
         if let Some(log) = logs.iter().find(|log| !answered.is_within(&bloom) && !holds_log(&bloom, log)) {
             let reason =
                 format!("a log of {} at {} that the header's bloom excludes", log.address, log.place);
@@ -172,21 +176,21 @@ impl Node {
         self.trust.doubts.answered(&answered);
         if !doubted.is_empty() && self.trust.doubts.are_due(&doubted) {
             let block = BlockWithLogs { block, logs };
-            return Ok(Weighed { block, doubt: Some(Doubt { doubted, bloom, receipts_root }) });
+            return Ok(CheckedBlock { block, doubt: Some(Doubt { doubted, bloom, receipts_root }) });
         }
         if !logs.is_empty() {
             self.trust.bloom.passed();
-            self.rpc.vitals.proven(EVIDENCE);
+            self.rpc.health.proven(EVIDENCE);
         }
         Ok(sure(logs))
     }
 
     /// Whether logs of blocks up to this one have none of it, although its header speaks of some.
-    pub(super) fn leaves_out(&self, filter: &LogFilter, last: &Seal, logs: &Logs) -> bool {
-        let bloom = last.bloom.filter(|_| self.verify != Verify::Off && self.trust.bloom.is_on());
+    pub(super) fn leaves_out(&self, filter: &LogFilter, last: &HeaderSeal, logs: &Logs) -> bool {
+        let bloom = last.bloom.filter(|_| self.verify != LogVerification::Off && self.trust.bloom.is_on());
         let there = || logs.blocks().any(|block| block.id.number == last.block.number);
-        let nothing = Answered::of(&Logs::default());
-        let speaks = |bloom| unanswered(&bloom, filter, &nothing).iter().any(Doubtful::has_evidence);
+        let nothing = AnsweredItems::of(&Logs::default());
+        let speaks = |bloom| unanswered(&bloom, filter, &nothing).iter().any(DoubtSubject::has_evidence);
         bloom.is_some_and(speaks) && !there()
     }
 
@@ -204,7 +208,7 @@ impl Node {
         block: BlockRef,
         root: B256,
     ) -> Result<Option<Logs>, ChainError> {
-        let question = Question::new(RECEIPTS, json!([block.hash]));
+        let question = RpcCall::new(RECEIPTS, json!([block.hash]));
         let wire: Vec<WireReceipt> = match self.rpc.demand(&question).await {
             Err(error) if error.has_other_ways() => {
                 self.trust.receipts.failed(&error.to_string());
@@ -218,7 +222,7 @@ impl Node {
         match root_of(&wire) {
             Err(unsealed) => {
                 self.trust.receipts.failed(&unsealed.to_string());
-                if matches!(unsealed, Unsealed::Kind(_)) {
+                if matches!(unsealed, UnsealedReceipt::Kind(_)) {
                     self.give_up("receipts", &unsealed.to_string());
                 }
                 return Ok(None);
@@ -231,8 +235,8 @@ impl Node {
             Ok(_) => {}
         }
         self.trust.receipts.passed();
-        self.rpc.vitals.proven(EVIDENCE);
-        let blocks = Blocks::Hash { number: block.number, hash: block.hash };
+        self.rpc.health.proven(EVIDENCE);
+        let blocks = BlockSelector::Hash { number: block.number, hash: block.hash };
         self.logs_in(wire, filter, blocks).map(Some)
     }
 
@@ -249,7 +253,7 @@ impl Node {
     fn give_up(&self, name: &'static str, reason: &str) {
         let check = if name == "bloom" { &self.trust.bloom } else { &self.trust.receipts };
         if check.give_up() {
-            self.rpc.vitals.proven(EVIDENCE);
+            self.rpc.health.proven(EVIDENCE);
             let (chain, host) = (self.rpc.chain(), self.host());
             tracing::warn!(
                 chain,
@@ -265,20 +269,20 @@ impl Node {
     /// index that lacks logs answers rightly wherever there are none.
     fn disbelieved(&self, method: &'static str, reason: String) -> ChainError {
         let error = self.rpc.bad(method, reason);
-        self.rpc.vitals.disbelieved(EVIDENCE, &error);
+        self.rpc.health.disbelieved(EVIDENCE, &error);
         error
     }
 }
 
 /// Logs, and what of their header they do not answer.
-pub(super) struct Weighed {
+pub(super) struct CheckedBlock {
     pub block: BlockWithLogs,
     pub doubt: Option<Doubt>,
 }
 
 /// What a header speaks of and the answer does not, or that the header says nothing of it either way.
 pub(super) struct Doubt {
-    doubted: BTreeSet<Doubtful>,
+    doubted: BTreeSet<DoubtSubject>,
     bloom: Bloom,
     receipts_root: Option<B256>,
 }
@@ -286,12 +290,12 @@ pub(super) struct Doubt {
 impl Doubt {
     /// Whether the header gives a reason for it. If not, an answer that cannot be checked is as good as any.
     fn has_evidence(&self) -> bool {
-        self.doubted.iter().any(Doubtful::has_evidence)
+        self.doubted.iter().any(DoubtSubject::has_evidence)
     }
 }
 
 /// What a header with these receipts has for a root.
-fn root_of(receipts: &[WireReceipt]) -> Result<B256, Unsealed> {
+fn root_of(receipts: &[WireReceipt]) -> Result<B256, UnsealedReceipt> {
     let receipts: Vec<Receipt> = receipts.iter().map(WireReceipt::consensus).collect::<Result<_, _>>()?;
     Ok(receipts_root(&receipts))
 }
@@ -301,13 +305,13 @@ const EVIDENCE: &str = "logs that their header bears out";
 
 /// What this chain's headers cannot be held against, whatever is configured. What is not listed and fails all the same is
 /// found out and given up.
-pub(super) fn allowed(chain_id: u64, wanted: Verify) -> Verify {
+pub(super) fn allowed(chain_id: u64, wanted: LogVerification) -> LogVerification {
     match chain_id {
         // zkSync Era and its test network: a bloom that is no block's own (zksync-era issue 4580), no root at all.
         // Polygon and its test network: logs of state syncs are answered and in no header (bor pull request 90).
-        324 | 300 | 137 | 80_002 => Verify::Off,
+        324 | 300 | 137 | 80_002 => LogVerification::Off,
         // Arbitrum One, Nova and their test network have receipts of their own kinds; Celo's CIP-64 adds a field to one.
-        42_161 | 42_170 | 421_614 | 42_220 if wanted == Verify::Receipts => Verify::Bloom,
+        42_161 | 42_170 | 421_614 | 42_220 if wanted == LogVerification::Receipts => LogVerification::Bloom,
         _ => wanted,
     }
 }

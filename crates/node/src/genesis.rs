@@ -9,10 +9,10 @@ use super::error::ChainError;
 
 /// Block 0 as each provider of a chain told it, and as it is settled.
 #[derive(Default)]
-pub(super) struct Genesis(Mutex<Told>);
+pub(super) struct Genesis(Mutex<GenesisState>);
 
 #[derive(Default)]
-struct Told {
+struct GenesisState {
     by_provider: BTreeMap<String, B256>,
     /// With who says so.
     settled: Option<(B256, &'static str)>,
@@ -70,12 +70,12 @@ impl Genesis {
         self.lock().settled.map(|(hash, _)| hash)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Told> {
+    fn lock(&self) -> MutexGuard<'_, GenesisState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Told {
+impl GenesisState {
     fn check(&self, provider: &str) -> Result<(), ChainError> {
         let (Some(found), Some((expected, by))) = (self.by_provider.get(provider), self.settled) else {
             return Ok(());

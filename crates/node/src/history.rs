@@ -12,11 +12,11 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::batch::Batch;
 use super::error::ChainError;
+use super::failed_reads::Work;
 use super::node::Node;
-use super::ranged::Ranged;
+use super::read_range::RangeResponse;
+use super::reorder_buffer::ReorderBuffer;
 use super::settings::HistorySettings;
-use super::shelf::Shelf;
-use super::work::Work;
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop, Turns};
@@ -26,7 +26,7 @@ pub type OnError = Arc<dyn Fn(&ChainError) + Send + Sync>;
 
 /// The heights that decide how a block is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Depths {
+pub struct ReadDepths {
     /// The highest final block. What lies above is read between two looks at its last header.
     pub final_number: u64,
     /// The highest block that is old enough for every backend of a node to have it. What lies above is read block by
@@ -35,37 +35,37 @@ pub struct Depths {
 }
 
 /// A reader of one closed range for one filter. Dropping it ends what is in flight.
-pub struct History {
-    shelf: Arc<Shelf>,
+pub struct HistoryReader {
+    shelf: Arc<ReorderBuffer>,
     readers: Vec<Beside>,
     commit_logs: usize,
 }
 
 /// All that a reader needs.
 #[derive(Clone)]
-struct Fetch {
+struct RangeFetcher {
     node: Arc<Node>,
     chain: Arc<str>,
     filter: Arc<LogFilter>,
-    shelf: Arc<Shelf>,
-    depths: Depths,
+    shelf: Arc<ReorderBuffer>,
+    depths: ReadDepths,
     on_error: OnError,
 }
 
-impl History {
+impl HistoryReader {
     /// Reads `range`, each block as its depth demands. Needs a runtime.
     pub fn new(
         (node, chain): (Arc<Node>, &str),
         settings: HistorySettings,
         (filter, range): (LogFilter, BlockRange),
-        depths: Depths,
+        depths: ReadDepths,
         on_error: OnError,
     ) -> Self {
         node.width().begin();
         node.begins(Work::History);
-        let shelf = Arc::new(Shelf::new(range, settings.buffer_bytes));
+        let shelf = Arc::new(ReorderBuffer::new(range, settings.buffer_bytes));
         let (chain, filter) = (chain.into(), Arc::new(filter));
-        let fetch = Fetch { node, chain, filter, shelf: shelf.clone(), depths, on_error };
+        let fetch = RangeFetcher { node, chain, filter, shelf: shelf.clone(), depths, on_error };
         let reader = |_| {
             let fetch = fetch.clone();
             Beside::start(Loop::new(format!("readers {}", fetch.chain), HUNG), |turns| fetch.run(turns))
@@ -90,7 +90,7 @@ impl History {
     }
 }
 
-impl Fetch {
+impl RangeFetcher {
     /// Takes ranges until none is left.
     async fn run(self, turns: Turns) {
         let given = || self.shelf.give(|rest| self.node.width().grant(rest.width()));
@@ -182,7 +182,7 @@ impl Fetch {
             return self.node.young(&self.filter, range).await;
         }
         let may_change = range.to() > self.depths.final_number;
-        let Ranged { first, last, logs } = self.node.ranged(&self.filter, range, may_change).await?;
+        let RangeResponse { first, last, logs } = self.node.ranged(&self.filter, range, may_change).await?;
         let logs = self.node.with_tail(&self.filter, (range, last), logs).await?;
         let times = self.times(&logs, (first.block, last.block)).await?;
         Ok(Batch { range, parent_hash: first.block.parent_hash, last: last.block, logs, times })

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::error::{ChainError, Refusal};
-use super::evidence::Seal;
+use super::error::{ChainError, RefusalKind};
+use super::evidence::HeaderSeal;
 use super::node::{HEADER, Node, hex};
-use super::rpc::{Question, RawAnswer};
+use super::rpc::{RawResult, RpcCall};
 use super::wire::Quantity;
 use chainflume_core::domain::BlockRef;
 
@@ -20,7 +20,7 @@ const HEIGHTS: usize = 12;
 
 /// Blocks of a node that has shown which chain it is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct IdentifiedBlocks {
     /// In the order of the heights; `None` where the node has no such block.
     pub blocks: Vec<Option<BlockRef>>,
     /// Whether it has shown block 0. A node that has pruned it shows the chain id alone.
@@ -28,8 +28,8 @@ pub struct Shown {
 }
 
 /// The chain id and block 0.
-pub(super) fn questions() -> [Question; 2] {
-    [Question::new(ID, json!([])), Question::new(HEADER, json!([hex(0), false]))]
+pub(super) fn questions() -> [RpcCall; 2] {
+    [RpcCall::new(ID, json!([])), RpcCall::new(HEADER, json!([hex(0), false]))]
 }
 
 impl Node {
@@ -38,13 +38,19 @@ impl Node {
     ///
     /// # Errors
     /// As [`Self::check_chain`] and [`Self::block`].
-    pub async fn show(&self, numbers: &[u64]) -> Result<Shown, ChainError> {
+    pub async fn show(&self, numbers: &[u64]) -> Result<IdentifiedBlocks, ChainError> {
         let (seals, genesis) = self.show_seals(numbers).await?;
-        Ok(Shown { blocks: seals.into_iter().map(|seal| seal.map(|seal| seal.block)).collect(), genesis })
+        Ok(IdentifiedBlocks {
+            blocks: seals.into_iter().map(|seal| seal.map(|seal| seal.block)).collect(),
+            genesis,
+        })
     }
 
     /// As [`Self::show`], with what the headers say of their logs, and whether block 0 was shown.
-    pub(super) async fn show_seals(&self, numbers: &[u64]) -> Result<(Vec<Option<Seal>>, bool), ChainError> {
+    pub(super) async fn show_seals(
+        &self,
+        numbers: &[u64],
+    ) -> Result<(Vec<Option<HeaderSeal>>, bool), ChainError> {
         let (mut seals, mut genesis) = (Vec::with_capacity(numbers.len()), true);
         for some in numbers.chunks(HEIGHTS) {
             genesis &= self.show_some(some, &mut seals).await?;
@@ -52,10 +58,14 @@ impl Node {
         Ok((seals, genesis))
     }
 
-    async fn show_some(&self, numbers: &[u64], seals: &mut Vec<Option<Seal>>) -> Result<bool, ChainError> {
-        let header = |number: &u64| Question::new(HEADER, json!([hex(*number), false]));
+    async fn show_some(
+        &self,
+        numbers: &[u64],
+        seals: &mut Vec<Option<HeaderSeal>>,
+    ) -> Result<bool, ChainError> {
+        let header = |number: &u64| RpcCall::new(HEADER, json!([hex(*number), false]));
         let asked = numbers.iter().map(header);
-        let all: Vec<Question> = questions().into_iter().chain(asked).chain(questions()).collect();
+        let all: Vec<RpcCall> = questions().into_iter().chain(asked).chain(questions()).collect();
         let together = self.rpc.is_one_request(all.len());
         if !together {
             self.check_chain().await?;
@@ -76,7 +86,7 @@ impl Node {
     }
 
     /// Takes the answers to [`questions`]. Returns whether block 0 was shown; some nodes have pruned it.
-    pub(super) fn identify(&self, answers: &mut impl Iterator<Item = RawAnswer>) -> Result<bool, ChainError> {
+    pub(super) fn identify(&self, answers: &mut impl Iterator<Item = RawResult>) -> Result<bool, ChainError> {
         let found = self.parsed::<Quantity>(ID, answers.next().unwrap_or(Ok(None)))?;
         let found = found.ok_or_else(|| self.rpc.bad(ID, "null where a result belongs"))?;
         if found.0 != self.chain_id {
@@ -92,7 +102,7 @@ impl Node {
         if let Some(seal) = genesis {
             self.genesis.tell(self.host(), seal.block.hash).map_err(|wrong| self.not_ours(wrong))?;
         }
-        self.rpc.vitals.on_chain();
+        self.rpc.health.on_chain();
         self.checked.store(true, Ordering::Relaxed);
         Ok(genesis.is_some())
     }
@@ -112,7 +122,9 @@ impl Node {
 fn is_momentary(error: &ChainError) -> bool {
     match error {
         ChainError::Unreachable { .. } | ChainError::Timeout { .. } => true,
-        ChainError::Refused { refusal, .. } => matches!(refusal, Refusal::Rate { .. } | Refusal::Quota),
+        ChainError::Refused { refusal, .. } => {
+            matches!(refusal, RefusalKind::Rate { .. } | RefusalKind::Quota)
+        }
         _ => false,
     }
 }

@@ -1,47 +1,47 @@
 //! Asks nodes: heads, headers and logs, over JSON-RPC. An answer is evidence, not truth: what can be
 //! checked against the question is checked here, and an answer that fails is an error, never "no logs".
 
+mod alternates;
 mod ask_logs;
 mod batch;
-mod elsewhere;
+mod endpoint_limits;
 mod error;
 mod evidence;
+mod failed_reads;
 mod genesis;
+mod headers_with_logs;
+mod heads;
+mod health;
 mod history;
+mod identified_header;
 mod identity;
-mod learnt;
 mod limits;
 mod logs;
-mod near;
 mod node;
 mod pool;
-mod proof;
-mod ranged;
+mod read_by_hash;
+mod read_range;
+mod reorder_buffer;
 mod rpc;
 mod settings;
-mod shelf;
-mod vitals;
-mod wake;
 mod width;
 mod wire;
-mod work;
-mod young;
 
+pub use alternates::AlternateProviders;
 pub use batch::Batch;
-pub use elsewhere::Elsewhere;
-pub use error::{ChainError, Refusal};
-pub use evidence::Verify;
-pub use history::{Depths, History, OnError};
-pub use identity::Shown;
-pub use learnt::Learnt;
-pub use near::Near;
-pub use node::{BlockWithLogs, Kin, Node, Standing, Tag};
-pub use pool::{Pool, ProviderReport, Switched, essential};
-pub use proof::Header;
+pub use endpoint_limits::EndpointLimits;
+pub use error::{ChainError, RefusalKind};
+pub use evidence::LogVerification;
+pub use failed_reads::Work;
+pub use headers_with_logs::HeaderWithLogs;
+pub use heads::{HeadNotifier, HeadSource, check_websocket};
+pub use history::{HistoryReader, OnError, ReadDepths};
+pub use identified_header::IdentifiedHeader;
+pub use identity::IdentifiedBlocks;
+pub use node::{BlockTag, BlockWithLogs, Node, NodeStatus, ProviderGroup};
+pub use pool::{Pool, ProviderState, SwitchListener, essential};
 pub use rpc::{MethodUsage, probing};
 pub use settings::{
-    ChainSettings, Compression, FailoverSettings, HistorySettings, PaceSettings, ProviderSettings, Role,
-    host_of,
+    ChainSettings, Compression, FailoverSettings, HistorySettings, ProviderRole, ProviderSettings,
+    RateLimitSettings, host_of,
 };
-pub use wake::{Wake, WakeState, check_websocket};
-pub use work::Work;

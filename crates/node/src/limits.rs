@@ -10,9 +10,9 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use super::error::{Refusal, RefusedAnswer};
-use rules::Family;
-use text::Said;
+use super::error::{ErrorResponse, RefusalKind};
+use rules::RefusalFamily;
+use text::RefusalText;
 
 /// A width in blocks the node says it would accept, strictly narrower than what was asked.
 pub type Hint = u64;
@@ -23,8 +23,8 @@ const METHOD_NOT_FOUND: i64 = -32601;
 const METHOD_NOT_SUPPORTED: i64 = -32004;
 
 /// The family of a refusal. Words come before numbers: codes and statuses are used at will.
-pub(super) fn classify(answer: &RefusedAnswer) -> Refusal {
-    let said = Said::new(&answer.message, answer.data.as_deref());
+pub(super) fn classify(answer: &ErrorResponse) -> RefusalKind {
+    let said = RefusalText::new(&answer.message, answer.data.as_deref());
     match said.family() {
         // A status that says "too many requests" beats words that are about no limit of the question's own.
         Some(family) if !is_too_many_requests(answer) || family.is_limit() => meant(family, &said, answer),
@@ -32,40 +32,40 @@ pub(super) fn classify(answer: &RefusedAnswer) -> Refusal {
     }
 }
 
-fn meant(family: Family, said: &Said, answer: &RefusedAnswer) -> Refusal {
+fn meant(family: RefusalFamily, said: &RefusalText, answer: &ErrorResponse) -> RefusalKind {
     match family {
-        Family::Quota => Refusal::Quota,
-        Family::WrongChain => Refusal::WrongChain,
-        Family::Batch => Refusal::Batch(hint::batch(said.text(), answer.calls)),
-        Family::Rate => Refusal::Rate { retry_after: answer.retry_after },
-        Family::BeyondHead => Refusal::BeyondHead,
-        Family::UnknownBlock => Refusal::UnknownBlock,
-        Family::Pruned => Refusal::Pruned,
-        Family::MethodOff => Refusal::MethodOff,
-        Family::Addresses => Refusal::Addresses,
-        Family::Time => Refusal::Time,
-        Family::Size => Refusal::Size(hint::size(said.text(), answer.asked)),
-        Family::Range => Refusal::Range(hint::range(said.text(), answer.asked)),
-        Family::Denied => Refusal::Denied,
+        RefusalFamily::Quota => RefusalKind::Quota,
+        RefusalFamily::WrongChain => RefusalKind::WrongChain,
+        RefusalFamily::Batch => RefusalKind::Batch(hint::batch(said.text(), answer.calls)),
+        RefusalFamily::Rate => RefusalKind::Rate { retry_after: answer.retry_after },
+        RefusalFamily::BeyondHead => RefusalKind::BeyondHead,
+        RefusalFamily::UnknownBlock => RefusalKind::UnknownBlock,
+        RefusalFamily::Pruned => RefusalKind::Pruned,
+        RefusalFamily::MethodOff => RefusalKind::MethodOff,
+        RefusalFamily::Addresses => RefusalKind::Addresses,
+        RefusalFamily::Time => RefusalKind::Time,
+        RefusalFamily::Size => RefusalKind::Size(hint::size(said.text(), answer.asked)),
+        RefusalFamily::Range => RefusalKind::Range(hint::range(said.text(), answer.asked)),
+        RefusalFamily::Denied => RefusalKind::Denied,
     }
 }
 
-fn is_too_many_requests(answer: &RefusedAnswer) -> bool {
+fn is_too_many_requests(answer: &ErrorResponse) -> bool {
     answer.status == Some(429) || answer.code == Some(429)
 }
 
 /// Where no word is understood. -32005 alone decides nothing: some mean the rate by it, some the range.
-fn by_number(answer: &RefusedAnswer) -> Refusal {
+fn by_number(answer: &ErrorResponse) -> RefusalKind {
     match (answer.status, answer.code) {
-        _ if is_too_many_requests(answer) => Refusal::Rate { retry_after: answer.retry_after },
-        (Some(402), _) => Refusal::Quota,
-        (_, Some(METHOD_NOT_FOUND | METHOD_NOT_SUPPORTED)) => Refusal::MethodOff,
+        _ if is_too_many_requests(answer) => RefusalKind::Rate { retry_after: answer.retry_after },
+        (Some(402), _) => RefusalKind::Quota,
+        (_, Some(METHOD_NOT_FOUND | METHOD_NOT_SUPPORTED)) => RefusalKind::MethodOff,
         // The last two are a proxy's: the origin did not answer in time.
-        (Some(408 | 504 | 522 | 524), _) => Refusal::Time,
-        (Some(413), _) => Refusal::Size(None),
-        (Some(401 | 403), _) => Refusal::Denied,
+        (Some(408 | 504 | 522 | 524), _) => RefusalKind::Time,
+        (Some(413), _) => RefusalKind::Size(None),
+        (Some(401 | 403), _) => RefusalKind::Denied,
         // A node that says when to come back is busy, not at a loss.
-        _ if answer.retry_after.is_some() => Refusal::Rate { retry_after: answer.retry_after },
-        _ => Refusal::Other,
+        _ if answer.retry_after.is_some() => RefusalKind::Rate { retry_after: answer.retry_after },
+        _ => RefusalKind::Other,
     }
 }

@@ -10,14 +10,14 @@ pub(super) const LOGS: &str = "eth_getLogs";
 
 /// Which blocks' logs are asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Blocks {
+pub(super) enum BlockSelector {
     /// All of a range.
     Range(BlockRange),
     /// Those of the block with this hash, at this height.
     Hash { number: u64, hash: B256 },
 }
 
-impl Blocks {
+impl BlockSelector {
     /// Whether nothing narrower can be asked.
     pub(super) fn is_one(&self) -> bool {
         self.width().is_none_or(|width| width == 1)
@@ -34,9 +34,9 @@ impl Blocks {
 
 /// The logs of an answer, checked while they come: that each was asked for, that no block has two hashes, that no place is
 /// taken twice. A node that answers otherwise may as well have left something out.
-pub(super) struct Checked<'a> {
+pub(super) struct CheckedLogs<'a> {
     filter: &'a LogFilter,
-    blocks: Blocks,
+    blocks: BlockSelector,
     logs: Logs,
     /// Place and block of the last one.
     last: Option<(Place, B256)>,
@@ -46,9 +46,9 @@ pub(super) struct Checked<'a> {
     wrong: Option<String>,
 }
 
-impl<'a> Checked<'a> {
+impl<'a> CheckedLogs<'a> {
     /// None yet.
-    pub(super) fn new(filter: &'a LogFilter, blocks: Blocks) -> Self {
+    pub(super) fn new(filter: &'a LogFilter, blocks: BlockSelector) -> Self {
         Self { filter, blocks, logs: Logs::default(), last: None, sorted: true, wrong: None }
     }
 
@@ -93,9 +93,9 @@ impl<'a> Checked<'a> {
 pub(super) fn checked(
     wire: impl IntoIterator<Item = ReadLog>,
     filter: &LogFilter,
-    blocks: Blocks,
+    blocks: BlockSelector,
 ) -> Result<Logs, String> {
-    let mut checked = Checked::new(filter, blocks);
+    let mut checked = CheckedLogs::new(filter, blocks);
     wire.into_iter().for_each(|read| checked.push(&read.0));
     checked.finish()
 }
@@ -111,13 +111,13 @@ fn check_next(before: (Place, B256), this: (Place, B256)) -> Result<(), String> 
     Ok(())
 }
 
-fn check_one(log: &Log, filter: &LogFilter, blocks: Blocks) -> Result<(), String> {
+fn check_one(log: &Log, filter: &LogFilter, blocks: BlockSelector) -> Result<(), String> {
     let number = log.place.block_number;
     match blocks {
-        Blocks::Range(range) if !range.contains(number) => {
+        BlockSelector::Range(range) if !range.contains(number) => {
             return Err(format!("a log of block {number}, asked was {range}"));
         }
-        Blocks::Hash { number: asked, hash } if (number, log.block_hash) != (asked, hash) => {
+        BlockSelector::Hash { number: asked, hash } if (number, log.block_hash) != (asked, hash) => {
             return Err(format!("a log of block {number} ({}), asked was {asked} ({hash})", log.block_hash));
         }
         _ => {}
@@ -152,7 +152,7 @@ mod tests {
     fn checked(logs: &[Log]) -> Result<Vec<Log>, String> {
         let filter = LogFilter { addresses: Some([Address::ZERO].into()), topic0: None };
         let range = BlockRange::new(5, 9).expect("in order");
-        let mut checked = Checked::new(&filter, Blocks::Range(range));
+        let mut checked = CheckedLogs::new(&filter, BlockSelector::Range(range));
         logs.iter().for_each(|log| checked.push(log));
         checked.finish().map(|logs| logs.iter().collect())
     }

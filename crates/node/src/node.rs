@@ -6,21 +6,21 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::endpoint_limits::{EndpointLimits, FilterLimits};
 use super::error::ChainError;
-use super::evidence::{Recent, Seal, Trust, Verify, allowed};
+use super::evidence::{EvidenceState, HeaderSeal, LogVerification, RecentHeaders, allowed};
+use super::failed_reads::FailedReads;
 use super::genesis::Genesis;
 use super::identity;
-use super::learnt::{Learnt, Lists};
-use super::rpc::{MethodUsage, Question, Rpc};
+use super::rpc::{MethodUsage, Rpc, RpcCall};
 use super::settings::{ChainSettings, HistorySettings, ProviderSettings};
 use super::width::Width;
 use super::wire::WireHeader;
-use super::work::Failed;
 use chainflume_core::domain::{BlockRef, LogFilter, Logs};
 
 /// A block by name (execution API, "block tags").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tag {
+pub enum BlockTag {
     /// The newest block.
     Latest,
     /// Unlikely to be reorganised.
@@ -29,7 +29,7 @@ pub enum Tag {
     Finalized,
 }
 
-impl Tag {
+impl BlockTag {
     /// The word of the execution API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Tag {
 
 /// How far a node has come, and its block at one height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct NodeStatus {
     /// Height of its newest block.
     pub head: u64,
     /// The `finalized` tag where it has it.
@@ -65,7 +65,7 @@ pub(super) const HEADER: &str = "eth_getBlockByNumber";
 
 /// What the providers of a chain share.
 #[derive(Clone, Default)]
-pub struct Kin {
+pub struct ProviderGroup {
     /// Rung when one fails.
     pub(super) alarm: Arc<Notify>,
     /// Block 0 as they tell it.
@@ -74,7 +74,7 @@ pub struct Kin {
     pub(super) filter: Arc<Mutex<Option<LogFilter>>>,
 }
 
-impl Kin {
+impl ProviderGroup {
     /// Whether all that were asked have the same block 0.
     ///
     /// # Errors
@@ -102,9 +102,9 @@ pub struct Node {
     pub(super) rpc: Rpc,
     pub(super) genesis: Arc<Genesis>,
     fingerprint: String,
-    pub(super) verify: Verify,
-    pub(super) trust: Trust,
-    pub(super) recent: Recent,
+    pub(super) verify: LogVerification,
+    pub(super) trust: EvidenceState,
+    pub(super) recent: RecentHeaders,
     pub(super) chain_id: u64,
     /// Whether it has shown that it is on this chain.
     pub(super) checked: AtomicBool,
@@ -112,11 +112,11 @@ pub struct Node {
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
     width: Mutex<Width>,
     /// What it has taught about filters.
-    pub(super) lists: Mutex<Lists>,
+    pub(super) lists: Mutex<FilterLimits>,
     /// Questions for the logs of one block that failed in a row without a reason.
     pub(super) stuck: AtomicU32,
     /// What it is asked again before anything depends on it.
-    pub(super) failed: Failed,
+    pub(super) failed: FailedReads,
 }
 
 impl Node {
@@ -125,7 +125,7 @@ impl Node {
     /// # Errors
     /// When no HTTP client can be made of the settings.
     pub fn new(settings: &ChainSettings, provider: &ProviderSettings) -> Result<Self, ChainError> {
-        Self::among(settings, provider, Kin::default())
+        Self::among(settings, provider, ProviderGroup::default())
     }
 
     /// As [`Self::new`], one of several providers of a chain.
@@ -135,30 +135,30 @@ impl Node {
     pub fn among(
         settings: &ChainSettings,
         provider: &ProviderSettings,
-        kin: Kin,
+        kin: ProviderGroup,
     ) -> Result<Self, ChainError> {
         Ok(Self {
             rpc: Rpc::new(settings, provider, kin.alarm)?,
             genesis: kin.genesis,
             fingerprint: provider.fingerprint(),
             verify: allowed(settings.chain_id, settings.verify),
-            trust: Trust::default(),
-            recent: Recent::default(),
+            trust: EvidenceState::default(),
+            recent: RecentHeaders::default(),
             chain_id: settings.chain_id,
             checked: AtomicBool::new(false),
             history: settings.history,
             width: Mutex::new(Width::new(&settings.history, None)),
             lists: Mutex::default(),
             stuck: AtomicU32::new(0),
-            failed: Failed::default(),
+            failed: FailedReads::default(),
         })
     }
 
     /// What the endpoint has taught so far, to be given to [`Self::recall`] in another life.
-    pub fn learnt(&self) -> Learnt {
+    pub fn learnt(&self) -> EndpointLimits {
         let lists = *self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let width = self.width().learnt();
-        Learnt {
+        EndpointLimits {
             width: width.map(|(width, _)| width),
             ceiling: width.and_then(|(_, ceiling)| ceiling),
             addresses: lists.addresses,
@@ -168,11 +168,11 @@ impl Node {
     }
 
     /// Takes up what was learnt in an earlier life.
-    pub fn recall(&self, learnt: &Learnt) {
+    pub fn recall(&self, learnt: &EndpointLimits) {
         let width = learnt.width.map(|width| (width, learnt.ceiling));
         *self.width() = Width::new(&self.history, width);
         *self.lists.lock().unwrap_or_else(PoisonError::into_inner) =
-            Lists { addresses: learnt.addresses, topics: learnt.topics };
+            FilterLimits { addresses: learnt.addresses, topics: learnt.topics };
         self.rpc.limit_batch(learnt.batch);
     }
 
@@ -230,7 +230,7 @@ impl Node {
 
     pub(super) fn not_ours(&self, wrong: ChainError) -> ChainError {
         self.checked.store(false, Ordering::Relaxed);
-        self.rpc.vitals.failed("the chain", &wrong);
+        self.rpc.health.failed("the chain", &wrong);
         wrong
     }
 
@@ -238,9 +238,9 @@ impl Node {
     ///
     /// # Errors
     /// Why the node cannot be asked.
-    pub async fn tagged(&self, tag: Tag) -> Result<Option<BlockRef>, ChainError> {
+    pub async fn tagged(&self, tag: BlockTag) -> Result<Option<BlockRef>, ChainError> {
         match self.block_by(json!(tag.as_str())).await {
-            Err(error) if tag != Tag::Latest && error.is_unclassified_refusal() => Ok(None),
+            Err(error) if tag != BlockTag::Latest && error.is_unclassified_refusal() => Ok(None),
             answer => Ok(answer?.map(|seal| seal.block)),
         }
     }
@@ -249,9 +249,10 @@ impl Node {
     ///
     /// # Errors
     /// Why the node cannot be asked; a node without any block is a bad answer.
-    pub async fn standing(&self, number: u64) -> Result<Standing, ChainError> {
-        let names = [json!(Tag::Latest.as_str()), json!(Tag::Finalized.as_str()), json!(hex(number))];
-        let questions = names.map(|name| Question::new(HEADER, json!([name, false])));
+    pub async fn standing(&self, number: u64) -> Result<NodeStatus, ChainError> {
+        let names =
+            [json!(BlockTag::Latest.as_str()), json!(BlockTag::Finalized.as_str()), json!(hex(number))];
+        let questions = names.map(|name| RpcCall::new(HEADER, json!([name, false])));
         let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
         let head = self.newest(self.seal_of(answers.next())?)?.block.number;
         let finalized = match self.seal_of(answers.next()) {
@@ -259,14 +260,14 @@ impl Node {
             answer => answer?.map(|seal| seal.block.number),
         };
         let block = self.header_of(answers.next(), number)?.map(|seal| seal.block);
-        Ok(Standing { head, finalized, block })
+        Ok(NodeStatus { head, finalized, block })
     }
 
     /// As [`Self::tagged`], for a chain that cannot do without.
     ///
     /// # Errors
     /// [`ChainError::NoTag`] or why the node cannot be asked.
-    pub async fn check_tag(&self, tag: Tag) -> Result<(), ChainError> {
+    pub async fn check_tag(&self, tag: BlockTag) -> Result<(), ChainError> {
         let missing = || ChainError::NoTag { host: self.host().to_owned(), tag: tag.as_str() };
         self.tagged(tag).await?.map(|_| ()).ok_or_else(missing)
     }
@@ -276,7 +277,7 @@ impl Node {
     /// # Errors
     /// Why the node cannot be asked; a node without any block is a bad answer.
     pub async fn head(&self) -> Result<BlockRef, ChainError> {
-        self.newest(self.tagged(Tag::Latest).await?)
+        self.newest(self.tagged(BlockTag::Latest).await?)
     }
 
     /// A chain without a newest block is none.
@@ -293,9 +294,13 @@ impl Node {
         Ok(self.at_height(seal, number)?.map(|seal| seal.block))
     }
 
-    pub(super) fn at_height(&self, seal: Option<Seal>, number: u64) -> Result<Option<Seal>, ChainError> {
+    pub(super) fn at_height(
+        &self,
+        seal: Option<HeaderSeal>,
+        number: u64,
+    ) -> Result<Option<HeaderSeal>, ChainError> {
         match seal {
-            Some(Seal { block, .. }) if block.number != number => {
+            Some(HeaderSeal { block, .. }) if block.number != number => {
                 let reason = format!("block {} where {number} was asked for", block.number);
                 Err(self.rpc.bad(HEADER, reason))
             }
@@ -312,16 +317,16 @@ impl Node {
     }
 
     /// As [`Self::blocks`], with what they say of their logs.
-    pub(super) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<Seal>>, ChainError> {
-        let question = |number: &u64| Question::new(HEADER, json!([hex(*number), false]));
-        let questions: Vec<Question> = numbers.iter().map(question).collect();
+    pub(super) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<HeaderSeal>>, ChainError> {
+        let question = |number: &u64| RpcCall::new(HEADER, json!([hex(*number), false]));
+        let questions: Vec<RpcCall> = numbers.iter().map(question).collect();
         let answers = self.rpc.ask_all::<WireHeader>(&questions).await?;
         let header = |(answer, number)| self.at_height(self.sealed(or_missing(answer)?)?, number);
         answers.into_iter().zip(numbers.iter().copied()).map(header).collect()
     }
 
-    async fn block_by(&self, block: Value) -> Result<Option<Seal>, ChainError> {
-        let question = Question::new(HEADER, json!([block, false]));
+    async fn block_by(&self, block: Value) -> Result<Option<HeaderSeal>, ChainError> {
+        let question = RpcCall::new(HEADER, json!([block, false]));
         self.sealed(or_missing(self.rpc.ask::<WireHeader>(&question).await)?)
     }
 
@@ -329,12 +334,12 @@ impl Node {
     ///
     /// # Errors
     /// That its time contradicts that of a header next to it.
-    pub(super) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<Seal>, ChainError> {
+    pub(super) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<HeaderSeal>, ChainError> {
         let Some(header) = header else { return Ok(None) };
         let (bloom, receipts_root) = header.seal();
         let block = BlockRef::from(header);
         self.noted(block)?;
-        Ok(Some(Seal { block, bloom, receipts_root }))
+        Ok(Some(HeaderSeal { block, bloom, receipts_root }))
     }
 
     /// The hash of a canonical block, where the node has it.

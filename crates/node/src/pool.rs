@@ -14,50 +14,50 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use super::error::ChainError;
-use super::node::{Kin, Node};
-use super::settings::{ChainSettings, ProviderSettings, Role};
-use super::work::Work;
+use super::failed_reads::Work;
+use super::node::{Node, ProviderGroup};
+use super::settings::{ChainSettings, ProviderRole, ProviderSettings};
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop};
-use choice::{Choice, Fact, Rules, Why, behind, choose};
-use probe::Task;
+use choice::{ProviderFacts, SwitchDecision, SwitchReason, SwitchRules, behind, choose};
+use probe::TakeoverTask;
 pub use probe::essential;
 pub(super) use probe::reading;
-pub use report::ProviderReport;
+pub use report::ProviderState;
 
 /// The providers of one chain. Dropping it ends the probes.
 pub struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
     probes: Option<Beside>,
 }
 
 /// Which provider does which work, by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct InUse {
+struct ActiveProviders {
     live: usize,
     history: usize,
 }
 
-struct Shared {
+struct PoolShared {
     settings: ChainSettings,
-    members: Vec<Member>,
-    in_use: watch::Sender<InUse>,
-    kin: Kin,
+    members: Vec<PoolMember>,
+    in_use: watch::Sender<ActiveProviders>,
+    kin: ProviderGroup,
     /// Rung when what one failed at is forgiven: who is asked may change.
     readmitted: Notify,
 }
 
-struct Member {
+struct PoolMember {
     settings: ProviderSettings,
     node: Arc<Node>,
-    seen: Mutex<Seen>,
+    seen: Mutex<ProbeFindings>,
     /// Rung when it may be asked again for what it could not read.
     again: Notify,
 }
 
 /// What the probes have found.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct ProbeFindings {
     head: Option<u64>,
     rounds_behind: u32,
     /// It has told its chain id since it last failed.
@@ -73,9 +73,9 @@ struct Seen {
 }
 
 /// Tells when another provider is asked.
-pub struct Switched(watch::Receiver<InUse>);
+pub struct SwitchListener(watch::Receiver<ActiveProviders>);
 
-impl Switched {
+impl SwitchListener {
     /// Returns at the next switch; never where there is but one provider. May be dropped and called again.
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
@@ -90,23 +90,26 @@ impl Pool {
     /// # Errors
     /// When no HTTP client can be made of the settings.
     pub fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
-        let kin = Kin::default();
+        let kin = ProviderGroup::default();
         let member = |provider: &ProviderSettings| {
             let node = Arc::new(Node::among(settings, provider, kin.clone())?);
-            Ok(Member { settings: provider.clone(), node, seen: Mutex::default(), again: Notify::new() })
+            Ok(PoolMember { settings: provider.clone(), node, seen: Mutex::default(), again: Notify::new() })
         };
-        let members: Vec<Member> =
+        let members: Vec<PoolMember> =
             settings.providers.iter().map(member).collect::<Result<_, ChainError>>()?;
         let first = |role| {
             let fits = |index: &usize| members[*index].does(role);
             (0..members.len()).filter(fits).min_by_key(|index| members[*index].settings.priority).unwrap_or(0)
         };
-        let (in_use, _) = watch::channel(InUse { live: first(Role::Live), history: first(Role::History) });
+        let (in_use, _) = watch::channel(ActiveProviders {
+            live: first(ProviderRole::Live),
+            history: first(ProviderRole::History),
+        });
         let (settings, readmitted) = (settings.clone(), Notify::new());
-        let shared = Arc::new(Shared { settings, members, in_use, kin, readmitted });
+        let shared = Arc::new(PoolShared { settings, members, in_use, kin, readmitted });
         let this = Loop::new(format!("probes {}", shared.settings.name), shared.probes_hang_after());
         let probes = (shared.members.len() > 1)
-            .then(|| Beside::start(this, |turns| Shared::watch_over(shared.clone(), turns)));
+            .then(|| Beside::start(this, |turns| PoolShared::watch_over(shared.clone(), turns)));
         Ok(Self { shared, probes })
     }
 
@@ -133,7 +136,7 @@ impl Pool {
 
     /// A provider that is well and is not this one.
     pub fn another(&self, than: &Arc<Node>) -> Option<Arc<Node>> {
-        let facts = self.shared.facts(Role::Any);
+        let facts = self.shared.facts(ProviderRole::Any);
         let other = |index: &usize| !Arc::ptr_eq(&self.shared.members[*index].node, than);
         let well = |index: &usize| facts[*index].fit && !facts[*index].failing;
         let all = (0..facts.len()).filter(other).filter(well);
@@ -146,17 +149,17 @@ impl Pool {
     }
 
     /// Tells when another provider is asked.
-    pub fn switched(&self) -> Switched {
-        Switched(self.shared.in_use.subscribe())
+    pub fn switched(&self) -> SwitchListener {
+        SwitchListener(self.shared.in_use.subscribe())
     }
 }
 
-impl Member {
-    fn does(&self, work: Role) -> bool {
-        work == Role::Any || self.settings.role.includes(work)
+impl PoolMember {
+    fn does(&self, work: ProviderRole) -> bool {
+        work == ProviderRole::Any || self.settings.role.includes(work)
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, ProbeFindings> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -169,52 +172,52 @@ impl Member {
     }
 }
 
-impl Shared {
+impl PoolShared {
     /// A round of probes waits for answers one after the other, each for as long as a request may take.
     fn probes_hang_after(&self) -> Duration {
         Duration::from_mins(2).max(self.settings.request_timeout * 8)
     }
 
-    fn in_use(&self) -> InUse {
+    fn in_use(&self) -> ActiveProviders {
         *self.in_use.borrow()
     }
 
     /// What is known of each provider, for this work.
-    fn facts(&self, work: Role) -> Vec<Fact> {
+    fn facts(&self, work: ProviderRole) -> Vec<ProviderFacts> {
         let unknown = Duration::MAX;
-        let fact = |member: &Member| {
-            let (signs, seen) = (member.node.rpc.vitals.signs(), *member.seen());
+        let fact = |member: &PoolMember| {
+            let (health, seen) = (member.node.rpc.health.snapshot(), *member.seen());
             let at_work = match work {
-                Role::Live => signs.failing_live,
-                Role::History => signs.failing_history,
-                Role::Any | Role::Audit => signs.failing_live || signs.failing_history,
+                ProviderRole::Live => health.failing_live,
+                ProviderRole::History => health.failing_history,
+                ProviderRole::Any | ProviderRole::Audit => health.failing_live || health.failing_history,
             };
-            Fact {
+            ProviderFacts {
                 priority: member.settings.priority,
-                fit: member.does(work) && !signs.wrong && !member.is_incapable() && !member.is_distrusted(),
-                failing: signs.failing || at_work || member.node.rpc.refuses(),
+                fit: member.does(work) && !health.wrong && !member.is_incapable() && !member.is_distrusted(),
+                failing: health.failing || at_work || member.node.rpc.refuses(),
                 head: seen.head,
                 rounds_behind: seen.rounds_behind,
-                well_for: signs.well_for,
+                well_for: health.well_for,
                 owes: self.settings.failover.return_after * 2u32.pow(seen.left.min(MOST_LEFT)),
-                latency: signs.latency.unwrap_or(unknown),
+                latency: health.latency.unwrap_or(unknown),
             }
         };
         self.members.iter().map(fact).collect()
     }
 
     /// Switches the provider of one work, if another is better and proves that it can do it.
-    async fn decide(&self, work: Role) {
-        let rules = Rules { max_lag: self.settings.failover.max_lag };
+    async fn decide(&self, work: ProviderRole) {
+        let rules = SwitchRules { max_lag: self.settings.failover.max_lag };
         // Each of them fails its probe at most once before it is left out.
         for _ in &self.members {
             let in_use = self.in_use();
-            let now = if work == Role::Live { in_use.live } else { in_use.history };
-            let Choice::Switch(next, why) = choose(now, &self.facts(work), &rules) else { return };
+            let now = if work == ProviderRole::Live { in_use.live } else { in_use.history };
+            let SwitchDecision::Switch(next, why) = choose(now, &self.facts(work), &rules) else { return };
             let (from, to) = (&self.members[now], &self.members[next]);
             // Where the other one fails, this one has to do what that one could not.
-            let failed = if why == Why::Failing { &from.node } else { &to.node };
-            let task = Task { unread: failed.failed.get(kind(work)), work: kind(work), why };
+            let failed = if why == SwitchReason::Failing { &from.node } else { &to.node };
+            let task = TakeoverTask { unread: failed.failed.get(kind(work)), work: kind(work), why };
             match probe::all(&to.node, &to.settings, (&self.settings, &self.kin), task).await {
                 Ok(()) => {
                     to.seen().incapable_until = None;
@@ -226,16 +229,22 @@ impl Shared {
     }
 
     /// One that is not fit is told once in a while, and asked again whenever one is needed.
-    fn note_incapable(&self, to: &Member, reason: &str) {
+    fn note_incapable(&self, to: &PoolMember, reason: &str) {
         let until = Instant::now() + self.settings.failover.return_after;
         if to.seen().incapable_until.replace(until).is_none_or(|until| until <= Instant::now()) {
             let host = &to.settings.label;
             tracing::warn!(chain = %self.settings.name, host, reason, "a provider is not fit to take over");
         }
-        to.node.rpc.vitals.unwell();
+        to.node.rpc.health.unwell();
     }
 
-    fn switch(&self, work: Role, (from, _): (&Member, usize), (to, index): (&Member, usize), why: Why) {
+    fn switch(
+        &self,
+        work: ProviderRole,
+        (from, _): (&PoolMember, usize),
+        (to, index): (&PoolMember, usize),
+        why: SwitchReason,
+    ) {
         let now = Instant::now();
         {
             let mut left = from.seen();
@@ -244,27 +253,27 @@ impl Shared {
             if left.changed.is_some_and(|taken| taken.elapsed() > long) {
                 left.left = 0;
             }
-            if matches!(why, Why::Failing | Why::Behind) {
+            if matches!(why, SwitchReason::Failing | SwitchReason::Behind) {
                 left.left = left.left.saturating_add(1);
             }
             left.changed = Some(now);
         }
         to.seen().changed = Some(now);
-        let role = if work == Role::Live { "live" } else { "history" };
+        let role = if work == ProviderRole::Live { "live" } else { "history" };
         let (old, new) = (&from.settings.label, &to.settings.label);
         tracing::warn!(chain = %self.settings.name, role, from = %old, to = %new, reason = why.as_str(), "provider switched");
         metrics::provider_switched(&self.settings.name, role, why.word());
         self.in_use.send_modify(|in_use| match work {
-            Role::Live => in_use.live = index,
+            ProviderRole::Live => in_use.live = index,
             _ => in_use.history = index,
         });
-        if why == Why::Failing {
+        if why == SwitchReason::Failing {
             from.node.rpc.leave();
         }
     }
 
     fn say(&self) {
-        let facts = self.facts(Role::Any);
+        let facts = self.facts(ProviderRole::Any);
         let in_use = self.in_use();
         for (index, member) in self.members.iter().enumerate() {
             let well = facts[index].fit && !facts[index].failing && facts[index].rounds_behind == 0;
@@ -277,8 +286,8 @@ impl Shared {
     }
 }
 
-fn kind(work: Role) -> Work {
-    if work == Role::History { Work::History } else { Work::Live }
+fn kind(work: ProviderRole) -> Work {
+    if work == ProviderRole::History { Work::History } else { Work::Live }
 }
 
 /// A provider that comes and goes is waited for twice as long each time it was left, up to 32 times `return_after`.

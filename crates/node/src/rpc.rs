@@ -4,9 +4,9 @@
 
 mod batch;
 mod body;
-mod listing;
 mod outcomes;
-mod pace;
+mod rate_limit;
+mod streamed_list;
 mod usage;
 mod wait;
 
@@ -20,21 +20,21 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::error::{ChainError, Refusal, RefusedAnswer, told};
+use super::error::{ChainError, ErrorResponse, RefusalKind, told};
+use super::health::HealthTracker;
 use super::settings::{ChainSettings, ProviderSettings};
-use super::vitals::Vitals;
-use super::wire::{Answer, ErrorObject};
-use batch::Batches;
-pub(super) use batch::RawAnswer;
-use body::{Body, Intake, NoBody};
+use super::wire::{ErrorObject, RpcResponse};
+use batch::BatchLimit;
+pub(super) use batch::RawResult;
+use body::{Body, BodyConsumer, BodyError};
 use chainflume_ops::metrics;
 use chainflume_ops::tls;
-use listing::Listing;
 use outcomes::{Outcomes, outcomes};
-use pace::Pace;
+use rate_limit::RateLimiter;
+use streamed_list::StreamedList;
 pub use usage::MethodUsage;
-use usage::Usage;
-use wait::Departures;
+use usage::UsageCounter;
+use wait::RequestCanceller;
 pub use wait::probing;
 
 pub(super) struct Rpc {
@@ -48,24 +48,24 @@ pub(super) struct Rpc {
     timeout: Duration,
     max_bytes: usize,
     next_id: AtomicU64,
-    pace: Pace,
-    usage: Usage,
-    batches: Batches,
-    departures: Departures,
+    pace: RateLimiter,
+    usage: UsageCounter,
+    batches: BatchLimit,
+    departures: RequestCanceller,
     /// A request that takes longer is a reason to look whether anything is answered at all.
     overdue_after: Duration,
-    pub(super) vitals: Vitals,
+    pub(super) health: HealthTracker,
 }
 
 /// A question to the node.
-pub(super) struct Question {
+pub(super) struct RpcCall {
     pub method: &'static str,
     pub params: Value,
     /// Blocks it spans, for what the node says about ranges.
     pub width: Option<u64>,
 }
 
-impl Question {
+impl RpcCall {
     pub(super) fn new(method: &'static str, params: Value) -> Self {
         Self { method, params, width: None }
     }
@@ -77,7 +77,7 @@ impl Question {
 
 /// The method that stands for a request of several calls: that of the one over a range, which is what may be refused, or
 /// else of the first.
-fn lead(calls: &[Question]) -> &'static str {
+fn lead(calls: &[RpcCall]) -> &'static str {
     let ranged = calls.iter().find(|call| call.width.is_some());
     ranged.or(calls.first()).map_or("", |call| call.method)
 }
@@ -114,25 +114,22 @@ impl Rpc {
             timeout: settings.request_timeout,
             max_bytes: settings.max_response_bytes,
             next_id: AtomicU64::new(1),
-            pace: Pace::new(&provider.pace),
-            usage: Usage::default(),
-            batches: Batches::default(),
-            departures: Departures::default(),
+            pace: RateLimiter::new(&provider.pace),
+            usage: UsageCounter::default(),
+            batches: BatchLimit::default(),
+            departures: RequestCanceller::default(),
             overdue_after: settings.failover.probe_timeout,
-            vitals: Vitals::new(alarm),
+            health: HealthTracker::new(alarm),
         })
     }
 
     /// The answer, `None` where the node says `null`.
-    pub(super) async fn ask<T: DeserializeOwned>(
-        &self,
-        question: &Question,
-    ) -> Result<Option<T>, ChainError> {
+    pub(super) async fn ask<T: DeserializeOwned>(&self, question: &RpcCall) -> Result<Option<T>, ChainError> {
         self.paced(std::slice::from_ref(question), self.ask_once(question)).await
     }
 
     /// As [`Self::ask`], where `null` is no answer.
-    pub(super) async fn demand<T: DeserializeOwned>(&self, question: &Question) -> Result<T, ChainError> {
+    pub(super) async fn demand<T: DeserializeOwned>(&self, question: &RpcCall) -> Result<T, ChainError> {
         self.ask(question).await?.ok_or_else(|| self.bad(question.method, "null where a result belongs"))
     }
 
@@ -140,7 +137,7 @@ impl Rpc {
     /// is never in memory as a whole. What was handed out counts for nothing where this ends with an error.
     pub(super) async fn demand_each<T: DeserializeOwned>(
         &self,
-        question: &Question,
+        question: &RpcCall,
         mut each: impl FnMut(T) + Send,
     ) -> Result<(), ChainError> {
         let answer = self.paced(std::slice::from_ref(question), self.list_once(question, &mut each)).await?;
@@ -174,7 +171,7 @@ impl Rpc {
     /// Makes one request of these calls when it is its turn, and counts them.
     async fn paced<T: Outcomes>(
         &self,
-        calls: &[Question],
+        calls: &[RpcCall],
         request: impl Future<Output = Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
         let request = Box::pin(request);
@@ -211,18 +208,18 @@ impl Rpc {
     }
 
     /// The endpoint wants to be left alone, so that nothing was asked, or was left before it answered.
-    fn not_answered<T: Outcomes>(&self, calls: &[Question], error: ChainError) -> Result<T, ChainError> {
+    fn not_answered<T: Outcomes>(&self, calls: &[RpcCall], error: ChainError) -> Result<T, ChainError> {
         if let ChainError::Left { after, .. } = error {
             let answer = Err(error);
             self.count(calls, &answer, after);
             return answer;
         }
-        self.vitals.not_asked(lead(calls), &error);
+        self.health.not_asked(lead(calls), &error);
         Err(error)
     }
 
     /// What came of the calls of a request. A batch may be answered and each of its calls refused.
-    fn count<T: Outcomes>(&self, calls: &[Question], answer: &Result<T, ChainError>, took: Duration) {
+    fn count<T: Outcomes>(&self, calls: &[RpcCall], answer: &Result<T, ChainError>, took: Duration) {
         let who = (self.chain.as_str(), self.host.as_str());
         let mut methods: BTreeMap<&'static str, Option<&ChainError>> = BTreeMap::new();
         for (method, error) in outcomes(calls, answer) {
@@ -236,8 +233,8 @@ impl Rpc {
         }
         for (method, error) in methods {
             match error {
-                None => self.vitals.answered(method, took),
-                Some(error) => self.vitals.failed(method, error),
+                None => self.health.answered(method, took),
+                Some(error) => self.health.failed(method, error),
             }
         }
     }
@@ -249,11 +246,11 @@ impl Rpc {
             method,
             code: None,
             message: format!("too many requests; it asked to be left alone, for {} s more", wait.as_secs()),
-            refusal: Refusal::Rate { retry_after: Some(wait) },
+            refusal: RefusalKind::Rate { retry_after: Some(wait) },
         }
     }
 
-    async fn ask_once<T: DeserializeOwned>(&self, question: &Question) -> Result<Option<T>, ChainError> {
+    async fn ask_once<T: DeserializeOwned>(&self, question: &RpcCall) -> Result<Option<T>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = self.post(question.method, question.call(id).to_string(), &mut Vec::new()).await?;
         self.read_body(question, id, &body)
@@ -261,11 +258,11 @@ impl Rpc {
 
     async fn list_once<T: DeserializeOwned>(
         &self,
-        question: &Question,
+        question: &RpcCall,
         each: &mut (impl FnMut(T) + Send),
     ) -> Result<Option<()>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut listing = Listing::new(&mut *each);
+        let mut listing = StreamedList::new(&mut *each);
         let body = self.post(question.method, question.call(id).to_string(), &mut listing).await?;
         match listing.wrong() {
             Some(wrong) if body.is_ok() => Err(self.bad(question.method, wrong)),
@@ -278,11 +275,11 @@ impl Rpc {
 
     fn read_body<T: DeserializeOwned>(
         &self,
-        question: &Question,
+        question: &RpcCall,
         id: u64,
         body: &Body,
     ) -> Result<Option<T>, ChainError> {
-        match serde_json::from_slice::<Answer<T>>(&body.bytes) {
+        match serde_json::from_slice::<RpcResponse<T>>(&body.bytes) {
             Ok(answer) => self.read(question, answer, id, body),
             Err(error) if body.is_ok() => Err(self.unread(question, body, error.to_string())),
             Err(_) => Err(self.refused(question, body, None)),
@@ -292,14 +289,14 @@ impl Rpc {
     /// One answer to one question, whose id must be its own.
     fn read<T>(
         &self,
-        question: &Question,
-        answer: Answer<T>,
+        question: &RpcCall,
+        answer: RpcResponse<T>,
         id: u64,
         body: &Body,
     ) -> Result<Option<T>, ChainError> {
         match answer {
             // A node that could not read the question has no id to repeat.
-            Answer { error: Some(error), .. } => Err(self.refused(question, body, Some(error))),
+            RpcResponse { error: Some(error), .. } => Err(self.refused(question, body, Some(error))),
             answer if !body.is_ok() => Err(self.refused(question, body, answer.error)),
             answer if answer.id == json!(id) => Ok(answer.result),
             answer => Err(self.unread(question, body, format!("its id is {}, asked was {id}", answer.id))),
@@ -310,22 +307,22 @@ impl Rpc {
         &self,
         method: &'static str,
         request: String,
-        intake: &mut impl Intake,
+        intake: &mut impl BodyConsumer,
     ) -> Result<Body, ChainError> {
         let request = self.client.post(&self.url).header("content-type", "application/json").body(request);
         let response = request.send().await.map_err(|error| self.failed(method, &error))?;
         Body::read(response, self.max_bytes, intake).await.map_err(|error| match error {
-            NoBody::TooLarge => {
+            BodyError::TooLarge => {
                 ChainError::TooLarge { host: self.host.clone(), method, limit: self.max_bytes }
             }
-            NoBody::Broken(error) => self.failed(method, &error),
+            BodyError::Broken(error) => self.failed(method, &error),
         })
     }
 
     /// A body with status 200 that is no answer may be a refusal all the same: gateways say theirs in JSON of their own.
-    fn unread(&self, question: &Question, body: &Body, reason: String) -> ChainError {
+    fn unread(&self, question: &RpcCall, body: &Body, reason: String) -> ChainError {
         match self.refused(question, body, None) {
-            ChainError::Refused { refusal: Refusal::Other, .. } => self.bad(question.method, reason),
+            ChainError::Refused { refusal: RefusalKind::Other, .. } => self.bad(question.method, reason),
             // An answer that was cut short may say anything.
             _ if body.bytes.windows(9).take(200).any(|part| part == b"\"result\":") => {
                 self.bad(question.method, reason)
@@ -334,12 +331,12 @@ impl Rpc {
         }
     }
 
-    fn refused(&self, question: &Question, body: &Body, error: Option<ErrorObject>) -> ChainError {
+    fn refused(&self, question: &RpcCall, body: &Body, error: Option<ErrorObject>) -> ChainError {
         self.refused_all(std::slice::from_ref(question), body, error)
     }
 
     /// A refusal of all calls of a request.
-    fn refused_all(&self, calls: &[Question], body: &Body, error: Option<ErrorObject>) -> ChainError {
+    fn refused_all(&self, calls: &[RpcCall], body: &Body, error: Option<ErrorObject>) -> ChainError {
         let (code, message, data) = match error {
             Some(error) => error.told(),
             None => (None, body.beginning(), None),
@@ -349,7 +346,7 @@ impl Rpc {
         let asked = calls.iter().find_map(|call| call.width);
         let batch = (calls.len() > 1).then_some(calls.len() as u64);
         let (status, retry_after) = (Some(body.status), body.retry_after);
-        let answer = RefusedAnswer { code, status, message, data, retry_after, asked, calls: batch };
+        let answer = ErrorResponse { code, status, message, data, retry_after, asked, calls: batch };
         let method = lead(calls);
         ChainError::refused((&self.host, &self.secrets), method, answer)
     }

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::evidence::Verify;
-use super::node::Tag;
+use super::evidence::LogVerification;
+use super::node::BlockTag;
 
 /// How one chain's node is asked.
 #[derive(Clone)]
@@ -18,9 +18,9 @@ pub struct ChainSettings {
     /// When another one is asked.
     pub failover: FailoverSettings,
     /// How the logs of new blocks are checked.
-    pub verify: Verify,
+    pub verify: LogVerification,
     /// The tag blocks are confirmed by, if they are: a provider without it is of no use.
-    pub tag: Option<Tag>,
+    pub tag: Option<BlockTag>,
     /// How long one request may take, connection included.
     pub request_timeout: Duration,
     /// Whether answers may come compressed.
@@ -47,9 +47,9 @@ pub struct ProviderSettings {
     /// The lower, the rather it is asked.
     pub priority: u32,
     /// What it is for.
-    pub role: Role,
+    pub role: ProviderRole,
     /// How fast it is asked.
-    pub pace: PaceSettings,
+    pub pace: RateLimitSettings,
 }
 
 /// Whether a node may compress its answers. It saves eight ninths of the bytes, and a node (go-ethereum, Erigon) spends more
@@ -76,7 +76,7 @@ impl Compression {
 
 /// What a provider is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ProviderRole {
     /// Whatever there is to ask.
     Any,
     /// The newest blocks.
@@ -87,7 +87,7 @@ pub enum Role {
     Audit,
 }
 
-impl Role {
+impl ProviderRole {
     /// The word in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ pub struct FailoverSettings {
 
 /// How fast an endpoint is asked.
 #[derive(Clone, Debug)]
-pub struct PaceSettings {
+pub struct RateLimitSettings {
     /// Requests a second, each call of a batch being one; `None` for no limit of our own.
     pub requests_per_second: Option<u64>,
     /// Compute units a second; `None` for no limit of our own.

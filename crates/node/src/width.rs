@@ -8,9 +8,9 @@ mod tests;
 /// An answer this quick leaves room for a wider question.
 const QUICK: Duration = Duration::from_secs(2);
 /// Answers in a row before a width is tried that may be refused: less than one call in a hundred is.
-const PATIENCE: u64 = 128;
+const ANSWERS_BEFORE_TRY: u64 = 128;
 /// Most of them. A limit that is lifted one day is noticed, and the tries cost nothing to speak of.
-const MAX_PATIENCE: u64 = 16_384;
+const MAX_ANSWERS_BEFORE_TRY: u64 = 16_384;
 /// How often a question without any width proven fails before a narrower one is asked: an outage looks the same.
 const COLD_DOUBTS: u32 = 2;
 /// As before, of a width that was answered before.
@@ -50,9 +50,9 @@ pub(super) struct Width {
 
 /// Why a question was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum NarrowReason {
     /// Its number of blocks, the same everywhere on the chain.
-    Blocks,
+    BlockSelector,
     /// The size of its answer, which is another elsewhere.
     Size,
     /// The time it took.
@@ -81,7 +81,7 @@ impl Width {
             hinted: None,
             misled: false,
             calm: 0,
-            patience: PATIENCE,
+            patience: ANSWERS_BEFORE_TRY,
             large: settings.buffer_bytes / (2 * settings.ranges_in_flight.max(1)),
         }
     }
@@ -125,7 +125,7 @@ impl Width {
         self.misses = 0;
         self.calm += 1;
         if self.ceiling.is_some_and(|ceiling| ceiling <= width) {
-            (self.ceiling, self.patience) = (None, PATIENCE);
+            (self.ceiling, self.patience) = (None, ANSWERS_BEFORE_TRY);
         }
         let density = bytes as u64 / width.max(1);
         let sparse = self.crowded.is_none_or(|crowded| density <= crowded / 2);
@@ -154,7 +154,7 @@ impl Width {
     }
 
     /// A question of `width` blocks was refused; `hint` is what the node would accept.
-    pub(super) fn refused(&mut self, width: u64, hint: Option<u64>, why: Why) {
+    pub(super) fn refused(&mut self, width: u64, hint: Option<u64>, why: NarrowReason) {
         let tried = self.miss(width);
         self.misled |= self.hinted == Some(width);
         // From then on a hint has to be worth at least as much as a guess.
@@ -174,13 +174,13 @@ impl Width {
         };
         self.narrow(width, hint.unwrap_or(guess).max(1));
         match why {
-            Why::Blocks => {
+            NarrowReason::BlockSelector => {
                 // A hint is the limit itself: nothing above it needs to be tried.
                 let bound = hint.map_or(width, |hint| hint.saturating_add(1).min(width));
                 self.ceiling = Some(self.ceiling.map_or(bound, |ceiling| ceiling.min(bound)));
             }
-            Why::Size => self.crowded = Some(0),
-            Why::Time => {}
+            NarrowReason::Size => self.crowded = Some(0),
+            NarrowReason::Time => {}
         }
     }
 
@@ -218,7 +218,7 @@ impl Width {
         self.misses += 1;
         self.calm = 0;
         if tried {
-            self.patience = (self.patience * 2).min(MAX_PATIENCE);
+            self.patience = (self.patience * 2).min(MAX_ANSWERS_BEFORE_TRY);
         }
         tried
     }

@@ -13,13 +13,13 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use chainflume_core::domain::{BlockId, BlockRef, Log, LogFilter, Outcome, Place, Receipt};
+use chainflume_core::domain::{BlockId, BlockRef, Log, LogFilter, Place, Receipt, ReceiptOutcome};
 pub(super) use field::Quantity;
 use field::{Field, Height, Time, WireTopics};
 
 /// A JSON-RPC answer.
 #[derive(Deserialize)]
-pub(super) struct Answer<T> {
+pub(super) struct RpcResponse<T> {
     /// Echo of the request's id.
     #[serde(default)]
     pub id: Value,
@@ -31,33 +31,33 @@ pub(super) struct Answer<T> {
 }
 
 /// What a batch gets back: an answer to each call, or one to all of them.
-pub(super) enum Answers<T> {
+pub(super) enum RpcResponses<T> {
     /// In any order.
-    Many(Vec<Answer<T>>),
+    Many(Vec<RpcResponse<T>>),
     /// A refusal of the batch itself.
-    One(Answer<T>),
+    One(RpcResponse<T>),
 }
 
 /// By its first byte. Tried as one and then as the other, the whole of it would first be read into something that is neither.
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Answers<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for RpcResponses<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
-            type Value = Answers<T>;
+        struct OneOrMany<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
+            type Value = RpcResponses<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an answer or a list of answers")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Answers<T>, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Answers::Many)
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<RpcResponses<T>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(RpcResponses::Many)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Answers<T>, A::Error> {
-                Answer::deserialize(MapAccessDeserializer::new(map)).map(Answers::One)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RpcResponses<T>, A::Error> {
+                RpcResponse::deserialize(MapAccessDeserializer::new(map)).map(RpcResponses::One)
             }
         }
-        deserializer.deserialize_any(Either(PhantomData))
+        deserializer.deserialize_any(OneOrMany(PhantomData))
     }
 }
 
@@ -232,14 +232,14 @@ pub(super) struct WireReceipt {
 
 /// Why it is not known what a header commits to of a receipt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unsealed {
+pub(super) enum UnsealedReceipt {
     /// How receipts of this chain are encoded is not known here, nor will be.
     Kind(String),
     /// A field is missing or odd.
     Field(String),
 }
 
-impl fmt::Display for Unsealed {
+impl fmt::Display for UnsealedReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kind(why) | Self::Field(why) => f.write_str(why),
@@ -271,24 +271,24 @@ impl WireReceipt {
     ///
     /// # Errors
     /// What of it we cannot encode, for a person.
-    pub(super) fn consensus(&self) -> Result<Receipt, Unsealed> {
+    pub(super) fn consensus(&self) -> Result<Receipt, UnsealedReceipt> {
         let kind = match &self.r#type {
             Field::Is(kind) => kind.0,
             Field::Missing => 0,
-            Field::Odd(why) => return Err(Unsealed::Field(format!("the type of a receipt: {why}"))),
+            Field::Odd(why) => return Err(UnsealedReceipt::Field(format!("the type of a receipt: {why}"))),
         };
         let kind = u8::try_from(kind).ok().filter(|kind| Receipt::is_known(*kind)).ok_or_else(|| {
             let reason = format!("a receipt is of type {kind:#x}, and how that is encoded is not known here");
-            Unsealed::Kind(reason)
+            UnsealedReceipt::Kind(reason)
         })?;
-        self.encoded_as(kind).map_err(Unsealed::Field)
+        self.encoded_as(kind).map_err(UnsealedReceipt::Field)
     }
 
     fn encoded_as(&self, kind: u8) -> Result<Receipt, String> {
         let deposit = self.deposit_nonce.readable().zip(self.deposit_receipt_version.readable());
         let outcome = match (&self.status, &self.root) {
-            (Field::Is(status), _) => Outcome::Succeeded(status.0 == 1),
-            (_, Field::Is(root)) => Outcome::State(*root),
+            (Field::Is(status), _) => ReceiptOutcome::Succeeded(status.0 == 1),
+            (_, Field::Is(root)) => ReceiptOutcome::State(*root),
             _ => return Err("a receipt says not how it ended".to_owned()),
         };
         let log = |log: &WireLog| {

@@ -2,8 +2,8 @@
 //! spine and the relays, read by everybody; ages are computed when they are read, so that they grow during a stall.
 
 mod loops;
-mod pace;
 mod source;
+mod throughput;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-pub use loops::{Clock, LoopHealth, Pulse};
-pub use pace::{Pace, Rate};
+pub use loops::{Heartbeat, LoopHealth, TurnSource};
 pub use source::{SourceHealth, UnreadHealth};
+pub use throughput::{Rate, Throughput};
 
 /// A loop of a chain or a sink that has not turned for so long hangs: each request and each pause in it is shorter.
 pub const HUNG_AFTER: Duration = Duration::from_secs(60);
@@ -296,11 +296,11 @@ pub struct OutboxHealth {
 /// The board all chains write on.
 #[derive(Clone, Default)]
 pub struct Board {
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Mutex<BoardState>>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct BoardState {
     chains: BTreeMap<String, ChainHealth>,
     database: Option<DatabaseHealth>,
     sinks: BTreeMap<String, SinkHealth>,
@@ -380,7 +380,7 @@ impl Board {
     }
 
     /// The map stays usable whatever panicked while it was held.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, BoardState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

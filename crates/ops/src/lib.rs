@@ -4,10 +4,10 @@
 pub mod alert;
 /// What each chain says of itself.
 pub mod health;
+/// One bounded HTTP request to somebody else's server.
+pub mod http;
 /// Every metric there is.
 pub mod metrics;
-/// One bounded HTTP request to somebody else's server.
-pub mod post;
 /// Draining under a deadline.
 pub mod shutdown;
 /// Loops that panic, return or hang are noticed.

@@ -125,7 +125,7 @@ fn describe() {
     describe_gauge!(WS_CONNECTED, "1 while the websocket announces heads, by chain");
     describe_counter!(WS_LOST, "times the websocket was lost or could not be opened, by chain");
     describe_counter!(EVENTS, "events committed, by source and type");
-    describe_counter!(IGNORED, "logs an answer brought along that belong to no source, by chain");
+    describe_counter!(IGNORED, "logs in answers of nodes that belong to no source, by chain");
     describe_counter!(DEAD_LETTERS, "logs and deliveries kept as dead letters, by source or sink and kind");
     describe_counter!(
         UNKNOWN_USERS,
@@ -141,10 +141,10 @@ fn describe() {
     describe_counter!(REORGS, "reorgs undone, by chain");
     describe_histogram!(REORG_DEPTH, "blocks undone by a reorg, by chain");
     describe_counter!(ORPHANED, "events undone by reorgs, by chain");
-    describe_counter!(PENDING, "events told before they were confirmed, by chain");
+    describe_counter!(PENDING, "events published before they were confirmed, by chain");
     describe_counter!(
         PENDING_RETRACTED,
-        "events told as pending and taken back before they were confirmed, by chain"
+        "events published as pending and retracted before they were confirmed, by chain"
     );
     describe_counter!(STEP_ERRORS, "steps that failed and are tried again, by chain and kind of error");
     describe_counter!(DATABASE_ERRORS, "database errors, by chain");
@@ -172,7 +172,7 @@ fn describe() {
     );
     describe_gauge!(AUDIT_DIFFERENCES, "stored events that differ from the chain, by chain and source");
     describe_counter!(AUDIT_FOUND, "ranges in which an audit found differences, by chain and source");
-    describe_gauge!(OPEN_DEAD_LETTERS, "dead letters nobody has resolved");
+    describe_gauge!(OPEN_DEAD_LETTERS, "open dead letters: neither retried with success nor dropped");
     describe_gauge!(BUILD_INFO, "1, with the version");
 }
 
@@ -187,12 +187,15 @@ fn describe_messages() {
     );
     describe_counter!(SINK_ERRORS, "deliveries that failed and are tried again, by sink and kind of error");
     describe_gauge!(SINK_CONSECUTIVE_ERRORS, "errors since the last success, by sink");
-    describe_counter!(SINK_LOST, "times a sink was found to have lost messages it had, by sink");
+    describe_counter!(SINK_LOST, "times a sink was found to have lost delivered messages, by sink");
     describe_gauge!(SINK_HELD, "messages that wait for another try, or behind one that does, by sink");
-    describe_gauge!(SINK_DISABLED, "1 while nothing is sent to a sink until somebody enables it, by sink");
+    describe_gauge!(
+        SINK_DISABLED,
+        "1 while a sink is disabled and gets no messages until an operator enables it, by sink"
+    );
     describe_gauge!(
         SINK_FOREIGN,
-        "1 while nothing is sent to a sink that holds what this database never sent, until an operator decides, by sink"
+        "1 while delivery to a sink is stopped because it holds messages this database never sent (operator action required), by sink"
     );
     describe_counter!(DELIVERIES, "tries of webhooks, by sink and outcome (delivered or the kind of error)");
     describe_histogram!(DELIVERY_SECONDS, "time of a try of a webhook, by sink");
@@ -201,7 +204,7 @@ fn describe_messages() {
     describe_counter!(ALERTS, "alerts for the webhook, by outcome (sent, failed, dropped)");
     describe_counter!(PUBLISHED, "messages delivered, by sink, type and state");
     describe_counter!(REPEATED, "messages a sink refused because it had them, by sink");
-    describe_counter!(MISSED, "messages a sink never got because they were no longer kept, by sink");
+    describe_counter!(MISSED, "messages a sink missed because the outbox no longer kept them, by sink");
     describe_histogram!(COMMIT_TO_PUBLISH, "time from a message's transaction to its delivery, by sink");
     describe_histogram!(
         HEAD_TO_PUBLISH,

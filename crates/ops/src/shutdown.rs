@@ -47,23 +47,23 @@ struct Signals {
     int: Signal,
 }
 
-struct Received {
+struct ReceivedSignal {
     name: &'static str,
     exit_code: i32,
 }
 
 impl Signals {
-    async fn next(&mut self) -> Received {
+    async fn next(&mut self) -> ReceivedSignal {
         tokio::select! {
-            _ = self.term.recv() => Received { name: "SIGTERM", exit_code: 143 },
-            _ = self.int.recv() => Received { name: "SIGINT", exit_code: 130 },
+            _ = self.term.recv() => ReceivedSignal { name: "SIGTERM", exit_code: 143 },
+            _ = self.int.recv() => ReceivedSignal { name: "SIGINT", exit_code: 130 },
         }
     }
 }
 
 /// How the tasks ended.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Drained<T> {
+pub struct DrainReport<T> {
     /// What they returned, in the order they ended.
     pub finished: Vec<T>,
     /// How many panicked.
@@ -72,7 +72,7 @@ pub struct Drained<T> {
     pub abandoned: usize,
 }
 
-impl<T> Drained<T> {
+impl<T> DrainReport<T> {
     /// Whether every task ended by itself.
     pub fn is_clean(&self) -> bool {
         self.panicked == 0 && self.abandoned == 0
@@ -83,8 +83,8 @@ impl<T> Drained<T> {
 ///
 /// The caller has told them to stop. Each one finishes its step first (a commit is never raced), which is
 /// why there is something to wait for.
-pub async fn drain<T: 'static>(deadline: Duration, mut tasks: JoinSet<T>) -> Drained<T> {
-    let mut drained = Drained { finished: Vec::new(), panicked: 0, abandoned: 0 };
+pub async fn drain<T: 'static>(deadline: Duration, mut tasks: JoinSet<T>) -> DrainReport<T> {
+    let mut drained = DrainReport { finished: Vec::new(), panicked: 0, abandoned: 0 };
     let all = async {
         while let Some(ended) = tasks.join_next().await {
             match ended {
@@ -158,7 +158,7 @@ mod tests {
             });
         }
         let drained = drain(DRAIN_DEADLINE, tasks).await;
-        assert_eq!(drained, Drained { finished: vec![1, 2, 3], panicked: 0, abandoned: 0 });
+        assert_eq!(drained, DrainReport { finished: vec![1, 2, 3], panicked: 0, abandoned: 0 });
         assert!(drained.is_clean());
     }
 
@@ -169,6 +169,6 @@ mod tests {
         tasks.spawn(std::future::pending());
         tasks.spawn(async { panic!("on purpose") });
         let drained = drain(Duration::from_millis(200), tasks).await;
-        assert_eq!(drained, Drained { finished: vec![1], panicked: 1, abandoned: 1 });
+        assert_eq!(drained, DrainReport { finished: vec![1], panicked: 1, abandoned: 1 });
     }
 }

@@ -1,9 +1,9 @@
 //! Every loop of the daemon under supervision: one that panics, or returns although nobody asked it to, is logged and counted,
 //! turns readiness red at once and is started again, or ends the process where it cannot be. One that hangs shows by its
-//! [`Pulse`]: readiness is red, and the watchdog of the service manager is not fed until it turns again.
+//! [`Heartbeat`]: readiness is red, and the watchdog of the service manager is not fed until it turns again.
 
 mod beside;
-mod hurt;
+mod fault;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::health::{Board, Clock, HUNG_AFTER, Pulse};
+use crate::health::{Board, HUNG_AFTER, Heartbeat, TurnSource};
 use crate::metrics;
 pub use beside::{Beside, Turns};
-pub use hurt::{Hurt, Hurts};
+pub use fault::{LoopFault, LoopFaults};
 
 /// Before a loop that failed is started again; twice as long each time, up to [`LONGEST`]. What it was about to do is done again from
 /// the start, so there is no hurry, and a fault that comes back at once must not fill the log.
@@ -33,24 +33,24 @@ pub struct Loop {
     pub name: String,
     /// One that has not turned for so long hangs: more than anything it waits for takes.
     pub hung_after: Duration,
-    /// Where it shows that it turns, besides its [`Pulse`].
-    pub clock: Clock,
+    /// Where it shows that it turns, besides its [`Heartbeat`].
+    pub clock: TurnSource,
 }
 
 impl Loop {
     /// A loop of this name, which hangs when it has not turned for so long.
     pub fn new(name: impl Into<String>, hung_after: Duration) -> Self {
-        Self { name: name.into(), hung_after, clock: Clock::Pulse }
+        Self { name: name.into(), hung_after, clock: TurnSource::Heartbeat }
     }
 
     /// That of a chain.
     pub fn of_chain(name: &str) -> Self {
-        Self { clock: Clock::Chain(name.to_owned()), ..Self::new(format!("chain {name}"), HUNG_AFTER) }
+        Self { clock: TurnSource::Chain(name.to_owned()), ..Self::new(format!("chain {name}"), HUNG_AFTER) }
     }
 
     /// That of a sink.
     pub fn of_sink(name: &str) -> Self {
-        Self { clock: Clock::Sink(name.to_owned()), ..Self::new(format!("sink {name}"), HUNG_AFTER) }
+        Self { clock: TurnSource::Sink(name.to_owned()), ..Self::new(format!("sink {name}"), HUNG_AFTER) }
     }
 }
 
@@ -60,16 +60,16 @@ pub struct Supervisor {
     board: Board,
     stop: CancellationToken,
     fallen: Arc<OnceLock<String>>,
-    hurts: Option<Hurts>,
+    faults: Option<LoopFaults>,
 }
 
 /// How a loop ended that should not have.
-enum Failure {
+enum LoopFailure {
     Panicked(Box<dyn Any + Send>),
     Returned,
 }
 
-impl Failure {
+impl LoopFailure {
     /// The word in metrics and reasons.
     fn word(&self) -> &'static str {
         match self {
@@ -82,14 +82,14 @@ impl Failure {
 impl Supervisor {
     /// Writes on `board`, and cancels `stop` when the process has to end.
     pub fn new(board: &Board, stop: &CancellationToken) -> Self {
-        Self { board: board.clone(), stop: stop.clone(), fallen: Arc::default(), hurts: None }
+        Self { board: board.clone(), stop: stop.clone(), fallen: Arc::default(), faults: None }
     }
 
-    /// For tests: the loops, and from now on all tasks beside loops in this process, fail and hang as `hurts` says. Nothing that a
+    /// For tests: the loops, and from now on all tasks beside loops in this process, fail and hang as `faults` says. Nothing that a
     /// user can configure leads here.
-    pub fn hurt_by(self, hurts: Option<Hurts>) -> Self {
-        hurts.iter().for_each(hurt::tasks);
-        Self { hurts, ..self }
+    pub fn with_faults(self, faults: Option<LoopFaults>) -> Self {
+        faults.iter().for_each(fault::tasks);
+        Self { faults, ..self }
     }
 
     /// The loop that ended the process, and how it failed.
@@ -109,15 +109,16 @@ impl Supervisor {
         mut start: F,
     ) -> impl Future<Output = ()> + Send + use<F, W>
     where
-        F: FnMut(Pulse) -> W + Send,
+        F: FnMut(Heartbeat) -> W + Send,
         W: Future<Output = ()> + Send,
     {
-        let (supervisor, pulse) = (self.clone(), self.begin(&this));
+        let (supervisor, heartbeat) = (self.clone(), self.begin(&this));
         async move {
             let mut pause = FIRST;
             loop {
                 let started = Instant::now();
-                let Some(failure) = supervisor.run_once(&this, &stop, || start(pulse.clone())).await else {
+                let Some(failure) = supervisor.run_once(&this, &stop, || start(heartbeat.clone())).await
+                else {
                     return;
                 };
                 if started.elapsed() >= STEADY {
@@ -144,12 +145,12 @@ impl Supervisor {
         start: F,
     ) -> impl Future<Output = ()> + Send + use<F, W>
     where
-        F: FnOnce(Pulse) -> W + Send,
+        F: FnOnce(Heartbeat) -> W + Send,
         W: Future<Output = ()> + Send,
     {
-        let (supervisor, pulse) = (self.clone(), self.begin(&this));
+        let (supervisor, heartbeat) = (self.clone(), self.begin(&this));
         async move {
-            if let Some(failure) = supervisor.run_once(&this, &stop, || start(pulse)).await {
+            if let Some(failure) = supervisor.run_once(&this, &stop, || start(heartbeat)).await {
                 supervisor.failed(&this, &failure, None);
                 let _first = supervisor.fallen.set(format!("{} {}", this.name, failure.word()));
                 supervisor.stop.cancel();
@@ -158,10 +159,10 @@ impl Supervisor {
     }
 
     /// Puts it on the board before it first runs, so that it is missed if it never does.
-    fn begin(&self, this: &Loop) -> Pulse {
+    fn begin(&self, this: &Loop) -> Heartbeat {
         metrics::loop_starts(&this.name);
         let patience =
-            self.hurts.as_ref().map_or(this.hung_after, |hurts| hurts.patience.min(this.hung_after));
+            self.faults.as_ref().map_or(this.hung_after, |faults| faults.patience.min(this.hung_after));
         self.board.loop_starts(&this.name, this.clock.clone(), patience)
     }
 
@@ -171,29 +172,29 @@ impl Supervisor {
         this: &Loop,
         stop: &CancellationToken,
         start: impl FnOnce() -> W,
-    ) -> Option<Failure> {
+    ) -> Option<LoopFailure> {
         let work = async {
-            match &self.hurts {
+            match &self.faults {
                 None => Box::pin(start()).await,
-                Some(hurts) => hurt::run(hurts, &this.name, Box::pin(start())).await,
+                Some(faults) => fault::run(faults, &this.name, Box::pin(start())).await,
             }
         };
         let failure = match AssertUnwindSafe(work).catch_unwind().await {
-            Ok(()) => Failure::Returned,
-            Err(panic) => Failure::Panicked(panic),
+            Ok(()) => LoopFailure::Returned,
+            Err(panic) => LoopFailure::Panicked(panic),
         };
         if !stop.is_cancelled() {
             return Some(failure);
         }
         self.board.loop_ends(&this.name);
-        if let Failure::Panicked(panic) = failure {
+        if let LoopFailure::Panicked(panic) = failure {
             metrics::loop_ended(&this.name, "panicked");
             resume_unwind(panic);
         }
         None
     }
 
-    fn failed(&self, this: &Loop, failure: &Failure, again_in: Option<Duration>) {
+    fn failed(&self, this: &Loop, failure: &LoopFailure, again_in: Option<Duration>) {
         let (name, how) = (&this.name, failure.word());
         metrics::loop_ended(name, how);
         match again_in {

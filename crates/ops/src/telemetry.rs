@@ -11,16 +11,16 @@ use std::time::Duration;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-pub use limiter::{HeldBack, Limiter, Troubles};
-use writer::{Line, Lines};
+pub use limiter::{ErrorStreak, LogLimiter, Suppressed};
+use writer::{LineWriter, LogQueue};
 
 /// The lines of this process, once [`init`] was called.
-static LINES: OnceLock<Lines> = OnceLock::new();
+static LINES: OnceLock<LogQueue> = OnceLock::new();
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// [`Format::Human`] on a terminal, else [`Format::Json`].
+pub enum LineFormat {
+    /// [`LineFormat::Human`] on a terminal, else [`LineFormat::Json`].
     #[default]
     Auto,
     /// For a person; coloured on a terminal unless `NO_COLOR` is set.
@@ -31,9 +31,9 @@ pub enum Format {
 
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct LogSettings {
     /// How a line looks.
-    pub format: Format,
+    pub format: LineFormat,
     /// A level (`info`), or directives by module (`info,chainflume_node=debug`).
     pub filter: String,
 }
@@ -65,16 +65,16 @@ pub enum TelemetryError {
 ///
 /// # Errors
 /// [`TelemetryError`]; nothing is set up then.
-pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
+pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     let filter = parse(&settings.filter)?;
     let terminal = std::io::stderr().is_terminal();
-    let queue = Lines::to_stderr()?;
+    let queue = LogQueue::to_stderr()?;
     let writer = queue.clone();
     // What the subscriber cannot do it would report with `eprintln!`, which panics where stderr is gone.
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false)
-        .with_writer(move || Line(writer.clone()));
+        .with_writer(move || LineWriter(writer.clone()));
     if is_json(settings.format, terminal) {
         lines.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()?;
     } else {
@@ -88,7 +88,7 @@ pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
 
 /// Log lines that were lost and that the log has not reported yet; 0 while stderr takes every line.
 pub fn lost_lines() -> u64 {
-    LINES.get().map_or(0, Lines::lost)
+    LINES.get().map_or(0, LogQueue::lost)
 }
 
 /// Waits until what was logged is written, for `patience` at most.
@@ -107,11 +107,11 @@ pub fn write(line: &str) -> bool {
 
 /// The terminal decides alone. Under systemd stderr is the journal's socket, so that it comes out right;
 /// `JOURNAL_STREAM` and `INVOCATION_ID` would mislead, since every shell of a desktop session inherits them.
-fn is_json(format: Format, terminal: bool) -> bool {
+fn is_json(format: LineFormat, terminal: bool) -> bool {
     match format {
-        Format::Auto => !terminal,
-        Format::Human => false,
-        Format::Json => true,
+        LineFormat::Auto => !terminal,
+        LineFormat::Human => false,
+        LineFormat::Json => true,
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn lines_are_json_where_no_person_reads() {
-        let asked = [Format::Auto, Format::Human, Format::Json];
+        let asked = [LineFormat::Auto, LineFormat::Human, LineFormat::Json];
         assert_eq!(asked.map(|format| is_json(format, true)), [false, false, true]);
         assert_eq!(asked.map(|format| is_json(format, false)), [true, false, true]);
     }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use chainflume_core::domain::{B256, BlockId, DeadLetter, Event, Folded};
+use chainflume_core::domain::{B256, BlockId, DeadLetter, Event, ProjectionDelta};
 
 use super::messages::Publication;
 use super::open::Chain;
@@ -107,7 +107,7 @@ struct Step<'a> {
     /// Every block whose hash it claims to know.
     seen: BTreeMap<u64, B256>,
     window: BTreeMap<u64, B256>,
-    folded: Folded,
+    folded: ProjectionDelta,
 }
 
 impl<'a> Step<'a> {

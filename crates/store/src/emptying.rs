@@ -22,7 +22,7 @@ pub struct SourceDeletion<'a> {
     pub name: &'a str,
     /// Whether its registration and its views are deleted too; else it begins anew at its start block.
     pub forget: bool,
-    /// The digest of its configuration, where it has one: see [`chainflume_core::domain::Asked::digest`].
+    /// The digest of its configuration, where it has one: see [`chainflume_core::domain::ConfiguredSource::digest`].
     pub asked: Option<&'a str>,
     /// Events in one transaction; a block is never divided.
     pub page: u32,

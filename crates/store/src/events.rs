@@ -6,7 +6,9 @@ use sqlx::FromRow;
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::QueryAs;
 
-use chainflume_core::domain::{BlockRange, Change, Event, Fact, Folded, KindIndex, Place, Projection};
+use chainflume_core::domain::{
+    BlockRange, Event, Fact, KindIndex, Place, Projection, ProjectionChange, ProjectionDelta,
+};
 
 use super::ReplayQuery;
 use super::open::Chain;
@@ -62,10 +64,10 @@ pub(super) fn in_order<'a>(chain: &Chain, events: &'a [Event]) -> Result<Vec<&'a
 }
 
 /// What events in chain order change.
-pub(super) fn fold(chain: &Chain, events: &[&Event]) -> Result<Folded, StoreError> {
-    let mut folded = Folded::default();
+pub(super) fn fold(chain: &Chain, events: &[&Event]) -> Result<ProjectionDelta, StoreError> {
+    let mut folded = ProjectionDelta::default();
     for event in events {
-        if let Some(change) = Change::of(chain.kind(event.fact.kind)?.projection, event) {
+        if let Some(change) = ProjectionChange::of(chain.kind(event.fact.kind)?.projection, event) {
             folded.push(change);
         }
     }

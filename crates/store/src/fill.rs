@@ -1,6 +1,6 @@
 //! The past of what a source was not filled by: read later than its blocks, and from then on as good as read in time.
 
-use chainflume_core::domain::{BlockId, Listened};
+use chainflume_core::domain::{BlockId, FollowedEvent};
 
 use super::backfill::{Publishing, add, check_range};
 use super::{Backfill, ChainStore, Compared, blocks, events, followed};
@@ -10,7 +10,7 @@ use chainflume_db::{StoreError, transaction};
 #[derive(Clone, Debug)]
 pub struct Read {
     /// What was listened for.
-    pub items: Vec<Listened>,
+    pub items: Vec<FollowedEvent>,
     /// Blocks whose hash is known, for the reorg window: each above the final block that has an event.
     pub refs: Vec<BlockId>,
     /// Whether it is announced as the source says. What is not is never retracted either.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::{
-    Address, AddressSet, Asked, BlockRange, Comparison, Course, Event, EventKey, Followed, Kept, Listened,
-    compare, normal,
+    Address, AddressSet, BlockRange, ChainComparison, ConfiguredSource, Event, EventKey, FilledSource,
+    FollowedEvent, FollowedRange, SourceCourse, compare, normal,
 };
 
 use super::kinds::Described;
@@ -21,15 +21,15 @@ impl Store {
     ///
     /// # Errors
     /// A database error; ask [`Store::schema`] first, without tables this fails.
-    pub async fn kept(&self) -> Result<Vec<Kept>, StoreError> {
+    pub async fn kept(&self) -> Result<Vec<FilledSource>, StoreError> {
         kept(&mut *transaction::begin_look(&self.pool).await?).await
     }
 }
 
 impl ChainRecord {
     /// What is asked for, to be compared with what is kept.
-    pub fn asked(&self) -> Vec<Asked> {
-        let asked = |source: &super::SourceRecord| Asked {
+    pub fn asked(&self) -> Vec<ConfiguredSource> {
+        let asked = |source: &super::SourceRecord| ConfiguredSource {
             name: source.name.clone(),
             family: source.family.clone(),
             start_block: source.start_block,
@@ -44,7 +44,7 @@ impl ChainStore {
     ///
     /// # Errors
     /// A database error.
-    pub async fn compared(&self) -> Result<Comparison, StoreError> {
+    pub async fn compared(&self) -> Result<ChainComparison, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         Ok(compare(self.chain.number(), &self.chain.asked, &kept(&mut tx).await?))
     }
@@ -54,7 +54,7 @@ impl ChainStore {
     ///
     /// # Errors
     /// [`StoreError::Fenced`]; a database error.
-    pub async fn follow(&self) -> Result<Comparison, StoreError> {
+    pub async fn follow(&self) -> Result<ChainComparison, StoreError> {
         let chain = &*self.chain;
         let mut tx = transaction::begin(&self.pool, true).await?;
         checkpoint::lock_chain(&mut tx, self).await?;
@@ -97,13 +97,18 @@ async fn sign(tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
 
 /// From the checkpoint on a source follows what it listens for. What was compared with the chain a second time ends below
 /// what is still to be read.
-async fn write(tx: &mut Tx, asked: &Asked, course: &Course, tip: Option<u64>) -> Result<(), StoreError> {
+async fn write(
+    tx: &mut Tx,
+    asked: &ConfiguredSource,
+    course: &SourceCourse,
+    tip: Option<u64>,
+) -> Result<(), StoreError> {
     let past = course.parts.iter().filter_map(|part| {
         let to = part.to.or(tip).filter(|to| part.from <= *to)?;
-        Some(Followed { to: Some(to), ..part.clone() })
+        Some(FollowedRange { to: Some(to), ..part.clone() })
     });
     let next = tip.map_or(0, |tip| tip.saturating_add(1)).max(asked.start_block);
-    let open = course.listens.iter().map(|(event, addresses)| Followed {
+    let open = course.listens.iter().map(|(event, addresses)| FollowedRange {
         event: event.clone(),
         addresses: addresses.clone(),
         from: next,
@@ -126,7 +131,7 @@ async fn write(tx: &mut Tx, asked: &Asked, course: &Course, tip: Option<u64>) ->
 }
 
 /// Writes down what a source is taken to have been filled by, where nothing says so.
-pub(super) async fn adopt(tx: &mut Tx, source: &str, course: &Course) -> Result<(), StoreError> {
+pub(super) async fn adopt(tx: &mut Tx, source: &str, course: &SourceCourse) -> Result<(), StoreError> {
     let known = "select exists (select from followed where source = $1)";
     if course.parts.is_empty() || sqlx::query_scalar(known).bind(source).fetch_one(&mut **tx).await? {
         return Ok(());
@@ -135,7 +140,7 @@ pub(super) async fn adopt(tx: &mut Tx, source: &str, course: &Course) -> Result<
 }
 
 /// What a source was filled by is this now. Rows that say so already stay as they are.
-pub(super) async fn replace(tx: &mut Tx, source: &str, parts: &[Followed]) -> Result<(), StoreError> {
+pub(super) async fn replace(tx: &mut Tx, source: &str, parts: &[FollowedRange]) -> Result<(), StoreError> {
     let stored = rows(tx, Some(source)).await?.remove(source).unwrap_or_default();
     if stored == parts {
         return Ok(());
@@ -147,7 +152,7 @@ pub(super) async fn replace(tx: &mut Tx, source: &str, parts: &[Followed]) -> Re
     Ok(())
 }
 
-async fn insert(tx: &mut Tx, source: &str, part: &Followed) -> Result<(), StoreError> {
+async fn insert(tx: &mut Tx, source: &str, part: &FollowedRange) -> Result<(), StoreError> {
     sqlx::query(
         r"
         insert into followed (source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet)
@@ -172,11 +177,11 @@ async fn insert(tx: &mut Tx, source: &str, part: &Followed) -> Result<(), StoreE
 pub(super) async fn extend(
     tx: &mut Tx,
     source: &str,
-    (items, range): (&[Listened], BlockRange),
+    (items, range): (&[FollowedEvent], BlockRange),
     quiet: bool,
 ) -> Result<(), StoreError> {
     let mut parts = rows(tx, Some(source)).await?.remove(source).unwrap_or_default();
-    parts.extend(items.iter().map(|(event, addresses)| Followed {
+    parts.extend(items.iter().map(|(event, addresses)| FollowedRange {
         event: event.clone(),
         addresses: addresses.clone(),
         from: range.from(),
@@ -209,7 +214,7 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, to: u64) -> Result<(), St
 }
 
 /// What was stored without being announced.
-pub(super) struct Quiet(BTreeMap<String, Vec<Followed>>);
+pub(super) struct Quiet(BTreeMap<String, Vec<FollowedRange>>);
 
 impl Quiet {
     pub(super) async fn of(tx: &mut Tx, chain: &Chain) -> Result<Self, StoreError> {
@@ -232,7 +237,7 @@ impl Quiet {
 }
 
 /// As the database has them, by name.
-pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<Kept>, StoreError> {
+pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<FilledSource>, StoreError> {
     type Row = (String, i64, String, i64, Option<i64>, i64, bool);
     let sources: Vec<Row> = sqlx::query_as(
         r"
@@ -251,7 +256,7 @@ pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<Kept>, Sto
         let parts = parts.remove(&name).unwrap_or_default();
         let unknown = parts.is_empty() && tip.is_some();
         let seen = if unknown { seen(connection, &name).await? } else { BTreeMap::new() };
-        kept.push(Kept {
+        kept.push(FilledSource {
             name,
             chain_id: unsigned("chain id", chain_id)?,
             family,
@@ -309,7 +314,7 @@ struct Row {
 async fn rows(
     connection: &mut PgConnection,
     source: Option<&str>,
-) -> Result<BTreeMap<String, Vec<Followed>>, StoreError> {
+) -> Result<BTreeMap<String, Vec<FollowedRange>>, StoreError> {
     let rows: Vec<Row> = sqlx::query_as(
         r"
         select source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet
@@ -319,7 +324,7 @@ async fn rows(
     .bind(source)
     .fetch_all(connection)
     .await?;
-    let mut parts = BTreeMap::<String, Vec<Followed>>::new();
+    let mut parts = BTreeMap::<String, Vec<FollowedRange>>::new();
     for row in rows {
         parts.entry(row.source.clone()).or_default().push(row.read()?);
     }
@@ -328,7 +333,7 @@ async fn rows(
 }
 
 impl Row {
-    fn read(self) -> Result<Followed, StoreError> {
+    fn read(self) -> Result<FollowedRange, StoreError> {
         let addresses = match self.addresses {
             None => AddressSet::Any,
             Some(set) => AddressSet::Only(set.iter().map(|bytes| address(bytes)).collect::<Result<_, _>>()?),
@@ -337,7 +342,7 @@ impl Row {
             what: "number of topics",
             value: self.topics.to_string(),
         })?;
-        Ok(Followed {
+        Ok(FollowedRange {
             event: EventKey {
                 topic0: self.topic0.as_deref().map(hash).transpose()?,
                 topics,

@@ -6,7 +6,8 @@ use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
 use chainflume_core::domain::{
-    AddressSet, Asked, B256, Comparison, EventKind, KindIndex, Listened, Projection, compare,
+    AddressSet, B256, ChainComparison, ConfiguredSource, EventKind, FollowedEvent, KindIndex, Projection,
+    compare,
 };
 
 use super::kinds::{self, Described, Kinds};
@@ -45,7 +46,7 @@ pub struct SourceRecord {
     /// From where on its events are announced. Decided once, when the source is new.
     pub publish_from: PublishFrom,
     /// What it listens for.
-    pub follows: Vec<Listened>,
+    pub follows: Vec<FollowedEvent>,
 }
 
 /// From where on a source's events are announced.
@@ -91,11 +92,11 @@ pub(super) struct Chain {
     /// Those of sources that have left the configuration included.
     described: Kinds,
     /// As configured.
-    pub(super) asked: Vec<Asked>,
+    pub(super) asked: Vec<ConfiguredSource>,
     /// Sources that are announced from the head: what is added to them is announced from the head then, and its past is not.
     pub(super) from_head: BTreeSet<String>,
     /// How the configuration compared with what was stored when the chain was opened.
-    comparison: Comparison,
+    comparison: ChainComparison,
 }
 
 /// A kind that has its id.
@@ -124,7 +125,7 @@ impl Chain {
             described: Kinds::read(tx, id).await?,
             asked: Vec::new(),
             from_head: BTreeSet::new(),
-            comparison: Comparison::default(),
+            comparison: ChainComparison::default(),
         })
     }
 
@@ -260,7 +261,7 @@ impl ChainStore {
     }
 
     /// How the configuration compared with what was stored when the chain was opened.
-    pub fn comparison(&self) -> &Comparison {
+    pub fn comparison(&self) -> &ChainComparison {
         &self.chain.comparison
     }
 }

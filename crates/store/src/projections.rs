@@ -12,7 +12,7 @@ mod users;
 
 use alloy_primitives::U512;
 
-use chainflume_core::domain::{Delta, Folded, U256};
+use chainflume_core::domain::{ProjectionDelta, SignedSum, U256};
 
 use super::open::Chain;
 use chainflume_db::StoreError;
@@ -20,7 +20,7 @@ use chainflume_db::convert::int8;
 use chainflume_db::transaction::Tx;
 
 /// Changes by events that follow all others; returns how many wallets that staked are unknown in `users`.
-pub(super) async fn apply(tx: &mut Tx, chain: &Chain, folded: &Folded) -> Result<u64, StoreError> {
+pub(super) async fn apply(tx: &mut Tx, chain: &Chain, folded: &ProjectionDelta) -> Result<u64, StoreError> {
     balances::apply(tx, chain, &folded.balances).await?;
     allowances::apply(tx, chain, &folded.allowances).await?;
     owners::apply(tx, chain, &folded.owners).await?;
@@ -29,7 +29,11 @@ pub(super) async fn apply(tx: &mut Tx, chain: &Chain, folded: &Folded) -> Result
 }
 
 /// Changes by events that are stored now and may lie before others of the same keys.
-pub(super) async fn apply_late(tx: &mut Tx, chain: &Chain, folded: &Folded) -> Result<(), StoreError> {
+pub(super) async fn apply_late(
+    tx: &mut Tx,
+    chain: &Chain,
+    folded: &ProjectionDelta,
+) -> Result<(), StoreError> {
     balances::apply(tx, chain, &folded.balances).await?;
     allowances::recompute(tx, chain, &folded.allowances).await?;
     owners::recompute(tx, chain, &folded.owners).await?;
@@ -39,7 +43,7 @@ pub(super) async fn apply_late(tx: &mut Tx, chain: &Chain, folded: &Folded) -> R
 }
 
 /// Undoes what events that are no longer stored changed.
-pub(super) async fn undo(tx: &mut Tx, chain: &Chain, folded: &Folded) -> Result<(), StoreError> {
+pub(super) async fn undo(tx: &mut Tx, chain: &Chain, folded: &ProjectionDelta) -> Result<(), StoreError> {
     balances::undo(tx, chain, &folded.balances).await?;
     allowances::recompute(tx, chain, &folded.allowances).await?;
     owners::recompute(tx, chain, &folded.owners).await?;
@@ -48,14 +52,14 @@ pub(super) async fn undo(tx: &mut Tx, chain: &Chain, folded: &Folded) -> Result<
 }
 
 /// What came in less what went out, in decimal digits, exact at any size.
-fn net(delta: &Delta) -> String {
+fn net(delta: &SignedSum) -> String {
     let whole = |(high, low): (U256, U256)| (U512::from(high) << 256_usize) | U512::from(low);
     let (gained, lost) = delta.halves();
     let (gained, lost) = (whole(gained), whole(lost));
     if gained >= lost { (gained - lost).to_string() } else { format!("-{}", lost - gained) }
 }
 
-fn entries(delta: &Delta) -> Result<i64, StoreError> {
+fn entries(delta: &SignedSum) -> Result<i64, StoreError> {
     int8("events", delta.entries)
 }
 
@@ -70,16 +74,16 @@ fn all_found(table: &'static str, found: u64, wanted: usize) -> Result<(), Store
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainflume_core::domain::{Address, Change};
+    use chainflume_core::domain::{Address, ProjectionChange};
 
     #[test]
     fn a_net_sum_is_exact_on_both_sides_of_zero_and_beyond_256_bits() {
         let (token, holder) = (Address::repeat_byte(1), Address::repeat_byte(2));
         let sum = |moves: &[(bool, U256)]| {
-            let mut folded = Folded::default();
+            let mut folded = ProjectionDelta::default();
             for &(gain, amount) in moves {
                 let (from, to) = if gain { (None, Some(holder)) } else { (Some(holder), None) };
-                folded.push(Change::Balance { token, from, to, amount });
+                folded.push(ProjectionChange::Balance { token, from, to, amount });
             }
             net(&folded.balances[&(token, holder)])
         };

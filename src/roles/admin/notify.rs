@@ -10,17 +10,17 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-use chainflume_ops::health::{Board, ChainHealth, ChainState, Pulse};
+use chainflume_ops::health::{Board, ChainHealth, ChainState, Heartbeat};
 
 /// Tells systemd until `stop`. Does nothing where there is no systemd.
 ///
 /// The watchdog is fed while every loop runs and turns. One that hangs, or fails again and again, is replaced with the process
 /// once `WatchdogSec` has passed.
-pub(super) async fn run(board: Board, stop: CancellationToken, pulse: Pulse) {
+pub(super) async fn run(board: Board, stop: CancellationToken, heartbeat: Heartbeat) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut ready = false;
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        pulse.beat();
+        heartbeat.beat();
         let chains = board.chains();
         let writable = board.database().is_some_and(|database| database.writable);
         let works = |chain: &ChainHealth| {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
-use chainflume_ops::health::{Board, DatabaseHealth, Pulse};
+use chainflume_ops::health::{Board, DatabaseHealth, Heartbeat};
 use chainflume_store::Store;
 
 /// Readiness is true within five seconds, so this and [`WRITE_TIMEOUT`] stay below.
@@ -19,7 +19,7 @@ const COUNT_BALANCES_EVERY: u32 = 30;
 const LETTERS_EVERY: u32 = 5;
 
 /// Probes until `stop`.
-pub(super) async fn run(store: Store, board: Board, stop: CancellationToken, pulse: Pulse) {
+pub(super) async fn run(store: Store, board: Board, stop: CancellationToken, heartbeat: Heartbeat) {
     let mut tick = tokio::time::interval(PROBE_INTERVAL);
     let mut probe = store.write_probe();
     let mut negative = 0;
@@ -28,7 +28,7 @@ pub(super) async fn run(store: Store, board: Board, stop: CancellationToken, pul
         if stop.run_until_cancelled(tick.tick()).await.is_none() {
             return;
         }
-        pulse.beat();
+        heartbeat.beat();
         let error = match tokio::time::timeout(WRITE_TIMEOUT, probe.write()).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(causes(&error)),

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use chainflume_node::{
-    ChainSettings, FailoverSettings, HistorySettings, Node, PaceSettings, ProviderSettings, Role,
+    ChainSettings, FailoverSettings, HistorySettings, Node, ProviderRole, ProviderSettings, RateLimitSettings,
 };
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
@@ -59,8 +59,8 @@ impl Script {
                 http_url: self.url.clone(),
                 ws_url: None,
                 priority: 1,
-                role: Role::Any,
-                pace: PaceSettings {
+                role: ProviderRole::Any,
+                pace: RateLimitSettings {
                     requests_per_second: None,
                     compute_units_per_second: None,
                     compute_units: BTreeMap::new(),
@@ -73,7 +73,7 @@ impl Script {
                 max_lag: 5,
                 return_after: Duration::from_secs(60),
             },
-            verify: chainflume_node::Verify::Bloom,
+            verify: chainflume_node::LogVerification::Bloom,
             tag: None,
             request_timeout: Duration::from_secs(5),
             compression: chainflume_node::Compression::Auto,

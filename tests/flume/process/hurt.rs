@@ -1,5 +1,5 @@
 //! Each loop of the daemon is made to panic and to hang. The daemon runs in a process of this test binary, which calls the
-//! library with [`Hurts`]; the program has no way to them.
+//! library with [`LoopFaults`]; the program has no way to them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use chainflume::app::{self, Loaded};
 use chainflume::cli::exit::Exit;
 use chainflume::config::{Config, ProcessEnvironment};
 use chainflume_devchain::{DevChain, Server};
-use chainflume_ops::supervise::{Hurt, Hurts};
+use chainflume_ops::supervise::{LoopFault, LoopFaults};
 use chainflume_ops::telemetry;
 use serde_json::Value;
 use tokio::process::Command;
@@ -43,7 +43,7 @@ fn a_daemon_that_is_hurt() {
         }
     });
     let what = move |name: &str| said_of(name, &said.lock().expect("nothing panics here"));
-    let hurts = Hurts { what: Arc::new(what), patience: HANGS_AFTER };
+    let hurts = LoopFaults { what: Arc::new(what), patience: HANGS_AFTER };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(app::run_hurt(Loaded { path, config }, Some(hurts)));
     let exit = outcome.map_or_else(|error| Exit::of(&error.into()), |()| Exit::Done);
@@ -52,14 +52,14 @@ fn a_daemon_that_is_hurt() {
 }
 
 /// The file has a line for each loop that is hurt: what is done to it, and its name.
-fn said_of(name: &str, file: &str) -> Hurt {
+fn said_of(name: &str, file: &str) -> LoopFault {
     let words = file.lines().filter_map(|line| line.split_once(' '));
     let mut hurts = words.filter(|(_, of)| *of == name).map(|(what, _)| what);
     match hurts.next() {
-        Some("panic") => Hurt::Panic,
-        Some("hang") => Hurt::Hang,
-        Some("return") => Hurt::Return,
-        _ => Hurt::None,
+        Some("panic") => LoopFault::Panic,
+        Some("hang") => LoopFault::Hang,
+        Some("return") => LoopFault::Return,
+        _ => LoopFault::None,
     }
 }
 

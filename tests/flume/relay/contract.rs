@@ -10,7 +10,7 @@ use chainflume_deliver::sink::{
     Bus, Delivered, InProcess, Redis, RedisServers, RedisSettings, SigningKey, Sink, SinkError, Webhook,
     WebhookSettings,
 };
-use chainflume_ops::post::Reach;
+use chainflume_ops::http::AddressPolicy;
 use chainflume_outbox::{Lineage, OutboxEpoch};
 use tokio::sync::broadcast;
 
@@ -206,7 +206,7 @@ impl Fixture for Receiver {
             url: self.url(),
             keys: vec![SigningKey::read(SECRET).expect("a key")],
             timeout: Duration::from_secs(2),
-            reach: Reach::Public { except: ["127.0.0.1".to_owned()].into() },
+            reach: AddressPolicy::Public { except: ["127.0.0.1".to_owned()].into() },
             ca: None,
             max_bytes: 1_000,
         };

@@ -1,8 +1,8 @@
-use super::policy::{Heads, Policy};
+use super::policy::{DepthPolicy, Heads};
 
 /// A block by its height and time, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct BlockTime {
     /// Height.
     pub number: u64,
     /// Block time in seconds, as its header says.
@@ -11,7 +11,7 @@ pub struct Moment {
 
 /// Up to where blocks are old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Aged {
+pub struct AgeBoundary {
     /// The highest block that was found to be.
     pub number: u64,
     /// The head under which it was found.
@@ -20,7 +20,7 @@ pub struct Aged {
 
 /// What is known of where blocks are old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
+pub enum AgeVerdict {
     /// At and below this height they are.
     Old(u64),
     /// Cannot tell yet: ask for the header at this height, then ask again.
@@ -31,11 +31,11 @@ pub enum Age {
 /// passing is not read block by block for ever.
 const MOST_BLOCKS_A_SECOND: u64 = 100;
 
-impl Policy {
+impl DepthPolicy {
     /// Whether the age of blocks is to be found out for a source that reads block `next`: it is far enough below the head
     /// in blocks, and what is known is of a head well below this one.
     pub fn wants_age(&self, heads: &Heads, next: u64) -> bool {
-        let stale = |aged: &Aged| heads.latest.saturating_sub(aged.under) > self.least_depth() / 4;
+        let stale = |aged: &AgeBoundary| heads.latest.saturating_sub(aged.under) > self.least_depth() / 4;
         let matters = !self.backend_lag.is_zero() && next <= self.near(heads.latest);
         matters && heads.aged.as_ref().is_none_or(stale)
     }
@@ -43,24 +43,24 @@ impl Policy {
     /// Where blocks are older than `backend_lag` under this head, both in blocks and by their times. `seen` is the lowest
     /// header that was looked at for that so far; each look goes at least a quarter further down, so a dozen are enough
     /// for any chain, and one for a chain with a block every few seconds.
-    pub fn age(&self, head: Moment, seen: Option<Moment>) -> Age {
+    pub fn age(&self, head: BlockTime, seen: Option<BlockTime>) -> AgeVerdict {
         let near = self.near(head.number);
         let wanted = self.backend_lag.as_secs() + u64::from(self.backend_lag.subsec_nanos() > 0);
         // Block 0 is in every backend.
         if wanted == 0 || near == 0 {
-            return Age::Old(near);
+            return AgeVerdict::Old(near);
         }
-        let Some(seen) = seen else { return Age::Look(near) };
+        let Some(seen) = seen else { return AgeVerdict::Look(near) };
         let (depth, passed) = (head.number.saturating_sub(seen.number), head.time.saturating_sub(seen.time));
         let deepest = wanted.saturating_mul(MOST_BLOCKS_A_SECOND);
         if passed >= wanted || depth >= deepest || seen.number == 0 {
-            return Age::Old(seen.number.min(near));
+            return AgeVerdict::Old(seen.number.min(near));
         }
         // At the pace it has shown, and a little further: block times are whole seconds and uneven.
         let likely = depth.saturating_mul(wanted).checked_div(passed).unwrap_or(u64::MAX);
         let further = likely.saturating_add(likely / 8);
         let (least, most) = (depth.saturating_add(depth / 4).saturating_add(1), depth.saturating_mul(8));
-        Age::Look(head.number.saturating_sub(further.min(most).min(deepest).max(least)))
+        AgeVerdict::Look(head.number.saturating_sub(further.min(most).min(deepest).max(least)))
     }
 }
 
@@ -69,21 +69,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::canon::{Confirmations, Publish};
+    use crate::canon::{Confirmations, PublishMode};
 
-    fn policy(backend_lag: Duration) -> Policy {
-        let (confirmations, publish) = (Confirmations::Blocks(2), Publish::Confirmed);
-        Policy { confirmations, reorg_window: 64, backend_lag, backend_lag_blocks: 128, publish }
+    fn policy(backend_lag: Duration) -> DepthPolicy {
+        let (confirmations, publish) = (Confirmations::Blocks(2), PublishMode::Confirmed);
+        DepthPolicy { confirmations, reorg_window: 64, backend_lag, backend_lag_blocks: 128, publish }
     }
 
     /// What is found to be old on a chain with this many milliseconds from block to block, and after how many looks.
     fn found(backend_lag: Duration, head: u64, block_time: u64) -> (u64, u32) {
-        let moment = |number: u64| Moment { number, time: 1_700_000_000 + number * block_time / 1000 };
+        let moment = |number: u64| BlockTime { number, time: 1_700_000_000 + number * block_time / 1000 };
         let mut seen = None;
         for looks in 0.. {
             match policy(backend_lag).age(moment(head), seen) {
-                Age::Old(number) => return (number, looks),
-                Age::Look(number) => seen = Some(moment(number)),
+                AgeVerdict::Old(number) => return (number, looks),
+                AgeVerdict::Look(number) => seen = Some(moment(number)),
             }
         }
         unreachable!("the loop has no end")
@@ -118,7 +118,7 @@ mod tests {
     fn age_is_looked_at_for_who_is_far_behind_and_again_when_the_chain_went_on() {
         let heads = |aged| Heads { latest: 1000, safe: None, finalized: Some(1000), aged };
         let wants = |aged, next| policy(MINUTE).wants_age(&heads(aged), next);
-        let under = |under| Some(Aged { number: 700, under });
+        let under = |under| Some(AgeBoundary { number: 700, under });
         assert!(wants(None, 5) && wants(None, 872) && !wants(None, 873));
         assert!(!policy(Duration::ZERO).wants_age(&heads(None), 5));
         assert!(wants(under(967), 800) && !wants(under(968), 5) && !wants(under(1010), 5));

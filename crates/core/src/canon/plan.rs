@@ -2,7 +2,7 @@ use crate::domain::BlockRange;
 
 /// Sources that stand at the same block and go on together, by one question to the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct SourceGroup {
     /// Indices into the positions that were planned for, ascending.
     pub sources: Vec<usize>,
     /// What they may read: from their next block to where another source stands and joins them.
@@ -11,18 +11,18 @@ pub struct Group {
 
 /// What can be read now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct ReadPlan {
     /// Near the head, block by block.
-    pub live: Option<Group>,
+    pub live: Option<SourceGroup>,
     /// Above what is confirmed, block by block, to be told before it is stored.
-    pub pending: Option<Group>,
+    pub pending: Option<SourceGroup>,
     /// Far from the head, in ranges.
-    pub history: Option<Group>,
+    pub history: Option<SourceGroup>,
 }
 
 /// How far each source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
+pub struct SourcePosition {
     /// Its next block to be stored.
     pub next: u64,
     /// Its next block to be told as pending, as far as is remembered; what was told before may be told again.
@@ -31,7 +31,7 @@ pub struct Position {
 
 /// The heights that divide a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Zones {
+pub struct DepthZones {
     /// The highest confirmed block, `None` while no block is deep enough.
     pub confirmed: Option<u64>,
     /// The first block that is read by itself.
@@ -50,10 +50,10 @@ pub struct Zones {
 /// The zone of what is pending lies above both what is confirmed and what ranges are read of: where a tag confirms, and is
 /// thousands of blocks behind, only the reorg window is told ahead. A source that still reads ranges is not told of the
 /// head: it would leave what is pending behind for as long as its history takes.
-pub fn plan(positions: &[Position], zones: Zones) -> Plan {
+pub fn plan(positions: &[SourcePosition], zones: DepthZones) -> ReadPlan {
     let next: Vec<u64> = positions.iter().map(|position| position.next).collect();
-    let Zones { confirmed, live_from, .. } = zones;
-    Plan {
+    let DepthZones { confirmed, live_from, .. } = zones;
+    ReadPlan {
         live: confirmed.and_then(|confirmed| group(&next, live_from, confirmed)),
         pending: pending(positions, zones),
         history: live_from
@@ -63,8 +63,8 @@ pub fn plan(positions: &[Position], zones: Zones) -> Plan {
     }
 }
 
-fn pending(positions: &[Position], zones: Zones) -> Option<Group> {
-    let Zones { confirmed, live_from, told_from, pending_to } = zones;
+fn pending(positions: &[SourcePosition], zones: DepthZones) -> Option<SourceGroup> {
+    let DepthZones { confirmed, live_from, told_from, pending_to } = zones;
     let unconfirmed = confirmed.map_or(0, |confirmed| confirmed.saturating_add(1));
     let bottom = unconfirmed.max(told_from);
     let untold: Vec<u64> = positions
@@ -78,50 +78,54 @@ fn pending(positions: &[Position], zones: Zones) -> Option<Group> {
     group(&untold, bottom, pending_to?)
 }
 
-fn group(next: &[u64], bottom: u64, top: u64) -> Option<Group> {
+fn group(next: &[u64], bottom: u64, top: u64) -> Option<SourceGroup> {
     let lowest = next.iter().copied().filter(|n| (bottom..=top).contains(n)).min()?;
     let joins_at = next.iter().copied().filter(|n| *n > lowest).min();
     let limit = joins_at.map_or(top, |n| top.min(n - 1));
     let sources = next.iter().enumerate().filter(|(_, n)| **n == lowest).map(|(i, _)| i).collect();
-    BlockRange::new(lowest, limit).map(|range| Group { sources, range })
+    BlockRange::new(lowest, limit).map(|range| SourceGroup { sources, range })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn some(sources: &[usize], from: u64, to: u64) -> Option<Group> {
-        Some(Group { sources: sources.to_vec(), range: BlockRange::new(from, to).expect("in order") })
+    fn some(sources: &[usize], from: u64, to: u64) -> Option<SourceGroup> {
+        Some(SourceGroup { sources: sources.to_vec(), range: BlockRange::new(from, to).expect("in order") })
     }
 
-    fn stored(next: &[u64]) -> Vec<Position> {
-        next.iter().map(|next| Position { next: *next, told: 0 }).collect()
+    fn stored(next: &[u64]) -> Vec<SourcePosition> {
+        next.iter().map(|next| SourcePosition { next: *next, told: 0 }).collect()
     }
 
     /// The plan of a chain on which nothing is told before it is confirmed.
-    fn plan(next: &[u64], confirmed: u64, live_from: u64) -> Plan {
+    fn plan(next: &[u64], confirmed: u64, live_from: u64) -> ReadPlan {
         super::plan(
             &stored(next),
-            Zones { confirmed: Some(confirmed), live_from, told_from: live_from, pending_to: None },
+            DepthZones { confirmed: Some(confirmed), live_from, told_from: live_from, pending_to: None },
         )
     }
 
     /// What is told as pending by sources at (next, told), up to block 100.
-    fn told(at: &[(u64, u64)], confirmed: Option<u64>, live_from: u64) -> Option<Group> {
-        let positions: Vec<_> = at.iter().map(|(next, told)| Position { next: *next, told: *told }).collect();
-        super::plan(&positions, Zones { confirmed, live_from, told_from: live_from, pending_to: Some(100) })
-            .pending
+    fn told(at: &[(u64, u64)], confirmed: Option<u64>, live_from: u64) -> Option<SourceGroup> {
+        let positions: Vec<_> =
+            at.iter().map(|(next, told)| SourcePosition { next: *next, told: *told }).collect();
+        super::plan(
+            &positions,
+            DepthZones { confirmed, live_from, told_from: live_from, pending_to: Some(100) },
+        )
+        .pending
     }
 
     #[test]
     fn caught_up_sources_have_nothing_to_read() {
-        assert_eq!(plan(&[99, 99], 98, 37), Plan::default());
+        assert_eq!(plan(&[99, 99], 98, 37), ReadPlan::default());
     }
 
     #[test]
     fn a_source_that_joins_late_does_not_hold_the_others() {
         let plan = plan(&[95, 0, 95], 98, 37);
-        assert_eq!(plan, Plan { live: some(&[0, 2], 95, 98), pending: None, history: some(&[1], 0, 36) });
+        assert_eq!(plan, ReadPlan { live: some(&[0, 2], 95, 98), pending: None, history: some(&[1], 0, 36) });
     }
 
     #[test]
@@ -133,12 +137,12 @@ mod tests {
 
     #[test]
     fn a_start_block_in_the_future_waits_alone() {
-        assert_eq!(plan(&[5000, 98], 98, 37), Plan { live: some(&[1], 98, 98), ..Plan::default() });
+        assert_eq!(plan(&[5000, 98], 98, 37), ReadPlan { live: some(&[1], 98, 98), ..ReadPlan::default() });
     }
 
     #[test]
     fn history_ends_at_the_confirmed_head_where_that_is_far_behind() {
-        assert_eq!(plan(&[0], 10, 937), Plan { history: some(&[0], 0, 10), ..Plan::default() });
+        assert_eq!(plan(&[0], 10, 937), ReadPlan { history: some(&[0], 0, 10), ..ReadPlan::default() });
     }
 
     #[test]
@@ -171,8 +175,8 @@ mod tests {
 
     #[test]
     fn young_blocks_below_the_window_are_not_told() {
-        let positions = [Position { next: 40, told: 0 }];
-        let zones = Zones { confirmed: Some(45), live_from: 37, told_from: 60, pending_to: Some(100) };
+        let positions = [SourcePosition { next: 40, told: 0 }];
+        let zones = DepthZones { confirmed: Some(45), live_from: 37, told_from: 60, pending_to: Some(100) };
         assert_eq!(super::plan(&positions, zones).pending, some(&[0], 60, 100));
     }
 

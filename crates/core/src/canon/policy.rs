@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use super::age::Aged;
-use super::plan::Zones;
+use super::age::AgeBoundary;
+use super::plan::DepthZones;
 
 /// When a block is deep enough to be announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Confirmations {
 
 /// What is told of an event, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Publish {
+pub enum PublishMode {
     /// That it is confirmed.
     #[default]
     Confirmed,
@@ -33,14 +33,14 @@ pub struct Heads {
     pub safe: Option<u64>,
     /// The `finalized` tag where the chain has it.
     pub finalized: Option<u64>,
-    /// Up to where blocks are older than [`Policy::backend_lag`]. `None` before any block was looked at; then only the
+    /// Up to where blocks are older than [`DepthPolicy::backend_lag`]. `None` before any block was looked at; then only the
     /// number of blocks counts.
-    pub aged: Option<Aged>,
+    pub aged: Option<AgeBoundary>,
 }
 
 /// A chain's rules of depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
+pub struct DepthPolicy {
     /// When a block is confirmed.
     pub confirmations: Confirmations,
     /// Blocks below the head that may still change where the chain has no `finalized` tag; each of them is read by
@@ -52,10 +52,10 @@ pub struct Policy {
     /// The same in blocks: the larger of both counts.
     pub backend_lag_blocks: u64,
     /// Whether something is told before it is confirmed.
-    pub publish: Publish,
+    pub publish: PublishMode,
 }
 
-impl Policy {
+impl DepthPolicy {
     /// The highest confirmed block, `None` while no block is deep enough.
     pub fn confirmed(&self, heads: &Heads) -> Option<u64> {
         match self.confirmations {
@@ -68,12 +68,12 @@ impl Policy {
     }
 
     /// How the chain divides under these heads.
-    pub fn zones(&self, heads: &Heads) -> Zones {
-        Zones {
+    pub fn zones(&self, heads: &Heads) -> DepthZones {
+        DepthZones {
             confirmed: self.confirmed(heads),
             live_from: self.live_from(heads),
             told_from: self.told_from(heads),
-            pending_to: (self.publish == Publish::PendingAndConfirmed).then_some(heads.latest),
+            pending_to: (self.publish == PublishMode::PendingAndConfirmed).then_some(heads.latest),
         }
     }
 
@@ -126,13 +126,13 @@ mod tests {
         Heads { latest, safe: finalized.map(|n| n + 10), finalized, aged: None }
     }
 
-    fn policy(confirmations: Confirmations) -> Policy {
-        Policy {
+    fn policy(confirmations: Confirmations) -> DepthPolicy {
+        DepthPolicy {
             confirmations,
             reorg_window: 64,
             backend_lag: Duration::from_secs(60),
             backend_lag_blocks: 128,
-            publish: Publish::Confirmed,
+            publish: PublishMode::Confirmed,
         }
     }
 
@@ -170,14 +170,15 @@ mod tests {
             assert_eq!(policy.live_from(&heads(1000, tag)), 873);
         }
         assert_eq!(policy.live_from(&heads(10, None)), 1);
-        let wide = Policy { reorg_window: 500, ..policy };
+        let wide = DepthPolicy { reorg_window: 500, ..policy };
         assert_eq!(wide.live_from(&heads(1000, Some(1000))), 501);
     }
 
     #[test]
     fn single_blocks_begin_further_below_where_blocks_are_younger() {
         let policy = policy(Confirmations::Blocks(2));
-        let aged = |number| Heads { aged: Some(Aged { number, under: 1000 }), ..heads(1000, Some(1000)) };
+        let aged =
+            |number| Heads { aged: Some(AgeBoundary { number, under: 1000 }), ..heads(1000, Some(1000)) };
         assert_eq!(policy.live_from(&aged(700)), 701);
         assert_eq!(policy.live_from(&aged(950)), 873);
     }

@@ -10,7 +10,7 @@ const LOOK_BATCH: usize = 16;
 
 /// What follows from what we hold and what the node says now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReorgVerdict {
     /// Nothing we hold is contradicted.
     Agrees,
     /// Cannot tell yet: ask the node for its blocks at these heights, then judge again.
@@ -33,7 +33,7 @@ pub enum Verdict {
 /// `held` has every block above `final_number` that holds an event of ours, so the highest block that
 /// agrees is as good an ancestor as the true one. Where none above `final_number` agrees, that height itself is the
 /// ancestor: what is final does not change, and if the newest block we hold at or below it does, that is
-/// [`Verdict::TooDeep`].
+/// [`ReorgVerdict::TooDeep`].
 ///
 /// A node that lacks a height proves nothing (a lower head is a lagging node, not a reorg).
 pub fn judge(
@@ -41,26 +41,29 @@ pub fn judge(
     final_number: u64,
     top: u64,
     seen: &BTreeMap<u64, Option<B256>>,
-) -> Verdict {
+) -> ReorgVerdict {
     let mut contradicted = false;
     for (number, ours) in held.range(..=top).rev() {
         match seen.get(number) {
-            None => return Verdict::Look(next_heights(held, *number, contradicted)),
-            Some(None) => return Verdict::Agrees,
+            None => return ReorgVerdict::Look(next_heights(held, *number, contradicted)),
+            Some(None) => return ReorgVerdict::Agrees,
             Some(Some(theirs)) if theirs == ours => {
                 return match (contradicted, *number >= final_number) {
-                    (false, _) => Verdict::Agrees,
-                    (true, true) => Verdict::Rewind(BlockId { number: *number, hash: *ours }),
+                    (false, _) => ReorgVerdict::Agrees,
+                    (true, true) => ReorgVerdict::Rewind(BlockId { number: *number, hash: *ours }),
                     (true, false) => at_final(final_number, seen),
                 };
             }
             Some(Some(theirs)) if *number <= final_number => {
-                return Verdict::TooDeep { ours: BlockId { number: *number, hash: *ours }, theirs: *theirs };
+                return ReorgVerdict::TooDeep {
+                    ours: BlockId { number: *number, hash: *ours },
+                    theirs: *theirs,
+                };
             }
             Some(Some(_)) => contradicted = true,
         }
     }
-    if contradicted { at_final(final_number, seen) } else { Verdict::Agrees }
+    if contradicted { at_final(final_number, seen) } else { ReorgVerdict::Agrees }
 }
 
 fn next_heights(held: &BTreeMap<u64, B256>, from: u64, contradicted: bool) -> Vec<u64> {
@@ -68,11 +71,11 @@ fn next_heights(held: &BTreeMap<u64, B256>, from: u64, contradicted: bool) -> Ve
     held.range(..=from).rev().take(count).map(|(number, _)| *number).collect()
 }
 
-fn at_final(final_number: u64, seen: &BTreeMap<u64, Option<B256>>) -> Verdict {
+fn at_final(final_number: u64, seen: &BTreeMap<u64, Option<B256>>) -> ReorgVerdict {
     match seen.get(&final_number) {
-        None => Verdict::Look(vec![final_number]),
-        Some(None) => Verdict::Agrees,
-        Some(Some(hash)) => Verdict::Rewind(BlockId { number: final_number, hash: *hash }),
+        None => ReorgVerdict::Look(vec![final_number]),
+        Some(None) => ReorgVerdict::Agrees,
+        Some(Some(hash)) => ReorgVerdict::Rewind(BlockId { number: final_number, hash: *hash }),
     }
 }
 
@@ -91,12 +94,17 @@ mod tests {
     }
 
     /// Judges against a chain that leaves ours after `common` and has `head` blocks.
-    fn judged(held: &BTreeMap<u64, B256>, final_number: u64, common: u64, head: u64) -> (Verdict, usize) {
+    fn judged(
+        held: &BTreeMap<u64, B256>,
+        final_number: u64,
+        common: u64,
+        head: u64,
+    ) -> (ReorgVerdict, usize) {
         let mut seen = BTreeMap::new();
         let top = held.last_key_value().map_or(0, |(n, _)| *n).min(head);
         for looks in 0.. {
             match judge(held, final_number, top, &seen) {
-                Verdict::Look(heights) => seen.extend(heights.into_iter().map(|n| {
+                ReorgVerdict::Look(heights) => seen.extend(heights.into_iter().map(|n| {
                     let branch = if n <= common { b'a' } else { b'b' };
                     (n, (n <= head).then(|| hash(n, branch)))
                 })),
@@ -106,13 +114,13 @@ mod tests {
         unreachable!("the loop has no end")
     }
 
-    fn rewind(number: u64, branch: u8) -> Verdict {
-        Verdict::Rewind(BlockId { number, hash: hash(number, branch) })
+    fn rewind(number: u64, branch: u8) -> ReorgVerdict {
+        ReorgVerdict::Rewind(BlockId { number, hash: hash(number, branch) })
     }
 
     #[test]
     fn agreement_takes_one_look() {
-        assert_eq!(judged(&held(36..=100), 36, 100, 102), (Verdict::Agrees, 1));
+        assert_eq!(judged(&held(36..=100), 36, 100, 102), (ReorgVerdict::Agrees, 1));
     }
 
     #[test]
@@ -127,12 +135,12 @@ mod tests {
     fn a_final_block_is_not_undone() {
         let verdict = judged(&held(36..=100), 36, 35, 102).0;
         let ours = BlockId { number: 36, hash: hash(36, b'a') };
-        assert_eq!(verdict, Verdict::TooDeep { ours, theirs: hash(36, b'b') });
+        assert_eq!(verdict, ReorgVerdict::TooDeep { ours, theirs: hash(36, b'b') });
     }
 
     #[test]
     fn a_lower_head_is_not_a_reorg_and_a_shorter_chain_is() {
-        assert_eq!(judged(&held(36..=100), 36, 100, 90).0, Verdict::Agrees);
+        assert_eq!(judged(&held(36..=100), 36, 100, 90).0, ReorgVerdict::Agrees);
         assert_eq!(judged(&held(36..=100), 36, 80, 90).0, rewind(80, b'a'));
     }
 
@@ -150,6 +158,6 @@ mod tests {
 
     #[test]
     fn holding_nothing_contradicts_nothing() {
-        assert_eq!(judged(&held([]), 0, 0, 10).0, Verdict::Agrees);
+        assert_eq!(judged(&held([]), 0, 0, 10).0, ReorgVerdict::Agrees);
     }
 }

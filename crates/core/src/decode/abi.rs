@@ -79,13 +79,13 @@ pub struct Abi {
     /// In the order of the ABI, each once.
     pub events: Vec<AbiEvent>,
     /// Declarations left out, since an earlier one is of the same event.
-    pub repeated: Vec<Repeated>,
+    pub repeated: Vec<RepeatedDeclaration>,
 }
 
 /// A later declaration of an event, with other names for its arguments. Nothing on the chain tells the two apart, so the
 /// first declaration gives the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repeated {
+pub struct RepeatedDeclaration {
     /// Canonical signature.
     pub signature: String,
     /// Names that are used, in the order of the arguments.
@@ -94,14 +94,14 @@ pub struct Repeated {
     pub ignored: Vec<String>,
 }
 
-impl Repeated {
+impl RepeatedDeclaration {
     fn new(first: &AbiEvent, later: &AbiEvent) -> Self {
         let names = |event: &AbiEvent| event.params.iter().map(|param| param.name.clone()).collect();
         Self { signature: first.signature.clone(), used: names(first), ignored: names(later) }
     }
 }
 
-impl fmt::Display for Repeated {
+impl fmt::Display for RepeatedDeclaration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { signature, used, ignored } = self;
         if used == ignored {
@@ -204,7 +204,7 @@ impl Abi {
             None => self.events.push(event),
             Some(first) if *first == event => {}
             Some(first) => {
-                let repeated = Repeated::new(first, &event);
+                let repeated = RepeatedDeclaration::new(first, &event);
                 if !self.repeated.contains(&repeated) {
                     self.repeated.push(repeated);
                 }

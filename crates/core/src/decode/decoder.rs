@@ -11,7 +11,7 @@ use crate::domain::{AddressSet, B256, Log, LogFilter};
 
 /// What a log turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decoded {
+pub enum DecodeOutcome {
     /// One of ours.
     Typed(TypedLog),
     /// Not ours.
@@ -31,23 +31,23 @@ pub enum Decoded {
 /// what a log decodes to does not depend on the group as long as [`overlaps`](super::overlaps) finds none.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    wanted: Vec<Wanted>,
+    wanted: Vec<KnownEvent>,
     /// By first topic, then by number of topics less one.
-    signed: B256Map<[Slot; 4]>,
+    signed: B256Map<[EventSlot; 4]>,
     /// Anonymous events by contract.
     anonymous: AddressMap<Vec<usize>>,
     filter: LogFilter,
 }
 
 #[derive(Clone, Debug)]
-struct Wanted {
+struct KnownEvent {
     source: SourceIndex,
     event: Arc<AbiEvent>,
 }
 
 /// Positions in `wanted`.
 #[derive(Clone, Debug, Default)]
-struct Slot {
+struct EventSlot {
     everywhere: Option<usize>,
     by_address: AddressMap<usize>,
 }
@@ -68,7 +68,7 @@ impl Decoder {
 
     fn add(&mut self, source: &SourceAbi, event: &Arc<AbiEvent>) {
         let position = self.wanted.len();
-        self.wanted.push(Wanted { source: source.source, event: Arc::clone(event) });
+        self.wanted.push(KnownEvent { source: source.source, event: Arc::clone(event) });
         if event.anonymous {
             if let AddressSet::Only(addresses) = &source.addresses {
                 for address in addresses {
@@ -98,17 +98,17 @@ impl Decoder {
     }
 
     /// Reads a log. Allocates nothing but the list of arguments unless the event has nested ones.
-    pub fn decode(&self, log: &Log) -> Decoded {
+    pub fn decode(&self, log: &Log) -> DecodeOutcome {
         let Some(wanted) = self.by_signature(log) else { return self.by_shape(log) };
         match reader::read(&wanted.event, log) {
             Ok(args) => wanted.typed(args),
             Err(reason) => {
-                Decoded::Malformed { source: wanted.source, event: Arc::clone(&wanted.event), reason }
+                DecodeOutcome::Malformed { source: wanted.source, event: Arc::clone(&wanted.event), reason }
             }
         }
     }
 
-    fn by_signature(&self, log: &Log) -> Option<&Wanted> {
+    fn by_signature(&self, log: &Log) -> Option<&KnownEvent> {
         let topics = log.topics.as_slice();
         let slot = self.signed.get(topics.first()?)?.get(topics.len() - 1)?;
         let position = slot.by_address.get(&log.address).copied().or(slot.everywhere)?;
@@ -117,7 +117,7 @@ impl Decoder {
 
     /// Anonymous events come last and must fit to the byte: their logs carry no name, and what only
     /// nearly fits is something else.
-    fn by_shape(&self, log: &Log) -> Decoded {
+    fn by_shape(&self, log: &Log) -> DecodeOutcome {
         let positions = self.anonymous.get(&log.address).map_or(&[][..], Vec::as_slice);
         let candidates = positions.iter().filter_map(|position| self.wanted.get(*position));
         for wanted in candidates.filter(|w| w.event.topic_count() == log.topics.as_slice().len()) {
@@ -127,13 +127,13 @@ impl Decoder {
                 return wanted.typed(args);
             }
         }
-        Decoded::Foreign
+        DecodeOutcome::Foreign
     }
 }
 
-impl Wanted {
-    fn typed(&self, args: Vec<Value>) -> Decoded {
-        Decoded::Typed(TypedLog { source: self.source, event: Arc::clone(&self.event), args })
+impl KnownEvent {
+    fn typed(&self, args: Vec<Value>) -> DecodeOutcome {
+        DecodeOutcome::Typed(TypedLog { source: self.source, event: Arc::clone(&self.event), args })
     }
 }
 

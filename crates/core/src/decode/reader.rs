@@ -14,7 +14,7 @@ const MAX_READS: usize = 4;
 
 /// Why bytes do not fit their type.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(super) enum Misfit {
+pub(super) enum AbiMismatch {
     #[error("the data ends too early: {have} bytes where {need} are needed")]
     TooShort { need: usize, have: usize },
     #[error("{word} is not a clean {ty}")]
@@ -35,14 +35,14 @@ pub(super) fn read(event: &AbiEvent, log: &Log) -> Result<Vec<Value>, String> {
     let topics = log.topics.as_slice();
     let mut topics = topics.iter().skip(usize::from(!event.anonymous));
     let mut reader =
-        Reader { data: &log.data, reads: log.data.len().div_ceil(WORD).saturating_mul(MAX_READS) };
+        AbiReader { data: &log.data, reads: log.data.len().div_ceil(WORD).saturating_mul(MAX_READS) };
     let mut frame = reader.frame(0, event.data_words()).map_err(|misfit| misfit.to_string())?;
     let mut args = Vec::with_capacity(event.params.len());
     for param in &event.params {
         let value = if !param.indexed {
             reader.value(&param.ty, &mut frame)
         } else {
-            topics.next().ok_or(Misfit::NoTopic).and_then(|topic| {
+            topics.next().ok_or(AbiMismatch::NoTopic).and_then(|topic| {
                 if param.ty.is_word() { word(&param.ty, topic) } else { Ok(Value::Hash(*topic)) }
             })
         };
@@ -52,63 +52,67 @@ pub(super) fn read(event: &AbiEvent, log: &Log) -> Result<Vec<Value>, String> {
 }
 
 /// A run of heads: offsets in it count from its start.
-struct Frame {
+struct HeadFrame {
     start: usize,
     at: usize,
 }
 
 /// Walks the data as its type leads. Time and memory are bounded by its length: heads are there
 /// before anything is reserved for them, and `reads` pays for each.
-struct Reader<'a> {
+struct AbiReader<'a> {
     data: &'a Bytes,
     /// Words that may still be read.
     reads: usize,
 }
 
-impl Reader<'_> {
+impl AbiReader<'_> {
     /// Enters `words` heads at `start`.
-    fn frame(&mut self, start: usize, words: usize) -> Result<Frame, Misfit> {
+    fn frame(&mut self, start: usize, words: usize) -> Result<HeadFrame, AbiMismatch> {
         let need = words.saturating_mul(WORD).saturating_add(start);
         if need > self.data.len() {
-            return Err(Misfit::TooShort { need, have: self.data.len() });
+            return Err(AbiMismatch::TooShort { need, have: self.data.len() });
         }
         self.pay(words)?;
-        Ok(Frame { start, at: start })
+        Ok(HeadFrame { start, at: start })
     }
 
-    fn pay(&mut self, words: usize) -> Result<(), Misfit> {
-        self.reads = self.reads.checked_sub(words).ok_or(Misfit::Amplified)?;
+    fn pay(&mut self, words: usize) -> Result<(), AbiMismatch> {
+        self.reads = self.reads.checked_sub(words).ok_or(AbiMismatch::Amplified)?;
         Ok(())
     }
 
-    fn take(&self, frame: &mut Frame) -> Result<B256, Misfit> {
+    fn take(&self, frame: &mut HeadFrame) -> Result<B256, AbiMismatch> {
         let word = self.word_at(frame.at)?;
         frame.at += WORD;
         Ok(word)
     }
 
-    fn word_at(&self, at: usize) -> Result<B256, Misfit> {
+    fn word_at(&self, at: usize) -> Result<B256, AbiMismatch> {
         let need = at.saturating_add(WORD);
-        let bytes = self.data.get(at..need).ok_or(Misfit::TooShort { need, have: self.data.len() })?;
+        let bytes = self.data.get(at..need).ok_or(AbiMismatch::TooShort { need, have: self.data.len() })?;
         Ok(B256::from_slice(bytes))
     }
 
     /// Where the offset at the front of `frame` points to.
-    fn follow(&self, frame: &mut Frame) -> Result<usize, Misfit> {
+    fn follow(&self, frame: &mut HeadFrame) -> Result<usize, AbiMismatch> {
         let word = self.take(frame)?;
         let offset = self.size(word)?;
-        frame.start.checked_add(offset).filter(|at| *at <= self.data.len()).ok_or(Misfit::Outside { word })
+        frame
+            .start
+            .checked_add(offset)
+            .filter(|at| *at <= self.data.len())
+            .ok_or(AbiMismatch::Outside { word })
     }
 
     /// An offset or a length: never more than there is data.
-    fn size(&self, word: B256) -> Result<usize, Misfit> {
+    fn size(&self, word: B256) -> Result<usize, AbiMismatch> {
         usize::try_from(U256::from_be_bytes(word.0))
             .ok()
             .filter(|size| *size <= self.data.len())
-            .ok_or(Misfit::Outside { word })
+            .ok_or(AbiMismatch::Outside { word })
     }
 
-    fn value(&mut self, ty: &AbiType, frame: &mut Frame) -> Result<Value, Misfit> {
+    fn value(&mut self, ty: &AbiType, frame: &mut HeadFrame) -> Result<Value, AbiMismatch> {
         match ty {
             AbiType::Bytes => Ok(Value::Bytes(self.payload(frame)?)),
             AbiType::String => Ok(Value::Text(self.payload(frame)?)),
@@ -132,9 +136,9 @@ impl Reader<'_> {
     fn within(
         &mut self,
         ty: &AbiType,
-        frame: &mut Frame,
-        read: impl FnOnce(&mut Self, &mut Frame) -> Result<Value, Misfit>,
-    ) -> Result<Value, Misfit> {
+        frame: &mut HeadFrame,
+        read: impl FnOnce(&mut Self, &mut HeadFrame) -> Result<Value, AbiMismatch>,
+    ) -> Result<Value, AbiMismatch> {
         if !ty.is_dynamic() {
             return read(self, frame);
         }
@@ -144,7 +148,7 @@ impl Reader<'_> {
     }
 
     /// `len` is bounded by the caller: the heads of all elements are in the data.
-    fn array(&mut self, inner: &AbiType, len: usize, frame: &mut Frame) -> Result<Value, Misfit> {
+    fn array(&mut self, inner: &AbiType, len: usize, frame: &mut HeadFrame) -> Result<Value, AbiMismatch> {
         let mut values = Vec::with_capacity(len);
         for _ in 0..len {
             values.push(self.value(inner, frame)?);
@@ -153,7 +157,7 @@ impl Reader<'_> {
     }
 
     /// The length behind an offset, and where what it measures begins.
-    fn length(&mut self, frame: &mut Frame) -> Result<(usize, usize), Misfit> {
+    fn length(&mut self, frame: &mut HeadFrame) -> Result<(usize, usize), AbiMismatch> {
         let at = self.follow(frame)?;
         self.pay(1)?;
         let len = self.size(self.word_at(at)?)?;
@@ -162,11 +166,11 @@ impl Reader<'_> {
 
     /// The padding behind is not looked at: some encoders leave it dirty or, at the end of the data,
     /// leave it out, and it says nothing.
-    fn payload(&mut self, frame: &mut Frame) -> Result<Bytes, Misfit> {
+    fn payload(&mut self, frame: &mut HeadFrame) -> Result<Bytes, AbiMismatch> {
         let (at, len) = self.length(frame)?;
         let need = at.saturating_add(len);
         if need > self.data.len() {
-            return Err(Misfit::TooShort { need, have: self.data.len() });
+            return Err(AbiMismatch::TooShort { need, have: self.data.len() });
         }
         self.pay(len.div_ceil(WORD))?;
         Ok(self.data.slice(at..need))
@@ -176,7 +180,7 @@ impl Reader<'_> {
 /// A value of one word. Bits outside the type must be as the ABI writes them (zero, or the sign):
 /// dropping them would record a value the contract may not have meant, so a log with dirty bits is
 /// malformed and kept whole as a dead letter.
-fn word(ty: &AbiType, word: &B256) -> Result<Value, Misfit> {
+fn word(ty: &AbiType, word: &B256) -> Result<Value, AbiMismatch> {
     let number = U256::from_be_bytes(word.0);
     let value = match ty {
         AbiType::Address if word[..12].iter().all(|byte| *byte == 0) => {
@@ -190,7 +194,7 @@ fn word(ty: &AbiType, word: &B256) -> Result<Value, Misfit> {
         }
         _ => None,
     };
-    value.ok_or_else(|| Misfit::Dirty { ty: ty.clone(), word: *word })
+    value.ok_or_else(|| AbiMismatch::Dirty { ty: ty.clone(), word: *word })
 }
 
 fn signed(number: U256, bits: usize) -> Option<I256> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use alloy_primitives::U256;
 
-use super::{AbiEvent, Decoded, Decoder, SourceAbi, SourceIndex, Value, parse_abi};
+use super::{AbiEvent, DecodeOutcome, Decoder, SourceAbi, SourceIndex, Value, parse_abi};
 use crate::domain::{Address, AddressSet, B256, Bytes, Log, Place, Topics};
 
 pub(crate) const ERC20: &str = include_str!("../../../../abi/ERC20.json");
@@ -73,8 +73,8 @@ pub(crate) fn account(byte: u8) -> B256 {
 fn decode_data(event: &Arc<AbiEvent>, data: Bytes) -> Result<Vec<Value>, String> {
     let decoder = Decoder::new(vec![source(0, AddressSet::Any, vec![Arc::clone(event)])]);
     match decoder.decode(&log(1, &[event.topic0], data)) {
-        Decoded::Typed(log) => Ok(log.args),
-        Decoded::Malformed { reason, .. } => Err(reason),
-        Decoded::Foreign => panic!("the log is ours"),
+        DecodeOutcome::Typed(log) => Ok(log.args),
+        DecodeOutcome::Malformed { reason, .. } => Err(reason),
+        DecodeOutcome::Foreign => panic!("the log is ours"),
     }
 }

@@ -59,7 +59,7 @@ pub enum Column {
         hashed: Option<bool>,
         /// Its members, where it is a struct or an array of them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        members: Option<Members>,
+        members: Option<TupleMembers>,
     },
 }
 
@@ -81,23 +81,23 @@ pub enum SqlType {
 
 /// The members of a struct, or of the structs in an array.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Members {
+pub struct TupleMembers {
     /// How many arrays stand around the struct.
     pub arrays: u32,
     /// In the order of the ABI.
-    pub list: Vec<Member>,
+    pub list: Vec<TupleMember>,
 }
 
 /// A member of a struct.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
+pub struct TupleMember {
     /// Name in the ABI.
     pub name: String,
     /// Key in the JSON object that is kept.
     pub key: String,
     /// Its own members, where it is a struct or an array of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub members: Option<Members>,
+    pub members: Option<TupleMembers>,
 }
 
 impl ViewColumn {
@@ -135,7 +135,7 @@ impl ViewColumn {
     }
 }
 
-impl Members {
+impl TupleMembers {
     fn keep_as(&mut self, stored: &Self) {
         for (member, stored) in self.list.iter_mut().zip(&stored.list) {
             member.key.clone_from(&stored.key);
@@ -147,7 +147,7 @@ impl Members {
 
     /// Whether any member, at any depth, is kept under another name than it has.
     pub fn is_renamed(&self) -> bool {
-        let renamed = |member: &Member| {
+        let renamed = |member: &TupleMember| {
             member.name != member.key || member.members.as_ref().is_some_and(Self::is_renamed)
         };
         self.list.iter().any(renamed)
@@ -158,7 +158,7 @@ impl Members {
         match value {
             Value::Array(items) => items.into_iter().map(|item| self.named(item)).collect(),
             Value::Object(mut kept) => {
-                let named = |member: &Member| {
+                let named = |member: &TupleMember| {
                     let value = kept.remove(&member.key)?;
                     let value = match &member.members {
                         Some(members) => members.named(value),
@@ -179,15 +179,15 @@ mod tests {
 
     use super::*;
 
-    fn member(name: &str, key: &str, members: Option<Members>) -> Member {
-        Member { name: name.to_owned(), key: key.to_owned(), members }
+    fn member(name: &str, key: &str, members: Option<TupleMembers>) -> TupleMember {
+        TupleMember { name: name.to_owned(), key: key.to_owned(), members }
     }
 
     #[test]
     fn swapped_members_are_swapped_and_not_mixed_at_any_depth() {
-        let inner = Members { arrays: 1, list: vec![member("x", "y", None), member("y", "x", None)] };
+        let inner = TupleMembers { arrays: 1, list: vec![member("x", "y", None), member("y", "x", None)] };
         let members =
-            Members { arrays: 0, list: vec![member("b", "a", Some(inner)), member("a", "b", None)] };
+            TupleMembers { arrays: 0, list: vec![member("b", "a", Some(inner)), member("a", "b", None)] };
         assert!(members.is_renamed());
         assert_eq!(
             members.named(json!({ "a": [{ "x": "1", "y": "2" }], "b": "3" })),

@@ -10,8 +10,8 @@ use alloy_primitives::{Address, B256, keccak256};
 
 use super::{AddressSet, BlockRange};
 
-pub use compare::{Comparison, Course, compare};
-pub use difference::{Difference, Unread};
+pub use compare::{ChainComparison, SourceCourse, compare};
+pub use difference::{SourceDifference, UnreadRange};
 pub use ranges::normal;
 
 /// An event as far as it decides which logs are meant and how they are read.
@@ -36,11 +36,11 @@ impl EventKey {
 }
 
 /// What is listened for: an event of these contracts.
-pub type Listened = (EventKey, AddressSet);
+pub type FollowedEvent = (EventKey, AddressSet);
 
 /// Blocks in which an event of these contracts was followed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Followed {
+pub struct FollowedRange {
     /// The event.
     pub event: EventKey,
     /// The contracts.
@@ -56,7 +56,7 @@ pub struct Followed {
 
 /// A source as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct ConfiguredSource {
     /// Unique.
     pub name: String,
     /// `stake`, `erc20`, `erc721` or `generic`.
@@ -64,10 +64,10 @@ pub struct Asked {
     /// First block.
     pub start_block: u64,
     /// What it listens for.
-    pub events: Vec<Listened>,
+    pub events: Vec<FollowedEvent>,
 }
 
-impl Asked {
+impl ConfiguredSource {
     /// Tells one configuration of a source from another: 64 hexadecimal digits. Only for comparison with another digest.
     pub fn digest(&self) -> String {
         format!("{:x}", keccak256(format!("{self:?}")))
@@ -76,7 +76,7 @@ impl Asked {
 
 /// A source as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct FilledSource {
     /// Unique.
     pub name: String,
     /// EIP-155.
@@ -90,7 +90,7 @@ pub struct Kept {
     /// Number of its stored events.
     pub events: u64,
     /// What it was filled by; empty where that is not known, because an older program filled it.
-    pub parts: Vec<Followed>,
+    pub parts: Vec<FollowedRange>,
     /// Whether a part of its events is deleted already, by a command that has not ended. Its checkpoint is the one it had.
     pub emptying: bool,
     /// Where that is not known: the signatures of its events, and of each some contracts that have emitted it.
@@ -103,5 +103,5 @@ pub struct Gap {
     /// The blocks, none above the checkpoint.
     pub range: BlockRange,
     /// What was not read there.
-    pub items: Vec<Listened>,
+    pub items: Vec<FollowedEvent>,
 }

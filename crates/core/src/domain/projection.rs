@@ -8,7 +8,7 @@ use super::event::{Event, Projection};
 ///
 /// 2^256 can be exceeded by a sum over a batch, so each side is a 512-bit number in two halves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delta {
+pub struct SignedSum {
     /// Came in: (high, low) halves.
     gained: (U256, U256),
     /// Went out.
@@ -17,7 +17,7 @@ pub struct Delta {
     pub entries: u64,
 }
 
-impl Delta {
+impl SignedSum {
     fn gain(&mut self, amount: U256) {
         add(&mut self.gained, amount);
         self.entries += 1;
@@ -42,7 +42,7 @@ fn add(sum: &mut (U256, U256), amount: U256) {
 
 /// One change of state, read from an event's columns as [`Projection`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ProjectionChange {
     /// `account` staked `amount` in `contract` at `at` (seconds).
     Stake {
         /// The vault.
@@ -87,7 +87,7 @@ pub enum Change {
     },
 }
 
-impl Change {
+impl ProjectionChange {
     /// What `event` changes, `None` if nothing. An event that lacks a column its projection needs
     /// changes nothing: mapping never makes one.
     pub fn of(projection: Projection, event: &Event) -> Option<Self> {
@@ -125,27 +125,27 @@ impl Change {
 /// What a run of events does to each key, ready for one statement a table. Ordered by key, so that two
 /// writers take row locks in the same order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Folded {
+pub struct ProjectionDelta {
     /// (contract, account) → sum staked and the latest block time in seconds.
-    pub stakes: BTreeMap<(Address, Address), (Delta, u64)>,
+    pub stakes: BTreeMap<(Address, Address), (SignedSum, u64)>,
     /// (token, account) → sum.
-    pub balances: BTreeMap<(Address, Address), Delta>,
+    pub balances: BTreeMap<(Address, Address), SignedSum>,
     /// (token, owner, spender) → the last amount approved.
     pub allowances: BTreeMap<(Address, Address, Address), U256>,
     /// (contract, token id) → the last owner.
     pub owners: BTreeMap<(Address, U256), Option<Address>>,
 }
 
-impl Folded {
+impl ProjectionDelta {
     /// Adds a change; changes come in chain order.
-    pub fn push(&mut self, change: Change) {
+    pub fn push(&mut self, change: ProjectionChange) {
         match change {
-            Change::Stake { contract, account, amount, at } => {
+            ProjectionChange::Stake { contract, account, amount, at } => {
                 let (sum, last) = self.stakes.entry((contract, account)).or_default();
                 sum.gain(amount);
                 *last = at.max(*last);
             }
-            Change::Balance { token, from, to, amount } => {
+            ProjectionChange::Balance { token, from, to, amount } => {
                 if let Some(from) = from {
                     self.balances.entry((token, from)).or_default().lose(amount);
                 }
@@ -153,10 +153,10 @@ impl Folded {
                     self.balances.entry((token, to)).or_default().gain(amount);
                 }
             }
-            Change::Allowance { token, owner, spender, amount } => {
+            ProjectionChange::Allowance { token, owner, spender, amount } => {
                 self.allowances.insert((token, owner, spender), amount);
             }
-            Change::Owner { contract, token_id, owner } => {
+            ProjectionChange::Owner { contract, token_id, owner } => {
                 self.owners.insert((contract, token_id), owner);
             }
         }
@@ -170,9 +170,9 @@ mod tests {
     #[test]
     fn a_sum_over_256_bits_keeps_its_carry() {
         let (token, holder) = (Address::repeat_byte(1), Address::repeat_byte(2));
-        let mut folded = Folded::default();
+        let mut folded = ProjectionDelta::default();
         for _ in 0..3 {
-            folded.push(Change::Balance { token, from: None, to: Some(holder), amount: U256::MAX });
+            folded.push(ProjectionChange::Balance { token, from: None, to: Some(holder), amount: U256::MAX });
         }
         let delta = folded.balances[&(token, holder)];
         assert_eq!(delta.entries, 3);
@@ -182,9 +182,9 @@ mod tests {
     #[test]
     fn a_transfer_to_oneself_touches_the_balance_twice_and_moves_nothing() {
         let (token, holder) = (Address::repeat_byte(1), Address::repeat_byte(2));
-        let mut folded = Folded::default();
+        let mut folded = ProjectionDelta::default();
         let amount = U256::from(5);
-        folded.push(Change::Balance { token, from: Some(holder), to: Some(holder), amount });
+        folded.push(ProjectionChange::Balance { token, from: Some(holder), to: Some(holder), amount });
         let delta = folded.balances[&(token, holder)];
         assert_eq!((delta.entries, delta.halves()), (2, ((U256::ZERO, amount), (U256::ZERO, amount))));
     }

@@ -10,7 +10,7 @@ pub struct Receipt {
     /// 0x7e deposit (OP Stack).
     pub kind: u8,
     /// Whether it succeeded, or in old blocks the state after it.
-    pub outcome: Outcome,
+    pub outcome: ReceiptOutcome,
     /// Gas of this and all transactions before it in the block.
     pub cumulative_gas: u64,
     /// Over its logs.
@@ -23,7 +23,7 @@ pub struct Receipt {
 
 /// See [`Receipt::outcome`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ReceiptOutcome {
     /// Since Byzantium.
     Succeeded(bool),
     /// Before.
@@ -43,8 +43,8 @@ impl Receipt {
 
     fn encode(&self) -> Vec<u8> {
         let outcome = match &self.outcome {
-            Outcome::Succeeded(succeeded) => number((*succeeded).into()),
-            Outcome::State(root) => string(root.as_slice()),
+            ReceiptOutcome::Succeeded(succeeded) => number((*succeeded).into()),
+            ReceiptOutcome::State(root) => string(root.as_slice()),
         };
         let log = |(address, topics, data): &(Address, Topics, Bytes)| {
             let topics: Vec<Vec<u8>> =
@@ -78,7 +78,7 @@ mod tests {
     fn deposit(deposit: Option<(u64, u64)>) -> String {
         let receipt = Receipt {
             kind: Receipt::DEPOSIT,
-            outcome: Outcome::Succeeded(true),
+            outcome: ReceiptOutcome::Succeeded(true),
             cumulative_gas: 46_913,
             bloom: Bloom::ZERO,
             logs: Vec::new(),

@@ -4,8 +4,8 @@ use serde::{Serialize, Serializer};
 
 use crate::decode::{AbiType, Param, Value};
 
-use super::problem::Unmappable;
-use super::recipe::Role;
+use super::problem::MapLogError;
+use super::recipe::ArgumentRole;
 
 /// PostgreSQL takes up to 256 MB in one `jsonb`; a log of that size has never been seen.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -20,19 +20,23 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// | `string` | string; `{"hex": "0x…"}` if it holds NUL, which PostgreSQL refuses, or is no UTF-8 |
 /// | arrays | array |
 /// | structs | object |
-pub(super) fn to_json(params: &[Param], roles: &[Role], values: &[Value]) -> Result<String, Unmappable> {
+pub(super) fn to_json(
+    params: &[Param],
+    roles: &[ArgumentRole],
+    values: &[Value],
+) -> Result<String, MapLogError> {
     // Written by hand and not by way of `serde_json::Map`, which sorts its keys.
     let args = Args { params, roles, values };
-    let json = serde_json::to_string(&args).map_err(|_| Unmappable::Type { position: args.misfit() })?;
+    let json = serde_json::to_string(&args).map_err(|_| MapLogError::Type { position: args.misfit() })?;
     if json.len() > MAX_BYTES {
-        return Err(Unmappable::TooLong { bytes: json.len(), max: MAX_BYTES });
+        return Err(MapLogError::TooLong { bytes: json.len(), max: MAX_BYTES });
     }
     Ok(json)
 }
 
 struct Args<'a> {
     params: &'a [Param],
-    roles: &'a [Role],
+    roles: &'a [ArgumentRole],
     values: &'a [Value],
 }
 
@@ -40,7 +44,7 @@ impl<'a> Args<'a> {
     fn iter(&self) -> impl Iterator<Item = (&'a String, Arg<'a>)> {
         let (params, roles, values) = (self.params, self.roles, self.values);
         params.iter().zip(roles).zip(values).filter_map(|((param, role), value)| match role {
-            Role::Arg(key) => Some((key, Arg { ty: &param.ty, value })),
+            ArgumentRole::Arg(key) => Some((key, Arg { ty: &param.ty, value })),
             _ => None,
         })
     }

@@ -1,7 +1,7 @@
 use crate::decode::{AbiEvent, AbiType};
 use crate::domain::Projection;
 
-use super::recipe::{Recipe, Role, Types};
+use super::recipe::{ArgumentRole, MessageTypes, Recipe};
 
 /// What a source of this family must have one of.
 pub(super) const KNOWN: &str = "Transfer(address,address,uint256) or Approval(address,address,uint256)";
@@ -11,11 +11,11 @@ pub(super) const KNOWN: &str = "Transfer(address,address,uint256) or Approval(ad
 /// fourth beside the standard one, and both together would count twice.
 pub(super) fn recipe(event: &AbiEvent, types: &[&AbiType]) -> Option<Recipe> {
     let [AbiType::Address, AbiType::Address, AbiType::Uint(_)] = types else { return None };
-    let roles = [Role::Account, Role::Counterparty, Role::Amount];
+    let roles = [ArgumentRole::Account, ArgumentRole::Counterparty, ArgumentRole::Amount];
     match event.name.as_str() {
-        "Transfer" => Some(Recipe::known(Types::Movement("erc20"), Projection::Balance, &roles)),
+        "Transfer" => Some(Recipe::known(MessageTypes::Movement("erc20"), Projection::Balance, &roles)),
         "Approval" => {
-            Some(Recipe::known(Types::One("erc20.approval".to_owned()), Projection::Allowance, &roles))
+            Some(Recipe::known(MessageTypes::One("erc20.approval".to_owned()), Projection::Allowance, &roles))
         }
         _ => None,
     }

@@ -1,7 +1,7 @@
 use crate::decode::{AbiEvent, AbiType};
 use crate::domain::Projection;
 
-use super::recipe::{Recipe, Role, Types};
+use super::recipe::{ArgumentRole, MessageTypes, Recipe};
 
 /// What a source of this family must have one of.
 pub(super) const KNOWN: &str = "Transfer(address,address,uint256), Approval(address,address,uint256) or \
@@ -10,19 +10,19 @@ pub(super) const KNOWN: &str = "Transfer(address,address,uint256), Approval(addr
 /// [EIP-721](https://eips.ethereum.org/EIPS/eip-721): `Transfer(from, to, tokenId)`,
 /// `Approval(owner, approved, tokenId)` and `ApprovalForAll(owner, operator, approved)`.
 pub(super) fn recipe(event: &AbiEvent, types: &[&AbiType]) -> Option<Recipe> {
-    let token = [Role::Account, Role::Counterparty, Role::TokenId];
+    let token = [ArgumentRole::Account, ArgumentRole::Counterparty, ArgumentRole::TokenId];
     match (event.name.as_str(), types) {
         ("Transfer", [AbiType::Address, AbiType::Address, AbiType::Uint(_)]) => {
-            Some(Recipe::known(Types::Movement("erc721"), Projection::Owner, &token))
+            Some(Recipe::known(MessageTypes::Movement("erc721"), Projection::Owner, &token))
         }
         ("Approval", [AbiType::Address, AbiType::Address, AbiType::Uint(_)]) => {
-            Some(Recipe::known(Types::One("erc721.approval".to_owned()), Projection::None, &token))
+            Some(Recipe::known(MessageTypes::One("erc721.approval".to_owned()), Projection::None, &token))
         }
         // The key is the standard's, so that consumers find it under one name whatever the ABI says.
         ("ApprovalForAll", [AbiType::Address, AbiType::Address, AbiType::Bool]) => Some(Recipe::known(
-            Types::One("erc721.approval_for_all".to_owned()),
+            MessageTypes::One("erc721.approval_for_all".to_owned()),
             Projection::None,
-            &[Role::Account, Role::Counterparty, Role::Arg("approved".to_owned())],
+            &[ArgumentRole::Account, ArgumentRole::Counterparty, ArgumentRole::Arg("approved".to_owned())],
         )),
         _ => None,
     }

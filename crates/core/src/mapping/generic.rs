@@ -1,7 +1,7 @@
 use crate::decode::{AbiEvent, unique_names};
 use crate::domain::Projection;
 
-use super::recipe::{Recipe, Role, Types};
+use super::recipe::{ArgumentRole, MessageTypes, Recipe};
 
 /// Keeps all arguments under their names. An indexed argument that does not fit a topic is known by its
 /// hash alone, and its key says so: `<name>_hash`.
@@ -12,9 +12,9 @@ pub(super) fn recipe(event: &AbiEvent, user: Option<&str>) -> Recipe {
         .map(|param| if param.is_hashed() { format!("{}_hash", param.name) } else { param.name.clone() })
         .collect();
     Recipe {
-        types: Types::One(format!("contract.{}", event.name)),
+        types: MessageTypes::One(format!("contract.{}", event.name)),
         projection: Projection::None,
-        roles: unique_names(keys.iter().map(String::as_str)).into_iter().map(Role::Arg).collect(),
+        roles: unique_names(keys.iter().map(String::as_str)).into_iter().map(ArgumentRole::Arg).collect(),
         user: user.and_then(|user| event.params.iter().position(|param| param.name == user)),
     }
 }

@@ -5,8 +5,8 @@ use crate::decode::{AbiEvent, AbiType, Param, SourceIndex, TypedLog};
 use crate::domain::{Column, EventKind, Fact, ViewColumn};
 
 use super::family::{Family, FamilySettings};
-use super::problem::{MappingError, MappingProblem, Unmappable};
-use super::recipe::{Recipe, Role};
+use super::problem::{MapLogError, MappingError, MappingProblem};
+use super::recipe::{ArgumentRole, Recipe};
 use super::{args, erc20, erc721, generic, stake, views};
 
 /// A source and what its events are to mean.
@@ -26,11 +26,11 @@ pub struct SourceMapping {
 #[derive(Clone, Debug)]
 pub struct Mapper {
     kinds: Vec<EventKind>,
-    plans: BTreeMap<SourceIndex, Vec<Plan>>,
+    plans: BTreeMap<SourceIndex, Vec<EventPlan>>,
 }
 
 #[derive(Clone, Debug)]
-struct Plan {
+struct EventPlan {
     event: Arc<AbiEvent>,
     /// Its roles have the keys by which arguments are kept.
     recipe: Recipe,
@@ -67,7 +67,7 @@ impl Mapper {
             for ((role, param), column) in
                 plan.recipe.roles.iter_mut().zip(&mut plan.params).zip(&kind.columns)
             {
-                if let (Role::Arg(kept), Column::Arg { key, members, .. }) = (role, &column.column) {
+                if let (ArgumentRole::Arg(kept), Column::Arg { key, members, .. }) = (role, &column.column) {
                     kept.clone_from(key);
                     if let Some(members) = members {
                         param.ty = views::kept_type(&param.ty, members);
@@ -82,9 +82,9 @@ impl Mapper {
     ///
     /// # Errors
     /// A log of a source or an event this mapper does not know, or arguments too long to be kept.
-    pub fn map(&self, log: &TypedLog) -> Result<Fact, Unmappable> {
+    pub fn map(&self, log: &TypedLog) -> Result<Fact, MapLogError> {
         let plan =
-            self.plan(log).ok_or_else(|| Unmappable::UnknownEvent { event: log.event.signature.clone() })?;
+            self.plan(log).ok_or_else(|| MapLogError::UnknownEvent { event: log.event.signature.clone() })?;
         let mut fact = plan.recipe.fact(plan.first_kind, &log.args)?;
         if plan.recipe.keeps_args() {
             fact.args = Some(args::to_json(&plan.params, &plan.recipe.roles, &log.args)?);
@@ -92,7 +92,7 @@ impl Mapper {
         Ok(fact)
     }
 
-    fn plan(&self, log: &TypedLog) -> Option<&Plan> {
+    fn plan(&self, log: &TypedLog) -> Option<&EventPlan> {
         let plans = self.plans.get(&log.source)?;
         let identical = plans.iter().find(|plan| Arc::ptr_eq(&plan.event, &log.event));
         identical.or_else(|| plans.iter().find(|plan| plan.event == log.event))
@@ -120,7 +120,7 @@ impl Mapper {
             };
             let first_kind = self.kinds_at(recipe.types.names().into_iter().map(kind).collect());
             let params = event.params.clone();
-            let plan = Plan { event: Arc::clone(event), recipe: recipe.clone(), params, first_kind };
+            let plan = EventPlan { event: Arc::clone(event), recipe: recipe.clone(), params, first_kind };
             self.plans.entry(source.source).or_default().push(plan);
         }
     }

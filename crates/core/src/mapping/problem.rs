@@ -101,7 +101,7 @@ impl MappingProblem {
 
 /// Why a typed log cannot be kept as a fact.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Unmappable {
+pub enum MapLogError {
     /// The decoder knows a source or an event that the mapper was not built with.
     #[error("event {event} is not one this mapper was built with")]
     UnknownEvent {

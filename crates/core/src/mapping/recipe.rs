@@ -1,29 +1,29 @@
 use crate::decode::Value;
 use crate::domain::{Address, Aggregate, Fact, KindIndex, Projection};
 
-use super::problem::Unmappable;
+use super::problem::MapLogError;
 
 /// What becomes of the events of one ABI declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recipe {
-    pub(super) types: Types,
+    pub(super) types: MessageTypes,
     pub(super) projection: Projection,
     /// Where each argument goes, in the order of the ABI.
-    pub(super) roles: Vec<Role>,
+    pub(super) roles: Vec<ArgumentRole>,
     /// Position of the argument that is the account too, although its role is another.
     pub(super) user: Option<usize>,
 }
 
 /// The message types an event may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Types {
+pub(super) enum MessageTypes {
     /// Always this one.
     One(String),
     /// `<family>.transfer`, `.mint` or `.burn`, as account and counterparty say.
     Movement(&'static str),
 }
 
-impl Types {
+impl MessageTypes {
     pub(super) fn names(&self) -> Vec<String> {
         match self {
             Self::One(name) => vec![name.clone()],
@@ -47,7 +47,7 @@ impl Types {
 
 /// Where an argument is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum ArgumentRole {
     Account,
     Counterparty,
     Amount,
@@ -58,7 +58,7 @@ pub(super) enum Role {
 
 impl Recipe {
     /// A recipe of a family for an event it knows.
-    pub(super) fn known(types: Types, projection: Projection, roles: &[Role]) -> Self {
+    pub(super) fn known(types: MessageTypes, projection: Projection, roles: &[ArgumentRole]) -> Self {
         Self { types, projection, roles: roles.to_vec(), user: None }
     }
 
@@ -70,19 +70,19 @@ impl Recipe {
             Some("stake") => Aggregate::User,
             Some("erc20") => Aggregate::Token,
             Some("erc721") => Aggregate::Nft,
-            _ if self.user.is_some() || self.roles.contains(&Role::Account) => Aggregate::User,
+            _ if self.user.is_some() || self.roles.contains(&ArgumentRole::Account) => Aggregate::User,
             _ => Aggregate::Contract,
         }
     }
 
     pub(super) fn keeps_args(&self) -> bool {
-        self.roles.iter().any(|role| matches!(role, Role::Arg(_)))
+        self.roles.iter().any(|role| matches!(role, ArgumentRole::Arg(_)))
     }
 
     /// The fact but for its `args`. `first_kind` is the kind of the first of `types`.
-    pub(super) fn fact(&self, first_kind: usize, values: &[Value]) -> Result<Fact, Unmappable> {
+    pub(super) fn fact(&self, first_kind: usize, values: &[Value]) -> Result<Fact, MapLogError> {
         if values.len() != self.roles.len() {
-            return Err(Unmappable::Count { expected: self.roles.len(), found: values.len() });
+            return Err(MapLogError::Count { expected: self.roles.len(), found: values.len() });
         }
         let mut fact = Fact {
             kind: KindIndex(first_kind),
@@ -94,15 +94,15 @@ impl Recipe {
         };
         for (position, (role, value)) in self.roles.iter().zip(values).enumerate() {
             match (role, value) {
-                (Role::Account, Value::Address(address)) => fact.account = Some(*address),
-                (Role::Counterparty, Value::Address(address)) => fact.counterparty = Some(*address),
-                (Role::Amount, Value::Uint(amount)) => fact.amount = Some(*amount),
-                (Role::TokenId, Value::Uint(token)) => fact.token_id = Some(*token),
-                (Role::Arg(_), Value::Address(address)) if self.user == Some(position) => {
+                (ArgumentRole::Account, Value::Address(address)) => fact.account = Some(*address),
+                (ArgumentRole::Counterparty, Value::Address(address)) => fact.counterparty = Some(*address),
+                (ArgumentRole::Amount, Value::Uint(amount)) => fact.amount = Some(*amount),
+                (ArgumentRole::TokenId, Value::Uint(token)) => fact.token_id = Some(*token),
+                (ArgumentRole::Arg(_), Value::Address(address)) if self.user == Some(position) => {
                     fact.account = Some(*address);
                 }
-                (Role::Arg(_), _) if self.user != Some(position) => {}
-                _ => return Err(Unmappable::Type { position }),
+                (ArgumentRole::Arg(_), _) if self.user != Some(position) => {}
+                _ => return Err(MapLogError::Type { position }),
             }
         }
         fact.kind.0 += self.types.position(&fact);

@@ -1,7 +1,7 @@
 use crate::decode::{AbiEvent, AbiType};
 use crate::domain::Projection;
 
-use super::recipe::{Recipe, Role, Types};
+use super::recipe::{ArgumentRole, MessageTypes, Recipe};
 
 /// What a source of this family must have one of.
 pub(super) const KNOWN: &str = "Staked(address,uint256)";
@@ -10,9 +10,9 @@ pub(super) const KNOWN: &str = "Staked(address,uint256)";
 pub(super) fn recipe(event: &AbiEvent, types: &[&AbiType]) -> Option<Recipe> {
     match (event.name.as_str(), types) {
         ("Staked", [AbiType::Address, AbiType::Uint(_)]) => Some(Recipe::known(
-            Types::One("stake.staked".to_owned()),
+            MessageTypes::One("stake.staked".to_owned()),
             Projection::Stake,
-            &[Role::Account, Role::Amount],
+            &[ArgumentRole::Account, ArgumentRole::Amount],
         )),
         _ => None,
     }

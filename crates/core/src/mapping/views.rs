@@ -3,9 +3,9 @@ use std::collections::BTreeSet;
 use alloy_primitives::{B256, hex, keccak256};
 
 use crate::decode::{AbiEvent, AbiType, Param};
-use crate::domain::{Column, Member, Members, SqlType, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn};
+use crate::domain::{Column, SqlType, TupleMember, TupleMembers, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn};
 
-use super::recipe::{Recipe, Role};
+use super::recipe::{ArgumentRole, Recipe};
 
 /// The columns of an event's view, in the order of the ABI. Names are not quoted, and must be: `from`
 /// and `to` are among them.
@@ -26,13 +26,13 @@ pub(super) fn columns(event: &AbiEvent, recipe: &Recipe) -> Vec<ViewColumn> {
         .collect()
 }
 
-fn column(param: &Param, role: &Role) -> Column {
+fn column(param: &Param, role: &ArgumentRole) -> Column {
     match role {
-        Role::Account => Column::Account,
-        Role::Counterparty => Column::Counterparty,
-        Role::Amount => Column::Amount,
-        Role::TokenId => Column::TokenId,
-        Role::Arg(key) => Column::Arg {
+        ArgumentRole::Account => Column::Account,
+        ArgumentRole::Counterparty => Column::Counterparty,
+        ArgumentRole::Amount => Column::Amount,
+        ArgumentRole::TokenId => Column::TokenId,
+        ArgumentRole::Arg(key) => Column::Arg {
             key: key.clone(),
             sql_type: sql_type(param),
             hashed: Some(param.is_hashed()),
@@ -42,31 +42,31 @@ fn column(param: &Param, role: &Role) -> Column {
 }
 
 /// The members of a struct or of the structs in an array, kept under the names they have.
-fn members(ty: &AbiType) -> Option<Members> {
+fn members(ty: &AbiType) -> Option<TupleMembers> {
     match ty {
         AbiType::Array(inner) | AbiType::FixedArray(inner, _) => {
-            let Members { arrays, list } = members(inner)?;
-            Some(Members { arrays: arrays + 1, list })
+            let TupleMembers { arrays, list } = members(inner)?;
+            Some(TupleMembers { arrays: arrays + 1, list })
         }
         AbiType::Tuple(fields) => {
-            let member = |(name, ty): &(String, AbiType)| Member {
+            let member = |(name, ty): &(String, AbiType)| TupleMember {
                 name: name.clone(),
                 key: name.clone(),
                 members: members(ty),
             };
-            Some(Members { arrays: 0, list: fields.iter().map(member).collect() })
+            Some(TupleMembers { arrays: 0, list: fields.iter().map(member).collect() })
         }
         _ => None,
     }
 }
 
 /// The type with its members called as they are kept.
-pub(super) fn kept_type(ty: &AbiType, kept: &Members) -> AbiType {
+pub(super) fn kept_type(ty: &AbiType, kept: &TupleMembers) -> AbiType {
     match ty {
         AbiType::Array(inner) => AbiType::Array(Box::new(kept_type(inner, kept))),
         AbiType::FixedArray(inner, len) => AbiType::FixedArray(Box::new(kept_type(inner, kept)), *len),
         AbiType::Tuple(fields) => {
-            let field = |((_, ty), kept): (&(String, AbiType), &Member)| {
+            let field = |((_, ty), kept): (&(String, AbiType), &TupleMember)| {
                 let ty = kept.members.as_ref().map_or_else(|| ty.clone(), |members| kept_type(ty, members));
                 (kept.key.clone(), ty)
             };

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::{MAX_PAUSE, backoff};
 use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
-use chainflume_ops::health::Pulse;
-use chainflume_ops::telemetry::Limiter;
+use chainflume_ops::health::Heartbeat;
+use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::Outbox;
 
 /// How relays hear of commits; clones hear the same.
@@ -44,24 +44,24 @@ pub struct Listener {
 
 impl Listener {
     /// Listens until `stop`, on one connection, which is opened again whenever it is lost.
-    pub async fn run(self, stop: CancellationToken, pulse: Pulse) {
+    pub async fn run(self, stop: CancellationToken, heartbeat: Heartbeat) {
         if !self.outbox.announces() {
             tracing::warn!(
                 "the database is behind a pooler: commits are not announced, and relays poll for messages"
             );
-            return pulse.wait(stop.cancelled()).await;
+            return heartbeat.wait(stop.cancelled()).await;
         }
-        let (mut pause, lines) = (backoff(), Limiter::default());
+        let (mut pause, lines) = (backoff(), LogLimiter::default());
         loop {
             // Nothing may come for long.
             let hearing = hear(&self.outbox, &self.sender, || pause = backoff());
-            let Some(Err(error)) = stop.run_until_cancelled(pulse.wait(hearing)).await else { return };
+            let Some(Err(error)) = stop.run_until_cancelled(heartbeat.wait(hearing)).await else { return };
             let wait = pause.next().unwrap_or(MAX_PAUSE);
-            if let Some(held_back) = lines.admit("listen") {
-                let held_back = held_back.field();
-                tracing::warn!(error = %causes(&error), held_back, "cannot listen for commits; relays poll for messages");
+            if let Some(suppressed) = lines.admit("listen") {
+                let suppressed = suppressed.field();
+                tracing::warn!(error = %causes(&error), suppressed, "cannot listen for commits; relays poll for messages");
             }
-            let _stopped = stop.run_until_cancelled(pulse.wait(tokio::time::sleep(wait))).await;
+            let _stopped = stop.run_until_cancelled(heartbeat.wait(tokio::time::sleep(wait))).await;
         }
     }
 }

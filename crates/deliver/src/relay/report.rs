@@ -7,7 +7,7 @@ use crate::sink::{Delivered, SinkError};
 use chainflume_core::domain::causes;
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
-use chainflume_ops::telemetry::{Limiter, Troubles};
+use chainflume_ops::telemetry::{ErrorStreak, LogLimiter};
 use chainflume_outbox::OutboxRow;
 
 /// What an operator can do about a sink that holds what this database never sent.
@@ -22,15 +22,15 @@ pub fn remedy(sink: &str) -> String {
 pub(super) struct Report {
     board: Board,
     sink: String,
-    troubles: Troubles,
-    lines: Limiter,
+    troubles: ErrorStreak,
+    lines: LogLimiter,
 }
 
 impl Report {
     pub(super) fn new(board: Board, sink: &str) -> Self {
         board.sink(sink, |_| {});
         metrics::sink_starts(sink, RelayError::KINDS);
-        Self { board, sink: sink.to_owned(), troubles: Troubles::default(), lines: Limiter::default() }
+        Self { board, sink: sink.to_owned(), troubles: ErrorStreak::default(), lines: LogLimiter::default() }
     }
 
     /// The loop goes round.
@@ -76,9 +76,9 @@ impl Report {
     /// The sink lost what came after `from`.
     pub(super) fn lost(&self, from: u64, cursor: u64) {
         metrics::sink_lost(&self.sink);
-        if let Some(held_back) = self.lines.admit("lost messages") {
-            let held_back = held_back.field();
-            tracing::warn!(sink = %self.sink, from, cursor, held_back, "sink lost messages that it had; they are sent again");
+        if let Some(suppressed) = self.lines.admit("lost messages") {
+            let suppressed = suppressed.field();
+            tracing::warn!(sink = %self.sink, from, cursor, suppressed, "sink lost messages that it had; they are sent again");
         }
     }
 
@@ -177,12 +177,12 @@ impl Report {
             (errors, news) = (sink.consecutive_errors, sink.last_error.as_ref() != Some(&text));
             sink.last_error = Some(text.clone());
         });
-        let Some(held_back) = self.troubles.failed(kind, errors, news) else { return };
-        let (sink, held_back) = (&self.sink, held_back.field());
+        let Some(suppressed) = self.troubles.failed(kind, errors, news) else { return };
+        let (sink, suppressed) = (&self.sink, suppressed.field());
         if is_transient {
-            tracing::warn!(%sink, errors, held_back, error = %text, "delivery failed; it is retried");
+            tracing::warn!(%sink, errors, suppressed, error = %text, "delivery failed; it is retried");
         } else {
-            tracing::error!(%sink, errors, held_back, error = %text, "delivery failed: operator action required; it is retried meanwhile");
+            tracing::error!(%sink, errors, suppressed, error = %text, "delivery failed: operator action required; it is retried meanwhile");
         }
     }
 }

@@ -4,9 +4,9 @@ use tokio_util::sync::CancellationToken;
 
 use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
-use chainflume_ops::health::{Board, OutboxHealth, Pulse};
+use chainflume_ops::health::{Board, Heartbeat, OutboxHealth};
 use chainflume_ops::metrics;
-use chainflume_ops::telemetry::Limiter;
+use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::{Outbox, OutboxState};
 
 /// Keeps the outbox bounded: deletes what every sink has and what is old enough, in small batches, so that no
@@ -30,11 +30,11 @@ const BATCH: u32 = 1_000;
 
 impl Retention {
     /// Says until `stop` how full the outbox is.
-    pub async fn watch(self, stop: CancellationToken, pulse: Pulse) {
+    pub async fn watch(self, stop: CancellationToken, heartbeat: Heartbeat) {
         let mut tick = tokio::time::interval(CHECK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            pulse.beat();
+            heartbeat.beat();
             // Whoever trims tells of the trouble.
             if let Ok(state) = self.outbox.state().await {
                 self.report(state);
@@ -43,23 +43,23 @@ impl Retention {
     }
 
     /// Trims until `stop`. One daemon is enough; another one beside it finds nothing to do.
-    pub async fn trim(&self, stop: CancellationToken, pulse: Pulse) {
+    pub async fn trim(&self, stop: CancellationToken, heartbeat: Heartbeat) {
         let mut tick = tokio::time::interval(CHECK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let lines = Limiter::default();
+        let lines = LogLimiter::default();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            if let Err(error) = self.round(&stop, &pulse).await
-                && let Some(held_back) = lines.admit("trim")
+            if let Err(error) = self.round(&stop, &heartbeat).await
+                && let Some(suppressed) = lines.admit("trim")
             {
-                let held_back = held_back.field();
-                tracing::warn!(error = %causes(&error), held_back, "the outbox cannot be trimmed; it is retried");
+                let suppressed = suppressed.field();
+                tracing::warn!(error = %causes(&error), suppressed, "the outbox cannot be trimmed; it is retried");
             }
         }
     }
 
-    async fn round(&self, stop: &CancellationToken, pulse: &Pulse) -> Result<(), StoreError> {
+    async fn round(&self, stop: &CancellationToken, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         while !stop.is_cancelled() {
-            pulse.beat();
+            heartbeat.beat();
             let trimmed = self.outbox.trim(self.age, &self.sinks, BATCH).await?;
             metrics::outbox_trimmed(trimmed);
             if trimmed < u64::from(BATCH) {

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Delivered, Sink, SinkError, Stream};
 use chainflume_core::domain::Envelope;
-use chainflume_ops::post::{Answer, Post, PostError, Reach};
+use chainflume_ops::http::{AddressPolicy, HttpClient, HttpError, HttpResponse};
 pub use sign::SigningKey;
 
 /// An endpoint.
@@ -29,7 +29,7 @@ pub struct Settings {
     /// How long a delivery may take, connection and answer included.
     pub timeout: Duration,
     /// Which addresses it may have.
-    pub reach: Reach,
+    pub reach: AddressPolicy,
     /// Certificate authority of its server, PEM; `None` asks those of the system.
     pub ca: Option<Vec<u8>>,
     /// Largest message sent, in bytes.
@@ -47,7 +47,7 @@ impl fmt::Debug for Settings {
 #[derive(Clone, Debug)]
 pub struct Webhook {
     name: String,
-    post: Post,
+    post: HttpClient,
     keys: Arc<[SigningKey]>,
     max_bytes: usize,
 }
@@ -57,9 +57,9 @@ impl Webhook {
     ///
     /// # Errors
     /// When the URL or the authority cannot be read, or the URL names an address that may not be called.
-    pub fn new(settings: Settings) -> Result<Self, PostError> {
+    pub fn new(settings: Settings) -> Result<Self, HttpError> {
         let Settings { name, url, keys, timeout, reach, ca, max_bytes } = settings;
-        let post = Post::new(&chainflume_ops::post::Settings { url, timeout, reach, ca })?;
+        let post = HttpClient::new(&chainflume_ops::http::HttpSettings { url, timeout, reach, ca })?;
         Ok(Self { name: format!("webhook:{name}"), post, keys: keys.into(), max_bytes })
     }
 
@@ -67,7 +67,7 @@ impl Webhook {
     ///
     /// # Errors
     /// What keeps messages from being delivered there.
-    pub async fn check(&self) -> Result<(String, u16), PostError> {
+    pub async fn check(&self) -> Result<(String, u16), HttpError> {
         Ok((self.post.host().to_owned(), self.post.look().await?))
     }
 
@@ -90,8 +90,8 @@ impl Webhook {
         self.judge(answer.map_err(|error| self.unreached(error))?)
     }
 
-    fn judge(&self, answer: Answer) -> Result<(), SinkError> {
-        let Answer { status, retry_after, text } = answer;
+    fn judge(&self, answer: HttpResponse) -> Result<(), SinkError> {
+        let HttpResponse { status, retry_after, text } = answer;
         if (200..300).contains(&status) {
             return Ok(());
         }
@@ -99,13 +99,13 @@ impl Webhook {
         Err(SinkError::Answered { sink: SINK, host: self.host(), status, retry_after, text })
     }
 
-    fn unreached(&self, error: PostError) -> SinkError {
+    fn unreached(&self, error: HttpError) -> SinkError {
         let (sink, host) = (SINK, self.host());
         match error {
-            PostError::Timeout { after, .. } => {
+            HttpError::Timeout { after, .. } => {
                 SinkError::Unreachable { sink, host, reason: format!("no answer within {after:?}") }
             }
-            PostError::Unreachable { reason, .. } => SinkError::Unreachable { sink, host, reason },
+            HttpError::Unreachable { reason, .. } => SinkError::Unreachable { sink, host, reason },
             other => SinkError::Forbidden { sink, reason: other.to_string() },
         }
     }

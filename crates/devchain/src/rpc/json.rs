@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::block::{Block, MinedTx};
 use crate::faults::Behaviour;
-use chainflume_core::domain::{Log, Outcome, Receipt};
+use chainflume_core::domain::{Log, Receipt, ReceiptOutcome};
 
 /// Root of an empty trie, `keccak256(rlp(""))`.
 const EMPTY_ROOT: B256 = b256!("0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
@@ -90,7 +90,7 @@ impl HeadJson {
 fn consensus(block: &Block) -> Vec<Receipt> {
     let receipt = |(position, mined): (u64, &MinedTx)| Receipt {
         kind: TX_TYPE,
-        outcome: Outcome::Succeeded(mined.succeeded),
+        outcome: ReceiptOutcome::Succeeded(mined.succeeded),
         cumulative_gas: GAS_PER_TX * position,
         bloom: mined.bloom(),
         logs: mined.logs().map(|log| (log.address, log.topics, log.data)).collect(),

@@ -8,8 +8,8 @@ use super::page::Reason;
 use super::{Feed, POLL};
 use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
-use chainflume_ops::health::Pulse;
-use chainflume_ops::telemetry::Limiter;
+use chainflume_ops::health::Heartbeat;
+use chainflume_ops::telemetry::LogLimiter;
 
 /// Messages read at once.
 const BATCH: u32 = 500;
@@ -24,25 +24,25 @@ fn backoff() -> impl Iterator<Item = Duration> {
 
 impl Feed {
     /// Hands out messages until `stop`. An error of the database is logged, waited out and tried again.
-    pub async fn run(&self, stop: CancellationToken, pulse: Pulse) {
-        let (mut wake, mut pause, lines) = (self.wake.subscribe(), backoff(), Limiter::default());
+    pub async fn run(&self, stop: CancellationToken, heartbeat: Heartbeat) {
+        let (mut wake, mut pause, lines) = (self.wake.subscribe(), backoff(), LogLimiter::default());
         while !stop.is_cancelled() {
-            pulse.beat();
-            let Some(stepped) = stop.run_until_cancelled(pulse.wait(self.step())).await else { return };
+            heartbeat.beat();
+            let Some(stepped) = stop.run_until_cancelled(heartbeat.wait(self.step())).await else { return };
             match stepped {
                 Ok(true) => pause = backoff(),
                 Ok(false) => {
                     pause = backoff();
                     let woken = tokio::time::timeout(POLL, wake.changed());
-                    let _stopped = stop.run_until_cancelled(pulse.wait(woken)).await;
+                    let _stopped = stop.run_until_cancelled(heartbeat.wait(woken)).await;
                 }
                 Err(error) => {
-                    if let Some(held_back) = lines.admit("feed") {
-                        let held_back = held_back.field();
-                        tracing::warn!(error = %causes(&error), held_back, "messages for clients cannot be read; they wait");
+                    if let Some(suppressed) = lines.admit("feed") {
+                        let suppressed = suppressed.field();
+                        tracing::warn!(error = %causes(&error), suppressed, "messages for clients cannot be read; they wait");
                     }
                     let wait = tokio::time::sleep(pause.next().unwrap_or(MAX_PAUSE));
-                    let _stopped = stop.run_until_cancelled(pulse.wait(wait)).await;
+                    let _stopped = stop.run_until_cancelled(heartbeat.wait(wait)).await;
                 }
             }
         }
@@ -74,20 +74,20 @@ impl Feed {
 
     /// Listens for commits until `stop`, on one connection, which is opened again whenever it is lost. Without it messages are
     /// polled for.
-    pub async fn listen(&self, stop: CancellationToken, pulse: Pulse) {
+    pub async fn listen(&self, stop: CancellationToken, heartbeat: Heartbeat) {
         if !self.outbox.announces() {
-            return pulse.wait(stop.cancelled()).await;
+            return heartbeat.wait(stop.cancelled()).await;
         }
-        let (mut pause, lines) = (backoff(), Limiter::default());
+        let (mut pause, lines) = (backoff(), LogLimiter::default());
         loop {
             let hearing = self.hear(|| pause = backoff());
-            let Some(Err(error)) = stop.run_until_cancelled(pulse.wait(hearing)).await else { return };
-            if let Some(held_back) = lines.admit("listen") {
-                let held_back = held_back.field();
-                tracing::warn!(error = %causes(&error), held_back, "commits are not announced; messages for clients are polled for");
+            let Some(Err(error)) = stop.run_until_cancelled(heartbeat.wait(hearing)).await else { return };
+            if let Some(suppressed) = lines.admit("listen") {
+                let suppressed = suppressed.field();
+                tracing::warn!(error = %causes(&error), suppressed, "commits are not announced; messages for clients are polled for");
             }
             let wait = tokio::time::sleep(pause.next().unwrap_or(MAX_PAUSE));
-            let _stopped = stop.run_until_cancelled(pulse.wait(wait)).await;
+            let _stopped = stop.run_until_cancelled(heartbeat.wait(wait)).await;
         }
     }
 

@@ -8,16 +8,16 @@ use chainflume_core::domain::{Log, LogFilter, Logs};
 
 /// A part of a question for logs; `None` stands for any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Pair {
+pub(super) struct AddressTopic {
     pub address: Option<Address>,
     pub topic0: Option<B256>,
 }
 
 /// What there is to doubt in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Doubtful {
+pub(super) enum DoubtSubject {
     /// That it lacks logs of this pair.
-    Pair(Pair),
+    Pair(AddressTopic),
     /// That it lacks some, where the bloom holds a few more addresses or topics than chance would have it.
     Chance,
     /// That the bloom has bits which none of its logs has set.
@@ -26,7 +26,7 @@ pub(super) enum Doubtful {
     Blind,
 }
 
-impl Doubtful {
+impl DoubtSubject {
     /// Whether the bloom gives a reason for it. Where it does not, a second look is a random check.
     pub(super) fn has_evidence(&self) -> bool {
         *self != Self::Blind
@@ -34,15 +34,15 @@ impl Doubtful {
 }
 
 /// What an answer accounts for.
-pub(super) struct Answered {
+pub(super) struct AnsweredItems {
     addresses: BTreeSet<Address>,
     topics: BTreeSet<B256>,
-    pub(super) pairs: BTreeSet<Pair>,
+    pub(super) pairs: BTreeSet<AddressTopic>,
     /// The bits its logs have set.
     bloom: Bloom,
 }
 
-impl Answered {
+impl AnsweredItems {
     pub(super) fn of(logs: &Logs) -> Self {
         let (addresses, topics, pairs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut answered = Self { addresses, topics, pairs, bloom: Bloom::ZERO };
@@ -50,7 +50,7 @@ impl Answered {
             let topic0 = log.topics.as_slice().first().copied();
             answered.addresses.insert(log.address);
             answered.topics.extend(topic0);
-            answered.pairs.insert(Pair { address: Some(log.address), topic0 });
+            answered.pairs.insert(AddressTopic { address: Some(log.address), topic0 });
             answered.bloom.accrue_raw_log(log.address, log.topics.as_slice());
         }
         answered
@@ -91,11 +91,15 @@ pub(super) fn holds_log(bloom: &Bloom, log: &Log) -> bool {
 ///   what is missing. Such answers are checked at random.
 ///
 /// What the rule finds often and in vain it is asked about less and less ([`super::doubts`]).
-pub(super) fn unanswered(bloom: &Bloom, filter: &LogFilter, answered: &Answered) -> BTreeSet<Doubtful> {
+pub(super) fn unanswered(
+    bloom: &Bloom,
+    filter: &LogFilter,
+    answered: &AnsweredItems,
+) -> BTreeSet<DoubtSubject> {
     let ones: u32 = bloom.as_slice().iter().map(|byte| byte.count_ones()).sum();
     let by_chance = (f64::from(ones) / BITS).powi(3);
-    let addresses = filter.addresses.as_ref().map(|all| Items::of(all, &answered.addresses, bloom));
-    let topics = filter.topic0.as_ref().map(|all| Items::of(all, &answered.topics, bloom));
+    let addresses = filter.addresses.as_ref().map(|all| FilterItems::of(all, &answered.addresses, bloom));
+    let topics = filter.topic0.as_ref().map(|all| FilterItems::of(all, &answered.topics, bloom));
     let mut doubted = BTreeSet::new();
     if addresses.as_ref().is_some_and(|items| items.held.is_empty())
         || topics.as_ref().is_some_and(|items| items.held.is_empty())
@@ -104,35 +108,35 @@ pub(super) fn unanswered(bloom: &Bloom, filter: &LogFilter, answered: &Answered)
     }
     let says = |chance: Option<f64>| match chance.filter(|chance| *chance < BY_CHANCE) {
         Some(chance) if chance < SELDOM => (true, None),
-        Some(_) => (false, Some(Doubtful::Chance)),
+        Some(_) => (false, Some(DoubtSubject::Chance)),
         None => (false, None),
     };
     if let Some(items) = &addresses {
         let (each_one, all) = says(items.chance(by_chance));
         for address in items.silent.iter().filter(|_| each_one) {
-            let pair = |topic0| Doubtful::Pair(Pair { address: Some(*address), topic0 });
+            let pair = |topic0| DoubtSubject::Pair(AddressTopic { address: Some(*address), topic0 });
             doubted.extend(each(topics.as_ref()).map(pair));
         }
         doubted.extend(all);
     }
     if let Some(items) = &topics {
         let (each_one, all) = says(items.chance(by_chance));
-        let pair = |topic: &B256| Doubtful::Pair(Pair { address: None, topic0: Some(*topic) });
+        let pair = |topic: &B256| DoubtSubject::Pair(AddressTopic { address: None, topic0: Some(*topic) });
         doubted.extend(items.silent.iter().filter(|_| each_one).map(pair));
         doubted.extend(all);
     }
     let more = answered.bloom != *bloom;
     if addresses.is_none() && topics.is_none() {
         // All logs there are were asked for.
-        doubted.extend(more.then_some(Doubtful::More));
+        doubted.extend(more.then_some(DoubtSubject::More));
     } else if more && ones <= SPARSE && !answered.pairs.is_empty() {
-        let with = |address| move |topic0| Pair { address, topic0 };
+        let with = |address| move |topic0| AddressTopic { address, topic0 };
         let all = told(addresses.as_ref()).flat_map(|address| told(topics.as_ref()).map(with(address)));
-        doubted.extend(all.filter(|pair| !answered.pairs.contains(pair)).map(Doubtful::Pair));
-        doubted.insert(Doubtful::More);
+        doubted.extend(all.filter(|pair| !answered.pairs.contains(pair)).map(DoubtSubject::Pair));
+        doubted.insert(DoubtSubject::More);
     }
     if more && doubted.is_empty() {
-        doubted.insert(Doubtful::Blind);
+        doubted.insert(DoubtSubject::Blind);
     }
     doubted
 }
@@ -143,7 +147,7 @@ const BITS: f64 = 2048.0;
 const SPARSE: u32 = 256;
 
 /// The addresses or the topics of a question, against bloom and answer.
-struct Items<T> {
+struct FilterItems<T> {
     /// What the bloom holds.
     held: Vec<T>,
     /// What of that no log in the answer has.
@@ -152,7 +156,7 @@ struct Items<T> {
     candidates: usize,
 }
 
-impl<T: Ord + Copy + AsRef<[u8]>> Items<T> {
+impl<T: Ord + Copy + AsRef<[u8]>> FilterItems<T> {
     fn of(asked: &BTreeSet<T>, answered: &BTreeSet<T>, bloom: &Bloom) -> Self {
         let held: Vec<T> = asked.iter().copied().filter(|item| holds(bloom, item.as_ref())).collect();
         let silent: Vec<T> = held.iter().copied().filter(|item| !answered.contains(item)).collect();
@@ -168,15 +172,15 @@ impl<T: Ord + Copy + AsRef<[u8]>> Items<T> {
 }
 
 /// What the bloom holds of them, or any.
-fn each<T: Copy>(items: Option<&Items<T>>) -> impl Iterator<Item = Option<T>> + '_ {
+fn each<T: Copy>(items: Option<&FilterItems<T>>) -> impl Iterator<Item = Option<T>> + '_ {
     let any = items.is_none().then_some(None);
     items.into_iter().flat_map(|items| items.held.iter().copied().map(Some)).chain(any)
 }
 
 /// What of them logs in the answer have, or any.
-fn told<T: Copy + Ord>(items: Option<&Items<T>>) -> impl Iterator<Item = Option<T>> + '_ {
+fn told<T: Copy + Ord>(items: Option<&FilterItems<T>>) -> impl Iterator<Item = Option<T>> + '_ {
     let any = items.is_none().then_some(None);
-    let answered = |items: &Items<T>, item: &T| !items.silent.contains(item);
+    let answered = |items: &FilterItems<T>, item: &T| !items.silent.contains(item);
     let told =
         items.into_iter().flat_map(move |items| items.held.iter().filter(move |item| answered(items, item)));
     told.copied().map(Some).chain(any)

@@ -1,16 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::bloom::{Answered, Doubtful, Pair};
+use super::bloom::{AddressTopic, AnsweredItems, DoubtSubject};
 
 /// What was doubted in vain. A contract may emit events nobody follows, a topic may be common on the chain, a bloom may be
 /// crowded: what stronger evidence has refuted again and again is asked for ever more seldom, so that a busy chain costs a
 /// bounded number of questions. One doubt that was right makes all of them good again.
 #[derive(Default)]
-pub(crate) struct Doubts(Mutex<BTreeMap<Doubtful, Vain>>);
+pub(crate) struct DoubtHistory(Mutex<BTreeMap<DoubtSubject, RefutedDoubt>>);
 
 #[derive(Clone, Copy, Default)]
-struct Vain {
+struct RefutedDoubt {
     times: u32,
     /// How often it was let pass since.
     passed: u32,
@@ -25,11 +25,11 @@ const AT_RANDOM: u32 = 7;
 /// Doubts that are remembered, some hundred bytes each. Beyond that all begin anew.
 const KEPT: usize = 4096;
 
-impl Doubts {
+impl DoubtHistory {
     /// Whether one of these is to be looked into now. If so, all of them are by the same question.
-    pub(super) fn are_due(&self, doubted: &BTreeSet<Doubtful>) -> bool {
+    pub(super) fn are_due(&self, doubted: &BTreeSet<DoubtSubject>) -> bool {
         let mut vain = self.lock();
-        let is_due = |doubtful: &Doubtful| vain.get(doubtful).is_none_or(|vain| vain.is_due(doubtful));
+        let is_due = |doubtful: &DoubtSubject| vain.get(doubtful).is_none_or(|vain| vain.is_due(doubtful));
         if doubted.iter().any(is_due) {
             return true;
         }
@@ -40,14 +40,14 @@ impl Doubts {
     }
 
     /// Nothing came of these.
-    pub(super) fn in_vain(&self, doubted: &BTreeSet<Doubtful>) {
+    pub(super) fn in_vain(&self, doubted: &BTreeSet<DoubtSubject>) {
         let mut vain = self.lock();
         if vain.len() + doubted.len() > KEPT {
             vain.clear();
         }
         for doubtful in doubted.iter().take(KEPT) {
             let vain = vain.entry(*doubtful).or_default();
-            *vain = Vain { times: vain.times.saturating_add(1).min(FREE + AT_RANDOM), passed: 0 };
+            *vain = RefutedDoubt { times: vain.times.saturating_add(1).min(FREE + AT_RANDOM), passed: 0 };
         }
     }
 
@@ -57,25 +57,25 @@ impl Doubts {
     }
 
     /// Logs of these came: a pair that is alive is worth more doubt than one nobody ever sees.
-    pub(super) fn answered(&self, answered: &Answered) {
+    pub(super) fn answered(&self, answered: &AnsweredItems) {
         let mut vain = self.lock();
         if vain.is_empty() {
             return;
         }
-        let topics = answered.pairs.iter().map(|pair| Pair { address: None, ..*pair });
-        let topics: BTreeSet<Pair> = topics.filter(|pair| pair.topic0.is_some()).collect();
+        let topics = answered.pairs.iter().map(|pair| AddressTopic { address: None, ..*pair });
+        let topics: BTreeSet<AddressTopic> = topics.filter(|pair| pair.topic0.is_some()).collect();
         for pair in answered.pairs.iter().chain(&topics) {
-            vain.entry(Doubtful::Pair(*pair)).and_modify(|vain| vain.times /= 2);
+            vain.entry(DoubtSubject::Pair(*pair)).and_modify(|vain| vain.times /= 2);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Doubtful, Vain>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DoubtSubject, RefutedDoubt>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Vain {
-    fn is_due(&self, doubtful: &Doubtful) -> bool {
+impl RefutedDoubt {
+    fn is_due(&self, doubtful: &DoubtSubject) -> bool {
         let most = if doubtful.has_evidence() { MOST_SELDOM } else { AT_RANDOM };
         let seldom = (self.times + 1).saturating_sub(FREE).min(most);
         self.passed + 1 >= 1 << seldom
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn what_is_doubted_in_vain_is_asked_for_ever_more_seldom_until_a_doubt_is_right() {
-        let doubts = Doubts::default();
-        let more: BTreeSet<Doubtful> = [Doubtful::More].into();
+        let doubts = DoubtHistory::default();
+        let more: BTreeSet<DoubtSubject> = [DoubtSubject::More].into();
         let asked = |blocks: u32| {
             let asks = (0..blocks).filter(|_| {
                 let due = doubts.are_due(&more);
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(asked(127), 7);
         assert_eq!(asked(6_400), 100);
         // A new suspicion takes the old ones along.
-        let with_new: BTreeSet<Doubtful> = [Doubtful::More, Doubtful::Chance].into();
+        let with_new: BTreeSet<DoubtSubject> = [DoubtSubject::More, DoubtSubject::Chance].into();
         assert!(doubts.are_due(&with_new));
         doubts.founded();
         assert_eq!(asked(3), 3);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_nothing_speaks_for_or_against_is_checked_in_one_block_of_128() {
-        let (doubts, blind) = (Doubts::default(), [Doubtful::Blind].into());
+        let (doubts, blind) = (DoubtHistory::default(), [DoubtSubject::Blind].into());
         let asked = |blocks: u32| {
             let due = (0..blocks).filter(|_| doubts.are_due(&blind)).inspect(|_| doubts.in_vain(&blind));
             due.count()
@@ -151,7 +151,7 @@ mod tests {
                 addresses: Some((1..=addresses).map(address).collect()),
                 topic0: Some((1..=topics).map(topic).collect()),
             };
-            let (doubts, nothing) = (Doubts::default(), Answered::of(&Logs::default()));
+            let (doubts, nothing) = (DoubtHistory::default(), AnsweredItems::of(&Logs::default()));
             let blocks = 2_000;
             let mut asked = 0;
             for _ in 0..blocks {

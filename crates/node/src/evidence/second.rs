@@ -3,14 +3,14 @@
 use super::{Doubt, EVIDENCE, root_of};
 use crate::ask_logs::RECEIPTS;
 use crate::error::ChainError;
-use crate::evidence::bloom::Answered;
-use crate::logs::{Blocks, LOGS};
+use crate::evidence::bloom::AnsweredItems;
+use crate::logs::{BlockSelector, LOGS};
 use crate::node::{BlockWithLogs, Node};
 use chainflume_core::domain::{Log, LogFilter, Logs};
 use chainflume_ops::metrics;
 
 /// The logs out of a block's receipts, and whether these have the root of the header.
-struct FromReceipts {
+struct ReceiptLogs {
     logs: Logs,
     proven: bool,
 }
@@ -25,7 +25,7 @@ impl Node {
         second: BlockWithLogs,
     ) -> Option<BlockWithLogs> {
         let more = has_more(&second.logs, &first.logs) && has_all(&second.logs, &first.logs);
-        let fits = more && Answered::of(&second.logs).is_within(&doubt.bloom);
+        let fits = more && AnsweredItems::of(&second.logs).is_within(&doubt.bloom);
         fits.then(|| self.founded(second))
     }
 
@@ -42,7 +42,7 @@ impl Node {
         doubt: &Doubt,
     ) -> Result<BlockWithLogs, ChainError> {
         let block = first.block;
-        let FromReceipts { logs, proven } = match self.look_at_receipts(filter, &first, doubt).await {
+        let ReceiptLogs { logs, proven } = match self.look_at_receipts(filter, &first, doubt).await {
             Ok(second) => second,
             Err(error) => return self.without_receipts(filter, first, (doubt, error)).await,
         };
@@ -66,9 +66,9 @@ impl Node {
         filter: &LogFilter,
         first: &BlockWithLogs,
         doubt: &Doubt,
-    ) -> Result<FromReceipts, ChainError> {
+    ) -> Result<ReceiptLogs, ChainError> {
         let block = first.block;
-        let blocks = Blocks::Hash { number: block.number, hash: block.hash };
+        let blocks = BlockSelector::Hash { number: block.number, hash: block.hash };
         let receipts = self.receipts(blocks).await?;
         let proven = match (doubt.receipts_root, root_of(&receipts)) {
             (Some(root), Ok(found)) if found == root => {
@@ -83,7 +83,7 @@ impl Node {
             }
             _ => false,
         };
-        Ok(FromReceipts { logs: self.logs_in(receipts, filter, blocks)?, proven })
+        Ok(ReceiptLogs { logs: self.logs_in(receipts, filter, blocks)?, proven })
     }
 
     /// Where no receipts can be had or believed the same question is asked once more: a gateway has another backend by then.
@@ -113,15 +113,15 @@ impl Node {
         if !self.trust.has_tried_enough(first.block.hash) {
             return Err(error);
         }
-        if let Some(held_back) = self.trust.lines.admit("unsettled") {
-            let (chain, host, block, held_back) =
-                (self.rpc.chain(), self.host(), first.block.number, held_back.field());
+        if let Some(suppressed) = self.trust.lines.admit("unsettled") {
+            let (chain, host, block, suppressed) =
+                (self.rpc.chain(), self.host(), first.block.number, suppressed.field());
             tracing::warn!(
                 chain,
                 host,
                 block,
                 %error,
-                held_back,
+                suppressed,
                 "the header speaks of logs that the node does not answer, and its receipts cannot be had; the answer is \
                  stored: run `chainflume verify` against another provider"
             );
@@ -132,7 +132,7 @@ impl Node {
     fn in_vain(&self, first: BlockWithLogs, doubt: &Doubt) -> BlockWithLogs {
         self.trust.doubts.in_vain(&doubt.doubted);
         if !first.logs.is_empty() {
-            self.rpc.vitals.proven(EVIDENCE);
+            self.rpc.health.proven(EVIDENCE);
         }
         first
     }
@@ -145,14 +145,14 @@ impl Node {
         let reason =
             format!("logs are missing for block {number} that its header speaks of and another answer has");
         let error = self.rpc.bad(LOGS, reason);
-        self.rpc.vitals.convicted(EVIDENCE, &error);
-        if let Some(held_back) = self.trust.lines.admit("founded") {
-            let (chain, host, held_back) = (self.rpc.chain(), self.host(), held_back.field());
+        self.rpc.health.convicted(EVIDENCE, &error);
+        if let Some(suppressed) = self.trust.lines.admit("founded") {
+            let (chain, host, suppressed) = (self.rpc.chain(), self.host(), suppressed.field());
             tracing::warn!(
                 chain,
                 host,
                 block = number,
-                held_back,
+                suppressed,
                 "the node left out logs of a block; they were read elsewhere"
             );
         }

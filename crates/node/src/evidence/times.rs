@@ -8,15 +8,15 @@ use chainflume_core::domain::BlockRef;
 
 /// Pairs of blocks whose times contradict each other, as long as the node insists.
 #[derive(Default)]
-pub(crate) struct Quarrels(Mutex<State>);
+pub(crate) struct TimeContradictions(Mutex<TimeState>);
 
 #[derive(Default)]
-struct State {
-    insisted: BTreeMap<(B256, B256), Insisted>,
+struct TimeState {
+    insisted: BTreeMap<(B256, B256), Repetition>,
     off: bool,
 }
 
-struct Insisted {
+struct Repetition {
     since: Instant,
     times: u32,
 }
@@ -33,7 +33,7 @@ const JUMP: u64 = 30 * 365 * 86_400;
 
 /// What two headers say of their times, one above the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sequence {
+pub(super) enum TimeOrder {
     /// Nothing is wrong with them, or the check was given up.
     Plausible,
     /// The node has said so again and again: the check is given up now.
@@ -48,31 +48,31 @@ pub(crate) fn are_plausible(below: &BlockRef, above: &BlockRef) -> bool {
     below.number == 0 || apart.is_some_and(|seconds| seconds <= JUMP)
 }
 
-impl Quarrels {
-    pub(super) fn judge(&self, below: &BlockRef, above: &BlockRef) -> Sequence {
+impl TimeContradictions {
+    pub(super) fn judge(&self, below: &BlockRef, above: &BlockRef) -> TimeOrder {
         self.judge_at((below, above), Instant::now())
     }
 
-    fn judge_at(&self, (below, above): (&BlockRef, &BlockRef), now: Instant) -> Sequence {
+    fn judge_at(&self, (below, above): (&BlockRef, &BlockRef), now: Instant) -> TimeOrder {
         if are_plausible(below, above) {
-            return Sequence::Plausible;
+            return TimeOrder::Plausible;
         }
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.off {
-            return Sequence::Plausible;
+            return TimeOrder::Plausible;
         }
         if state.insisted.len() >= KEPT {
             state.insisted.clear();
         }
-        let first = Insisted { since: now, times: 0 };
+        let first = Repetition { since: now, times: 0 };
         let insisted = state.insisted.entry((below.hash, above.hash)).or_insert(first);
         insisted.times = insisted.times.saturating_add(1);
         let long = now.saturating_duration_since(insisted.since) >= LONG_ENOUGH;
         if insisted.times < TIMES || !long {
-            return Sequence::Absurd;
+            return TimeOrder::Absurd;
         }
-        *state = State { off: true, ..State::default() };
-        Sequence::Insisted
+        *state = TimeState { off: true, ..TimeState::default() };
+        TimeOrder::Insisted
     }
 }
 
@@ -96,13 +96,13 @@ mod tests {
 
     #[test]
     fn what_a_node_insists_on_is_the_chains_own_oddity() {
-        let (quarrels, start) = (Quarrels::default(), Instant::now());
+        let (quarrels, start) = (TimeContradictions::default(), Instant::now());
         let (below, above, other) = (block(7, 100), block(8, 90), block(9, 1));
         let at = |seconds| quarrels.judge_at((&below, &above), start + Duration::from_secs(seconds));
-        assert!((0..10).all(|_| at(1) == Sequence::Absurd));
+        assert!((0..10).all(|_| at(1) == TimeOrder::Absurd));
         let of_others = quarrels.judge_at((&above, &other), start + Duration::from_secs(29));
-        assert_eq!(of_others, Sequence::Absurd);
-        assert_eq!(at(30), Sequence::Insisted);
-        assert_eq!(quarrels.judge(&above, &other), Sequence::Plausible);
+        assert_eq!(of_others, TimeOrder::Absurd);
+        assert_eq!(at(30), TimeOrder::Insisted);
+        assert_eq!(quarrels.judge(&above, &other), TimeOrder::Plausible);
     }
 }

@@ -3,7 +3,7 @@
 
 /// What a clause is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(super) enum RefusalFamily {
     Quota,
     WrongChain,
     Batch,
@@ -19,15 +19,15 @@ pub(super) enum Family {
     Denied,
 }
 
-impl Family {
+impl RefusalFamily {
     /// Whether the question itself was too large, in whatever direction.
     pub(super) fn is_limit(self) -> bool {
         matches!(self, Self::Quota | Self::Batch | Self::Addresses | Self::Size | Self::Range)
     }
 }
 
-pub(super) struct Rule {
-    pub family: Family,
+pub(super) struct PhraseRule {
+    pub family: RefusalFamily,
     /// One of these is mentioned.
     pub subject: &'static [&'static str],
     /// The name of a method will do for a subject.
@@ -38,8 +38,12 @@ pub(super) struct Rule {
     pub unless: &'static [&'static str],
 }
 
-const fn rule(family: Family, subject: &'static [&'static str], says: &'static [&'static str]) -> Rule {
-    Rule { family, subject, or_method: false, says, unless: &[] }
+const fn rule(
+    family: RefusalFamily,
+    subject: &'static [&'static str],
+    says: &'static [&'static str],
+) -> PhraseRule {
+    PhraseRule { family, subject, or_method: false, says, unless: &[] }
 }
 
 /// Words that speak of a bound.
@@ -72,9 +76,9 @@ const OFF: &[&str] = &[
 const OF_SIZE: &[&str] = &["range", "blocks", "result", "address", "topic", "param", "argument"];
 
 #[rustfmt::skip]
-pub(super) const RULES: &[Rule] = &[
+pub(super) const RULES: &[PhraseRule] = &[
     rule(
-        Family::Quota,
+        RefusalFamily::Quota,
         &[
             "payment required", "monthly", "daily ", "per day", "/day", "per month", "/month", "this month",
             "24 hours", "24h", "out of credit", "out of cu", "billing", "free trial", "subscription",
@@ -84,7 +88,7 @@ pub(super) const RULES: &[Rule] = &[
         &[],
     ),
     rule(
-        Family::WrongChain,
+        RefusalFamily::WrongChain,
         &[
             "another chain", "wrong chain", "wrong network", "another network", "different chain",
             "different network", "chain id mismatch", "chainid mismatch", "network mismatch",
@@ -92,12 +96,12 @@ pub(super) const RULES: &[Rule] = &[
         ],
         &[],
     ),
-    rule(Family::Size, &["memory"], BOUND),
-    Rule { unless: PER_TIME, ..rule(Family::Batch, &["batch"], BOUND) },
-    rule(Family::Batch, &["batch"], OFF),
-    rule(Family::Rate, PER_TIME, &[]),
+    rule(RefusalFamily::Size, &["memory"], BOUND),
+    PhraseRule { unless: PER_TIME, ..rule(RefusalFamily::Batch, &["batch"], BOUND) },
+    rule(RefusalFamily::Batch, &["batch"], OFF),
+    rule(RefusalFamily::Rate, PER_TIME, &[]),
     rule(
-        Family::Rate,
+        RefusalFamily::Rate,
         &[
             "rate limit", "rate-limit", "ratelimit", "rate_limit", "request rate", "call rate",
             "rate exceeded", "too many request", "too many call", "too many concurrent",
@@ -108,9 +112,9 @@ pub(super) const RULES: &[Rule] = &[
         ],
         &[],
     ),
-    rule(Family::Rate, &["requests", "calls"], &["limit", "exceed", "too many", "quota"]),
+    rule(RefusalFamily::Rate, &["requests", "calls"], &["limit", "exceed", "too many", "quota"]),
     rule(
-        Family::BeyondHead,
+        RefusalFamily::BeyondHead,
         &[
             "beyond current head", "beyond head", "beyond the head", "beyond latest", "beyond the latest",
             "last accepted", "outofrange", "block is out of range", "block out of range", "future block",
@@ -123,9 +127,9 @@ pub(super) const RULES: &[Rule] = &[
         ],
         &[],
     ),
-    Rule { or_method: true, unless: OF_SIZE, ..rule(Family::MethodOff, &["method", "namespace"], OFF) },
+    PhraseRule { or_method: true, unless: OF_SIZE, ..rule(RefusalFamily::MethodOff, &["method", "namespace"], OFF) },
     rule(
-        Family::Pruned,
+        RefusalFamily::Pruned,
         &[
             "pruned", "pruning", "missing trie node", "history unavailable", "history is not",
             "history not", "historical state", "historical data", "history has been", "too old", "ancient",
@@ -134,10 +138,10 @@ pub(super) const RULES: &[Rule] = &[
         ],
         &[],
     ),
-    Rule {
+    PhraseRule {
         unless: &["range", "wide"],
         ..rule(
-            Family::Pruned,
+            RefusalFamily::Pruned,
             &["archive", "archival", "state", "older block", "blocks older", "history", "old block"],
             &[
                 "require", "need", "not available", "unavailable", "upgrade", "plan", "token", "missing",
@@ -146,17 +150,17 @@ pub(super) const RULES: &[Rule] = &[
         )
     },
     rule(
-        Family::UnknownBlock,
+        RefusalFamily::UnknownBlock,
         &[
             "unknown block", "not currently canonical", "non-canonical", "not canonical", "noncanonical",
             "header not found", "block not found", "orphan", "resource not found",
         ],
         &[],
     ),
-    Rule {
+    PhraseRule {
         unless: &["range", "limit", "max"],
         ..rule(
-            Family::UnknownBlock,
+            RefusalFamily::UnknownBlock,
             &["block", "header", "hash"],
             &[
                 "not found", "unknown", "does not exist", "doesn't exist", "not exist",
@@ -166,17 +170,17 @@ pub(super) const RULES: &[Rule] = &[
             ],
         )
     },
-    Rule {
+    PhraseRule {
         unless: &["result", "response", "range", "logs", "blocks"],
-        ..rule(Family::Addresses, &["address", "topic", "filters", "filter param", "filter criteria"], BOUND)
+        ..rule(RefusalFamily::Addresses, &["address", "topic", "filters", "filter param", "filter criteria"], BOUND)
     },
     rule(
-        Family::Addresses,
+        RefusalFamily::Addresses,
         &["many address", "many topic", "max address", "max topic", "addresses exceed"],
         &[],
     ),
     rule(
-        Family::Time,
+        RefusalFamily::Time,
         &[
             "timeout", "timed out", "time out", "timed-out", "deadline", "took too long", "taking too long",
             "too slow", "execution time", "time limit", "duration", "context cancel", "query cancel",
@@ -185,7 +189,7 @@ pub(super) const RULES: &[Rule] = &[
         &[],
     ),
     rule(
-        Family::Size,
+        RefusalFamily::Size,
         &[
             "result", "response", "bytes", "logs matched", "many logs", "more logs", "number of logs",
             "log count", "logs count", "logs limit", "logs returned", "many events", "number of events",
@@ -195,17 +199,17 @@ pub(super) const RULES: &[Rule] = &[
         BOUND,
     ),
     rule(
-        Family::Range,
+        RefusalFamily::Range,
         &[
             "range", "blocks", "span", "distance", "interval", "fromblock", "toblock", "block count",
             "number of block", "block difference", "block gap", "block window",
         ],
         BOUND,
     ),
-    rule(Family::Size, &["much data", "many results", "many logs", "too many result"], &[]),
-    rule(Family::Size, &["logs", "events", "entries", "records", "rows", "body", "data size"], BOUND),
+    rule(RefusalFamily::Size, &["much data", "many results", "many logs", "too many result"], &[]),
+    rule(RefusalFamily::Size, &["logs", "events", "entries", "records", "rows", "body", "data size"], BOUND),
     rule(
-        Family::Size,
+        RefusalFamily::Size,
         &["query", "request", "entity"],
         &[
             "too large", "too big", "too wide", "too broad", "too expensive", "too complex", "too heavy",
@@ -216,10 +220,10 @@ pub(super) const RULES: &[Rule] = &[
 
 /// What counts where nothing else is said: these words stand beside many a limit.
 #[rustfmt::skip]
-pub(super) const AT_LAST: &[Rule] = &[
-    rule(Family::Quota, &["quota", "credits", "allowance"], &[]),
+pub(super) const AT_LAST: &[PhraseRule] = &[
+    rule(RefusalFamily::Quota, &["quota", "credits", "allowance"], &[]),
     rule(
-        Family::Denied,
+        RefusalFamily::Denied,
         &[
             "unauthorized", "unauthorised", "forbidden", "api key", "apikey", "api-key", "project id",
             "authenticat", "access denied", "permission", "not authorized", "access token",

@@ -10,21 +10,21 @@ fn read(message: &str) -> String {
 }
 
 fn read_as(message: &str, status: u16, code: Option<i64>, asked: u64) -> String {
-    let answer = RefusedAnswer {
+    let answer = ErrorResponse {
         code,
         status: Some(status),
         message: message.to_owned(),
         asked: Some(asked),
         calls: Some(1000),
-        ..RefusedAnswer::default()
+        ..ErrorResponse::default()
     };
     told(classify(&answer))
 }
 
 /// `range 500`, `range`, `rate` …
-fn told(refusal: Refusal) -> String {
+fn told(refusal: RefusalKind) -> String {
     match refusal {
-        Refusal::Range(Some(hint)) | Refusal::Size(Some(hint)) | Refusal::Batch(Some(hint)) => {
+        RefusalKind::Range(Some(hint)) | RefusalKind::Size(Some(hint)) | RefusalKind::Batch(Some(hint)) => {
             format!("{} {hint}", refusal.kind())
         }
         _ => refusal.kind().to_owned(),
@@ -69,17 +69,17 @@ fn real_answers_of_providers_are_told_apart() {
     };
     let answers: Vec<serde_json::Value> = serde_json::from_str(&text).expect("valid facts");
     let wrong = answers.iter().filter_map(|answer| {
-        let refused = RefusedAnswer {
+        let refused = ErrorResponse {
             code: answer["code"].as_i64(),
             status: answer["http_status"].as_u64().and_then(|s| u16::try_from(s).ok()),
             message: answer["message"].as_str().unwrap_or_default().to_owned(),
             data: answer.get("data").map(ToString::to_string),
             asked: Some(1_000_000),
-            ..RefusedAnswer::default()
+            ..ErrorResponse::default()
         };
         let (found, wanted) = (classify(&refused), class(answer["class"].as_str()?));
         let cap = answer["true_max_span_blocks"].as_u64();
-        let wide = matches!(found, Refusal::Range(Some(hint)) if cap.is_some_and(|cap| hint > cap));
+        let wide = matches!(found, RefusalKind::Range(Some(hint)) if cap.is_some_and(|cap| hint > cap));
         (found.kind() != wanted || wide).then(|| format!("{}: {}, not {wanted}", answer["id"], told(found)))
     });
     assert_eq!((answers.len(), wrong.collect::<Vec<_>>()), (33, Vec::new()));
@@ -326,11 +326,11 @@ fn what_says_nothing_is_no_limit() {
 #[test]
 fn data_says_it_where_the_message_does_not() {
     let classified = |message: &str, data: &str| {
-        told(classify(&RefusedAnswer {
+        told(classify(&ErrorResponse {
             message: message.to_owned(),
             data: Some(data.to_owned()),
             asked: Some(10_000_000),
-            ..RefusedAnswer::default()
+            ..ErrorResponse::default()
         }))
     };
     let tenderly = r#"{"error_id":"4ed94073-0317-4648-a167-107fba5f44b3","payload":"range 9009594 is bigger than range limit 2000"}"#;

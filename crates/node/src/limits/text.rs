@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rules::{AT_LAST, Family, RULES, Rule};
+use super::rules::{AT_LAST, PhraseRule, RULES, RefusalFamily};
 
 /// Enough for any sentence; some answers are whole web pages.
 const READ: usize = 2000;
@@ -12,9 +12,9 @@ const BREAKS: [&str; 12] =
     [". ", "; ", ", ", ": ", "! ", "? ", " - ", " | ", " please ", " try ", " consider ", " retry with "];
 
 /// The text of a refusal: lower case, one line, no addresses of web pages, no ids.
-pub(super) struct Said(String);
+pub(super) struct RefusalText(String);
 
-impl Said {
+impl RefusalText {
     pub(super) fn new(message: &str, data: Option<&str>) -> Self {
         let mut text = String::new();
         for part in [Some(message), data].into_iter().flatten() {
@@ -43,7 +43,7 @@ impl Said {
     }
 
     /// The family of the first clause that says something, else of all of them together.
-    pub(super) fn family(&self) -> Option<Family> {
+    pub(super) fn family(&self) -> Option<RefusalFamily> {
         let mut clauses = vec![self.0.as_str()];
         for at in BREAKS {
             clauses = clauses.into_iter().flat_map(|clause| clause.split(at)).collect();
@@ -54,7 +54,7 @@ impl Said {
     }
 }
 
-fn family(clause: &str, rules: &[Rule]) -> Option<Family> {
+fn family(clause: &str, rules: &[PhraseRule]) -> Option<RefusalFamily> {
     let mut names_method = false;
     let mut words = String::from(" ");
     for word in clause.split_whitespace() {
@@ -67,7 +67,7 @@ fn family(clause: &str, rules: &[Rule]) -> Option<Family> {
         }
     }
     let has = |list: &[&str]| list.iter().any(|word| words.contains(word));
-    let fits = |rule: &&Rule| {
+    let fits = |rule: &&PhraseRule| {
         (has(rule.subject) || (rule.or_method && names_method))
             && (rule.says.is_empty() || has(rule.says))
             && !has(rule.unless)

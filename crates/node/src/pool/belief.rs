@@ -8,11 +8,11 @@ use futures_util::future::join_all;
 
 use super::Pool;
 use crate::error::ChainError;
-use crate::evidence::Weighed;
-use crate::near::Near;
+use crate::evidence::CheckedBlock;
+use crate::headers_with_logs::HeaderWithLogs;
 use crate::node::{BlockWithLogs, Node};
 use crate::rpc::probing;
-use crate::settings::Role;
+use crate::settings::ProviderRole;
 use chainflume_core::domain::LogFilter;
 use chainflume_ops::metrics;
 
@@ -29,14 +29,14 @@ impl Pool {
         &self,
         node: &Arc<Node>,
         filter: &LogFilter,
-        near: Near,
+        near: HeaderWithLogs,
     ) -> Result<BlockWithLogs, ChainError> {
         self.shared.kin.note_filter(filter);
         let weighed = node.weighed(filter, near).await;
         if node.trust.is_worn_and_on() && !self.another_passes(node) {
             node.give_up_worn_checks();
         }
-        let Weighed { block: answered, doubt } = weighed?;
+        let CheckedBlock { block: answered, doubt } = weighed?;
         let Some(doubt) = doubt else { return Ok(answered) };
         metrics::evidence_doubted(&self.shared.settings.name);
         // It may lack the block, or the same logs. One that hangs is no help: the block is waiting.
@@ -52,7 +52,7 @@ impl Pool {
 
     /// Whether there is another one that has not failed at holding logs against headers.
     fn another_passes(&self, than: &Arc<Node>) -> bool {
-        let (facts, members) = (self.shared.facts(Role::Live), &self.shared.members);
+        let (facts, members) = (self.shared.facts(ProviderRole::Live), &self.shared.members);
         let other = |index: &usize| !Arc::ptr_eq(&members[*index].node, than);
         let passes =
             |index: usize| facts[index].fit && !facts[index].failing && !members[index].node.trust.is_worn();
@@ -70,7 +70,7 @@ impl Pool {
             if stored.is_none() && self.has_several() {
                 // Whoever is away now is compared when it comes back.
                 let patience = self.shared.settings.failover.probe_timeout;
-                let there = members.iter().filter(|member| !member.node.rpc.vitals.signs().failing);
+                let there = members.iter().filter(|member| !member.node.rpc.health.snapshot().failing);
                 join_all(there.map(|member| probing(patience, member.node.check_chain()))).await;
             }
             genesis.settle(stored)?;
@@ -90,7 +90,7 @@ impl Pool {
     pub fn distrust(&self, node: &Arc<Node>) -> bool {
         let until = Instant::now() + self.shared.settings.failover.return_after * DISTRUSTED_FOR;
         let mut left = false;
-        for member in self.shared.members.iter().filter(|member| member.does(Role::Live)) {
+        for member in self.shared.members.iter().filter(|member| member.does(ProviderRole::Live)) {
             if Arc::ptr_eq(&member.node, node) {
                 member.seen().distrusted_until = Some(until);
             } else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// What is known of one provider at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fact {
+pub(super) struct ProviderFacts {
     /// The lower, the rather it is asked.
     pub priority: u32,
     /// Whether its role is this work, it is on the right chain, and it has not failed its last probe.
@@ -25,23 +25,23 @@ pub(super) struct Fact {
 
 /// What counts as too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rules {
+pub(super) struct SwitchRules {
     /// Blocks a provider may lag behind the others.
     pub max_lag: u64,
 }
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Choice {
+pub(super) enum SwitchDecision {
     /// Go on with the one that is asked.
     Stay,
     /// Ask another one from now on.
-    Switch(usize, Why),
+    Switch(usize, SwitchReason),
 }
 
 /// Why another provider is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum SwitchReason {
     /// The one that is asked fails, or is on another chain.
     Failing,
     /// It lags behind the others.
@@ -52,7 +52,7 @@ pub(super) enum Why {
     Return,
 }
 
-impl Why {
+impl SwitchReason {
     /// For a person.
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ const TIMES: u32 = 4;
 
 /// What to do, given that `in_use` is asked now. A chain that stands still switches nobody: lag is measured against
 /// the other providers' heads and never against the clock.
-pub(super) fn choose(in_use: usize, facts: &[Fact], rules: &Rules) -> Choice {
+pub(super) fn choose(in_use: usize, facts: &[ProviderFacts], rules: &SwitchRules) -> SwitchDecision {
     let lag = |index: usize| behind(index, facts);
     let now = &facts[in_use];
     let usable = |index: &usize| {
@@ -97,29 +97,34 @@ pub(super) fn choose(in_use: usize, facts: &[Fact], rules: &Rules) -> Choice {
         // One that lags gives late answers and no wrong ones; that is more than none.
         let last = || (0..facts.len()).filter(usable).min_by_key(|index| lag(*index));
         let other = (0..facts.len()).filter(near).min_by_key(best).or_else(last);
-        return other.map_or(Choice::Stay, |other| Choice::Switch(other, Why::Failing));
+        return other
+            .map_or(SwitchDecision::Stay, |other| SwitchDecision::Switch(other, SwitchReason::Failing));
     }
     let others = || (0..facts.len()).filter(near);
     if now.rounds_behind >= ROUNDS {
         // Only for one that has what this one lacks.
         let ahead = others().filter(|other| facts[*other].head > now.head);
-        return ahead.min_by_key(best).map_or(Choice::Stay, |other| Choice::Switch(other, Why::Behind));
+        return ahead
+            .min_by_key(best)
+            .map_or(SwitchDecision::Stay, |other| SwitchDecision::Switch(other, SwitchReason::Behind));
     }
     let proven = || others().filter(|other| facts[*other].well_for >= facts[*other].owes);
     let preferred = proven().filter(|other| facts[*other].priority < now.priority);
     if let Some(other) = preferred.min_by_key(best) {
-        return Choice::Switch(other, Why::Return);
+        return SwitchDecision::Switch(other, SwitchReason::Return);
     }
     let quicker = proven().filter(|other| {
         let fact = &facts[*other];
         fact.priority == now.priority && now.latency >= SLOW && fact.latency * TIMES <= now.latency
     });
-    quicker.min_by_key(best).map_or(Choice::Stay, |other| Choice::Switch(other, Why::Slow))
+    quicker
+        .min_by_key(best)
+        .map_or(SwitchDecision::Stay, |other| SwitchDecision::Switch(other, SwitchReason::Slow))
 }
 
 /// How many blocks a provider lacks that the others have; 0 while nothing is known. Of two others or more the highest
 /// head is not believed alone: one provider that speaks of blocks there are not moves nobody.
-pub(super) fn behind(index: usize, facts: &[Fact]) -> u64 {
+pub(super) fn behind(index: usize, facts: &[ProviderFacts]) -> u64 {
     let Some(own) = facts[index].head else { return 0 };
     let others =
         facts.iter().enumerate().filter(|(other, fact)| *other != index && fact.fit && !fact.failing);
@@ -135,13 +140,15 @@ pub(super) fn behind(index: usize, facts: &[Fact]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::SwitchDecision::{Stay, Switch};
+    use super::SwitchReason::{Behind, Failing, Return, Slow};
     use super::*;
 
-    const RULES: Rules = Rules { max_lag: 3 };
+    const RULES: SwitchRules = SwitchRules { max_lag: 3 };
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn well(priority: u32, head: u64) -> Fact {
-        Fact {
+    fn well(priority: u32, head: u64) -> ProviderFacts {
+        ProviderFacts {
             priority,
             fit: true,
             failing: false,
@@ -153,7 +160,7 @@ mod tests {
         }
     }
 
-    fn with(fact: Fact, change: impl FnOnce(&mut Fact)) -> Fact {
+    fn with(fact: ProviderFacts, change: impl FnOnce(&mut ProviderFacts)) -> ProviderFacts {
         let mut fact = fact;
         change(&mut fact);
         fact
@@ -168,46 +175,31 @@ mod tests {
         let slow = |fact| with(fact, |fact| fact.latency = Duration::from_secs(2));
         let young = |fact| with(fact, |fact| fact.well_for = MINUTE / 2);
         let unheard = |fact| with(fact, |fact| fact.head = None);
-        let table: &[(&str, usize, &[Fact], Choice)] = &[
-            ("one alone stays whatever it does", 0, &[unfit(failing(first))], Choice::Stay),
-            ("two that are well", 0, &[first, second], Choice::Stay),
-            ("the one in use fails", 0, &[failing(first), second], Choice::Switch(1, Why::Failing)),
-            ("it is on another chain", 0, &[unfit(first), second], Choice::Switch(1, Why::Failing)),
-            ("both fail", 0, &[failing(first), failing(second)], Choice::Stay),
-            ("the other has another role", 0, &[failing(first), unfit(second)], Choice::Stay),
-            (
-                "a late one is better than none",
-                0,
-                &[failing(first), well(1, 50)],
-                Choice::Switch(1, Why::Failing),
-            ),
+        let table: &[(&str, usize, &[ProviderFacts], SwitchDecision)] = &[
+            ("one alone stays whatever it does", 0, &[unfit(failing(first))], Stay),
+            ("two that are well", 0, &[first, second], Stay),
+            ("the one in use fails", 0, &[failing(first), second], Switch(1, Failing)),
+            ("it is on another chain", 0, &[unfit(first), second], Switch(1, Failing)),
+            ("both fail", 0, &[failing(first), failing(second)], Stay),
+            ("the other has another role", 0, &[failing(first), unfit(second)], Stay),
+            ("a late one is better than none", 0, &[failing(first), well(1, 50)], Switch(1, Failing)),
             (
                 "one that is near is better than a late one that is preferred",
                 0,
                 &[failing(well(0, 100)), well(1, 50), well(2, 100), well(3, 100)],
-                Choice::Switch(2, Why::Failing),
+                Switch(2, Failing),
             ),
-            ("the one in use lags", 0, &[late(first, 90), second], Choice::Switch(1, Why::Behind)),
-            (
-                "it lagged for a moment",
-                0,
-                &[with(late(first, 90), |f| f.rounds_behind = 2), second],
-                Choice::Stay,
-            ),
-            ("all lag alike", 0, &[late(first, 90), late(second, 90)], Choice::Stay),
-            ("the preferred one is back", 1, &[first, second], Choice::Switch(0, Why::Return)),
-            ("it is back for a moment", 1, &[young(first), second], Choice::Stay),
-            ("it is back and lags", 1, &[well(0, 90), second], Choice::Stay),
-            ("it is back and has said no head yet", 1, &[unheard(young(first)), second], Choice::Stay),
-            ("a slow one of equals", 0, &[slow(well(0, 100)), well(0, 100)], Choice::Switch(1, Why::Slow)),
-            ("a slow one that is preferred", 0, &[slow(first), second], Choice::Stay),
-            ("two slow ones", 0, &[slow(well(0, 100)), slow(well(0, 100))], Choice::Stay),
-            (
-                "one of three speaks of a block there is not",
-                0,
-                &[first, second, well(2, 9_000)],
-                Choice::Stay,
-            ),
+            ("the one in use lags", 0, &[late(first, 90), second], Switch(1, Behind)),
+            ("it lagged for a moment", 0, &[with(late(first, 90), |f| f.rounds_behind = 2), second], Stay),
+            ("all lag alike", 0, &[late(first, 90), late(second, 90)], Stay),
+            ("the preferred one is back", 1, &[first, second], Switch(0, Return)),
+            ("it is back for a moment", 1, &[young(first), second], Stay),
+            ("it is back and lags", 1, &[well(0, 90), second], Stay),
+            ("it is back and has said no head yet", 1, &[unheard(young(first)), second], Stay),
+            ("a slow one of equals", 0, &[slow(well(0, 100)), well(0, 100)], Switch(1, Slow)),
+            ("a slow one that is preferred", 0, &[slow(first), second], Stay),
+            ("two slow ones", 0, &[slow(well(0, 100)), slow(well(0, 100))], Stay),
+            ("one of three speaks of a block there is not", 0, &[first, second, well(2, 9_000)], Stay),
         ];
         for (what, in_use, facts, choice) in table {
             assert_eq!(choose(*in_use, facts, &RULES), *choice, "{what}");
@@ -216,7 +208,8 @@ mod tests {
 
     #[test]
     fn lag_is_measured_against_the_others_that_can_be_believed() {
-        let lags = |facts: &[Fact]| (0..facts.len()).map(|index| behind(index, facts)).collect::<Vec<_>>();
+        let lags =
+            |facts: &[ProviderFacts]| (0..facts.len()).map(|index| behind(index, facts)).collect::<Vec<_>>();
         assert_eq!(lags(&[well(0, 7)]), [0]);
         assert_eq!(lags(&[well(0, 7), well(1, 9)]), [2, 0]);
         assert_eq!(lags(&[well(0, 7), with(well(1, 9), |fact| fact.failing = true)]), [0, 2 - 2]);

@@ -8,11 +8,11 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::choice::behind;
-use super::{Member, Shared, probe};
+use super::{PoolMember, PoolShared, probe};
 use crate::error::ChainError;
+use crate::failed_reads::Work;
 use crate::rpc::probing;
-use crate::settings::Role;
-use crate::work::Work;
+use crate::settings::ProviderRole;
 use chainflume_ops::supervise::Turns;
 
 /// Between the first failure and the look at the others: failures come in handfuls.
@@ -26,13 +26,13 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// What is wrong with those that are asked, and how urgent that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Alarm {
+enum Urgency {
     Calm,
     Suspected,
     Failing,
 }
 
-impl Shared {
+impl PoolShared {
     /// Probes all and switches, for ever. Whoever failed is asked again beside that: it may take its time.
     pub(super) async fn watch_over(self: Arc<Self>, turns: Turns) {
         let readmissions = join_all(self.members.iter().map(|member| self.readmissions(member)));
@@ -48,21 +48,21 @@ impl Shared {
         loop {
             self.look_at_all().await;
             self.note_lag();
-            for work in [Role::Live, Role::History] {
+            for work in [ProviderRole::Live, ProviderRole::History] {
                 self.decide(work).await;
             }
             // What the probes themselves met is known by now, and would ring for ever.
             let _rung = self.kin.alarm.notified().now_or_never();
             let alarm = self.alarm();
-            gap = if alarm == Alarm::Calm { SOON } else { (gap * 3 / 2).min(AT_LAST) };
+            gap = if alarm == Urgency::Calm { SOON } else { (gap * 3 / 2).min(AT_LAST) };
             self.rest((alarm, gap), turns).await;
         }
     }
 
     /// Until the next look at all of them.
-    async fn rest(&self, (alarm, gap): (Alarm, Duration), turns: &Turns) {
+    async fn rest(&self, (alarm, gap): (Urgency, Duration), turns: &Turns) {
         let interval = self.settings.failover.probe_interval;
-        let rest = if alarm == Alarm::Calm { interval } else { gap.min(interval) };
+        let rest = if alarm == Urgency::Calm { interval } else { gap.min(interval) };
         let until = Instant::now() + rest;
         loop {
             turns.turn();
@@ -81,28 +81,28 @@ impl Shared {
     }
 
     /// How those are that are asked now.
-    fn alarm(&self) -> Alarm {
+    fn alarm(&self) -> Urgency {
         let in_use = self.in_use();
-        let of = |(index, work): (usize, Role)| {
-            let (fact, signs) = (self.facts(work)[index], self.members[index].node.rpc.vitals.signs());
-            match (fact.failing || !fact.fit, signs.suspected || fact.rounds_behind > 0) {
-                (true, _) => Alarm::Failing,
-                (false, true) => Alarm::Suspected,
-                (false, false) => Alarm::Calm,
+        let of = |(index, work): (usize, ProviderRole)| {
+            let (fact, health) = (self.facts(work)[index], self.members[index].node.rpc.health.snapshot());
+            match (fact.failing || !fact.fit, health.suspected || fact.rounds_behind > 0) {
+                (true, _) => Urgency::Failing,
+                (false, true) => Urgency::Suspected,
+                (false, false) => Urgency::Calm,
             }
         };
-        of((in_use.live, Role::Live)).max(of((in_use.history, Role::History)))
+        of((in_use.live, ProviderRole::Live)).max(of((in_use.history, ProviderRole::History)))
     }
 
     /// Whether the one that is asked about new blocks has answered nothing for a while, and does not when it is asked.
     async fn is_silent(&self) -> bool {
         let member = &self.members[self.in_use().live];
-        if member.node.rpc.vitals.signs().quiet_for < QUIET {
+        if member.node.rpc.health.snapshot().quiet_for < QUIET {
             return false;
         }
         let head = probing(self.settings.failover.probe_timeout, member.node.head()).await;
         self.note(member, head.map(|head| head.number));
-        self.alarm() > Alarm::Calm
+        self.alarm() > Urgency::Calm
     }
 
     async fn look_at_all(&self) {
@@ -110,30 +110,30 @@ impl Shared {
     }
 
     /// Asks one provider for its head, and for more where something is wrong with it.
-    async fn look_at(&self, member: &Member) {
+    async fn look_at(&self, member: &PoolMember) {
         let looked = probing(self.settings.failover.probe_timeout, self.look(member)).await;
         self.note(member, looked);
     }
 
-    fn note(&self, member: &Member, looked: Result<u64, ChainError>) {
-        let vitals = &member.node.rpc.vitals;
+    fn note(&self, member: &PoolMember, looked: Result<u64, ChainError>) {
+        let health = &member.node.rpc.health;
         match looked {
             Ok(head) => {
                 member.seen().head = Some(head);
-                let _ended = vitals.worked(Work::Probe, None);
+                let _ended = health.worked(Work::Probe, None);
             }
             Err(error) => {
                 tracing::debug!(chain = %self.settings.name, %error, "a provider cannot be asked");
                 member.seen().head = None;
-                vitals.stumbled(Work::Probe, None, Some(&error));
+                health.stumbled(Work::Probe, None, Some(&error));
             }
         }
     }
 
-    async fn look(&self, member: &Member) -> Result<u64, ChainError> {
-        let (node, signs) = (&member.node, member.node.rpc.vitals.signs());
-        let failing = signs.failing || signs.failing_live || signs.failing_history;
-        let doubtful = signs.wrong || signs.suspected || failing || member.is_incapable();
+    async fn look(&self, member: &PoolMember) -> Result<u64, ChainError> {
+        let (node, health) = (&member.node, member.node.rpc.health.snapshot());
+        let failing = health.failing || health.failing_live || health.failing_history;
+        let doubtful = health.wrong || health.suspected || failing || member.is_incapable();
         // One that was away may come back as another chain's, and is asked for nothing else before.
         if doubtful || !member.seen().admitted {
             let checked = node.check_chain().await;
@@ -150,9 +150,9 @@ impl Shared {
             // What has failed just now is nothing to forgive.
             return Ok(head.number);
         }
-        node.rpc.vitals.cleared();
+        node.rpc.health.cleared();
         // Whoever works with it is the better judge of that.
-        if !self.is_used(member) || signs.stale {
+        if !self.is_used(member) || health.stale {
             member.again.notify_one();
         }
         Ok(head.number)
@@ -160,7 +160,7 @@ impl Shared {
 
     /// Asks one provider again for what it could not read, whenever a look at it went well. A look does not wait for that:
     /// it may take as long as a request of the work, and the provider in use may fail meanwhile.
-    async fn readmissions(&self, member: &Member) {
+    async fn readmissions(&self, member: &PoolMember) {
         loop {
             member.again.notified().await;
             self.readmit(member).await;
@@ -168,7 +168,7 @@ impl Shared {
     }
 
     /// Forgives what failed if all of it can be read by now.
-    async fn readmit(&self, member: &Member) {
+    async fn readmit(&self, member: &PoolMember) {
         let node = &member.node;
         for work in [Work::Live, Work::History] {
             let Some(unread) = node.failed.get(work) else { continue };
@@ -180,24 +180,24 @@ impl Shared {
                 return;
             }
         }
-        node.rpc.vitals.forgive();
+        node.rpc.health.forgive();
         member.seen().incapable_until = None;
         self.readmitted.notify_one();
     }
 
-    fn is_used(&self, member: &Member) -> bool {
+    fn is_used(&self, member: &PoolMember) -> bool {
         let in_use = self.in_use();
         [in_use.live, in_use.history].iter().any(|used| std::ptr::eq(&self.members[*used], member))
     }
 
     fn note_lag(&self) {
-        let facts = self.facts(Role::Any);
+        let facts = self.facts(ProviderRole::Any);
         for (index, member) in self.members.iter().enumerate() {
             let late = behind(index, &facts) > self.settings.failover.max_lag;
             let mut seen = member.seen();
             seen.rounds_behind = if late { seen.rounds_behind.saturating_add(1) } else { 0 };
             if late {
-                member.node.rpc.vitals.unwell();
+                member.node.rpc.health.unwell();
             }
         }
     }

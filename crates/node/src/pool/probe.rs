@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, B256};
 use futures_util::future::try_join_all;
 
-use super::choice::Why;
+use super::choice::SwitchReason;
 use crate::error::ChainError;
-use crate::logs::{Blocks, LOGS};
-use crate::node::{HEADER, Kin, Node};
+use crate::failed_reads::{FailedRead, Work};
+use crate::heads;
+use crate::logs::{BlockSelector, LOGS};
+use crate::node::{HEADER, Node, ProviderGroup};
 use crate::rpc::probing;
 use crate::settings::{ChainSettings, ProviderSettings};
-use crate::wake;
-use crate::work::{Unread, Work};
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogFilter};
 
 /// Of a range of old blocks so many are read where there is no time for all of it.
@@ -21,11 +21,11 @@ const FEW: u64 = 16;
 const SOME: usize = 12;
 
 /// What it is to take over.
-pub(super) struct Task {
+pub(super) struct TakeoverTask {
     pub work: Work,
     /// What could not be read last, by the one that it replaces or by itself.
-    pub unread: Option<Unread>,
-    pub why: Why,
+    pub unread: Option<FailedRead>,
+    pub why: SwitchReason,
 }
 
 /// Everything it may be asked for. Its WebSocket must work where nothing is urgent; in need polling will do.
@@ -35,10 +35,10 @@ pub(super) struct Task {
 pub(super) async fn all(
     node: &Node,
     provider: &ProviderSettings,
-    (settings, kin): (&ChainSettings, &Kin),
-    task: Task,
+    (settings, kin): (&ChainSettings, &ProviderGroup),
+    task: TakeoverTask,
 ) -> Result<(), String> {
-    let urgent = matches!(task.why, Why::Failing | Why::Behind);
+    let urgent = matches!(task.why, SwitchReason::Failing | SwitchReason::Behind);
     let patience = if urgent { settings.failover.probe_timeout } else { settings.request_timeout };
     let asks = async {
         node.check_chain().await.map_err(|error| error.to_string())?;
@@ -54,7 +54,7 @@ pub(super) async fn all(
     if urgent {
         return Ok(());
     }
-    let opened = wake::check_websocket(settings, provider).await;
+    let opened = heads::check_websocket(settings, provider).await;
     opened.map_err(|reason| format!("its websocket does not work: {reason}"))
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn all(
 /// What it refuses.
 pub async fn essential(
     node: &Node,
-    (settings, kin): (&ChainSettings, &Kin),
+    (settings, kin): (&ChainSettings, &ProviderGroup),
     head: BlockRef,
 ) -> Result<(), ChainError> {
     if let Some(tag) = settings.tag {
@@ -77,7 +77,8 @@ pub async fn essential(
     // The block below, which a backend of the same gateway has as well.
     let recent = node.block(head.number.saturating_sub(1)).await?.unwrap_or(head);
     // By this question alone: what a node without logs can tell by receipts is a way to go on, and no reason to turn to it.
-    let logs = node.logs_once(&filter, Blocks::Hash { number: recent.number, hash: recent.hash }).await;
+    let logs =
+        node.logs_once(&filter, BlockSelector::Hash { number: recent.number, hash: recent.hash }).await;
     unless_too_much(logs.map(|_| ()))
 }
 
@@ -85,8 +86,8 @@ pub async fn essential(
 ///
 /// # Errors
 /// What is still wrong with it.
-pub(super) async fn again(node: &Node, work: Work, unread: &Unread) -> Result<(), ChainError> {
-    let Unread { filter, range } = unread;
+pub(super) async fn again(node: &Node, work: Work, unread: &FailedRead) -> Result<(), ChainError> {
+    let FailedRead { filter, range } = unread;
     let read = match work {
         Work::History => old(node, filter, *range).await,
         _ => near(node, filter, *range).await,
@@ -126,7 +127,7 @@ async fn near(node: &Node, filter: &LogFilter, range: BlockRange) -> Result<(), 
 
 /// A range of old blocks: its ends, its logs, and of some blocks that have logs whether they are those of the chain.
 async fn old(node: &Node, filter: &LogFilter, range: BlockRange) -> Result<(), ChainError> {
-    let logs = node.logs_once(filter, Blocks::Range(range)).await?;
+    let logs = node.logs_once(filter, BlockSelector::Range(range)).await?;
     let with_logs: Vec<BlockId> = logs.blocks().map(|block| block.id).collect();
     let some = with_logs.iter().step_by(with_logs.len().div_ceil(SOME).max(1)).chain(with_logs.last());
     let mut hashes: BTreeMap<u64, Option<B256>> =

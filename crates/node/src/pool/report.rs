@@ -2,17 +2,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::choice::behind;
-use super::{Member, Pool};
+use super::{Pool, PoolMember};
 use crate::rpc::MethodUsage;
-use crate::settings::Role;
+use crate::settings::ProviderRole;
 
 /// How a provider stands.
 #[derive(Clone, Debug)]
-pub struct ProviderReport {
+pub struct ProviderState {
     /// What it is called.
     pub label: String,
     /// What it is for.
-    pub role: Role,
+    pub role: ProviderRole,
     /// Whether the newest blocks are read from it.
     pub live: bool,
     /// Whether old blocks are read from it.
@@ -35,20 +35,20 @@ pub struct ProviderReport {
 
 impl Pool {
     /// How each provider stands; the metrics are told as well.
-    pub fn report(&self) -> Vec<ProviderReport> {
+    pub fn report(&self) -> Vec<ProviderState> {
         self.shared.say();
-        let (facts, in_use) = (self.shared.facts(Role::Any), self.shared.in_use());
-        let report = |(index, member): (usize, &Member)| {
-            let signs = member.node.rpc.vitals.signs();
+        let (facts, in_use) = (self.shared.facts(ProviderRole::Any), self.shared.in_use());
+        let report = |(index, member): (usize, &PoolMember)| {
+            let health = member.node.rpc.health.snapshot();
             let state = match facts[index] {
-                _ if signs.wrong => "wrong_chain",
+                _ if health.wrong => "wrong_chain",
                 _ if member.is_distrusted() => "contradicts",
                 _ if member.is_incapable() => "incapable",
                 fact if fact.failing => "failing",
                 fact if fact.rounds_behind > 0 => "behind",
                 _ => "well",
             };
-            ProviderReport {
+            ProviderState {
                 label: member.settings.label.clone(),
                 role: member.settings.role,
                 live: in_use.live == index,
@@ -56,9 +56,9 @@ impl Pool {
                 state,
                 head: facts[index].head,
                 behind: behind(index, &facts),
-                latency: signs.latency,
-                failures: signs.failures,
-                last_error: signs.last_error,
+                latency: health.latency,
+                failures: health.failures,
+                last_error: health.last_error,
                 usage: member.node.usage(),
             }
         };

@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::body::Intake;
-use super::listing::Listing;
-use super::{Body, Question, Rpc, lead};
-use crate::error::{ChainError, Refusal};
-use crate::wire::{Answer, Answers};
+use super::body::BodyConsumer;
+use super::streamed_list::StreamedList;
+use super::{Body, Rpc, RpcCall, lead};
+use crate::error::{ChainError, RefusalKind};
+use crate::wire::{RpcResponse, RpcResponses};
 
 /// Calls in one request at most. Enough to hide the latency; some providers take no more than a few anyway.
 const MOST: u64 = 16;
@@ -21,7 +21,7 @@ const MOST: u64 = 16;
 const TRY_EVERY: u64 = 128;
 
 /// How many calls a request may have.
-pub(super) struct Batches {
+pub(super) struct BatchLimit {
     /// Now; halved by failures, doubled by answers.
     now: AtomicU64,
     /// What the node said, or what was found.
@@ -30,13 +30,13 @@ pub(super) struct Batches {
     alone: AtomicU64,
 }
 
-impl Default for Batches {
+impl Default for BatchLimit {
     fn default() -> Self {
         Self { now: AtomicU64::new(MOST), cap: AtomicU64::new(MOST), alone: AtomicU64::new(0) }
     }
 }
 
-impl Batches {
+impl BatchLimit {
     fn now(&self) -> usize {
         let now = self.now.load(Ordering::Relaxed).min(self.cap.load(Ordering::Relaxed));
         usize::try_from(now.max(1)).unwrap_or(1)
@@ -81,7 +81,7 @@ impl Batches {
 }
 
 /// An answer before it is known what it should be; `None` where the node says `null`.
-pub(crate) type RawAnswer = Result<Option<Box<RawValue>>, ChainError>;
+pub(crate) type RawResult = Result<Option<Box<RawValue>>, ChainError>;
 
 impl Rpc {
     /// What was learnt about batches; `None` where nothing was.
@@ -125,7 +125,7 @@ impl Rpc {
     /// Why the node cannot be asked just now.
     pub(crate) async fn ask_all<T: DeserializeOwned>(
         &self,
-        questions: &[Question],
+        questions: &[RpcCall],
     ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
         let mut answers = Vec::with_capacity(questions.len());
         let mut rest = questions;
@@ -159,12 +159,12 @@ impl Rpc {
     /// Why the node cannot be asked, or why it refused the list.
     pub(crate) async fn ask_with_list<T: DeserializeOwned>(
         &self,
-        calls: &[Question],
+        calls: &[RpcCall],
         mut each: impl FnMut(T) + Send,
-    ) -> Result<Option<Vec<RawAnswer>>, ChainError> {
+    ) -> Result<Option<Vec<RawResult>>, ChainError> {
         let mut came = false;
         let request = async {
-            let mut listing = Listing::of_batch(&mut each);
+            let mut listing = StreamedList::of_batch(&mut each);
             let mut answers = self.ask_batch(calls, &mut listing).await?;
             came = true;
             if let Some(wrong) = listing.wrong() {
@@ -192,10 +192,16 @@ impl Rpc {
     /// Whether a batch that failed is worth to be asked in parts.
     fn judge_batch(&self, calls: usize, error: ChainError) -> Result<(), ChainError> {
         match &error {
-            ChainError::Refused { refusal: Refusal::Batch(hint), .. } => self.batches.limited(calls, *hint),
+            ChainError::Refused { refusal: RefusalKind::Batch(hint), .. } => {
+                self.batches.limited(calls, *hint)
+            }
             ChainError::Refused {
                 refusal:
-                    Refusal::Other | Refusal::MethodOff | Refusal::Denied | Refusal::Size(_) | Refusal::Time,
+                    RefusalKind::Other
+                    | RefusalKind::MethodOff
+                    | RefusalKind::Denied
+                    | RefusalKind::Size(_)
+                    | RefusalKind::Time,
                 ..
             }
             | ChainError::BadAnswer { .. }
@@ -207,19 +213,19 @@ impl Rpc {
 
     async fn ask_batch<T: DeserializeOwned>(
         &self,
-        calls: &[Question],
-        intake: &mut impl Intake,
+        calls: &[RpcCall],
+        intake: &mut impl BodyConsumer,
     ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
         let method = lead(calls);
         let first = self.next_id.fetch_add(calls.len() as u64, Ordering::Relaxed);
         let request: Vec<Value> = calls.iter().zip(first..).map(|(call, id)| call.call(id)).collect();
         let body = self.post(method, Value::from(request).to_string(), intake).await?;
-        match serde_json::from_slice::<Answers<T>>(&body.bytes) {
-            Ok(Answers::Many(answers)) if body.is_ok() => self.match_up(calls, first, answers, &body),
-            Ok(Answers::One(Answer { error: Some(error), .. })) => {
+        match serde_json::from_slice::<RpcResponses<T>>(&body.bytes) {
+            Ok(RpcResponses::Many(answers)) if body.is_ok() => self.match_up(calls, first, answers, &body),
+            Ok(RpcResponses::One(RpcResponse { error: Some(error), .. })) => {
                 Err(self.refused_all(calls, &body, Some(error)))
             }
-            Ok(Answers::One(_)) if body.is_ok() => {
+            Ok(RpcResponses::One(_)) if body.is_ok() => {
                 Err(self.bad(method, "one answer where there should be several"))
             }
             Err(error) if body.is_ok() => Err(self.bad(method, error.to_string())),
@@ -230,16 +236,16 @@ impl Rpc {
     /// Answers come in any order (JSON-RPC 2.0 §6); each call has exactly one.
     fn match_up<T>(
         &self,
-        calls: &[Question],
+        calls: &[RpcCall],
         first: u64,
-        answers: Vec<Answer<T>>,
+        answers: Vec<RpcResponse<T>>,
         body: &Body,
     ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
         let method = lead(calls);
         if answers.len() != calls.len() {
             return Err(self.bad(method, format!("{} answers to {} calls", answers.len(), calls.len())));
         }
-        let mut by_id: HashMap<Option<u64>, Answer<T>> =
+        let mut by_id: HashMap<Option<u64>, RpcResponse<T>> =
             answers.into_iter().map(|answer| (answer.id.as_u64(), answer)).collect();
         let mut matched = Vec::with_capacity(calls.len());
         for (call, id) in calls.iter().zip(first..) {

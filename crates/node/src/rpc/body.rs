@@ -13,7 +13,7 @@ pub(super) struct Body {
 }
 
 /// What becomes of a body while it comes.
-pub(super) trait Intake {
+pub(super) trait BodyConsumer {
     /// So many bytes are announced, within the limit.
     fn expect(&mut self, bytes: usize);
     /// The next ones.
@@ -23,7 +23,7 @@ pub(super) trait Intake {
 }
 
 /// All of it is kept.
-impl Intake for Vec<u8> {
+impl BodyConsumer for Vec<u8> {
     fn expect(&mut self, bytes: usize) {
         // Growing a large answer bit by bit would copy it several times.
         self.reserve_exact(bytes);
@@ -39,7 +39,7 @@ impl Intake for Vec<u8> {
 }
 
 /// Why there is none.
-pub(super) enum NoBody {
+pub(super) enum BodyError {
     /// It is larger than we read.
     TooLarge,
     /// The connection or the encoding broke.
@@ -52,22 +52,22 @@ impl Body {
     pub(super) async fn read(
         mut response: Response,
         limit: usize,
-        intake: &mut impl Intake,
-    ) -> Result<Self, NoBody> {
+        intake: &mut impl BodyConsumer,
+    ) -> Result<Self, BodyError> {
         let retry_after =
             response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(read_retry_after);
         let status = response.status().as_u16();
         // No use in reading the first half of what is announced as too much.
         if response.content_length().is_some_and(|length| length > limit as u64) {
-            return Err(NoBody::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         let promised = response.content_length().and_then(|length| usize::try_from(length).ok());
         promised.into_iter().for_each(|bytes| intake.expect(bytes));
         let mut came = 0;
-        while let Some(chunk) = response.chunk().await.map_err(NoBody::Broken)? {
+        while let Some(chunk) = response.chunk().await.map_err(BodyError::Broken)? {
             came += chunk.len();
             if came > limit {
-                return Err(NoBody::TooLarge);
+                return Err(BodyError::TooLarge);
             }
             intake.take(&chunk);
         }

@@ -1,6 +1,6 @@
 //! What came of each call of a request: a batch may be answered and each of its calls refused.
 
-use super::Question;
+use super::RpcCall;
 use crate::error::ChainError;
 
 /// What an answer says of the single calls of its request.
@@ -21,7 +21,7 @@ impl<T> Outcomes for Vec<Result<T, ChainError>> {
 
 /// Each call by its method, and why it was not answered if it was not.
 pub(super) fn outcomes<'a, T: Outcomes>(
-    calls: &'a [Question],
+    calls: &'a [RpcCall],
     answer: &'a Result<T, ChainError>,
 ) -> impl Iterator<Item = (&'static str, Option<&'a ChainError>)> {
     calls.iter().enumerate().map(move |(index, call)| {

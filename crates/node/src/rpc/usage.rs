@@ -16,9 +16,9 @@ pub struct MethodUsage {
 
 /// Counts calls by method. There are a dozen methods, so it stays small.
 #[derive(Default)]
-pub(super) struct Usage(Mutex<BTreeMap<&'static str, MethodUsage>>);
+pub(super) struct UsageCounter(Mutex<BTreeMap<&'static str, MethodUsage>>);
 
-impl Usage {
+impl UsageCounter {
     pub(super) fn count(&self, method: &'static str, ok: bool, credits: u64) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let none = MethodUsage { method, requests: 0, failed: 0, credits: 0 };

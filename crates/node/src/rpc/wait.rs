@@ -26,15 +26,15 @@ pub(super) fn patience() -> Option<Duration> {
 }
 
 /// Ends what is on its way when the endpoint is left for another.
-pub(super) struct Departures(watch::Sender<u64>);
+pub(super) struct RequestCanceller(watch::Sender<u64>);
 
-impl Default for Departures {
+impl Default for RequestCanceller {
     fn default() -> Self {
         Self(watch::channel(0).0)
     }
 }
 
-impl Departures {
+impl RequestCanceller {
     /// From now on.
     pub(super) fn wait_for_next(&self) -> impl Future<Output = ()> + use<> {
         let mut departures = self.0.subscribe();
@@ -77,7 +77,7 @@ impl Rpc {
         loop {
             match timeout(self.overdue_after, &mut request).await {
                 Ok(answer) => return answer,
-                Err(_) => self.vitals.overdue(),
+                Err(_) => self.health.overdue(),
             }
         }
     }

@@ -10,17 +10,17 @@ fn settings(initial_range: u64, max_range: u64) -> HistorySettings {
 
 /// How a node with limits answers.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+struct FakeLimits {
     /// Most blocks.
     cap: u64,
     /// Most bytes; `None` for any.
     bytes: Option<u64>,
     /// What it says about the cap.
-    says: Says,
+    says: FakeAnswer,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Says {
+enum FakeAnswer {
     /// Nothing but no.
     No,
     /// The cap.
@@ -39,7 +39,7 @@ enum Says {
 /// the calls after it.
 fn against(
     width: &mut Width,
-    limits: Limits,
+    limits: FakeLimits,
     rounds: usize,
     density: impl Fn(usize) -> u64,
 ) -> (usize, usize, usize) {
@@ -51,7 +51,7 @@ fn against(
             let refused = if asked > limits.cap {
                 refuse(width, limits, asked)
             } else if limits.bytes.is_some_and(|most| bytes > most) {
-                width.refused(asked, None, Why::Size);
+                width.refused(asked, None, NarrowReason::Size);
                 1
             } else {
                 width.answered(asked, usize::try_from(bytes).expect("small"), SOON);
@@ -69,18 +69,18 @@ fn against(
 }
 
 /// Refuses until something narrower is asked; tells how often.
-fn refuse(width: &mut Width, limits: Limits, asked: u64) -> usize {
+fn refuse(width: &mut Width, limits: FakeLimits, asked: u64) -> usize {
     let hint = match limits.says {
-        Says::No => None,
-        Says::Cap => Some(limits.cap),
-        Says::CapAndOne => Some(limits.cap + 1),
-        Says::Asked => Some(asked - 1),
-        Says::Number(number) => Some(number),
-        Says::Nonsense => {
+        FakeAnswer::No => None,
+        FakeAnswer::Cap => Some(limits.cap),
+        FakeAnswer::CapAndOne => Some(limits.cap + 1),
+        FakeAnswer::Asked => Some(asked - 1),
+        FakeAnswer::Number(number) => Some(number),
+        FakeAnswer::Nonsense => {
             return (1..).find(|times| width.failed(asked, *times)).expect("in the end") as usize;
         }
     };
-    width.refused(asked, hint.filter(|hint| *hint < asked), Why::Blocks);
+    width.refused(asked, hint.filter(|hint| *hint < asked), NarrowReason::BlockSelector);
     1
 }
 
@@ -89,10 +89,18 @@ const CAPS: [u64; 16] =
 
 #[test]
 fn any_cap_is_found_in_a_dozen_refusals_and_then_met_in_less_than_one_call_of_a_hundred() {
-    for says in [Says::No, Says::Cap, Says::CapAndOne, Says::Asked, Says::Number(7), Says::Nonsense] {
+    for says in [
+        FakeAnswer::No,
+        FakeAnswer::Cap,
+        FakeAnswer::CapAndOne,
+        FakeAnswer::Asked,
+        FakeAnswer::Number(7),
+        FakeAnswer::Nonsense,
+    ] {
         for cap in CAPS {
             let mut width = Width::new(&settings(1000, 1_000_000), None);
-            let (before, after, calls) = against(&mut width, Limits { cap, bytes: None, says }, 1000, |_| 0);
+            let (before, after, calls) =
+                against(&mut width, FakeLimits { cap, bytes: None, says }, 1000, |_| 0);
             let case = format!("cap {cap} {says:?}: {before} before, {after} of {calls} after");
             assert!(before <= 12, "{case}");
             assert!(after * 100 < calls, "{case}");
@@ -109,9 +117,9 @@ fn one_question_at_a_time_tries_what_is_not_proven() {
     width.answered(1000, 100, SOON);
     let granted = [width.grant(u64::MAX), width.grant(u64::MAX), width.grant(7)];
     assert_eq!(granted, [Some(2000), Some(1000), Some(7)]);
-    width.refused(2000, None, Why::Blocks);
+    width.refused(2000, None, NarrowReason::BlockSelector);
     assert_eq!((width.grant(u64::MAX), width.grant(u64::MAX)), (Some(1000), Some(1000)));
-    for _ in 0..2 * PATIENCE {
+    for _ in 0..2 * ANSWERS_BEFORE_TRY {
         width.answered(1000, 100, SOON);
     }
     assert_eq!((width.grant(u64::MAX), width.grant(u64::MAX)), (Some(1500), Some(1000)));
@@ -122,7 +130,7 @@ fn one_question_at_a_time_tries_what_is_not_proven() {
 #[test]
 fn a_hint_is_taken_at_once() {
     let mut width = Width::new(&settings(10_000, 1_000_000), None);
-    width.refused(10_000, Some(2048), Why::Blocks);
+    width.refused(10_000, Some(2048), NarrowReason::BlockSelector);
     assert_eq!(width.now(), 2048);
     width.answered(2048, 0, SOON);
     assert_eq!((width.now(), width.learnt()), (2048, Some((2048, Some(2049)))));
@@ -133,7 +141,7 @@ fn a_hint_that_creeps_is_believed_once() {
     let mut width = Width::new(&settings(10_000, 10_000), None);
     let asked: Vec<u64> = std::iter::repeat_with(|| {
         let asked = width.now();
-        width.refused(asked, Some(asked - 1), Why::Blocks);
+        width.refused(asked, Some(asked - 1), NarrowReason::BlockSelector);
         asked
     })
     .take(5)
@@ -143,7 +151,7 @@ fn a_hint_that_creeps_is_believed_once() {
 
 #[test]
 fn what_was_learnt_is_where_the_next_life_begins() {
-    let limits = Limits { cap: 2000, bytes: None, says: Says::No };
+    let limits = FakeLimits { cap: 2000, bytes: None, says: FakeAnswer::No };
     let mut width = Width::new(&settings(1000, 100_000), None);
     against(&mut width, limits, 3000, |_| 0);
     let mut again = Width::new(&settings(1000, 100_000), width.learnt());
@@ -155,8 +163,8 @@ fn what_was_learnt_is_where_the_next_life_begins() {
 #[test]
 fn a_limit_that_is_lifted_is_noticed() {
     let mut width = Width::new(&settings(1000, 100_000), None);
-    against(&mut width, Limits { cap: 500, bytes: None, says: Says::Cap }, 1000, |_| 0);
-    let lifted = Limits { cap: u64::MAX, bytes: None, says: Says::No };
+    against(&mut width, FakeLimits { cap: 500, bytes: None, says: FakeAnswer::Cap }, 1000, |_| 0);
+    let lifted = FakeLimits { cap: u64::MAX, bytes: None, says: FakeAnswer::No };
     against(&mut width, lifted, 5000, |_| 0);
     assert_eq!(width.now(), 100_000);
 }
@@ -164,7 +172,7 @@ fn a_limit_that_is_lifted_is_noticed() {
 #[test]
 fn an_answer_of_even_density_is_not_too_large_again_and_again() {
     let mut width = Width::new(&settings(1000, 10_000), None);
-    let limits = Limits { cap: u64::MAX, bytes: Some(300_000), says: Says::No };
+    let limits = FakeLimits { cap: u64::MAX, bytes: Some(300_000), says: FakeAnswer::No };
     let (before, after, calls) = against(&mut width, limits, 2000, |_| 1000);
     assert_eq!(before, 2);
     assert!(after * 100 < calls, "{after} of {calls}");
@@ -173,7 +181,7 @@ fn an_answer_of_even_density_is_not_too_large_again_and_again() {
 #[test]
 fn where_logs_are_sparse_again_the_width_comes_back_at_once() {
     let mut width = Width::new(&settings(1000, 10_000), None);
-    width.refused(1000, None, Why::Size);
+    width.refused(1000, None, NarrowReason::Size);
     width.answered(500, 500_000, SOON);
     assert_eq!(width.now(), 500);
     for wider in [1000, 2000, 4000, 8000, 10_000] {
@@ -219,14 +227,14 @@ proptest! {
         initial in 1..1_000_000u64,
         dense in 0..2000u64,
         says in prop_oneof![
-            Just(Says::No), Just(Says::Cap), Just(Says::CapAndOne), Just(Says::Asked), Just(Says::Nonsense),
-            any::<u64>().prop_map(Says::Number), (0..10_000u64).prop_map(Says::Number),
+            Just(FakeAnswer::No), Just(FakeAnswer::Cap), Just(FakeAnswer::CapAndOne), Just(FakeAnswer::Asked), Just(FakeAnswer::Nonsense),
+            any::<u64>().prop_map(FakeAnswer::Number), (0..10_000u64).prop_map(FakeAnswer::Number),
         ],
     ) {
         let mut width = Width::new(&settings(initial, 1_000_000), None);
         // A single block must fit, else it is for the filter to be split.
         let bytes = bytes.map(|most| most.max(dense));
-        let limits = Limits { cap, bytes, says };
+        let limits = FakeLimits { cap, bytes, says };
         let (before, after, calls) = against(&mut width, limits, 2000, |round| if round % 300 < 150 { dense } else { 1 });
         prop_assert!(before <= 12, "{before} refusals before any answer");
         prop_assert!(calls > 1000, "{calls} calls");

@@ -111,20 +111,20 @@ impl<T> Field<T> {
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Text(PhantomData))
+        deserializer.deserialize_any(FieldVisitor(PhantomData))
     }
 }
 
 /// Reads any JSON: what is no text is odd, and is passed over.
-struct Text<T>(PhantomData<T>);
+struct FieldVisitor<T>(PhantomData<T>);
 
-impl<T> Text<T> {
+impl<T> FieldVisitor<T> {
     fn odd<E>(what: impl fmt::Display) -> Result<Field<T>, E> {
         Ok(Field::Odd(format!("{what} where a text belongs")))
     }
 }
 
-impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Text<T> {
+impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for FieldVisitor<T> {
     type Value = Field<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,17 +179,17 @@ impl Default for WireTopics {
 
 impl<'de> Deserialize<'de> for WireTopics {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(List).map(Self)
+        deserializer.deserialize_any(TopicsVisitor).map(Self)
     }
 }
 
-struct List;
+struct TopicsVisitor;
 
 fn odd<E>(what: impl fmt::Display) -> Result<Result<Topics, String>, E> {
     Ok(Err(format!("{what} where the topics of a log belong")))
 }
 
-impl<'de> Visitor<'de> for List {
+impl<'de> Visitor<'de> for TopicsVisitor {
     type Value = Result<Topics, String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Limits;
+use super::AlertThresholds;
 use crate::health::{Board, ChainHealth, ChainState, DatabaseHealth, LoopHealth, SinkHealth};
 
 /// The board at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct BoardSnapshot {
     /// By name.
     pub chains: BTreeMap<String, ChainHealth>,
     /// By name.
@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub loops: BTreeMap<String, LoopHealth>,
 }
 
-impl Snapshot {
+impl BoardSnapshot {
     /// What the board says now.
     pub fn of(board: &Board) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Snapshot {
 
 /// What an incident is: of this kind, of this chain, sink or loop. The same for as long as it lasts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub struct IncidentKey {
     /// The word in metrics.
     pub kind: &'static str,
     /// Name of the chain, sink or loop; empty where there is one of its kind.
@@ -57,8 +57,12 @@ const LISTENER: Duration = Duration::from_mins(1);
 const RECENT: Duration = Duration::from_mins(10);
 
 /// What is wrong.
-pub fn incidents(board: &Snapshot, limits: &Limits, now: Instant) -> BTreeMap<Key, Incident> {
-    let mut found = Found(BTreeMap::new());
+pub fn incidents(
+    board: &BoardSnapshot,
+    limits: &AlertThresholds,
+    now: Instant,
+) -> BTreeMap<IncidentKey, Incident> {
+    let mut found = FoundIncidents(BTreeMap::new());
     for (name, chain) in &board.chains {
         chain_troubles(&mut found, name, chain, now);
         node_troubles(&mut found, name, chain, (limits, now));
@@ -81,19 +85,19 @@ pub fn incidents(board: &Snapshot, limits: &Limits, now: Instant) -> BTreeMap<Ke
     found.0
 }
 
-struct Found(BTreeMap<Key, Incident>);
+struct FoundIncidents(BTreeMap<IncidentKey, Incident>);
 
-impl Found {
+impl FoundIncidents {
     fn add(&mut self, kind: &'static str, of: &str, text: String) {
         self.add_after(kind, of, (text, Duration::ZERO));
     }
 
     fn add_after(&mut self, kind: &'static str, of: &str, (text, after): (String, Duration)) {
-        self.0.insert(Key { kind, of: of.to_owned() }, Incident { text, after });
+        self.0.insert(IncidentKey { kind, of: of.to_owned() }, Incident { text, after });
     }
 }
 
-fn chain_troubles(found: &mut Found, name: &str, chain: &ChainHealth, now: Instant) {
+fn chain_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth, now: Instant) {
     let error = chain.last_error.as_deref().unwrap_or("no error is known");
     if chain.state == ChainState::Stopped {
         found.add(
@@ -124,7 +128,12 @@ fn chain_troubles(found: &mut Found, name: &str, chain: &ChainHealth, now: Insta
     }
 }
 
-fn node_troubles(found: &mut Found, name: &str, chain: &ChainHealth, (limits, now): (&Limits, Instant)) {
+fn node_troubles(
+    found: &mut FoundIncidents,
+    name: &str,
+    chain: &ChainHealth,
+    (limits, now): (&AlertThresholds, Instant),
+) {
     // While it fails for other reasons the head may stand still for those; a standby does not look.
     if matches!(chain.state, ChainState::Stopped | ChainState::Standby) || chain.consecutive_errors >= ERRORS
     {
@@ -146,7 +155,7 @@ fn is_the_nodes(chain: &ChainHealth) -> bool {
     matches!(chain.last_error_kind, Some("unreachable" | "timeout"))
 }
 
-fn sink_troubles(found: &mut Found, name: &str, sink: &SinkHealth, now: Instant) {
+fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now: Instant) {
     if let Some(foreign) = &sink.foreign {
         found.add(
             "sink_foreign",
@@ -166,7 +175,7 @@ fn sink_troubles(found: &mut Found, name: &str, sink: &SinkHealth, now: Instant)
     }
 }
 
-fn database_troubles(found: &mut Found, database: &DatabaseHealth, now: Instant) {
+fn database_troubles(found: &mut FoundIncidents, database: &DatabaseHealth, now: Instant) {
     if !database.writable {
         let error = database.error.as_deref().unwrap_or("no error is known");
         found.add("database", "", format!("the database takes no writes: {error}"));
@@ -185,15 +194,15 @@ fn since(at: Instant, now: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{Clock, DeepReorg};
+    use crate::health::{DeepReorg, TurnSource};
 
     /// A moment before which the others of a test lie.
-    fn later(board: &Board) -> (Snapshot, Instant) {
-        (Snapshot::of(board), Instant::now() + Duration::from_hours(1))
+    fn later(board: &Board) -> (BoardSnapshot, Instant) {
+        (BoardSnapshot::of(board), Instant::now() + Duration::from_hours(1))
     }
 
-    fn found(snapshot: &Snapshot, now: Instant) -> Vec<(&'static str, u64)> {
-        let limits = Limits {
+    fn found(snapshot: &BoardSnapshot, now: Instant) -> Vec<(&'static str, u64)> {
+        let limits = AlertThresholds {
             head_silence: [("dev".to_owned(), Duration::from_hours(2))].into(),
             websocket: ["dev".to_owned()].into(),
         };
@@ -208,7 +217,7 @@ mod tests {
         });
         let now = Instant::now() + Duration::from_hours(1);
         board.chain("dev", |chain| change(chain, now));
-        found(&Snapshot::of(&board), now)
+        found(&BoardSnapshot::of(&board), now)
     }
 
     #[test]
@@ -230,8 +239,8 @@ mod tests {
             (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
         });
         let after = |hours| Instant::now() + Duration::from_hours(hours);
-        assert_eq!(found(&Snapshot::of(&silent), after(1)), []);
-        assert_eq!(found(&Snapshot::of(&silent), after(3)), [("provider_stalled", 0)]);
+        assert_eq!(found(&BoardSnapshot::of(&silent), after(1)), []);
+        assert_eq!(found(&BoardSnapshot::of(&silent), after(3)), [("provider_stalled", 0)]);
         let reorg = |ago| {
             move |chain: &mut ChainHealth, now: Instant| {
                 chain.deep_reorg = Some(DeepReorg { depth: 3, at: now - Duration::from_secs(ago) });
@@ -244,7 +253,7 @@ mod tests {
     #[test]
     fn a_loop_that_failed_is_an_incident() {
         let board = Board::default();
-        board.loop_starts("probe", Clock::Pulse, Duration::from_mins(1));
+        board.loop_starts("probe", TurnSource::Heartbeat, Duration::from_mins(1));
         assert_eq!(found(&later(&board).0, Instant::now()), []);
         board.loop_failed("probe", "panicked and is started again".to_owned());
         assert_eq!(found(&later(&board).0, Instant::now()), [("loop", 0)]);

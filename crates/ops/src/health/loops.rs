@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::Board;
 
-/// Where a loop shows that it turns, besides its [`Pulse`].
+/// Where a loop shows that it turns, besides its [`Heartbeat`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Clock {
+pub enum TurnSource {
     /// Nowhere.
-    Pulse,
+    Heartbeat,
     /// Where the chain of this name does.
     Chain(String),
     /// Where the sink of this name does.
@@ -21,7 +21,7 @@ pub struct LoopHealth {
     /// When it last turned, also while it waits.
     pub alive_at: Instant,
     /// Where it shows that it turns, too.
-    pub clock: Clock,
+    pub clock: TurnSource,
     /// One that has not turned for so long hangs.
     pub hung_after: Duration,
     /// How its last run failed, until it has run well since.
@@ -33,7 +33,7 @@ pub struct LoopHealth {
 }
 
 impl LoopHealth {
-    fn new(clock: Clock, hung_after: Duration) -> Self {
+    fn new(clock: TurnSource, hung_after: Duration) -> Self {
         Self { alive_at: Instant::now(), clock, hung_after, failed: None, again: None, failures: 0 }
     }
 
@@ -56,7 +56,7 @@ impl LoopHealth {
 
 /// By what a loop shows that it turns. Clones are of the same loop.
 #[derive(Clone)]
-pub struct Pulse {
+pub struct Heartbeat {
     board: Board,
     name: Arc<str>,
 }
@@ -64,7 +64,7 @@ pub struct Pulse {
 /// A loop that waits for long shows that it turns so often: much more often than one that hangs is looked for.
 const BEAT: Duration = Duration::from_secs(1);
 
-impl Pulse {
+impl Heartbeat {
     /// The loop turns.
     pub fn beat(&self) {
         self.board.turned(&self.name);
@@ -84,9 +84,9 @@ impl Pulse {
 
 impl Board {
     /// Puts a loop on the board.
-    pub fn loop_starts(&self, name: &str, clock: Clock, hung_after: Duration) -> Pulse {
+    pub fn loop_starts(&self, name: &str, clock: TurnSource, hung_after: Duration) -> Heartbeat {
         self.lock().loops.insert(name.to_owned(), LoopHealth::new(clock, hung_after));
-        Pulse { board: self.clone(), name: name.into() }
+        Heartbeat { board: self.clone(), name: name.into() }
     }
 
     /// A loop failed, and this is how.
@@ -116,9 +116,9 @@ impl Board {
         let mut loops = inner.loops.clone();
         for health in loops.values_mut() {
             let at = match &health.clock {
-                Clock::Pulse => None,
-                Clock::Chain(name) => inner.chains.get(name).map(|chain| chain.alive_at),
-                Clock::Sink(name) => inner.sinks.get(name).map(|sink| sink.alive_at),
+                TurnSource::Heartbeat => None,
+                TurnSource::Chain(name) => inner.chains.get(name).map(|chain| chain.alive_at),
+                TurnSource::Sink(name) => inner.sinks.get(name).map(|sink| sink.alive_at),
             };
             health.alive_at = at.map_or(health.alive_at, |at| at.max(health.alive_at));
         }

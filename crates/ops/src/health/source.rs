@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use super::Pace;
+use super::Throughput;
 
 /// One source, as the spine last left it.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct SourceHealth {
     /// When it last committed in this process.
     pub committed_at: Option<Instant>,
     /// How fast it moves.
-    pub pace: Pace,
+    pub pace: Throughput,
     /// Whether nothing of it is followed until an operator decides.
     pub is_blocked: bool,
     /// Why it, or a part of it, is not followed.

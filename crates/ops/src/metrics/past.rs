@@ -5,7 +5,7 @@ use super::{SOURCE_BLOCKED, UNREAD, as_f64};
 pub(super) fn describe() {
     describe_gauge!(
         SOURCE_BLOCKED,
-        "1 while a source, or a part of it, is not followed until an operator decides, by chain and source"
+        "1 while a source, or a part of it, is not followed (operator action required), by chain and source"
     );
     describe_gauge!(
         UNREAD,

@@ -27,7 +27,7 @@ pub(super) fn describe() {
         RPC_CREDITS,
         "compute units spent by the configured table, by chain, provider and method"
     );
-    describe_gauge!(RPC_CONCURRENCY, "requests that may be on their way at once now, by chain and provider");
+    describe_gauge!(RPC_CONCURRENCY, "requests that may be in flight at once now, by chain and provider");
     describe_gauge!(
         PROVIDER_IN_USE,
         "1 for the provider the newest blocks are read from, by chain and provider"
@@ -44,11 +44,11 @@ pub(super) fn describe() {
     );
     describe_counter!(
         EVIDENCE_DOUBTED,
-        "blocks whose header speaks of logs that were not answered, asked about a second time, by chain"
+        "blocks read a second time because the header's bloom filter indicates logs that the answer lacks, by chain"
     );
     describe_counter!(
         EVIDENCE_FOUNDED,
-        "blocks of which a provider left out logs that another answer had, by chain and provider"
+        "blocks for which a provider omitted logs that another answer contained, by chain and provider"
     );
     describe_gauge!(
         EVIDENCE_OFF,

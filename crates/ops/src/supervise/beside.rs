@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Loop, hurt};
+use super::{Loop, fault};
 
 /// A task beside a loop. Dropping it ends the task.
 pub struct Beside {
@@ -24,7 +24,7 @@ pub struct Beside {
 #[derive(Clone)]
 pub struct Turns(Arc<Mutex<Instant>>);
 
-/// A task that waits for long shows that it turns so often, see [`crate::health::Pulse::wait`].
+/// A task that waits for long shows that it turns so often, see [`crate::health::Heartbeat::wait`].
 const BEAT: Duration = Duration::from_secs(1);
 
 impl Turns {
@@ -59,11 +59,11 @@ impl Beside {
         let Loop { name, hung_after, .. } = this;
         let turns = Turns(Arc::new(Mutex::new(Instant::now())));
         let work = work(turns.clone());
-        let (task, hung_after) = match hurt::of_tasks() {
+        let (task, hung_after) = match fault::of_tasks() {
             None => (tokio::spawn(work), hung_after),
-            Some(hurts) => {
-                let (of, hung_after) = (name.clone(), hung_after.min(hurts.patience));
-                (tokio::spawn(async move { hurt::run(hurts, &of, Box::pin(work)).await }), hung_after)
+            Some(faults) => {
+                let (of, hung_after) = (name.clone(), hung_after.min(faults.patience));
+                (tokio::spawn(async move { fault::run(faults, &of, Box::pin(work)).await }), hung_after)
             }
         };
         Self { name, task: Some(AbortOnDropHandle::new(task)), turns, hung_after }

@@ -42,13 +42,13 @@ async fn a_loop_that_panics_or_returns_is_red_at_once_and_started_again_from_its
         let house = house();
         let runs = Arc::new(AtomicU32::new(0));
         let (counted, red) = (runs.clone(), format!("{how} and is started again"));
-        let kept = house.supervisor.keep(this(), house.stop.clone(), move |pulse| {
+        let kept = house.supervisor.keep(this(), house.stop.clone(), move |heartbeat| {
             let run = counted.fetch_add(1, Ordering::Relaxed);
             let is_panic = how == "panicked";
             async move {
                 assert!(run > 0 || !is_panic, "on purpose");
                 if run > 0 {
-                    pulse.wait(std::future::pending()).await
+                    heartbeat.wait(std::future::pending()).await
                 }
             }
         });
@@ -108,16 +108,16 @@ async fn a_loop_that_is_asked_to_end_is_no_failure_and_one_that_panics_then_is_c
 #[tokio::test]
 async fn a_loop_that_hangs_is_red_until_it_turns_again_and_one_that_waits_is_not() {
     let house = house();
-    let hurts = Hurts { what: Arc::new(|_| Hurt::None), patience: Duration::from_secs(3) };
-    let supervisor = house.supervisor.clone().hurt_by(Some(hurts));
+    let faults = LoopFaults { what: Arc::new(|_| LoopFault::None), patience: Duration::from_secs(3) };
+    let supervisor = house.supervisor.clone().with_faults(Some(faults));
     let go_on = Arc::new(tokio::sync::Notify::new());
     let wake = go_on.clone();
-    let kept = supervisor.keep(this(), house.stop.clone(), move |pulse| {
+    let kept = supervisor.keep(this(), house.stop.clone(), move |heartbeat| {
         let wake = wake.clone();
         async move {
-            pulse.wait(tokio::time::sleep(Duration::from_secs(4))).await;
+            heartbeat.wait(tokio::time::sleep(Duration::from_secs(4))).await;
             wake.notified().await;
-            pulse.wait(std::future::pending()).await
+            heartbeat.wait(std::future::pending()).await
         }
     });
     let stop = house.stop.clone();

@@ -24,16 +24,16 @@ const BUSY: Duration = Duration::from_millis(20);
 
 /// Where log lines wait. Clones are handles to the same queue.
 #[derive(Clone)]
-pub(super) struct Lines(Arc<Shared>);
+pub(super) struct LogQueue(Arc<QueueShared>);
 
 #[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct QueueShared {
+    queue: Mutex<QueuedLines>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
+struct QueuedLines {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// A line has left the queue and is not written yet.
@@ -42,7 +42,7 @@ struct Queue {
     lost: u64,
 }
 
-impl Lines {
+impl LogQueue {
     /// A queue whose lines go to stderr.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Lines {
 
     fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
         let lines = Self(Arc::default());
-        let (worker, mut out) = (lines.clone(), Out { to: out, is_torn: false });
+        let (worker, mut out) = (lines.clone(), TornWriter { to: out, is_torn: false });
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             // Nothing in there panics. If it does, a line is lost and not the thread.
             while catch_unwind(AssertUnwindSafe(|| worker.work(&mut out))).is_err() {
@@ -80,13 +80,13 @@ impl Lines {
 
     /// Waits until every line is written, or for `patience`.
     pub(super) fn flush(&self, patience: Duration) {
-        let is_busy = |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty();
+        let is_busy = |queue: &mut QueuedLines| queue.is_writing || !queue.lines.is_empty();
         // Without a result: whoever flushes is about to leave.
         drop(self.0.changed.wait_timeout_while(self.lock(), patience, is_busy));
     }
 
     /// Writes line after line, for ever.
-    fn work(&self, out: &mut Out<impl Write>) {
+    fn work(&self, out: &mut TornWriter<impl Write>) {
         loop {
             let line = self.take();
             self.wrote(out.write(&line).is_ok());
@@ -99,11 +99,11 @@ impl Lines {
     }
 
     fn take(&self) -> Vec<u8> {
-        let is_idle = |queue: &mut Queue| queue.lines.is_empty() && queue.lost == 0;
+        let is_idle = |queue: &mut QueuedLines| queue.lines.is_empty() && queue.lost == 0;
         let mut queue =
             self.0.changed.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
         while queue.lines.is_empty() {
-            let is_empty = |queue: &mut Queue| queue.lines.is_empty();
+            let is_empty = |queue: &mut QueuedLines| queue.lines.is_empty();
             let waited = self.0.changed.wait_timeout_while(queue, RETRY, is_empty);
             let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             queue = next;
@@ -138,19 +138,19 @@ impl Lines {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, QueuedLines> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Writes whole lines.
-struct Out<W> {
+struct TornWriter<W> {
     to: W,
     /// The last line failed in its middle: the next one begins on a line of its own.
     is_torn: bool,
 }
 
-impl<W: Write> Out<W> {
+impl<W: Write> TornWriter<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         if self.is_torn {
             self.write_all(b"\n")?;
@@ -178,9 +178,9 @@ impl<W: Write> Out<W> {
 }
 
 /// What the subscriber writes a line into. It never fails: the subscriber would report that on stderr.
-pub(super) struct Line(pub(super) Lines);
+pub(super) struct LineWriter(pub(super) LogQueue);
 
-impl Write for Line {
+impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.put(line);
         Ok(line.len())
@@ -215,9 +215,9 @@ mod tests {
         }
     }
 
-    fn fake() -> (Lines, Sender<io::Result<usize>>, Receiver<String>) {
+    fn fake() -> (LogQueue, Sender<io::Result<usize>>, Receiver<String>) {
         let ((answer, answers), (taken, took)) = (channel(), channel());
-        (Lines::to(Fake { answers, taken }).unwrap(), answer, took)
+        (LogQueue::to(Fake { answers, taken }).unwrap(), answer, took)
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
             std::thread::yield_now();
         }
         (0..6).for_each(|_| lines.put(&line));
-        let state = |queue: MutexGuard<'_, Queue>| (queue.lines.len(), queue.lost);
+        let state = |queue: MutexGuard<'_, QueuedLines>| (queue.lines.len(), queue.lost);
         assert_eq!(state(lines.lock()), (4, 2));
         lines.flush(Duration::from_millis(1));
         drop(answer);

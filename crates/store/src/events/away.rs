@@ -4,7 +4,7 @@ use futures_util::TryStreamExt;
 
 use super::super::open::Chain;
 use super::{PAGE_BYTES, Row, Stored, columns_of};
-use chainflume_core::domain::{Change, Folded, Place};
+use chainflume_core::domain::{Place, ProjectionChange, ProjectionDelta};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::Tx;
@@ -121,18 +121,18 @@ async fn discount(tx: &mut Tx, reorg: i64) -> Result<(), StoreError> {
 
 /// What the events a reorg took back had changed. Read back and folded by the domain's own rule, so that
 /// what is undone is what was done; streamed, so that memory grows with the keys and not with the events.
-pub(in super::super) async fn fold_orphaned(tx: &mut Tx, reorg: i64) -> Result<Folded, StoreError> {
+pub(in super::super) async fn fold_orphaned(tx: &mut Tx, reorg: i64) -> Result<ProjectionDelta, StoreError> {
     let sql = concat!(
         "select ",
         readable!(),
         " from orphaned_events where reorg_id = $1 and projection <> 'n' ",
         "order by block_number, tx_index, log_index"
     );
-    let mut folded = Folded::default();
+    let mut folded = ProjectionDelta::default();
     let mut rows = sqlx::query_as::<_, Row>(sql).bind(reorg).fetch(&mut **tx);
     while let Some(row) = rows.try_next().await? {
         let stored = row.read()?;
-        if let Some(change) = Change::of(stored.projection, &stored.event) {
+        if let Some(change) = ProjectionChange::of(stored.projection, &stored.event) {
             folded.push(change);
         }
     }

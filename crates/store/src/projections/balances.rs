@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
-use chainflume_core::domain::{Address, Delta};
+use chainflume_core::domain::{Address, SignedSum};
 
 use super::super::open::Chain;
 use super::{all_found, entries, net};
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
-type Balances = BTreeMap<(Address, Address), Delta>;
+type Balances = BTreeMap<(Address, Address), SignedSum>;
 
 pub(super) async fn apply(tx: &mut Tx, chain: &Chain, balances: &Balances) -> Result<(), StoreError> {
     if balances.is_empty() {

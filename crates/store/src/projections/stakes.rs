@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use chainflume_core::domain::{Address, Delta};
+use chainflume_core::domain::{Address, SignedSum};
 
 use super::super::open::Chain;
 use super::{all_found, entries, net};
@@ -8,7 +8,7 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::seconds;
 use chainflume_db::transaction::Tx;
 
-pub(super) type Stakes = BTreeMap<(Address, Address), (Delta, u64)>;
+pub(super) type Stakes = BTreeMap<(Address, Address), (SignedSum, u64)>;
 
 pub(super) async fn apply(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result<(), StoreError> {
     if stakes.is_empty() {

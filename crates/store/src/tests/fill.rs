@@ -1,4 +1,4 @@
-use chainflume_core::domain::{BlockRange, Event, Listened, U256};
+use chainflume_core::domain::{BlockRange, Event, FollowedEvent, U256};
 
 use super::fixture::*;
 use crate::{Backfill, ChainStore, Read, SourceDeletion, Store};
@@ -16,7 +16,7 @@ fn backfill(range: (u64, u64), events: Vec<Event>) -> Backfill {
 }
 
 /// What approvals are listened for by.
-fn approvals() -> Vec<Listened> {
+fn approvals() -> Vec<FollowedEvent> {
     record().sources[1]
         .follows
         .iter()

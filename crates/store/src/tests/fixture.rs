@@ -8,7 +8,7 @@ use sqlx::AssertSqlSafe;
 use crate::{Advance, Advanced, ChainRecord, ChainStore, Checkpoint, Rewind, Rewound, SourceRecord, Store};
 use chainflume_core::domain::{
     Address, AddressSet, B256, BlockId, Column, DeadLetter, DeadLetterKind, Event, EventKey, EventKind, Fact,
-    KindIndex, Listened, Log, Place, Projection, SqlType, Topics, U256, ViewColumn,
+    FollowedEvent, KindIndex, Log, Place, Projection, SqlType, Topics, U256, ViewColumn,
 };
 use chainflume_db::{Settings, StoreError};
 use chainflume_testkit::postgres as testing;
@@ -78,7 +78,7 @@ pub(super) fn record() -> ChainRecord {
 }
 
 /// What a source listens for, as its kinds say: of any contract, which another number of topics tells from other sources'.
-fn follows(source: &str) -> Vec<Listened> {
+fn follows(source: &str) -> Vec<FollowedEvent> {
     let topics = SOURCES.iter().position(|name| *name == source).unwrap_or(0);
     let mut signatures: Vec<String> =
         kinds().into_iter().filter(|kind| kind.source == source).map(|kind| kind.signature).collect();

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::fixture::*;
 use crate::{Backfill, ChainStore, Checkpoint, Pending, ProvenBlocks, ReplayQuery, Store};
 use chainflume_core::domain::{
-    BlockId, BlockRange, Column, EventKind, Fact, KindIndex, Member, Members, SqlType, U256, ViewColumn,
+    BlockId, BlockRange, Column, EventKind, Fact, KindIndex, SqlType, TupleMember, TupleMembers, U256,
+    ViewColumn,
 };
 
 /// The kinds with other names for the arguments of `NOTE`, in views and messages alike.
@@ -161,9 +162,9 @@ async fn what_was_stored_under_other_names_does_not_differ_when_it_is_compared()
 
 /// `NOTE` with one argument: an array of structs `(first, (second)[])`.
 fn nested(first: &str, second: &str, inner: &str) -> Vec<EventKind> {
-    let member = |name: &str, members| Member { name: name.to_owned(), key: name.to_owned(), members };
-    let within = Members { arrays: 1, list: vec![member(inner, None)] };
-    let members = Members { arrays: 1, list: vec![member(first, None), member(second, Some(within))] };
+    let member = |name: &str, members| TupleMember { name: name.to_owned(), key: name.to_owned(), members };
+    let within = TupleMembers { arrays: 1, list: vec![member(inner, None)] };
+    let members = TupleMembers { arrays: 1, list: vec![member(first, None), member(second, Some(within))] };
     let mut kinds = kinds();
     let (key, sql_type) = ("p".to_owned(), SqlType::Jsonb);
     let column = Column::Arg { key, sql_type, hashed: Some(false), members: Some(members) };

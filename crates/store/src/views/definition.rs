@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chainflume_core::domain::{
-    Column, EventKind, Members, SqlType, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn,
+    Column, EventKind, SqlType, TupleMembers, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn,
 };
 
 use super::super::kinds::Described;
@@ -173,9 +173,9 @@ fn expression(column: &Column) -> String {
 
 /// The JSON value with the names its members have today. Written out and not a function, which would be looked for on the
 /// reader's `search_path`.
-fn with_names(value: &str, members: &Members, level: usize) -> String {
+fn with_names(value: &str, members: &TupleMembers, level: usize) -> String {
     if let Some(arrays) = members.arrays.checked_sub(1) {
-        let inner = Members { arrays, list: members.list.clone() };
+        let inner = TupleMembers { arrays, list: members.list.clone() };
         let item = with_names(&format!("a{level}.value"), &inner, level + 1);
         return format!(
             "case jsonb_typeof({value}) when 'array' then (select coalesce(jsonb_agg({item} order by a{level}.place), \

@@ -5,9 +5,9 @@ fn transfer(events: &[Arc<AbiEvent>]) -> Arc<AbiEvent> {
     Arc::clone(events.iter().find(|event| event.name == "Transfer").expect("every token has it"))
 }
 
-fn typed(decoded: Decoded) -> (usize, Vec<Value>) {
+fn typed(decoded: DecodeOutcome) -> (usize, Vec<Value>) {
     match decoded {
-        Decoded::Typed(log) => (log.source.0, log.args),
+        DecodeOutcome::Typed(log) => (log.source.0, log.args),
         other => panic!("not typed: {other:?}"),
     }
 }
@@ -41,7 +41,7 @@ fn a_log_with_another_number_of_topics_is_foreign_and_not_malformed() {
     let topic0 = transfer(&erc20).topic0;
     let decoder = Decoder::new(vec![source(0, AddressSet::Any, erc20)]);
     for topics in [&[topic0][..], &[topic0, account(1)], &[topic0, account(1), account(2), number(3)], &[]] {
-        assert_eq!(decoder.decode(&log(8, topics, data(&[number(3)]))), Decoded::Foreign);
+        assert_eq!(decoder.decode(&log(8, topics, data(&[number(3)]))), DecodeOutcome::Foreign);
     }
 }
 
@@ -52,8 +52,8 @@ fn a_log_of_another_contract_or_event_is_foreign() {
     let decoder = Decoder::new(vec![source(0, only(&[1, 2]), erc20)]);
     let from = |address, topic0| log(address, &[topic0, account(1), account(2)], data(&[number(3)]));
     assert_eq!(typed(decoder.decode(&from(2, topic0))).0, 0);
-    assert_eq!(decoder.decode(&from(3, topic0)), Decoded::Foreign);
-    assert_eq!(decoder.decode(&from(2, B256::repeat_byte(9))), Decoded::Foreign);
+    assert_eq!(decoder.decode(&from(3, topic0)), DecodeOutcome::Foreign);
+    assert_eq!(decoder.decode(&from(2, B256::repeat_byte(9))), DecodeOutcome::Foreign);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn an_anonymous_event_is_taken_by_its_contract_and_its_exact_shape_after_signatu
         log(1, &[account(7)], [&text[..], &[0; 32]].concat()),
     ];
     for log in foreign {
-        assert_eq!(decoder.decode(&log), Decoded::Foreign, "{log:?}");
+        assert_eq!(decoder.decode(&log), DecodeOutcome::Foreign, "{log:?}");
     }
     let ours = decoder.decode(&log(1, &[signed.topic0], data(&[number(1)])));
     assert_eq!(typed(ours).1, [Value::Uint(U256::from(1))]);
@@ -95,7 +95,7 @@ fn a_source_of_every_contract_has_no_anonymous_events() {
     let note = declare("Note", true, &[("who", "address", false)]);
     let signed = declare("Signed", false, &[]);
     let decoder = Decoder::new(vec![source(0, AddressSet::Any, vec![note, Arc::clone(&signed)])]);
-    assert_eq!(decoder.decode(&log(1, &[], data(&[account(1)]))), Decoded::Foreign);
+    assert_eq!(decoder.decode(&log(1, &[], data(&[account(1)]))), DecodeOutcome::Foreign);
     let filter = LogFilter { addresses: None, topic0: Some([signed.topic0].into()) };
     assert_eq!(*decoder.filter(), filter);
 }

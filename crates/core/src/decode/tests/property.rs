@@ -132,7 +132,7 @@ proptest! {
     #[test]
     fn what_alloy_encodes_decodes_to_the_same_values((event, args, log) in event_and_log()) {
         let decoder = Decoder::new(vec![source(0, AddressSet::Any, vec![Arc::clone(&event)])]);
-        let Decoded::Typed(typed) = decoder.decode(&log) else { panic!("{:?}", decoder.decode(&log)) };
+        let DecodeOutcome::Typed(typed) = decoder.decode(&log) else { panic!("{:?}", decoder.decode(&log)) };
         prop_assert_eq!(&typed.args, &args);
         prop_assert_eq!(typed.event, event);
     }
@@ -142,7 +142,7 @@ proptest! {
         let topics = [event.topic0, number(1), number(1), number(1)];
         let log = log(1, &topics[..event.topic_count()], bytes);
         let decoder = Decoder::new(vec![source(0, AddressSet::Any, vec![event])]);
-        if let Decoded::Typed(typed) = decoder.decode(&log) {
+        if let DecodeOutcome::Typed(typed) = decoder.decode(&log) {
             prop_assert!(leaves(&typed.args) <= 4 * log.data.len().div_ceil(32) + 4);
         }
     }
@@ -158,7 +158,7 @@ proptest! {
         }
         log.data = words.into();
         let decoder = Decoder::new(vec![source(0, AddressSet::Any, vec![event])]);
-        prop_assert_ne!(decoder.decode(&log), Decoded::Foreign);
+        prop_assert_ne!(decoder.decode(&log), DecodeOutcome::Foreign);
     }
 
     #[test]

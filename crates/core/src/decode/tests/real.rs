@@ -52,9 +52,9 @@ fn a_mainnet_block_has_141_erc20_and_2_erc721_transfers() {
     let (mut found, mut foreign, mut malformed) = ([0, 0], 0, Vec::new());
     for log in &logs {
         match decoder.decode(log) {
-            Decoded::Typed(typed) => found[typed.source.0] += 1,
-            Decoded::Foreign => foreign += 1,
-            Decoded::Malformed { reason, .. } => malformed.push(reason),
+            DecodeOutcome::Typed(typed) => found[typed.source.0] += 1,
+            DecodeOutcome::Foreign => foreign += 1,
+            DecodeOutcome::Malformed { reason, .. } => malformed.push(reason),
         }
     }
     assert_eq!((logs.len(), found, foreign, malformed), (291, [141, 2], 148, Vec::new()));

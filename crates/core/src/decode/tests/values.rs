@@ -7,9 +7,9 @@ fn one(ty: &str, word: B256) -> Result<Value, String> {
     let event = declare("E", false, &[("x", ty, true)]);
     let decoder = Decoder::new(vec![source(0, AddressSet::Any, vec![Arc::clone(&event)])]);
     let indexed = match decoder.decode(&log(1, &[event.topic0, word], data(&[]))) {
-        Decoded::Typed(log) => Ok(log.args),
-        Decoded::Malformed { reason, .. } => Err(reason),
-        Decoded::Foreign => panic!("the log is ours"),
+        DecodeOutcome::Typed(log) => Ok(log.args),
+        DecodeOutcome::Malformed { reason, .. } => Err(reason),
+        DecodeOutcome::Foreign => panic!("the log is ours"),
     };
     assert_eq!(plain, indexed, "a word reads the same as a topic");
     plain.map(|mut args| args.remove(0))
@@ -67,7 +67,7 @@ fn an_indexed_argument_that_fits_no_topic_is_its_hash() {
         let event = declare("E", false, &[("x", ty, true)]);
         let decoder = Decoder::new(vec![source(0, AddressSet::Any, vec![Arc::clone(&event)])]);
         let hash = B256::repeat_byte(0xaa);
-        let Decoded::Typed(log) = decoder.decode(&log(1, &[event.topic0, hash], data(&[]))) else {
+        let DecodeOutcome::Typed(log) = decoder.decode(&log(1, &[event.topic0, hash], data(&[]))) else {
             panic!("{ty} is ours");
         };
         assert_eq!((log.args, event.params[0].is_hashed()), (vec![Value::Hash(hash)], true));

@@ -2,36 +2,36 @@
 
 use std::collections::BTreeSet;
 
-use super::difference::{Difference, Unread, listed};
+use super::difference::{SourceDifference, UnreadRange, listed};
 use super::ranges::{self, Span, missing};
-use super::{Asked, EventKey, Followed, Gap, Kept, Listened};
+use super::{ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, Gap};
 use crate::domain::{Address, AddressSet, BlockRange};
 
 /// What follows for a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Comparison {
+pub struct ChainComparison {
     /// By source, in the order of the configuration.
-    pub courses: Vec<Course>,
+    pub courses: Vec<SourceCourse>,
     /// About sources that are not configured.
-    pub gone: Vec<Difference>,
+    pub gone: Vec<SourceDifference>,
 }
 
 /// What follows for a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Course {
+pub struct SourceCourse {
     /// Its name.
     pub source: String,
     /// What it was filled by.
-    pub parts: Vec<Followed>,
+    pub parts: Vec<FollowedRange>,
     /// What it follows from here on: what is configured, but for what an operator has to decide about.
-    pub listens: Vec<Listened>,
+    pub listens: Vec<FollowedEvent>,
     /// What of this was not read up to its checkpoint, lowest first.
     pub gaps: Vec<Gap>,
     /// What a person should know.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<SourceDifference>,
 }
 
-impl Course {
+impl SourceCourse {
     /// Whether nothing of it is followed until an operator decides.
     pub fn is_blocked(&self) -> bool {
         self.listens.is_empty() && self.hindrance().is_some()
@@ -44,9 +44,9 @@ impl Course {
     }
 
     /// What is still to be read of its past.
-    pub fn unread(&self) -> Option<&Unread> {
+    pub fn unread(&self) -> Option<&UnreadRange> {
         self.differences.iter().find_map(|difference| match difference {
-            Difference::Unread(unread) => Some(unread),
+            SourceDifference::Unread(unread) => Some(unread),
             _ => None,
         })
     }
@@ -59,9 +59,9 @@ impl Course {
                 None => drop(self.gaps.remove(0)),
             }
         }
-        self.differences.retain(|difference| !matches!(difference, Difference::Unread(_)));
-        let unread = Unread::of(&self.source, &self.listens, &self.gaps);
-        self.differences.extend(unread.map(Difference::Unread));
+        self.differences.retain(|difference| !matches!(difference, SourceDifference::Unread(_)));
+        let unread = UnreadRange::of(&self.source, &self.listens, &self.gaps);
+        self.differences.extend(unread.map(SourceDifference::Unread));
     }
 
     /// The last block up to which all it follows was read, where its checkpoint is `tip`; `None` where nothing was.
@@ -70,27 +70,27 @@ impl Course {
     }
 }
 
-impl Comparison {
+impl ChainComparison {
     /// Whether nothing of a source is followed until an operator decides.
     pub fn is_blocked(&self, source: &str) -> bool {
         self.courses.iter().any(|course| course.source == source && course.is_blocked())
     }
 
     /// Every difference.
-    pub fn differences(&self) -> impl Iterator<Item = &Difference> {
+    pub fn differences(&self) -> impl Iterator<Item = &SourceDifference> {
         self.courses.iter().flat_map(|course| &course.differences).chain(&self.gone)
     }
 }
 
 /// Compares what is configured for a chain with all that is stored.
-pub fn compare(chain_id: u64, asked: &[Asked], kept: &[Kept]) -> Comparison {
-    let sides = Sides { chain_id, asked, kept };
-    let courses: Vec<Course> = asked.iter().map(|asked| sides.course(asked)).collect();
+pub fn compare(chain_id: u64, asked: &[ConfiguredSource], kept: &[FilledSource]) -> ChainComparison {
+    let sides = ComparedSides { chain_id, asked, kept };
+    let courses: Vec<SourceCourse> = asked.iter().map(|asked| sides.course(asked)).collect();
     let renamed: BTreeSet<&str> = courses
         .iter()
         .flat_map(|course| &course.differences)
         .filter_map(|difference| match difference {
-            Difference::Renamed { stored, .. } => Some(stored.as_str()),
+            SourceDifference::Renamed { stored, .. } => Some(stored.as_str()),
             _ => None,
         })
         .collect();
@@ -98,42 +98,42 @@ pub fn compare(chain_id: u64, asked: &[Asked], kept: &[Kept]) -> Comparison {
     let gone = of_chain
         .filter(|kept| !sides.is_listed(&kept.name) && !renamed.contains(kept.name.as_str()))
         .map(|kept| match (kept.name.clone(), kept.emptying) {
-            (source, true) => Difference::Emptying { source, listed: false },
-            (source, false) => Difference::Gone { source, events: kept.events },
+            (source, true) => SourceDifference::Emptying { source, listed: false },
+            (source, false) => SourceDifference::Gone { source, events: kept.events },
         })
         .collect();
-    Comparison { courses, gone }
+    ChainComparison { courses, gone }
 }
 
-struct Sides<'a> {
+struct ComparedSides<'a> {
     chain_id: u64,
-    asked: &'a [Asked],
-    kept: &'a [Kept],
+    asked: &'a [ConfiguredSource],
+    kept: &'a [FilledSource],
 }
 
-impl Sides<'_> {
+impl ComparedSides<'_> {
     fn is_listed(&self, name: &str) -> bool {
         self.asked.iter().any(|asked| asked.name == name)
     }
 
-    fn course(&self, asked: &Asked) -> Course {
+    fn course(&self, asked: &ConfiguredSource) -> SourceCourse {
         let own = self.kept.iter().find(|kept| kept.name == asked.name);
         let parts = own.map_or_else(Vec::new, |own| self.parts(own));
-        let (source, no) = (asked.name.clone(), Course::default());
+        let (source, no) = (asked.name.clone(), SourceCourse::default());
         let blocked =
-            |difference| Course { source, parts: parts.clone(), differences: vec![difference], ..no };
-        if let Some(Kept { chain_id: stored, .. }) = own.filter(|own| own.chain_id != self.chain_id) {
+            |difference| SourceCourse { source, parts: parts.clone(), differences: vec![difference], ..no };
+        if let Some(FilledSource { chain_id: stored, .. }) = own.filter(|own| own.chain_id != self.chain_id) {
             let (source, stored, given) = (asked.name.clone(), *stored, self.chain_id);
-            return blocked(Difference::OtherChain { source, stored, given });
+            return blocked(SourceDifference::OtherChain { source, stored, given });
         }
         if own.is_some_and(|own| own.emptying) {
-            return blocked(Difference::Emptying { source: asked.name.clone(), listed: true });
+            return blocked(SourceDifference::Emptying { source: asked.name.clone(), listed: true });
         }
         // Where nothing is stored, nothing has the meaning of the other family.
         let filled = own.filter(|own| own.tip.is_some() && own.events > 0);
         if let Some(own) = filled.filter(|own| own.family != asked.family) {
             let (source, stored, given) = (asked.name.clone(), own.family.clone(), asked.family.clone());
-            return blocked(Difference::Family { source, stored, given });
+            return blocked(SourceDifference::Family { source, stored, given });
         }
         let mut differences = redeclared(asked, if filled.is_some() { &parts } else { &[] });
         let (listens, taken) = self.free(asked, &parts);
@@ -145,9 +145,9 @@ impl Sides<'_> {
         {
             let (source, stored) = (asked.name.clone(), holder.name.clone());
             let to = holder.tip.unwrap_or_default();
-            return blocked(Difference::Renamed { source, stored, to });
+            return blocked(SourceDifference::Renamed { source, stored, to });
         }
-        differences.extend(taken.into_iter().map(|(holder, items)| Difference::Taken {
+        differences.extend(taken.into_iter().map(|(holder, items)| SourceDifference::Taken {
             source: asked.name.clone(),
             what: in_words(&items),
             holder: holder.name.clone(),
@@ -157,18 +157,18 @@ impl Sides<'_> {
         let gaps = own
             .and_then(|own| own.tip)
             .map_or_else(Vec::new, |tip| gaps(&listens, (asked.start_block, tip), &parts));
-        differences.extend(Unread::of(&asked.name, &listens, &gaps).map(Difference::Unread));
+        differences.extend(UnreadRange::of(&asked.name, &listens, &gaps).map(SourceDifference::Unread));
         differences.extend(filled.and_then(|_| left(asked, &parts)));
-        Course { source: asked.name.clone(), parts, listens, gaps, differences }
+        SourceCourse { source: asked.name.clone(), parts, listens, gaps, differences }
     }
 
     /// What a source was filled by. Where an older program filled it, nobody knows: what is configured now counts as followed
     /// since its start, but for events it never had before; and of one that is not configured, what it is seen to hold.
-    fn parts(&self, kept: &Kept) -> Vec<Followed> {
+    fn parts(&self, kept: &FilledSource) -> Vec<FollowedRange> {
         if !kept.parts.is_empty() || kept.tip.is_none() {
             return if kept.tip.is_none() { Vec::new() } else { kept.parts.clone() };
         }
-        let part = |event: &EventKey, addresses: AddressSet| Followed {
+        let part = |event: &EventKey, addresses: AddressSet| FollowedRange {
             event: event.clone(),
             addresses,
             from: kept.start_block,
@@ -187,7 +187,11 @@ impl Sides<'_> {
     }
 
     /// What of this no other source holds, and what others hold.
-    fn free(&self, asked: &Asked, own: &[Followed]) -> (Vec<Listened>, Vec<(&Kept, Vec<Listened>)>) {
+    fn free(
+        &self,
+        asked: &ConfiguredSource,
+        own: &[FollowedRange],
+    ) -> (Vec<FollowedEvent>, Vec<(&FilledSource, Vec<FollowedEvent>)>) {
         let mut listens = asked.events.clone();
         let mut taken = Vec::new();
         let others = self.kept.iter().filter(|kept| {
@@ -196,8 +200,8 @@ impl Sides<'_> {
         for holder in others {
             let parts = self.parts(holder);
             let tip = holder.tip.unwrap_or_default();
-            let held = |item: &Listened| held(item, (asked.start_block, tip), &parts, own);
-            let items: Vec<Listened> =
+            let held = |item: &FollowedEvent| held(item, (asked.start_block, tip), &parts, own);
+            let items: Vec<FollowedEvent> =
                 listens.iter().filter_map(|item| Some((item.0.clone(), held(item)?))).collect();
             for (event, addresses) in &items {
                 listens
@@ -223,7 +227,12 @@ fn keep_others(set: &mut AddressSet, taken: &AddressSet) -> bool {
 }
 
 /// The contracts of an item that another source holds in blocks which the own one has not read.
-fn held(item: &Listened, (start, tip): Span, parts: &[Followed], own: &[Followed]) -> Option<AddressSet> {
+fn held(
+    item: &FollowedEvent,
+    (start, tip): Span,
+    parts: &[FollowedRange],
+    own: &[FollowedRange],
+) -> Option<AddressSet> {
     let (event, addresses) = item;
     let mut all: Option<AddressSet> = None;
     for part in parts.iter().filter(|part| part.event.means_logs_of(event)) {
@@ -247,14 +256,14 @@ fn held(item: &Listened, (start, tip): Span, parts: &[Followed], own: &[Followed
 }
 
 /// What was read by another declaration than it is now.
-fn redeclared(asked: &Asked, parts: &[Followed]) -> Vec<Difference> {
-    let other = |(event, addresses): &Listened| {
+fn redeclared(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Vec<SourceDifference> {
+    let other = |(event, addresses): &FollowedEvent| {
         let other = parts.iter().find(|part| {
             part.event.means_logs_of(event)
                 && part.event.declaration != event.declaration
                 && part.addresses.intersects(addresses)
         });
-        Some(Difference::Declaration {
+        Some(SourceDifference::Declaration {
             source: asked.name.clone(),
             stored: other?.event.declaration.clone(),
             given: event.declaration.clone(),
@@ -263,7 +272,7 @@ fn redeclared(asked: &Asked, parts: &[Followed]) -> Vec<Difference> {
     asked.events.iter().filter_map(other).collect()
 }
 
-fn gaps(listens: &[Listened], whole: Span, parts: &[Followed]) -> Vec<Gap> {
+fn gaps(listens: &[FollowedEvent], whole: Span, parts: &[FollowedRange]) -> Vec<Gap> {
     if whole.0 > whole.1 {
         return Vec::new();
     }
@@ -274,7 +283,7 @@ fn gaps(listens: &[Listened], whole: Span, parts: &[Followed]) -> Vec<Gap> {
 }
 
 /// What a source was filled with and does not follow any more.
-fn left(asked: &Asked, parts: &[Followed]) -> Option<Difference> {
+fn left(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Option<SourceDifference> {
     let followed = |event: &EventKey| asked.events.iter().any(|(asked, _)| asked.means_logs_of(event));
     let mut events: Vec<&str> = parts
         .iter()
@@ -302,10 +311,10 @@ fn left(asked: &Asked, parts: &[Followed]) -> Option<Difference> {
         what.push(listed("contract", &addresses.into_iter().collect::<Vec<_>>()));
     }
     let source = asked.name.clone();
-    (!what.is_empty()).then(|| Difference::Left { source, what: what.join(" and ") })
+    (!what.is_empty()).then(|| SourceDifference::Left { source, what: what.join(" and ") })
 }
 
-fn in_words(items: &[Listened]) -> String {
+fn in_words(items: &[FollowedEvent]) -> String {
     let events: Vec<&str> = items.iter().map(|(event, _)| event.signature.as_str()).collect();
     let all = items.iter().map(|(_, set)| set.clone()).reduce(|one, other| ranges::both(&one, &other));
     let of = match all {

@@ -1,11 +1,11 @@
 use std::fmt;
 
-use super::{Gap, Listened};
+use super::{FollowedEvent, Gap};
 use crate::domain::{AddressSet, BlockRange};
 
 /// What differs between a source's configuration and what it was filled by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Difference {
+pub enum SourceDifference {
     /// The name is taken by a source of another chain.
     OtherChain {
         /// The source.
@@ -56,7 +56,7 @@ pub enum Difference {
         to: u64,
     },
     /// Blocks that were not read of a part of what the source follows. The daemon reads them by itself.
-    Unread(Unread),
+    Unread(UnreadRange),
     /// The source does not follow any more what it was filled with. What is stored stays.
     Left {
         /// The source.
@@ -82,7 +82,7 @@ pub enum Difference {
 
 /// Blocks of a source in which a part of what it follows is still to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
+pub struct UnreadRange {
     /// The source.
     pub source: String,
     /// Which part, for a person.
@@ -93,12 +93,12 @@ pub struct Unread {
     pub blocks: u64,
 }
 
-impl Unread {
+impl UnreadRange {
     /// Of these gaps in what is listened for; `None` where there are none.
-    pub(super) fn of(source: &str, listens: &[Listened], gaps: &[Gap]) -> Option<Self> {
+    pub(super) fn of(source: &str, listens: &[FollowedEvent], gaps: &[Gap]) -> Option<Self> {
         let range = BlockRange::new(gaps.first()?.range.from(), gaps.last()?.range.to())?;
         let blocks = gaps.iter().fold(0, |sum: u64, gap| sum.saturating_add(gap.range.width()));
-        let items: Vec<&Listened> = gaps.iter().flat_map(|gap| &gap.items).collect();
+        let items: Vec<&FollowedEvent> = gaps.iter().flat_map(|gap| &gap.items).collect();
         let contracts = contracts(items.iter().copied(), listens);
         let events = events(items.iter().copied(), listens);
         let what = match (contracts, events) {
@@ -112,8 +112,8 @@ impl Unread {
 }
 
 /// The contracts of a part in words, `None` where they are all.
-fn contracts<'a>(part: impl Iterator<Item = &'a Listened>, all: &'a [Listened]) -> Option<String> {
-    let set = |items: &mut dyn Iterator<Item = &'a Listened>| {
+fn contracts<'a>(part: impl Iterator<Item = &'a FollowedEvent>, all: &'a [FollowedEvent]) -> Option<String> {
+    let set = |items: &mut dyn Iterator<Item = &'a FollowedEvent>| {
         items.map(|(_, addresses)| addresses.clone()).reduce(|one, other| super::ranges::both(&one, &other))
     };
     let (part, all) = (set(&mut { part })?, set(&mut all.iter())?);
@@ -127,7 +127,7 @@ fn contracts<'a>(part: impl Iterator<Item = &'a Listened>, all: &'a [Listened]) 
 }
 
 /// The events of a part in words, `None` where they are all.
-fn events<'a>(part: impl Iterator<Item = &'a Listened>, all: &'a [Listened]) -> Option<String> {
+fn events<'a>(part: impl Iterator<Item = &'a FollowedEvent>, all: &'a [FollowedEvent]) -> Option<String> {
     let mut names: Vec<&str> = part.map(|(event, _)| event.signature.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -144,7 +144,7 @@ pub(super) fn listed(noun: &str, names: &[impl fmt::Display]) -> String {
     }
 }
 
-impl Difference {
+impl SourceDifference {
     /// The source it is about.
     pub fn source(&self) -> &str {
         match self {
@@ -156,7 +156,7 @@ impl Difference {
             | Self::Left { source, .. }
             | Self::Emptying { source, .. }
             | Self::Gone { source, .. }
-            | Self::Unread(Unread { source, .. }) => source,
+            | Self::Unread(UnreadRange { source, .. }) => source,
         }
     }
 
@@ -170,7 +170,7 @@ impl Difference {
     }
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for SourceDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OtherChain { source, stored, given } => write!(
@@ -208,7 +208,7 @@ impl fmt::Display for Difference {
                      followed; {remedy}, or put it back"
                 )
             }
-            Self::Unread(Unread { source, what, range, blocks }) => write!(
+            Self::Unread(UnreadRange { source, what, range, blocks }) => write!(
                 f,
                 "source {source} reads the past of {what}: blocks {} to {}, {blocks} left",
                 range.from(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
-use super::{EventKey, Followed, Gap, Listened};
+use super::{EventKey, FollowedEvent, FollowedRange, Gap};
 use crate::domain::{AddressSet, BlockRange};
 
 /// First and last block. `u64::MAX` is the last of what is followed still.
@@ -47,17 +47,17 @@ pub(super) fn without((mut from, to): Span, spans: &[Span]) -> Vec<Span> {
     left
 }
 
-fn span(part: &Followed) -> Span {
+fn span(part: &FollowedRange) -> Span {
     (part.from, part.to.unwrap_or(u64::MAX))
 }
 
 /// What of these blocks was not followed of an event, by contracts.
 pub(super) fn missing(
-    (event, addresses): &Listened,
+    (event, addresses): &FollowedEvent,
     whole: Span,
-    parts: &[Followed],
+    parts: &[FollowedRange],
 ) -> Vec<(AddressSet, Span)> {
-    let parts: Vec<&Followed> = parts.iter().filter(|part| part.event.means_logs_of(event)).collect();
+    let parts: Vec<&FollowedRange> = parts.iter().filter(|part| part.event.means_logs_of(event)).collect();
     let left = |of: &dyn Fn(&AddressSet) -> bool| {
         let covering = parts.iter().filter(|part| of(&part.addresses));
         without(whole, &joined(covering.map(|part| span(part)).collect()))
@@ -81,7 +81,7 @@ pub(super) fn missing(
 
 /// What was not read, cut so that everything in a gap lacks all of its blocks, lowest first. Each block of a thing is in
 /// one gap.
-pub(super) fn gaps(mut missing: Vec<(Listened, Span)>) -> Vec<Gap> {
+pub(super) fn gaps(mut missing: Vec<(FollowedEvent, Span)>) -> Vec<Gap> {
     let mut gaps: Vec<Gap> = Vec::new();
     while let Some(from) = missing.iter().map(|(_, span)| span.0).min() {
         let ends = missing.iter().filter(|(_, span)| span.0 == from).map(|(_, span)| span.1);
@@ -97,7 +97,7 @@ pub(super) fn gaps(mut missing: Vec<(Listened, Span)>) -> Vec<Gap> {
             span.0 = to.saturating_add(1);
         }
         missing.retain(|(_, span)| span.0 <= span.1 && span.0 > from);
-        let items: Vec<Listened> = items.into_iter().collect();
+        let items: Vec<FollowedEvent> = items.into_iter().collect();
         match gaps.last_mut() {
             Some(last) if last.items == items && last.range.to().checked_add(1) == Some(from) => {
                 last.range = BlockRange::new(last.range.from(), to).unwrap_or(last.range);
@@ -117,8 +117,8 @@ pub(super) fn both(one: &AddressSet, other: &AddressSet) -> AddressSet {
 }
 
 /// The same in few and ordered parts: contracts with the same blocks together, spans that touch as one.
-pub fn normal(parts: &[Followed]) -> Vec<Followed> {
-    let mut events = BTreeMap::<(&EventKey, bool), Vec<&Followed>>::new();
+pub fn normal(parts: &[FollowedRange]) -> Vec<FollowedRange> {
+    let mut events = BTreeMap::<(&EventKey, bool), Vec<&FollowedRange>>::new();
     for part in parts {
         events.entry((&part.event, part.quiet)).or_default().push(part);
     }
@@ -127,7 +127,7 @@ pub fn normal(parts: &[Followed]) -> Vec<Followed> {
         let of = |covers: &dyn Fn(&AddressSet) -> bool| {
             joined(parts.iter().filter(|part| covers(&part.addresses)).map(|part| span(part)).collect())
         };
-        let one = |addresses: &AddressSet, (from, to): Span| Followed {
+        let one = |addresses: &AddressSet, (from, to): Span| FollowedRange {
             event: event.clone(),
             addresses: addresses.clone(),
             from,

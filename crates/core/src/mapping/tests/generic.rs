@@ -2,7 +2,7 @@ use alloy_primitives::{B256, Bytes, I256};
 use proptest::prelude::*;
 
 use super::*;
-use crate::mapping::Unmappable;
+use crate::mapping::MapLogError;
 
 fn with_user(json: &str, user: &str) -> SourceMapping {
     let settings = FamilySettings { family: Family::Generic, user: Some(user.to_owned()) };
@@ -121,13 +121,13 @@ fn a_log_that_does_not_fit_the_mapper_has_a_reason_and_no_panic() {
     let event = events(&json).remove(0);
     let log = |source, args| TypedLog { source: SourceIndex(source), event: Arc::clone(&event), args };
     let who = || Value::Address(address(1));
-    let unknown = Unmappable::UnknownEvent { event: "E(uint256[],address)".to_owned() };
+    let unknown = MapLogError::UnknownEvent { event: "E(uint256[],address)".to_owned() };
     assert_eq!(mapper.map(&log(1, vec![])), Err(unknown));
-    assert_eq!(mapper.map(&log(0, vec![])), Err(Unmappable::Count { expected: 2, found: 0 }));
+    assert_eq!(mapper.map(&log(0, vec![])), Err(MapLogError::Count { expected: 2, found: 0 }));
     let nested = Value::Array(vec![Value::Array(vec![])]);
-    assert_eq!(mapper.map(&log(0, vec![nested, who()])), Err(Unmappable::Type { position: 0 }));
+    assert_eq!(mapper.map(&log(0, vec![nested, who()])), Err(MapLogError::Type { position: 0 }));
     let array = || Value::Array(vec![]);
-    assert_eq!(mapper.map(&log(0, vec![array(), array()])), Err(Unmappable::Type { position: 1 }));
+    assert_eq!(mapper.map(&log(0, vec![array(), array()])), Err(MapLogError::Type { position: 1 }));
 }
 
 proptest! {

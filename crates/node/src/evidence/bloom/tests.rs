@@ -25,7 +25,7 @@ fn bloom(block: &[Emitted]) -> Bloom {
     bloom
 }
 
-fn answer(logs: &[Emitted]) -> Answered {
+fn answer(logs: &[Emitted]) -> AnsweredItems {
     let log = |(index, (address, topic)): (u32, &Emitted)| Log {
         place: Place { block_number: 1, tx_index: 0, log_index: index },
         block_hash: B256::ZERO,
@@ -35,7 +35,7 @@ fn answer(logs: &[Emitted]) -> Answered {
         topics: Topics::new(&[*topic, WHO]).expect("two"),
         data: Bytes::new(),
     };
-    Answered::of(&(0..).zip(logs).map(log).collect())
+    AnsweredItems::of(&(0..).zip(logs).map(log).collect())
 }
 
 /// Whether the answer `logs` to this question about `block` is doubted.
@@ -106,8 +106,8 @@ fn a_hit_among_ten_thousand_addresses_is_chance_and_a_hundred_are_none() {
     assert!((1..30).contains(&hits), "{hits}");
     let chance = |bloom: &Bloom| {
         let doubted = unanswered(bloom, &ours, &answer(&[(many[0], TRANSFER)]));
-        let of_address = |doubtful: &&Doubtful| match doubtful {
-            Doubtful::Pair(pair) => pair.topic0 == Some(TRANSFER) && pair.address != Some(many[0]),
+        let of_address = |doubtful: &&DoubtSubject| match doubtful {
+            DoubtSubject::Pair(pair) => pair.topic0 == Some(TRANSFER) && pair.address != Some(many[0]),
             _ => false,
         };
         doubted.iter().filter(of_address).count()
@@ -124,12 +124,12 @@ fn a_hit_among_ten_thousand_addresses_is_chance_and_a_hundred_are_none() {
 
 #[test]
 fn of_a_full_bloom_nothing_follows_and_the_answer_is_one_to_check_at_random() {
-    let (full, blind) = (Bloom::repeat_byte(0xff), [Doubtful::Blind].into());
+    let (full, blind) = (Bloom::repeat_byte(0xff), [DoubtSubject::Blind].into());
     for ours in [filter(&[A], &[TRANSFER]), filter(&[], &[TRANSFER]), filter(&[A, B], &[])] {
         assert_eq!(unanswered(&full, &ours, &answer(&[])), blind);
         assert_eq!(unanswered(&full, &ours, &answer(&[(A, TRANSFER)])), blind);
     }
-    assert!(!Doubtful::Blind.has_evidence() && Doubtful::Chance.has_evidence());
+    assert!(!DoubtSubject::Blind.has_evidence() && DoubtSubject::Chance.has_evidence());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::error::{Refusal, RefusedAnswer};
+use crate::error::{ErrorResponse, RefusalKind};
 use crate::limits::classify;
 
 /// Sentences of real words in any order, with figures, signs and rubbish between.
@@ -71,25 +71,25 @@ proptest! {
         status in proptest::option::of(100..600u16),
         code in proptest::option::of(any::<i64>()),
     ) {
-        let answer = RefusedAnswer { code, status, message, data, retry_after: None, asked, calls };
+        let answer = ErrorResponse { code, status, message, data, retry_after: None, asked, calls };
         match classify(&answer) {
-            Refusal::Range(Some(hint)) | Refusal::Size(Some(hint)) => {
+            RefusalKind::Range(Some(hint)) | RefusalKind::Size(Some(hint)) => {
                 prop_assert!(hint >= 1 && Some(hint) < asked, "{hint} of {asked:?}");
             }
-            Refusal::Batch(Some(hint)) => prop_assert!(hint >= 2 && Some(hint) < calls, "{hint} of {calls:?}"),
+            RefusalKind::Batch(Some(hint)) => prop_assert!(hint >= 2 && Some(hint) < calls, "{hint} of {calls:?}"),
             _ => {}
         }
     }
 
     #[test]
     fn json_of_any_shape_is_read(json in json(), asked in 1..100_000u64) {
-        let answer = RefusedAnswer {
+        let answer = ErrorResponse {
             message: json.to_string(),
             data: Some(json.to_string()),
             asked: Some(asked),
-            ..RefusedAnswer::default()
+            ..ErrorResponse::default()
         };
-        if let Refusal::Range(Some(hint)) | Refusal::Size(Some(hint)) = classify(&answer) {
+        if let RefusalKind::Range(Some(hint)) | RefusalKind::Size(Some(hint)) = classify(&answer) {
             prop_assert!((1..asked).contains(&hint));
         }
     }

@@ -18,17 +18,17 @@ fn event(name: &str) -> EventKey {
     EventKey { topic0, topics: 3, signature: format!("{name}()"), declaration: format!("{name}()") }
 }
 
-fn asked(name: &str, addresses: &[u8], events: &[&str]) -> Asked {
+fn asked(name: &str, addresses: &[u8], events: &[&str]) -> ConfiguredSource {
     let events = events.iter().map(|name| (event(name), only(addresses))).collect();
-    Asked { name: name.to_owned(), family: "erc20".to_owned(), start_block: 0, events }
+    ConfiguredSource { name: name.to_owned(), family: "erc20".to_owned(), start_block: 0, events }
 }
 
-fn part(name: &str, addresses: &[u8], from: u64, to: Option<u64>) -> Followed {
-    Followed { event: event(name), addresses: only(addresses), from, to, quiet: false }
+fn part(name: &str, addresses: &[u8], from: u64, to: Option<u64>) -> FollowedRange {
+    FollowedRange { event: event(name), addresses: only(addresses), from, to, quiet: false }
 }
 
-fn kept(name: &str, parts: Vec<Followed>) -> Kept {
-    Kept {
+fn kept(name: &str, parts: Vec<FollowedRange>) -> FilledSource {
+    FilledSource {
         name: name.to_owned(),
         chain_id: CHAIN,
         family: "erc20".to_owned(),
@@ -41,15 +41,15 @@ fn kept(name: &str, parts: Vec<Followed>) -> Kept {
     }
 }
 
-fn usd() -> Kept {
+fn usd() -> FilledSource {
     kept("usd", vec![part("Transfer", &[0xa1], 0, None)])
 }
 
-fn texts(asked: &[Asked], kept: &[Kept]) -> Vec<String> {
+fn texts(asked: &[ConfiguredSource], kept: &[FilledSource]) -> Vec<String> {
     compare(CHAIN, asked, kept).differences().map(ToString::to_string).collect()
 }
 
-fn gaps_of(asked: &Asked, kept: &[Kept]) -> Vec<((u64, u64), usize)> {
+fn gaps_of(asked: &ConfiguredSource, kept: &[FilledSource]) -> Vec<((u64, u64), usize)> {
     let comparison = compare(CHAIN, std::slice::from_ref(asked), kept);
     let gaps = comparison.courses[0].gaps.iter();
     gaps.map(|gap| ((gap.range.from(), gap.range.to()), gap.items.len())).collect()
@@ -115,7 +115,7 @@ fn gaps_of_several_things_are_cut_where_another_begins_or_ends() {
 fn a_lower_start_has_a_past_to_be_read_and_a_higher_one_none() {
     let begun = kept("usd", vec![part("Transfer", &[0xa1], 100, None)]);
     assert_eq!(gaps_of(&asked("usd", &[0xa1], &["Transfer"]), std::slice::from_ref(&begun)), [((0, 99), 1)]);
-    let later = Asked { start_block: 150, ..asked("usd", &[0xa1], &["Transfer"]) };
+    let later = ConfiguredSource { start_block: 150, ..asked("usd", &[0xa1], &["Transfer"]) };
     assert_eq!(gaps_of(&later, &[begun]), []);
 }
 
@@ -132,7 +132,7 @@ fn another_name_is_recognised_and_blocked_with_its_way_back() {
           to keep what is stored, or `chainflume sources remove usd` to read it anew, or give the source its name usd back"
         ]
     );
-    let empty = Kept { events: 0, ..usd() };
+    let empty = FilledSource { events: 0, ..usd() };
     assert!(!compare(CHAIN, &[asked("usdc", &[0xa1], &["Transfer"])], &[empty]).courses[0].is_blocked());
 }
 
@@ -146,7 +146,7 @@ fn what_moved_to_another_source_is_not_followed_there_and_the_rest_is() {
     assert!(!comparison.courses[0].is_blocked() && comparison.courses[0].hindrance().is_some());
     assert_eq!(comparison.courses[0].gaps, []);
     let texts =
-        |comparison: &Comparison| comparison.differences().map(ToString::to_string).collect::<Vec<_>>();
+        |comparison: &ChainComparison| comparison.differences().map(ToString::to_string).collect::<Vec<_>>();
     assert!(texts(&comparison)[0].contains("`chainflume sources reset eur`"), "{:?}", texts(&comparison));
     // Two made one: the holder is not configured any more.
     let merged = compare(CHAIN, &[usd_more], &[holder, usd()]);
@@ -155,7 +155,7 @@ fn what_moved_to_another_source_is_not_followed_there_and_the_rest_is() {
 
 #[test]
 fn another_family_is_blocked_until_a_reset() {
-    let generic = Kept { family: "generic".to_owned(), ..usd() };
+    let generic = FilledSource { family: "generic".to_owned(), ..usd() };
     let comparison = compare(CHAIN, &[asked("usd", &[0xa1], &["Transfer"])], &[generic]);
     assert!(comparison.courses[0].is_blocked());
     assert!(comparison.courses[0].hindrance().is_some_and(|why| why.contains("sources reset usd")));
@@ -175,13 +175,13 @@ fn another_declaration_is_followed_and_named_and_reads_no_past() {
 
 #[test]
 fn a_name_of_another_chain_is_blocked() {
-    let elsewhere = Kept { chain_id: 7, ..usd() };
+    let elsewhere = FilledSource { chain_id: 7, ..usd() };
     assert!(compare(CHAIN, &[asked("usd", &[0xa1], &["Transfer"])], &[elsewhere]).courses[0].is_blocked());
 }
 
 #[test]
 fn a_source_that_is_deleted_in_part_is_never_taken_for_whole_nor_its_logs_by_another() {
-    let half = Kept { emptying: true, ..usd() };
+    let half = FilledSource { emptying: true, ..usd() };
     let same = compare(CHAIN, &[asked("usd", &[0xa1], &["Transfer"])], std::slice::from_ref(&half));
     assert!(same.courses[0].is_blocked());
     let why = same.courses[0].hindrance().unwrap_or_default();
@@ -199,13 +199,13 @@ fn a_digest_tells_one_configuration_of_a_source_from_another() {
     let usd = asked("usd", &[0xa1], &["Transfer"]);
     assert_eq!(usd.digest(), usd.clone().digest());
     assert_ne!(usd.digest(), asked("usd", &[0xb2], &["Transfer"]).digest());
-    assert_ne!(usd.digest(), Asked { family: "generic".to_owned(), ..usd.clone() }.digest());
+    assert_ne!(usd.digest(), ConfiguredSource { family: "generic".to_owned(), ..usd.clone() }.digest());
 }
 
 #[test]
 fn what_an_older_program_filled_counts_as_followed_but_for_new_events() {
     let seen = BTreeMap::from([("Transfer()".to_owned(), [address(0xa1)].into())]);
-    let old = Kept { parts: vec![], seen, start_block: 10, ..usd() };
+    let old = FilledSource { parts: vec![], seen, start_block: 10, ..usd() };
     assert_eq!(gaps_of(&asked("usd", &[0xa1], &["Transfer"]), std::slice::from_ref(&old)), [((0, 9), 1)]);
     let more = asked("usd", &[0xa1], &["Transfer", "Approval"]);
     assert_eq!(gaps_of(&more, std::slice::from_ref(&old)), [((0, 9), 2), ((10, 200), 1)]);
@@ -216,9 +216,11 @@ fn what_an_older_program_filled_counts_as_followed_but_for_new_events() {
 
 #[test]
 fn every_contract_covers_each_and_each_covers_not_every() {
-    let any =
-        |name: &str| Asked { events: vec![(event("Transfer"), AddressSet::Any)], ..asked(name, &[], &[]) };
-    let all = Followed { addresses: AddressSet::Any, ..part("Transfer", &[], 0, None) };
+    let any = |name: &str| ConfiguredSource {
+        events: vec![(event("Transfer"), AddressSet::Any)],
+        ..asked(name, &[], &[])
+    };
+    let all = FollowedRange { addresses: AddressSet::Any, ..part("Transfer", &[], 0, None) };
     assert_eq!(gaps_of(&asked("usd", &[0xa1], &["Transfer"]), &[kept("usd", vec![all])]), []);
     assert_eq!(gaps_of(&any("usd"), &[usd()]), [((0, 200), 1)]);
     // All but one contract cannot be asked for.

@@ -7,22 +7,22 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::error::ChainError;
-use super::evidence::Seal;
-use super::logs::{Blocks, LOGS, checked};
+use super::evidence::HeaderSeal;
+use super::logs::{BlockSelector, LOGS, checked};
 use super::node::{HEADER, Node, hex, or_missing};
-use super::rpc::{Question, RawAnswer};
+use super::rpc::{RawResult, RpcCall};
 use super::wire::{ReadLog, WireHeader};
 use chainflume_core::domain::{BlockId, BlockRef, LogFilter, Logs};
 
 /// A block near the head, and its logs where they came along.
 #[derive(Debug)]
-pub struct Near {
-    pub(super) seal: Seal,
+pub struct HeaderWithLogs {
+    pub(super) seal: HeaderSeal,
     /// In chain order; `None` where they are still to be asked for.
     pub(super) logs: Option<Logs>,
 }
 
-impl Near {
+impl HeaderWithLogs {
     /// The block.
     pub fn block(&self) -> BlockRef {
         self.seal.block
@@ -40,23 +40,23 @@ impl Node {
         &self,
         filter: &LogFilter,
         (announced, next): (BlockId, u64),
-    ) -> Result<(BlockRef, Option<Near>), ChainError> {
+    ) -> Result<(BlockRef, Option<HeaderWithLogs>), ChainError> {
         let is_head = next == announced.number;
         let hash = if is_head { Some(announced.hash) } else { self.recent.hash(next) };
         let calls = if is_head { 2 } else { 3 };
         let Some(hash) = hash.filter(|_| self.asks_together(filter, calls)) else {
             return Ok((self.head().await?, None));
         };
-        let latest = Question::new(HEADER, json!(["latest", false]));
-        let header = (!is_head).then(|| Question::new(HEADER, json!([hex(next), false])));
-        let logs = logs_question(filter, Blocks::Hash { number: next, hash });
-        let questions: Vec<Question> = [Some(latest), header, Some(logs)].into_iter().flatten().collect();
+        let latest = RpcCall::new(HEADER, json!(["latest", false]));
+        let header = (!is_head).then(|| RpcCall::new(HEADER, json!([hex(next), false])));
+        let logs = logs_question(filter, BlockSelector::Hash { number: next, hash });
+        let questions: Vec<RpcCall> = [Some(latest), header, Some(logs)].into_iter().flatten().collect();
         let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
         let head = self.newest(self.seal_of(answers.next())?)?;
         let seal = if is_head { Some(head) } else { self.header_of(answers.next(), next).ok().flatten() };
         let seal = seal.filter(|seal| seal.block.hash == hash);
         let near = seal.zip(answers.next()).and_then(|(seal, logs)| {
-            Some(Near { seal, logs: Some(self.logs_of_answer(logs, filter, &seal.block)?) })
+            Some(HeaderWithLogs { seal, logs: Some(self.logs_of_answer(logs, filter, &seal.block)?) })
         });
         Ok((head.block, near))
     }
@@ -72,19 +72,19 @@ impl Node {
     ///
     /// # Errors
     /// As [`Self::block`]. Logs that could not be had are no error yet: they are asked for again by themselves.
-    pub async fn near(&self, filter: &LogFilter, numbers: &[u64]) -> Result<Vec<Near>, ChainError> {
+    pub async fn near(&self, filter: &LogFilter, numbers: &[u64]) -> Result<Vec<HeaderWithLogs>, ChainError> {
         let hashes: Vec<Option<B256>> = numbers.iter().map(|number| self.recent.hash(*number)).collect();
         let calls = numbers.len() + hashes.iter().flatten().count();
         // What does not fit one request would be asked in two, one after the other: then headers alone are quicker.
         if !self.asks_together(filter, calls) || calls == numbers.len() {
             let seals = self.headers(numbers).await?.into_iter().map_while(|seal| seal);
-            return Ok(seals.map(|seal| Near { seal, logs: None }).collect());
+            return Ok(seals.map(|seal| HeaderWithLogs { seal, logs: None }).collect());
         }
         let question = |(number, hash): (&u64, &Option<B256>)| {
-            let logs = hash.map(|hash| logs_question(filter, Blocks::Hash { number: *number, hash }));
-            [Some(Question::new(HEADER, json!([hex(*number), false]))), logs]
+            let logs = hash.map(|hash| logs_question(filter, BlockSelector::Hash { number: *number, hash }));
+            [Some(RpcCall::new(HEADER, json!([hex(*number), false]))), logs]
         };
-        let questions: Vec<Question> = numbers.iter().zip(&hashes).flat_map(question).flatten().collect();
+        let questions: Vec<RpcCall> = numbers.iter().zip(&hashes).flat_map(question).flatten().collect();
         let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
         let mut near = Vec::with_capacity(numbers.len());
         for (number, hash) in numbers.iter().zip(hashes) {
@@ -92,7 +92,7 @@ impl Node {
             let Some(seal) = self.header_of(header, *number)? else { break };
             let logs = logs.filter(|_| hash == Some(seal.block.hash));
             let logs = logs.and_then(|logs| self.logs_of_answer(logs, filter, &seal.block));
-            near.push(Near { seal, logs });
+            near.push(HeaderWithLogs { seal, logs });
         }
         Ok(near)
     }
@@ -100,45 +100,45 @@ impl Node {
     /// The header at this height out of the answer about it.
     pub(super) fn header_of(
         &self,
-        answer: Option<RawAnswer>,
+        answer: Option<RawResult>,
         number: u64,
-    ) -> Result<Option<Seal>, ChainError> {
+    ) -> Result<Option<HeaderSeal>, ChainError> {
         self.at_height(self.seal_of(answer)?, number)
     }
 
-    pub(super) fn seal_of(&self, answer: Option<RawAnswer>) -> Result<Option<Seal>, ChainError> {
+    pub(super) fn seal_of(&self, answer: Option<RawResult>) -> Result<Option<HeaderSeal>, ChainError> {
         let header = self.parsed::<WireHeader>(HEADER, answer.unwrap_or(Ok(None)));
         self.sealed(or_missing(header)?)
     }
 
     /// `None` where the answer is an error or cannot be believed, which counts against the node.
-    fn logs_of_answer(&self, answer: RawAnswer, filter: &LogFilter, block: &BlockRef) -> Option<Logs> {
+    fn logs_of_answer(&self, answer: RawResult, filter: &LogFilter, block: &BlockRef) -> Option<Logs> {
         let wire = self.parsed::<Vec<ReadLog>>(LOGS, answer).ok()??;
-        let blocks = Blocks::Hash { number: block.number, hash: block.hash };
+        let blocks = BlockSelector::Hash { number: block.number, hash: block.hash };
         self.believed(LOGS, checked(wire, filter, blocks)).ok()
     }
 
     pub(super) fn parsed<T: DeserializeOwned>(
         &self,
         method: &'static str,
-        answer: RawAnswer,
+        answer: RawResult,
     ) -> Result<Option<T>, ChainError> {
         let read =
             |value: Box<RawValue>| serde_json::from_str(value.get()).map_err(|error| error.to_string());
         let parsed = answer?.map(read).transpose();
-        parsed.inspect(|_| self.rpc.vitals.proven(method)).map_err(|reason| {
+        parsed.inspect(|_| self.rpc.health.proven(method)).map_err(|reason| {
             let error = self.rpc.bad(method, reason);
-            self.rpc.vitals.disbelieved(method, &error);
+            self.rpc.health.disbelieved(method, &error);
             error
         })
     }
 }
 
 /// `eth_getLogs`, as it is asked whole.
-pub(super) fn logs_question(filter: &LogFilter, blocks: Blocks) -> Question {
+pub(super) fn logs_question(filter: &LogFilter, blocks: BlockSelector) -> RpcCall {
     let mut query = match blocks {
-        Blocks::Range(range) => json!({ "fromBlock": hex(range.from()), "toBlock": hex(range.to()) }),
-        Blocks::Hash { hash, .. } => json!({ "blockHash": hash }),
+        BlockSelector::Range(range) => json!({ "fromBlock": hex(range.from()), "toBlock": hex(range.to()) }),
+        BlockSelector::Hash { hash, .. } => json!({ "blockHash": hash }),
     };
     if let Some(addresses) = &filter.addresses {
         query["address"] = json!(addresses);
@@ -146,5 +146,5 @@ pub(super) fn logs_question(filter: &LogFilter, blocks: Blocks) -> Question {
     if let Some(topics) = &filter.topic0 {
         query["topics"] = json!([topics]);
     }
-    Question { method: LOGS, params: json!([query]), width: blocks.width() }
+    RpcCall { method: LOGS, params: json!([query]), width: blocks.width() }
 }

@@ -4,13 +4,13 @@ use serde_json::json;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
-use super::ledger::{News, Notice};
+use super::tracker::{AlertNotice, NoticeKind};
+use crate::http::HttpClient;
 use crate::metrics;
-use crate::post::Post;
 
 /// Sends notices to a chat, in their order.
-pub(super) struct Teller {
-    post: Post,
+pub(super) struct AlertSender {
+    post: HttpClient,
 }
 
 /// Notices that may wait while the chat is away. More than there are kinds of incidents on a few chains.
@@ -30,11 +30,11 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
 const CHARS: usize = 1_000;
 
 /// Where notices wait to be sent.
-pub(super) struct Queue(Sender<Notice>);
+pub(super) struct NoticeQueue(Sender<AlertNotice>);
 
-impl Queue {
+impl NoticeQueue {
     /// Takes a notice; one too many is dropped, and stays in the log.
-    pub(super) fn put(&self, notice: Notice) {
+    pub(super) fn put(&self, notice: AlertNotice) {
         if self.0.try_send(notice).is_err() {
             metrics::alert("dropped");
             tracing::warn!("an alert is not sent: too many wait for the webhook");
@@ -42,20 +42,23 @@ impl Queue {
     }
 }
 
-impl Teller {
-    pub(super) fn new(post: Post) -> Self {
+impl AlertSender {
+    pub(super) fn new(post: HttpClient) -> Self {
         Self { post }
     }
 
     /// The queue, and what empties it until `stop`.
-    pub(super) fn start(self, stop: CancellationToken) -> (Queue, impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn start(
+        self,
+        stop: CancellationToken,
+    ) -> (NoticeQueue, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        (Queue(sender), async move {
+        (NoticeQueue(sender), async move {
             let _stopped = stop.run_until_cancelled(self.send_all(receiver)).await;
         })
     }
 
-    async fn send_all(self, mut queue: Receiver<Notice>) {
+    async fn send_all(self, mut queue: Receiver<AlertNotice>) {
         let mut notices = Vec::new();
         while queue.recv_many(&mut notices, QUEUE).await > 0 {
             // What came up together is told together: one trouble has many faces.
@@ -89,12 +92,12 @@ impl Teller {
 
 /// A notice as it is read. The three characters that mean something to Slack are written its way
 /// (<https://docs.slack.dev/messaging/formatting-message-text/>).
-fn line(notice: &Notice) -> String {
+fn line(notice: &AlertNotice) -> String {
     let short: String = notice.text.chars().take(CHARS).collect();
     let text = short.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     match notice.news {
-        News::Began => format!("[chainflume] {text}"),
-        News::Over { lasted } => {
+        NoticeKind::Began => format!("[chainflume] {text}"),
+        NoticeKind::Over { lasted } => {
             let lasted = humantime::format_duration(Duration::from_secs(lasted.as_secs()));
             format!("[chainflume] over after {lasted}: {text}")
         }
@@ -104,17 +107,17 @@ fn line(notice: &Notice) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::Key;
+    use crate::alert::IncidentKey;
 
     #[test]
     fn a_notice_is_a_line_that_no_chat_mistakes() {
-        let notice = |news| Notice {
-            key: Key { kind: "database", of: String::new() },
+        let notice = |news| AlertNotice {
+            key: IncidentKey { kind: "database", of: String::new() },
             text: "a <b> & c".to_owned(),
             news,
         };
-        assert_eq!(line(&notice(News::Began)), "[chainflume] a &lt;b&gt; &amp; c");
-        let over = News::Over { lasted: Duration::from_millis(61_500) };
+        assert_eq!(line(&notice(NoticeKind::Began)), "[chainflume] a &lt;b&gt; &amp; c");
+        let over = NoticeKind::Over { lasted: Duration::from_millis(61_500) };
         assert_eq!(line(&notice(over)), "[chainflume] over after 1m 1s: a &lt;b&gt; &amp; c");
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 /// Why a request got no answer. None of it shows more of the URL than its host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PostError {
+pub enum HttpError {
     /// The URL leads nowhere.
     #[error("the url cannot be used: {0}; write https://host/path")]
     Url(String),

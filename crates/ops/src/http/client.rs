@@ -6,25 +6,25 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, Method, Response, Url, redirect};
 
-use super::reach::Resolver;
-use super::{PostError, Reach};
+use super::address::PolicyResolver;
+use super::{AddressPolicy, HttpError};
 use crate::tls;
 
 /// Where requests go.
 #[derive(Clone)]
-pub struct Settings {
+pub struct HttpSettings {
     /// `https://…` or `http://…`.
     pub url: String,
     /// How long a request may take, connection and answer included.
     pub timeout: Duration,
     /// Which addresses may be called.
-    pub reach: Reach,
+    pub reach: AddressPolicy,
     /// Certificate authority of the server, PEM; `None` asks those of the system.
     pub ca: Option<Vec<u8>>,
 }
 
 // The URL may hold a key.
-impl fmt::Debug for Settings {
+impl fmt::Debug for HttpSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").field("timeout", &self.timeout).finish_non_exhaustive()
     }
@@ -32,7 +32,7 @@ impl fmt::Debug for Settings {
 
 /// What a server answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpResponse {
     /// HTTP status.
     pub status: u16,
     /// `Retry-After`, where it says so.
@@ -43,7 +43,7 @@ pub struct Answer {
 
 /// Sends requests to one URL. Clones share its connections.
 #[derive(Clone)]
-pub struct Post {
+pub struct HttpClient {
     client: Client,
     url: Url,
     host: String,
@@ -56,15 +56,15 @@ const ANSWER_CHARS: usize = 200;
 /// Parts of a URL that are shorter are words and no keys; hiding them would hide half of an answer.
 const KEY_CHARS: usize = 8;
 
-impl Post {
+impl HttpClient {
     /// Nothing is connected yet.
     ///
     /// # Errors
     /// When the URL or the authority cannot be read, or the URL names an address that may not be called. A name is
     /// looked at whenever it is resolved.
-    pub fn new(settings: &Settings) -> Result<Self, PostError> {
+    pub fn new(settings: &HttpSettings) -> Result<Self, HttpError> {
         tls::install();
-        let url = Url::parse(&settings.url).map_err(|error| PostError::Url(error.to_string()))?;
+        let url = Url::parse(&settings.url).map_err(|error| HttpError::Url(error.to_string()))?;
         let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
         // The client does not ask the resolver about these.
         if let Ok(address) = name.parse::<IpAddr>() {
@@ -75,15 +75,15 @@ impl Post {
             .redirect(redirect::Policy::none())
             // A proxy resolves names by itself, and would reach what we may not.
             .no_proxy()
-            .dns_resolver(Arc::new(Resolver(settings.reach.clone())))
+            .dns_resolver(Arc::new(PolicyResolver(settings.reach.clone())))
             .timeout(settings.timeout)
             .user_agent(concat!("chainflume/", env!("CARGO_PKG_VERSION")));
         if let Some(ca) = &settings.ca {
             let bundle = Certificate::from_pem_bundle(ca);
-            let bundle = bundle.map_err(|error| PostError::Authority(root_cause(&error)))?;
+            let bundle = bundle.map_err(|error| HttpError::Authority(root_cause(&error)))?;
             client = client.tls_certs_only(bundle);
         }
-        let client = client.build().map_err(|error| PostError::Url(root_cause(&error)))?;
+        let client = client.build().map_err(|error| HttpError::Url(root_cause(&error)))?;
         let host = url.port().map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
         Ok(Self { client, url, host, timeout: settings.timeout })
     }
@@ -97,7 +97,11 @@ impl Post {
     ///
     /// # Errors
     /// When no answer came. An answer that is no success is an answer.
-    pub async fn send(&self, headers: &[(&'static str, String)], body: String) -> Result<Answer, PostError> {
+    pub async fn send(
+        &self,
+        headers: &[(&'static str, String)],
+        body: String,
+    ) -> Result<HttpResponse, HttpError> {
         let mut request =
             self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
         for (name, value) in headers {
@@ -114,13 +118,13 @@ impl Post {
     ///
     /// # Errors
     /// As [`Self::send`].
-    pub async fn look(&self) -> Result<u16, PostError> {
+    pub async fn look(&self) -> Result<u16, HttpError> {
         let request = self.client.request(Method::HEAD, self.url.clone());
         Ok(request.send().await.map_err(|error| self.failed(&error))?.status().as_u16())
     }
 
     /// The status is what counts: of the rest no more is read than is told, and a body that breaks off changes nothing.
-    async fn read(&self, mut response: Response) -> Answer {
+    async fn read(&self, mut response: Response) -> HttpResponse {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(read_retry_after);
@@ -131,7 +135,11 @@ impl Post {
         {
             bytes.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES - bytes.len())]);
         }
-        Answer { status: status.as_u16(), retry_after, text: self.shown(&String::from_utf8_lossy(&bytes)) }
+        HttpResponse {
+            status: status.as_u16(),
+            retry_after,
+            text: self.shown(&String::from_utf8_lossy(&bytes)),
+        }
     }
 
     fn shown(&self, text: &str) -> String {
@@ -144,29 +152,29 @@ impl Post {
         line.collect::<Vec<_>>().join(" ").chars().take(ANSWER_CHARS).collect()
     }
 
-    fn failed(&self, error: &reqwest::Error) -> PostError {
+    fn failed(&self, error: &reqwest::Error) -> HttpError {
         if let Some(forbidden) = forbidden(error) {
             return forbidden;
         }
         let host = self.host.clone();
         if error.is_timeout() {
-            return PostError::Timeout { host, after: self.timeout };
+            return HttpError::Timeout { host, after: self.timeout };
         }
-        PostError::Unreachable { host, reason: root_cause(error) }
+        HttpError::Unreachable { host, reason: root_cause(error) }
     }
 }
 
-impl fmt::Debug for Post {
+impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Post").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
 /// What our resolver said, if it was it.
-fn forbidden(error: &reqwest::Error) -> Option<PostError> {
+fn forbidden(error: &reqwest::Error) -> Option<HttpError> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(ours) = error.downcast_ref::<PostError>() {
+        if let Some(ours) = error.downcast_ref::<HttpError>() {
             return Some(ours.clone());
         }
         cause = error.source();
@@ -198,31 +206,31 @@ fn read_retry_after(value: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn settings(url: &str, reach: Reach) -> Settings {
-        Settings { url: url.to_owned(), timeout: Duration::from_secs(5), reach, ca: None }
+    fn settings(url: &str, reach: AddressPolicy) -> HttpSettings {
+        HttpSettings { url: url.to_owned(), timeout: Duration::from_secs(5), reach, ca: None }
     }
 
     #[test]
     fn an_address_in_the_url_is_looked_at_however_it_is_written() {
-        let public = || Reach::Public { except: std::collections::BTreeSet::new() };
+        let public = || AddressPolicy::Public { except: std::collections::BTreeSet::new() };
         for url in
             ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1:80/x", "https://[::ffff:a9fe:a9fe]/"]
         {
-            let error = Post::new(&settings(url, public())).expect_err(url);
-            assert!(matches!(error, PostError::Forbidden { .. }), "{url}: {error}");
+            let error = HttpClient::new(&settings(url, public())).expect_err(url);
+            assert!(matches!(error, HttpError::Forbidden { .. }), "{url}: {error}");
         }
         let except = ["127.0.0.1".to_owned(), "::1".to_owned()].into();
-        let reach = Reach::Public { except };
+        let reach = AddressPolicy::Public { except };
         for url in ["http://127.0.0.1:9/", "http://[::1]:9/", "https://1.1.1.1/"] {
-            Post::new(&settings(url, reach.clone())).expect(url);
+            HttpClient::new(&settings(url, reach.clone())).expect(url);
         }
     }
 
     #[test]
     fn an_answer_is_told_in_short_and_without_the_keys_of_the_url() {
-        let post = Post::new(&settings(
+        let post = HttpClient::new(&settings(
             "https://u:password1@crm.example/hook/keykeykey?t=tokentoken",
-            Reach::Anywhere,
+            AddressPolicy::Anywhere,
         ));
         let shown =
             post.expect("a url").shown("no  such\n hook: keykeykey tokentoken password1 hook\u{1b}[1m");

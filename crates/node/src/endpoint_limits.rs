@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 /// What an endpoint has taught by refusing. Kept across restarts, so that each lesson is paid for once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Learnt {
+pub struct EndpointLimits {
     /// Widest range answered, in blocks.
     pub width: Option<u64>,
     /// Narrowest range refused for its number of blocks.
@@ -18,7 +18,7 @@ pub struct Learnt {
 
 /// How long the lists of a filter may be.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lists {
+pub(super) struct FilterLimits {
     pub addresses: Option<usize>,
     pub topics: Option<usize>,
 }

@@ -4,21 +4,21 @@ use alloy_primitives::{Address, B256};
 
 use super::ask_logs::RECEIPTS;
 use super::error::ChainError;
-use super::evidence::{Seal, Verify, bloom_holds};
-use super::logs::Blocks;
+use super::evidence::{HeaderSeal, LogVerification, bloom_holds};
+use super::logs::BlockSelector;
 use super::node::Node;
-use super::wire::{Unsealed, WireReceipt};
+use super::wire::{UnsealedReceipt, WireReceipt};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, receipts_root};
 
 /// A header of a node that has shown with it which chain it is on.
 #[derive(Clone, Copy, Debug)]
-pub struct Header {
-    seal: Seal,
+pub struct IdentifiedHeader {
+    seal: HeaderSeal,
     /// Whether blooms of this chain's headers are those of their logs, as far as is known and configured.
     bloom_counts: bool,
 }
 
-impl Header {
+impl IdentifiedHeader {
     /// Its block.
     pub fn block(&self) -> BlockRef {
         self.seal.block
@@ -42,9 +42,9 @@ impl Node {
     ///
     /// # Errors
     /// As [`Self::show`].
-    pub async fn show_headers(&self, numbers: &[u64]) -> Result<Vec<Option<Header>>, ChainError> {
-        let bloom_counts = self.verify != Verify::Off;
-        let header = |seal: Option<Seal>| seal.map(|seal| Header { seal, bloom_counts });
+    pub async fn show_headers(&self, numbers: &[u64]) -> Result<Vec<Option<IdentifiedHeader>>, ChainError> {
+        let bloom_counts = self.verify != LogVerification::Off;
+        let header = |seal: Option<HeaderSeal>| seal.map(|seal| IdentifiedHeader { seal, bloom_counts });
         Ok(self.show_seals(numbers).await?.0.into_iter().map(header).collect())
     }
 
@@ -52,11 +52,15 @@ impl Node {
     ///
     /// # Errors
     /// Why the receipts cannot be had, or that they have not that root.
-    pub async fn logs_by_receipts(&self, filter: &LogFilter, header: &Header) -> Result<Logs, ChainError> {
-        let Seal { block, receipts_root: root, .. } = header.seal;
-        let blocks = Blocks::Hash { number: block.number, hash: block.hash };
+    pub async fn logs_by_receipts(
+        &self,
+        filter: &LogFilter,
+        header: &IdentifiedHeader,
+    ) -> Result<Logs, ChainError> {
+        let HeaderSeal { block, receipts_root: root, .. } = header.seal;
+        let blocks = BlockSelector::Hash { number: block.number, hash: block.hash };
         let wire: Vec<WireReceipt> = self.receipts(blocks).await?;
-        let receipts: Result<Vec<_>, Unsealed> = wire.iter().map(WireReceipt::consensus).collect();
+        let receipts: Result<Vec<_>, UnsealedReceipt> = wire.iter().map(WireReceipt::consensus).collect();
         let receipts = receipts.map_err(|unsealed| self.rpc.bad(RECEIPTS, unsealed.to_string()))?;
         if Some(receipts_root(&receipts)) != root {
             let reason = format!("the receipts of block {} do not have the root of its header", block.number);

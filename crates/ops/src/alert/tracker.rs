@@ -1,17 +1,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::rules::{Incident, Key};
+use super::rules::{Incident, IncidentKey};
 
 /// What is known to be wrong, so that each incident is told once, and once more when it is over.
 #[derive(Debug)]
-pub(super) struct Ledger {
-    open: BTreeMap<Key, Open>,
+pub(super) struct IncidentTracker {
+    open: BTreeMap<IncidentKey, OpenIncident>,
     over_after: Duration,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenIncident {
     since: Instant,
     seen: Instant,
     text: String,
@@ -20,30 +20,31 @@ struct Open {
 
 /// What is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Notice {
-    pub(super) key: Key,
+pub(super) struct AlertNotice {
+    pub(super) key: IncidentKey,
     pub(super) text: String,
-    pub(super) news: News,
+    pub(super) news: NoticeKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum NoticeKind {
     Began,
     Over { lasted: Duration },
 }
 
-impl Ledger {
+impl IncidentTracker {
     /// Nothing is wrong. What is well for `over_after` is over.
     pub(super) fn new(over_after: Duration) -> Self {
         Self { open: BTreeMap::new(), over_after }
     }
 
     /// What is news, where this is wrong now.
-    pub(super) fn step(&mut self, found: BTreeMap<Key, Incident>, now: Instant) -> Vec<Notice> {
+    pub(super) fn step(&mut self, found: BTreeMap<IncidentKey, Incident>, now: Instant) -> Vec<AlertNotice> {
         let mut notices = Vec::new();
-        let mut lost: Vec<Key> = self.open.keys().filter(|key| !found.contains_key(key)).cloned().collect();
+        let mut lost: Vec<IncidentKey> =
+            self.open.keys().filter(|key| !found.contains_key(key)).cloned().collect();
         for (key, incident) in found {
-            let open = self.open.entry(key.clone()).or_insert_with(|| Open {
+            let open = self.open.entry(key.clone()).or_insert_with(|| OpenIncident {
                 since: now,
                 seen: now,
                 text: String::new(),
@@ -52,7 +53,7 @@ impl Ledger {
             (open.seen, open.text) = (now, incident.text);
             if !open.told && now.saturating_duration_since(open.since) >= incident.after {
                 open.told = true;
-                notices.push(Notice { key, text: open.text.clone(), news: News::Began });
+                notices.push(AlertNotice { key, text: open.text.clone(), news: NoticeKind::Began });
             }
         }
         // One that was not told has not lasted, and must last from its beginning the next time.
@@ -64,7 +65,7 @@ impl Ledger {
         for key in lost {
             let Some(open) = self.open.remove(&key).filter(|open| open.told) else { continue };
             let lasted = open.seen.saturating_duration_since(open.since);
-            notices.push(Notice { key, text: open.text, news: News::Over { lasted } });
+            notices.push(AlertNotice { key, text: open.text, news: NoticeKind::Over { lasted } });
         }
         notices
     }
@@ -75,14 +76,14 @@ mod tests {
     use super::*;
 
     /// What is told when `wrong` says at which seconds something is, of an incident that counts after 2 s and is over after 5.
-    fn told(wrong: &[u64], until: u64) -> Vec<(u64, News)> {
-        let (start, mut ledger) = (Instant::now(), Ledger::new(Duration::from_secs(5)));
-        let key = Key { kind: "database", of: String::new() };
+    fn told(wrong: &[u64], until: u64) -> Vec<(u64, NoticeKind)> {
+        let (start, mut tracker) = (Instant::now(), IncidentTracker::new(Duration::from_secs(5)));
+        let key = IncidentKey { kind: "database", of: String::new() };
         let mut told = Vec::new();
         for second in 0..until {
             let incident = Incident { text: "it is".to_owned(), after: Duration::from_secs(2) };
             let found = wrong.contains(&second).then(|| (key.clone(), incident)).into_iter().collect();
-            let notices = ledger.step(found, start + Duration::from_secs(second));
+            let notices = tracker.step(found, start + Duration::from_secs(second));
             told.extend(notices.into_iter().map(|notice| (second, notice.news)));
         }
         told
@@ -90,15 +91,15 @@ mod tests {
 
     #[test]
     fn an_incident_is_told_once_and_once_more_when_it_is_over() {
-        let over = |lasted| News::Over { lasted: Duration::from_secs(lasted) };
+        let over = |lasted| NoticeKind::Over { lasted: Duration::from_secs(lasted) };
         assert_eq!(told(&[1, 2], 20), [], "it did not last");
-        assert_eq!(told(&[1, 2, 3, 4, 5, 6], 20), [(3, News::Began), (11, over(5))]);
+        assert_eq!(told(&[1, 2, 3, 4, 5, 6], 20), [(3, NoticeKind::Began), (11, over(5))]);
         // It comes and goes: one incident.
-        assert_eq!(told(&[1, 2, 3, 7, 11, 12, 15], 30), [(3, News::Began), (20, over(14))]);
+        assert_eq!(told(&[1, 2, 3, 7, 11, 12, 15], 30), [(3, NoticeKind::Began), (20, over(14))]);
         // Each time too short.
         assert_eq!(told(&[1, 2, 4, 5, 7, 8], 30), []);
         // Another one.
         let twice = told(&[1, 2, 3, 20, 21, 22], 40);
-        assert_eq!(twice, [(3, News::Began), (8, over(2)), (22, News::Began), (27, over(2))]);
+        assert_eq!(twice, [(3, NoticeKind::Began), (8, over(2)), (22, NoticeKind::Began), (27, over(2))]);
     }
 }

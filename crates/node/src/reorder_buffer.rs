@@ -8,8 +8,8 @@ use chainflume_core::domain::BlockRange;
 
 /// Between those who read ranges and whoever takes them: what is still to be read, and what was read and waits for its
 /// turn.
-pub(super) struct Shelf {
-    state: Mutex<State>,
+pub(super) struct ReorderBuffer {
+    state: Mutex<BufferState>,
     /// Bytes on it and on their way above which nothing more is given out.
     full: usize,
     /// Something came that may be the next: for the taker.
@@ -18,7 +18,7 @@ pub(super) struct Shelf {
     changed: Notify,
 }
 
-struct State {
+struct BufferState {
     /// Not given out yet.
     rest: Option<BlockRange>,
     /// First block of what is taken next, `None` when all was taken.
@@ -34,10 +34,10 @@ struct State {
     usual: usize,
 }
 
-impl Shelf {
+impl ReorderBuffer {
     pub(super) fn new(range: BlockRange, full: usize) -> Self {
         let (rest, next, end) = (Some(range), Some(range.from()), range.to());
-        let state = State { rest, next, end, waiting: BTreeMap::new(), bytes: 0, asked: 0, usual: 0 };
+        let state = BufferState { rest, next, end, waiting: BTreeMap::new(), bytes: 0, asked: 0, usual: 0 };
         Self { state: Mutex::new(state), full, came: Notify::new(), changed: Notify::new() }
     }
 
@@ -100,12 +100,12 @@ impl Shelf {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BufferState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl BufferState {
     fn take(&mut self, next: u64, logs: usize) -> Option<Batch> {
         let mut batch = self.remove(next)?;
         while let Some(after) = batch.range.to().checked_add(1).and_then(|after| self.waiting.get(&after))
@@ -160,8 +160,8 @@ mod tests {
         }
     }
 
-    fn shelf(full: usize) -> Shelf {
-        Shelf::new(BlockRange::new(1, 9).expect("in order"), full)
+    fn shelf(full: usize) -> ReorderBuffer {
+        ReorderBuffer::new(BlockRange::new(1, 9).expect("in order"), full)
     }
 
     #[tokio::test]

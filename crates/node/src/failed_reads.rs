@@ -21,36 +21,36 @@ pub enum Work {
 
 /// What could not be read.
 #[derive(Clone, Debug)]
-pub(super) struct Unread {
+pub(super) struct FailedRead {
     pub filter: LogFilter,
     pub range: BlockRange,
 }
 
 /// What could not be read last, near the head and of old blocks, until it is.
 #[derive(Default)]
-pub(super) struct Failed {
-    near: Mutex<Option<Unread>>,
-    old: Mutex<Option<Unread>>,
+pub(super) struct FailedReads {
+    near: Mutex<Option<FailedRead>>,
+    old: Mutex<Option<FailedRead>>,
     /// The range that was asked for last, whatever comes of it.
-    asked: Mutex<Option<Unread>>,
+    asked: Mutex<Option<FailedRead>>,
 }
 
-impl Failed {
-    fn of(&self, work: Work) -> &Mutex<Option<Unread>> {
+impl FailedReads {
+    fn of(&self, work: Work) -> &Mutex<Option<FailedRead>> {
         if work == Work::History { &self.old } else { &self.near }
     }
 
-    pub(super) fn get(&self, work: Work) -> Option<Unread> {
+    pub(super) fn get(&self, work: Work) -> Option<FailedRead> {
         self.of(work).lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The first block of the range that was asked for last.
-    pub(super) fn begun(&self) -> Option<Unread> {
+    pub(super) fn begun(&self) -> Option<FailedRead> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        asked.map(|unread| Unread { range: BlockRange::single(unread.range.from()), ..unread })
+        asked.map(|unread| FailedRead { range: BlockRange::single(unread.range.from()), ..unread })
     }
 
-    fn set(&self, work: Work, unread: Option<Unread>) {
+    fn set(&self, work: Work, unread: Option<FailedRead>) {
         *self.of(work).lock().unwrap_or_else(PoisonError::into_inner) = unread;
     }
 }
@@ -58,13 +58,13 @@ impl Failed {
 impl Node {
     /// These blocks could not be read. Says nothing of whose fault that is.
     pub fn could_not_read(&self, work: Work, filter: &LogFilter, range: BlockRange) {
-        self.failed.set(work, Some(Unread { filter: filter.clone(), range }));
+        self.failed.set(work, Some(FailedRead { filter: filter.clone(), range }));
     }
 
     /// Work came to nothing because of what this node answered, or did not answer, `None` where its answers did not fit
     /// together. Whatever its word for it, that counts against it.
     pub fn stumbled(&self, work: Work, error: Option<&ChainError>) {
-        self.rpc.vitals.stumbled(work, None, error);
+        self.rpc.health.stumbled(work, None, error);
     }
 
     /// As [`Self::stumbled`], of these blocks, which others of the same work cannot make good.
@@ -75,24 +75,24 @@ impl Node {
         error: &ChainError,
     ) {
         self.could_not_read(work, filter, range);
-        self.rpc.vitals.stumbled(work, Some(range.from()), Some(error));
+        self.rpc.health.stumbled(work, Some(range.from()), Some(error));
     }
 
     /// Work was done with what this node answered: on these blocks, or all there was to do.
     pub fn worked(&self, work: Work, on: Option<BlockRange>) {
-        if self.rpc.vitals.worked(work, on) {
+        if self.rpc.health.worked(work, on) {
             self.failed.set(work, None);
         }
     }
 
     /// This range of old blocks is asked for now. Where it takes its time a probe asks for a block of it.
     pub(super) fn reads(&self, filter: &LogFilter, range: BlockRange) {
-        let unread = Unread { filter: filter.clone(), range };
+        let unread = FailedRead { filter: filter.clone(), range };
         *self.failed.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(unread);
     }
 
     /// Work begins anew: what an earlier try ran into is not what this one does.
     pub(super) fn begins(&self, work: Work) {
-        self.rpc.vitals.worked(work, None);
+        self.rpc.health.worked(work, None);
     }
 }

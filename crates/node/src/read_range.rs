@@ -4,26 +4,26 @@
 use serde_json::json;
 
 use super::error::ChainError;
-use super::evidence::Seal;
-use super::logs::{Blocks, Checked, LOGS};
-use super::near::logs_question;
+use super::evidence::HeaderSeal;
+use super::headers_with_logs::logs_question;
+use super::logs::{BlockSelector, CheckedLogs, LOGS};
 use super::node::{HEADER, Node, hex};
-use super::rpc::Question;
+use super::rpc::RpcCall;
 use super::wire::ReadLog;
 use chainflume_core::domain::{BlockRange, LogFilter, Logs};
 
 /// What a node answers about a range.
-pub(super) struct Ranged {
+pub(super) struct RangeResponse {
     /// The header of its first block.
-    pub first: Seal,
+    pub first: HeaderSeal,
     /// The header of its last block.
-    pub last: Seal,
+    pub last: HeaderSeal,
     /// In chain order.
     pub logs: Logs,
 }
 
 /// A range, and what for.
-struct Ask<'a> {
+struct RangeRequest<'a> {
     filter: &'a LogFilter,
     range: BlockRange,
     /// Whether its last header is looked at before and after the logs.
@@ -31,11 +31,11 @@ struct Ask<'a> {
 }
 
 /// What came of that: the last header as it was before, and the headers after; `None` where the node lacks one.
-type Answers = (Option<Option<Seal>>, Vec<Option<Seal>>, Logs);
+type RangeAnswers = (Option<Option<HeaderSeal>>, Vec<Option<HeaderSeal>>, Logs);
 
-impl Ask<'_> {
-    fn blocks(&self) -> Blocks {
-        Blocks::Range(self.range)
+impl RangeRequest<'_> {
+    fn blocks(&self) -> BlockSelector {
+        BlockSelector::Range(self.range)
     }
 
     fn before(&self) -> Option<u64> {
@@ -47,8 +47,8 @@ impl Ask<'_> {
         if from == to { vec![to] } else { vec![from, to] }
     }
 
-    fn questions(&self) -> Vec<Question> {
-        let header = |height: u64| Question::new(HEADER, json!([hex(height), false]));
+    fn questions(&self) -> Vec<RpcCall> {
+        let header = |height: u64| RpcCall::new(HEADER, json!([hex(height), false]));
         let logs = [logs_question(self.filter, self.blocks())];
         let (before, after) = (self.before().map(header), self.after().into_iter().map(header));
         before.into_iter().chain(logs).chain(after).collect()
@@ -66,8 +66,8 @@ impl Node {
         filter: &LogFilter,
         range: BlockRange,
         may_change: bool,
-    ) -> Result<Ranged, ChainError> {
-        let ask = Ask { filter, range, twice: may_change };
+    ) -> Result<RangeResponse, ChainError> {
+        let ask = RangeRequest { filter, range, twice: may_change };
         let (before, seals, logs) = match self.together(&ask).await? {
             Some(answers) => answers,
             None => self.apart(&ask, None).await?,
@@ -82,7 +82,7 @@ impl Node {
         match before {
             Some(None) => Err(lacks()),
             Some(Some(before)) if before.block != last.block => Err(self.moved(range.to())),
-            _ => Ok(Ranged { first, last, logs }),
+            _ => Ok(RangeResponse { first, last, logs }),
         }
     }
 
@@ -92,12 +92,12 @@ impl Node {
     }
 
     /// All of it in one request. `None` where the node does not take that.
-    async fn together(&self, ask: &Ask<'_>) -> Result<Option<Answers>, ChainError> {
+    async fn together(&self, ask: &RangeRequest<'_>) -> Result<Option<RangeAnswers>, ChainError> {
         let questions = ask.questions();
         if self.asks_in_parts(ask.filter) || !self.rpc.fits_batch(questions.len()) {
             return Ok(None);
         }
-        let mut checked = Checked::new(ask.filter, ask.blocks());
+        let mut checked = CheckedLogs::new(ask.filter, ask.blocks());
         let answers = match self.rpc.ask_with_list(&questions, |read: ReadLog| checked.push(&read.0)).await {
             Ok(Some(answers)) => answers,
             Ok(None) => return Ok(None),
@@ -118,7 +118,11 @@ impl Node {
 
     /// One after the other, the headers after the logs, since a backend only gets further. Logs that were `refused` are
     /// asked for in another way, if there is one.
-    async fn apart(&self, ask: &Ask<'_>, refused: Option<ChainError>) -> Result<Answers, ChainError> {
+    async fn apart(
+        &self,
+        ask: &RangeRequest<'_>,
+        refused: Option<ChainError>,
+    ) -> Result<RangeAnswers, ChainError> {
         let before = match ask.before() {
             Some(height) => Some(self.headers(&[height]).await?.pop().flatten()),
             None => None,

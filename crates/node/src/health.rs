@@ -4,20 +4,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::error::{ChainError, Refusal};
-use super::work::Work;
+use super::error::{ChainError, RefusalKind};
+use super::failed_reads::Work;
 use chainflume_core::domain::BlockRange;
 
 /// How well an endpoint answers, method by method: one whose headers come and whose logs do not is as useless as one
 /// that is away, and an answer to the first is no excuse for the second. What an answer holds, and what work came of
 /// the answers, are matters of their own: a transport that works is no excuse for contents that do not.
-pub(super) struct Vitals {
-    inner: Mutex<Inner>,
+pub(super) struct HealthTracker {
+    inner: Mutex<HealthState>,
     alarm: Arc<Notify>,
 }
 
-struct Inner {
-    streaks: BTreeMap<Matter, Streak>,
+struct HealthState {
+    streaks: BTreeMap<HealthSubject, FailureStreak>,
     latency: Option<Duration>,
     failures: u64,
     last_error: Option<String>,
@@ -33,7 +33,7 @@ struct Inner {
 
 /// What may fail by itself, and is made good by itself alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Matter {
+enum HealthSubject {
     /// A method was answered.
     Answer(&'static str),
     /// What was answered can be believed.
@@ -43,7 +43,7 @@ enum Matter {
 }
 
 /// Failures of one matter without a success in between.
-struct Streak {
+struct FailureStreak {
     weight: u32,
     count: u32,
     since: Instant,
@@ -52,9 +52,9 @@ struct Streak {
     at: Option<u64>,
 }
 
-/// What [`Vitals`] say at one moment.
+/// What [`HealthTracker`] say at one moment.
 #[derive(Clone, Debug)]
-pub(super) struct Signs {
+pub(super) struct HealthSnapshot {
     /// Answers fail, whatever they are for.
     pub failing: bool,
     /// The work on new blocks fails.
@@ -94,10 +94,10 @@ const DO_NOT_FIT: &str = "its answers do not fit together";
 /// Whoever works tries again within this; what has failed longer ago was given up.
 const STALE: Duration = Duration::from_secs(60);
 
-impl Vitals {
+impl HealthTracker {
     pub(super) fn new(alarm: Arc<Notify>) -> Self {
         let now = Instant::now();
-        let inner = Inner {
+        let inner = HealthState {
             streaks: BTreeMap::new(),
             latency: None,
             failures: 0,
@@ -117,18 +117,18 @@ impl Vitals {
         // An average that has forgotten half after five answers.
         inner.latency = Some(inner.latency.map_or(took, |latency| (latency * 7 + took) / 8));
         inner.answered_at = Instant::now();
-        inner.end(Matter::Answer(method));
+        inner.end(HealthSubject::Answer(method));
     }
 
     /// A question was not answered as it should be. What a node may rightly refuse is no failure.
     pub(super) fn failed(&self, method: &'static str, error: &ChainError) {
-        self.note(Matter::Answer(method), (weight(error), None), Some(error));
+        self.note(HealthSubject::Answer(method), (weight(error), None), Some(error));
     }
 
     /// A question was not asked: the node wants to be left alone, or was left. Weighs nothing, and shows that it goes on.
     pub(super) fn not_asked(&self, method: &'static str, error: &ChainError) {
         if error.is_rate() {
-            self.note(Matter::Answer(method), (Some(0), None), Some(error));
+            self.note(HealthSubject::Answer(method), (Some(0), None), Some(error));
         }
     }
 
@@ -141,19 +141,19 @@ impl Vitals {
         inner.last_error = Some(error.to_string());
         inner.well_since = now;
         let since = now.checked_sub(LONG_ENOUGH).unwrap_or(now);
-        let streak = Streak { weight: ENOUGH, count: MANY, since, last: now, at: None };
-        inner.streaks.insert(Matter::Contents(what), streak);
+        let streak = FailureStreak { weight: ENOUGH, count: MANY, since, last: now, at: None };
+        inner.streaks.insert(HealthSubject::Contents(what), streak);
         self.alarm.notify_one();
     }
 
     /// What was answered cannot be believed; an answer to the next question does not make it good.
     pub(super) fn disbelieved(&self, what: &'static str, error: &ChainError) {
-        self.note(Matter::Contents(what), (weight(error), None), Some(error));
+        self.note(HealthSubject::Contents(what), (weight(error), None), Some(error));
     }
 
     /// What was answered to this has proven good, where that takes more than an answer.
     pub(super) fn proven(&self, what: &'static str) {
-        self.lock().end(Matter::Contents(what));
+        self.lock().end(HealthSubject::Contents(what));
     }
 
     /// Work came to nothing, and this is why: whatever it is called, it counts. `None` where the answers do not fit
@@ -161,7 +161,7 @@ impl Vitals {
     pub(super) fn stumbled(&self, work: Work, at: Option<u64>, error: Option<&ChainError>) {
         // Another chain is a matter of its own.
         if !error.is_some_and(ChainError::is_wrong_chain) {
-            self.note(Matter::Work(work), (Some(error.map_or(THROTTLED, work_weight)), at), error);
+            self.note(HealthSubject::Work(work), (Some(error.map_or(THROTTLED, work_weight)), at), error);
         }
     }
 
@@ -169,10 +169,10 @@ impl Vitals {
     /// ranges are read at once, and one that cannot be read is not made good by the others.
     pub(super) fn worked(&self, work: Work, on: Option<BlockRange>) -> bool {
         let mut inner = self.lock();
-        let stuck = inner.streaks.get(&Matter::Work(work)).and_then(|streak| streak.at);
+        let stuck = inner.streaks.get(&HealthSubject::Work(work)).and_then(|streak| streak.at);
         let ends = stuck.zip(on).is_none_or(|(at, on)| on.contains(at));
         if ends {
-            inner.end(Matter::Work(work));
+            inner.end(HealthSubject::Work(work));
         }
         ends
     }
@@ -207,16 +207,16 @@ impl Vitals {
         self.lock().well_since = Instant::now();
     }
 
-    pub(super) fn signs(&self) -> Signs {
+    pub(super) fn snapshot(&self) -> HealthSnapshot {
         let inner = self.lock();
-        let fails = |of: fn(&Matter) -> bool| {
+        let fails = |of: fn(&HealthSubject) -> bool| {
             inner.streaks.iter().any(|(matter, streak)| of(matter) && streak.is_failing())
         };
-        let recent = |streak: &Streak| streak.last.elapsed() < STALE;
-        Signs {
-            failing: fails(|matter| !matches!(matter, Matter::Work(work) if *work != Work::Probe)),
-            failing_live: fails(|matter| matches!(matter, Matter::Work(Work::Live | Work::Pending))),
-            failing_history: fails(|matter| matches!(matter, Matter::Work(Work::History))),
+        let recent = |streak: &FailureStreak| streak.last.elapsed() < STALE;
+        HealthSnapshot {
+            failing: fails(|matter| !matches!(matter, HealthSubject::Work(work) if *work != Work::Probe)),
+            failing_live: fails(|matter| matches!(matter, HealthSubject::Work(Work::Live | Work::Pending))),
+            failing_history: fails(|matter| matches!(matter, HealthSubject::Work(Work::History))),
             suspected: inner.overdue
                 || inner.streaks.values().any(|streak| streak.is_suspicious() && recent(streak)),
             stale: !inner.streaks.values().any(recent),
@@ -230,7 +230,12 @@ impl Vitals {
     }
 
     /// Adds a failure; a weight of `None` is no failure of the node.
-    fn note(&self, matter: Matter, (weight, at): (Option<u32>, Option<u64>), error: Option<&ChainError>) {
+    fn note(
+        &self,
+        matter: HealthSubject,
+        (weight, at): (Option<u32>, Option<u64>),
+        error: Option<&ChainError>,
+    ) {
         let mut inner = self.lock();
         if error.is_some_and(ChainError::is_wrong_chain) {
             inner.wrong = true;
@@ -241,7 +246,7 @@ impl Vitals {
         inner.failures += 1;
         inner.last_error = Some(error.map_or_else(|| DO_NOT_FIT.to_owned(), ToString::to_string));
         inner.well_since = now;
-        let new = Streak { weight: 0, count: 0, since: now, last: now, at: None };
+        let new = FailureStreak { weight: 0, count: 0, since: now, last: now, at: None };
         let streak = inner.streaks.entry(matter).or_insert(new);
         streak.weight = streak.weight.saturating_add(weight);
         streak.count = streak.count.saturating_add(1);
@@ -252,13 +257,13 @@ impl Vitals {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, HealthState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
-    fn end(&mut self, matter: Matter) {
+impl HealthState {
+    fn end(&mut self, matter: HealthSubject) {
         self.streaks.remove(&matter);
         if self.streaks.is_empty() && !self.wrong {
             self.last_error = None;
@@ -266,7 +271,7 @@ impl Inner {
     }
 }
 
-impl Streak {
+impl FailureStreak {
     fn is_failing(&self) -> bool {
         let lasted = self.last.duration_since(self.since);
         (self.weight >= ENOUGH && lasted >= LONG_ENOUGH) || (self.count >= MANY && lasted >= LASTING)
@@ -285,18 +290,20 @@ impl Streak {
 fn weight(error: &ChainError) -> Option<u32> {
     match error {
         ChainError::Refused { refusal, .. } => match refusal {
-            Refusal::Rate { .. } => Some(THROTTLED),
-            Refusal::Range(_)
-            | Refusal::Size(_)
-            | Refusal::Addresses
-            | Refusal::Time
-            | Refusal::Batch(_)
-            | Refusal::BeyondHead
-            | Refusal::UnknownBlock
-            | Refusal::Pruned => None,
-            Refusal::Quota | Refusal::Denied | Refusal::WrongChain | Refusal::MethodOff | Refusal::Other => {
-                Some(FAILURE)
-            }
+            RefusalKind::Rate { .. } => Some(THROTTLED),
+            RefusalKind::Range(_)
+            | RefusalKind::Size(_)
+            | RefusalKind::Addresses
+            | RefusalKind::Time
+            | RefusalKind::Batch(_)
+            | RefusalKind::BeyondHead
+            | RefusalKind::UnknownBlock
+            | RefusalKind::Pruned => None,
+            RefusalKind::Quota
+            | RefusalKind::Denied
+            | RefusalKind::WrongChain
+            | RefusalKind::MethodOff
+            | RefusalKind::Other => Some(FAILURE),
         },
         // A narrower question may be answered.
         ChainError::TooLarge { .. } => None,
@@ -310,7 +317,7 @@ fn weight(error: &ChainError) -> Option<u32> {
 fn work_weight(error: &ChainError) -> u32 {
     match error {
         ChainError::Refused {
-            refusal: Refusal::Rate { .. } | Refusal::BeyondHead | Refusal::UnknownBlock,
+            refusal: RefusalKind::Rate { .. } | RefusalKind::BeyondHead | RefusalKind::UnknownBlock,
             ..
         }
         | ChainError::Left { .. } => THROTTLED,
@@ -327,93 +334,95 @@ mod tests {
         ChainError::Unreachable { host: "node".to_owned(), reason: "connection refused".to_owned() }
     }
 
-    fn refused(refusal: Refusal) -> ChainError {
+    fn refused(refusal: RefusalKind) -> ChainError {
         let (host, message) = ("node".to_owned(), "no".to_owned());
         ChainError::Refused { host, method: "eth_getLogs", code: None, message, refusal }
     }
 
     /// As if every streak had lasted.
-    fn age(vitals: &Vitals) {
-        for streak in vitals.lock().streaks.values_mut() {
+    fn age(health: &HealthTracker) {
+        for streak in health.lock().streaks.values_mut() {
             streak.since = streak.last.checked_sub(LONG_ENOUGH).expect("the machine runs for a second");
         }
     }
 
     fn fails_after(method: &'static str, error: &ChainError, times: u32) -> bool {
-        let vitals = Vitals::new(Arc::default());
-        (0..times).for_each(|_| vitals.failed(method, error));
-        age(&vitals);
-        vitals.signs().failing
+        let health = HealthTracker::new(Arc::default());
+        (0..times).for_each(|_| health.failed(method, error));
+        age(&health);
+        health.snapshot().failing
     }
 
     #[test]
     fn three_failures_of_one_method_are_enough_and_a_dozen_times_too_many_requests() {
         assert_eq!([2, 3].map(|times| fails_after("eth_getLogs", &away(), times)), [false, true]);
-        let rate = refused(Refusal::Rate { retry_after: None });
+        let rate = refused(RefusalKind::Rate { retry_after: None });
         assert_eq!([11, 12].map(|times| fails_after("eth_getLogs", &rate, times)), [false, true]);
-        assert!(!fails_after("eth_getLogs", &refused(Refusal::Range(None)), 100));
+        assert!(!fails_after("eth_getLogs", &refused(RefusalKind::Range(None)), 100));
     }
 
     #[test]
     fn an_answer_to_one_method_is_no_excuse_for_another() {
-        let vitals = Vitals::new(Arc::default());
+        let health = HealthTracker::new(Arc::default());
         for _ in 0..3 {
-            vitals.failed("eth_getLogs", &refused(Refusal::MethodOff));
-            vitals.answered("eth_getBlockByNumber", Duration::from_millis(5));
+            health.failed("eth_getLogs", &refused(RefusalKind::MethodOff));
+            health.answered("eth_getBlockByNumber", Duration::from_millis(5));
         }
-        age(&vitals);
-        assert!(vitals.signs().failing);
-        vitals.answered("eth_getLogs", Duration::from_millis(5));
-        assert!(!vitals.signs().failing);
+        age(&health);
+        assert!(health.snapshot().failing);
+        health.answered("eth_getLogs", Duration::from_millis(5));
+        assert!(!health.snapshot().failing);
     }
 
     #[test]
     fn an_answer_is_no_excuse_for_what_it_holds() {
-        let vitals = Vitals::new(Arc::default());
+        let health = HealthTracker::new(Arc::default());
         for _ in 0..3 {
-            vitals.disbelieved("logs", &refused(Refusal::Other));
-            vitals.answered("logs", Duration::from_millis(5));
+            health.disbelieved("logs", &refused(RefusalKind::Other));
+            health.answered("logs", Duration::from_millis(5));
         }
-        age(&vitals);
-        assert!(vitals.signs().failing);
-        vitals.proven("logs");
-        assert!(!vitals.signs().failing);
+        age(&health);
+        assert!(health.snapshot().failing);
+        health.proven("logs");
+        assert!(!health.snapshot().failing);
     }
 
     #[test]
     fn one_answer_that_is_known_to_be_wrong_is_enough_until_a_right_one_proves_it_good() {
-        let vitals = Vitals::new(Arc::default());
-        vitals.disbelieved("logs", &refused(Refusal::Other));
-        assert!(!vitals.signs().failing, "one that is doubted is not");
-        vitals.convicted("logs", &refused(Refusal::Other));
-        vitals.answered("logs", Duration::from_millis(5));
-        assert!(vitals.signs().failing);
-        vitals.proven("logs");
-        assert!(!vitals.signs().failing);
+        let health = HealthTracker::new(Arc::default());
+        health.disbelieved("logs", &refused(RefusalKind::Other));
+        assert!(!health.snapshot().failing, "one that is doubted is not");
+        health.convicted("logs", &refused(RefusalKind::Other));
+        health.answered("logs", Duration::from_millis(5));
+        assert!(health.snapshot().failing);
+        health.proven("logs");
+        assert!(!health.snapshot().failing);
     }
 
     #[test]
     fn work_that_comes_to_nothing_counts_whatever_the_word_and_for_that_work_alone() {
-        for refusal in [Refusal::Range(None), Refusal::Pruned, Refusal::Addresses, Refusal::Time] {
-            let vitals = Vitals::new(Arc::default());
+        for refusal in
+            [RefusalKind::Range(None), RefusalKind::Pruned, RefusalKind::Addresses, RefusalKind::Time]
+        {
+            let health = HealthTracker::new(Arc::default());
             for at in [20, 10, 30] {
-                vitals.stumbled(Work::History, Some(at), Some(&refused(refusal)));
+                health.stumbled(Work::History, Some(at), Some(&refused(refusal)));
             }
-            age(&vitals);
-            let signs = vitals.signs();
+            age(&health);
+            let signs = health.snapshot();
             assert_eq!((signs.failing, signs.failing_live, signs.failing_history), (false, false, true));
             // Other ranges do not make it good, and the one that failed does.
-            assert!(!vitals.worked(Work::History, BlockRange::new(20, 40)));
-            assert!(vitals.signs().failing_history);
-            assert!(vitals.worked(Work::History, BlockRange::new(5, 10)));
-            assert!(!vitals.signs().failing_history);
+            assert!(!health.worked(Work::History, BlockRange::new(20, 40)));
+            assert!(health.snapshot().failing_history);
+            assert!(health.worked(Work::History, BlockRange::new(5, 10)));
+            assert!(!health.snapshot().failing_history);
         }
     }
 
     #[test]
     fn failures_at_one_moment_are_one_trouble() {
-        let vitals = Vitals::new(Arc::default());
-        (0..9).for_each(|_| vitals.failed("eth_getLogs", &away()));
-        assert!(!vitals.signs().failing);
+        let health = HealthTracker::new(Arc::default());
+        (0..9).for_each(|_| health.failed("eth_getLogs", &away()));
+        assert!(!health.snapshot().failing);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::settings::PaceSettings;
+use crate::settings::RateLimitSettings;
 
 /// A pause longer than this is not sat out here: who asks may have something better to do, or another node.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -16,17 +16,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A node may ask for patience, not for an outage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     /// Units that flow in a second; `None` without a limit.
     requests: Option<f64>,
     units: Option<f64>,
     costs: BTreeMap<String, u64>,
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<RateState>,
     freed: Notify,
 }
 
-struct State {
+struct RateState {
     in_flight: usize,
     /// How many may be. Grows by one for each round of answers, and is halved by a refusal (the rule of TCP).
     allowed: f64,
@@ -42,16 +42,16 @@ struct State {
 
 /// The right to have one request on its way; ends when it is dropped.
 pub(super) struct Permit<'a> {
-    pace: &'a Pace,
+    pace: &'a RateLimiter,
     began: Instant,
 }
 
-impl Pace {
-    pub(super) fn new(settings: &PaceSettings) -> Self {
+impl RateLimiter {
+    pub(super) fn new(settings: &RateLimitSettings) -> Self {
         let per_second = |limit: Option<u64>| limit.map(as_f64);
         let (requests, units) =
             (per_second(settings.requests_per_second), per_second(settings.compute_units_per_second));
-        let state = State {
+        let state = RateState {
             in_flight: 0,
             allowed: as_f64(settings.max_concurrent.max(1) as u64),
             requests: requests.unwrap_or(0.0),
@@ -90,10 +90,10 @@ impl Pace {
             let freed = self.freed.notified();
             let turn = self.lock().turn(self, (as_f64(calls), as_f64(units)), Instant::now());
             match turn {
-                Turn::Go => return Ok(Permit { pace: self, began: Instant::now() }),
-                Turn::Closed(wait) if wait > MOMENT => return Err(wait),
-                Turn::Closed(wait) | Turn::Short(wait) => sleep(wait).await,
-                Turn::Full => freed.await,
+                Admission::Go => return Ok(Permit { pace: self, began: Instant::now() }),
+                Admission::Closed(wait) if wait > MOMENT => return Err(wait),
+                Admission::Closed(wait) | Admission::Short(wait) => sleep(wait).await,
+                Admission::Full => freed.await,
             }
         }
     }
@@ -117,12 +117,12 @@ impl Pace {
         self.lock().closed_for(Instant::now())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-enum Turn {
+enum Admission {
     Go,
     /// Too many on their way.
     Full,
@@ -132,15 +132,15 @@ enum Turn {
     Closed(Duration),
 }
 
-impl State {
-    fn turn(&mut self, pace: &Pace, (calls, units): (f64, f64), now: Instant) -> Turn {
+impl RateState {
+    fn turn(&mut self, pace: &RateLimiter, (calls, units): (f64, f64), now: Instant) -> Admission {
         let closed = self.closed_for(now);
         if !closed.is_zero() {
-            return Turn::Closed(closed);
+            return Admission::Closed(closed);
         }
         self.closed_until = None;
         if as_f64(self.in_flight as u64) >= self.allowed.floor() {
-            return Turn::Full;
+            return Admission::Full;
         }
         let passed = (now - self.filled).as_secs_f64();
         self.filled = now;
@@ -154,10 +154,10 @@ impl State {
             }
         }
         if wait > 0.0 {
-            return Turn::Short(Duration::from_secs_f64(wait.max(0.001)));
+            return Admission::Short(Duration::from_secs_f64(wait.max(0.001)));
         }
         self.take(calls, units);
-        Turn::Go
+        Admission::Go
     }
 
     fn take(&mut self, calls: f64, units: f64) {
@@ -170,7 +170,7 @@ impl State {
         self.closed_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
-    fn answered(&mut self, pace: &Pace) {
+    fn answered(&mut self, pace: &RateLimiter) {
         self.allowed = (self.allowed + 1.0 / self.allowed).min(as_f64(pace.most as u64));
     }
 
@@ -214,9 +214,9 @@ fn as_f64(value: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn pace(requests: Option<u64>, units: Option<u64>, most: usize) -> Pace {
+    fn pace(requests: Option<u64>, units: Option<u64>, most: usize) -> RateLimiter {
         let compute_units = [("a".to_owned(), 10), ("*".to_owned(), 3)].into();
-        Pace::new(&PaceSettings {
+        RateLimiter::new(&RateLimitSettings {
             requests_per_second: requests,
             compute_units_per_second: units,
             compute_units,
@@ -225,18 +225,18 @@ mod tests {
     }
 
     /// Calls of so many units that get their turn within so many seconds, one after the other, by a clock of our own.
-    fn calls(pace: &Pace, units: f64, seconds: u64) -> u64 {
+    fn calls(pace: &RateLimiter, units: f64, seconds: u64) -> u64 {
         let mut state = pace.lock();
         let (mut now, mut calls) = (state.filled, 0);
         let end = now + Duration::from_secs(seconds);
         while now < end {
             match state.turn(pace, (1.0, units), now) {
-                Turn::Go => {
+                Admission::Go => {
                     state.in_flight -= 1;
                     calls += 1;
                 }
-                Turn::Short(wait) | Turn::Closed(wait) => now += wait,
-                Turn::Full => panic!("nothing is on its way"),
+                Admission::Short(wait) | Admission::Closed(wait) => now += wait,
+                Admission::Full => panic!("nothing is on its way"),
             }
         }
         calls
@@ -287,7 +287,7 @@ mod tests {
             let mut state = pace.lock();
             state.limited(now, asked.map(Duration::from_secs), now);
             match state.turn(&pace, (1.0, 0.0), now) {
-                Turn::Closed(wait) => wait.as_secs(),
+                Admission::Closed(wait) => wait.as_secs(),
                 _ => 0,
             }
         });

@@ -27,13 +27,13 @@ use super::wire::WireHead;
 use chainflume_core::domain::BlockId;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop, Turns};
-use chainflume_ops::telemetry::Limiter;
+use chainflume_ops::telemetry::LogLimiter;
 use chainflume_ops::tls;
 
 /// How we learn of new heads just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum WakeState {
+pub enum HeadSource {
     /// No WebSocket is configured, or it does not work: the head is asked for every `poll_interval`.
     Polling = 0,
     /// The WebSocket announces heads.
@@ -41,8 +41,8 @@ pub enum WakeState {
 }
 
 /// Says when to look at the chain.
-pub struct Wake {
-    shared: Arc<Shared>,
+pub struct HeadNotifier {
+    shared: Arc<NotifierShared>,
     poll_interval: Duration,
     last: Option<Instant>,
     /// Announcements that are still let pass.
@@ -50,24 +50,24 @@ pub struct Wake {
     listener: Option<Beside>,
 }
 
-struct Shared {
+struct NotifierShared {
     state: AtomicU8,
     changed: Notify,
     /// The head that was announced last.
     announced: Mutex<Option<BlockId>>,
 }
 
-impl Wake {
+impl HeadNotifier {
     /// Starts to listen where the provider has a WebSocket.
     pub fn new(settings: &ChainSettings, provider: &ProviderSettings) -> Self {
         let mut wake = Self::deaf(settings);
         wake.listener = provider.ws_url.clone().map(|url| {
-            let listener = Listener {
+            let listener = HeadListener {
                 url,
                 host: provider.label.clone(),
                 settings: settings.clone(),
                 shared: wake.shared.clone(),
-                lines: Limiter::default(),
+                lines: LogLimiter::default(),
                 told: AtomicBool::new(false),
             };
             let this =
@@ -82,8 +82,8 @@ impl Wake {
         if settings.providers.iter().any(|provider| provider.ws_url.is_some()) {
             metrics::ws_connected(&settings.name, false);
         }
-        let state = AtomicU8::new(WakeState::Polling as u8);
-        let shared = Arc::new(Shared { state, changed: Notify::new(), announced: Mutex::default() });
+        let state = AtomicU8::new(HeadSource::Polling as u8);
+        let shared = Arc::new(NotifierShared { state, changed: Notify::new(), announced: Mutex::default() });
         Self { shared, poll_interval: settings.poll_interval, last: None, passing: 0, listener: None }
     }
 
@@ -94,7 +94,7 @@ impl Wake {
     }
 
     /// How heads are learnt of now.
-    pub fn state(&self) -> WakeState {
+    pub fn state(&self) -> HeadSource {
         self.shared.state()
     }
 
@@ -133,14 +133,14 @@ impl Wake {
                         .await,
                 ) {
                     // While the socket works, its silence is the listener's to judge.
-                    (WakeState::Pushed, Err(_)) => {
+                    (HeadSource::Pushed, Err(_)) => {
                         self.shared.changed.notified().await;
                         break;
                     }
                     // A change of state also notifies; then only a due poll or a head counts.
-                    (_, Ok(())) if self.shared.state() == WakeState::Pushed => break,
+                    (_, Ok(())) if self.shared.state() == HeadSource::Pushed => break,
                     (_, Ok(())) => {}
-                    (WakeState::Polling, Err(_)) => break,
+                    (HeadSource::Polling, Err(_)) => break,
                 }
             }
         }
@@ -148,57 +148,57 @@ impl Wake {
     }
 }
 
-impl Shared {
-    fn state(&self) -> WakeState {
-        if self.state.load(Ordering::Relaxed) == WakeState::Pushed as u8 {
-            WakeState::Pushed
+impl NotifierShared {
+    fn state(&self) -> HeadSource {
+        if self.state.load(Ordering::Relaxed) == HeadSource::Pushed as u8 {
+            HeadSource::Pushed
         } else {
-            WakeState::Polling
+            HeadSource::Polling
         }
     }
 
-    fn set(&self, state: WakeState) {
+    fn set(&self, state: HeadSource) {
         self.state.store(state as u8, Ordering::Relaxed);
         self.changed.notify_one();
     }
 }
 
-struct Listener {
+struct HeadListener {
     url: String,
     host: String,
     settings: ChainSettings,
-    shared: Arc<Shared>,
+    shared: Arc<NotifierShared>,
     /// A socket that is closed as often as it opens says so once a minute.
-    lines: Limiter,
+    lines: LogLimiter,
     /// Whether the log says that it announces heads.
     told: AtomicBool,
 }
 
 /// Why listening ended; a person reads it.
-type Ended = String;
+type CloseReason = String;
 
-impl Listener {
+impl HeadListener {
     async fn run(self, turns: Turns) {
         let host = &self.host;
         let (mut pause, secrets) = (self.backoff(), self.settings.secrets());
         loop {
             let mut heard = false;
             let Err(ended) = self.listen(&mut heard, &turns).await;
-            let was_pushed = self.shared.state() == WakeState::Pushed;
-            if let Some(held_back) = self.lines.admit(if was_pushed { "lost" } else { "refused" }) {
+            let was_pushed = self.shared.state() == HeadSource::Pushed;
+            if let Some(suppressed) = self.lines.admit(if was_pushed { "lost" } else { "refused" }) {
                 let reason = told(&secrets, &ended);
-                let (chain, held_back) = (&self.settings.name, held_back.field());
+                let (chain, suppressed) = (&self.settings.name, suppressed.field());
                 self.told.store(false, Ordering::Relaxed);
                 match was_pushed {
                     true => {
-                        tracing::warn!(%chain, host, reason, held_back, "websocket lost, polling takes over");
+                        tracing::warn!(%chain, host, reason, suppressed, "websocket lost, polling takes over");
                     }
                     false => tracing::warn!(
-                        %chain, host, reason, held_back, "websocket does not open, the head is polled for"
+                        %chain, host, reason, suppressed, "websocket does not open, the head is polled for"
                     ),
                 }
             }
-            self.shared.set(WakeState::Polling);
+            self.shared.set(HeadSource::Polling);
             metrics::ws_connected(&self.settings.name, false);
             metrics::ws_lost(&self.settings.name);
             if heard {
@@ -208,7 +208,7 @@ impl Listener {
         }
     }
 
-    async fn listen(&self, heard: &mut bool, turns: &Turns) -> Result<std::convert::Infallible, Ended> {
+    async fn listen(&self, heard: &mut bool, turns: &Turns) -> Result<std::convert::Infallible, CloseReason> {
         let patience = self.settings.request_timeout;
         let mut socket = timeout(patience, subscribed(&self.url))
             .await
@@ -223,7 +223,7 @@ impl Listener {
 
     /// The next text, answering pings on the way. Only a text resets the clock: a proxy in between answers
     /// pings for a node that is gone.
-    async fn next_text<S>(&self, socket: &mut S, limit: Duration) -> Result<String, Ended>
+    async fn next_text<S>(&self, socket: &mut S, limit: Duration) -> Result<String, CloseReason>
     where
         S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
     {
@@ -240,7 +240,7 @@ impl Listener {
         }
     }
 
-    fn hear(&self, text: &str, heard: &mut bool) -> Result<(), Ended> {
+    fn hear(&self, text: &str, heard: &mut bool) -> Result<(), CloseReason> {
         let mut message: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
         if let Some(error) = message.get("error") {
             return Err(format!("newHeads refused: {}", error["message"]));
@@ -256,7 +256,7 @@ impl Listener {
             metrics::ws_connected(&self.settings.name, true);
         }
         *self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner) = announced(&mut message);
-        self.shared.set(WakeState::Pushed);
+        self.shared.set(HeadSource::Pushed);
         Ok(())
     }
 
@@ -276,10 +276,11 @@ fn announced(message: &mut Value) -> Option<BlockId> {
     serde_json::from_value::<WireHead>(head).ok().map(BlockId::from)
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+type HeadSocket =
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 /// A socket that was asked for heads.
-async fn subscribed(url: &str) -> Result<Socket, Ended> {
+async fn subscribed(url: &str) -> Result<HeadSocket, CloseReason> {
     tls::install();
     // A head is a kilobyte or two; nothing we subscribe to is a megabyte.
     let config = WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20));
@@ -292,7 +293,7 @@ async fn subscribed(url: &str) -> Result<Socket, Ended> {
 
 /// The request that opens the socket. User and password of the URL go into the header that `http` requests have, Basic
 /// authentication (RFC 7617); the WebSocket library leaves them out.
-fn handshake(url: &str) -> Result<Request, Ended> {
+fn handshake(url: &str) -> Result<Request, CloseReason> {
     let mut place = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
     let decoded = |part: &str| percent_decode_str(part).collect::<Vec<u8>>();
     let credentials =
@@ -310,7 +311,7 @@ fn handshake(url: &str) -> Result<Request, Ended> {
 }
 
 /// Why the socket did not open, with the status and what to do about it where the server answered.
-fn refusal(error: &Error) -> Ended {
+fn refusal(error: &Error) -> CloseReason {
     let Error::Http(response) = error else { return error.to_string() };
     let status = response.status();
     let remedy = match status.as_u16() {

@@ -7,9 +7,9 @@ use futures_util::future::try_join_all;
 
 use super::batch::Batch;
 use super::error::ChainError;
-use super::evidence::{Seal, Weighed};
+use super::evidence::{CheckedBlock, HeaderSeal};
+use super::headers_with_logs::HeaderWithLogs;
 use super::logs::LOGS;
-use super::near::Near;
 use super::node::{BlockWithLogs, Node};
 use chainflume_core::domain::{BlockRange, LogFilter, Logs};
 
@@ -40,12 +40,12 @@ impl Node {
 
     /// The logs of a block as its header bears them out. Where that leaves a doubt, the block's receipts decide, which are
     /// another index.
-    async fn borne_out(&self, filter: &LogFilter, near: Near) -> Result<BlockWithLogs, ChainError> {
+    async fn borne_out(&self, filter: &LogFilter, near: HeaderWithLogs) -> Result<BlockWithLogs, ChainError> {
         let weighed = self.weighed(filter, near).await;
         if self.trust.is_worn_and_on() {
             self.give_up_worn_checks();
         }
-        let Weighed { block, doubt } = weighed?;
+        let CheckedBlock { block, doubt } = weighed?;
         match doubt {
             Some(doubt) => self.settled(filter, block, &doubt).await,
             None => Ok(block),
@@ -61,7 +61,7 @@ impl Node {
     pub(super) async fn with_tail(
         &self,
         filter: &LogFilter,
-        (range, last): (BlockRange, Seal),
+        (range, last): (BlockRange, HeaderSeal),
         logs: Logs,
     ) -> Result<Logs, ChainError> {
         if !self.leaves_out(filter, &last, &logs) {

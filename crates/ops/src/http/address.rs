@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::PostError;
+use super::HttpError;
 
 /// Which servers may be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum AddressPolicy {
     /// All: the URL is the operator's own business.
     Anywhere,
     /// Those with public addresses, and the hosts of these names or addresses whatever they resolve to.
@@ -20,16 +20,16 @@ pub enum Reach {
     },
 }
 
-impl Reach {
+impl AddressPolicy {
     /// What is wrong with calling `address` for `host`.
     ///
     /// # Errors
-    /// [`PostError::Forbidden`]
-    pub fn check(&self, host: &str, address: IpAddr) -> Result<(), PostError> {
+    /// [`HttpError::Forbidden`]
+    pub fn check(&self, host: &str, address: IpAddr) -> Result<(), HttpError> {
         let Self::Public { except } = self else { return Ok(()) };
         match special_use(address) {
             Some(kind) if !except.contains(host) => {
-                Err(PostError::Forbidden { host: host.to_owned(), address, kind })
+                Err(HttpError::Forbidden { host: host.to_owned(), address, kind })
             }
             _ => Ok(()),
         }
@@ -38,9 +38,9 @@ impl Reach {
 
 /// Resolves names for the HTTP client and hands it only what may be called: what is connected to is what was looked
 /// at. A check before the request would resolve the name twice, and a name server may answer differently (DNS rebinding).
-pub(super) struct Resolver(pub(super) Reach);
+pub(super) struct PolicyResolver(pub(super) AddressPolicy);
 
-impl Resolve for Resolver {
+impl Resolve for PolicyResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let reach = self.0.clone();
         Box::pin(async move {
@@ -149,15 +149,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_handed_on_only_with_the_addresses_that_may_be_called() {
-        let resolve = async |reach: Reach| {
-            let resolved = Resolver(reach).resolve("LocalHost".parse().expect("a name")).await;
+        let resolve = async |reach: AddressPolicy| {
+            let resolved = PolicyResolver(reach).resolve("LocalHost".parse().expect("a name")).await;
             resolved.map(|addresses| addresses.count()).map_err(|error| error.to_string())
         };
-        let refused = resolve(Reach::Public { except: BTreeSet::new() }).await.expect_err("loopback");
+        let refused = resolve(AddressPolicy::Public { except: BTreeSet::new() }).await.expect_err("loopback");
         assert!(refused.starts_with("localhost leads to ") && refused.contains("loopback"), "{refused}");
         assert!(
-            resolve(Reach::Public { except: ["localhost".to_owned()].into() }).await.expect("allowed") > 0
+            resolve(AddressPolicy::Public { except: ["localhost".to_owned()].into() })
+                .await
+                .expect("allowed")
+                > 0
         );
-        assert!(resolve(Reach::Anywhere).await.expect("allowed") > 0);
+        assert!(resolve(AddressPolicy::Anywhere).await.expect("allowed") > 0);
     }
 }

@@ -4,33 +4,33 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
 
-use super::doubts::Doubts;
-use super::times::Quarrels;
-use chainflume_ops::telemetry::Limiter;
+use super::doubts::DoubtHistory;
+use super::times::TimeContradictions;
+use chainflume_ops::telemetry::LogLimiter;
 
 /// What one provider has shown of its headers.
 #[derive(Default)]
-pub(crate) struct Trust {
-    pub(super) bloom: Check,
-    pub(super) receipts: Check,
+pub(crate) struct EvidenceState {
+    pub(super) bloom: EvidenceCheck,
+    pub(super) receipts: EvidenceCheck,
     /// Receipts as the answer to a doubt, whatever is configured. Nobody has asked for this check, so that nobody is told
     /// where it cannot be made.
-    pub(super) proof: Check,
+    pub(super) proof: EvidenceCheck,
     /// Blocks that nothing stronger could be had of, and how often it was tried.
     pub(super) tries: Mutex<BTreeMap<B256, u32>>,
     /// What was doubted in vain.
-    pub(super) doubts: Doubts,
-    pub(super) quarrels: Quarrels,
+    pub(super) doubts: DoubtHistory,
+    pub(super) quarrels: TimeContradictions,
     /// What a node leaves out has a line a minute.
-    pub(super) lines: Limiter,
+    pub(super) lines: LogLimiter,
 }
 
 /// One way to hold logs against headers.
 #[derive(Default)]
-pub(super) struct Check(Mutex<State>);
+pub(super) struct EvidenceCheck(Mutex<CheckState>);
 
 #[derive(Default)]
-struct State {
+struct CheckState {
     failures: u32,
     last: Option<(Instant, String)>,
     off: bool,
@@ -45,7 +45,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// Blocks whose tries are counted, as many as are read at once, twice.
 const TRIED: usize = 32;
 
-impl Trust {
+impl EvidenceState {
     /// Whether enough was tried for this block; counts one more.
     pub(super) fn has_tried_enough(&self, block: B256) -> bool {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +77,7 @@ impl Trust {
     }
 }
 
-impl Check {
+impl EvidenceCheck {
     pub(super) fn is_on(&self) -> bool {
         !self.lock().off
     }
@@ -111,7 +111,7 @@ impl Check {
         !std::mem::replace(&mut self.lock().off, true)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CheckState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_check_is_worn_out_by_three_failures_at_different_moments_without_a_pass() {
-        let (check, start) = (Check::default(), Instant::now());
+        let (check, start) = (EvidenceCheck::default(), Instant::now());
         let fails = |moments: std::ops::Range<u32>| {
             for moment in moments {
                 // Ten blocks of one step.

@@ -6,26 +6,26 @@ use std::time::Duration;
 use alloy_primitives::B256;
 
 use super::error::ChainError;
-use super::node::{Kin, Node};
+use super::failed_reads::Work;
+use super::node::{Node, ProviderGroup};
 use super::pool::{essential, reading};
 use super::rpc::probing;
-use super::settings::{ChainSettings, Role};
-use super::work::Work;
+use super::settings::{ChainSettings, ProviderRole};
 
 /// Whom to ask for a second look: rather not the provider that gave the first.
-pub struct Elsewhere {
+pub struct AlternateProviders {
     settings: ChainSettings,
-    kin: Kin,
-    nodes: Vec<(Role, u32, Arc<Node>)>,
+    kin: ProviderGroup,
+    nodes: Vec<(ProviderRole, u32, Arc<Node>)>,
 }
 
-impl Elsewhere {
+impl AlternateProviders {
     /// Nothing is asked yet.
     ///
     /// # Errors
     /// When no HTTP client can be made of the settings.
     pub fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
-        let kin = Kin::default();
+        let kin = ProviderGroup::default();
         let providers = settings.providers.iter();
         let nodes = providers.map(|provider| {
             let node = Node::among(settings, provider, kin.clone())?;
@@ -45,17 +45,22 @@ impl Elsewhere {
 
     /// All providers from the most preferred on, those for audits last, whether they are there or not.
     pub fn by_preference(&self) -> Vec<Arc<Node>> {
-        let mut nodes: Vec<&(Role, u32, Arc<Node>)> = self.nodes.iter().collect();
-        nodes.sort_by_key(|(role, priority, _)| (*role == Role::Audit, *priority));
+        let mut nodes: Vec<&(ProviderRole, u32, Arc<Node>)> = self.nodes.iter().collect();
+        nodes.sort_by_key(|(role, priority, _)| (*role == ProviderRole::Audit, *priority));
         nodes.into_iter().map(|(_, _, node)| node.clone()).collect()
     }
 
     /// Whom to ask, in this order: those for audits, the others from the least preferred on, and the one of this name, or
     /// the most preferred, when nobody else is left. One that fails comes last.
     pub fn candidates(&self, avoided: Option<&str>) -> Vec<Arc<Node>> {
-        let mut nodes: Vec<&(Role, u32, Arc<Node>)> = self.nodes.iter().collect();
+        let mut nodes: Vec<&(ProviderRole, u32, Arc<Node>)> = self.nodes.iter().collect();
         nodes.sort_by_key(|(role, priority, node)| {
-            (self.is_out(node), avoided == Some(node.host()), *role != Role::Audit, Reverse(*priority))
+            (
+                self.is_out(node),
+                avoided == Some(node.host()),
+                *role != ProviderRole::Audit,
+                Reverse(*priority),
+            )
         });
         nodes.into_iter().map(|(_, _, node)| node.clone()).collect()
     }
@@ -63,7 +68,7 @@ impl Elsewhere {
     /// Says that this one is taken. It was given time, and what it failed at before is forgiven.
     pub fn takes(&self, node: &Node) {
         if !self.is_out(node) {
-            node.rpc.vitals.forgive();
+            node.rpc.health.forgive();
         }
     }
 
@@ -105,19 +110,19 @@ impl Elsewhere {
 
     /// Whether something is wrong with it that a probe does not explain away.
     async fn is_suspected(&self, node: &Node) -> bool {
-        if !fails(node) && !node.rpc.vitals.signs().suspected {
+        if !fails(node) && !node.rpc.health.snapshot().suspected {
             return false;
         }
         match self.brief(self.look(node)).await {
             Ok(()) => {
                 if self.brief(reading(node)).await.is_ok() {
-                    node.rpc.vitals.cleared();
+                    node.rpc.health.cleared();
                     return fails(node);
                 }
                 true
             }
             Err(error) => {
-                node.rpc.vitals.stumbled(Work::Probe, None, Some(&error));
+                node.rpc.health.stumbled(Work::Probe, None, Some(&error));
                 true
             }
         }
@@ -128,7 +133,7 @@ impl Elsewhere {
         for node in self.candidates(avoided) {
             if !Arc::ptr_eq(&node, than) && !self.is_out(&node) && self.brief(self.look(&node)).await.is_ok()
             {
-                node.rpc.vitals.forgive();
+                node.rpc.health.forgive();
                 return Some(node);
             }
         }
@@ -143,12 +148,12 @@ impl Elsewhere {
 
     /// Whether it fails, and did so a moment ago.
     fn is_out(&self, node: &Node) -> bool {
-        fails(node) && node.rpc.vitals.signs().well_for < self.settings.failover.return_after
+        fails(node) && node.rpc.health.snapshot().well_for < self.settings.failover.return_after
     }
 }
 
 fn fails(node: &Node) -> bool {
-    let signs = node.rpc.vitals.signs();
+    let signs = node.rpc.health.snapshot();
     signs.failing || signs.failing_history || node.rpc.refuses()
 }
 

@@ -3,14 +3,14 @@ use std::time::{Duration, Instant};
 
 /// How fast a source moves, from where it stood over the last minute.
 #[derive(Clone, Debug, Default)]
-pub struct Pace {
+pub struct Throughput {
     /// Oldest first, [`STEP`] apart but for the newest, which moves until it is.
-    marks: VecDeque<Mark>,
+    marks: VecDeque<ThroughputMark>,
     events: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct ThroughputMark {
     at: Instant,
     next: u64,
     events: u64,
@@ -32,7 +32,7 @@ const STEP: Duration = Duration::from_secs(2);
 /// Below this a rate says more about the moment than about the pace.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-impl Pace {
+impl Throughput {
     /// The source stands before block `next`, having stored `events` more since the last call.
     pub fn mark(&mut self, next: u64, events: u64) {
         self.mark_at(Instant::now(), next, events);
@@ -44,7 +44,7 @@ impl Pace {
             // A rewind: what was stored is counted anew.
             self.marks.clear();
         }
-        let mark = Mark { at, next, events: self.events };
+        let mark = ThroughputMark { at, next, events: self.events };
         let before_last = self.marks.len().checked_sub(2).map(|index| self.marks[index].at);
         match (before_last, self.marks.back_mut()) {
             (Some(before), Some(last)) if last.at.saturating_duration_since(before) < STEP => *last = mark,
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_pace_is_that_of_the_last_minute_and_falls_during_a_stall() {
-        let (mut pace, start) = (Pace::default(), Instant::now());
+        let (mut pace, start) = (Throughput::default(), Instant::now());
         let second = |seconds: u64| start + Duration::from_secs(seconds);
         assert_eq!(pace.rate_at(second(0)), None);
         for at in 0..=300 {
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn many_commits_a_second_are_few_marks() {
-        let (mut pace, start) = (Pace::default(), Instant::now());
+        let (mut pace, start) = (Throughput::default(), Instant::now());
         for at in 0..10_000 {
             pace.mark_at(start + Duration::from_millis(at), at, 1);
         }

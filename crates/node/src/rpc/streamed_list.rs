@@ -4,14 +4,14 @@
 use serde::de::DeserializeOwned;
 use serde_json::Deserializer;
 
-use super::body::Intake;
+use super::body::BodyConsumer;
 
 /// Hands out the elements of an answer's `result` and keeps what is around them, `{"id":1,"result":[]}`, which is read as any
 /// answer is. Of a batch these are the elements of the first answer whose result is a list. Elements of a list that is not
 /// recognised are kept too.
-pub(super) struct Listing<'a, T> {
+pub(super) struct StreamedList<'a, T> {
     each: &'a mut (dyn FnMut(T) + Send),
-    at: At,
+    at: ListState,
     kept: Vec<u8>,
     /// What came of the list and is no whole element yet.
     rest: Vec<u8>,
@@ -24,35 +24,43 @@ pub(super) struct Listing<'a, T> {
 }
 
 /// Where in the answer the next byte stands.
-enum At {
-    Before(Opening),
+enum ListState {
+    Before(ResultFinder),
     Within,
     After,
     /// What cannot be read; nothing after it is.
     Wrong(String),
 }
 
-impl<'a, T: DeserializeOwned> Listing<'a, T> {
+impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
     pub(super) fn new(each: &'a mut (dyn FnMut(T) + Send)) -> Self {
         let (kept, rest) = (Vec::new(), Vec::new());
-        Self { each, at: At::Before(Opening::default()), kept, rest, worth: 0, elements: 0, comma: false }
+        Self {
+            each,
+            at: ListState::Before(ResultFinder::default()),
+            kept,
+            rest,
+            worth: 0,
+            elements: 0,
+            comma: false,
+        }
     }
 
     /// As [`Self::new`], of answers to a batch.
     pub(super) fn of_batch(each: &'a mut (dyn FnMut(T) + Send)) -> Self {
-        Self { at: At::Before(Opening { own: 2, ..Opening::default() }), ..Self::new(each) }
+        Self { at: ListState::Before(ResultFinder { own: 2, ..ResultFinder::default() }), ..Self::new(each) }
     }
 
     /// What element cannot be read, and why.
     pub(super) fn wrong(&self) -> Option<&str> {
         match &self.at {
-            At::Wrong(wrong) => Some(wrong),
+            ListState::Wrong(wrong) => Some(wrong),
             _ => None,
         }
     }
 
     fn wrong_with(&mut self, why: &str) {
-        self.at = At::Wrong(format!("element {} of the list: {why}", self.elements));
+        self.at = ListState::Wrong(format!("element {} of the list: {why}", self.elements));
         self.rest = Vec::new();
     }
 
@@ -67,7 +75,7 @@ impl<'a, T: DeserializeOwned> Listing<'a, T> {
                 }
                 Some(b']') => {
                     self.kept.extend_from_slice(&self.rest[read..]);
-                    (self.at, self.rest) = (At::After, Vec::new());
+                    (self.at, self.rest) = (ListState::After, Vec::new());
                     return;
                 }
                 Some(b',') if !self.comma && self.elements > 0 => {
@@ -96,32 +104,32 @@ impl<'a, T: DeserializeOwned> Listing<'a, T> {
     }
 }
 
-impl<T: DeserializeOwned> Intake for Listing<'_, T> {
+impl<T: DeserializeOwned> BodyConsumer for StreamedList<'_, T> {
     fn expect(&mut self, _: usize) {}
 
     fn take(&mut self, bytes: &[u8]) {
         match &mut self.at {
-            At::Before(opening) => match bytes.iter().position(|byte| opening.is_next(*byte)) {
+            ListState::Before(opening) => match bytes.iter().position(|byte| opening.is_next(*byte)) {
                 Some(at) => {
                     self.kept.extend_from_slice(&bytes[..=at]);
-                    self.at = At::Within;
+                    self.at = ListState::Within;
                     self.take(&bytes[at + 1..]);
                 }
                 None => self.kept.extend_from_slice(bytes),
             },
-            At::Within => {
+            ListState::Within => {
                 self.rest.extend_from_slice(bytes);
                 if self.rest.len() >= self.worth {
                     self.hand_out();
                 }
             }
-            At::After => self.kept.extend_from_slice(bytes),
-            At::Wrong(_) => {}
+            ListState::After => self.kept.extend_from_slice(bytes),
+            ListState::Wrong(_) => {}
         }
     }
 
     fn finish(&mut self) -> Vec<u8> {
-        if matches!(self.at, At::Within) {
+        if matches!(self.at, ListState::Within) {
             self.hand_out();
             // Of an answer that was cut off: what remains is for whoever reads the whole.
             self.kept.append(&mut self.rest);
@@ -131,7 +139,7 @@ impl<T: DeserializeOwned> Intake for Listing<'_, T> {
 }
 
 /// Looks for the `[` of `"result":[` among the answer's own keys.
-struct Opening {
+struct ResultFinder {
     /// How deep an answer's own keys are.
     own: usize,
     depth: usize,
@@ -143,7 +151,7 @@ struct Opening {
     text: Vec<u8>,
 }
 
-impl Default for Opening {
+impl Default for ResultFinder {
     fn default() -> Self {
         Self { own: 1, depth: 0, quoted: false, escaped: false, keyed: false, text: Vec::new() }
     }
@@ -151,7 +159,7 @@ impl Default for Opening {
 
 const RESULT: &[u8] = b"result";
 
-impl Opening {
+impl ResultFinder {
     fn is_next(&mut self, byte: u8) -> bool {
         if self.quoted {
             self.quoted = self.escaped || byte != b'"';
@@ -191,7 +199,7 @@ mod tests {
     fn read_as<T: DeserializeOwned + Send>(text: &str, piece: usize) -> (Vec<T>, String, Option<String>) {
         let mut elements = Vec::new();
         let mut each = |element| elements.push(element);
-        let mut listing = Listing::new(&mut each);
+        let mut listing = StreamedList::new(&mut each);
         text.as_bytes().chunks(piece).for_each(|piece| listing.take(piece));
         let kept = String::from_utf8(listing.finish()).expect("text");
         let wrong = listing.wrong().map(str::to_owned);
@@ -215,7 +223,7 @@ mod tests {
         for piece in 1..text.len() {
             let mut elements = Vec::new();
             let mut each = |element: u8| elements.push(element);
-            let mut listing = Listing::of_batch(&mut each);
+            let mut listing = StreamedList::of_batch(&mut each);
             text.as_bytes().chunks(piece).for_each(|piece| listing.take(piece));
             let kept = String::from_utf8(listing.finish()).expect("text");
             assert_eq!((listing.wrong(), kept), (None, text.replace("[ 1,2 ]", "[]")), "{piece}");
@@ -263,7 +271,7 @@ mod tests {
 
     /// An object of which a field is read and all others are passed over, as with a log.
     #[derive(serde::Deserialize)]
-    struct Known {
+    struct ParsedItem {
         known: u8,
     }
 
@@ -272,7 +280,7 @@ mod tests {
         let text =
             r#"{"result":[{"a":-1,"known":1},{"b":1.5,"known":2},{"c":[1e+5,-0.1E-2],"known":3}],"id":1}"#;
         for piece in 1..text.len() {
-            let (elements, kept, wrong) = read_as::<Known>(text, piece);
+            let (elements, kept, wrong) = read_as::<ParsedItem>(text, piece);
             assert_eq!(
                 elements.iter().map(|element| element.known).collect::<Vec<_>>(),
                 [1, 2, 3],
