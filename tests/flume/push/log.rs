@@ -1,13 +1,35 @@
 use super::*;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_is_read_in_pages_by_who_may() {
+/// A service key of `keys new`, and its hash as it stands in a configuration.
+async fn new_key() -> (String, String) {
     let made = Home::bare().run(&["keys", "new"]).await;
     let line = |begin: &str| {
         let line = made.out.lines().find_map(|line| line.strip_prefix(begin)).expect("it is printed");
         line.to_owned()
     };
-    let (key, hash) = (line("# The key, for the service: "), line("hash = "));
+    (line("# The key, for the service: "), line("hash = "))
+}
+
+/// All messages, seven a page.
+async fn read_in_pages(gate: &Gate, headers: &[(&str, &str)]) -> Vec<Value> {
+    let (mut read, mut next) = (Vec::new(), String::new());
+    loop {
+        let since = if next.is_empty() { String::new() } else { format!("&since={next}") };
+        let (status, page) = gate.get(&format!("/v1/messages?limit=7{since}"), headers).await;
+        assert_eq!(status, 200, "{page}");
+        let messages = page["messages"].as_array().expect("an array").clone();
+        if messages.is_empty() {
+            break;
+        }
+        read.extend(messages);
+        page["next"].as_str().expect("a position").clone_into(&mut next);
+    }
+    read
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_read_in_pages_by_who_may() {
+    let (key, hash) = new_key().await;
     let tables = format!(
         "[server.auth]\nsecret = \"{SECRET}\"\n[[server.key]]\nname = \"all\"\nhash = {hash}\nscopes = [\"admin\"]\n"
     );
@@ -20,18 +42,7 @@ async fn the_log_is_read_in_pages_by_who_may() {
     let user = format!("Bearer {}", token(&json!({ "sub": "7", "exp": seconds_from_now(600) })));
     let user = [("authorization", user.as_str())];
 
-    let (mut read, mut next) = (Vec::new(), String::new());
-    loop {
-        let since = if next.is_empty() { String::new() } else { format!("&since={next}") };
-        let (status, page) = gate.get(&format!("/v1/messages?limit=7{since}"), &admin).await;
-        assert_eq!(status, 200, "{page}");
-        let messages = page["messages"].as_array().expect("an array").clone();
-        if messages.is_empty() {
-            break;
-        }
-        read.extend(messages);
-        page["next"].as_str().expect("a position").clone_into(&mut next);
-    }
+    let read = read_in_pages(&gate, &admin).await;
     let all: Vec<Value> = outbox.iter().map(|(_, message)| message.clone()).collect();
     assert_eq!(read, all);
     let (_, page) = gate.get("/v1/messages?limit=500&room=type-erc20.transfer", &user).await;
