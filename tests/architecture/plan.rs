@@ -164,7 +164,7 @@ pub const HOMES: &[Home] = &[
     home(
         "reqwest",
         &["", "node", "ops"],
-        &["admin", "post"],
+        &["admin", "http"],
         "nodes, a running daemon and strangers are asked, each in one place",
     ),
     home("tokio_tungstenite", &["node", "devchain"], &[], "nodes are followed in one package"),
