@@ -12,6 +12,7 @@ use crate::config::{AuthMode, Config, Server};
 use chainflume_access::{KeyError, PublicRooms, Verifier, VerifyingKey};
 use chainflume_gateway::feed::{self, Feed};
 use chainflume_gateway::server::{Auth, PublicServer, Settings};
+use chainflume_ops::metrics;
 use chainflume_store::Store;
 
 /// Takes the public address; `None` where none is configured.
@@ -42,6 +43,7 @@ pub(crate) async fn start(
     let Server { hot_bytes, queue_bytes, .. } = config.server;
     let settings = feed::Settings { rules: config.push.clone(), hot_bytes, queue_bytes };
     let feed = Feed::open(store.outbox(), settings).await.map_err(store_error)?;
+    metrics::push_starts();
     tracing::info!(public = %server.address(), "public server answers");
     let (tail, ear, server) = (feed.clone(), feed.clone(), Arc::new(server));
     let until = stop.clone();

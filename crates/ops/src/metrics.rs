@@ -23,7 +23,7 @@ pub use providers::{
     evidence_doubted, evidence_founded, evidence_off, provider, provider_switched, rpc_concurrency,
     rpc_credits, rpc_request,
 };
-pub use push::{push_connected, push_delivered, push_dropped, push_resumed, push_rooms};
+pub use push::{push_connected, push_delivered, push_dropped, push_resumed, push_rooms, push_starts};
 
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";

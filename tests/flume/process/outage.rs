@@ -152,8 +152,10 @@ async fn every_metric_is_told_with_its_meaning() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(74, 300).await;
     let receiver = Receiver::start().await;
-    let sources =
-        "[chain.audit]\nevery = \"50ms\"\n".to_owned() + &all_sources() + &webhook("crm", &receiver, "");
+    let sources = "[chain.audit]\nevery = \"50ms\"\n".to_owned()
+        + &all_sources()
+        + &webhook("crm", &receiver, "")
+        + "[server]\nlisten = \"127.0.0.1:0\"\n[server.auth]\nmode = \"none\"\n";
     let home = Home::new(&server, &sources, Some(&url));
     let daemon = home.start();
     daemon.until_tip(298).await;

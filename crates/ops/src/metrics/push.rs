@@ -16,6 +16,21 @@ pub(super) fn describe() {
     );
 }
 
+/// The public server starts: every series is there before the first client, so that a rate of it can be taken.
+pub fn push_starts() {
+    for protocol in ["sse", "websocket"] {
+        push_connected(protocol, 0.0);
+        push_delivered(protocol, 0);
+    }
+    for reason in ["connections", "expired", "gone", "restart", "slow", "unavailable"] {
+        counter!(PUSH_DROPPED, "reason" => reason).increment(0);
+    }
+    for source in ["memory", "store"] {
+        push_resumed(source, 0);
+    }
+    push_rooms(0);
+}
+
 /// A client came (1) or went (-1).
 pub fn push_connected(protocol: &'static str, change: f64) {
     gauge!(PUSH_CONNECTIONS, "protocol" => protocol).increment(change);
