@@ -15,5 +15,5 @@ pub mod config;
 pub mod lease;
 /// A PostgreSQL server of the daemon's own.
 pub mod postgres;
-/// The roles of the daemon: index, deliver, admin. They join the rooms.
+/// The roles of the daemon: index, deliver, serve, admin. They join the rooms.
 pub mod roles;
