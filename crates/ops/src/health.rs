@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub(crate) use loops::wait_beating;
 pub use loops::{Heartbeat, LoopHealth, TurnSource};
 pub use source::{SourceHealth, UnreadHealth};
 pub use throughput::{Rate, Throughput};

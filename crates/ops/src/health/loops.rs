@@ -72,12 +72,17 @@ impl Heartbeat {
 
     /// Waits for what may take any time, and turns meanwhile. For waiting alone: work that hangs must not look well.
     pub async fn wait<T>(&self, what: impl Future<Output = T>) -> T {
-        let mut what = std::pin::pin!(what);
-        loop {
-            self.beat();
-            if let Ok(done) = tokio::time::timeout(BEAT, what.as_mut()).await {
-                return done;
-            }
+        wait_beating(|| self.beat(), what).await
+    }
+}
+
+/// Waits for `what`, and calls `beat` at once and then every second until it is done.
+pub(crate) async fn wait_beating<T>(beat: impl Fn(), what: impl Future<Output = T>) -> T {
+    let mut what = std::pin::pin!(what);
+    loop {
+        beat();
+        if let Ok(done) = tokio::time::timeout(BEAT, what.as_mut()).await {
+            return done;
         }
     }
 }

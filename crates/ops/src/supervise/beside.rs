@@ -10,6 +10,7 @@ use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Loop, fault};
+use crate::health::wait_beating;
 
 /// A task beside a loop. Dropping it ends the task.
 pub struct Beside {
@@ -24,9 +25,6 @@ pub struct Beside {
 #[derive(Clone)]
 pub struct Turns(Arc<Mutex<Instant>>);
 
-/// A task that waits for long shows that it turns so often, see [`crate::health::Heartbeat::wait`].
-const BEAT: Duration = Duration::from_secs(1);
-
 impl Turns {
     /// The task turns.
     pub fn turn(&self) {
@@ -35,14 +33,9 @@ impl Turns {
 
     /// Waits for what may take any time, and turns meanwhile. For waiting alone: work that hangs must not look well.
     pub async fn wait<T>(&self, what: impl Future<Output = T>) -> T {
-        let mut what = std::pin::pin!(what);
-        loop {
-            self.turn();
-            if let Ok(done) = tokio::time::timeout(BEAT, what.as_mut()).await {
-                self.turn();
-                return done;
-            }
-        }
+        let done = wait_beating(|| self.turn(), what).await;
+        self.turn();
+        done
     }
 
     fn since(&self) -> Duration {
