@@ -165,7 +165,8 @@ async fn a_mainnet_block_is_stored_exactly_when_it_is_new() {
     flume.until_tip("mainnet", HEIGHT + 2).await;
     flume.stop().await;
     assert_whole_block(&pool, &logs).await;
-    assert_eq!(node.served(), (0, 1));
+    // Strangers' logs fill the rest of the bloom, which then cannot prove the answer: the first blocks are asked for twice.
+    assert_eq!(node.served(), (0, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
