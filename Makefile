@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench check fmt lint figures figures-relay docs deb clean
+.PHONY: help demo test soak bench check dependencies fmt lint figures figures-relay docs deb clean
 
 # The unoptimised profile: it builds in a fraction of the time, its dependencies are optimised all the same
 # (Cargo.toml), and the tests use the very same artefacts. `make demo PROFILE=release` for the real thing.
@@ -30,6 +30,10 @@ bench: ## Measure it: history, live, reorgs (docs/PERFORMANCE.md; BENCH_LOGS=100
 check: ## What must hold before a commit, tests apart
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+
+dependencies: ## Advisories, licences and duplicate versions of what the program is built from (deny.toml)
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny --locked check
 
 fmt: ## Format the code
 	cargo fmt
