@@ -6,7 +6,7 @@ use std::time::Duration;
 use alloy_primitives::B256;
 
 use super::error::ChainError;
-use super::failed_reads::Work;
+use super::node::failed_reads::Work;
 use super::node::{Node, ProviderGroup};
 use super::pool::{essential, reading};
 use super::rpc::probing;

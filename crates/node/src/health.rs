@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::error::{ChainError, RefusalKind};
-use super::failed_reads::Work;
+use super::node::failed_reads::Work;
 use chainflume_core::domain::BlockRange;
 
 /// How well an endpoint answers, method by method: one whose headers come and whose logs do not is as useless as one

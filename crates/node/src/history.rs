@@ -12,9 +12,9 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::batch::Batch;
 use super::error::ChainError;
-use super::failed_reads::Work;
 use super::node::Node;
-use super::read_range::RangeResponse;
+use super::node::failed_reads::Work;
+use super::node::read_range::RangeResponse;
 use super::reorder_buffer::ReorderBuffer;
 use super::settings::HistorySettings;
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};

@@ -1,3 +1,13 @@
+pub(crate) mod ask_logs;
+pub(crate) mod evidence;
+pub(crate) mod failed_reads;
+mod genesis;
+pub(crate) mod headers_with_logs;
+pub(crate) mod identified_header;
+pub(crate) mod identity;
+mod read_by_hash;
+pub(crate) mod read_range;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,17 +16,16 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::endpoint_limits::{EndpointLimits, FilterLimits};
-use super::error::ChainError;
-use super::evidence::{EvidenceState, HeaderSeal, LogVerification, RecentHeaders, allowed};
-use super::failed_reads::FailedReads;
-use super::genesis::Genesis;
-use super::identity;
-use super::rpc::{MethodUsage, Rpc, RpcCall};
-use super::settings::{ChainSettings, HistorySettings, ProviderSettings};
-use super::width::Width;
-use super::wire::WireHeader;
+use crate::endpoint_limits::{EndpointLimits, FilterLimits};
+use crate::error::ChainError;
+use crate::rpc::{MethodUsage, Rpc, RpcCall};
+use crate::settings::{ChainSettings, HistorySettings, ProviderSettings};
+use crate::width::Width;
+use crate::wire::WireHeader;
 use chainflume_core::domain::{BlockRef, LogFilter, Logs};
+use evidence::{EvidenceState, HeaderSeal, LogVerification, RecentHeaders, allowed};
+use failed_reads::FailedReads;
+use genesis::Genesis;
 
 /// A block by name (execution API, "block tags").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,17 +70,17 @@ pub struct BlockWithLogs {
 }
 
 /// The method for headers.
-pub(super) const HEADER: &str = "eth_getBlockByNumber";
+pub(crate) const HEADER: &str = "eth_getBlockByNumber";
 
 /// What the providers of a chain share.
 #[derive(Clone, Default)]
 pub struct ProviderGroup {
     /// Rung when one fails.
-    pub(super) alarm: Arc<Notify>,
+    pub(crate) alarm: Arc<Notify>,
     /// Block 0 as they tell it.
-    pub(super) genesis: Arc<Genesis>,
+    pub(crate) genesis: Arc<Genesis>,
     /// What is asked for near the head: a probe asks for the same.
-    pub(super) filter: Arc<Mutex<Option<LogFilter>>>,
+    pub(crate) filter: Arc<Mutex<Option<LogFilter>>>,
 }
 
 impl ProviderGroup {
@@ -84,12 +93,12 @@ impl ProviderGroup {
     }
 
     /// What was last asked for near the head.
-    pub(super) fn filter(&self) -> Option<LogFilter> {
+    pub(crate) fn filter(&self) -> Option<LogFilter> {
         self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is asked for near the head.
-    pub(super) fn note_filter(&self, filter: &LogFilter) {
+    pub(crate) fn note_filter(&self, filter: &LogFilter) {
         let mut noted = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.as_ref() != Some(filter) {
             *noted = Some(filter.clone());
@@ -99,24 +108,24 @@ impl ProviderGroup {
 
 /// One node of one chain.
 pub struct Node {
-    pub(super) rpc: Rpc,
-    pub(super) genesis: Arc<Genesis>,
+    pub(crate) rpc: Rpc,
+    pub(crate) genesis: Arc<Genesis>,
     fingerprint: String,
-    pub(super) verify: LogVerification,
-    pub(super) trust: EvidenceState,
-    pub(super) recent: RecentHeaders,
-    pub(super) chain_id: u64,
+    pub(crate) verify: LogVerification,
+    pub(crate) trust: EvidenceState,
+    pub(crate) recent: RecentHeaders,
+    pub(crate) chain_id: u64,
     /// Whether it has shown that it is on this chain.
-    pub(super) checked: AtomicBool,
+    pub(crate) checked: AtomicBool,
     history: HistorySettings,
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
     width: Mutex<Width>,
     /// What it has taught about filters.
-    pub(super) lists: Mutex<FilterLimits>,
+    pub(crate) lists: Mutex<FilterLimits>,
     /// Questions for the logs of one block that failed in a row without a reason.
-    pub(super) stuck: AtomicU32,
+    pub(crate) stuck: AtomicU32,
     /// What it is asked again before anything depends on it.
-    pub(super) failed: FailedReads,
+    pub(crate) failed: FailedReads,
 }
 
 impl Node {
@@ -181,7 +190,7 @@ impl Node {
         self.rpc.usage()
     }
 
-    pub(super) fn width(&self) -> MutexGuard<'_, Width> {
+    pub(crate) fn width(&self) -> MutexGuard<'_, Width> {
         self.width.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -224,11 +233,11 @@ impl Node {
     ///
     /// # Errors
     /// [`ChainError::WrongGenesis`].
-    pub(super) fn check_genesis(&self) -> Result<(), ChainError> {
+    pub(crate) fn check_genesis(&self) -> Result<(), ChainError> {
         self.genesis.check(self.host()).map_err(|wrong| self.not_ours(wrong))
     }
 
-    pub(super) fn not_ours(&self, wrong: ChainError) -> ChainError {
+    pub(crate) fn not_ours(&self, wrong: ChainError) -> ChainError {
         self.checked.store(false, Ordering::Relaxed);
         self.rpc.health.failed("the chain", &wrong);
         wrong
@@ -281,7 +290,7 @@ impl Node {
     }
 
     /// A chain without a newest block is none.
-    pub(super) fn newest<T>(&self, head: Option<T>) -> Result<T, ChainError> {
+    pub(crate) fn newest<T>(&self, head: Option<T>) -> Result<T, ChainError> {
         head.ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))
     }
 
@@ -294,7 +303,7 @@ impl Node {
         Ok(self.at_height(seal, number)?.map(|seal| seal.block))
     }
 
-    pub(super) fn at_height(
+    pub(crate) fn at_height(
         &self,
         seal: Option<HeaderSeal>,
         number: u64,
@@ -317,7 +326,7 @@ impl Node {
     }
 
     /// As [`Self::blocks`], with what they say of their logs.
-    pub(super) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<HeaderSeal>>, ChainError> {
+    pub(crate) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<HeaderSeal>>, ChainError> {
         let question = |number: &u64| RpcCall::new(HEADER, json!([hex(*number), false]));
         let questions: Vec<RpcCall> = numbers.iter().map(question).collect();
         let answers = self.rpc.ask_all::<WireHeader>(&questions).await?;
@@ -334,7 +343,7 @@ impl Node {
     ///
     /// # Errors
     /// That its time contradicts that of a header next to it.
-    pub(super) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<HeaderSeal>, ChainError> {
+    pub(crate) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<HeaderSeal>, ChainError> {
         let Some(header) = header else { return Ok(None) };
         let (bloom, receipts_root) = header.seal();
         let block = BlockRef::from(header);
@@ -352,7 +361,7 @@ impl Node {
 }
 
 /// Some nodes refuse a height above their head, or a tag they do not have, instead of answering `null`.
-pub(super) fn or_missing(
+pub(crate) fn or_missing(
     answer: Result<Option<WireHeader>, ChainError>,
 ) -> Result<Option<WireHeader>, ChainError> {
     match answer {
@@ -362,6 +371,6 @@ pub(super) fn or_missing(
 }
 
 /// A `QUANTITY` of the execution API.
-pub(super) fn hex(number: u64) -> String {
+pub(crate) fn hex(number: u64) -> String {
     format!("{number:#x}")
 }

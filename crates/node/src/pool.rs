@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use super::error::ChainError;
-use super::failed_reads::Work;
+use super::node::failed_reads::Work;
 use super::node::{Node, ProviderGroup};
 use super::settings::{ChainSettings, ProviderRole, ProviderSettings};
 use chainflume_ops::metrics;

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::evidence::LogVerification;
 use super::node::BlockTag;
+use super::node::evidence::LogVerification;
 
 /// How one chain's node is asked.
 #[derive(Clone)]

@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 
 use super::Pool;
 use crate::error::ChainError;
-use crate::evidence::CheckedBlock;
-use crate::headers_with_logs::HeaderWithLogs;
+use crate::node::evidence::CheckedBlock;
+use crate::node::headers_with_logs::HeaderWithLogs;
 use crate::node::{BlockWithLogs, Node};
 use crate::rpc::probing;
 use crate::settings::ProviderRole;

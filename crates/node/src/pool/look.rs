@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::choice::behind;
 use super::{PoolMember, PoolShared, probe};
 use crate::error::ChainError;
-use crate::failed_reads::Work;
+use crate::node::failed_reads::Work;
 use crate::rpc::probing;
 use crate::settings::ProviderRole;
 use chainflume_ops::supervise::Turns;

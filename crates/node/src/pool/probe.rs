@@ -7,9 +7,9 @@ use futures_util::future::try_join_all;
 
 use super::choice::SwitchReason;
 use crate::error::ChainError;
-use crate::failed_reads::{FailedRead, Work};
 use crate::heads;
 use crate::logs::{BlockSelector, LOGS};
+use crate::node::failed_reads::{FailedRead, Work};
 use crate::node::{HEADER, Node, ProviderGroup};
 use crate::rpc::probing;
 use crate::settings::{ChainSettings, ProviderSettings};

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn of_thousands_of_crowded_blocks_one_in_thirty_is_asked_about_again() {
-        use crate::evidence::bloom::unanswered;
+        use crate::node::evidence::bloom::unanswered;
         use chainflume_core::domain::{Address, B256, LogFilter, Logs};
         let mut seed = 7;
         for (fill, addresses, topics) in

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::error::{ChainError, RefusalKind};
 use super::evidence::HeaderSeal;
-use super::node::{HEADER, Node, hex};
-use super::rpc::{RawResult, RpcCall};
-use super::wire::Quantity;
+use super::{HEADER, Node, hex};
+use crate::error::{ChainError, RefusalKind};
+use crate::rpc::{RawResult, RpcCall};
+use crate::wire::Quantity;
 use chainflume_core::domain::BlockRef;
 
 const ID: &str = "eth_chainId";
@@ -28,7 +28,7 @@ pub struct IdentifiedBlocks {
 }
 
 /// The chain id and block 0.
-pub(super) fn questions() -> [RpcCall; 2] {
+pub(crate) fn questions() -> [RpcCall; 2] {
     [RpcCall::new(ID, json!([])), RpcCall::new(HEADER, json!([hex(0), false]))]
 }
 
@@ -47,7 +47,7 @@ impl Node {
     }
 
     /// As [`Self::show`], with what the headers say of their logs, and whether block 0 was shown.
-    pub(super) async fn show_seals(
+    pub(crate) async fn show_seals(
         &self,
         numbers: &[u64],
     ) -> Result<(Vec<Option<HeaderSeal>>, bool), ChainError> {
@@ -86,7 +86,7 @@ impl Node {
     }
 
     /// Takes the answers to [`questions`]. Returns whether block 0 was shown; some nodes have pruned it.
-    pub(super) fn identify(&self, answers: &mut impl Iterator<Item = RawResult>) -> Result<bool, ChainError> {
+    pub(crate) fn identify(&self, answers: &mut impl Iterator<Item = RawResult>) -> Result<bool, ChainError> {
         let found = self.parsed::<Quantity>(ID, answers.next().unwrap_or(Ok(None)))?;
         let found = found.ok_or_else(|| self.rpc.bad(ID, "null where a result belongs"))?;
         if found.0 != self.chain_id {

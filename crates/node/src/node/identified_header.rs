@@ -2,12 +2,12 @@
 
 use alloy_primitives::{Address, B256};
 
+use super::Node;
 use super::ask_logs::RECEIPTS;
-use super::error::ChainError;
 use super::evidence::{HeaderSeal, LogVerification, bloom_holds};
-use super::logs::BlockSelector;
-use super::node::Node;
-use super::wire::{UnsealedReceipt, WireReceipt};
+use crate::error::ChainError;
+use crate::logs::BlockSelector;
+use crate::wire::{UnsealedReceipt, WireReceipt};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, receipts_root};
 
 /// A header of a node that has shown with it which chain it is on.

@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
 
-use super::error::ChainError;
+use crate::error::ChainError;
 
 /// Block 0 as each provider of a chain told it, and as it is settled.
 #[derive(Default)]
-pub(super) struct Genesis(Mutex<GenesisState>);
+pub(crate) struct Genesis(Mutex<GenesisState>);
 
 #[derive(Default)]
 struct GenesisState {
@@ -23,7 +23,7 @@ impl Genesis {
     ///
     /// # Errors
     /// [`ChainError::WrongGenesis`] where another one is settled.
-    pub(super) fn tell(&self, provider: &str, found: B256) -> Result<(), ChainError> {
+    pub(crate) fn tell(&self, provider: &str, found: B256) -> Result<(), ChainError> {
         let mut told = self.lock();
         told.by_provider.insert(provider.to_owned(), found);
         told.check(provider)
@@ -33,12 +33,12 @@ impl Genesis {
     ///
     /// # Errors
     /// [`ChainError::WrongGenesis`].
-    pub(super) fn check(&self, provider: &str) -> Result<(), ChainError> {
+    pub(crate) fn check(&self, provider: &str) -> Result<(), ChainError> {
         self.lock().check(provider)
     }
 
     /// Whether a provider has shown block 0 before.
-    pub(super) fn was_told_by(&self, provider: &str) -> bool {
+    pub(crate) fn was_told_by(&self, provider: &str) -> bool {
         self.lock().by_provider.contains_key(provider)
     }
 
@@ -47,7 +47,7 @@ impl Genesis {
     ///
     /// # Errors
     /// [`ChainError::GenesisDiffers`].
-    pub(super) fn settle(&self, stored: Option<B256>) -> Result<(), ChainError> {
+    pub(crate) fn settle(&self, stored: Option<B256>) -> Result<(), ChainError> {
         let mut told = self.lock();
         if told.settled.is_some() {
             return Ok(());
@@ -66,7 +66,7 @@ impl Genesis {
     }
 
     /// What is settled.
-    pub(super) fn settled(&self) -> Option<B256> {
+    pub(crate) fn settled(&self) -> Option<B256> {
         self.lock().settled.map(|(hash, _)| hash)
     }
 

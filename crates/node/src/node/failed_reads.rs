@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::error::ChainError;
-use super::node::Node;
+use super::Node;
+use crate::error::ChainError;
 use chainflume_core::domain::{BlockRange, LogFilter};
 
 /// What a provider is asked for. Each kind fails by itself.
@@ -21,14 +21,14 @@ pub enum Work {
 
 /// What could not be read.
 #[derive(Clone, Debug)]
-pub(super) struct FailedRead {
+pub(crate) struct FailedRead {
     pub filter: LogFilter,
     pub range: BlockRange,
 }
 
 /// What could not be read last, near the head and of old blocks, until it is.
 #[derive(Default)]
-pub(super) struct FailedReads {
+pub(crate) struct FailedReads {
     near: Mutex<Option<FailedRead>>,
     old: Mutex<Option<FailedRead>>,
     /// The range that was asked for last, whatever comes of it.
@@ -40,12 +40,12 @@ impl FailedReads {
         if work == Work::History { &self.old } else { &self.near }
     }
 
-    pub(super) fn get(&self, work: Work) -> Option<FailedRead> {
+    pub(crate) fn get(&self, work: Work) -> Option<FailedRead> {
         self.of(work).lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The first block of the range that was asked for last.
-    pub(super) fn begun(&self) -> Option<FailedRead> {
+    pub(crate) fn begun(&self) -> Option<FailedRead> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         asked.map(|unread| FailedRead { range: BlockRange::single(unread.range.from()), ..unread })
     }
@@ -68,7 +68,7 @@ impl Node {
     }
 
     /// As [`Self::stumbled`], of these blocks, which others of the same work cannot make good.
-    pub(super) fn stumbled_at(
+    pub(crate) fn stumbled_at(
         &self,
         work: Work,
         (filter, range): (&LogFilter, BlockRange),
@@ -86,13 +86,13 @@ impl Node {
     }
 
     /// This range of old blocks is asked for now. Where it takes its time a probe asks for a block of it.
-    pub(super) fn reads(&self, filter: &LogFilter, range: BlockRange) {
+    pub(crate) fn reads(&self, filter: &LogFilter, range: BlockRange) {
         let unread = FailedRead { filter: filter.clone(), range };
         *self.failed.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(unread);
     }
 
     /// Work begins anew: what an earlier try ran into is not what this one does.
-    pub(super) fn begins(&self, work: Work) {
+    pub(crate) fn begins(&self, work: Work) {
         self.rpc.health.worked(work, None);
     }
 }

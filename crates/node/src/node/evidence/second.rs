@@ -1,10 +1,10 @@
 //! The second look at an answer that its header leaves a doubt about. It ends with logs, and not with a refusal for ever.
 
 use super::{Doubt, EVIDENCE, root_of};
-use crate::ask_logs::RECEIPTS;
 use crate::error::ChainError;
-use crate::evidence::bloom::AnsweredItems;
 use crate::logs::{BlockSelector, LOGS};
+use crate::node::ask_logs::RECEIPTS;
+use crate::node::evidence::bloom::AnsweredItems;
 use crate::node::{BlockWithLogs, Node};
 use chainflume_core::domain::{Log, LogFilter, Logs};
 use chainflume_ops::metrics;
