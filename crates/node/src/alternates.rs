@@ -6,10 +6,10 @@ use std::time::Duration;
 use alloy_primitives::B256;
 
 use super::error::ChainError;
-use super::node::failed_reads::Work;
 use super::node::{Node, ProviderGroup};
 use super::pool::{essential, reading};
 use super::rpc::probing;
+use super::settings::Work;
 use super::settings::{ChainSettings, ProviderRole};
 
 /// Whom to ask for a second look: rather not the provider that gave the first.

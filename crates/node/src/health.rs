@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::error::{ChainError, RefusalKind};
-use super::node::failed_reads::Work;
+use super::error::ChainError;
+use super::limits::RefusalKind;
+use super::settings::Work;
 use chainflume_core::domain::BlockRange;
 
 /// How well an endpoint answers, method by method: one whose headers come and whose logs do not is as useless as one

@@ -21,18 +21,17 @@ mod wire;
 pub use alternates::AlternateProviders;
 pub use batch::Batch;
 pub use endpoint_limits::EndpointLimits;
-pub use error::{ChainError, RefusalKind};
+pub use error::ChainError;
 pub use heads::{HeadNotifier, HeadSource, check_websocket};
 pub use history::{HistoryReader, OnError, ReadDepths};
-pub use node::evidence::LogVerification;
-pub use node::failed_reads::Work;
+pub use limits::RefusalKind;
 pub use node::headers_with_logs::HeaderWithLogs;
 pub use node::identified_header::IdentifiedHeader;
 pub use node::identity::IdentifiedBlocks;
-pub use node::{BlockTag, BlockWithLogs, Node, NodeStatus, ProviderGroup};
+pub use node::{BlockWithLogs, Node, NodeStatus, ProviderGroup};
 pub use pool::{Pool, ProviderState, SwitchListener, essential};
 pub use rpc::{MethodUsage, probing};
 pub use settings::{
-    ChainSettings, Compression, FailoverSettings, HistorySettings, ProviderRole, ProviderSettings,
-    RateLimitSettings, host_of,
+    BlockTag, ChainSettings, Compression, FailoverSettings, HistorySettings, LogVerification, ProviderRole,
+    ProviderSettings, RateLimitSettings, Work, host_of,
 };

@@ -4,18 +4,17 @@
 //! range", "use fewer addresses") may speak of anything.
 
 mod hint;
+mod refusal;
 mod rules;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
-use super::error::{ErrorResponse, RefusalKind};
+pub use refusal::RefusalKind;
+pub(super) use refusal::{ErrorResponse, Hint, NarrowReason};
 use rules::RefusalFamily;
 use text::RefusalText;
-
-/// A width in blocks the node says it would accept, strictly narrower than what was asked.
-pub type Hint = u64;
 
 /// JSON-RPC 2.0 §5.1: the method does not exist or is not available.
 const METHOD_NOT_FOUND: i64 = -32601;

@@ -2,13 +2,16 @@ pub(crate) mod ask_logs;
 pub(crate) mod evidence;
 pub(crate) mod failed_reads;
 mod genesis;
+pub(crate) mod header_seal;
 pub(crate) mod headers_with_logs;
 pub(crate) mod identified_header;
 pub(crate) mod identity;
 mod read_by_hash;
 pub(crate) mod read_range;
+mod recent_headers;
+mod work;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
@@ -19,35 +22,15 @@ use tokio::sync::Notify;
 use crate::endpoint_limits::{EndpointLimits, FilterLimits};
 use crate::error::ChainError;
 use crate::rpc::{MethodUsage, Rpc, RpcCall};
-use crate::settings::{ChainSettings, HistorySettings, ProviderSettings};
+use crate::settings::{BlockTag, ChainSettings, HistorySettings, LogVerification, ProviderSettings};
 use crate::width::Width;
 use crate::wire::WireHeader;
 use chainflume_core::domain::{BlockRef, LogFilter, Logs};
-use evidence::{EvidenceState, HeaderSeal, LogVerification, RecentHeaders, allowed};
+use evidence::EvidenceState;
 use failed_reads::FailedReads;
 use genesis::Genesis;
-
-/// A block by name (execution API, "block tags").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockTag {
-    /// The newest block.
-    Latest,
-    /// Unlikely to be reorganised.
-    Safe,
-    /// Accepted by more than two thirds of the validators, or whatever the chain promises.
-    Finalized,
-}
-
-impl BlockTag {
-    /// The word of the execution API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Latest => "latest",
-            Self::Safe => "safe",
-            Self::Finalized => "finalized",
-        }
-    }
-}
+use header_seal::HeaderSeal;
+use recent_headers::RecentHeaders;
 
 /// How far a node has come, and its block at one height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +133,7 @@ impl Node {
             rpc: Rpc::new(settings, provider, kin.alarm)?,
             genesis: kin.genesis,
             fingerprint: provider.fingerprint(),
-            verify: allowed(settings.chain_id, settings.verify),
+            verify: settings.verify.on_chain(settings.chain_id),
             trust: EvidenceState::default(),
             recent: RecentHeaders::default(),
             chain_id: settings.chain_id,
@@ -202,45 +185,6 @@ impl Node {
     /// What the provider is called in messages: its host, unless the config gives it a name.
     pub fn host(&self) -> &str {
         self.rpc.host()
-    }
-
-    /// Asks for the chain id (`eth_chainId`, EIP-695) and for block 0, and compares them with the config's and with what
-    /// is settled. A node may have thrown block 0 away; then the chain id has to do. Both are asked in one request, which
-    /// shows whether the node takes batches before anything depends on it.
-    ///
-    /// # Errors
-    /// [`ChainError::WrongChain`], [`ChainError::WrongGenesis`] or why the node cannot be asked.
-    pub async fn check_chain(&self) -> Result<(), ChainError> {
-        self.rpc.try_batches();
-        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&identity::questions()).await?.into_iter();
-        self.identify(&mut answers)?;
-        Ok(())
-    }
-
-    /// Whether it has shown that it is on this chain. Before, nothing it says is to be stored.
-    ///
-    /// # Errors
-    /// That it has not yet.
-    pub fn is_checked(&self) -> Result<(), ChainError> {
-        if self.checked.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let reason = "it has not said yet which chain it is on".to_owned();
-        Err(ChainError::Unreachable { host: self.host().to_owned(), reason })
-    }
-
-    /// Whether what it last said of block 0 is what is settled now.
-    ///
-    /// # Errors
-    /// [`ChainError::WrongGenesis`].
-    pub(crate) fn check_genesis(&self) -> Result<(), ChainError> {
-        self.genesis.check(self.host()).map_err(|wrong| self.not_ours(wrong))
-    }
-
-    pub(crate) fn not_ours(&self, wrong: ChainError) -> ChainError {
-        self.checked.store(false, Ordering::Relaxed);
-        self.rpc.health.failed("the chain", &wrong);
-        wrong
     }
 
     /// The block of that name; `None` where the chain does not have the tag, or nothing is tagged yet.

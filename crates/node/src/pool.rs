@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use super::error::ChainError;
-use super::node::failed_reads::Work;
 use super::node::{Node, ProviderGroup};
+use super::settings::Work;
 use super::settings::{ChainSettings, ProviderRole, ProviderSettings};
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop};

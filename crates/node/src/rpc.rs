@@ -3,8 +3,12 @@
 //! nothing is retried below the place that knows why.
 
 mod batch;
+mod batch_limit;
 mod body;
+mod call;
+mod canceller;
 mod outcomes;
+mod probing;
 mod rate_limit;
 mod streamed_list;
 mod usage;
@@ -17,25 +21,29 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Notify;
 
-use super::error::{ChainError, ErrorResponse, RefusalKind, told};
+use super::error::{ChainError, told};
 use super::health::HealthTracker;
+use super::limits::{ErrorResponse, RefusalKind};
 use super::settings::{ChainSettings, ProviderSettings};
 use super::wire::{ErrorObject, RpcResponse};
-use batch::BatchLimit;
 pub(super) use batch::RawResult;
+use batch_limit::BatchLimit;
 use body::{Body, BodyConsumer, BodyError};
+pub(super) use call::RpcCall;
+use call::lead;
+use canceller::RequestCanceller;
 use chainflume_ops::metrics;
 use chainflume_ops::tls;
 use outcomes::{Outcomes, outcomes};
+use probing::patience;
+pub use probing::probing;
 use rate_limit::RateLimiter;
 use streamed_list::StreamedList;
 pub use usage::MethodUsage;
 use usage::UsageCounter;
-use wait::RequestCanceller;
-pub use wait::probing;
 
 pub(super) struct Rpc {
     client: reqwest::Client,
@@ -55,31 +63,6 @@ pub(super) struct Rpc {
     /// A request that takes longer is a reason to look whether anything is answered at all.
     overdue_after: Duration,
     pub(super) health: HealthTracker,
-}
-
-/// A question to the node.
-pub(super) struct RpcCall {
-    pub method: &'static str,
-    pub params: Value,
-    /// Blocks it spans, for what the node says about ranges.
-    pub width: Option<u64>,
-}
-
-impl RpcCall {
-    pub(super) fn new(method: &'static str, params: Value) -> Self {
-        Self { method, params, width: None }
-    }
-
-    fn call(&self, id: u64) -> Value {
-        json!({ "jsonrpc": "2.0", "id": id, "method": self.method, "params": self.params })
-    }
-}
-
-/// The method that stands for a request of several calls: that of the one over a range, which is what may be refused, or
-/// else of the first.
-fn lead(calls: &[RpcCall]) -> &'static str {
-    let ranged = calls.iter().find(|call| call.width.is_some());
-    ranged.or(calls.first()).map_or("", |call| call.method)
 }
 
 impl Rpc {
@@ -181,7 +164,7 @@ impl Rpc {
         let turn = |entered: Result<_, Duration>| {
             entered.map(|permit| (permit, Instant::now())).map_err(|wait| self.closed(method, wait))
         };
-        let asked = match wait::patience() {
+        let asked = match patience() {
             Some(patience) => match turn(self.pace.enter_now(count, units)) {
                 Ok(entered) => Ok((entered, self.brief((method, patience), request).await)),
                 Err(closed) => Err(closed),

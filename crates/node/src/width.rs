@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::limits::NarrowReason;
 use super::settings::HistorySettings;
 
 #[cfg(test)]
@@ -46,17 +47,6 @@ pub(super) struct Width {
     /// An answer larger than this does not call for a wider question. Twice as many as are asked for at once fit the
     /// buffer: a commit's worth can wait there and readers need not.
     large: usize,
-}
-
-/// Why a question was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NarrowReason {
-    /// Its number of blocks, the same everywhere on the chain.
-    BlockSelector,
-    /// The size of its answer, which is another elsewhere.
-    Size,
-    /// The time it took.
-    Time,
 }
 
 impl Width {

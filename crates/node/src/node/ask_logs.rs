@@ -12,15 +12,13 @@ use serde_json::json;
 use super::headers_with_logs::logs_question;
 use super::{BlockWithLogs, Node, hex};
 use crate::error::ChainError;
-use crate::logs::{BlockSelector, CheckedLogs, LOGS, checked};
+use crate::logs::{BlockSelector, CheckedLogs, LOGS, RECEIPTS, checked};
 use crate::rpc::RpcCall;
 use crate::wire::{ReadLog, WireReceipt, WireTransactions};
 use chainflume_core::domain::{B256, BlockRange, BlockRef, LogFilter, Logs};
 
 /// How often the logs of one block are asked for in vain before they are asked for in parts.
 const STUCK: u32 = 3;
-/// All receipts of a block at once.
-pub(crate) const RECEIPTS: &str = "eth_getBlockReceipts";
 /// A question asked whole fails at once: whoever asks knows whether to ask for less.
 const ONCE: u32 = 1;
 /// How often a part is asked for: dozens of calls that have to succeed in a row would else never be answered by a node

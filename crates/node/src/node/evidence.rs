@@ -7,87 +7,24 @@ mod second;
 mod state;
 mod times;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
 
 use alloy_primitives::{B256, Bloom};
 use serde_json::json;
 
-use super::ask_logs::RECEIPTS;
+use super::header_seal::HeaderSeal;
 use super::headers_with_logs::HeaderWithLogs;
-use super::{BlockWithLogs, Node};
+use super::{BlockWithLogs, HEADER, Node};
 use crate::error::ChainError;
-use crate::logs::BlockSelector;
+use crate::logs::{BlockSelector, LOGS, RECEIPTS};
 use crate::rpc::RpcCall;
+use crate::settings::LogVerification;
 use crate::wire::{UnsealedReceipt, WireReceipt};
 pub(crate) use bloom::holds as bloom_holds;
 use bloom::{AnsweredItems, DoubtSubject, holds_log, unanswered};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, Receipt, receipts_root};
 pub(crate) use state::EvidenceState;
 use times::TimeOrder;
-
-/// How the logs of new blocks are checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogVerification {
-    /// By their own shape alone.
-    Off,
-    /// Against the bloom filter of the header: it never leaves out a log there is.
-    Bloom,
-    /// Against the root of the receipts in the header: nothing can be missing or changed.
-    Receipts,
-}
-
-/// What of a header can be held against logs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HeaderSeal {
-    pub block: BlockRef,
-    pub bloom: Option<Bloom>,
-    pub receipts_root: Option<B256>,
-}
-
-/// Headers of late, by height: the logs of a block whose hash was told are asked for together with its header.
-#[derive(Default)]
-pub(crate) struct RecentHeaders(Mutex<BTreeMap<u64, BlockRef>>);
-
-/// More than a step reads at once, twice.
-const KEPT: usize = 64;
-
-impl RecentHeaders {
-    /// The blocks next to this one on its branch, each with the one below it first.
-    fn links(&self, block: BlockRef) -> Vec<(BlockRef, BlockRef)> {
-        let recent = self.lock();
-        let at = |number: Option<u64>| recent.get(&number?).copied();
-        let below = at(block.number.checked_sub(1)).filter(|below| below.hash == block.parent_hash);
-        let above = at(block.number.checked_add(1)).filter(|above| above.parent_hash == block.hash);
-        let below = below.map(|below| (below, block));
-        below.into_iter().chain(above.map(|above| (block, above))).collect()
-    }
-
-    fn forget(&self, block: BlockRef) {
-        self.lock().remove(&block.number);
-    }
-
-    fn keep(&self, block: BlockRef) {
-        let (mut recent, number) = (self.lock(), block.number);
-        recent.insert(number, block);
-        if recent.len() > KEPT {
-            // History is read from below, the head from above: what is furthest from this one goes.
-            let far = recent.keys().copied().max_by_key(|other| other.abs_diff(number));
-            far.and_then(|far| recent.remove(&far));
-        }
-    }
-
-    /// The hash a block of this height had when it, or the one above it, was last read.
-    pub(crate) fn hash(&self, number: u64) -> Option<B256> {
-        let recent = self.lock();
-        let own = recent.get(&number).map(|block| block.hash);
-        own.or_else(|| Some(recent.get(&number.checked_add(1)?)?.parent_hash))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, BlockRef>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Node {
     /// Whether logs near the head come out of receipts.
@@ -124,7 +61,7 @@ impl Node {
         match self.trust.quarrels.judge(below, above) {
             TimeOrder::Plausible => Ok(()),
             TimeOrder::Absurd => {
-                let error = self.rpc.bad(super::HEADER, reason());
+                let error = self.rpc.bad(HEADER, reason());
                 self.rpc.health.disbelieved(WHAT, &error);
                 Err(error)
             }
@@ -170,7 +107,7 @@ impl Node {
             let reason =
                 format!("a log of {} at {} that the header's bloom excludes", log.address, log.place);
             self.trust.bloom.failed(&reason);
-            return Err(self.disbelieved(crate::logs::LOGS, reason));
+            return Err(self.disbelieved(LOGS, reason));
         }
         let doubted = unanswered(&bloom, filter, &answered);
         self.trust.doubts.answered(&answered);
@@ -197,7 +134,7 @@ impl Node {
     /// The error of a node whose header speaks of logs that its answer lacks and another answer has.
     pub(crate) fn contradicted(&self, block: &BlockRef) -> ChainError {
         let reason = format!("no logs for block {}, whose header speaks of some that it has", block.number);
-        self.disbelieved(crate::logs::LOGS, reason)
+        self.disbelieved(LOGS, reason)
     }
 
     /// The logs out of all receipts of the block, which must have the root of its header. `None` where this node's
@@ -302,16 +239,3 @@ fn root_of(receipts: &[WireReceipt]) -> Result<B256, UnsealedReceipt> {
 
 /// What such failures are counted under.
 const EVIDENCE: &str = "logs that their header bears out";
-
-/// What this chain's headers cannot be held against, whatever is configured. What is not listed and fails all the same is
-/// found out and given up.
-pub(crate) fn allowed(chain_id: u64, wanted: LogVerification) -> LogVerification {
-    match chain_id {
-        // zkSync Era and its test network: a bloom that is no block's own (zksync-era issue 4580), no root at all.
-        // Polygon and its test network: logs of state syncs are answered and in no header (bor pull request 90).
-        324 | 300 | 137 | 80_002 => LogVerification::Off,
-        // Arbitrum One, Nova and their test network have receipts of their own kinds; Celo's CIP-64 adds a field to one.
-        42_161 | 42_170 | 421_614 | 42_220 if wanted == LogVerification::Receipts => LogVerification::Bloom,
-        _ => wanted,
-    }
-}

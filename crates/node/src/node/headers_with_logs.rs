@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::evidence::HeaderSeal;
+use super::header_seal::HeaderSeal;
 use super::{HEADER, Node, hex, or_missing};
 use crate::error::ChainError;
 use crate::logs::{BlockSelector, LOGS, checked};

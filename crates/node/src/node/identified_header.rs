@@ -3,10 +3,11 @@
 use alloy_primitives::{Address, B256};
 
 use super::Node;
-use super::ask_logs::RECEIPTS;
-use super::evidence::{HeaderSeal, LogVerification, bloom_holds};
+use super::evidence::bloom_holds;
+use super::header_seal::HeaderSeal;
 use crate::error::ChainError;
-use crate::logs::BlockSelector;
+use crate::logs::{BlockSelector, RECEIPTS};
+use crate::settings::LogVerification;
 use crate::wire::{UnsealedReceipt, WireReceipt};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, receipts_root};
 

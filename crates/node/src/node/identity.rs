@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::evidence::HeaderSeal;
+use super::header_seal::HeaderSeal;
 use super::{HEADER, Node, hex};
-use crate::error::{ChainError, RefusalKind};
+use crate::error::ChainError;
+use crate::limits::RefusalKind;
 use crate::rpc::{RawResult, RpcCall};
 use crate::wire::Quantity;
 use chainflume_core::domain::BlockRef;
@@ -33,6 +34,45 @@ pub(crate) fn questions() -> [RpcCall; 2] {
 }
 
 impl Node {
+    /// Asks for the chain id (`eth_chainId`, EIP-695) and for block 0, and compares them with the config's and with what
+    /// is settled. A node may have thrown block 0 away; then the chain id has to do. Both are asked in one request, which
+    /// shows whether the node takes batches before anything depends on it.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongChain`], [`ChainError::WrongGenesis`] or why the node cannot be asked.
+    pub async fn check_chain(&self) -> Result<(), ChainError> {
+        self.rpc.try_batches();
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions()).await?.into_iter();
+        self.identify(&mut answers)?;
+        Ok(())
+    }
+
+    /// Whether it has shown that it is on this chain. Before, nothing it says is to be stored.
+    ///
+    /// # Errors
+    /// That it has not yet.
+    pub fn is_checked(&self) -> Result<(), ChainError> {
+        if self.checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let reason = "it has not said yet which chain it is on".to_owned();
+        Err(ChainError::Unreachable { host: self.host().to_owned(), reason })
+    }
+
+    /// Whether what it last said of block 0 is what is settled now.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongGenesis`].
+    pub(crate) fn check_genesis(&self) -> Result<(), ChainError> {
+        self.genesis.check(self.host()).map_err(|wrong| self.not_ours(wrong))
+    }
+
+    pub(crate) fn not_ours(&self, wrong: ChainError) -> ChainError {
+        self.checked.store(false, Ordering::Relaxed);
+        self.rpc.health.failed("the chain", &wrong);
+        wrong
+    }
+
     /// The canonical blocks at these heights, from a node that shows the chain id and block 0 before and after, in the same
     /// request where it takes batches: then the backend that answers is the one that shows its chain.
     ///

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 
-use super::evidence::{CheckedBlock, HeaderSeal};
+use super::evidence::CheckedBlock;
+use super::header_seal::HeaderSeal;
 use super::headers_with_logs::HeaderWithLogs;
 use super::{BlockWithLogs, Node};
 use crate::batch::Batch;

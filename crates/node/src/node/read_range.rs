@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::evidence::HeaderSeal;
+use super::header_seal::HeaderSeal;
 use super::headers_with_logs::logs_question;
 use super::{HEADER, Node, hex};
 use crate::error::ChainError;

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::choice::behind;
 use super::{PoolMember, PoolShared, probe};
 use crate::error::ChainError;
-use crate::node::failed_reads::Work;
 use crate::rpc::probing;
 use crate::settings::ProviderRole;
+use crate::settings::Work;
 use chainflume_ops::supervise::Turns;
 
 /// Between the first failure and the look at the others: failures come in handfuls.

@@ -9,9 +9,10 @@ use super::choice::SwitchReason;
 use crate::error::ChainError;
 use crate::heads;
 use crate::logs::{BlockSelector, LOGS};
-use crate::node::failed_reads::{FailedRead, Work};
+use crate::node::failed_reads::FailedRead;
 use crate::node::{HEADER, Node, ProviderGroup};
 use crate::rpc::probing;
+use crate::settings::Work;
 use crate::settings::{ChainSettings, ProviderSettings};
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogFilter};
 

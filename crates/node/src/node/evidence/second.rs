@@ -2,8 +2,7 @@
 
 use super::{Doubt, EVIDENCE, root_of};
 use crate::error::ChainError;
-use crate::logs::{BlockSelector, LOGS};
-use crate::node::ask_logs::RECEIPTS;
+use crate::logs::{BlockSelector, LOGS, RECEIPTS};
 use crate::node::evidence::bloom::AnsweredItems;
 use crate::node::{BlockWithLogs, Node};
 use chainflume_core::domain::{Log, LogFilter, Logs};
