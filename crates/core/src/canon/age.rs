@@ -1,4 +1,5 @@
-use super::policy::{DepthPolicy, Heads};
+use super::heads::{AgeBoundary, Heads};
+use super::policy::DepthPolicy;
 
 /// A block by its height and time, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,15 +8,6 @@ pub struct BlockTime {
     pub number: u64,
     /// Block time in seconds, as its header says.
     pub time: u64,
-}
-
-/// Up to where blocks are old.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgeBoundary {
-    /// The highest block that was found to be.
-    pub number: u64,
-    /// The head under which it was found.
-    pub under: u64,
 }
 
 /// What is known of where blocks are old.

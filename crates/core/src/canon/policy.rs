@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::age::AgeBoundary;
+use super::heads::Heads;
 use super::plan::DepthZones;
 
 /// When a block is deep enough to be announced.
@@ -22,20 +22,6 @@ pub enum PublishMode {
     Confirmed,
     /// That it is seen at the head, too.
     PendingAndConfirmed,
-}
-
-/// What a node says of its chain's height.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heads {
-    /// Newest block.
-    pub latest: u64,
-    /// The `safe` tag where it was asked for and the chain has it.
-    pub safe: Option<u64>,
-    /// The `finalized` tag where the chain has it.
-    pub finalized: Option<u64>,
-    /// Up to where blocks are older than [`DepthPolicy::backend_lag`]. `None` before any block was looked at; then only the
-    /// number of blocks counts.
-    pub aged: Option<AgeBoundary>,
 }
 
 /// A chain's rules of depth.
@@ -121,6 +107,7 @@ impl DepthPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canon::AgeBoundary;
 
     fn heads(latest: u64, finalized: Option<u64>) -> Heads {
         Heads { latest, safe: finalized.map(|n| n + 10), finalized, aged: None }
