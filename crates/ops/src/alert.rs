@@ -8,7 +8,6 @@ mod rules;
 mod sender;
 mod tracker;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::health::{Board, Heartbeat};
 use crate::http::{HttpClient, HttpError};
 use crate::metrics;
-pub use rules::{BoardSnapshot, Incident, IncidentKey, incidents};
+pub use rules::{AlertThresholds, BoardSnapshot, Incident, IncidentKey, incidents};
 use sender::AlertSender;
 use tracker::{AlertNotice, IncidentTracker, NoticeKind};
 
@@ -29,15 +28,6 @@ pub struct AlertSettings {
     pub over_after: Duration,
     /// What is normal for each chain.
     pub limits: AlertThresholds,
-}
-
-/// What is normal for each chain.
-#[derive(Clone, Debug, Default)]
-pub struct AlertThresholds {
-    /// By chain, how long its head may stand still.
-    pub head_silence: BTreeMap<String, Duration>,
-    /// Chains whose heads are announced by WebSocket while all is well.
-    pub websocket: BTreeSet<String>,
 }
 
 /// From one look to the next.

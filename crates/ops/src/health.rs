@@ -1,6 +1,7 @@
 //! What each chain and each sink says of itself, for readiness, metrics, `status` and the watchdog. Written by the
 //! spine and the relays, read by everybody; ages are computed when they are read, so that they grow during a stall.
 
+mod heartbeat;
 mod loops;
 mod source;
 mod throughput;
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-pub(crate) use loops::wait_beating;
-pub use loops::{Heartbeat, LoopHealth, TurnSource};
+pub use heartbeat::Heartbeat;
+pub(crate) use heartbeat::wait_beating;
+pub use loops::{LoopHealth, TurnSource};
 pub use source::{SourceHealth, UnreadHealth};
 pub use throughput::{Rate, Throughput};
 

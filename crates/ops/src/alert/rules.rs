@@ -1,8 +1,16 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::AlertThresholds;
 use crate::health::{Board, ChainHealth, ChainState, DatabaseHealth, LoopHealth, SinkHealth};
+
+/// What is normal for each chain.
+#[derive(Clone, Debug, Default)]
+pub struct AlertThresholds {
+    /// By chain, how long its head may stand still.
+    pub head_silence: BTreeMap<String, Duration>,
+    /// Chains whose heads are announced by WebSocket while all is well.
+    pub websocket: BTreeSet<String>,
+}
 
 /// The board at one moment.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use super::as_f64;
+use super::number::as_f64;
 
 const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
 const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
