@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
-use architecture::plan::{HOMES, PACKAGES, PURE, ROOMS, Room, TABLES};
+use architecture::plan::{HOMES, PACKAGES, PURE, ROOMS, Room, SHARED_TYPE_NAMES, TABLES};
 use architecture::source::{Source, sources};
 use architecture::statements::statements;
 
@@ -189,6 +189,28 @@ fn files_and_functions_are_of_a_size_to_be_proofread() {
 }
 
 #[test]
+fn a_type_name_means_one_thing_in_the_workspace() {
+    let files = all();
+    let mut places = BTreeMap::<&str, Vec<String>>::new();
+    for file in &files {
+        for (line, name) in file.types() {
+            places.entry(name).or_default().push(file.at(line));
+        }
+    }
+    assert!(places.len() > 500, "{} types found", places.len());
+    let is_planned = |name: &str| SHARED_TYPE_NAMES.iter().any(|(known, _)| *known == name);
+    let shared = places.iter().filter(|(name, places)| places.len() > 1 && !is_planned(name));
+    assert_none(
+        shared
+            .map(|(name, places)| format!("`{name}` has several meanings: {}", places.join(", ")))
+            .collect(),
+    );
+    let is_shared = |name: &str| places.get(name).is_some_and(|places| places.len() > 1);
+    let past = SHARED_TYPE_NAMES.iter().filter(|(name, _)| !is_shared(name));
+    assert_none(past.map(|(name, _)| format!("`{name}` has one meaning; remove it from the list")).collect());
+}
+
+#[test]
 fn figures() {
     let files = all();
     println!("\n{:<20} {:>5} {:>6}  longest function", "part", "files", "lines");
@@ -263,6 +285,11 @@ fn what_the_plan_forbids_is_found() {
                 \"copy events\"; }";
     let found_tables = writes(&file("store", "rows.rs", text), &tables);
     assert_eq!(found_tables, [(1, "blocks".to_owned()), (4, "events".to_owned())]);
+
+    let text = "pub struct One<T>(T);\npub(super) enum Two {}\nfn f() {\n    struct Hidden;\n}\ntype Three = u8;\n\
+                // struct No;\n#[cfg(test)]\nmod tests { }\n";
+    let types = file("store", "rows.rs", text);
+    assert_eq!(types.types(), [(1, "One"), (2, "Two"), (6, "Three")]);
 
     let long = file("store", "rows.rs", &format!("fn long() {{\n{}}}\n", "    call('{');\n".repeat(59)));
     assert!(found(oversized(&long)).starts_with("crates/store/src/rows.rs:1: `long` has 61 lines"));

@@ -9,7 +9,7 @@ use super::followed;
 use crate::admin::{self, Report};
 use crate::roles::AppError;
 use crate::roles::Loaded;
-use crate::roles::database::{Database, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use chainflume_core::domain::SourceDifference;
 use chainflume_db::{LeaseRow, LeaseState, Schema};
 use chainflume_store::{ReorgRecord, SourceStatus, Store};
@@ -164,7 +164,7 @@ async fn look(loaded: &Loaded, daemon: Option<Report>) -> Result<Status, AppErro
         reorgs: Vec::new(),
         negative_balances: BTreeMap::new(),
     };
-    let Some(database) = Database::open_made(loaded).await? else { return Ok(nothing) };
+    let Some(database) = OpenDatabase::open_made(loaded).await? else { return Ok(nothing) };
     let status = read(loaded, &database.store, nothing).await;
     database.close().await;
     status

@@ -10,7 +10,7 @@ use chainflume_db::StoreError;
 use chainflume_store::Store;
 
 /// The configured database, or the private one.
-pub(crate) struct Database {
+pub(crate) struct OpenDatabase {
     pub store: Store,
     /// The private server, where this process runs it.
     pub private: Option<PrivatePostgres>,
@@ -25,7 +25,7 @@ pub(crate) enum Owner {
     Command,
 }
 
-impl Database {
+impl OpenDatabase {
     /// Connects. No table is touched.
     pub(crate) async fn open(loaded: &Loaded, owner: Owner) -> Result<Self, AppError> {
         let config = &loaded.config;

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::database::Database;
+use super::database::OpenDatabase;
 use super::parts::{Loaded, lease_settings};
 use crate::config;
 use crate::lease::{LeaseGuard, LeaseHandle, LeaseManager};
 use chainflume_db::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
-use chainflume_deliver::relay::{Delivery, Retention};
+use chainflume_deliver::relay::{Retention, SinkDelivery};
 use chainflume_index::ChainIndexer;
 use chainflume_ops::health::{Board, ChainState, Heartbeat};
 use chainflume_ops::supervise::{Loop, Supervisor};
@@ -46,7 +46,7 @@ impl Loops {
     /// With leases in the database.
     pub(crate) fn with_leases(
         loaded: &Loaded,
-        database: &Database,
+        database: &OpenDatabase,
         (supervisor, board): (&Supervisor, &Board),
         stop: &CancellationToken,
     ) -> Self {
@@ -105,7 +105,7 @@ impl Loops {
     }
 
     /// Carries to the sink of this name, which all daemons share. As for `make`, see [`Self::chain`].
-    pub(crate) fn sink<C: Delivery>(
+    pub(crate) fn sink<C: SinkDelivery>(
         &mut self,
         tasks: &mut JoinSet<()>,
         sink: &str,
@@ -127,7 +127,7 @@ impl Loops {
     }
 
     /// Delivers to a sink of this process alone, as every instance does to its own.
-    pub(crate) fn own_sink<C: Delivery>(
+    pub(crate) fn own_sink<C: SinkDelivery>(
         &self,
         tasks: &mut JoinSet<()>,
         sink: &str,
@@ -248,7 +248,7 @@ async fn run_chain_turns(
 
 async fn run_sink_turns(
     handle: &LeaseHandle,
-    mut relay: impl Delivery,
+    mut relay: impl SinkDelivery,
     board: Board,
     stop: &CancellationToken,
 ) {

@@ -20,7 +20,7 @@ pub use replay::{ReplayEnd, ReplayTarget, Replayed, Replayer, SeparateStreams};
 pub use report::remedy;
 pub use retention::Retention;
 pub use stream::{Relay, RelayParts};
-pub use turn::Delivery;
+pub use turn::SinkDelivery;
 
 use std::time::Duration;
 

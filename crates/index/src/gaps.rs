@@ -9,9 +9,9 @@ use futures_util::future::try_join_all;
 
 use super::error::IndexerError;
 use super::history::error_reporter;
-use super::session::Session;
+use super::session::IndexSession;
 use super::translate::{GroupTranslator, Translated, count};
-use chainflume_core::domain::{B256, BlockId, BlockRange, Gap, LogFilter, SourceCourse, causes};
+use chainflume_core::domain::{B256, BlockId, BlockRange, LogFilter, SourceCourse, SourceGap, causes};
 use chainflume_node::{Batch, BlockWithLogs, HistoryReader, ReadDepths};
 use chainflume_ops::metrics;
 use chainflume_store::{Backfill, Read};
@@ -25,7 +25,7 @@ const MAX_BLOCKS_BY_HASH: u64 = 2_048;
 /// A gap on its way to the store.
 pub(super) struct GapRead {
     source: usize,
-    gap: Gap,
+    gap: SourceGap,
     next: u64,
     translator: GroupTranslator,
     filter: LogFilter,
@@ -54,7 +54,7 @@ impl GapRead {
     }
 }
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Makes sure that the lowest gap is being read, if there is one and nothing is in its way.
     pub(super) async fn start_gap(&mut self, syncs: bool) -> Result<(), IndexerError> {
         // A node learns how wide a range may be from one reader of ranges at a time: sources that sync go first.
@@ -80,7 +80,7 @@ impl Session<'_> {
             }
             self.build_indexes().await?;
         }
-        let gap = Gap { range, ..gap };
+        let gap = SourceGap { range, ..gap };
         let (filter, translator) = self.chain.translator.part(source, &gap.items);
         tracing::debug!(chain = %self.chain.settings.name, source, %range, by_hash, "reading a gap of a source");
         let mode = match by_hash {
@@ -91,7 +91,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn next_gap(&self) -> Option<(usize, Gap)> {
+    fn next_gap(&self) -> Option<(usize, SourceGap)> {
         let first = |(source, course): (usize, &SourceCourse)| Some((source, course.gaps.first()?.clone()));
         self.followed_sources.with_gaps().filter_map(first).min_by_key(|(_, gap)| gap.range.from())
     }

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::IndexerError;
 use super::live::BlockBatch;
-use super::session::Session;
+use super::session::IndexSession;
 use super::translate::{GroupTranslator, Translated};
 use chainflume_core::canon::SourceGroup;
 use chainflume_core::domain::{B256, BlockId, BlockRange};
@@ -118,7 +118,7 @@ impl PreparedBatch {
     }
 }
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Ends the reading of anything but this, and takes back what was written ahead of it.
     pub(super) fn drop_unplanned_history(&mut self, planned: Option<&SourceGroup>) {
         self.attempt.history_read = self.attempt.history_read.take().filter(|reading| {

@@ -13,7 +13,7 @@ use chainflume_core::canon::DepthPolicy;
 use chainflume_core::domain::{BlockRange, Event, Place};
 use chainflume_db::StoreError;
 use chainflume_node::{AlternateProviders, Batch, ChainSettings, HistoryReader, Node, OnError, ReadDepths};
-use chainflume_store::{Backfill, ChainStore, Compared, DoubtedEvents, Held, Read};
+use chainflume_store::{Backfill, ChainStore, Compared, DoubtedEvents, Read, StoreSnapshot};
 
 /// Reads a closed range of one source again, beside a running daemon.
 pub struct Rereader {
@@ -250,12 +250,17 @@ impl Rereader {
     }
 
     /// Whether anything was taken back since.
-    async fn moved(&self, since: &Held) -> Result<bool, StoreError> {
+    async fn moved(&self, since: &StoreSnapshot) -> Result<bool, StoreError> {
         Ok(self.store.held().await?.reorgs != since.reorgs)
     }
 
     /// Before anything is asked for; the store checks again when it writes.
-    fn check_reached(&self, held: &Held, source: usize, range: BlockRange) -> Result<(), StoreError> {
+    fn check_reached(
+        &self,
+        held: &StoreSnapshot,
+        source: usize,
+        range: BlockRange,
+    ) -> Result<(), StoreError> {
         let name = &self.translator.sources()[source].name;
         let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == *name);
         match stored.and_then(|checkpoint| checkpoint.at) {

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::B256;
 
 use chainflume_core::domain::{BlockId, BlockRef};
-use chainflume_store::{Checkpoint, Held};
+use chainflume_store::{Checkpoint, StoreSnapshot};
 
 /// A copy in memory of what is stored of a chain. After any error it is read again, because a commit whose reply was lost
 /// may have happened.
@@ -33,7 +33,7 @@ struct PendingRef {
 
 impl ChainSnapshot {
     /// Sorts what the store holds by the config's `sources`.
-    pub(super) fn new(held: Held, sources: &[&str]) -> Self {
+    pub(super) fn new(held: StoreSnapshot, sources: &[&str]) -> Self {
         let mut by_name: BTreeMap<String, Checkpoint> =
             held.checkpoints.into_iter().map(|checkpoint| (checkpoint.source.clone(), checkpoint)).collect();
         let own = sources
@@ -196,7 +196,7 @@ mod tests {
 
     fn snapshot() -> ChainSnapshot {
         let checkpoint = |source: &str, at| Checkpoint { source: source.to_owned(), at };
-        let held = Held {
+        let held = StoreSnapshot {
             checkpoints: vec![checkpoint("gone", Some(block(3))), checkpoint("b", Some(block(9)))],
             blocks: vec![block(8), block(9)],
             final_number: Some(8),

@@ -13,7 +13,7 @@ use chainflume_ops::telemetry::LogLimiter;
 use chainflume_store::{ChainRecord, ChainStore, Store};
 
 /// One configured source of a chain.
-pub struct Source {
+pub struct TranslatedSource {
     /// Name, unique in the config.
     pub name: String,
     /// First block read.
@@ -27,7 +27,7 @@ pub struct Source {
 /// Turns logs into events: decode, then mapping.
 pub struct Translator {
     chain: Arc<str>,
-    sources: Arc<[Source]>,
+    sources: Arc<[TranslatedSource]>,
     mapper: Arc<Mapper>,
     /// By source, what it follows where that is not all it is configured for.
     follows: BTreeMap<usize, Vec<SourceAbi>>,
@@ -41,7 +41,7 @@ pub struct Translator {
 #[derive(Clone)]
 pub(super) struct GroupTranslator {
     chain: Arc<str>,
-    sources: Arc<[Source]>,
+    sources: Arc<[TranslatedSource]>,
     mapper: Arc<Mapper>,
     decoder: Arc<Decoder>,
     lines: Arc<LogLimiter>,
@@ -56,7 +56,7 @@ pub(super) struct Translated {
 
 impl Translator {
     /// Of the chain `chain` with these sources; `mapper` was built for the same list.
-    pub fn new(chain: String, sources: Vec<Source>, mapper: Mapper) -> Self {
+    pub fn new(chain: String, sources: Vec<TranslatedSource>, mapper: Mapper) -> Self {
         let (chain, sources, mapper) = (chain.into(), sources.into(), Arc::new(mapper));
         Self { chain, sources, mapper, follows: BTreeMap::new(), cached: None, lines: Arc::default() }
     }
@@ -74,7 +74,7 @@ impl Translator {
     }
 
     /// In the order of the configuration.
-    pub fn sources(&self) -> &[Source] {
+    pub fn sources(&self) -> &[TranslatedSource] {
         &self.sources
     }
 
@@ -119,7 +119,7 @@ impl Translator {
     }
 
     fn abis(&self, source: usize, items: &[FollowedEvent]) -> Vec<SourceAbi> {
-        let Source { abi, user, .. } = &self.sources[source];
+        let TranslatedSource { abi, user, .. } = &self.sources[source];
         let one = |event: &Arc<AbiEvent>| {
             let key = event.key(user.as_deref());
             let (_, addresses) = items.iter().find(|(event, _)| *event == key)?;

@@ -99,7 +99,7 @@ pub struct FilledSource {
 
 /// Blocks of a source in which a part of what it follows was not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub struct SourceGap {
     /// The blocks, none above the checkpoint.
     pub range: BlockRange,
     /// What was not read there.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::report::Report;
+use super::report::DeliveryReport;
 use super::{CommitSignal, MAX_PAUSE, RelayError, backoff};
 use chainflume_db::Epoch;
 
@@ -13,7 +13,7 @@ use chainflume_db::Epoch;
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Delivery to one sink: of several instances, the one that holds the lease delivers.
-pub trait Delivery: Send + 'static {
+pub trait SinkDelivery: Send + 'static {
     /// Name of the sink.
     fn sink(&self) -> &str;
 
@@ -51,7 +51,7 @@ pub(super) trait Steps: Send {
     fn end(&mut self) -> impl Future<Output = Result<(), RelayError>> + Send;
 
     /// Health, metrics and log lines.
-    fn report(&self) -> &Report;
+    fn report(&self) -> &DeliveryReport;
 
     /// Wakes the loop at a commit.
     fn signal(&mut self) -> &mut CommitSignal;
