@@ -124,6 +124,7 @@ pub const ROOMS: &[Room] = &[
     room("core", "decode", &["domain"], "bytes mean the same wherever they come from"),
     room("core", "mapping", &["domain", "decode"], "meaning knows no tables"),
     room("ops", "metrics", &[], "every room may count"),
+    room("ops", "backoff", &[], "every loop that retries waits by it"),
     room("ops", "health", &[], "the loops write it and everybody reads it"),
     room("ops", "tls", &[], "every client may name it"),
     room("ops", "http", &["tls"], "it sends a request and does not know what is in it"),

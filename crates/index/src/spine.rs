@@ -2,7 +2,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
@@ -15,6 +14,7 @@ use super::translate::Translator;
 use chainflume_core::canon::{DepthPolicy, Heads, ReadPlan, SourcePosition, plan};
 use chainflume_db::Epoch;
 use chainflume_node::{ChainSettings, Pool, Work};
+use chainflume_ops::backoff::Backoff;
 use chainflume_ops::health::{Board, ChainState};
 use chainflume_ops::telemetry::ErrorStreak;
 use chainflume_store::{ChainRecord, Store};
@@ -94,7 +94,7 @@ impl ChainIndexer {
 
 impl IndexSession<'_> {
     async fn run(&mut self, stop: &CancellationToken) {
-        let mut pause = backoff();
+        let mut backoff = Backoff::new(MIN_PAUSE, MAX_PAUSE);
         while !stop.is_cancelled() {
             let stepped = Box::pin(self.step(stop)).await;
             self.beat();
@@ -102,7 +102,7 @@ impl IndexSession<'_> {
             let error = match stepped {
                 Ok(StepProgress::Made) => {
                     if self.report_success() {
-                        pause = backoff();
+                        backoff.reset();
                     }
                     continue;
                 }
@@ -121,10 +121,10 @@ impl IndexSession<'_> {
                 self.wait_while_stopped(&error, stop).await;
                 continue;
             }
-            let wait = error.wait(pause.next().unwrap_or(MAX_PAUSE));
+            let wait = error.wait(backoff.next_pause());
             if stop.run_until_cancelled(self.pause(wait)).await == Some(PauseEnd::Switched) {
                 // The errors of the last provider do not slow the new one down.
-                pause = backoff();
+                backoff.reset();
             }
         }
     }
@@ -219,11 +219,5 @@ pub(super) enum StepProgress {
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a node or database that comes back is noticed within this time.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(15);
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(MAX_PAUSE)
-        .without_max_times()
-        .with_jitter()
-        .build()
-}
+/// First pause between two tries.
+const MIN_PAUSE: Duration = Duration::from_millis(100);

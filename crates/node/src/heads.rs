@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::{SinkExt, StreamExt};
@@ -25,6 +24,7 @@ use super::error::told;
 use super::settings::{ChainSettings, ProviderSettings};
 use super::wire::WireHead;
 use chainflume_core::domain::BlockId;
+use chainflume_ops::backoff::Backoff;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop, Turns};
 use chainflume_ops::telemetry::LogLimiter;
@@ -180,7 +180,7 @@ type CloseReason = String;
 impl HeadListener {
     async fn run(self, turns: Turns) {
         let host = &self.host;
-        let (mut pause, secrets) = (self.backoff(), self.settings.secrets());
+        let (mut backoff, secrets) = (Backoff::new(FIRST_RECONNECT, MAX_RECONNECT), self.settings.secrets());
         loop {
             let mut heard = false;
             let Err(ended) = self.listen(&mut heard, &turns).await;
@@ -202,9 +202,9 @@ impl HeadListener {
             metrics::ws_connected(&self.settings.name, false);
             metrics::ws_lost(&self.settings.name);
             if heard {
-                pause = self.backoff();
+                backoff.reset();
             }
-            turns.wait(tokio::time::sleep(pause.next().unwrap_or(MAX_RECONNECT))).await;
+            turns.wait(tokio::time::sleep(backoff.next_pause())).await;
         }
     }
 
@@ -258,15 +258,6 @@ impl HeadListener {
         *self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner) = announced(&mut message);
         self.shared.set(HeadSource::Pushed);
         Ok(())
-    }
-
-    fn backoff(&self) -> backon::ExponentialBackoff {
-        ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(250))
-            .with_max_delay(MAX_RECONNECT)
-            .without_max_times()
-            .with_jitter()
-            .build()
     }
 }
 
@@ -360,6 +351,8 @@ const HUNG: Duration = Duration::from_mins(1);
 
 /// Longest pause before the socket is tried again; polling covers it.
 const MAX_RECONNECT: Duration = Duration::from_secs(30);
+/// First pause before a WebSocket that was lost is opened again.
+const FIRST_RECONNECT: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {

@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
-
 use super::batch::Batch;
 use super::error::ChainError;
 use super::node::Node;
@@ -18,6 +16,7 @@ use super::reorder_buffer::ReorderBuffer;
 use super::settings::HistorySettings;
 use super::settings::Work;
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};
+use chainflume_ops::backoff::Backoff;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop, Turns};
 
@@ -103,7 +102,7 @@ impl RangeFetcher {
     /// All of `range`, whose width was granted, in as many questions as the node demands.
     async fn read(&self, range: BlockRange, turns: &Turns) {
         let (mut rest, mut width) = (Some(range), range.width());
-        let (mut pause, mut failures) = (backoff(), 0);
+        let (mut backoff, mut failures) = (Backoff::new(MIN_PAUSE, MAX_PAUSE), 0);
         while let Some(left) = rest {
             let (piece, after) = left.split_at_width(self.at_once(left, width));
             let started = Instant::now();
@@ -115,14 +114,15 @@ impl RangeFetcher {
                     self.node.worked(Work::History, Some(piece));
                     self.shelf.put(batch);
                     rest = after;
-                    (pause, failures) = (backoff(), 0);
+                    backoff.reset();
+                    failures = 0;
                 }
                 Err(error) if self.narrowed(piece, &error) => failures = 0,
                 Err(error) => {
                     failures += u32::from(error.is_doubtful());
                     self.node.stumbled_at(Work::History, (&self.filter, piece), &error);
                     let narrowed = !self.is_young(piece) && self.node.width().failed(piece.width(), failures);
-                    turns.wait(self.wait(&error, &mut pause)).await;
+                    turns.wait(self.wait(&error, &mut backoff)).await;
                     if !narrowed {
                         continue;
                     }
@@ -166,9 +166,9 @@ impl RangeFetcher {
         true
     }
 
-    async fn wait(&self, error: &ChainError, pause: &mut backon::ExponentialBackoff) {
+    async fn wait(&self, error: &ChainError, backoff: &mut Backoff) {
         (self.on_error)(error);
-        let wait = pause.next().unwrap_or(MAX_PAUSE);
+        let wait = backoff.next_pause();
         tokio::time::sleep(error.retry_after().map_or(wait, |asked| asked.clamp(wait, MAX_RETRY_AFTER)))
             .await;
     }
@@ -276,14 +276,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A node may ask for patience, not for an outage.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-fn backoff() -> backon::ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(MAX_PAUSE)
-        .without_max_times()
-        .with_jitter()
-        .build()
-}
+/// First pause between two tries.
+const MIN_PAUSE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,8 @@
 
 /// Tells somebody when something is wrong for long, and when it is over.
 pub mod alert;
+/// Pauses between tries that grow.
+pub mod backoff;
 /// What each chain says of itself.
 pub mod health;
 /// One bounded HTTP request to somebody else's server.
