@@ -80,7 +80,7 @@ impl Node {
             let Some(parts) = self.learn_lists(filter) else { return Err(error) };
             return self.logs_of_both(parts, blocks).await;
         }
-        let too_much = blocks.is_one() && (error.narrows().is_some() || self.is_stuck(&error));
+        let too_much = blocks.is_one() && (error.narrows().is_some() || self.count_unexplained(&error));
         match split(filter) {
             Some(parts) if too_much => self.logs_of_both(parts, blocks).await,
             None if too_much => self.logs_of_receipts(filter, blocks).await,
@@ -192,8 +192,8 @@ impl Node {
         }
     }
 
-    /// Whether the same question has failed without a reason often enough to try it in parts.
-    fn is_stuck(&self, error: &ChainError) -> bool {
+    /// Counts a failure that the node does not explain. Returns whether there were enough in a row to ask in parts.
+    fn count_unexplained(&self, error: &ChainError) -> bool {
         error.is_doubtful() && self.stuck.fetch_add(1, Ordering::Relaxed) + 1 >= STUCK
     }
 

@@ -111,7 +111,7 @@ impl Node {
         }
         let doubted = unanswered(&bloom, filter, &answered);
         self.trust.doubts.answered(&answered);
-        if !doubted.is_empty() && self.trust.doubts.are_due(&doubted) {
+        if !doubted.is_empty() && self.trust.doubts.count_and_check(&doubted) {
             let block = BlockWithLogs { block, logs };
             return Ok(CheckedBlock { block, doubt: Some(Doubt { doubted, bloom, receipts_root }) });
         }

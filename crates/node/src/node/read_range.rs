@@ -94,7 +94,11 @@ impl Node {
     /// All of it in one request. `None` where the node does not take that.
     async fn together(&self, ask: &RangeRequest<'_>) -> Result<Option<RangeAnswers>, ChainError> {
         let questions = ask.questions();
-        if self.asks_in_parts(ask.filter) || !self.rpc.fits_batch(questions.len()) {
+        if self.asks_in_parts(ask.filter) {
+            return Ok(None);
+        }
+        if !self.rpc.is_one_request(questions.len()) {
+            self.rpc.count_asked_alone();
             return Ok(None);
         }
         let mut checked = CheckedLogs::new(ask.filter, ask.blocks());

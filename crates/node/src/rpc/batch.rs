@@ -40,13 +40,9 @@ impl Rpc {
         self.batches.fits(calls)
     }
 
-    /// As [`Self::is_one_request`]; where they are not, this counts as a time they were asked one by one.
-    pub(crate) fn fits_batch(&self, calls: usize) -> bool {
-        let fits = self.is_one_request(calls);
-        if !fits {
-            self.batches.alone();
-        }
-        fits
+    /// Counts calls that belong together and are asked one by one: now and then a batch is tried again.
+    pub(crate) fn count_asked_alone(&self) {
+        self.batches.alone();
     }
 
     /// Lets the next calls that belong together be a batch again, unless the node has said that it takes none.

@@ -26,8 +26,9 @@ const AT_RANDOM: u32 = 7;
 const KEPT: usize = 4096;
 
 impl DoubtHistory {
-    /// Whether one of these is to be looked into now. If so, all of them are by the same question.
-    pub(super) fn are_due(&self, doubted: &BTreeSet<DoubtSubject>) -> bool {
+    /// Returns whether one of these is to be checked now; if so, one question checks all of them. If not, each of them is
+    /// counted as passed.
+    pub(super) fn count_and_check(&self, doubted: &BTreeSet<DoubtSubject>) -> bool {
         let mut vain = self.lock();
         let is_due = |doubtful: &DoubtSubject| vain.get(doubtful).is_none_or(|vain| vain.is_due(doubtful));
         if doubted.iter().any(is_due) {
@@ -92,7 +93,7 @@ mod tests {
         let more: BTreeSet<DoubtSubject> = [DoubtSubject::More].into();
         let asked = |blocks: u32| {
             let asks = (0..blocks).filter(|_| {
-                let due = doubts.are_due(&more);
+                let due = doubts.count_and_check(&more);
                 if due {
                     doubts.in_vain(&more);
                 }
@@ -105,7 +106,7 @@ mod tests {
         assert_eq!(asked(6_400), 100);
         // A new suspicion takes the old ones along.
         let with_new: BTreeSet<DoubtSubject> = [DoubtSubject::More, DoubtSubject::Chance].into();
-        assert!(doubts.are_due(&with_new));
+        assert!(doubts.count_and_check(&with_new));
         doubts.founded();
         assert_eq!(asked(3), 3);
     }
@@ -114,7 +115,8 @@ mod tests {
     fn an_answer_that_nothing_speaks_for_or_against_is_checked_in_one_block_of_128() {
         let (doubts, blind) = (DoubtHistory::default(), [DoubtSubject::Blind].into());
         let asked = |blocks: u32| {
-            let due = (0..blocks).filter(|_| doubts.are_due(&blind)).inspect(|_| doubts.in_vain(&blind));
+            let due =
+                (0..blocks).filter(|_| doubts.count_and_check(&blind)).inspect(|_| doubts.in_vain(&blind));
             due.count()
         };
         assert_eq!(asked(3), 3);
@@ -159,7 +161,7 @@ mod tests {
                 // What is common on the chain is in each block.
                 (1..=topics).for_each(|n| bloom.accrue_raw_log(Address::ZERO, &[topic(n)]));
                 let pairs = unanswered(&bloom, &filter, &nothing);
-                if !pairs.is_empty() && doubts.are_due(&pairs) {
+                if !pairs.is_empty() && doubts.count_and_check(&pairs) {
                     asked += 1;
                     doubts.in_vain(&pairs);
                 }

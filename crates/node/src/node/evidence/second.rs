@@ -109,7 +109,7 @@ impl Node {
         if !doubt.has_evidence() {
             return Ok(self.in_vain(first, doubt));
         }
-        if !self.trust.has_tried_enough(first.block.hash) {
+        if !self.trust.count_try(first.block.hash) {
             return Err(error);
         }
         if let Some(suppressed) = self.trust.lines.admit("unsettled") {
