@@ -140,7 +140,7 @@ impl ChainError {
     /// Whether the node has failed without a word on why: some do so where the range is too wide ("no backend is
     /// currently healthy", a bare 503, a connection that is cut), and where many headers are needed one may always fail.
     pub(super) fn is_doubtful(&self) -> bool {
-        matches!(self, Self::Refused { refusal: RefusalKind::Other, .. } | Self::BadAnswer { .. })
+        matches!(self, Self::Refused { refusal: RefusalKind::Unknown, .. } | Self::BadAnswer { .. })
     }
 
     /// Whether another method may tell what this one does not: it is off, or its answer is too much.
@@ -152,7 +152,7 @@ impl ChainError {
                     | RefusalKind::Size(_)
                     | RefusalKind::Time
                     | RefusalKind::Denied
-                    | RefusalKind::Other
+                    | RefusalKind::Unknown
             ),
             Self::TooLarge { .. } | Self::Timeout { .. } => true,
             _ => false,
@@ -186,7 +186,7 @@ impl ChainError {
         let Self::Refused { refusal, code, message, .. } = self else { return false };
         match refusal {
             RefusalKind::BeyondHead | RefusalKind::UnknownBlock => true,
-            RefusalKind::Other => matches!(code, Some(-32602 | -39001)) || message.contains("not found"),
+            RefusalKind::Unknown => matches!(code, Some(-32602 | -39001)) || message.contains("not found"),
             _ => false,
         }
     }
@@ -195,7 +195,7 @@ impl ChainError {
     /// does not know a tag may answer.
     pub(super) fn is_unclassified_refusal(&self) -> bool {
         // -32005 is a limit of some kind (EIP-1474), whatever the words.
-        matches!(self, Self::Refused { refusal: RefusalKind::Other, code: Some(code), .. } if *code < 0 && *code != -32005)
+        matches!(self, Self::Refused { refusal: RefusalKind::Unknown, code: Some(code), .. } if *code < 0 && *code != -32005)
     }
 
     /// Whether there were too many questions, and not something wrong with this one.
@@ -211,7 +211,21 @@ impl ChainError {
         }
     }
 
-    /// Whether the node is on another chain: trying again cannot help.
+    /// Whether only an operator can help. The list is positive: what is not in it is retried.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::WrongChain { .. } | Self::WrongGenesis { .. } | Self::GenesisDiffers { .. } => true,
+            Self::Refused { refusal, .. } => refusal.is_fatal(),
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Left { .. }
+            | Self::BadAnswer { .. }
+            | Self::TooLarge { .. }
+            | Self::NoTag { .. } => false,
+        }
+    }
+
+    /// Whether the node is on another chain.
     pub fn is_wrong_chain(&self) -> bool {
         matches!(
             self,

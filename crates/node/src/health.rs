@@ -304,13 +304,19 @@ fn weight(error: &ChainError) -> Option<u32> {
             | RefusalKind::Denied
             | RefusalKind::WrongChain
             | RefusalKind::MethodOff
-            | RefusalKind::Other => Some(FAILURE),
+            | RefusalKind::Unknown => Some(FAILURE),
         },
         // A narrower question may be answered.
         ChainError::TooLarge { .. } => None,
         // We went away, and did not wait for the end.
         ChainError::Left { .. } => None,
-        _ => Some(FAILURE),
+        ChainError::Unreachable { .. }
+        | ChainError::Timeout { .. }
+        | ChainError::BadAnswer { .. }
+        | ChainError::NoTag { .. }
+        | ChainError::WrongChain { .. }
+        | ChainError::WrongGenesis { .. }
+        | ChainError::GenesisDiffers { .. } => Some(FAILURE),
     }
 }
 
@@ -379,7 +385,7 @@ mod tests {
     fn an_answer_is_no_excuse_for_what_it_holds() {
         let health = HealthTracker::new(Arc::default());
         for _ in 0..3 {
-            health.disbelieved("logs", &refused(RefusalKind::Other));
+            health.disbelieved("logs", &refused(RefusalKind::Unknown));
             health.answered("logs", Duration::from_millis(5));
         }
         age(&health);
@@ -391,9 +397,9 @@ mod tests {
     #[test]
     fn one_answer_that_is_known_to_be_wrong_is_enough_until_a_right_one_proves_it_good() {
         let health = HealthTracker::new(Arc::default());
-        health.disbelieved("logs", &refused(RefusalKind::Other));
+        health.disbelieved("logs", &refused(RefusalKind::Unknown));
         assert!(!health.snapshot().failing, "one that is doubted is not");
-        health.convicted("logs", &refused(RefusalKind::Other));
+        health.convicted("logs", &refused(RefusalKind::Unknown));
         health.answered("logs", Duration::from_millis(5));
         assert!(health.snapshot().failing);
         health.proven("logs");

@@ -65,6 +65,6 @@ fn by_number(answer: &ErrorResponse) -> RefusalKind {
         (Some(401 | 403), _) => RefusalKind::Denied,
         // A node that says when to come back is busy, not at a loss.
         _ if answer.retry_after.is_some() => RefusalKind::Rate { retry_after: answer.retry_after },
-        _ => RefusalKind::Other,
+        _ => RefusalKind::Unknown,
     }
 }

@@ -305,7 +305,7 @@ impl Rpc {
     /// A body with status 200 that is no answer may be a refusal all the same: gateways say theirs in JSON of their own.
     fn unread(&self, question: &RpcCall, body: &Body, reason: String) -> ChainError {
         match self.refused(question, body, None) {
-            ChainError::Refused { refusal: RefusalKind::Other, .. } => self.bad(question.method, reason),
+            ChainError::Refused { refusal: RefusalKind::Unknown, .. } => self.bad(question.method, reason),
             // An answer that was cut short may say anything.
             _ if body.bytes.windows(9).take(200).any(|part| part == b"\"result\":") => {
                 self.bad(question.method, reason)

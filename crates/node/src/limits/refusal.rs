@@ -38,11 +38,31 @@ pub enum RefusalKind {
     WrongChain,
     /// The method is switched off.
     MethodOff,
-    /// None of the above.
-    Other,
+    /// Neither words nor numbers are known. It is retried as a failure of the node, and never taken for one of the above.
+    Unknown,
 }
 
 impl RefusalKind {
+    /// Whether only an operator can help. The list is positive: a refusal that is not understood is retried.
+    pub fn is_fatal(self) -> bool {
+        match self {
+            Self::WrongChain => true,
+            Self::Range(_)
+            | Self::Size(_)
+            | Self::Addresses
+            | Self::Time
+            | Self::Rate { .. }
+            | Self::Quota
+            | Self::Batch(_)
+            | Self::Denied
+            | Self::BeyondHead
+            | Self::UnknownBlock
+            | Self::Pruned
+            | Self::MethodOff
+            | Self::Unknown => false,
+        }
+    }
+
     /// One word for metrics.
     pub fn kind(self) -> &'static str {
         match self {
@@ -59,7 +79,7 @@ impl RefusalKind {
             Self::Pruned => "pruned",
             Self::WrongChain => "wrong_chain",
             Self::MethodOff => "method_off",
-            Self::Other => "other",
+            Self::Unknown => "other",
         }
     }
 }

@@ -165,6 +165,12 @@ fn is_momentary(error: &ChainError) -> bool {
         ChainError::Refused { refusal, .. } => {
             matches!(refusal, RefusalKind::Rate { .. } | RefusalKind::Quota)
         }
-        _ => false,
+        ChainError::Left { .. }
+        | ChainError::BadAnswer { .. }
+        | ChainError::TooLarge { .. }
+        | ChainError::NoTag { .. }
+        | ChainError::WrongChain { .. }
+        | ChainError::WrongGenesis { .. }
+        | ChainError::GenesisDiffers { .. } => false,
     }
 }

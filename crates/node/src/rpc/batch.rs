@@ -129,7 +129,7 @@ impl Rpc {
             }
             ChainError::Refused {
                 refusal:
-                    RefusalKind::Other
+                    RefusalKind::Unknown
                     | RefusalKind::MethodOff
                     | RefusalKind::Denied
                     | RefusalKind::Size(_)
