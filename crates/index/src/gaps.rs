@@ -12,7 +12,7 @@ use super::history::error_reporter;
 use super::session::IndexSession;
 use super::translate::{GroupTranslator, Translated, count};
 use chainflume_core::domain::{B256, BlockId, BlockRange, LogFilter, SourceCourse, SourceGap, causes};
-use chainflume_node::{Batch, BlockWithLogs, HistoryReader, ReadDepths};
+use chainflume_node::{Batch, BlockWithLogs, HistoryReader, HistoryRequest};
 use chainflume_ops::metrics;
 use chainflume_store::{Backfill, Read};
 
@@ -108,10 +108,10 @@ impl IndexSession<'_> {
 
     fn history_of(&self, filter: &LogFilter, range: BlockRange) -> HistoryReader {
         HistoryReader::new(
-            (self.past.clone(), &self.chain.settings.name),
+            self.past.clone(),
+            &self.chain.settings.name,
             self.chain.settings.history,
-            (filter.clone(), range),
-            ReadDepths { final_number: self.final_number(), aged: self.aged() },
+            HistoryRequest { filter: filter.clone(), range, depths: self.depths() },
             error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
         )
     }

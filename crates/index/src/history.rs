@@ -15,7 +15,7 @@ use super::translate::{GroupTranslator, Translated};
 use chainflume_core::canon::SourceGroup;
 use chainflume_core::domain::{B256, BlockId, BlockRange};
 use chainflume_db::StoreError;
-use chainflume_node::{Batch, ChainError, HistoryReader, OnError, ReadDepths};
+use chainflume_node::{Batch, ChainError, HistoryReader, HistoryRequest, OnError, ReadDepths};
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::ErrorStreak;
@@ -119,6 +119,11 @@ impl PreparedBatch {
 }
 
 impl IndexSession<'_> {
+    /// How deep below the head blocks are now.
+    pub(super) fn depths(&self) -> ReadDepths {
+        ReadDepths { final_number: self.final_number(), aged: self.aged() }
+    }
+
     /// Ends the reading of anything but this, and takes back what was written ahead of it.
     pub(super) fn drop_unplanned_history(&mut self, planned: Option<&SourceGroup>) {
         self.attempt.history_read = self.attempt.history_read.take().filter(|reading| {
@@ -139,10 +144,10 @@ impl IndexSession<'_> {
         }
         let filter = self.chain.translator.filter(&group.sources);
         let history = HistoryReader::new(
-            (self.past.clone(), &self.chain.settings.name),
+            self.past.clone(),
+            &self.chain.settings.name,
             self.chain.settings.history,
-            (filter, group.range),
-            ReadDepths { final_number: self.final_number(), aged: self.aged() },
+            HistoryRequest { filter, range: group.range, depths: self.depths() },
             error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
         );
         tracing::debug!(chain = %self.chain.settings.name, range = %group.range, sources = ?group.sources, "reading history");

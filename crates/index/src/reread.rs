@@ -12,7 +12,9 @@ use super::translate::Translator;
 use chainflume_core::canon::DepthPolicy;
 use chainflume_core::domain::{BlockRange, Event, Place};
 use chainflume_db::StoreError;
-use chainflume_node::{AlternateProviders, Batch, ChainSettings, HistoryReader, Node, OnError, ReadDepths};
+use chainflume_node::{
+    AlternateProviders, Batch, ChainSettings, HistoryReader, HistoryRequest, Node, OnError, ReadDepths,
+};
 use chainflume_store::{Backfill, ChainStore, Compared, DoubtedEvents, Read, StoreSnapshot};
 
 /// Reads a closed range of one source again, beside a running daemon.
@@ -184,13 +186,12 @@ impl Rereader {
             let held = self.store.held().await?;
             self.check_reached(&held, source, range)?;
             let filter = self.translator.filter(&[source]);
-            let chain = (node.clone(), self.settings.name.as_str());
             let depths = ReadDepths { final_number: held.final_number.unwrap_or(0), aged };
             let mut history = HistoryReader::new(
-                chain,
+                node.clone(),
+                &self.settings.name,
                 self.settings.history,
-                (filter, left),
-                depths,
+                HistoryRequest { filter, range: left, depths },
                 self.on_error.clone(),
             );
             loop {

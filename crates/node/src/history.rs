@@ -33,6 +33,17 @@ pub struct ReadDepths {
     pub aged: u64,
 }
 
+/// What is read of history.
+#[derive(Clone, Debug)]
+pub struct HistoryRequest {
+    /// Which logs.
+    pub filter: LogFilter,
+    /// Of which blocks.
+    pub range: BlockRange,
+    /// How deep below the head these blocks are.
+    pub depths: ReadDepths,
+}
+
 /// A reader of one closed range for one filter. Dropping it ends what is in flight.
 pub struct HistoryReader {
     shelf: Arc<ReorderBuffer>,
@@ -54,12 +65,13 @@ struct RangeFetcher {
 impl HistoryReader {
     /// Reads `range`, each block as its depth demands. Needs a runtime.
     pub fn new(
-        (node, chain): (Arc<Node>, &str),
+        node: Arc<Node>,
+        chain: &str,
         settings: HistorySettings,
-        (filter, range): (LogFilter, BlockRange),
-        depths: ReadDepths,
+        request: HistoryRequest,
         on_error: OnError,
     ) -> Self {
+        let HistoryRequest { filter, range, depths } = request;
         node.width().begin();
         node.begins(Work::History);
         let shelf = Arc::new(ReorderBuffer::new(range, settings.buffer_bytes));

@@ -23,7 +23,7 @@ pub use batch::Batch;
 pub use endpoint_limits::EndpointLimits;
 pub use error::ChainError;
 pub use heads::{HeadNotifier, HeadSource, check_websocket};
-pub use history::{HistoryReader, OnError, ReadDepths};
+pub use history::{HistoryReader, HistoryRequest, OnError, ReadDepths};
 pub use limits::RefusalKind;
 pub use node::headers_with_logs::HeaderWithLogs;
 pub use node::identified_header::IdentifiedHeader;

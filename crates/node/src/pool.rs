@@ -154,6 +154,12 @@ impl Pool {
     }
 }
 
+/// A provider and its place in the order of the configuration.
+struct PoolSlot<'a> {
+    member: &'a PoolMember,
+    index: usize,
+}
+
 impl PoolMember {
     fn does(&self, work: ProviderRole) -> bool {
         work == ProviderRole::Any || self.settings.role.includes(work)
@@ -221,7 +227,7 @@ impl PoolShared {
             match probe::all(&to.node, &to.settings, (&self.settings, &self.kin), task).await {
                 Ok(()) => {
                     to.seen().incapable_until = None;
-                    return self.switch(work, (from, now), (to, next), why);
+                    return self.switch(work, from, PoolSlot { member: to, index: next }, why);
                 }
                 Err(reason) => self.note_incapable(to, &reason),
             }
@@ -238,13 +244,8 @@ impl PoolShared {
         to.node.rpc.health.unwell();
     }
 
-    fn switch(
-        &self,
-        work: ProviderRole,
-        (from, _): (&PoolMember, usize),
-        (to, index): (&PoolMember, usize),
-        why: SwitchReason,
-    ) {
+    fn switch(&self, work: ProviderRole, from: &PoolMember, to: PoolSlot<'_>, why: SwitchReason) {
+        let PoolSlot { member: to, index } = to;
         let now = Instant::now();
         {
             let mut left = from.seen();
@@ -278,7 +279,13 @@ impl PoolShared {
         for (index, member) in self.members.iter().enumerate() {
             let well = facts[index].fit && !facts[index].failing && facts[index].rounds_behind == 0;
             let label = (self.settings.name.as_str(), member.settings.label.as_str());
-            metrics::provider(label, in_use.live == index, well, behind(index, &facts), facts[index].latency);
+            let sample = metrics::ProviderSample {
+                in_use: in_use.live == index,
+                healthy: well,
+                behind: behind(index, &facts),
+                latency: facts[index].latency,
+            };
+            metrics::provider(label, sample);
             for (check, off) in member.node.trust.given_up() {
                 metrics::evidence_off(label, check, off);
             }

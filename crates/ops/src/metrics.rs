@@ -23,8 +23,8 @@ pub use outgoing::{
 };
 pub use past::source_past;
 pub use providers::{
-    evidence_doubted, evidence_founded, evidence_off, provider, provider_switched, rpc_concurrency,
-    rpc_credits, rpc_request,
+    ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched,
+    rpc_concurrency, rpc_credits, rpc_request,
 };
 pub use push::{push_connected, push_delivered, push_dropped, push_resumed, push_rooms, push_starts};
 

@@ -91,7 +91,7 @@ impl ChainStore {
         if !sides.take_back.is_empty() {
             take_back(&mut tx, chain, (&reread.source, reached), &sides.take_back).await?;
         }
-        add(&mut tx, chain, (reread, proven), (&sides.add, reached)).await?;
+        add(&mut tx, chain, Audited { reread, proven }, &sides.add, reached).await?;
         tx.commit().await?;
         Ok(compared)
     }
@@ -231,13 +231,22 @@ async fn take_back(
     publication.retract(tx, chain).await
 }
 
-/// Adds what is missing, and settles the dead letters of the range. Those of blocks of which nothing is proven stay.
+/// A range as it was read again, and the blocks of it that are proven.
+#[derive(Clone, Copy)]
+struct Audited<'a> {
+    reread: &'a Backfill,
+    proven: &'a ProvenBlocks,
+}
+
+/// Adds what is missing, and resolves the dead letters of the range. Those of blocks of which nothing is proven stay.
 async fn add(
     tx: &mut Tx,
     chain: &OpenChain,
-    (reread, proven): (&Backfill, &ProvenBlocks),
-    (missing, reached): (&[&Event], u64),
+    audited: Audited<'_>,
+    missing: &[&Event],
+    reached: u64,
 ) -> Result<(), StoreError> {
+    let Audited { reread, proven } = audited;
     let folded = events::fold(chain, missing)?;
     events::insert(tx, chain, missing).await?;
     let all: Vec<&Event> = reread.events.iter().collect();

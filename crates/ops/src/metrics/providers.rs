@@ -96,14 +96,22 @@ pub fn rpc_concurrency((chain, provider): (&str, &str), requests: f64) {
     gauge!(RPC_CONCURRENCY, "chain" => chain, "provider" => provider).set(requests);
 }
 
+/// What the last probe found of a provider.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderSample {
+    /// Whether the newest blocks are read from it.
+    pub in_use: bool,
+    /// Whether it is fit to be read from.
+    pub healthy: bool,
+    /// Blocks that the others have and it lacks.
+    pub behind: u64,
+    /// Usual time of an answer; [`Duration::MAX`] while it is not known.
+    pub latency: Duration,
+}
+
 /// How a provider stands.
-pub fn provider(
-    (chain, provider): (&str, &str),
-    in_use: bool,
-    healthy: bool,
-    behind: u64,
-    latency: Duration,
-) {
+pub fn provider((chain, provider): (&str, &str), sample: ProviderSample) {
+    let ProviderSample { in_use, healthy, behind, latency } = sample;
     let labels = [("chain", chain.to_owned()), ("provider", provider.to_owned())];
     gauge!(PROVIDER_IN_USE, &labels).set(f64::from(u8::from(in_use)));
     gauge!(PROVIDER_HEALTHY, &labels).set(f64::from(u8::from(healthy)));

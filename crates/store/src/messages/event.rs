@@ -91,17 +91,22 @@ fn messages(
             let (state, confirmations) = state(event_ref.event);
             let described = chain.described(event_ref.kind_id)?;
             let user_id = parties(event_ref.event).find_map(|account| users.0.get(&account).copied());
-            Ok(message(chain, described, event_ref.event, (state, confirmations, user_id)))
+            Ok(message(chain, described, event_ref.event, MessageStage { state, confirmations, user_id }))
         })
         .collect()
 }
 
-fn message(
-    chain: &OpenChain,
-    described: &Described,
-    event: &Event,
-    (state, confirmations, user_id): (MessageState, u64, Option<Uuid>),
-) -> Message {
+/// What a message adds to its event.
+struct MessageStage {
+    state: MessageState,
+    /// Blocks above the event.
+    confirmations: u64,
+    /// The user of the account, where there is one.
+    user_id: Option<Uuid>,
+}
+
+fn message(chain: &OpenChain, described: &Described, event: &Event, stage: MessageStage) -> Message {
+    let MessageStage { state, confirmations, user_id } = stage;
     let aggregate_id = match described.layout.aggregate {
         Aggregate::User => event.fact.account.unwrap_or(event.address),
         _ => event.address,

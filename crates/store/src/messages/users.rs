@@ -81,7 +81,11 @@ impl Stakers {
                 (None, true) => ("user.activated", MessageState::Retracted, first),
                 (None, false) => continue,
             };
-            messages.push(message(chain, (*wallet, user), &refs[*cause], (message_type, state))?);
+            messages.push(message(
+                chain,
+                &refs[*cause],
+                UserChange { wallet: *wallet, user, message_type, state },
+            )?);
         }
         Ok(messages)
     }
@@ -114,12 +118,17 @@ impl UserRow {
     }
 }
 
-fn message(
-    chain: &OpenChain,
-    (wallet, user): (Address, Option<&UserRow>),
-    cause: &EventRef<'_>,
-    (message_type, state): (&str, MessageState),
-) -> Result<Message, StoreError> {
+/// What changed of a user.
+struct UserChange<'a> {
+    wallet: Address,
+    /// The user's row, where there is one.
+    user: Option<&'a UserRow>,
+    message_type: &'a str,
+    state: MessageState,
+}
+
+fn message(chain: &OpenChain, cause: &EventRef<'_>, change: UserChange<'_>) -> Result<Message, StoreError> {
+    let UserChange { wallet, user, message_type, state } = change;
     let described = chain.described(cause.kind_id)?;
     let causation = event_id(chain, cause.event);
     let mut metadata = metadata(chain, described, cause.event, (0, user.map(|user| user.id)));
