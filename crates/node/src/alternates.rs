@@ -39,7 +39,7 @@ impl AlternateProviders {
     pub fn know_genesis(&self, stored: Option<B256>) {
         // What is stored settles it; where nothing is, the chain id has to do.
         if stored.is_some() {
-            let _settled = self.kin.genesis.settle(stored);
+            let _settled = self.kin.genesis.agree_on(stored);
         }
     }
 

@@ -72,7 +72,7 @@ impl ProviderGroup {
     /// # Errors
     /// [`ChainError::GenesisDiffers`].
     pub fn agree(&self) -> Result<(), ChainError> {
-        self.genesis.settle(None)
+        self.genesis.agree_on(None)
     }
 
     /// What was last asked for near the head.

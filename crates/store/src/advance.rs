@@ -138,7 +138,7 @@ impl<'a> Step<'a> {
             Publication::begin(tx, chain, events::with_kinds(chain, ordered)).await?.with_retractions(&gone);
         let unknown_users = projections::apply(tx, chain, folded).await?;
         blocks::keep(tx, chain.id, &self.window, advance.final_number).await?;
-        let confirmation = publication.settle(tx, chain).await?;
+        let confirmation = publication.resolve(tx, chain).await?;
         // What is said of the events is written down while the database takes them in.
         let unwritten = (events::Table::Events, unwritten);
         let drafts =

@@ -47,7 +47,7 @@ impl Genesis {
     ///
     /// # Errors
     /// [`ChainError::GenesisDiffers`].
-    pub(crate) fn settle(&self, stored: Option<B256>) -> Result<(), ChainError> {
+    pub(crate) fn agree_on(&self, stored: Option<B256>) -> Result<(), ChainError> {
         let mut told = self.lock();
         if told.settled.is_some() {
             return Ok(());
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn what_all_say_is_settled_and_whoever_says_another_later_is_wrong() {
         let genesis = told(&[("one", OURS), ("other", OURS)]);
-        genesis.settle(None).expect("they agree");
+        genesis.agree_on(None).expect("they agree");
         assert_eq!(genesis.settled(), Some(OURS));
         let wrong = genesis.tell("late", OTHER).expect_err("it is another").to_string();
         assert!(wrong.contains(&OTHER.to_string()) && wrong.contains(&OURS.to_string()), "{wrong}");
@@ -120,18 +120,18 @@ mod tests {
     #[test]
     fn where_they_differ_nothing_is_settled_and_each_is_named() {
         let genesis = told(&[("one", OURS), ("other", OTHER)]);
-        let error = genesis.settle(None).expect_err("they differ").to_string();
+        let error = genesis.agree_on(None).expect_err("they differ").to_string();
         assert!(error.contains(&format!("one says {OURS}, other says {OTHER}")), "{error}");
         assert_eq!(genesis.settled(), None);
         // The one that was wrong is corrected.
         genesis.tell("other", OURS).expect("nothing is settled");
-        genesis.settle(None).expect("they agree");
+        genesis.agree_on(None).expect("they agree");
     }
 
     #[test]
     fn what_is_stored_needs_no_agreement() {
         let genesis = told(&[("one", OTHER), ("other", OURS)]);
-        genesis.settle(Some(OURS)).expect("it is known");
+        genesis.agree_on(Some(OURS)).expect("it is known");
         assert!(genesis.check("one").is_err() && genesis.check("other").is_ok());
     }
 }

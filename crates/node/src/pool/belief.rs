@@ -73,7 +73,7 @@ impl Pool {
                 let there = members.iter().filter(|member| !member.node.rpc.health.snapshot().failing);
                 join_all(there.map(|member| probing(patience, member.node.check_chain()))).await;
             }
-            genesis.settle(stored)?;
+            genesis.agree_on(stored)?;
         }
         let mut wrong = None;
         for (index, member) in members.iter().enumerate() {

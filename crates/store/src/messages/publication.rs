@@ -54,7 +54,7 @@ impl<'a> Publication<'a> {
     }
 
     /// Looks up, now that the projections have changed, what is to be published of it.
-    pub(in super::super) async fn settle(
+    pub(in super::super) async fn resolve(
         self,
         tx: &mut Tx,
         chain: &OpenChain,
@@ -72,7 +72,7 @@ impl<'a> Publication<'a> {
         chain: &OpenChain,
         head: u64,
     ) -> Result<(), StoreError> {
-        let drafts = self.settle(tx, chain).await?.write(chain, head)?;
+        let drafts = self.resolve(tx, chain).await?.write(chain, head)?;
         append(tx, chain.id, drafts, None).await
     }
 
