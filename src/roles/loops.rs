@@ -198,7 +198,7 @@ pub(crate) fn anew<T, E: Display>(first: T, make: impl Fn() -> Result<T, E>) -> 
     move || {
         first
             .take()
-            .or_else(|| make().map_err(|error| tracing::error!(%error, "a loop cannot be built again")).ok())
+            .or_else(|| make().map_err(|error| tracing::error!(%error, "a loop cannot be built again; restart the daemon")).ok())
     }
 }
 

@@ -249,7 +249,7 @@ impl IndexSession<'_> {
 
     fn postpone_gap(&mut self, source: usize, error: &IndexerError) {
         metrics::step_error(&self.chain.settings.name, error.kind());
-        tracing::debug!(chain = %self.chain.settings.name, source, error = %causes(error), "a gap of a source waits; it is retried");
+        tracing::debug!(chain = %self.chain.settings.name, source, error = %causes(error), "reading a gap of a source failed; it is retried");
         self.followed_sources.postpone(source, causes(error));
         self.report_sources(None);
     }

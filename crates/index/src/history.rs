@@ -83,7 +83,7 @@ impl HistoryRead {
         let since = self.awaited_since.elapsed();
         assert!(
             self.awaited.is_none() || since <= HUNG,
-            "the writing of history ahead has taken {} s; its loop is started again",
+            "writing history ahead has taken {} s; its loop is started again",
             since.as_secs()
         );
     }
@@ -204,7 +204,7 @@ pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<ErrorStr
         });
         if let Some(suppressed) = troubles.failed(error.kind(), errors, false) {
             let suppressed = suppressed.field();
-            tracing::warn!(chain, errors, suppressed, %error, "history waits for the provider, which is retried");
+            tracing::warn!(chain, errors, suppressed, %error, "reading history failed; the provider is retried");
         }
     })
 }

@@ -204,7 +204,7 @@ impl Prover {
                     if confirms(&events, read, block, doubted) {
                         return Ok(BlockProof::Logs(answer.logs, block.timestamp));
                     }
-                    why = format!("{} and {} answer otherwise", node.host(), other.host());
+                    why = format!("{} and {} return different blocks", node.host(), other.host());
                 }
                 Err(error) => why = error.to_string(),
             }

@@ -26,8 +26,8 @@ pub enum ChainError {
         /// The limit that ran out.
         after: Duration,
     },
-    /// No answer yet, and another provider is asked by now.
-    #[error("{host}: no answer to {method} within {} s, and another provider is asked by now", .after.as_secs_f32())]
+    /// No answer yet, and the request moved to another provider.
+    #[error("{host}: no answer to {method} within {} s, and the request moved to another provider", .after.as_secs_f32())]
     Left {
         /// Host of the endpoint.
         host: String,

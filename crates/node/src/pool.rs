@@ -239,7 +239,7 @@ impl PoolShared {
         let until = Instant::now() + self.settings.failover.return_after;
         if to.seen().incapable_until.replace(until).is_none_or(|until| until <= Instant::now()) {
             let host = &to.settings.label;
-            tracing::warn!(chain = %self.settings.name, host, reason, "a provider is not fit to take over");
+            tracing::warn!(chain = %self.settings.name, host, reason, "a provider failed the check before a switch; the present one stays in use");
         }
         to.node.rpc.health.unwell();
     }

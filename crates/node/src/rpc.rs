@@ -228,7 +228,7 @@ impl Rpc {
             host: self.host.clone(),
             method,
             code: None,
-            message: format!("too many requests; it asked to be left alone, for {} s more", wait.as_secs()),
+            message: format!("too many requests; the node asks to wait {} s more", wait.as_secs()),
             refusal: RefusalKind::Rate { retry_after: Some(wait) },
         }
     }

@@ -289,7 +289,7 @@ impl WireReceipt {
         let outcome = match (&self.status, &self.root) {
             (Field::Is(status), _) => ReceiptOutcome::Succeeded(status.0 == 1),
             (_, Field::Is(root)) => ReceiptOutcome::State(*root),
-            _ => return Err("a receipt says not how it ended".to_owned()),
+            _ => return Err("a receipt has neither status nor root".to_owned()),
         };
         let log = |log: &WireLog| {
             let address = log.address.clone().needed("the address of a log")?;

@@ -115,7 +115,7 @@ impl Node {
         method: &'static str,
         answer: Result<T, String>,
     ) -> Result<T, ChainError> {
-        const WHAT: &str = "logs that can be believed";
+        const WHAT: &str = "logs that pass the checks";
         match answer {
             Ok(answer) => {
                 self.rpc.health.proven(WHAT);

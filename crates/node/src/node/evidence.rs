@@ -53,7 +53,7 @@ impl Node {
     /// # Errors
     /// That it may not, unless the node has insisted for so long that the chain may.
     pub(crate) fn in_sequence(&self, below: &BlockRef, above: &BlockRef) -> Result<(), ChainError> {
-        const WHAT: &str = "headers whose times can be believed";
+        const WHAT: &str = "headers with plausible times";
         let reason = || {
             let [(lower, early), (upper, late)] = [below, above].map(|block| (block.number, block.timestamp));
             format!("block {lower} is of second {early} and block {upper} above it of second {late}")
@@ -72,7 +72,7 @@ impl Node {
                     chain,
                     host,
                     reason,
-                    "the node insists on block times that contradict each other; they are stored as they come until the next start"
+                    "the node repeats block times that contradict each other; the times are stored unchecked until the next start"
                 );
                 Ok(())
             }
@@ -133,7 +133,7 @@ impl Node {
 
     /// The error of a node whose header speaks of logs that its answer lacks and another answer has.
     pub(crate) fn contradicted(&self, block: &BlockRef) -> ChainError {
-        let reason = format!("no logs for block {}, whose header speaks of some that it has", block.number);
+        let reason = format!("no logs for block {}, although its header announces some and they exist", block.number);
         self.disbelieved(LOGS, reason)
     }
 
@@ -197,7 +197,7 @@ impl Node {
                 host,
                 check = name,
                 reason,
-                "headers cannot be held against logs here; the check is off until the next start"
+                "headers and logs of this provider cannot be compared; the check is off until the next start"
             );
         }
     }
@@ -238,4 +238,4 @@ fn root_of(receipts: &[WireReceipt]) -> Result<B256, UnsealedReceipt> {
 }
 
 /// What such failures are counted under.
-const EVIDENCE: &str = "logs that their header bears out";
+const EVIDENCE: &str = "logs that agree with their header";

@@ -53,7 +53,7 @@ impl Genesis {
             return Ok(());
         }
         if let Some(stored) = stored {
-            told.settled = Some((stored, "the database has it"));
+            told.settled = Some((stored, "the database stores"));
             return Ok(());
         }
         let mut all = told.by_provider.values();
@@ -61,7 +61,7 @@ impl Genesis {
         if all.any(|other| *other != first) {
             return Err(told.differ());
         }
-        told.settled = Some((first, "the providers said when nothing was stored yet"));
+        told.settled = Some((first, "all providers agreed before anything was stored"));
         Ok(())
     }
 

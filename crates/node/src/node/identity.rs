@@ -55,7 +55,7 @@ impl Node {
         if self.checked.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let reason = "it has not said yet which chain it is on".to_owned();
+        let reason = "it has not shown yet which chain it is on".to_owned();
         Err(ChainError::Unreachable { host: self.host().to_owned(), reason })
     }
 
@@ -149,7 +149,7 @@ impl Node {
 
     /// The error of a provider that showed block 0 before and does not now, where that is needed.
     pub fn hides_genesis(&self) -> ChainError {
-        self.rpc.bad(HEADER, "no block 0, which it has shown before: it may be on another chain now")
+        self.rpc.bad(HEADER, "no block 0, although it returned that block before: it may be on another chain now")
     }
 
     /// Whether this provider has shown block 0 since the start.

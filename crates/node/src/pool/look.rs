@@ -123,7 +123,7 @@ impl PoolShared {
                 let _ended = health.worked(Work::Probe, None);
             }
             Err(error) => {
-                tracing::debug!(chain = %self.settings.name, %error, "a provider cannot be asked");
+                tracing::debug!(chain = %self.settings.name, %error, "a provider does not answer its probe");
                 member.seen().head = None;
                 health.stumbled(Work::Probe, None, Some(&error));
             }
@@ -176,7 +176,7 @@ impl PoolShared {
             let again = probing(self.settings.request_timeout, probe::again(node, work, &unread));
             if let Err(error) = again.await {
                 let host = node.host();
-                tracing::debug!(chain = %self.settings.name, host, %error, "a provider still fails where it failed");
+                tracing::debug!(chain = %self.settings.name, host, %error, "a provider still fails at the question that it failed before");
                 return;
             }
         }

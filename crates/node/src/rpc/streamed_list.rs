@@ -83,7 +83,7 @@ impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
                     continue;
                 }
                 Some(_) if self.comma || self.elements == 0 => {}
-                Some(_) => return self.wrong_with("no comma stands before it"),
+                Some(_) => return self.wrong_with("no comma comes before it"),
                 None => break,
             }
             let mut values = Deserializer::from_slice(&self.rest[read..]).into_iter::<T>();

@@ -111,7 +111,7 @@ fn chain_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth, n
         found.add(
             "chain_stopped",
             name,
-            format!("chain {name} is stopped until an operator decides: {error}"),
+            format!("chain {name} is stopped: operator action required: {error}"),
         );
     } else if chain.consecutive_errors >= ERRORS {
         let errors = chain.consecutive_errors;
@@ -119,7 +119,7 @@ fn chain_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth, n
             found.add(
                 "provider_down",
                 name,
-                format!("chain {name} cannot ask its node, {errors} times now: {error}"),
+                format!("chain {name} cannot reach its node, {errors} times in a row: {error}"),
             );
         } else {
             found.add(
@@ -131,7 +131,7 @@ fn chain_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth, n
     }
     if let Some(reorg) = chain.deep_reorg.filter(|reorg| since(reorg.at, now) < RECENT) {
         let depth = reorg.depth;
-        let text = format!("chain {name} took back {depth} confirmed blocks; retractions are on their way");
+        let text = format!("chain {name} undid {depth} confirmed blocks; retractions are published");
         found.add("deep_reorg", name, text);
     }
 }
@@ -173,7 +173,7 @@ fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now:
         return;
     }
     if let Some(reason) = &sink.disabled {
-        found.add("sink_disabled", name, format!("sink {name} wants no messages any more: {reason}"));
+        found.add("sink_disabled", name, format!("sink {name} is disabled and gets no messages: {reason}"));
         return;
     }
     let stuck = sink.waiting_since.map_or(Duration::ZERO, |at| since(at, now));

@@ -109,7 +109,7 @@ impl LogQueue {
             queue = next;
             if timeout.timed_out() {
                 drop(queue);
-                tracing::error!("log lines were lost; this one is written if stderr takes lines again");
+                tracing::error!("log lines were lost while stderr accepted none");
                 queue = self.lock();
             }
         }
@@ -133,7 +133,7 @@ impl LogQueue {
         if lost > 0 {
             tracing::warn!(
                 lost,
-                "stderr took no log lines for a while; lines are lost, and the work went on"
+                "stderr accepted no log lines for a while; lines were lost, and no work was delayed"
             );
         }
     }

@@ -121,7 +121,7 @@ impl Node {
                 block,
                 %error,
                 suppressed,
-                "the header speaks of logs that the node does not answer, and its receipts cannot be had; the answer is \
+                "the header announces logs that the node does not return, and no receipts can be fetched; the answer is \
                  stored: run `chainflume verify` against another provider"
             );
         }
@@ -142,7 +142,7 @@ impl Node {
         metrics::evidence_founded(self.rpc.chain(), self.host());
         let number = second.block.number;
         let reason =
-            format!("logs are missing for block {number} that its header speaks of and another answer has");
+            format!("logs of block {number} are missing, although its header announces them and another answer contains them");
         let error = self.rpc.bad(LOGS, reason);
         self.rpc.health.convicted(EVIDENCE, &error);
         if let Some(suppressed) = self.trust.lines.admit("founded") {
@@ -152,7 +152,7 @@ impl Node {
                 host,
                 block = number,
                 suppressed,
-                "the node left out logs of a block; they were read elsewhere"
+                "the node left out logs of a block; another provider returned them"
             );
         }
         second
