@@ -196,9 +196,11 @@ impl Loops {
 pub(crate) fn anew<T, E: Display>(first: T, make: impl Fn() -> Result<T, E>) -> impl FnMut() -> Option<T> {
     let mut first = Some(first);
     move || {
-        first
-            .take()
-            .or_else(|| make().map_err(|error| tracing::error!(%error, "a loop cannot be built again; restart the daemon")).ok())
+        first.take().or_else(|| {
+            make()
+                .map_err(|error| tracing::error!(%error, "a loop cannot be built again; restart the daemon"))
+                .ok()
+        })
     }
 }
 

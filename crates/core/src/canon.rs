@@ -1,5 +1,5 @@
 //! Decides what to believe, without I/O: which blocks are confirmed and which final, which sources go
-//! on from where, what is told before it is confirmed, and whether what a node says now contradicts what we hold.
+//! on from where, what is published as pending, and whether a node's answer contradicts what is stored.
 
 mod age;
 mod heads;

@@ -140,7 +140,7 @@ impl IndexSession<'_> {
         match read {
             Ok(true) => self.store_gap_by_hash().await,
             Ok(false) => Ok(()),
-            // As with what is told ahead: the head, or what is near it, may be with one of a node's backends alone.
+            // As with pending blocks: the head, or what is near it, may be with one of a node's backends alone.
             Err(error @ (IndexerError::Chain(_) | IndexerError::Moved(_))) if !error.is_fatal() => {
                 if let Some(GapRead { source, .. }) = self.attempt.gap_read.take() {
                     self.postpone_gap(source, &error);

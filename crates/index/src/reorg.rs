@@ -130,7 +130,7 @@ impl IndexSession<'_> {
                 let lowest = lowest.map_or(to.number, |(number, _)| *number);
                 Ok(self.follows(*to, lowest).await?.then_some(verdict))
             }
-            // What shares no block with what we hold is mostly another chain, and the chain id alone does not tell.
+            // What shares no block with what we hold is mostly another chain, and the chain id alone does not prove that.
             ReorgVerdict::Rewind(_) | ReorgVerdict::TooDeep { .. }
                 if !genesis && self.node.has_shown_genesis() =>
             {

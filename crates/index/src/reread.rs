@@ -223,7 +223,7 @@ impl Rereader {
         Ok(report)
     }
 
-    /// The first provider that is there, on the right chain, and tells up to where this range may be read as such.
+    /// The first provider that is there, on the right chain, and knows up to where this range may be read as such.
     async fn begin(&mut self, range: BlockRange) -> Result<(Arc<Node>, u64), IndexerError> {
         let mut nodes = self.elsewhere.candidates(self.avoided.as_deref()).into_iter().peekable();
         loop {

@@ -31,7 +31,7 @@ pub enum Retried {
 type Blocks = BTreeMap<(String, u64, B256), Vec<(Place, StoredDeadLetter)>>;
 
 impl Retrier {
-    /// Tries the open dead letters of these numbers that are of this chain; each is told once. Whatever else they were
+    /// Tries the open dead letters of these numbers that are of this chain; each is reported once. Whatever else they were
     /// given is [`Retried::Gone`].
     ///
     /// # Errors

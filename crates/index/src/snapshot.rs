@@ -112,7 +112,7 @@ impl ChainSnapshot {
         tip.or_else(|| self.blocks.get(&below).copied()).or_else(|| self.pending_hash_at(below))
     }
 
-    /// The height at which these blocks, one above the other, contradict what these sources hold or were told.
+    /// The height at which these blocks, one above the other, contradict what is stored or published as pending for these sources.
     pub(super) fn contradicted(&self, blocks: &[BlockRef], sources: &[usize]) -> Option<u64> {
         let first = blocks.first()?;
         match self.parent_of(first.number, sources) {
@@ -125,12 +125,12 @@ impl ChainSnapshot {
         }
     }
 
-    /// The next block to be told to a source as pending; 0 when it was told of none.
+    /// The next block to publish as pending for a source; 0 before the first.
     pub(super) fn next_pending(&self, source: usize) -> u64 {
         self.next_pending[source]
     }
 
-    /// The newest block that was read to be told.
+    /// The newest block that was read to be published as pending.
     pub(super) fn newest_pending(&self) -> Option<BlockId> {
         self.pending_refs().next_back().map(|(number, hash)| BlockId { number, hash })
     }
@@ -140,13 +140,13 @@ impl ChainSnapshot {
     }
 
     /// What is pending in blocks that are final by now, and still waits for a tag, is not judged: a chain must not stop
-    /// for what was only told. The store takes it back if another block is confirmed there.
+    /// for what is only published as pending. The store takes it back if another block is confirmed there.
     fn pending_refs(&self) -> impl DoubleEndedIterator<Item = (u64, B256)> {
         let above = self.final_number.saturating_add(1);
         self.pending.range(above..).map(|(number, told)| (*number, told.hash))
     }
 
-    /// These sources were told of `blocks`, with events in those that `pending` names.
+    /// `blocks` were published as pending for these sources, with events in those that `pending` names.
     pub(super) fn add_pending(&mut self, sources: &[usize], blocks: &[BlockId], pending: &BTreeSet<u64>) {
         for block in blocks {
             let told = PendingRef { hash: block.hash, sources: BTreeSet::new() };

@@ -33,7 +33,7 @@ pub struct Translator {
     follows: BTreeMap<usize, Vec<SourceAbi>>,
     /// The translator of the group that asked last. Groups change when a source joins, so one is enough.
     cached: Option<(Vec<usize>, GroupTranslator)>,
-    /// What is told of dead letters: a contract may emit thousands.
+    /// Limits the log lines about dead letters: a contract may emit thousands.
     lines: Arc<LogLimiter>,
 }
 
@@ -200,7 +200,7 @@ impl GroupTranslator {
         translated
     }
 
-    /// What the logs are, and how many are nobody's.
+    /// What the logs are, and how many are of no source.
     fn read(&self, logs: impl IntoIterator<Item = Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
         let logs = logs.into_iter();
         let events = Vec::with_capacity(logs.size_hint().0);

@@ -107,7 +107,7 @@ pub enum ChainError {
         /// Who settled it.
         by: &'static str,
     },
-    /// Providers are on different chains, and nothing tells which is meant.
+    /// Providers are on different chains, and the right one is not known.
     #[error(
         "providers disagree on block 0: {said}; nothing is stored yet that tells which of them is on the right chain, so \
          none is believed: remove the wrong one, or correct its url"
@@ -143,7 +143,7 @@ impl ChainError {
         matches!(self, Self::Refused { refusal: RefusalKind::Unknown, .. } | Self::BadAnswer { .. })
     }
 
-    /// Whether another method may tell what this one does not: it is off, or its answer is too much.
+    /// Whether another method may return what this one does not: it is off, or its answer is too much.
     pub(super) fn has_other_ways(&self) -> bool {
         match self {
             Self::Refused { refusal, .. } => matches!(
@@ -191,7 +191,7 @@ impl ChainError {
         }
     }
 
-    /// Whether the node itself refuses the question as such, in words nobody has classified: what a node that
+    /// Whether the node itself refuses the question as such, in words that are not classified: what a node that
     /// does not know a tag may answer.
     pub(super) fn is_unclassified_refusal(&self) -> bool {
         // -32005 is a limit of some kind (EIP-1474), whatever the words.

@@ -77,7 +77,7 @@ impl HeadNotifier {
         wake
     }
 
-    /// Listens to nothing: for a chain that nobody here looks at.
+    /// Listens to nothing: for a chain that this process does not follow.
     pub fn deaf(settings: &ChainSettings) -> Self {
         if settings.providers.iter().any(|provider| provider.ws_url.is_some()) {
             metrics::ws_connected(&settings.name, false);
@@ -111,7 +111,7 @@ impl HeadNotifier {
         }
     }
 
-    /// So many announcements are not to be told from now on, whatever was said before.
+    /// Forgets earlier announcements; from now on this many are ignored.
     pub fn let_pass(&mut self, announcements: u32) {
         self.passing = announcements;
     }

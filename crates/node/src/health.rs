@@ -62,9 +62,9 @@ pub(super) struct HealthSnapshot {
     pub failing_live: bool,
     /// The work on old blocks fails.
     pub failing_history: bool,
-    /// Something is wrong that may pass, or not: a probe tells.
+    /// Something is wrong that may pass: a probe decides.
     pub suspected: bool,
-    /// Nothing has failed for so long that nobody can be waiting for it.
+    /// The last failure is so long ago that no task can be waiting for it.
     pub stale: bool,
     pub wrong: bool,
     pub latency: Option<Duration>,

@@ -1,6 +1,6 @@
 //! Reads history: ranges in flight in parallel, handed out in order, within a byte budget.
 //!
-//! Readers ask, each for the range after the last one that was given out, and put what they get on a shelf; whoever
+//! Readers ask, each for the range after the last one that was given out, and put what they get into a buffer; the caller that
 //! commits takes from the shelf in order, as much as fits one commit. The readers go on while a commit runs, and stop
 //! when the shelf is full.
 
@@ -20,7 +20,7 @@ use chainflume_ops::backoff::Backoff;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop, Turns};
 
-/// Tells whoever keeps the chain's health what a reader in the background met.
+/// Receives the errors of a background reader, for the health of the chain.
 pub type OnError = Arc<dyn Fn(&ChainError) + Send + Sync>;
 
 /// The heights that decide how a block is read.
@@ -86,7 +86,7 @@ impl HistoryReader {
     }
 
     /// The next batches in order, joined up to `commit_logs` logs; `None` at the end of the range. Waits for as
-    /// long as the node does not answer; every error is retried with backoff and told. May be dropped and called
+    /// long as the node does not answer; every error is retried with backoff and reported. May be dropped and called
     /// again.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! Which family a refusal belongs to, told by the language of its message: providers change wording,
+//! Which family a refusal belongs to, by the language of its message: providers change wording,
 //! numbers and status codes, and new ones appear, but all of them talk about ranges, results, requests
 //! or blocks. What is read is the first clause that says something; the advice behind it ("reduce your block
 //! range", "use fewer addresses") may speak of anything.

@@ -60,7 +60,7 @@ pub(crate) const HEADER: &str = "eth_getBlockByNumber";
 pub struct ProviderGroup {
     /// Rung when one fails.
     pub(crate) alarm: Arc<Notify>,
-    /// Block 0 as they tell it.
+    /// Block 0 as they return it.
     pub(crate) genesis: Arc<Genesis>,
     /// What is asked for near the head: a probe asks for the same.
     pub(crate) filter: Arc<Mutex<Option<LogFilter>>>,

@@ -1,5 +1,5 @@
 //! The providers of one chain, and which of them is asked. Each is asked for its head now and then, and watched
-//! while it is used; what follows from that is decided in [`choice`] and carried out here. Whoever asks sees one
+//! while it is used; what follows from that is decided in [`choice`] and done here. Whoever asks sees one
 //! [`Node`] at a time, so that what is compared within a step comes from one provider.
 
 mod belief;
@@ -60,7 +60,7 @@ struct PoolMember {
 struct ProbeFindings {
     head: Option<u64>,
     rounds_behind: u32,
-    /// It has told its chain id since it last failed.
+    /// It has returned its chain id since it last failed.
     admitted: bool,
     /// It has failed the probe before a promotion, and is not tried again until then.
     incapable_until: Option<Instant>,
@@ -234,7 +234,7 @@ impl PoolShared {
         }
     }
 
-    /// One that is not fit is told once in a while, and asked again whenever one is needed.
+    /// A provider that fails the check is logged seldom, and checked again at the next switch.
     fn note_incapable(&self, to: &PoolMember, reason: &str) {
         let until = Instant::now() + self.settings.failover.return_after;
         if to.seen().incapable_until.replace(until).is_none_or(|until| until <= Instant::now()) {

@@ -1,5 +1,5 @@
 //! One JSON-RPC endpoint over HTTP. Our own and not a library's, because of what has to be seen or bounded
-//! here: a body is counted while it is read, after decompression; the body of a non-2xx answer tells the limit;
+//! here: a body is counted while it is read, after decompression; the body of a non-2xx answer names the limit;
 //! nothing is retried below the place that knows why.
 
 mod batch;
@@ -78,7 +78,7 @@ impl Rpc {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let client = reqwest::Client::builder()
-            // A redirect would carry the key in our URL to somebody else's host.
+            // A redirect would send the key in our URL to another host.
             .redirect(reqwest::redirect::Policy::none())
             .timeout(settings.request_timeout)
             .connect_timeout(settings.request_timeout)
@@ -131,7 +131,7 @@ impl Rpc {
         &self.host
     }
 
-    /// Whether the node has asked to be left alone for longer than whoever works should wait, were there another.
+    /// Whether the node asks for a longer pause than work should wait for where there is another provider.
     pub(super) fn refuses(&self) -> bool {
         self.pace.closed_for() > LEFT_ALONE
     }

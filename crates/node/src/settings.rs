@@ -124,7 +124,7 @@ impl Compression {
 pub enum Work {
     /// Blocks near the head, to be stored.
     Live,
-    /// Blocks near the head that are told ahead.
+    /// Blocks near the head, to be published as pending.
     Pending,
     /// Ranges of old blocks.
     History,
@@ -203,7 +203,7 @@ pub struct HistorySettings {
     pub commit_logs: usize,
 }
 
-/// Of answers that wait for the database, for whoever reads beside live blocks: some thousand logs, compared in a
+/// Of answers that wait for the database, for a reader beside live blocks: some thousand logs, compared in a
 /// blink. Ten thousand kept one of two processors for an eighth of a second.
 const BESIDE_LIVE: usize = 1 << 20;
 /// Its first question, in blocks: busy ones have hundreds of logs each, and how busy they are is not known before.
@@ -227,14 +227,14 @@ impl ChainSettings {
         };
         let mut secrets: Vec<String> =
             self.providers.iter().flat_map(urls).flat_map(|url| secrets_of(&url)).collect();
-        // One may be the beginning of another, of which the rest would then be told.
+        // One may be the beginning of another, of which the rest would then be shown.
         secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets
     }
 }
 
 impl ProviderSettings {
-    /// A name for what was learnt about the endpoint: the host for people, and a digest that tells two keys or paths
+    /// A name for what was learnt about the endpoint: the host for people, and a digest that differs for two keys or paths
     /// on it apart and gives neither away.
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::digest(self.http_url.as_bytes());

@@ -256,7 +256,7 @@ impl WireReceipt {
     /// Those of its logs that were asked for.
     ///
     /// # Errors
-    /// What of one that was asked for cannot be read. What others have in their fields is nobody's business.
+    /// What of one that was asked for cannot be read. The fields of other receipts are not read.
     pub(super) fn logs_for(self, filter: &LogFilter) -> Result<Vec<ReadLog>, String> {
         let mut ours = Vec::new();
         for log in self.logs.into_iter().flatten() {

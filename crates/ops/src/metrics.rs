@@ -237,7 +237,7 @@ pub fn events(source: &str, event_type: &str, count: u64) {
     counter!(EVENTS, "source" => source.to_owned(), "type" => event_type.to_owned()).increment(count);
 }
 
-/// Logs came along that are nobody's.
+/// Answers had logs of no source.
 pub fn ignored(chain: &str, count: u64) {
     counter!(IGNORED, "chain" => chain.to_owned()).increment(count);
 }
@@ -271,7 +271,7 @@ pub fn reorg(chain: &str, depth: u64, events: u64) {
     counter!(ORPHANED, "chain" => chain.to_owned()).increment(events);
 }
 
-/// Events were told before they were confirmed.
+/// Events were published as pending.
 pub fn pending(chain: &str, events: u64) {
     counter!(PENDING, "chain" => chain.to_owned()).increment(events);
 }
@@ -304,7 +304,7 @@ pub fn audit(chain: &str, source: &str, verified_to: Option<u64>, differences: u
     }
 }
 
-/// Where a chain stands.
+/// Head, confirmed and final block of a chain.
 pub fn chain(name: &str, head: Option<u64>, confirmed: Option<u64>, final_number: u64, since_head: Duration) {
     // Not known is not zero: a head of zero would make every source look far ahead of it.
     for (metric, number) in [(HEAD, head), (CONFIRMED, confirmed)] {
@@ -326,7 +326,7 @@ pub fn consecutive_errors(chain: &str, count: u64) {
     gauge!(CONSECUTIVE_ERRORS, "chain" => chain.to_owned()).set(as_f64(count));
 }
 
-/// Where a source stands.
+/// Tip and lag of a source.
 pub fn source(chain: &str, source: &str, tip: Option<u64>, lag: u64, since_commit: Duration) {
     let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
     gauge!(TIP, &labels).set(as_f64(tip.unwrap_or(0)));

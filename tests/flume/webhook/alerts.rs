@@ -44,7 +44,10 @@ async fn an_outage_of_the_node_is_told_once_and_once_more_when_it_is_over() {
     daemon.until_tip(23).await;
     until("it is over", || texts(&chat).len() == 2).await;
     let over = texts(&chat).remove(1);
-    assert!(over.starts_with("[chainflume] over after ") && over.contains("chain dev cannot reach"), "{over}");
+    assert!(
+        over.starts_with("[chainflume] over after ") && over.contains("chain dev cannot reach"),
+        "{over}"
+    );
     assert_eq!(daemon.metric(sample).await, Some(0.0));
     assert_eq!(daemon.metric("chainflume_incidents_total{kind=\"provider_down\"}").await, Some(1.0));
     daemon.until_said("incident is over").await;

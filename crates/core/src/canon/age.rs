@@ -15,7 +15,7 @@ pub struct BlockTime {
 pub enum AgeVerdict {
     /// At and below this height they are.
     Old(u64),
-    /// Cannot tell yet: ask for the header at this height, then ask again.
+    /// Unknown yet: ask for the header at this height, then ask again.
     Look(u64),
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::heads::Heads;
 use super::plan::DepthZones;
 
-/// When a block is deep enough to be announced.
+/// When a block is deep enough to be published as confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmations {
     /// This many blocks below the head; 0 is the head itself.
@@ -14,7 +14,7 @@ pub enum Confirmations {
     Finalized,
 }
 
-/// What is told of an event, and when.
+/// What is published of an event, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PublishMode {
     /// That it is confirmed.
@@ -37,7 +37,7 @@ pub struct DepthPolicy {
     pub backend_lag: Duration,
     /// The same in blocks: the larger of both counts.
     pub backend_lag_blocks: u64,
-    /// Whether something is told before it is confirmed.
+    /// Whether events are published as pending.
     pub publish: PublishMode,
 }
 
@@ -96,8 +96,8 @@ impl DepthPolicy {
         self.reorg_window.max(self.backend_lag_blocks)
     }
 
-    /// The first block that is told before it is confirmed. What is final needs no telling ahead, and further below than
-    /// the reorg window a restart would tell it all again.
+    /// The first block that is published as pending. What is final needs no pending message, and further below than
+    /// the reorg window a restart would publish it all again.
     fn told_from(&self, heads: &Heads) -> u64 {
         let window = heads.latest.saturating_sub(self.reorg_window);
         self.final_number(heads).max(window).saturating_add(1)

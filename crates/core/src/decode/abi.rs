@@ -21,7 +21,7 @@ pub struct Abi {
     pub repeated: Vec<RepeatedDeclaration>,
 }
 
-/// A later declaration of an event, with other names for its arguments. Nothing on the chain tells the two apart, so the
+/// A later declaration of an event, with other names for its arguments. On the chain both look alike, so the
 /// first declaration gives the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepeatedDeclaration {

@@ -12,7 +12,7 @@ pub enum AbiError {
         /// How many there are.
         bytes: usize,
     },
-    /// Not JSON; the cause tells line and column.
+    /// Not JSON; the cause names line and column.
     #[error("not JSON: {0}")]
     NotJson(serde_json::Error),
     /// JSON of another kind.

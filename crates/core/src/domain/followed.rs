@@ -28,7 +28,7 @@ pub struct EventKey {
 }
 
 impl EventKey {
-    /// Whether both mean the same logs. Anonymous events are told apart by their shape alone.
+    /// Whether both mean the same logs. Anonymous events differ by their shape alone.
     pub fn means_logs_of(&self, other: &Self) -> bool {
         (self.topic0, self.topics) == (other.topic0, other.topics)
             && (self.topic0.is_some() || self.declaration == other.declaration)

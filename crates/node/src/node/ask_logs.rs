@@ -17,9 +17,9 @@ use crate::rpc::RpcCall;
 use crate::wire::{ReadLog, WireReceipt, WireTransactions};
 use chainflume_core::domain::{B256, BlockRange, BlockRef, LogFilter, Logs};
 
-/// How often the logs of one block are asked for in vain before they are asked for in parts.
+/// How often a request for the logs of one block fails before the request is split.
 const STUCK: u32 = 3;
-/// A question asked whole fails at once: whoever asks knows whether to ask for less.
+/// A whole question fails at once: the caller decides whether to ask for less.
 const ONCE: u32 = 1;
 /// How often a part is asked for: dozens of calls that have to succeed in a row would else never be answered by a node
 /// that fails one in fifty.

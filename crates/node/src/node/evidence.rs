@@ -133,7 +133,8 @@ impl Node {
 
     /// The error of a node whose header speaks of logs that its answer lacks and another answer has.
     pub(crate) fn contradicted(&self, block: &BlockRef) -> ChainError {
-        let reason = format!("no logs for block {}, although its header announces some and they exist", block.number);
+        let reason =
+            format!("no logs for block {}, although its header announces some and they exist", block.number);
         self.disbelieved(LOGS, reason)
     }
 

@@ -7,7 +7,7 @@ use alloy_primitives::B256;
 
 use crate::error::ChainError;
 
-/// Block 0 as each provider of a chain told it, and as it is settled.
+/// Block 0 as each provider of a chain returned it, and the one that was agreed on.
 #[derive(Default)]
 pub(crate) struct Genesis(Mutex<GenesisState>);
 
@@ -29,7 +29,7 @@ impl Genesis {
         told.check(provider)
     }
 
-    /// Whether a provider has told another one than is settled.
+    /// Whether a provider returned another one than was agreed on.
     ///
     /// # Errors
     /// [`ChainError::WrongGenesis`].
@@ -42,7 +42,7 @@ impl Genesis {
         self.lock().by_provider.contains_key(provider)
     }
 
-    /// Settles it once for all: as it was stored in an earlier life, or else as every provider has told it that was
+    /// Fixes it for good: as an earlier run stored it, or else as all providers returned it that were
     /// there. No one of them decides against another, not even the preferred one.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! Near the head: a block's header and its logs in one request, where its hash is known beforehand. What one request
-//! asks one backend answers, so that a header stands beside logs of the same moment; and it saves a round trip.
+//! asks one backend answers, so that header and logs are of the same moment; and it saves a round trip.
 
 use alloy_primitives::B256;
 use serde::de::DeserializeOwned;
@@ -31,7 +31,7 @@ impl HeaderWithLogs {
 
 impl Node {
     /// The newest block, and in the same request the one that is read next, with its logs: the head itself, if it is the one
-    /// that was announced, or a block below whose hash was told before. The second is only there where all of it was had and
+    /// that was announced, or a block below whose hash is known. The second is only there where all of it was had and
     /// its hash is the one that was expected.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Node {
     }
 
     /// The canonical blocks at these heights, up to the first the node lacks. Logs come along where the hash of their
-    /// block was told before, as that of a head or of a parent: they are asked for by hash and not by height, since only
+    /// block is known, as that of a head or of a parent: they are asked for by hash and not by height, since only
     /// that a node that lacks the block must refuse.
     ///
     /// # Errors

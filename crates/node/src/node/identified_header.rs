@@ -1,4 +1,4 @@
-//! What a header proves of its block's logs, for whoever wants to take back what is stored.
+//! What a header proves of its block's logs, for a caller that would undo what is stored.
 
 use alloy_primitives::{Address, B256};
 

@@ -149,7 +149,8 @@ impl Node {
 
     /// The error of a provider that showed block 0 before and does not now, where that is needed.
     pub fn hides_genesis(&self) -> ChainError {
-        self.rpc.bad(HEADER, "no block 0, although it returned that block before: it may be on another chain now")
+        self.rpc
+            .bad(HEADER, "no block 0, although it returned that block before: it may be on another chain now")
     }
 
     /// Whether this provider has shown block 0 since the start.

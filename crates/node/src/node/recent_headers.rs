@@ -5,7 +5,7 @@ use alloy_primitives::B256;
 
 use chainflume_core::domain::BlockRef;
 
-/// Headers of late, by height: the logs of a block whose hash was told are asked for together with its header.
+/// Recent headers, by height: where the hash of a block is known, its logs are fetched together with its header.
 #[derive(Default)]
 pub(crate) struct RecentHeaders(Mutex<BTreeMap<u64, BlockRef>>);
 

@@ -17,7 +17,7 @@ use chainflume_ops::supervise::Turns;
 
 /// Between the first failure and the look at the others: failures come in handfuls.
 const SOON: Duration = Duration::from_millis(200);
-/// While something stays wrong each look comes half as late again after the one before, up to this: nobody else may be there
+/// While something stays wrong each look comes half as late again after the one before, up to this: there may be no other
 /// for hours, and one that comes back is to be taken within seconds.
 const AT_LAST: Duration = Duration::from_secs(5);
 /// Whoever is asked about new blocks and has answered nothing for so long is asked for its head. Between two blocks nothing
@@ -172,7 +172,7 @@ impl PoolShared {
         let node = &member.node;
         for work in [Work::Live, Work::History] {
             let Some(unread) = node.failed.get(work) else { continue };
-            // Nothing is urgent about it: it may take as long as it would take whoever needs it.
+            // Nothing is urgent about it: it may take as long as a request of the work.
             let again = probing(self.settings.request_timeout, probe::again(node, work, &unread));
             if let Err(error) = again.await {
                 let host = node.host();

@@ -50,7 +50,7 @@ impl BatchLimit {
     }
 
     /// Calls that would have been a request were asked one by one. Now and then a small one is tried again: it may have
-    /// been a moment's trouble. What the node has said about batches stands.
+    /// been a moment's trouble. A limit that the node has named stays.
     pub(super) fn alone(&self) {
         if self.alone.fetch_add(1, Ordering::Relaxed) % TRY_EVERY == TRY_EVERY - 1 {
             self.try_again();

@@ -18,7 +18,7 @@ impl RpcCall {
     }
 }
 
-/// The method that stands for a request of several calls: that of the one over a range, which is what may be refused, or
+/// The method that a request of several calls is named by: that of the one over a range, which is what may be refused, or
 /// else of the first.
 pub(super) fn lead(calls: &[RpcCall]) -> &'static str {
     let ranged = calls.iter().find(|call| call.width.is_some());

@@ -23,7 +23,7 @@ pub(super) struct StreamedList<'a, T> {
     comma: bool,
 }
 
-/// Where in the answer the next byte stands.
+/// Position of the next byte in the answer.
 enum ListState {
     Before(ResultFinder),
     Within,
@@ -131,7 +131,7 @@ impl<T: DeserializeOwned> BodyConsumer for StreamedList<'_, T> {
     fn finish(&mut self) -> Vec<u8> {
         if matches!(self.at, ListState::Within) {
             self.hand_out();
-            // Of an answer that was cut off: what remains is for whoever reads the whole.
+            // Of an answer that was cut off: what remains is read with the whole answer.
             self.kept.append(&mut self.rest);
         }
         std::mem::take(&mut self.kept)

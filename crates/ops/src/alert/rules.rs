@@ -6,7 +6,7 @@ use crate::health::{Board, ChainHealth, ChainState, DatabaseHealth, LoopHealth, 
 /// What is normal for each chain.
 #[derive(Clone, Debug, Default)]
 pub struct AlertThresholds {
-    /// By chain, how long its head may stand still.
+    /// By chain, how long its head may stay the same.
     pub head_silence: BTreeMap<String, Duration>,
     /// Chains whose heads are announced by WebSocket while all is well.
     pub websocket: BTreeSet<String>,
@@ -61,7 +61,7 @@ const ERRORS: u64 = 5;
 const STUCK: Duration = Duration::from_mins(1);
 /// A WebSocket is opened again within seconds, and polling does meanwhile.
 const LISTENER: Duration = Duration::from_mins(1);
-/// What happened once is an incident for so long: several in a row are told once.
+/// What happened once is an incident for so long: several in a row are one notice.
 const RECENT: Duration = Duration::from_mins(10);
 
 /// What is wrong.
@@ -142,7 +142,7 @@ fn node_troubles(
     chain: &ChainHealth,
     (limits, now): (&AlertThresholds, Instant),
 ) {
-    // While it fails for other reasons the head may stand still for those; a standby does not look.
+    // While it fails for other reasons the head may stay the same for that reason; a standby does not look.
     if matches!(chain.state, ChainState::Stopped | ChainState::Standby) || chain.consecutive_errors >= ERRORS
     {
         return;

@@ -61,7 +61,7 @@ impl AlertSender {
     async fn send_all(self, mut queue: Receiver<AlertNotice>) {
         let mut notices = Vec::new();
         while queue.recv_many(&mut notices, QUEUE).await > 0 {
-            // What came up together is told together: one trouble has many faces.
+            // Alerts that come together are sent together: one fault has many symptoms.
             let lines: Vec<String> = notices.drain(..).map(|notice| line(&notice)).collect();
             let sent = self.send(&json!({ "text": lines.join("\n") }).to_string()).await;
             metrics::alert(if sent { "sent" } else { "failed" });

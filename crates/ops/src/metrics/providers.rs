@@ -109,7 +109,7 @@ pub struct ProviderSample {
     pub latency: Duration,
 }
 
-/// How a provider stands.
+/// The state of a provider.
 pub fn provider((chain, provider): (&str, &str), sample: ProviderSample) {
     let ProviderSample { in_use, healthy, behind, latency } = sample;
     let labels = [("chain", chain.to_owned()), ("provider", provider.to_owned())];

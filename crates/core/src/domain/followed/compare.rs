@@ -162,7 +162,7 @@ impl ComparedSides<'_> {
         SourceCourse { source: asked.name.clone(), parts, listens, gaps, differences }
     }
 
-    /// What a source was filled by. Where an older program filled it, nobody knows: what is configured now counts as followed
+    /// What a source was filled by. Where an older program filled it, that is not known: what is configured now counts as followed
     /// since its start, but for events it never had before; and of one that is not configured, what it is seen to hold.
     fn parts(&self, kept: &FilledSource) -> Vec<FollowedRange> {
         if !kept.parts.is_empty() || kept.tip.is_none() {

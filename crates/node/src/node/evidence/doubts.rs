@@ -3,7 +3,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::bloom::{AddressTopic, AnsweredItems, DoubtSubject};
 
-/// What was doubted in vain. A contract may emit events nobody follows, a topic may be common on the chain, a bloom may be
+/// Doubts that proved unfounded. A contract may emit events that no source follows, a topic may be common on the chain, a bloom may be
 /// crowded: what stronger evidence has refuted again and again is asked for ever more seldom, so that a busy chain costs a
 /// bounded number of questions. One doubt that was right makes all of them good again.
 #[derive(Default)]
@@ -16,7 +16,7 @@ struct RefutedDoubt {
     passed: u32,
 }
 
-/// So many doubts in vain are free: a new source or a new day has its own habits.
+/// So many unfounded doubts are checked at once: a new source or a new day has its own habits.
 const FREE: u32 = 4;
 /// After that every second, then fourth block that gives rise to it is looked at, at last one of 2^6.
 const MOST_SELDOM: u32 = 6;
@@ -57,7 +57,7 @@ impl DoubtHistory {
         self.lock().clear();
     }
 
-    /// Logs of these came: a pair that is alive is worth more doubt than one nobody ever sees.
+    /// Logs of these came: a pair that occurs deserves more checks than one that never occurs.
     pub(super) fn answered(&self, answered: &AnsweredItems) {
         let mut vain = self.lock();
         if vain.is_empty() {

@@ -99,7 +99,7 @@ impl Node {
         }
     }
 
-    /// Nothing stronger can be had just now: that is a reason to try again, and no reason to stand still for ever.
+    /// Nothing stronger can be had just now: the read is retried, and accepted after a few tries.
     fn unsettled(
         &self,
         first: BlockWithLogs,
@@ -141,8 +141,9 @@ impl Node {
         self.trust.doubts.founded();
         metrics::evidence_founded(self.rpc.chain(), self.host());
         let number = second.block.number;
-        let reason =
-            format!("logs of block {number} are missing, although its header announces them and another answer contains them");
+        let reason = format!(
+            "logs of block {number} are missing, although its header announces them and another answer contains them"
+        );
         let error = self.rpc.bad(LOGS, reason);
         self.rpc.health.convicted(EVIDENCE, &error);
         if let Some(suppressed) = self.trust.lines.admit("founded") {

@@ -18,7 +18,7 @@ pub(crate) struct EvidenceState {
     pub(super) proof: EvidenceCheck,
     /// Blocks that nothing stronger could be had of, and how often it was tried.
     pub(super) tries: Mutex<BTreeMap<B256, u32>>,
-    /// What was doubted in vain.
+    /// Doubts that proved unfounded.
     pub(super) doubts: DoubtHistory,
     pub(super) quarrels: TimeContradictions,
     /// What a node leaves out has a line a minute.
