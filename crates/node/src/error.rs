@@ -260,13 +260,13 @@ impl ChainError {
         let refusal = classify(&answer);
         let ErrorResponse { code, status, message, .. } = answer;
         let code = code.or(status.filter(|s| *s != 200).map(i64::from));
-        let message = told(secrets, &message);
+        let message = redacted(secrets, &message);
         Self::Refused { host: host.to_owned(), method, code, message, refusal }
     }
 }
 
 /// What a node has said or what quotes it, for a person: a node may repeat the key it does not like.
-pub(super) fn told(secrets: &[String], text: &str) -> String {
+pub(super) fn redacted(secrets: &[String], text: &str) -> String {
     one_line(&secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "<key>")))
 }
 

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::error::told;
+use super::error::redacted;
 use super::settings::{ChainSettings, ProviderSettings};
 use super::wire::WireHead;
 use chainflume_core::domain::BlockId;
@@ -186,7 +186,7 @@ impl HeadListener {
             let Err(ended) = self.listen(&mut heard, &turns).await;
             let was_pushed = self.shared.state() == HeadSource::Pushed;
             if let Some(suppressed) = self.lines.admit(if was_pushed { "lost" } else { "refused" }) {
-                let reason = told(&secrets, &ended);
+                let reason = redacted(&secrets, &ended);
                 let (chain, suppressed) = (&self.settings.name, suppressed.field());
                 self.told.store(false, Ordering::Relaxed);
                 match was_pushed {
@@ -343,7 +343,7 @@ async fn probe(url: &str, patience: Duration) -> Result<(), String> {
 pub async fn check_websocket(settings: &ChainSettings, provider: &ProviderSettings) -> Result<(), String> {
     let Some(url) = &provider.ws_url else { return Ok(()) };
     let reason = probe(url, settings.request_timeout).await;
-    reason.map_err(|reason| told(&settings.secrets(), &reason))
+    reason.map_err(|reason| redacted(&settings.secrets(), &reason))
 }
 
 /// The listener turns every second while it waits; connecting takes no longer than a request may.

@@ -273,7 +273,7 @@ impl PoolShared {
         }
     }
 
-    fn say(&self) {
+    fn report_metrics(&self) {
         let facts = self.facts(ProviderRole::Any);
         let in_use = self.in_use();
         for (index, member) in self.members.iter().enumerate() {

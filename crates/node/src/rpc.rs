@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::error::{ChainError, told};
+use super::error::{ChainError, redacted};
 use super::health::HealthTracker;
 use super::limits::{ErrorResponse, RefusalKind};
 use super::settings::{ChainSettings, ProviderSettings};
@@ -147,7 +147,7 @@ impl Rpc {
 
     pub(super) fn bad(&self, method: &'static str, reason: impl Into<String>) -> ChainError {
         // What cannot be read is quoted.
-        let reason = told(&self.secrets, &reason.into());
+        let reason = redacted(&self.secrets, &reason.into());
         ChainError::BadAnswer { host: self.host.clone(), method, reason }
     }
 
@@ -321,7 +321,7 @@ impl Rpc {
     /// A refusal of all calls of a request.
     fn refused_all(&self, calls: &[RpcCall], body: &Body, error: Option<ErrorObject>) -> ChainError {
         let (code, message, data) = match error {
-            Some(error) => error.told(),
+            Some(error) => error.parts(),
             None => (None, body.beginning(), None),
         };
         let message =

@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for ErrorObject {
 
 impl ErrorObject {
     /// Code, message and data as JSON text.
-    pub(super) fn told(self) -> (Option<i64>, String, Option<String>) {
+    pub(super) fn parts(self) -> (Option<i64>, String, Option<String>) {
         let Value::Object(mut fields) = self.0 else { return (None, plain(&self.0), None) };
         let code = fields.remove("code");
         // Some write the number as text.

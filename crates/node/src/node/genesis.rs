@@ -23,7 +23,7 @@ impl Genesis {
     ///
     /// # Errors
     /// [`ChainError::WrongGenesis`] where another one is settled.
-    pub(crate) fn tell(&self, provider: &str, found: B256) -> Result<(), ChainError> {
+    pub(crate) fn record(&self, provider: &str, found: B256) -> Result<(), ChainError> {
         let mut told = self.lock();
         told.by_provider.insert(provider.to_owned(), found);
         told.check(provider)
@@ -38,7 +38,7 @@ impl Genesis {
     }
 
     /// Whether a provider has shown block 0 before.
-    pub(crate) fn was_told_by(&self, provider: &str) -> bool {
+    pub(crate) fn was_recorded_by(&self, provider: &str) -> bool {
         self.lock().by_provider.contains_key(provider)
     }
 
@@ -102,7 +102,7 @@ mod tests {
     fn told(all: &[(&str, B256)]) -> Genesis {
         let genesis = Genesis::default();
         for (provider, hash) in all {
-            genesis.tell(provider, *hash).expect("nothing is settled");
+            genesis.record(provider, *hash).expect("nothing is settled");
         }
         genesis
     }
@@ -112,7 +112,7 @@ mod tests {
         let genesis = told(&[("one", OURS), ("other", OURS)]);
         genesis.agree_on(None).expect("they agree");
         assert_eq!(genesis.settled(), Some(OURS));
-        let wrong = genesis.tell("late", OTHER).expect_err("it is another").to_string();
+        let wrong = genesis.record("late", OTHER).expect_err("it is another").to_string();
         assert!(wrong.contains(&OTHER.to_string()) && wrong.contains(&OURS.to_string()), "{wrong}");
         assert!(genesis.check("one").is_ok() && genesis.check("silent").is_ok());
     }
@@ -124,7 +124,7 @@ mod tests {
         assert!(error.contains(&format!("one says {OURS}, other says {OTHER}")), "{error}");
         assert_eq!(genesis.settled(), None);
         // The one that was wrong is corrected.
-        genesis.tell("other", OURS).expect("nothing is settled");
+        genesis.record("other", OURS).expect("nothing is settled");
         genesis.agree_on(None).expect("they agree");
     }
 

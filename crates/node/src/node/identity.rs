@@ -140,7 +140,7 @@ impl Node {
             Err(_) => None,
         };
         if let Some(seal) = genesis {
-            self.genesis.tell(self.host(), seal.block.hash).map_err(|wrong| self.not_ours(wrong))?;
+            self.genesis.record(self.host(), seal.block.hash).map_err(|wrong| self.not_ours(wrong))?;
         }
         self.rpc.health.on_chain();
         self.checked.store(true, Ordering::Relaxed);
@@ -155,7 +155,7 @@ impl Node {
 
     /// Whether this provider has shown block 0 since the start.
     pub fn has_shown_genesis(&self) -> bool {
-        self.genesis.was_told_by(self.host())
+        self.genesis.was_recorded_by(self.host())
     }
 }
 

@@ -36,7 +36,7 @@ pub struct ProviderState {
 impl Pool {
     /// The state of each provider; the metrics are set as well.
     pub fn report(&self) -> Vec<ProviderState> {
-        self.shared.say();
+        self.shared.report_metrics();
         let (facts, in_use) = (self.shared.facts(ProviderRole::Any), self.shared.in_use());
         let report = |(index, member): (usize, &PoolMember)| {
             let health = member.node.rpc.health.snapshot();
