@@ -23,9 +23,9 @@ pub use commands::migrate;
 pub use dead_letters::{
     Outcome, RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
 };
-pub use demo::{DemoArgs, Difference, compare, demo};
-pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};
-pub use rewind::{RewindArgs, Rewinding, rewind};
+pub use demo::{DemoOptions, Difference, compare, demo};
+pub use replay::{ReplayNews, ReplayOptions, ReplayTo, replay};
+pub use rewind::{RewindOptions, Rewinding, rewind};
 pub use run::{run, run_hurt};
 pub use sinks::{Adoption, SinkListing, adopt_sink, reset_sink, sinks};
 pub use sources::{Deleting, SourceListing, empty_source, rename_source, sources};

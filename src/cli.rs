@@ -123,7 +123,7 @@ fn with_config(
 fn demo(global: &Global, args: args::DemoArgs) -> anyhow::Result<Exit> {
     let log = global.log(&Log { format: LogFormat::Human, level: LogLevel::Error });
     let args::DemoArgs { run_for, data_dir, block_time, keep } = args;
-    with_logs(&log, async || Ok(app::demo(app::DemoArgs { run_for, data_dir, block_time, keep }).await?))
+    with_logs(&log, async || Ok(app::demo(app::DemoOptions { run_for, data_dir, block_time, keep }).await?))
 }
 
 /// Sets up the logs and runs a command to its end.

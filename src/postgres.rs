@@ -36,7 +36,7 @@ use binaries::Binaries;
 use error::At;
 use lock::Lock;
 use server::Launch;
-use supervisor::Supervisor;
+use supervisor::ServerSupervisor;
 use user::RunAs;
 
 /// Where the server lives.
@@ -55,7 +55,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct PrivatePostgres {
     socket_dir: PathBuf,
-    supervisor: Supervisor,
+    supervisor: ServerSupervisor,
     /// Last, so that it is let go of last.
     lock: Lock,
 }
@@ -88,7 +88,7 @@ impl PrivatePostgres {
             cluster,
             run_as,
         };
-        let supervisor = Supervisor::start(launch).await?;
+        let supervisor = ServerSupervisor::start(launch).await?;
         Ok(Self { socket_dir, supervisor, lock })
     }
 

@@ -88,7 +88,7 @@ impl Postgres {
 
     /// Makes the files of the write-ahead log that the server keeps, as one that has run for a while has them: a file
     /// is made when the log first needs it, and every commit waits meanwhile.
-    pub async fn settle(&self) -> anyhow::Result<()> {
+    pub async fn allocate_log_files(&self) -> anyhow::Result<()> {
         let sql = "select pg_size_bytes(current_setting('min_wal_size')) \
                    / pg_size_bytes(current_setting('wal_segment_size'))";
         let files: i64 = sqlx::query_scalar(sql).fetch_one(&self.admin).await?;

@@ -212,7 +212,7 @@ impl Bench<'_> {
     }
 
     async fn live(&self, report: &mut Report, over: Over) -> anyhow::Result<()> {
-        self.postgres.settle().await?;
+        self.postgres.allocate_log_files().await?;
         let mut live = Live::start(self.postgres, self.folder, over).await?;
         let measures = |part| self.options.has(part) && over == Over::Socket;
         for rate in self.options.rates.iter().filter(|_| measures("live") || over == Over::Tcp) {

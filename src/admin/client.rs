@@ -5,12 +5,12 @@ use super::report::Report;
 use chainflume_ops::tls;
 
 /// A daemon that is well answers from memory.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The report of the daemon on this admin address, ready or not; `None` where no daemon answers.
 pub async fn ask(admin: SocketAddr) -> Option<Report> {
     tls::install();
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().ok()?;
+    let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build().ok()?;
     let answer = client.get(format!("http://{admin}/readyz")).send().await.ok()?;
     serde_json::from_slice(&answer.bytes().await.ok()?).ok()
 }

@@ -49,11 +49,11 @@ pub struct AdminServer {
     /// Outlives a server that fails, so that the next one takes over its place.
     listener: std::net::TcpListener,
     address: SocketAddr,
-    shared: Shared,
+    shared: AdminState,
 }
 
 #[derive(Clone)]
-struct Shared {
+struct AdminState {
     board: Board,
     limits: Limits,
     metrics: PrometheusHandle,
@@ -87,7 +87,7 @@ impl AdminServer {
         let bind = |source| ServeError::Bind { listen: settings.listen, source };
         let address = listener.local_addr().map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
-        Ok(Self { listener, address, shared: Shared { board, limits: settings.limits, metrics } })
+        Ok(Self { listener, address, shared: AdminState { board, limits: settings.limits, metrics } })
     }
 
     /// The address in use.
@@ -120,7 +120,7 @@ async fn index() -> &'static str {
 }
 
 /// Alive as long as every loop turns: what a restart can mend, and nothing else. Readiness is red after half that time.
-async fn livez(State(shared): State<Shared>) -> Response {
+async fn livez(State(shared): State<AdminState>) -> Response {
     let hung: Vec<String> =
         shared.board.loops().into_iter().filter(|(_, one)| one.hangs(2)).map(|(name, _)| name).collect();
     if hung.is_empty() {
@@ -130,13 +130,13 @@ async fn livez(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn readyz(State(shared): State<Shared>) -> Response {
+async fn readyz(State(shared): State<AdminState>) -> Response {
     let report = Report::of(&shared.board, &shared.limits);
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report)).into_response()
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
+async fn metrics(State(shared): State<AdminState>) -> Response {
     refresh_metrics(&shared.board);
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, shared.metrics.render()).into_response()

@@ -6,13 +6,13 @@ use serde::Serialize;
 use super::preflight::{self, Look, NodeCheck};
 use super::{followed, sinks, views};
 use crate::roles::AppError;
-use crate::roles::database::{Database, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::parts::{Loaded, chain_settings};
 use crate::roles::{admin, deliver};
 use chainflume_core::domain::{SourceDifference, causes};
 use chainflume_db::Schema;
 use chainflume_deliver::relay;
-use chainflume_deliver::sink::{Redis, Sink};
+use chainflume_deliver::sink::{RedisSink, Sink};
 use chainflume_node::{ProviderRole, check_websocket};
 use chainflume_store::Store;
 
@@ -81,7 +81,7 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
 }
 
 /// What is wrong although the daemon would start.
-fn fault(nodes: &[NodeCheck], found: &Found) -> AppError {
+fn fault(nodes: &[NodeCheck], found: &DatabaseFindings) -> AppError {
     if nodes.iter().any(NodeCheck::is_wrong) {
         return AppError::Config("a provider is on another chain; see above".to_owned());
     }
@@ -156,7 +156,7 @@ async fn websocket_lines(loaded: &Loaded) -> Vec<CheckLine> {
     join_all(looks).await.into_iter().flatten().collect()
 }
 
-async fn redis_line(mut redis: Redis) -> CheckLine {
+async fn redis_line(mut redis: RedisSink) -> CheckLine {
     match redis.check().await {
         Ok(host) => CheckLine::new(true, format!("redis: connected to {host}")),
         Err(error) => CheckLine::new(false, error.to_string()),
@@ -194,7 +194,7 @@ fn life(name: &str, host: &str, status: u16) -> CheckLine {
 }
 
 /// What was found in the database.
-struct Found {
+struct DatabaseFindings {
     text: String,
     /// How it was filled by something else than what is configured, by chain.
     differences: Vec<(String, SourceDifference)>,
@@ -204,11 +204,16 @@ struct Found {
     foreign: Vec<(String, String)>,
 }
 
-async fn look_at_database(loaded: &Loaded) -> Result<Found, AppError> {
-    let Some(database) = Database::open_made(loaded).await? else {
+async fn look_at_database(loaded: &Loaded) -> Result<DatabaseFindings, AppError> {
+    let Some(database) = OpenDatabase::open_made(loaded).await? else {
         let data_dir = loaded.config.data_dir.display();
         let text = format!("a private PostgreSQL, which the daemon will make in {data_dir}");
-        return Ok(Found { text, differences: Vec::new(), views: Vec::new(), foreign: Vec::new() });
+        return Ok(DatabaseFindings {
+            text,
+            differences: Vec::new(),
+            views: Vec::new(),
+            foreign: Vec::new(),
+        });
     };
     let schema = database.store.schema().await;
     let rights = database.store.check_rights().await;
@@ -225,7 +230,7 @@ async fn look_at_database(loaded: &Loaded) -> Result<Found, AppError> {
     let text = schema_text(schema.map_err(|error| AppError::Unavailable(causes(&error)))?)?;
     rights.map_err(store_error)?;
     let views = views?.iter().map(ToString::to_string).collect();
-    Ok(Found { text, differences: differences?, views, foreign: foreign? })
+    Ok(DatabaseFindings { text, differences: differences?, views, foreign: foreign? })
 }
 
 fn schema_text(schema: Schema) -> Result<String, AppError> {

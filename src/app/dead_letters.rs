@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::roles::AppError;
-use crate::roles::database::{Database, Owner, store_error};
+use crate::roles::database::{OpenDatabase, Owner, store_error};
 use crate::roles::deliver::sink_name;
 use crate::roles::parts::{Loaded, record, translator};
 use chainflume_index::{IndexerError, Retried, Retrier};
@@ -129,7 +129,7 @@ pub async fn retry_dead_letters(
 }
 
 /// One for each chain of the configuration, by chain id.
-async fn retriers(loaded: &Loaded, database: &Database) -> Result<BTreeMap<u64, Retrier>, AppError> {
+async fn retriers(loaded: &Loaded, database: &OpenDatabase) -> Result<BTreeMap<u64, Retrier>, AppError> {
     let mut retriers = BTreeMap::new();
     for chain in &loaded.config.chains {
         let mut translator = translator(&loaded.config, chain)?;
@@ -143,7 +143,7 @@ async fn retriers(loaded: &Loaded, database: &Database) -> Result<BTreeMap<u64, 
 /// What trying again takes.
 struct Again<'a> {
     loaded: &'a Loaded,
-    database: &'a Database,
+    database: &'a OpenDatabase,
     retriers: BTreeMap<u64, Retrier>,
 }
 
@@ -199,7 +199,7 @@ fn unconfigured(letter: &StoredDeadLetter) -> String {
     }
 }
 
-async fn find(database: &Database, id: u64) -> Result<StoredDeadLetter, AppError> {
+async fn find(database: &OpenDatabase, id: u64) -> Result<StoredDeadLetter, AppError> {
     let found = database.store.dead_letters_of(&[id]).await.map_err(store_error)?.pop();
     found.ok_or_else(|| {
         AppError::Failed(format!(
@@ -211,9 +211,9 @@ async fn find(database: &Database, id: u64) -> Result<StoredDeadLetter, AppError
 /// Opens the database at this program's schema, does one thing and closes it.
 pub(super) async fn with_database<T>(
     loaded: &Loaded,
-    work: impl AsyncFnOnce(&Database) -> Result<T, AppError>,
+    work: impl AsyncFnOnce(&OpenDatabase) -> Result<T, AppError>,
 ) -> Result<T, AppError> {
-    let database = Database::open(loaded, Owner::Command).await?;
+    let database = OpenDatabase::open(loaded, Owner::Command).await?;
     let outcome = match database.store.migrate().await.map_err(store_error) {
         Ok(_) => work(&database).await,
         Err(error) => Err(error),

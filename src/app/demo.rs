@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::AdminServer;
 use crate::roles::AppError;
 use crate::roles::admin::Background;
-use crate::roles::database::{Database, Owner, store_error};
+use crate::roles::database::{OpenDatabase, Owner, store_error};
 use crate::roles::loops::{Loops, anew};
 use crate::roles::parts::{Loaded, admin_settings};
 use crate::roles::{deliver, index, serve};
@@ -35,11 +35,11 @@ use chainflume_ops::shutdown;
 use chainflume_ops::supervise::Supervisor;
 use heard::Heard;
 pub use verify::{Difference, compare};
-use watch::Watch;
+use watch::DemoWatch;
 
 /// How the demo runs.
 #[derive(Clone, Debug)]
-pub struct DemoArgs {
+pub struct DemoOptions {
     /// Ends by itself after so long, with a summary.
     pub run_for: Option<Duration>,
     /// Where the demo keeps its database; emptied at the start.
@@ -64,7 +64,7 @@ const CATCH_UP: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When it cannot start, and [`AppError::Failed`] when any row differs from the chain.
-pub async fn demo(args: DemoArgs) -> Result<(), AppError> {
+pub async fn demo(args: DemoOptions) -> Result<(), AppError> {
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     let folder = config::Folder::create(args.data_dir.clone())?;
     say!("chainflume demo: a development chain, a private PostgreSQL and the daemon between them\n");
@@ -75,7 +75,11 @@ pub async fn demo(args: DemoArgs) -> Result<(), AppError> {
     outcome
 }
 
-async fn run_in(folder: &config::Folder, args: &DemoArgs, stop: CancellationToken) -> Result<(), AppError> {
+async fn run_in(
+    folder: &config::Folder,
+    args: &DemoOptions,
+    stop: CancellationToken,
+) -> Result<(), AppError> {
     let started = Instant::now();
     let chain = DevChain::new(config::chain_settings(HISTORY, args.block_time));
     let server = chain.serve("127.0.0.1:0").await.map_err(anyhow::Error::from)?;
@@ -91,7 +95,7 @@ async fn run_in(folder: &config::Folder, args: &DemoArgs, stop: CancellationToke
     let (board, handle) = (Board::default(), metrics::install().map_err(anyhow::Error::from)?);
     let admin = AdminServer::on(listener, admin_settings(&loaded.config), board.clone(), handle)
         .map_err(anyhow::Error::from)?;
-    let database = Database::open(&loaded, Owner::Daemon).await?;
+    let database = OpenDatabase::open(&loaded, Owner::Daemon).await?;
     say!(
         "  database  private PostgreSQL in {} ({:.1} s)",
         folder.path().display(),
@@ -104,13 +108,13 @@ struct Demo {
     chain: DevChain,
     server: Server,
     loaded: Loaded,
-    database: Database,
+    database: OpenDatabase,
     stop: CancellationToken,
     started: Instant,
 }
 
 impl Demo {
-    async fn run(self, args: &DemoArgs, watched: (AdminServer, Board)) -> Result<(), AppError> {
+    async fn run(self, args: &DemoOptions, watched: (AdminServer, Board)) -> Result<(), AppError> {
         let outcome = self.carry(args, watched).await;
         self.server.stop().await;
         self.database.close().await;
@@ -118,7 +122,7 @@ impl Demo {
     }
 
     /// The daemon's loops and what watches them, until told to stop.
-    async fn carry(&self, args: &DemoArgs, (admin, board): (AdminServer, Board)) -> Result<(), AppError> {
+    async fn carry(&self, args: &DemoOptions, (admin, board): (AdminServer, Board)) -> Result<(), AppError> {
         self.database.store.migrate().await.map_err(store_error)?;
         let server = serve::bind(&self.loaded)?;
         self.print_hints(&admin, server.as_ref());
@@ -148,7 +152,7 @@ impl Demo {
             reorg_every: Some(REORG_EVERY),
             max_reorg_depth: MAX_REORG_DEPTH,
         });
-        let mut watch = Watch::new(board, (self.database.store.clone(), heard), self.started);
+        let mut watch = DemoWatch::new(board, (self.database.store.clone(), heard), self.started);
         let outcome = self.watch_and_check(&mut watch, miner, args.run_for).await;
         all.cancel();
         shutdown::drain(shutdown::DRAIN_DEADLINE, tasks).await;
@@ -158,7 +162,7 @@ impl Demo {
 
     async fn watch_and_check(
         &self,
-        watch: &mut Watch,
+        watch: &mut DemoWatch,
         miner: Miner,
         run_for: Option<Duration>,
     ) -> Result<(), AppError> {

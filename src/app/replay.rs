@@ -6,17 +6,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::roles::AppError;
-use crate::roles::database::{Database, Owner, store_error};
+use crate::roles::database::{OpenDatabase, Owner, store_error};
 use crate::roles::parts::{Loaded, record, redis_settings, translator};
 use chainflume_db::StoreError;
 use chainflume_deliver::relay::{ReplayTarget, Replayed, Replayer, SeparateStreams};
-use chainflume_deliver::sink::{Redis, Sink};
+use chainflume_deliver::sink::{RedisSink, Sink};
 use chainflume_ops::shutdown;
 use chainflume_store::{ChainStore, ReplayQuery};
 
 /// What is to be told again, and where.
 #[derive(Clone, Debug)]
-pub struct ReplayArgs {
+pub struct ReplayOptions {
     /// Name of the chain; may be left out where there is one.
     pub chain: Option<String>,
     /// Which events.
@@ -63,13 +63,13 @@ pub enum ReplayNews {
 /// When the arguments do not fit what is stored or configured, or the database cannot be reached.
 pub async fn replay(
     loaded: &Loaded,
-    args: &ReplayArgs,
+    args: &ReplayOptions,
     mut tell: impl FnMut(ReplayNews),
 ) -> Result<Option<Replayed>, AppError> {
     let chain = find_chain(loaded, args.chain.as_deref())?;
     let target = target(loaded, &args.to)?;
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
-    let database = Database::open(loaded, Owner::Command).await?;
+    let database = OpenDatabase::open(loaded, Owner::Command).await?;
     let job = Job { chain, args, target, stop };
     let outcome = replay_in(loaded, &database, job, &mut tell).await;
     database.close().await;
@@ -79,15 +79,15 @@ pub async fn replay(
 /// One replay: what to publish again, and where to.
 struct Job<'a> {
     chain: &'a config::Chain,
-    args: &'a ReplayArgs,
+    args: &'a ReplayOptions,
     /// `None` where messages are only counted.
-    target: Option<ReplayTarget<Redis>>,
+    target: Option<ReplayTarget<RedisSink>>,
     stop: CancellationToken,
 }
 
 async fn replay_in(
     loaded: &Loaded,
-    database: &Database,
+    database: &OpenDatabase,
     Job { chain, args, target, stop }: Job<'_>,
     tell: &mut impl FnMut(ReplayNews),
 ) -> Result<Option<Replayed>, AppError> {
@@ -109,7 +109,11 @@ async fn replay_in(
     Ok(Some(replayed))
 }
 
-async fn open(loaded: &Loaded, database: &Database, chain: &config::Chain) -> Result<ChainStore, AppError> {
+async fn open(
+    loaded: &Loaded,
+    database: &OpenDatabase,
+    chain: &config::Chain,
+) -> Result<ChainStore, AppError> {
     let mut translator = translator(&loaded.config, chain)?;
     let record = record(&loaded.config, chain);
     translator.open(&database.store, &record).await.map_err(store_error)
@@ -122,7 +126,7 @@ fn replay_error(error: StoreError) -> AppError {
     }
 }
 
-fn target(loaded: &Loaded, to: &ReplayTo) -> Result<Option<ReplayTarget<Redis>>, AppError> {
+fn target(loaded: &Loaded, to: &ReplayTo) -> Result<Option<ReplayTarget<RedisSink>>, AppError> {
     let ReplayTo::SeparateStreams { sink, stream } = to else {
         return Ok((*to == ReplayTo::Live).then_some(ReplayTarget::Live));
     };
@@ -134,7 +138,7 @@ fn target(loaded: &Loaded, to: &ReplayTo) -> Result<Option<ReplayTarget<Redis>>,
     })?;
     settings.prefix = format!("{}{stream}:", settings.prefix);
     let streams = settings.prefix.clone();
-    let redis = Redis::new(settings).map_err(|error| AppError::Config(format!("{path}: {error}")))?;
+    let redis = RedisSink::new(settings).map_err(|error| AppError::Config(format!("{path}: {error}")))?;
     match sink {
         Some(name) if name != redis.name() => {
             Err(AppError::Config(format!("{path}: there is no sink \"{name}\"; there is: {}", redis.name())))

@@ -2,7 +2,7 @@
 
 use crate::config;
 use crate::roles::AppError;
-use crate::roles::database::{Database, Owner, store_error};
+use crate::roles::database::{OpenDatabase, Owner, store_error};
 use crate::roles::index::{explain, rereader};
 use crate::roles::parts::{Loaded, chain_settings};
 use chainflume_core::domain::{B256, BlockId};
@@ -16,7 +16,7 @@ const TRIES: usize = 20;
 
 /// Which chain to take back, and where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RewindArgs {
+pub struct RewindOptions {
     /// Name of the chain; may be left out where there is one.
     pub chain: Option<String>,
     /// The newest block that stays; `None` only looks for the newest block that the store and the node agree on.
@@ -42,9 +42,9 @@ pub enum Rewinding {
 ///
 /// # Errors
 /// When the node or the database fails, or block `to` itself is not the one that is stored.
-pub async fn rewind(loaded: &Loaded, args: &RewindArgs) -> Result<Rewinding, AppError> {
+pub async fn rewind(loaded: &Loaded, args: &RewindOptions) -> Result<Rewinding, AppError> {
     let chain = find_chain(loaded, args.chain.as_deref())?;
-    let database = Database::open(loaded, Owner::Command).await?;
+    let database = OpenDatabase::open(loaded, Owner::Command).await?;
     let outcome = rewind_in(loaded, &database, (chain, args.to)).await;
     database.close().await;
     outcome
@@ -52,7 +52,7 @@ pub async fn rewind(loaded: &Loaded, args: &RewindArgs) -> Result<Rewinding, App
 
 async fn rewind_in(
     loaded: &Loaded,
-    database: &Database,
+    database: &OpenDatabase,
     (chain, to): (&config::Chain, Option<u64>),
 ) -> Result<Rewinding, AppError> {
     database.store.migrate().await.map_err(store_error)?;

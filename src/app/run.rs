@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::preflight;
 use crate::admin::AdminServer;
 use crate::roles::admin::{Background, bind, stopping};
-use crate::roles::database::{Database, Owner, store_error};
+use crate::roles::database::{OpenDatabase, Owner, store_error};
 use crate::roles::loops::Loops;
 use crate::roles::{AppError, Loaded, deliver, index, serve};
 use chainflume_gateway::server::PublicServer;
@@ -43,7 +43,7 @@ pub async fn run_hurt(loaded: Loaded, faults: Option<LoopFaults>) -> Result<(), 
 
 /// What is open before anything runs.
 struct Prepared {
-    database: Database,
+    database: OpenDatabase,
     admin: AdminServer,
     public: Option<PublicServer>,
     board: Board,
@@ -53,7 +53,7 @@ struct Prepared {
 async fn prepare(loaded: &Loaded) -> Result<Prepared, AppError> {
     preflight::patiently(loaded).await?;
     // Before the admin address: a second daemon on the same configuration should report the first daemon, and not a port.
-    let database = Database::open(loaded, Owner::Daemon).await?;
+    let database = OpenDatabase::open(loaded, Owner::Daemon).await?;
     let board = Board::default();
     match addresses(loaded, &board).await {
         Ok((admin, public)) => Ok(Prepared { database, admin, public, board }),
@@ -80,7 +80,7 @@ struct Observers {
 /// Migrates, starts every loop, and drains the loops at `stop`.
 async fn work(
     loaded: &Loaded,
-    database: &Database,
+    database: &OpenDatabase,
     Observers { admin, public, board, supervisor }: Observers,
     stop: CancellationToken,
 ) -> Result<(), AppError> {

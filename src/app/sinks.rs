@@ -6,11 +6,11 @@ use serde::Serialize;
 use super::dead_letters::with_database;
 use crate::roles::AppError;
 use crate::roles::Loaded;
-use crate::roles::database::{Database, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::deliver::redis;
 use crate::roles::deliver::sink_name;
 use chainflume_deliver::relay::{self, Cursor};
-use chainflume_deliver::sink::{InProcess, Redis, Sink, SinkError};
+use chainflume_deliver::sink::{InProcess, RedisSink, Sink, SinkError};
 use chainflume_outbox::{Adopted, SinkContents};
 
 /// Where a configured sink stands.
@@ -66,7 +66,7 @@ pub async fn sinks(loaded: &Loaded) -> Result<Vec<SinkListing>, AppError> {
     .await
 }
 
-async fn listing(database: &Database, name: String, epoch: String) -> Result<SinkListing, AppError> {
+async fn listing(database: &OpenDatabase, name: String, epoch: String) -> Result<SinkListing, AppError> {
     let state = database.store.outbox().sink_state(&name).await.map_err(store_error)?;
     let cursor = database.store.outbox().sink_cursor(&name).await.map_err(store_error)?;
     let (word, reason, remedy) = match (state.foreign, state.disabled, state.failures) {
@@ -110,7 +110,10 @@ pub async fn adopt_sink(loaded: &Loaded, name: &str) -> Result<Adoption, AppErro
 ///
 /// # Errors
 /// When the database cannot be read.
-pub(super) async fn foreign(loaded: &Loaded, database: &Database) -> Result<Vec<(String, String)>, AppError> {
+pub(super) async fn foreign(
+    loaded: &Loaded,
+    database: &OpenDatabase,
+) -> Result<Vec<(String, String)>, AppError> {
     let mut found = Vec::new();
     for name in names(loaded)? {
         let start = database.store.outbox().sink_start(&name).await.map_err(store_error)?;
@@ -129,7 +132,11 @@ pub(super) async fn foreign(loaded: &Loaded, database: &Database) -> Result<Vec<
 }
 
 /// What shows that a stream of Redis is not of this history.
-async fn sight(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<Option<String>, AppError> {
+async fn sight(
+    mut redis: RedisSink,
+    database: &OpenDatabase,
+    cursor: Cursor,
+) -> Result<Option<String>, AppError> {
     let Ok(streams) = redis.look().await else { return Ok(None) };
     let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
     let lineage =
@@ -137,7 +144,11 @@ async fn sight(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<
     Ok(streams.iter().find_map(|stream| relay::foreign(stream, &lineage, cursor)))
 }
 
-async fn look(mut redis: Redis, database: &Database, cursor: Cursor) -> Result<SinkContents, AppError> {
+async fn look(
+    mut redis: RedisSink,
+    database: &OpenDatabase,
+    cursor: Cursor,
+) -> Result<SinkContents, AppError> {
     let streams = redis.look().await.map_err(sink_error)?;
     let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
     let lineage =

@@ -9,7 +9,7 @@ use super::followed;
 use crate::admin::{self, Report};
 use crate::roles::AppError;
 use crate::roles::Loaded;
-use crate::roles::database::{Database, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use chainflume_core::domain::SourceDifference;
 use chainflume_db::{LeaseRow, LeaseState, Schema};
 use chainflume_store::{ReorgRecord, SourceStatus, Store};
@@ -135,13 +135,13 @@ impl StatusWatch {
             Some(last) if daemon.is_none() && loaded.config.database.url.is_none() => {
                 Status { daemon, ..last.clone() }
             }
-            Some(last) => match tokio::time::timeout(PATIENCE, look(loaded, daemon.clone())).await {
+            Some(last) => match tokio::time::timeout(LOOK_TIMEOUT, look(loaded, daemon.clone())).await {
                 Ok(Ok(status)) => status,
                 // The daemon says what is wrong with the database.
                 _ if daemon.is_some() => Status { daemon, ..last.clone() },
                 Ok(failed) => return failed,
                 Err(_) => {
-                    let text = format!("the database has not answered for {} s", PATIENCE.as_secs());
+                    let text = format!("the database has not answered for {} s", LOOK_TIMEOUT.as_secs());
                     return Err(AppError::Unavailable(text));
                 }
             },
@@ -152,8 +152,8 @@ impl StatusWatch {
     }
 }
 
-/// Whoever watches wants to see the rest of the picture.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a watched status waits for the database; then the rest of the status is shown without it.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
 async fn look(loaded: &Loaded, daemon: Option<Report>) -> Result<Status, AppError> {
     let nothing = Status {
@@ -164,7 +164,7 @@ async fn look(loaded: &Loaded, daemon: Option<Report>) -> Result<Status, AppErro
         reorgs: Vec::new(),
         negative_balances: BTreeMap::new(),
     };
-    let Some(database) = Database::open_made(loaded).await? else { return Ok(nothing) };
+    let Some(database) = OpenDatabase::open_made(loaded).await? else { return Ok(nothing) };
     let status = read(loaded, &database.store, nothing).await;
     database.close().await;
     status

@@ -1,7 +1,7 @@
 //! `views`: makes the typed views that could not be made before, and lists all there are.
 
 use crate::roles::AppError;
-use crate::roles::database::{Database, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::parts::{Loaded, translator};
 use chainflume_core::domain::EventKind;
 use chainflume_db::{Schema, StoreError};
@@ -22,7 +22,7 @@ pub struct Views {
 /// # Errors
 /// When the database cannot be read.
 pub async fn views(loaded: &Loaded) -> Result<Views, AppError> {
-    let Some(database) = Database::open_made(loaded).await? else { return Ok(Views::default()) };
+    let Some(database) = OpenDatabase::open_made(loaded).await? else { return Ok(Views::default()) };
     let views = views_in(loaded, &database.store).await;
     database.close().await;
     views

@@ -19,7 +19,7 @@ pub(super) async fn replay(loaded: &Loaded, args: &ReplayArgs) -> anyhow::Result
         (_, true) => ReplayTo::Live,
         _ => ReplayTo::SeparateStreams { sink: args.sink.clone(), stream: args.stream.clone() },
     };
-    let replay = app::ReplayArgs { chain: args.chain.clone(), query, to, rate: args.rate };
+    let replay = app::ReplayOptions { chain: args.chain.clone(), query, to, rate: args.rate };
     let (mut bar, mut size) = (ProgressBar::hidden(), BTreeMap::new());
     let replayed = app::replay(loaded, &replay, |news| match news {
         ReplayNews::Size(by_type) => {

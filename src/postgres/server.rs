@@ -33,7 +33,7 @@ pub(super) struct Launch {
 
 impl Launch {
     /// Starts the postmaster and waits until it accepts connections and the database exists.
-    pub(super) async fn up(&self) -> Result<Server, PostgresError> {
+    pub(super) async fn up(&self) -> Result<PostgresServer, PostgresError> {
         let server = self.spawn()?;
         let server = self.ready(server).await?;
         self.ensure_database().await?;
@@ -41,7 +41,7 @@ impl Launch {
         Ok(server)
     }
 
-    fn spawn(&self) -> Result<Server, PostgresError> {
+    fn spawn(&self) -> Result<PostgresServer, PostgresError> {
         let log = log_file::open(&self.log)?;
         let mut command = self.run_as.command(self.binaries.program("postgres"));
         command.arg("-D").arg(&self.cluster);
@@ -61,10 +61,10 @@ impl Launch {
         command.stdout(log.try_clone().at("open", &self.log)?).stderr(log);
         let child = command.spawn().at("run", &self.binaries.program("postgres"))?;
         let pid = child.id().unwrap_or_default();
-        Ok(Server { leash: Leash::tie(pid, &self.run_as)?, child, pid })
+        Ok(PostgresServer { leash: Leash::tie(pid, &self.run_as)?, child, pid })
     }
 
-    async fn ready(&self, mut server: Server) -> Result<Server, PostgresError> {
+    async fn ready(&self, mut server: PostgresServer) -> Result<PostgresServer, PostgresError> {
         let pid_file = orphan::pid_file(&self.cluster);
         let mut remind_at = Instant::now() + REMINDER;
         loop {
@@ -111,13 +111,13 @@ impl Launch {
 
 /// One life of the postmaster.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct PostgresServer {
     child: Child,
     leash: Leash,
     pid: u32,
 }
 
-impl Server {
+impl PostgresServer {
     pub(super) fn pid(&self) -> u32 {
         self.pid
     }

@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::error::PostgresError;
-use super::server::{Launch, Server};
+use super::server::{Launch, PostgresServer};
 use super::{log_file, orphan};
 
 /// How often the log's length is looked at.
@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The task that keeps the server running, and the handle on it.
 #[derive(Debug)]
-pub(super) struct Supervisor {
+pub(super) struct ServerSupervisor {
     /// Dropped with us, it ends the task, and the task's end the server.
     stop: DropGuard,
     task: JoinHandle<Result<(), PostgresError>>,
@@ -28,7 +28,7 @@ pub(super) struct Supervisor {
     ended: CancellationToken,
 }
 
-impl Supervisor {
+impl ServerSupervisor {
     /// Returns when the server is ready.
     pub(super) async fn start(launch: Launch) -> Result<Self, PostgresError> {
         let server = launch.up().await?;
@@ -69,7 +69,7 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run(self, mut server: Server) -> Result<(), PostgresError> {
+    async fn run(self, mut server: PostgresServer) -> Result<(), PostgresError> {
         let mut log_check = interval(LOG_CHECK);
         log_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -91,7 +91,7 @@ impl Watch {
 
     /// Tries until the server is up; `None` when told to stop first. An attempt cut short leaves a server
     /// that its leash ends.
-    async fn again(&self) -> Option<Server> {
+    async fn again(&self) -> Option<PostgresServer> {
         let mut pause = FIRST_PAUSE;
         loop {
             let attempt = async {

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::database::Database;
+use super::database::OpenDatabase;
 use super::error::AppError;
 use super::loops::anew;
 use super::parts::{Loaded, admin_settings};
@@ -52,7 +52,7 @@ impl Background {
     /// Everything but the alerts, whose settings may be wrong.
     pub(crate) fn watch_all(
         &mut self,
-        database: &Database,
+        database: &OpenDatabase,
         admin: AdminServer,
         (manager, stop): (Option<LeaseManager>, &CancellationToken),
     ) {

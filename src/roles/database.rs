@@ -6,11 +6,11 @@ use super::error::AppError;
 use super::parts::{Loaded, postgres_settings, store_settings};
 use crate::postgres::{self, PostgresError, PrivatePostgres};
 use chainflume_core::domain::causes;
-use chainflume_db::StoreError;
+use chainflume_db::{StoreError, StoreVerdict};
 use chainflume_store::Store;
 
 /// The configured database, or the private one.
-pub(crate) struct Database {
+pub(crate) struct OpenDatabase {
     pub store: Store,
     /// The private server, where this process runs it.
     pub private: Option<PrivatePostgres>,
@@ -25,7 +25,7 @@ pub(crate) enum Owner {
     Command,
 }
 
-impl Database {
+impl OpenDatabase {
     /// Connects. No table is touched.
     pub(crate) async fn open(loaded: &Loaded, owner: Owner) -> Result<Self, AppError> {
         let config = &loaded.config;
@@ -119,24 +119,12 @@ pub(crate) fn private_error(error: PostgresError) -> AppError {
 /// the command asks for exits as such: an unknown error of the database is a mistake of the program.
 pub(crate) fn store_error(error: StoreError) -> AppError {
     let text = causes(&error);
-    match error {
-        error if error.is_transient() => AppError::Unavailable(text),
-        StoreError::Connect { .. } => AppError::Unavailable(text),
-        StoreError::Url { .. }
-        | StoreError::Rights { .. }
-        | StoreError::NewerSchema { .. }
-        | StoreError::Led { .. }
-        | StoreError::Emptying { .. }
-        | StoreError::Pooler
-        | StoreError::NoSession { .. }
-        | StoreError::Overlap { .. }
-        | StoreError::BelowFinal { .. }
-        | StoreError::NotReached { .. }
-        | StoreError::NotFinal { .. }
-        | StoreError::UnknownType { .. }
-        | StoreError::OtherChain { .. }
-        | StoreError::View { .. } => AppError::Config(text),
-        _ => AppError::Internal(anyhow::Error::msg(text)),
+    match error.verdict() {
+        StoreVerdict::Transient | StoreVerdict::Unreachable => AppError::Unavailable(text),
+        StoreVerdict::Request | StoreVerdict::Permanent => AppError::Config(text),
+        StoreVerdict::Moved | StoreVerdict::Mistake | StoreVerdict::Unknown => {
+            AppError::Internal(anyhow::Error::msg(text))
+        }
     }
 }
 
@@ -152,5 +140,7 @@ mod tests {
         assert!(matches!(store_error(invalid), AppError::Internal(_)));
         let newer = StoreError::NewerSchema { found: 99, known: 1 };
         assert!(matches!(store_error(newer), AppError::Config(_)));
+        let (what, holder) = ("source one".to_owned(), "other".to_owned());
+        assert!(matches!(store_error(StoreError::Awaited { what, holder }), AppError::Config(_)));
     }
 }

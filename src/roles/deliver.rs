@@ -14,7 +14,7 @@ use chainflume_deliver::relay::{
     CommitSignal, DeliveryQueue, DeliverySettings, Relay, RelayParts, Retention, listen,
 };
 use chainflume_deliver::sink::WebhookSettings;
-use chainflume_deliver::sink::{Bus, InProcess, Redis, Sink, Webhook};
+use chainflume_deliver::sink::{Bus, InProcess, RedisSink, Sink, WebhookSink};
 use chainflume_ops::health::Board;
 use chainflume_ops::http::AddressPolicy;
 use chainflume_ops::supervise::{Loop, Supervisor};
@@ -87,13 +87,13 @@ impl Relays<'_> {
         self.loops.own_sink(self.tasks, &name, move || Some(Relay::new(parts(InProcess::new(bus.clone())))));
     }
 
-    fn carry_to_redis(&mut self, first: Redis) {
+    fn carry_to_redis(&mut self, first: RedisSink) {
         let (parts, loaded, name) = (self.parts(), self.loaded.clone(), self.name(&first));
         let mut sink = anew(Some(first), move || redis(&loaded));
         self.loops.sink(self.tasks, &name, move || sink()?.map(|sink| Relay::new(parts(sink))));
     }
 
-    fn carry_to_webhook(&mut self, first: Webhook, settings: DeliverySettings, config: &config::Webhook) {
+    fn carry_to_webhook(&mut self, first: WebhookSink, settings: DeliverySettings, config: &config::Webhook) {
         let (parts, loaded, name) = (self.parts(), self.loaded.clone(), self.name(&first));
         let config = config.clone();
         let mut sink = anew(first, move || webhook_sink(&loaded, &config));
@@ -114,9 +114,9 @@ impl Relays<'_> {
 }
 
 /// The configured Redis; nothing is connected yet.
-pub(crate) fn redis(loaded: &Loaded) -> Result<Option<Redis>, AppError> {
+pub(crate) fn redis(loaded: &Loaded) -> Result<Option<RedisSink>, AppError> {
     let Some(settings) = redis_settings(loaded)? else { return Ok(None) };
-    let redis = Redis::new(settings);
+    let redis = RedisSink::new(settings);
     redis.map(Some).map_err(|error| AppError::Config(format!("{}: {error}", loaded.path.display())))
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn redis(loaded: &Loaded) -> Result<Option<Redis>, AppError> {
 ///
 /// # Errors
 /// What is wrong with its settings.
-pub(crate) fn webhooks(loaded: &Loaded) -> Result<Vec<(Webhook, DeliverySettings)>, AppError> {
+pub(crate) fn webhooks(loaded: &Loaded) -> Result<Vec<(WebhookSink, DeliverySettings)>, AppError> {
     loaded
         .config
         .webhooks
@@ -134,7 +134,7 @@ pub(crate) fn webhooks(loaded: &Loaded) -> Result<Vec<(Webhook, DeliverySettings
 }
 
 /// One of them.
-pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result<Webhook, AppError> {
+pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result<WebhookSink, AppError> {
     let wrong = |key: &str, text: String| {
         let (path, name) = (loaded.path.display(), &webhook.name);
         AppError::Config(format!("{path}: webhook \"{name}\": {key}: {text}"))
@@ -152,7 +152,7 @@ pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result
         ca: webhook.ca_file.as_ref().map(read).transpose()?,
         max_bytes: webhook.max_message_bytes,
     };
-    Webhook::new(settings).map_err(|error| wrong("url", error.to_string()))
+    WebhookSink::new(settings).map_err(|error| wrong("url", error.to_string()))
 }
 
 fn delivery_settings(webhook: &config::Webhook) -> DeliverySettings {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::database::Database;
+use super::database::OpenDatabase;
 use super::parts::{Loaded, lease_settings};
 use crate::config;
 use crate::lease::{LeaseGuard, LeaseHandle, LeaseManager};
-use chainflume_db::{OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
-use chainflume_deliver::relay::{Delivery, Retention};
+use chainflume_db::{Epoch, OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
+use chainflume_deliver::relay::{Retention, SinkDelivery};
 use chainflume_index::ChainIndexer;
 use chainflume_ops::health::{Board, ChainState, Heartbeat};
 use chainflume_ops::supervise::{Loop, Supervisor};
@@ -46,7 +46,7 @@ impl Loops {
     /// With leases in the database.
     pub(crate) fn with_leases(
         loaded: &Loaded,
-        database: &Database,
+        database: &OpenDatabase,
         (supervisor, board): (&Supervisor, &Board),
         stop: &CancellationToken,
     ) -> Self {
@@ -60,12 +60,12 @@ impl Loops {
         self.manager
     }
 
-    /// Until when loops run.
+    /// Cancelled when the loops are to end.
     pub(crate) fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Where loops say how it goes.
+    /// Where loops report how they are.
     pub(crate) fn board(&self) -> &Board {
         &self.board
     }
@@ -79,7 +79,7 @@ impl Loops {
         tasks.spawn(self.supervisor.keep(this, self.stop.clone(), start));
     }
 
-    /// Leads a chain. `make` builds its loop, and builds it again where it failed.
+    /// Indexes a chain. `make` builds its loop, and builds it again after a failure.
     pub(crate) fn chain(
         &mut self,
         tasks: &mut JoinSet<()>,
@@ -91,21 +91,19 @@ impl Loops {
         board.chain(&name, |chain| chain.lease = lease.clone());
         self.spawn(tasks, Loop::of_chain(&chain.name), move |_| {
             board.chain(&name, |chain| chain.turn(ChainState::Starting));
-            let (indexer, handle, lease) = (make(), handle.clone(), lease.clone());
-            let (panic_report, stop) =
-                (PanicReport { board: board.clone(), chain: name.clone() }, stop.clone());
+            let (indexer, handle, stop) = (make(), handle.clone(), stop.clone());
+            let standby = chain_standby(board.clone(), name.clone(), lease.clone());
+            let health = ChainPanic { board: board.clone(), chain: name.clone() };
             async move {
-                let Some(indexer) = indexer else { return };
-                match handle.zip(lease) {
-                    None => Box::pin(indexer.run(stop)).await,
-                    Some(handle) => Box::pin(run_chain_turns(handle, &panic_report, indexer, &stop)).await,
+                if let Some(indexer) = indexer {
+                    run_led(handle, &stop, standby, ChainWork { indexer, health }).await;
                 }
             }
         });
     }
 
-    /// Carries to the sink of this name, which all daemons share. As for `make`, see [`Self::chain`].
-    pub(crate) fn sink<C: Delivery>(
+    /// Delivers to the sink of this name, which all instances share. As for `make`, see [`Self::chain`].
+    pub(crate) fn sink<C: SinkDelivery>(
         &mut self,
         tasks: &mut JoinSet<()>,
         sink: &str,
@@ -115,19 +113,19 @@ impl Loops {
         self.board.sink(sink, |sink| sink.lease = lease);
         let (board, stop) = (self.board.clone(), self.stop.clone());
         self.spawn(tasks, Loop::of_sink(sink), move |_| {
-            let (relay, handle, board, stop) = (make(), handle.clone(), board.clone(), stop.clone());
+            let (delivery, handle, board, stop) = (make(), handle.clone(), board.clone(), stop.clone());
             async move {
-                match (relay, handle) {
-                    (None, _) => {}
-                    (Some(mut relay), None) => relay.run_turn(None, stop).await,
-                    (Some(relay), Some(handle)) => run_sink_turns(&handle, relay, board, &stop).await,
-                }
+                let Some(delivery) = delivery else { return };
+                let name = delivery.sink().to_owned();
+                let (shown, shown_name) = (board.clone(), name.clone());
+                let standby = move || shown.sink(&shown_name, |sink| sink.alive_at = Instant::now());
+                run_led(handle, &stop, standby, SinkWork { delivery, board, name }).await;
             }
         });
     }
 
     /// Delivers to a sink of this process alone, as every instance does to its own.
-    pub(crate) fn own_sink<C: Delivery>(
+    pub(crate) fn own_sink<C: SinkDelivery>(
         &self,
         tasks: &mut JoinSet<()>,
         sink: &str,
@@ -181,10 +179,8 @@ impl Loops {
         self.spawn(tasks, this, move |heartbeat| {
             let (handle, stop, work) = (handle.clone(), stop.clone(), work.clone());
             async move {
-                let Some(handle) = handle else { return work(stop, heartbeat).await };
-                while let Some(turn) = heartbeat.wait(handle.next(&stop)).await {
-                    work(turn.token(), heartbeat.clone()).await;
-                }
+                let beat = heartbeat.clone();
+                run_led(handle, &stop, move || beat.beat(), OtherWork { work, heartbeat }).await;
             }
         });
     }
@@ -200,63 +196,31 @@ impl Loops {
 pub(crate) fn anew<T, E: Display>(first: T, make: impl Fn() -> Result<T, E>) -> impl FnMut() -> Option<T> {
     let mut first = Some(first);
     move || {
-        first
-            .take()
-            .or_else(|| make().map_err(|error| tracing::error!(%error, "a loop cannot be built again")).ok())
+        first.take().or_else(|| {
+            make()
+                .map_err(|error| tracing::error!(%error, "a loop cannot be built again; restart the daemon"))
+                .ok()
+        })
     }
 }
 
-/// Of a chain whose loop panics the board must not say that it is live.
-struct PanicReport {
-    board: Board,
-    chain: String,
+/// What a loop does while its instance holds the lease.
+trait LeaseWork: Send {
+    /// Works until `stop`; `epoch` is `None` without leases.
+    fn run_turn(&mut self, epoch: Option<Epoch>, stop: CancellationToken) -> impl Future<Output = ()> + Send;
 }
 
-impl Drop for PanicReport {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.board.chain(&self.chain, |chain| {
-                chain.state = ChainState::Failing;
-                chain.consecutive_errors += 1;
-                chain.last_error = Some("its loop panicked; see the log".to_owned());
-            });
-        }
-    }
-}
-
-async fn run_chain_turns(
-    (handle, lease): (Arc<LeaseHandle>, String),
-    PanicReport { board, chain: name }: &PanicReport,
-    mut indexer: ChainIndexer,
+/// Runs `work` once for each lease turn, or once where there are no leases. `standby` shows that the loop is alive while
+/// another instance holds the lease.
+async fn run_led(
+    handle: Handle,
     stop: &CancellationToken,
+    standby: impl Fn() + Send + Sync,
+    mut work: impl LeaseWork,
 ) {
-    let report_standby = || {
-        let is_led = board.leases().get(&lease).is_some_and(|lease| !lease.held && lease.holder.is_some());
-        board.chain(name, |chain| {
-            chain.alive_at = Instant::now();
-            if is_led && chain.state != ChainState::Standby {
-                chain.turn(ChainState::Standby);
-                tracing::info!(chain = %name, "another instance holds the lease of this chain; this instance stands by");
-            }
-        });
-    };
-    while let Some(turn) = next_turn(&handle, stop, report_standby).await {
-        board.chain(name, |chain| chain.turn(ChainState::Starting));
-        indexer.run_turn(Some(turn.epoch()), turn.token()).await;
-    }
-}
-
-async fn run_sink_turns(
-    handle: &LeaseHandle,
-    mut relay: impl Delivery,
-    board: Board,
-    stop: &CancellationToken,
-) {
-    let name = relay.sink().to_owned();
-    let report_standby = || board.sink(&name, |sink| sink.alive_at = Instant::now());
-    while let Some(turn) = next_turn(handle, stop, report_standby).await {
-        relay.run_turn(Some(turn.epoch()), turn.token()).await;
-        board.sink(&name, chainflume_ops::health::SinkHealth::turn);
+    let Some(handle) = handle else { return work.run_turn(None, stop.clone()).await };
+    while let Some(turn) = next_turn(&handle, stop, &standby).await {
+        work.run_turn(Some(turn.epoch()), turn.token()).await;
     }
 }
 
@@ -264,12 +228,94 @@ async fn run_sink_turns(
 async fn next_turn(
     handle: &LeaseHandle,
     stop: &CancellationToken,
-    report_standby: impl Fn(),
+    standby: &(impl Fn() + Send + Sync),
 ) -> Option<LeaseGuard> {
     loop {
         tokio::select! {
             turn = handle.next(stop) => return turn,
-            () = tokio::time::sleep(STANDBY_HEALTH_INTERVAL) => report_standby(),
+            () = tokio::time::sleep(STANDBY_HEALTH_INTERVAL) => standby(),
+        }
+    }
+}
+
+/// The indexer of a chain.
+struct ChainWork {
+    indexer: ChainIndexer,
+    health: ChainPanic,
+}
+
+impl LeaseWork for ChainWork {
+    async fn run_turn(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+        if epoch.is_some() {
+            let ChainPanic { board, chain } = &self.health;
+            board.chain(chain, |chain| chain.turn(ChainState::Starting));
+        }
+        // A future of this size does not belong in the one that contains it.
+        Box::pin(self.indexer.run_turn(epoch, stop)).await;
+    }
+}
+
+/// The delivery to a sink.
+struct SinkWork<D> {
+    delivery: D,
+    board: Board,
+    name: String,
+}
+
+impl<D: SinkDelivery> LeaseWork for SinkWork<D> {
+    async fn run_turn(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
+        self.delivery.run_turn(epoch, stop).await;
+        if epoch.is_some() {
+            self.board.sink(&self.name, chainflume_ops::health::SinkHealth::turn);
+        }
+    }
+}
+
+/// Work that begins anew with each turn.
+struct OtherWork<F> {
+    work: Arc<F>,
+    heartbeat: Heartbeat,
+}
+
+impl<F, W> LeaseWork for OtherWork<F>
+where
+    F: Fn(CancellationToken, Heartbeat) -> W + Send + Sync,
+    W: Future<Output = ()> + Send,
+{
+    async fn run_turn(&mut self, _epoch: Option<Epoch>, stop: CancellationToken) {
+        (self.work)(stop, self.heartbeat.clone()).await;
+    }
+}
+
+/// Shows on the board that the chain's loop lives while another instance holds the lease.
+fn chain_standby(board: Board, chain: String, lease: Option<String>) -> impl Fn() + Send + Sync {
+    move || {
+        let lease = lease.as_ref().and_then(|lease| board.leases().get(lease).cloned());
+        let is_led = lease.is_some_and(|lease| !lease.held && lease.holder.is_some());
+        board.chain(&chain, |health| {
+            health.alive_at = Instant::now();
+            if is_led && health.state != ChainState::Standby {
+                health.turn(ChainState::Standby);
+                tracing::info!(%chain, "another instance holds the lease of this chain; this instance stands by");
+            }
+        });
+    }
+}
+
+/// Reports a panic of a chain's loop on the board, which would otherwise show the state before it.
+struct ChainPanic {
+    board: Board,
+    chain: String,
+}
+
+impl Drop for ChainPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.board.chain(&self.chain, |chain| {
+                chain.state = ChainState::Failing;
+                chain.consecutive_errors += 1;
+                chain.last_error = Some("its loop panicked; see the log".to_owned());
+            });
         }
     }
 }

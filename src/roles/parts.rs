@@ -10,7 +10,7 @@ use chainflume_core::domain::FollowedEvent;
 use chainflume_core::mapping::{FamilySettings, Mapper, SourceMapping};
 use chainflume_db::lease_follows;
 use chainflume_deliver::sink;
-use chainflume_index::{AuditSettings, Source, Translator};
+use chainflume_index::{AuditSettings, TranslatedSource, Translator};
 use chainflume_node::{
     BlockTag, ChainSettings, FailoverSettings, HistorySettings, ProviderSettings, RateLimitSettings,
 };
@@ -225,7 +225,7 @@ fn follows(source: &config::Source) -> Vec<FollowedEvent> {
 /// # Errors
 /// What the config's check would have found too.
 pub(crate) fn translator(config: &Config, chain: &config::Chain) -> Result<Translator, AppError> {
-    let sources = config.sources_of(&chain.name).enumerate().map(|(index, source)| Source {
+    let sources = config.sources_of(&chain.name).enumerate().map(|(index, source)| TranslatedSource {
         name: source.name.clone(),
         start_block: source.start_block,
         abi: SourceAbi {

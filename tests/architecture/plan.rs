@@ -124,6 +124,7 @@ pub const ROOMS: &[Room] = &[
     room("core", "decode", &["domain"], "bytes mean the same wherever they come from"),
     room("core", "mapping", &["domain", "decode"], "meaning knows no tables"),
     room("ops", "metrics", &[], "every room may count"),
+    room("ops", "backoff", &[], "every loop that retries waits by it"),
     room("ops", "health", &[], "the loops write it and everybody reads it"),
     room("ops", "tls", &[], "every client may name it"),
     room("ops", "http", &["tls"], "it sends a request and does not know what is in it"),
@@ -174,6 +175,18 @@ pub const HOMES: &[Home] = &[
     home("clap_mangen", &[""], &["cli"], "one room knows the command line"),
     home("indicatif", &[""], &["cli", "app"], "one room knows the terminal, and the demo is a show"),
     home("anyhow", &[""], &["roles", "app", "cli"], "elsewhere an error is a decision: one enum per room"),
+];
+
+/// Type names with more than one definition, and why. The list only gets shorter.
+pub const SHARED_TYPE_NAMES: &[(&str, &str)] = &[
+    ("Settings", "each crate has one, which other crates write with its path: `gateway::server::Settings`"),
+    ("Database", "to be renamed: the section of the configuration"),
+    ("Draft", "to be renamed: the configuration that `init` drafts"),
+    ("Log", "to be renamed: the section of the configuration"),
+    ("Outbox", "to be renamed: the section of the configuration"),
+    ("Problem", "to be renamed: the answer of the gateway"),
+    ("Rule", "to be renamed: the rule of the gateway"),
+    ("Server", "to be renamed: the section of the configuration"),
 ];
 
 /// Every table of the migrations.

@@ -199,6 +199,12 @@ impl Source {
         used
     }
 
+    /// The types that are defined outside of functions, with their lines.
+    pub fn types(&self) -> Vec<(usize, &str)> {
+        let lines = self.code.lines().enumerate();
+        lines.filter_map(|(at, line)| Some((at + 1, defined_type(line)?))).collect()
+    }
+
     /// The functions, methods among them, that have a body.
     pub fn functions(&self) -> Vec<Function> {
         let mut found = Vec::new();
@@ -234,6 +240,20 @@ impl Source {
 
 fn in_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
+}
+
+/// The type that a line without indentation defines.
+fn defined_type(line: &str) -> Option<&str> {
+    let mut rest = line;
+    if let Some(public) = rest.strip_prefix("pub") {
+        rest = match public.strip_prefix('(') {
+            Some(scope) => scope.split_once(") ")?.1,
+            None => public.strip_prefix(' ')?,
+        };
+    }
+    let (kind, rest) = rest.split_once(' ')?;
+    let end = rest.find(|c| !in_word(c)).unwrap_or(rest.len());
+    matches!(kind, "struct" | "enum" | "trait" | "type" | "union").then_some(&rest[..end])
 }
 
 fn filled(code: &str) -> usize {

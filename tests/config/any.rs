@@ -19,7 +19,7 @@ use mutate::{edits, texts};
 /// Stands in every URL, password and variable, and never in what is said.
 const CANARY: &str = "canary";
 /// Far more than a debug build takes for any of these, and less than anybody would wait.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PARSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Variables by chance; files of which some are ABIs.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ fn worlds() -> impl Strategy<Value = World> {
 fn parse(text: &str, world: &World) -> Result<Config, Problems> {
     let started = Instant::now();
     let outcome = Config::parse(Path::new("folder/chainflume.toml"), text, world);
-    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < PARSE_TIMEOUT, "{:?}", started.elapsed());
     outcome
 }
 

@@ -3,7 +3,8 @@
 
 use alloy_primitives::{Address, B256, Bloom, U256};
 use chainflume_devchain::{
-    APPROVAL, Action, Call, DEMO_TOKEN, Effect, Fault, RawLog, RpcError, Rule, STAKE_VAULT, Settings, wallet,
+    APPROVAL, Action, ActiveFault, Call, DEMO_TOKEN, Effect, RawLog, RpcError, Rule, STAKE_VAULT, Settings,
+    wallet,
 };
 use chainflume_ops::health::ChainHealth;
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ fn each(answer: &mut Value, change: impl Fn(&mut Value)) {
 }
 
 /// The logs of a block come without those of which this holds.
-fn leaves_out(scene: &Scene, such: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Fault {
+fn leaves_out(scene: &Scene, such: impl Fn(&Value) -> bool + Send + Sync + 'static) -> ActiveFault {
     let leave_out = Effect::edit(move |answer| {
         if let Some(logs) = answer.as_array_mut() {
             logs.retain(|log| !such(log));
@@ -350,7 +351,7 @@ async fn numbers_that_do_not_fit_are_bad_answers_and_the_chain_goes_on() {
         tip += 1;
         scene.change(|chain| chain.mine_with(vec![block_of_both()]));
         flume.until_tip("dev", tip).await;
-        lies.into_iter().for_each(Fault::lift);
+        lies.into_iter().for_each(ActiveFault::lift);
     }
     scene.ends_at(flume, tip).await;
 }

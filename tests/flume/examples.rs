@@ -23,7 +23,7 @@ const STREAMS: [&str; 4] = ["events:user", "events:token", "events:nft", "events
 /// What another consumer took is taken over after so long. Short, so that they take over from each other while all live.
 const IDLE: &str = "100";
 /// Node.js, Python and a debug build share two cores with other tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+const EXAMPLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn root(inside: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(inside)
@@ -112,7 +112,7 @@ impl Crew<'_> {
 
     /// Waits until nothing is left to be read or acknowledged.
     async fn until_done(&self, server: &RedisServer) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + EXAMPLE_TIMEOUT;
         for stream in STREAMS {
             loop {
                 let groups: Vec<BTreeMap<String, redis::Value>> =

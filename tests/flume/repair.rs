@@ -219,7 +219,7 @@ async fn a_second_provider_that_answers_the_same_is_proof_and_one_that_does_not_
         let lying = node.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)));
         let said = stored.repair(93, 103).await;
         if said.code != Some(0) {
-            assert!(said.error(1).contains("answer otherwise"), "{said:?}");
+            assert!(said.error(1).contains("return different blocks"), "{said:?}");
         }
         lying.lift();
         assert_eq!((stored.events().await, stored.retractions().await), (events, 1));
@@ -293,7 +293,7 @@ async fn two_providers_that_answer_otherwise_prove_nothing_together() {
     for node in [&stored.chain, &stored.other] {
         let lying = node.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)));
         let said = stored.repair(93, 103).await;
-        assert!(said.error(1).contains("answer otherwise"), "{said:?}");
+        assert!(said.error(1).contains("return different blocks"), "{said:?}");
         assert_eq!((stored.events().await, stored.retractions().await), (events + 1, 0));
         lying.lift();
     }

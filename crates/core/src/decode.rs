@@ -9,6 +9,7 @@
 //! that many offsets point to once for each of them. It resolves type names and encodes for us.
 
 mod abi;
+mod abi_error;
 mod abi_type;
 mod canonical;
 mod decoder;
@@ -22,10 +23,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use abi::{
-    Abi, AbiError, EventProblem, MAX_ABI_BYTES, RepeatedDeclaration, parse_abi, read_abi, read_abi_of,
-    read_declarations, select,
-};
+pub use abi::{Abi, RepeatedDeclaration, parse_abi, read_abi, read_abi_of, read_declarations, select};
+pub use abi_error::{AbiError, EventProblem, MAX_ABI_BYTES};
 pub use abi_type::AbiType;
 pub use decoder::{DecodeOutcome, Decoder};
 pub use event::{AbiEvent, Param, SourceAbi, SourceIndex};

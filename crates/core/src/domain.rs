@@ -23,8 +23,8 @@ pub use event::{Aggregate, Event, EventKind, Fact, KindIndex, Projection};
 pub use event_id::{EventId, EventIdParts};
 pub use filter::{AddressSet, LogFilter};
 pub use followed::{
-    ChainComparison, ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, Gap,
-    SourceCourse, SourceDifference, UnreadRange, compare, normal,
+    ChainComparison, ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, SourceCourse,
+    SourceDifference, SourceGap, UnreadRange, compare, normal,
 };
 pub use log::{Log, Place, Topics};
 pub use logs::{LogBlock, Logs, LogsIter};

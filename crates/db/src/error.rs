@@ -191,7 +191,58 @@ pub enum StoreError {
     },
 }
 
+/// What a caller can do about a [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreVerdict {
+    /// Retry: server, connection or another transaction were in the way.
+    Transient,
+    /// The server cannot be reached, for a reason that is not known to pass.
+    Unreachable,
+    /// Read what is stored again, or leave the work to the instance that has the lease.
+    Moved,
+    /// The call asks for what cannot be: a configuration or a command must change. Only calls of commands return it.
+    Request,
+    /// As [`Self::Request`], of calls that the daemon makes: no retry helps.
+    Permanent,
+    /// The program, or another program that wrote to the tables, made a mistake: no retry helps.
+    Mistake,
+    /// An error of the database that is in no list.
+    Unknown,
+}
+
 impl StoreError {
+    /// The one list of what follows from which error. A new kind of error has to be placed here.
+    pub fn verdict(&self) -> StoreVerdict {
+        match self {
+            error if error.is_transient() => StoreVerdict::Transient,
+            Self::ReadOnly { .. } => StoreVerdict::Transient,
+            Self::Connect { .. } => StoreVerdict::Unreachable,
+            Self::Conflict { .. } | Self::Fenced { .. } => StoreVerdict::Moved,
+            Self::Url { .. }
+            | Self::Led { .. }
+            | Self::Awaited { .. }
+            | Self::NotFinal { .. }
+            | Self::UnknownType { .. }
+            | Self::View { .. } => StoreVerdict::Request,
+            Self::Rights { .. }
+            | Self::NewerSchema { .. }
+            | Self::Emptying { .. }
+            | Self::Pooler
+            | Self::NoSession { .. }
+            | Self::Overlap { .. }
+            | Self::BelowFinal { .. }
+            | Self::NotReached { .. }
+            | Self::OtherChain { .. } => StoreVerdict::Permanent,
+            Self::OutOfRange { .. } | Self::Invalid(_) | Self::Corrupt { .. } => StoreVerdict::Mistake,
+            Self::Database(_) | Self::Migrate(_) => StoreVerdict::Unknown,
+        }
+    }
+
+    /// Whether no retry helps. An error that is not known to be permanent is retried.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self.verdict(), StoreVerdict::Permanent | StoreVerdict::Mistake)
+    }
+
     /// Whether the same call may succeed later without anybody's help: the connection is lost, the server
     /// starts or stops or lacks resources, another transaction was in the way, a replica was reached.
     pub fn is_transient(&self) -> bool {

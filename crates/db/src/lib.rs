@@ -21,7 +21,7 @@ use std::time::Duration;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-pub use error::{StoreError, sqlstate};
+pub use error::{StoreError, StoreVerdict, sqlstate};
 pub use leases::{
     Epoch, InstanceRow, LeaseRow, LeaseSession, LeaseState, LeaseTable, OUTBOX_LEASE, audit_lease,
     chain_lease, follower, follows as lease_follows, forget_leases, is_chain_lease, leader, sink_lease,

@@ -20,20 +20,17 @@ pub use replay::{ReplayEnd, ReplayTarget, Replayed, Replayer, SeparateStreams};
 pub use report::remedy;
 pub use retention::Retention;
 pub use stream::{Relay, RelayParts};
-pub use turn::Delivery;
+pub use turn::SinkDelivery;
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use chainflume_ops::backoff::Backoff;
 
 /// Longest pause between two tries: a sink or database that comes back is noticed within it.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// First pause between two tries.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
 
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(MAX_PAUSE)
-        .without_max_times()
-        .with_jitter()
-        .build()
+fn backoff() -> Backoff {
+    Backoff::new(MIN_PAUSE, MAX_PAUSE)
 }

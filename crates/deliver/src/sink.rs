@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 pub use error::SinkError;
 pub use in_process::{Bus, InProcess};
-pub use redis::{Redis, Servers as RedisServers, Settings as RedisSettings};
-pub use webhook::{Settings as WebhookSettings, SigningKey, Webhook};
+pub use redis::{RedisSink, Servers as RedisServers, Settings as RedisSettings};
+pub use webhook::{Settings as WebhookSettings, SigningKey, WebhookSink};
 
 use chainflume_core::domain::Envelope;
 
@@ -28,12 +28,12 @@ pub struct Stream {
     /// Newest number it ever took, 0 for none. Trimming does not move it.
     pub top: u64,
     /// Its newest entry; `None` where it has none (any more).
-    pub newest: Option<Entry>,
+    pub newest: Option<StreamEntry>,
 }
 
 /// An entry of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct StreamEntry {
     /// Its number.
     pub seq: u64,
     /// The epoch of its number; `None` where the entry bears none: programs before there were epochs wrote no epoch.

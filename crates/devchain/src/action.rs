@@ -123,13 +123,13 @@ impl From<Vec<Action>> for Call {
 
 /// A signed transaction. Its hash is its own, whichever block it is mined in.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Tx {
+pub struct SignedTx {
     hash: B256,
     nonce: u64,
     actions: Vec<Action>,
 }
 
-impl Tx {
+impl SignedTx {
     /// `nonce` is the chain's, not the sender's: no two transactions of a chain have the same.
     pub(super) fn sign(seed: u64, nonce: u64, actions: Vec<Action>) -> Self {
         let mut signed = Vec::with_capacity(16 + 200 * actions.len());

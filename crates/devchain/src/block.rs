@@ -2,7 +2,7 @@ use std::sync::{Arc, OnceLock};
 
 use alloy_primitives::{B256, Bloom, keccak256};
 
-use super::action::{Action, RawLog, Tx};
+use super::action::{Action, RawLog, SignedTx};
 use chainflume_core::domain::{BlockRef, Log, Place, Receipt, receipts_root};
 
 /// A block. Its logs are encoded when they are asked for: 10,000 blocks then take a few megabytes.
@@ -17,7 +17,7 @@ pub(super) struct Block {
 /// A transaction in a block.
 #[derive(Clone, Debug)]
 pub(super) struct MinedTx {
-    pub(super) tx: Arc<Tx>,
+    pub(super) tx: Arc<SignedTx>,
     /// `false`: reverted, so it has no logs.
     pub(super) succeeded: bool,
 }

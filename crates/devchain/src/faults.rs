@@ -58,13 +58,13 @@ pub struct Request {
 }
 
 /// A rule in force. Dropping this changes nothing.
-pub struct Fault {
+pub struct ActiveFault {
     id: u64,
     fired: Arc<AtomicU64>,
     faults: Faults,
 }
 
-impl Fault {
+impl ActiveFault {
     /// How many calls it has hit.
     pub fn fired(&self) -> u64 {
         self.fired.load(Ordering::Relaxed)
@@ -94,12 +94,12 @@ pub(super) struct Plan {
 impl Faults {
     /// Puts a rule in force. Several may hit one call: delays and lies add up, and of errors and wire
     /// effects the one that came first counts.
-    pub fn add(&self, rule: Rule) -> Fault {
+    pub fn add(&self, rule: Rule) -> ActiveFault {
         let mut inner = self.inner();
         inner.next_id += 1;
         let (id, fired) = (inner.next_id, Arc::new(AtomicU64::new(0)));
         inner.rules.push(Armed { id, rule, fired: fired.clone() });
-        Fault { id, fired, faults: self.clone() }
+        ActiveFault { id, fired, faults: self.clone() }
     }
 
     /// Changes how the node behaves as a whole: `faults.set(|node| node.lag = 3)`.

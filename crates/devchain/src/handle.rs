@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
 
 use super::DevChainError;
-use super::action::{Call, Tx};
+use super::action::{Call, SignedTx};
 use super::block::Block;
 use super::faults::Faults;
 use super::ledger::Ledger;
 use super::miner::{Miner, MinerSettings};
 use super::server::Server;
-use super::state::{Settings, State};
+use super::state::{DevState, Settings};
 use chainflume_core::domain::{BlockRange, BlockRef, Log};
 
 /// Heads a subscriber may fall behind before it misses some, as it would with a real node.
@@ -20,14 +20,14 @@ const HEADS: usize = 1024;
 /// half a reorg.
 #[derive(Clone)]
 pub struct DevChain {
-    shared: Arc<Shared>,
+    shared: Arc<SharedChain>,
     /// Of the node this handle speaks of.
     faults: Faults,
 }
 
-struct Shared {
+struct SharedChain {
     settings: Settings,
-    state: Mutex<State>,
+    state: Mutex<DevState>,
     heads: broadcast::Sender<Arc<Block>>,
 }
 
@@ -38,11 +38,11 @@ pub struct Branch(Vec<Arc<Block>>);
 impl DevChain {
     /// Genesis and `settings.history` blocks of traffic.
     pub fn new(settings: Settings) -> Self {
-        let mut state = State::new(settings.clone());
+        let mut state = DevState::new(settings.clone());
         (0..settings.history).for_each(|_| state.mine_traffic());
         drop(state.take_fresh());
         let (heads, _) = broadcast::channel(HEADS);
-        let shared = Arc::new(Shared { settings, state: Mutex::new(state), heads });
+        let shared = Arc::new(SharedChain { settings, state: Mutex::new(state), heads });
         Self { shared, faults: Faults::default() }
     }
 
@@ -67,7 +67,7 @@ impl DevChain {
     }
 
     /// The transactions of the canonical block `number`, none above the head.
-    pub fn transactions(&self, number: u64) -> Vec<Arc<Tx>> {
+    pub fn transactions(&self, number: u64) -> Vec<Arc<SignedTx>> {
         let state = self.state();
         state.block(number).map(|block| signed(block)).unwrap_or_default()
     }
@@ -104,7 +104,7 @@ impl DevChain {
     }
 
     /// Signs a transaction without mining it, for [`Self::reorg_with`].
-    pub fn sign(&self, call: impl Into<Call>) -> Arc<Tx> {
+    pub fn sign(&self, call: impl Into<Call>) -> Arc<SignedTx> {
         self.state().sign(call.into().0)
     }
 
@@ -119,7 +119,7 @@ impl DevChain {
 
     /// Drops the top `depth` blocks and mines one block of the given transactions for each item. Dropped
     /// ones may be among them ([`Self::transactions`]): they keep their hash.
-    pub fn reorg_with(&self, depth: u64, blocks: &[Vec<Arc<Tx>>]) -> BlockRef {
+    pub fn reorg_with(&self, depth: u64, blocks: &[Vec<Arc<SignedTx>>]) -> BlockRef {
         self.change(|state| {
             state.drop_top(depth);
             blocks.iter().for_each(|txs| state.mine(txs));
@@ -172,7 +172,7 @@ impl DevChain {
         Miner::start(self.clone(), settings)
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, DevState> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -182,7 +182,7 @@ impl DevChain {
     }
 
     /// Changes the chain and announces every block that became canonical, in order.
-    fn change(&self, change: impl FnOnce(&mut State)) -> BlockRef {
+    fn change(&self, change: impl FnOnce(&mut DevState)) -> BlockRef {
         let mut state = self.state();
         change(&mut state);
         for block in state.take_fresh() {
@@ -193,7 +193,7 @@ impl DevChain {
     }
 }
 
-fn signed(block: &Block) -> Vec<Arc<Tx>> {
+fn signed(block: &Block) -> Vec<Arc<SignedTx>> {
     block.txs.iter().map(|mined| mined.tx.clone()).collect()
 }
 

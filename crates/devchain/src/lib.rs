@@ -27,12 +27,12 @@ mod traffic;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, Call, RawLog, Tx};
+pub use action::{Action, Call, RawLog, SignedTx};
 pub use contracts::{
     APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER, WALLETS, wallet,
 };
 pub use error::DevChainError;
-pub use faults::{Behaviour, BeyondHead, Cap, Edit, Effect, Fault, Faults, Lie, Request, Rule, Wire};
+pub use faults::{ActiveFault, Behaviour, BeyondHead, Cap, Edit, Effect, Faults, Lie, Request, Rule, Wire};
 pub use handle::{Branch, DevChain};
 pub use ledger::{Ledger, Stake};
 pub use miner::{Miner, MinerSettings};

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{DevChain, DevChainError};
-use connection::{Breakable, Connection};
+use connection::{Breakable, ServedConnection};
 
 const PAGE: &str = "This is a Chainflume development chain: an EVM chain that only pretends.\n\
     POST JSON-RPC here, or open a WebSocket at this address.\n\n  \
@@ -40,7 +40,7 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         let running = CancellationToken::new();
         let app = Router::new().fallback(meet).with_state(chain);
-        let app = app.into_make_service_with_connect_info::<Connection>();
+        let app = app.into_make_service_with_connect_info::<ServedConnection>();
         let serving = axum::serve(Breakable { listener, running: running.clone() }, app);
         let stopping = running.clone();
         let listening = tokio::spawn(async move {
@@ -84,7 +84,7 @@ impl Drop for Server {
 
 async fn meet(
     State(chain): State<DevChain>,
-    ConnectInfo(connection): ConnectInfo<Connection>,
+    ConnectInfo(connection): ConnectInfo<ServedConnection>,
     method: Method,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     body: Bytes,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alloy_primitives::B256;
 
-use super::action::Tx;
+use super::action::SignedTx;
 use super::block::{Block, MinedTx};
 use super::ledger::{Before, Ledger};
 use super::traffic::Traffic;
@@ -52,7 +52,7 @@ impl Default for Settings {
 
 /// The canonical chain, what it did to the ledger, and what it left behind.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct DevState {
     settings: Settings,
     /// By height, genesis first: never empty.
     blocks: Vec<Arc<Block>>,
@@ -71,13 +71,13 @@ pub(super) struct State {
 }
 
 /// A block that is being put together.
-struct Draft {
+struct BlockDraft {
     timestamp: u64,
     txs: Vec<MinedTx>,
     undo: Vec<Before>,
 }
 
-impl State {
+impl DevState {
     pub(super) fn new(settings: Settings) -> Self {
         let genesis = Arc::new(Block::genesis(settings.chain_id, settings.seed, settings.genesis_time));
         Self {
@@ -142,12 +142,12 @@ impl State {
         mem::take(&mut self.fresh)
     }
 
-    pub(super) fn sign(&mut self, actions: Vec<super::Action>) -> Arc<Tx> {
+    pub(super) fn sign(&mut self, actions: Vec<super::Action>) -> Arc<SignedTx> {
         self.nonce += 1;
-        Arc::new(Tx::sign(self.settings.seed, self.nonce, actions))
+        Arc::new(SignedTx::sign(self.settings.seed, self.nonce, actions))
     }
 
-    pub(super) fn mine(&mut self, txs: &[Arc<Tx>]) {
+    pub(super) fn mine(&mut self, txs: &[Arc<SignedTx>]) {
         let mut draft = self.draft();
         txs.iter().for_each(|tx| self.include(&mut draft, tx.clone()));
         self.seal(draft);
@@ -197,15 +197,15 @@ impl State {
         }
     }
 
-    fn draft(&self) -> Draft {
+    fn draft(&self) -> BlockDraft {
         let Settings { block_time, blocks_per_timestamp, .. } = self.settings;
         let moves = (self.head().number + 1).is_multiple_of(blocks_per_timestamp.max(1));
         let timestamp = self.head().timestamp + if moves { block_time } else { 0 };
-        Draft { timestamp, txs: Vec::new(), undo: Vec::new() }
+        BlockDraft { timestamp, txs: Vec::new(), undo: Vec::new() }
     }
 
     /// Adds a transaction; one that is in the chain already is left out, as its nonce is used.
-    fn include(&mut self, draft: &mut Draft, tx: Arc<Tx>) {
+    fn include(&mut self, draft: &mut BlockDraft, tx: Arc<SignedTx>) {
         let used = self.txs.contains_key(&tx.hash()) || draft.txs.iter().any(|m| m.tx.hash() == tx.hash());
         if !used {
             let succeeded = self.ledger.apply(tx.actions(), draft.timestamp, &mut draft.undo);
@@ -213,7 +213,7 @@ impl State {
         }
     }
 
-    fn seal(&mut self, draft: Draft) {
+    fn seal(&mut self, draft: BlockDraft) {
         let block = Block::seal(&self.head(), draft.timestamp, self.salt, draft.txs);
         self.connect(Arc::new(block), draft.undo);
     }

@@ -1,12 +1,12 @@
 //! How old blocks are: what is young enough for a lagging backend to lack it is never read by range.
 
 use super::error::IndexerError;
-use super::session::Session;
+use super::session::IndexSession;
 use chainflume_core::canon::{AgeBoundary, AgeVerdict, BlockTime, DepthPolicy, Heads};
 use chainflume_core::domain::BlockRef;
 use chainflume_node::Node;
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// The highest block that may be read by range.
     pub(super) fn aged(&self) -> u64 {
         self.observed.heads.map_or(0, |heads| self.chain.policy.live_from(&heads).saturating_sub(1))

@@ -119,7 +119,7 @@ impl Auditor {
         &self,
         (index, course): (usize, &SourceCourse),
         verified: Option<u64>,
-        held: &chainflume_store::Held,
+        held: &chainflume_store::StoreSnapshot,
     ) -> Option<BlockRange> {
         let source = &self.rereader.translator.sources()[index];
         let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == source.name)?.at?;

@@ -44,8 +44,8 @@ impl IndexerError {
     /// Whether only an operator can help. An error that is not known to be fatal is retried.
     pub fn is_fatal(&self) -> bool {
         match self {
-            Self::Chain(error) => error.is_wrong_chain(),
-            Self::Store(error) => is_permanent(error),
+            Self::Chain(error) => error.is_fatal(),
+            Self::Store(error) => error.is_permanent(),
             Self::Moved(_) => false,
             Self::TooDeep { .. } => true,
         }
@@ -71,26 +71,6 @@ impl IndexerError {
             Self::TooDeep { .. } => "too_deep",
         }
     }
-}
-
-/// Whether the store refuses this call for what it is, so that no retry helps. The list is positive: an error that is not
-/// in it, as an unknown error of the database, is retried.
-pub(super) fn is_permanent(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::Rights { .. }
-            | StoreError::NewerSchema { .. }
-            | StoreError::Emptying { .. }
-            | StoreError::Pooler
-            | StoreError::NoSession { .. }
-            | StoreError::Overlap { .. }
-            | StoreError::BelowFinal { .. }
-            | StoreError::NotReached { .. }
-            | StoreError::OtherChain { .. }
-            | StoreError::OutOfRange { .. }
-            | StoreError::Invalid(_)
-            | StoreError::Corrupt { .. }
-    )
 }
 
 #[cfg(test)]

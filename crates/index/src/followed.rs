@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::error::IndexerError;
-use super::session::Session;
+use super::session::IndexSession;
 use chainflume_core::domain::{ChainComparison, SourceCourse, SourceDifference};
 use chainflume_db::StoreError;
 use chainflume_ops::health::UnreadHealth;
@@ -98,7 +98,7 @@ fn is_note(difference: &SourceDifference) -> bool {
     !difference.blocks() && !matches!(difference, SourceDifference::Unread(_))
 }
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Follows what is configured and no other source holds. Logs each difference once.
     pub(super) fn apply_comparison(&mut self, comparison: ChainComparison) {
         for difference in comparison.differences() {
@@ -181,7 +181,7 @@ impl Session<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainflume_core::domain::{AddressSet, BlockRange, EventKey, Gap};
+    use chainflume_core::domain::{AddressSet, BlockRange, EventKey, SourceGap};
 
     /// Two sources that follow an event and have a past to be read.
     fn followed_sources() -> FollowedSources {
@@ -194,7 +194,7 @@ mod tests {
             };
             let items = vec![(event, AddressSet::Any)];
             let range = BlockRange::new(1, 9).expect("in order");
-            let gaps = vec![Gap { range, items: items.clone() }];
+            let gaps = vec![SourceGap { range, items: items.clone() }];
             SourceCourse { source: name.to_owned(), listens: items, gaps, ..SourceCourse::default() }
         };
         let comparison = ChainComparison { courses: vec![course("usd"), course("eur")], gone: Vec::new() };

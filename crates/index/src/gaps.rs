@@ -9,10 +9,10 @@ use futures_util::future::try_join_all;
 
 use super::error::IndexerError;
 use super::history::error_reporter;
-use super::session::Session;
+use super::session::IndexSession;
 use super::translate::{GroupTranslator, Translated, count};
-use chainflume_core::domain::{B256, BlockId, BlockRange, Gap, LogFilter, SourceCourse, causes};
-use chainflume_node::{Batch, BlockWithLogs, HistoryReader, ReadDepths};
+use chainflume_core::domain::{B256, BlockId, BlockRange, LogFilter, SourceCourse, SourceGap, causes};
+use chainflume_node::{Batch, BlockWithLogs, HistoryReader, HistoryRequest};
 use chainflume_ops::metrics;
 use chainflume_store::{Backfill, Read};
 
@@ -25,7 +25,7 @@ const MAX_BLOCKS_BY_HASH: u64 = 2_048;
 /// A gap on its way to the store.
 pub(super) struct GapRead {
     source: usize,
-    gap: Gap,
+    gap: SourceGap,
     next: u64,
     translator: GroupTranslator,
     filter: LogFilter,
@@ -54,7 +54,7 @@ impl GapRead {
     }
 }
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Makes sure that the lowest gap is being read, if there is one and nothing is in its way.
     pub(super) async fn start_gap(&mut self, syncs: bool) -> Result<(), IndexerError> {
         // A node learns how wide a range may be from one reader of ranges at a time: sources that sync go first.
@@ -80,7 +80,7 @@ impl Session<'_> {
             }
             self.build_indexes().await?;
         }
-        let gap = Gap { range, ..gap };
+        let gap = SourceGap { range, ..gap };
         let (filter, translator) = self.chain.translator.part(source, &gap.items);
         tracing::debug!(chain = %self.chain.settings.name, source, %range, by_hash, "reading a gap of a source");
         let mode = match by_hash {
@@ -91,7 +91,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn next_gap(&self) -> Option<(usize, Gap)> {
+    fn next_gap(&self) -> Option<(usize, SourceGap)> {
         let first = |(source, course): (usize, &SourceCourse)| Some((source, course.gaps.first()?.clone()));
         self.followed_sources.with_gaps().filter_map(first).min_by_key(|(_, gap)| gap.range.from())
     }
@@ -108,10 +108,10 @@ impl Session<'_> {
 
     fn history_of(&self, filter: &LogFilter, range: BlockRange) -> HistoryReader {
         HistoryReader::new(
-            (self.past.clone(), &self.chain.settings.name),
+            self.past.clone(),
+            &self.chain.settings.name,
             self.chain.settings.history,
-            (filter.clone(), range),
-            ReadDepths { final_number: self.final_number(), aged: self.aged() },
+            HistoryRequest { filter: filter.clone(), range, depths: self.depths() },
             error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
         )
     }
@@ -140,7 +140,7 @@ impl Session<'_> {
         match read {
             Ok(true) => self.store_gap_by_hash().await,
             Ok(false) => Ok(()),
-            // As with what is told ahead: the head, or what is near it, may be with one of a node's backends alone.
+            // As with pending blocks: the head, or what is near it, may be with one of a node's backends alone.
             Err(error @ (IndexerError::Chain(_) | IndexerError::Moved(_))) if !error.is_fatal() => {
                 if let Some(GapRead { source, .. }) = self.attempt.gap_read.take() {
                     self.postpone_gap(source, &error);
@@ -249,7 +249,7 @@ impl Session<'_> {
 
     fn postpone_gap(&mut self, source: usize, error: &IndexerError) {
         metrics::step_error(&self.chain.settings.name, error.kind());
-        tracing::debug!(chain = %self.chain.settings.name, source, error = %causes(error), "a gap of a source waits; it is retried");
+        tracing::debug!(chain = %self.chain.settings.name, source, error = %causes(error), "reading a gap of a source failed; it is retried");
         self.followed_sources.postpone(source, causes(error));
         self.report_sources(None);
     }

@@ -10,12 +10,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::IndexerError;
 use super::live::BlockBatch;
-use super::session::Session;
+use super::session::IndexSession;
 use super::translate::{GroupTranslator, Translated};
 use chainflume_core::canon::SourceGroup;
 use chainflume_core::domain::{B256, BlockId, BlockRange};
 use chainflume_db::StoreError;
-use chainflume_node::{Batch, ChainError, HistoryReader, OnError, ReadDepths};
+use chainflume_node::{Batch, ChainError, HistoryReader, HistoryRequest, OnError, ReadDepths};
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::ErrorStreak;
@@ -83,7 +83,7 @@ impl HistoryRead {
         let since = self.awaited_since.elapsed();
         assert!(
             self.awaited.is_none() || since <= HUNG,
-            "the writing of history ahead has taken {} s; its loop is started again",
+            "writing history ahead has taken {} s; its loop is started again",
             since.as_secs()
         );
     }
@@ -118,7 +118,12 @@ impl PreparedBatch {
     }
 }
 
-impl Session<'_> {
+impl IndexSession<'_> {
+    /// How deep below the head blocks are now.
+    pub(super) fn depths(&self) -> ReadDepths {
+        ReadDepths { final_number: self.final_number(), aged: self.aged() }
+    }
+
     /// Ends the reading of anything but this, and takes back what was written ahead of it.
     pub(super) fn drop_unplanned_history(&mut self, planned: Option<&SourceGroup>) {
         self.attempt.history_read = self.attempt.history_read.take().filter(|reading| {
@@ -139,10 +144,10 @@ impl Session<'_> {
         }
         let filter = self.chain.translator.filter(&group.sources);
         let history = HistoryReader::new(
-            (self.past.clone(), &self.chain.settings.name),
+            self.past.clone(),
+            &self.chain.settings.name,
             self.chain.settings.history,
-            (filter, group.range),
-            ReadDepths { final_number: self.final_number(), aged: self.aged() },
+            HistoryRequest { filter, range: group.range, depths: self.depths() },
             error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
         );
         tracing::debug!(chain = %self.chain.settings.name, range = %group.range, sources = ?group.sources, "reading history");
@@ -199,7 +204,7 @@ pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<ErrorStr
         });
         if let Some(suppressed) = troubles.failed(error.kind(), errors, false) {
             let suppressed = suppressed.field();
-            tracing::warn!(chain, errors, suppressed, %error, "history waits for the provider, which is retried");
+            tracing::warn!(chain, errors, suppressed, %error, "reading history failed; the provider is retried");
         }
     })
 }

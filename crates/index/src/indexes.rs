@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::session::Session;
+use super::session::IndexSession;
 use chainflume_core::canon::SourceGroup;
 
 /// A first history of fewer blocks is not worth the rebuild.
@@ -14,7 +14,7 @@ const MIN_BLOCKS_TO_DEFER: u64 = 10_000;
 /// How often the loop reports that it is alive while indexes are built.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Drops or builds indexes before a step. A step that reads `history` alone does without; any other step must find
     /// events by their keys, because a reorg looks them up.
     pub(super) async fn maintain_indexes(

@@ -36,4 +36,4 @@ pub use error::IndexerError;
 pub use reread::{Places, Purpose, Reread, RereadReport, Rereader};
 pub use retry::{Retried, Retrier};
 pub use spine::{ChainIndexer, IndexerParts};
-pub use translate::{Source, Translator};
+pub use translate::{TranslatedSource, Translator};

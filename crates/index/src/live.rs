@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::session::Session;
+use super::session::IndexSession;
 use super::translate::{Translated, count};
 use chainflume_core::canon::SourceGroup;
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogFilter};
@@ -27,7 +27,7 @@ pub(super) enum LiveRead {
     Contradicted(u64),
 }
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Reads the next blocks of a group and stores them.
     pub(super) async fn advance_live(
         &mut self,

@@ -6,17 +6,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::reorg::ReorgCheck;
-use super::session::Session;
-use super::spine::Progress;
+use super::session::IndexSession;
+use super::spine::StepProgress;
 use chainflume_core::canon::{Confirmations, Heads, ReadPlan, SourceGroup};
 use chainflume_node::{BlockTag, ChainError, Work};
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Fetches the head. Where no parent link proves the stored blocks, it compares them with the node.
-    pub(super) async fn observe(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
+    pub(super) async fn observe(&mut self, stop: &CancellationToken) -> Result<StepProgress, IndexerError> {
         self.woken_at = Instant::now();
         let Some(heads) = stop.run_until_cancelled(self.fetch_heads()).await.transpose()? else {
-            return Ok(Progress::None);
+            return Ok(StepProgress::None);
         };
         let heads = self.with_age(heads).await?;
         self.observed.heads = Some(heads);
@@ -28,7 +28,7 @@ impl Session<'_> {
             let top = self.snapshot().highest().map_or(0, |highest| highest.min(heads.latest));
             match self.check_for_reorg(top, stop).await? {
                 ReorgCheck::Unchanged => {}
-                ReorgCheck::Rewound => return Ok(Progress::Made),
+                ReorgCheck::Rewound => return Ok(StepProgress::Made),
                 ReorgCheck::Unconfirmed => {
                     return Err(IndexerError::Moved("two reads of the stored blocks differ".to_owned()));
                 }
@@ -38,10 +38,10 @@ impl Session<'_> {
         // While there is something to read, a head says nothing about how that goes.
         let ReadPlan { live, history, .. } = self.current_plan();
         if live.is_some() || history.is_some() {
-            return Ok(Progress::None);
+            return Ok(StepProgress::None);
         }
         self.node.worked(Work::Live, None);
-        Ok(Progress::Made)
+        Ok(StepProgress::Made)
     }
 
     /// Whether the newest block we hold is shown to be canonical by the parent link of the block read next, or of the

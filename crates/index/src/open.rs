@@ -1,10 +1,10 @@
 //! The beginning of each turn, and after an error: which chain the node is on, what is registered, and what we hold.
 
 use super::error::IndexerError;
-use super::session::Session;
+use super::session::IndexSession;
 use super::snapshot::ChainSnapshot;
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// The next unread block of each source.
     pub(super) fn next_blocks(&self) -> Vec<u64> {
         let next = |(index, start): (usize, u64)| {

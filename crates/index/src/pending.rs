@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{IndexerError, MAX_RETRY_AFTER};
 use super::live::LiveRead;
-use super::session::Session;
+use super::session::IndexSession;
 use chainflume_core::canon::SourceGroup;
 use chainflume_core::domain::BlockId;
 use chainflume_node::{BlockWithLogs, Work};
@@ -50,7 +50,7 @@ impl PendingProgress {
     }
 }
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Publishes the next blocks of a group as pending.
     pub(super) async fn publish_pending(
         &mut self,

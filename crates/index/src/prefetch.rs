@@ -1,7 +1,7 @@
 //! When the WebSocket announces a head, the next block and mostly its hash are known. The loop fetches that block together
 //! with the head: one round trip instead of two. It believes nothing else of the announcement.
 
-use super::session::Session;
+use super::session::IndexSession;
 use chainflume_core::canon::{Heads, ReadPlan, SourceGroup};
 use chainflume_core::domain::{BlockId, BlockRef, LogFilter};
 use chainflume_node::{ChainError, HeaderWithLogs};
@@ -24,7 +24,7 @@ pub(super) struct Prefetched {
 /// backends, one of which is always late, and each try costs a call.
 const SKIPPED_ANNOUNCEMENTS: u32 = 16;
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// The block to fetch beside the head, where an announced head makes a single block the next one.
     pub(super) fn plan_prefetch(&mut self) -> Option<Prefetch> {
         let announced = self.wake.announced()?;

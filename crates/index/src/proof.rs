@@ -28,7 +28,7 @@ pub(super) struct Proof {
     pub proven: ProvenBlocks,
     /// Stored events whose log is on the chain, and which the source reads otherwise now.
     pub there: BTreeSet<Place>,
-    /// Stored events that the first answer did not have, and that nobody proves to be wrong.
+    /// Stored events that the first answer did not have, and that no provider proves to be wrong.
     pub unproven: Vec<Place>,
     /// Why not, each reason once.
     pub reasons: BTreeSet<String>,
@@ -42,7 +42,7 @@ enum BlockProof {
     Excluded,
 }
 
-/// What nobody could prove, and why.
+/// What no provider could prove, and why.
 type Unproven = Vec<String>;
 
 impl Prover {
@@ -204,7 +204,7 @@ impl Prover {
                     if confirms(&events, read, block, doubted) {
                         return Ok(BlockProof::Logs(answer.logs, block.timestamp));
                     }
-                    why = format!("{} and {} answer otherwise", node.host(), other.host());
+                    why = format!("{} and {} return different blocks", node.host(), other.host());
                 }
                 Err(error) => why = error.to_string(),
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::IndexerError;
 use super::pending::PendingProgress;
-use super::session::Session;
+use super::session::IndexSession;
 use super::spine::MAX_WAIT;
 use chainflume_node::{HeadNotifier, Work};
 
@@ -18,7 +18,7 @@ pub(super) enum PauseEnd {
     Switched,
 }
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Pauses, and reports health meanwhile. A switch of the provider ends the pause.
     pub(super) async fn pause(&mut self, mut wait: Duration) -> PauseEnd {
         while !wait.is_zero() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::session::Session;
+use super::session::IndexSession;
 use chainflume_core::canon::{Heads, ReorgVerdict, judge};
 use chainflume_core::domain::{B256, BlockId};
 use chainflume_node::{IdentifiedBlocks, NodeStatus};
@@ -32,7 +32,7 @@ pub(super) enum ReorgCheck {
     Rewound,
 }
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Compares what is stored at and below `top` with the node, and undoes what two equal reads contradict. The second read
     /// comes with a proof of the chain it is from: no block is undone, and no chain stopped, for another chain's blocks.
     pub(super) async fn check_for_reorg(
@@ -130,7 +130,7 @@ impl Session<'_> {
                 let lowest = lowest.map_or(to.number, |(number, _)| *number);
                 Ok(self.follows(*to, lowest).await?.then_some(verdict))
             }
-            // What shares no block with what we hold is mostly another chain, and the chain id alone does not tell.
+            // What shares no block with what we hold is mostly another chain, and the chain id alone does not prove that.
             ReorgVerdict::Rewind(_) | ReorgVerdict::TooDeep { .. }
                 if !genesis && self.node.has_shown_genesis() =>
             {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::learnt::{provider_health, usage};
-use super::session::Session;
+use super::session::IndexSession;
 use super::spine::MAX_PAUSE;
 use chainflume_core::canon::Heads;
 use chainflume_core::domain::causes;
@@ -18,7 +18,7 @@ use chainflume_ops::metrics;
 /// How soon a stopped chain is checked again. Each later pause is twice as long.
 const FIRST_RECHECK_AFTER: Duration = Duration::from_secs(1);
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// The state of each source. `committed` has the sources that have just advanced, and their events by name.
     pub(super) fn report_sources(&self, committed: Option<(&[usize], &BTreeMap<String, u64>)>) {
         let next = self.next_blocks();

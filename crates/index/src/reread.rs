@@ -12,8 +12,10 @@ use super::translate::Translator;
 use chainflume_core::canon::DepthPolicy;
 use chainflume_core::domain::{BlockRange, Event, Place};
 use chainflume_db::StoreError;
-use chainflume_node::{AlternateProviders, Batch, ChainSettings, HistoryReader, Node, OnError, ReadDepths};
-use chainflume_store::{Backfill, ChainStore, Compared, DoubtedEvents, Held, Read};
+use chainflume_node::{
+    AlternateProviders, Batch, ChainSettings, HistoryReader, HistoryRequest, Node, OnError, ReadDepths,
+};
+use chainflume_store::{Backfill, ChainStore, Compared, DoubtedEvents, Read, StoreSnapshot};
 
 /// Reads a closed range of one source again, beside a running daemon.
 pub struct Rereader {
@@ -184,13 +186,12 @@ impl Rereader {
             let held = self.store.held().await?;
             self.check_reached(&held, source, range)?;
             let filter = self.translator.filter(&[source]);
-            let chain = (node.clone(), self.settings.name.as_str());
             let depths = ReadDepths { final_number: held.final_number.unwrap_or(0), aged };
             let mut history = HistoryReader::new(
-                chain,
+                node.clone(),
+                &self.settings.name,
                 self.settings.history,
-                (filter, left),
-                depths,
+                HistoryRequest { filter, range: left, depths },
                 self.on_error.clone(),
             );
             loop {
@@ -222,7 +223,7 @@ impl Rereader {
         Ok(report)
     }
 
-    /// The first provider that is there, on the right chain, and tells up to where this range may be read as such.
+    /// The first provider that is there, on the right chain, and knows up to where this range may be read as such.
     async fn begin(&mut self, range: BlockRange) -> Result<(Arc<Node>, u64), IndexerError> {
         let mut nodes = self.elsewhere.candidates(self.avoided.as_deref()).into_iter().peekable();
         loop {
@@ -250,12 +251,17 @@ impl Rereader {
     }
 
     /// Whether anything was taken back since.
-    async fn moved(&self, since: &Held) -> Result<bool, StoreError> {
+    async fn moved(&self, since: &StoreSnapshot) -> Result<bool, StoreError> {
         Ok(self.store.held().await?.reorgs != since.reorgs)
     }
 
     /// Before anything is asked for; the store checks again when it writes.
-    fn check_reached(&self, held: &Held, source: usize, range: BlockRange) -> Result<(), StoreError> {
+    fn check_reached(
+        &self,
+        held: &StoreSnapshot,
+        source: usize,
+        range: BlockRange,
+    ) -> Result<(), StoreError> {
         let name = &self.translator.sources()[source].name;
         let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == *name);
         match stored.and_then(|checkpoint| checkpoint.at) {

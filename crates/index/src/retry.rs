@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::error::{IndexerError, is_permanent};
+use super::error::IndexerError;
 use super::translate::{Translated, Translator};
 use chainflume_core::domain::{B256, BlockRange, DeadLetterKind, Place, causes};
 use chainflume_db::StoreError;
@@ -31,7 +31,7 @@ pub enum Retried {
 type Blocks = BTreeMap<(String, u64, B256), Vec<(Place, StoredDeadLetter)>>;
 
 impl Retrier {
-    /// Tries the open dead letters of these numbers that are of this chain; each is told once. Whatever else they were
+    /// Tries the open dead letters of these numbers that are of this chain; each is reported once. Whatever else they were
     /// given is [`Retried::Gone`].
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Retrier {
                 Ok(refused)
             }
             // A letter that cannot be stored does not stop the others.
-            Err(error) if is_permanent(&error) => {
+            Err(error) if error.is_permanent() => {
                 let reason = causes(&error);
                 refused
                     .by_place

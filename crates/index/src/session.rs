@@ -17,7 +17,7 @@ use chainflume_store::ChainStore;
 
 /// What one lease turn knows of its chain. It is built when the turn begins and dropped when it ends, because another
 /// instance may have written in between.
-pub(super) struct Session<'a> {
+pub(super) struct IndexSession<'a> {
     /// The wiring, which outlives the turn.
     pub(super) chain: &'a mut ChainIndexer,
     /// Epoch of the lease; `None` without leases.
@@ -70,7 +70,7 @@ pub(super) struct Attempt {
     pub(super) prefetched: Option<Prefetched>,
 }
 
-impl<'a> Session<'a> {
+impl<'a> IndexSession<'a> {
     /// A turn that has fetched and stored nothing yet.
     pub(super) fn new(chain: &'a mut ChainIndexer, epoch: Option<Epoch>) -> Self {
         // Subscribed before the providers are read, so that no switch is missed.

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::B256;
 
 use chainflume_core::domain::{BlockId, BlockRef};
-use chainflume_store::{Checkpoint, Held};
+use chainflume_store::{Checkpoint, StoreSnapshot};
 
 /// A copy in memory of what is stored of a chain. After any error it is read again, because a commit whose reply was lost
 /// may have happened.
@@ -33,7 +33,7 @@ struct PendingRef {
 
 impl ChainSnapshot {
     /// Sorts what the store holds by the config's `sources`.
-    pub(super) fn new(held: Held, sources: &[&str]) -> Self {
+    pub(super) fn new(held: StoreSnapshot, sources: &[&str]) -> Self {
         let mut by_name: BTreeMap<String, Checkpoint> =
             held.checkpoints.into_iter().map(|checkpoint| (checkpoint.source.clone(), checkpoint)).collect();
         let own = sources
@@ -112,7 +112,7 @@ impl ChainSnapshot {
         tip.or_else(|| self.blocks.get(&below).copied()).or_else(|| self.pending_hash_at(below))
     }
 
-    /// The height at which these blocks, one above the other, contradict what these sources hold or were told.
+    /// The height at which these blocks, one above the other, contradict what is stored or published as pending for these sources.
     pub(super) fn contradicted(&self, blocks: &[BlockRef], sources: &[usize]) -> Option<u64> {
         let first = blocks.first()?;
         match self.parent_of(first.number, sources) {
@@ -125,12 +125,12 @@ impl ChainSnapshot {
         }
     }
 
-    /// The next block to be told to a source as pending; 0 when it was told of none.
+    /// The next block to publish as pending for a source; 0 before the first.
     pub(super) fn next_pending(&self, source: usize) -> u64 {
         self.next_pending[source]
     }
 
-    /// The newest block that was read to be told.
+    /// The newest block that was read to be published as pending.
     pub(super) fn newest_pending(&self) -> Option<BlockId> {
         self.pending_refs().next_back().map(|(number, hash)| BlockId { number, hash })
     }
@@ -140,13 +140,13 @@ impl ChainSnapshot {
     }
 
     /// What is pending in blocks that are final by now, and still waits for a tag, is not judged: a chain must not stop
-    /// for what was only told. The store takes it back if another block is confirmed there.
+    /// for what is only published as pending. The store takes it back if another block is confirmed there.
     fn pending_refs(&self) -> impl DoubleEndedIterator<Item = (u64, B256)> {
         let above = self.final_number.saturating_add(1);
         self.pending.range(above..).map(|(number, told)| (*number, told.hash))
     }
 
-    /// These sources were told of `blocks`, with events in those that `pending` names.
+    /// `blocks` were published as pending for these sources, with events in those that `pending` names.
     pub(super) fn add_pending(&mut self, sources: &[usize], blocks: &[BlockId], pending: &BTreeSet<u64>) {
         for block in blocks {
             let told = PendingRef { hash: block.hash, sources: BTreeSet::new() };
@@ -196,7 +196,7 @@ mod tests {
 
     fn snapshot() -> ChainSnapshot {
         let checkpoint = |source: &str, at| Checkpoint { source: source.to_owned(), at };
-        let held = Held {
+        let held = StoreSnapshot {
             checkpoints: vec![checkpoint("gone", Some(block(3))), checkpoint("b", Some(block(9)))],
             blocks: vec![block(8), block(9)],
             final_number: Some(8),

@@ -2,7 +2,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
@@ -10,11 +9,12 @@ use super::gaps::GapRead;
 use super::history::HistoryRead;
 use super::learnt::LearntLimits;
 use super::provider::PauseEnd;
-use super::session::Session;
+use super::session::IndexSession;
 use super::translate::Translator;
 use chainflume_core::canon::{DepthPolicy, Heads, ReadPlan, SourcePosition, plan};
 use chainflume_db::Epoch;
 use chainflume_node::{ChainSettings, Pool, Work};
+use chainflume_ops::backoff::Backoff;
 use chainflume_ops::health::{Board, ChainState};
 use chainflume_ops::telemetry::ErrorStreak;
 use chainflume_store::{ChainRecord, Store};
@@ -35,7 +35,7 @@ pub struct IndexerParts {
     pub board: Board,
 }
 
-/// One chain's loop: the only writer of its checkpoints. It holds what outlives a lease turn; a [`Session`] holds the rest.
+/// One chain's loop: the only writer of its checkpoints. It holds what outlives a lease turn; a [`IndexSession`] holds the rest.
 pub struct ChainIndexer {
     pub(super) settings: ChainSettings,
     pub(super) policy: DepthPolicy,
@@ -86,27 +86,27 @@ impl ChainIndexer {
     /// Runs steps until `stop`, or until another instance holds the lease. An error is logged, and the step is retried after
     /// a pause; an error that needs an operator stops this chain and no other. A commit is never interrupted.
     pub async fn run_turn(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
-        let mut session = Session::new(self, epoch);
+        let mut session = IndexSession::new(self, epoch);
         session.run(&stop).await;
         session.chain.learnt.save(&[&session.node, &session.past]).await;
     }
 }
 
-impl Session<'_> {
+impl IndexSession<'_> {
     async fn run(&mut self, stop: &CancellationToken) {
-        let mut pause = backoff();
+        let mut backoff = Backoff::new(MIN_PAUSE, MAX_PAUSE);
         while !stop.is_cancelled() {
             let stepped = Box::pin(self.step(stop)).await;
             self.beat();
             self.chain.learnt.save_if_due(&[&self.node, &self.past]).await;
             let error = match stepped {
-                Ok(Progress::Made) => {
+                Ok(StepProgress::Made) => {
                     if self.report_success() {
-                        pause = backoff();
+                        backoff.reset();
                     }
                     continue;
                 }
-                Ok(Progress::None) => continue,
+                Ok(StepProgress::None) => continue,
                 Err(IndexerError::Store(error)) if error.is_fenced() => {
                     tracing::warn!(chain = %self.chain.settings.name, %error, "another instance took the lease of this chain; this instance stands by");
                     return;
@@ -121,10 +121,10 @@ impl Session<'_> {
                 self.wait_while_stopped(&error, stop).await;
                 continue;
             }
-            let wait = error.wait(pause.next().unwrap_or(MAX_PAUSE));
+            let wait = error.wait(backoff.next_pause());
             if stop.run_until_cancelled(self.pause(wait)).await == Some(PauseEnd::Switched) {
                 // The errors of the last provider do not slow the new one down.
-                pause = backoff();
+                backoff.reset();
             }
         }
     }
@@ -133,9 +133,9 @@ impl Session<'_> {
     ///
     /// The parts are boxed: a task of the runtime has two megabytes of stack, and a future inside another is there as often
     /// as futures are moved.
-    async fn step(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
+    async fn step(&mut self, stop: &CancellationToken) -> Result<StepProgress, IndexerError> {
         if !self.prepare(stop).await? {
-            return Ok(Progress::None);
+            return Ok(StepProgress::None);
         }
         let ReadPlan { live, pending, history } =
             if self.attempt.looked { self.current_plan() } else { ReadPlan::default() };
@@ -144,10 +144,10 @@ impl Session<'_> {
         if let Some(group) = live {
             // A head that fell back may make live what was history: its rows, written ahead, would then block the live rows.
             self.drop_unplanned_history(history.as_ref());
-            return Box::pin(self.advance_live(group, stop)).await.map(|()| Progress::Made);
+            return Box::pin(self.advance_live(group, stop)).await.map(|()| StepProgress::Made);
         }
         if let Some(group) = pending {
-            return Box::pin(self.publish_pending(group, stop)).await.map(|()| Progress::None);
+            return Box::pin(self.publish_pending(group, stop)).await.map(|()| StepProgress::None);
         }
         Box::pin(self.start_gap(history.is_some())).await?;
         self.start_history(history);
@@ -169,23 +169,23 @@ impl Session<'_> {
     }
 
     /// Waits for a new head, a batch of history or a batch of a gap, and processes the first.
-    async fn wait_for_work(&mut self, stop: &CancellationToken) -> Result<Progress, IndexerError> {
+    async fn wait_for_work(&mut self, stop: &CancellationToken) -> Result<StepProgress, IndexerError> {
         let longest = self.pending.rest().map_or(MAX_WAIT, |rest| rest.min(MAX_WAIT));
         tokio::select! {
             biased;
-            () = stop.cancelled() => Ok(Progress::None),
-            () = self.switched.next() => Ok(Progress::None),
+            () = stop.cancelled() => Ok(StepProgress::None),
+            () = self.switched.next() => Ok(StepProgress::None),
             () = self.wake.ready() => Box::pin(self.observe(stop)).await,
             batch = HistoryRead::next(&mut self.attempt.history_read) => {
-                Box::pin(self.commit_history(batch, stop)).await.map(|()| Progress::Made)
+                Box::pin(self.commit_history(batch, stop)).await.map(|()| StepProgress::Made)
             }
             batch = GapRead::next(&mut self.attempt.gap_read) => {
-                Box::pin(self.store_gap_range(batch)).await.map(|()| Progress::None)
+                Box::pin(self.store_gap_range(batch)).await.map(|()| StepProgress::None)
             }
             () = std::future::ready(()), if GapRead::reads_by_hash(self.attempt.gap_read.as_ref()) => {
-                Box::pin(self.read_gap_by_hash()).await.map(|()| Progress::None)
+                Box::pin(self.read_gap_by_hash()).await.map(|()| StepProgress::None)
             }
-            () = tokio::time::sleep(longest) => Ok(Progress::None),
+            () = tokio::time::sleep(longest) => Ok(StepProgress::None),
         }
     }
 
@@ -210,7 +210,7 @@ impl Session<'_> {
 
 /// Whether a step made progress. Only progress ends a row of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum StepProgress {
     Made,
     None,
 }
@@ -219,11 +219,5 @@ pub(super) enum Progress {
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a node or database that comes back is noticed within this time.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(15);
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(MAX_PAUSE)
-        .without_max_times()
-        .with_jitter()
-        .build()
-}
+/// First pause between two tries.
+const MIN_PAUSE: Duration = Duration::from_millis(100);

@@ -13,7 +13,7 @@ use chainflume_ops::telemetry::LogLimiter;
 use chainflume_store::{ChainRecord, ChainStore, Store};
 
 /// One configured source of a chain.
-pub struct Source {
+pub struct TranslatedSource {
     /// Name, unique in the config.
     pub name: String,
     /// First block read.
@@ -27,13 +27,13 @@ pub struct Source {
 /// Turns logs into events: decode, then mapping.
 pub struct Translator {
     chain: Arc<str>,
-    sources: Arc<[Source]>,
+    sources: Arc<[TranslatedSource]>,
     mapper: Arc<Mapper>,
     /// By source, what it follows where that is not all it is configured for.
     follows: BTreeMap<usize, Vec<SourceAbi>>,
     /// The translator of the group that asked last. Groups change when a source joins, so one is enough.
     cached: Option<(Vec<usize>, GroupTranslator)>,
-    /// What is told of dead letters: a contract may emit thousands.
+    /// Limits the log lines about dead letters: a contract may emit thousands.
     lines: Arc<LogLimiter>,
 }
 
@@ -41,7 +41,7 @@ pub struct Translator {
 #[derive(Clone)]
 pub(super) struct GroupTranslator {
     chain: Arc<str>,
-    sources: Arc<[Source]>,
+    sources: Arc<[TranslatedSource]>,
     mapper: Arc<Mapper>,
     decoder: Arc<Decoder>,
     lines: Arc<LogLimiter>,
@@ -56,7 +56,7 @@ pub(super) struct Translated {
 
 impl Translator {
     /// Of the chain `chain` with these sources; `mapper` was built for the same list.
-    pub fn new(chain: String, sources: Vec<Source>, mapper: Mapper) -> Self {
+    pub fn new(chain: String, sources: Vec<TranslatedSource>, mapper: Mapper) -> Self {
         let (chain, sources, mapper) = (chain.into(), sources.into(), Arc::new(mapper));
         Self { chain, sources, mapper, follows: BTreeMap::new(), cached: None, lines: Arc::default() }
     }
@@ -74,7 +74,7 @@ impl Translator {
     }
 
     /// In the order of the configuration.
-    pub fn sources(&self) -> &[Source] {
+    pub fn sources(&self) -> &[TranslatedSource] {
         &self.sources
     }
 
@@ -119,7 +119,7 @@ impl Translator {
     }
 
     fn abis(&self, source: usize, items: &[FollowedEvent]) -> Vec<SourceAbi> {
-        let Source { abi, user, .. } = &self.sources[source];
+        let TranslatedSource { abi, user, .. } = &self.sources[source];
         let one = |event: &Arc<AbiEvent>| {
             let key = event.key(user.as_deref());
             let (_, addresses) = items.iter().find(|(event, _)| *event == key)?;
@@ -200,7 +200,7 @@ impl GroupTranslator {
         translated
     }
 
-    /// What the logs are, and how many are nobody's.
+    /// What the logs are, and how many are of no source.
     fn read(&self, logs: impl IntoIterator<Item = Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
         let logs = logs.into_iter();
         let events = Vec::with_capacity(logs.size_hint().0);

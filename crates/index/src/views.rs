@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::history::HistoryRead;
-use super::session::Session;
+use super::session::IndexSession;
 use chainflume_core::domain::EventKind;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop};
@@ -13,7 +13,7 @@ const MOMENT: Duration = Duration::from_secs(2);
 /// Each view waits for locks for two seconds, three times at most; a hundred views that are all locked take ten minutes.
 const HUNG: Duration = Duration::from_mins(15);
 
-impl Session<'_> {
+impl IndexSession<'_> {
     /// Makes the typed views beside everything else: whatever becomes of them, the chain goes on.
     ///
     /// # Panics

@@ -6,10 +6,10 @@ use std::time::Duration;
 use alloy_primitives::B256;
 
 use super::error::ChainError;
-use super::failed_reads::Work;
 use super::node::{Node, ProviderGroup};
 use super::pool::{essential, reading};
 use super::rpc::probing;
+use super::settings::Work;
 use super::settings::{ChainSettings, ProviderRole};
 
 /// Whom to ask for a second look: rather not the provider that gave the first.
@@ -35,11 +35,11 @@ impl AlternateProviders {
         Ok(Self { settings: settings.clone(), nodes, kin })
     }
 
-    /// Block 0 of the chain as it is stored, where it is: whoever has another is not asked.
+    /// Block 0 of the chain as it is stored, where it is: a provider with another one is skipped.
     pub fn know_genesis(&self, stored: Option<B256>) {
         // What is stored settles it; where nothing is, the chain id has to do.
         if stored.is_some() {
-            let _settled = self.kin.genesis.settle(stored);
+            let _settled = self.kin.genesis.agree_on(stored);
         }
     }
 
@@ -51,7 +51,7 @@ impl AlternateProviders {
     }
 
     /// Whom to ask, in this order: those for audits, the others from the least preferred on, and the one of this name, or
-    /// the most preferred, when nobody else is left. One that fails comes last.
+    /// the most preferred, when no other is left. One that fails comes last.
     pub fn candidates(&self, avoided: Option<&str>) -> Vec<Arc<Node>> {
         let mut nodes: Vec<&(ProviderRole, u32, Arc<Node>)> = self.nodes.iter().collect();
         nodes.sort_by_key(|(role, priority, node)| {
@@ -72,7 +72,7 @@ impl AlternateProviders {
         }
     }
 
-    /// Asks as a probe does. Where there is another one to ask, nobody waits long for one.
+    /// Asks as a probe does. Where there are others, a slow one is not waited for.
     pub async fn brief<T>(&self, asks: impl Future<Output = T>) -> T {
         if self.nodes.len() < 2 {
             return asks.await;

@@ -2,9 +2,8 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 
-use super::limits::{Hint, classify};
+use super::limits::{ErrorResponse, Hint, NarrowReason, RefusalKind, classify};
 use super::logs::LOGS;
-use super::width::NarrowReason;
 
 /// Why a question to a node has no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -27,8 +26,8 @@ pub enum ChainError {
         /// The limit that ran out.
         after: Duration,
     },
-    /// No answer yet, and another provider is asked by now.
-    #[error("{host}: no answer to {method} within {} s, and another provider is asked by now", .after.as_secs_f32())]
+    /// No answer yet, and the request moved to another provider.
+    #[error("{host}: no answer to {method} within {} s, and the request moved to another provider", .after.as_secs_f32())]
     Left {
         /// Host of the endpoint.
         host: String,
@@ -108,7 +107,7 @@ pub enum ChainError {
         /// Who settled it.
         by: &'static str,
     },
-    /// Providers are on different chains, and nothing tells which is meant.
+    /// Providers are on different chains, and the right one is not known.
     #[error(
         "providers disagree on block 0: {said}; nothing is stored yet that tells which of them is on the right chain, so \
          none is believed: remove the wrong one, or correct its url"
@@ -117,43 +116,6 @@ pub enum ChainError {
         /// What each of them says.
         said: String,
     },
-}
-
-/// Families of refusals. Providers word them differently and number them at will; what matters is what
-/// to do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalKind {
-    /// Too many blocks asked for: narrow, to the hint if there is one.
-    Range(Option<Hint>),
-    /// Too many logs or bytes in the answer: narrow here, elsewhere the same width may do.
-    Size(Option<Hint>),
-    /// Too many addresses or topics: split those, not the range.
-    Addresses,
-    /// The node ran out of time: narrow.
-    Time,
-    /// Too many requests: slow down, do not narrow.
-    Rate {
-        /// `Retry-After`, where the node said so.
-        retry_after: Option<Duration>,
-    },
-    /// The account is used up: nothing helps in seconds.
-    Quota,
-    /// Too many calls in one batch, or none may be: ask for fewer at once, as many as it says if it does.
-    Batch(Option<u64>),
-    /// The key is missing, wrong or not good for this: an operator has to look.
-    Denied,
-    /// The node does not have these blocks yet.
-    BeyondHead,
-    /// The node does not have, or no longer believes, the block of this hash.
-    UnknownBlock,
-    /// The node has thrown old blocks away.
-    Pruned,
-    /// The key belongs to another chain.
-    WrongChain,
-    /// The method is switched off.
-    MethodOff,
-    /// None of the above.
-    Other,
 }
 
 impl ChainError {
@@ -178,10 +140,10 @@ impl ChainError {
     /// Whether the node has failed without a word on why: some do so where the range is too wide ("no backend is
     /// currently healthy", a bare 503, a connection that is cut), and where many headers are needed one may always fail.
     pub(super) fn is_doubtful(&self) -> bool {
-        matches!(self, Self::Refused { refusal: RefusalKind::Other, .. } | Self::BadAnswer { .. })
+        matches!(self, Self::Refused { refusal: RefusalKind::Unknown, .. } | Self::BadAnswer { .. })
     }
 
-    /// Whether another method may tell what this one does not: it is off, or its answer is too much.
+    /// Whether another method may return what this one does not: it is off, or its answer is too much.
     pub(super) fn has_other_ways(&self) -> bool {
         match self {
             Self::Refused { refusal, .. } => matches!(
@@ -190,7 +152,7 @@ impl ChainError {
                     | RefusalKind::Size(_)
                     | RefusalKind::Time
                     | RefusalKind::Denied
-                    | RefusalKind::Other
+                    | RefusalKind::Unknown
             ),
             Self::TooLarge { .. } | Self::Timeout { .. } => true,
             _ => false,
@@ -224,16 +186,16 @@ impl ChainError {
         let Self::Refused { refusal, code, message, .. } = self else { return false };
         match refusal {
             RefusalKind::BeyondHead | RefusalKind::UnknownBlock => true,
-            RefusalKind::Other => matches!(code, Some(-32602 | -39001)) || message.contains("not found"),
+            RefusalKind::Unknown => matches!(code, Some(-32602 | -39001)) || message.contains("not found"),
             _ => false,
         }
     }
 
-    /// Whether the node itself refuses the question as such, in words nobody has classified: what a node that
+    /// Whether the node itself refuses the question as such, in words that are not classified: what a node that
     /// does not know a tag may answer.
     pub(super) fn is_unclassified_refusal(&self) -> bool {
         // -32005 is a limit of some kind (EIP-1474), whatever the words.
-        matches!(self, Self::Refused { refusal: RefusalKind::Other, code: Some(code), .. } if *code < 0 && *code != -32005)
+        matches!(self, Self::Refused { refusal: RefusalKind::Unknown, code: Some(code), .. } if *code < 0 && *code != -32005)
     }
 
     /// Whether there were too many questions, and not something wrong with this one.
@@ -249,7 +211,21 @@ impl ChainError {
         }
     }
 
-    /// Whether the node is on another chain: trying again cannot help.
+    /// Whether only an operator can help. The list is positive: what is not in it is retried.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::WrongChain { .. } | Self::WrongGenesis { .. } | Self::GenesisDiffers { .. } => true,
+            Self::Refused { refusal, .. } => refusal.is_fatal(),
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Left { .. }
+            | Self::BadAnswer { .. }
+            | Self::TooLarge { .. }
+            | Self::NoTag { .. } => false,
+        }
+    }
+
+    /// Whether the node is on another chain.
     pub fn is_wrong_chain(&self) -> bool {
         matches!(
             self,
@@ -284,54 +260,13 @@ impl ChainError {
         let refusal = classify(&answer);
         let ErrorResponse { code, status, message, .. } = answer;
         let code = code.or(status.filter(|s| *s != 200).map(i64::from));
-        let message = told(secrets, &message);
+        let message = redacted(secrets, &message);
         Self::Refused { host: host.to_owned(), method, code, message, refusal }
     }
 }
 
-impl RefusalKind {
-    /// One word for metrics.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::Range(_) => "range",
-            Self::Size(_) => "size",
-            Self::Addresses => "addresses",
-            Self::Time => "time",
-            Self::Rate { .. } => "rate",
-            Self::Quota => "quota",
-            Self::Batch(_) => "batch",
-            Self::Denied => "denied",
-            Self::BeyondHead => "beyond_head",
-            Self::UnknownBlock => "unknown_block",
-            Self::Pruned => "pruned",
-            Self::WrongChain => "wrong_chain",
-            Self::MethodOff => "method_off",
-            Self::Other => "other",
-        }
-    }
-}
-
-/// All a refusal may say, wherever it says it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ErrorResponse {
-    /// JSON-RPC error code.
-    pub code: Option<i64>,
-    /// HTTP status.
-    pub status: Option<u16>,
-    /// JSON-RPC message, or the body of an answer that is no JSON-RPC.
-    pub message: String,
-    /// JSON-RPC `error.data` as JSON text.
-    pub data: Option<String>,
-    /// `Retry-After`.
-    pub retry_after: Option<Duration>,
-    /// Blocks the question spanned, where it had a range.
-    pub asked: Option<u64>,
-    /// Calls of the batch, where it was one.
-    pub calls: Option<u64>,
-}
-
 /// What a node has said or what quotes it, for a person: a node may repeat the key it does not like.
-pub(super) fn told(secrets: &[String], text: &str) -> String {
+pub(super) fn redacted(secrets: &[String], text: &str) -> String {
     one_line(&secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "<key>")))
 }
 

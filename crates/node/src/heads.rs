@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::{SinkExt, StreamExt};
@@ -21,10 +20,11 @@ use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::error::told;
+use super::error::redacted;
 use super::settings::{ChainSettings, ProviderSettings};
 use super::wire::WireHead;
 use chainflume_core::domain::BlockId;
+use chainflume_ops::backoff::Backoff;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop, Turns};
 use chainflume_ops::telemetry::LogLimiter;
@@ -77,7 +77,7 @@ impl HeadNotifier {
         wake
     }
 
-    /// Listens to nothing: for a chain that nobody here looks at.
+    /// Listens to nothing: for a chain that this process does not follow.
     pub fn deaf(settings: &ChainSettings) -> Self {
         if settings.providers.iter().any(|provider| provider.ws_url.is_some()) {
             metrics::ws_connected(&settings.name, false);
@@ -111,7 +111,7 @@ impl HeadNotifier {
         }
     }
 
-    /// So many announcements are not to be told from now on, whatever was said before.
+    /// Forgets earlier announcements; from now on this many are ignored.
     pub fn let_pass(&mut self, announcements: u32) {
         self.passing = announcements;
     }
@@ -180,13 +180,13 @@ type CloseReason = String;
 impl HeadListener {
     async fn run(self, turns: Turns) {
         let host = &self.host;
-        let (mut pause, secrets) = (self.backoff(), self.settings.secrets());
+        let (mut backoff, secrets) = (Backoff::new(FIRST_RECONNECT, MAX_RECONNECT), self.settings.secrets());
         loop {
             let mut heard = false;
             let Err(ended) = self.listen(&mut heard, &turns).await;
             let was_pushed = self.shared.state() == HeadSource::Pushed;
             if let Some(suppressed) = self.lines.admit(if was_pushed { "lost" } else { "refused" }) {
-                let reason = told(&secrets, &ended);
+                let reason = redacted(&secrets, &ended);
                 let (chain, suppressed) = (&self.settings.name, suppressed.field());
                 self.told.store(false, Ordering::Relaxed);
                 match was_pushed {
@@ -202,9 +202,9 @@ impl HeadListener {
             metrics::ws_connected(&self.settings.name, false);
             metrics::ws_lost(&self.settings.name);
             if heard {
-                pause = self.backoff();
+                backoff.reset();
             }
-            turns.wait(tokio::time::sleep(pause.next().unwrap_or(MAX_RECONNECT))).await;
+            turns.wait(tokio::time::sleep(backoff.next_pause())).await;
         }
     }
 
@@ -258,15 +258,6 @@ impl HeadListener {
         *self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner) = announced(&mut message);
         self.shared.set(HeadSource::Pushed);
         Ok(())
-    }
-
-    fn backoff(&self) -> backon::ExponentialBackoff {
-        ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(250))
-            .with_max_delay(MAX_RECONNECT)
-            .without_max_times()
-            .with_jitter()
-            .build()
     }
 }
 
@@ -352,7 +343,7 @@ async fn probe(url: &str, patience: Duration) -> Result<(), String> {
 pub async fn check_websocket(settings: &ChainSettings, provider: &ProviderSettings) -> Result<(), String> {
     let Some(url) = &provider.ws_url else { return Ok(()) };
     let reason = probe(url, settings.request_timeout).await;
-    reason.map_err(|reason| told(&settings.secrets(), &reason))
+    reason.map_err(|reason| redacted(&settings.secrets(), &reason))
 }
 
 /// The listener turns every second while it waits; connecting takes no longer than a request may.
@@ -360,6 +351,8 @@ const HUNG: Duration = Duration::from_mins(1);
 
 /// Longest pause before the socket is tried again; polling covers it.
 const MAX_RECONNECT: Duration = Duration::from_secs(30);
+/// First pause before a WebSocket that was lost is opened again.
+const FIRST_RECONNECT: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::error::{ChainError, RefusalKind};
-use super::failed_reads::Work;
+use super::error::ChainError;
+use super::limits::RefusalKind;
+use super::settings::Work;
 use chainflume_core::domain::BlockRange;
 
 /// How well an endpoint answers, method by method: one whose headers come and whose logs do not is as useless as one
@@ -61,9 +62,9 @@ pub(super) struct HealthSnapshot {
     pub failing_live: bool,
     /// The work on old blocks fails.
     pub failing_history: bool,
-    /// Something is wrong that may pass, or not: a probe tells.
+    /// Something is wrong that may pass: a probe decides.
     pub suspected: bool,
-    /// Nothing has failed for so long that nobody can be waiting for it.
+    /// The last failure is so long ago that no task can be waiting for it.
     pub stale: bool,
     pub wrong: bool,
     pub latency: Option<Duration>,
@@ -303,13 +304,19 @@ fn weight(error: &ChainError) -> Option<u32> {
             | RefusalKind::Denied
             | RefusalKind::WrongChain
             | RefusalKind::MethodOff
-            | RefusalKind::Other => Some(FAILURE),
+            | RefusalKind::Unknown => Some(FAILURE),
         },
         // A narrower question may be answered.
         ChainError::TooLarge { .. } => None,
         // We went away, and did not wait for the end.
         ChainError::Left { .. } => None,
-        _ => Some(FAILURE),
+        ChainError::Unreachable { .. }
+        | ChainError::Timeout { .. }
+        | ChainError::BadAnswer { .. }
+        | ChainError::NoTag { .. }
+        | ChainError::WrongChain { .. }
+        | ChainError::WrongGenesis { .. }
+        | ChainError::GenesisDiffers { .. } => Some(FAILURE),
     }
 }
 
@@ -378,7 +385,7 @@ mod tests {
     fn an_answer_is_no_excuse_for_what_it_holds() {
         let health = HealthTracker::new(Arc::default());
         for _ in 0..3 {
-            health.disbelieved("logs", &refused(RefusalKind::Other));
+            health.disbelieved("logs", &refused(RefusalKind::Unknown));
             health.answered("logs", Duration::from_millis(5));
         }
         age(&health);
@@ -390,9 +397,9 @@ mod tests {
     #[test]
     fn one_answer_that_is_known_to_be_wrong_is_enough_until_a_right_one_proves_it_good() {
         let health = HealthTracker::new(Arc::default());
-        health.disbelieved("logs", &refused(RefusalKind::Other));
+        health.disbelieved("logs", &refused(RefusalKind::Unknown));
         assert!(!health.snapshot().failing, "one that is doubted is not");
-        health.convicted("logs", &refused(RefusalKind::Other));
+        health.convicted("logs", &refused(RefusalKind::Unknown));
         health.answered("logs", Duration::from_millis(5));
         assert!(health.snapshot().failing);
         health.proven("logs");

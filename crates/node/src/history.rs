@@ -1,6 +1,6 @@
 //! Reads history: ranges in flight in parallel, handed out in order, within a byte budget.
 //!
-//! Readers ask, each for the range after the last one that was given out, and put what they get on a shelf; whoever
+//! Readers ask, each for the range after the last one that was given out, and put what they get into a buffer; the caller that
 //! commits takes from the shelf in order, as much as fits one commit. The readers go on while a commit runs, and stop
 //! when the shelf is full.
 
@@ -8,20 +8,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
-
 use super::batch::Batch;
 use super::error::ChainError;
-use super::failed_reads::Work;
 use super::node::Node;
-use super::read_range::RangeResponse;
+use super::node::read_range::RangeResponse;
 use super::reorder_buffer::ReorderBuffer;
 use super::settings::HistorySettings;
+use super::settings::Work;
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};
+use chainflume_ops::backoff::Backoff;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop, Turns};
 
-/// Tells whoever keeps the chain's health what a reader in the background met.
+/// Receives the errors of a background reader, for the health of the chain.
 pub type OnError = Arc<dyn Fn(&ChainError) + Send + Sync>;
 
 /// The heights that decide how a block is read.
@@ -32,6 +31,17 @@ pub struct ReadDepths {
     /// The highest block that is old enough for every backend of a node to have it. What lies above is read block by
     /// block, by hash.
     pub aged: u64,
+}
+
+/// What is read of history.
+#[derive(Clone, Debug)]
+pub struct HistoryRequest {
+    /// Which logs.
+    pub filter: LogFilter,
+    /// Of which blocks.
+    pub range: BlockRange,
+    /// How deep below the head these blocks are.
+    pub depths: ReadDepths,
 }
 
 /// A reader of one closed range for one filter. Dropping it ends what is in flight.
@@ -55,12 +65,13 @@ struct RangeFetcher {
 impl HistoryReader {
     /// Reads `range`, each block as its depth demands. Needs a runtime.
     pub fn new(
-        (node, chain): (Arc<Node>, &str),
+        node: Arc<Node>,
+        chain: &str,
         settings: HistorySettings,
-        (filter, range): (LogFilter, BlockRange),
-        depths: ReadDepths,
+        request: HistoryRequest,
         on_error: OnError,
     ) -> Self {
+        let HistoryRequest { filter, range, depths } = request;
         node.width().begin();
         node.begins(Work::History);
         let shelf = Arc::new(ReorderBuffer::new(range, settings.buffer_bytes));
@@ -75,7 +86,7 @@ impl HistoryReader {
     }
 
     /// The next batches in order, joined up to `commit_logs` logs; `None` at the end of the range. Waits for as
-    /// long as the node does not answer; every error is retried with backoff and told. May be dropped and called
+    /// long as the node does not answer; every error is retried with backoff and reported. May be dropped and called
     /// again.
     ///
     /// # Panics
@@ -103,7 +114,7 @@ impl RangeFetcher {
     /// All of `range`, whose width was granted, in as many questions as the node demands.
     async fn read(&self, range: BlockRange, turns: &Turns) {
         let (mut rest, mut width) = (Some(range), range.width());
-        let (mut pause, mut failures) = (backoff(), 0);
+        let (mut backoff, mut failures) = (Backoff::new(MIN_PAUSE, MAX_PAUSE), 0);
         while let Some(left) = rest {
             let (piece, after) = left.split_at_width(self.at_once(left, width));
             let started = Instant::now();
@@ -115,14 +126,15 @@ impl RangeFetcher {
                     self.node.worked(Work::History, Some(piece));
                     self.shelf.put(batch);
                     rest = after;
-                    (pause, failures) = (backoff(), 0);
+                    backoff.reset();
+                    failures = 0;
                 }
                 Err(error) if self.narrowed(piece, &error) => failures = 0,
                 Err(error) => {
                     failures += u32::from(error.is_doubtful());
                     self.node.stumbled_at(Work::History, (&self.filter, piece), &error);
                     let narrowed = !self.is_young(piece) && self.node.width().failed(piece.width(), failures);
-                    turns.wait(self.wait(&error, &mut pause)).await;
+                    turns.wait(self.wait(&error, &mut backoff)).await;
                     if !narrowed {
                         continue;
                     }
@@ -166,9 +178,9 @@ impl RangeFetcher {
         true
     }
 
-    async fn wait(&self, error: &ChainError, pause: &mut backon::ExponentialBackoff) {
+    async fn wait(&self, error: &ChainError, backoff: &mut Backoff) {
         (self.on_error)(error);
-        let wait = pause.next().unwrap_or(MAX_PAUSE);
+        let wait = backoff.next_pause();
         tokio::time::sleep(error.retry_after().map_or(wait, |asked| asked.clamp(wait, MAX_RETRY_AFTER)))
             .await;
     }
@@ -276,14 +288,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A node may ask for patience, not for an outage.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-fn backoff() -> backon::ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(MAX_PAUSE)
-        .without_max_times()
-        .with_jitter()
-        .build()
-}
+/// First pause between two tries.
+const MIN_PAUSE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {

@@ -2,25 +2,16 @@
 //! checked against the question is checked here, and an answer that fails is an error, never "no logs".
 
 mod alternates;
-mod ask_logs;
 mod batch;
 mod endpoint_limits;
 mod error;
-mod evidence;
-mod failed_reads;
-mod genesis;
-mod headers_with_logs;
 mod heads;
 mod health;
 mod history;
-mod identified_header;
-mod identity;
 mod limits;
 mod logs;
 mod node;
 mod pool;
-mod read_by_hash;
-mod read_range;
 mod reorder_buffer;
 mod rpc;
 mod settings;
@@ -30,18 +21,17 @@ mod wire;
 pub use alternates::AlternateProviders;
 pub use batch::Batch;
 pub use endpoint_limits::EndpointLimits;
-pub use error::{ChainError, RefusalKind};
-pub use evidence::LogVerification;
-pub use failed_reads::Work;
-pub use headers_with_logs::HeaderWithLogs;
+pub use error::ChainError;
 pub use heads::{HeadNotifier, HeadSource, check_websocket};
-pub use history::{HistoryReader, OnError, ReadDepths};
-pub use identified_header::IdentifiedHeader;
-pub use identity::IdentifiedBlocks;
-pub use node::{BlockTag, BlockWithLogs, Node, NodeStatus, ProviderGroup};
+pub use history::{HistoryReader, HistoryRequest, OnError, ReadDepths};
+pub use limits::RefusalKind;
+pub use node::headers_with_logs::HeaderWithLogs;
+pub use node::identified_header::IdentifiedHeader;
+pub use node::identity::IdentifiedBlocks;
+pub use node::{BlockWithLogs, Node, NodeStatus, ProviderGroup};
 pub use pool::{Pool, ProviderState, SwitchListener, essential};
 pub use rpc::{MethodUsage, probing};
 pub use settings::{
-    ChainSettings, Compression, FailoverSettings, HistorySettings, ProviderRole, ProviderSettings,
-    RateLimitSettings, host_of,
+    BlockTag, ChainSettings, Compression, FailoverSettings, HistorySettings, LogVerification, ProviderRole,
+    ProviderSettings, RateLimitSettings, Work, host_of,
 };

@@ -1,21 +1,20 @@
-//! Which family a refusal belongs to, told by the language of its message: providers change wording,
+//! Which family a refusal belongs to, by the language of its message: providers change wording,
 //! numbers and status codes, and new ones appear, but all of them talk about ranges, results, requests
 //! or blocks. What is read is the first clause that says something; the advice behind it ("reduce your block
 //! range", "use fewer addresses") may speak of anything.
 
 mod hint;
+mod refusal;
 mod rules;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
-use super::error::{ErrorResponse, RefusalKind};
+pub use refusal::RefusalKind;
+pub(super) use refusal::{ErrorResponse, Hint, NarrowReason};
 use rules::RefusalFamily;
 use text::RefusalText;
-
-/// A width in blocks the node says it would accept, strictly narrower than what was asked.
-pub type Hint = u64;
 
 /// JSON-RPC 2.0 §5.1: the method does not exist or is not available.
 const METHOD_NOT_FOUND: i64 = -32601;
@@ -66,6 +65,6 @@ fn by_number(answer: &ErrorResponse) -> RefusalKind {
         (Some(401 | 403), _) => RefusalKind::Denied,
         // A node that says when to come back is busy, not at a loss.
         _ if answer.retry_after.is_some() => RefusalKind::Rate { retry_after: answer.retry_after },
-        _ => RefusalKind::Other,
+        _ => RefusalKind::Unknown,
     }
 }

@@ -7,6 +7,8 @@ use chainflume_core::domain::{BlockRange, Log, LogFilter, Logs, Place};
 
 /// The method.
 pub(super) const LOGS: &str = "eth_getLogs";
+/// All receipts of a block at once.
+pub(crate) const RECEIPTS: &str = "eth_getBlockReceipts";
 
 /// Which blocks' logs are asked for.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,17 @@
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+pub(crate) mod ask_logs;
+pub(crate) mod evidence;
+pub(crate) mod failed_reads;
+mod genesis;
+pub(crate) mod header_seal;
+pub(crate) mod headers_with_logs;
+pub(crate) mod identified_header;
+pub(crate) mod identity;
+mod read_by_hash;
+pub(crate) mod read_range;
+mod recent_headers;
+mod work;
+
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
@@ -6,39 +19,18 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::endpoint_limits::{EndpointLimits, FilterLimits};
-use super::error::ChainError;
-use super::evidence::{EvidenceState, HeaderSeal, LogVerification, RecentHeaders, allowed};
-use super::failed_reads::FailedReads;
-use super::genesis::Genesis;
-use super::identity;
-use super::rpc::{MethodUsage, Rpc, RpcCall};
-use super::settings::{ChainSettings, HistorySettings, ProviderSettings};
-use super::width::Width;
-use super::wire::WireHeader;
+use crate::endpoint_limits::{EndpointLimits, FilterLimits};
+use crate::error::ChainError;
+use crate::rpc::{MethodUsage, Rpc, RpcCall};
+use crate::settings::{BlockTag, ChainSettings, HistorySettings, LogVerification, ProviderSettings};
+use crate::width::Width;
+use crate::wire::WireHeader;
 use chainflume_core::domain::{BlockRef, LogFilter, Logs};
-
-/// A block by name (execution API, "block tags").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockTag {
-    /// The newest block.
-    Latest,
-    /// Unlikely to be reorganised.
-    Safe,
-    /// Accepted by more than two thirds of the validators, or whatever the chain promises.
-    Finalized,
-}
-
-impl BlockTag {
-    /// The word of the execution API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Latest => "latest",
-            Self::Safe => "safe",
-            Self::Finalized => "finalized",
-        }
-    }
-}
+use evidence::EvidenceState;
+use failed_reads::FailedReads;
+use genesis::Genesis;
+use header_seal::HeaderSeal;
+use recent_headers::RecentHeaders;
 
 /// How far a node has come, and its block at one height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,17 +53,17 @@ pub struct BlockWithLogs {
 }
 
 /// The method for headers.
-pub(super) const HEADER: &str = "eth_getBlockByNumber";
+pub(crate) const HEADER: &str = "eth_getBlockByNumber";
 
 /// What the providers of a chain share.
 #[derive(Clone, Default)]
 pub struct ProviderGroup {
     /// Rung when one fails.
-    pub(super) alarm: Arc<Notify>,
-    /// Block 0 as they tell it.
-    pub(super) genesis: Arc<Genesis>,
+    pub(crate) alarm: Arc<Notify>,
+    /// Block 0 as they return it.
+    pub(crate) genesis: Arc<Genesis>,
     /// What is asked for near the head: a probe asks for the same.
-    pub(super) filter: Arc<Mutex<Option<LogFilter>>>,
+    pub(crate) filter: Arc<Mutex<Option<LogFilter>>>,
 }
 
 impl ProviderGroup {
@@ -80,16 +72,16 @@ impl ProviderGroup {
     /// # Errors
     /// [`ChainError::GenesisDiffers`].
     pub fn agree(&self) -> Result<(), ChainError> {
-        self.genesis.settle(None)
+        self.genesis.agree_on(None)
     }
 
     /// What was last asked for near the head.
-    pub(super) fn filter(&self) -> Option<LogFilter> {
+    pub(crate) fn filter(&self) -> Option<LogFilter> {
         self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is asked for near the head.
-    pub(super) fn note_filter(&self, filter: &LogFilter) {
+    pub(crate) fn note_filter(&self, filter: &LogFilter) {
         let mut noted = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.as_ref() != Some(filter) {
             *noted = Some(filter.clone());
@@ -99,24 +91,24 @@ impl ProviderGroup {
 
 /// One node of one chain.
 pub struct Node {
-    pub(super) rpc: Rpc,
-    pub(super) genesis: Arc<Genesis>,
+    pub(crate) rpc: Rpc,
+    pub(crate) genesis: Arc<Genesis>,
     fingerprint: String,
-    pub(super) verify: LogVerification,
-    pub(super) trust: EvidenceState,
-    pub(super) recent: RecentHeaders,
-    pub(super) chain_id: u64,
+    pub(crate) verify: LogVerification,
+    pub(crate) trust: EvidenceState,
+    pub(crate) recent: RecentHeaders,
+    pub(crate) chain_id: u64,
     /// Whether it has shown that it is on this chain.
-    pub(super) checked: AtomicBool,
+    pub(crate) checked: AtomicBool,
     history: HistorySettings,
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
     width: Mutex<Width>,
     /// What it has taught about filters.
-    pub(super) lists: Mutex<FilterLimits>,
+    pub(crate) lists: Mutex<FilterLimits>,
     /// Questions for the logs of one block that failed in a row without a reason.
-    pub(super) stuck: AtomicU32,
+    pub(crate) stuck: AtomicU32,
     /// What it is asked again before anything depends on it.
-    pub(super) failed: FailedReads,
+    pub(crate) failed: FailedReads,
 }
 
 impl Node {
@@ -141,7 +133,7 @@ impl Node {
             rpc: Rpc::new(settings, provider, kin.alarm)?,
             genesis: kin.genesis,
             fingerprint: provider.fingerprint(),
-            verify: allowed(settings.chain_id, settings.verify),
+            verify: settings.verify.on_chain(settings.chain_id),
             trust: EvidenceState::default(),
             recent: RecentHeaders::default(),
             chain_id: settings.chain_id,
@@ -181,7 +173,7 @@ impl Node {
         self.rpc.usage()
     }
 
-    pub(super) fn width(&self) -> MutexGuard<'_, Width> {
+    pub(crate) fn width(&self) -> MutexGuard<'_, Width> {
         self.width.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -193,45 +185,6 @@ impl Node {
     /// What the provider is called in messages: its host, unless the config gives it a name.
     pub fn host(&self) -> &str {
         self.rpc.host()
-    }
-
-    /// Asks for the chain id (`eth_chainId`, EIP-695) and for block 0, and compares them with the config's and with what
-    /// is settled. A node may have thrown block 0 away; then the chain id has to do. Both are asked in one request, which
-    /// shows whether the node takes batches before anything depends on it.
-    ///
-    /// # Errors
-    /// [`ChainError::WrongChain`], [`ChainError::WrongGenesis`] or why the node cannot be asked.
-    pub async fn check_chain(&self) -> Result<(), ChainError> {
-        self.rpc.try_batches();
-        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&identity::questions()).await?.into_iter();
-        self.identify(&mut answers)?;
-        Ok(())
-    }
-
-    /// Whether it has shown that it is on this chain. Before, nothing it says is to be stored.
-    ///
-    /// # Errors
-    /// That it has not yet.
-    pub fn is_checked(&self) -> Result<(), ChainError> {
-        if self.checked.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let reason = "it has not said yet which chain it is on".to_owned();
-        Err(ChainError::Unreachable { host: self.host().to_owned(), reason })
-    }
-
-    /// Whether what it last said of block 0 is what is settled now.
-    ///
-    /// # Errors
-    /// [`ChainError::WrongGenesis`].
-    pub(super) fn check_genesis(&self) -> Result<(), ChainError> {
-        self.genesis.check(self.host()).map_err(|wrong| self.not_ours(wrong))
-    }
-
-    pub(super) fn not_ours(&self, wrong: ChainError) -> ChainError {
-        self.checked.store(false, Ordering::Relaxed);
-        self.rpc.health.failed("the chain", &wrong);
-        wrong
     }
 
     /// The block of that name; `None` where the chain does not have the tag, or nothing is tagged yet.
@@ -281,7 +234,7 @@ impl Node {
     }
 
     /// A chain without a newest block is none.
-    pub(super) fn newest<T>(&self, head: Option<T>) -> Result<T, ChainError> {
+    pub(crate) fn newest<T>(&self, head: Option<T>) -> Result<T, ChainError> {
         head.ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))
     }
 
@@ -294,7 +247,7 @@ impl Node {
         Ok(self.at_height(seal, number)?.map(|seal| seal.block))
     }
 
-    pub(super) fn at_height(
+    pub(crate) fn at_height(
         &self,
         seal: Option<HeaderSeal>,
         number: u64,
@@ -317,7 +270,7 @@ impl Node {
     }
 
     /// As [`Self::blocks`], with what they say of their logs.
-    pub(super) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<HeaderSeal>>, ChainError> {
+    pub(crate) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<HeaderSeal>>, ChainError> {
         let question = |number: &u64| RpcCall::new(HEADER, json!([hex(*number), false]));
         let questions: Vec<RpcCall> = numbers.iter().map(question).collect();
         let answers = self.rpc.ask_all::<WireHeader>(&questions).await?;
@@ -334,7 +287,7 @@ impl Node {
     ///
     /// # Errors
     /// That its time contradicts that of a header next to it.
-    pub(super) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<HeaderSeal>, ChainError> {
+    pub(crate) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<HeaderSeal>, ChainError> {
         let Some(header) = header else { return Ok(None) };
         let (bloom, receipts_root) = header.seal();
         let block = BlockRef::from(header);
@@ -352,7 +305,7 @@ impl Node {
 }
 
 /// Some nodes refuse a height above their head, or a tag they do not have, instead of answering `null`.
-pub(super) fn or_missing(
+pub(crate) fn or_missing(
     answer: Result<Option<WireHeader>, ChainError>,
 ) -> Result<Option<WireHeader>, ChainError> {
     match answer {
@@ -362,6 +315,6 @@ pub(super) fn or_missing(
 }
 
 /// A `QUANTITY` of the execution API.
-pub(super) fn hex(number: u64) -> String {
+pub(crate) fn hex(number: u64) -> String {
     format!("{number:#x}")
 }

@@ -1,5 +1,5 @@
 //! The providers of one chain, and which of them is asked. Each is asked for its head now and then, and watched
-//! while it is used; what follows from that is decided in [`choice`] and carried out here. Whoever asks sees one
+//! while it is used; what follows from that is decided in [`choice`] and done here. Whoever asks sees one
 //! [`Node`] at a time, so that what is compared within a step comes from one provider.
 
 mod belief;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use super::error::ChainError;
-use super::failed_reads::Work;
 use super::node::{Node, ProviderGroup};
+use super::settings::Work;
 use super::settings::{ChainSettings, ProviderRole, ProviderSettings};
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop};
@@ -60,7 +60,7 @@ struct PoolMember {
 struct ProbeFindings {
     head: Option<u64>,
     rounds_behind: u32,
-    /// It has told its chain id since it last failed.
+    /// It has returned its chain id since it last failed.
     admitted: bool,
     /// It has failed the probe before a promotion, and is not tried again until then.
     incapable_until: Option<Instant>,
@@ -154,6 +154,12 @@ impl Pool {
     }
 }
 
+/// A provider and its place in the order of the configuration.
+struct PoolSlot<'a> {
+    member: &'a PoolMember,
+    index: usize,
+}
+
 impl PoolMember {
     fn does(&self, work: ProviderRole) -> bool {
         work == ProviderRole::Any || self.settings.role.includes(work)
@@ -221,30 +227,25 @@ impl PoolShared {
             match probe::all(&to.node, &to.settings, (&self.settings, &self.kin), task).await {
                 Ok(()) => {
                     to.seen().incapable_until = None;
-                    return self.switch(work, (from, now), (to, next), why);
+                    return self.switch(work, from, PoolSlot { member: to, index: next }, why);
                 }
                 Err(reason) => self.note_incapable(to, &reason),
             }
         }
     }
 
-    /// One that is not fit is told once in a while, and asked again whenever one is needed.
+    /// A provider that fails the check is logged seldom, and checked again at the next switch.
     fn note_incapable(&self, to: &PoolMember, reason: &str) {
         let until = Instant::now() + self.settings.failover.return_after;
         if to.seen().incapable_until.replace(until).is_none_or(|until| until <= Instant::now()) {
             let host = &to.settings.label;
-            tracing::warn!(chain = %self.settings.name, host, reason, "a provider is not fit to take over");
+            tracing::warn!(chain = %self.settings.name, host, reason, "a provider failed the check before a switch; the present one stays in use");
         }
         to.node.rpc.health.unwell();
     }
 
-    fn switch(
-        &self,
-        work: ProviderRole,
-        (from, _): (&PoolMember, usize),
-        (to, index): (&PoolMember, usize),
-        why: SwitchReason,
-    ) {
+    fn switch(&self, work: ProviderRole, from: &PoolMember, to: PoolSlot<'_>, why: SwitchReason) {
+        let PoolSlot { member: to, index } = to;
         let now = Instant::now();
         {
             let mut left = from.seen();
@@ -272,13 +273,19 @@ impl PoolShared {
         }
     }
 
-    fn say(&self) {
+    fn report_metrics(&self) {
         let facts = self.facts(ProviderRole::Any);
         let in_use = self.in_use();
         for (index, member) in self.members.iter().enumerate() {
             let well = facts[index].fit && !facts[index].failing && facts[index].rounds_behind == 0;
             let label = (self.settings.name.as_str(), member.settings.label.as_str());
-            metrics::provider(label, in_use.live == index, well, behind(index, &facts), facts[index].latency);
+            let sample = metrics::ProviderSample {
+                in_use: in_use.live == index,
+                healthy: well,
+                behind: behind(index, &facts),
+                latency: facts[index].latency,
+            };
+            metrics::provider(label, sample);
             for (check, off) in member.node.trust.given_up() {
                 metrics::evidence_off(label, check, off);
             }

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use super::batch::Batch;
 use chainflume_core::domain::BlockRange;
 
-/// Between those who read ranges and whoever takes them: what is still to be read, and what was read and waits for its
+/// Between the readers of ranges and their consumer: what is still to be read, and what was read and waits for its
 /// turn.
 pub(super) struct ReorderBuffer {
     state: Mutex<BufferState>,

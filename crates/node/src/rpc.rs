@@ -1,10 +1,14 @@
 //! One JSON-RPC endpoint over HTTP. Our own and not a library's, because of what has to be seen or bounded
-//! here: a body is counted while it is read, after decompression; the body of a non-2xx answer tells the limit;
+//! here: a body is counted while it is read, after decompression; the body of a non-2xx answer names the limit;
 //! nothing is retried below the place that knows why.
 
 mod batch;
+mod batch_limit;
 mod body;
+mod call;
+mod canceller;
 mod outcomes;
+mod probing;
 mod rate_limit;
 mod streamed_list;
 mod usage;
@@ -17,25 +21,29 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Notify;
 
-use super::error::{ChainError, ErrorResponse, RefusalKind, told};
+use super::error::{ChainError, redacted};
 use super::health::HealthTracker;
+use super::limits::{ErrorResponse, RefusalKind};
 use super::settings::{ChainSettings, ProviderSettings};
 use super::wire::{ErrorObject, RpcResponse};
-use batch::BatchLimit;
 pub(super) use batch::RawResult;
+use batch_limit::BatchLimit;
 use body::{Body, BodyConsumer, BodyError};
+pub(super) use call::RpcCall;
+use call::lead;
+use canceller::RequestCanceller;
 use chainflume_ops::metrics;
 use chainflume_ops::tls;
 use outcomes::{Outcomes, outcomes};
+use probing::patience;
+pub use probing::probing;
 use rate_limit::RateLimiter;
 use streamed_list::StreamedList;
 pub use usage::MethodUsage;
 use usage::UsageCounter;
-use wait::RequestCanceller;
-pub use wait::probing;
 
 pub(super) struct Rpc {
     client: reqwest::Client,
@@ -57,31 +65,6 @@ pub(super) struct Rpc {
     pub(super) health: HealthTracker,
 }
 
-/// A question to the node.
-pub(super) struct RpcCall {
-    pub method: &'static str,
-    pub params: Value,
-    /// Blocks it spans, for what the node says about ranges.
-    pub width: Option<u64>,
-}
-
-impl RpcCall {
-    pub(super) fn new(method: &'static str, params: Value) -> Self {
-        Self { method, params, width: None }
-    }
-
-    fn call(&self, id: u64) -> Value {
-        json!({ "jsonrpc": "2.0", "id": id, "method": self.method, "params": self.params })
-    }
-}
-
-/// The method that stands for a request of several calls: that of the one over a range, which is what may be refused, or
-/// else of the first.
-fn lead(calls: &[RpcCall]) -> &'static str {
-    let ranged = calls.iter().find(|call| call.width.is_some());
-    ranged.or(calls.first()).map_or("", |call| call.method)
-}
-
 impl Rpc {
     pub(super) fn new(
         settings: &ChainSettings,
@@ -95,7 +78,7 @@ impl Rpc {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let client = reqwest::Client::builder()
-            // A redirect would carry the key in our URL to somebody else's host.
+            // A redirect would send the key in our URL to another host.
             .redirect(reqwest::redirect::Policy::none())
             .timeout(settings.request_timeout)
             .connect_timeout(settings.request_timeout)
@@ -148,7 +131,7 @@ impl Rpc {
         &self.host
     }
 
-    /// Whether the node has asked to be left alone for longer than whoever works should wait, were there another.
+    /// Whether the node asks for a longer pause than work should wait for where there is another provider.
     pub(super) fn refuses(&self) -> bool {
         self.pace.closed_for() > LEFT_ALONE
     }
@@ -164,7 +147,7 @@ impl Rpc {
 
     pub(super) fn bad(&self, method: &'static str, reason: impl Into<String>) -> ChainError {
         // What cannot be read is quoted.
-        let reason = told(&self.secrets, &reason.into());
+        let reason = redacted(&self.secrets, &reason.into());
         ChainError::BadAnswer { host: self.host.clone(), method, reason }
     }
 
@@ -181,7 +164,7 @@ impl Rpc {
         let turn = |entered: Result<_, Duration>| {
             entered.map(|permit| (permit, Instant::now())).map_err(|wait| self.closed(method, wait))
         };
-        let asked = match wait::patience() {
+        let asked = match patience() {
             Some(patience) => match turn(self.pace.enter_now(count, units)) {
                 Ok(entered) => Ok((entered, self.brief((method, patience), request).await)),
                 Err(closed) => Err(closed),
@@ -245,7 +228,7 @@ impl Rpc {
             host: self.host.clone(),
             method,
             code: None,
-            message: format!("too many requests; it asked to be left alone, for {} s more", wait.as_secs()),
+            message: format!("too many requests; the node asks to wait {} s more", wait.as_secs()),
             refusal: RefusalKind::Rate { retry_after: Some(wait) },
         }
     }
@@ -322,7 +305,7 @@ impl Rpc {
     /// A body with status 200 that is no answer may be a refusal all the same: gateways say theirs in JSON of their own.
     fn unread(&self, question: &RpcCall, body: &Body, reason: String) -> ChainError {
         match self.refused(question, body, None) {
-            ChainError::Refused { refusal: RefusalKind::Other, .. } => self.bad(question.method, reason),
+            ChainError::Refused { refusal: RefusalKind::Unknown, .. } => self.bad(question.method, reason),
             // An answer that was cut short may say anything.
             _ if body.bytes.windows(9).take(200).any(|part| part == b"\"result\":") => {
                 self.bad(question.method, reason)
@@ -338,7 +321,7 @@ impl Rpc {
     /// A refusal of all calls of a request.
     fn refused_all(&self, calls: &[RpcCall], body: &Body, error: Option<ErrorObject>) -> ChainError {
         let (code, message, data) = match error {
-            Some(error) => error.told(),
+            Some(error) => error.parts(),
             None => (None, body.beginning(), None),
         };
         let message =

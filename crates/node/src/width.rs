@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::limits::NarrowReason;
 use super::settings::HistorySettings;
 
 #[cfg(test)]
@@ -48,24 +49,13 @@ pub(super) struct Width {
     large: usize,
 }
 
-/// Why a question was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NarrowReason {
-    /// Its number of blocks, the same everywhere on the chain.
-    BlockSelector,
-    /// The size of its answer, which is another elsewhere.
-    Size,
-    /// The time it took.
-    Time,
-}
-
 impl Width {
     /// Begins with what was learnt in an earlier life, if anything: a width that was answered and one that was not.
     pub(super) fn new(settings: &HistorySettings, learnt: Option<(u64, Option<u64>)>) -> Self {
         let max = settings.max_range.max(1);
         let (now, ceiling) = match learnt {
             Some((proven, Some(ceiling))) => (proven, Some(ceiling)),
-            // Nothing was refused: a short stretch that was read tells nothing against a wider one.
+            // Nothing was refused: a narrow range that was read proves nothing about a wider one.
             Some((proven, None)) => (proven.max(settings.initial_range), None),
             None => (settings.initial_range, None),
         };
@@ -184,7 +174,7 @@ impl Width {
         }
     }
 
-    /// A question of `width` blocks failed `times` in a row, and nobody says why: some nodes answer so where the
+    /// A question of `width` blocks failed `times` in a row without a reason: some nodes answer so where the
     /// range is too wide. Whether a narrower one is to be asked now.
     pub(super) fn failed(&mut self, width: u64, times: u32) -> bool {
         let tried = self.proven > 0 && width > self.proven;
@@ -211,7 +201,7 @@ impl Width {
         true
     }
 
-    /// Notes that `width` was not answered; tells whether it was a try above what is proven.
+    /// Counts that `width` was not answered; returns whether it was a try above what is proven.
     fn miss(&mut self, width: u64) -> bool {
         let tried = self.proven > 0 && width > self.proven;
         self.probe = self.probe.filter(|probe| *probe != width);

@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for ErrorObject {
 
 impl ErrorObject {
     /// Code, message and data as JSON text.
-    pub(super) fn told(self) -> (Option<i64>, String, Option<String>) {
+    pub(super) fn parts(self) -> (Option<i64>, String, Option<String>) {
         let Value::Object(mut fields) = self.0 else { return (None, plain(&self.0), None) };
         let code = fields.remove("code");
         // Some write the number as text.
@@ -256,7 +256,7 @@ impl WireReceipt {
     /// Those of its logs that were asked for.
     ///
     /// # Errors
-    /// What of one that was asked for cannot be read. What others have in their fields is nobody's business.
+    /// What of one that was asked for cannot be read. The fields of other receipts are not read.
     pub(super) fn logs_for(self, filter: &LogFilter) -> Result<Vec<ReadLog>, String> {
         let mut ours = Vec::new();
         for log in self.logs.into_iter().flatten() {
@@ -289,7 +289,7 @@ impl WireReceipt {
         let outcome = match (&self.status, &self.root) {
             (Field::Is(status), _) => ReceiptOutcome::Succeeded(status.0 == 1),
             (_, Field::Is(root)) => ReceiptOutcome::State(*root),
-            _ => return Err("a receipt says not how it ended".to_owned()),
+            _ => return Err("a receipt has neither status nor root".to_owned()),
         };
         let log = |log: &WireLog| {
             let address = log.address.clone().needed("the address of a log")?;

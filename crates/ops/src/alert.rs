@@ -1,14 +1,13 @@
-//! Tells a person when something is wrong for long, once, and when it is over: by log and metric, and by the configured
+//! Notifies when something is wrong for long, once, and when it is over: by log and metric, and by the configured
 //! webhook in the JSON that Slack and its like take.
 //!
-//! The [`rules`] say what is wrong by the health board alone, the [`tracker`] what of it is news, and the teller sends it:
+//! The [`rules`] say what is wrong by the health board alone, the [`tracker`] what of it is news, and the sender sends it:
 //! behind a bounded queue, so that a chat that is away holds up nothing.
 
 mod rules;
 mod sender;
 mod tracker;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -16,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::health::{Board, Heartbeat};
 use crate::http::{HttpClient, HttpError};
 use crate::metrics;
-pub use rules::{BoardSnapshot, Incident, IncidentKey, incidents};
+pub use rules::{AlertThresholds, BoardSnapshot, Incident, IncidentKey, incidents};
 use sender::AlertSender;
 use tracker::{AlertNotice, IncidentTracker, NoticeKind};
 
-/// What is watched for, and who is told.
+/// What is watched for, and where notices go.
 #[derive(Clone, Debug)]
 pub struct AlertSettings {
     /// Where notices are sent; `None` leaves them in log and metrics.
@@ -31,19 +30,10 @@ pub struct AlertSettings {
     pub limits: AlertThresholds,
 }
 
-/// What is normal for each chain.
-#[derive(Clone, Debug, Default)]
-pub struct AlertThresholds {
-    /// By chain, how long its head may stand still.
-    pub head_silence: BTreeMap<String, Duration>,
-    /// Chains whose heads are announced by WebSocket while all is well.
-    pub websocket: BTreeSet<String>,
-}
-
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Watches the board until told to stop.
+/// Watches the board until it is stopped.
 pub struct AlertWatcher {
     board: Board,
     limits: AlertThresholds,
@@ -68,7 +58,7 @@ impl AlertWatcher {
         })
     }
 
-    /// Looks, and tells, until `stop`. What has not been sent by then is in the log.
+    /// Looks at the board and sends notices until `stop`. What has not been sent by then is in the log.
     ///
     /// # Panics
     /// When what sends panics.

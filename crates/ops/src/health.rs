@@ -1,6 +1,7 @@
-//! What each chain and each sink says of itself, for readiness, metrics, `status` and the watchdog. Written by the
-//! spine and the relays, read by everybody; ages are computed when they are read, so that they grow during a stall.
+//! What each chain and each sink reports, for readiness, metrics, `status` and the watchdog. Written by the
+//! spine and the relays, read by every part; ages are computed when they are read, so that they grow during a stall.
 
+mod heartbeat;
 mod loops;
 mod source;
 mod throughput;
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-pub(crate) use loops::wait_beating;
-pub use loops::{Heartbeat, LoopHealth, TurnSource};
+pub use heartbeat::Heartbeat;
+pub(crate) use heartbeat::wait_beating;
+pub use loops::{LoopHealth, TurnSource};
 pub use source::{SourceHealth, UnreadHealth};
 pub use throughput::{Rate, Throughput};
 
@@ -107,7 +109,7 @@ pub struct ChainHealth {
     pub providers: Vec<ProviderHealth>,
 }
 
-/// How a provider stands.
+/// The state of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderHealth {
     /// Its name, or its host.
@@ -210,7 +212,7 @@ pub struct DatabaseHealth {
     pub error: Option<String>,
     /// Balances below zero.
     pub negative_balances: u64,
-    /// Dead letters nobody has resolved.
+    /// Open dead letters.
     pub open_dead_letters: u64,
     /// When their number last rose, `None` while it has not in this process.
     pub letters_rose_at: Option<Instant>,
@@ -225,7 +227,7 @@ pub struct SinkHealth {
     pub waiting_since: Option<Instant>,
     /// Messages that wait for another try, or behind one that does.
     pub held: u64,
-    /// Why nothing is sent there until somebody enables it.
+    /// Why nothing is sent there until an operator enables it.
     pub disabled: Option<String>,
     /// What it holds that this database never sent, and what to do: nothing is sent there until an operator decides.
     pub foreign: Option<String>,
@@ -266,7 +268,7 @@ impl SinkHealth {
 pub struct LeaseHealth {
     /// Whether this instance holds it.
     pub held: bool,
-    /// Who holds it, `None` while nobody does.
+    /// The instance that holds it, `None` while no instance does.
     pub holder: Option<String>,
     /// How often it changed hands, the fencing token.
     pub epoch: u64,
@@ -277,7 +279,7 @@ pub struct LeaseHealth {
 pub struct AuditHealth {
     /// Everything up to here was compared with the chain a second time; `None` where nothing was yet.
     pub verified_to: Option<u64>,
-    /// Events found to differ that nobody has mended.
+    /// Events found to differ that are not repaired.
     pub differences: u64,
     /// The first and the last of the blocks in which they are.
     pub differing_in: Option<(u64, u64)>,

@@ -1,4 +1,4 @@
-//! One HTTP request to somebody else's server: bounded in time and in bytes both ways, never redirected, and only to
+//! One HTTP request to a server outside: bounded in time and in bytes both ways, never redirected, and only to
 //! an address that was looked at after the name was resolved. It knows not what is said.
 
 mod address;

@@ -1,10 +1,12 @@
 //! What every part with I/O needs: logs, metrics, health, alerts, shutdown, TLS and one HTTP client.
 
-/// Tells somebody when something is wrong for long, and when it is over.
+/// Alerts: what is wrong for long, and when it is over.
 pub mod alert;
-/// What each chain says of itself.
+/// Pauses between tries that grow.
+pub mod backoff;
+/// What each chain and each sink reports.
 pub mod health;
-/// One bounded HTTP request to somebody else's server.
+/// One bounded HTTP request to a server outside.
 pub mod http;
 /// Every metric there is.
 pub mod metrics;

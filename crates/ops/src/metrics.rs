@@ -1,7 +1,9 @@
 //! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
 
+mod install;
 mod leases;
 mod loops;
+mod number;
 mod outgoing;
 mod past;
 mod providers;
@@ -10,18 +12,19 @@ mod push;
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+pub use install::install;
 pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
+use number::as_f64;
 pub use outgoing::{
     alert, alerts_start, delivery, incident, missed, outbox, outbox_trimmed, published, repeated, sink,
     sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
 };
 pub use past::source_past;
 pub use providers::{
-    evidence_doubted, evidence_founded, evidence_off, provider, provider_switched, rpc_concurrency,
-    rpc_credits, rpc_request,
+    ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched,
+    rpc_concurrency, rpc_credits, rpc_request,
 };
 pub use push::{push_connected, push_delivered, push_dropped, push_resumed, push_rooms, push_starts};
 
@@ -92,33 +95,6 @@ const PUSH_DELIVERED: &str = "chainflume_push_delivered_total";
 const PUSH_DROPPED: &str = "chainflume_push_dropped_total";
 const PUSH_RESUMED: &str = "chainflume_push_resumed_total";
 const BUILD_INFO: &str = "chainflume_build_info";
-
-/// Installs the recorder for the process and says what each metric means.
-///
-/// # Errors
-/// When a recorder is installed already.
-pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
-    let seconds = [
-        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
-    ];
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
-        .set_buckets_for_metric(
-            Matcher::Suffix("_depth_blocks".to_owned()),
-            &[1.0, 2.0, 3.0, 6.0, 12.0, 32.0, 64.0, 128.0],
-        )?
-        .install_recorder()?;
-    describe();
-    describe_messages();
-    leases::describe();
-    loops::describe();
-    loops::start();
-    past::describe();
-    providers::describe();
-    push::describe();
-    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    Ok(handle)
-}
 
 fn describe() {
     describe_gauge!(RANGE_WIDTH, "blocks one history question spans now, by chain");
@@ -261,7 +237,7 @@ pub fn events(source: &str, event_type: &str, count: u64) {
     counter!(EVENTS, "source" => source.to_owned(), "type" => event_type.to_owned()).increment(count);
 }
 
-/// Logs came along that are nobody's.
+/// Answers had logs of no source.
 pub fn ignored(chain: &str, count: u64) {
     counter!(IGNORED, "chain" => chain.to_owned()).increment(count);
 }
@@ -295,7 +271,7 @@ pub fn reorg(chain: &str, depth: u64, events: u64) {
     counter!(ORPHANED, "chain" => chain.to_owned()).increment(events);
 }
 
-/// Events were told before they were confirmed.
+/// Events were published as pending.
 pub fn pending(chain: &str, events: u64) {
     counter!(PENDING, "chain" => chain.to_owned()).increment(events);
 }
@@ -328,7 +304,7 @@ pub fn audit(chain: &str, source: &str, verified_to: Option<u64>, differences: u
     }
 }
 
-/// Where a chain stands.
+/// Head, confirmed and final block of a chain.
 pub fn chain(name: &str, head: Option<u64>, confirmed: Option<u64>, final_number: u64, since_head: Duration) {
     // Not known is not zero: a head of zero would make every source look far ahead of it.
     for (metric, number) in [(HEAD, head), (CONFIRMED, confirmed)] {
@@ -350,7 +326,7 @@ pub fn consecutive_errors(chain: &str, count: u64) {
     gauge!(CONSECUTIVE_ERRORS, "chain" => chain.to_owned()).set(as_f64(count));
 }
 
-/// Where a source stands.
+/// Tip and lag of a source.
 pub fn source(chain: &str, source: &str, tip: Option<u64>, lag: u64, since_commit: Duration) {
     let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
     gauge!(TIP, &labels).set(as_f64(tip.unwrap_or(0)));
@@ -365,10 +341,4 @@ pub fn database(writable: bool, counts: Option<(u64, u64)>) {
         gauge!(NEGATIVE_BALANCES).set(as_f64(negative_balances));
         gauge!(OPEN_DEAD_LETTERS).set(as_f64(dead_letters));
     }
-}
-
-/// Prometheus counts in floats; block numbers stay exact up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "a metric is a float; block numbers are far below 2^53")]
-fn as_f64(value: u64) -> f64 {
-    value as f64
 }

@@ -15,7 +15,7 @@ use crate::telemetry;
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A token that the first SIGTERM or SIGINT cancels. A second one ends the process at once, with the exit
-/// code a shell gives a process that died of it (143 or 130): whoever asks twice does not want to wait, and
+/// code a shell gives a process that died of it (143 or 130): a second signal means: do not wait, and
 /// nothing is lost by it.
 ///
 /// Must be called within a Tokio runtime, once.
@@ -81,7 +81,7 @@ impl<T> DrainReport<T> {
 
 /// Waits until all `tasks` have ended, then for `deadline` at most; the rest is aborted at its next await.
 ///
-/// The caller has told them to stop. Each one finishes its step first (a commit is never raced), which is
+/// The caller has stopped them. Each one finishes its step first (a commit is never raced), which is
 /// why there is something to wait for.
 pub async fn drain<T: 'static>(deadline: Duration, mut tasks: JoinSet<T>) -> DrainReport<T> {
     let mut drained = DrainReport { finished: Vec::new(), panicked: 0, abandoned: 0 };

@@ -1,4 +1,4 @@
-//! Every loop of the daemon under supervision: one that panics, or returns although nobody asked it to, is logged and counted,
+//! Every loop of the daemon under supervision: one that panics, or returns without being asked to, is logged and counted,
 //! turns readiness red at once and is started again, or ends the process where it cannot be. One that hangs shows by its
 //! [`Heartbeat`]: readiness is red, and the watchdog of the service manager is not fed until it turns again.
 
@@ -101,7 +101,7 @@ impl Supervisor {
     /// a failure left half done is used again.
     ///
     /// # Panics
-    /// When the loop panics after `stop`: whoever drains counts it.
+    /// When the loop panics after `stop`: the caller that drains counts it.
     pub fn keep<F, W>(
         &self,
         this: Loop,

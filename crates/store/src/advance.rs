@@ -4,7 +4,7 @@ use std::time::SystemTime;
 use chainflume_core::domain::{B256, BlockId, DeadLetter, Event, ProjectionDelta};
 
 use super::messages::Publication;
-use super::open::Chain;
+use super::open::OpenChain;
 use super::stage::Staged;
 use super::{ChainStore, Checkpoint, blocks, checkpoint, dead_letters, events, pending, projections};
 use chainflume_db::StoreError;
@@ -111,7 +111,7 @@ struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    fn new(chain: &Chain, advance: &'a Advance) -> Result<Self, StoreError> {
+    fn new(chain: &OpenChain, advance: &'a Advance) -> Result<Self, StoreError> {
         let ordered = events::in_order(chain, &advance.events)?;
         check_range(chain, advance, &ordered)?;
         let refs = blocks::by_number(advance.refs.iter().chain([&advance.to]))?;
@@ -138,7 +138,7 @@ impl<'a> Step<'a> {
             Publication::begin(tx, chain, events::with_kinds(chain, ordered)).await?.with_retractions(&gone);
         let unknown_users = projections::apply(tx, chain, folded).await?;
         blocks::keep(tx, chain.id, &self.window, advance.final_number).await?;
-        let confirmation = publication.settle(tx, chain).await?;
+        let confirmation = publication.resolve(tx, chain).await?;
         // What is said of the events is written down while the database takes them in.
         let unwritten = (events::Table::Events, unwritten);
         let drafts =
@@ -149,7 +149,7 @@ impl<'a> Step<'a> {
 }
 
 /// The step goes forward, and each event belongs to a source of the group, above its checkpoint.
-fn check_range(chain: &Chain, advance: &Advance, ordered: &[&Event]) -> Result<(), StoreError> {
+fn check_range(chain: &OpenChain, advance: &Advance, ordered: &[&Event]) -> Result<(), StoreError> {
     let to = advance.to.number;
     let mut above = BTreeMap::new();
     for checkpoint in &advance.expected {

@@ -9,8 +9,8 @@ use chainflume_core::domain::{BlockId, Event, Place};
 use super::backfill::{check_range, check_reached, same};
 use super::events::Stored;
 use super::messages::Publication;
-use super::open::Chain;
-use super::rewind::{Reason, begin_record, finish_record};
+use super::open::OpenChain;
+use super::rewind::{UndoReason, begin_record, finish_record};
 use super::{Backfill, ChainStore, blocks, checkpoint, dead_letters, events, projections};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
@@ -91,7 +91,7 @@ impl ChainStore {
         if !sides.take_back.is_empty() {
             take_back(&mut tx, chain, (&reread.source, reached), &sides.take_back).await?;
         }
-        add(&mut tx, chain, (reread, proven), (&sides.add, reached)).await?;
+        add(&mut tx, chain, Audited { reread, proven }, &sides.add, reached).await?;
         tx.commit().await?;
         Ok(compared)
     }
@@ -213,14 +213,14 @@ fn block_of(event: &Event) -> BlockId {
 /// Takes single events back, as a reorg takes back all above a block.
 async fn take_back(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     (source, reached): (&str, u64),
     places: &[Place],
 ) -> Result<(), StoreError> {
     let chain = &chain.refreshed(tx).await?;
     let tip = checkpoint::of(tx, chain, source).await?;
     let tip = tip.ok_or_else(|| StoreError::NotReached { source_name: source.to_owned(), to: reached })?;
-    let record = begin_record(tx, chain, (tip, tip), Reason::Repair).await?;
+    let record = begin_record(tx, chain, (tip, tip), UndoReason::Repair).await?;
     let gone = events::orphan_at(tx, chain, places, record).await?;
     let folded = events::fold_orphaned(tx, record).await?;
     let orphaned = events::orphaned(tx, record).await?;
@@ -231,13 +231,22 @@ async fn take_back(
     publication.retract(tx, chain).await
 }
 
-/// Adds what is missing, and settles the dead letters of the range. Those of blocks of which nothing is proven stay.
+/// A range as it was read again, and the blocks of it that are proven.
+#[derive(Clone, Copy)]
+struct Audited<'a> {
+    reread: &'a Backfill,
+    proven: &'a ProvenBlocks,
+}
+
+/// Adds what is missing, and resolves the dead letters of the range. Those of blocks of which nothing is proven stay.
 async fn add(
     tx: &mut Tx,
-    chain: &Chain,
-    (reread, proven): (&Backfill, &ProvenBlocks),
-    (missing, reached): (&[&Event], u64),
+    chain: &OpenChain,
+    audited: Audited<'_>,
+    missing: &[&Event],
+    reached: u64,
 ) -> Result<(), StoreError> {
+    let Audited { reread, proven } = audited;
     let folded = events::fold(chain, missing)?;
     events::insert(tx, chain, missing).await?;
     let all: Vec<&Event> = reread.events.iter().collect();

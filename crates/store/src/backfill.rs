@@ -4,7 +4,7 @@ use chainflume_core::domain::{B256, BlockId, BlockRange, DeadLetter, Event, Plac
 
 use super::events::Stored;
 use super::messages::Publication;
-use super::open::Chain;
+use super::open::OpenChain;
 use super::{ChainStore, Compared, blocks, checkpoint, dead_letters, events, projections};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
@@ -17,7 +17,7 @@ pub struct Backfill {
     pub source: String,
     /// The blocks, none above the source's checkpoint.
     pub range: BlockRange,
-    /// [`super::Held::reorgs`] as read before the logs were fetched: a rewind in between makes them worthless.
+    /// [`super::StoreSnapshot::reorgs`] as read before the logs were fetched: a rewind in between makes them worthless.
     pub reorgs: u64,
     /// Events of the source in the range, in any order. What is stored and not among them is left alone.
     pub events: Vec<Event>,
@@ -98,7 +98,7 @@ struct Sorted<'a> {
 
 impl<'a> Sorted<'a> {
     fn new(
-        chain: &Chain,
+        chain: &OpenChain,
         ordered: Vec<&'a Event>,
         stored: &BTreeMap<Place, Stored>,
         hashes: &BTreeMap<u64, Vec<B256>>,
@@ -120,7 +120,7 @@ impl<'a> Sorted<'a> {
 }
 
 /// Whether the stored event is the given one, arguments compared as JSON: `jsonb` keeps no spelling.
-pub(super) fn same(chain: &Chain, stored: &Stored, given: &Event) -> Result<bool, StoreError> {
+pub(super) fn same(chain: &OpenChain, stored: &Stored, given: &Event) -> Result<bool, StoreError> {
     let json =
         |text: &Option<String>| text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
     let args = match (json(&stored.event.fact.args), json(&given.fact.args)) {
@@ -133,7 +133,11 @@ pub(super) fn same(chain: &Chain, stored: &Stored, given: &Event) -> Result<bool
     Ok(args && stored.kind_id == chain.kind(given.fact.kind)?.id && stored_event == *given)
 }
 
-pub(super) fn check_range(chain: &Chain, backfill: &Backfill, ordered: &[&Event]) -> Result<(), StoreError> {
+pub(super) fn check_range(
+    chain: &OpenChain,
+    backfill: &Backfill,
+    ordered: &[&Event],
+) -> Result<(), StoreError> {
     for event in ordered {
         let source = &chain.kind(event.fact.kind)?.source;
         if *source != backfill.source || !backfill.range.contains(event.place.block_number) {
@@ -155,7 +159,7 @@ pub(super) fn check_range(chain: &Chain, backfill: &Backfill, ordered: &[&Event]
 /// The source's checkpoint: the lowest that the head can be.
 pub(super) async fn check_reached(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     backfill: &Backfill,
 ) -> Result<u64, StoreError> {
     let to = backfill.range.to();
@@ -175,7 +179,7 @@ pub(super) async fn check_reached(
 /// The hashes by which the store knows the blocks of `events`: from other events and from the reorg window.
 async fn stored_hashes(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     events: &[&Event],
 ) -> Result<BTreeMap<u64, Vec<B256>>, StoreError> {
     let mut numbers: Vec<i64> = events

@@ -2,7 +2,7 @@ use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::BlockId;
 
-use super::open::Chain;
+use super::open::OpenChain;
 use super::{ChainStore, PendingBlock, blocks, pending};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{block_id, int8, unsigned};
@@ -20,7 +20,7 @@ pub struct Checkpoint {
 
 /// What the store holds of a chain, all read at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct StoreSnapshot {
     /// Of every configured source, in the order of the configuration.
     pub checkpoints: Vec<Checkpoint>,
     /// Hashes in the reorg window, ascending.
@@ -40,7 +40,7 @@ pub(super) struct LockedChain {
 }
 
 impl ChainStore {
-    /// [`Held::reorgs`] as it is now: it grows with every rewind, and when a source is emptied.
+    /// [`StoreSnapshot::reorgs`] as it is now: it grows with every rewind, and when a source is emptied.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -56,12 +56,12 @@ impl ChainStore {
     ///
     /// # Errors
     /// A database error.
-    pub async fn held(&self) -> Result<Held, StoreError> {
+    pub async fn held(&self) -> Result<StoreSnapshot, StoreError> {
         let mut tx = transaction::begin_snapshot(&self.pool).await?;
         let sql = "select final_number, reorgs from chains where chain_id = $1";
         let row = sqlx::query_as(sql).bind(self.chain.id).fetch_one(&mut *tx).await?;
         let LockedChain { final_number, reorgs } = locked(row)?;
-        let held = Held {
+        let held = StoreSnapshot {
             checkpoints: read(&mut tx, &self.chain).await?,
             blocks: blocks::read(&mut tx, self.chain.id).await?,
             final_number,
@@ -199,7 +199,7 @@ fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<LockedChain, Sto
 /// The configured sources' checkpoints, in the configuration's order.
 pub(super) async fn read(
     connection: &mut PgConnection,
-    chain: &Chain,
+    chain: &OpenChain,
 ) -> Result<Vec<Checkpoint>, StoreError> {
     let stored: Vec<(String, i64, Vec<u8>)> =
         sqlx::query_as("select source, block_number, block_hash from checkpoints where chain_id = $1")
@@ -215,7 +215,7 @@ pub(super) async fn read(
 }
 
 /// Where one source stands.
-pub(super) async fn of(tx: &mut Tx, chain: &Chain, source: &str) -> Result<Option<BlockId>, StoreError> {
+pub(super) async fn of(tx: &mut Tx, chain: &OpenChain, source: &str) -> Result<Option<BlockId>, StoreError> {
     let sql = "select block_number, block_hash from checkpoints where chain_id = $1 and source = $2";
     let row: Option<(i64, Vec<u8>)> =
         sqlx::query_as(sql).bind(chain.id).bind(source).fetch_optional(&mut **tx).await?;
@@ -225,7 +225,7 @@ pub(super) async fn of(tx: &mut Tx, chain: &Chain, source: &str) -> Result<Optio
 /// Moves every expected checkpoint to `to`, or none: the compare-and-set that fences off a second writer.
 pub(super) async fn advance(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     expected: &[Checkpoint],
     to: BlockId,
 ) -> Result<(), StoreError> {
@@ -279,7 +279,7 @@ pub(super) async fn advance(
 }
 
 /// Conflict unless every one of these sources stands where expected: the compare without the set.
-pub(super) async fn check(tx: &mut Tx, chain: &Chain, expected: &[Checkpoint]) -> Result<(), StoreError> {
+pub(super) async fn check(tx: &mut Tx, chain: &OpenChain, expected: &[Checkpoint]) -> Result<(), StoreError> {
     let stored = read(tx, chain).await?;
     match expected.iter().all(|checkpoint| stored.contains(checkpoint)) {
         true => Ok(()),
@@ -292,7 +292,7 @@ pub(super) async fn check(tx: &mut Tx, chain: &Chain, expected: &[Checkpoint]) -
 /// checkpoint: it begins anew, like in a fresh sync. Returns the highest checkpoint before, if any was above.
 pub(super) async fn rewind(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     expected: &[Checkpoint],
     to: BlockId,
 ) -> Result<Option<BlockId>, StoreError> {

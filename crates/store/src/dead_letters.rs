@@ -7,17 +7,17 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{DeadLetter, Event};
 
-use super::open::Chain;
+use super::open::OpenChain;
 use super::{Backfill, ProvenBlocks};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::Tx;
 
 pub use kept::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, StoredDeadLetter};
-use raw::RawLog;
+use raw::DeadLog;
 
 /// Keeps letters; one that is known already is only seen again.
-pub(super) async fn insert(tx: &mut Tx, chain: &Chain, letters: &[DeadLetter]) -> Result<(), StoreError> {
+pub(super) async fn insert(tx: &mut Tx, chain: &OpenChain, letters: &[DeadLetter]) -> Result<(), StoreError> {
     if letters.is_empty() {
         return Ok(());
     }
@@ -33,7 +33,7 @@ pub(super) async fn insert(tx: &mut Tx, chain: &Chain, letters: &[DeadLetter]) -
         .iter()
         .map(|letter| int8("block number", letter.log.place.block_number))
         .collect::<Result<Vec<_>, _>>()?;
-    let raw = letters.iter().map(|letter| serde_json::to_string(&RawLog::new(&letter.log)));
+    let raw = letters.iter().map(|letter| serde_json::to_string(&DeadLog::new(&letter.log)));
     let raw = raw.collect::<Result<Vec<_>, _>>();
     let raw = raw.map_err(|error| StoreError::invalid(format!("a log is no JSON: {error}")))?;
     sqlx::query(
@@ -63,7 +63,7 @@ pub(super) async fn insert(tx: &mut Tx, chain: &Chain, letters: &[DeadLetter]) -
 }
 
 /// Forgets the letters of orphaned blocks: the log is gone from the chain.
-pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, above: u64) -> Result<(), StoreError> {
+pub(super) async fn rewind(tx: &mut Tx, chain: &OpenChain, above: u64) -> Result<(), StoreError> {
     sqlx::query("delete from dead_letters where chain_id = $1 and block_number > $2")
         .bind(chain.id)
         .bind(int8("block number", above)?)
@@ -75,7 +75,7 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, above: u64) -> Result<(),
 /// Forgets the open letters of blocks that are proven to have no such log.
 pub(super) async fn forget_others(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     (reread, proven): (&Backfill, &ProvenBlocks),
 ) -> Result<(), StoreError> {
     let letters = &reread.dead_letters;
@@ -105,7 +105,7 @@ pub(super) async fn forget_others(
 }
 
 /// A log that is an event now is no dead letter any more.
-pub(super) async fn resolve(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+pub(super) async fn resolve(tx: &mut Tx, chain: &OpenChain, events: &[&Event]) -> Result<(), StoreError> {
     let numbers = events
         .iter()
         .map(|event| int8("block number", event.place.block_number))

@@ -4,9 +4,9 @@
 use chainflume_core::domain::{B256, BlockId};
 
 use super::messages::{self, Publication};
-use super::open::Chain;
-use super::rewind::{Reason, begin_record, finish_record};
-use super::sources::{StoredSource, lock};
+use super::open::OpenChain;
+use super::rewind::{UndoReason, begin_record, finish_record};
+use super::sources::{LockedSource, lock};
 use super::{ChainStore, Store, events, pending, projections};
 use chainflume_db::StoreError;
 use chainflume_db::convert::block_id;
@@ -156,17 +156,17 @@ impl Store {
 async fn locked(
     tx: &mut Tx,
     emptying: &SourceDeletion<'_>,
-) -> Result<Option<(StoredSource, Chain)>, StoreError> {
+) -> Result<Option<(LockedSource, OpenChain)>, StoreError> {
     let Some(source) = lock(tx, emptying.name).await? else { return Ok(None) };
     source.check_free(tx, emptying.asked).await?;
-    let chain = Chain::unconfigured(tx, source.chain_id).await?;
+    let chain = OpenChain::unconfigured(tx, source.chain_id).await?;
     Ok(Some((source, chain)))
 }
 
 /// Opens the record of the source's deletion, which has the checkpoint it had.
-async fn mark(tx: &mut Tx, chain: &Chain, source: &str) -> Result<i64, StoreError> {
+async fn mark(tx: &mut Tx, chain: &OpenChain, source: &str) -> Result<i64, StoreError> {
     let tip = tip(tx, source).await?;
-    let record = begin_record(tx, chain, (tip, tip), Reason::Removal).await?;
+    let record = begin_record(tx, chain, (tip, tip), UndoReason::Removal).await?;
     sqlx::query("update sources set emptying = $2, verified_to = null where name = $1")
         .bind(source)
         .bind(record)

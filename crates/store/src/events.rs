@@ -11,7 +11,7 @@ use chainflume_core::domain::{
 };
 
 use super::ReplayQuery;
-use super::open::Chain;
+use super::open::OpenChain;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, hash, int8, u256, unsigned};
 use chainflume_db::transaction::Tx;
@@ -24,7 +24,7 @@ macro_rules! columns {
     };
 }
 
-/// An event's columns as [`Row`] reads them.
+/// An event's columns as [`StoredEventRow`] reads them.
 macro_rules! readable {
     () => {
         r"
@@ -51,7 +51,7 @@ pub(super) struct Stored {
 }
 
 /// Events in chain order, no place twice, each of a kind there is.
-pub(super) fn in_order<'a>(chain: &Chain, events: &'a [Event]) -> Result<Vec<&'a Event>, StoreError> {
+pub(super) fn in_order<'a>(chain: &OpenChain, events: &'a [Event]) -> Result<Vec<&'a Event>, StoreError> {
     let mut ordered: Vec<&Event> = events.iter().collect();
     ordered.sort_by_key(|event| event.place);
     if let Some(pair) = ordered.windows(2).find(|pair| pair[0].place == pair[1].place) {
@@ -64,7 +64,7 @@ pub(super) fn in_order<'a>(chain: &Chain, events: &'a [Event]) -> Result<Vec<&'a
 }
 
 /// What events in chain order change.
-pub(super) fn fold(chain: &Chain, events: &[&Event]) -> Result<ProjectionDelta, StoreError> {
+pub(super) fn fold(chain: &OpenChain, events: &[&Event]) -> Result<ProjectionDelta, StoreError> {
     let mut folded = ProjectionDelta::default();
     for event in events {
         if let Some(change) = ProjectionChange::of(chain.kind(event.fact.kind)?.projection, event) {
@@ -75,22 +75,25 @@ pub(super) fn fold(chain: &Chain, events: &[&Event]) -> Result<ProjectionDelta, 
 }
 
 /// Events with the ids of their kinds; [`in_order`] has checked that each has one.
-pub(super) fn with_kinds<'a>(chain: &Chain, events: &[&'a Event]) -> impl Iterator<Item = (i32, &'a Event)> {
+pub(super) fn with_kinds<'a>(
+    chain: &OpenChain,
+    events: &[&'a Event],
+) -> impl Iterator<Item = (i32, &'a Event)> {
     events.iter().filter_map(|event| Some((chain.kind(event.fact.kind).ok()?.id, *event)))
 }
 
 /// Writes the events and counts them by kind.
-pub(super) async fn insert(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+pub(super) async fn insert(tx: &mut Tx, chain: &OpenChain, events: &[&Event]) -> Result<(), StoreError> {
     write(tx, chain, events).await?;
     tally(tx, chain, events).await
 }
 
 /// Writes the events, without counting them.
-pub(super) async fn write(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+pub(super) async fn write(tx: &mut Tx, chain: &OpenChain, events: &[&Event]) -> Result<(), StoreError> {
     write_while(tx, chain, (Table::Events, events), || ()).await
 }
 
-pub(super) async fn tally(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Result<(), StoreError> {
+pub(super) async fn tally(tx: &mut Tx, chain: &OpenChain, events: &[&Event]) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
@@ -114,7 +117,7 @@ pub(super) async fn tally(tx: &mut Tx, chain: &Chain, events: &[&Event]) -> Resu
 /// Which source holds one of `events`, the first in chain order.
 pub(super) async fn holder(
     pool: &sqlx::PgPool,
-    chain: &Chain,
+    chain: &OpenChain,
     events: &[&Event],
 ) -> Result<Option<(Place, String)>, StoreError> {
     let (numbers, txs, logs) = places(events)?;
@@ -140,7 +143,7 @@ pub(super) async fn holder(
 /// The stored events at the places of `events`, by place.
 pub(super) async fn at_places(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     events: &[&Event],
 ) -> Result<BTreeMap<Place, Stored>, StoreError> {
     let (numbers, txs, logs) = places(events)?;
@@ -150,7 +153,7 @@ pub(super) async fn at_places(
         " from events where chain_id = $1 and (block_number, tx_index, log_index) in ",
         "(select * from unnest($2::bigint[], $3::bigint[], $4::bigint[]))"
     );
-    let rows: Vec<Row> =
+    let rows: Vec<StoredEventRow> =
         sqlx::query_as(sql).bind(chain.id).bind(numbers).bind(txs).bind(logs).fetch_all(&mut **tx).await?;
     rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
 }
@@ -158,7 +161,7 @@ pub(super) async fn at_places(
 /// The stored events of a source in a range, by place.
 pub(super) async fn of_source(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     source: &str,
     range: BlockRange,
 ) -> Result<BTreeMap<Place, Stored>, StoreError> {
@@ -170,7 +173,7 @@ pub(super) async fn of_source(
         and kind_id in (select id from event_kinds where chain_id = $1 and source = $4)
         "
     );
-    let rows: Vec<Row> = sqlx::query_as(sql)
+    let rows: Vec<StoredEventRow> = sqlx::query_as(sql)
         .bind(chain.id)
         .bind(int8("block number", range.from())?)
         .bind(int8("block number", range.to())?)
@@ -195,7 +198,7 @@ const PAGE_BYTES: i64 = 8 << 20;
 /// one alone is larger.
 pub(super) async fn page(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     (query, kinds): (&ReplayQuery, &[i32]),
     limit: u32,
 ) -> Result<Vec<Stored>, StoreError> {
@@ -212,18 +215,18 @@ pub(super) async fn page(
         where before < $9 order by block_number, tx_index, log_index
         "
     );
-    let rows: Vec<Row> = replayed(sql, chain, (query, kinds))?
+    let rows: Vec<StoredEventRow> = replayed(sql, chain, (query, kinds))?
         .bind(i64::from(limit))
         .bind(PAGE_BYTES)
         .fetch_all(&mut **tx)
         .await?;
-    rows.into_iter().map(Row::read).collect()
+    rows.into_iter().map(StoredEventRow::read).collect()
 }
 
 /// How many events of each kind [`page`] gives altogether.
 pub(super) async fn count_by_kind(
     pool: &sqlx::PgPool,
-    chain: &Chain,
+    chain: &OpenChain,
     (query, kinds): (&ReplayQuery, &[i32]),
 ) -> Result<Vec<(i32, i64)>, StoreError> {
     let sql = concat!("select kind_id, count(*) from events where ", replayed!(), " group by kind_id");
@@ -233,7 +236,7 @@ pub(super) async fn count_by_kind(
 /// A statement with [`replayed!`] in it, whose parameters are bound.
 fn replayed<'q, O>(
     sql: &'static str,
-    chain: &Chain,
+    chain: &OpenChain,
     (query, kinds): (&ReplayQuery, &'q [i32]),
 ) -> Result<QueryAs<'q, Postgres, O, PgArguments>, StoreError>
 where
@@ -284,13 +287,13 @@ fn projection(code: &str) -> Result<Projection, StoreError> {
     })
 }
 
-type Places = (Vec<i64>, Vec<i64>, Vec<i64>);
+type EventPlaces = (Vec<i64>, Vec<i64>, Vec<i64>);
 
-fn places(events: &[&Event]) -> Result<Places, StoreError> {
+fn places(events: &[&Event]) -> Result<EventPlaces, StoreError> {
     columns_of(events.iter().map(|event| &event.place))
 }
 
-fn columns_of<'a>(places: impl Iterator<Item = &'a Place> + Clone) -> Result<Places, StoreError> {
+fn columns_of<'a>(places: impl Iterator<Item = &'a Place> + Clone) -> Result<EventPlaces, StoreError> {
     let numbers =
         places.clone().map(|place| int8("block number", place.block_number)).collect::<Result<_, _>>()?;
     let txs = places.clone().map(|place| place.tx_index.into()).collect();
@@ -311,7 +314,7 @@ pub(super) fn place(number: i64, tx: i64, log: i64) -> Result<Place, StoreError>
 
 /// A row of [`readable`].
 #[derive(sqlx::FromRow)]
-pub(super) struct Row {
+pub(super) struct StoredEventRow {
     block_number: i64,
     tx_index: i64,
     log_index: i64,
@@ -328,7 +331,7 @@ pub(super) struct Row {
     args: Option<String>,
 }
 
-impl Row {
+impl StoredEventRow {
     pub(super) fn read(self) -> Result<Stored, StoreError> {
         let fact = Fact {
             kind: KindIndex(usize::MAX),

@@ -10,7 +10,7 @@ use chainflume_core::domain::{
 };
 
 use super::kinds::Described;
-use super::open::{Chain, ChainRecord};
+use super::open::{ChainRecord, OpenChain};
 use super::{ChainStore, Store, checkpoint};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, count, hash, int8, unsigned};
@@ -75,7 +75,7 @@ impl ChainStore {
 
 /// Writes down what the leader of the chain follows under each name, blocked or not. A command with another configuration sees
 /// by it that a daemon would undo what it is to do.
-async fn sign(tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
+async fn sign(tx: &mut Tx, chain: &OpenChain) -> Result<(), StoreError> {
     let (names, digests): (Vec<&str>, Vec<String>) =
         chain.asked.iter().map(|asked| (asked.name.as_str(), asked.digest())).unzip();
     sqlx::query(
@@ -192,7 +192,7 @@ pub(super) async fn extend(
 }
 
 /// Nothing above a block was read. What is followed now is read again from there.
-pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, to: u64) -> Result<(), StoreError> {
+pub(super) async fn rewind(tx: &mut Tx, chain: &OpenChain, to: u64) -> Result<(), StoreError> {
     let to = int8("block number", to)?;
     for sql in [
         r"
@@ -217,7 +217,7 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &Chain, to: u64) -> Result<(), St
 pub(super) struct Quiet(BTreeMap<String, Vec<FollowedRange>>);
 
 impl Quiet {
-    pub(super) async fn of(tx: &mut Tx, chain: &Chain) -> Result<Self, StoreError> {
+    pub(super) async fn of(tx: &mut Tx, chain: &OpenChain) -> Result<Self, StoreError> {
         let mut parts = rows(tx, None).await?;
         parts.retain(|source, _| chain.all_described().any(|(_, kind)| kind.source == *source));
         parts.values_mut().for_each(|parts| parts.retain(|part| part.quiet));
@@ -238,8 +238,8 @@ impl Quiet {
 
 /// As the database has them, by name.
 pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<FilledSource>, StoreError> {
-    type Row = (String, i64, String, i64, Option<i64>, i64, bool);
-    let sources: Vec<Row> = sqlx::query_as(
+    type SourceRow = (String, i64, String, i64, Option<i64>, i64, bool);
+    let sources: Vec<SourceRow> = sqlx::query_as(
         r"
         select s.name, s.chain_id, s.family, s.start_block, coalesce(r.old_tip_number, p.block_number),
             (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.source = s.name),
@@ -298,7 +298,7 @@ async fn seen(
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct FollowedRow {
     source: String,
     signature: String,
     declaration: String,
@@ -315,7 +315,7 @@ async fn rows(
     connection: &mut PgConnection,
     source: Option<&str>,
 ) -> Result<BTreeMap<String, Vec<FollowedRange>>, StoreError> {
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<FollowedRow> = sqlx::query_as(
         r"
         select source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet
         from followed where $1::text is null or source = $1
@@ -332,7 +332,7 @@ async fn rows(
     Ok(parts)
 }
 
-impl Row {
+impl FollowedRow {
     fn read(self) -> Result<FollowedRange, StoreError> {
         let addresses = match self.addresses {
             None => AddressSet::Any,

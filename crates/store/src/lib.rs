@@ -51,7 +51,7 @@ pub use advance::{Advance, Advanced};
 pub use audit::{Compared, DoubtedEvents, ProvenBlocks};
 pub use backfill::Backfill;
 pub use chains::StoredChain;
-pub use checkpoint::{Checkpoint, Held};
+pub use checkpoint::{Checkpoint, StoreSnapshot};
 pub use dead_letters::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, StoredDeadLetter};
 pub use dump::{ProjectionRow, StoredEvent};
 pub use emptying::{DeletedRows, PAGE, SourceDeletion};
@@ -60,7 +60,7 @@ pub use messages::ReplayQuery;
 pub use open::{ChainRecord, ChainStore, PublishFrom, SourceRecord};
 pub use pending::{Pending, PendingBlock};
 pub use query::{EventCount, ReorgRecord, SourceStatus};
-pub use rewind::{Reason, Rewind, Rewound};
+pub use rewind::{Rewind, Rewound, UndoReason};
 pub use stage::Staged;
 pub use views::{ViewInfo, ViewTrouble};
 

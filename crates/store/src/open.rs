@@ -65,7 +65,7 @@ pub enum PublishFrom {
 pub struct ChainStore {
     pub(super) pool: PgPool,
     pub(super) spare: Arc<Semaphore>,
-    pub(super) chain: Arc<Chain>,
+    pub(super) chain: Arc<OpenChain>,
     /// Of the leader of the chain; fences it off once another instance leads.
     pub(super) epoch: Option<Epoch>,
     /// The contracts of each source; every one where nothing is said.
@@ -80,13 +80,13 @@ impl fmt::Debug for ChainStore {
 
 /// What every statement about a chain needs.
 #[derive(Clone, Debug)]
-pub(super) struct Chain {
+pub(super) struct OpenChain {
     pub(super) id: i64,
     pub(super) create_missing_users: bool,
     /// Names, in the order of the configuration.
     pub(super) sources: Vec<String>,
     /// `None` of a source that is not followed: nothing of it is registered, since that would make it look as if it were.
-    kinds: Vec<Option<Kind>>,
+    kinds: Vec<Option<StoredKind>>,
     /// As they were given, with the keys under which their arguments are kept.
     event_kinds: Vec<EventKind>,
     /// Those of sources that have left the configuration included.
@@ -101,19 +101,19 @@ pub(super) struct Chain {
 
 /// A kind that has its id.
 #[derive(Clone, Debug)]
-pub(super) struct Kind {
+pub(super) struct StoredKind {
     pub(super) id: i32,
     pub(super) source: String,
     pub(super) projection: Projection,
 }
 
-impl Kind {
+impl StoredKind {
     fn of(id: i32, kind: &EventKind) -> Self {
         Self { id, source: kind.source.clone(), projection: kind.projection }
     }
 }
 
-impl Chain {
+impl OpenChain {
     /// A chain as it is stored, for commands about sources that are perhaps configured no more.
     pub(super) async fn unconfigured(tx: &mut Tx, id: i64) -> Result<Self, StoreError> {
         Ok(Self {
@@ -130,7 +130,7 @@ impl Chain {
     }
 
     /// The kind an event names.
-    pub(super) fn kind(&self, index: KindIndex) -> Result<&Kind, StoreError> {
+    pub(super) fn kind(&self, index: KindIndex) -> Result<&StoredKind, StoreError> {
         match self.kinds.get(index.0) {
             Some(Some(kind)) => Ok(kind),
             Some(None) => {
@@ -217,13 +217,13 @@ impl Store {
         tx.commit().await?;
 
         let from_head = chain.sources.iter().filter(|source| source.publish_from == PublishFrom::Head);
-        let chain = Chain {
+        let chain = OpenChain {
             id,
             create_missing_users: chain.create_missing_users,
             sources: chain.sources.iter().map(|source| source.name.clone()).collect(),
             kinds: registered
                 .iter()
-                .map(|kept| kept.as_ref().map(|(id, kind)| Kind::of(*id, kind)))
+                .map(|kept| kept.as_ref().map(|(id, kind)| StoredKind::of(*id, kind)))
                 .collect(),
             event_kinds: kinds
                 .iter()
@@ -241,7 +241,7 @@ impl Store {
 
 impl ChainStore {
     /// For a command beside the daemon, of a chain as it is stored.
-    pub(super) fn beside(store: &Store, chain: Chain) -> Self {
+    pub(super) fn beside(store: &Store, chain: OpenChain) -> Self {
         let (pool, spare) = (store.pool.clone(), store.spare.clone());
         Self { pool, spare, chain: Arc::new(chain), epoch: None, contracts: Arc::default() }
     }

@@ -8,9 +8,9 @@ use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::{B256, BlockId, Event, Place};
 
-use super::events::{Row, Stored, readable};
+use super::events::{Stored, StoredEventRow, readable};
 use super::messages::EventRef;
-use super::open::Chain;
+use super::open::OpenChain;
 use super::{ChainStore, Checkpoint, blocks, checkpoint, events, messages};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{block_id, hash, int8};
@@ -105,7 +105,7 @@ impl ChainStore {
 }
 
 /// Each event belongs to a source of the group, above its checkpoint, and to one of the blocks.
-fn check_events(chain: &Chain, pending: &Pending, ordered: &[&Event]) -> Result<(), StoreError> {
+fn check_events(chain: &OpenChain, pending: &Pending, ordered: &[&Event]) -> Result<(), StoreError> {
     for event in ordered {
         let source = &chain.kind(event.fact.kind)?.source;
         let number = event.place.block_number;
@@ -145,7 +145,7 @@ pub(super) async fn blocks(
 /// `refs` has at its height.
 async fn published(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     lowest: u64,
     refs: &BTreeMap<u64, B256>,
 ) -> Result<BTreeMap<String, Place>, StoreError> {
@@ -176,7 +176,7 @@ async fn published(
 /// taken back: what turned out to be of another block, or is no event of theirs any more.
 pub(super) async fn end(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     (sources, to): (&[Checkpoint], u64),
     confirmed: &[&Event],
 ) -> Result<Vec<Stored>, StoreError> {
@@ -207,7 +207,11 @@ pub(super) async fn end(
 }
 
 /// Removes what is pending above a block, in chain order.
-pub(super) async fn take_above(tx: &mut Tx, chain: &Chain, above: u64) -> Result<Vec<Stored>, StoreError> {
+pub(super) async fn take_above(
+    tx: &mut Tx,
+    chain: &OpenChain,
+    above: u64,
+) -> Result<Vec<Stored>, StoreError> {
     let sql = concat!(
         "delete from pending_events where chain_id = $1 and block_number > $2 returning ",
         readable!()
@@ -218,7 +222,11 @@ pub(super) async fn take_above(tx: &mut Tx, chain: &Chain, above: u64) -> Result
 }
 
 /// Removes what is pending of these kinds, in chain order.
-pub(super) async fn take_of(tx: &mut Tx, chain: &Chain, kinds: &[i32]) -> Result<Vec<Stored>, StoreError> {
+pub(super) async fn take_of(
+    tx: &mut Tx,
+    chain: &OpenChain,
+    kinds: &[i32],
+) -> Result<Vec<Stored>, StoreError> {
     let sql = concat!(
         "delete from pending_events where chain_id = $1 and kind_id = any($2) returning ",
         readable!()
@@ -226,8 +234,8 @@ pub(super) async fn take_of(tx: &mut Tx, chain: &Chain, kinds: &[i32]) -> Result
     in_order(sqlx::query_as(sql).bind(chain.id).bind(kinds).fetch_all(&mut **tx).await?)
 }
 
-fn in_order(rows: Vec<Row>) -> Result<Vec<Stored>, StoreError> {
-    let mut stored = rows.into_iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
+fn in_order(rows: Vec<StoredEventRow>) -> Result<Vec<Stored>, StoreError> {
+    let mut stored = rows.into_iter().map(StoredEventRow::read).collect::<Result<Vec<_>, _>>()?;
     stored.sort_by_key(|stored| stored.event.place);
     Ok(stored)
 }

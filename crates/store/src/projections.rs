@@ -14,13 +14,17 @@ use alloy_primitives::U512;
 
 use chainflume_core::domain::{ProjectionDelta, SignedSum, U256};
 
-use super::open::Chain;
+use super::open::OpenChain;
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::Tx;
 
 /// Changes by events that follow all others; returns how many wallets that staked are unknown in `users`.
-pub(super) async fn apply(tx: &mut Tx, chain: &Chain, folded: &ProjectionDelta) -> Result<u64, StoreError> {
+pub(super) async fn apply(
+    tx: &mut Tx,
+    chain: &OpenChain,
+    folded: &ProjectionDelta,
+) -> Result<u64, StoreError> {
     balances::apply(tx, chain, &folded.balances).await?;
     allowances::apply(tx, chain, &folded.allowances).await?;
     owners::apply(tx, chain, &folded.owners).await?;
@@ -31,7 +35,7 @@ pub(super) async fn apply(tx: &mut Tx, chain: &Chain, folded: &ProjectionDelta) 
 /// Changes by events that are stored now and may lie before others of the same keys.
 pub(super) async fn apply_late(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     folded: &ProjectionDelta,
 ) -> Result<(), StoreError> {
     balances::apply(tx, chain, &folded.balances).await?;
@@ -43,7 +47,7 @@ pub(super) async fn apply_late(
 }
 
 /// Undoes what events that are no longer stored changed.
-pub(super) async fn undo(tx: &mut Tx, chain: &Chain, folded: &ProjectionDelta) -> Result<(), StoreError> {
+pub(super) async fn undo(tx: &mut Tx, chain: &OpenChain, folded: &ProjectionDelta) -> Result<(), StoreError> {
     balances::undo(tx, chain, &folded.balances).await?;
     allowances::recompute(tx, chain, &folded.allowances).await?;
     owners::recompute(tx, chain, &folded.owners).await?;

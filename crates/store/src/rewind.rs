@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use chainflume_core::domain::BlockId;
 
 use super::messages::Publication;
-use super::open::Chain;
+use super::open::OpenChain;
 use super::{
     ChainStore, Checkpoint, blocks, checkpoint, dead_letters, events, followed, messages, pending,
     projections,
@@ -25,7 +25,7 @@ pub struct Rewind {
 
 /// Why events are taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum UndoReason {
     /// The chain changed.
     Reorg,
     /// An operator went back.
@@ -36,7 +36,7 @@ pub enum Reason {
     Removal,
 }
 
-impl Reason {
+impl UndoReason {
     /// The word in `reorgs.reason`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ impl ChainStore {
             tx.commit().await?;
             return Ok(Rewound { events: 0, retracted, depth: 0, checkpoints: rewind.expected.clone() });
         };
-        let reason = if rewind.by_operator { Reason::Rewind } else { Reason::Reorg };
+        let reason = if rewind.by_operator { UndoReason::Rewind } else { UndoReason::Reorg };
         let reorg = begin_record(&mut tx, chain, (to, tip), reason).await?;
         let events = events::orphan(&mut tx, chain, to.number, reorg).await?;
         let folded = events::fold_orphaned(&mut tx, reorg).await?;
@@ -113,7 +113,7 @@ impl ChainStore {
 }
 
 /// The ancestor must be the block whose events are stored.
-async fn check_events(tx: &mut Tx, chain: &Chain, to: BlockId) -> Result<(), StoreError> {
+async fn check_events(tx: &mut Tx, chain: &OpenChain, to: BlockId) -> Result<(), StoreError> {
     let other: bool = sqlx::query_scalar(
         "select exists (select from events where chain_id = $1 and block_number = $2 and block_hash <> $3)",
     )
@@ -129,7 +129,7 @@ async fn check_events(tx: &mut Tx, chain: &Chain, to: BlockId) -> Result<(), Sto
 }
 
 /// What was final or verified above the block is so no longer.
-async fn lower_marks(tx: &mut Tx, chain: &Chain, to: u64) -> Result<(), StoreError> {
+async fn lower_marks(tx: &mut Tx, chain: &OpenChain, to: u64) -> Result<(), StoreError> {
     let to = int8("block number", to)?;
     for sql in [
         "update chains set final_number = $2 where chain_id = $1 and final_number > $2",
@@ -143,9 +143,9 @@ async fn lower_marks(tx: &mut Tx, chain: &Chain, to: u64) -> Result<(), StoreErr
 /// Opens the record of what is taken back; events are counted as they go.
 pub(super) async fn begin_record(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     (to, tip): (BlockId, BlockId),
-    reason: Reason,
+    reason: UndoReason,
 ) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar(
         r"
@@ -167,7 +167,7 @@ pub(super) async fn begin_record(
 /// Adds to the record what was taken back, and raises the count of reorgs, by which a reader notices that the chain changed.
 pub(super) async fn finish_record(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     reorg: i64,
     events: u64,
 ) -> Result<(), StoreError> {

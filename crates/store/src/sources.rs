@@ -62,7 +62,7 @@ impl Store {
 
 /// A source's registration while this transaction has it and the row of its chain locked.
 #[derive(sqlx::FromRow)]
-pub(super) struct StoredSource {
+pub(super) struct LockedSource {
     pub(super) name: String,
     pub(super) chain_id: i64,
     /// The record of its deletion.
@@ -70,7 +70,7 @@ pub(super) struct StoredSource {
     followed_as: Option<String>,
 }
 
-impl StoredSource {
+impl LockedSource {
     /// [`StoreError::Led`] where a daemon leads the chain and follows the source otherwise than this digest says: it would read
     /// again what is deleted, or go on under the old name. [`StoreError::Awaited`] where a standby would do so when it leads.
     pub(super) async fn check_free(&self, tx: &mut Tx, asked: Option<&str>) -> Result<(), StoreError> {
@@ -88,7 +88,7 @@ impl StoredSource {
 }
 
 /// Locks the registration and the row of the source's chain; `None` where the source is not stored.
-pub(super) async fn lock(tx: &mut Tx, source: &str) -> Result<Option<StoredSource>, StoreError> {
+pub(super) async fn lock(tx: &mut Tx, source: &str) -> Result<Option<LockedSource>, StoreError> {
     transaction::lock(tx, transaction::REGISTRATION).await?;
     sqlx::query(
         "select from chains c join sources s on s.chain_id = c.chain_id where s.name = $1 for update of c",

@@ -18,7 +18,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::sync::OnceCell;
 
-static SERVER: OnceLock<Server> = OnceLock::new();
+static SERVER: OnceLock<TestServer> = OnceLock::new();
 static TEMPLATE: OnceCell<()> = OnceCell::const_new();
 static DATABASES: AtomicU64 = AtomicU64::new(0);
 static SWEEPER: OnceLock<Sender<String>> = OnceLock::new();
@@ -101,11 +101,11 @@ async fn admin(sql: &str) {
     connection.close().await.expect("closes");
 }
 
-fn server() -> &'static Server {
-    SERVER.get_or_init(Server::start)
+fn server() -> &'static TestServer {
+    SERVER.get_or_init(TestServer::start)
 }
 
-struct Server {
+struct TestServer {
     folder: PathBuf,
     /// Holds the pipe: it closes when this process ends, however it ends.
     _supervisor: Child,
@@ -127,7 +127,7 @@ wait "$server"
 rm -rf "$dir"
 "#;
 
-impl Server {
+impl TestServer {
     fn start() -> Self {
         let binaries = binaries();
         let nanos =

@@ -11,7 +11,7 @@ use chainflume_ops::health::{Board, ChainHealth, ChainState};
 use chainflume_store::Store;
 
 /// Tells in the terminal how it goes: one line a second while something moves.
-pub(super) struct Watch {
+pub(super) struct DemoWatch {
     board: Board,
     store: Store,
     heard: Heard,
@@ -26,7 +26,7 @@ pub(super) struct Watch {
 /// More than a demo lives to see.
 const REORGS: u32 = 100_000;
 
-impl Watch {
+impl DemoWatch {
     pub(super) fn new(board: Board, (store, heard): (Store, Heard), started: Instant) -> Self {
         Self {
             board,

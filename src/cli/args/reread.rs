@@ -1,7 +1,7 @@
 use clap::Args;
 
 use super::range;
-use crate::app::{RereadArgs, RewindArgs as Rewind};
+use crate::app::{RereadArgs, RewindOptions as Rewind};
 use crate::cli::exit::Failure;
 use chainflume_index::Purpose;
 

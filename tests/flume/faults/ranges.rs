@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alloy_primitives::U256;
-use chainflume_devchain::{Action, Effect, Fault, Rule, Settings, wallet};
+use chainflume_devchain::{Action, ActiveFault, Effect, Rule, Settings, wallet};
 use tokio_util::sync::CancellationToken;
 
 use super::{BLOCK, LOGS, history, ranges};
@@ -11,7 +11,7 @@ use crate::flume::Flume;
 use crate::scene::{Scene, from_block, height, until};
 
 /// Counts the questions for the header of a height.
-fn headers(scene: &Scene, number: u64) -> Fault {
+fn headers(scene: &Scene, number: u64) -> ActiveFault {
     scene.chain.faults().add(Rule::on(BLOCK, Effect::Delay(Duration::ZERO)).asking(height(number)))
 }
 
@@ -44,7 +44,7 @@ async fn answers_that_wait_for_the_database_are_bounded_by_their_bytes() {
     let stake = |n: u64| Action::Stake { developer: wallet(n), amount: U256::from(n + 1) };
     scene.change(|chain| chain.mine_with((0..12).map(|_| (0..1200).map(stake).collect()).collect()));
     scene.change(|chain| chain.mine_empty(16));
-    let answered: Vec<Fault> = (1..=8).map(|number| headers(&scene, number)).collect();
+    let answered: Vec<ActiveFault> = (1..=8).map(|number| headers(&scene, number)).collect();
     let stall = lock_checkpoints(&scene.pool).await;
     let flume = scene.start(&(history(8, 1) + "buffer_bytes = \"1MiB\"\n")).await;
     scene.until_blocked().await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use alloy_primitives::{Address, B256};
 use axum::response::Response;
 use chainflume_core::domain::{BlockRange, LogFilter, Place};
-use chainflume_node::{HistoryReader, ReadDepths};
+use chainflume_node::{HistoryReader, HistoryRequest, ReadDepths};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -190,7 +190,8 @@ async fn read(provider: Provider) -> (Vec<Place>, u64, u64) {
     let quiet = Arc::new(|_: &chainflume_node::ChainError| {});
     let settings = script.settings().history;
     let depths = ReadDepths { final_number: BLOCKS, aged: BLOCKS };
-    let mut history = HistoryReader::new((node, "dev"), settings, (filter, range), depths, quiet);
+    let mut history =
+        HistoryReader::new(node, "dev", settings, HistoryRequest { filter, range, depths }, quiet);
     let (mut places, mut next) = (Vec::new(), 0);
     while let Some(batch) = history.next().await {
         assert_eq!(batch.range.from(), next, "{provider:?}");

@@ -11,7 +11,7 @@ use super::life;
 use super::plan::{Act, Case};
 
 /// How long a case is made smaller.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RUN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a smaller case may pass before it is believed to: what happens when is not the seed's to decide.
 const TRIES: usize = 3;
 
@@ -38,7 +38,7 @@ fn list(acts: &[Act]) -> String {
 
 /// Leaves out acts, many at once and then fewer, for as long as what is left still fails.
 pub async fn smaller(case: Case, bench: &mut Bench) -> String {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + RUN_TIMEOUT;
     let (mut smallest, mut told) = (case.clone(), None);
     let mut width = case.acts.len().div_ceil(2);
     while width > 0 && Instant::now() < deadline {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::end_to_end::{disturb, settle};
+use super::end_to_end::{disturb, until_confirmed_is_stored};
 use super::{Carriers, canonical, fold, published, sources};
 use crate::flume::{Flume, PATIENCE, config, connect, devchain};
 use crate::postgres;
@@ -25,7 +25,7 @@ async fn a_wire_that_breaks_all_the_time_loses_and_doubles_nothing() {
     while wire.cuts() < 12 {
         assert!(started.elapsed() < 4 * PATIENCE, "the wire was cut {} times", wire.cuts());
         disturb(&chain, round);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         round += 1;
     }
     wire.cut_at_random(0, 0);
@@ -48,7 +48,7 @@ async fn a_relay_killed_at_a_hundred_moments_loses_and_doubles_nothing() {
         tokio::time::sleep(Duration::from_micros(round * 7_919 % 30_000)).await;
         carriers.kill().await;
     }
-    settle(&flume, &chain).await;
+    until_confirmed_is_stored(&flume, &chain).await;
     let carriers = Carriers::start(&config, &url).await;
     carriers.until_all("redis").await;
     assert_eq!(fold(&published(&server).await), canonical(&pool).await);
@@ -67,13 +67,13 @@ async fn a_redis_that_loses_everything_or_its_tail_is_filled_again() {
     let carriers = Carriers::start(&config, &url).await;
     for round in 0..12 {
         disturb(&chain, round);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         match round % 4 {
             0 => server.run::<()>("FLUSHALL").await,
             1 => {
                 server.kill();
                 disturb(&chain, round + 2);
-                settle(&flume, &chain).await;
+                until_confirmed_is_stored(&flume, &chain).await;
                 server.restart();
             }
             2 => {
@@ -81,7 +81,7 @@ async fn a_redis_that_loses_everything_or_its_tail_is_filled_again() {
                 carriers.until_all("redis").await;
                 let copy = snapshot(&server).await;
                 disturb(&chain, round);
-                settle(&flume, &chain).await;
+                until_confirmed_is_stored(&flume, &chain).await;
                 carriers.until_all("redis").await;
                 restore(&server, copy).await;
             }
@@ -89,7 +89,7 @@ async fn a_redis_that_loses_everything_or_its_tail_is_filled_again() {
         }
     }
     chain.mine(3);
-    settle(&flume, &chain).await;
+    until_confirmed_is_stored(&flume, &chain).await;
     carriers.until_all("redis").await;
     assert_eq!(fold(&published(&server).await), canonical(&pool).await);
     // Nothing is sent, and the loss is noticed all the same.
@@ -134,7 +134,7 @@ async fn a_sink_that_hangs_does_not_hold_up_the_end() {
     let (chain, node) = devchain(15, 10).await;
     let config = config(&node, "", &sources(&redis));
     let flume = Flume::start(&config, &url).await;
-    settle(&flume, &chain).await;
+    until_confirmed_is_stored(&flume, &chain).await;
     let carriers = Carriers::start(&config, &url).await;
     let (accepted, _) = silent.accept().await.expect("it connects");
     let asked = std::time::Instant::now();
@@ -154,7 +154,7 @@ async fn two_relays_by_mistake_double_nothing() {
     let (one, two) = (Carriers::start(&config, &url).await, Carriers::start(&config, &url).await);
     for round in 0..18 {
         disturb(&chain, round);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         if round == 9 {
             server.run::<()>("FLUSHALL").await;
         }

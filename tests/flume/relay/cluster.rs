@@ -3,7 +3,7 @@
 use chainflume_deliver::sink::{Delivered, Sink};
 
 use super::contract::{envelopes, resume};
-use super::end_to_end::{disturb, settle};
+use super::end_to_end::{disturb, until_confirmed_is_stored};
 use super::{Carriers, canonical, fold, in_order, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
@@ -145,7 +145,7 @@ async fn the_streams_fold_to_the_canonical_events_through_deaths_and_losses() {
     let carriers = Carriers::start(&config, &url).await;
     for (round, key) in (0..).zip(["events:token", "events:nft", "events:user"]) {
         disturb(&chain, round);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         carriers.until_all("redis").await;
         // A failover to a replica that was behind.
         let master = set.owner(key).await;
@@ -153,12 +153,12 @@ async fn the_streams_fold_to_the_canonical_events_through_deaths_and_losses() {
         set.servers[replica].freeze();
         set.servers[master].run::<u64>("CLIENT KILL TYPE replica").await;
         disturb(&chain, round + 3);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         carriers.until_all("redis").await;
         set.servers[master].kill();
         set.servers[replica].thaw();
         disturb(&chain, round + 1);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         until("the replica takes over", async || {
             set.servers[replica].run::<()>("CLUSTER FAILOVER TAKEOVER").await;
             set.servers[replica].run::<String>("INFO replication").await.contains("role:master")

@@ -7,8 +7,8 @@ use std::time::Duration;
 use chainflume_core::domain::Envelope;
 use chainflume_deliver::relay::{Cursor, Ownership, judge};
 use chainflume_deliver::sink::{
-    Bus, Delivered, InProcess, Redis, RedisServers, RedisSettings, SigningKey, Sink, SinkError, Webhook,
-    WebhookSettings,
+    Bus, Delivered, InProcess, RedisServers, RedisSettings, RedisSink, SigningKey, Sink, SinkError,
+    WebhookSettings, WebhookSink,
 };
 use chainflume_ops::http::AddressPolicy;
 use chainflume_outbox::{Lineage, OutboxEpoch};
@@ -170,9 +170,9 @@ pub fn settings(url: String) -> RedisSettings {
 }
 
 impl Fixture for RedisSet {
-    type Sink = Redis;
+    type Sink = RedisSink;
 
-    async fn sink(&mut self) -> Redis {
+    async fn sink(&mut self) -> RedisSink {
         RedisSet::sink(self)
     }
 
@@ -198,9 +198,9 @@ impl Fixture for RedisSet {
 }
 
 impl Fixture for Receiver {
-    type Sink = Webhook;
+    type Sink = WebhookSink;
 
-    async fn sink(&mut self) -> Webhook {
+    async fn sink(&mut self) -> WebhookSink {
         let settings = WebhookSettings {
             name: "contract".to_owned(),
             url: self.url(),
@@ -210,7 +210,7 @@ impl Fixture for Receiver {
             ca: None,
             max_bytes: 1_000,
         };
-        Webhook::new(settings).expect("a url")
+        WebhookSink::new(settings).expect("a url")
     }
 
     async fn there(&mut self) -> BTreeMap<String, Vec<u64>> {

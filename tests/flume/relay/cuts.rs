@@ -3,7 +3,7 @@
 use chainflume_devchain::{DevChain, Server};
 use sqlx::postgres::PgPool;
 
-use super::end_to_end::{disturb, settle};
+use super::end_to_end::{disturb, until_confirmed_is_stored};
 use super::{Carriers, canonical, fold, fold_users, published, sources, users};
 use crate::daemon::agrees;
 use crate::flume::{Flume, config, connect, devchain};
@@ -42,7 +42,7 @@ impl House {
 
     /// Every row is what the chain says, and the streams tell of exactly the events and users that are there.
     async fn is_whole(&self) {
-        settle(&self.flume, &self.chain).await;
+        until_confirmed_is_stored(&self.flume, &self.chain).await;
         self.carriers.until_all("redis").await;
         agrees(&self.chain, &self.url, self.chain.head().number - 2).await;
         let messages = published(&self.server).await;
@@ -120,7 +120,7 @@ async fn connections_that_break_everywhere_at_random_lose_and_double_nothing() {
     let mut round = 0;
     while !(enough(house.postgres.made()) && enough(house.redis.made())) || round < 12 {
         disturb(&house.chain, round);
-        settle(&house.flume, &house.chain).await;
+        until_confirmed_is_stored(&house.flume, &house.chain).await;
         round += 1;
     }
     house.postgres.cut_at_random(0, 0);

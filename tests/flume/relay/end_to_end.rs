@@ -27,7 +27,7 @@ pub fn disturb(chain: &DevChain, round: u64) {
 }
 
 /// Until everything confirmed is stored.
-pub async fn settle(flume: &Flume, chain: &DevChain) {
+pub async fn until_confirmed_is_stored(flume: &Flume, chain: &DevChain) {
     flume.until_tip("dev", chain.head().number - 2).await;
 }
 
@@ -41,7 +41,7 @@ async fn folding_the_streams_gives_the_canonical_events_through_reorgs() {
     let carriers = Carriers::start(&config, &url).await;
     for round in 0..18 {
         disturb(&chain, round);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
     }
     carriers.until_all("redis").await;
     let messages = published(&server).await;
@@ -65,12 +65,12 @@ async fn without_redis_the_same_messages_are_heard_in_the_process() {
     let (chain, node) = devchain(8, 20).await;
     let config = config(&node, "", &sources(""));
     let flume = Flume::start(&config, &url).await;
-    settle(&flume, &chain).await;
+    until_confirmed_is_stored(&flume, &chain).await;
     let carriers = Carriers::start(&config, &url).await;
     let mut heard = carriers.bus.as_ref().expect("in the process").subscribe();
     for round in 0..6 {
         disturb(&chain, round);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
     }
     let last = carriers.until_all("in-process").await;
     let mut messages = Vec::new();
@@ -89,13 +89,13 @@ async fn a_commit_is_told_at_once_and_without_its_announcement_a_second_later() 
     let (chain, node) = devchain(9, 10).await;
     let config = config(&node, "", &sources(&server.url()));
     let flume = Flume::start(&config, &url).await;
-    settle(&flume, &chain).await;
+    until_confirmed_is_stored(&flume, &chain).await;
     let carriers = Carriers::start(&config, &url).await;
     carriers.until_all("redis").await;
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
         chain.mine(3);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         let stored = Instant::now();
         carriers.until_all("redis").await;
         fastest = fastest.min(stored.elapsed());
@@ -110,7 +110,7 @@ async fn a_commit_is_told_at_once_and_without_its_announcement_a_second_later() 
         .await
         .expect("we may");
         chain.mine(3);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         carriers.until_all("redis").await;
         assert!(cut.len() <= 1, "one connection listens: {cut:?}");
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
 
-use super::end_to_end::settle;
+use super::end_to_end::until_confirmed_is_stored;
 use super::{Carriers, canonical, fold, fold_users, published, sources, users};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
@@ -98,12 +98,12 @@ async fn live(seed: u32, acts: &[Act], server: &RedisServer) {
                 flume = Flume::start(&config, &url).await;
             }
             Act::Flush => server.run::<()>("FLUSHALL").await,
-            Act::Settle => path.settle(&flume).await,
+            Act::Settle => path.store_all(&flume).await,
             Act::Flip { depth, seen } => {
                 let branch = path.chain.branch();
                 path.reorg(depth, depth + 2);
                 if seen {
-                    path.settle(&flume).await;
+                    path.store_all(&flume).await;
                 }
                 path.chain.restore(&branch);
             }
@@ -113,7 +113,7 @@ async fn live(seed: u32, acts: &[Act], server: &RedisServer) {
         }
         path.highest = path.highest.max(path.chain.head().number);
     }
-    path.settle(&flume).await;
+    path.store_all(&flume).await;
     let chain = path.chain;
     // What Redis lost while there was nothing to tell is noticed at the next look, some time later or at a start.
     if acts.iter().any(|act| matches!(act, Act::Flush)) {
@@ -149,10 +149,10 @@ impl Path {
     }
 
     /// Until all that is confirmed is stored, and nothing above it: so above all that was seen before.
-    async fn settle(&mut self, flume: &Flume) {
+    async fn store_all(&mut self, flume: &Flume) {
         self.chain.mine(self.highest + 1 - self.chain.head().number);
         self.highest = self.chain.head().number;
-        settle(flume, &self.chain).await;
+        until_confirmed_is_stored(flume, &self.chain).await;
     }
 }
 

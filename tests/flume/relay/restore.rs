@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::chaos::{restore, snapshot};
 use super::contract::envelopes;
-use super::end_to_end::settle;
+use super::end_to_end::until_confirmed_is_stored;
 use super::sentinel::takes_over;
 use super::{Carriers, canonical, fold, in_order, published, sources, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
@@ -48,7 +48,7 @@ impl World {
     /// The daemon runs until everything confirmed is stored and in the sinks.
     async fn live(&self, url: &str, sinks: &[&str]) {
         let flume = Flume::start(&self.config, url).await;
-        settle(&flume, &self.chain).await;
+        until_confirmed_is_stored(&flume, &self.chain).await;
         let carriers = Carriers::start(&self.config, url).await;
         for sink in sinks {
             carriers.until_all(sink).await;
@@ -60,7 +60,7 @@ impl World {
     /// The daemon runs until everything confirmed is stored, and no message leaves.
     async fn index(&self, url: &str) {
         let flume = Flume::start(&self.config, url).await;
-        settle(&flume, &self.chain).await;
+        until_confirmed_is_stored(&flume, &self.chain).await;
         flume.stop().await;
     }
 }
@@ -124,7 +124,7 @@ async fn a_database_older_than_its_redis_stops_delivery_until_somebody_decides()
             let reason = is_foreign(&carriers).await;
             assert!(reason.contains("chainflume sinks adopt redis"), "the remedy is named: {reason}");
             world.chain.mine(12);
-            settle(&flume, &world.chain).await;
+            until_confirmed_is_stored(&flume, &world.chain).await;
             tokio::time::sleep(Duration::from_secs(2)).await;
             is_foreign(&carriers).await;
             let delivered = carriers.sink("redis").delivered;
@@ -151,7 +151,7 @@ async fn an_adopted_redis_gets_what_it_lacks_above_what_it_holds() {
         let known = outbox(&copy).await.len();
         world.chain.mine(4);
         let flume = Flume::start(&world.config, &copy).await;
-        settle(&flume, &world.chain).await;
+        until_confirmed_is_stored(&flume, &world.chain).await;
         let carriers = Carriers::start(&world.config, &copy).await;
         is_foreign(&carriers).await;
         let (before, ours) = (published(&server).await, outbox(&copy).await);
@@ -162,7 +162,7 @@ async fn an_adopted_redis_gets_what_it_lacks_above_what_it_holds() {
         assert_eq!(adoption.moved, (ours.len() - known) as u64);
         carriers.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
         world.chain.mine(4);
-        settle(&flume, &world.chain).await;
+        until_confirmed_is_stored(&flume, &world.chain).await;
         carriers.until_all("redis").await;
         let (after, moved) = (published(&server).await, outbox(&copy).await.split_off(known));
         assert_eq!(after[..before.len()], before, "what was there stays");
@@ -188,7 +188,7 @@ async fn a_redis_that_is_reset_is_filled_again_from_the_outbox() {
     let world = World::new(36, || sources(&server.url())).await;
     let copy = restored(&world, true).await;
     let flume = Flume::start(&world.config, &copy).await;
-    settle(&flume, &world.chain).await;
+    until_confirmed_is_stored(&flume, &world.chain).await;
     let carriers = Carriers::start(&world.config, &copy).await;
     is_foreign(&carriers).await;
     app::reset_sink(&world.loaded(&copy), "redis").await.expect("resets");
@@ -319,7 +319,7 @@ async fn a_cluster_ahead_of_its_database_stops_and_is_adopted_or_reset() {
     let copy = restored(&world, true).await;
     world.chain.mine(4);
     let flume = Flume::start(&world.config, &copy).await;
-    settle(&flume, &world.chain).await;
+    until_confirmed_is_stored(&flume, &world.chain).await;
     let carriers = Carriers::start(&world.config, &copy).await;
     is_foreign(&carriers).await;
     let before = in_order(set.streams().await);
@@ -348,7 +348,7 @@ async fn behind_sentinel_a_redis_ahead_of_its_database_stops_until_it_is_adopted
     let copy = restored(&world, true).await;
     world.chain.mine(4);
     let flume = Flume::start(&world.config, &copy).await;
-    settle(&flume, &world.chain).await;
+    until_confirmed_is_stored(&flume, &world.chain).await;
     let carriers = Carriers::start(&world.config, &copy).await;
     let reason = is_foreign(&carriers).await;
     assert!(reason.contains("chainflume sinks adopt redis"), "the remedy is named: {reason}");
@@ -358,7 +358,7 @@ async fn behind_sentinel_a_redis_ahead_of_its_database_stops_until_it_is_adopted
     set.sentinels[0].run::<()>("SENTINEL FAILOVER mymaster").await;
     takes_over(&set, 1).await;
     world.chain.mine(2);
-    settle(&flume, &world.chain).await;
+    until_confirmed_is_stored(&flume, &world.chain).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     is_foreign(&carriers).await;
     assert_eq!(in_order(set.streams().await), before, "nothing was appended");

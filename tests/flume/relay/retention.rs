@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chainflume_core::domain::U256;
 use chainflume_devchain::{Action, wallet};
 
-use super::end_to_end::settle;
+use super::end_to_end::until_confirmed_is_stored;
 use super::{Carriers, connect as store_at, published, sources};
 use crate::daemon::Home;
 use crate::flume::{Flume, config, connect, devchain};
@@ -20,7 +20,7 @@ async fn old_messages_go_once_the_sink_has_them_and_not_before() {
     let (chain, node) = devchain(21, 10).await;
     let config = format!("[outbox]\nretention = \"0s\"\n{}", config(&node, "", &sources(&server.url())));
     let flume = Flume::start(&config, &url).await;
-    settle(&flume, &chain).await;
+    until_confirmed_is_stored(&flume, &chain).await;
     server.kill();
     let carriers = Carriers::start(&config, &url).await;
     carriers.until("redis", "fails", |sink| sink.consecutive_errors > 3).await;
@@ -32,7 +32,7 @@ async fn old_messages_go_once_the_sink_has_them_and_not_before() {
     server.restart();
     for _ in 0..20 {
         chain.mine(5);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
     }
     let last = carriers.until_all("redis").await;
     let kept = async || -> i64 {
@@ -50,7 +50,7 @@ async fn old_messages_go_once_the_sink_has_them_and_not_before() {
     // What is lost now is not kept any more: the stream goes on with what is, and says so.
     server.run::<()>("FLUSHALL").await;
     chain.mine(5);
-    settle(&flume, &chain).await;
+    until_confirmed_is_stored(&flume, &chain).await;
     let newest = carriers.until_all("redis").await;
     let messages = published(&server).await;
     assert_eq!(messages.len(), usize::try_from(newest - last).expect("few"));

@@ -3,7 +3,7 @@
 use chainflume_deliver::sink::{Delivered, Redis, RedisServers, RedisSettings, Sink, SinkError};
 
 use super::contract::{envelopes, resume};
-use super::end_to_end::{disturb, settle};
+use super::end_to_end::{disturb, until_confirmed_is_stored};
 use super::{Carriers, canonical, fold, in_order, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
@@ -155,18 +155,18 @@ async fn the_streams_fold_to_the_canonical_events_through_failovers() {
     let carriers = Carriers::start(&config, &url).await;
     for (round, master) in [(0, 0), (1, 1)] {
         disturb(&chain, round);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         carriers.until_all("redis").await;
         let tail = async |_: &RedisSet| {
             disturb(&chain, round + 3);
-            settle(&flume, &chain).await;
+            until_confirmed_is_stored(&flume, &chain).await;
             carriers.until_all("redis").await;
         };
         lose_the_tail(&mut set, master, tail).await;
         disturb(&chain, round + 1);
         takes_over(&set, 1 - master).await;
         comes_back(&mut set, master).await;
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         let last = carriers.until_all("redis").await;
         until("all is there again", async || set.holds(last).await).await;
     }

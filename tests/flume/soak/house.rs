@@ -17,7 +17,7 @@ use crate::{postgres, relay};
 /// Blocks below the highest head there was that are not touched: what is deeper is final.
 const WINDOW: u64 = 64;
 /// How long the daemon may take for what is left when the weather is fine again: its pauses between errors are part of it.
-const PATIENCE: Duration = Duration::from_secs(180);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(180);
 /// What is kept of what the daemons said.
 const LOG_BYTES: usize = 64 << 20;
 
@@ -125,7 +125,7 @@ impl House {
     pub async fn rest(&mut self, tip: u64) {
         let above = BlockRange::new(tip + 1, self.chain.head().number).expect("in order");
         let due = (3, self.chain.canonical_logs(above).len().try_into().expect("few"));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + CATCH_UP_TIMEOUT;
         loop {
             self.look_after().await;
             let sql = "select (select count(*) from checkpoints where block_number = $1), \

@@ -34,7 +34,7 @@ async fn an_outage_of_the_node_is_told_once_and_once_more_when_it_is_over() {
     server.stop().await;
     until("it is told", || texts(&chat).len() == 1).await;
     let began = texts(&chat).remove(0);
-    assert!(began.starts_with("[chainflume] chain dev cannot ask its node, "), "{began}");
+    assert!(began.starts_with("[chainflume] chain dev cannot reach its node, "), "{began}");
     let sample = "chainflume_incident{kind=\"provider_down\",of=\"dev\"}";
     assert_eq!(daemon.metric(sample).await, Some(1.0));
     assert_eq!(daemon.metric("chainflume_alerts_total{outcome=\"sent\"}").await, Some(1.0));
@@ -44,7 +44,10 @@ async fn an_outage_of_the_node_is_told_once_and_once_more_when_it_is_over() {
     daemon.until_tip(23).await;
     until("it is over", || texts(&chat).len() == 2).await;
     let over = texts(&chat).remove(1);
-    assert!(over.starts_with("[chainflume] over after ") && over.contains("chain dev cannot ask"), "{over}");
+    assert!(
+        over.starts_with("[chainflume] over after ") && over.contains("chain dev cannot reach"),
+        "{over}"
+    );
     assert_eq!(daemon.metric(sample).await, Some(0.0));
     assert_eq!(daemon.metric("chainflume_incidents_total{kind=\"provider_down\"}").await, Some(1.0));
     daemon.until_said("incident is over").await;
@@ -61,7 +64,7 @@ async fn a_reorg_of_confirmed_blocks_is_told_and_a_chat_that_hangs_holds_up_noth
     let mut daemon = home.start();
     daemon.until_tip(18).await;
     chain.reorg(5, 7);
-    daemon.until_said("incident: chain dev took back 3 confirmed blocks").await;
+    daemon.until_said("incident: chain dev undid 3 confirmed blocks").await;
     until("the chat is asked", || chat.got().len() == 1).await;
     chain.mine(10);
     daemon.until_tip(30).await;

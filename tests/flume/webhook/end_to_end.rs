@@ -6,7 +6,7 @@ use super::{FAST, webhook};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::receiver::{Got, Receiver, Reply, SECRET, verify};
-use crate::relay::end_to_end::{disturb, settle};
+use crate::relay::end_to_end::{disturb, until_confirmed_is_stored};
 use crate::relay::{Carriers, canonical, fold, sources};
 
 /// Messages about one thing came in their order.
@@ -43,7 +43,7 @@ async fn folding_what_a_bad_receiver_took_gives_the_canonical_events_through_reo
     for round in 0..12 {
         let carriers = Carriers::start(&config, &url).await;
         disturb(&chain, round);
-        settle(&flume, &chain).await;
+        until_confirmed_is_stored(&flume, &chain).await;
         carriers.kill().await;
     }
     let carriers = Carriers::start(&config, &url).await;
@@ -72,7 +72,7 @@ async fn a_mailer_hears_of_each_user_once_when_their_first_stake_is_confirmed() 
     let welcome = format!("{FAST}types = [\"user.activated\"]\n");
     let config = config(&node, "", &sources("")) + &webhook("mailer", &receiver, &welcome);
     let flume = Flume::start(&config, &url).await;
-    settle(&flume, &chain).await;
+    until_confirmed_is_stored(&flume, &chain).await;
     let carriers = Carriers::start(&config, &url).await;
     carriers.until_all("webhook:mailer").await;
     let welcomed: Vec<String> = receiver

@@ -1,4 +1,5 @@
-use super::policy::{DepthPolicy, Heads};
+use super::heads::{AgeBoundary, Heads};
+use super::policy::DepthPolicy;
 
 /// A block by its height and time, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,21 +10,12 @@ pub struct BlockTime {
     pub time: u64,
 }
 
-/// Up to where blocks are old.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgeBoundary {
-    /// The highest block that was found to be.
-    pub number: u64,
-    /// The head under which it was found.
-    pub under: u64,
-}
-
 /// What is known of where blocks are old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgeVerdict {
     /// At and below this height they are.
     Old(u64),
-    /// Cannot tell yet: ask for the header at this height, then ask again.
+    /// Unknown yet: ask for the header at this height, then ask again.
     Look(u64),
 }
 

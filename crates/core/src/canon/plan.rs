@@ -1,11 +1,11 @@
 use crate::domain::BlockRange;
 
-/// Sources that stand at the same block and go on together, by one question to the node.
+/// Sources with the same next block: one question to the node serves all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceGroup {
     /// Indices into the positions that were planned for, ascending.
     pub sources: Vec<usize>,
-    /// What they may read: from their next block to where another source stands and joins them.
+    /// What they may read: from their next block to the next block of another source, which then joins them.
     pub range: BlockRange,
 }
 
@@ -14,7 +14,7 @@ pub struct SourceGroup {
 pub struct ReadPlan {
     /// Near the head, block by block.
     pub live: Option<SourceGroup>,
-    /// Above what is confirmed, block by block, to be told before it is stored.
+    /// Above what is confirmed, block by block, to be published as pending.
     pub pending: Option<SourceGroup>,
     /// Far from the head, in ranges.
     pub history: Option<SourceGroup>,
@@ -25,7 +25,7 @@ pub struct ReadPlan {
 pub struct SourcePosition {
     /// Its next block to be stored.
     pub next: u64,
-    /// Its next block to be told as pending, as far as is remembered; what was told before may be told again.
+    /// Its next block to publish as pending, as far as is remembered; a block may be published again.
     pub told: u64,
 }
 
@@ -36,19 +36,19 @@ pub struct DepthZones {
     pub confirmed: Option<u64>,
     /// The first block that is read by itself.
     pub live_from: u64,
-    /// The first block that may be told as pending, at or above the former.
+    /// The first block that may be published as pending, at or above the former.
     pub told_from: u64,
-    /// The highest block to be told as pending, `None` where nothing is.
+    /// The highest block to publish as pending, `None` where nothing is.
     pub pending_to: Option<u64>,
 }
 
-/// Plans for sources that stand at `positions`.
+/// Plans for sources at these `positions`.
 ///
-/// In each of the zones the lowest sources go first and stop where the next ones stand, which then
+/// In each of the zones the lowest sources go first and stop where the next ones are, which then
 /// travel with them: every block is asked for once, and no source waits for one that joins from far below.
 ///
 /// The zone of what is pending lies above both what is confirmed and what ranges are read of: where a tag confirms, and is
-/// thousands of blocks behind, only the reorg window is told ahead. A source that still reads ranges is not told of the
+/// thousands of blocks behind, only the reorg window is published as pending. A source that still reads ranges is not told of the
 /// head: it would leave what is pending behind for as long as its history takes.
 pub fn plan(positions: &[SourcePosition], zones: DepthZones) -> ReadPlan {
     let next: Vec<u64> = positions.iter().map(|position| position.next).collect();
@@ -98,7 +98,7 @@ mod tests {
         next.iter().map(|next| SourcePosition { next: *next, told: 0 }).collect()
     }
 
-    /// The plan of a chain on which nothing is told before it is confirmed.
+    /// The plan of a chain that publishes nothing as pending.
     fn plan(next: &[u64], confirmed: u64, live_from: u64) -> ReadPlan {
         super::plan(
             &stored(next),

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use super::age::AgeBoundary;
+use super::heads::Heads;
 use super::plan::DepthZones;
 
-/// When a block is deep enough to be announced.
+/// When a block is deep enough to be published as confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmations {
     /// This many blocks below the head; 0 is the head itself.
@@ -14,7 +14,7 @@ pub enum Confirmations {
     Finalized,
 }
 
-/// What is told of an event, and when.
+/// What is published of an event, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PublishMode {
     /// That it is confirmed.
@@ -22,20 +22,6 @@ pub enum PublishMode {
     Confirmed,
     /// That it is seen at the head, too.
     PendingAndConfirmed,
-}
-
-/// What a node says of its chain's height.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heads {
-    /// Newest block.
-    pub latest: u64,
-    /// The `safe` tag where it was asked for and the chain has it.
-    pub safe: Option<u64>,
-    /// The `finalized` tag where the chain has it.
-    pub finalized: Option<u64>,
-    /// Up to where blocks are older than [`DepthPolicy::backend_lag`]. `None` before any block was looked at; then only the
-    /// number of blocks counts.
-    pub aged: Option<AgeBoundary>,
 }
 
 /// A chain's rules of depth.
@@ -51,7 +37,7 @@ pub struct DepthPolicy {
     pub backend_lag: Duration,
     /// The same in blocks: the larger of both counts.
     pub backend_lag_blocks: u64,
-    /// Whether something is told before it is confirmed.
+    /// Whether events are published as pending.
     pub publish: PublishMode,
 }
 
@@ -110,8 +96,8 @@ impl DepthPolicy {
         self.reorg_window.max(self.backend_lag_blocks)
     }
 
-    /// The first block that is told before it is confirmed. What is final needs no telling ahead, and further below than
-    /// the reorg window a restart would tell it all again.
+    /// The first block that is published as pending. What is final needs no pending message, and further below than
+    /// the reorg window a restart would publish it all again.
     fn told_from(&self, heads: &Heads) -> u64 {
         let window = heads.latest.saturating_sub(self.reorg_window);
         self.final_number(heads).max(window).saturating_add(1)
@@ -121,6 +107,7 @@ impl DepthPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canon::AgeBoundary;
 
     fn heads(latest: u64, finalized: Option<u64>) -> Heads {
         Heads { latest, safe: finalized.map(|n| n + 10), finalized, aged: None }

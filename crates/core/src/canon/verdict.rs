@@ -13,7 +13,7 @@ const LOOK_BATCH: usize = 16;
 pub enum ReorgVerdict {
     /// Nothing we hold is contradicted.
     Agrees,
-    /// Cannot tell yet: ask the node for its blocks at these heights, then judge again.
+    /// Unknown yet: ask the node for its blocks at these heights, then judge again.
     Look(Vec<u64>),
     /// The chain changed its mind above this block, which is common to both.
     Rewind(BlockId),

@@ -9,7 +9,7 @@ use super::names::unique_names;
 /// Arrays and tuples within each other: the reader calls itself once for each, so the stack is bounded.
 const MAX_DEPTH: usize = 16;
 
-/// A type of the Solidity ABI. `Display` gives its canonical name, as it stands in signatures.
+/// A type of the Solidity ABI. `Display` gives its canonical name, as signatures have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AbiType {
     /// `address`.
@@ -109,7 +109,7 @@ impl AbiType {
         }
     }
 
-    /// Words it takes in the head it stands in, at least one. Saturates.
+    /// Words it takes in its head, at least one. Saturates.
     pub(super) fn head_words(&self) -> usize {
         if self.is_dynamic() { 1 } else { self.inner_words() }
     }

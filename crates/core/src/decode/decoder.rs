@@ -115,7 +115,7 @@ impl Decoder {
         self.wanted.get(position)
     }
 
-    /// Anonymous events come last and must fit to the byte: their logs carry no name, and what only
+    /// Anonymous events come last and must fit to the byte: their logs have no first topic that names them, and what only
     /// nearly fits is something else.
     fn by_shape(&self, log: &Log) -> DecodeOutcome {
         let positions = self.anonymous.get(&log.address).map_or(&[][..], Vec::as_slice);

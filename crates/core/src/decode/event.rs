@@ -45,7 +45,7 @@ impl Param {
 }
 
 impl AbiEvent {
-    /// The reason is told when the EVM has no topics for that many indexed arguments.
+    /// The reason is returned when the EVM has no topics for that many indexed arguments.
     pub(super) fn new(name: String, params: Vec<Param>, anonymous: bool) -> Result<Self, String> {
         let indexed = params.iter().filter(|param| param.indexed).count();
         let topic_count = indexed + usize::from(!anonymous);

@@ -3,7 +3,7 @@
 use alloy_json_abi::Event;
 use serde_json::Value as Json;
 
-use super::abi::AbiError;
+use super::abi_error::AbiError;
 
 /// The declarations of a file: objects of a JSON ABI, or lines of Solidity.
 pub(super) fn declarations(file: &Json, contract: Option<&str>) -> Result<Vec<Json>, AbiError> {

@@ -36,7 +36,7 @@ pub enum Value {
     },
     /// `bytes`; shares the memory of the log's data.
     Bytes(Bytes),
-    /// `string` as it stands in the log: not always UTF-8, and it may hold NUL.
+    /// `string` as the log has it: not always UTF-8, and it may hold NUL.
     Text(Bytes),
     /// Keccak-256 of an indexed argument that does not fit a topic; the argument itself is not in the log.
     Hash(B256),

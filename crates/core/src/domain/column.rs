@@ -82,7 +82,7 @@ pub enum SqlType {
 /// The members of a struct, or of the structs in an array.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TupleMembers {
-    /// How many arrays stand around the struct.
+    /// How many arrays enclose the struct.
     pub arrays: u32,
     /// In the order of the ABI.
     pub list: Vec<TupleMember>,

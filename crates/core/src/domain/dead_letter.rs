@@ -19,7 +19,7 @@ impl DeadLetterKind {
     }
 }
 
-/// A log that cannot succeed by trying again: kept whole, with the reason, and in nobody's way.
+/// A log that cannot succeed by trying again: kept whole, with the reason, while other logs continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Which station gave up.
@@ -28,6 +28,6 @@ pub struct DeadLetter {
     pub source: String,
     /// Why, for a person.
     pub reason: String,
-    /// The log as the node told it.
+    /// The log as the node returned it.
     pub log: Log,
 }

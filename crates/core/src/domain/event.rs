@@ -16,7 +16,7 @@ pub struct KindIndex(pub usize);
 /// | `Allowance` | owner | spender, who may now spend `amount` | base units | |
 /// | `Owner` | | owner from now on | | the token |
 ///
-/// The zero address on either side of `Balance` and `Owner` is nobody (ERC-20, ERC-721: mint and burn).
+/// The zero address on either side of `Balance` and `Owner` is no account (ERC-20, ERC-721: mint and burn).
 /// The columns alone say what changes, so that undoing needs nothing but the stored event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Projection {
@@ -124,7 +124,7 @@ pub struct Fact {
 /// The immutable fact kept for a log: who, what, where in the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Where it stands.
+    /// Its position.
     pub place: Place,
     /// Hash of its block.
     pub block_hash: B256,

@@ -22,7 +22,7 @@ const DIGEST_BITS: u32 = 122 - NUMBER_BITS - TX_BITS - LOG_BITS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventId(Uuid);
 
-/// What an id tells about where to look.
+/// What an id says about where to look: the parts in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventIdParts {
     /// Height, modulo 2^40.

@@ -28,7 +28,7 @@ pub struct EventKey {
 }
 
 impl EventKey {
-    /// Whether both mean the same logs. Anonymous events are told apart by their shape alone.
+    /// Whether both mean the same logs. Anonymous events differ by their shape alone.
     pub fn means_logs_of(&self, other: &Self) -> bool {
         (self.topic0, self.topics) == (other.topic0, other.topics)
             && (self.topic0.is_some() || self.declaration == other.declaration)
@@ -99,7 +99,7 @@ pub struct FilledSource {
 
 /// Blocks of a source in which a part of what it follows was not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub struct SourceGap {
     /// The blocks, none above the checkpoint.
     pub range: BlockRange,
     /// What was not read there.

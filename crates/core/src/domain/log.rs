@@ -2,7 +2,7 @@ use std::fmt;
 
 use alloy_primitives::{Address, B256, Bytes};
 
-/// Where a log stands in its block: the order in which everything is kept and told.
+/// The position of a log: the order in which everything is stored and published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// Height of the block.
@@ -46,10 +46,10 @@ impl fmt::Debug for Topics {
     }
 }
 
-/// A log as a node tells it (`eth_getLogs`), checked for shape and nothing more.
+/// A log as a node returns it (`eth_getLogs`), checked for shape and nothing more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// Where it stands.
+    /// Its position.
     pub place: Place,
     /// Hash of its block.
     pub block_hash: B256,

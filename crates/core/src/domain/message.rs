@@ -56,7 +56,7 @@ pub struct Message {
     pub payload: Map<String, Value>,
     /// Where it comes from.
     pub metadata: Metadata,
-    /// Whether this is history told again; the key is there only where it is.
+    /// Whether this is a replay; the key is there only where it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replay: bool,
 }

@@ -29,7 +29,7 @@ impl SignedSum {
     }
 
     /// Came in and went out, each as a sum of terms that fit 256 bits and are to be added in SQL:
-    /// `(high, low)` stands for `high * 2^256 + low`.
+    /// `(high, low)` means `high * 2^256 + low`.
     pub fn halves(&self) -> ((U256, U256), (U256, U256)) {
         (self.gained, self.lost)
     }

@@ -46,7 +46,7 @@ pub(super) fn ordered_root(values: &[Vec<u8>]) -> B256 {
 }
 
 /// RLP of the node that holds all of these, whose paths agree up to `depth`. No path is the beginning of another: the
-/// first byte of an RLP number tells its length.
+/// first byte of an RLP number gives its length.
 fn node(entries: &[(Vec<u8>, &[u8])], depth: usize) -> Vec<u8> {
     let (Some((first, value)), Some((last, _))) = (entries.first(), entries.last()) else {
         return string(&[]);

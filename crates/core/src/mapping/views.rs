@@ -193,7 +193,7 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// Cuts a name that is too long and marks it with a digest of what it stands for.
+/// Cuts a name that is too long and marks it with a digest of the whole name.
 fn shorten(mut name: String, whole: &str) -> String {
     if name.len() > VIEW_NAME_BYTES {
         let digest = keccak256(whole.as_bytes());

@@ -19,16 +19,16 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::report::Report;
+use super::report::DeliveryReport;
 use super::stream::{POLL, beyond, envelope};
-use super::turn::{self, Delivery, NextStep, Steps};
+use super::turn::{self, NextStep, SinkDelivery, Steps};
 use super::{CommitSignal, RelayError, RelayParts};
 use crate::sink::{Delivered, Sink, SinkError};
 use chainflume_db::Epoch;
 use chainflume_ops::metrics;
 use chainflume_outbox::{Outbox, OutboxRow, Position, SinkState};
 pub use round::Schedule;
-use round::{Chunk, Round};
+use round::{DeliveryChunk, Round};
 
 /// How deliveries to one endpoint are made.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub struct DeliveryQueue<S> {
     sink: S,
     outbox: Outbox,
     wake: CommitSignal,
-    report: Report,
+    report: DeliveryReport,
     settings: DeliverySettings,
     /// All up to here are there or are held. `None` until it is read, and again after an error of the database.
     cursor: Option<Position>,
@@ -66,7 +66,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
     /// Nothing is read and nothing sent yet.
     pub fn new(parts: RelayParts<S>, settings: DeliverySettings) -> Self {
         let RelayParts { sink, outbox, board, wake } = parts;
-        let report = Report::new(board, sink.name());
+        let report = DeliveryReport::new(board, sink.name());
         Self { sink, outbox, wake, report, settings, cursor: None, is_new: false, epoch: None }
     }
 
@@ -125,7 +125,8 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         let mut round = Round::new(Some(0));
         let mut rest = &messages[..];
         while !rest.is_empty() && !round.is_over() && !stop.is_cancelled() {
-            let Chunk { taken, send, behind } = round::next_chunk(rest, &held, self.settings.in_flight);
+            let DeliveryChunk { taken, send, behind } =
+                round::next_chunk(rest, &held, self.settings.in_flight);
             let send: Vec<(OutboxRow, u64)> = send.into_iter().map(|row| (row, 0)).collect();
             self.send(&send, &mut round).await;
             round.took(&rest[..taken], behind);
@@ -205,7 +206,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
     }
 }
 
-impl<S: Sink + Clone + Sync> Delivery for DeliveryQueue<S> {
+impl<S: Sink + Clone + Sync> SinkDelivery for DeliveryQueue<S> {
     fn sink(&self) -> &str {
         self.sink.name()
     }
@@ -237,7 +238,7 @@ impl<S: Sink + Clone + Sync> Steps for DeliveryQueue<S> {
         Ok(())
     }
 
-    fn report(&self) -> &Report {
+    fn report(&self) -> &DeliveryReport {
         &self.report
     }
 

@@ -3,7 +3,7 @@
 //! The streams must be looked at first and the outbox after: a message is in the outbox before it is in a stream, so whatever
 //! is in a stream and not in a later look at the outbox was sent by another database, or by this one before it lost commits.
 
-use crate::sink::{Entry, Stream};
+use crate::sink::{Stream, StreamEntry};
 use chainflume_outbox::Lineage;
 
 /// What was decided.
@@ -69,7 +69,7 @@ pub fn foreign(stream: &Stream, lineage: &Lineage, cursor: Cursor) -> Option<Str
 }
 
 /// By what it shows that the entry is not the message of its number, where that is still kept.
-fn differs(stream: &Stream, entry: &Entry, lineage: &Lineage) -> Option<String> {
+fn differs(stream: &Stream, entry: &StreamEntry, lineage: &Lineage) -> Option<String> {
     let is_ours = match lineage.kept.get(&entry.seq) {
         Some((aggregate_type, json)) => *aggregate_type == stream.aggregate_type && *json == entry.json,
         None => entry.seq < lineage.first,
@@ -129,7 +129,7 @@ mod tests {
 
     fn stream(top: u64, epoch: &str) -> Stream {
         let epoch = Some(epoch.to_owned()).filter(|epoch| !epoch.is_empty());
-        let newest = Some(Entry { seq: top, epoch, json: json(top) });
+        let newest = Some(StreamEntry { seq: top, epoch, json: json(top) });
         Stream { aggregate_type: "token".to_owned(), name: "events:token".to_owned(), top, newest }
     }
 
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn another_message_at_the_same_number_is_foreign() {
         let mut other = stream(110, "b");
-        other.newest = Some(Entry { json: "{}".to_owned(), ..other.newest.expect("one") });
+        other.newest = Some(StreamEntry { json: "{}".to_owned(), ..other.newest.expect("one") });
         assert!(is_foreign(&other, STARTED));
         let other = Stream { aggregate_type: "nft".to_owned(), ..stream(110, "b") };
         assert!(is_foreign(&other, STARTED), "the number is a token's");
@@ -167,7 +167,7 @@ mod tests {
             assert!(is_foreign(&stream(130, epoch), STARTED));
         }
         let mut other = stream(95, "");
-        other.newest = Some(Entry { json: "{}".to_owned(), ..other.newest.expect("one") });
+        other.newest = Some(StreamEntry { json: "{}".to_owned(), ..other.newest.expect("one") });
         assert!(is_foreign(&other, STARTED));
     }
 

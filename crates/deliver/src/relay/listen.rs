@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_PAUSE, backoff};
+use super::backoff;
 use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
 use chainflume_ops::health::Heartbeat;
@@ -51,12 +51,12 @@ impl Listener {
             );
             return heartbeat.wait(stop.cancelled()).await;
         }
-        let (mut pause, lines) = (backoff(), LogLimiter::default());
+        let (mut backoff, lines) = (backoff(), LogLimiter::default());
         loop {
             // Nothing may come for long.
-            let hearing = hear(&self.outbox, &self.sender, || pause = backoff());
+            let hearing = hear(&self.outbox, &self.sender, || backoff.reset());
             let Some(Err(error)) = stop.run_until_cancelled(heartbeat.wait(hearing)).await else { return };
-            let wait = pause.next().unwrap_or(MAX_PAUSE);
+            let wait = backoff.next_pause();
             if let Some(suppressed) = lines.admit("listen") {
                 let suppressed = suppressed.field();
                 tracing::warn!(error = %causes(&error), suppressed, "cannot listen for commits; relays poll for messages");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_PAUSE, RelayError, backoff};
+use super::{RelayError, backoff};
 use crate::sink::{Sink, SinkError, Stream};
 use chainflume_core::domain::{Envelope, Message, Place};
 use chainflume_outbox::Outbox;
@@ -156,12 +156,12 @@ impl<S: Sink> SeparateStreams<S> {
         if let Some(epoch) = &self.epoch {
             return Ok(Some(epoch.clone()));
         }
-        let mut pause = backoff();
+        let mut backoff = backoff();
         let streams = loop {
             match self.sink.look().await {
                 Ok(streams) => break streams,
                 Err(error) if error.is_transient() => {
-                    if !self.wait(&error, pause.next(), stop).await {
+                    if !self.wait(&error, backoff.next_pause(), stop).await {
                         return Ok(None);
                     }
                 }
@@ -182,9 +182,9 @@ impl<S: Sink> SeparateStreams<S> {
     }
 
     /// Waits for a sink that is away; `false` when told to stop.
-    async fn wait(&self, error: &SinkError, pause: Option<Duration>, stop: &CancellationToken) -> bool {
+    async fn wait(&self, error: &SinkError, pause: Duration, stop: &CancellationToken) -> bool {
         tracing::warn!(sink = self.sink.name(), %error, "replay waits for the sink");
-        stop.run_until_cancelled(tokio::time::sleep(pause.unwrap_or(MAX_PAUSE))).await.is_some()
+        stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }
 
     /// Whether all of the batch is there; `false` when it was told to stop before that was certain. A sink that is away is
@@ -194,7 +194,7 @@ impl<S: Sink> SeparateStreams<S> {
         batch: &[Arc<Envelope>],
         stop: &CancellationToken,
     ) -> Result<bool, RelayError> {
-        let (mut rest, mut pause, mut repeating) = (batch, backoff(), false);
+        let (mut rest, mut backoff, mut repeating) = (batch, backoff(), false);
         while !rest.is_empty() {
             match self.send(rest).await {
                 // Our numbers are new, so whoever is ahead of them is somebody else.
@@ -209,7 +209,7 @@ impl<S: Sink> SeparateStreams<S> {
                 }
                 Err(error) if error.is_transient() && !matches!(error, SinkError::Lost { .. }) => {
                     (repeating, self.looked) = (true, false);
-                    if !self.wait(&error, pause.next(), stop).await {
+                    if !self.wait(&error, backoff.next_pause(), stop).await {
                         return Ok(false);
                     }
                 }

@@ -19,14 +19,14 @@ pub fn remedy(sink: &str) -> String {
 }
 
 /// Reports about one sink.
-pub(super) struct Report {
+pub(super) struct DeliveryReport {
     board: Board,
     sink: String,
     troubles: ErrorStreak,
     lines: LogLimiter,
 }
 
-impl Report {
+impl DeliveryReport {
     pub(super) fn new(board: Board, sink: &str) -> Self {
         board.sink(sink, |_| {});
         metrics::sink_starts(sink, RelayError::KINDS);

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::judge::{Cursor, Ownership, judge};
-use super::report::Report;
-use super::turn::{self, Delivery, NextStep, Steps};
+use super::report::DeliveryReport;
+use super::turn::{self, NextStep, SinkDelivery, Steps};
 use super::{CommitSignal, RelayError};
 use crate::sink::{Sink, SinkError};
 use chainflume_core::domain::Envelope;
@@ -33,7 +33,7 @@ pub struct Relay<S> {
     sink: S,
     outbox: Outbox,
     wake: CommitSignal,
-    report: Report,
+    report: DeliveryReport,
     /// Everything up to here is delivered. `None` until it is read, while the sink is foreign, and again after an error of the
     /// database, which may have been restored to an earlier time.
     cursor: Option<Position>,
@@ -59,7 +59,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum StreamStep {
     Delivered,
     Nothing,
     /// The sink holds messages that this database never sent: operator action required.
@@ -70,7 +70,7 @@ impl<S: Sink> Relay<S> {
     /// Nothing is read and nothing sent yet.
     pub fn new(parts: RelayParts<S>) -> Self {
         let RelayParts { sink, outbox, board, wake } = parts;
-        let report = Report::new(board, sink.name());
+        let report = DeliveryReport::new(board, sink.name());
         Self {
             sink,
             outbox,
@@ -90,22 +90,22 @@ impl<S: Sink> Relay<S> {
     }
 
     /// One step: a look at the sink when it is due, then a batch.
-    async fn deliver_next(&mut self) -> Result<Step, RelayError> {
-        let Some(mut cursor) = self.open().await? else { return Ok(Step::Foreign) };
+    async fn deliver_next(&mut self) -> Result<StreamStep, RelayError> {
+        let Some(mut cursor) = self.open().await? else { return Ok(StreamStep::Foreign) };
         if self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            let Some(looked) = self.check_sink(cursor).await? else { return Ok(Step::Foreign) };
+            let Some(looked) = self.check_sink(cursor).await? else { return Ok(StreamStep::Foreign) };
             cursor = looked;
         }
         let (seq, read_at) = (cursor.seq, Instant::now());
         let Some(rows) = self.outbox.read_after(cursor, BATCH).await? else {
             self.forget();
             self.report.went_back(seq);
-            return Ok(Step::Delivered);
+            return Ok(StreamStep::Delivered);
         };
         let Some(first) = rows.first() else {
             self.save(SAVE_EVERY).await?;
             self.report.at(seq, true);
-            return Ok(Step::Nothing);
+            return Ok(StreamStep::Nothing);
         };
         self.report.waiting();
         self.report.missed(seq, first.seq, (first.missed(seq), self.is_new));
@@ -119,7 +119,7 @@ impl<S: Sink> Relay<S> {
         (self.cursor, self.is_new) = (Some(Position { seq: delivered.upto, epoch }), false);
         self.report.at(delivered.upto, false);
         self.save(SAVE_EVERY).await?;
-        Ok(Step::Delivered)
+        Ok(StreamStep::Delivered)
     }
 
     /// The position to continue from; `None` while operator action is required.
@@ -176,11 +176,11 @@ impl<S: Sink> Relay<S> {
     }
 
     /// Sends nothing more to the sink, also after a restart, until an operator decides.
-    async fn stop_delivery(&mut self, reason: &str) -> Result<Step, RelayError> {
+    async fn stop_delivery(&mut self, reason: &str) -> Result<StreamStep, RelayError> {
         self.outbox.note_foreign(self.sink.name(), reason, self.epoch).await?;
         self.forget();
         self.report.foreign(Some(reason));
-        Ok(Step::Foreign)
+        Ok(StreamStep::Foreign)
     }
 
     /// What was known of database and sink may not be true any more.
@@ -207,7 +207,7 @@ impl<S: Sink> Relay<S> {
     }
 }
 
-impl<S: Sink> Delivery for Relay<S> {
+impl<S: Sink> SinkDelivery for Relay<S> {
     fn sink(&self) -> &str {
         self.sink.name()
     }
@@ -228,11 +228,11 @@ impl<S: Sink> Steps for Relay<S> {
 
     async fn step(&mut self, _stop: &CancellationToken) -> Result<NextStep, RelayError> {
         let step = self.deliver_next().await?;
-        if step == Step::Foreign {
+        if step == StreamStep::Foreign {
             return Ok(NextStep::After(POLL));
         }
         self.report.succeeded();
-        Ok(if step == Step::Nothing { NextStep::AtCommit(self.time_to_save()) } else { NextStep::Now })
+        Ok(if step == StreamStep::Nothing { NextStep::AtCommit(self.time_to_save()) } else { NextStep::Now })
     }
 
     fn failed(&mut self, error: &RelayError) {
@@ -246,7 +246,7 @@ impl<S: Sink> Steps for Relay<S> {
         self.save(Duration::ZERO).await
     }
 
-    fn report(&self) -> &Report {
+    fn report(&self) -> &DeliveryReport {
         &self.report
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::report::Report;
-use super::{CommitSignal, MAX_PAUSE, RelayError, backoff};
+use super::report::DeliveryReport;
+use super::{CommitSignal, RelayError, backoff};
 use chainflume_db::Epoch;
 
 /// How long a step may take once the daemon is to stop. A sink that hangs is left then, unlike a commit: what the sink makes
@@ -13,7 +13,7 @@ use chainflume_db::Epoch;
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Delivery to one sink: of several instances, the one that holds the lease delivers.
-pub trait Delivery: Send + 'static {
+pub trait SinkDelivery: Send + 'static {
     /// Name of the sink.
     fn sink(&self) -> &str;
 
@@ -51,7 +51,7 @@ pub(super) trait Steps: Send {
     fn end(&mut self) -> impl Future<Output = Result<(), RelayError>> + Send;
 
     /// Health, metrics and log lines.
-    fn report(&self) -> &Report;
+    fn report(&self) -> &DeliveryReport;
 
     /// Wakes the loop at a commit.
     fn signal(&mut self) -> &mut CommitSignal;
@@ -61,7 +61,7 @@ pub(super) trait Steps: Send {
 /// pause for as long as it takes. A step that has begun is finished, within [`GRACE`].
 pub(super) async fn run<D: Steps>(delivery: &mut D, epoch: Option<Epoch>, stop: CancellationToken) {
     delivery.begin(epoch);
-    let mut pause = backoff();
+    let mut backoff = backoff();
     while !stop.is_cancelled() {
         delivery.report().beat();
         let stepped = tokio::select! {
@@ -71,7 +71,7 @@ pub(super) async fn run<D: Steps>(delivery: &mut D, epoch: Option<Epoch>, stop: 
         };
         let wait = match stepped {
             Ok(next) => {
-                pause = backoff();
+                backoff.reset();
                 match next {
                     NextStep::Now => continue,
                     NextStep::AtCommit(longest) => {
@@ -89,7 +89,7 @@ pub(super) async fn run<D: Steps>(delivery: &mut D, epoch: Option<Epoch>, stop: 
             Err(error) => {
                 delivery.report().failed(&error);
                 delivery.failed(&error);
-                pause.next().unwrap_or(MAX_PAUSE)
+                backoff.next_pause()
             }
         };
         let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait)).await;

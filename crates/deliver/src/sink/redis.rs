@@ -26,7 +26,7 @@ use futures_util::future::join_all;
 
 use super::{Delivered, Sink, SinkError, Stream};
 use chainflume_core::domain::{Aggregate, Envelope};
-use layout::Layout;
+use layout::StreamLayout;
 use stream_writer::{StreamWriter, WriteOutcome};
 
 /// The sink's name, in errors too.
@@ -75,13 +75,13 @@ impl fmt::Debug for Settings {
 
 /// Puts messages into streams of Redis.
 #[derive(Debug)]
-pub struct Redis {
-    layout: Layout,
+pub struct RedisSink {
+    layout: StreamLayout,
     /// One for all, or one for each of [`Aggregate::ALL`].
     stream_writers: Vec<StreamWriter>,
 }
 
-impl Redis {
+impl RedisSink {
     /// Nothing is connected yet.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Redis {
             Servers::Single(_) | Servers::Sentinel { .. } => vec![stream_writer(&Aggregate::ALL)?],
         };
         let Settings { prefix, stream_length, .. } = settings;
-        Ok(Self { layout: Layout { prefix, stream_length }, stream_writers })
+        Ok(Self { layout: StreamLayout { prefix, stream_length }, stream_writers })
     }
 
     /// Connects and asks for every stream; returns the servers they live on.
@@ -131,7 +131,7 @@ impl Redis {
     }
 }
 
-impl Sink for Redis {
+impl Sink for RedisSink {
     fn name(&self) -> &str {
         NAME
     }

@@ -45,14 +45,14 @@ impl fmt::Debug for Settings {
 
 /// Delivers messages to one endpoint. Clones are the same endpoint, for deliveries at the same time.
 #[derive(Clone, Debug)]
-pub struct Webhook {
+pub struct WebhookSink {
     name: String,
     post: HttpClient,
     keys: Arc<[SigningKey]>,
     max_bytes: usize,
 }
 
-impl Webhook {
+impl WebhookSink {
     /// Nothing is connected yet.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ fn id(envelope: &Envelope) -> String {
     format!("msg_{}_{digest}", envelope.seq)
 }
 
-impl Sink for Webhook {
+impl Sink for WebhookSink {
     fn name(&self) -> &str {
         &self.name
     }

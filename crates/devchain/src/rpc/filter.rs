@@ -11,7 +11,7 @@ use chainflume_core::domain::Log;
 /// What `eth_getLogs` is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filter {
-    pub(super) blocks: Blocks,
+    pub(super) blocks: BlockSelection,
     pub(super) addresses: BTreeSet<Address>,
     /// By position; an empty set is any topic, but there must be one.
     topics: Vec<BTreeSet<B256>>,
@@ -19,7 +19,7 @@ pub(super) struct Filter {
 
 /// Which blocks are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blocks {
+pub(super) enum BlockSelection {
     Hash(B256),
     Range(Tag, Tag),
 }
@@ -36,8 +36,8 @@ impl Filter {
                 let message = "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other";
                 return Err(RpcError::params(message));
             }
-            Some(hash) => Blocks::Hash(parse(hash).map_err(invalid)?),
-            None => Blocks::Range(from.unwrap_or(Tag::Latest), to.unwrap_or(Tag::Latest)),
+            Some(hash) => BlockSelection::Hash(parse(hash).map_err(invalid)?),
+            None => BlockSelection::Range(from.unwrap_or(Tag::Latest), to.unwrap_or(Tag::Latest)),
         };
         let addresses = field("address").map(any_of).transpose().map_err(invalid)?.unwrap_or_default();
         let positions = field("topics").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

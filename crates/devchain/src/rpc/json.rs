@@ -20,26 +20,26 @@ const GAS_PRICE: u64 = 1_000_000_000;
 
 /// A number as minimal hex.
 #[derive(Clone, Copy)]
-pub(super) struct Quantity(pub(super) u64);
+pub(super) struct QuantityJson(pub(super) u64);
 
-impl Serialize for Quantity {
+impl Serialize for QuantityJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{:#x}", self.0))
     }
 }
 
-fn quantity(number: usize) -> Quantity {
-    Quantity(number as u64)
+fn quantity(number: usize) -> QuantityJson {
+    QuantityJson(number as u64)
 }
 
 /// A header, as `newHeads` tells it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HeadJson {
-    number: Quantity,
+    number: QuantityJson,
     hash: B256,
     parent_hash: B256,
-    timestamp: Quantity,
+    timestamp: QuantityJson,
     logs_bloom: Bloom,
     nonce: &'static str,
     mix_hash: B256,
@@ -48,11 +48,11 @@ pub(crate) struct HeadJson {
     transactions_root: B256,
     receipts_root: B256,
     miner: Address,
-    difficulty: Quantity,
+    difficulty: QuantityJson,
     extra_data: &'static str,
-    gas_limit: Quantity,
-    gas_used: Quantity,
-    base_fee_per_gas: Quantity,
+    gas_limit: QuantityJson,
+    gas_used: QuantityJson,
+    base_fee_per_gas: QuantityJson,
 }
 
 impl HeadJson {
@@ -65,10 +65,10 @@ impl HeadJson {
         };
         let (logs_bloom, receipts_root) = block.commits(consensus);
         Self {
-            number: Quantity(link.number),
+            number: QuantityJson(link.number),
             hash: link.hash,
             parent_hash: link.parent_hash,
-            timestamp: Quantity(link.timestamp),
+            timestamp: QuantityJson(link.timestamp),
             logs_bloom,
             nonce: "0x0000000000000000",
             mix_hash: B256::ZERO,
@@ -77,11 +77,11 @@ impl HeadJson {
             transactions_root,
             receipts_root,
             miner: Address::ZERO,
-            difficulty: Quantity(0),
+            difficulty: QuantityJson(0),
             extra_data: "0x",
-            gas_limit: Quantity(GAS_LIMIT),
-            gas_used: Quantity(GAS_PER_TX * block.txs.len() as u64),
-            base_fee_per_gas: Quantity(GAS_PRICE),
+            gas_limit: QuantityJson(GAS_LIMIT),
+            gas_used: QuantityJson(GAS_PER_TX * block.txs.len() as u64),
+            base_fee_per_gas: QuantityJson(GAS_PRICE),
         }
     }
 }
@@ -104,7 +104,7 @@ fn consensus(block: &Block) -> Vec<Receipt> {
 pub(super) struct BlockJson {
     #[serde(flatten)]
     head: HeadJson,
-    size: Quantity,
+    size: QuantityJson,
     transactions: TransactionsJson,
     uncles: [B256; 0],
 }
@@ -145,24 +145,24 @@ impl BlockJson {
 #[serde(rename_all = "camelCase")]
 pub(super) struct TxJson {
     hash: B256,
-    nonce: Quantity,
+    nonce: QuantityJson,
     block_hash: B256,
-    block_number: Quantity,
-    transaction_index: Quantity,
+    block_number: QuantityJson,
+    transaction_index: QuantityJson,
     from: Address,
     to: Address,
-    value: Quantity,
-    gas: Quantity,
-    gas_price: Quantity,
-    max_fee_per_gas: Quantity,
-    max_priority_fee_per_gas: Quantity,
+    value: QuantityJson,
+    gas: QuantityJson,
+    gas_price: QuantityJson,
+    max_fee_per_gas: QuantityJson,
+    max_priority_fee_per_gas: QuantityJson,
     input: &'static str,
-    r#type: Quantity,
-    chain_id: Quantity,
+    r#type: QuantityJson,
+    chain_id: QuantityJson,
     access_list: [B256; 0],
-    v: Quantity,
-    r: Quantity,
-    s: Quantity,
+    v: QuantityJson,
+    r: QuantityJson,
+    s: QuantityJson,
 }
 
 impl TxJson {
@@ -170,24 +170,24 @@ impl TxJson {
         let tx = &block.txs.get(index)?.tx;
         Some(Self {
             hash: tx.hash(),
-            nonce: Quantity(tx.nonce()),
+            nonce: QuantityJson(tx.nonce()),
             block_hash: block.link.hash,
-            block_number: Quantity(block.link.number),
+            block_number: QuantityJson(block.link.number),
             transaction_index: quantity(index),
             from: tx.from(),
             to: tx.to(),
-            value: Quantity(0),
-            gas: Quantity(2 * GAS_PER_TX),
-            gas_price: Quantity(GAS_PRICE),
-            max_fee_per_gas: Quantity(2 * GAS_PRICE),
-            max_priority_fee_per_gas: Quantity(0),
+            value: QuantityJson(0),
+            gas: QuantityJson(2 * GAS_PER_TX),
+            gas_price: QuantityJson(GAS_PRICE),
+            max_fee_per_gas: QuantityJson(2 * GAS_PRICE),
+            max_priority_fee_per_gas: QuantityJson(0),
             input: "0x",
-            r#type: Quantity(2),
-            chain_id: Quantity(chain_id),
+            r#type: QuantityJson(2),
+            chain_id: QuantityJson(chain_id),
             access_list: [],
-            v: Quantity(0),
-            r: Quantity(1),
-            s: Quantity(1),
+            v: QuantityJson(0),
+            r: QuantityJson(1),
+            s: QuantityJson(1),
         })
     }
 }
@@ -197,19 +197,19 @@ impl TxJson {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ReceiptJson {
     transaction_hash: B256,
-    transaction_index: Quantity,
+    transaction_index: QuantityJson,
     block_hash: B256,
-    block_number: Quantity,
+    block_number: QuantityJson,
     from: Address,
     to: Address,
     contract_address: Option<Address>,
-    cumulative_gas_used: Quantity,
-    gas_used: Quantity,
-    effective_gas_price: Quantity,
+    cumulative_gas_used: QuantityJson,
+    gas_used: QuantityJson,
+    effective_gas_price: QuantityJson,
     logs: Vec<LogJson>,
     logs_bloom: Bloom,
-    status: Quantity,
-    r#type: Quantity,
+    status: QuantityJson,
+    r#type: QuantityJson,
 }
 
 impl ReceiptJson {
@@ -229,17 +229,17 @@ impl ReceiptJson {
             transaction_hash: mined.tx.hash(),
             transaction_index: quantity(index),
             block_hash: block.link.hash,
-            block_number: Quantity(block.link.number),
+            block_number: QuantityJson(block.link.number),
             from: mined.tx.from(),
             to: mined.tx.to(),
             contract_address: None,
-            cumulative_gas_used: Quantity(GAS_PER_TX * (index as u64 + 1)),
-            gas_used: Quantity(GAS_PER_TX),
-            effective_gas_price: Quantity(GAS_PRICE),
+            cumulative_gas_used: QuantityJson(GAS_PER_TX * (index as u64 + 1)),
+            gas_used: QuantityJson(GAS_PER_TX),
+            effective_gas_price: QuantityJson(GAS_PRICE),
             logs,
             logs_bloom: mined.bloom(),
-            status: Quantity(mined.succeeded.into()),
-            r#type: Quantity(2),
+            status: QuantityJson(mined.succeeded.into()),
+            r#type: QuantityJson(2),
         }
     }
 }
@@ -251,13 +251,13 @@ pub(super) struct LogJson {
     address: Address,
     topics: Vec<B256>,
     data: Bytes,
-    block_number: Quantity,
+    block_number: QuantityJson,
     transaction_hash: B256,
-    transaction_index: Quantity,
+    transaction_index: QuantityJson,
     block_hash: B256,
     #[serde(skip_serializing_if = "Option::is_none")]
-    block_timestamp: Option<Quantity>,
-    log_index: Quantity,
+    block_timestamp: Option<QuantityJson>,
+    log_index: QuantityJson,
     removed: bool,
 }
 
@@ -267,12 +267,12 @@ impl LogJson {
             address: log.address,
             topics: log.topics.as_slice().to_vec(),
             data: log.data,
-            block_number: Quantity(log.place.block_number),
+            block_number: QuantityJson(log.place.block_number),
             transaction_hash: log.tx_hash,
-            transaction_index: Quantity(log.place.tx_index.into()),
+            transaction_index: QuantityJson(log.place.tx_index.into()),
             block_hash: log.block_hash,
-            block_timestamp: log.block_timestamp.map(Quantity),
-            log_index: Quantity(log.place.log_index.into()),
+            block_timestamp: log.block_timestamp.map(QuantityJson),
+            log_index: QuantityJson(log.place.log_index.into()),
             removed: false,
         }
     }

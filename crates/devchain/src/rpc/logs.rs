@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::error::RpcError;
-use super::filter::{Blocks, Filter};
+use super::filter::{BlockSelection, Filter};
 use super::view::View;
 use crate::block::Block;
 use crate::faults::{BeyondHead, Lie};
@@ -19,7 +19,7 @@ pub(super) fn get_logs(
     if let Some(cap) = &limits.max_addresses {
         cap.check(filter.addresses.len() as u64, asked.range())?;
     }
-    if let (Some(cap), Asked::Range(range)) = (&limits.max_range, &asked) {
+    if let (Some(cap), LogQuery::Range(range)) = (&limits.max_range, &asked) {
         cap.check(range.width(), *range)?;
     }
     let most = limits.max_logs.as_ref().map_or(usize::MAX, |cap| {
@@ -27,8 +27,8 @@ pub(super) fn get_logs(
         usize::try_from(cap.max.saturating_add(1)).unwrap_or(usize::MAX)
     });
     let mut logs: Vec<Log> = match &asked {
-        Asked::Block(block) => block.logs(timed).filter(|log| filter.admits(log)).take(most).collect(),
-        Asked::Range(range) => known(view, *range)?
+        LogQuery::Block(block) => block.logs(timed).filter(|log| filter.admits(log)).take(most).collect(),
+        LogQuery::Range(range) => known(view, *range)?
             .into_iter()
             .flat_map(|range| view.state.logs(range))
             .filter(|log| filter.admits(log))
@@ -42,12 +42,12 @@ pub(super) fn get_logs(
     Ok(logs)
 }
 
-enum Asked {
+enum LogQuery {
     Block(Arc<Block>),
     Range(BlockRange),
 }
 
-impl Asked {
+impl LogQuery {
     fn range(&self) -> BlockRange {
         match self {
             Self::Block(block) => BlockRange::single(block.link.number),
@@ -56,14 +56,14 @@ impl Asked {
     }
 }
 
-fn asked(view: &View<'_>, filter: &Filter) -> Result<Asked, RpcError> {
+fn asked(view: &View<'_>, filter: &Filter) -> Result<LogQuery, RpcError> {
     match filter.blocks {
-        Blocks::Hash(hash) => {
-            view.by_hash(&hash).cloned().map(Asked::Block).ok_or_else(RpcError::unknown_block)
+        BlockSelection::Hash(hash) => {
+            view.by_hash(&hash).cloned().map(LogQuery::Block).ok_or_else(RpcError::unknown_block)
         }
-        Blocks::Range(from, to) => {
+        BlockSelection::Range(from, to) => {
             let range = BlockRange::new(view.number(from)?, view.number(to)?);
-            range.map(Asked::Range).ok_or_else(|| RpcError::new(-32000, "invalid block range params"))
+            range.map(LogQuery::Range).ok_or_else(|| RpcError::new(-32000, "invalid block range params"))
         }
     }
 }

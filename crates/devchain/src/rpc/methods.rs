@@ -7,7 +7,7 @@ use serde_json::value::to_raw_value;
 use super::Answer;
 use super::error::RpcError;
 use super::filter::Filter;
-use super::json::{BlockJson, LogJson, Quantity, ReceiptJson, TxJson};
+use super::json::{BlockJson, LogJson, QuantityJson, ReceiptJson, TxJson};
 use super::logs::get_logs;
 use super::params::Params;
 use super::view::View;
@@ -34,7 +34,7 @@ impl Subscriptions {
             Some("newHeads") => {
                 self.next += 1;
                 self.open.insert(self.next);
-                result(&Quantity(self.next))
+                result(&QuantityJson(self.next))
             }
             other => {
                 let message = format!("no {:?} subscription in eth namespace", other.unwrap_or_default());
@@ -83,11 +83,11 @@ fn read(view: &View<'_>, method: &str, params: &Params<'_>, settings: &Settings)
         result(&block.map(json))
     };
     match method {
-        "eth_chainId" => result(&Quantity(settings.chain_id)),
+        "eth_chainId" => result(&QuantityJson(settings.chain_id)),
         "net_version" => result(&settings.chain_id.to_string()),
         "web3_clientVersion" => result(concat!("chainflume-devchain/", env!("CARGO_PKG_VERSION"))),
         "eth_syncing" => result(&false),
-        "eth_blockNumber" => result(&Quantity(view.head)),
+        "eth_blockNumber" => result(&QuantityJson(view.head)),
         "eth_getBlockByNumber" => block(view.block(view.number(params.tag(0)?)?).map(AsRef::as_ref)),
         "eth_getBlockByHash" => block(view.by_hash(&params.hash(0)?).map(AsRef::as_ref)),
         "eth_getTransactionByHash" => {

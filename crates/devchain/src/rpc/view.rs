@@ -9,11 +9,11 @@ use super::params::Tag;
 use crate::DevChain;
 use crate::block::Block;
 use crate::faults::{Behaviour, Plan, Request};
-use crate::state::State;
+use crate::state::DevState;
 
 /// The chain as the node that answers knows it: it may lag.
 pub(super) struct View<'a> {
-    pub(super) state: MutexGuard<'a, State>,
+    pub(super) state: MutexGuard<'a, DevState>,
     pub(super) head: u64,
     pub(super) behaviour: Behaviour,
     finalized_depth: Option<u64>,

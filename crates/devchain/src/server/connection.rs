@@ -11,9 +11,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// A connection as its handler sees it: something to break.
 #[derive(Clone, Debug)]
-pub(super) struct Connection(CancellationToken);
+pub(super) struct ServedConnection(CancellationToken);
 
-impl Connection {
+impl ServedConnection {
     /// From now on nothing is read or written. What was not written yet never is, also the answer at hand.
     pub(super) fn break_off(&self) {
         self.0.cancel();
@@ -25,7 +25,7 @@ impl Connection {
     }
 }
 
-impl Connected<IncomingStream<'_, Breakable>> for Connection {
+impl Connected<IncomingStream<'_, Breakable>> for ServedConnection {
     fn connect_info(stream: IncomingStream<'_, Breakable>) -> Self {
         Self(stream.io().broken.clone())
     }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::time;
 
-use super::connection::Connection;
+use super::connection::ServedConnection;
 use crate::DevChain;
 use crate::faults::Wire;
 use crate::rpc;
@@ -16,7 +16,7 @@ use crate::rpc;
 const CUT_AFTER: Duration = Duration::from_millis(50);
 
 /// Answers one POST.
-pub(super) async fn answer(chain: &DevChain, body: &[u8], connection: &Connection) -> Response {
+pub(super) async fn answer(chain: &DevChain, body: &[u8], connection: &ServedConnection) -> Response {
     let reply = rpc::answer(chain, body, None).await;
     let status = reply.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
     let body = reply.body.unwrap_or_default();

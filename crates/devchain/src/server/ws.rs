@@ -5,7 +5,7 @@ use axum::extract::ws::{Message, WebSocket};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::connection::Connection;
+use super::connection::ServedConnection;
 use super::http::{first_half, padded};
 use crate::DevChain;
 use crate::block::Block;
@@ -19,7 +19,7 @@ enum Then {
 }
 
 /// Serves one socket until either side has enough. Calls are answered one after the other.
-pub(super) async fn session(chain: DevChain, mut socket: WebSocket, connection: Connection) {
+pub(super) async fn session(chain: DevChain, mut socket: WebSocket, connection: ServedConnection) {
     let mut behaviour = chain.faults().watch();
     let born = behaviour.borrow().ws_generation;
     let mut heads = chain.heads();

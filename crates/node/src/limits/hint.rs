@@ -1,6 +1,6 @@
 //! The width a refusal offers, read from its figures.
 
-use super::Hint;
+use super::refusal::Hint;
 
 /// What makes a figure a limit, in the words between it and the figure before.
 const LIMITING: &[&str] = &[

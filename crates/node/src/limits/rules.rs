@@ -62,7 +62,7 @@ const PER_TIME: &[&str] = &[
     "/min", "per hour", "/hour", " cups", "cu/s", "tps",
 ];
 
-/// What somebody else would have to switch on.
+/// What the operator of the node would have to switch on.
 #[rustfmt::skip]
 const OFF: &[&str] = &[
     "not found", "not support", "unsupported", "not available", "unavailable", "not allowed", "disallowed",
@@ -218,7 +218,7 @@ pub(super) const RULES: &[PhraseRule] = &[
     ),
 ];
 
-/// What counts where nothing else is said: these words stand beside many a limit.
+/// What counts where nothing else is said: these words appear beside many limits.
 #[rustfmt::skip]
 pub(super) const AT_LAST: &[PhraseRule] = &[
     rule(RefusalFamily::Quota, &["quota", "credits", "allowance"], &[]),

@@ -75,7 +75,7 @@ fn family(clause: &str, rules: &[PhraseRule]) -> Option<RefusalFamily> {
     rules.iter().find(fits).map(|rule| rule.family)
 }
 
-/// The strings and figures of a JSON value with the keys they stand under, each a clause; the ends of a range side by side.
+/// The strings and figures of a JSON value with their keys, each a clause; the ends of a range side by side.
 fn flatten(json: &Value, text: &mut String) {
     match json {
         _ if text.len() > READ => {}
@@ -109,7 +109,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// UUIDs and times of day: their digits are nobody's limit.
+/// UUIDs and times of day: their digits are no limit.
 fn is_id(word: &str) -> bool {
     word.matches('-').count() >= 2 && word.contains(|c: char| c.is_ascii_digit())
 }

@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 
 use super::Pool;
 use crate::error::ChainError;
-use crate::evidence::CheckedBlock;
-use crate::headers_with_logs::HeaderWithLogs;
+use crate::node::evidence::CheckedBlock;
+use crate::node::headers_with_logs::HeaderWithLogs;
 use crate::node::{BlockWithLogs, Node};
 use crate::rpc::probing;
 use crate::settings::ProviderRole;
@@ -73,7 +73,7 @@ impl Pool {
                 let there = members.iter().filter(|member| !member.node.rpc.health.snapshot().failing);
                 join_all(there.map(|member| probing(patience, member.node.check_chain()))).await;
             }
-            genesis.settle(stored)?;
+            genesis.agree_on(stored)?;
         }
         let mut wrong = None;
         for (index, member) in members.iter().enumerate() {

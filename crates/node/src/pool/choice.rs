@@ -81,7 +81,7 @@ const SLOW: Duration = Duration::from_secs(1);
 /// And only for one who answers in a fraction of the time, or two of a kind would be swapped for ever.
 const TIMES: u32 = 4;
 
-/// What to do, given that `in_use` is asked now. A chain that stands still switches nobody: lag is measured against
+/// What to do, given that `in_use` is asked now. No provider is left because the chain makes no blocks: lag is measured against
 /// the other providers' heads and never against the clock.
 pub(super) fn choose(in_use: usize, facts: &[ProviderFacts], rules: &SwitchRules) -> SwitchDecision {
     let lag = |index: usize| behind(index, facts);
@@ -123,7 +123,7 @@ pub(super) fn choose(in_use: usize, facts: &[ProviderFacts], rules: &SwitchRules
 }
 
 /// How many blocks a provider lacks that the others have; 0 while nothing is known. Of two others or more the highest
-/// head is not believed alone: one provider that speaks of blocks there are not moves nobody.
+/// head is not believed alone: one provider that announces blocks which do not exist causes no switch.
 pub(super) fn behind(index: usize, facts: &[ProviderFacts]) -> u64 {
     let Some(own) = facts[index].head else { return 0 };
     let others =

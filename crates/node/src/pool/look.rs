@@ -10,14 +10,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::choice::behind;
 use super::{PoolMember, PoolShared, probe};
 use crate::error::ChainError;
-use crate::failed_reads::Work;
 use crate::rpc::probing;
 use crate::settings::ProviderRole;
+use crate::settings::Work;
 use chainflume_ops::supervise::Turns;
 
 /// Between the first failure and the look at the others: failures come in handfuls.
 const SOON: Duration = Duration::from_millis(200);
-/// While something stays wrong each look comes half as late again after the one before, up to this: nobody else may be there
+/// While something stays wrong each look comes half as late again after the one before, up to this: there may be no other
 /// for hours, and one that comes back is to be taken within seconds.
 const AT_LAST: Duration = Duration::from_secs(5);
 /// Whoever is asked about new blocks and has answered nothing for so long is asked for its head. Between two blocks nothing
@@ -123,7 +123,7 @@ impl PoolShared {
                 let _ended = health.worked(Work::Probe, None);
             }
             Err(error) => {
-                tracing::debug!(chain = %self.settings.name, %error, "a provider cannot be asked");
+                tracing::debug!(chain = %self.settings.name, %error, "a provider does not answer its probe");
                 member.seen().head = None;
                 health.stumbled(Work::Probe, None, Some(&error));
             }
@@ -172,11 +172,11 @@ impl PoolShared {
         let node = &member.node;
         for work in [Work::Live, Work::History] {
             let Some(unread) = node.failed.get(work) else { continue };
-            // Nothing is urgent about it: it may take as long as it would take whoever needs it.
+            // Nothing is urgent about it: it may take as long as a request of the work.
             let again = probing(self.settings.request_timeout, probe::again(node, work, &unread));
             if let Err(error) = again.await {
                 let host = node.host();
-                tracing::debug!(chain = %self.settings.name, host, %error, "a provider still fails where it failed");
+                tracing::debug!(chain = %self.settings.name, host, %error, "a provider still fails at the question that it failed before");
                 return;
             }
         }

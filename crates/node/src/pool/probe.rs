@@ -7,11 +7,12 @@ use futures_util::future::try_join_all;
 
 use super::choice::SwitchReason;
 use crate::error::ChainError;
-use crate::failed_reads::{FailedRead, Work};
 use crate::heads;
 use crate::logs::{BlockSelector, LOGS};
+use crate::node::failed_reads::FailedRead;
 use crate::node::{HEADER, Node, ProviderGroup};
 use crate::rpc::probing;
+use crate::settings::Work;
 use crate::settings::{ChainSettings, ProviderSettings};
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogFilter};
 
@@ -70,13 +71,13 @@ pub async fn essential(
     if let Some(tag) = settings.tag {
         node.check_tag(tag).await?;
     }
-    // What the work asks for; before it has asked, an address nobody has: the question is what counts.
+    // What the work asks for; before it has asked, an unused address: the question is what counts.
     let filter = kin.filter().filter(|filter| !node.asks_in_parts(filter));
     let filter =
         filter.unwrap_or_else(|| LogFilter { addresses: Some([Address::ZERO].into()), topic0: None });
     // The block below, which a backend of the same gateway has as well.
     let recent = node.block(head.number.saturating_sub(1)).await?.unwrap_or(head);
-    // By this question alone: what a node without logs can tell by receipts is a way to go on, and no reason to turn to it.
+    // By this question alone: receipts are a way to go on with a node that has no logs, and no reason to switch to it.
     let logs =
         node.logs_once(&filter, BlockSelector::Hash { number: recent.number, hash: recent.hash }).await;
     unless_too_much(logs.map(|_| ()))

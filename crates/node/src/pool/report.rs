@@ -6,7 +6,7 @@ use super::{Pool, PoolMember};
 use crate::rpc::MethodUsage;
 use crate::settings::ProviderRole;
 
-/// How a provider stands.
+/// The state of a provider.
 #[derive(Clone, Debug)]
 pub struct ProviderState {
     /// What it is called.
@@ -34,9 +34,9 @@ pub struct ProviderState {
 }
 
 impl Pool {
-    /// How each provider stands; the metrics are told as well.
+    /// The state of each provider; the metrics are set as well.
     pub fn report(&self) -> Vec<ProviderState> {
-        self.shared.say();
+        self.shared.report_metrics();
         let (facts, in_use) = (self.shared.facts(ProviderRole::Any), self.shared.in_use());
         let report = |(index, member): (usize, &PoolMember)| {
             let health = member.node.rpc.health.snapshot();

@@ -1,7 +1,7 @@
 //! Several calls in one request, where the node takes them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
@@ -9,76 +9,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::body::BodyConsumer;
+use super::call::{RpcCall, lead};
 use super::streamed_list::StreamedList;
-use super::{Body, Rpc, RpcCall, lead};
-use crate::error::{ChainError, RefusalKind};
+use super::{Body, Rpc};
+use crate::error::ChainError;
+use crate::limits::RefusalKind;
 use crate::wire::{RpcResponse, RpcResponses};
-
-/// Calls in one request at most. Enough to hide the latency; some providers take no more than a few anyway.
-const MOST: u64 = 16;
-
-/// Between two tries of a node that has failed at batches without a word on why.
-const TRY_EVERY: u64 = 128;
-
-/// How many calls a request may have.
-pub(super) struct BatchLimit {
-    /// Now; halved by failures, doubled by answers.
-    now: AtomicU64,
-    /// What the node said, or what was found.
-    cap: AtomicU64,
-    /// How often they were asked one by one.
-    alone: AtomicU64,
-}
-
-impl Default for BatchLimit {
-    fn default() -> Self {
-        Self { now: AtomicU64::new(MOST), cap: AtomicU64::new(MOST), alone: AtomicU64::new(0) }
-    }
-}
-
-impl BatchLimit {
-    fn now(&self) -> usize {
-        let now = self.now.load(Ordering::Relaxed).min(self.cap.load(Ordering::Relaxed));
-        usize::try_from(now.max(1)).unwrap_or(1)
-    }
-
-    /// Whether so many calls may be one request.
-    fn fits(&self, calls: usize) -> bool {
-        calls <= self.now()
-    }
-
-    /// Whether so many calls are asked at one moment: in one request, or each by itself and all at once.
-    fn takes(&self, calls: usize) -> bool {
-        let now = self.now();
-        calls <= now || now == 1
-    }
-
-    /// Calls that would have been a request were asked one by one. Now and then a small one is tried again: it may have
-    /// been a moment's trouble. What the node has said about batches stands.
-    fn alone(&self) {
-        if self.alone.fetch_add(1, Ordering::Relaxed) % TRY_EVERY == TRY_EVERY - 1 {
-            self.try_again();
-        }
-    }
-
-    fn try_again(&self) {
-        self.now.fetch_max(2, Ordering::Relaxed);
-    }
-
-    fn answered(&self, calls: usize) {
-        self.now.fetch_max((calls as u64 * 2).min(MOST), Ordering::Relaxed);
-    }
-
-    /// Half of them next time, down to one.
-    fn failed(&self, calls: usize) {
-        self.now.store((calls as u64 / 2).max(1), Ordering::Relaxed);
-    }
-
-    fn limited(&self, calls: usize, hint: Option<u64>) {
-        let fewer = hint.unwrap_or(calls as u64 / 2).max(1);
-        self.cap.fetch_min(fewer, Ordering::Relaxed);
-    }
-}
 
 /// An answer before it is known what it should be; `None` where the node says `null`.
 pub(crate) type RawResult = Result<Option<Box<RawValue>>, ChainError>;
@@ -86,12 +22,12 @@ pub(crate) type RawResult = Result<Option<Box<RawValue>>, ChainError>;
 impl Rpc {
     /// What was learnt about batches; `None` where nothing was.
     pub(crate) fn batch_limit(&self) -> Option<u64> {
-        Some(self.batches.cap.load(Ordering::Relaxed)).filter(|cap| *cap < MOST)
+        self.batches.cap()
     }
 
     /// Takes up what was learnt about batches.
     pub(crate) fn limit_batch(&self, cap: Option<u64>) {
-        self.batches.cap.store(cap.unwrap_or(MOST).clamp(1, MOST), Ordering::Relaxed);
+        self.batches.set_cap(cap);
     }
 
     /// Whether so many calls are asked at one moment.
@@ -104,13 +40,9 @@ impl Rpc {
         self.batches.fits(calls)
     }
 
-    /// As [`Self::is_one_request`]; where they are not, this counts as a time they were asked one by one.
-    pub(crate) fn fits_batch(&self, calls: usize) -> bool {
-        let fits = self.is_one_request(calls);
-        if !fits {
-            self.batches.alone();
-        }
-        fits
+    /// Counts calls that belong together and are asked one by one: now and then a batch is tried again.
+    pub(crate) fn count_asked_alone(&self) {
+        self.batches.alone();
     }
 
     /// Lets the next calls that belong together be a batch again, unless the node has said that it takes none.
@@ -197,7 +129,7 @@ impl Rpc {
             }
             ChainError::Refused {
                 refusal:
-                    RefusalKind::Other
+                    RefusalKind::Unknown
                     | RefusalKind::MethodOff
                     | RefusalKind::Denied
                     | RefusalKind::Size(_)

@@ -1,6 +1,6 @@
 //! What came of each call of a request: a batch may be answered and each of its calls refused.
 
-use super::RpcCall;
+use super::call::RpcCall;
 use crate::error::ChainError;
 
 /// What an answer says of the single calls of its request.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::settings::RateLimitSettings;
 
-/// A pause longer than this is not sat out here: who asks may have something better to do, or another node.
+/// A longer pause is not waited for here: the caller may have other work, or another node.
 const MOMENT: Duration = Duration::from_secs(2);
 /// The pause where a node says that it was too much and not for how long: most count requests by the second.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -23,7 +23,7 @@ pub(super) struct StreamedList<'a, T> {
     comma: bool,
 }
 
-/// Where in the answer the next byte stands.
+/// Position of the next byte in the answer.
 enum ListState {
     Before(ResultFinder),
     Within,
@@ -83,7 +83,7 @@ impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
                     continue;
                 }
                 Some(_) if self.comma || self.elements == 0 => {}
-                Some(_) => return self.wrong_with("no comma stands before it"),
+                Some(_) => return self.wrong_with("no comma comes before it"),
                 None => break,
             }
             let mut values = Deserializer::from_slice(&self.rest[read..]).into_iter::<T>();
@@ -131,7 +131,7 @@ impl<T: DeserializeOwned> BodyConsumer for StreamedList<'_, T> {
     fn finish(&mut self) -> Vec<u8> {
         if matches!(self.at, ListState::Within) {
             self.hand_out();
-            // Of an answer that was cut off: what remains is for whoever reads the whole.
+            // Of an answer that was cut off: what remains is read with the whole answer.
             self.kept.append(&mut self.rest);
         }
         std::mem::take(&mut self.kept)

@@ -3,53 +3,15 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Rpc;
 use crate::error::ChainError;
 
-tokio::task_local! {
-    /// Set inside of a probe: how long each of its requests may take.
-    static PROBE: Duration;
-}
-
-/// Makes the requests inside those of a probe: each takes so long at most, and none of them waits behind the work whose trouble
-/// they are to look into. It is no argument of each question, since what a probe asks is what the work asks.
-pub async fn probing<T>(patience: Duration, asks: impl Future<Output = T>) -> T {
-    PROBE.scope(patience, asks).await
-}
-
-/// How long the requests of the probe that this runs in may take.
-pub(super) fn patience() -> Option<Duration> {
-    PROBE.try_with(|patience| *patience).ok()
-}
-
-/// Ends what is on its way when the endpoint is left for another.
-pub(super) struct RequestCanceller(watch::Sender<u64>);
-
-impl Default for RequestCanceller {
-    fn default() -> Self {
-        Self(watch::channel(0).0)
-    }
-}
-
-impl RequestCanceller {
-    /// From now on.
-    pub(super) fn wait_for_next(&self) -> impl Future<Output = ()> + use<> {
-        let mut departures = self.0.subscribe();
-        async move {
-            if departures.changed().await.is_err() {
-                std::future::pending().await
-            }
-        }
-    }
-}
-
 impl Rpc {
     /// Ends what is on its way: another provider is asked from now on. Whoever waits for an answer asks there.
     pub(crate) fn leave(&self) {
-        self.departures.0.send_modify(|departures| *departures += 1);
+        self.departures.cancel();
     }
 
     /// What comes of work, or the word that it is not worth to be waited for any more.

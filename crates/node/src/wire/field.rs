@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Time {
 }
 
 /// A field of text that a node may leave out, fill with `null` or write in a form of its own. None of these is an error before
-/// somebody needs the field.
+/// the field is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Field<T> {
     /// Absent, or `null`, which is the same.

@@ -1,8 +1,16 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::AlertThresholds;
 use crate::health::{Board, ChainHealth, ChainState, DatabaseHealth, LoopHealth, SinkHealth};
+
+/// What is normal for each chain.
+#[derive(Clone, Debug, Default)]
+pub struct AlertThresholds {
+    /// By chain, how long its head may stay the same.
+    pub head_silence: BTreeMap<String, Duration>,
+    /// Chains whose heads are announced by WebSocket while all is well.
+    pub websocket: BTreeSet<String>,
+}
 
 /// The board at one moment.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +61,7 @@ const ERRORS: u64 = 5;
 const STUCK: Duration = Duration::from_mins(1);
 /// A WebSocket is opened again within seconds, and polling does meanwhile.
 const LISTENER: Duration = Duration::from_mins(1);
-/// What happened once is an incident for so long: several in a row are told once.
+/// What happened once is an incident for so long: several in a row are one notice.
 const RECENT: Duration = Duration::from_mins(10);
 
 /// What is wrong.
@@ -103,7 +111,7 @@ fn chain_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth, n
         found.add(
             "chain_stopped",
             name,
-            format!("chain {name} is stopped until an operator decides: {error}"),
+            format!("chain {name} is stopped: operator action required: {error}"),
         );
     } else if chain.consecutive_errors >= ERRORS {
         let errors = chain.consecutive_errors;
@@ -111,7 +119,7 @@ fn chain_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth, n
             found.add(
                 "provider_down",
                 name,
-                format!("chain {name} cannot ask its node, {errors} times now: {error}"),
+                format!("chain {name} cannot reach its node, {errors} times in a row: {error}"),
             );
         } else {
             found.add(
@@ -123,7 +131,7 @@ fn chain_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth, n
     }
     if let Some(reorg) = chain.deep_reorg.filter(|reorg| since(reorg.at, now) < RECENT) {
         let depth = reorg.depth;
-        let text = format!("chain {name} took back {depth} confirmed blocks; retractions are on their way");
+        let text = format!("chain {name} undid {depth} confirmed blocks; retractions are published");
         found.add("deep_reorg", name, text);
     }
 }
@@ -134,7 +142,7 @@ fn node_troubles(
     chain: &ChainHealth,
     (limits, now): (&AlertThresholds, Instant),
 ) {
-    // While it fails for other reasons the head may stand still for those; a standby does not look.
+    // While it fails for other reasons the head may stay the same for that reason; a standby does not look.
     if matches!(chain.state, ChainState::Stopped | ChainState::Standby) || chain.consecutive_errors >= ERRORS
     {
         return;
@@ -165,7 +173,7 @@ fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now:
         return;
     }
     if let Some(reason) = &sink.disabled {
-        found.add("sink_disabled", name, format!("sink {name} wants no messages any more: {reason}"));
+        found.add("sink_disabled", name, format!("sink {name} is disabled and gets no messages: {reason}"));
         return;
     }
     let stuck = sink.waiting_since.map_or(Duration::ZERO, |at| since(at, now));

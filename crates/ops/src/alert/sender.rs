@@ -37,7 +37,7 @@ impl NoticeQueue {
     pub(super) fn put(&self, notice: AlertNotice) {
         if self.0.try_send(notice).is_err() {
             metrics::alert("dropped");
-            tracing::warn!("an alert is not sent: too many wait for the webhook");
+            tracing::warn!("an alert is dropped: too many wait for the webhook");
         }
     }
 }
@@ -61,7 +61,7 @@ impl AlertSender {
     async fn send_all(self, mut queue: Receiver<AlertNotice>) {
         let mut notices = Vec::new();
         while queue.recv_many(&mut notices, QUEUE).await > 0 {
-            // What came up together is told together: one trouble has many faces.
+            // Alerts that come together are sent together: one fault has many symptoms.
             let lines: Vec<String> = notices.drain(..).map(|notice| line(&notice)).collect();
             let sent = self.send(&json!({ "text": lines.join("\n") }).to_string()).await;
             metrics::alert(if sent { "sent" } else { "failed" });
@@ -80,10 +80,10 @@ impl AlertSender {
                 Err(error) => (error.to_string(), None),
             };
             let Some(wait) = wait else {
-                tracing::error!(error, "the alert webhook does not take an alert; given up");
+                tracing::error!(error, "the alert webhook does not accept an alert; the alert is dropped");
                 break;
             };
-            tracing::warn!(error, ?wait, "the alert webhook does not take an alert; tried again");
+            tracing::warn!(error, ?wait, "the alert webhook does not accept an alert; it is retried");
             tokio::time::sleep(wait.max(asked.unwrap_or_default().min(LONGEST_RETRY_AFTER))).await;
         }
         false

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::rules::{Incident, IncidentKey};
 
-/// What is known to be wrong, so that each incident is told once, and once more when it is over.
+/// What is known to be wrong, so that each incident is sent once, and once more when it is over.
 #[derive(Debug)]
 pub(super) struct IncidentTracker {
     open: BTreeMap<IncidentKey, OpenIncident>,
@@ -18,7 +18,7 @@ struct OpenIncident {
     told: bool,
 }
 
-/// What is to be told.
+/// A notice to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AlertNotice {
     pub(super) key: IncidentKey,
@@ -56,7 +56,7 @@ impl IncidentTracker {
                 notices.push(AlertNotice { key, text: open.text.clone(), news: NoticeKind::Began });
             }
         }
-        // One that was not told has not lasted, and must last from its beginning the next time.
+        // One that was not sent has not lasted, and must last from its beginning the next time.
         lost.retain(|key| {
             self.open
                 .get(key)

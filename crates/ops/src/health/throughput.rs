@@ -33,7 +33,7 @@ const STEP: Duration = Duration::from_secs(2);
 const SHORTEST: Duration = Duration::from_secs(1);
 
 impl Throughput {
-    /// The source stands before block `next`, having stored `events` more since the last call.
+    /// The next block of the source is `next`, and it has stored `events` more since the last call.
     pub fn mark(&mut self, next: u64, events: u64) {
         self.mark_at(Instant::now(), next, events);
     }
@@ -56,7 +56,7 @@ impl Throughput {
         }
     }
 
-    /// Over the last minute or so, `None` until there is something to tell it from. Falls while nothing happens.
+    /// Over the last minute or so, `None` until there are two observations. Falls while nothing happens.
     pub fn rate(&self) -> Option<Rate> {
         self.rate_at(Instant::now())
     }

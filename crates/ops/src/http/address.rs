@@ -15,7 +15,7 @@ pub enum AddressPolicy {
     Anywhere,
     /// Those with public addresses, and the hosts of these names or addresses whatever they resolve to.
     Public {
-        /// As they stand in URLs, in lower case.
+        /// As URLs have them, in lower case.
         except: BTreeSet<String>,
     },
 }
@@ -75,7 +75,7 @@ fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
         [0, ..] => Some("an address of this network (RFC 791)"),
         [127, ..] => Some("a loopback address"),
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Some("a private address (RFC 1918)"),
-        // Among them 169.254.169.254, where clouds tell secrets.
+        // Among them 169.254.169.254, where clouds serve credentials.
         [169, 254, ..] => Some("a link-local address (RFC 3927)"),
         [100, 64..=127, ..] => Some("an address of carrier-grade NAT (RFC 6598)"),
         [192, 0, 0, _] => Some("an address of protocol assignments (RFC 6890)"),
@@ -105,7 +105,7 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0, 0, 0, 0, 0, 0, ..] => Some("an IPv4-compatible address (RFC 4291)"),
         [0x64, 0xff9b, ..] => Some("an address of a local NAT64 (RFC 8215)"),
         [0x100, 0, 0, _, ..] => Some("an address that discards (RFC 6666)"),
-        // 6to4 carries an IPv4 address; Teredo hides one, and nobody serves webhooks behind it.
+        // 6to4 contains an IPv4 address; Teredo hides one, and no webhook is served behind it.
         [0x2002, high, low, ..] => embedded(high, low),
         [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => {
             Some("an address for documentation (RFC 3849, RFC 9637)")

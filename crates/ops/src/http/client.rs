@@ -71,7 +71,7 @@ impl HttpClient {
             settings.reach.check(&name, address)?;
         }
         let mut client = Client::builder()
-            // It would carry what was meant for one host to another, past every check.
+            // A redirect would send the request to another host, past every check.
             .redirect(redirect::Policy::none())
             // A proxy resolves names by itself, and would reach what we may not.
             .no_proxy()
@@ -105,7 +105,7 @@ impl HttpClient {
         let mut request =
             self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
         for (name, value) in headers {
-            // What is no header value is nobody's message: ours are made of digits and base64.
+            // A text that is no header value cannot occur: ours are made of digits and base64.
             if let Ok(value) = HeaderValue::from_str(value) {
                 request = request.header(HeaderName::from_static(name), value);
             }
@@ -123,7 +123,7 @@ impl HttpClient {
         Ok(request.send().await.map_err(|error| self.failed(&error))?.status().as_u16())
     }
 
-    /// The status is what counts: of the rest no more is read than is told, and a body that breaks off changes nothing.
+    /// The status is what counts: of the rest no more is read than is shown, and a body that breaks off changes nothing.
     async fn read(&self, mut response: Response) -> HttpResponse {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());

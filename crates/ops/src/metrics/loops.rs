@@ -36,7 +36,7 @@ pub fn loop_starts(name: &str) {
     }
 }
 
-/// A loop ended although nobody asked it to.
+/// A loop ended without being asked to.
 pub fn loop_ended(name: &str, how: &'static str) {
     counter!(FAILURES, "loop" => name.to_owned(), "how" => how).increment(1);
 }

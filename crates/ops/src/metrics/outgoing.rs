@@ -1,4 +1,4 @@
-//! What leaves the house: outbox, sinks, deliveries, incidents. Names and meanings stand in [`super`].
+//! What leaves the daemon: outbox, sinks, deliveries, incidents. Names and meanings are in [`super`].
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub fn outbox_trimmed(count: u64) {
     counter!(OUTBOX_TRIMMED).increment(count);
 }
 
-/// Where a sink stands.
+/// How far a sink is.
 pub fn sink(name: &str, lag: u64, stuck: Duration, consecutive_errors: u64) {
     gauge!(SINK_LAG, "sink" => name.to_owned()).set(as_f64(lag));
     gauge!(SINK_STUCK, "sink" => name.to_owned()).set(stuck.as_secs_f64());

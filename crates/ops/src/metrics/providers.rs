@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use super::as_f64;
+use super::number::as_f64;
 
 const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
 const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
@@ -96,14 +96,22 @@ pub fn rpc_concurrency((chain, provider): (&str, &str), requests: f64) {
     gauge!(RPC_CONCURRENCY, "chain" => chain, "provider" => provider).set(requests);
 }
 
-/// How a provider stands.
-pub fn provider(
-    (chain, provider): (&str, &str),
-    in_use: bool,
-    healthy: bool,
-    behind: u64,
-    latency: Duration,
-) {
+/// What the last probe found of a provider.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderSample {
+    /// Whether the newest blocks are read from it.
+    pub in_use: bool,
+    /// Whether it is fit to be read from.
+    pub healthy: bool,
+    /// Blocks that the others have and it lacks.
+    pub behind: u64,
+    /// Usual time of an answer; [`Duration::MAX`] while it is not known.
+    pub latency: Duration,
+}
+
+/// The state of a provider.
+pub fn provider((chain, provider): (&str, &str), sample: ProviderSample) {
+    let ProviderSample { in_use, healthy, behind, latency } = sample;
     let labels = [("chain", chain.to_owned()), ("provider", provider.to_owned())];
     gauge!(PROVIDER_IN_USE, &labels).set(f64::from(u8::from(in_use)));
     gauge!(PROVIDER_HEALTHY, &labels).set(f64::from(u8::from(healthy)));

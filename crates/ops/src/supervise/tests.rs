@@ -15,10 +15,10 @@ fn house() -> House {
     House { board, stop, supervisor }
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const HANG_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn this() -> Loop {
-    Loop::new("probe", PATIENCE)
+    Loop::new("probe", HANG_TIMEOUT)
 }
 
 impl House {

@@ -19,11 +19,11 @@ struct CauseState {
     suppressed: u64,
 }
 
-/// From one line to the next of the same cause. A minute: an outage is told when it begins, and a night of it fits on a
+/// From one line to the next of the same cause. A minute: an outage is logged when it begins, and a night of it fits on a
 /// few screens.
 const EVERY: Duration = Duration::from_secs(60);
 /// Causes remembered. They are words of the program and names of the configuration, so there are few; should there
-/// be more, the oldest is forgotten and may be told early.
+/// be more, the oldest is forgotten and may be logged early.
 const CAUSES: usize = 256;
 
 impl Default for LogLimiter {
@@ -71,7 +71,7 @@ impl Suppressed {
     }
 }
 
-/// The lines of what fails again and again and then works: each row of errors is told when it begins, seldom while it
+/// The lines of what fails again and again and then works: each row of errors is logged when it begins, seldom while it
 /// lasts, and its end where its beginning was.
 #[derive(Debug, Default)]
 pub struct ErrorStreak {
@@ -91,7 +91,7 @@ impl ErrorStreak {
         Some(admitted)
     }
 
-    /// Whether the end of the row is to be told.
+    /// Whether the end of the row is to be logged.
     pub fn ended(&self) -> bool {
         self.told.swap(false, Ordering::Relaxed)
     }

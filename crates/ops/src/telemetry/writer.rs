@@ -1,6 +1,6 @@
 //! Log lines on their way to stderr: a bounded queue, and one thread that empties it.
 //!
-//! A line never blocks or fails for whoever logs it. Stderr may be a pipe whose reader is stopped (`write` blocks), a pipe whose
+//! A line never blocks its caller and never fails for it. Stderr may be a pipe whose reader is stopped (`write` blocks), a pipe whose
 //! reader is gone (`EPIPE`) or a file on a full disk (`ENOSPC`). Lines are then lost and counted, and the work goes on.
 //!
 //! `tracing-appender` has a writer of this kind. Its queue is bounded in lines and not in bytes, and it does not report failed writes.
@@ -81,7 +81,7 @@ impl LogQueue {
     /// Waits until every line is written, or for `patience`.
     pub(super) fn flush(&self, patience: Duration) {
         let is_busy = |queue: &mut QueuedLines| queue.is_writing || !queue.lines.is_empty();
-        // Without a result: whoever flushes is about to leave.
+        // Without a result: the caller that flushes is about to end.
         drop(self.0.changed.wait_timeout_while(self.lock(), patience, is_busy));
     }
 
@@ -109,7 +109,7 @@ impl LogQueue {
             queue = next;
             if timeout.timed_out() {
                 drop(queue);
-                tracing::error!("log lines were lost; this one is written if stderr takes lines again");
+                tracing::error!("log lines were lost while stderr accepted none");
                 queue = self.lock();
             }
         }
@@ -133,7 +133,7 @@ impl LogQueue {
         if lost > 0 {
             tracing::warn!(
                 lost,
-                "stderr took no log lines for a while; lines are lost, and the work went on"
+                "stderr accepted no log lines for a while; lines were lost, and no work was delayed"
             );
         }
     }

@@ -4,7 +4,7 @@ use chainflume_core::domain::{B256, DeadLetterKind, Log, Place};
 
 use super::super::events::place;
 use super::super::{ChainStore, Store};
-use super::raw::RawLog;
+use super::raw::DeadLog;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{count, hash, int8, unsigned};
 
@@ -75,7 +75,7 @@ impl StoredDeadLetter {
     /// [`StoreError::Corrupt`] when another program wrote it, or it is a delivery.
     pub fn log(&self) -> Result<Log, StoreError> {
         let corrupt = |what: String| StoreError::Corrupt { table: "dead_letters", what };
-        let raw: RawLog = serde_json::from_str(&self.raw)
+        let raw: DeadLog = serde_json::from_str(&self.raw)
             .map_err(|error| corrupt(format!("raw of {} is no log: {error}", self.id)))?;
         raw.read().ok_or_else(|| corrupt(format!("raw of {} has more than four topics", self.id)))
     }
@@ -128,14 +128,14 @@ impl Store {
             "where id > $1 and ($2 or resolved_at is null) and ($3::text is null or $3 in (source, sink)) ",
             "order by id limit $4"
         );
-        let rows: Vec<Row> = sqlx::query_as(sql)
+        let rows: Vec<DeadLetterRow> = sqlx::query_as(sql)
             .bind(int8("number", which.after)?)
             .bind(which.resolved)
             .bind(&which.source)
             .bind(i64::from(which.limit))
             .fetch_all(&self.pool)
             .await?;
-        rows.into_iter().map(Row::read).collect()
+        rows.into_iter().map(DeadLetterRow::read).collect()
     }
 
     /// The dead letters of these numbers that there are, by number, open or not.
@@ -143,11 +143,11 @@ impl Store {
     /// # Errors
     /// A database error.
     pub async fn dead_letters_of(&self, ids: &[u64]) -> Result<Vec<StoredDeadLetter>, StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(concat!(select!(), "where id = any($1) order by id"))
+        let rows: Vec<DeadLetterRow> = sqlx::query_as(concat!(select!(), "where id = any($1) order by id"))
             .bind(numbers(ids)?)
             .fetch_all(&self.pool)
             .await?;
-        rows.into_iter().map(Row::read).collect()
+        rows.into_iter().map(DeadLetterRow::read).collect()
     }
 
     /// Marks an open dead letter as resolved, with the reason. `false` when there is no open one of that number. It
@@ -188,9 +188,9 @@ impl ChainStore {
     pub async fn open_dead_letters(&self, ids: &[u64]) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let sql =
             concat!(select!(), "where id = any($1) and chain_id = $2 and resolved_at is null order by id");
-        let rows: Vec<Row> =
+        let rows: Vec<DeadLetterRow> =
             sqlx::query_as(sql).bind(numbers(ids)?).bind(self.chain.id).fetch_all(&self.pool).await?;
-        rows.into_iter().map(Row::read).collect()
+        rows.into_iter().map(DeadLetterRow::read).collect()
     }
 
     /// Notes that dead letters were tried again in vain. Those that are resolved or gone by now stay as they are.
@@ -225,7 +225,7 @@ fn numbers(ids: &[u64]) -> Result<Vec<i64>, StoreError> {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct DeadLetterRow {
     id: i64,
     kind: String,
     #[sqlx(flatten)]
@@ -252,7 +252,7 @@ struct LogColumns {
     block_hash: Option<Vec<u8>>,
 }
 
-impl Row {
+impl DeadLetterRow {
     fn read(self) -> Result<StoredDeadLetter, StoreError> {
         let about = match (self.sink, self.seq) {
             (Some(sink), Some(seq)) => DeadLetterSubject::Delivery { sink, seq: unsigned("sequence", seq)? },

@@ -5,7 +5,7 @@ use chainflume_core::domain::{Address, B256, Bytes, Log, Place, Topics};
 /// The whole log in the node's own words (`eth_getLogs`), except that numbers are numbers.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RawLog {
+pub(super) struct DeadLog {
     address: Address,
     topics: Vec<B256>,
     data: Bytes,
@@ -17,7 +17,7 @@ pub(super) struct RawLog {
     log_index: u32,
 }
 
-impl RawLog {
+impl DeadLog {
     pub(super) fn new(log: &Log) -> Self {
         Self {
             address: log.address,

@@ -2,8 +2,8 @@
 
 use futures_util::TryStreamExt;
 
-use super::super::open::Chain;
-use super::{PAGE_BYTES, Row, Stored, columns_of};
+use super::super::open::OpenChain;
+use super::{PAGE_BYTES, Stored, StoredEventRow, columns_of};
 use chainflume_core::domain::{Place, ProjectionChange, ProjectionDelta};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
@@ -29,7 +29,7 @@ macro_rules! orphan {
 /// Moves every event above block `above` to `orphaned_events`; returns how many.
 pub(in super::super) async fn orphan(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     above: u64,
     reorg: i64,
 ) -> Result<u64, StoreError> {
@@ -46,7 +46,7 @@ pub(in super::super) async fn orphan(
 /// As [`orphan`], of the events at these places.
 pub(in super::super) async fn orphan_at(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     at: &[Place],
     reorg: i64,
 ) -> Result<u64, StoreError> {
@@ -89,7 +89,7 @@ pub(in super::super) async fn last_page(
 /// As [`orphan`], of the events of these kinds from a block on.
 pub(in super::super) async fn orphan_of(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     (kinds, from): (&[i32], i64),
     reorg: i64,
 ) -> Result<u64, StoreError> {
@@ -129,7 +129,7 @@ pub(in super::super) async fn fold_orphaned(tx: &mut Tx, reorg: i64) -> Result<P
         "order by block_number, tx_index, log_index"
     );
     let mut folded = ProjectionDelta::default();
-    let mut rows = sqlx::query_as::<_, Row>(sql).bind(reorg).fetch(&mut **tx);
+    let mut rows = sqlx::query_as::<_, StoredEventRow>(sql).bind(reorg).fetch(&mut **tx);
     while let Some(row) = rows.try_next().await? {
         let stored = row.read()?;
         if let Some(change) = ProjectionChange::of(stored.projection, &stored.event) {
@@ -147,6 +147,6 @@ pub(in super::super) async fn orphaned(tx: &mut Tx, reorg: i64) -> Result<Vec<St
         " from orphaned_events where reorg_id = $1 and block_number >= (select min(publish_from) from sources) ",
         "order by block_number, tx_index, log_index"
     );
-    let rows: Vec<Row> = sqlx::query_as(sql).bind(reorg).fetch_all(&mut **tx).await?;
-    rows.into_iter().map(Row::read).collect()
+    let rows: Vec<StoredEventRow> = sqlx::query_as(sql).bind(reorg).fetch_all(&mut **tx).await?;
+    rows.into_iter().map(StoredEventRow::read).collect()
 }

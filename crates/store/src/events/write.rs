@@ -3,7 +3,7 @@
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 
-use super::super::open::Chain;
+use super::super::open::OpenChain;
 use super::letter;
 use chainflume_core::domain::Event;
 use chainflume_db::StoreError;
@@ -55,7 +55,7 @@ macro_rules! insert {
 /// Writes the events into `table`; `meanwhile` is done while the server takes them in.
 pub(in super::super) async fn write_while<M>(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     (table, events): (Table, &[&Event]),
     meanwhile: impl FnOnce() -> M,
 ) -> Result<M, StoreError> {
@@ -88,7 +88,7 @@ pub(in super::super) async fn write_while<M>(
 }
 
 /// One row of [`columns`].
-fn encode(rows: &mut Rows, chain: &Chain, event: &Event) -> Result<(), StoreError> {
+fn encode(rows: &mut Rows, chain: &OpenChain, event: &Event) -> Result<(), StoreError> {
     let kind = chain.kind(event.fact.kind)?;
     let fact = &event.fact;
     rows.row(15);
@@ -129,7 +129,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(chain: &Chain, events: &[&'a Event]) -> Result<Self, StoreError> {
+    fn of(chain: &OpenChain, events: &[&'a Event]) -> Result<Self, StoreError> {
         let mut columns = Self::default();
         for event in events {
             columns.push(chain, event)?;
@@ -137,7 +137,7 @@ impl<'a> Columns<'a> {
         Ok(columns)
     }
 
-    fn push(&mut self, chain: &Chain, event: &'a Event) -> Result<(), StoreError> {
+    fn push(&mut self, chain: &OpenChain, event: &'a Event) -> Result<(), StoreError> {
         let (kind, fact) = (chain.kind(event.fact.kind)?, &event.fact);
         self.block_numbers.push(int8("block number", event.place.block_number)?);
         self.tx_indexes.push(event.place.tx_index.into());

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::super::kinds::Described;
-use super::super::open::Chain;
+use super::super::open::OpenChain;
 use chainflume_core::domain::{
     Aggregate, Column, Event, EventId, Message, MessageState, Metadata, amount_formatted,
 };
@@ -25,9 +25,9 @@ pub(in super::super) struct EventRef<'a> {
 }
 
 /// Which of the wallets that events are about are users.
-pub(super) struct Users(BTreeMap<Address, Uuid>);
+pub(super) struct UserIds(BTreeMap<Address, Uuid>);
 
-impl Users {
+impl UserIds {
     pub(super) async fn of(tx: &mut Tx, refs: &[EventRef<'_>]) -> Result<Self, StoreError> {
         let wallets: BTreeSet<Address> = refs.iter().flat_map(|event_ref| parties(event_ref.event)).collect();
         if wallets.is_empty() {
@@ -45,9 +45,9 @@ impl Users {
 
 /// Messages that these events are seen at the head, in their order. `head` is the chain's head as it was read.
 pub(super) fn pending(
-    chain: &Chain,
+    chain: &OpenChain,
     refs: &[EventRef<'_>],
-    users: &Users,
+    users: &UserIds,
     head: u64,
 ) -> Result<Vec<Message>, StoreError> {
     messages(chain, refs, users, |event| (MessageState::Pending, below(head, event)))
@@ -55,9 +55,9 @@ pub(super) fn pending(
 
 /// Messages that these events are confirmed, in their order. `head` is the chain's head as it was read.
 pub(super) fn confirmed(
-    chain: &Chain,
+    chain: &OpenChain,
     refs: &[EventRef<'_>],
-    users: &Users,
+    users: &UserIds,
     head: u64,
 ) -> Result<Vec<Message>, StoreError> {
     messages(chain, refs, users, |event| (MessageState::Confirmed, below(head, event)))
@@ -66,10 +66,10 @@ pub(super) fn confirmed(
 /// Messages that these events are taken back, the newest first.
 pub(super) async fn retracted(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     refs: &[EventRef<'_>],
 ) -> Result<Vec<Message>, StoreError> {
-    let users = Users::of(tx, refs).await?;
+    let users = UserIds::of(tx, refs).await?;
     let mut messages = messages(chain, refs, &users, |_| (MessageState::Retracted, 0))?;
     messages.reverse();
     Ok(messages)
@@ -81,9 +81,9 @@ fn below(head: u64, event: &Event) -> u64 {
 }
 
 fn messages(
-    chain: &Chain,
+    chain: &OpenChain,
     refs: &[EventRef<'_>],
-    users: &Users,
+    users: &UserIds,
     state: impl Fn(&Event) -> (MessageState, u64),
 ) -> Result<Vec<Message>, StoreError> {
     refs.iter()
@@ -91,17 +91,22 @@ fn messages(
             let (state, confirmations) = state(event_ref.event);
             let described = chain.described(event_ref.kind_id)?;
             let user_id = parties(event_ref.event).find_map(|account| users.0.get(&account).copied());
-            Ok(message(chain, described, event_ref.event, (state, confirmations, user_id)))
+            Ok(message(chain, described, event_ref.event, MessageStage { state, confirmations, user_id }))
         })
         .collect()
 }
 
-fn message(
-    chain: &Chain,
-    described: &Described,
-    event: &Event,
-    (state, confirmations, user_id): (MessageState, u64, Option<Uuid>),
-) -> Message {
+/// What a message adds to its event.
+struct MessageStage {
+    state: MessageState,
+    /// Blocks above the event.
+    confirmations: u64,
+    /// The user of the account, where there is one.
+    user_id: Option<Uuid>,
+}
+
+fn message(chain: &OpenChain, described: &Described, event: &Event, stage: MessageStage) -> Message {
+    let MessageStage { state, confirmations, user_id } = stage;
     let aggregate_id = match described.layout.aggregate {
         Aggregate::User => event.fact.account.unwrap_or(event.address),
         _ => event.address,
@@ -151,7 +156,7 @@ fn payload(described: &Described, event: &Event) -> Map<String, Value> {
 }
 
 pub(super) fn metadata(
-    chain: &Chain,
+    chain: &OpenChain,
     described: &Described,
     event: &Event,
     (confirmations, user_id): (u64, Option<Uuid>),
@@ -170,7 +175,7 @@ pub(super) fn metadata(
     }
 }
 
-pub(super) fn event_id(chain: &Chain, event: &Event) -> Uuid {
+pub(super) fn event_id(chain: &OpenChain, event: &Event) -> Uuid {
     EventId::new(chain.number(), event.block_hash, event.place).as_uuid()
 }
 

@@ -3,8 +3,8 @@ use std::time::SystemTime;
 
 use super::super::events::Stored;
 use super::super::followed;
-use super::super::open::Chain;
-use super::event::{self, EventRef, Users};
+use super::super::open::OpenChain;
+use super::event::{self, EventRef, UserIds};
 use super::users::{self, Stakers};
 use chainflume_core::domain::{Event, Message};
 use chainflume_db::StoreError;
@@ -24,7 +24,7 @@ impl<'a> Publication<'a> {
     /// Of the events, given with their kinds' ids in chain order, those that are to be announced.
     pub(in super::super) async fn begin(
         tx: &mut Tx,
-        chain: &Chain,
+        chain: &OpenChain,
         events: impl Iterator<Item = (i32, &'a Event)>,
     ) -> Result<Self, StoreError> {
         let refs = published(tx, chain, events).await?;
@@ -35,7 +35,7 @@ impl<'a> Publication<'a> {
     /// As [`Self::begin`], of events that are taken back: those that were stored without a message leave without one.
     pub(in super::super) async fn of_orphaned(
         tx: &mut Tx,
-        chain: &Chain,
+        chain: &OpenChain,
         events: impl Iterator<Item = (i32, &'a Event)>,
     ) -> Result<Self, StoreError> {
         let quiet = followed::Quiet::of(tx, chain).await?;
@@ -54,13 +54,13 @@ impl<'a> Publication<'a> {
     }
 
     /// Looks up, now that the projections have changed, what is to be published of it.
-    pub(in super::super) async fn settle(
+    pub(in super::super) async fn resolve(
         self,
         tx: &mut Tx,
-        chain: &Chain,
+        chain: &OpenChain,
     ) -> Result<Confirmation<'a>, StoreError> {
         let gone = event::retracted(tx, chain, &self.gone).await?;
-        let users = Users::of(tx, &self.refs).await?;
+        let users = UserIds::of(tx, &self.refs).await?;
         let stakers = self.stakers.messages(tx, chain, &self.refs).await?;
         Ok(Confirmation { gone, refs: self.refs, users, stakers })
     }
@@ -69,15 +69,15 @@ impl<'a> Publication<'a> {
     pub(in super::super) async fn confirm(
         self,
         tx: &mut Tx,
-        chain: &Chain,
+        chain: &OpenChain,
         head: u64,
     ) -> Result<(), StoreError> {
-        let drafts = self.settle(tx, chain).await?.write(chain, head)?;
+        let drafts = self.resolve(tx, chain).await?.write(chain, head)?;
         append(tx, chain.id, drafts, None).await
     }
 
     /// Publishes that the events are taken back, the newest first, pending or not.
-    pub(in super::super) async fn retract(self, tx: &mut Tx, chain: &Chain) -> Result<(), StoreError> {
+    pub(in super::super) async fn retract(self, tx: &mut Tx, chain: &OpenChain) -> Result<(), StoreError> {
         let mut all: Vec<EventRef<'_>> = self.refs.iter().chain(&self.gone).copied().collect();
         all.sort_by_key(|event_ref| event_ref.event.place);
         let mut messages = event::retracted(tx, chain, &all).await?;
@@ -91,13 +91,13 @@ pub(in super::super) struct Confirmation<'a> {
     /// What is taken back goes first: another event may be confirmed at its place.
     gone: Vec<Message>,
     refs: Vec<EventRef<'a>>,
-    users: Users,
+    users: UserIds,
     stakers: Vec<Message>,
 }
 
 impl Confirmation<'_> {
     /// The messages, under a head of this height.
-    pub(in super::super) fn write(self, chain: &Chain, head: u64) -> Result<Vec<Draft>, StoreError> {
+    pub(in super::super) fn write(self, chain: &OpenChain, head: u64) -> Result<Vec<Draft>, StoreError> {
         let mut messages = self.gone;
         messages.extend(event::confirmed(chain, &self.refs, &self.users, head)?);
         messages.extend(self.stakers);
@@ -108,7 +108,7 @@ impl Confirmation<'_> {
 /// Of the events, given with their kinds' ids, those that are to be announced.
 pub(in super::super) async fn published<'a>(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     events: impl Iterator<Item = (i32, &'a Event)>,
 ) -> Result<Vec<EventRef<'a>>, StoreError> {
     let from = publish_from(tx, chain).await?;
@@ -125,11 +125,11 @@ pub(in super::super) async fn published<'a>(
 /// Publishes that events are seen at the head, under a head of this height that was seen then.
 pub(in super::super) async fn publish_pending(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     refs: &[EventRef<'_>],
     (head, seen_at): (u64, Option<SystemTime>),
 ) -> Result<(), StoreError> {
-    let users = Users::of(tx, refs).await?;
+    let users = UserIds::of(tx, refs).await?;
     let messages = event::pending(chain, refs, &users, head)?;
     append(tx, chain.id, drafts(messages)?, seen_at).await
 }
@@ -137,7 +137,7 @@ pub(in super::super) async fn publish_pending(
 /// Publishes that pending events are taken back, the newest first. No message about a user came of them.
 pub(in super::super) async fn retract(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     pending: &[Stored],
 ) -> Result<(), StoreError> {
     let messages = event::retracted(tx, chain, &refs_of(pending)).await?;
@@ -149,7 +149,7 @@ fn refs_of(stored: &[Stored]) -> Vec<EventRef<'_>> {
 }
 
 /// From which block on each source is announced; a source that has not decided yet is not.
-async fn publish_from(tx: &mut Tx, chain: &Chain) -> Result<BTreeMap<String, u64>, StoreError> {
+async fn publish_from(tx: &mut Tx, chain: &OpenChain) -> Result<BTreeMap<String, u64>, StoreError> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "select name, publish_from from sources where chain_id = $1 and publish_from is not null",
     )

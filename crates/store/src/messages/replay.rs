@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::open::Chain;
+use super::super::open::OpenChain;
 use super::super::{ChainStore, events};
-use super::event::{self, EventRef, Users};
+use super::event::{self, EventRef, UserIds};
 use chainflume_core::domain::{BlockRange, Message, Place};
 use chainflume_db::convert::{count, unsigned};
 use chainflume_db::{StoreError, transaction};
@@ -63,7 +63,7 @@ impl ChainStore {
         let head = unsigned("block number", head.unwrap_or(0))?;
         let refs: Vec<EventRef<'_>> =
             stored.iter().map(|stored| EventRef { kind_id: stored.kind_id, event: &stored.event }).collect();
-        let users = Users::of(&mut tx, &refs).await?;
+        let users = UserIds::of(&mut tx, &refs).await?;
         let mut messages = event::confirmed(chain, &refs, &users, head)?;
         messages.iter_mut().for_each(|message| message.replay = true);
         Ok(Some((messages, last)))
@@ -83,7 +83,7 @@ impl ChainStore {
 
 /// The kinds that a replay publishes. Messages about users are no events: they show how a user was at the time, which is
 /// not stored.
-fn kinds(chain: &Chain, query: &ReplayQuery) -> Result<Vec<i32>, StoreError> {
+fn kinds(chain: &OpenChain, query: &ReplayQuery) -> Result<Vec<i32>, StoreError> {
     let known: BTreeSet<&str> = chain.all_described().map(|(_, kind)| kind.event_type.as_str()).collect();
     if let Some(given) = query.types.iter().find(|given| !known.contains(given.as_str())) {
         let known = known.into_iter().collect::<Vec<_>>().join(", ");

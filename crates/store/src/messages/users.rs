@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::super::open::Chain;
+use super::super::open::OpenChain;
 use super::event::{EventRef, VERSION, event_id, metadata, timestamp};
 use chainflume_core::domain::{Aggregate, Message, MessageState, Projection, amount_formatted};
 use chainflume_db::StoreError;
@@ -20,7 +20,7 @@ pub(super) struct Stakers {
 }
 
 #[derive(sqlx::FromRow)]
-struct User {
+struct UserRow {
     id: Uuid,
     wallet: Vec<u8>,
     stake_amount: String,
@@ -30,7 +30,11 @@ struct User {
 
 /// Looks at the users before they change. The last of the events about a wallet is the cause of its message, and of an
 /// activation the first: a retraction, which takes back all there are, finds the same one and so the same id.
-pub(super) async fn before(tx: &mut Tx, chain: &Chain, refs: &[EventRef<'_>]) -> Result<Stakers, StoreError> {
+pub(super) async fn before(
+    tx: &mut Tx,
+    chain: &OpenChain,
+    refs: &[EventRef<'_>],
+) -> Result<Stakers, StoreError> {
     let mut causes = BTreeMap::new();
     for (index, event_ref) in refs.iter().enumerate() {
         let staker = event_ref.event.fact.account;
@@ -40,9 +44,12 @@ pub(super) async fn before(tx: &mut Tx, chain: &Chain, refs: &[EventRef<'_>]) ->
     }
     let active = match causes.is_empty() {
         true => BTreeSet::new(),
-        false => {
-            users(tx, causes.keys()).await?.into_values().filter(User::is_active).map(|u| u.wallet).collect()
-        }
+        false => users(tx, causes.keys())
+            .await?
+            .into_values()
+            .filter(UserRow::is_active)
+            .map(|u| u.wallet)
+            .collect(),
     };
     let active = active.iter().map(|wallet: &Vec<u8>| address(wallet)).collect::<Result<_, _>>()?;
     Ok(Stakers { causes, active })
@@ -55,7 +62,7 @@ impl Stakers {
     pub(super) async fn messages(
         &self,
         tx: &mut Tx,
-        chain: &Chain,
+        chain: &OpenChain,
         refs: &[EventRef<'_>],
     ) -> Result<Vec<Message>, StoreError> {
         if self.causes.is_empty() {
@@ -74,7 +81,11 @@ impl Stakers {
                 (None, true) => ("user.activated", MessageState::Retracted, first),
                 (None, false) => continue,
             };
-            messages.push(message(chain, (*wallet, user), &refs[*cause], (message_type, state))?);
+            messages.push(message(
+                chain,
+                &refs[*cause],
+                UserChange { wallet: *wallet, user, message_type, state },
+            )?);
         }
         Ok(messages)
     }
@@ -83,7 +94,7 @@ impl Stakers {
 /// Whether of the stakes just taken back, which are all the wallet had, one came before `first`.
 async fn began_before(
     tx: &mut Tx,
-    chain: &Chain,
+    chain: &OpenChain,
     wallet: Address,
     first: &EventRef<'_>,
 ) -> Result<bool, StoreError> {
@@ -101,18 +112,23 @@ async fn began_before(
     .await?)
 }
 
-impl User {
+impl UserRow {
     fn is_active(&self) -> bool {
         self.staked_at.is_some()
     }
 }
 
-fn message(
-    chain: &Chain,
-    (wallet, user): (Address, Option<&User>),
-    cause: &EventRef<'_>,
-    (message_type, state): (&str, MessageState),
-) -> Result<Message, StoreError> {
+/// What changed of a user.
+struct UserChange<'a> {
+    wallet: Address,
+    /// The user's row, where there is one.
+    user: Option<&'a UserRow>,
+    message_type: &'a str,
+    state: MessageState,
+}
+
+fn message(chain: &OpenChain, cause: &EventRef<'_>, change: UserChange<'_>) -> Result<Message, StoreError> {
+    let UserChange { wallet, user, message_type, state } = change;
     let described = chain.described(cause.kind_id)?;
     let causation = event_id(chain, cause.event);
     let mut metadata = metadata(chain, described, cause.event, (0, user.map(|user| user.id)));
@@ -132,7 +148,7 @@ fn message(
     })
 }
 
-fn payload(user: Option<&User>, decimals: Option<u8>) -> Map<String, Value> {
+fn payload(user: Option<&UserRow>, decimals: Option<u8>) -> Map<String, Value> {
     let mut payload = Map::new();
     let (amount, status) = user.map_or(("0", "registered"), |user| (&*user.stake_amount, &*user.status));
     payload.insert("stakeAmount".to_owned(), amount.into());
@@ -156,9 +172,9 @@ fn derived(causation: Uuid, message_type: &str) -> Uuid {
 async fn users(
     tx: &mut Tx,
     wallets: impl Iterator<Item = &Address>,
-) -> Result<BTreeMap<Address, User>, StoreError> {
+) -> Result<BTreeMap<Address, UserRow>, StoreError> {
     let wallets: Vec<&[u8]> = wallets.map(|wallet| wallet.as_slice()).collect();
-    let rows: Vec<User> = sqlx::query_as(
+    let rows: Vec<UserRow> = sqlx::query_as(
         r"
         select id, wallet, stake_amount::text, extract(epoch from staked_at)::bigint as staked_at, status
         from users where wallet = any($1)

@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{Address, U256};
 
-use super::super::open::Chain;
+use super::super::open::OpenChain;
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
 type Allowances = BTreeMap<(Address, Address, Address), U256>;
 
-pub(super) async fn apply(tx: &mut Tx, chain: &Chain, allowances: &Allowances) -> Result<(), StoreError> {
+pub(super) async fn apply(tx: &mut Tx, chain: &OpenChain, allowances: &Allowances) -> Result<(), StoreError> {
     if allowances.is_empty() {
         return Ok(());
     }
@@ -33,7 +33,11 @@ pub(super) async fn apply(tx: &mut Tx, chain: &Chain, allowances: &Allowances) -
 
 /// Reads the last approval of these keys from the events there are; none left, no row. The two halves
 /// of the statement touch different keys, so their order does not matter.
-pub(super) async fn recompute(tx: &mut Tx, chain: &Chain, allowances: &Allowances) -> Result<(), StoreError> {
+pub(super) async fn recompute(
+    tx: &mut Tx,
+    chain: &OpenChain,
+    allowances: &Allowances,
+) -> Result<(), StoreError> {
     if allowances.is_empty() {
         return Ok(());
     }

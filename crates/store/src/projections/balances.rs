@@ -2,18 +2,18 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{Address, SignedSum};
 
-use super::super::open::Chain;
+use super::super::open::OpenChain;
 use super::{all_found, entries, net};
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
 type Balances = BTreeMap<(Address, Address), SignedSum>;
 
-pub(super) async fn apply(tx: &mut Tx, chain: &Chain, balances: &Balances) -> Result<(), StoreError> {
+pub(super) async fn apply(tx: &mut Tx, chain: &OpenChain, balances: &Balances) -> Result<(), StoreError> {
     if balances.is_empty() {
         return Ok(());
     }
-    let keys = Arrays::new(balances)?;
+    let keys = BalanceArrays::new(balances)?;
     sqlx::query(
         r"
         insert into token_balances as b (chain_id, token, account, balance, events)
@@ -34,11 +34,11 @@ pub(super) async fn apply(tx: &mut Tx, chain: &Chain, balances: &Balances) -> Re
 }
 
 /// The inverse of [`apply`].
-pub(super) async fn undo(tx: &mut Tx, chain: &Chain, balances: &Balances) -> Result<(), StoreError> {
+pub(super) async fn undo(tx: &mut Tx, chain: &OpenChain, balances: &Balances) -> Result<(), StoreError> {
     if balances.is_empty() {
         return Ok(());
     }
-    let keys = Arrays::new(balances)?;
+    let keys = BalanceArrays::new(balances)?;
     let undone = sqlx::query(
         r"
         update token_balances b set balance = b.balance - d.balance::numeric, events = b.events - d.events
@@ -69,14 +69,14 @@ pub(super) async fn undo(tx: &mut Tx, chain: &Chain, balances: &Balances) -> Res
 }
 
 /// One array a column, in key order.
-struct Arrays<'a> {
+struct BalanceArrays<'a> {
     tokens: Vec<&'a [u8]>,
     accounts: Vec<&'a [u8]>,
     sums: Vec<String>,
     events: Vec<i64>,
 }
 
-impl<'a> Arrays<'a> {
+impl<'a> BalanceArrays<'a> {
     fn new(balances: &'a Balances) -> Result<Self, StoreError> {
         Ok(Self {
             tokens: balances.keys().map(|(token, _)| token.as_slice()).collect(),

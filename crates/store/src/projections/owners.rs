@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{Address, U256};
 
-use super::super::open::Chain;
+use super::super::open::OpenChain;
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
@@ -28,7 +28,7 @@ macro_rules! set_owners {
 }
 
 /// The owners after these transfers, the last of each token.
-pub(super) async fn apply(tx: &mut Tx, chain: &Chain, owners: &Owners) -> Result<(), StoreError> {
+pub(super) async fn apply(tx: &mut Tx, chain: &OpenChain, owners: &Owners) -> Result<(), StoreError> {
     if owners.is_empty() {
         return Ok(());
     }
@@ -49,7 +49,7 @@ pub(super) async fn apply(tx: &mut Tx, chain: &Chain, owners: &Owners) -> Result
 }
 
 /// Reads the last transfer of these tokens from the events there are; none left, no row.
-pub(super) async fn recompute(tx: &mut Tx, chain: &Chain, owners: &Owners) -> Result<(), StoreError> {
+pub(super) async fn recompute(tx: &mut Tx, chain: &OpenChain, owners: &Owners) -> Result<(), StoreError> {
     if owners.is_empty() {
         return Ok(());
     }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{Address, SignedSum};
 
-use super::super::open::Chain;
+use super::super::open::OpenChain;
 use super::{all_found, entries, net};
 use chainflume_db::StoreError;
 use chainflume_db::convert::seconds;
@@ -10,11 +10,11 @@ use chainflume_db::transaction::Tx;
 
 pub(super) type Stakes = BTreeMap<(Address, Address), (SignedSum, u64)>;
 
-pub(super) async fn apply(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result<(), StoreError> {
+pub(super) async fn apply(tx: &mut Tx, chain: &OpenChain, stakes: &Stakes) -> Result<(), StoreError> {
     if stakes.is_empty() {
         return Ok(());
     }
-    let keys = Arrays::new(stakes)?;
+    let keys = StakeArrays::new(stakes)?;
     sqlx::query(
         r"
         insert into stakes as s (chain_id, contract, account, amount, events, last_at)
@@ -39,11 +39,11 @@ pub(super) async fn apply(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result
 }
 
 /// The inverse of [`apply`]. A latest time cannot be subtracted: it is read again from the events that remain.
-pub(super) async fn undo(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result<(), StoreError> {
+pub(super) async fn undo(tx: &mut Tx, chain: &OpenChain, stakes: &Stakes) -> Result<(), StoreError> {
     if stakes.is_empty() {
         return Ok(());
     }
-    let keys = Arrays::new(stakes)?;
+    let keys = StakeArrays::new(stakes)?;
     let undone = sqlx::query(
         r"
         update stakes s set amount = s.amount - d.amount::numeric, events = s.events - d.events
@@ -90,7 +90,7 @@ pub(super) async fn undo(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result<
 }
 
 /// One array a column, in key order.
-struct Arrays<'a> {
+struct StakeArrays<'a> {
     contracts: Vec<&'a [u8]>,
     accounts: Vec<&'a [u8]>,
     sums: Vec<String>,
@@ -98,7 +98,7 @@ struct Arrays<'a> {
     last_at: Vec<i64>,
 }
 
-impl<'a> Arrays<'a> {
+impl<'a> StakeArrays<'a> {
     fn new(stakes: &'a Stakes) -> Result<Self, StoreError> {
         Ok(Self {
             contracts: stakes.keys().map(|(contract, _)| contract.as_slice()).collect(),

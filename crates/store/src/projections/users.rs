@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 
 use sqlx::Connection;
 
-use super::super::open::Chain;
+use super::super::open::OpenChain;
 use super::stakes::Stakes;
 use chainflume_db::StoreError;
 use chainflume_db::sqlstate;
 use chainflume_db::transaction::{self, Tx};
 
 /// Writes the sums of wallets that staked; returns how many of them have no row and get none.
-pub(super) async fn apply(tx: &mut Tx, chain: &Chain, stakes: &Stakes) -> Result<u64, StoreError> {
+pub(super) async fn apply(tx: &mut Tx, chain: &OpenChain, stakes: &Stakes) -> Result<u64, StoreError> {
     if stakes.is_empty() {
         return Ok(0);
     }

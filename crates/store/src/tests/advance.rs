@@ -2,7 +2,7 @@ use chainflume_core::domain::{EventId, Place, U256};
 use chainflume_db::transaction;
 
 use super::fixture::*;
-use crate::{Advanced, Checkpoint, Held};
+use crate::{Advanced, Checkpoint, StoreSnapshot};
 use chainflume_db::StoreError;
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn an_advance_stores_events_projections_and_checkpoints() {
     let done = advance(&chain, None, at, events).await.expect("advances");
     assert_eq!(done, Advanced { events: 10, unknown_users: 0, retracted: 0 });
     let held = chain.held().await.expect("reads");
-    let expected = Held {
+    let expected = StoreSnapshot {
         checkpoints: all_at(Some(at)),
         blocks: vec![at],
         final_number: Some(0),

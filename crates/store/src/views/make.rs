@@ -72,7 +72,7 @@ enum Mode {
 }
 
 /// Where a view goes.
-enum Spot {
+enum ViewSpot {
     Free(String),
     StoredView(StoredView),
 }
@@ -166,8 +166,8 @@ impl Store {
         let mut tx = transaction::begin_brief(&self.pool).await?;
         transaction::lock(&mut tx, transaction::REGISTRATION).await?;
         match spot(&mut tx, wanted, others).await? {
-            Spot::Free(name) => create(&mut tx, &name, wanted).await?,
-            Spot::StoredView(held) => replace(&mut tx, &held, wanted).await?,
+            ViewSpot::Free(name) => create(&mut tx, &name, wanted).await?,
+            ViewSpot::StoredView(held) => replace(&mut tx, &held, wanted).await?,
         }
         match mode {
             Mode::Make => tx.commit().await?,
@@ -220,7 +220,7 @@ fn hashed(kind: &EventKind) -> Vec<usize> {
 }
 
 /// Where the view goes: `others` are names that other events of the configuration should have.
-async fn spot(tx: &mut Tx, wanted: &PlannedView, others: &BTreeSet<&str>) -> Result<Spot, ViewRefusal> {
+async fn spot(tx: &mut Tx, wanted: &PlannedView, others: &BTreeSet<&str>) -> Result<ViewSpot, ViewRefusal> {
     let mut held = held(tx).await?;
     let same_event = |held: &StoredView| {
         (&held.label.source, &held.label.signature) == (&wanted.label.source, &wanted.label.signature)
@@ -236,11 +236,11 @@ async fn spot(tx: &mut Tx, wanted: &PlannedView, others: &BTreeSet<&str>) -> Res
     };
     let found = held.iter().position(right_name).or_else(|| held.iter().position(another_name));
     if let Some(found) = found {
-        return Ok(Spot::StoredView(held.swap_remove(found)));
+        return Ok(ViewSpot::StoredView(held.swap_remove(found)));
     }
     for name in [&wanted.name, &wanted.other_name] {
         match occupant(tx, name).await? {
-            None => return Ok(Spot::Free(name.clone())),
+            None => return Ok(ViewSpot::Free(name.clone())),
             Some(_) if held.iter().any(|held| held.name == *name) => {}
             Some(what) => {
                 return Err(ViewRefusal::Reason(format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::difference::{SourceDifference, UnreadRange, listed};
 use super::ranges::{self, Span, missing};
-use super::{ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, Gap};
+use super::{ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, SourceGap};
 use crate::domain::{Address, AddressSet, BlockRange};
 
 /// What follows for a chain.
@@ -26,7 +26,7 @@ pub struct SourceCourse {
     /// What it follows from here on: what is configured, but for what an operator has to decide about.
     pub listens: Vec<FollowedEvent>,
     /// What of this was not read up to its checkpoint, lowest first.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<SourceGap>,
     /// What a person should know.
     pub differences: Vec<SourceDifference>,
 }
@@ -162,7 +162,7 @@ impl ComparedSides<'_> {
         SourceCourse { source: asked.name.clone(), parts, listens, gaps, differences }
     }
 
-    /// What a source was filled by. Where an older program filled it, nobody knows: what is configured now counts as followed
+    /// What a source was filled by. Where an older program filled it, that is not known: what is configured now counts as followed
     /// since its start, but for events it never had before; and of one that is not configured, what it is seen to hold.
     fn parts(&self, kept: &FilledSource) -> Vec<FollowedRange> {
         if !kept.parts.is_empty() || kept.tip.is_none() {
@@ -272,7 +272,7 @@ fn redeclared(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Vec<SourceDi
     asked.events.iter().filter_map(other).collect()
 }
 
-fn gaps(listens: &[FollowedEvent], whole: Span, parts: &[FollowedRange]) -> Vec<Gap> {
+fn gaps(listens: &[FollowedEvent], whole: Span, parts: &[FollowedRange]) -> Vec<SourceGap> {
     if whole.0 > whole.1 {
         return Vec::new();
     }

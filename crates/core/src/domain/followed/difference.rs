@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{FollowedEvent, Gap};
+use super::{FollowedEvent, SourceGap};
 use crate::domain::{AddressSet, BlockRange};
 
 /// What differs between a source's configuration and what it was filled by.
@@ -95,7 +95,7 @@ pub struct UnreadRange {
 
 impl UnreadRange {
     /// Of these gaps in what is listened for; `None` where there are none.
-    pub(super) fn of(source: &str, listens: &[FollowedEvent], gaps: &[Gap]) -> Option<Self> {
+    pub(super) fn of(source: &str, listens: &[FollowedEvent], gaps: &[SourceGap]) -> Option<Self> {
         let range = BlockRange::new(gaps.first()?.range.from(), gaps.last()?.range.to())?;
         let blocks = gaps.iter().fold(0, |sum: u64, gap| sum.saturating_add(gap.range.width()));
         let items: Vec<&FollowedEvent> = gaps.iter().flat_map(|gap| &gap.items).collect();

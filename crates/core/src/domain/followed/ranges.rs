@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
-use super::{EventKey, FollowedEvent, FollowedRange, Gap};
+use super::{EventKey, FollowedEvent, FollowedRange, SourceGap};
 use crate::domain::{AddressSet, BlockRange};
 
 /// First and last block. `u64::MAX` is the last of what is followed still.
@@ -81,8 +81,8 @@ pub(super) fn missing(
 
 /// What was not read, cut so that everything in a gap lacks all of its blocks, lowest first. Each block of a thing is in
 /// one gap.
-pub(super) fn gaps(mut missing: Vec<(FollowedEvent, Span)>) -> Vec<Gap> {
-    let mut gaps: Vec<Gap> = Vec::new();
+pub(super) fn gaps(mut missing: Vec<(FollowedEvent, Span)>) -> Vec<SourceGap> {
+    let mut gaps: Vec<SourceGap> = Vec::new();
     while let Some(from) = missing.iter().map(|(_, span)| span.0).min() {
         let ends = missing.iter().filter(|(_, span)| span.0 == from).map(|(_, span)| span.1);
         let begins =
@@ -102,7 +102,7 @@ pub(super) fn gaps(mut missing: Vec<(FollowedEvent, Span)>) -> Vec<Gap> {
             Some(last) if last.items == items && last.range.to().checked_add(1) == Some(from) => {
                 last.range = BlockRange::new(last.range.from(), to).unwrap_or(last.range);
             }
-            _ => gaps.extend(BlockRange::new(from, to).map(|range| Gap { range, items })),
+            _ => gaps.extend(BlockRange::new(from, to).map(|range| SourceGap { range, items })),
         }
     }
     gaps

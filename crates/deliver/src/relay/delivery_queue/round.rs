@@ -67,7 +67,7 @@ pub(super) struct NewMessage {
 }
 
 #[derive(Deserialize)]
-struct Head {
+struct QueueHead {
     #[serde(rename = "aggregateId")]
     aggregate_id: String,
 }
@@ -78,7 +78,7 @@ pub(super) fn wanted(rows: Vec<OutboxRow>, types: &[String]) -> Result<Vec<NewMe
         if !types.is_empty() && !types.iter().any(|wanted| fits(wanted, &row.message_type)) {
             return Ok(NewMessage { row, about: None });
         }
-        let head: Head =
+        let head: QueueHead =
             serde_json::from_str(&row.message).map_err(|error| RelayError::Message(error.to_string()))?;
         let about = Some((row.aggregate_type.clone(), head.aggregate_id));
         Ok(NewMessage { row, about })
@@ -95,7 +95,7 @@ fn fits(wanted: &str, message_type: &str) -> bool {
 
 /// What can be sent at the same time.
 #[derive(Debug)]
-pub(super) struct Chunk {
+pub(super) struct DeliveryChunk {
     /// So many messages are dealt with then.
     pub(super) taken: usize,
     /// These are sent, each about something else.
@@ -105,8 +105,12 @@ pub(super) struct Chunk {
 }
 
 /// The longest beginning of `messages` that can be sent at the same time and in any order.
-pub(super) fn next_chunk(messages: &[NewMessage], held: &BTreeSet<AggregateKey>, in_flight: usize) -> Chunk {
-    let mut chunk = Chunk { taken: 0, send: Vec::new(), behind: Vec::new() };
+pub(super) fn next_chunk(
+    messages: &[NewMessage],
+    held: &BTreeSet<AggregateKey>,
+    in_flight: usize,
+) -> DeliveryChunk {
+    let mut chunk = DeliveryChunk { taken: 0, send: Vec::new(), behind: Vec::new() };
     let mut about_these = HashSet::new();
     for message in messages {
         if let Some(about) = &message.about {
@@ -255,7 +259,7 @@ mod tests {
             .map(|(n, a)| fresh(n, a))
             .into();
         let held = [("user".to_owned(), "h".to_owned())].into();
-        let seqs = |chunk: &Chunk| chunk.send.iter().map(|row| row.seq).collect::<Vec<_>>();
+        let seqs = |chunk: &DeliveryChunk| chunk.send.iter().map(|row| row.seq).collect::<Vec<_>>();
         let first = next_chunk(&messages, &held, 4);
         assert_eq!(
             (first.taken, seqs(&first), &first.behind),

@@ -1,6 +1,6 @@
 use ::redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 
-use super::connection::Connection;
+use super::connection::RedisConnection;
 use super::credentials::Credentials;
 use super::route::Answers;
 use super::{NAME, answer};
@@ -14,7 +14,7 @@ pub(super) struct Cluster {
     /// Nodes to begin with, the next to ask first. Never empty.
     nodes: Vec<Credentials>,
     /// Where the key was last found.
-    connection: Option<Connection>,
+    connection: Option<RedisConnection>,
 }
 
 /// Times one question is sent on: while a slot moves, from an old node to the owner and from there to the next.
@@ -33,7 +33,7 @@ impl Cluster {
         Self { nodes, connection: None }
     }
 
-    pub(super) fn connection(&self) -> Option<&Connection> {
+    pub(super) fn connection(&self) -> Option<&RedisConnection> {
         self.connection.as_ref()
     }
 
@@ -42,7 +42,7 @@ impl Cluster {
             return (Vec::new(), Some(rearranged("redis.cluster".to_owned(), "it names no node".to_owned())));
         };
         let mut values = Vec::with_capacity(commands.len());
-        let mut connection = self.connection.take().unwrap_or_else(|| Connection::new(entry));
+        let mut connection = self.connection.take().unwrap_or_else(|| RedisConnection::new(entry));
         let mut asking = false;
         for _ in 0..=REDIRECTS {
             let rest = &commands[values.len()..];
@@ -56,10 +56,10 @@ impl Cluster {
             };
             match self.redirect(&error, &connection) {
                 Some(Redirect::Moved(credentials)) => {
-                    (connection, asking) = (Connection::new(credentials), false)
+                    (connection, asking) = (RedisConnection::new(credentials), false)
                 }
                 Some(Redirect::Ask(credentials)) => {
-                    (connection, asking) = (Connection::new(credentials), true)
+                    (connection, asking) = (RedisConnection::new(credentials), true)
                 }
                 None => {
                     // It may be dead, and another know who took over. Not asked at once: what was sent may have been done.
@@ -73,7 +73,7 @@ impl Cluster {
         (values, Some(rearranged(connection.host().to_owned(), answer)))
     }
 
-    fn redirect(&self, error: &RedisError, from: &Connection) -> Option<Redirect> {
+    fn redirect(&self, error: &RedisError, from: &RedisConnection) -> Option<Redirect> {
         let (address, _slot) = error.redirect_node()?;
         let (host, port) = address.rsplit_once(':')?;
         // Where nodes do not know their own names, they mean the one we used.

@@ -7,12 +7,12 @@ use super::credentials::Credentials;
 
 /// A connection that is opened when something is asked and thrown away after any error: what its server still does with
 /// what was sent on it is not known, and the name may lead to another server by now.
-pub(super) struct Connection {
+pub(super) struct RedisConnection {
     credentials: Credentials,
     multiplexed: Option<MultiplexedConnection>,
 }
 
-impl Connection {
+impl RedisConnection {
     pub(super) fn new(credentials: Credentials) -> Self {
         Self { credentials, multiplexed: None }
     }
@@ -38,7 +38,7 @@ impl Connection {
         self.send(&pipeline, 1).await
     }
 
-    /// As [`Connection::ask`], of a node of a Cluster that is about to get the key.
+    /// As [`RedisConnection::ask`], of a node of a Cluster that is about to get the key.
     pub(super) async fn ask_asking(&mut self, commands: &[Cmd]) -> (Vec<Value>, Option<RedisError>) {
         let mut pipeline = Pipeline::with_capacity(commands.len() * 2);
         pipeline.ignore_errors();
@@ -82,7 +82,7 @@ impl Connection {
     }
 }
 
-impl fmt::Debug for Connection {
+impl fmt::Debug for RedisConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("host", &self.host()).finish_non_exhaustive()
     }

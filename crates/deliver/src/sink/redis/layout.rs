@@ -5,14 +5,14 @@
 
 use ::redis::{Cmd, ErrorKind, RedisError, Value, from_redis_value};
 
-use crate::sink::{Entry, SinkError};
+use crate::sink::{SinkError, StreamEntry};
 use chainflume_core::domain::Envelope;
 
 const APPEND: &str = include_str!("append.lua");
 
 /// Names and length of the streams.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(super) struct StreamLayout {
     /// Before every name.
     pub(super) prefix: String,
     /// Entries kept in each stream, about.
@@ -39,10 +39,10 @@ pub(super) struct Appended {
     /// What each stream ends with, in the order they were named.
     pub(super) ends: Vec<StreamEnd>,
     /// The newest entries, likewise, when there were no messages.
-    pub(super) entries: Vec<Option<Entry>>,
+    pub(super) entries: Vec<Option<StreamEntry>>,
 }
 
-impl Layout {
+impl StreamLayout {
     pub(super) fn stream(&self, aggregate_type: &str) -> String {
         format!("{}events:{aggregate_type}", self.prefix)
     }
@@ -96,9 +96,9 @@ impl Layout {
     }
 }
 
-type Read = (String, Vec<u64>, Vec<u64>, Vec<String>, Vec<Option<Entry>>);
+type StreamAnswer = (String, Vec<u64>, Vec<u64>, Vec<String>, Vec<Option<StreamEntry>>);
 
-fn read(answer: Value) -> Result<Read, RedisError> {
+fn read(answer: Value) -> Result<StreamAnswer, RedisError> {
     let mut parts = from_redis_value::<Vec<Value>>(answer)?.into_iter();
     let mut next = || parts.next().unwrap_or(Value::Array(Vec::new()));
     let (word, numbers) = (from_redis_value(next())?, from_redis_value(next())?);
@@ -108,10 +108,10 @@ fn read(answer: Value) -> Result<Read, RedisError> {
     Ok((word, numbers, newest, epochs, entries))
 }
 
-fn entry(value: Value) -> Result<Option<Entry>, RedisError> {
+fn entry(value: Value) -> Result<Option<StreamEntry>, RedisError> {
     if matches!(&value, Value::Array(parts) if parts.is_empty()) {
         return Ok(None);
     }
     let (seq, epoch, json): (u64, String, String) = from_redis_value(value)?;
-    Ok(Some(Entry { seq, epoch: Some(epoch).filter(|epoch| !epoch.is_empty()), json }))
+    Ok(Some(StreamEntry { seq, epoch: Some(epoch).filter(|epoch| !epoch.is_empty()), json }))
 }

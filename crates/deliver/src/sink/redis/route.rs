@@ -3,7 +3,7 @@
 use ::redis::{Cmd, RedisError, Value};
 
 use super::cluster::Cluster;
-use super::connection::Connection;
+use super::connection::RedisConnection;
 use super::credentials::Credentials;
 use super::sentinel::Sentinel;
 use super::{NAME, Servers, Settings, answer};
@@ -16,7 +16,7 @@ use crate::sink::SinkError;
 /// and go where it says, and what a failure means for the messages is for the relay to decide.
 #[derive(Debug)]
 pub(super) enum Route {
-    Single(Connection),
+    Single(RedisConnection),
     Sentinel(Box<Sentinel>),
     Cluster(Cluster),
 }
@@ -31,7 +31,7 @@ impl Route {
             urls.iter().map(|url| credentials(url, key)).collect::<Result<Vec<_>, _>>()
         };
         Ok(match &settings.servers {
-            Servers::Single(url) => Self::Single(Connection::new(credentials(url, "redis.url")?)),
+            Servers::Single(url) => Self::Single(RedisConnection::new(credentials(url, "redis.url")?)),
             Servers::Sentinel { sentinels, master } => {
                 let sentinels = all(sentinels, "redis.sentinels")?;
                 Self::Sentinel(Box::new(Sentinel::new(sentinels, credentials(master, "redis.master")?)))

@@ -1,6 +1,6 @@
 use ::redis::{Cmd, FromRedisValue, Value, from_redis_value};
 
-use super::connection::Connection;
+use super::connection::RedisConnection;
 use super::credentials::Credentials;
 use super::route::Answers;
 use super::{NAME, answer};
@@ -19,7 +19,7 @@ pub(super) struct Sentinel {
     sentinels: Vec<Credentials>,
     /// How servers are logged in to; its host is the name sentinels know the master by.
     master: Credentials,
-    connection: Option<Connection>,
+    connection: Option<RedisConnection>,
 }
 
 impl Sentinel {
@@ -27,7 +27,7 @@ impl Sentinel {
         Self { sentinels, master, connection: None }
     }
 
-    pub(super) fn connection(&self) -> Option<&Connection> {
+    pub(super) fn connection(&self) -> Option<&RedisConnection> {
         self.connection.as_ref()
     }
 
@@ -50,7 +50,7 @@ impl Sentinel {
     }
 
     /// The master. Every sentinel is heard before giving up: one may not know yet who took over.
-    async fn find(&mut self) -> Result<Connection, SinkError> {
+    async fn find(&mut self) -> Result<RedisConnection, SinkError> {
         let mut named: Vec<(String, u16)> = Vec::new();
         let (mut of_masters, mut of_sentinels) = (None, None);
         let mut unknown = false;
@@ -94,14 +94,14 @@ impl Sentinel {
     async fn named_by(&self, sentinel: &Credentials) -> Result<Option<(String, u16)>, SinkError> {
         let mut command = Cmd::new();
         command.arg("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(self.master.name());
-        ask_once(&mut Connection::new(sentinel.clone()), SENTINEL, command).await
+        ask_once(&mut RedisConnection::new(sentinel.clone()), SENTINEL, command).await
     }
 }
 
 /// A connection to a server that says of itself that it is a master. A replica would answer what it holds, which is not
 /// yet all, and refuse only what is to be written.
-async fn master_at(credentials: Credentials) -> Result<Connection, SinkError> {
-    let mut connection = Connection::new(credentials);
+async fn master_at(credentials: Credentials) -> Result<RedisConnection, SinkError> {
+    let mut connection = RedisConnection::new(credentials);
     let role: Vec<Value> = ask_once(&mut connection, NAME, ::redis::cmd("ROLE")).await?;
     let role: Option<String> = role.into_iter().next().and_then(|word| from_redis_value(word).ok());
     if role.as_deref() == Some("master") {
@@ -112,7 +112,7 @@ async fn master_at(credentials: Credentials) -> Result<Connection, SinkError> {
 }
 
 async fn ask_once<T: FromRedisValue>(
-    connection: &mut Connection,
+    connection: &mut RedisConnection,
     who: &'static str,
     command: Cmd,
 ) -> Result<T, SinkError> {

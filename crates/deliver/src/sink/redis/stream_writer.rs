@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use ::redis::{ErrorKind, RedisError};
 
 use super::Settings;
-use super::layout::{Appended, ExpectedEnd, Layout, StreamEnd};
+use super::layout::{Appended, ExpectedEnd, StreamEnd, StreamLayout};
 use super::route::Route;
 use crate::sink::{SinkError, Stream};
 use chainflume_core::domain::{Aggregate, Envelope};
@@ -46,7 +46,7 @@ impl StreamWriter {
     }
 
     /// Its streams, as they are now.
-    pub(super) async fn look(&mut self, layout: &Layout) -> Result<Vec<Stream>, SinkError> {
+    pub(super) async fn look(&mut self, layout: &StreamLayout) -> Result<Vec<Stream>, SinkError> {
         // They are asked what they hold, and so must hold nothing.
         let streams: Vec<ExpectedEnd> =
             self.held.keys().map(|name| (name.clone(), StreamEnd::default())).collect();
@@ -62,7 +62,7 @@ impl StreamWriter {
     }
 
     /// Removes its streams, those there are; needs the right to.
-    pub(super) async fn remove(&mut self, layout: &Layout) -> Result<(), SinkError> {
+    pub(super) async fn remove(&mut self, layout: &StreamLayout) -> Result<(), SinkError> {
         for stream in self.look(layout).await?.into_iter().filter(|stream| stream.top > 0) {
             let mut command = ::redis::cmd("DEL");
             command.arg(&stream.name);
@@ -76,7 +76,7 @@ impl StreamWriter {
 
     async fn run(
         &mut self,
-        layout: &Layout,
+        layout: &StreamLayout,
         command: &::redis::Cmd,
         streams: &[ExpectedEnd],
     ) -> Result<Appended, SinkError> {
@@ -88,7 +88,7 @@ impl StreamWriter {
         layout.read(answer, streams, |error| self.route.explain(error))
     }
 
-    pub(super) async fn deliver(&mut self, layout: &Layout, share: &[&Envelope]) -> WriteOutcome {
+    pub(super) async fn deliver(&mut self, layout: &StreamLayout, share: &[&Envelope]) -> WriteOutcome {
         let loads = cut(share);
         let mut expected = self.held.clone();
         let mut streams = Vec::with_capacity(loads.len());

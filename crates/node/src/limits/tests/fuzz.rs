@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::error::{ErrorResponse, RefusalKind};
 use crate::limits::classify;
+use crate::limits::{ErrorResponse, RefusalKind};
 
 /// Sentences of real words in any order, with figures, signs and rubbish between.
 fn sentences() -> impl Strategy<Value = String> {

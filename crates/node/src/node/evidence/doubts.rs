@@ -3,7 +3,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::bloom::{AddressTopic, AnsweredItems, DoubtSubject};
 
-/// What was doubted in vain. A contract may emit events nobody follows, a topic may be common on the chain, a bloom may be
+/// Doubts that proved unfounded. A contract may emit events that no source follows, a topic may be common on the chain, a bloom may be
 /// crowded: what stronger evidence has refuted again and again is asked for ever more seldom, so that a busy chain costs a
 /// bounded number of questions. One doubt that was right makes all of them good again.
 #[derive(Default)]
@@ -16,7 +16,7 @@ struct RefutedDoubt {
     passed: u32,
 }
 
-/// So many doubts in vain are free: a new source or a new day has its own habits.
+/// So many unfounded doubts are checked at once: a new source or a new day has its own habits.
 const FREE: u32 = 4;
 /// After that every second, then fourth block that gives rise to it is looked at, at last one of 2^6.
 const MOST_SELDOM: u32 = 6;
@@ -26,8 +26,9 @@ const AT_RANDOM: u32 = 7;
 const KEPT: usize = 4096;
 
 impl DoubtHistory {
-    /// Whether one of these is to be looked into now. If so, all of them are by the same question.
-    pub(super) fn are_due(&self, doubted: &BTreeSet<DoubtSubject>) -> bool {
+    /// Returns whether one of these is to be checked now; if so, one question checks all of them. If not, each of them is
+    /// counted as passed.
+    pub(super) fn count_and_check(&self, doubted: &BTreeSet<DoubtSubject>) -> bool {
         let mut vain = self.lock();
         let is_due = |doubtful: &DoubtSubject| vain.get(doubtful).is_none_or(|vain| vain.is_due(doubtful));
         if doubted.iter().any(is_due) {
@@ -56,7 +57,7 @@ impl DoubtHistory {
         self.lock().clear();
     }
 
-    /// Logs of these came: a pair that is alive is worth more doubt than one nobody ever sees.
+    /// Logs of these came: a pair that occurs deserves more checks than one that never occurs.
     pub(super) fn answered(&self, answered: &AnsweredItems) {
         let mut vain = self.lock();
         if vain.is_empty() {
@@ -92,7 +93,7 @@ mod tests {
         let more: BTreeSet<DoubtSubject> = [DoubtSubject::More].into();
         let asked = |blocks: u32| {
             let asks = (0..blocks).filter(|_| {
-                let due = doubts.are_due(&more);
+                let due = doubts.count_and_check(&more);
                 if due {
                     doubts.in_vain(&more);
                 }
@@ -105,7 +106,7 @@ mod tests {
         assert_eq!(asked(6_400), 100);
         // A new suspicion takes the old ones along.
         let with_new: BTreeSet<DoubtSubject> = [DoubtSubject::More, DoubtSubject::Chance].into();
-        assert!(doubts.are_due(&with_new));
+        assert!(doubts.count_and_check(&with_new));
         doubts.founded();
         assert_eq!(asked(3), 3);
     }
@@ -114,7 +115,8 @@ mod tests {
     fn an_answer_that_nothing_speaks_for_or_against_is_checked_in_one_block_of_128() {
         let (doubts, blind) = (DoubtHistory::default(), [DoubtSubject::Blind].into());
         let asked = |blocks: u32| {
-            let due = (0..blocks).filter(|_| doubts.are_due(&blind)).inspect(|_| doubts.in_vain(&blind));
+            let due =
+                (0..blocks).filter(|_| doubts.count_and_check(&blind)).inspect(|_| doubts.in_vain(&blind));
             due.count()
         };
         assert_eq!(asked(3), 3);
@@ -139,7 +141,7 @@ mod tests {
 
     #[test]
     fn of_thousands_of_crowded_blocks_one_in_thirty_is_asked_about_again() {
-        use crate::evidence::bloom::unanswered;
+        use crate::node::evidence::bloom::unanswered;
         use chainflume_core::domain::{Address, B256, LogFilter, Logs};
         let mut seed = 7;
         for (fill, addresses, topics) in
@@ -159,7 +161,7 @@ mod tests {
                 // What is common on the chain is in each block.
                 (1..=topics).for_each(|n| bloom.accrue_raw_log(Address::ZERO, &[topic(n)]));
                 let pairs = unanswered(&bloom, &filter, &nothing);
-                if !pairs.is_empty() && doubts.are_due(&pairs) {
+                if !pairs.is_empty() && doubts.count_and_check(&pairs) {
                     asked += 1;
                     doubts.in_vain(&pairs);
                 }

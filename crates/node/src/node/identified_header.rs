@@ -1,13 +1,14 @@
-//! What a header proves of its block's logs, for whoever wants to take back what is stored.
+//! What a header proves of its block's logs, for a caller that would undo what is stored.
 
 use alloy_primitives::{Address, B256};
 
-use super::ask_logs::RECEIPTS;
-use super::error::ChainError;
-use super::evidence::{HeaderSeal, LogVerification, bloom_holds};
-use super::logs::BlockSelector;
-use super::node::Node;
-use super::wire::{UnsealedReceipt, WireReceipt};
+use super::Node;
+use super::evidence::bloom_holds;
+use super::header_seal::HeaderSeal;
+use crate::error::ChainError;
+use crate::logs::{BlockSelector, RECEIPTS};
+use crate::settings::LogVerification;
+use crate::wire::{UnsealedReceipt, WireReceipt};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, receipts_root};
 
 /// A header of a node that has shown with it which chain it is on.

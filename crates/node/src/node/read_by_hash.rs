@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 
-use super::batch::Batch;
-use super::error::ChainError;
-use super::evidence::{CheckedBlock, HeaderSeal};
+use super::evidence::CheckedBlock;
+use super::header_seal::HeaderSeal;
 use super::headers_with_logs::HeaderWithLogs;
-use super::logs::LOGS;
-use super::node::{BlockWithLogs, Node};
+use super::{BlockWithLogs, Node};
+use crate::batch::Batch;
+use crate::error::ChainError;
+use crate::logs::LOGS;
 use chainflume_core::domain::{BlockRange, LogFilter, Logs};
 
 impl Node {
@@ -18,7 +19,7 @@ impl Node {
     ///
     /// # Errors
     /// Why the node cannot be asked or its answer not be believed; that it lacks one of the blocks.
-    pub(super) async fn young(&self, filter: &LogFilter, range: BlockRange) -> Result<Batch, ChainError> {
+    pub(crate) async fn young(&self, filter: &LogFilter, range: BlockRange) -> Result<Batch, ChainError> {
         let numbers: Vec<u64> = (range.from()..=range.to()).collect();
         let near = self.near(filter, &numbers).await?;
         let lacks = |number: u64| self.rpc.bad(LOGS, format!("it has no block {number}, which is confirmed"));
@@ -58,7 +59,7 @@ impl Node {
     ///
     /// # Errors
     /// That the block has logs the range lacks, or why it cannot be asked for.
-    pub(super) async fn with_tail(
+    pub(crate) async fn with_tail(
         &self,
         filter: &LogFilter,
         (range, last): (BlockRange, HeaderSeal),

@@ -3,17 +3,17 @@
 
 use serde_json::json;
 
-use super::error::ChainError;
-use super::evidence::HeaderSeal;
+use super::header_seal::HeaderSeal;
 use super::headers_with_logs::logs_question;
-use super::logs::{BlockSelector, CheckedLogs, LOGS};
-use super::node::{HEADER, Node, hex};
-use super::rpc::RpcCall;
-use super::wire::ReadLog;
+use super::{HEADER, Node, hex};
+use crate::error::ChainError;
+use crate::logs::{BlockSelector, CheckedLogs, LOGS};
+use crate::rpc::RpcCall;
+use crate::wire::ReadLog;
 use chainflume_core::domain::{BlockRange, LogFilter, Logs};
 
 /// What a node answers about a range.
-pub(super) struct RangeResponse {
+pub(crate) struct RangeResponse {
     /// The header of its first block.
     pub first: HeaderSeal,
     /// The header of its last block.
@@ -61,7 +61,7 @@ impl Node {
     ///
     /// # Errors
     /// Why the node cannot be asked or its answer not be believed; that it lacks one of the ends.
-    pub(super) async fn ranged(
+    pub(crate) async fn ranged(
         &self,
         filter: &LogFilter,
         range: BlockRange,
@@ -87,14 +87,18 @@ impl Node {
     }
 
     /// That a block was another one a moment ago.
-    pub(super) fn moved(&self, number: u64) -> ChainError {
+    pub(crate) fn moved(&self, number: u64) -> ChainError {
         self.rpc.bad(LOGS, format!("block {number} changed while its range was read"))
     }
 
     /// All of it in one request. `None` where the node does not take that.
     async fn together(&self, ask: &RangeRequest<'_>) -> Result<Option<RangeAnswers>, ChainError> {
         let questions = ask.questions();
-        if self.asks_in_parts(ask.filter) || !self.rpc.fits_batch(questions.len()) {
+        if self.asks_in_parts(ask.filter) {
+            return Ok(None);
+        }
+        if !self.rpc.is_one_request(questions.len()) {
+            self.rpc.count_asked_alone();
             return Ok(None);
         }
         let mut checked = CheckedLogs::new(ask.filter, ask.blocks());

@@ -18,7 +18,7 @@ pub(crate) struct EvidenceState {
     pub(super) proof: EvidenceCheck,
     /// Blocks that nothing stronger could be had of, and how often it was tried.
     pub(super) tries: Mutex<BTreeMap<B256, u32>>,
-    /// What was doubted in vain.
+    /// Doubts that proved unfounded.
     pub(super) doubts: DoubtHistory,
     pub(super) quarrels: TimeContradictions,
     /// What a node leaves out has a line a minute.
@@ -46,8 +46,8 @@ const MOMENT: Duration = Duration::from_millis(200);
 const TRIED: usize = 32;
 
 impl EvidenceState {
-    /// Whether enough was tried for this block; counts one more.
-    pub(super) fn has_tried_enough(&self, block: B256) -> bool {
+    /// Counts a try for this block. Returns whether that was the last one.
+    pub(super) fn count_try(&self, block: B256) -> bool {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
         if tries.len() >= TRIED && !tries.contains_key(&block) {
             tries.clear();

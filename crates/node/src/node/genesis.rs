@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
 
-use super::error::ChainError;
+use crate::error::ChainError;
 
-/// Block 0 as each provider of a chain told it, and as it is settled.
+/// Block 0 as each provider of a chain returned it, and the one that was agreed on.
 #[derive(Default)]
-pub(super) struct Genesis(Mutex<GenesisState>);
+pub(crate) struct Genesis(Mutex<GenesisState>);
 
 #[derive(Default)]
 struct GenesisState {
@@ -23,37 +23,37 @@ impl Genesis {
     ///
     /// # Errors
     /// [`ChainError::WrongGenesis`] where another one is settled.
-    pub(super) fn tell(&self, provider: &str, found: B256) -> Result<(), ChainError> {
+    pub(crate) fn record(&self, provider: &str, found: B256) -> Result<(), ChainError> {
         let mut told = self.lock();
         told.by_provider.insert(provider.to_owned(), found);
         told.check(provider)
     }
 
-    /// Whether a provider has told another one than is settled.
+    /// Whether a provider returned another one than was agreed on.
     ///
     /// # Errors
     /// [`ChainError::WrongGenesis`].
-    pub(super) fn check(&self, provider: &str) -> Result<(), ChainError> {
+    pub(crate) fn check(&self, provider: &str) -> Result<(), ChainError> {
         self.lock().check(provider)
     }
 
     /// Whether a provider has shown block 0 before.
-    pub(super) fn was_told_by(&self, provider: &str) -> bool {
+    pub(crate) fn was_recorded_by(&self, provider: &str) -> bool {
         self.lock().by_provider.contains_key(provider)
     }
 
-    /// Settles it once for all: as it was stored in an earlier life, or else as every provider has told it that was
+    /// Fixes it for good: as an earlier run stored it, or else as all providers returned it that were
     /// there. No one of them decides against another, not even the preferred one.
     ///
     /// # Errors
     /// [`ChainError::GenesisDiffers`].
-    pub(super) fn settle(&self, stored: Option<B256>) -> Result<(), ChainError> {
+    pub(crate) fn agree_on(&self, stored: Option<B256>) -> Result<(), ChainError> {
         let mut told = self.lock();
         if told.settled.is_some() {
             return Ok(());
         }
         if let Some(stored) = stored {
-            told.settled = Some((stored, "the database has it"));
+            told.settled = Some((stored, "the database stores"));
             return Ok(());
         }
         let mut all = told.by_provider.values();
@@ -61,12 +61,12 @@ impl Genesis {
         if all.any(|other| *other != first) {
             return Err(told.differ());
         }
-        told.settled = Some((first, "the providers said when nothing was stored yet"));
+        told.settled = Some((first, "all providers agreed before anything was stored"));
         Ok(())
     }
 
     /// What is settled.
-    pub(super) fn settled(&self) -> Option<B256> {
+    pub(crate) fn settled(&self) -> Option<B256> {
         self.lock().settled.map(|(hash, _)| hash)
     }
 
@@ -102,7 +102,7 @@ mod tests {
     fn told(all: &[(&str, B256)]) -> Genesis {
         let genesis = Genesis::default();
         for (provider, hash) in all {
-            genesis.tell(provider, *hash).expect("nothing is settled");
+            genesis.record(provider, *hash).expect("nothing is settled");
         }
         genesis
     }
@@ -110,9 +110,9 @@ mod tests {
     #[test]
     fn what_all_say_is_settled_and_whoever_says_another_later_is_wrong() {
         let genesis = told(&[("one", OURS), ("other", OURS)]);
-        genesis.settle(None).expect("they agree");
+        genesis.agree_on(None).expect("they agree");
         assert_eq!(genesis.settled(), Some(OURS));
-        let wrong = genesis.tell("late", OTHER).expect_err("it is another").to_string();
+        let wrong = genesis.record("late", OTHER).expect_err("it is another").to_string();
         assert!(wrong.contains(&OTHER.to_string()) && wrong.contains(&OURS.to_string()), "{wrong}");
         assert!(genesis.check("one").is_ok() && genesis.check("silent").is_ok());
     }
@@ -120,18 +120,18 @@ mod tests {
     #[test]
     fn where_they_differ_nothing_is_settled_and_each_is_named() {
         let genesis = told(&[("one", OURS), ("other", OTHER)]);
-        let error = genesis.settle(None).expect_err("they differ").to_string();
+        let error = genesis.agree_on(None).expect_err("they differ").to_string();
         assert!(error.contains(&format!("one says {OURS}, other says {OTHER}")), "{error}");
         assert_eq!(genesis.settled(), None);
         // The one that was wrong is corrected.
-        genesis.tell("other", OURS).expect("nothing is settled");
-        genesis.settle(None).expect("they agree");
+        genesis.record("other", OURS).expect("nothing is settled");
+        genesis.agree_on(None).expect("they agree");
     }
 
     #[test]
     fn what_is_stored_needs_no_agreement() {
         let genesis = told(&[("one", OTHER), ("other", OURS)]);
-        genesis.settle(Some(OURS)).expect("it is known");
+        genesis.agree_on(Some(OURS)).expect("it is known");
         assert!(genesis.check("one").is_err() && genesis.check("other").is_ok());
     }
 }

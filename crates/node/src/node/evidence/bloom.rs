@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, Bloom, BloomInput};
 
 use chainflume_core::domain::{Log, LogFilter, Logs};
 
-/// A part of a question for logs; `None` stands for any.
+/// A part of a question for logs; `None` means any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct AddressTopic {
     pub address: Option<Address>,
@@ -82,7 +82,7 @@ pub(super) fn holds_log(bloom: &Bloom, log: &Log) -> bool {
 /// - An address the bloom holds, and no log of which was answered, is doubted together with each topic the bloom holds; but
 ///   only if so many such addresses, of all that were asked about, would seldom come by chance. Of one address in a bloom of
 ///   55 % that is so, of one hit among ten thousand it is not. What is not as seldom as that is one doubt, whoever it is of:
-///   each of ten thousand would else be doubted a few times in vain.
+///   each of ten thousand would else cause a few needless checks.
 /// - A topic the bloom holds, and no log of which was answered, likewise, whoever emitted it. It may be a stranger's.
 /// - Address and topic that each have logs in the answer, though not together, have set their bits already; the bloom says
 ///   nothing more of them. But where it is sparse, and has bits that no log in the answer has set, something else is in
@@ -90,7 +90,7 @@ pub(super) fn holds_log(bloom: &Bloom, log: &Log) -> bool {
 /// - Where none of this gives a doubt, and the bloom has bits that no log in the answer has set, it neither admits nor excludes
 ///   what is missing. Such answers are checked at random.
 ///
-/// What the rule finds often and in vain it is asked about less and less ([`super::doubts`]).
+/// What the rule often finds without cause is checked less and less ([`super::doubts`]).
 pub(super) fn unanswered(
     bloom: &Bloom,
     filter: &LogFilter,

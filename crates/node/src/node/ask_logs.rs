@@ -9,19 +9,17 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::error::ChainError;
 use super::headers_with_logs::logs_question;
-use super::logs::{BlockSelector, CheckedLogs, LOGS, checked};
-use super::node::{BlockWithLogs, Node, hex};
-use super::rpc::RpcCall;
-use super::wire::{ReadLog, WireReceipt, WireTransactions};
+use super::{BlockWithLogs, Node, hex};
+use crate::error::ChainError;
+use crate::logs::{BlockSelector, CheckedLogs, LOGS, RECEIPTS, checked};
+use crate::rpc::RpcCall;
+use crate::wire::{ReadLog, WireReceipt, WireTransactions};
 use chainflume_core::domain::{B256, BlockRange, BlockRef, LogFilter, Logs};
 
-/// How often the logs of one block are asked for in vain before they are asked for in parts.
+/// How often a request for the logs of one block fails before the request is split.
 const STUCK: u32 = 3;
-/// All receipts of a block at once.
-pub(super) const RECEIPTS: &str = "eth_getBlockReceipts";
-/// A question asked whole fails at once: whoever asks knows whether to ask for less.
+/// A whole question fails at once: the caller decides whether to ask for less.
 const ONCE: u32 = 1;
 /// How often a part is asked for: dozens of calls that have to succeed in a row would else never be answered by a node
 /// that fails one in fifty.
@@ -65,7 +63,7 @@ impl Node {
     }
 
     /// The answer to a question for logs, or where that failed what can be asked instead.
-    pub(super) async fn or_otherwise(
+    pub(crate) async fn or_otherwise(
         &self,
         answer: Result<Logs, ChainError>,
         filter: &LogFilter,
@@ -82,7 +80,7 @@ impl Node {
             let Some(parts) = self.learn_lists(filter) else { return Err(error) };
             return self.logs_of_both(parts, blocks).await;
         }
-        let too_much = blocks.is_one() && (error.narrows().is_some() || self.is_stuck(&error));
+        let too_much = blocks.is_one() && (error.narrows().is_some() || self.count_unexplained(&error));
         match split(filter) {
             Some(parts) if too_much => self.logs_of_both(parts, blocks).await,
             None if too_much => self.logs_of_receipts(filter, blocks).await,
@@ -100,7 +98,7 @@ impl Node {
         Ok(one.merge(&other))
     }
 
-    pub(super) async fn logs_once(
+    pub(crate) async fn logs_once(
         &self,
         filter: &LogFilter,
         blocks: BlockSelector,
@@ -112,12 +110,12 @@ impl Node {
     }
 
     /// What was answered, or that it cannot be believed; that is a failure of the node as much as no answer is.
-    pub(super) fn believed<T>(
+    pub(crate) fn believed<T>(
         &self,
         method: &'static str,
         answer: Result<T, String>,
     ) -> Result<T, ChainError> {
-        const WHAT: &str = "logs that can be believed";
+        const WHAT: &str = "logs that pass the checks";
         match answer {
             Ok(answer) => {
                 self.rpc.health.proven(WHAT);
@@ -132,7 +130,7 @@ impl Node {
     }
 
     /// The last way: everything the block did, of which we keep what is ours.
-    pub(super) async fn logs_of_receipts(
+    pub(crate) async fn logs_of_receipts(
         &self,
         filter: &LogFilter,
         blocks: BlockSelector,
@@ -142,7 +140,7 @@ impl Node {
     }
 
     /// All receipts of a block in their order, at once or one by one.
-    pub(super) async fn receipts(&self, blocks: BlockSelector) -> Result<Vec<WireReceipt>, ChainError> {
+    pub(crate) async fn receipts(&self, blocks: BlockSelector) -> Result<Vec<WireReceipt>, ChainError> {
         let id = match blocks {
             BlockSelector::Range(range) => json!(hex(range.from())),
             BlockSelector::Hash { hash, .. } => json!(hash),
@@ -155,7 +153,7 @@ impl Node {
     }
 
     /// What of a block's receipts was asked for.
-    pub(super) fn logs_in(
+    pub(crate) fn logs_in(
         &self,
         receipts: Vec<WireReceipt>,
         filter: &LogFilter,
@@ -194,13 +192,13 @@ impl Node {
         }
     }
 
-    /// Whether the same question has failed without a reason often enough to try it in parts.
-    fn is_stuck(&self, error: &ChainError) -> bool {
+    /// Counts a failure that the node does not explain. Returns whether there were enough in a row to ask in parts.
+    fn count_unexplained(&self, error: &ChainError) -> bool {
         error.is_doubtful() && self.stuck.fetch_add(1, Ordering::Relaxed) + 1 >= STUCK
     }
 
     /// Whether the lists of this filter are longer than the endpoint takes.
-    pub(super) fn asks_in_parts(&self, filter: &LogFilter) -> bool {
+    pub(crate) fn asks_in_parts(&self, filter: &LogFilter) -> bool {
         self.too_long(filter).is_some()
     }
 

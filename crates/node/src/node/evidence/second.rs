@@ -1,10 +1,9 @@
 //! The second look at an answer that its header leaves a doubt about. It ends with logs, and not with a refusal for ever.
 
 use super::{Doubt, EVIDENCE, root_of};
-use crate::ask_logs::RECEIPTS;
 use crate::error::ChainError;
-use crate::evidence::bloom::AnsweredItems;
-use crate::logs::{BlockSelector, LOGS};
+use crate::logs::{BlockSelector, LOGS, RECEIPTS};
+use crate::node::evidence::bloom::AnsweredItems;
 use crate::node::{BlockWithLogs, Node};
 use chainflume_core::domain::{Log, LogFilter, Logs};
 use chainflume_ops::metrics;
@@ -100,7 +99,7 @@ impl Node {
         }
     }
 
-    /// Nothing stronger can be had just now: that is a reason to try again, and no reason to stand still for ever.
+    /// Nothing stronger can be had just now: the read is retried, and accepted after a few tries.
     fn unsettled(
         &self,
         first: BlockWithLogs,
@@ -110,7 +109,7 @@ impl Node {
         if !doubt.has_evidence() {
             return Ok(self.in_vain(first, doubt));
         }
-        if !self.trust.has_tried_enough(first.block.hash) {
+        if !self.trust.count_try(first.block.hash) {
             return Err(error);
         }
         if let Some(suppressed) = self.trust.lines.admit("unsettled") {
@@ -122,7 +121,7 @@ impl Node {
                 block,
                 %error,
                 suppressed,
-                "the header speaks of logs that the node does not answer, and its receipts cannot be had; the answer is \
+                "the header announces logs that the node does not return, and no receipts can be fetched; the answer is \
                  stored: run `chainflume verify` against another provider"
             );
         }
@@ -142,8 +141,9 @@ impl Node {
         self.trust.doubts.founded();
         metrics::evidence_founded(self.rpc.chain(), self.host());
         let number = second.block.number;
-        let reason =
-            format!("logs are missing for block {number} that its header speaks of and another answer has");
+        let reason = format!(
+            "logs of block {number} are missing, although its header announces them and another answer contains them"
+        );
         let error = self.rpc.bad(LOGS, reason);
         self.rpc.health.convicted(EVIDENCE, &error);
         if let Some(suppressed) = self.trust.lines.admit("founded") {
@@ -153,7 +153,7 @@ impl Node {
                 host,
                 block = number,
                 suppressed,
-                "the node left out logs of a block; they were read elsewhere"
+                "the node left out logs of a block; another provider returned them"
             );
         }
         second

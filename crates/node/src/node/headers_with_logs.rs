@@ -1,25 +1,25 @@
 //! Near the head: a block's header and its logs in one request, where its hash is known beforehand. What one request
-//! asks one backend answers, so that a header stands beside logs of the same moment; and it saves a round trip.
+//! asks one backend answers, so that header and logs are of the same moment; and it saves a round trip.
 
 use alloy_primitives::B256;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::error::ChainError;
-use super::evidence::HeaderSeal;
-use super::logs::{BlockSelector, LOGS, checked};
-use super::node::{HEADER, Node, hex, or_missing};
-use super::rpc::{RawResult, RpcCall};
-use super::wire::{ReadLog, WireHeader};
+use super::header_seal::HeaderSeal;
+use super::{HEADER, Node, hex, or_missing};
+use crate::error::ChainError;
+use crate::logs::{BlockSelector, LOGS, checked};
+use crate::rpc::{RawResult, RpcCall};
+use crate::wire::{ReadLog, WireHeader};
 use chainflume_core::domain::{BlockId, BlockRef, LogFilter, Logs};
 
 /// A block near the head, and its logs where they came along.
 #[derive(Debug)]
 pub struct HeaderWithLogs {
-    pub(super) seal: HeaderSeal,
+    pub(crate) seal: HeaderSeal,
     /// In chain order; `None` where they are still to be asked for.
-    pub(super) logs: Option<Logs>,
+    pub(crate) logs: Option<Logs>,
 }
 
 impl HeaderWithLogs {
@@ -31,7 +31,7 @@ impl HeaderWithLogs {
 
 impl Node {
     /// The newest block, and in the same request the one that is read next, with its logs: the head itself, if it is the one
-    /// that was announced, or a block below whose hash was told before. The second is only there where all of it was had and
+    /// that was announced, or a block below whose hash is known. The second is only there where all of it was had and
     /// its hash is the one that was expected.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Node {
     }
 
     /// The canonical blocks at these heights, up to the first the node lacks. Logs come along where the hash of their
-    /// block was told before, as that of a head or of a parent: they are asked for by hash and not by height, since only
+    /// block is known, as that of a head or of a parent: they are asked for by hash and not by height, since only
     /// that a node that lacks the block must refuse.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Node {
     }
 
     /// The header at this height out of the answer about it.
-    pub(super) fn header_of(
+    pub(crate) fn header_of(
         &self,
         answer: Option<RawResult>,
         number: u64,
@@ -106,7 +106,7 @@ impl Node {
         self.at_height(self.seal_of(answer)?, number)
     }
 
-    pub(super) fn seal_of(&self, answer: Option<RawResult>) -> Result<Option<HeaderSeal>, ChainError> {
+    pub(crate) fn seal_of(&self, answer: Option<RawResult>) -> Result<Option<HeaderSeal>, ChainError> {
         let header = self.parsed::<WireHeader>(HEADER, answer.unwrap_or(Ok(None)));
         self.sealed(or_missing(header)?)
     }
@@ -118,7 +118,7 @@ impl Node {
         self.believed(LOGS, checked(wire, filter, blocks)).ok()
     }
 
-    pub(super) fn parsed<T: DeserializeOwned>(
+    pub(crate) fn parsed<T: DeserializeOwned>(
         &self,
         method: &'static str,
         answer: RawResult,
@@ -135,7 +135,7 @@ impl Node {
 }
 
 /// `eth_getLogs`, as it is asked whole.
-pub(super) fn logs_question(filter: &LogFilter, blocks: BlockSelector) -> RpcCall {
+pub(crate) fn logs_question(filter: &LogFilter, blocks: BlockSelector) -> RpcCall {
     let mut query = match blocks {
         BlockSelector::Range(range) => json!({ "fromBlock": hex(range.from()), "toBlock": hex(range.to()) }),
         BlockSelector::Hash { hash, .. } => json!({ "blockHash": hash }),

@@ -7,91 +7,28 @@ mod second;
 mod state;
 mod times;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
 
 use alloy_primitives::{B256, Bloom};
 use serde_json::json;
 
-use super::ask_logs::RECEIPTS;
-use super::error::ChainError;
+use super::header_seal::HeaderSeal;
 use super::headers_with_logs::HeaderWithLogs;
-use super::logs::BlockSelector;
-use super::node::{BlockWithLogs, Node};
-use super::rpc::RpcCall;
-use super::wire::{UnsealedReceipt, WireReceipt};
-pub(super) use bloom::holds as bloom_holds;
+use super::{BlockWithLogs, HEADER, Node};
+use crate::error::ChainError;
+use crate::logs::{BlockSelector, LOGS, RECEIPTS};
+use crate::rpc::RpcCall;
+use crate::settings::LogVerification;
+use crate::wire::{UnsealedReceipt, WireReceipt};
+pub(crate) use bloom::holds as bloom_holds;
 use bloom::{AnsweredItems, DoubtSubject, holds_log, unanswered};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, Receipt, receipts_root};
-pub(super) use state::EvidenceState;
+pub(crate) use state::EvidenceState;
 use times::TimeOrder;
-
-/// How the logs of new blocks are checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogVerification {
-    /// By their own shape alone.
-    Off,
-    /// Against the bloom filter of the header: it never leaves out a log there is.
-    Bloom,
-    /// Against the root of the receipts in the header: nothing can be missing or changed.
-    Receipts,
-}
-
-/// What of a header can be held against logs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct HeaderSeal {
-    pub block: BlockRef,
-    pub bloom: Option<Bloom>,
-    pub receipts_root: Option<B256>,
-}
-
-/// Headers of late, by height: the logs of a block whose hash was told are asked for together with its header.
-#[derive(Default)]
-pub(super) struct RecentHeaders(Mutex<BTreeMap<u64, BlockRef>>);
-
-/// More than a step reads at once, twice.
-const KEPT: usize = 64;
-
-impl RecentHeaders {
-    /// The blocks next to this one on its branch, each with the one below it first.
-    fn links(&self, block: BlockRef) -> Vec<(BlockRef, BlockRef)> {
-        let recent = self.lock();
-        let at = |number: Option<u64>| recent.get(&number?).copied();
-        let below = at(block.number.checked_sub(1)).filter(|below| below.hash == block.parent_hash);
-        let above = at(block.number.checked_add(1)).filter(|above| above.parent_hash == block.hash);
-        let below = below.map(|below| (below, block));
-        below.into_iter().chain(above.map(|above| (block, above))).collect()
-    }
-
-    fn forget(&self, block: BlockRef) {
-        self.lock().remove(&block.number);
-    }
-
-    fn keep(&self, block: BlockRef) {
-        let (mut recent, number) = (self.lock(), block.number);
-        recent.insert(number, block);
-        if recent.len() > KEPT {
-            // History is read from below, the head from above: what is furthest from this one goes.
-            let far = recent.keys().copied().max_by_key(|other| other.abs_diff(number));
-            far.and_then(|far| recent.remove(&far));
-        }
-    }
-
-    /// The hash a block of this height had when it, or the one above it, was last read.
-    pub(super) fn hash(&self, number: u64) -> Option<B256> {
-        let recent = self.lock();
-        let own = recent.get(&number).map(|block| block.hash);
-        own.or_else(|| Some(recent.get(&number.checked_add(1)?)?.parent_hash))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, BlockRef>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Node {
     /// Whether logs near the head come out of receipts.
-    pub(super) fn asks_receipts(&self) -> bool {
+    pub(crate) fn asks_receipts(&self) -> bool {
         self.verify == LogVerification::Receipts && self.trust.receipts.is_on()
     }
 
@@ -99,7 +36,7 @@ impl Node {
     ///
     /// # Errors
     /// That it does not. Which of the two is wrong is not known, so that neither is remembered.
-    pub(super) fn noted(&self, block: BlockRef) -> Result<(), ChainError> {
+    pub(crate) fn noted(&self, block: BlockRef) -> Result<(), ChainError> {
         for (below, above) in self.recent.links(block) {
             if let Err(error) = self.in_sequence(&below, &above) {
                 self.recent.forget(below);
@@ -115,8 +52,8 @@ impl Node {
     ///
     /// # Errors
     /// That it may not, unless the node has insisted for so long that the chain may.
-    pub(super) fn in_sequence(&self, below: &BlockRef, above: &BlockRef) -> Result<(), ChainError> {
-        const WHAT: &str = "headers whose times can be believed";
+    pub(crate) fn in_sequence(&self, below: &BlockRef, above: &BlockRef) -> Result<(), ChainError> {
+        const WHAT: &str = "headers with plausible times";
         let reason = || {
             let [(lower, early), (upper, late)] = [below, above].map(|block| (block.number, block.timestamp));
             format!("block {lower} is of second {early} and block {upper} above it of second {late}")
@@ -124,7 +61,7 @@ impl Node {
         match self.trust.quarrels.judge(below, above) {
             TimeOrder::Plausible => Ok(()),
             TimeOrder::Absurd => {
-                let error = self.rpc.bad(super::node::HEADER, reason());
+                let error = self.rpc.bad(HEADER, reason());
                 self.rpc.health.disbelieved(WHAT, &error);
                 Err(error)
             }
@@ -135,7 +72,7 @@ impl Node {
                     chain,
                     host,
                     reason,
-                    "the node insists on block times that contradict each other; they are stored as they come until the next start"
+                    "the node repeats block times that contradict each other; the times are stored unchecked until the next start"
                 );
                 Ok(())
             }
@@ -143,7 +80,7 @@ impl Node {
     }
 
     /// The logs of a block that is near the head, as far as its header bears them out.
-    pub(super) async fn weighed(
+    pub(crate) async fn weighed(
         &self,
         filter: &LogFilter,
         near: HeaderWithLogs,
@@ -170,11 +107,11 @@ impl Node {
             let reason =
                 format!("a log of {} at {} that the header's bloom excludes", log.address, log.place);
             self.trust.bloom.failed(&reason);
-            return Err(self.disbelieved(super::logs::LOGS, reason));
+            return Err(self.disbelieved(LOGS, reason));
         }
         let doubted = unanswered(&bloom, filter, &answered);
         self.trust.doubts.answered(&answered);
-        if !doubted.is_empty() && self.trust.doubts.are_due(&doubted) {
+        if !doubted.is_empty() && self.trust.doubts.count_and_check(&doubted) {
             let block = BlockWithLogs { block, logs };
             return Ok(CheckedBlock { block, doubt: Some(Doubt { doubted, bloom, receipts_root }) });
         }
@@ -186,7 +123,7 @@ impl Node {
     }
 
     /// Whether logs of blocks up to this one have none of it, although its header speaks of some.
-    pub(super) fn leaves_out(&self, filter: &LogFilter, last: &HeaderSeal, logs: &Logs) -> bool {
+    pub(crate) fn leaves_out(&self, filter: &LogFilter, last: &HeaderSeal, logs: &Logs) -> bool {
         let bloom = last.bloom.filter(|_| self.verify != LogVerification::Off && self.trust.bloom.is_on());
         let there = || logs.blocks().any(|block| block.id.number == last.block.number);
         let nothing = AnsweredItems::of(&Logs::default());
@@ -195,9 +132,10 @@ impl Node {
     }
 
     /// The error of a node whose header speaks of logs that its answer lacks and another answer has.
-    pub(super) fn contradicted(&self, block: &BlockRef) -> ChainError {
-        let reason = format!("no logs for block {}, whose header speaks of some that it has", block.number);
-        self.disbelieved(super::logs::LOGS, reason)
+    pub(crate) fn contradicted(&self, block: &BlockRef) -> ChainError {
+        let reason =
+            format!("no logs for block {}, although its header announces some and they exist", block.number);
+        self.disbelieved(LOGS, reason)
     }
 
     /// The logs out of all receipts of the block, which must have the root of its header. `None` where this node's
@@ -242,7 +180,7 @@ impl Node {
 
     /// Goes on without the checks this node fails again and again: nobody else is there who would pass them, so they say
     /// something of the chain's headers, or of the check, and not of its logs.
-    pub(super) fn give_up_worn_checks(&self) {
+    pub(crate) fn give_up_worn_checks(&self) {
         for (check, name) in [(&self.trust.bloom, "bloom"), (&self.trust.receipts, "receipts")] {
             if check.is_on() && check.is_worn() {
                 self.give_up(name, &check.last_reason());
@@ -260,7 +198,7 @@ impl Node {
                 host,
                 check = name,
                 reason,
-                "headers cannot be held against logs here; the check is off until the next start"
+                "headers and logs of this provider cannot be compared; the check is off until the next start"
             );
         }
     }
@@ -275,13 +213,13 @@ impl Node {
 }
 
 /// Logs, and what of their header they do not answer.
-pub(super) struct CheckedBlock {
+pub(crate) struct CheckedBlock {
     pub block: BlockWithLogs,
     pub doubt: Option<Doubt>,
 }
 
 /// What a header speaks of and the answer does not, or that the header says nothing of it either way.
-pub(super) struct Doubt {
+pub(crate) struct Doubt {
     doubted: BTreeSet<DoubtSubject>,
     bloom: Bloom,
     receipts_root: Option<B256>,
@@ -301,17 +239,4 @@ fn root_of(receipts: &[WireReceipt]) -> Result<B256, UnsealedReceipt> {
 }
 
 /// What such failures are counted under.
-const EVIDENCE: &str = "logs that their header bears out";
-
-/// What this chain's headers cannot be held against, whatever is configured. What is not listed and fails all the same is
-/// found out and given up.
-pub(super) fn allowed(chain_id: u64, wanted: LogVerification) -> LogVerification {
-    match chain_id {
-        // zkSync Era and its test network: a bloom that is no block's own (zksync-era issue 4580), no root at all.
-        // Polygon and its test network: logs of state syncs are answered and in no header (bor pull request 90).
-        324 | 300 | 137 | 80_002 => LogVerification::Off,
-        // Arbitrum One, Nova and their test network have receipts of their own kinds; Celo's CIP-64 adds a field to one.
-        42_161 | 42_170 | 421_614 | 42_220 if wanted == LogVerification::Receipts => LogVerification::Bloom,
-        _ => wanted,
-    }
-}
+const EVIDENCE: &str = "logs that agree with their header";

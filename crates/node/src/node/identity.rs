@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::error::{ChainError, RefusalKind};
-use super::evidence::HeaderSeal;
-use super::node::{HEADER, Node, hex};
-use super::rpc::{RawResult, RpcCall};
-use super::wire::Quantity;
+use super::header_seal::HeaderSeal;
+use super::{HEADER, Node, hex};
+use crate::error::ChainError;
+use crate::limits::RefusalKind;
+use crate::rpc::{RawResult, RpcCall};
+use crate::wire::Quantity;
 use chainflume_core::domain::BlockRef;
 
 const ID: &str = "eth_chainId";
@@ -28,11 +29,50 @@ pub struct IdentifiedBlocks {
 }
 
 /// The chain id and block 0.
-pub(super) fn questions() -> [RpcCall; 2] {
+pub(crate) fn questions() -> [RpcCall; 2] {
     [RpcCall::new(ID, json!([])), RpcCall::new(HEADER, json!([hex(0), false]))]
 }
 
 impl Node {
+    /// Asks for the chain id (`eth_chainId`, EIP-695) and for block 0, and compares them with the config's and with what
+    /// is settled. A node may have thrown block 0 away; then the chain id has to do. Both are asked in one request, which
+    /// shows whether the node takes batches before anything depends on it.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongChain`], [`ChainError::WrongGenesis`] or why the node cannot be asked.
+    pub async fn check_chain(&self) -> Result<(), ChainError> {
+        self.rpc.try_batches();
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions()).await?.into_iter();
+        self.identify(&mut answers)?;
+        Ok(())
+    }
+
+    /// Whether it has shown that it is on this chain. Before, nothing it says is to be stored.
+    ///
+    /// # Errors
+    /// That it has not yet.
+    pub fn is_checked(&self) -> Result<(), ChainError> {
+        if self.checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let reason = "it has not shown yet which chain it is on".to_owned();
+        Err(ChainError::Unreachable { host: self.host().to_owned(), reason })
+    }
+
+    /// Whether what it last said of block 0 is what is settled now.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongGenesis`].
+    pub(crate) fn check_genesis(&self) -> Result<(), ChainError> {
+        self.genesis.check(self.host()).map_err(|wrong| self.not_ours(wrong))
+    }
+
+    pub(crate) fn not_ours(&self, wrong: ChainError) -> ChainError {
+        self.checked.store(false, Ordering::Relaxed);
+        self.rpc.health.failed("the chain", &wrong);
+        wrong
+    }
+
     /// The canonical blocks at these heights, from a node that shows the chain id and block 0 before and after, in the same
     /// request where it takes batches: then the backend that answers is the one that shows its chain.
     ///
@@ -47,7 +87,7 @@ impl Node {
     }
 
     /// As [`Self::show`], with what the headers say of their logs, and whether block 0 was shown.
-    pub(super) async fn show_seals(
+    pub(crate) async fn show_seals(
         &self,
         numbers: &[u64],
     ) -> Result<(Vec<Option<HeaderSeal>>, bool), ChainError> {
@@ -86,7 +126,7 @@ impl Node {
     }
 
     /// Takes the answers to [`questions`]. Returns whether block 0 was shown; some nodes have pruned it.
-    pub(super) fn identify(&self, answers: &mut impl Iterator<Item = RawResult>) -> Result<bool, ChainError> {
+    pub(crate) fn identify(&self, answers: &mut impl Iterator<Item = RawResult>) -> Result<bool, ChainError> {
         let found = self.parsed::<Quantity>(ID, answers.next().unwrap_or(Ok(None)))?;
         let found = found.ok_or_else(|| self.rpc.bad(ID, "null where a result belongs"))?;
         if found.0 != self.chain_id {
@@ -100,7 +140,7 @@ impl Node {
             Err(_) => None,
         };
         if let Some(seal) = genesis {
-            self.genesis.tell(self.host(), seal.block.hash).map_err(|wrong| self.not_ours(wrong))?;
+            self.genesis.record(self.host(), seal.block.hash).map_err(|wrong| self.not_ours(wrong))?;
         }
         self.rpc.health.on_chain();
         self.checked.store(true, Ordering::Relaxed);
@@ -109,12 +149,13 @@ impl Node {
 
     /// The error of a provider that showed block 0 before and does not now, where that is needed.
     pub fn hides_genesis(&self) -> ChainError {
-        self.rpc.bad(HEADER, "no block 0, which it has shown before: it may be on another chain now")
+        self.rpc
+            .bad(HEADER, "no block 0, although it returned that block before: it may be on another chain now")
     }
 
     /// Whether this provider has shown block 0 since the start.
     pub fn has_shown_genesis(&self) -> bool {
-        self.genesis.was_told_by(self.host())
+        self.genesis.was_recorded_by(self.host())
     }
 }
 
@@ -125,6 +166,12 @@ fn is_momentary(error: &ChainError) -> bool {
         ChainError::Refused { refusal, .. } => {
             matches!(refusal, RefusalKind::Rate { .. } | RefusalKind::Quota)
         }
-        _ => false,
+        ChainError::Left { .. }
+        | ChainError::BadAnswer { .. }
+        | ChainError::TooLarge { .. }
+        | ChainError::NoTag { .. }
+        | ChainError::WrongChain { .. }
+        | ChainError::WrongGenesis { .. }
+        | ChainError::GenesisDiffers { .. } => false,
     }
 }

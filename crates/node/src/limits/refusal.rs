@@ -1,0 +1,115 @@
+//! What a refusal is made of: what the node said, and the family that this is.
+
+use std::time::Duration;
+
+/// A width in blocks the node says it would accept, strictly narrower than what was asked.
+pub type Hint = u64;
+
+/// Families of refusals. Providers word them differently and number them at will; what matters is what
+/// to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// Too many blocks asked for: narrow, to the hint if there is one.
+    Range(Option<Hint>),
+    /// Too many logs or bytes in the answer: narrow here, elsewhere the same width may do.
+    Size(Option<Hint>),
+    /// Too many addresses or topics: split those, not the range.
+    Addresses,
+    /// The node ran out of time: narrow.
+    Time,
+    /// Too many requests: slow down, do not narrow.
+    Rate {
+        /// `Retry-After`, where the node said so.
+        retry_after: Option<Duration>,
+    },
+    /// The account is used up: nothing helps in seconds.
+    Quota,
+    /// Too many calls in one batch, or none may be: ask for fewer at once, as many as it says if it does.
+    Batch(Option<u64>),
+    /// The key is missing, wrong or not good for this: an operator has to look.
+    Denied,
+    /// The node does not have these blocks yet.
+    BeyondHead,
+    /// The node does not have, or no longer believes, the block of this hash.
+    UnknownBlock,
+    /// The node has thrown old blocks away.
+    Pruned,
+    /// The key belongs to another chain.
+    WrongChain,
+    /// The method is switched off.
+    MethodOff,
+    /// Neither words nor numbers are known. It is retried as a failure of the node, and never taken for one of the above.
+    Unknown,
+}
+
+impl RefusalKind {
+    /// Whether only an operator can help. The list is positive: a refusal that is not understood is retried.
+    pub fn is_fatal(self) -> bool {
+        match self {
+            Self::WrongChain => true,
+            Self::Range(_)
+            | Self::Size(_)
+            | Self::Addresses
+            | Self::Time
+            | Self::Rate { .. }
+            | Self::Quota
+            | Self::Batch(_)
+            | Self::Denied
+            | Self::BeyondHead
+            | Self::UnknownBlock
+            | Self::Pruned
+            | Self::MethodOff
+            | Self::Unknown => false,
+        }
+    }
+
+    /// One word for metrics.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Range(_) => "range",
+            Self::Size(_) => "size",
+            Self::Addresses => "addresses",
+            Self::Time => "time",
+            Self::Rate { .. } => "rate",
+            Self::Quota => "quota",
+            Self::Batch(_) => "batch",
+            Self::Denied => "denied",
+            Self::BeyondHead => "beyond_head",
+            Self::UnknownBlock => "unknown_block",
+            Self::Pruned => "pruned",
+            Self::WrongChain => "wrong_chain",
+            Self::MethodOff => "method_off",
+            Self::Unknown => "other",
+        }
+    }
+}
+
+/// Why a question was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NarrowReason {
+    /// Its number of blocks, the same everywhere on the chain.
+    BlockSelector,
+    /// The size of its answer, which is another elsewhere.
+    Size,
+    /// The time it took.
+    Time,
+}
+
+/// All a refusal may say, wherever it says it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ErrorResponse {
+    /// JSON-RPC error code.
+    pub code: Option<i64>,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// JSON-RPC message, or the body of an answer that is no JSON-RPC.
+    pub message: String,
+    /// JSON-RPC `error.data` as JSON text.
+    pub data: Option<String>,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// Blocks the question spanned, where it had a range.
+    pub asked: Option<u64>,
+    /// Calls of the batch, where it was one.
+    pub calls: Option<u64>,
+}

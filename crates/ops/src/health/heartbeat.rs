@@ -1,0 +1,92 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Board, LoopHealth, TurnSource};
+
+/// By what a loop shows that it turns. Clones are of the same loop.
+#[derive(Clone)]
+pub struct Heartbeat {
+    board: Board,
+    name: Arc<str>,
+}
+
+/// A loop that waits for long shows that it turns so often: much more often than one that hangs is looked for.
+const BEAT: Duration = Duration::from_secs(1);
+
+impl Heartbeat {
+    /// The loop turns.
+    pub fn beat(&self) {
+        self.board.turned(&self.name);
+    }
+
+    /// Waits for what may take any time, and turns meanwhile. For waiting alone: work that hangs must not look well.
+    pub async fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        wait_beating(|| self.beat(), what).await
+    }
+}
+
+/// Waits for `what`, and calls `beat` at once and then every second until it is done.
+pub(crate) async fn wait_beating<T>(beat: impl Fn(), what: impl Future<Output = T>) -> T {
+    let mut what = std::pin::pin!(what);
+    loop {
+        beat();
+        if let Ok(done) = tokio::time::timeout(BEAT, what.as_mut()).await {
+            return done;
+        }
+    }
+}
+
+impl Board {
+    /// Puts a loop on the board.
+    pub fn loop_starts(&self, name: &str, clock: TurnSource, hung_after: Duration) -> Heartbeat {
+        self.lock().loops.insert(name.to_owned(), LoopHealth::new(clock, hung_after));
+        Heartbeat { board: self.clone(), name: name.into() }
+    }
+
+    /// A loop failed, and this is how.
+    pub fn loop_failed(&self, name: &str, how: String) {
+        self.change(name, |health| {
+            health.failures += 1;
+            (health.failed, health.again) = (Some(how), None);
+        });
+    }
+
+    /// A loop that failed runs again; it is well when it has run for so long.
+    pub fn loop_again(&self, name: &str, well_after: Duration) {
+        self.change(name, |health| {
+            let now = Instant::now();
+            (health.alive_at, health.again) = (now, Some((now, well_after)));
+        });
+    }
+
+    /// A loop ended because it was asked to.
+    pub fn loop_ends(&self, name: &str) {
+        self.lock().loops.remove(name);
+    }
+
+    /// Every loop of the daemon.
+    pub fn loops(&self) -> BTreeMap<String, LoopHealth> {
+        let inner = self.lock();
+        let mut loops = inner.loops.clone();
+        for health in loops.values_mut() {
+            let at = match &health.clock {
+                TurnSource::Heartbeat => None,
+                TurnSource::Chain(name) => inner.chains.get(name).map(|chain| chain.alive_at),
+                TurnSource::Sink(name) => inner.sinks.get(name).map(|sink| sink.alive_at),
+            };
+            health.alive_at = at.map_or(health.alive_at, |at| at.max(health.alive_at));
+        }
+        loops
+    }
+
+    fn turned(&self, name: &str) {
+        self.change(name, |health| health.alive_at = Instant::now());
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut LoopHealth)) {
+        if let Some(health) = self.lock().loops.get_mut(name) {
+            change(health);
+        }
+    }
+}
