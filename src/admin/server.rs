@@ -1,7 +1,9 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -11,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report::{Limits, Report, refresh_metrics};
 use chainflume_ops::health::Board;
+use chainflume_ops::supervise;
 
 /// Where operators look.
 #[derive(Clone, Debug)]
@@ -107,13 +110,30 @@ impl AdminServer {
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
-            .with_state(self.shared.clone());
+            .with_state(self.shared.clone())
+            .layer(from_fn(answered));
         axum::serve(listener, app)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
             .map_err(ServeError::Serve)
     }
 }
+
+/// An answer comes from memory, and a client that asks for readiness waits a few seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One answer that panics or hangs is the failure of one request: other requests are answered, and the loop that accepts
+/// connections continues.
+async fn answered(request: Request, next: Next) -> Response {
+    let failed = |failure| {
+        let text = format!("the answer to this request {failure}; see the log of the daemon\n");
+        (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+    };
+    supervise::isolated(ANSWERS, ANSWER_TIMEOUT, next.run(request)).await.unwrap_or_else(failed)
+}
+
+/// The name of these answers in logs and metrics.
+const ANSWERS: &str = "admin answer";
 
 async fn index() -> &'static str {
     "chainflume\n\n/livez    is the process alive\n/readyz   is it up to date, with reasons\n/metrics  for Prometheus\n"

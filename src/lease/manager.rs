@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::decide::{Facts, Move, decide, instance};
-use super::handle::{LeaseHandle, SlotState};
+use super::handle::{LeaseCell, LeaseHandle, SlotState};
 use chainflume_core::domain::causes;
 use chainflume_db::{Epoch, InstanceRow, LeaseSession, LeaseState, LeaseTable, StoreError};
 use chainflume_ops::health::{Board, Heartbeat, LeaseHealth};
@@ -33,7 +33,7 @@ pub struct LeaseManager {
 
 /// A lease this instance would hold.
 struct LeaseSlot {
-    state: Arc<watch::Sender<SlotState>>,
+    cell: Arc<LeaseCell>,
     /// While it holds it.
     epoch: Option<Epoch>,
 }
@@ -67,11 +67,11 @@ impl LeaseManager {
 
     /// The handle of the worker that works under the lease `name`.
     pub fn handle(&mut self, name: String) -> LeaseHandle {
-        let state = Arc::new(watch::Sender::new(SlotState::Vacant));
+        let cell = Arc::new(LeaseCell::new(self.manager_wake.clone()));
         self.board.lease(&name, |_| {});
         metrics::lease_starts(&name);
-        self.slots.insert(name, LeaseSlot { state: state.clone(), epoch: None });
-        LeaseHandle { state, manager_wake: self.manager_wake.clone() }
+        self.slots.insert(name, LeaseSlot { cell: cell.clone(), epoch: None });
+        LeaseHandle(cell)
     }
 
     /// Keeps leases until `end`. From `stop` on none is taken, and each is given back as soon as its worker has finished.
@@ -126,7 +126,7 @@ impl LeaseManager {
             tracing::warn!(lease = name, %epoch, "another instance took the lease; this instance stands by");
             if let Some(slot) = self.slots.get_mut(name) {
                 slot.epoch = None;
-                slot.end();
+                slot.cell.end();
             }
         }
         Ok(())
@@ -136,7 +136,7 @@ impl LeaseManager {
     async fn give_back(&mut self) -> Result<(), StoreError> {
         for (name, slot) in &mut self.slots {
             let Some(epoch) = slot.epoch else { continue };
-            if matches!(*slot.state.borrow(), SlotState::Vacant | SlotState::Gone) {
+            if matches!(slot.cell.state(), SlotState::Vacant | SlotState::Gone) {
                 self.session.release(name, epoch).await?;
                 slot.epoch = None;
                 tracing::info!(lease = name, %epoch, "lease released");
@@ -149,12 +149,12 @@ impl LeaseManager {
     async fn take(&mut self, name: String, seen: u64, is_orphan: bool) -> Result<(), StoreError> {
         let Some(slot) = self.slots.get_mut(&name) else { return Ok(()) };
         // A worker that still finishes an earlier turn is waited for.
-        if *slot.state.borrow() != SlotState::Vacant {
+        if slot.cell.state() != SlotState::Vacant {
             return Ok(());
         }
         if let Some(epoch) = self.session.take(&name, seen, is_orphan).await? {
             slot.epoch = Some(epoch);
-            slot.state.send_replace(SlotState::Granted(epoch));
+            slot.cell.grant(epoch);
             self.idle.remove(&name);
             metrics::lease_taken(&name);
             if is_orphan {
@@ -171,10 +171,10 @@ impl LeaseManager {
 
     fn hand_over(&mut self, name: &str) {
         let Some(slot) = self.slots.get_mut(name) else { return };
-        if *slot.state.borrow() == SlotState::Working {
+        if slot.cell.state() == SlotState::Working {
             tracing::info!(lease = name, "lease is handed over to an instance that leads fewer chains");
         }
-        slot.end();
+        slot.cell.end();
     }
 
     fn decide(&self, roll: &LeaseTable) -> Vec<Move> {
@@ -257,20 +257,6 @@ impl LeaseManager {
         }
         // It ends by itself otherwise.
         let _told = self.session.leave().await;
-    }
-}
-
-impl LeaseSlot {
-    /// Asks the worker to finish.
-    fn end(&self) {
-        self.state.send_if_modified(|state| {
-            let next = match *state {
-                SlotState::Granted(_) => SlotState::Vacant,
-                SlotState::Working => SlotState::Ending,
-                other => other,
-            };
-            std::mem::replace(state, next) != next
-        });
     }
 }
 

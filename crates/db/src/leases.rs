@@ -62,7 +62,12 @@ pub fn follows(chain_id: u64, source: &str, digest: &str) -> String {
 
 /// What [`follows`] begins with, whatever the configuration.
 fn follows_any(chain_id: u64, source: &str) -> String {
-    format!("follows {chain_id} {source} ")
+    format!("{}{source} ", follows_chain(chain_id))
+}
+
+/// What [`follows`] begins with, whatever the source.
+fn follows_chain(chain_id: u64) -> String {
+    format!("follows {chain_id} ")
 }
 
 /// Whether a lease is that of a chain.
@@ -148,7 +153,8 @@ pub async fn leader(connection: &mut PgConnection, chain_id: u64) -> Result<Opti
     Ok(held.map(|lease| lease.holder))
 }
 
-/// A daemon that lives, waits to lead the chain and would follow the source by another configuration than that of this digest.
+/// A daemon that lives, waits to lead the chain and would follow the source by another configuration than that of this digest. One
+/// of an older version, which publishes no digests, counts as such while it does not lead: what it would follow is unknown.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -160,11 +166,16 @@ pub async fn follower(
     let sql = "select i.holder from instances i join pg_stat_activity a on a.pid = i.backend_pid \
                    and (a.backend_start is null or a.backend_start = i.backend_start) \
                where i.expires_at > clock_timestamp() \
-                   and exists (select from unnest(i.wants) as w where starts_with(w, $1) and w is distinct from $2) limit 1";
+                   and (exists (select from unnest(i.wants) as w where starts_with(w, $1) and w is distinct from $2) \
+                       or ($3 = any(i.wants) \
+                           and not exists (select from unnest(i.wants) as w where starts_with(w, $4)) \
+                           and not exists (select from leases l where l.name = $3 and l.holder = i.holder))) limit 1";
     let same = asked.map(|digest| follows(chain_id, source, digest));
     Ok(sqlx::query_scalar(sql)
         .bind(follows_any(chain_id, source))
         .bind(same)
+        .bind(chain_lease(chain_id))
+        .bind(follows_chain(chain_id))
         .fetch_optional(connection)
         .await?)
 }

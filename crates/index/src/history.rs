@@ -18,6 +18,7 @@ use chainflume_db::StoreError;
 use chainflume_node::{Batch, ChainError, HistoryReader, HistoryRequest, OnError, ReadDepths};
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
+use chainflume_ops::supervise;
 use chainflume_ops::telemetry::ErrorStreak;
 use chainflume_store::{ChainStore, Staged};
 
@@ -29,6 +30,8 @@ pub(super) struct HistoryRead {
     awaited: Option<PreparingBatch>,
     /// Since when that is waited for.
     awaited_since: Instant,
+    /// Of the tasks that translate and write.
+    name: Arc<str>,
     reader: AbortOnDropHandle<()>,
     sources: Vec<usize>,
     next: u64,
@@ -38,7 +41,9 @@ pub(super) struct HistoryRead {
 /// its end is waited for leaves an answer in its connection, which whoever is given that next would take for theirs.
 type PreparingBatch = JoinHandle<PreparedBatch>;
 
-/// A batch is some megabytes: translating and writing it takes seconds, on a busy server minutes.
+/// A batch is some megabytes: translating and writing it takes seconds, on a busy server minutes. A wait for a lock ends after
+/// 30 s, so that what takes longer than this makes no progress: the loop starts again, and whoever leads the chain next ends the
+/// transaction that was left behind.
 const HUNG: Duration = Duration::from_mins(15);
 
 /// A batch that only has to be stored.
@@ -55,22 +60,27 @@ impl HistoryRead {
     fn start(
         mut history: HistoryReader,
         (translator, store): (GroupTranslator, ChainStore),
-        group: SourceGroup,
+        (chain, group): (&str, SourceGroup),
     ) -> Self {
         let (sender, preparing) = mpsc::channel(1);
+        let name: Arc<str> = format!("write-ahead {chain}").into();
+        let task = name.clone();
         let reader = AbortOnDropHandle::new(tokio::spawn(async move {
             // Room first: what is translated waits here and nowhere else.
             while let Ok(room) = sender.reserve().await
                 && let Some(batch) = history.next().await
             {
-                let (translator, store) = (translator.clone(), store.clone());
-                room.send(tokio::spawn(PreparedBatch::new(batch, (translator, store))));
+                let (name, writer) = (task.clone(), (translator.clone(), store.clone()));
+                room.send(tokio::spawn(async move {
+                    supervise::exposed(&name, PreparedBatch::new(batch, writer)).await
+                }));
             }
         }));
         Self {
             preparing,
             awaited: None,
             awaited_since: Instant::now(),
+            name,
             reader,
             next: group.range.from(),
             sources: group.sources,
@@ -82,8 +92,9 @@ impl HistoryRead {
     pub(super) fn check(&self) {
         let since = self.awaited_since.elapsed();
         assert!(
-            self.awaited.is_none() || since <= HUNG,
-            "writing history ahead has taken {} s; its loop is started again",
+            self.awaited.is_none() || since <= supervise::patience(HUNG),
+            "the task `{}` has not turned for {} s; its loop is started again",
+            self.name,
             since.as_secs()
         );
     }
@@ -152,8 +163,9 @@ impl IndexSession<'_> {
         );
         tracing::debug!(chain = %self.chain.settings.name, range = %group.range, sources = ?group.sources, "reading history");
         let translator = self.chain.translator.of_group(&group.sources).clone();
+        let writer = (translator, self.store().clone());
         self.attempt.history_read =
-            Some(HistoryRead::start(history, (translator, self.store().clone()), group));
+            Some(HistoryRead::start(history, writer, (&self.chain.settings.name, group)));
     }
 
     /// Commits a batch of history. `None` ends the planned range.

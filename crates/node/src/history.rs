@@ -90,12 +90,13 @@ impl HistoryReader {
     /// again.
     ///
     /// # Panics
-    /// When a reader panicked or hangs.
+    /// When a reader panicked or hangs, or all have returned and blocks are left.
     pub async fn next(&mut self) -> Option<Batch> {
         loop {
             if let Ok(batch) = tokio::time::timeout(LOOK, self.shelf.take(self.commit_logs)).await {
                 return batch;
             }
+            assert!(!self.readers.is_empty(), "the readers of history returned although blocks are left");
             self.readers.retain_mut(|reader| !reader.has_ended());
         }
     }

@@ -61,34 +61,25 @@ impl AlertWatcher {
     /// Looks at the board and sends notices until `stop`. What has not been sent by then is in the log.
     ///
     /// # Panics
-    /// When what sends panics.
+    /// When the task that sends panics, returns or hangs: the supervisor starts both again.
     pub async fn run(mut self, stop: CancellationToken, heartbeat: Heartbeat) {
-        let mut queue = None;
-        let mut sending = tokio::task::JoinSet::new();
-        if let Some(sender) = self.sender.take() {
-            let (notices, work) = sender.start(stop.clone());
-            queue = Some(notices);
-            sending.spawn(work);
-        }
+        let mut sending = self.sender.take().map(AlertSender::start);
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             heartbeat.beat();
-            if let Some(Err(error)) = sending.try_join_next()
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
+            if let Some((_, task)) = &mut sending {
+                task.check();
             }
             let now = Instant::now();
             let found = incidents(&BoardSnapshot::of(&self.board), &self.limits, now);
             for notice in self.tracker.step(found, now) {
                 say(&notice);
-                if let Some(queue) = &queue {
+                if let Some((queue, _)) = &sending {
                     queue.put(notice);
                 }
             }
         }
-        while sending.join_next().await.is_some() {}
     }
 }
 

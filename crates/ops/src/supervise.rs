@@ -4,6 +4,7 @@
 
 mod beside;
 mod fault;
+mod isolated;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -17,6 +18,7 @@ use crate::health::{Board, HUNG_AFTER, Heartbeat, TurnSource};
 use crate::metrics;
 pub use beside::{Beside, Turns};
 pub use fault::{LoopFault, LoopFaults};
+pub use isolated::{WorkFailure, exposed, isolated, patience};
 
 /// Before a loop that failed is started again; twice as long each time, up to [`LONGEST`]. What it was about to do is done again from
 /// the start, so there is no hurry, and a fault that comes back at once must not fill the log.
@@ -176,7 +178,9 @@ impl Supervisor {
         let work = async {
             match &self.faults {
                 None => Box::pin(start()).await,
-                Some(faults) => fault::run(faults, &this.name, Box::pin(start())).await,
+                Some(faults) => {
+                    let _returned = fault::run(faults, &this.name, Box::pin(start())).await;
+                }
             }
         };
         let failure = match AssertUnwindSafe(work).catch_unwind().await {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chainflume_db::{chain_lease, lease_follows};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -220,6 +221,33 @@ async fn a_standby_with_the_old_configuration_is_named_and_nothing_is_changed() 
     second.stop_well().await;
     let whole = fresh(&scene, &other(), 39).await;
     tables::assert_same("a database that never had usd", &tables::all(&pool).await, &whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_of_an_older_version_is_named_and_nothing_is_changed() {
+    let scene = super::scene(40).await;
+    let url = postgres::empty_database().await;
+    let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(38).await;
+    daemon.stop_well().await;
+    let pool = connect(&url).await;
+    let before = tables::all(&pool).await;
+    home.write(&chain(&scene.server, "", &other()), Some(&url));
+    let remove = ["sources", "remove", "usd", "--yes", "--json"];
+    // It wants to lead the chain, and does not publish what it would follow.
+    let store = crate::relay::connect(&url).await;
+    let mut older = store.lease_session("old#1-1".to_owned(), Duration::from_secs(600));
+    let wants = vec![chain_lease(31_337)];
+    older.renew(&wants, &[]).await.expect("it lives");
+    let text = home.run(&remove).await.error(1).to_owned();
+    assert!(text.contains("the daemon old#1-1 waits to lead the chain"), "{text}");
+    tables::assert_same("before", &tables::all(&pool).await, &before);
+    // One that publishes that it follows other sources is no hindrance.
+    older.renew(&[wants, vec![lease_follows(31_337, "other", "x")]].concat(), &[]).await.expect("it lives");
+    let done = home.run(&remove).await.json();
+    assert_eq!(done, serde_json::json!({ "source": "usd", "events": 38 }));
+    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

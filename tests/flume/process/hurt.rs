@@ -78,7 +78,10 @@ impl House {
         let audit = "[chain.audit]\nevery = \"100ms\"\n";
         let tables = chain_tables(&server, "", &format!("{audit}{}", all_sources()));
         let sinks = webhook("crm", &receiver, "");
-        home.write(&format!("[redis]\nurl = \"{}\"\n{tables}{sinks}", redis.url()), None);
+        // Nobody listens there: what sends alerts has something to do.
+        let alerts = "[alerts]\nwebhook = \"http://127.0.0.1:9/chat\"\n";
+        let public = "[server]\nlisten = \"127.0.0.1:0\"\n[server.auth]\nmode = \"none\"\n";
+        home.write(&format!("{alerts}{public}[redis]\nurl = \"{}\"\n{tables}{sinks}", redis.url()), None);
         Self { chain, home, _parts: (server, redis, receiver) }
     }
 
@@ -117,14 +120,17 @@ fn troubles<'a>(report: &'a Value, name: &str) -> Vec<&'a str> {
     reasons.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-const BESIDE: [&str; 9] = [
+const BESIDE: [&str; 12] = [
     "alerts",
     "audit dev",
+    "feed",
+    "feed listener",
     "leases",
     "listen",
     "outbox trim",
     "outbox watch",
     "probe",
+    "public server",
     "sink redis",
     "systemd",
 ];
@@ -189,23 +195,51 @@ async fn with_two_nodes(seed: u64) -> House {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_beside_a_chain_that_panics_or_hangs_has_its_loop_started_again() {
-    for (seed, name) in (104..).zip(["probes dev", "websocket dev", "readers dev", "views dev"]) {
+async fn a_task_beside_a_chain_that_fails_in_any_way_has_its_loop_started_again() {
+    let ends = "returned although";
+    let tasks: [(&str, &[(&str, &str)]); 5] = [
+        ("probes dev", &[("return", ends)]),
+        ("websocket dev", &[("return", ends)]),
+        ("readers dev", &[("return", ends)]),
+        ("write-ahead dev", &[("return", "returned nothing on purpose")]),
+        // Views may end: they are created once.
+        ("views dev", &[]),
+    ];
+    for (seed, (name, more)) in (104..).zip(tasks) {
         let house = with_two_nodes(seed).await;
         let mut daemon = house.start(&[]);
         daemon.until_tip(48).await;
-        fails_and_starts_again(&house, &mut daemon, name).await;
+        fails_and_starts_again(&house, &mut daemon, ("chain dev", name), more).await;
         daemon.stop_well().await;
     }
 }
 
-/// A task beside the chain's loop panics and then hangs; each time the loop is started again, and with it the task.
-async fn fails_and_starts_again(house: &House, daemon: &mut Daemon, name: &str) {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sender_of_alerts_that_fails_in_any_way_has_its_loop_started_again() {
+    let house = House::new(109).await;
+    let mut daemon = house.start(&[]);
+    daemon.until_tip(48).await;
+    let more = [("return", "returned although nothing stopped it")];
+    fails_and_starts_again(&house, &mut daemon, ("alerts", "alert sender"), &more).await;
+    daemon.stop_well().await;
+}
+
+/// A task beside a loop panics, hangs and fails in `more` ways, each with what the log then says; each time the loop is started
+/// again, and with it the task.
+async fn fails_and_starts_again(
+    house: &House,
+    daemon: &mut Daemon,
+    (of, name): (&str, &str),
+    more: &[(&str, &str)],
+) {
     let is_red = |status: u16, report: &Value| {
-        status == 503 && troubles(report, "chain dev") == ["panicked and is started again"]
+        status == 503 && troubles(report, of) == ["panicked and is started again"]
     };
     let mut failures = 0.0;
-    for what in ["panic", "hang"] {
+    let (panics, hangs) =
+        (format!("{name} is hurt on purpose"), format!("the task `{name}` has not turned for "));
+    let ways = [("panic", panics.as_str()), ("hang", hangs.as_str())];
+    for (what, said) in ways.iter().chain(more).copied() {
         if name == "views dev" {
             // Views are created when a chain's loop begins.
             house.hurt("panic", &["chain dev"]);
@@ -213,21 +247,53 @@ async fn fails_and_starts_again(house: &House, daemon: &mut Daemon, name: &str) 
             failures += 1.0;
         }
         house.hurt(what, &[name]);
-        if name == "readers dev" {
+        if ["readers dev", "write-ahead dev"].contains(&name) {
             // Far behind the head there is history to read.
             house.chain.mine(400);
         }
-        match what {
-            "panic" => daemon.until_said(&format!("{name} is hurt on purpose")).await,
-            _ => daemon.until_said(&format!("the task `{name}` has not turned for ")).await,
-        }
+        daemon.until_said(said).await;
         daemon.until(&format!("red: {name}, {what}"), is_red).await;
         house.hurt("", &[]);
         house.goes_on(daemon).await;
-        let sample = "chainflume_loop_failures_total{loop=\"chain dev\",how=\"panicked\"}";
-        let counted = daemon.metric(sample).await.expect("it failed");
+        let sample = format!("chainflume_loop_failures_total{{loop=\"{of}\",how=\"panicked\"}}");
+        let counted = daemon.metric(&sample).await.expect("it failed");
         assert!(counted > failures, "{name}, {what}: {counted}");
         failures = counted;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_the_admin_address_that_panics_or_hangs_is_the_failure_of_one_request() {
+    let house = House::new(110).await;
+    let daemon = house.start(&[]);
+    daemon.until_tip(48).await;
+    for (what, how, counted) in
+        [("panic", "panicked", "panicked"), ("hang", "took longer than it may", "hung")]
+    {
+        house.hurt(what, &["admin answer"]);
+        let text = format!("the answer to this request {how}; see the log of the daemon\n");
+        until_alive_is(&daemon, (500, &text)).await;
+        house.hurt("", &[]);
+        until_alive_is(&daemon, (200, "ok\n")).await;
+        let sample = format!("chainflume_loop_failures_total{{loop=\"admin answer\",how=\"{counted}\"}}");
+        assert!(daemon.metric(&sample).await >= Some(1.0), "{what}");
+        let (_, report) = daemon.report().await;
+        assert_eq!(report["loops"]["admin"]["failures"], 0, "{report}");
+        house.goes_on(&daemon).await;
+    }
+    daemon.stop_well().await;
+}
+
+/// Waits until `/livez` answers so.
+async fn until_alive_is(daemon: &Daemon, (status, text): (u16, &str)) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = daemon.try_get("/livez").await;
+        if answer.as_ref().is_some_and(|(code, said)| (*code, said.as_str()) == (status, text)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "never {status} {text}: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio_util::sync::CancellationToken;
 
 use super::tracker::{AlertNotice, NoticeKind};
 use crate::http::HttpClient;
 use crate::metrics;
+use crate::supervise::{Beside, Loop, Turns};
 
 /// Sends notices to a chat, in their order.
 pub(super) struct AlertSender {
@@ -26,6 +26,8 @@ const WAITS: [Duration; 5] = [
 ];
 /// A chat may ask for patience (Slack answers 429 to more than one message a second), not for silence.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
+/// A try ends by the timeout of its request, some seconds; the pauses between tries do not count.
+const HUNG: Duration = Duration::from_mins(2);
 /// Of one notice: it is to be read, and errors can be long.
 const CHARS: usize = 1_000;
 
@@ -47,29 +49,25 @@ impl AlertSender {
         Self { post }
     }
 
-    /// The queue, and what empties it until `stop`.
-    pub(super) fn start(
-        self,
-        stop: CancellationToken,
-    ) -> (NoticeQueue, impl Future<Output = ()> + Send + 'static) {
+    /// The queue, and the task that empties it until it is dropped.
+    pub(super) fn start(self) -> (NoticeQueue, Beside) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        (NoticeQueue(sender), async move {
-            let _stopped = stop.run_until_cancelled(self.send_all(receiver)).await;
-        })
+        let task = Beside::start(Loop::new("alert sender", HUNG), |turns| self.send_all(receiver, turns));
+        (NoticeQueue(sender), task)
     }
 
-    async fn send_all(self, mut queue: Receiver<AlertNotice>) {
+    async fn send_all(self, mut queue: Receiver<AlertNotice>, turns: Turns) {
         let mut notices = Vec::new();
-        while queue.recv_many(&mut notices, QUEUE).await > 0 {
+        while turns.wait(queue.recv_many(&mut notices, QUEUE)).await > 0 {
             // Alerts that come together are sent together: one fault has many symptoms.
             let lines: Vec<String> = notices.drain(..).map(|notice| line(&notice)).collect();
-            let sent = self.send(&json!({ "text": lines.join("\n") }).to_string()).await;
+            let sent = self.send(&json!({ "text": lines.join("\n") }).to_string(), &turns).await;
             metrics::alert(if sent { "sent" } else { "failed" });
         }
     }
 
     /// Whether it was taken at last.
-    async fn send(&self, body: &str) -> bool {
+    async fn send(&self, body: &str, turns: &Turns) -> bool {
         for wait in WAITS.map(Some).into_iter().chain([None]) {
             let (error, asked) = match self.post.send(&[], body.to_owned()).await {
                 Ok(answer) if (200..300).contains(&answer.status) => return true,
@@ -84,7 +82,8 @@ impl AlertSender {
                 break;
             };
             tracing::warn!(error, ?wait, "the alert webhook does not accept an alert; it is retried");
-            tokio::time::sleep(wait.max(asked.unwrap_or_default().min(LONGEST_RETRY_AFTER))).await;
+            let wait = wait.max(asked.unwrap_or_default().min(LONGEST_RETRY_AFTER));
+            turns.wait(tokio::time::sleep(wait)).await;
         }
         false
     }

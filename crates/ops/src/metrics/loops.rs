@@ -8,7 +8,10 @@ const SINCE_TURN: &str = "chainflume_loop_seconds_since_turn";
 const LINES_LOST: &str = "chainflume_log_lines_lost_total";
 
 pub(super) fn describe() {
-    describe_counter!(FAILURES, "times a loop of the daemon failed, by loop and how (panicked or returned)");
+    describe_counter!(
+        FAILURES,
+        "times a loop of the daemon failed, by loop and how (panicked or returned; hung: the answer to a request of the admin address)"
+    );
     describe_gauge!(
         RUNNING,
         "1 while a loop of the daemon runs and turns, 0 while it has failed or hangs, by loop"

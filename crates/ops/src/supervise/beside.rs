@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Loop, fault};
+use super::{Loop, fault, patience};
 use crate::health::wait_beating;
 
 /// A task beside a loop. Dropping it ends the task.
@@ -52,14 +52,16 @@ impl Beside {
         let Loop { name, hung_after, .. } = this;
         let turns = Turns(Arc::new(Mutex::new(Instant::now())));
         let work = work(turns.clone());
-        let (task, hung_after) = match fault::of_tasks() {
-            None => (tokio::spawn(work), hung_after),
+        let task = match fault::of_tasks() {
+            None => tokio::spawn(work),
             Some(faults) => {
-                let (of, hung_after) = (name.clone(), hung_after.min(faults.patience));
-                (tokio::spawn(async move { fault::run(faults, &of, Box::pin(work)).await }), hung_after)
+                let of = name.clone();
+                tokio::spawn(async move {
+                    let _returned = fault::run(faults, &of, Box::pin(work)).await;
+                })
             }
         };
-        Self { name, task: Some(AbortOnDropHandle::new(task)), turns, hung_after }
+        Self { name, task: Some(AbortOnDropHandle::new(task)), turns, hung_after: patience(hung_after) }
     }
 
     /// For a task that never ends by itself.

@@ -52,17 +52,17 @@ pub(super) fn of_tasks() -> Option<&'static LoopFaults> {
 /// The loop is looked at so often, whatever it waits for.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Runs a loop, and hurts it where it waits.
-pub(super) async fn run(faults: &LoopFaults, name: &str, work: impl Future<Output = ()>) {
+/// Runs a loop, and hurts it where it waits. `None` where a test makes it return.
+pub(super) async fn run<T>(faults: &LoopFaults, name: &str, work: impl Future<Output = T>) -> Option<T> {
     let (mut work, mut look) = (pin!(work), interval(LOOK));
     poll_fn(|cx| {
         while look.poll_tick(cx).is_ready() {}
         match (faults.what)(name) {
-            LoopFault::None => work.as_mut().poll(cx),
+            LoopFault::None => work.as_mut().poll(cx).map(Some),
             LoopFault::Panic => panic!("{name} is hurt on purpose"),
             LoopFault::Hang => Poll::Pending,
-            LoopFault::Return => Poll::Ready(()),
+            LoopFault::Return => Poll::Ready(None),
         }
     })
-    .await;
+    .await
 }
