@@ -11,7 +11,7 @@ use crate::roles::index::{explain, rereader};
 use crate::roles::parts::chain_settings;
 use chainflume_core::domain::BlockRange;
 use chainflume_index::{Purpose, Reread, RereadReport, Rereader};
-use chainflume_store::Held;
+use chainflume_store::StoreSnapshot;
 
 /// What is to be read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl<'a> Rereading<'a> {
 }
 
 /// The newest block of a source that is stored and final.
-fn final_tip(held: &Held, source: &str) -> Option<u64> {
+fn final_tip(held: &StoreSnapshot, source: &str) -> Option<u64> {
     let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == source)?.at?;
     Some(held.final_number?.min(stored.number))
 }

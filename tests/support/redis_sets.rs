@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use chainflume_deliver::sink::{Redis, RedisServers, RedisSettings};
+use chainflume_deliver::sink::{RedisServers, RedisSettings, RedisSink};
 
 use crate::redis_server::{RedisServer, free_port};
 
@@ -186,8 +186,8 @@ impl RedisSet {
         true
     }
 
-    pub fn sink(&self) -> Redis {
-        Redis::new(self.settings.clone()).expect("right")
+    pub fn sink(&self) -> RedisSink {
+        RedisSink::new(self.settings.clone()).expect("right")
     }
 
     /// `[redis]` of a configuration.

@@ -58,7 +58,7 @@ async fn a_slot_moves_under_way_and_nothing_is_lost_or_doubled() {
     let mut sink = set.sink();
     sink.deliver(&envelopes(1..=100)).await.expect("takes them");
     let mut next = 101;
-    let mut go_on = async |sink: &mut chainflume_deliver::sink::Redis| {
+    let mut go_on = async |sink: &mut chainflume_deliver::sink::RedisSink| {
         let all = Delivered { upto: next + 9, repeats: vec![] };
         assert_eq!(sink.deliver(&envelopes(next..=next + 9)).await.expect("takes them"), all);
         next += 10;
@@ -126,7 +126,7 @@ async fn a_node_that_is_no_part_of_a_cluster_is_told_apart() {
     let mut errors = Vec::new();
     for server in &set.servers {
         let mut sink =
-            chainflume_deliver::sink::Redis::new(super::contract::settings(server.url())).expect("a url");
+            chainflume_deliver::sink::RedisSink::new(super::contract::settings(server.url())).expect("a url");
         errors.push(sink.deliver(&envelopes(1..=10)).await.expect_err("the streams live on several"));
     }
     let remedy =

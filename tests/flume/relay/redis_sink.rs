@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use chainflume_deliver::sink::{Redis, RedisServers, RedisSettings, Sink, SinkError};
+use chainflume_deliver::sink::{RedisServers, RedisSettings, RedisSink, Sink, SinkError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::contract::{envelopes, resume, settings};
 use crate::redis_server::{Cut, RedisServer, Wire};
 use crate::redis_sets::RedisSet;
 
-pub async fn refusal(sink: &mut Redis) -> SinkError {
+pub async fn refusal(sink: &mut RedisSink) -> SinkError {
     sink.deliver(&envelopes(1..=10)).await.expect_err("no success")
 }
 
@@ -43,7 +43,7 @@ async fn no_error_is_taken_for_success_and_each_says_who_must_act() {
         ("-ERR unknown command 'EVAL'\r\n", false),
         ("-WHATEVER may come\r\n", false),
     ] {
-        let mut sink = Redis::new(settings(liar(answer).await)).expect("a url");
+        let mut sink = RedisSink::new(settings(liar(answer).await)).expect("a url");
         let error = refusal(&mut sink).await;
         assert_eq!(error.is_transient(), transient, "{answer}: {error}");
         let word = answer.trim_start_matches('-').split(' ').next().expect("a word");
@@ -51,7 +51,7 @@ async fn no_error_is_taken_for_success_and_each_says_who_must_act() {
         assert!(resume(&mut sink, 0).await.is_err(), "{answer}");
     }
     for answer in ["+OK\r\n", "$-1\r\n", "*0\r\n", ":1\r\n", "*2\r\n$5\r\nmaybe\r\n*0\r\n"] {
-        let mut sink = Redis::new(settings(liar(answer).await)).expect("a url");
+        let mut sink = RedisSink::new(settings(liar(answer).await)).expect("a url");
         refusal(&mut sink).await;
     }
 }
@@ -59,7 +59,7 @@ async fn no_error_is_taken_for_success_and_each_says_who_must_act() {
 #[tokio::test]
 async fn a_server_that_hangs_is_given_up_in_time() {
     let mut sink =
-        Redis::new(RedisSettings { timeout: Duration::from_millis(200), ..settings(liar("").await) })
+        RedisSink::new(RedisSettings { timeout: Duration::from_millis(200), ..settings(liar("").await) })
             .expect("a url");
     let error = tokio::time::timeout(Duration::from_secs(5), refusal(&mut sink)).await.expect("in time");
     assert!(error.is_transient(), "{error}");
@@ -69,7 +69,7 @@ async fn a_server_that_hangs_is_given_up_in_time() {
 async fn a_cut_before_or_after_the_reply_doubles_nothing() {
     let server = RedisServer::start();
     let wire = Wire::to(server.port).await;
-    let mut sink = Redis::new(settings(wire.url())).expect("a url");
+    let mut sink = RedisSink::new(settings(wire.url())).expect("a url");
     resume(&mut sink, 0).await.expect("answers");
 
     wire.cut(Cut::Request);
@@ -92,7 +92,7 @@ async fn what_is_published_is_heard_once_on_the_channel_and_by_the_user() {
     let mut listener = client.get_async_pubsub().await.expect("connects");
     listener.psubscribe("*").await.expect("listens");
     let mut sink =
-        Redis::new(RedisSettings { prefix: "x:".to_owned(), ..settings(server.url()) }).expect("a url");
+        RedisSink::new(RedisSettings { prefix: "x:".to_owned(), ..settings(server.url()) }).expect("a url");
     let user = uuid::Uuid::from_u128(7);
     let batch: Vec<_> = envelopes(1..=3)
         .iter()
@@ -132,9 +132,9 @@ async fn what_is_published_is_heard_once_on_the_channel_and_by_the_user() {
 #[tokio::test]
 async fn streams_of_another_database_are_refused_loudly() {
     let server = RedisServer::start();
-    let mut sink = Redis::new(settings(server.url())).expect("a url");
+    let mut sink = RedisSink::new(settings(server.url())).expect("a url");
     sink.deliver(&envelopes(1..=100)).await.expect("takes them");
-    let mut other = Redis::new(settings(server.url())).expect("a url");
+    let mut other = RedisSink::new(settings(server.url())).expect("a url");
     let mut ours = envelopes(1..=1);
     std::sync::Arc::make_mut(&mut ours[0]).json = "{\"seq\":1,\"not\":\"the same\"}".to_owned();
     let error = other.deliver(&ours).await.expect_err("is another message");
@@ -150,7 +150,7 @@ async fn streams_of_another_database_are_refused_loudly() {
 #[tokio::test]
 async fn another_writer_since_the_look_is_noticed_before_anything_is_appended() {
     let server = RedisServer::start();
-    let mut sink = Redis::new(settings(server.url())).expect("a url");
+    let mut sink = RedisSink::new(settings(server.url())).expect("a url");
     sink.deliver(&envelopes(1..=20)).await.expect("takes them");
     let theirs: Vec<_> = envelopes(21..=30)
         .into_iter()
@@ -159,7 +159,7 @@ async fn another_writer_since_the_look_is_noticed_before_anything_is_appended() 
             envelope
         })
         .collect();
-    let mut other = Redis::new(settings(server.url())).expect("a url");
+    let mut other = RedisSink::new(settings(server.url())).expect("a url");
     other.look().await.expect("answers");
     other.deliver(&theirs).await.expect("takes them");
     let error = sink.deliver(&envelopes(31..=40)).await.expect_err("somebody was there");
@@ -170,7 +170,7 @@ async fn another_writer_since_the_look_is_noticed_before_anything_is_appended() 
 #[tokio::test]
 async fn a_number_without_an_entry_is_no_repeat_inside_the_stream_and_one_below_its_first() {
     let server = RedisServer::start();
-    let mut sink = Redis::new(settings(server.url())).expect("a url");
+    let mut sink = RedisSink::new(settings(server.url())).expect("a url");
     let token = |seqs: &[u64]| -> Vec<_> {
         let mut all = envelopes(1..=9);
         for (envelope, seq) in all.iter_mut().zip(1..) {
@@ -193,7 +193,8 @@ async fn a_number_without_an_entry_is_no_repeat_inside_the_stream_and_one_below_
 #[tokio::test]
 async fn a_stream_is_trimmed_to_about_its_length() {
     let server = RedisServer::start();
-    let mut sink = Redis::new(RedisSettings { stream_length: 200, ..settings(server.url()) }).expect("a url");
+    let mut sink =
+        RedisSink::new(RedisSettings { stream_length: 200, ..settings(server.url()) }).expect("a url");
     for start in (1..=5_000).step_by(500) {
         sink.deliver(&envelopes(start..=start + 499)).await.expect("takes them");
     }
@@ -212,7 +213,7 @@ async fn tls_and_a_user_with_few_rights_are_enough_and_needed() {
     let RedisServers::Single(url) = &set.settings.servers else { unreachable!("it is one server") };
     let with = |url: String, ca: Option<Vec<u8>>, prefix: &str| {
         let prefix = prefix.to_owned();
-        Redis::new(RedisSettings { ca, prefix, ..settings(url) }).expect("a url")
+        RedisSink::new(RedisSettings { ca, prefix, ..settings(url) }).expect("a url")
     };
     let ca = || set.settings.ca.clone();
 

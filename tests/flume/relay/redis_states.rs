@@ -1,14 +1,14 @@
 //! Real servers in every state in which they take no messages. None is taken for success.
 
-use chainflume_deliver::sink::{Delivered, Redis, Sink, SinkError};
+use chainflume_deliver::sink::{Delivered, RedisSink, Sink, SinkError};
 
 use super::contract::{envelopes, resume, settings};
 use super::redis_sink::refusal;
 use crate::redis_server::RedisServer;
 use crate::redis_sets::until;
 
-fn sink(server: &RedisServer) -> Redis {
-    Redis::new(settings(server.url())).expect("a url")
+fn sink(server: &RedisServer) -> RedisSink {
+    RedisSink::new(settings(server.url())).expect("a url")
 }
 
 /// The refusal is of this kind, nothing is there, and once mended all is taken.
@@ -17,7 +17,7 @@ fn is(error: &SinkError, word: &str, transient: bool) {
     assert!(error.to_string().contains(word), "{word}: {error}");
 }
 
-async fn takes_all(server: &RedisServer, sink: &mut Redis) {
+async fn takes_all(server: &RedisServer, sink: &mut RedisSink) {
     assert!(server.streams().await.is_empty(), "nothing is there");
     assert_eq!(sink.deliver(&envelopes(1..=10)).await.expect("takes them").upto, 10);
 }
@@ -126,7 +126,7 @@ async fn a_server_that_loads_its_data_takes_nothing_and_is_not_taken_for_empty()
 async fn a_user_without_a_right_is_told_where_they_are_listed() {
     let server = RedisServer::start();
     server.run::<()>("ACL SETUSER weak on >word ~* &* -@all +eval +xinfo|stream +xrange +publish").await;
-    let mut sink = Redis::new(settings(server.url().replace("://", "://weak:word@"))).expect("a url");
+    let mut sink = RedisSink::new(settings(server.url().replace("://", "://weak:word@"))).expect("a url");
     let error = refusal(&mut sink).await;
     is(&error, "can't run this command", false);
     assert!(error.to_string().contains("rights"), "{error}");

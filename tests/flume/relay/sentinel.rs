@@ -1,6 +1,6 @@
 //! Redis behind Sentinel: the master is found, and found again.
 
-use chainflume_deliver::sink::{Delivered, Redis, RedisServers, RedisSettings, Sink, SinkError};
+use chainflume_deliver::sink::{Delivered, RedisServers, RedisSettings, RedisSink, Sink, SinkError};
 
 use super::contract::{envelopes, resume};
 use super::end_to_end::{disturb, until_confirmed_is_stored};
@@ -9,13 +9,13 @@ use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::redis_sets::{RedisSet, until};
 
-fn like(set: &RedisSet, change: impl Fn(&str) -> String) -> Redis {
+fn like(set: &RedisSet, change: impl Fn(&str) -> String) -> RedisSink {
     let RedisServers::Sentinel { sentinels, master } = &set.settings.servers else {
         unreachable!("they are sentinels")
     };
     let sentinels = sentinels.iter().map(|url| change(url)).collect();
     let servers = RedisServers::Sentinel { sentinels, master: change(master) };
-    Redis::new(RedisSettings { servers, ..set.settings.clone() }).expect("right")
+    RedisSink::new(RedisSettings { servers, ..set.settings.clone() }).expect("right")
 }
 
 /// A replica that hangs while messages go to the master, which then dies.
