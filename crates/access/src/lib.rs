@@ -3,6 +3,8 @@
 
 /// What a signed token claims.
 mod claims;
+/// Sets of public keys.
+mod jwks;
 /// Reads public keys in PEM.
 mod pem;
 /// Who asks.
@@ -14,6 +16,7 @@ mod service_key;
 /// JSON Web Tokens.
 mod token;
 
+pub use jwks::{JwksError, verifying_keys};
 pub use principal::{Principal, PublicRooms, Service, User};
 pub use room::{MAX_ROOM_BYTES, Room, RoomError, RoomKind, RoomPattern};
 pub use service_key::{KeyHash, NoRandomness, Scope, Scopes, ServiceKey, WrongHash, WrongScope};

@@ -48,7 +48,11 @@ impl Auth {
             let key = keys.iter().find(|key| key.hash.fits(credential));
             let key =
                 key.ok_or_else(|| Problem::new(401, "key_unknown", "this service key is not known here"))?;
-            return Ok(Principal::Service(Service { name: key.name.clone(), scopes: key.scopes.clone() }));
+            return Ok(Principal::Service(Service {
+                name: key.name.clone(),
+                key: key.hash.clone(),
+                scopes: key.scopes.clone(),
+            }));
         }
         let verified = verifier.verify(credential, now);
         verified.map(Principal::User).map_err(|error| Problem::new(401, error.code(), error.to_string()))

@@ -115,9 +115,11 @@ impl Events {
 
 /// How long until this second since 1970; an hour where there is none.
 pub(super) fn until(expires_at: Option<u64>) -> Duration {
-    let left =
-        |at| (UNIX_EPOCH + Duration::from_secs(at)).duration_since(SystemTime::now()).unwrap_or_default();
-    expires_at.map_or(Duration::from_hours(1), left)
+    let left = |at| {
+        let end = UNIX_EPOCH.checked_add(Duration::from_secs(at))?;
+        Some(end.duration_since(SystemTime::now()).unwrap_or_default())
+    };
+    expires_at.and_then(left).unwrap_or(Duration::from_hours(1))
 }
 
 /// An arrival as events: one for each room, and the position on the last, so that a client that comes again has all or none of
