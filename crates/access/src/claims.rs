@@ -57,7 +57,11 @@ impl Claims {
     /// `None` where the token does not hold what it must, or holds what no issuer of ours writes.
     pub fn read(json: &[u8]) -> Option<(Self, Vec<RoomPattern>)> {
         let claims: Self = serde_json::from_slice(json).ok()?;
-        let is_named = !claims.sub.is_empty() && claims.sub.len() <= MAX_SUBJECT_BYTES;
+        // No control characters: they are in no room's name, and neither a log line nor a table takes all of them.
+        let is_plain = |text: &str| {
+            !text.is_empty() && text.len() <= MAX_SUBJECT_BYTES && !text.contains(char::is_control)
+        };
+        let is_named = is_plain(&claims.sub) && claims.jti.as_deref().is_none_or(is_plain);
         if !is_named || claims.rooms.len() > MAX_PATTERNS {
             return None;
         }

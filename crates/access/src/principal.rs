@@ -84,6 +84,15 @@ impl Principal {
         }
     }
 
+    /// Names the caller in tables and counts: one name a user, a key, or all callers of an open server.
+    pub fn owner(&self) -> String {
+        match self {
+            Self::Local => "local".to_owned(),
+            Self::User(user) => format!("user:{}", user.id),
+            Self::Service(service) => format!("service:{}", service.key),
+        }
+    }
+
     /// The second since 1970 from which on the credential is worth nothing; `None` for one that does not expire.
     pub fn expires_at(&self) -> Option<u64> {
         match self {

@@ -2,6 +2,7 @@
 //! spine and the relays, read by everybody; ages are computed when they are read, so that they grow during a stall.
 
 mod loops;
+mod public;
 mod source;
 mod throughput;
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub(crate) use loops::wait_beating;
 pub use loops::{Heartbeat, LoopHealth, TurnSource};
+pub use public::PublicHealth;
 pub use source::{SourceHealth, UnreadHealth};
 pub use throughput::{Rate, Throughput};
 
@@ -309,6 +311,8 @@ struct BoardState {
     leases: BTreeMap<String, LeaseHealth>,
     audits: BTreeMap<(String, String), AuditHealth>,
     loops: BTreeMap<String, LoopHealth>,
+    public: Option<PublicHealth>,
+    stopping: bool,
 }
 
 impl Board {

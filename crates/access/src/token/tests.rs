@@ -137,7 +137,7 @@ fn what_an_issuer_signs_for_another_purpose_is_no_access_token() {
 
 #[test]
 fn a_user_reads_back_from_the_own_claims() {
-    let all = json!({ "sub": "7\n", "exp": NOW + 60, "iat": NOW, "jti": "t", "role": "seller", "scope": "read admin",
+    let all = json!({ "sub": "7 \u{e4}", "exp": NOW + 60, "iat": NOW, "jti": "t", "role": "seller", "scope": "read admin",
         "rooms": ["order-7", "event-*"] });
     for claims in [all, claims()] {
         let user = shared().verify(&hs256(&claims), NOW).expect("it is valid");
@@ -160,11 +160,11 @@ fn claims_of_the_wrong_type_are_not_absent() {
         ("exp", &numbers[..]),
         ("iat", &numbers[..]),
         ("nbf", &numbers[..]),
-        ("sub", &[json!(""), json!(7), json!(null), json!("x".repeat(251))]),
+        ("sub", &[json!(""), json!(7), json!(null), json!("x".repeat(251)), json!("7\u{0}")]),
         ("scope", &[json!(["admin"]), json!(null)]),
         ("rooms", &[json!("event-*"), json!(["*"]), json!(["event-1", 7]), json!(vec!["event-1"; 129])]),
         ("role", &[json!(null), json!(["admin"])]),
-        ("jti", &[json!(null), json!(7)]),
+        ("jti", &[json!(null), json!(7), json!("a\nb"), json!("")]),
         ("iss", &[json!(null), json!(7)]),
         ("aud", &[json!(null), json!([7])]),
     ] {
