@@ -6,10 +6,12 @@ mod commands;
 mod dead_letters;
 mod demo;
 mod followed;
+mod keys;
 mod preflight;
 mod replay;
 mod rewind;
 mod run;
+mod serve;
 mod sinks;
 mod sources;
 mod status;
@@ -24,9 +26,11 @@ pub use dead_letters::{
     Outcome, RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
 };
 pub use demo::{DemoOptions, Difference, compare, demo};
+pub use keys::{KeyListing, keys, revoke_key};
 pub use replay::{ReplayNews, ReplayOptions, ReplayTo, replay};
 pub use rewind::{RewindOptions, Rewinding, rewind};
 pub use run::{run, run_hurt};
+pub use serve::serve;
 pub use sinks::{Adoption, SinkListing, adopt_sink, reset_sink, sinks};
 pub use sources::{Deleting, SourceListing, empty_source, rename_source, sources};
 pub use status::{Status, StatusWatch, StoredDifference, StoredLease, StoredReorg, StoredSource, status};

@@ -30,7 +30,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 
-use args::{Cli, Command, CompletionsArgs, Global, ManArgs};
+use args::{Cli, Command, CompletionsArgs, Global, KeysCommand, ManArgs};
 use exit::{Exit, OrExit};
 
 use crate::app::{self, Loaded};
@@ -68,6 +68,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             let log = loaded.config.log.clone();
             with_logs(&log, async || Ok(app::run(loaded).await?))
         }
+        Command::Serve => {
+            let loaded = load(&global)?;
+            let log = loaded.config.log.clone();
+            with_logs(&log, async || Ok(app::serve(loaded).await?))
+        }
         Command::Demo(args) => demo(&global, args),
         Command::Init(args) => init::init(&global, &args),
         Command::Check(args) => check::check(&global, &args),
@@ -93,7 +98,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)
         }
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
-        Command::Keys(command) => keys::keys(&command),
+        Command::Keys(KeysCommand::New) => keys::new(),
+        Command::Keys(command) => with_config(&global, async |loaded| keys::keys(&loaded, &command).await),
         Command::Schema => output::print(MESSAGE_SCHEMA.as_bytes()).map(|()| Exit::Done),
         Command::Completions(args) => completions(&args),
         Command::Man(args) => man(&args),

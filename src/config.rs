@@ -8,6 +8,7 @@ mod address;
 mod chain;
 mod crosscheck;
 mod environment;
+mod limits;
 mod manual;
 mod problem;
 mod provider;

@@ -1,6 +1,7 @@
 mod leases;
 mod loops;
 mod providers;
+mod public;
 mod unread;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use leases::{role, unled};
 pub use loops::LoopReport;
 use providers::by_method;
 pub use providers::{ProviderReport, RpcReport};
+pub use public::PublicReport;
 pub use unread::UnreadReport;
 
 /// When a chain that is a little behind stops being ready.
@@ -36,7 +38,10 @@ pub struct Report {
     pub version: String,
     /// The database.
     pub database: DatabaseReport,
-    /// `leader` while it leads anything, else `standby`.
+    /// Whether the process was asked to stop, and finishes what is in hand.
+    #[serde(default)]
+    pub stopping: bool,
+    /// `leader` while it leads anything, else `standby`; `server` for a public server without chains.
     #[serde(default)]
     pub role: String,
     /// Who leads, by lease; empty where no lease is needed.
@@ -50,6 +55,9 @@ pub struct Report {
     /// The loops of the daemon, by name.
     #[serde(default)]
     pub loops: BTreeMap<String, LoopReport>,
+    /// What answers clients, where it runs.
+    #[serde(default)]
+    pub public: Option<PublicReport>,
 }
 
 /// The database in a [`Report`].
@@ -201,12 +209,17 @@ impl Report {
             (name, report)
         };
         let sinks: BTreeMap<String, SinkReport> = board.sinks().into_iter().map(sink).collect();
-        let chains_ready = !chains.is_empty() && chains.values().all(|chain| chain.not_ready.is_empty());
+        let public = board.public().map(PublicReport::of);
+        let is_server = chains.is_empty() && public.is_some();
+        let chains_ready = (is_server || !chains.is_empty())
+            && chains.values().all(|chain| chain.not_ready.is_empty())
+            && public.as_ref().is_none_or(|public| public.not_ready.is_empty());
+        let stopping = board.is_stopping();
         let loops = loops::report(board);
         let loops_run = loops.values().all(|one| one.not_ready.is_empty());
         let sinks_ready = sinks.values().all(|sink| sink.not_ready.is_empty());
         Self {
-            ready: writable && chains_ready && sinks_ready && loops_run,
+            ready: writable && chains_ready && sinks_ready && loops_run && !stopping,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             database: DatabaseReport {
                 writable,
@@ -214,11 +227,16 @@ impl Report {
                 negative_balances: database.as_ref().map_or(0, |database| database.negative_balances),
                 open_dead_letters: database.as_ref().map_or(0, |database| database.open_dead_letters),
             },
-            role: role(leases.is_empty() || leases.values().any(|lease| lease.held)),
+            stopping,
+            role: match is_server {
+                true => "server".to_owned(),
+                false => role(leases.is_empty() || leases.values().any(|lease| lease.held)),
+            },
             leases: leases.into_iter().map(|(name, lease)| (name, LeaseReport::of(lease))).collect(),
             chains,
             sinks,
             loops,
+            public,
         }
     }
 }
@@ -367,6 +385,7 @@ pub(super) fn refresh_metrics(board: &Board) {
         }
     }
     loops::refresh_metrics(board);
+    public::refresh_metrics(board);
     for (name, lease) in board.leases() {
         metrics::lease(&name, lease.held, lease.epoch);
     }

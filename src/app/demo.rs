@@ -145,7 +145,7 @@ impl Demo {
         background.admin(admin);
         if let Some(server) = server {
             let from = (&self.loaded.config, &self.database.store);
-            serve::start(server, from, &mut background, &all).await?;
+            serve::start(server, from, &loops, &mut tasks).await?;
         }
         let miner = self.chain.run(MinerSettings {
             block_time: args.block_time,

@@ -96,10 +96,11 @@ async fn work(
     // Nothing in this process listens yet. The relay delivers all the same, so that the outbox can be trimmed.
     let _bus = deliver::start_relays(loaded, &database.store, &mut tasks, &mut loops)?;
     if let Some(server) = public {
-        serve::start(server, (&loaded.config, &database.store), &mut background, &stop).await?;
+        serve::start(server, (&loaded.config, &database.store), &loops, &mut tasks).await?;
     }
     background.watch_all(database, admin, (loops.into_manager(), &stop));
     stop.cancelled().await;
+    board.stop();
     stopping();
     let drained = shutdown::drain(loops_deadline(loaded.config.shutdown.deadline), tasks).await;
     let panicked = drained.panicked + background.drain().await.panicked;
@@ -107,12 +108,12 @@ async fn work(
 }
 
 /// The part of the deadline that the loops get. The rest is for the background tasks and for closing the database.
-fn loops_deadline(deadline: Duration) -> Duration {
+pub(super) fn loops_deadline(deadline: Duration) -> Duration {
     deadline.saturating_sub(Duration::from_millis(2_500)).max(deadline / 2)
 }
 
 /// What the deadline cut off was never committed and is done again at the next start, so it is no failure.
-fn judge(panicked: usize, fallen: Option<&str>) -> Result<(), AppError> {
+pub(super) fn judge(panicked: usize, fallen: Option<&str>) -> Result<(), AppError> {
     if let Some(fallen) = fallen {
         let text = "and cannot be started again, see the log above; nothing committed is lost";
         return Err(AppError::Internal(anyhow::anyhow!("loop {fallen} {text}")));

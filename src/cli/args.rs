@@ -22,7 +22,7 @@ use chainflume_core::domain::BlockRange;
 use chainflume_core::mapping::Family;
 pub use chains::{ChainsArgs, ChainsCommand, ForgetArgs};
 pub use dead_letters::{DeadLettersCommand, DropArgs, LettersArgs, RetryArgs, ShowArgs};
-pub use keys::KeysCommand;
+pub use keys::{KeysArgs, KeysCommand, RevokeArgs};
 pub use replay::ReplayArgs;
 pub use reread::{BackfillArgs, RewindArgs, VerifyArgs};
 pub use sinks::{SinkArgs, SinksArgs, SinksCommand};
@@ -75,6 +75,8 @@ pub struct Global {
 pub enum Command {
     /// Run the daemon until Ctrl-C or SIGTERM
     Run,
+    /// Run the public server alone until Ctrl-C or SIGTERM, beside other processes on the same database
+    Serve,
     /// Run a demo on this machine: a development chain, a private PostgreSQL and the daemon between them
     Demo(DemoArgs),
     /// Write a commented configuration for a contract
@@ -110,7 +112,7 @@ pub enum Command {
     Webhooks(WebhooksCommand),
     /// Create missing typed views and list all of them, one per ABI event
     Views(ViewsArgs),
-    /// Make keys with which services ask the public server
+    /// Make, list or revoke keys with which services ask the public server
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Print the JSON Schema of the messages

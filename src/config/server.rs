@@ -1,14 +1,17 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use super::limits::limits;
 use super::problem::{Fault, Spot};
 use super::reader::Text;
 use super::secret::Secret;
 use super::section::Section;
 use super::units::{GIB, KIB, MIB};
+use super::url::{Scheme, url as read_url};
 use super::words::{name, word};
 use chainflume_access::{Algorithm, KeyHash, Scope, VerifyingKey};
 use chainflume_gateway::push::{EventName, RoomTemplate, Rule, Template, TypePattern};
-use chainflume_gateway::server::Key;
+use chainflume_gateway::server::{Key, Limits, Network};
 
 /// Bytes read of a file with a public key.
 const MAX_KEY_BYTES: u64 = 64 << 10;
@@ -28,6 +31,12 @@ pub struct Server {
     pub hot_bytes: usize,
     /// Bytes of live messages that may wait for one client.
     pub queue_bytes: usize,
+    /// What each caller may use.
+    pub limits: Limits,
+    /// Proxies whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether every request is logged.
+    pub access_log: bool,
     /// `[server.auth]`
     pub auth: ServerAuth,
     /// Every `[[server.key]]`.
@@ -45,6 +54,12 @@ pub struct ServerAuth {
     pub secret: Option<Secret>,
     /// The public key of the issuer, PEM, for the other algorithms.
     pub public_key: Option<String>,
+    /// Where the issuer publishes its public keys.
+    pub jwks_url: Option<Secret>,
+    /// How often they are fetched again.
+    pub jwks_refresh: Duration,
+    /// How long revocations of users and tokens are kept.
+    pub revocations_kept: Duration,
     /// What the claim `iss` must be.
     pub issuer: Option<String>,
     /// What the claim `aud` must contain.
@@ -80,6 +95,9 @@ pub(super) fn server(section: &Section<'_>) -> Server {
         max_connections: connections.unwrap_or(20_000),
         hot_bytes: section.size("hot_bytes", MIB..=16 * GIB).unwrap_or(64 << 20),
         queue_bytes: section.size("queue_bytes", 16 * KIB..=64 * MIB).unwrap_or(1 << 20),
+        limits: limits(section),
+        trusted_proxies: texts(section, "trusted_proxies", network).unwrap_or_default(),
+        access_log: section.flag("access_log").unwrap_or(false),
         auth: auth(&section.table("auth")),
         keys: section.tables("key").iter().filter_map(key).collect(),
     };
@@ -104,7 +122,14 @@ fn auth(section: &Section<'_>) -> ServerAuth {
         let checked = VerifyingKey::from_pem(&pem);
         checked.map(|_| pem).map_err(|error| Fault::new("cannot be used", error.to_string()))
     });
+    let jwks_url = section.parsed("jwks_url", jwks_url);
+    let refresh = section.duration("jwks_refresh", Duration::from_secs(10)..=Duration::from_hours(24));
+    let day = Duration::from_hours(24);
+    let kept = section.duration("revocations_kept", day..=day * 3_650);
     let read = ServerAuth {
+        jwks_url: jwks_url.map(|url| url.value),
+        jwks_refresh: refresh.map_or(Duration::from_mins(10), |refresh| refresh.value),
+        revocations_kept: kept.map_or(day * 400, |kept| kept.value),
         mode: section
             .parsed("mode", |text| word(text, &AuthMode::WORDS))
             .map_or(AuthMode::Jwt, |mode| mode.value),
@@ -128,6 +153,12 @@ fn check_algorithms(section: &Section<'_>, auth: &ServerAuth) {
     };
     if auth.secret.is_some() && !listed(Algorithm::Hs256) {
         section.report("secret", unlisted(Algorithm::Hs256));
+    }
+    let is_published = |algorithm: &Algorithm| *algorithm != Algorithm::Hs256;
+    if auth.jwks_url.is_some() && !auth.algorithms.iter().any(is_published) {
+        let remedy =
+            "add \"RS256\", \"ES256\" or \"EdDSA\" to algorithms: a published set has public keys alone";
+        section.report("jwks_url", Fault::new("is for none of the algorithms", remedy));
     }
     let public = auth.public_key.as_deref().and_then(|pem| VerifyingKey::from_pem(pem).ok());
     if let Some(algorithm) = public.map(|key| key.algorithm()).filter(|algorithm| !listed(*algorithm)) {
@@ -163,18 +194,42 @@ fn check(section: &Section<'_>, listen: &Spot, server: &Server) {
             "configure [server.auth], or listen on 127.0.0.1",
         );
     }
-    let has_keys =
-        server.auth.secret.is_some() || server.auth.public_key.is_some() || !server.keys.is_empty();
+    let auth = &server.auth;
+    let has_keys = auth.secret.is_some()
+        || auth.public_key.is_some()
+        || auth.jwks_url.is_some()
+        || !server.keys.is_empty();
     if !is_open && !has_keys {
         report(
             "has nothing to check a credential with",
-            "set server.auth.secret or server.auth.public_key_file, or add a [[server.key]]",
+            "set server.auth.secret, server.auth.public_key_file or server.auth.jwks_url, or add a [[server.key]]",
         );
     }
     if !is_open && server.cors_origins.iter().any(|origin| origin == "*") {
         let remedy = "write each origin out; \"*\" is for server.auth.mode = \"none\"";
         section.report("cors_origins", Fault::new("has `*` although credentials are checked", remedy));
     }
+}
+
+fn network(text: &str) -> Result<Network, Fault> {
+    let remedy =
+        "write an address, \"10.0.0.7\", or a network with the bits of its prefix alone, \"10.0.0.0/8\"";
+    Network::parse(text).ok_or_else(|| Fault::new("is not a network", remedy))
+}
+
+/// Who can change the answer on its way can sign tokens of anybody.
+fn jwks_url(text: &str) -> Result<Secret, Fault> {
+    let secret = read_url(text, Scheme::Http)?;
+    let parsed = ::url::Url::parse(secret.expose()).ok();
+    let is_near = parsed.as_ref().and_then(::url::Url::host).is_some_and(|host| match host {
+        ::url::Host::Domain(name) => name == "localhost",
+        ::url::Host::Ipv4(address) => address.is_loopback(),
+        ::url::Host::Ipv6(address) => address.is_loopback(),
+    });
+    if is_near || parsed.is_some_and(|url| url.scheme() == "https") {
+        return Ok(secret);
+    }
+    Err(Fault::new("is not encrypted", "write an https:// address; http:// is for the loopback"))
 }
 
 fn address(text: &str) -> Result<SocketAddr, Fault> {
@@ -184,7 +239,7 @@ fn address(text: &str) -> Result<SocketAddr, Fault> {
 
 /// As browsers write it: scheme, host and a port that is not the scheme's own.
 fn origin(text: &str) -> Result<String, Fault> {
-    let parsed = url::Url::parse(text).ok().map(|url| url.origin().ascii_serialization());
+    let parsed = ::url::Url::parse(text).ok().map(|url| url.origin().ascii_serialization());
     if text == "*" || (parsed.as_deref() == Some(text) && text.starts_with("http")) {
         return Ok(text.to_owned());
     }

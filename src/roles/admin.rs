@@ -118,15 +118,6 @@ impl Background {
         });
     }
 
-    /// A loop that ends with `stop`, and is given time for it until all end.
-    pub(crate) fn keep_until<F, W>(&mut self, name: &str, stop: &CancellationToken, start: F)
-    where
-        F: FnMut(Heartbeat) -> W + Send + 'static,
-        W: Future<Output = ()> + Send + 'static,
-    {
-        self.tasks.spawn(self.supervisor.keep(Loop::new(name, HUNG), stop.clone(), start));
-    }
-
     /// Nobody else can start a server whose manager is gone: the process has to.
     fn postgres(&mut self, private: &PrivatePostgres) {
         let (ended, end) = (private.ended(), self.end.clone());

@@ -1,19 +1,34 @@
 //! The serve role: the public server, from its configuration to its loops.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::admin::Background;
 use super::database::store_error;
 use super::error::AppError;
+use super::loops::Loops;
 use super::parts::Loaded;
 use crate::config::{AuthMode, Config, Server};
-use chainflume_access::{KeyError, PublicRooms, Verifier, VerifyingKey};
-use chainflume_gateway::feed::{self, Feed};
-use chainflume_gateway::server::{Auth, PublicServer, Settings};
+use chainflume_access::{PublicRooms, Verifier, VerifyingKey};
+use chainflume_core::domain::causes;
+use chainflume_gateway::feed::{self, Feed, write_position};
+use chainflume_gateway::grants::Grants;
+use chainflume_gateway::server::{Access, Auth, Jwks, PublicServer, Revoked, Settings, Sources};
+use chainflume_ops::health::{Board, Heartbeat, PublicHealth};
+use chainflume_ops::http::{AddressPolicy, HttpClient, HttpSettings};
 use chainflume_ops::metrics;
+use chainflume_ops::supervise::Loop;
+use chainflume_outbox::Outbox;
 use chainflume_store::Store;
+
+/// These turn every second or two, and nothing in a turn takes longer than a few seconds.
+const HUNG: Duration = Duration::from_secs(20);
+/// How long a fetch of the issuer's keys may take.
+const FETCH: Duration = Duration::from_secs(5);
+/// How often the feed is compared with the outbox.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Takes the public address; `None` where none is configured.
 ///
@@ -30,45 +45,109 @@ pub(crate) fn bind(loaded: &Loaded) -> Result<Option<PublicServer>, AppError> {
     })
 }
 
-/// Starts to hand out messages and to answer, until `stop`.
+/// Starts to hand out messages and to answer, among `tasks`, which are drained.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub(crate) async fn start(
     server: PublicServer,
     (config, store): (&Config, &Store),
-    background: &mut Background,
-    stop: &CancellationToken,
+    loops: &Loops,
+    tasks: &mut JoinSet<()>,
 ) -> Result<(), AppError> {
     let Server { hot_bytes, queue_bytes, .. } = config.server;
     let settings = feed::Settings { rules: config.push.clone(), hot_bytes, queue_bytes };
     let feed = Feed::open(store.outbox(), settings).await.map_err(store_error)?;
+    let grants = Grants::of(store);
+    server.load(&grants).await.map_err(store_error)?;
     metrics::push_starts();
+    let position = write_position(&feed.newest());
+    loops.board().set_public(PublicHealth { position, ..PublicHealth::default() });
     tracing::info!(public = %server.address(), "public server answers");
-    let (tail, ear, server) = (feed.clone(), feed.clone(), Arc::new(server));
-    let until = stop.clone();
-    background.keep_until("feed", stop, move |heartbeat| {
-        let (feed, stop) = (tail.clone(), until.clone());
-        async move { feed.run(stop, heartbeat).await }
+    let (server, stop) = (Arc::new(server), loops.stop().clone());
+    keep(loops, tasks, "feed", (feed.clone(), stop.clone()), |(feed, stop), heartbeat| async move {
+        feed.run(stop, heartbeat).await;
     });
-    let until = stop.clone();
-    background.keep_until("feed listener", stop, move |heartbeat| {
-        let (feed, stop) = (ear.clone(), until.clone());
-        async move { feed.listen(stop, heartbeat).await }
+    keep(loops, tasks, "feed listener", (feed.clone(), stop.clone()), |(feed, stop), heartbeat| async move {
+        feed.listen(stop, heartbeat).await;
     });
-    let until = stop.clone();
-    background.keep_until("public server", stop, move |heartbeat| {
-        let (server, feed, stop) = (server.clone(), feed.clone(), until.clone());
-        async move {
-            if let Err(error) = heartbeat.wait(server.serve(feed, stop)).await {
+    let watched = (loops.board().clone(), feed.clone(), store.outbox(), stop.clone());
+    keep(loops, tasks, "feed watch", watched, |(board, feed, outbox, stop), heartbeat| async move {
+        watch(&board, &feed, &outbox, (stop, heartbeat)).await;
+    });
+    let access = (server.clone(), grants.clone(), stop.clone());
+    keep(loops, tasks, "access", access, |(server, grants, stop), heartbeat| async move {
+        server.keep_access(&grants, stop, heartbeat).await;
+    });
+    keep(
+        loops,
+        tasks,
+        "issuer keys",
+        (server.clone(), stop.clone()),
+        |(server, stop), heartbeat| async move {
+            server.keep_keys(stop, heartbeat).await;
+        },
+    );
+    let sources = Sources { feed, outbox: store.outbox(), grants };
+    keep(
+        loops,
+        tasks,
+        "public server",
+        (server, sources, stop),
+        |(server, sources, stop), heartbeat| async move {
+            if let Err(error) = heartbeat.wait(server.serve(sources, stop)).await {
                 tracing::error!(%error, "public address lost");
             }
-        }
-    });
+        },
+    );
     Ok(())
 }
 
-fn settings(server: &Server) -> Result<Option<Settings>, KeyError> {
+/// A loop that begins each time with a clone of `parts`.
+fn keep<P, W>(
+    loops: &Loops,
+    tasks: &mut JoinSet<()>,
+    name: &str,
+    parts: P,
+    start: impl Fn(P, Heartbeat) -> W + Send + 'static,
+) where
+    P: Clone + Send + 'static,
+    W: Future<Output = ()> + Send + 'static,
+{
+    loops.spawn(tasks, Loop::new(name, HUNG), move |heartbeat| start(parts.clone(), heartbeat));
+}
+
+/// Compares what clients were sent with what is stored, for readiness: a feed that reads nothing stops nobody else.
+async fn watch(
+    board: &Board,
+    feed: &Feed,
+    outbox: &Outbox,
+    (stop, heartbeat): (CancellationToken, Heartbeat),
+) {
+    let mut stuck: Option<(u64, Instant)> = None;
+    loop {
+        let newest = feed.newest();
+        let stored = heartbeat.wait(tokio::time::timeout(LOOK, outbox.state())).await;
+        let (last, error) = match stored {
+            Ok(Ok(state)) => (state.last, None),
+            Ok(Err(error)) => (newest.seq, Some(causes(&error))),
+            Err(_) => (newest.seq, Some(format!("no answer within {} s", LOOK.as_secs()))),
+        };
+        let lag = last.saturating_sub(newest.seq);
+        stuck = match stuck {
+            _ if lag == 0 => None,
+            Some((seq, since)) if seq == newest.seq => Some((seq, since)),
+            _ => Some((newest.seq, Instant::now())),
+        };
+        let stuck_since = stuck.map(|(_, since)| since);
+        board.set_public(PublicHealth { position: write_position(&newest), lag, stuck_since, error });
+        if stop.run_until_cancelled(heartbeat.wait(tokio::time::sleep(LOOK))).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn settings(server: &Server) -> Result<Option<Settings>, String> {
     let Some(listen) = server.listen else { return Ok(None) };
     Ok(Some(Settings {
         listen,
@@ -76,17 +155,37 @@ fn settings(server: &Server) -> Result<Option<Settings>, KeyError> {
         cors_origins: server.cors_origins.clone(),
         public_rooms: PublicRooms(server.public_rooms.clone()),
         max_connections: server.max_connections,
+        limits: server.limits,
+        trusted_proxies: server.trusted_proxies.clone(),
+        access_log: server.access_log,
+        revocations_kept: server.auth.revocations_kept,
     }))
 }
 
-fn auth(server: &Server) -> Result<Auth, KeyError> {
+fn auth(server: &Server) -> Result<Auth, String> {
     let auth = &server.auth;
     if auth.mode == AuthMode::None {
         return Ok(Auth::Open);
     }
     let secret = auth.secret.as_ref().map(|secret| VerifyingKey::from_secret(secret.expose().as_bytes()));
     let public = auth.public_key.as_deref().map(VerifyingKey::from_pem);
-    let keys = secret.into_iter().chain(public).collect::<Result<_, _>>()?;
-    let verifier = Verifier { keys, issuer: auth.issuer.clone(), audience: auth.audience.clone() };
-    Ok(Auth::Required { verifier, keys: server.keys.clone() })
+    let keys =
+        secret.into_iter().chain(public).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    let verifier = |keys| Verifier { keys, issuer: auth.issuer.clone(), audience: auth.audience.clone() };
+    let issued = auth.jwks_url.as_ref().map(|url| {
+        let settings = HttpSettings {
+            url: url.expose().to_owned(),
+            timeout: FETCH,
+            reach: AddressPolicy::Anywhere,
+            ca: None,
+        };
+        let client = HttpClient::new(&settings).map_err(|error| format!("jwks_url: {error}"))?;
+        Ok::<_, String>(Jwks::new(client, verifier(Vec::new()), (auth.algorithms.clone(), auth.jwks_refresh)))
+    });
+    Ok(Auth::Required(Access {
+        verifier: verifier(keys),
+        issued: issued.transpose()?,
+        keys: server.keys.clone(),
+        revoked: Revoked::default(),
+    }))
 }

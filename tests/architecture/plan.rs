@@ -136,7 +136,13 @@ pub const ROOMS: &[Room] = &[
     room("deliver", "relay", &["sink"], "it moves messages from the outbox to sinks"),
     room("gateway", "push", &[], "from a message to events is decided without knowing who listens"),
     room("gateway", "feed", &["push"], "it hands out messages and does not know what clients speak"),
-    room("gateway", "server", &["feed", "push"], "it speaks to clients and decides nothing"),
+    room(
+        "gateway",
+        "grants",
+        &[],
+        "it keeps what callers were given, and knows neither clients nor messages",
+    ),
+    room("gateway", "server", &["feed", "push", "grants"], "it speaks to clients and decides nothing"),
     room("", "lease", &[], "which instance leads is independent of what it does then"),
     room("", "postgres", &[], "to the store, a server is a URL"),
     room("", "admin", &[], "it reads and does not write"),
@@ -159,7 +165,12 @@ pub const ROOMS: &[Room] = &[
 /// Outside crates with a home.
 pub const HOMES: &[Home] = &[
     home("ring", &["access"], &[], "one package checks signatures of tokens"),
-    home("sqlx", &["db", "outbox", "store", "testkit"], &[], "SQL is in the packages that write tables"),
+    home(
+        "sqlx",
+        &["db", "outbox", "store", "testkit", "gateway"],
+        &["grants"],
+        "SQL is in the packages that write tables",
+    ),
     home("axum", &["", "devchain", "gateway"], &["admin", "server"], "these serve HTTP"),
     home("hyper", &["gateway"], &["server"], "one room sets the limits of connections"),
     home(
@@ -223,6 +234,11 @@ pub const TABLES: &[Tables] = &[
         &["outbox", "store"],
         &["dead_letters"],
         "a letter is of a delivery or of a log, which a constraint keeps apart, and no letter changes sides",
+    ),
+    tables(
+        &["gateway"],
+        &["request_answers", "revocations", "tickets"],
+        "they are about callers of the public server",
     ),
     tables(
         &["outbox"],

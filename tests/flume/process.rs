@@ -13,5 +13,5 @@ mod refused;
 mod run;
 mod secrets;
 mod stderr;
-mod systemd;
+pub mod systemd;
 mod watch;

@@ -2,6 +2,9 @@
 
 mod follow;
 mod log;
+mod refused;
+mod serve;
+mod wire;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -31,6 +34,8 @@ struct Gate {
     home: Home,
     pool: PgPool,
     port: u16,
+    url: String,
+    tables: String,
 }
 
 impl Gate {
@@ -39,9 +44,17 @@ impl Gate {
         let url = postgres::empty_database().await;
         let (chain_of_it, server) = devchain(seed, 20).await;
         let (home, port) = (Home::bare(), free_port());
-        let tables = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n{tables}\n");
-        home.write(&format!("{tables}{}", chain(&server, "", &all_sources())), Some(&url));
-        Self { chain: chain_of_it, _server: server, home, pool: connect(&url).await, port }
+        let tables = format!("{tables}\n{}", chain(&server, "", &all_sources()));
+        let pool = connect(&url).await;
+        let this = Self { chain: chain_of_it, _server: server, home, pool, port, url, tables };
+        this.write(&this.home, port);
+        this
+    }
+
+    /// The same configuration with another public address.
+    fn write(&self, home: &Home, port: u16) {
+        let server = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n");
+        home.write(&format!("{server}{}", self.tables), Some(&self.url));
     }
 
     /// Starts it, and waits until it has caught up.
@@ -77,10 +90,12 @@ impl Gate {
         (status, serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON"))
     }
 
+    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        request(self.port, method, path)
+    }
+
     async fn ask(&self, method: reqwest::Method, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
-        chainflume_ops::tls::install();
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
-        let request = client.request(method, format!("http://127.0.0.1:{}{path}", self.port));
+        let request = self.request(method, path);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         request.send().await.expect("the server answers")
     }
@@ -129,6 +144,12 @@ impl Client {
         }
         found
     }
+}
+
+fn request(port: u16, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+    chainflume_ops::tls::install();
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
+    client.request(method, format!("http://127.0.0.1:{port}{path}"))
 }
 
 /// A token for a user, who may do as `claims` say.

@@ -1,11 +1,15 @@
 use serde::{Deserialize, Deserializer};
 
+use crate::principal::User;
 use crate::room::RoomPattern;
+use crate::service_key::Scopes;
 
 /// Patterns of rooms that one token may list: as many as a connection may join rooms.
 const MAX_PATTERNS: usize = 128;
 /// Bytes of a user's id: what still fits into the name of the user's room.
 const MAX_SUBJECT_BYTES: usize = 250;
+/// The latest time that is read, in seconds since 1970: clocks cannot hold every number of 64 bits.
+const MAX_SECONDS: u64 = 9_000_000_000_000;
 
 /// The claims of a token that this program reads. A claim of another JSON type makes the whole token malformed: a claim that
 /// cannot be read must not count as one that is absent.
@@ -53,12 +57,52 @@ impl Claims {
     /// `None` where the token does not hold what it must, or holds what no issuer of ours writes.
     pub fn read(json: &[u8]) -> Option<(Self, Vec<RoomPattern>)> {
         let claims: Self = serde_json::from_slice(json).ok()?;
-        let is_named = !claims.sub.is_empty() && claims.sub.len() <= MAX_SUBJECT_BYTES;
+        // No control characters: they are in no room's name, and neither a log line nor a table takes all of them.
+        let is_plain = |text: &str| {
+            !text.is_empty() && text.len() <= MAX_SUBJECT_BYTES && !text.contains(char::is_control)
+        };
+        let is_named = is_plain(&claims.sub) && claims.jti.as_deref().is_none_or(is_plain);
         if !is_named || claims.rooms.len() > MAX_PATTERNS {
             return None;
         }
         let rooms = claims.rooms.iter().map(|text| RoomPattern::parse(text)).collect::<Option<_>>()?;
         Some((claims, rooms))
+    }
+
+    /// The user of these claims, whose patterns of rooms were read already.
+    pub fn into_user(self, rooms: Vec<RoomPattern>) -> User {
+        User {
+            id: self.sub,
+            role: self.role.unwrap_or_else(|| "user".to_owned()),
+            scopes: Scopes::of_token(&self.scope),
+            rooms,
+            expires_at: self.exp,
+            issued_at: self.iat,
+            token_id: self.jti,
+        }
+    }
+}
+
+impl User {
+    /// The claims that this program reads, as JSON: for a table, from which [`Self::from_claims`] reads them back.
+    pub fn to_claims(&self) -> String {
+        let rooms: Vec<String> = self.rooms.iter().map(RoomPattern::to_string).collect();
+        let mut claims = serde_json::json!({
+            "sub": self.id, "role": self.role, "scope": self.scopes.to_string(), "rooms": rooms, "exp": self.expires_at,
+        });
+        if let Some(at) = self.issued_at {
+            claims["iat"] = at.into();
+        }
+        if let Some(id) = &self.token_id {
+            claims["jti"] = id.as_str().into();
+        }
+        claims.to_string()
+    }
+
+    /// Reads what [`Self::to_claims`] wrote. No signature is checked: the text must come from a place that only this program writes.
+    pub fn from_claims(json: &str) -> Option<Self> {
+        let (claims, rooms) = Claims::read(json.as_bytes())?;
+        Some(claims.into_user(rooms))
     }
 }
 
@@ -67,9 +111,11 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
     let number = serde_json::Number::deserialize(deserializer)?;
     let whole = || {
         let fraction = number.as_f64().filter(|seconds| (0.0..=9e15).contains(seconds))?;
-        format!("{fraction:.3}").split('.').next()?.parse().ok()
+        // Without a cast, which would hide what does not fit.
+        format!("{:.0}", fraction.floor()).parse().ok()
     };
-    number.as_u64().or_else(whole).ok_or_else(|| serde::de::Error::custom("is not a time"))
+    let read = number.as_u64().or_else(whole).filter(|seconds| *seconds <= MAX_SECONDS);
+    read.ok_or_else(|| serde::de::Error::custom("is not a time"))
 }
 
 fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -77,6 +123,8 @@ fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 }
 
 /// A claim that is there is no null.
-fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

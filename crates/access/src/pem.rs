@@ -3,8 +3,13 @@ use base64::engine::general_purpose::STANDARD;
 
 /// A public key as RFC 5280 §4.1 and RFC 8410 encode it.
 pub(crate) enum PublicKey {
-    /// PKCS #1 `RSAPublicKey`, DER.
-    Rsa(Vec<u8>),
+    /// Modulus and exponent, big-endian.
+    Rsa {
+        /// The modulus.
+        n: Vec<u8>,
+        /// The exponent.
+        e: Vec<u8>,
+    },
     /// A point of P-256, uncompressed.
     P256(Vec<u8>),
     /// A point of Ed25519.
@@ -23,6 +28,7 @@ const ED25519: &[u8] = &[0x06, 3, 0x2b, 0x65, 0x70];
 /// DER tags.
 const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
+const INTEGER: u8 = 0x02;
 
 /// The one public key of a PEM file, as `openssl pkey -pubout` writes it. `None` for anything else, private keys among it.
 pub(crate) fn public_key(text: &str) -> Option<PublicKey> {
@@ -39,11 +45,19 @@ pub(crate) fn public_key(text: &str) -> Option<PublicKey> {
     // The first byte counts unused bits; a key has none.
     let bits = bits.strip_prefix(&[0])?.to_vec();
     match algorithm {
-        RSA => Some(PublicKey::Rsa(bits)),
+        RSA => rsa(&bits),
         P256 if bits.len() == 65 && bits.starts_with(&[4]) => Some(PublicKey::P256(bits)),
         ED25519 if bits.len() == 32 => Some(PublicKey::Ed25519(bits)),
         _ => None,
     }
+}
+
+/// RFC 8017 §A.1.1, `RSAPublicKey`: modulus and exponent.
+fn rsa(der: &[u8]) -> Option<PublicKey> {
+    let (key, []) = element(der, SEQUENCE)? else { return None };
+    let (n, rest) = element(key, INTEGER)?;
+    let (e, []) = element(rest, INTEGER)? else { return None };
+    Some(PublicKey::Rsa { n: n.to_vec(), e: e.to_vec() })
 }
 
 /// The contents of the DER element that `der` begins with, and what follows it.

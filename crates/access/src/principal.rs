@@ -1,5 +1,5 @@
 use crate::room::{Room, RoomKind, RoomPattern};
-use crate::service_key::{Scope, Scopes};
+use crate::service_key::{KeyHash, Scope, Scopes};
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct User {
 pub struct Service {
     /// As configured.
     pub name: String,
+    /// Of the key it has.
+    pub key: KeyHash,
     /// As configured.
     pub scopes: Scopes,
 }
@@ -82,6 +84,15 @@ impl Principal {
         }
     }
 
+    /// Names the caller in tables and counts: one name a user, a key, or all callers of an open server.
+    pub fn owner(&self) -> String {
+        match self {
+            Self::Local => "local".to_owned(),
+            Self::User(user) => format!("user:{}", user.id),
+            Self::Service(service) => format!("service:{}", service.key),
+        }
+    }
+
     /// The second since 1970 from which on the credential is worth nothing; `None` for one that does not expire.
     pub fn expires_at(&self) -> Option<u64> {
         match self {
@@ -109,7 +120,12 @@ mod tests {
     }
 
     fn service(scopes: &[Scope]) -> Principal {
-        Principal::Service(Service { name: "backend".to_owned(), scopes: scopes.iter().copied().collect() })
+        let key = KeyHash::parse(&format!("sha256:{}", "0a".repeat(32))).expect("a hash");
+        Principal::Service(Service {
+            name: "backend".to_owned(),
+            key,
+            scopes: scopes.iter().copied().collect(),
+        })
     }
 
     fn joins(principal: &Principal, room: &str, public: &[&str]) -> bool {

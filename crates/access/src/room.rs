@@ -116,6 +116,15 @@ pub enum RoomPattern {
     Prefix(String),
 }
 
+impl fmt::Display for RoomPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(room) => f.write_str(room.as_str()),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
 impl RoomPattern {
     /// `None` where it is neither a name nor a prefix that holds a whole kind.
     pub fn parse(text: &str) -> Option<Self> {

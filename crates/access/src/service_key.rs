@@ -46,9 +46,21 @@ impl Scopes {
         Self(text.split(' ').filter_map(|word| Scope::parse(word).ok()).collect())
     }
 
+    /// Their words, in a fixed order.
+    pub fn words(&self) -> Vec<&'static str> {
+        Scope::ALL.iter().filter(|(_, scope)| self.has(*scope)).map(|(word, _)| *word).collect()
+    }
+
     /// Whether `scope` is among them.
     pub fn has(&self, scope: Scope) -> bool {
         self.0.contains(&scope)
+    }
+}
+
+/// As a token writes them: words separated by spaces.
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words().join(" "))
     }
 }
 

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use crate::claims::Claims;
 use crate::pem::{self, PublicKey};
 use crate::principal::User;
-use crate::service_key::Scopes;
 
 /// Bytes of a token at most: what fits into one header of a request.
 pub const MAX_TOKEN_BYTES: usize = 8 << 10;
@@ -16,6 +15,8 @@ pub const MAX_TOKEN_BYTES: usize = 8 << 10;
 const AHEAD: u64 = 60;
 /// RFC 7518 §3.2: a key of HS256 has no fewer bytes than its hash.
 const MIN_SECRET_BYTES: usize = 32;
+/// What every key in PEM begins with.
+const PEM: &[u8] = b"-----BEGIN";
 
 /// How a token may be signed. `none` is no variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +43,15 @@ impl Algorithm {
 }
 
 /// A key that checks signatures of exactly one algorithm: no header of a token can have it used for another.
-pub struct VerifyingKey(Kind);
+pub struct VerifyingKey {
+    kind: Kind,
+    /// Its name in a set of keys; a key without a name may have signed any token of its algorithm.
+    id: Option<String>,
+}
 
 enum Kind {
     Secret(hmac::Key),
-    Rsa(Vec<u8>),
+    Rsa(signature::RsaPublicKeyComponents<Vec<u8>>),
     P256(Vec<u8>),
     Ed25519(Vec<u8>),
 }
@@ -57,6 +62,12 @@ pub enum KeyError {
     /// A guess would be too easy.
     #[error("the secret has fewer than {MIN_SECRET_BYTES} bytes; make one with `openssl rand -base64 32`")]
     ShortSecret,
+    /// A public key is known to everybody: as a secret it would let anybody sign.
+    #[error("the secret is a key in PEM; name the file under public_key_file")]
+    PemSecret,
+    /// RFC 7518 §3.3, and a bound on the time of a check.
+    #[error("an RSA key has 2048 to 8192 bits")]
+    RsaBits,
     /// Not a key of ours.
     #[error("there is no public key of RSA, P-256 or Ed25519 in PEM; `openssl pkey -pubout` writes one")]
     NotPublic,
@@ -66,30 +77,65 @@ impl VerifyingKey {
     /// A secret that issuer and server share.
     ///
     /// # Errors
-    /// [`KeyError::ShortSecret`]
+    /// [`KeyError::ShortSecret`], [`KeyError::PemSecret`]
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
-        // The text of a public key is known to everybody: as a secret it would let anybody sign.
         if secret.len() < MIN_SECRET_BYTES {
             return Err(KeyError::ShortSecret);
         }
-        Ok(Self(Kind::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret))))
+        if secret.windows(PEM.len()).any(|part| part == PEM) {
+            return Err(KeyError::PemSecret);
+        }
+        Ok(Self::new(Kind::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret))))
+    }
+
+    fn new(kind: Kind) -> Self {
+        Self { kind, id: None }
+    }
+
+    /// Of RSA, from the modulus and the exponent, big-endian.
+    pub(crate) fn rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
+        let trim = |number: &[u8]| {
+            let zeros = number.iter().take_while(|byte| **byte == 0).count();
+            number[zeros..].to_vec()
+        };
+        let (n, e) = (trim(n), trim(e));
+        let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
+        if !(2048..=8192).contains(&bits) {
+            return Err(KeyError::RsaBits);
+        }
+        Ok(Self::new(Kind::Rsa(signature::RsaPublicKeyComponents { n, e })))
+    }
+
+    /// Of P-256, from an uncompressed point.
+    pub(crate) fn p256(point: Vec<u8>) -> Option<Self> {
+        (point.len() == 65 && point.starts_with(&[4])).then(|| Self::new(Kind::P256(point)))
+    }
+
+    /// Of Ed25519.
+    pub(crate) fn ed25519(point: Vec<u8>) -> Option<Self> {
+        (point.len() == 32).then(|| Self::new(Kind::Ed25519(point)))
+    }
+
+    /// With the name that the header `kid` of a token calls it by.
+    pub(crate) fn named(self, id: Option<String>) -> Self {
+        Self { id, ..self }
     }
 
     /// The public key of an issuer, PEM.
     ///
     /// # Errors
-    /// [`KeyError::NotPublic`]
+    /// [`KeyError::NotPublic`], [`KeyError::RsaBits`]
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        Ok(Self(match pem::public_key(text).ok_or(KeyError::NotPublic)? {
-            PublicKey::Rsa(der) => Kind::Rsa(der),
-            PublicKey::P256(point) => Kind::P256(point),
-            PublicKey::Ed25519(point) => Kind::Ed25519(point),
-        }))
+        match pem::public_key(text).ok_or(KeyError::NotPublic)? {
+            PublicKey::Rsa { n, e } => Self::rsa(&n, &e),
+            PublicKey::P256(point) => Self::p256(point).ok_or(KeyError::NotPublic),
+            PublicKey::Ed25519(point) => Self::ed25519(point).ok_or(KeyError::NotPublic),
+        }
     }
 
     /// The one algorithm it is for.
     pub fn algorithm(&self) -> Algorithm {
-        match self.0 {
+        match self.kind {
             Kind::Secret(_) => Algorithm::Hs256,
             Kind::Rsa(_) => Algorithm::Rs256,
             Kind::P256(_) => Algorithm::Es256,
@@ -101,9 +147,9 @@ impl VerifyingKey {
         let public = |algorithm: &'static dyn signature::VerificationAlgorithm, key: &[u8]| {
             signature::UnparsedPublicKey::new(algorithm, key).verify(signed, signature).is_ok()
         };
-        match &self.0 {
+        match &self.kind {
             Kind::Secret(key) => hmac::verify(key, signed, signature).is_ok(),
-            Kind::Rsa(der) => public(&signature::RSA_PKCS1_2048_8192_SHA256, der),
+            Kind::Rsa(key) => key.verify(&signature::RSA_PKCS1_2048_8192_SHA256, signed, signature).is_ok(),
             Kind::P256(point) => public(&signature::ECDSA_P256_SHA256_FIXED, point),
             Kind::Ed25519(point) => public(&signature::ED25519, point),
         }
@@ -122,9 +168,12 @@ pub enum TokenError {
     /// No token, or one with a claim of the wrong type, without `sub` or `exp`, or with a pattern of rooms that is none.
     #[error("the token is malformed")]
     Malformed,
-    /// `none`, an algorithm without a key here, or a critical extension.
+    /// `none`, an algorithm without a key here, a critical extension, or a token that is for something else (`typ`).
     #[error("the token is signed in a way that is not accepted here")]
     Algorithm,
+    /// The header `kid` names a key that is not known here.
+    #[error("the token is signed with a key that is not known here")]
+    UnknownKey,
     /// Forged, or signed by another issuer's key.
     #[error("the signature of the token does not fit")]
     Signature,
@@ -144,10 +193,18 @@ impl TokenError {
     pub fn code(self) -> &'static str {
         match self {
             Self::Expired => "token_expired",
-            Self::Malformed | Self::Algorithm | Self::Signature | Self::Early | Self::Elsewhere => {
-                "token_invalid"
-            }
+            Self::Malformed
+            | Self::Algorithm
+            | Self::UnknownKey
+            | Self::Signature
+            | Self::Early
+            | Self::Elsewhere => "token_invalid",
         }
+    }
+
+    /// Whether a newer set of keys may accept the token.
+    pub fn wants_keys(self) -> bool {
+        matches!(self, Self::Algorithm | Self::UnknownKey)
     }
 }
 
@@ -165,13 +222,29 @@ pub struct Verifier {
     pub audience: Option<String>,
 }
 
-/// RFC 7515 §4.1. Other parameters choose a key for whoever has many, or say what the token is for.
+/// RFC 7515 §4.1. Keys and addresses of keys in a header (`jwk`, `jku`, `x5u`) are the signer's own word, and are not read.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    // Whatever it lists must be understood, and nothing that exists is.
-    #[serde(default)]
+    /// Chooses among the keys that are known here, and nothing else.
+    #[serde(default, deserialize_with = "crate::claims::some")]
+    kid: Option<String>,
+    /// What the token is for.
+    #[serde(default, deserialize_with = "crate::claims::some")]
+    typ: Option<String>,
+    /// Whatever it lists must be understood, and no extension is. A null is there too.
+    #[serde(default, deserialize_with = "crate::claims::some")]
     crit: Option<serde_json::Value>,
+}
+
+impl Header {
+    /// RFC 8725 §3.11: an issuer signs other things with the same key (logout tokens, security events, proofs of possession), which
+    /// must not pass as access tokens. Names of media types ignore case and may have their prefix (RFC 7515 §4.1.9).
+    fn is_for_access(&self) -> bool {
+        let Some(typ) = &self.typ else { return true };
+        let name = typ.to_ascii_lowercase();
+        matches!(name.strip_prefix("application/").unwrap_or(&name), "jwt" | "at+jwt")
+    }
 }
 
 impl Verifier {
@@ -189,11 +262,14 @@ impl Verifier {
         // A fourth part would leave a point in the claims, which is no base64.
         let (header, claims, signature) = (decode(header)?, decode(claims)?, decode(signature)?);
         let header: Header = serde_json::from_slice(&header).map_err(|_| TokenError::Malformed)?;
-        if header.crit.is_some() {
+        if header.crit.is_some() || !header.is_for_access() {
             return Err(TokenError::Algorithm);
         }
         let mut fitting = self.keys.iter().filter(|key| key.algorithm().as_str() == header.alg).peekable();
         fitting.peek().ok_or(TokenError::Algorithm)?;
+        let is_meant = |key: &&VerifyingKey| header.kid.is_none() || key.id.is_none() || key.id == header.kid;
+        let mut fitting = fitting.filter(is_meant).peekable();
+        fitting.peek().ok_or(TokenError::UnknownKey)?;
         if !fitting.any(|key| key.verifies(signed.as_bytes(), &signature)) {
             return Err(TokenError::Signature);
         }
@@ -216,15 +292,7 @@ impl Verifier {
         if !is_from || !is_for {
             return Err(TokenError::Elsewhere);
         }
-        Ok(User {
-            id: claims.sub,
-            role: claims.role.unwrap_or_else(|| "user".to_owned()),
-            scopes: Scopes::of_token(&claims.scope),
-            rooms,
-            expires_at: claims.exp,
-            issued_at: claims.iat,
-            token_id: claims.jti,
-        })
+        Ok(claims.into_user(rooms))
     }
 }
 

@@ -2,6 +2,8 @@
 
 /// One tail of the outbox for all clients of the process.
 pub mod feed;
+/// What the database keeps about callers.
+pub mod grants;
 /// From a message to rooms, events and frames: pure.
 pub mod push;
 /// The public listener: routes, WebSocket and server-sent events.

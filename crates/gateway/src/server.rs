@@ -1,30 +1,49 @@
 //! The public listener: who may ask, routes, and connections that stay open. No logic of its own.
 
 mod accept;
+mod api;
 mod auth;
+mod forwarded;
+mod fresh;
 mod guard;
+mod jwks;
+mod keep;
+mod limits;
 mod messages;
+mod post;
 mod problem;
 mod query;
+mod revocations;
+mod revoked;
 mod session;
 mod socket;
 mod stream;
+mod tickets;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use auth::{Auth, Key};
-use problem::Problem;
+pub use auth::{Access, Auth, Key};
+use forwarded::Client;
+pub use forwarded::Network;
+pub use jwks::Jwks;
+pub use limits::Limits;
+use limits::{Buckets, Place, Places, counted};
+use problem::{CODES, Problem};
+pub use revoked::Revoked;
 
 use crate::feed::Feed;
-use chainflume_access::PublicRooms;
+use crate::grants::Grants;
+use chainflume_access::{Principal, PublicRooms};
+use chainflume_ops::metrics;
+use chainflume_ops::telemetry::LogLimiter;
+use chainflume_outbox::Outbox;
 
 /// How the public listener answers.
 #[derive(Debug)]
@@ -39,6 +58,14 @@ pub struct Settings {
     pub public_rooms: PublicRooms,
     /// Connections at the same time.
     pub max_connections: usize,
+    /// What each caller may use.
+    pub limits: Limits,
+    /// Proxies whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether every request is logged.
+    pub access_log: bool,
+    /// How long revocations of users and tokens are kept.
+    pub revocations_kept: Duration,
 }
 
 /// Why the public address cannot be served.
@@ -58,7 +85,8 @@ impl BindError {
 
 /// The public address, bound and not served yet.
 pub struct PublicServer {
-    listener: std::net::TcpListener,
+    /// Closed when the server stops, so that a client which comes too late is refused at once and goes elsewhere.
+    listener: Mutex<Option<std::net::TcpListener>>,
     address: SocketAddr,
     settings: Arc<Settings>,
 }
@@ -67,7 +95,16 @@ pub struct PublicServer {
 #[derive(Clone)]
 struct Shared {
     feed: Feed,
+    outbox: Outbox,
+    grants: Grants,
     settings: Arc<Settings>,
+    /// Requests of callers with a credential, by owner, and of all others, by address.
+    callers: Arc<Buckets>,
+    strangers: Arc<Buckets>,
+    /// Connections that stay open, by user, and by address where a proxy names it.
+    users: Places<String>,
+    addresses: Places<IpAddr>,
+    lines: Arc<LogLimiter>,
     /// Cancelled when connections that stay open have to end.
     stop: CancellationToken,
 }
@@ -83,7 +120,7 @@ impl PublicServer {
         let listener = std::net::TcpListener::bind(listen).map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        Ok(Self { listener, address, settings: Arc::new(settings) })
+        Ok(Self { listener: Mutex::new(Some(listener)), address, settings: Arc::new(settings) })
     }
 
     /// The address in use.
@@ -95,22 +132,109 @@ impl PublicServer {
     ///
     /// # Errors
     /// When the socket cannot be used.
-    pub async fn serve(&self, feed: Feed, stop: CancellationToken) -> std::io::Result<()> {
-        let listener = self.listener.try_clone().and_then(TcpListener::from_std)?;
-        let shared = Shared { feed, settings: self.settings.clone(), stop: stop.clone() };
-        accept::accept(listener, router(shared), self.settings.max_connections, stop).await;
+    pub async fn serve(&self, sources: Sources, stop: CancellationToken) -> std::io::Result<()> {
+        let bound = || self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(listener) = bound().as_ref().map(std::net::TcpListener::try_clone).transpose()? else {
+            return Ok(());
+        };
+        metrics::push_codes(&CODES);
+        let (shared, settings) = (self.shared(sources, &stop), self.settings.clone());
+        let door = accept::Door { settings, addresses: shared.addresses.clone() };
+        let closing = async {
+            stop.cancelled().await;
+            bound().take();
+        };
+        let accepting = accept::accept(TcpListener::from_std(listener)?, router(shared), door, stop.clone());
+        let ((), ()) = tokio::join!(closing, accepting);
         Ok(())
+    }
+
+    fn shared(&self, Sources { feed, outbox, grants }: Sources, stop: &CancellationToken) -> Shared {
+        let limits = self.settings.limits;
+        Shared {
+            feed,
+            outbox,
+            grants,
+            settings: self.settings.clone(),
+            callers: Arc::new(Buckets::new(limits.requests)),
+            strangers: Arc::new(Buckets::new(limits.requests_per_address)),
+            users: Places::new(),
+            addresses: Places::new(),
+            lines: Arc::new(LogLimiter::default()),
+            stop: stop.clone(),
+        }
+    }
+}
+
+/// What the server reads from.
+#[derive(Clone)]
+pub struct Sources {
+    /// Messages for clients.
+    pub feed: Feed,
+    /// The table of messages.
+    pub outbox: Outbox,
+    /// What is kept about callers.
+    pub grants: Grants,
+}
+
+/// A place of a connection that stays open, among those of its user and of its address.
+struct Entered {
+    _user: Option<Place<String>>,
+    _address: Option<Place<IpAddr>>,
+}
+
+/// Counts a connection that stays open.
+struct Open {
+    protocol: &'static str,
+    _entered: Entered,
+}
+
+impl Open {
+    fn new(protocol: &'static str, entered: Entered) -> Self {
+        metrics::push_connected(protocol, 1.0);
+        Self { protocol, _entered: entered }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics::push_connected(self.protocol, -1.0);
+    }
+}
+
+impl Shared {
+    /// A place for a connection that stays open. Services are trusted with as many as the server has.
+    fn enter(&self, client: Client, principal: &Principal) -> Result<Entered, Problem> {
+        let limits = self.settings.limits;
+        let full = |reason| {
+            metrics::push_dropped(reason);
+            let detail = "too many connections are open; close some, or try again";
+            Problem::new(429, "too_many_connections", detail).after(5)
+        };
+        let user = match principal {
+            Principal::User(_) => {
+                let place = self.users.take(&principal.owner(), limits.connections_per_user);
+                Some(place.ok_or_else(|| full("user"))?)
+            }
+            Principal::Local | Principal::Service(_) => None,
+        };
+        let address = match client.is_proxied {
+            true => {
+                let place = self.addresses.take(&counted(client.address), limits.connections_per_address);
+                Some(place.ok_or_else(|| full("address"))?)
+            }
+            false => None,
+        };
+        Ok(Entered { _user: user, _address: address })
     }
 }
 
 fn router(shared: Shared) -> Router {
     Router::new()
-        .route("/v1/messages", get(messages::messages))
-        .route("/v1/stream", get(stream::stream))
-        .route("/v1/ws", get(socket::upgrade))
+        .merge(api::routes())
         .fallback(async || Problem::new(404, "not_found", "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
-            Problem::new(405, "method_not_allowed", "this path answers GET")
+            Problem::new(405, "method_not_allowed", "this path does not answer this method")
         })
         .layer(from_fn_with_state(shared.clone(), guard::guard))
         .with_state(shared)

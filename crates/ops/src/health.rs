@@ -3,6 +3,7 @@
 
 mod heartbeat;
 mod loops;
+mod public;
 mod source;
 mod throughput;
 
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::wait_beating;
 pub use loops::{LoopHealth, TurnSource};
+pub use public::PublicHealth;
 pub use source::{SourceHealth, UnreadHealth};
 pub use throughput::{Rate, Throughput};
 
@@ -311,6 +313,8 @@ struct BoardState {
     leases: BTreeMap<String, LeaseHealth>,
     audits: BTreeMap<(String, String), AuditHealth>,
     loops: BTreeMap<String, LoopHealth>,
+    public: Option<PublicHealth>,
+    stopping: bool,
 }
 
 impl Board {

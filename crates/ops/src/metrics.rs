@@ -26,7 +26,10 @@ pub use providers::{
     ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched,
     rpc_concurrency, rpc_credits, rpc_request,
 };
-pub use push::{push_connected, push_delivered, push_dropped, push_resumed, push_rooms, push_starts};
+pub use push::{
+    push_codes, push_connected, push_delivered, push_dropped, push_keys_fetched, push_lag, push_refused,
+    push_resumed, push_rooms, push_starts,
+};
 
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";
@@ -94,6 +97,9 @@ const PUSH_ROOMS: &str = "chainflume_push_rooms";
 const PUSH_DELIVERED: &str = "chainflume_push_delivered_total";
 const PUSH_DROPPED: &str = "chainflume_push_dropped_total";
 const PUSH_RESUMED: &str = "chainflume_push_resumed_total";
+const PUSH_LAG: &str = "chainflume_push_lag_messages";
+const PUSH_REFUSED: &str = "chainflume_push_refused_total";
+const PUSH_KEYS: &str = "chainflume_push_key_fetches_total";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 fn describe() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-use chainflume_ops::health::{Board, ChainHealth, ChainState, Heartbeat};
+use chainflume_ops::health::{Board, ChainHealth, ChainState, Heartbeat, PublicHealth};
 
 /// Tells systemd until `stop`. Does nothing where there is no systemd.
 ///
@@ -26,10 +26,13 @@ pub(super) async fn run(board: Board, stop: CancellationToken, heartbeat: Heartb
         let works = |chain: &ChainHealth| {
             matches!(chain.state, ChainState::Syncing | ChainState::Live | ChainState::Standby)
         };
-        if !ready && writable && chains.values().any(works) {
+        // A public server without chains is ready when clients get messages.
+        let server = board.public().filter(|_| chains.is_empty());
+        let serves = server.as_ref().is_some_and(|server| server.troubles().is_empty());
+        if !ready && writable && (serves || chains.values().any(works)) {
             ready = tell(&[NotifyState::Ready]);
         }
-        let _told = tell(&[NotifyState::Status(&status(&chains, writable))]);
+        let _told = tell(&[NotifyState::Status(&status(&chains, server.as_ref(), writable))]);
         if board.loops().values().all(|one| one.troubles().is_empty()) {
             let _told = tell(&[NotifyState::Watchdog]);
         }
@@ -37,14 +40,18 @@ pub(super) async fn run(board: Board, stop: CancellationToken, heartbeat: Heartb
 }
 
 /// What `systemctl status` shows: `mainnet live at block 123, lag 0; base failing at block 9, lag 4`.
-fn status(chains: &BTreeMap<String, ChainHealth>, writable: bool) -> String {
+fn status(chains: &BTreeMap<String, ChainHealth>, server: Option<&PublicHealth>, writable: bool) -> String {
     let one = |(name, chain): (&String, &ChainHealth)| {
         let tip = chain.sources.iter().map(|source| source.tip).min().flatten();
         let at = tip.map(|tip| format!(" at block {tip}, lag {}", chain.lag())).unwrap_or_default();
         format!("{name} {}{at}", chain.state.as_str())
     };
     let database = (!writable).then(|| "database takes no writes".to_owned());
-    database.into_iter().chain(chains.iter().map(one)).collect::<Vec<_>>().join("; ")
+    let server = server.map(|server| match server.troubles().first() {
+        Some(trouble) => format!("public server: {trouble}"),
+        None => format!("public server at position {}, lag {}", server.position, server.lag),
+    });
+    database.into_iter().chain(chains.iter().map(one)).chain(server).collect::<Vec<_>>().join("; ")
 }
 
 /// The drain has begun.

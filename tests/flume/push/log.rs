@@ -1,7 +1,7 @@
 use super::*;
 
 /// A service key of `keys new`, and its hash as it stands in a configuration.
-async fn new_key() -> (String, String) {
+pub async fn new_key() -> (String, String) {
     let made = Home::bare().run(&["keys", "new"]).await;
     let line = |begin: &str| {
         let line = made.out.lines().find_map(|line| line.strip_prefix(begin)).expect("it is printed");

@@ -63,6 +63,9 @@ fn a_token_says_who_it_is_for_until_it_expires() {
     // RFC 7519 allows fractions of seconds.
     let user = shared().verify(&hs256(&with("exp", json!(1_900_000_000.9))), NOW - 1).expect("it is valid");
     assert_eq!(user.expires_at, NOW);
+    let user =
+        shared().verify(&hs256(&with("exp", json!(1_900_000_000.9999))), NOW - 1).expect("it is valid");
+    assert_eq!(user.expires_at, NOW, "it is rounded down");
 }
 
 #[test]
@@ -108,12 +111,38 @@ fn unsigned_tokens_and_keys_of_another_kind_are_refused() {
     // The public key, which everybody has, is no secret of HS256.
     let confused = signed(&json!({ "alg": "HS256" }), &claims(), RSA_PEM.as_bytes());
     assert_eq!(of_pem(RSA_PEM).verify(&confused, NOW), Err(TokenError::Algorithm));
-    let critical = json!({ "alg": "HS256", "crit": ["b64"], "b64": false });
-    assert_eq!(shared().verify(&signed(&critical, &claims(), SECRET), NOW), Err(TokenError::Algorithm));
+    for critical in [json!(["b64"]), json!([]), json!(null)] {
+        let header = json!({ "alg": "HS256", "crit": critical, "b64": false });
+        assert_eq!(shared().verify(&signed(&header, &claims(), SECRET), NOW), Err(TokenError::Algorithm));
+    }
     assert_eq!(
         shared().verify(&signed(&json!({ "alg": "HS256" }), &claims(), &[1; 40]), NOW),
         Err(TokenError::Signature)
     );
+}
+
+#[test]
+fn what_an_issuer_signs_for_another_purpose_is_no_access_token() {
+    let judged = |typ: &str| {
+        let header = json!({ "alg": "HS256", "typ": typ });
+        shared().verify(&signed(&header, &claims(), SECRET), NOW).map(|user| user.id)
+    };
+    for typ in ["JWT", "jwt", "at+jwt", "application/at+JWT"] {
+        assert_eq!(judged(typ), Ok("7".to_owned()), "{typ}");
+    }
+    for typ in ["logout+jwt", "secevent+jwt", "dpop+jwt", "", "JWT2", "application/json"] {
+        assert_eq!(judged(typ), Err(TokenError::Algorithm), "{typ}");
+    }
+}
+
+#[test]
+fn a_user_reads_back_from_the_own_claims() {
+    let all = json!({ "sub": "7 \u{e4}", "exp": NOW + 60, "iat": NOW, "jti": "t", "role": "seller", "scope": "read admin",
+        "rooms": ["order-7", "event-*"] });
+    for claims in [all, claims()] {
+        let user = shared().verify(&hs256(&claims), NOW).expect("it is valid");
+        assert_eq!(User::from_claims(&user.to_claims()), Some(user));
+    }
 }
 
 #[test]
@@ -126,16 +155,16 @@ fn of_two_keys_for_one_algorithm_each_may_have_signed() {
 
 #[test]
 fn claims_of_the_wrong_type_are_not_absent() {
-    let numbers = [json!("1900000060"), json!(null), json!(-1), json!([]), json!(1e300)];
+    let numbers = [json!("1900000060"), json!(null), json!(-1), json!([]), json!(1e300), json!(u64::MAX)];
     for (claim, values) in [
         ("exp", &numbers[..]),
         ("iat", &numbers[..]),
         ("nbf", &numbers[..]),
-        ("sub", &[json!(""), json!(7), json!(null), json!("x".repeat(251))]),
+        ("sub", &[json!(""), json!(7), json!(null), json!("x".repeat(251)), json!("7\u{0}")]),
         ("scope", &[json!(["admin"]), json!(null)]),
         ("rooms", &[json!("event-*"), json!(["*"]), json!(["event-1", 7]), json!(vec!["event-1"; 129])]),
         ("role", &[json!(null), json!(["admin"])]),
-        ("jti", &[json!(null), json!(7)]),
+        ("jti", &[json!(null), json!(7), json!("a\nb"), json!("")]),
         ("iss", &[json!(null), json!(7)]),
         ("aud", &[json!(null), json!([7])]),
     ] {
@@ -198,6 +227,19 @@ fn keys_that_are_no_keys_are_refused() {
     for text in texts.into_iter().chain([&*format!("{RSA_PEM}{RSA_PEM}"), &*pem(&[0x30, 0x80], &[1; 32])]) {
         assert_eq!(VerifyingKey::from_pem(text).map(|_| ()), Err(KeyError::NotPublic), "{text}");
     }
+    assert_eq!(VerifyingKey::from_secret(RSA_PEM.as_bytes()).map(|_| ()), Err(KeyError::PemSecret));
+    // `openssl genrsa 1024`: no token would ever pass.
+    let small = [
+        &[
+            0x30, 0x81, 0x9f, 0x30, 0x0d, 0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0, 3,
+            0x81, 0x8d, 0,
+        ][..],
+        &[0x30, 0x81, 0x89, 2, 0x81, 0x81, 0],
+        &[0xff; 128],
+        &[2, 3, 1, 0, 1],
+    ]
+    .concat();
+    assert_eq!(VerifyingKey::from_pem(&pem(&small, &[])).map(|_| ()), Err(KeyError::RsaBits));
     assert_eq!(format!("{:?}", shared().keys), "[VerifyingKey(HS256)]");
 }
 

@@ -1,3 +1,4 @@
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::Settings;
+use super::limits::{Limits, Place, Places, counted};
 use chainflume_ops::metrics;
 
-/// How long the head of a request may take, and how long a connection may wait for one: a client that writes a byte a second
-/// holds a place no longer.
-const HEAD: Duration = Duration::from_secs(10);
-/// Bytes of the head of a request, a token among it, and of its lines.
-const HEAD_BYTES: usize = 32 << 10;
 /// How long a client that is too slow may take to read how it ends.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-/// How long clients may take to leave when the server stops.
-const DRAIN: Duration = Duration::from_secs(2);
 /// After an error of the socket, which is mostly too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -32,8 +28,10 @@ pub(super) struct Seat(Arc<Held>);
 
 struct Held {
     _permit: OwnedSemaphorePermit,
+    _place: Option<Place<IpAddr>>,
     _tracked: TaskTrackerToken,
     cut: CancellationToken,
+    peer: SocketAddr,
 }
 
 impl Seat {
@@ -41,14 +39,37 @@ impl Seat {
     pub fn cut(&self) -> CancellationToken {
         self.0.cut.clone()
     }
+
+    /// Who is at the other end: a client, or a proxy.
+    pub fn peer(&self) -> IpAddr {
+        self.0.peer.ip()
+    }
 }
 
-/// Accepts connections until `stop`, and waits a little until all have ended.
-pub(super) async fn accept(listener: TcpListener, router: Router, most: usize, stop: CancellationToken) {
-    let (seats, tracker) = (Arc::new(Semaphore::new(most)), TaskTracker::new());
+/// Who gets a place.
+pub(super) struct Door {
+    pub settings: Arc<Settings>,
+    /// Connections by address, those through trusted proxies apart: these are counted by request.
+    pub addresses: Places<IpAddr>,
+}
+
+impl Door {
+    /// A place among those of the address; `None` where it has them all.
+    fn enter(&self, peer: SocketAddr) -> Option<Option<Place<IpAddr>>> {
+        let address = peer.ip().to_canonical();
+        if self.settings.trusted_proxies.iter().any(|network| network.has(address)) {
+            return Some(None);
+        }
+        self.addresses.take(&counted(address), self.settings.limits.connections_per_address).map(Some)
+    }
+}
+
+/// Accepts connections until `stop`, and then waits until all have ended, for as long as clients may take to leave.
+pub(super) async fn accept(listener: TcpListener, router: Router, door: Door, stop: CancellationToken) {
+    let (seats, tracker) = (Arc::new(Semaphore::new(door.settings.max_connections)), TaskTracker::new());
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "a connection was not accepted");
                 tokio::time::sleep(PAUSE).await;
@@ -57,33 +78,62 @@ pub(super) async fn accept(listener: TcpListener, router: Router, most: usize, s
         };
         let Ok(permit) = seats.clone().try_acquire_owned() else {
             metrics::push_dropped("connections");
-            tracker.spawn(refuse(stream));
+            tracker.spawn(refuse(stream, "503 Service Unavailable"));
             continue;
         };
-        let held = Held { _permit: permit, _tracked: tracker.token(), cut: CancellationToken::new() };
-        tokio::spawn(connection(stream, router.clone(), Seat(Arc::new(held)), stop.clone()));
+        let Some(place) = door.enter(peer) else {
+            metrics::push_dropped("address");
+            tracing::debug!(client = %peer.ip(), "an address has too many connections");
+            tracker.spawn(refuse(stream, "429 Too Many Requests"));
+            continue;
+        };
+        let (tracked, cut) = (tracker.token(), CancellationToken::new());
+        let held = Held { _permit: permit, _place: place, _tracked: tracked, cut, peer };
+        let limits = door.settings.limits;
+        tokio::spawn(connection(stream, (router.clone(), limits), Seat(Arc::new(held)), stop.clone()));
     }
+    drop(listener);
     tracker.close();
-    let _in_time = tokio::time::timeout(DRAIN, tracker.wait()).await;
+    if tokio::time::timeout(door.settings.limits.drain, tracker.wait()).await.is_err() {
+        tracing::info!(clients = tracker.len(), "clients are cut off: they did not leave in time");
+    }
 }
 
-async fn connection(stream: TcpStream, router: Router, seat: Seat, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    (router, limits): (Router, Limits),
+    seat: Seat,
+    stop: CancellationToken,
+) {
     let (_unset, cut) = (stream.set_nodelay(true), seat.cut());
     let service = TowerToHyperService::new(router.layer(Extension(seat.clone())));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES);
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(limits.head_bytes);
     let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut served = std::pin::pin!(served);
     tokio::select! {
-        _ended = served.as_mut() => return,
+        ended = served.as_mut() => return explain(ended, seat.peer()),
         () = stop.cancelled() => served.as_mut().graceful_shutdown(),
         () = cut.cancelled() => {}
     }
     let _in_time = tokio::time::timeout(LAST_WORDS, served).await;
 }
 
+/// What is no HTTP ends here, and so does a client that sends the head of a request too slowly, or none: hyper has answered.
+fn explain(ended: hyper::Result<()>, peer: IpAddr) {
+    let Err(error) = ended else { return };
+    let reason = match (error.is_timeout(), error.is_parse()) {
+        (true, _) => "silent",
+        (_, true) => "malformed",
+        _ => return,
+    };
+    metrics::push_dropped(reason);
+    tracing::debug!(client = %peer, reason, "a connection sent no request that can be read");
+}
+
 /// There is no place: the client is told to come again, if it can be told at once.
-async fn refuse(mut stream: TcpStream) {
-    let answer = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+async fn refuse(mut stream: TcpStream, status: &str) {
+    let answer =
+        format!("HTTP/1.1 {status}\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     let _in_time = tokio::time::timeout(PAUSE, stream.write_all(answer.as_bytes())).await;
 }

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use axum::extract::{Request, State};
@@ -6,30 +6,57 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::auth::Auth;
-use super::problem::Problem;
-use super::{Settings, Shared, random};
+use super::accept::Seat;
+use super::auth::{Auth, credential};
+use super::forwarded::Client;
+use super::limits::counted;
+use super::problem::{Code, Problem};
+use super::{Settings, Shared, now, random};
+use chainflume_access::Principal;
+use chainflume_ops::metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Before and after every request: where the page comes from, an id for it, and a line in the log without its parameters.
-pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let (method, path) =
-        (request.method().clone(), request.uri().path().chars().take(200).collect::<String>());
+/// A request, for the line in the log: nothing of its parameters, which hold tickets, nor of its headers, which hold tokens.
+struct Line {
+    started: Instant,
+    method: Method,
+    path: String,
+    id: String,
+    client: IpAddr,
+    caller: Option<String>,
+}
+
+/// Before and after every request: where the page comes from, how much its caller may ask, an id for it, and a line in the log.
+pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Seat>().map_or(Ipv4Addr::UNSPECIFIED.into(), Seat::peer);
+    let client = Client::of(peer, request.headers(), &shared.settings.trusted_proxies);
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut line = Line {
+        started: Instant::now(),
+        method: request.method().clone(),
+        path: request.uri().path().chars().take(200).collect(),
+        id: request_id(request.headers()),
+        client: client.address,
+        caller: None,
+    };
     let is_foreign = is_foreign(&shared.settings, request.headers());
-    let mut response = if is_foreign {
-        Problem::new(
+    let admitted = match is_foreign {
+        true => Err(Problem::new(
             403,
             "origin_forbidden",
             "pages of this origin may not ask; add it to server.cors_origins",
-        )
-        .into_response()
-    } else if method == Method::OPTIONS && origin.is_some() {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        next.run(request).await
+        )),
+        false => admit(&shared, request.headers(), client).await,
+    };
+    let mut response = match admitted {
+        Err(problem) => problem.into_response(),
+        Ok(_) if line.method == Method::OPTIONS && origin.is_some() => StatusCode::NO_CONTENT.into_response(),
+        Ok(caller) => {
+            line.caller = caller;
+            request.extensions_mut().insert(client);
+            next.run(request).await
+        }
     };
     let headers = response.headers_mut();
     if let Some(origin) = origin.filter(|_| !is_foreign) {
@@ -37,11 +64,70 @@ pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: 
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    let id = format!("{:016x}", random());
-    headers.insert(REQUEST_ID, HeaderValue::try_from(&id).unwrap_or(HeaderValue::from_static("")));
-    let (status, took) = (response.status().as_u16(), started.elapsed());
-    tracing::debug!(%method, path, status, ?took, request = id, "request answered");
+    headers.insert(REQUEST_ID, HeaderValue::try_from(&line.id).unwrap_or(HeaderValue::from_static("")));
+    line.write(&shared, &response);
     response
+}
+
+/// Who asks, where a valid credential says so, unless the caller or the address has asked too much. An invalid credential is for the
+/// route to refuse: some need none.
+async fn admit(shared: &Shared, headers: &HeaderMap, client: Client) -> Result<Option<String>, Problem> {
+    let auth = &shared.settings.auth;
+    if matches!(auth, Auth::Open) {
+        return Ok(None);
+    }
+    let known = credential(headers).and_then(|credential| auth.of_credential(Some(credential), now()).ok());
+    let owner = known.as_ref().map(Principal::owner);
+    let taken = match &owner {
+        Some(owner) => shared.callers.take(owner.clone(), Instant::now()),
+        None => shared.strangers.take(counted(client.address).to_string(), Instant::now()),
+    };
+    taken.map_err(|wait| {
+        let wait = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Problem::new(429, "too_many_requests", "requests come too fast; slow down").after(wait)
+    })?;
+    // After the count: a made-up key must not be looked for more often than a stranger may ask.
+    if owner.is_none() {
+        auth.learn(headers, now()).await;
+    }
+    Ok(owner)
+}
+
+impl Line {
+    fn write(&self, shared: &Shared, response: &Response) {
+        let Self { started, method, path, id, client, caller } = self;
+        let (status, took) = (response.status().as_u16(), started.elapsed());
+        let code = response.extensions().get::<Code>().map(|code| code.0);
+        if let Some(code) = code {
+            metrics::push_refused(code);
+        }
+        // Names of users are the application's own, whatever characters they have.
+        let caller = caller.as_deref().unwrap_or("-");
+        let code = code.unwrap_or("-");
+        if shared.settings.access_log {
+            tracing::info!(%method, ?path, status, code, ?took, %client, ?caller, request = id, "request answered");
+            return;
+        }
+        // A refusal is for an operator to see, at most one line a minute for each code; all are counted.
+        if matches!(status, 401 | 403 | 429)
+            && let Some(suppressed) = shared.lines.admit(code)
+        {
+            let suppressed = suppressed.field();
+            tracing::info!(%method, ?path, status, code, %client, ?caller, request = id, suppressed, "request refused");
+            return;
+        }
+        tracing::debug!(%method, ?path, status, code, ?took, %client, ?caller, request = id, "request answered");
+    }
+}
+
+/// The id that a proxy or the caller gave, where it is short and plain, else one of ours.
+fn request_id(headers: &HeaderMap) -> String {
+    let is_plain = |id: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        (1..=64).contains(&id.len()) && id.bytes().all(plain)
+    };
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_plain);
+    given.map_or_else(|| format!("{:016x}", random()), str::to_owned)
 }
 
 /// Whether a page of another origin asks, or a page that had a name of its own point at the loopback (DNS rebinding).
@@ -72,8 +158,29 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     let set = |headers: &mut HeaderMap, name: HeaderName, value| {
         headers.insert(name, HeaderValue::from_static(value))
     };
-    set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "GET");
-    set(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, last-event-id");
-    set(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, "chainflume-position, x-request-id");
+    set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST");
+    let asked = "authorization, content-type, idempotency-key, last-event-id, x-request-id";
+    set(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
+    let exposed = "chainflume-position, idempotency-replayed, retry-after, x-request-id";
+    set(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     set(headers, header::ACCESS_CONTROL_MAX_AGE, "600");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_kept_where_it_is_short_and_plain() {
+        let id = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(text).expect("a value"));
+            request_id(&headers)
+        };
+        assert_eq!(id("4bf92f35-77b3.A_1"), "4bf92f35-77b3.A_1");
+        for text in ["", "a b", "a\"", &"a".repeat(65)] {
+            assert!(id(text) != text && id(text).len() == 16, "{text}");
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
 }

@@ -6,13 +6,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
 use super::query::{self, Query};
-use super::{Shared, now};
+use super::{Shared, fresh, now};
 use crate::feed::{Delivery, Gap, Page, Reason, Start, write_position};
 use crate::push::TypePattern;
-use chainflume_access::Room;
+use chainflume_access::{Principal, Room};
 use chainflume_outbox::Position;
 
-const POSITION: HeaderName = HeaderName::from_static("chainflume-position");
+/// Every answer says how new it is.
+pub(super) const POSITION: HeaderName = HeaderName::from_static("chainflume-position");
 /// Messages of one answer.
 const MAX_LIMIT: usize = 500;
 /// Pages that one request reads: a filter that fits nothing must not read the whole outbox. The answer says where to go on.
@@ -28,7 +29,10 @@ pub(super) async fn messages(
     RawQuery(text): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let asked = Asked::of(&shared, text.as_deref(), &headers)?;
+    let principal = shared.settings.auth.of_headers(&headers, now())?;
+    let query = Query::parse(text.as_deref(), &["since", "type", "room", "limit", "min_position"])?;
+    let asked = Asked::of(&shared, &principal, &query)?;
+    fresh::reached(&shared, &query).await?;
     let answer = tokio::time::timeout(PATIENCE, asked.answer(&shared)).await;
     answer.unwrap_or_else(|_| {
         Err(Problem::new(503, "unavailable", "the database is too slow just now; try again"))
@@ -43,9 +47,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(shared: &Shared, text: Option<&str>, headers: &HeaderMap) -> Result<Self, Problem> {
-        let principal = shared.settings.auth.of_headers(headers, now())?;
-        let query = Query::parse(text, &["since", "type", "room", "limit"])?;
+    fn of(shared: &Shared, principal: &Principal, query: &Query) -> Result<Self, Problem> {
         let bad = |detail: String| Problem::new(400, "bad_query", detail);
         let of_type = query.get("type").map(TypePattern::parse).transpose();
         let limit = query.get("limit").map_or(Some(100), |text| text.parse().ok());
@@ -53,7 +55,7 @@ impl Asked {
         // Every message is in the room `all`, which opens the whole log.
         let room = query::rooms(
             std::iter::once(query.get("room").unwrap_or("all")),
-            &principal,
+            principal,
             &shared.settings.public_rooms,
         )?;
         Ok(Self {

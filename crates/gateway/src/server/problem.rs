@@ -9,11 +9,56 @@ pub(super) struct Problem {
     status: u16,
     pub code: &'static str,
     pub detail: String,
+    retry_after: Option<u64>,
 }
+
+/// The code of an answer that is an error, for the log and the count.
+#[derive(Clone, Copy)]
+pub(super) struct Code(pub &'static str);
+
+/// Every code there is, as docs/PUSH.md lists them.
+pub(super) const CODES: [&str; 31] = [
+    "bad_body",
+    "bad_idempotency_key",
+    "bad_position",
+    "bad_query",
+    "bad_room",
+    "body_timeout",
+    "body_too_large",
+    "credential_missing",
+    "credential_revoked",
+    "epoch_mismatch",
+    "forbidden",
+    "idempotency_key_reused",
+    "idempotency_running",
+    "key_unknown",
+    "keys_unavailable",
+    "malformed",
+    "method_not_allowed",
+    "not_a_websocket",
+    "not_found",
+    "origin_forbidden",
+    "position_ahead",
+    "position_timeout",
+    "ticket_invalid",
+    "ticket_limit",
+    "token_expired",
+    "token_in_query",
+    "token_invalid",
+    "too_many_connections",
+    "too_many_requests",
+    "too_many_rooms",
+    "unavailable",
+];
 
 impl Problem {
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        Self { status, code, detail: detail.into(), retry_after: (status == 503).then_some(1) }
+    }
+
+    /// To be tried again after so many seconds.
+    pub fn after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds.max(1)), ..self }
     }
 
     /// Whether a room exists is not told.
@@ -30,7 +75,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, code, detail } = self;
+        let Self { status, code, detail, retry_after } = self;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let title = status.canonical_reason().unwrap_or_default();
         let body =
@@ -39,11 +84,13 @@ impl IntoResponse for Problem {
         let mut set =
             |name: HeaderName, value| response.headers_mut().insert(name, HeaderValue::from_static(value));
         set(header::CONTENT_TYPE, "application/problem+json");
-        match status {
-            StatusCode::UNAUTHORIZED => set(header::WWW_AUTHENTICATE, "Bearer"),
-            StatusCode::SERVICE_UNAVAILABLE => set(header::RETRY_AFTER, "1"),
-            _ => None,
-        };
+        if status == StatusCode::UNAUTHORIZED {
+            set(header::WWW_AUTHENTICATE, "Bearer");
+        }
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(Code(code));
         response
     }
 }

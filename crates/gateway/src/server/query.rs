@@ -33,6 +33,11 @@ impl Query {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The position under `min_position`.
+    pub fn min_position(&self) -> Result<Option<Position>, Problem> {
+        self.get("min_position").map(position).transpose()
+    }
+
     /// The position under `since`.
     pub fn since(&self) -> Result<Option<Position>, Problem> {
         self.get("since").map(position).transpose()

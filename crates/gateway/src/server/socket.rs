@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use serde::Deserialize;
@@ -12,21 +12,25 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::accept::Seat;
+use super::forwarded::Client;
 use super::problem::Problem;
 use super::query;
 use super::session::{Session, gap_frame};
 use super::stream::until;
-use super::{Shared, now};
+use super::{Open, Shared, now};
 use crate::feed::{Arrival, write_position};
 use chainflume_access::{Principal, Room};
 use chainflume_ops::metrics;
 
 /// What a client offers, and the server answers alone.
 const PROTOCOL: &str = "chainflume.v1";
-/// In a browser, which can set no header, the token follows this in a second protocol.
-const BEARER: &str = "bearer.";
 /// Bytes of one frame of a client: 128 rooms of 255 bytes, and a token.
 const FRAME_BYTES: usize = 64 << 10;
+/// Bytes of a frame that are read all the same, so that a client with a little more hears why the connection is closed. One with
+/// more is cut off.
+const READ_BYTES: usize = 4 * FRAME_BYTES;
+/// How long a client that is too slow may take to read how its connection ends.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How long one write may take: a socket that stays full for so long has no reader.
 const FULL: Duration = Duration::from_secs(10);
 /// How often a quiet client is asked whether it is there.
@@ -38,7 +42,10 @@ const SILENT: Duration = Duration::from_secs(75);
 #[derive(Clone, Copy)]
 enum End {
     Expired,
+    Revoked,
     TooSlow,
+    Oversize,
+    NotText,
     Restart,
     Unavailable,
     /// It is gone, or was closed by the client.
@@ -49,7 +56,10 @@ impl End {
     fn frame(self) -> Option<(u16, &'static str)> {
         match self {
             Self::Expired => Some((4401, "token_expired")),
+            Self::Revoked => Some((4403, "credential_revoked")),
             Self::TooSlow => Some((4408, "too_slow")),
+            Self::Oversize => Some((1009, "frame_too_large")),
+            Self::NotText => Some((1007, "not_utf8")),
             Self::Restart => Some((1012, "restart")),
             Self::Unavailable => Some((1013, "unavailable")),
             Self::Gone => None,
@@ -59,7 +69,9 @@ impl End {
     fn reason(self) -> &'static str {
         match self {
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::TooSlow => "slow",
+            Self::Oversize | Self::NotText => "malformed",
             Self::Restart => "restart",
             Self::Unavailable => "unavailable",
             Self::Gone => "gone",
@@ -70,30 +82,23 @@ impl End {
 /// `GET /v1/ws`
 pub(super) async fn upgrade(
     State(shared): State<Shared>,
-    Extension(seat): Extension<Seat>,
+    (Extension(seat), Extension(client)): (Extension<Seat>, Extension<Client>),
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|_| {
         Problem::new(400, "not_a_websocket", "this path answers the handshake of a WebSocket")
     })?;
-    let offered =
-        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    let token = offered.flat_map(|text| text.split(',')).find_map(|name| name.trim().strip_prefix(BEARER));
-    let auth = &shared.settings.auth;
-    let principal = match token {
-        Some(token) => auth.of_credential(Some(token), now())?,
-        None => auth.of_headers(&headers, now())?,
-    };
+    let principal = shared.settings.auth.of_headers(&headers, now())?;
+    let place = shared.enter(client, &principal)?;
     // Small buffers, since most connections are quiet most of the time.
-    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(FRAME_BYTES).max_frame_size(FRAME_BYTES);
+    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(READ_BYTES).max_frame_size(READ_BYTES);
     let upgrade = upgrade.read_buffer_size(4 << 10).write_buffer_size(0);
     Ok(upgrade.on_upgrade(async move |socket| {
         let session = Session::new(&shared.feed, seat.cut());
         let seen = Instant::now();
-        metrics::push_connected("websocket", 1.0);
-        Connection { shared, socket, session, principal, seen, _seat: seat }.run().await;
-        metrics::push_connected("websocket", -1.0);
+        let open = Open::new("websocket", place);
+        Connection { shared, socket, session, principal, seen, _held: (seat, open) }.run().await;
     }))
 }
 
@@ -104,7 +109,7 @@ struct Connection {
     principal: Principal,
     /// When the client last sent anything.
     seen: Instant,
-    _seat: Seat,
+    _held: (Seat, Open),
 }
 
 /// What a client asks for.
@@ -127,7 +132,9 @@ impl Connection {
         metrics::push_dropped(end.reason());
         if let Some((code, reason)) = end.frame() {
             let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
-            let _in_time = timeout(Duration::from_secs(1), self.socket.send(close)).await;
+            let patience = if matches!(end, End::TooSlow) { LAST_WORDS } else { Duration::from_secs(1) };
+            tracing::debug!(code, reason, "a connection is closed");
+            let _in_time = timeout(patience, self.socket.send(close)).await;
         }
     }
 
@@ -135,6 +142,9 @@ impl Connection {
     async fn turn(&mut self) -> Result<(), End> {
         if self.principal.expires_at().is_some_and(|at| now() >= at) {
             return Err(End::Expired);
+        }
+        if self.shared.settings.auth.is_revoked(&self.principal) {
+            return Err(End::Revoked);
         }
         if self.shared.stop.is_cancelled() {
             return Err(End::Restart);
@@ -150,12 +160,13 @@ impl Connection {
                 None => Ok(()),
             };
         }
-        let stop = self.shared.stop.clone();
+        let (stop, settings) = (self.shared.stop.clone(), self.shared.settings.clone());
         let quiet = until(self.principal.expires_at()).min(PING);
         tokio::select! {
             arrival = self.session.live() => self.hand_out(arrival).await,
             incoming = self.socket.recv() => self.incoming(incoming).await,
             () = stop.cancelled() => Err(End::Restart),
+            () = settings.auth.revoked(&self.principal) => Err(End::Revoked),
             () = tokio::time::sleep(quiet) => self.ask().await,
         }
     }
@@ -190,10 +201,17 @@ impl Connection {
         }
     }
 
-    /// Oversize and malformed frames end the connection; tungstenite has answered them.
+    /// Oversize and malformed frames end the connection.
     async fn incoming(&mut self, incoming: Option<Result<Message, axum::Error>>) -> Result<(), End> {
-        let Some(Ok(message)) = incoming else { return Err(End::Gone) };
+        let message = match incoming {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(broken(&error)),
+            None => return Err(End::Gone),
+        };
         self.seen = Instant::now();
+        if message_bytes(&message) > FRAME_BYTES {
+            return Err(End::Oversize);
+        }
         match message {
             Message::Text(text) => {
                 let answer = self.answer(text.as_str()).await;
@@ -268,6 +286,24 @@ impl Connection {
     }
 }
 
+fn message_bytes(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
+/// Why a frame cannot be read. The library's error has no type here, only its text.
+fn broken(error: &axum::Error) -> End {
+    match error.to_string() {
+        text if text.contains("too long") => End::Oversize,
+        text if text.contains("UTF-8") || text.contains("utf-8") => End::NotText,
+        _ => End::Gone,
+    }
+}
+
 fn refusal(id: &Value, problem: &Problem) -> Value {
+    metrics::push_refused(problem.code);
     json!({ "id": id, "ok": false, "code": problem.code, "detail": problem.detail })
 }

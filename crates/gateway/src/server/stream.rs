@@ -8,11 +8,15 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
 use super::accept::Seat;
+use super::forwarded::Client;
+use super::messages::POSITION;
 use super::problem::Problem;
 use super::query::{self, Query};
 use super::session::Session;
-use super::{Shared, now, random};
+use super::tickets::{Redeemed, redeem};
+use super::{Open, Shared, now, random};
 use crate::feed::{Arrival, write_position};
+use chainflume_access::Principal;
 use chainflume_ops::metrics;
 
 /// A comment keeps proxies from closing a quiet stream; the position with it keeps a client of quiet rooms near the end.
@@ -23,50 +27,53 @@ const GATHER: usize = 64 << 10;
 /// `GET /v1/stream`: server-sent events, as the HTML standard defines them.
 pub(super) async fn stream(
     State(shared): State<Shared>,
-    Extension(seat): Extension<Seat>,
+    (Extension(seat), Extension(client)): (Extension<Seat>, Extension<Client>),
     RawQuery(text): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let principal = shared.settings.auth.of_headers(&headers, now())?;
-    let query = Query::parse(text.as_deref(), &["rooms", "since"])?;
-    let names = query.get("rooms").unwrap_or_default().split(',').filter(|name| !name.is_empty());
-    let rooms = query::rooms(names, &principal, &shared.settings.public_rooms)?;
+    let query = Query::parse(text.as_deref(), &["rooms", "since", "ticket"])?;
+    let Redeemed { principal, rooms, since } = asked(&shared, &query, &headers).await?;
+    let open = Open::new("sse", shared.enter(client, &principal)?);
     // A browser that comes again sends this beside the address it began with.
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
-    let since = last.map(query::position).transpose()?.or(query.since()?);
+    let since = last.map(query::position).transpose()?.or(since);
     let mut session = Session::new(&shared.feed, seat.cut());
     let (resumes, joined) = (since.is_some(), session.join(rooms, since).await?);
-    let mut first = format!("retry: {}\n", 1_000 + random() % 4_000);
+    let (mut first, position) = (retry(), write_position(&joined.position));
     if !resumes {
-        let _infallible = writeln!(first, "id: {}", write_position(&joined.position));
+        let _infallible = writeln!(first, "id: {position}");
     }
     first.push('\n');
-    let (expires_at, first) = (principal.expires_at(), Some(first));
-    let events = Events { shared, session, expires_at, first, _open: Open::new() };
+    let events = Events { shared, session, principal, first: Some(first), _open: open };
     let body = Body::from_stream(futures_util::stream::unfold(Some(events), Events::next));
-    Ok(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (POSITION, position.as_str())];
+    Ok((headers, body).into_response())
 }
 
-/// Counts a stream while it is open.
-struct Open;
-
-impl Open {
-    fn new() -> Self {
-        metrics::push_connected("sse", 1.0);
-        Self
+/// What a client asks for: by a ticket, or by a credential and rooms.
+async fn asked(shared: &Shared, query: &Query, headers: &HeaderMap) -> Result<Redeemed, Problem> {
+    if let Some(ticket) = query.get("ticket") {
+        if query.get("rooms").is_some() || query.get("since").is_some() {
+            let detail = "a ticket has its rooms and its position; send it alone";
+            return Err(Problem::new(400, "bad_query", detail));
+        }
+        return redeem(shared, ticket).await;
     }
+    let principal = shared.settings.auth.of_headers(headers, now())?;
+    let names = query.get("rooms").unwrap_or_default().split(',').filter(|name| !name.is_empty());
+    let rooms = query::rooms(names, &principal, &shared.settings.public_rooms)?;
+    Ok(Redeemed { principal, rooms, since: query.since()? })
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        metrics::push_connected("sse", -1.0);
-    }
+/// When to come again after the stream ends: clients that lose it together do not come back together.
+fn retry() -> String {
+    format!("retry: {}\n", 1_000 + random() % 4_000)
 }
 
 struct Events {
     shared: Shared,
     session: Session,
-    expires_at: Option<u64>,
+    principal: Principal,
     first: Option<String>,
     _open: Open,
 }
@@ -81,9 +88,20 @@ impl Events {
             return Some((Ok(first.into()), Some(this)));
         }
         loop {
-            if this.expires_at.is_some_and(|at| now() >= at) {
+            if this.principal.expires_at().is_some_and(|at| now() >= at) {
                 metrics::push_dropped("expired");
                 return Some((Ok("event: expired\ndata: {\"code\":\"token_expired\"}\n\n".into()), None));
+            }
+            if this.shared.settings.auth.is_revoked(&this.principal) {
+                metrics::push_dropped("revoked");
+                return Some((
+                    Ok("event: revoked\ndata: {\"code\":\"credential_revoked\"}\n\n".into()),
+                    None,
+                ));
+            }
+            if this.shared.stop.is_cancelled() {
+                metrics::push_dropped("restart");
+                return Some((Ok(format!("{}\n", retry()).into()), None));
             }
             let mut text = String::new();
             while text.len() < GATHER
@@ -99,10 +117,12 @@ impl Events {
                 continue;
             }
             let stop = this.shared.stop.clone();
-            let expiry = tokio::time::sleep(until(this.expires_at).min(QUIET));
+            let expiry = tokio::time::sleep(until(this.principal.expires_at()).min(QUIET));
+            let auth = &this.shared.settings.auth;
             tokio::select! {
                 arrival = this.session.live() => write(&mut text, arrival)?,
-                () = stop.cancelled() => return None,
+                () = stop.cancelled() => continue,
+                () = auth.revoked(&this.principal) => continue,
                 () = expiry => {
                     let id = this.session.settled().map(|id| format!("id: {id}\n")).unwrap_or_default();
                     let _infallible = write!(text, ":\n{id}\n");
@@ -115,9 +135,11 @@ impl Events {
 
 /// How long until this second since 1970; an hour where there is none.
 pub(super) fn until(expires_at: Option<u64>) -> Duration {
-    let left =
-        |at| (UNIX_EPOCH + Duration::from_secs(at)).duration_since(SystemTime::now()).unwrap_or_default();
-    expires_at.map_or(Duration::from_hours(1), left)
+    let left = |at| {
+        let end = UNIX_EPOCH.checked_add(Duration::from_secs(at))?;
+        Some(end.duration_since(SystemTime::now()).unwrap_or_default())
+    };
+    expires_at.and_then(left).unwrap_or(Duration::from_hours(1))
 }
 
 /// An arrival as events: one for each room, and the position on the last, so that a client that comes again has all or none of

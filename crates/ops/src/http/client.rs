@@ -123,6 +123,27 @@ impl HttpClient {
         Ok(request.send().await.map_err(|error| self.failed(&error))?.status().as_u16())
     }
 
+    /// Fetches a document of at most `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Self::send`], and for an answer that is no success or longer.
+    pub async fn fetch(&self, most: usize) -> Result<Vec<u8>, HttpError> {
+        let mut response =
+            self.client.get(self.url.clone()).send().await.map_err(|error| self.failed(&error))?;
+        let wrong = |what| HttpError::Answer { host: self.host.clone(), what };
+        if !response.status().is_success() {
+            return Err(wrong(format!("answered {}", response.status().as_u16())));
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
+            if bytes.len() + chunk.len() > most {
+                return Err(wrong(format!("answered more than {most} bytes")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
     /// The status is what counts: of the rest no more is read than is shown, and a body that breaks off changes nothing.
     async fn read(&self, mut response: Response) -> HttpResponse {
         let status = response.status();

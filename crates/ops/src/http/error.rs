@@ -28,6 +28,14 @@ pub enum HttpError {
         /// How long it was waited for.
         after: Duration,
     },
+    /// An answer that is no success, or too long.
+    #[error("{host} {what}")]
+    Answer {
+        /// Host and port.
+        host: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// No connection, or it broke.
     #[error("{host} cannot be reached: {reason}")]
     Unreachable {

@@ -1,6 +1,24 @@
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-use super::{PUSH_CONNECTIONS, PUSH_DELIVERED, PUSH_DROPPED, PUSH_RESUMED, PUSH_ROOMS};
+use super::{
+    PUSH_CONNECTIONS, PUSH_DELIVERED, PUSH_DROPPED, PUSH_KEYS, PUSH_LAG, PUSH_REFUSED, PUSH_RESUMED,
+    PUSH_ROOMS,
+};
+
+/// Why clients are disconnected, or not let in.
+const DROPPED: [&str; 11] = [
+    "address",
+    "connections",
+    "expired",
+    "gone",
+    "malformed",
+    "restart",
+    "revoked",
+    "silent",
+    "slow",
+    "unavailable",
+    "user",
+];
 
 pub(super) fn describe() {
     describe_gauge!(PUSH_CONNECTIONS, "clients connected to the public server, by protocol (sse, websocket)");
@@ -8,11 +26,18 @@ pub(super) fn describe() {
     describe_counter!(PUSH_DELIVERED, "messages handed to clients, once for each room, by protocol");
     describe_counter!(
         PUSH_DROPPED,
-        "clients disconnected or not let in, by reason (connections, expired, gone, restart, slow, unavailable)"
+        "clients disconnected or not let in, by reason (address, connections, expired, gone, malformed, restart, \
+         revoked, silent, slow, unavailable, user)"
     );
     describe_counter!(
         PUSH_RESUMED,
         "messages read again for clients that were away, by source (memory, store)"
+    );
+    describe_gauge!(PUSH_LAG, "messages stored that the public server has not read yet");
+    describe_counter!(PUSH_REFUSED, "requests answered with an error, by its code (docs/PUSH.md lists them)");
+    describe_counter!(
+        PUSH_KEYS,
+        "fetches of the issuer's public keys, by result (failed, fetched); 0 without server.auth.jwks_url"
     );
 }
 
@@ -22,13 +47,40 @@ pub fn push_starts() {
         push_connected(protocol, 0.0);
         push_delivered(protocol, 0);
     }
-    for reason in ["connections", "expired", "gone", "restart", "slow", "unavailable"] {
+    for reason in DROPPED {
         counter!(PUSH_DROPPED, "reason" => reason).increment(0);
     }
     for source in ["memory", "store"] {
         push_resumed(source, 0);
     }
     push_rooms(0);
+    push_lag(0);
+    for result in ["failed", "fetched"] {
+        counter!(PUSH_KEYS, "result" => result).increment(0);
+    }
+}
+
+/// Codes of errors that the public server can answer with: their series are there from the start.
+pub fn push_codes(codes: &[&'static str]) {
+    for code in codes {
+        counter!(PUSH_REFUSED, "code" => *code).increment(0);
+    }
+}
+
+/// A request was answered with an error of this code.
+pub fn push_refused(code: &'static str) {
+    counter!(PUSH_REFUSED, "code" => code).increment(1);
+}
+
+/// So many messages are stored that the feed has not read.
+#[expect(clippy::cast_precision_loss, reason = "far fewer messages than 2^52 wait")]
+pub fn push_lag(messages: u64) {
+    gauge!(PUSH_LAG).set(messages as f64);
+}
+
+/// The public keys of the issuer were asked for.
+pub fn push_keys_fetched(well: bool) {
+    counter!(PUSH_KEYS, "result" => if well { "fetched" } else { "failed" }).increment(1);
 }
 
 /// A client came (1) or went (-1).

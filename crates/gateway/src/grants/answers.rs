@@ -1,0 +1,91 @@
+use super::Grants;
+use chainflume_access::sha256;
+use chainflume_db::{StoreError, transaction};
+
+/// A request that is answered once.
+pub struct Repeatable<'a> {
+    /// Who asks.
+    pub owner: &'a str,
+    /// Method and path.
+    pub route: &'static str,
+    /// The header `Idempotency-Key`.
+    pub key: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// What to do with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// Do it, and keep the answer.
+    New,
+    /// It was answered so: status and JSON.
+    Answered(u16, String),
+    /// Another request with this key runs.
+    Running,
+    /// The key was used for another body.
+    Differs,
+}
+
+impl Grants {
+    /// Begins a request, unless one with its key was begun.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn begin(&self, this: &Repeatable<'_>) -> Result<Begun, StoreError> {
+        let mut tx = transaction::begin_bounded(&self.pool).await?;
+        let hash = sha256(this.body);
+        // One that was begun a minute ago and not answered was cut off, by a server that was killed for instance.
+        let sql = "insert into request_answers (owner, route, key, request, began_at) values ($1, $2, $3, $4, now()) \
+             on conflict (owner, route, key) do update \
+             set request = excluded.request, began_at = now(), status = null, answer = null \
+             where (request_answers.answer is null and request_answers.began_at < now() - interval '60 seconds') \
+             or request_answers.began_at < now() - interval '24 hours'";
+        let inserted = sqlx::query(sql)
+            .bind(this.owner)
+            .bind(this.route)
+            .bind(this.key)
+            .bind(&hash)
+            .execute(&mut *tx)
+            .await?;
+        let sql = "select request, status, answer from request_answers where owner = $1 and route = $2 and key = $3";
+        let row: (Vec<u8>, Option<i64>, Option<String>) =
+            sqlx::query_as(sql).bind(this.owner).bind(this.route).bind(this.key).fetch_one(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(match row {
+            _ if inserted.rows_affected() == 1 => Begun::New,
+            (request, _, _) if request != hash => Begun::Differs,
+            (_, Some(status), Some(answer)) => Begun::Answered(u16::try_from(status).unwrap_or(500), answer),
+            _ => Begun::Running,
+        })
+    }
+
+    /// Keeps the answer to a request that was begun.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn answered(
+        &self,
+        this: &Repeatable<'_>,
+        (status, answer): (u16, &str),
+    ) -> Result<(), StoreError> {
+        let mut tx = transaction::begin_bounded(&self.pool).await?;
+        let sql = "update request_answers set status = $4, answer = $5 where owner = $1 and route = $2 and key = $3";
+        let update = sqlx::query(sql).bind(this.owner).bind(this.route).bind(this.key);
+        update.bind(i64::from(status)).bind(answer).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Lets a request that failed be tried again.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn abandon(&self, this: &Repeatable<'_>) -> Result<(), StoreError> {
+        let mut tx = transaction::begin_bounded(&self.pool).await?;
+        let sql =
+            "delete from request_answers where owner = $1 and route = $2 and key = $3 and answer is null";
+        let delete = sqlx::query(sql).bind(this.owner).bind(this.route).bind(this.key);
+        delete.execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,54 @@
+use super::Grants;
+use chainflume_access::Ticket;
+use chainflume_db::{StoreError, transaction};
+
+/// How long a ticket opens a stream: from an answer to the next request of the same page.
+pub const TICKET_SECONDS: u32 = 60;
+/// Tickets of one caller that are not spent: a page asks for one a stream.
+const MAX_TICKETS: i64 = 32;
+
+/// A ticket that is given out.
+pub struct Issue<'a> {
+    /// The ticket.
+    pub ticket: &'a Ticket,
+    /// Who asked for it.
+    pub owner: &'a str,
+    /// What it opens, JSON.
+    pub content: &'a str,
+}
+
+impl Grants {
+    /// Keeps a ticket; `false` where the caller has too many that are not spent.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn issue(&self, issue: &Issue<'_>) -> Result<bool, StoreError> {
+        let mut tx = transaction::begin_brief(&self.pool).await?;
+        let sql = "insert into tickets (hash, owner, content, expires_at) \
+             select $1, $2, $3, now() + $4 * interval '1 second' \
+             where (select count(*) from tickets where owner = $2 and expires_at > now()) < $5";
+        let issued = sqlx::query(sql)
+            .bind(issue.ticket.hash())
+            .bind(issue.owner)
+            .bind(issue.content)
+            .bind(i64::from(TICKET_SECONDS))
+            .bind(MAX_TICKETS)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(issued.rows_affected() == 1)
+    }
+
+    /// Spends a ticket and returns what it opens; `None` for one that is unknown, spent or expired. Of several servers that
+    /// are given the same ticket one gets it.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn redeem(&self, ticket: &Ticket) -> Result<Option<String>, StoreError> {
+        let mut tx = transaction::begin_brief(&self.pool).await?;
+        let sql = "delete from tickets where hash = $1 and expires_at > now() returning content";
+        let content = sqlx::query_scalar(sql).bind(ticket.hash()).fetch_optional(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(content)
+    }
+}

@@ -1,0 +1,250 @@
+//! The routes and what they are for, in one table: the router and the OpenAPI document are made from it, so that neither has what the
+//! other lacks.
+
+use axum::Router;
+use axum::http::header;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::{MethodRouter, get, post};
+use serde_json::{Map, Value, json};
+
+use super::{Shared, messages, revocations, socket, stream, tickets};
+
+/// A route.
+struct Route {
+    path: &'static str,
+    method: &'static str,
+    handler: fn() -> MethodRouter<Shared>,
+    summary: &'static str,
+    /// Names and meanings of its parameters in the address.
+    query: &'static [(&'static str, &'static str)],
+    /// The answer when all is well, and the name of its schema.
+    answer: (&'static str, Option<&'static str>),
+    /// Name of the schema of its body.
+    body: Option<&'static str>,
+    /// Statuses of its errors.
+    errors: &'static [u16],
+    /// Whether it needs a credential.
+    is_guarded: bool,
+}
+
+const SINCE: (&str, &str) = ("since", "a position, `<epoch>.<seq>`: begin after it");
+
+const ROUTES: &[Route] = &[
+    Route {
+        path: "/v1/messages",
+        method: "get",
+        handler: || get(messages::messages),
+        summary: "Read stored messages in order, page by page",
+        query: &[
+            SINCE,
+            ("room", "only messages of this room; without it all, which needs the scope admin"),
+            ("type", "only messages of this type, or of a prefix like `erc20.*`"),
+            ("limit", "messages of a page, 1 to 500; 100 by default"),
+            ("min_position", "wait up to 2 s until the answer is at least as new as this position"),
+        ],
+        answer: ("200", Some("Page")),
+        body: None,
+        errors: &[400, 401, 403, 409, 429, 503],
+        is_guarded: true,
+    },
+    Route {
+        path: "/v1/stream",
+        method: "get",
+        handler: || get(stream::stream),
+        summary: "Follow rooms by server-sent events; `id:` is the position, so `Last-Event-ID` resumes",
+        query: &[
+            ("rooms", "names of rooms, separated by commas"),
+            SINCE,
+            ("ticket", "a ticket of POST /v1/tickets in place of rooms, since and a credential"),
+        ],
+        answer: ("200", None),
+        body: None,
+        errors: &[400, 401, 403, 429, 503],
+        is_guarded: true,
+    },
+    Route {
+        path: "/v1/ws",
+        method: "get",
+        handler: || get(socket::upgrade),
+        summary: "Open a WebSocket with the subprotocol chainflume.v1; in a browser the token is offered beside it as bearer.<token>",
+        query: &[],
+        answer: ("101", None),
+        body: None,
+        errors: &[400, 401, 403, 429, 503],
+        is_guarded: true,
+    },
+    Route {
+        path: "/v1/tickets",
+        method: "post",
+        handler: || post(tickets::issue),
+        summary: "Get a ticket that opens one stream once within 60 s, for clients that can send no header",
+        query: &[],
+        answer: ("201", Some("Ticket")),
+        body: Some("TicketRequest"),
+        errors: &[400, 401, 403, 408, 409, 413, 422, 429, 503],
+        is_guarded: true,
+    },
+    Route {
+        path: "/v1/revocations",
+        method: "post",
+        handler: || post(revocations::revoke),
+        summary: "Revoke a token, or all tokens of a user issued up to now, on every server within 2 s; scope admin",
+        query: &[],
+        answer: ("201", Some("Revoked")),
+        body: Some("Revocation"),
+        errors: &[400, 401, 403, 408, 409, 413, 422, 429, 503],
+        is_guarded: true,
+    },
+    Route {
+        path: "/openapi.json",
+        method: "get",
+        handler: || get(document),
+        summary: "This document",
+        query: &[],
+        answer: ("200", None),
+        body: None,
+        errors: &[429],
+        is_guarded: false,
+    },
+    Route {
+        path: "/docs",
+        method: "get",
+        handler: || get(docs),
+        summary: "This document as a page",
+        query: &[],
+        answer: ("200", None),
+        body: None,
+        errors: &[429],
+        is_guarded: false,
+    },
+];
+
+/// The routes of the table.
+pub(super) fn routes() -> Router<Shared> {
+    ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+}
+
+async fn document() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], openapi().to_string()).into_response()
+}
+
+/// Shows the document without any file of others. The policy lets the page ask this server alone.
+async fn docs() -> Response {
+    let policy = "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+                  base-uri 'none'; frame-ancestors 'none'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("docs.html"))).into_response()
+}
+
+/// OpenAPI 3.1.
+fn openapi() -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let entry = paths.entry(route.path).or_insert_with(|| json!({}));
+        entry[route.method] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Chainflume",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Stored messages of EVM chains, by page, by server-sent events and by WebSocket",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "description": "a token of a user or a service key" } },
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let parameter = |(name, meaning): &(&str, &str)| {
+        let schema = match *name {
+            "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 500 }),
+            _ => json!({ "type": "string" }),
+        };
+        json!({ "name": name, "in": "query", "required": false, "description": meaning, "schema": schema })
+    };
+    let mut parameters: Vec<Value> = route.query.iter().map(parameter).collect();
+    if route.method == "post" {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "maxLength": 255 },
+            "description": "the same key and body get the first answer again for 24 h",
+        }));
+    }
+    let content = |media: &str, name: &str| json!({ media: { "schema": { "$ref": format!("#/components/schemas/{name}") } } });
+    let mut answers = Map::new();
+    let (status, schema) = route.answer;
+    let mut answer = json!({ "description": "well" });
+    if let Some(name) = schema {
+        answer["content"] = content("application/json", name);
+    }
+    answers.insert(status.to_owned(), answer);
+    for status in route.errors {
+        let problem =
+            json!({ "description": "an error", "content": content("application/problem+json", "Problem") });
+        answers.insert(status.to_string(), problem);
+    }
+    let mut operation = json!({ "summary": route.summary, "parameters": parameters, "responses": answers });
+    if let Some(name) = route.body {
+        operation["requestBody"] = json!({ "required": true, "content": content("application/json", name) });
+    }
+    if route.is_guarded {
+        operation["security"] = json!([{ "bearer": [] }]);
+    }
+    operation
+}
+
+fn schemas() -> Value {
+    let position = json!({ "type": "string", "pattern": "^[0-9a-f]+\\.[0-9]+$" });
+    let rooms = json!({ "type": "array", "items": { "type": "string", "maxLength": 255 }, "minItems": 1, "maxItems": 128 });
+    let object = |properties: Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required });
+    let text = json!({ "type": "string", "minLength": 1, "maxLength": 250 });
+    json!({
+        "Page": object(
+            json!({ "messages": { "type": "array", "items": { "type": "object", "description": "`chainflume schema` prints its schema" } },
+                "next": position, "position": position, "gap": { "type": "object" } }),
+            &["messages", "next", "position"],
+        ),
+        "TicketRequest": object(json!({ "rooms": rooms, "since": position }), &["rooms"]),
+        "Ticket": object(json!({ "ticket": { "type": "string" }, "expiresIn": { "type": "integer" } }), &["ticket", "expiresIn"]),
+        "Revocation": json!({ "oneOf": [object(json!({ "sub": text }), &["sub"]), object(json!({ "jti": text }), &["jti"])] }),
+        "Revoked": object(
+            json!({ "sub": text, "jti": text, "revokedAt": { "type": "integer", "description": "seconds since 1970" } }),
+            &["revokedAt"],
+        ),
+        "Problem": object(
+            json!({ "title": { "type": "string" }, "status": { "type": "integer" }, "detail": { "type": "string" },
+                "code": { "type": "string", "enum": super::problem::CODES } }),
+            &["title", "status", "code", "detail"],
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_names_every_route_and_every_schema_that_it_refers_to() {
+        let document = openapi();
+        for route in ROUTES {
+            let operation = &document["paths"][route.path][route.method];
+            assert!(operation["summary"].is_string() && operation["responses"].is_object(), "{}", route.path);
+        }
+        let text = document.to_string();
+        let mut references = 0;
+        for rest in text.split("#/components/schemas/").skip(1) {
+            let name = rest.split('"').next().expect("a name");
+            assert!(document["components"]["schemas"][name].is_object(), "{name}");
+            references += 1;
+        }
+        assert!(references > 10);
+    }
+
+    #[test]
+    fn the_page_asks_nobody_else() {
+        let page = include_str!("docs.html");
+        assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("innerHTML"));
+    }
+}

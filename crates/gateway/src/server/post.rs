@@ -1,0 +1,101 @@
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+
+use super::Shared;
+use super::messages::POSITION;
+use super::problem::Problem;
+use crate::feed::write_position;
+use crate::grants::{Begun, Repeatable};
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Bytes of such a key.
+const MAX_KEY_BYTES: usize = 255;
+
+/// The first answer to a write.
+pub(super) struct Answer {
+    pub status: u16,
+    pub json: String,
+}
+
+/// Reads a body within its bounds of bytes and time.
+pub(super) async fn body(shared: &Shared, body: Body) -> Result<Vec<u8>, Problem> {
+    let limits = shared.settings.limits;
+    match tokio::time::timeout(limits.head_timeout, to_bytes(body, limits.body_bytes)).await {
+        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
+        Ok(Err(_)) => Err(Problem::new(
+            413,
+            "body_too_large",
+            format!("a body has at most {} bytes, and is sent whole", limits.body_bytes),
+        )),
+        Err(_) => Err(Problem::new(408, "body_timeout", "the body came too slowly")),
+    }
+}
+
+/// Reads a body as JSON of this shape, which `what` describes.
+pub(super) fn json<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|_| Problem::new(400, "bad_body", format!("send {what}")))
+}
+
+/// A write, as it is asked for.
+pub(super) struct Write<'a> {
+    pub headers: &'a HeaderMap,
+    /// Who asks.
+    pub owner: &'a str,
+    /// Method and path.
+    pub route: &'static str,
+    pub body: &'a [u8],
+}
+
+/// Answers a write, once for each `Idempotency-Key` of the caller: the same key and body get the first answer again.
+pub(super) async fn once(
+    shared: &Shared,
+    Write { headers, owner, route, body }: Write<'_>,
+    act: impl Future<Output = Result<Answer, Problem>>,
+) -> Result<Response, Problem> {
+    let Some(key) = headers.get(KEY) else { return Ok(respond(shared, act.await?, false)) };
+    let is_plain = |key: &&str| (1..=MAX_KEY_BYTES).contains(&key.len());
+    let key = key.to_str().ok().filter(is_plain).ok_or_else(|| {
+        let detail = format!("an Idempotency-Key has 1 to {MAX_KEY_BYTES} printable characters of ASCII");
+        Problem::new(400, "bad_idempotency_key", detail)
+    })?;
+    let this = Repeatable { owner, route, key, body };
+    match shared.grants.begin(&this).await.map_err(|error| Problem::of_store(&error))? {
+        Begun::Answered(status, json) => Ok(respond(shared, Answer { status, json }, true)),
+        Begun::Differs => {
+            let detail = "this Idempotency-Key was used with another body; use a new one";
+            Err(Problem::new(422, "idempotency_key_reused", detail))
+        }
+        Begun::Running => {
+            let detail = "a request with this Idempotency-Key is being answered; try again";
+            Err(Problem::new(409, "idempotency_running", detail).after(1))
+        }
+        Begun::New => {
+            let answered = act.await;
+            let kept = match &answered {
+                Ok(answer) => shared.grants.answered(&this, (answer.status, &answer.json)).await,
+                Err(_) => shared.grants.abandon(&this).await,
+            };
+            if let Err(error) = kept {
+                tracing::debug!(%error, "an answer is not kept; a repeat is refused for a minute and then done again");
+            }
+            Ok(respond(shared, answered?, false))
+        }
+    }
+}
+
+fn respond(shared: &Shared, answer: Answer, replayed: bool) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = (status, answer.json).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(position) = HeaderValue::try_from(write_position(&shared.feed.newest())) {
+        headers.insert(POSITION, position);
+    }
+    if replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}

@@ -1,0 +1,58 @@
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::post::{Answer, Write, body, json, once};
+use super::problem::Problem;
+use super::{Auth, Shared, now};
+use chainflume_access::{Revocation, Scope};
+
+/// Bytes of a user's id or a token's: what a token may hold too.
+const MAX_BYTES: usize = 250;
+const WHAT: &str = "{\"sub\": \"7\"} for all tokens of a user up to now, or {\"jti\": \"…\"} for one token; \
+                    1 to 250 bytes without control characters";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    sub: Option<String>,
+    jti: Option<String>,
+}
+
+/// `POST /v1/revocations`
+pub(super) async fn revoke(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    request: Body,
+) -> Result<Response, Problem> {
+    let principal = shared.settings.auth.of_headers(&headers, now())?;
+    if !principal.has(Scope::Admin) {
+        return Err(Problem::forbidden());
+    }
+    let bytes = body(&shared, request).await?;
+    let asked: Asked = json(&bytes, WHAT)?;
+    let what = match (asked.sub, asked.jti) {
+        (Some(sub), None) => Revocation::Subject(sub),
+        (None, Some(jti)) => Revocation::Token(jti),
+        _ => return Err(Problem::new(400, "bad_body", format!("send {WHAT}"))),
+    };
+    let name = what.name();
+    if name.is_empty() || name.len() > MAX_BYTES || name.contains(char::is_control) {
+        return Err(Problem::new(400, "bad_body", format!("send {WHAT}")));
+    }
+    let owner = principal.owner();
+    let act = async {
+        let at = shared.grants.revoke(&what).await.map_err(|error| Problem::of_store(&error))?;
+        // Here at once; every other server reads it within a second.
+        if let Auth::Required(access) = &shared.settings.auth {
+            access.revoked.add([(what.clone(), at)]);
+        }
+        tracing::info!(by = ?owner, kind = what.kind(), name = ?what.name(), "credentials were revoked");
+        Ok(Answer { status: 201, json: json!({ what.kind(): what.name(), "revokedAt": at }).to_string() })
+    };
+    let write = Write { headers: &headers, owner: &owner, route: "POST /v1/revocations", body: &bytes };
+    once(&shared, write, act).await
+}
