@@ -4,5 +4,7 @@
 pub mod feed;
 /// From a message to rooms, events and frames: pure.
 pub mod push;
-/// The public listener: routes, WebSocket and server-sent events.
+/// The public listener: routes, WebSocket, server-sent events and Socket.IO.
 pub mod server;
+/// Packets and clients of Socket.IO.
+pub mod socketio;

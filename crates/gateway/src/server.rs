@@ -8,6 +8,7 @@ mod problem;
 mod query;
 mod session;
 mod socket;
+mod socketio;
 mod stream;
 
 use std::net::SocketAddr;
@@ -108,6 +109,7 @@ fn router(shared: Shared) -> Router {
         .route("/v1/messages", get(messages::messages))
         .route("/v1/stream", get(stream::stream))
         .route("/v1/ws", get(socket::upgrade))
+        .merge(socketio::routes(&shared))
         .fallback(async || Problem::new(404, "not_found", "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(405, "method_not_allowed", "this path answers GET")
