@@ -4,6 +4,7 @@ mod follow;
 mod log;
 mod refused;
 mod serve;
+mod socketio;
 mod wire;
 
 use std::process::Stdio;
@@ -112,20 +113,24 @@ impl Gate {
             kind,
         ]);
         command.args([&*format!("{scheme}://127.0.0.1:{}", self.port), ROOM]).args(token);
-        let child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn();
-        let mut child = child.expect("node is installed (apt-get install nodejs)");
-        let out = child.stdout.take().expect("it is piped");
-        Client { lines: BufReader::new(out).lines(), _child: child }
+        Client::start(&mut command)
     }
 }
 
-/// A client in node.
+/// A client in node or Python.
 struct Client {
     lines: Lines<BufReader<ChildStdout>>,
-    _child: Child,
+    child: Child,
 }
 
 impl Client {
+    fn start(command: &mut Command) -> Self {
+        let child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let mut child = child.expect("node and Python are installed (apt-get install nodejs python3)");
+        let out = child.stdout.take().expect("it is piped");
+        Self { lines: BufReader::new(out).lines(), child }
+    }
+
     async fn next(&mut self) -> Value {
         let line =
             tokio::time::timeout(PATIENCE, self.lines.next_line()).await.expect("the client gets something");

@@ -6,5 +6,7 @@ pub mod feed;
 pub mod grants;
 /// From a message to rooms, events and frames: pure.
 pub mod push;
-/// The public listener: routes, WebSocket and server-sent events.
+/// The public listener: routes, WebSocket, server-sent events and Socket.IO.
 pub mod server;
+/// Packets and clients of Socket.IO.
+pub mod socketio;

@@ -7,5 +7,6 @@ mod rule;
 mod template;
 
 pub use entry::{Addressed, Entry, Row};
+pub use rooms::keys;
 pub use rule::{EventName, NameError, Rule, TypePattern};
 pub use template::{RoomTemplate, Template, TemplateError};

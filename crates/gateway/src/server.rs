@@ -17,6 +17,7 @@ mod revocations;
 mod revoked;
 mod session;
 mod socket;
+mod socketio;
 mod stream;
 mod tickets;
 
@@ -232,6 +233,7 @@ impl Shared {
 fn router(shared: Shared) -> Router {
     Router::new()
         .merge(api::routes())
+        .merge(socketio::routes(&shared))
         .fallback(async || Problem::new(404, "not_found", "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(405, "method_not_allowed", "this path does not answer this method")

@@ -38,6 +38,13 @@ pub async fn append(
         from stdin (format binary)
     ";
     copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain_id, draft, seen_at)).await?;
+    let named = named(&numbered);
+    copy_in(tx, "copy outbox_rooms (key, seq) from stdin (format binary)", &named, |rows, (key, seq)| {
+        rows.row(2);
+        rows.int8(*key)?;
+        rows.int8(*seq)
+    })
+    .await?;
     Ok(())
 }
 
@@ -51,9 +58,11 @@ async fn insert(
     numbered: &[(i64, Draft)],
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
+    let named = named(numbered);
     let drafts = || numbered.iter().map(|(_, draft)| draft);
     sqlx::query(
         r"
+        with named as (insert into outbox_rooms (key, seq) select * from unnest($9::bigint[], $10::bigint[]))
         insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at)
         select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0)
         from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[])
@@ -68,9 +77,19 @@ async fn insert(
     .bind(drafts().map(|draft| draft.user_id).collect::<Vec<_>>())
     .bind(numbered.iter().map(|(seq, draft)| draft.text(*seq)).collect::<Vec<_>>())
     .bind(seen_at)
+    .bind(named.iter().map(|(key, _)| *key).collect::<Vec<_>>())
+    .bind(named.iter().map(|(_, seq)| *seq).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Keys and numbers, in the order of the index.
+fn named(numbered: &[(i64, Draft)]) -> Vec<(i64, i64)> {
+    let keys = numbered.iter().flat_map(|(seq, draft)| draft.keys.iter().map(|key| (*key, *seq)));
+    let mut named: Vec<(i64, i64)> = keys.collect();
+    named.sort_unstable();
+    named
 }
 
 /// Takes the next numbers, has the commit announced, and returns the last of them. Where the database is in another place than

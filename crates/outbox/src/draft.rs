@@ -1,5 +1,6 @@
 use uuid::Uuid;
 
+use crate::keys::{addresses, room_key};
 use chainflume_core::domain::{Message, MessageState};
 use chainflume_db::StoreError;
 
@@ -9,6 +10,8 @@ pub struct Draft {
     pub(crate) message_type: String,
     pub(crate) state: MessageState,
     pub(crate) user_id: Option<Uuid>,
+    /// Under which it is found again, each once.
+    pub(crate) keys: Vec<i64>,
     /// Its JSON up to the number.
     before: String,
     /// And after it.
@@ -24,7 +27,9 @@ impl Draft {
             .map_err(|error| StoreError::invalid(format!("a message is no JSON: {error}")))?;
         let number = format!("{SEQ}{}", message.seq);
         let (id, after) = json.split_once(&number).expect("every message has its number, after its id");
+        let keys = keys(&message);
         Ok(Self {
+            keys,
             aggregate_type: message.aggregate_type,
             message_type: message.message_type,
             state: message.state,
@@ -38,6 +43,16 @@ impl Draft {
     pub(crate) fn text(&self, seq: i64) -> String {
         format!("{}{seq}{}", self.before, self.after)
     }
+}
+
+fn keys(message: &Message) -> Vec<i64> {
+    let (aggregate, user) = (format!("{:#x}", message.aggregate_id), message.metadata.user_id);
+    let named = addresses(Some(&aggregate), Some(&message.payload));
+    let mut keys: Vec<i64> = named.into_iter().map(room_key).collect();
+    keys.extend(user.map(|id| room_key(&id.to_string())));
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 /// The messages in their order.

@@ -45,6 +45,14 @@ pub struct OutboxEpoch {
     pub first: u64,
 }
 
+impl OutboxEpoch {
+    /// How many messages were before `seq`, a number of this epoch, that `after` does not have, when `seq` is the next that is kept.
+    pub fn missed(&self, seq: u64, after: u64) -> u64 {
+        let within = seq.saturating_sub(self.first.max(after.saturating_add(1)));
+        within + self.after.saturating_sub(after)
+    }
+}
+
 /// A place in the outbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {

@@ -8,8 +8,10 @@ mod append;
 mod deliveries;
 mod draft;
 mod epochs;
+mod keys;
 mod reader;
 mod replay;
+mod rooms;
 mod sinks;
 
 use std::fmt;
@@ -22,8 +24,10 @@ pub use append::append;
 pub use deliveries::{AggregateKey, DueDelivery, RoundOutcome, SinkPacing, SinkState};
 pub use draft::{Draft, drafts};
 pub use epochs::{Adopted, Lineage, OutboxEpoch, Position};
+pub use keys::{addresses, room_key};
 pub use reader::{OutboxListener, OutboxRow, OutboxState};
 pub use replay::ReplayLock;
+pub use rooms::{ROOM_PAGE, RoomPage, RoomRead};
 pub use sinks::{AdoptedHistory, SinkContents, SinkStart};
 
 /// The channel on which a commit with messages is announced.

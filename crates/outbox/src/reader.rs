@@ -13,7 +13,7 @@ use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::{Epoch, sink_lease};
 
 /// Bytes of messages read at once, so that a few enormous ones cannot fill the memory.
-const BATCH_BYTES: i64 = 8 << 20;
+pub(crate) const BATCH_BYTES: i64 = 8 << 20;
 
 /// A message on its way out.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -44,9 +44,7 @@ pub struct OutboxRow {
 impl OutboxRow {
     /// How many messages were before it that `after` does not have, when it is the next that is kept.
     pub fn missed(&self, after: u64) -> u64 {
-        let OutboxEpoch { after: before, first, .. } = self.epoch;
-        let within = self.seq.saturating_sub(first.max(after.saturating_add(1)));
-        within + before.saturating_sub(after)
+        self.epoch.missed(self.seq, after)
     }
 }
 
@@ -194,24 +192,26 @@ impl Outbox {
     /// # Errors
     /// A database error.
     pub async fn trim(&self, age: Duration, sinks: &[String], limit: u32) -> Result<u64, StoreError> {
-        let trimmed = sqlx::query(
+        let trimmed: i64 = sqlx::query_scalar(
             r"
-            delete from outbox where seq in (
+            with trimmed as (delete from outbox where seq in (
                 select seq from outbox
                 where seq <= coalesce((select min(coalesce(c.seq, 0)) from unnest($2::text[]) as s (sink)
                     left join sink_cursors c on c.sink = s.sink
                     where not exists (select from sink_states t where t.sink = s.sink and t.disabled_at is not null)),
                     9223372036854775807)
                 order by seq limit $3
-            ) and created_at < now() - make_interval(secs => $1)
+            ) and created_at < now() - make_interval(secs => $1) returning seq),
+            forgotten as (delete from outbox_rooms r using trimmed t where r.seq = t.seq)
+            select count(*) from trimmed
             ",
         )
         .bind(age.as_secs_f64())
         .bind(sinks)
         .bind(i64::from(limit))
-        .execute(&self.pool)
+        .fetch_one(&self.pool)
         .await?;
-        Ok(trimmed.rows_affected())
+        unsigned("messages", trimmed)
     }
 
     /// How full the outbox is.

@@ -17,6 +17,7 @@ mod pending;
 mod property;
 mod query;
 mod rewind;
+mod rooms;
 mod stage;
 mod tcp;
 mod users;

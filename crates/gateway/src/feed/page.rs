@@ -4,11 +4,11 @@ use super::hub::Hot;
 use super::outlet::{Delivery, Outlet};
 use super::position::write_position;
 use super::{Feed, newest};
-use crate::push::{Entry, Row};
+use crate::push::{Entry, Row, keys};
 use chainflume_access::Room;
 use chainflume_db::StoreError;
 use chainflume_ops::metrics;
-use chainflume_outbox::{OutboxRow, Position};
+use chainflume_outbox::{OutboxEpoch, OutboxRow, Position, RoomRead};
 
 /// Messages that a client does not get, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,13 @@ impl Page {
 /// Messages of one page: little enough for one client to take in at once.
 const PAGE: u32 = 500;
 
+/// What the database has after a position.
+struct Cold {
+    rows: Vec<OutboxRow>,
+    gap: Option<Gap>,
+    next: Position,
+}
+
 impl Feed {
     /// Where a client begins that had everything up to `since`.
     ///
@@ -102,19 +109,21 @@ impl Feed {
                 Start::Gap(Gap { from: since, to: now, reason: Reason::Epoch })
             });
         };
-        Ok(match self.missing(&since, rows.first()) {
+        let first = rows.first().map(|first| (first.seq, &first.epoch));
+        Ok(match self.missing(&since, first) {
             Some(gap) => Start::Gap(gap),
             None => Start::After(since),
         })
     }
 
-    /// What follows `page` in the rooms that `wanted` holds for.
+    /// What follows `page` in these rooms. Where the outbox finds their messages by what they name, all others are left out; else the
+    /// next messages are looked through, of which few may be theirs.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn after(&self, page: &Page, wanted: impl Fn(&Room) -> bool) -> Result<Page, StoreError> {
+    pub async fn after(&self, page: &Page, wanted: &[Room]) -> Result<Page, StoreError> {
         let (from, history) = (&page.next, page.history);
-        let rooms = |entry: &Entry| entry.rooms_where(&wanted);
+        let rooms = |entry: &Entry| entry.rooms_where(|room| wanted.contains(room));
         match self.hub.after(from, history, rooms) {
             Hot::Page(deliveries, next) => {
                 metrics::push_resumed("memory", deliveries.len());
@@ -123,16 +132,8 @@ impl Feed {
             Hot::Elsewhere => return Ok(self.elsewhere(from)),
             Hot::Cold => {}
         }
-        let rows = {
-            let _reader = self.readers.acquire().await;
-            self.outbox.read_after(from.clone(), PAGE).await?
-        };
-        let Some(rows) = rows else { return Ok(self.elsewhere(from)) };
-        let gap = self.missing(from, rows.first());
-        let next = match (rows.last(), &gap) {
-            (Some(last), _) => Position { seq: last.seq, epoch: Some(last.epoch.epoch.clone()) },
-            (None, Some(gap)) => gap.to.clone(),
-            (None, None) => from.clone(),
+        let Some(Cold { rows, gap, next }) = self.cold(from, wanted).await? else {
+            return Ok(self.elsewhere(from));
         };
         let entries = rows.into_iter().map(|row| Arc::new(self.entry(row)));
         let deliveries: Vec<Delivery> = entries
@@ -141,6 +142,30 @@ impl Feed {
             .collect();
         metrics::push_resumed("store", deliveries.len());
         Ok(Page { deliveries, gap, next, history })
+    }
+
+    /// The next messages from the database, among them all of the rooms; `None` where `from` is of another history.
+    async fn cold(&self, from: &Position, wanted: &[Room]) -> Result<Option<Cold>, StoreError> {
+        let _reader = self.readers.acquire().await;
+        if let Some(keys) = keys(wanted, &self.settings.rules) {
+            match self.outbox.read_rooms_after(from, &keys, PAGE).await? {
+                RoomRead::Elsewhere => return Ok(None),
+                RoomRead::Page(page) => {
+                    let first = page.first.as_ref().map(|(seq, epoch)| (*seq, epoch));
+                    let gap = self.missing(from, first);
+                    return Ok(Some(Cold { rows: page.rows, gap, next: page.next }));
+                }
+                RoomRead::Unindexed => {}
+            }
+        }
+        let Some(rows) = self.outbox.read_after(from.clone(), PAGE).await? else { return Ok(None) };
+        let gap = self.missing(from, rows.first().map(|first| (first.seq, &first.epoch)));
+        let next = match (rows.last(), &gap) {
+            (Some(last), _) => Position { seq: last.seq, epoch: Some(last.epoch.epoch.clone()) },
+            (None, Some(gap)) => gap.to.clone(),
+            (None, None) => from.clone(),
+        };
+        Ok(Some(Cold { rows, gap, next }))
     }
 
     /// Puts the client of `outlet` into the rooms, if it has everything up to the newest message with `page`.
@@ -160,11 +185,11 @@ impl Feed {
     }
 
     /// What is trimmed between `from` and the first message that is kept after it.
-    fn missing(&self, from: &Position, first: Option<&OutboxRow>) -> Option<Gap> {
+    fn missing(&self, from: &Position, first: Option<(u64, &OutboxEpoch)>) -> Option<Gap> {
         let to = match first {
-            Some(first) if first.missed(from.seq) == 0 => return None,
+            Some((seq, epoch)) if epoch.missed(seq, from.seq) == 0 => return None,
             // The number before it belongs to the same epoch, or to one before that ended there.
-            Some(first) => Position { seq: first.seq - 1, epoch: Some(first.epoch.epoch.clone()) },
+            Some((seq, epoch)) => Position { seq: seq - 1, epoch: Some(epoch.epoch.clone()) },
             None => Some(self.hub.newest()).filter(|newest| newest.seq > from.seq)?,
         };
         Some(Gap { from: from.clone(), to, reason: Reason::Retention })

@@ -1,6 +1,7 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use engineioxide::Str;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -37,6 +38,8 @@ pub struct Entry {
     state: String,
     /// Names and payloads that rules gave it, JSON.
     events: Vec<(String, String)>,
+    /// For Socket.IO: the whole message, then each of the events.
+    packets: Vec<OnceLock<Str>>,
 }
 
 /// A message in a room.
@@ -58,6 +61,15 @@ struct Frame<'a> {
     id: &'a str,
     state: &'a str,
     data: &'a RawValue,
+}
+
+/// The second argument of an event of Socket.IO.
+#[derive(Serialize)]
+struct Meta<'a> {
+    id: &'a str,
+    seq: u64,
+    position: &'a str,
+    state: &'a str,
 }
 
 impl Entry {
@@ -89,6 +101,7 @@ impl Entry {
             json: row.json,
             id,
             state,
+            packets: vec![OnceLock::new(); events.len() + 1],
             events,
         }
     }
@@ -111,6 +124,30 @@ impl Entry {
         there.frame.get_or_init(|| self.encode(there, self.event(index))).clone()
     }
 
+    /// What a client of Socket.IO gets that is in the rooms at these indexes of [`Self::rooms`]: each event once, as Socket.IO does with
+    /// a client that is in several of the rooms of an event. Made once, and shared.
+    pub fn packets(&self, rooms: &[usize]) -> impl Iterator<Item = Str> {
+        let mut events: Vec<Option<usize>> = Vec::new();
+        for there in rooms.iter().filter_map(|index| self.rooms.get(*index)) {
+            if !events.contains(&there.event) {
+                events.push(there.event);
+            }
+        }
+        events.into_iter().filter_map(|event| {
+            let packet = self.packets.get(event.map_or(0, |event| event + 1))?;
+            Some(packet.get_or_init(|| self.encode_packet(event)).clone())
+        })
+    }
+
+    fn encode_packet(&self, event: Option<usize>) -> Str {
+        let event = event.and_then(|event| self.events.get(event));
+        let (name, data) = event.map_or(("message", &self.json), |(name, data)| (name, data));
+        let data: &RawValue = serde_json::from_str(data).unwrap_or(RawValue::NULL);
+        let (id, seq, position, state) = (&*self.id, self.seq, &*self.position(), &*self.state);
+        let packet = serde_json::to_string(&(name, data, Meta { id, seq, position, state }));
+        format!("2{}", packet.unwrap_or_default()).into()
+    }
+
     fn encode(&self, there: &Addressed, event: &str) -> Bytes {
         let data = there.event.and_then(|event| self.events.get(event)).map_or(&self.json, |(_, data)| data);
         let data: &RawValue = serde_json::from_str(data).unwrap_or(RawValue::NULL);
@@ -125,10 +162,10 @@ impl Entry {
         all.filter(|(_, there)| wanted(&there.room)).map(|(index, _)| index).collect()
     }
 
-    /// Bytes it takes in memory, about: its text, its names, and as much again for frames.
+    /// Bytes it takes in memory, about: its text, its names, and as much again for frames and packets.
     pub fn bytes(&self) -> usize {
         let events: usize = self.events.iter().map(|(_, data)| data.len()).sum();
-        2 * self.json.len() + events + self.rooms.len() * 128
+        3 * self.json.len() + events + self.rooms.len() * 128
     }
 }
 

@@ -1,9 +1,9 @@
 use serde_json::Value;
 
+use super::rule::Rule;
+use super::template::RoomTemplate;
 use chainflume_access::Room;
-
-/// Addresses of one message that get it in their rooms: an event has a few, and an array in it may have thousands.
-const MAX_ADDRESSES: usize = 16;
+use chainflume_outbox::{addresses, room_key};
 
 /// The rooms of a message: `all`, its type, its chain, its contract, its user, and every address that it names at the top of its
 /// payload. A user is known by id, and by the wallet: an address's messages go to `user-<wallet>` too, where the wallet itself is
@@ -18,19 +18,23 @@ pub(super) fn rooms(message: &Value) -> Vec<Room> {
     if message["aggregateType"] != "user" {
         names.extend(aggregate.map(|address| format!("contract-{address}")));
     }
-    let arguments = message["payload"].as_object().into_iter().flat_map(|payload| payload.values());
-    let mut addresses: Vec<&str> = Vec::new();
-    for address in aggregate.into_iter().chain(arguments.filter_map(Value::as_str)) {
-        if address.len() == 42 && address.starts_with("0x") && !addresses.contains(&address) {
-            addresses.push(address);
-        }
-        if addresses.len() == MAX_ADDRESSES {
-            break;
-        }
-    }
+    let named = addresses(aggregate, message["payload"].as_object());
     names.extend(
-        addresses.into_iter().flat_map(|address| [format!("address-{address}"), format!("user-{address}")]),
+        named.into_iter().flat_map(|address| [format!("address-{address}"), format!("user-{address}")]),
     );
     // A type of 255 bytes has no room of its own; all others are names.
     names.iter().filter_map(|name| Room::parse(name).ok()).collect()
+}
+
+/// The keys under which the outbox finds every message of these rooms ([`room_key`]); `None` where a room has messages that the outbox
+/// does not know under its id: rooms of chains and types, `all`, and those that a rule fills from other places.
+pub fn keys(rooms: &[Room], rules: &[Rule]) -> Option<Vec<i64>> {
+    let key = |room: &Room| {
+        let (kind, id) = room.as_str().split_once('-')?;
+        let is_named = matches!(kind, "user" | "address" | "contract");
+        let fills = |template: &RoomTemplate| template.kind() == kind && !template.is_named();
+        let is_filled = rules.iter().flat_map(|rule| &rule.rooms).any(fills);
+        (is_named && !is_filled).then(|| room_key(id))
+    };
+    rooms.iter().map(key).collect()
 }

@@ -108,6 +108,17 @@ impl RoomTemplate {
         Ok(Self(template))
     }
 
+    /// The word before the dash, which no message chooses.
+    pub(super) fn kind(&self) -> &str {
+        let Some(Part::Text(first)) = self.0.0.first() else { return "" };
+        first.split_once('-').map_or(first, |(kind, _)| kind)
+    }
+
+    /// Whether the id is the user's, under which the outbox finds the message.
+    pub(super) fn is_named(&self) -> bool {
+        matches!(self.0.0.as_slice(), [Part::Text(text), Part::Place(Path::User)] if text.ends_with('-'))
+    }
+
     /// The room for this message; `None` where a place is empty or what it gives is no name.
     pub(super) fn room(&self, message: &Value) -> Option<Room> {
         Room::parse(&self.0.text(message)?).ok()

@@ -72,7 +72,7 @@ impl Asked {
         let (mut found, mut bytes) = (Vec::new(), 0);
         for _ in 0..MAX_PAGES {
             let before = page.next.clone();
-            let read = shared.feed.after(&page, |room| *room == self.room).await;
+            let read = shared.feed.after(&page, std::slice::from_ref(&self.room)).await;
             page = read.map_err(|error| Problem::of_store(&error))?;
             gap = gap.or(page.gap.take().filter(|_| self.since.is_some()));
             for delivery in page.deliveries.drain(..).filter(|delivery| self.wants(delivery)) {

@@ -103,9 +103,8 @@ impl Session {
         if self.feed.catch_up(&self.outlet, &resume.rooms, &resume.page) {
             return Ok(());
         }
-        let wanted = |room: &Room| resume.rooms.contains(room);
         resume.page =
-            self.feed.after(&resume.page, wanted).await.map_err(|error| Problem::of_store(&error))?;
+            self.feed.after(&resume.page, &resume.rooms).await.map_err(|error| Problem::of_store(&error))?;
         self.ready.extend(resume.page.gap.take().map(Arrival::Gap));
         self.ready.extend(resume.page.deliveries.drain(..).map(Arrival::Message));
         self.resumes.push_front(resume);

@@ -21,9 +21,15 @@ const DROPPED: [&str; 11] = [
 ];
 
 pub(super) fn describe() {
-    describe_gauge!(PUSH_CONNECTIONS, "clients connected to the public server, by protocol (sse, websocket)");
+    describe_gauge!(
+        PUSH_CONNECTIONS,
+        "clients connected to the public server, by protocol (socketio, sse, websocket)"
+    );
     describe_gauge!(PUSH_ROOMS, "rooms that clients are in");
-    describe_counter!(PUSH_DELIVERED, "messages handed to clients, once for each room, by protocol");
+    describe_counter!(
+        PUSH_DELIVERED,
+        "messages handed to clients, once for each room (over Socket.IO once for each event), by protocol"
+    );
     describe_counter!(
         PUSH_DROPPED,
         "clients disconnected or not let in, by reason (address, connections, expired, gone, malformed, restart, \
@@ -43,7 +49,7 @@ pub(super) fn describe() {
 
 /// The public server starts: every series is there before the first client, so that a rate of it can be taken.
 pub fn push_starts() {
-    for protocol in ["sse", "websocket"] {
+    for protocol in ["socketio", "sse", "websocket"] {
         push_connected(protocol, 0.0);
         push_delivered(protocol, 0);
     }

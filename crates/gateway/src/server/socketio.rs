@@ -1,0 +1,271 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::problem::Problem;
+use super::query;
+use super::session::Session;
+use super::stream::until;
+use super::{Shared, now};
+use crate::feed::{Arrival, write_position};
+use crate::socketio::{Client, ClientPacket, Engine, Event, Received, SendError, Settings};
+use crate::socketio::{ack, connected, disconnect, refused};
+use chainflume_access::{Principal, Room};
+use chainflume_ops::metrics;
+use chainflume_outbox::Position;
+
+/// Bytes that a client may send at once: 128 joins of 255 bytes and a token, as over the WebSocket.
+const PAYLOAD: usize = 64 << 10;
+/// Packets that may wait: a client joins all its rooms in one go.
+const WAITING: usize = 512;
+/// How long a client may take from its connection to its CONNECT, as the protocol's own server.
+const CONNECT: Duration = Duration::from_secs(45);
+
+/// `/socket.io/`, for the clients of npm and PyPI as they are.
+pub(super) fn routes(shared: &Shared) -> Router<Shared> {
+    // A polling client is connected between its requests too, so connections that are open do not count it.
+    let places = Arc::new(Semaphore::new(shared.settings.max_connections));
+    let accepting = shared.clone();
+    let engine = Engine::new(Settings { max_payload: PAYLOAD, max_waiting: WAITING }, move |client| {
+        let (Ok(place), shared) = (places.clone().try_acquire_owned(), accepting.clone()) else {
+            metrics::push_dropped("connections");
+            return;
+        };
+        tokio::spawn(async move {
+            let end = Peer::serve(shared, client).await;
+            metrics::push_dropped(end.reason());
+            drop(place);
+        });
+    });
+    Router::new().route("/socket.io/", any(async move |request: Request| answer(&engine, request).await))
+}
+
+async fn answer(engine: &Engine, request: Request) -> Response {
+    // As everywhere: a token in an address ends in logs.
+    let text = request.uri().query().unwrap_or_default();
+    let mut names = url::form_urlencoded::parse(text.as_bytes()).map(|(name, _)| name);
+    if names.any(|name| matches!(&*name, "token" | "access_token" | "jwt")) {
+        let detail = "a token in an address ends in logs; send it in the handshake: auth: { token }";
+        return Problem::new(400, "token_in_query", detail).into_response();
+    }
+    engine.answer(request).await.map(Body::new).into_response()
+}
+
+/// Why a client is disconnected.
+#[derive(Clone, Copy)]
+enum End {
+    Expired,
+    TooSlow,
+    Restart,
+    Unavailable,
+    Malformed,
+    Gone,
+}
+
+impl End {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::TooSlow => "slow",
+            Self::Restart => "restart",
+            Self::Unavailable => "unavailable",
+            Self::Malformed => "malformed",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl From<SendError> for End {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Gone => Self::Gone,
+            SendError::TooSlow => Self::TooSlow,
+        }
+    }
+}
+
+/// One client in the namespace `/`.
+struct Peer {
+    shared: Shared,
+    client: Client,
+    session: Session,
+    principal: Principal,
+    /// Where every join of this connection begins; `None` for now.
+    since: Option<Position>,
+    /// Cancelled when more live messages gathered than may wait.
+    cut: CancellationToken,
+}
+
+impl Peer {
+    /// Follows one client until it is disconnected.
+    async fn serve(shared: Shared, mut client: Client) -> End {
+        let accepted = timeout(CONNECT, accept(&shared, &mut client)).await.unwrap_or(Err(End::Gone));
+        let (principal, since) = match accepted {
+            Ok(accepted) => accepted,
+            Err(end) => return end,
+        };
+        let cut = CancellationToken::new();
+        let session = Session::new(&shared.feed, cut.clone());
+        let mut peer = Self { shared, client, session, principal, since, cut };
+        metrics::push_connected("socketio", 1.0);
+        let end = loop {
+            if let Err(end) = peer.turn().await {
+                break end;
+            }
+        };
+        metrics::push_connected("socketio", -1.0);
+        if matches!(end, End::Expired) {
+            // The client does not connect again by itself after this, which would be of no use with the token that it has.
+            let expired = format!("2{}", json!(["expired", { "code": "token_expired" }]));
+            let _in_vain = peer.client.send(expired).await;
+            let _in_vain = peer.client.send(disconnect()).await;
+        }
+        end
+    }
+
+    /// Hands out what is ready, reads one page of what was missed, or waits for whatever comes first.
+    async fn turn(&mut self) -> Result<(), End> {
+        if self.principal.expires_at().is_some_and(|at| now() >= at) {
+            return Err(End::Expired);
+        }
+        if self.shared.stop.is_cancelled() {
+            return Err(End::Restart);
+        }
+        while let Some(arrival) = self.session.ready() {
+            self.hand_out(arrival).await?;
+        }
+        if self.session.is_resuming() {
+            self.session.resume().await.map_err(|_| End::Unavailable)?;
+            return match self.client.try_receive() {
+                Some(received) => self.receive(received).await,
+                None => Ok(()),
+            };
+        }
+        let (stop, expiry) = (self.shared.stop.clone(), until(self.principal.expires_at()));
+        tokio::select! {
+            arrival = self.session.live() => self.hand_out(arrival).await,
+            received = self.client.receive() => self.receive(received).await,
+            () = self.cut.cancelled() => Err(End::TooSlow),
+            () = stop.cancelled() => Err(End::Restart),
+            () = tokio::time::sleep(expiry) => Ok(()),
+        }
+    }
+
+    async fn hand_out(&mut self, arrival: Arrival) -> Result<(), End> {
+        match arrival {
+            Arrival::TooSlow => Err(End::TooSlow),
+            Arrival::Gap(gap) => {
+                let position = write_position(&gap.to);
+                let meta = json!({ "id": null, "seq": gap.to.seq, "position": position, "state": null });
+                Ok(self.client.send(format!("2{}", json!(["gap", gap.to_json(), meta]))).await?)
+            }
+            Arrival::Message(delivery) => {
+                let mut sent = 0;
+                for packet in delivery.entry.packets(&delivery.rooms) {
+                    self.client.send(packet).await?;
+                    sent += 1;
+                }
+                metrics::push_delivered("socketio", sent);
+                Ok(())
+            }
+        }
+    }
+
+    async fn receive(&mut self, received: Received) -> Result<(), End> {
+        match received {
+            Received::Gone | Received::Packet(ClientPacket::Disconnect) => Err(End::Gone),
+            Received::Malformed => Err(End::Malformed),
+            // The client is connected already, or asks for another namespace.
+            Received::Packet(ClientPacket::Connect { namespace, .. }) if namespace != "/" => {
+                Ok(self.client.send(no_namespace(&namespace)).await?)
+            }
+            Received::Packet(ClientPacket::Connect { .. } | ClientPacket::Ignored) => Ok(()),
+            Received::Packet(ClientPacket::Event(event)) => {
+                let answer = match self.act(&event).await {
+                    Ok(answer) => answer,
+                    Err(problem) => json!({ "ok": false, "code": problem.code, "detail": problem.detail }),
+                };
+                match event.ack {
+                    Some(number) => Ok(self.client.send(ack(number, &answer)).await?),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn act(&mut self, event: &Event) -> Result<Value, Problem> {
+        let prefix = match &*event.name {
+            "join-event" => "event-",
+            "join-user" => "user-",
+            "join" | "leave" => "",
+            _ => {
+                let detail = "events here are join <room>, join-user <id>, join-event <id> and leave <room>";
+                return Err(Problem::new(400, "malformed", detail));
+            }
+        };
+        let room = match event.arguments.first() {
+            Some(Value::String(name)) => format!("{prefix}{name}"),
+            Some(Value::Number(id)) => format!("{prefix}{id}"),
+            _ => return Err(Problem::new(400, "bad_room", "name a room, or an id, as the first argument")),
+        };
+        if event.name == "leave" {
+            self.session.leave(&Room::parse(&room).into_iter().collect::<Vec<_>>());
+            return Ok(json!({ "ok": true, "position": write_position(&self.shared.feed.newest()) }));
+        }
+        let public = &self.shared.settings.public_rooms;
+        let rooms = query::rooms(std::iter::once(&*room), &self.principal, public)?;
+        let joined = self.session.join(rooms, self.since.clone()).await?;
+        let position = write_position(&joined.position);
+        Ok(json!({ "ok": true, "position": position, "recovered": joined.recovered }))
+    }
+}
+
+/// Waits for the CONNECT of a client that may connect. A refused client may try again, with a newer token.
+async fn accept(shared: &Shared, client: &mut Client) -> Result<(Principal, Option<Position>), End> {
+    loop {
+        let received = shared.stop.run_until_cancelled(client.receive()).await.ok_or(End::Restart)?;
+        let (namespace, auth) = match received {
+            Received::Packet(ClientPacket::Connect { namespace, auth }) => (namespace, auth),
+            Received::Gone => return Err(End::Gone),
+            _ => return Err(End::Malformed),
+        };
+        if namespace != "/" {
+            client.send(no_namespace(&namespace)).await?;
+            continue;
+        }
+        match admit(shared, client, &auth) {
+            Ok(admitted) => {
+                client.send(connected(&client.new_id())).await?;
+                return Ok(admitted);
+            }
+            Err(problem) => client.send(refused("/", problem.code, &problem.detail)).await?,
+        }
+    }
+}
+
+fn admit(shared: &Shared, client: &Client, auth: &Value) -> Result<(Principal, Option<Position>), Problem> {
+    let known = &shared.settings.auth;
+    let principal = match auth["token"].as_str() {
+        Some(token) => known.of_credential(Some(token), now())?,
+        None => known.of_headers(client.headers(), now())?,
+    };
+    let since = match &auth["since"] {
+        Value::Null => None,
+        since => Some(query::position(since.as_str().unwrap_or_default())?),
+    };
+    Ok((principal, since))
+}
+
+fn no_namespace(namespace: &str) -> String {
+    // In the words of the protocol's own server.
+    refused(namespace, "not_found", "Invalid namespace")
+}
