@@ -1,5 +1,6 @@
 //! The public server of the real daemon, with the clients that platforms bring along.
 
+mod client;
 mod follow;
 mod log;
 
@@ -87,21 +88,19 @@ impl Gate {
 
     fn client(&self, kind: &str, token: Option<&str>) -> Client {
         let scheme = if kind == "websocket" { "ws" } else { "http" };
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/push.mjs");
-        let mut command = Command::new("node");
-        command.args([
-            "--no-warnings",
-            "--experimental-websocket",
-            "--experimental-eventsource",
-            script,
-            kind,
-        ]);
-        command.args([&*format!("{scheme}://127.0.0.1:{}", self.port), ROOM]).args(token);
-        let child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn();
-        let mut child = child.expect("node is installed (apt-get install nodejs)");
-        let out = child.stdout.take().expect("it is piped");
-        Client { lines: BufReader::new(out).lines(), _child: child }
+        let url = format!("{scheme}://127.0.0.1:{}", self.port);
+        let mut command = node("push.mjs");
+        command.args([kind, &*url, ROOM]).args(token);
+        Client::start(command)
     }
+}
+
+/// A script of `tests/tools`, with what browsers have and Node.js 20 has not yet without a flag.
+fn node(script: &str) -> Command {
+    let script = format!("{}/tests/tools/{script}", env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new("node");
+    command.args(["--no-warnings", "--experimental-websocket", "--experimental-eventsource", &*script]);
+    command
 }
 
 /// A client in node.
@@ -111,6 +110,13 @@ struct Client {
 }
 
 impl Client {
+    fn start(mut command: Command) -> Self {
+        let child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let mut child = child.expect("node is installed (apt-get install nodejs)");
+        let out = child.stdout.take().expect("it is piped");
+        Self { lines: BufReader::new(out).lines(), _child: child }
+    }
+
     async fn next(&mut self) -> Value {
         let line =
             tokio::time::timeout(PATIENCE, self.lines.next_line()).await.expect("the client gets something");
