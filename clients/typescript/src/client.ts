@@ -1,15 +1,14 @@
 import { Backoff, type BackoffOptions } from "./backoff.js";
 import { Cursor } from "./cursor.js";
-import { ChainflumeError, errorOf } from "./errors.js";
-import { EventSourceTransport } from "./eventsource.js";
+import { ChainflumeError } from "./errors.js";
 import { EventStream } from "./event-stream.js";
 import type { End, Joined, Link, Transport } from "./link.js";
 import type { Frame, Gap, Message } from "./messages.js";
 import type { PerformanceMonitor } from "./performance.js";
-import { type Io, SocketIoTransport } from "./socketio.js";
-import { SseTransport } from "./sse.js";
+import { type MessagesQuery, readPages } from "./pages.js";
+import type { Io } from "./socketio.js";
 import { canRefresh, getToken, refreshIn, type TokenSource } from "./token.js";
-import { WebSocketTransport } from "./websocket.js";
+import { transportOf } from "./transports.js";
 
 /** `connecting` and `waiting` alternate while the server is away. `closed` is the end, by `close()` or by a lasting refusal. */
 export type ConnectionState = "idle" | "connecting" | "connected" | "waiting" | "closed";
@@ -49,15 +48,6 @@ export interface ClientEvents {
   error: Error;
   /** Where to resume after a reload: keep the newest. */
   position: string;
-}
-
-/** What pages of the log are wanted. */
-export interface MessagesQuery {
-  since?: string;
-  room?: string;
-  type?: string;
-  /** Messages a page, 1 to 500. */
-  limit?: number;
 }
 
 /** Messages without a room are remembered by so many, to drop those that come again. */
@@ -170,27 +160,9 @@ export class ChainflumeClient {
   }
 
   /** Reads stored messages page by page, oldest first, up to the newest. */
-  async *messages({ since, room, type, limit = 500 }: MessagesQuery = {}): AsyncGenerator<Message, void, void> {
-    let [next, isFresh] = [since, false];
-    const get = this.#options.fetch ?? globalThis.fetch;
-    for (;;) {
-      const address = new URL("v1/messages", this.#url);
-      const parameters = { since: next, room, type, limit: String(limit) };
-      for (const [name, value] of Object.entries(parameters)) if (value !== undefined) address.searchParams.set(name, value);
-      const token = await getToken(this.#options.token, { refresh: isFresh });
-      const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
-      const response = await get(address.href, { headers, credentials: "omit" });
-      if (response.status === 401 && canRefresh(this.#options.token) && !isFresh) {
-        isFresh = true;
-        continue;
-      }
-      if (!response.ok) throw await errorOf(response);
-      isFresh = false;
-      const page = (await response.json()) as { messages: Message[]; next: string; position: string };
-      yield* page.messages;
-      if (page.messages.length === 0 && page.next === page.position) return;
-      next = page.next;
-    }
+  messages(query: MessagesQuery = {}): AsyncGenerator<Message, void, void> {
+    const { token, fetch: get = globalThis.fetch } = this.#options;
+    return readPages({ url: this.#url, token, fetch: get }, query);
   }
 
   #add(name: string, resumes: boolean): Room {
@@ -454,29 +426,4 @@ function isAboutToken(error: Error | undefined): boolean {
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
-}
-
-function transportOf(options: ChainflumeOptions): Transport {
-  const { transport = "auto", io, events = [] } = options;
-  if (typeof transport !== "string") return transport;
-  const socket = options.WebSocket ?? globalThis.WebSocket;
-  const fetcher = options.fetch ?? globalThis.fetch;
-  const missing = (what: string) => new ChainflumeError("unsupported", `${what}; pass one in the options of the client`);
-  switch (transport) {
-    case "websocket":
-      if (!socket) throw missing("this platform has no WebSocket");
-      return new WebSocketTransport(socket);
-    case "socket.io":
-      if (!io) throw missing("the transport socket.io needs `io` of socket.io-client");
-      return new SocketIoTransport(io);
-    case "eventsource": {
-      const source = options.EventSource ?? globalThis.EventSource;
-      if (!source) throw missing("this platform has no EventSource");
-      return new EventSourceTransport(source, fetcher, events);
-    }
-    case "sse":
-      return new SseTransport(fetcher);
-    case "auto":
-      return socket ? new WebSocketTransport(socket) : new SseTransport(fetcher);
-  }
 }

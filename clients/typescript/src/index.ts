@@ -5,13 +5,13 @@ export {
   type ChainflumeOptions,
   type ClientEvents,
   type ConnectionState,
-  type MessagesQuery,
 } from "./client.js";
 export { ChainflumeError } from "./errors.js";
 export { EventStream, type SubscribeOptions } from "./event-stream.js";
 export { Fold } from "./fold.js";
 export type { End, Events, Joined, Link, Target, Transport } from "./link.js";
 export * from "./messages.js";
+export type { MessagesQuery } from "./pages.js";
 export { PerformanceMonitor, type Statistics } from "./performance.js";
 export { isAfter, parsePosition, type Position } from "./position.js";
 export type { TokenRequest, TokenSource } from "./token.js";
