@@ -1,5 +1,7 @@
 //! The serve role: the public server, from its configuration to its loops.
 
+mod status;
+
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -7,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::admin::Background;
 use super::database::store_error;
 use super::error::AppError;
-use super::parts::Loaded;
+use super::parts::{Loaded, admin_settings};
 use crate::config::{AuthMode, Config, Server};
 use chainflume_access::{KeyError, PublicRooms, Verifier, VerifyingKey};
 use chainflume_gateway::feed::{self, Feed};
@@ -45,6 +47,8 @@ pub(crate) async fn start(
     let feed = Feed::open(store.outbox(), settings).await.map_err(store_error)?;
     metrics::push_starts();
     tracing::info!(public = %server.address(), "public server answers");
+    let limits = admin_settings(config).limits;
+    let server = server.with_status(status::source(background.board().clone(), limits, store.clone()));
     let (tail, ear, server) = (feed.clone(), feed.clone(), Arc::new(server));
     let until = stop.clone();
     background.keep_until("feed", stop, move |heartbeat| {

@@ -135,7 +135,8 @@ pub const ROOMS: &[Room] = &[
     room("deliver", "relay", &["sink"], "it moves messages from the outbox to sinks"),
     room("gateway", "push", &[], "from a message to events is decided without knowing who listens"),
     room("gateway", "feed", &["push"], "it hands out messages and does not know what clients speak"),
-    room("gateway", "server", &["feed", "push"], "it speaks to clients and decides nothing"),
+    room("gateway", "dashboard", &[], "pages are files, and do not know who asks"),
+    room("gateway", "server", &["feed", "push", "dashboard"], "it speaks to clients and decides nothing"),
     room("", "lease", &[], "which instance leads is independent of what it does then"),
     room("", "postgres", &[], "to the store, a server is a URL"),
     room("", "admin", &[], "it reads and does not write"),
@@ -159,7 +160,7 @@ pub const ROOMS: &[Room] = &[
 pub const HOMES: &[Home] = &[
     home("ring", &["access"], &[], "one package checks signatures of tokens"),
     home("sqlx", &["db", "outbox", "store", "testkit"], &[], "SQL is in the packages that write tables"),
-    home("axum", &["", "devchain", "gateway"], &["admin", "server"], "these serve HTTP"),
+    home("axum", &["", "devchain", "gateway"], &["admin", "server", "dashboard"], "these serve HTTP"),
     home("hyper", &["gateway"], &["server"], "one room sets the limits of connections"),
     home(
         "reqwest",

@@ -3,6 +3,8 @@
 mod client;
 mod follow;
 mod log;
+mod pages;
+mod scale;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -30,6 +32,7 @@ struct Gate {
     chain: DevChain,
     _server: Server,
     home: Home,
+    url: String,
     pool: PgPool,
     port: u16,
 }
@@ -42,7 +45,8 @@ impl Gate {
         let (home, port) = (Home::bare(), free_port());
         let tables = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n{tables}\n");
         home.write(&format!("{tables}{}", chain(&server, "", &all_sources())), Some(&url));
-        Self { chain: chain_of_it, _server: server, home, pool: connect(&url).await, port }
+        let pool = connect(&url).await;
+        Self { chain: chain_of_it, _server: server, home, url, pool, port }
     }
 
     /// Starts it, and waits until it has caught up.

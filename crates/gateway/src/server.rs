@@ -8,6 +8,7 @@ mod problem;
 mod query;
 mod session;
 mod socket;
+mod status;
 mod stream;
 
 use std::net::SocketAddr;
@@ -22,7 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use auth::{Auth, Key};
 use problem::Problem;
+use status::Status;
+pub use status::StatusSource;
 
+use crate::dashboard;
 use crate::feed::Feed;
 use chainflume_access::PublicRooms;
 
@@ -61,6 +65,7 @@ pub struct PublicServer {
     listener: std::net::TcpListener,
     address: SocketAddr,
     settings: Arc<Settings>,
+    status: Option<Arc<Status>>,
 }
 
 /// What every request sees.
@@ -68,6 +73,7 @@ pub struct PublicServer {
 struct Shared {
     feed: Feed,
     settings: Arc<Settings>,
+    status: Option<Arc<Status>>,
     /// Cancelled when connections that stay open have to end.
     stop: CancellationToken,
 }
@@ -83,7 +89,13 @@ impl PublicServer {
         let listener = std::net::TcpListener::bind(listen).map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        Ok(Self { listener, address, settings: Arc::new(settings) })
+        Ok(Self { listener, address, settings: Arc::new(settings), status: None })
+    }
+
+    /// Answers operators what this returns.
+    #[must_use]
+    pub fn with_status(self, source: StatusSource) -> Self {
+        Self { status: Some(Arc::new(Status::new(source))), ..self }
     }
 
     /// The address in use.
@@ -97,7 +109,8 @@ impl PublicServer {
     /// When the socket cannot be used.
     pub async fn serve(&self, feed: Feed, stop: CancellationToken) -> std::io::Result<()> {
         let listener = self.listener.try_clone().and_then(TcpListener::from_std)?;
-        let shared = Shared { feed, settings: self.settings.clone(), stop: stop.clone() };
+        let (settings, status) = (self.settings.clone(), self.status.clone());
+        let shared = Shared { feed, settings, status, stop: stop.clone() };
         accept::accept(listener, router(shared), self.settings.max_connections, stop).await;
         Ok(())
     }
@@ -108,6 +121,9 @@ fn router(shared: Shared) -> Router {
         .route("/v1/messages", get(messages::messages))
         .route("/v1/stream", get(stream::stream))
         .route("/v1/ws", get(socket::upgrade))
+        .route("/v1/status", get(status::status))
+        .route("/v1/status/stream", get(status::stream))
+        .merge(dashboard::routes())
         .fallback(async || Problem::new(404, "not_found", "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(405, "method_not_allowed", "this path answers GET")
