@@ -9,7 +9,7 @@ const here = new URL("./", import.meta.url);
 const client = new URL("../../clients/typescript/dist/", here);
 const kinds = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8" };
 
-createServer(async (request, response) => {
+const serving = createServer(async (request, response) => {
   const { pathname, search } = new URL(request.url, "http://here");
   if (pathname === "/" && search === "" && server) {
     response.writeHead(302, { location: `/?server=${encodeURIComponent(server)}` });
@@ -27,6 +27,9 @@ createServer(async (request, response) => {
     response.writeHead(404);
     response.end("there is nothing here\n");
   }
-}).listen(Number(port), "127.0.0.1", function () {
-  console.log(`open http://127.0.0.1:${this.address().port}/`);
 });
+serving.on("error", (error) => {
+  console.error(`port ${port} cannot be used: ${error.message}; stop what holds it`);
+  process.exit(75);
+});
+serving.listen(Number(port), "127.0.0.1", () => console.log(`open http://127.0.0.1:${serving.address().port}/`));

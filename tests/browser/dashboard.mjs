@@ -77,6 +77,15 @@ assert.equal(await page.title(), "Live · Chainflume");
 assert.equal(await page.locator("main img, main script").count(), 0);
 assert.ok((await page.locator("#messages li").first().textContent()).includes(evil));
 
+// A process that reads no chain shows what the database has.
+const status = await page.evaluate(() => fetch("/v1/status").then((answer) => answer.json()));
+const alone = JSON.stringify({ ...status, daemon: null });
+await page.route("**/v1/status/stream", (route) => route.fulfill({ contentType: "text/event-stream", body: `event: status\ndata: ${alone}\n\n` }));
+await page.goto(`${url}/`);
+await page.getByText("serves only").waitFor();
+await page.getByRole("table", { name: "sources of dev" }).getByRole("cell", { name: "erc721" }).waitFor();
+assert.ok((await page.locator("#leases").textContent()).includes("chain 31337"));
+
 assert.deepEqual(troubles, []);
 await browser.close();
 tell({ done: true });

@@ -18,17 +18,17 @@ export interface ChainflumeOptions {
   /** Address of the public server, `https://push.example`. */
   url: string;
   /** A JSON Web Token, or a function that fetches one. A function is asked again when the token expires. */
-  token?: TokenSource;
+  token?: TokenSource | undefined;
   /** `auto`: WebSocket where the platform has it, else server-sent events. */
   transport?: "auto" | "websocket" | "sse" | "eventsource" | "socket.io" | Transport;
   /** Rooms to join at the start. */
   rooms?: string[];
   /** The position of an earlier session: what was missed since then arrives first. */
-  since?: string;
+  since?: string | undefined;
   /** Pauses between attempts. */
   backoff?: BackoffOptions;
   /** `io` of `socket.io-client`, for the transport `socket.io`. */
-  io?: Io;
+  io?: Io | undefined;
   /** Names of push events of `[[push]]` rules, for the transport `eventsource`. */
   events?: string[];
   /** Receives `connect` and `latency`, in milliseconds. */
@@ -63,7 +63,13 @@ const REFUSED_ROOMS = new Set(["forbidden", "bad_room", "too_many_rooms"]);
 interface Room {
   /** Whether its past is wanted, from the position of the client. */
   resumes: boolean;
-  joined: { promise: Promise<void>; resolve(): void; reject(error: Error): void };
+  joined: Deferred;
+}
+
+interface Deferred {
+  promise: Promise<void>;
+  resolve(): void;
+  reject(error: Error): void;
 }
 
 /** Follows rooms of a Chainflume server: at least once becomes once, in order, through reconnects and reorgs. */
@@ -166,10 +172,7 @@ export class ChainflumeClient {
   }
 
   #add(name: string, resumes: boolean): Room {
-    let [resolve, reject] = [() => {}, (_error: Error) => {}];
-    const promise = new Promise<void>((...given) => ([resolve, reject] = given));
-    promise.catch(() => {});
-    const room = { resumes, joined: { promise, resolve, reject } };
+    const room = { resumes, joined: deferred() };
     this.#rooms.set(name, room);
     return room;
   }
@@ -400,7 +403,11 @@ export class ChainflumeClient {
     clearTimeout(this.#retry);
     this.#leaveLink();
     if (this.#state !== "idle") this.#become("closed");
-    for (const room of this.#rooms.values()) room.joined.reject(error);
+    for (const room of this.#rooms.values()) {
+      room.joined.reject(error);
+      // For the day when the client connects again.
+      room.joined = deferred();
+    }
   }
 
   #become(state: ConnectionState): void {
@@ -422,6 +429,14 @@ export class ChainflumeClient {
 function isAboutToken(error: Error | undefined): boolean {
   if (!(error instanceof ChainflumeError)) return false;
   return error.status === 401 || error.code.startsWith("token_") || ["credential_missing", "key_unknown"].includes(error.code);
+}
+
+/** A promise whose rejection is no error of the process: not everybody waits for a join. */
+function deferred(): Deferred {
+  let [resolve, reject] = [() => {}, (_error: Error) => {}];
+  const promise = new Promise<void>((...given) => ([resolve, reject] = given));
+  promise.catch(() => {});
+  return { promise, resolve, reject };
 }
 
 function asError(error: unknown): Error {

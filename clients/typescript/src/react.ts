@@ -37,26 +37,37 @@ export interface Connection {
   error: Error | undefined;
 }
 
+interface Seen {
+  last?: Frame;
+  gap?: Gap;
+  error?: Error | undefined;
+  refused?: Error;
+}
+
 /** Joins the rooms `event-<eventId>` and `user-<userId>` while the component is shown, and reports the connection. */
 export function useWebSocket(eventId?: string | null, userId?: string | null): Connection {
   const client = useChainflume();
   const rooms = useMemo(() => roomsOf(eventId, userId), [eventId, userId]);
   const [state, setState] = useState<ConnectionState>(client.state);
-  const [seen, setSeen] = useState<{ last?: Frame; gap?: Gap; error?: Error }>({});
+  const [seen, setSeen] = useState<Seen>({});
   useEffect(() => {
     setState(client.state);
     setSeen({});
-    const note = (change: { last?: Frame; gap?: Gap; error?: Error }) => setSeen((before) => ({ ...before, ...change }));
+    const note = (change: Seen) => setSeen((before) => ({ ...before, ...change }));
     const ends = [
-      client.on("state", setState),
+      client.on("state", (next) => {
+        setState(next);
+        // What broke an earlier connection is over; a room that was refused stays so.
+        if (next === "connected") note({ error: undefined });
+      }),
       client.on("gap", (gap) => note({ gap })),
       client.on("error", (error) => note({ error })),
       ...rooms.map((room) => client.eventStream.subscribe("*", (last) => note({ last }), { room })),
-      ...rooms.map((room) => hold(client, room, (error) => note({ error }))),
+      ...rooms.map((room) => hold(client, room, (refused) => note({ refused }))),
     ];
     return () => ends.forEach((end) => end());
   }, [client, rooms]);
-  return { state, isConnected: state === "connected", last: seen.last, gap: seen.gap, error: seen.error };
+  return { state, isConnected: state === "connected", last: seen.last, gap: seen.gap, error: seen.refused ?? seen.error };
 }
 
 /** What has arrived about an event of the application. */

@@ -162,6 +162,21 @@ test("a client whose rooms are all refused stops and says why", async () => {
   assert.deepEqual(seen.errors, ["forbidden"]);
 });
 
+test("a client that was closed connects again where it ended", async () => {
+  make({ rooms: ["a-1"] });
+  const first = await socketAt(0);
+  first.open();
+  await first.answer("subscribe", { position: "e.4" });
+  client.close();
+  assert.deepEqual([client.state, first.closed], ["closed", true]);
+  client.connect();
+  const joined = client.join("a-1");
+  const second = await socketAt(1);
+  second.open();
+  assert.equal((await second.answer("subscribe", { position: "e.9" })).since, "e.4");
+  await joined;
+});
+
 test("rooms joined while the server is away are joined when it is back", async () => {
   make({ rooms: ["a-1"] });
   (await socketAt(0)).drop(1006);

@@ -60,3 +60,25 @@ test("a refused room is an error of its component", async () => {
   assert.equal(connection.error.code, "forbidden");
   await act(async () => renderer.unmount());
 });
+
+test("what broke a connection is no error after the next one", async () => {
+  const client = newClient();
+  let connection;
+  const User = () => ((connection = useWebSocket(undefined, "8")), createElement("p"));
+  let renderer;
+  await act(async () => (renderer = create(createElement(ChainflumeProvider, { client }, createElement(User)))));
+  const socket = await socketAt(0);
+  await act(async () => {
+    socket.open();
+    await socket.answer("subscribe", { position: "e.1" });
+    socket.drop(1012, "restart");
+  });
+  assert.equal(connection.error.code, "restart");
+  await act(async () => {
+    const next = await socketAt(1);
+    next.open();
+    await next.answer("subscribe", { position: "e.2" });
+  });
+  assert.deepEqual([connection.isConnected, connection.error], [true, undefined]);
+  await act(async () => renderer.unmount());
+});
