@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench check dependencies fmt lint figures figures-relay docs deb clean
+.PHONY: help demo example test soak bench bench-push check dependencies fmt lint figures figures-relay docs deb clean
 
 # The unoptimised profile: it builds in a fraction of the time, its dependencies are optimised all the same
 # (Cargo.toml), and the tests use the very same artefacts. `make demo PROFILE=release` for the real thing.
@@ -14,8 +14,13 @@ demo: ## See it work: a chain, a database and the daemon (ARGS="--for 30s" ends 
 	@cargo build --locked --profile $(PROFILE)
 	@exec $(BIN) demo $(ARGS)
 
+example: ## Serve a page that follows the demo with the client for JavaScript (SERVER=http://127.0.0.1:8080)
+	@scripts/need node
+	@scripts/build-client
+	@exec node examples/page/serve.mjs $(SERVER)
+
 test: ## Install what the tests need and run them all (ARGS goes to cargo test)
-	@scripts/need cc postgresql redis openssl node python systemd promtool dpkg pgbouncer
+	@scripts/need cc postgresql redis openssl node python systemd promtool dpkg pgbouncer chromium nginx
 	@scripts/test-tools
 	cargo test --locked $(ARGS)
 
@@ -26,6 +31,12 @@ soak: ## Live through half an hour of trouble, then compare every row (SOAK_MINU
 bench: ## Measure it: history, live, reorgs (docs/PERFORMANCE.md; BENCH_LOGS=100000 BENCH_RUNS=1 for a minute's look)
 	@scripts/need cc postgresql
 	cargo bench --locked --bench flume
+
+bench-push: ## Measure the public server beside npm socket.io (CLIENTS=1000 RATE=10 SECONDS=20 IDLE=5000; docs/PERFORMANCE.md)
+	@scripts/need cc postgresql node
+	@cargo build --locked --release
+	@cmp -s benches/push/package-lock.json benches/push/node_modules/installed || { npm ci --prefix benches/push --ignore-scripts --no-audit --no-fund && cp benches/push/package-lock.json benches/push/node_modules/installed; }
+	@ulimit -n $$(ulimit -Hn) && exec node benches/push/bench.mjs $(or $(CARGO_TARGET_DIR),target)/release/chainflume
 
 check: ## What must hold before a commit, tests apart
 	cargo fmt --check

@@ -189,17 +189,21 @@ impl Demo {
         let admin = admin.address();
         say!("  messages  in this process, since [redis] names no server");
         if let Some(server) = server {
-            say!(
-                "  push      http://{}/v1/stream?rooms=all (open, since it listens on the loopback)",
-                server.address()
-            );
+            let address = server.address();
+            say!("  pages     http://{address}/ and http://{address}/live (open to this machine alone)");
+            say!("  push      'http://{address}/v1/stream?rooms=all' (likewise)");
         }
         say!("  admin     http://{admin}\n\ntry, in another terminal:");
         say!("  {psql} -c 'select * from stake_vault_staked order by block_number desc limit 5'");
         say!("  {psql} -c 'select * from users order by stake_amount desc limit 5'");
         say!("  curl -s http://{admin}/readyz");
         if let Some(server) = server {
-            say!("  curl -sN http://{}/v1/stream?rooms=all", server.address());
+            // In quotes: a shell may take `?` for a pattern.
+            let address = server.address();
+            say!("  curl -sN 'http://{address}/v1/stream?rooms=all'");
+            say!(
+                "  make example SERVER=http://{address}   (from a checkout: a page that uses clients/typescript)"
+            );
         }
         say!("  {} --config {config} status\n", config::program());
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::{judge, loops_deadline};
 use crate::admin::AdminServer;
 use crate::roles::admin::{Background, bind, stopping};
-use crate::roles::database::{Database, Owner, store_error};
+use crate::roles::database::{OpenDatabase, Owner, store_error};
 use crate::roles::loops::Loops;
 use crate::roles::{AppError, Loaded, serve};
 use chainflume_db::{Schema, StoreError};
@@ -42,7 +42,7 @@ struct Watched {
     board: Board,
 }
 
-async fn prepare(loaded: &Loaded) -> Result<(Database, Watched), AppError> {
+async fn prepare(loaded: &Loaded) -> Result<(OpenDatabase, Watched), AppError> {
     let place = loaded.path.display();
     if loaded.config.server.listen.is_none() {
         let text =
@@ -53,7 +53,7 @@ async fn prepare(loaded: &Loaded) -> Result<(Database, Watched), AppError> {
         let text = "database.url: is empty; the private database belongs to `chainflume run`; name a server that both can reach";
         return Err(AppError::Config(format!("{place}: {text}")));
     }
-    let database = Database::open(loaded, Owner::Command).await?;
+    let database = OpenDatabase::open(loaded, Owner::Command).await?;
     let board = Board::default();
     match addresses(loaded, &board).await {
         Ok((admin, public)) => Ok((database, Watched { admin, public, board })),
@@ -72,7 +72,7 @@ async fn addresses(loaded: &Loaded, board: &Board) -> Result<(AdminServer, Publi
 
 async fn work(
     loaded: &Loaded,
-    database: &Database,
+    database: &OpenDatabase,
     Watched { admin, public, board }: Watched,
     (supervisor, stop): (&Supervisor, &CancellationToken),
 ) -> Result<(), AppError> {
@@ -101,7 +101,7 @@ async fn work(
 ///
 /// The tables are created and updated by `run` and `migrate` alone: a server that is replaced first must not change the schema
 /// under a daemon that still writes with the program before.
-async fn schema(database: &Database, stop: &CancellationToken) -> Result<bool, StoreError> {
+async fn schema(database: &OpenDatabase, stop: &CancellationToken) -> Result<bool, StoreError> {
     let mut is_logged = false;
     loop {
         match database.store.schema().await {

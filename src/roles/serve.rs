@@ -1,5 +1,7 @@
 //! The serve role: the public server, from its configuration to its loops.
 
+mod status;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::database::store_error;
 use super::error::AppError;
 use super::loops::Loops;
-use super::parts::Loaded;
+use super::parts::{Loaded, admin_settings};
 use crate::config::{AuthMode, Config, Server};
 use chainflume_access::{PublicRooms, Verifier, VerifyingKey};
 use chainflume_core::domain::causes;
@@ -88,7 +90,9 @@ pub(crate) async fn start(
             server.keep_keys(stop, heartbeat).await;
         },
     );
-    let sources = Sources { feed, outbox: store.outbox(), grants };
+    let limits = admin_settings(config).limits;
+    let status = status::source(loops.board().clone(), limits, store.clone());
+    let sources = Sources { feed, outbox: store.outbox(), grants, status };
     keep(
         loops,
         tasks,

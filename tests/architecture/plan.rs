@@ -143,10 +143,11 @@ pub const ROOMS: &[Room] = &[
         "it keeps what callers were given, and knows neither clients nor messages",
     ),
     room("gateway", "socketio", &[], "it moves packets of a protocol and does not know what is in them"),
+    room("gateway", "dashboard", &[], "pages are files, and do not know who asks"),
     room(
         "gateway",
         "server",
-        &["feed", "push", "grants", "socketio"],
+        &["feed", "push", "grants", "socketio", "dashboard"],
         "it speaks to clients and decides nothing",
     ),
     room("", "lease", &[], "which instance leads is independent of what it does then"),
@@ -177,7 +178,7 @@ pub const HOMES: &[Home] = &[
         &["grants"],
         "SQL is in the packages that write tables",
     ),
-    home("axum", &["", "devchain", "gateway"], &["admin", "server"], "these serve HTTP"),
+    home("axum", &["", "devchain", "gateway"], &["admin", "server", "dashboard"], "these serve HTTP"),
     home(
         "hyper",
         &["gateway"],

@@ -1,8 +1,11 @@
 //! The public server of the real daemon, with the clients that platforms bring along.
 
+mod client;
 mod follow;
 mod log;
+mod pages;
 mod refused;
+mod scale;
 mod serve;
 mod socketio;
 mod wire;
@@ -103,18 +106,19 @@ impl Gate {
 
     fn client(&self, kind: &str, token: Option<&str>) -> Client {
         let scheme = if kind == "websocket" { "ws" } else { "http" };
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/push.mjs");
-        let mut command = Command::new("node");
-        command.args([
-            "--no-warnings",
-            "--experimental-websocket",
-            "--experimental-eventsource",
-            script,
-            kind,
-        ]);
-        command.args([&*format!("{scheme}://127.0.0.1:{}", self.port), ROOM]).args(token);
+        let url = format!("{scheme}://127.0.0.1:{}", self.port);
+        let mut command = node("push.mjs");
+        command.args([kind, &*url, ROOM]).args(token);
         Client::start(&mut command)
     }
+}
+
+/// A script of `tests/tools`, with what browsers have and Node.js 20 has not yet without a flag.
+fn node(script: &str) -> Command {
+    let script = format!("{}/tests/tools/{script}", env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new("node");
+    command.args(["--no-warnings", "--experimental-websocket", "--experimental-eventsource", &*script]);
+    command
 }
 
 /// A client in node or Python.

@@ -1,5 +1,7 @@
 //! Pushes stored messages to clients.
 
+/// Pages for operators, as files.
+pub mod dashboard;
 /// One tail of the outbox for all clients of the process.
 pub mod feed;
 /// What the database keeps about callers.

@@ -18,6 +18,7 @@ mod revoked;
 mod session;
 mod socket;
 mod socketio;
+mod status;
 mod stream;
 mod tickets;
 
@@ -38,7 +39,10 @@ pub use limits::Limits;
 use limits::{Buckets, Place, Places, counted};
 use problem::{CODES, Problem};
 pub use revoked::Revoked;
+use status::Status;
+pub use status::StatusSource;
 
+use crate::dashboard;
 use crate::feed::Feed;
 use crate::grants::Grants;
 use chainflume_access::{Principal, PublicRooms};
@@ -106,6 +110,7 @@ struct Shared {
     users: Places<String>,
     addresses: Places<IpAddr>,
     lines: Arc<LogLimiter>,
+    status: Arc<Status>,
     /// Cancelled when connections that stay open have to end.
     stop: CancellationToken,
 }
@@ -150,7 +155,7 @@ impl PublicServer {
         Ok(())
     }
 
-    fn shared(&self, Sources { feed, outbox, grants }: Sources, stop: &CancellationToken) -> Shared {
+    fn shared(&self, Sources { feed, outbox, grants, status }: Sources, stop: &CancellationToken) -> Shared {
         let limits = self.settings.limits;
         Shared {
             feed,
@@ -162,6 +167,7 @@ impl PublicServer {
             users: Places::new(),
             addresses: Places::new(),
             lines: Arc::new(LogLimiter::default()),
+            status: Arc::new(Status::new(status)),
             stop: stop.clone(),
         }
     }
@@ -176,6 +182,8 @@ pub struct Sources {
     pub outbox: Outbox,
     /// What is kept about callers.
     pub grants: Grants,
+    /// The state of the daemon, for operators.
+    pub status: StatusSource,
 }
 
 /// A place of a connection that stays open, among those of its user and of its address.
@@ -234,6 +242,7 @@ fn router(shared: Shared) -> Router {
     Router::new()
         .merge(api::routes())
         .merge(socketio::routes(&shared))
+        .merge(dashboard::routes())
         .fallback(async || Problem::new(404, "not_found", "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(405, "method_not_allowed", "this path does not answer this method")

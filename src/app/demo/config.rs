@@ -127,6 +127,8 @@ listen = "127.0.0.1:{port}"
 
 [server]
 listen = "127.0.0.1:0"
+# Where `make example` serves its page.
+cors_origins = ["http://127.0.0.1:8090"]
 
 [server.auth]
 mode = "none"

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use chainflume_devchain::{Effect, RpcError, Rule};
 
-use crate::daemon::{Home, chain as chain_tables};
+use crate::daemon::{Home, chain as chain_tables, free_port};
 use crate::flume::{all_sources, devchain};
 use crate::metrics::of_the_code;
 use crate::postgres;
@@ -15,7 +15,9 @@ async fn exposed() -> Exposed {
     let (chain, server) = devchain(91, 300).await;
     let home = Home::bare();
     let redis_table = format!("[redis]\nurl = \"{}\"\n", redis.url());
-    home.write(&(redis_table + &chain_tables(&server, "", &all_sources())), Some(&url));
+    let server_table =
+        format!("[server]\nlisten = \"127.0.0.1:{}\"\n[server.auth]\nmode = \"none\"\n", free_port());
+    home.write(&(redis_table + &server_table + &chain_tables(&server, "", &all_sources())), Some(&url));
     let daemon = home.start();
     daemon.until_tip(298).await;
     // Some of the calls may be overcome in silence: a tag that is not there, logs that are asked for again.

@@ -7,7 +7,7 @@ use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::{Map, Value, json};
 
-use super::{Shared, messages, revocations, socket, stream, tickets};
+use super::{Shared, messages, revocations, socket, status, stream, tickets};
 
 /// A route.
 struct Route {
@@ -93,6 +93,28 @@ const ROUTES: &[Route] = &[
         answer: ("201", Some("Revoked")),
         body: Some("Revocation"),
         errors: &[400, 401, 403, 408, 409, 413, 422, 429, 503],
+        is_guarded: true,
+    },
+    Route {
+        path: "/v1/status",
+        method: "get",
+        handler: || get(status::status),
+        summary: "Read the state of chains, sinks, sources, leases and the outbox; scope admin",
+        query: &[],
+        answer: ("200", None),
+        body: None,
+        errors: &[401, 403, 429],
+        is_guarded: true,
+    },
+    Route {
+        path: "/v1/status/stream",
+        method: "get",
+        handler: || get(status::stream),
+        summary: "Follow the state by server-sent events, one whenever it differs; scope admin",
+        query: &[],
+        answer: ("200", None),
+        body: None,
+        errors: &[401, 403, 429],
         is_guarded: true,
     },
     Route {

@@ -251,7 +251,11 @@ impl Connection {
 
     async fn act(&mut self, op: Op) -> Result<Value, Problem> {
         match op {
-            Op::Ping => Ok(json!({ "position": write_position(&self.shared.feed.newest()) })),
+            // Where it is settled the client may resume from it, however quiet its rooms are.
+            Op::Ping => Ok(match self.session.settled() {
+                Some(position) => json!({ "position": position, "settled": true }),
+                None => json!({ "position": write_position(&self.shared.feed.newest()), "settled": false }),
+            }),
             Op::Subscribe { rooms, since } => {
                 let names = rooms.iter().map(String::as_str);
                 let rooms = query::rooms(names, &self.principal, &self.shared.settings.public_rooms)?;

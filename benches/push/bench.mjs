@@ -1,0 +1,140 @@
+// `make bench-push`: subscribers of one room at a steady rate, and idle connections, beside npm socket.io in the same run.
+//
+//     node bench.mjs <chainflume binary>      CLIENTS=1000 RATE=10 SECONDS=20 IDLE=5000
+import { spawn } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+const [, , binary] = process.argv;
+const number = (name, otherwise) => Number(process.env[name] ?? otherwise);
+const [CLIENTS, RATE, SECONDS, IDLE] = [number("CLIENTS", 1_000), number("RATE", 10), number("SECONDS", 20), number("IDLE", 5_000)];
+const here = new URL("./", import.meta.url);
+const children = new Set();
+process.on("exit", () => children.forEach((child) => child.kill("SIGKILL")));
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+function start(command, args, options = {}) {
+  const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"], ...options });
+  children.add(child);
+  child.on("exit", () => children.delete(child));
+  child.lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  child.line = async () => {
+    const { value, done } = await child.lines.next();
+    if (done) throw new Error(`${command} ${args.join(" ")} has ended`);
+    return value;
+  };
+  return child;
+}
+
+/** CPU seconds of a process so far; the kernel counts in hundredths. */
+function cpuOf(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+const residentOf = (pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]);
+
+async function clients(kind, url, count, room) {
+  const child = start("node", [new URL("clients.mjs", here).pathname, kind, url, String(count), room]);
+  await child.line();
+  return child;
+}
+
+/** Sends for some seconds, and reports latencies and the CPU that it took. */
+async function measure(name, pid, child, send) {
+  await sleep(1_000);
+  const before = cpuOf(pid);
+  await send();
+  await sleep(2_000);
+  const cpu = cpuOf(pid) - before;
+  child.stdin.write("stop\n");
+  const { deliveries, p50, p99, max } = JSON.parse(await child.line());
+  const expected = CLIENTS * RATE * SECONDS;
+  return { name, deliveries, missing: expected - deliveries, p50, p99, max, cpu, perCpuSecond: deliveries / cpu };
+}
+
+const message = (seq) => ({
+  id: "01890000-0000-8000-8000-000000000000", seq, version: 1, type: "bench.tick", state: "confirmed", timestamp: "2026-01-01T00:00:00Z",
+  aggregateType: "contract", aggregateId: `0x${"0".repeat(40)}`,
+  payload: { from: `0x${"1".repeat(40)}`, to: `0x${"2".repeat(40)}`, value: "1000000", sentAt: "0" },
+  metadata: { userId: null, correlationId: `0x${"3".repeat(64)}`, causationId: null, source: "bench", chainId: 1, blockNumber: 1, blockHash: `0x${"4".repeat(64)}`, transactionHash: `0x${"3".repeat(64)}`, logIndex: 0, confirmations: 2 },
+});
+
+/** Commits messages as the daemon's writers do: number, row, announcement, one transaction each. */
+const commits = `do $bench$
+declare n bigint; due timestamptz := clock_timestamp();
+begin
+  for i in 1..${RATE * SECONDS} loop
+    update outbox_head set seq = seq + 1 returning seq into n;
+    insert into outbox (seq, chain_id, aggregate_type, type, state, message)
+    values (n, 1, 'contract', 'bench.tick', 'confirmed',
+      replace(replace('${JSON.stringify(message(0))}', '"seq":0', '"seq":' || n), '"sentAt":"0"', '"sentAt":"' || extract(epoch from clock_timestamp()) * 1000 || '"'));
+    perform pg_notify('chainflume_outbox', '');
+    commit;
+    due := due + interval '1 second' / ${RATE};
+    perform pg_sleep(extract(epoch from due - clock_timestamp()));
+  end loop;
+end $bench$;`;
+
+async function ofChainflume() {
+  const folder = mkdtempSync(join(tmpdir(), "chainflume-bench-push-"));
+  // PostgreSQL runs as another user where this is root.
+  chmodSync(folder, 0o755);
+  // A demo whose chain stands still: nothing but the messages of this run.
+  // Memory that history used is given back, else idle connections would seem to take none.
+  const env = { ...process.env, MALLOC_ARENA_MAX: "2", MALLOC_TRIM_THRESHOLD_: "65536" };
+  const daemon = start(binary, ["demo", "--block-time", "10m", "--data-dir", folder], { env });
+  let [url, psql] = [];
+  for (;;) {
+    const line = await daemon.line();
+    url ??= /(http:\/\/[\d.:]+)\/v1\/stream/.exec(line)?.[1];
+    psql ??= /^ {2}(.*psql.*) -c /.exec(line)?.[1];
+    if (line.includes("live from here")) break;
+  }
+  // Its output is read to the end, else the daemon would wait for us.
+  (async () => { for await (const _line of daemon.lines); })().catch(() => {});
+  // The first connections use memory that was freed before; those after them show what each takes.
+  const [first, rest] = [Math.floor(IDLE / 5), IDLE - Math.floor(IDLE / 5)];
+  const idle = [await clients("chainflume", url, first, "type-nothing")];
+  await sleep(2_000);
+  const before = residentOf(daemon.pid);
+  idle.push(await clients("chainflume", url, rest, "type-nothing"));
+  await sleep(2_000);
+  const perClient = (residentOf(daemon.pid) - before) / rest;
+  idle.forEach((child) => child.kill("SIGKILL"));
+  await sleep(2_000);
+  const child = await clients("chainflume", url, CLIENTS, "type-bench.tick");
+  const measured = await measure("chainflume, WebSocket", daemon.pid, child, async () => {
+    const sender = start("sh", ["-c", `exec ${psql} -v ON_ERROR_STOP=1 -q -f -`]);
+    sender.stdin.end(commits);
+    const code = await new Promise((resolve) => sender.on("exit", resolve));
+    if (code !== 0) throw new Error(`psql ended with ${code}`);
+  });
+  daemon.kill("SIGINT");
+  await new Promise((resolve) => daemon.on("exit", resolve));
+  return { ...measured, perClient };
+}
+
+async function ofSocketIo() {
+  const server = start("node", [new URL("socket-io-server.mjs", here).pathname]);
+  const url = `http://127.0.0.1:${await server.line()}`;
+  const child = await clients("socket.io", url, CLIENTS, "all");
+  return measure("npm socket.io, WebSocket", server.pid, child, async () => {
+    for (let seq = 1; seq <= RATE * SECONDS; seq++) {
+      server.stdin.write(`${JSON.stringify(message(seq))}\n`);
+      await sleep(1_000 / RATE);
+    }
+  });
+}
+
+const results = [await ofChainflume(), await ofSocketIo()];
+const round = (value) => (value === null ? "–" : value.toFixed(1));
+console.log(`${CLIENTS} subscribers of one room, ${RATE} messages/s for ${SECONDS} s, clients on the same machine\n`);
+console.log("| server | deliveries | missing | p50 ms | p99 ms | max ms | CPU s | deliveries per CPU s |\n|---|---|---|---|---|---|---|---|");
+for (const { name, deliveries, missing, p50, p99, max, cpu, perCpuSecond } of results) {
+  console.log(`| ${name} | ${deliveries} | ${missing} | ${round(p50)} | ${round(p99)} | ${round(max)} | ${round(cpu)} | ${Math.round(perCpuSecond)} |`);
+}
+console.log(`\n${IDLE} idle connections: ${results[0].perClient.toFixed(1)} KiB resident each. The latency of chainflume begins before its commit, that of socket.io before its emit.`);
+process.exit(0);

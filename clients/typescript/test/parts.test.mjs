@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Backoff, BackgroundSync, Fold, isAfter, parsePosition, PerformanceMonitor } from "../dist/index.js";
+import { refreshIn } from "../dist/token.js";
+import { frame, quick, until } from "./fakes.mjs";
+
+test("pauses begin at one second, double, are spread, and are bounded", () => {
+  const pauses = (random) => {
+    const backoff = new Backoff({ random });
+    return Array.from({ length: 7 }, () => backoff.next());
+  };
+  assert.deepEqual(pauses(() => 0), [1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
+  assert.deepEqual(pauses(() => 0.5), [1_500, 3_000, 6_000, 12_000, 22_500, 22_500, 22_500]);
+  const backoff = new Backoff({ random: () => 0 });
+  assert.equal(backoff.next(5_000), 5_000, "as a server asks");
+  assert.equal(backoff.next(86_400_000), 60_000, "within reason");
+  backoff.reset();
+  assert.equal(backoff.next(), 1_000);
+});
+
+test("positions are compared within an epoch, and another epoch is later", () => {
+  assert.deepEqual(parsePosition("00ff.12"), { epoch: "00ff", seq: 12 });
+  for (const text of ["", "12", "e.", ".1", "e.1x", "e.1.2", null]) assert.equal(parsePosition(text), undefined);
+  assert.ok(isAfter("e.10", "e.9") && !isAfter("e.9", "e.9") && isAfter("f.1", "e.9") && isAfter("e.1", undefined));
+});
+
+test("a token is renewed before it expires", () => {
+  const jwt = (exp) => `h.${Buffer.from(JSON.stringify({ exp })).toString("base64url")}.s`;
+  assert.equal(refreshIn(jwt(3_600), 0), 3_570_000);
+  assert.equal(refreshIn(jwt(10), 0), 8_000);
+  assert.equal(refreshIn(jwt(10), 60_000), 0);
+  for (const token of [undefined, "cfk_key", "a.b.c", `h.${btoa("{}")}.s`]) assert.equal(refreshIn(token), undefined);
+});
+
+test("a fold keeps what is true", () => {
+  const fold = new Fold();
+  for (const seq of [1, 2, 3]) fold.apply(frame("a-1", seq));
+  fold.apply(frame("a-1", 4, { id: "id-2", state: "retracted" }));
+  fold.apply(frame("a-1", 5, { id: "id-1", state: "confirmed" }));
+  assert.deepEqual(fold.frames.map(({ position }) => position), ["e.3", "e.5"]);
+  fold.trim(1);
+  assert.deepEqual(fold.frames.map(({ position }) => position), ["e.5"]);
+});
+
+test("a monitor keeps the last hundred values", async () => {
+  const monitor = new PerformanceMonitor();
+  for (let value = 1; value <= 150; value++) monitor.record("latency", value);
+  monitor.record("latency", Number.NaN);
+  const { count, last, mean, min, max, p50, p95, p99 } = monitor.statistics("latency");
+  assert.deepEqual([count, last, mean, min, max, p50, p95, p99], [100, 150, 100.5, 51, 150, 100, 145, 149]);
+  await assert.rejects(monitor.time("work", () => Promise.reject(new Error("no"))));
+  assert.equal(monitor.report().work.count, 1);
+  assert.equal(monitor.statistics("nothing"), undefined);
+});
+
+const memory = () => {
+  const values = new Map();
+  return { getItem: (key) => values.get(key) ?? null, setItem: (key, value) => values.set(key, value) };
+};
+
+test("a queue sends in order, and what fails stays at its head", async () => {
+  const [storage, sent, tries] = [memory(), [], []];
+  const sync = new BackgroundSync({
+    storage,
+    backoff: quick,
+    send: async (item) => {
+      tries.push(`${item.data} ${item.tries}`);
+      if (item.data === "b" && item.tries < 2) throw new Error("away");
+      sent.push(item.data);
+    },
+  });
+  for (const data of ["a", "b", "c"]) sync.enqueue(data);
+  await until(() => sent.length === 3);
+  assert.deepEqual(sent, ["a", "b", "c"]);
+  assert.deepEqual(tries, ["a 0", "b 0", "b 1", "b 2", "c 0"]);
+  assert.deepEqual(sync.items, []);
+  sync.stop();
+});
+
+test("a queue survives a page that is closed while it sends, with the same ids", async () => {
+  const storage = memory();
+  const hanging = new BackgroundSync({ storage, send: () => new Promise(() => {}) });
+  const ids = ["a", "b"].map((data) => hanging.enqueue(data).id);
+  await until(() => hanging.items.length === 2);
+  hanging.stop();
+  const sent = [];
+  const sync = new BackgroundSync({ storage, send: async ({ id }) => sent.push(id) });
+  await until(() => sync.items.length === 0);
+  assert.deepEqual(sent, ids);
+  sync.stop();
+});
+
+test("a queue waits while there is no network and drops what can never succeed", async (t) => {
+  const [storage, sent, dropped, network] = [memory(), [], [], { onLine: false }];
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { value: network, configurable: true });
+  const events = new EventTarget();
+  globalThis.addEventListener = events.addEventListener.bind(events);
+  globalThis.removeEventListener = events.removeEventListener.bind(events);
+  t.after(() => {
+    delete globalThis.addEventListener;
+    delete globalThis.removeEventListener;
+    if (before) Object.defineProperty(globalThis, "navigator", before);
+    else delete globalThis.navigator;
+  });
+  const sync = new BackgroundSync({
+    storage,
+    send: async ({ data }) => {
+      if (data === "bad") throw Object.assign(new Error("malformed"), { isPermanent: true });
+      sent.push(data);
+    },
+    onDropped: ({ data }) => dropped.push(data),
+  });
+  sync.enqueue("bad");
+  sync.enqueue("good");
+  await sync.flush();
+  assert.deepEqual([sent, sync.items.length], [[], 2]);
+  network.onLine = true;
+  events.dispatchEvent(new Event("online"));
+  await until(() => sync.items.length === 0);
+  assert.deepEqual([sent, dropped], [["good"], ["bad"]]);
+  sync.stop();
+});

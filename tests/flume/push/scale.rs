@@ -1,0 +1,98 @@
+//! Two servers of one database behind nginx, with the configuration that operators are given.
+
+use super::*;
+
+const CONFIG: &str = include_str!("../../../config/nginx/chainflume.conf");
+
+/// nginx on a port of its own, before the servers on `ports`. It ends with the test.
+struct Nginx {
+    port: u16,
+    _folder: tempfile::TempDir,
+    _child: Child,
+}
+
+impl Nginx {
+    async fn start(ports: [u16; 2]) -> Self {
+        let folder =
+            tempfile::Builder::new().prefix("cf-nginx-").tempdir_in("/tmp").expect("/tmp takes a folder");
+        let (port, place) = (free_port(), folder.path().display().to_string());
+        let ours = [("8081", ports[0]), ("8082", ports[1]), ("listen 8080", port)];
+        let text = ours.iter().fold(CONFIG.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            let to =
+                if from.starts_with("listen") { format!("listen 127.0.0.1:{to}") } else { to.to_string() };
+            text.replace(from, &to)
+        });
+        let user = if rustix::process::getuid().is_root() { "user root;\n" } else { "" };
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .map(|kind| format!("{kind}_temp_path {place}/{kind};\n"))
+            .collect();
+        let main = format!(
+            "{user}daemon off;\nmaster_process off;\npid {place}/pid;\nerror_log stderr;\nevents {{ }}\n\
+             http {{\n{temporary}{text}\n}}\n"
+        );
+        let file = folder.path().join("nginx.conf");
+        std::fs::write(&file, main).expect("the folder takes a file");
+        let known = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "nginx"];
+        let program = known.iter().find(|path| std::path::Path::new(path).exists()).unwrap_or(&"nginx");
+        let mut command = Command::new(program);
+        command.args(["-p", &*place, "-e", "stderr", "-c"]).arg(&file).kill_on_drop(true);
+        let child = command.spawn().expect("nginx is installed (apt-get install nginx-light)");
+        let deadline = Instant::now() + PATIENCE;
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            assert!(Instant::now() < deadline, "nginx does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { port, _folder: folder, _child: child }
+    }
+}
+
+/// How many clients a server has, by its metrics.
+async fn clients(daemon: &Daemon) -> f64 {
+    let of = async |protocol: &str| {
+        let series = format!("chainflume_push_connections{{protocol=\"{protocol}\"}}");
+        daemon.metric(&series).await.unwrap_or(0.0)
+    };
+    of("websocket").await + of("sse").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_behind_nginx_follow_although_a_server_is_killed() {
+    let tables = |name: &str| format!("[server.auth]\nmode = \"none\"\n[standby]\nname = \"{name}\"\n");
+    let gate = Gate::new(74, &tables("one")).await;
+    let (second, second_port) = (Home::bare(), free_port());
+    let listen = format!("[server]\nlisten = \"127.0.0.1:{second_port}\"\n");
+    let chain_tables = chain(&gate._server, "", &all_sources());
+    second.write(&format!("{listen}{}{chain_tables}", tables("two")), Some(&gate.url));
+    let leader = gate.start().await;
+    let standby = second.start();
+    standby.until("a standby", |status, report| status == 200 && report["role"] == "standby").await;
+    let nginx = Nginx::start([gate.port, second_port]).await;
+    gate.mine(&leader, 2).await;
+    let before = gate.outbox().await.len();
+
+    let mut followers = Vec::new();
+    for transport in ["websocket", "sse", "websocket", "sse"] {
+        let mut command = node("client.mjs");
+        command.args([transport, &*format!("http://127.0.0.1:{}", nginx.port), ROOM]);
+        let mut client = Client::start(command);
+        while client.next().await["status"] != "connected" {}
+        followers.push(client);
+    }
+    assert!(clients(&leader).await >= 1.0 && clients(&standby).await >= 1.0, "nginx uses both servers");
+    gate.mine(&leader, 4).await;
+    leader.kill_9().await;
+    gate.chain.mine(4);
+    gate.chain.reorg(5, 6);
+    standby.until_tip(gate.chain.head().number - 2).await;
+    let expected: Vec<Value> =
+        gate.outbox().await.drain(before..).map(|(position, _)| json!(position)).collect();
+    for client in &mut followers {
+        let got = client.collect(expected.len()).await;
+        let got: Vec<Value> = got.iter().map(|frame| frame["position"].clone()).collect();
+        assert_eq!(got, expected);
+    }
+    assert_eq!(clients(&standby).await, 4.0);
+    standby.stop_well().await;
+}
