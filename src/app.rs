@@ -32,6 +32,6 @@ pub use sources::{Deleting, SourceListing, empty_source, rename_source, sources}
 pub use status::{Status, StatusWatch, StoredDifference, StoredLease, StoredReorg, StoredSource, status};
 pub use verify::{Progress, RereadArgs, Verified, reread};
 pub use views::{Views, views};
-pub use webhooks::{Endpoint, enable_webhook, webhooks};
+pub use webhooks::{Endpoint, enable_webhook, retry_webhook, webhooks};
 
 pub use crate::roles::{AppError, Loaded, carry, indexers, telemetry_settings, watch};

@@ -160,6 +160,8 @@ fn delivery_settings(webhook: &config::Webhook) -> DeliverySettings {
         schedule: Schedule { waits: webhook.retry_schedule.clone(), attempts: webhook.retry_attempts },
         types: webhook.types.clone(),
         in_flight: webhook.in_flight,
+        order: webhook.order,
+        max_held: webhook.max_held,
     }
 }
 

@@ -79,6 +79,7 @@ const AUDITED: &str = "chainflume_audit_verified_block";
 const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
 const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
 const SINK_HELD: &str = "chainflume_sink_held_messages";
+const SINK_HELD_OLDEST: &str = "chainflume_sink_held_oldest_seconds";
 const SINK_DISABLED: &str = "chainflume_sink_disabled";
 const SINK_FOREIGN: &str = "chainflume_sink_foreign";
 const DELIVERIES: &str = "chainflume_deliveries_total";
@@ -189,6 +190,10 @@ fn describe_messages() {
     describe_gauge!(SINK_CONSECUTIVE_ERRORS, "errors since the last success, by sink");
     describe_counter!(SINK_LOST, "times a sink was found to have lost delivered messages, by sink");
     describe_gauge!(SINK_HELD, "messages that wait for another try, or behind one that does, by sink");
+    describe_gauge!(
+        SINK_HELD_OLDEST,
+        "seconds for which the oldest message has waited for another try, by sink, computed at the scrape"
+    );
     describe_gauge!(
         SINK_DISABLED,
         "1 while a sink is disabled and gets no messages until an operator enables it, by sink"

@@ -34,7 +34,7 @@ pub async fn append(
         return insert(tx, chain_id, &numbered, seen_at).await;
     }
     let statement = r"
-        copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at)
+        copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account)
         from stdin (format binary)
     ";
     copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain_id, draft, seen_at)).await?;
@@ -54,10 +54,10 @@ async fn insert(
     let drafts = || numbered.iter().map(|(_, draft)| draft);
     sqlx::query(
         r"
-        insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at)
-        select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0)
-        from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[])
-            as m (seq, aggregate_type, type, state, user_id, message)
+        insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account)
+        select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0), account
+        from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $9::bytea[])
+            as m (seq, aggregate_type, type, state, user_id, message, account)
         ",
     )
     .bind(numbered.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
@@ -68,6 +68,7 @@ async fn insert(
     .bind(drafts().map(|draft| draft.user_id).collect::<Vec<_>>())
     .bind(numbered.iter().map(|(seq, draft)| draft.text(*seq)).collect::<Vec<_>>())
     .bind(seen_at)
+    .bind(drafts().map(|draft| draft.account.as_deref()).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -107,7 +108,7 @@ fn encode(
     (seq, draft): &(i64, Draft),
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
-    rows.row(8);
+    rows.row(9);
     rows.int8(*seq)?;
     rows.int8(chain_id)?;
     rows.text(&draft.aggregate_type)?;
@@ -116,9 +117,10 @@ fn encode(
     rows.uuid_or_null(draft.user_id)?;
     rows.text(&draft.text(*seq))?;
     match seen_at {
-        Some(micros) => rows.timestamptz_micros(micros),
-        None => rows.null(),
+        Some(micros) => rows.timestamptz_micros(micros)?,
+        None => rows.null()?,
     }
+    rows.bytea_or_null(draft.account.as_deref())
 }
 
 /// Microseconds since the Unix epoch; no clock is far enough off to exceed the type.

@@ -52,6 +52,9 @@ pub struct Message {
     pub aggregate_type: String,
     /// Address of the wallet or contract.
     pub aggregate_id: Address,
+    /// The account of its event, which no reader of the JSON needs: messages that share it are delivered in their order.
+    #[serde(skip)]
+    pub account: Option<Address>,
     /// Arguments by their ABI names.
     pub payload: Map<String, Value>,
     /// Where it comes from.

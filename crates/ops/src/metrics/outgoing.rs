@@ -7,7 +7,7 @@ use metrics::{counter, gauge, histogram};
 use super::{
     ALERTS, COMMIT_TO_PUBLISH, DELIVERIES, DELIVERY_SECONDS, HEAD_TO_PUBLISH, INCIDENT, INCIDENTS, MISSED,
     OUTBOX_KEPT, OUTBOX_OLDEST, OUTBOX_TRIMMED, PUBLISHED, REPEATED, SINK_CONSECUTIVE_ERRORS, SINK_DISABLED,
-    SINK_ERRORS, SINK_FOREIGN, SINK_HELD, SINK_LAG, SINK_LOST, SINK_STUCK, as_f64,
+    SINK_ERRORS, SINK_FOREIGN, SINK_HELD, SINK_HELD_OLDEST, SINK_LAG, SINK_LOST, SINK_STUCK, as_f64,
 };
 
 /// As [`super::chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
@@ -43,9 +43,10 @@ pub fn sink_foreign(name: &str, foreign: bool) {
     gauge!(SINK_FOREIGN, "sink" => name.to_owned()).set(if foreign { 1.0 } else { 0.0 });
 }
 
-/// How many messages a sink holds up, and whether it is disabled.
-pub fn sink_held(name: &str, held: u64, disabled: bool) {
+/// How many messages wait for a retry to a sink, for how long the oldest of them has waited, and whether the sink is disabled.
+pub fn sink_held(name: &str, (held, oldest): (u64, Duration), disabled: bool) {
     gauge!(SINK_HELD, "sink" => name.to_owned()).set(as_f64(held));
+    gauge!(SINK_HELD_OLDEST, "sink" => name.to_owned()).set(oldest.as_secs_f64());
     gauge!(SINK_DISABLED, "sink" => name.to_owned()).set(if disabled { 1.0 } else { 0.0 });
 }
 

@@ -115,6 +115,7 @@ fn message(
         timestamp: timestamp(event.block_time),
         aggregate_type: described.layout.aggregate.as_str().to_owned(),
         aggregate_id,
+        account: event.fact.account,
         payload: payload(described, event),
         metadata: metadata(chain, described, event, (confirmations, user_id)),
         replay: false,

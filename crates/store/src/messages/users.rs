@@ -126,6 +126,7 @@ fn message(
         timestamp: timestamp(cause.event.block_time),
         aggregate_type: Aggregate::User.as_str().to_owned(),
         aggregate_id: wallet,
+        account: Some(wallet),
         payload: payload(user, described.decimals),
         metadata,
         replay: false,
