@@ -34,7 +34,8 @@ pub async fn append(
         return insert(tx, chain_id, &numbered, seen_at).await;
     }
     let statement = r"
-        copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account)
+        copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account,
+            counterparty_user_id)
         from stdin (format binary)
     ";
     copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain_id, draft, seen_at)).await?;
@@ -54,10 +55,12 @@ async fn insert(
     let drafts = || numbered.iter().map(|(_, draft)| draft);
     sqlx::query(
         r"
-        insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account)
-        select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0), account
-        from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $9::bytea[])
-            as m (seq, aggregate_type, type, state, user_id, message, account)
+        insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account,
+            counterparty_user_id)
+        select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0), account,
+            counterparty_user_id
+        from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $9::bytea[],
+            $10::uuid[]) as m (seq, aggregate_type, type, state, user_id, message, account, counterparty_user_id)
         ",
     )
     .bind(numbered.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
@@ -69,6 +72,7 @@ async fn insert(
     .bind(numbered.iter().map(|(seq, draft)| draft.text(*seq)).collect::<Vec<_>>())
     .bind(seen_at)
     .bind(drafts().map(|draft| draft.account.as_deref()).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| draft.counterparty_user_id).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -108,7 +112,7 @@ fn encode(
     (seq, draft): &(i64, Draft),
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
-    rows.row(9);
+    rows.row(10);
     rows.int8(*seq)?;
     rows.int8(chain_id)?;
     rows.text(&draft.aggregate_type)?;
@@ -120,7 +124,8 @@ fn encode(
         Some(micros) => rows.timestamptz_micros(micros)?,
         None => rows.null()?,
     }
-    rows.bytea_or_null(draft.account.as_deref())
+    rows.bytea_or_null(draft.account.as_deref())?;
+    rows.uuid_or_null(draft.counterparty_user_id)
 }
 
 /// Microseconds since the Unix epoch; no clock is far enough off to exceed the type.

@@ -116,7 +116,8 @@ impl Outbox {
                     order by e.seq limit (select greatest($2 / count(*), 1) from firsts)
                 ) d
             )
-            select d.seq, d.aggregate_type, d.aggregate_id, d.order_key, d.type, d.state, d.user_id, null::bytea as account,
+            select d.seq, d.aggregate_type, d.aggregate_id, d.order_key, d.type, d.state, d.user_id,
+                null::uuid as counterparty_user_id, null::bytea as account,
                 d.message, d.attempts,
                 (extract(epoch from clock_timestamp() - d.created_at) * 1000000)::bigint as age_micros,
                 null::bigint as seen_micros, n.epoch, n.after_seq, n.first_seq

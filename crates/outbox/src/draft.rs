@@ -9,6 +9,7 @@ pub struct Draft {
     pub(crate) message_type: String,
     pub(crate) state: MessageState,
     pub(crate) user_id: Option<Uuid>,
+    pub(crate) counterparty_user_id: Option<Uuid>,
     /// The wallet it is about besides its aggregate, 20 bytes.
     pub(crate) account: Option<Vec<u8>>,
     /// Its JSON up to the number.
@@ -31,6 +32,7 @@ impl Draft {
             message_type: message.message_type,
             state: message.state,
             user_id: message.metadata.user_id,
+            counterparty_user_id: message.metadata.counterparty_user_id,
             account: message.account.map(|account| account.to_vec()),
             before: format!("{id}{SEQ}"),
             after: after.to_owned(),

@@ -41,6 +41,21 @@ impl Users {
                 .await?;
         rows.into_iter().map(|(wallet, id)| Ok((address(&wallet)?, id))).collect::<Result<_, _>>().map(Self)
     }
+
+    /// The users among the parties of an event.
+    fn about(&self, event: &Event) -> EventUsers {
+        let mut known = parties(event).filter_map(|account| self.0.get(&account).copied());
+        let first = known.next();
+        EventUsers { first, second: known.find(|id| Some(*id) != first) }
+    }
+}
+
+/// The users that an event is about: the account's before the counterparty's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct EventUsers {
+    pub(super) first: Option<Uuid>,
+    /// Another one than the first.
+    pub(super) second: Option<Uuid>,
 }
 
 /// Messages that these events are seen at the head, in their order. `head` is the chain's head as it was read.
@@ -90,8 +105,8 @@ fn messages(
         .map(|event_ref| {
             let (state, confirmations) = state(event_ref.event);
             let described = chain.described(event_ref.kind_id)?;
-            let user_id = parties(event_ref.event).find_map(|account| users.0.get(&account).copied());
-            Ok(message(chain, described, event_ref.event, (state, confirmations, user_id)))
+            let users = users.about(event_ref.event);
+            Ok(message(chain, described, event_ref.event, (state, confirmations, users)))
         })
         .collect()
 }
@@ -100,7 +115,7 @@ fn message(
     chain: &Chain,
     described: &Described,
     event: &Event,
-    (state, confirmations, user_id): (MessageState, u64, Option<Uuid>),
+    (state, confirmations, users): (MessageState, u64, EventUsers),
 ) -> Message {
     let aggregate_id = match described.layout.aggregate {
         Aggregate::User => event.fact.account.unwrap_or(event.address),
@@ -117,7 +132,7 @@ fn message(
         aggregate_id,
         account: event.fact.account,
         payload: payload(described, event),
-        metadata: metadata(chain, described, event, (confirmations, user_id)),
+        metadata: metadata(chain, described, event, (confirmations, users)),
         replay: false,
     }
 }
@@ -155,10 +170,11 @@ pub(super) fn metadata(
     chain: &Chain,
     described: &Described,
     event: &Event,
-    (confirmations, user_id): (u64, Option<Uuid>),
+    (confirmations, users): (u64, EventUsers),
 ) -> Metadata {
     Metadata {
-        user_id,
+        user_id: users.first,
+        counterparty_user_id: users.second,
         correlation_id: event.tx_hash,
         causation_id: None,
         source: described.source.clone(),

@@ -365,6 +365,7 @@ mod tests {
             message_type: "user.updated".to_owned(),
             state: "confirmed".to_owned(),
             user_id: None,
+            counterparty_user_id: None,
             account: None,
             message: format!("{{\"id\":\"i\",\"aggregateId\":\"{about}\"}}"),
             age_micros: 0,
