@@ -21,7 +21,8 @@ pub use chains::{ChainListing, chains, forget_chain};
 pub use check::{CheckLine, CheckReport, check};
 pub use commands::migrate;
 pub use dead_letters::{
-    Outcome, RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
+    Outcome, RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, drop_dead_letters,
+    retry_dead_letters,
 };
 pub use demo::{DemoArgs, Difference, compare, demo};
 pub use replay::{ReplayArgs, ReplayNews, ReplayTo, replay};

@@ -15,8 +15,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
 pub use outgoing::{
-    alert, alerts_start, delivery, incident, missed, outbox, outbox_trimmed, published, repeated, sink,
-    sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
+    alert, alerts_start, dead_letters_trimmed, delivery, incident, missed, outbox, outbox_trimmed, published,
+    repeated, sink, sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
 };
 pub use past::source_past;
 pub use providers::{
@@ -57,6 +57,7 @@ const SINCE_HEAD: &str = "chainflume_seconds_since_head";
 const DATABASE_WRITABLE: &str = "chainflume_database_writable";
 const VIEWS_MISSING: &str = "chainflume_views_missing";
 const NEGATIVE_BALANCES: &str = "chainflume_negative_balances";
+const DEAD_LETTERS_TRIMMED: &str = "chainflume_dead_letters_trimmed_total";
 const OPEN_DEAD_LETTERS: &str = "chainflume_dead_letters_open";
 const OUTBOX_KEPT: &str = "chainflume_outbox_messages";
 const OUTBOX_OLDEST: &str = "chainflume_outbox_oldest_age_seconds";
@@ -173,6 +174,10 @@ fn describe() {
     );
     describe_gauge!(AUDIT_DIFFERENCES, "stored events that differ from the chain, by chain and source");
     describe_counter!(AUDIT_FOUND, "ranges in which an audit found differences, by chain and source");
+    describe_counter!(
+        DEAD_LETTERS_TRIMMED,
+        "open dead letters deleted because a source with address = \"any\" had more than retention.letters_of_any, by source"
+    );
     describe_gauge!(OPEN_DEAD_LETTERS, "open dead letters: neither retried with success nor dropped");
     describe_gauge!(BUILD_INFO, "1, with the version");
 }

@@ -16,6 +16,7 @@ mod outbox;
 mod pending;
 mod property;
 mod query;
+mod retention;
 mod rewind;
 mod stage;
 mod tcp;
