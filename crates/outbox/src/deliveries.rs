@@ -113,7 +113,7 @@ impl Outbox {
                 select f.due_at, f.seq as first, d.seq, row_number() over (partition by f.seq order by d.seq) as place
                 from firsts f cross join lateral (
                     select e.seq from deliveries e where e.sink = $1 and e.order_key = f.order_key and e.seq >= f.seq
-                    order by e.seq limit (select greatest($2 / count(*), 1) from firsts)
+                    order by e.seq limit (select greatest($2 / greatest(count(*), 1), 1) from firsts)
                 ) d
             )
             select d.seq, d.aggregate_type, d.aggregate_id, d.order_key, d.type, d.state, d.user_id,

@@ -18,6 +18,7 @@ mod property;
 mod query;
 mod retention;
 mod rewind;
+mod sql;
 mod stage;
 mod tcp;
 mod users;
