@@ -23,7 +23,8 @@ pub use chains::{ChainListing, chains, forget_chain};
 pub use check::{CheckLine, CheckReport, check};
 pub use commands::migrate;
 pub use dead_letters::{
-    Outcome, RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, retry_dead_letters,
+    Outcome, RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, drop_dead_letters,
+    retry_dead_letters,
 };
 pub use demo::{DemoOptions, Difference, compare, demo};
 pub use keys::{KeyListing, keys, revoke_key};
@@ -36,6 +37,6 @@ pub use sources::{Deleting, SourceListing, empty_source, rename_source, sources}
 pub use status::{Status, StatusWatch, StoredDifference, StoredLease, StoredReorg, StoredSource, status};
 pub use verify::{Progress, RereadArgs, Verified, reread};
 pub use views::{Views, views};
-pub use webhooks::{Endpoint, enable_webhook, webhooks};
+pub use webhooks::{Endpoint, enable_webhook, retry_webhook, webhooks};
 
 pub use crate::roles::{AppError, Loaded, carry, indexers, telemetry_settings, watch};

@@ -39,7 +39,7 @@ pub use provider::{Failover, Provider};
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
 pub use server::{AuthMode, Server, ServerAuth};
-pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Shutdown, Standby, Users};
+pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Retention, Shutdown, Standby, Users};
 pub use source::Source;
 pub use webhook::{Alerts, Webhook};
 
@@ -59,6 +59,8 @@ pub struct Config {
     pub database: Database,
     /// `[outbox]`
     pub outbox: Outbox,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[redis]`
     pub redis: Redis,
     /// `[standby]`
@@ -129,7 +131,11 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let server = server::server(&root.table("server"));
     let settings = (
         settings::database(&root.table("database")),
-        (settings::outbox(&root.table("outbox")), redis::redis(&root.table("redis"))),
+        (
+            settings::outbox(&root.table("outbox")),
+            settings::retention(&root.table("retention")),
+            redis::redis(&root.table("redis")),
+        ),
         (settings::admin(&root.table("admin")), settings::standby(&root.table("standby"))),
         settings::log(&root.table("log")),
         settings::users(&root.table("users")),
@@ -138,11 +144,12 @@ fn read(root: &Section<'_>) -> Option<Config> {
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);
     crosscheck::webhooks(reader, &webhooks);
-    let (database, (outbox, redis), (admin, standby), log, users, shutdown) = settings;
+    let (database, (outbox, retention, redis), (admin, standby), log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
         database,
         outbox,
+        retention,
         redis,
         standby,
         webhooks: webhooks.into_iter().map(|draft| draft.webhook).collect::<Option<_>>()?,

@@ -170,6 +170,9 @@ pub struct SinkReport {
     /// Of those before that number, messages that wait for another try, or behind one that does.
     #[serde(default)]
     pub held: u64,
+    /// For how long the oldest of them has waited.
+    #[serde(default)]
+    pub held_oldest_seconds: f64,
     /// Why nothing is sent there until somebody enables it.
     #[serde(default)]
     pub disabled: Option<String>,
@@ -260,6 +263,10 @@ impl SinkReport {
         if sink.consecutive_errors > 1 {
             not_ready.push(format!("{} errors in a row", sink.consecutive_errors));
         }
+        if sink.held_full {
+            let held = sink.held;
+            not_ready.push(format!("{held} messages wait for a retry, and no new ones are read (max_held)"));
+        }
         if stuck > STUCK_AFTER {
             not_ready.push(format!("messages have waited for {} s", stuck.as_secs()));
         }
@@ -271,6 +278,7 @@ impl SinkReport {
             delivered: sink.delivered,
             lag: sink.delivered.map_or(0, |delivered| last.saturating_sub(delivered)),
             held: sink.held,
+            held_oldest_seconds: held_for(&sink).as_secs_f64(),
             disabled: sink.disabled,
             foreign: sink.foreign,
             seconds_stuck: stuck.as_secs_f64(),
@@ -278,6 +286,10 @@ impl SinkReport {
             last_error: sink.last_error,
         }
     }
+}
+
+fn held_for(sink: &SinkHealth) -> Duration {
+    sink.held_since.map_or(Duration::ZERO, |since| since.elapsed())
 }
 
 fn stuck(sink: &SinkHealth) -> Duration {
@@ -401,7 +413,7 @@ pub(super) fn refresh_metrics(board: &Board) {
         let last = outbox.map_or(0, |outbox| outbox.last);
         let lag = last.saturating_sub(sink.delivered.unwrap_or(last));
         metrics::sink(&name, lag, stuck(&sink), sink.consecutive_errors);
-        metrics::sink_held(&name, sink.held, sink.disabled.is_some());
+        metrics::sink_held(&name, (sink.held, held_for(&sink)), sink.disabled.is_some());
         metrics::sink_foreign(&name, sink.foreign.is_some());
     }
     if let Some(database) = board.database() {
@@ -490,6 +502,10 @@ mod tests {
         assert_eq!(reasons(&|sink| sink.consecutive_errors = 2), ["2 errors in a row"]);
         assert_eq!(reasons(&|sink| sink.waiting_since = Some(past(29))), [""; 0]);
         assert_eq!(reasons(&|sink| sink.waiting_since = Some(past(31))), ["messages have waited for 31 s"]);
+        assert_eq!(
+            reasons(&|sink| (sink.held, sink.held_full) = (100, true)),
+            ["100 messages wait for a retry, and no new ones are read (max_held)"]
+        );
         assert_eq!(reasons(&|sink| sink.alive_at = past(61)), ["its loop has not turned for 61 s"]);
         assert_eq!(
             reasons(&|sink| sink.foreign = Some("do this".to_owned())),

@@ -93,6 +93,21 @@ pub async fn drop_dead_letter(loaded: &Loaded, id: u64, note: &str) -> Result<()
     .await
 }
 
+/// Marks the open dead letters of a source, or to a sink, as resolved, of one kind where it is given; returns how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn drop_dead_letters(
+    loaded: &Loaded,
+    which: (&str, Option<&str>),
+    note: &str,
+) -> Result<u64, AppError> {
+    with_database(loaded, async |database| {
+        database.store.drop_dead_letters(which, note).await.map_err(store_error)
+    })
+    .await
+}
+
 /// Tries dead letters again with the configuration as it is now. `tell` is told of each.
 ///
 /// # Errors

@@ -69,16 +69,22 @@ pub async fn sinks(loaded: &Loaded) -> Result<Vec<SinkListing>, AppError> {
 async fn listing(database: &OpenDatabase, name: String, epoch: String) -> Result<SinkListing, AppError> {
     let state = database.store.outbox().sink_state(&name).await.map_err(store_error)?;
     let cursor = database.store.outbox().sink_cursor(&name).await.map_err(store_error)?;
-    let (word, reason, remedy) = match (state.foreign, state.disabled, state.failures) {
+    let trouble = state.last_error.or((state.failures > 0).then(|| failed(state.failures)));
+    let (word, reason, remedy) = match (state.foreign, state.disabled, trouble) {
         (Some(reason), ..) => ("foreign", Some(reason), Some(relay::remedy(&name))),
         (None, Some(reason), _) => {
             let webhook = name.trim_start_matches("webhook:");
             ("disabled", Some(reason), Some(format!("`chainflume webhooks enable {webhook}`")))
         }
-        (None, None, 0) => ("well", None, None),
-        (None, None, failures) => ("away", Some(format!("failed {failures} times in a row")), None),
+        (None, None, None) => ("well", None, None),
+        (None, None, trouble) => ("away", trouble, None),
     };
     Ok(SinkListing { name, state: word, cursor, epoch, held: state.held, reason, remedy })
+}
+
+/// What is known of a sink whose error an older program did not store.
+fn failed(times: u64) -> String {
+    format!("failed {times} times in a row")
 }
 
 /// Lets this database's history go on after what a sink holds.

@@ -18,12 +18,16 @@ pub struct Endpoint {
     pub cursor: Option<u64>,
     /// Messages that wait for another try, or behind one that does.
     pub held: u64,
+    /// For how long the oldest of them has waited.
+    pub held_oldest_seconds: u64,
     /// Rounds in a row in which nothing could be delivered.
     pub failures: u64,
     /// Seconds for which nothing is tried.
     pub paused_seconds: u64,
     /// Why nothing is sent there until it is enabled.
     pub disabled: Option<String>,
+    /// Why nothing could be delivered at the last try.
+    pub last_error: Option<String>,
 }
 
 /// Where each configured endpoint stands.
@@ -40,9 +44,11 @@ pub async fn webhooks(loaded: &Loaded) -> Result<Vec<Endpoint>, AppError> {
                 name: webhook.name.clone(),
                 cursor: database.store.outbox().sink_cursor(&sink).await.map_err(store_error)?,
                 held: state.held,
+                held_oldest_seconds: state.held_for.as_secs(),
                 failures: state.failures,
                 paused_seconds: state.paused.as_secs(),
                 disabled: state.disabled,
+                last_error: state.last_error,
             });
         }
         Ok(endpoints)
@@ -55,12 +61,7 @@ pub async fn webhooks(loaded: &Loaded) -> Result<Vec<Endpoint>, AppError> {
 /// # Errors
 /// When there is none of that name or it is not disabled, or the database fails.
 pub async fn enable_webhook(loaded: &Loaded, name: &str) -> Result<(), AppError> {
-    let names: Vec<&str> = loaded.config.webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
-    if !names.contains(&name) {
-        let path = loaded.path.display();
-        let all = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        return Err(AppError::Config(format!("{path}: there is no webhook \"{name}\"; there are: {all}")));
-    }
+    find(loaded, name)?;
     with_database(loaded, async |database| {
         match database.store.outbox().enable_sink(&sink_name(name)).await.map_err(store_error)? {
             true => Ok(()),
@@ -68,4 +69,33 @@ pub async fn enable_webhook(loaded: &Loaded, name: &str) -> Result<(), AppError>
         }
     })
     .await
+}
+
+/// Retries at once what waits for an endpoint, in place of the next time of its schedule; a running daemon sees it by itself.
+/// Returns how many messages wait, those behind others included.
+///
+/// # Errors
+/// When there is none of that name or it is disabled, or the database fails.
+pub async fn retry_webhook(loaded: &Loaded, name: &str) -> Result<u64, AppError> {
+    find(loaded, name)?;
+    with_database(loaded, async |database| {
+        let (outbox, sink) = (database.store.outbox(), sink_name(name));
+        if outbox.sink_state(&sink).await.map_err(store_error)?.disabled.is_some() {
+            let remedy = format!("`chainflume webhooks enable {name}`");
+            return Err(AppError::Failed(format!("webhook {name} is disabled; {remedy} sends to it again")));
+        }
+        outbox.retry_sink(&sink).await.map_err(store_error)
+    })
+    .await
+}
+
+/// That there is an endpoint of that name.
+fn find(loaded: &Loaded, name: &str) -> Result<(), AppError> {
+    let names: Vec<&str> = loaded.config.webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let path = loaded.path.display();
+    let all = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Err(AppError::Config(format!("{path}: there is no webhook \"{name}\"; there are: {all}")))
 }

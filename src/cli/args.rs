@@ -107,7 +107,7 @@ pub enum Command {
     /// List stored chains, and delete one that is no longer configured
     #[command(subcommand)]
     Chains(ChainsCommand),
-    /// List webhooks, and enable one that was disabled because it answered 410
+    /// List webhooks, retry what waits for one, and enable one that was disabled because it answered 410
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
     /// Create missing typed views and list all of them, one per ABI event

@@ -140,11 +140,22 @@ fn outcome(retried: &RetriedLetter) -> (&'static str, String) {
 }
 
 async fn drop(loaded: &Loaded, args: &DropArgs) -> anyhow::Result<()> {
-    app::drop_dead_letter(loaded, args.id, &args.reason).await?;
+    let Some(id) = args.id else { return drop_all(loaded, args).await };
+    app::drop_dead_letter(loaded, id, &args.reason).await?;
     if args.json {
-        return print_json(&json!({ "id": args.id, "dropped": true }));
+        return print_json(&json!({ "id": id, "dropped": true }));
     }
-    output::print(format!("{} dropped\n", args.id).as_bytes())
+    output::print(format!("{id} dropped\n").as_bytes())
+}
+
+/// All of a source, or to a sink.
+async fn drop_all(loaded: &Loaded, args: &DropArgs) -> anyhow::Result<()> {
+    let source = args.source.as_deref().unwrap_or_default();
+    let dropped = app::drop_dead_letters(loaded, (source, args.kind.as_deref()), &args.reason).await?;
+    if args.json {
+        return print_json(&json!({ "source": source, "kind": args.kind, "dropped": dropped }));
+    }
+    output::print(format!("{dropped} dead letters of {source} dropped\n").as_bytes())
 }
 
 fn state(letter: &StoredDeadLetter) -> &'static str {

@@ -107,8 +107,19 @@ mod tests {
         let tables =
             [&tables[..], &["chain.failover", "chain.provider", "server.auth", "server.key"]].concat();
         let others = [
-            "database", "outbox", "redis", "webhook", "alerts", "standby", "admin", "log", "users",
-            "shutdown", "server", "push",
+            "database",
+            "outbox",
+            "redis",
+            "webhook",
+            "alerts",
+            "standby",
+            "admin",
+            "log",
+            "users",
+            "shutdown",
+            "server",
+            "push",
+            "retention",
         ];
         // The keys of the price list are the user's own; the manual shows those that have a price.
         let explained: BTreeSet<String> =

@@ -38,6 +38,17 @@ pub struct Outbox {
     pub retention: Duration,
 }
 
+/// `[retention]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How long resolved dead letters are kept.
+    pub dead_letters: Duration,
+    /// How long events that reorgs took back are kept, with the records of the reorgs.
+    pub reorgs: Duration,
+    /// Open dead letters kept of a source with `address = "any"`.
+    pub letters_of_any: u32,
+}
+
 /// `[standby]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standby {
@@ -136,6 +147,13 @@ impl Default for Outbox {
     }
 }
 
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_hours(days * 24);
+        Self { dead_letters: days(90), reorgs: days(365), letters_of_any: 1_000 }
+    }
+}
+
 impl Default for Standby {
     fn default() -> Self {
         Self { name: None, lease: Duration::from_secs(10) }
@@ -198,6 +216,19 @@ pub(super) fn outbox(section: &Section<'_>) -> Outbox {
     let retention = section.duration("retention", bounds);
     section.finish();
     Outbox { retention: retention.map_or(Outbox::default().retention, |retention| retention.value) }
+}
+
+pub(super) fn retention(section: &Section<'_>) -> Retention {
+    let (default, bounds) = (Retention::default(), Duration::ZERO..=Duration::from_hours(100 * 365 * 24));
+    let dead_letters = section.duration("dead_letters", bounds.clone());
+    let reorgs = section.duration("reorgs", bounds);
+    let letters = section.number("letters_of_any", 0..=10_000_000);
+    section.finish();
+    Retention {
+        dead_letters: dead_letters.map_or(default.dead_letters, |found| found.value),
+        reorgs: reorgs.map_or(default.reorgs, |found| found.value),
+        letters_of_any: letters.and_then(|n| u32::try_from(n.value).ok()).unwrap_or(default.letters_of_any),
+    }
 }
 
 pub(super) fn standby(section: &Section<'_>) -> Standby {

@@ -12,6 +12,7 @@ use super::section::Section;
 use super::units::{self, KIB, MIB};
 use super::url::{Scheme, url};
 use super::words::name;
+use chainflume_deliver::relay::DeliveryOrder;
 use chainflume_deliver::sink::SigningKey;
 
 /// `[[webhook]]`
@@ -31,6 +32,10 @@ pub struct Webhook {
     pub retry_schedule: Vec<Duration>,
     /// Tries of a message that the receiver refuses for itself.
     pub retry_attempts: u32,
+    /// What one failed delivery holds up.
+    pub order: DeliveryOrder,
+    /// How many messages may wait for a retry or behind one.
+    pub max_held: u64,
     /// Deliveries at the same time.
     pub in_flight: usize,
     /// Largest message sent, in bytes.
@@ -91,6 +96,8 @@ pub(super) fn read(section: &Section<'_>) -> WebhookDraft {
     let wait = Duration::from_millis(10)..=Duration::from_hours(7 * 24);
     let retry_schedule = parsed_list(section, "retry_schedule", |text| units::duration(text, &wait));
     let retry_attempts = section.number("retry_attempts", 1..=100).and_then(|n| u32::try_from(n.value).ok());
+    let order = section.parsed("order", order);
+    let max_held = section.number("max_held", 100..=10_000_000).and_then(|n| u64::try_from(n.value).ok());
     let in_flight = section.number("in_flight", 1..=64).and_then(|n| usize::try_from(n.value).ok());
     let max_message_bytes = section.size("max_message_bytes", KIB..=64 * MIB);
     let allow_hosts = parsed_list(section, "allow_hosts", host);
@@ -105,6 +112,8 @@ pub(super) fn read(section: &Section<'_>) -> WebhookDraft {
             timeout: timeout.map_or(Duration::from_secs(15), |timeout| timeout.value),
             retry_schedule: retry_schedule.unwrap_or_else(|| SCHEDULE.to_vec()),
             retry_attempts: retry_attempts.unwrap_or(3),
+            order: order.as_ref().map(|order| order.value).unwrap_or_default(),
+            max_held: max_held.unwrap_or(10_000),
             in_flight: in_flight.unwrap_or(4),
             max_message_bytes: max_message_bytes.unwrap_or(256 << 10),
             allow_hosts: allow_hosts.unwrap_or_default().into_iter().collect(),
@@ -165,6 +174,15 @@ fn parsed_list<T>(
     let read: Vec<T> =
         texts.into_iter().filter_map(|text| Some(text.parse(section.reader, &parse)?.value)).collect();
     (read.len() == wanted).then_some(read)
+}
+
+fn order(text: &str) -> Result<DeliveryOrder, Fault> {
+    match text {
+        "account" => Ok(DeliveryOrder::Account),
+        "contract" => Ok(DeliveryOrder::Contract),
+        "none" => Ok(DeliveryOrder::None),
+        _ => Err(Fault::new("is not an order of deliveries", "write \"account\", \"contract\" or \"none\"")),
+    }
 }
 
 fn message_type(text: &str) -> Result<String, Fault> {

@@ -9,6 +9,7 @@ use super::error::AppError;
 use super::loops::{LISTEN_HANG_TIMEOUT, Loops, anew};
 use super::parts::{Loaded, redis_settings};
 use crate::config;
+use chainflume_core::domain::AddressSet;
 use chainflume_deliver::relay::Schedule;
 use chainflume_deliver::relay::{
     CommitSignal, DeliveryQueue, DeliverySettings, Relay, RelayParts, Retention, listen,
@@ -18,7 +19,7 @@ use chainflume_deliver::sink::{Bus, InProcess, RedisSink, Sink, WebhookSink};
 use chainflume_ops::health::Board;
 use chainflume_ops::http::AddressPolicy;
 use chainflume_ops::supervise::{Loop, Supervisor};
-use chainflume_store::Store;
+use chainflume_store::{HistoryRetention, Store};
 
 /// Starts all delivery, on a database that is migrated already. Returns the bus of this process where no Redis is
 /// configured.
@@ -66,9 +67,21 @@ pub(crate) fn start_relays(
     }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
-    let retention = Retention { outbox: store.outbox(), board: loops.board().clone(), age, sinks };
+    let history = (store.clone(), history_retention(loaded));
+    let retention = Retention { outbox: store.outbox(), board: loops.board().clone(), age, history, sinks };
     loops.retention(tasks, retention);
     Ok(bus)
+}
+
+fn history_retention(loaded: &Loaded) -> HistoryRetention {
+    let (config, keep) = (&loaded.config, &loaded.config.retention);
+    let strangers = config.sources.iter().filter(|source| source.addresses == AddressSet::Any);
+    HistoryRetention {
+        resolved: keep.dead_letters,
+        orphaned: keep.reorgs,
+        strangers: strangers.map(|source| source.name.clone()).collect(),
+        strangers_letters: keep.letters_of_any,
+    }
 }
 
 struct Relays<'a> {
@@ -160,6 +173,8 @@ fn delivery_settings(webhook: &config::Webhook) -> DeliverySettings {
         schedule: Schedule { waits: webhook.retry_schedule.clone(), attempts: webhook.retry_attempts },
         types: webhook.types.clone(),
         in_flight: webhook.in_flight,
+        order: webhook.order,
+        max_held: webhook.max_held,
     }
 }
 

@@ -239,6 +239,7 @@ pub const TABLES: &[Tables] = &[
             "stakes",
             "token_allowances",
             "token_balances",
+            "user_ids",
             "users",
         ],
         "advance and rewind write them in one transaction",

@@ -4,6 +4,8 @@ mod alerts;
 mod commands;
 mod courier;
 mod end_to_end;
+mod figures;
+mod held;
 mod refusals;
 
 use std::time::{Duration, Instant};
@@ -63,6 +65,24 @@ impl Ground {
                  select h.seq, 31337, 'user', '{message_type}', 'confirmed', {message} from h"
             );
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await.expect("writes");
+        }
+    }
+
+    /// Commits a message of `message_type` about a token for each of these accounts.
+    pub async fn say_of_token(&self, message_type: &str, accounts: &[&str]) {
+        for account in accounts {
+            sqlx::query(
+                r#"with h as (update outbox_head set seq = seq + 1 returning seq)
+                insert into outbox (seq, chain_id, aggregate_type, type, state, account, message)
+                select h.seq, 31337, 'token', $1, 'confirmed', convert_to($2, 'utf8'), json_build_object(
+                    'id', h.seq::text, 'seq', h.seq, 'type', $1, 'state', 'confirmed', 'aggregateType', 'token',
+                    'aggregateId', '0xaa', 'account', $2, 'metadata', json_build_object('userId', null)) from h"#,
+            )
+            .bind(message_type)
+            .bind(account)
+            .execute(&self.pool)
+            .await
+            .expect("writes");
         }
     }
 

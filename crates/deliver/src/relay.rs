@@ -12,7 +12,7 @@ mod retention;
 mod stream;
 mod turn;
 
-pub use delivery_queue::{DeliveryQueue, DeliverySettings, Schedule};
+pub use delivery_queue::{DeliveryOrder, DeliveryQueue, DeliverySettings, Schedule};
 pub use error::RelayError;
 pub use judge::{Cursor, Ownership, foreign, judge};
 pub use listen::{CommitSignal, Listener, listen};

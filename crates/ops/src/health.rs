@@ -229,6 +229,10 @@ pub struct SinkHealth {
     pub waiting_since: Option<Instant>,
     /// Messages that wait for another try, or behind one that does.
     pub held: u64,
+    /// Since when the oldest of them waits; `None` while none does.
+    pub held_since: Option<Instant>,
+    /// Whether so many wait that no new messages are read for it.
+    pub held_full: bool,
     /// Why nothing is sent there until an operator enables it.
     pub disabled: Option<String>,
     /// What it holds that this database never sent, and what to do: nothing is sent there until an operator decides.
@@ -250,6 +254,8 @@ impl SinkHealth {
             delivered: None,
             waiting_since: None,
             held: 0,
+            held_since: None,
+            held_full: false,
             disabled: None,
             foreign: None,
             alive_at,

@@ -18,8 +18,8 @@ pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
 use number::as_f64;
 pub use outgoing::{
-    alert, alerts_start, delivery, incident, missed, outbox, outbox_trimmed, published, repeated, sink,
-    sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
+    alert, alerts_start, dead_letters_trimmed, delivery, incident, missed, outbox, outbox_trimmed, published,
+    repeated, sink, sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
 };
 pub use past::source_past;
 pub use providers::{
@@ -63,6 +63,7 @@ const SINCE_HEAD: &str = "chainflume_seconds_since_head";
 const DATABASE_WRITABLE: &str = "chainflume_database_writable";
 const VIEWS_MISSING: &str = "chainflume_views_missing";
 const NEGATIVE_BALANCES: &str = "chainflume_negative_balances";
+const DEAD_LETTERS_TRIMMED: &str = "chainflume_dead_letters_trimmed_total";
 const OPEN_DEAD_LETTERS: &str = "chainflume_dead_letters_open";
 const OUTBOX_KEPT: &str = "chainflume_outbox_messages";
 const OUTBOX_OLDEST: &str = "chainflume_outbox_oldest_age_seconds";
@@ -85,6 +86,7 @@ const AUDITED: &str = "chainflume_audit_verified_block";
 const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
 const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
 const SINK_HELD: &str = "chainflume_sink_held_messages";
+const SINK_HELD_OLDEST: &str = "chainflume_sink_held_oldest_seconds";
 const SINK_DISABLED: &str = "chainflume_sink_disabled";
 const SINK_FOREIGN: &str = "chainflume_sink_foreign";
 const DELIVERIES: &str = "chainflume_deliveries_total";
@@ -154,6 +156,10 @@ fn describe() {
     );
     describe_gauge!(AUDIT_DIFFERENCES, "stored events that differ from the chain, by chain and source");
     describe_counter!(AUDIT_FOUND, "ranges in which an audit found differences, by chain and source");
+    describe_counter!(
+        DEAD_LETTERS_TRIMMED,
+        "open dead letters deleted because a source with address = \"any\" had more than retention.letters_of_any, by source"
+    );
     describe_gauge!(OPEN_DEAD_LETTERS, "open dead letters: neither retried with success nor dropped");
     describe_gauge!(BUILD_INFO, "1, with the version");
 }
@@ -171,6 +177,10 @@ fn describe_messages() {
     describe_gauge!(SINK_CONSECUTIVE_ERRORS, "errors since the last success, by sink");
     describe_counter!(SINK_LOST, "times a sink was found to have lost delivered messages, by sink");
     describe_gauge!(SINK_HELD, "messages that wait for another try, or behind one that does, by sink");
+    describe_gauge!(
+        SINK_HELD_OLDEST,
+        "seconds for which the oldest message has waited for another try, by sink, computed at the scrape"
+    );
     describe_gauge!(
         SINK_DISABLED,
         "1 while a sink is disabled and gets no messages until an operator enables it, by sink"

@@ -34,7 +34,8 @@ pub async fn append(
         return insert(tx, chain_id, &numbered, seen_at).await;
     }
     let statement = r"
-        copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at)
+        copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account,
+            counterparty_user_id)
         from stdin (format binary)
     ";
     copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain_id, draft, seen_at)).await?;
@@ -62,11 +63,13 @@ async fn insert(
     let drafts = || numbered.iter().map(|(_, draft)| draft);
     sqlx::query(
         r"
-        with named as (insert into outbox_rooms (key, seq) select * from unnest($9::bigint[], $10::bigint[]))
-        insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at)
-        select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0)
-        from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[])
-            as m (seq, aggregate_type, type, state, user_id, message)
+        with named as (insert into outbox_rooms (key, seq) select * from unnest($11::bigint[], $12::bigint[]))
+        insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account,
+            counterparty_user_id)
+        select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0), account,
+            counterparty_user_id
+        from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $9::bytea[],
+            $10::uuid[]) as m (seq, aggregate_type, type, state, user_id, message, account, counterparty_user_id)
         ",
     )
     .bind(numbered.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
@@ -77,6 +80,8 @@ async fn insert(
     .bind(drafts().map(|draft| draft.user_id).collect::<Vec<_>>())
     .bind(numbered.iter().map(|(seq, draft)| draft.text(*seq)).collect::<Vec<_>>())
     .bind(seen_at)
+    .bind(drafts().map(|draft| draft.account.as_deref()).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| draft.counterparty_user_id).collect::<Vec<_>>())
     .bind(named.iter().map(|(key, _)| *key).collect::<Vec<_>>())
     .bind(named.iter().map(|(_, seq)| *seq).collect::<Vec<_>>())
     .execute(&mut **tx)
@@ -126,7 +131,7 @@ fn encode(
     (seq, draft): &(i64, Draft),
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
-    rows.row(8);
+    rows.row(10);
     rows.int8(*seq)?;
     rows.int8(chain_id)?;
     rows.text(&draft.aggregate_type)?;
@@ -135,9 +140,11 @@ fn encode(
     rows.uuid_or_null(draft.user_id)?;
     rows.text(&draft.text(*seq))?;
     match seen_at {
-        Some(micros) => rows.timestamptz_micros(micros),
-        None => rows.null(),
+        Some(micros) => rows.timestamptz_micros(micros)?,
+        None => rows.null()?,
     }
+    rows.bytea_or_null(draft.account.as_deref())?;
+    rows.uuid_or_null(draft.counterparty_user_id)
 }
 
 /// Microseconds since the Unix epoch; no clock is far enough off to exceed the type.

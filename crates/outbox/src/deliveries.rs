@@ -1,4 +1,4 @@
-//! Messages that a receiver could not be given yet: they wait for their next try, and those about the same thing behind
+//! Messages that a receiver could not be given yet: they wait for their next try, and those with the same key behind
 //! them. Each round of tries is settled in one transaction, so that none is forgotten and none counted twice.
 
 mod settle;
@@ -13,12 +13,9 @@ use crate::Outbox;
 use crate::OutboxRow;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
-use chainflume_db::transaction::begin;
+use chainflume_db::transaction::{Tx, begin};
 
-pub use settle::{RoundOutcome, SinkPacing};
-
-/// What a message is about: aggregate type and id.
-pub type AggregateKey = (String, String);
+pub use settle::{HeldMessage, RoundOutcome, SinkPacing};
 
 /// A message that is due for its next try.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -29,6 +26,10 @@ pub struct DueDelivery {
     /// Tries so far.
     #[sqlx(try_from = "i64")]
     pub attempts: u64,
+    /// What it is about.
+    pub aggregate_id: String,
+    /// Messages with the same key come in the order of their numbers.
+    pub order_key: String,
 }
 
 /// Where a sink stands besides its cursor.
@@ -44,6 +45,12 @@ pub struct SinkState {
     pub failures: u64,
     /// Messages that wait for a try, or behind one that does.
     pub held: u64,
+    /// For how long the oldest of them has waited.
+    pub held_for: Duration,
+    /// Number of the newest message ever written.
+    pub last: u64,
+    /// Why nothing could be delivered at the last try; `None` from the next delivery on.
+    pub last_error: Option<String>,
     /// Until the first of them is due; `None` while none waits.
     pub due_in: Option<Duration>,
 }
@@ -54,48 +61,70 @@ impl Outbox {
     /// # Errors
     /// A database error.
     pub async fn sink_state(&self, sink: &str) -> Result<SinkState, StoreError> {
-        type Row = (i64, Option<f64>, Option<String>, Option<String>, f64, i64);
-        let (held, due_in, disabled, foreign, paused, failures): Row = sqlx::query_as(
+        let row: StateRow = sqlx::query_as(
             r"
-                select (select count(*) from deliveries d where d.sink = s.sink),
-                    (select greatest(extract(epoch from min(d.due_at) - clock_timestamp()), 0)::float8
-                        from deliveries d where d.sink = s.sink and d.due_at is not null),
-                    case when t.disabled_at is not null then coalesce(t.reason, '') end,
-                    case when t.foreign_at is not null then coalesce(t.foreign_reason, '') end,
-                    coalesce(greatest(extract(epoch from t.paused_until - clock_timestamp()), 0), 0)::float8,
-                    coalesce(t.failures, 0)
-                from (select $1::text as sink) s left join sink_states t on t.sink = s.sink
-                ",
+            select coalesce(t.held, 0) as held,
+                coalesce((select extract(epoch from clock_timestamp() - d.created_at)
+                    from deliveries d where d.sink = s.sink order by d.seq limit 1), 0)::float8 as held_for,
+                (select greatest(extract(epoch from d.due_at - clock_timestamp()), 0)
+                    from deliveries d where d.sink = s.sink and d.due_at is not null
+                    order by d.due_at limit 1)::float8 as due_in,
+                case when t.disabled_at is not null then coalesce(t.reason, '') end as disabled,
+                case when t.foreign_at is not null then coalesce(t.foreign_reason, '') end as is_foreign,
+                coalesce(greatest(extract(epoch from t.paused_until - clock_timestamp()), 0), 0)::float8 as paused,
+                coalesce(t.failures, 0) as failures, t.last_error, h.seq as last
+            from (select $1::text as sink) s cross join outbox_head h left join sink_states t on t.sink = s.sink
+            ",
         )
         .bind(sink)
         .fetch_one(&self.pool)
         .await?;
+        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         Ok(SinkState {
-            disabled,
-            foreign,
-            paused: Duration::try_from_secs_f64(paused).unwrap_or_default(),
-            failures: count(failures),
-            held: count(held),
-            due_in: due_in.map(|wait| Duration::try_from_secs_f64(wait).unwrap_or_default()),
+            disabled: row.disabled,
+            foreign: row.is_foreign,
+            paused: seconds(row.paused),
+            failures: count(row.failures),
+            held: count(row.held),
+            held_for: seconds(row.held_for),
+            last: count(row.last),
+            last_error: row.last_error,
+            due_in: row.due_in.map(seconds),
         })
     }
 
-    /// Messages that are due, one for each thing they are about, the longest due first.
+    /// Messages that are due, with those that may follow them at once: first one for each key, the longest due first, then
+    /// the second of each, and so on. `limit` at most.
     ///
     /// # Errors
     /// A database error.
     pub async fn due_deliveries(&self, sink: &str, limit: u32) -> Result<Vec<DueDelivery>, StoreError> {
+        // Each part goes by an index and ends at its limit, so that a round costs the same however many wait: `now()` bounds the
+        // index, where `clock_timestamp()` would read all of it, and a subquery in place of `not exists` cannot become a join
+        // of everything that is held.
         Ok(sqlx::query_as(
             r"
-            select seq, aggregate_type, type, state, user_id, message, attempts,
-                (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros,
+            with firsts as materialized (
+                select order_key, due_at, seq from deliveries d
+                where sink = $1 and due_at <= now() and seq = (select e.seq from deliveries e
+                    where e.sink = d.sink and e.order_key = d.order_key order by e.seq limit 1)
+                order by due_at, seq limit $2
+            ), picked as materialized (
+                select f.due_at, f.seq as first, d.seq, row_number() over (partition by f.seq order by d.seq) as place
+                from firsts f cross join lateral (
+                    select e.seq from deliveries e where e.sink = $1 and e.order_key = f.order_key and e.seq >= f.seq
+                    order by e.seq limit (select greatest($2 / greatest(count(*), 1), 1) from firsts)
+                ) d
+            )
+            select d.seq, d.aggregate_type, d.aggregate_id, d.order_key, d.type, d.state, d.user_id,
+                null::uuid as counterparty_user_id, null::bytea as account,
+                d.message, d.attempts,
+                (extract(epoch from clock_timestamp() - d.created_at) * 1000000)::bigint as age_micros,
                 null::bigint as seen_micros, n.epoch, n.after_seq, n.first_seq
-            from deliveries d, lateral (select epoch, after_seq, first_seq from outbox_epochs
+            from picked p join deliveries d on d.sink = $1 and d.seq = p.seq, lateral (
+                select epoch, after_seq, first_seq from outbox_epochs
                 where first_seq <= d.seq order by first_seq desc limit 1) n
-            where sink = $1 and due_at <= clock_timestamp()
-                and not exists (select from deliveries e where e.sink = d.sink and e.seq < d.seq
-                    and e.aggregate_type = d.aggregate_type and e.aggregate_id = d.aggregate_id)
-            order by due_at, seq limit $2
+            order by p.place, p.due_at, p.first
             ",
         )
         .bind(sink)
@@ -104,31 +133,47 @@ impl Outbox {
         .await?)
     }
 
-    /// Those of these aggregates that messages wait about.
+    /// Those of these keys that messages wait under.
     ///
     /// # Errors
     /// A database error.
-    pub async fn held_aggregates(
+    pub async fn held_keys(
         &self,
         sink: &str,
-        among: &BTreeSet<AggregateKey>,
-    ) -> Result<BTreeSet<AggregateKey>, StoreError> {
-        let (types, ids): (Vec<&str>, Vec<&str>) =
-            among.iter().map(|(kind, id)| (kind.as_str(), id.as_str())).unzip();
-        let held: Vec<AggregateKey> = sqlx::query_as(
+        among: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let held: Vec<String> = sqlx::query_scalar(
             r"
-            select a.aggregate_type, a.aggregate_id
-            from unnest($2::text[], $3::text[]) as a (aggregate_type, aggregate_id)
-            where exists (select from deliveries d where d.sink = $1
-                and d.aggregate_type = a.aggregate_type and d.aggregate_id = a.aggregate_id)
+            select k.order_key from unnest($2::text[]) as k (order_key)
+            where (select true from deliveries d where d.sink = $1 and d.order_key = k.order_key limit 1)
             ",
         )
         .bind(sink)
-        .bind(types)
-        .bind(ids)
+        .bind(among.iter().map(String::as_str).collect::<Vec<_>>())
         .fetch_all(&self.pool)
         .await?;
         Ok(held.into_iter().collect())
+    }
+
+    /// Ends the pause of a sink and makes due what waits for its next try; returns how many messages are held, those behind
+    /// others included. A running daemon notices it within a second.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn retry_sink(&self, sink: &str) -> Result<u64, StoreError> {
+        let mut tx = begin(&self.pool, true).await?;
+        sqlx::query("update deliveries set due_at = now() where sink = $1 and due_at > now()")
+            .bind(sink)
+            .execute(&mut *tx)
+            .await?;
+        let held: Option<i64> = sqlx::query_scalar(
+            "update sink_states set paused_until = null, failures = 0 where sink = $1 returning held",
+        )
+        .bind(sink)
+        .fetch_optional(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(count(held.unwrap_or(0)))
     }
 
     /// Lets a disabled sink have messages again, from where it stood; `false` where it is not disabled.
@@ -160,7 +205,7 @@ impl Outbox {
             r"
             update dead_letters set resolved_at = now(), last_seen = now()
             where id = any($1) and sink = any($2) and resolved_at is null
-            returning id, sink, seq, raw ->> 'message' as message
+            returning id, sink, seq, raw ->> 'message' as message, raw ->> 'orderKey' as order_key
             ",
         )
         .bind(ids)
@@ -173,40 +218,62 @@ impl Outbox {
                 let what = format!("raw of {} is no message: {error}", letter.id);
                 StoreError::Corrupt { table: "dead_letters", what }
             })?;
-            sqlx::query(
-                r"
-                insert into deliveries
-                    (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at)
-                values ($1, $2, $3, $4, $5, $6, $7, $8, now()) on conflict on constraint deliveries_pkey do nothing
-                ",
-            )
-            .bind(&letter.sink)
-            .bind(letter.seq)
-            .bind(&head.aggregate_type)
-            .bind(&head.aggregate_id)
-            .bind(&head.message_type)
-            .bind(&head.state)
-            .bind(head.metadata.user_id)
-            .bind(&letter.message)
-            .execute(&mut *tx)
-            .await?;
-            // It may stand before one that was first so far, which now waits behind it.
-            sqlx::query(
-                r"
-                update deliveries d set due_at = case when d.seq = (select min(e.seq) from deliveries e
-                    where e.sink = $1 and e.aggregate_type = $2 and e.aggregate_id = $3) then now() end
-                where d.sink = $1 and d.aggregate_type = $2 and d.aggregate_id = $3
-                ",
-            )
-            .bind(&letter.sink)
-            .bind(&head.aggregate_type)
-            .bind(&head.aggregate_id)
-            .execute(&mut *tx)
-            .await?;
+            put_back(&mut tx, letter, &head).await?;
         }
         tx.commit().await?;
         letters.into_iter().map(|letter| unsigned("number", letter.id)).collect()
     }
+}
+
+/// Puts a message in line again, before what waits under its key.
+async fn put_back(tx: &mut Tx, letter: &Letter, head: &Head) -> Result<(), StoreError> {
+    let aggregate = || format!("{} {}", head.aggregate_type, head.aggregate_id);
+    let order_key = letter.order_key.clone().unwrap_or_else(aggregate);
+    let put = sqlx::query(
+        r"
+        insert into deliveries
+            (sink, seq, aggregate_type, aggregate_id, order_key, type, state, user_id, message, created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now()) on conflict on constraint deliveries_pkey do nothing
+        ",
+    )
+    .bind(&letter.sink)
+    .bind(letter.seq)
+    .bind(&head.aggregate_type)
+    .bind(&head.aggregate_id)
+    .bind(&order_key)
+    .bind(&head.message_type)
+    .bind(&head.state)
+    .bind(head.metadata.user_id)
+    .bind(&letter.message)
+    .execute(&mut **tx)
+    .await?;
+    settle::count_held(tx, &letter.sink, i64::from(put.rows_affected() > 0)).await?;
+    // It may stand before one that was first so far, which now waits behind it.
+    sqlx::query(
+        r"
+        update deliveries d set due_at = case when d.seq = (select min(e.seq) from deliveries e
+            where e.sink = $1 and e.order_key = $2) then now() end
+        where d.sink = $1 and d.order_key = $2
+        ",
+    )
+    .bind(&letter.sink)
+    .bind(&order_key)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct StateRow {
+    held: i64,
+    held_for: f64,
+    due_in: Option<f64>,
+    disabled: Option<String>,
+    is_foreign: Option<String>,
+    paused: f64,
+    failures: i64,
+    last_error: Option<String>,
+    last: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -215,6 +282,8 @@ struct Letter {
     sink: String,
     seq: i64,
     message: String,
+    /// `None` from older programs.
+    order_key: Option<String>,
 }
 
 /// What a row holds of a message besides the message.

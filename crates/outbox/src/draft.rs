@@ -12,6 +12,9 @@ pub struct Draft {
     pub(crate) user_id: Option<Uuid>,
     /// Under which it is found again, each once.
     pub(crate) keys: Vec<i64>,
+    pub(crate) counterparty_user_id: Option<Uuid>,
+    /// The wallet it is about besides its aggregate, 20 bytes.
+    pub(crate) account: Option<Vec<u8>>,
     /// Its JSON up to the number.
     before: String,
     /// And after it.
@@ -34,6 +37,8 @@ impl Draft {
             message_type: message.message_type,
             state: message.state,
             user_id: message.metadata.user_id,
+            counterparty_user_id: message.metadata.counterparty_user_id,
+            account: message.account.map(|account| account.to_vec()),
             before: format!("{id}{SEQ}"),
             after: after.to_owned(),
         })
@@ -46,10 +51,11 @@ impl Draft {
 }
 
 fn keys(message: &Message) -> Vec<i64> {
-    let (aggregate, user) = (format!("{:#x}", message.aggregate_id), message.metadata.user_id);
+    let aggregate = format!("{:#x}", message.aggregate_id);
     let named = addresses(Some(&aggregate), Some(&message.payload));
     let mut keys: Vec<i64> = named.into_iter().map(room_key).collect();
-    keys.extend(user.map(|id| room_key(&id.to_string())));
+    let users = [message.metadata.user_id, message.metadata.counterparty_user_id];
+    keys.extend(users.into_iter().flatten().map(|id| room_key(&id.to_string())));
     keys.sort_unstable();
     keys.dedup();
     keys

@@ -21,7 +21,7 @@ use sqlx::postgres::PgPool;
 use chainflume_db::Database;
 
 pub use append::append;
-pub use deliveries::{AggregateKey, DueDelivery, RoundOutcome, SinkPacing, SinkState};
+pub use deliveries::{DueDelivery, HeldMessage, RoundOutcome, SinkPacing, SinkState};
 pub use draft::{Draft, drafts};
 pub use epochs::{Adopted, Lineage, OutboxEpoch, Position};
 pub use keys::{addresses, room_key};

@@ -30,6 +30,10 @@ pub struct OutboxRow {
     pub state: String,
     /// The user it is about, where one is known.
     pub user_id: Option<Uuid>,
+    /// The other user it is about, where there is one.
+    pub counterparty_user_id: Option<Uuid>,
+    /// The wallet it is about besides its aggregate, 20 bytes, where its event names one.
+    pub account: Option<Vec<u8>>,
     /// The message: JSON.
     pub message: String,
     /// Since its transaction began, in microseconds, by the database's clock.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use chainflume_core::domain::{B256, BlockId, DeadLetter, Event, ProjectionDelta};
@@ -152,6 +152,7 @@ impl<'a> Step<'a> {
 fn check_range(chain: &OpenChain, advance: &Advance, ordered: &[&Event]) -> Result<(), StoreError> {
     let to = advance.to.number;
     let mut above = BTreeMap::new();
+    let sources: BTreeSet<&str> = chain.sources.iter().map(String::as_str).collect();
     for checkpoint in &advance.expected {
         let at = checkpoint.at.map(|at| at.number);
         if at.is_some_and(|at| at >= to) {
@@ -160,7 +161,7 @@ fn check_range(chain: &OpenChain, advance: &Advance, ordered: &[&Event]) -> Resu
                 checkpoint.source
             )));
         }
-        if !chain.sources.contains(&checkpoint.source) {
+        if !sources.contains(checkpoint.source.as_str()) {
             return Err(StoreError::invalid(format!(
                 "chain {} has no source `{}`",
                 chain.id, checkpoint.source

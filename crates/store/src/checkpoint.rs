@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::BlockId;
@@ -206,9 +208,11 @@ pub(super) async fn read(
             .bind(chain.id)
             .fetch_all(connection)
             .await?;
+    // A map: with thousands of sources a search for each of them would take longer than the rest of a block.
+    let stored: BTreeMap<String, (i64, Vec<u8>)> =
+        stored.into_iter().map(|(source, number, hash)| (source, (number, hash))).collect();
     let checkpoint = |source: &String| {
-        let row = stored.iter().find(|(name, ..)| name == source);
-        let at = row.map(|(_, number, hash)| block_id(*number, hash)).transpose()?;
+        let at = stored.get(source).map(|(number, hash)| block_id(*number, hash)).transpose()?;
         Ok(Checkpoint { source: source.clone(), at })
     };
     chain.sources.iter().map(checkpoint).collect()
@@ -281,7 +285,10 @@ pub(super) async fn advance(
 /// Conflict unless every one of these sources stands where expected: the compare without the set.
 pub(super) async fn check(tx: &mut Tx, chain: &OpenChain, expected: &[Checkpoint]) -> Result<(), StoreError> {
     let stored = read(tx, chain).await?;
-    match expected.iter().all(|checkpoint| stored.contains(checkpoint)) {
+    let stored: BTreeMap<&str, Option<BlockId>> =
+        stored.iter().map(|checkpoint| (checkpoint.source.as_str(), checkpoint.at)).collect();
+    let stands = |expected: &Checkpoint| stored.get(expected.source.as_str()) == Some(&expected.at);
+    match expected.iter().all(stands) {
         true => Ok(()),
         false => Err(StoreError::conflict("a source's checkpoint is not where it was")),
     }

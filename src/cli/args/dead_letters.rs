@@ -10,7 +10,7 @@ pub enum DeadLettersCommand {
     /// Retry dead letters after an ABI, the configuration or a receiver was corrected. A log that fits becomes an event, and a
     /// message is delivered, each once
     Retry(RetryArgs),
-    /// Mark a dead letter as resolved without an event
+    /// Mark a dead letter, or all of a source, as resolved without an event
     Drop(DropArgs),
 }
 
@@ -65,7 +65,14 @@ pub struct RetryArgs {
 #[derive(Clone, Debug, Args)]
 pub struct DropArgs {
     /// Number of the dead letter
-    pub id: u64,
+    #[arg(required_unless_present = "source")]
+    pub id: Option<u64>,
+    /// Every open dead letter of this source, or to this sink (webhook:NAME)
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    pub source: Option<String>,
+    /// With --source: only those of this kind (decode, mapping or delivery)
+    #[arg(long, value_name = "KIND", requires = "source")]
+    pub kind: Option<String>,
     /// The reason, kept with the dead letter
     #[arg(long, value_name = "TEXT", default_value = "dropped by hand")]
     pub reason: String,

@@ -7,6 +7,8 @@ pub enum WebhooksCommand {
     List(EndpointsArgs),
     /// Enable a webhook that answered 410: a running daemon continues from its last position
     Enable(EnableArgs),
+    /// Retry at once what waits for a webhook, in place of the next time of its schedule
+    Retry(EnableArgs),
 }
 
 /// `webhooks list`
@@ -17,7 +19,7 @@ pub struct EndpointsArgs {
     pub json: bool,
 }
 
-/// `webhooks enable`
+/// `webhooks enable` and `webhooks retry`
 #[derive(Clone, Debug, Args)]
 pub struct EnableArgs {
     /// Name of the webhook in the configuration

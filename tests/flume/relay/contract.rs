@@ -46,6 +46,7 @@ pub fn envelopes(range: std::ops::RangeInclusive<u64>) -> Vec<Arc<Envelope>> {
             message_type: "contract.note".to_owned(),
             state: "confirmed".to_owned(),
             user_id: None,
+            counterparty_user_id: None,
             json: format!("{{\"seq\":{seq}}}"),
         })
     };

@@ -86,19 +86,20 @@ async fn a_cut_before_or_after_the_reply_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_published_is_heard_once_on_the_channel_and_by_the_user() {
+async fn what_is_published_is_heard_once_on_the_channel_and_by_both_users() {
     let server = RedisServer::start();
     let client = ::redis::Client::open(server.url()).expect("a url");
     let mut listener = client.get_async_pubsub().await.expect("connects");
     listener.psubscribe("*").await.expect("listens");
     let mut sink =
         RedisSink::new(RedisSettings { prefix: "x:".to_owned(), ..settings(server.url()) }).expect("a url");
-    let user = uuid::Uuid::from_u128(7);
+    let (user, other) = (uuid::Uuid::from_u128(7), uuid::Uuid::from_u128(8));
     let batch: Vec<_> = envelopes(1..=3)
         .iter()
         .map(|envelope| {
             let mut envelope = (**envelope).clone();
             envelope.user_id = (envelope.seq == 2).then_some(user);
+            envelope.counterparty_user_id = (envelope.seq == 2).then_some(other);
             std::sync::Arc::new(envelope)
         })
         .collect();
@@ -124,6 +125,7 @@ async fn what_is_published_is_heard_once_on_the_channel_and_by_the_user() {
             format!("{} {{\"seq\":1}}", channel(1)),
             format!("{} {{\"seq\":2}}", channel(2)),
             format!("x:user:{user} {{\"seq\":2}}"),
+            format!("x:user:{other} {{\"seq\":2}}"),
             format!("{} {{\"seq\":3}}", channel(3)),
         ]
     );

@@ -101,3 +101,25 @@ async fn under_steady_load_the_table_on_disk_stops_growing() {
     assert!(late.iter().all(|size| size.2 < 3 * kept), "bytes, rows, dead rows: {sizes:?}");
     daemon.stop_well().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_records_of_a_chain_go_by_themselves() {
+    let url = postgres::database().await;
+    let pool = connect(&url).await;
+    let (_chain, node) = devchain(22, 1).await;
+    let config = format!("[retention]\ndead_letters = \"1d\"\n{}", config(&node, "", &sources("")));
+    let insert = "insert into dead_letters (kind, sink, seq, reason, raw, resolved_at) \
+        select 'delivery', 'webhook:old', n, 'refused', '{}', now() - make_interval(days => n) from generate_series(0, 9) n";
+    sqlx::query(insert).execute(&pool).await.expect("writes");
+    let carriers = Carriers::start(&config, &url).await;
+    let kept = async || -> i64 {
+        sqlx::query_scalar("select count(*) from dead_letters").fetch_one(&pool).await.expect("a count")
+    };
+    let deadline = Instant::now() + crate::flume::PATIENCE;
+    while kept().await > 1 {
+        assert!(Instant::now() < deadline, "{} are kept", kept().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(kept().await, 1, "the one of today");
+    carriers.stop().await;
+}

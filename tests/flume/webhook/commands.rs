@@ -107,7 +107,13 @@ async fn an_endpoint_is_listed_checked_and_enabled() {
     carriers.until("webhook:crm", "is disabled", |sink| sink.disabled.is_some()).await;
     let listed = desk.json(&["webhooks", "list", "--json"]).await;
     let reason = format!("webhook at 127.0.0.1:{} answered 410", receiver.port());
-    let expected = json!([{ "name": "crm", "cursor": 1, "held": 1, "failures": 0, "pausedSeconds": 0, "disabled": reason }]);
+    let mut listed = listed;
+    let oldest = listed[0]["heldOldestSeconds"].take();
+    assert!(oldest.is_u64(), "{oldest}");
+    let expected = json!([{
+        "name": "crm", "cursor": 1, "held": 1, "heldOldestSeconds": null, "failures": 0, "pausedSeconds": 0,
+        "disabled": reason, "lastError": reason
+    }]);
     assert_eq!(listed, expected);
     receiver.answers(200);
     let enabled = desk.run(&["webhooks", "enable", "crm"]).await;
@@ -125,4 +131,27 @@ async fn an_endpoint_is_listed_checked_and_enabled() {
     drop(receiver);
     let (code, out, _) = desk.run(&["check"]).await;
     assert!(code == 69 && out.contains("FAIL webhook crm: 127.0.0.1"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_an_endpoint_is_retried_at_once_by_a_command() {
+    let receiver = Receiver::start().await;
+    let ground = Ground::new(&webhook("crm", &receiver, "retry_schedule = [\"1h\"]\n")).await;
+    let desk = Desk::new(&ground);
+    receiver.answers(500);
+    ground.say("user.updated", &["a", "a"]).await;
+    let carriers = ground.start().await;
+    ground.until_count("deliveries where attempts = 1", 1).await;
+    ground.until_count("sink_states where paused_until > now() + interval '4 minutes'", 1).await;
+    let (_, listed, _) = desk.run(&["webhooks", "list"]).await;
+    assert!(listed.contains("answered 500"), "{listed}");
+    receiver.answers(200);
+    let retried = desk.run(&["webhooks", "retry", "crm"]).await;
+    let held = ground.count("deliveries").await;
+    assert!(retried.0 == 0 && retried.1.ends_with(" held messages are retried now\n"), "{retried:?} {held}");
+    ground.until_taken(&receiver, 2).await;
+    assert_eq!(receiver.seqs(), [1, 2]);
+    let unknown = desk.run(&["webhooks", "retry", "cmr"]).await;
+    assert!(unknown.0 == 78 && unknown.2.contains("there is no webhook \"cmr\""), "{unknown:?}");
+    carriers.stop().await;
 }

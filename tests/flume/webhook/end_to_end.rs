@@ -26,7 +26,8 @@ async fn folding_what_a_bad_receiver_took_gives_the_canonical_events_through_reo
     let pool = connect(&url).await;
     let (chain, node) = devchain(17, 20).await;
     // Long enough that none is given up, and short enough to see each step.
-    let schedule = format!("timeout = \"300ms\"\nretry_schedule = [{}]\n", vec!["\"15ms\""; 200].join(", "));
+    let waits = vec!["\"15ms\""; 200].join(", ");
+    let schedule = format!("timeout = \"300ms\"\nretry_schedule = [{waits}]\norder = \"contract\"\n");
     let config = config(&node, "", &sources("")) + &webhook("crm", &receiver, &schedule);
     let mut tries = 0u32;
     receiver.rule(move |_| {

@@ -52,6 +52,9 @@ pub struct Message {
     pub aggregate_type: String,
     /// Address of the wallet or contract.
     pub aggregate_id: Address,
+    /// The account of its event, which no reader of the JSON needs: messages that share it are delivered in their order.
+    #[serde(skip)]
+    pub account: Option<Address>,
     /// Arguments by their ABI names.
     pub payload: Map<String, Value>,
     /// Where it comes from.
@@ -67,6 +70,9 @@ pub struct Message {
 pub struct Metadata {
     /// The user it is about, where a user is known.
     pub user_id: Option<Uuid>,
+    /// The other user it is about, where the counterparty is a second one; the key is there only then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counterparty_user_id: Option<Uuid>,
     /// The transaction: what happened together.
     pub correlation_id: B256,
     /// The message that caused this one, for messages about users.
@@ -102,6 +108,8 @@ pub struct Envelope {
     pub state: String,
     /// The user it is about, where one is known.
     pub user_id: Option<Uuid>,
+    /// The other user it is about, where there is one.
+    pub counterparty_user_id: Option<Uuid>,
     /// The [`Message`].
     pub json: String,
 }

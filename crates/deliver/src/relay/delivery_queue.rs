@@ -1,14 +1,13 @@
 //! From the outbox to a receiver that answers each message, over a network that is not ours: webhooks.
 //!
-//! What one failure may hold up is the question here. All behind it, for as long as the schedule lasts, would be three
-//! days of silence for one message that a receiver cannot read; nothing would break the order. So a message that
-//! fails holds up those about the same thing (aggregate type and id) and no others: they wait in `deliveries`, each thing in
-//! its order, while the cursor goes on. When the schedule ends, the message becomes a dead letter and the next of its kind
-//! is tried.
+//! A message that fails holds up those about the same account and contract ([`DeliveryOrder`]) and no others: they wait in
+//! `deliveries`, each key in its order, while the cursor goes on. When the schedule ends, the message becomes a dead letter and
+//! the next with its key is tried. A message that the receiver itself refuses ends within seconds.
 //!
 //! An endpoint that is away altogether fails for everything that is tried. Then trying stops: rounds in which nothing could be
 //! delivered are followed by pauses, the schedule's own but five minutes at most, so that an endpoint that is back is
-//! noticed. Meanwhile the messages stay in the outbox and not in a second table.
+//! noticed. Meanwhile the messages stay in the outbox and not in a second table. They stay there too while as many wait as
+//! `max_held` allows.
 
 mod round;
 
@@ -26,9 +25,9 @@ use super::{CommitSignal, RelayError, RelayParts};
 use crate::sink::{Delivered, Sink, SinkError};
 use chainflume_db::Epoch;
 use chainflume_ops::metrics;
-use chainflume_outbox::{Outbox, OutboxRow, Position, SinkState};
-pub use round::Schedule;
-use round::{DeliveryChunk, Round};
+use chainflume_outbox::{Outbox, Position, SinkState};
+use round::{DeliveryChunk, Outgoing, Round, Showing};
+pub use round::{DeliveryOrder, Schedule};
 
 /// How deliveries to one endpoint are made.
 #[derive(Clone, Debug)]
@@ -39,6 +38,10 @@ pub struct DeliverySettings {
     pub types: Vec<String>,
     /// Deliveries at the same time, of messages about different things.
     pub in_flight: usize,
+    /// What one failed delivery holds up.
+    pub order: DeliveryOrder,
+    /// While so many messages wait for a try or behind one, no new ones are read from the outbox.
+    pub max_held: u64,
 }
 
 /// Carries messages to one endpoint.
@@ -54,6 +57,10 @@ pub struct DeliveryQueue<S> {
     is_new: bool,
     /// Of the turn, where there are turns.
     epoch: Option<Epoch>,
+    /// How often it refused a message since the last delivery.
+    refused: u64,
+    /// Whether the report says what the database says of the sink's last error.
+    is_recalled: bool,
 }
 
 /// Messages read at once.
@@ -67,14 +74,24 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
     pub fn new(parts: RelayParts<S>, settings: DeliverySettings) -> Self {
         let RelayParts { sink, outbox, board, wake } = parts;
         let report = DeliveryReport::new(board, sink.name());
-        Self { sink, outbox, wake, report, settings, cursor: None, is_new: false, epoch: None }
+        Self {
+            sink,
+            outbox,
+            wake,
+            report,
+            settings,
+            cursor: None,
+            is_new: false,
+            epoch: None,
+            refused: 0,
+            is_recalled: false,
+        }
     }
 
     /// One round: what is due again first, since it is older, else what is new.
     async fn round(&mut self, stop: &CancellationToken) -> Result<NextStep, RelayError> {
         let state = self.outbox.sink_state(self.sink.name()).await?;
-        self.report.held_and_disabled(state.held, state.disabled.as_deref());
-        self.report.foreign(state.foreign.as_deref());
+        self.report_state(&state);
         if state.foreign.is_some() {
             self.cursor = None;
             return Ok(NextStep::AtCommit(POLL));
@@ -85,22 +102,20 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
             return Ok(NextStep::AtCommit(POLL));
         }
         if !state.paused.is_zero() {
-            // A commit does not end it.
-            let _stopped = stop.run_until_cancelled(tokio::time::sleep(state.paused.min(POLL))).await;
-            return Ok(NextStep::Now);
+            self.report.waiting();
+            return Ok(NextStep::After(state.paused.min(POLL)));
         }
         let due = self.outbox.due_deliveries(self.sink.name(), BATCH).await?;
         if !due.is_empty() {
-            let mut round = Round::new(None);
-            let messages: Vec<(OutboxRow, u64)> =
-                due.into_iter().map(|due| (due.row, due.attempts)).collect();
-            for chunk in messages.chunks(self.settings.in_flight) {
-                self.send(chunk, &mut round).await;
-                if round.is_over() || stop.is_cancelled() {
-                    break;
-                }
-            }
+            let messages: Vec<Outgoing> = due.into_iter().map(Outgoing::from).collect();
+            let round = self.send_all(&messages, (BTreeSet::new(), Round::new(None)), stop).await;
             return self.record(round, &state).await;
+        }
+        if state.held >= self.settings.max_held {
+            if state.last > cursor.seq {
+                self.report.waiting();
+            }
+            return Ok(NextStep::After(state.due_in.unwrap_or(POLL).clamp(SHORTEST_WAIT, POLL)));
         }
         let seq = cursor.seq;
         let Some(rows) = self.outbox.read_after(cursor, BATCH).await? else {
@@ -113,35 +128,50 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
             return Ok(NextStep::AtCommit(state.due_in.unwrap_or(POLL).clamp(SHORTEST_WAIT, POLL)));
         };
         self.report.missed(seq, first.seq, (first.missed(seq), self.is_new));
-        let round = self.send_new(rows, stop).await?;
+        let messages = round::wanted(rows, &self.settings.types, self.settings.order)?;
+        let keys = messages.iter().filter_map(|message| message.about.as_ref());
+        let keys = keys.flat_map(|about| [about.order_key.clone(), about.old_key.clone()]).collect();
+        let held = self.outbox.held_keys(self.sink.name(), &keys).await?;
+        let round = self.send_all(&messages, (held, Round::new(Some(0))), stop).await;
         self.record(round, &state).await
     }
 
-    /// Tries messages that were never tried, until one fails.
-    async fn send_new(&self, rows: Vec<OutboxRow>, stop: &CancellationToken) -> Result<Round, RelayError> {
-        let messages = round::wanted(rows, &self.settings.types)?;
-        let about: BTreeSet<_> = messages.iter().filter_map(|message| message.about.clone()).collect();
-        let held = self.outbox.held_aggregates(self.sink.name(), &about).await?;
-        let mut round = Round::new(Some(0));
-        let mut rest = &messages[..];
+    /// What the database says of the sink. Its last error is shown also by an instance that did not see it.
+    fn report_state(&mut self, state: &SinkState) {
+        self.report.held((state.held, state.held_for), state.held >= self.settings.max_held);
+        self.report.disabled_for(state.disabled.as_deref());
+        self.report.foreign(state.foreign.as_deref());
+        if !self.is_recalled {
+            self.report.recall(state.failures, state.last_error.as_deref());
+            self.is_recalled = true;
+        }
+    }
+
+    /// Tries messages in their order until the endpoint fails. One that is refused keeps back those with its key.
+    async fn send_all(
+        &self,
+        mut rest: &[Outgoing],
+        (mut held, mut round): (BTreeSet<String>, Round),
+        stop: &CancellationToken,
+    ) -> Round {
         while !rest.is_empty() && !round.is_over() && !stop.is_cancelled() {
             let DeliveryChunk { taken, send, behind } =
                 round::next_chunk(rest, &held, self.settings.in_flight);
-            let send: Vec<(OutboxRow, u64)> = send.into_iter().map(|row| (row, 0)).collect();
             self.send(&send, &mut round).await;
+            held.extend(round.blocked(&send).map(str::to_owned));
             round.took(&rest[..taken], behind);
             rest = &rest[taken..];
         }
-        Ok(round)
+        round
     }
 
     /// Sends these at the same time: each is about something else.
-    async fn send(&self, messages: &[(OutboxRow, u64)], round: &mut Round) {
+    async fn send(&self, messages: &[Outgoing], round: &mut Round) {
         if !messages.is_empty() {
             self.report.waiting();
         }
         let since = Instant::now();
-        let sent = messages.iter().map(|(row, _)| {
+        let sent = messages.iter().map(|Outgoing { row, .. }| {
             let mut sink = self.sink.clone();
             async move {
                 let begun = Instant::now();
@@ -149,7 +179,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
                 (sent, begun.elapsed())
             }
         });
-        for ((row, attempts), (sent, took)) in messages.iter().zip(join_all(sent).await) {
+        for (Outgoing { row, attempts, .. }, (sent, took)) in messages.iter().zip(join_all(sent).await) {
             let outcome = sent.as_ref().map_or_else(SinkError::kind, |_| "delivered");
             metrics::delivery(self.sink.name(), outcome, took);
             match sent {
@@ -164,7 +194,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
     }
 
     async fn record(&mut self, round: Round, state: &SinkState) -> Result<NextStep, RelayError> {
-        let settled = round.result(&self.settings.schedule, state);
+        let settled = round.result(&self.settings.schedule, state, self.refused);
         self.outbox.settle(self.sink.name(), &settled, self.epoch).await?;
         if let Some(seq) = settled.cursor {
             self.cursor = Some(Position { seq, epoch: round.epoch.clone() });
@@ -173,16 +203,24 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         for (seq, reason) in &settled.dead {
             self.report.given_up(*seq, reason);
         }
-        // What was not even sent says nothing of the sink.
-        let is_well = !round.is_over() || !round.delivered.is_empty();
+        let showing = round.showing();
+        self.refused = match showing {
+            Showing::Refuses => self.refused + round.failed.len() as u64,
+            Showing::Nothing => self.refused,
+            Showing::Accepts | Showing::Fails => 0,
+        };
+        let is_well = matches!(showing, Showing::Accepts | Showing::Nothing);
         for (.., error) in &round.failed {
             self.report.refused(error, is_well);
         }
         if let Some(reason) = settled.pace.as_ref().and_then(|pace| pace.disabled.as_deref()) {
             self.report.disabled(reason);
         }
-        if is_well {
+        // A round without a delivery proves nothing: all its messages may have been of types that the sink does not want.
+        if showing == Showing::Accepts {
             self.report.succeeded();
+        }
+        if is_well {
             self.report.at(self.cursor.as_ref().map_or(0, |cursor| cursor.seq), false);
         }
         Ok(NextStep::Now)
@@ -222,7 +260,7 @@ impl<S: Sink + Clone + Sync> Steps for DeliveryQueue<S> {
     }
 
     fn begin(&mut self, epoch: Option<Epoch>) {
-        (self.epoch, self.cursor) = (epoch, None);
+        (self.epoch, self.cursor, self.is_recalled) = (epoch, None, false);
     }
 
     /// What an instance sends that lost its lease and does not know yet is a repeat; its result is not recorded.
@@ -231,7 +269,7 @@ impl<S: Sink + Clone + Sync> Steps for DeliveryQueue<S> {
     }
 
     fn failed(&mut self, _error: &RelayError) {
-        self.cursor = None;
+        (self.cursor, self.is_recalled) = (None, false);
     }
 
     async fn end(&mut self) -> Result<(), RelayError> {

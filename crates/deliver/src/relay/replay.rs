@@ -256,6 +256,7 @@ fn envelopes(messages: Vec<Message>, (first, epoch): (u64, &str)) -> Result<Vec<
             message_type: message.message_type,
             state: message.state.as_str().to_owned(),
             user_id: message.metadata.user_id,
+            counterparty_user_id: message.metadata.counterparty_user_id,
             json,
         }))
     };

@@ -120,12 +120,31 @@ impl DeliveryReport {
         }
     }
 
-    /// So many messages wait for another try, and with `disabled` nothing is sent at all, for this reason.
-    pub(super) fn held_and_disabled(&self, held: u64, disabled: Option<&str>) {
+    /// So many messages wait for another try or behind one, the oldest for so long; with `is_full` no new ones are read.
+    pub(super) fn held(&self, (held, held_for): (u64, Duration), is_full: bool) {
         self.board.sink(&self.sink, |sink| {
-            sink.held = held;
-            sink.disabled = disabled.map(str::to_owned);
+            (sink.held, sink.held_full) = (held, is_full);
+            sink.held_since = (held > 0).then(|| Instant::now().checked_sub(held_for)).flatten();
         });
+    }
+
+    /// Why nothing is sent there until an operator enables it; `None` while messages are sent.
+    pub(super) fn disabled_for(&self, reason: Option<&str>) {
+        self.board.sink(&self.sink, |sink| sink.disabled = reason.map(str::to_owned));
+    }
+
+    /// What the database says of the last try, after a start or an error of the database itself: the sink's error lasts until
+    /// it takes a message.
+    pub(super) fn recall(&self, failures: u64, error: Option<&str>) {
+        let mut ended = false;
+        self.board.sink(&self.sink, |sink| {
+            ended = sink.consecutive_errors > 0 && error.is_none();
+            sink.consecutive_errors = error.map_or(0, |_| failures.max(1));
+            sink.last_error = error.map(str::to_owned);
+        });
+        if ended && self.troubles.ended() {
+            tracing::info!(sink = %self.sink, "the database answers again; delivery continues");
+        }
     }
 
     /// A message is not retried any more.

@@ -268,6 +268,7 @@ pub(super) fn envelope(row: &OutboxRow) -> Envelope {
         message_type: row.message_type.clone(),
         state: row.state.clone(),
         user_id: row.user_id,
+        counterparty_user_id: row.counterparty_user_id,
         json: row.message.clone(),
     }
 }

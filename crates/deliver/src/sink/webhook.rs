@@ -174,6 +174,7 @@ mod tests {
             message_type: "user.activated".to_owned(),
             state: "confirmed".to_owned(),
             user_id: None,
+            counterparty_user_id: None,
             json: json.to_owned(),
         };
         let known = id(&envelope("0", 184, "{}"));

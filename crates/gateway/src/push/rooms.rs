@@ -5,7 +5,7 @@ use super::template::RoomTemplate;
 use chainflume_access::Room;
 use chainflume_outbox::{addresses, room_key};
 
-/// The rooms of a message: `all`, its type, its chain, its contract, its user, and every address that it names at the top of its
+/// The rooms of a message: `all`, its type, its chain, its contract, its users, and every address that it names at the top of its
 /// payload. A user is known by id, and by the wallet: an address's messages go to `user-<wallet>` too, where the wallet itself is
 /// the user's id.
 pub(super) fn rooms(message: &Value) -> Vec<Room> {
@@ -13,7 +13,8 @@ pub(super) fn rooms(message: &Value) -> Vec<Room> {
     let mut names = vec!["all".to_owned()];
     names.extend(message["type"].as_str().map(|name| format!("type-{name}")));
     names.extend(metadata["chainId"].as_u64().map(|id| format!("chain-{id}")));
-    names.extend(metadata["userId"].as_str().map(|id| format!("user-{id}")));
+    let users = ["userId", "counterpartyUserId"].into_iter().filter_map(|key| metadata[key].as_str());
+    names.extend(users.map(|id| format!("user-{id}")));
     let aggregate = message["aggregateId"].as_str();
     if message["aggregateType"] != "user" {
         names.extend(aggregate.map(|address| format!("contract-{address}")));

@@ -59,6 +59,8 @@ pub struct Incident {
 const ERRORS: u64 = 5;
 /// Messages that wait for so long are not merely many.
 const STUCK: Duration = Duration::from_mins(1);
+/// The default schedule has tried a message six times by then, and an operator can still act before it is given up.
+const HELD: Duration = Duration::from_hours(8);
 /// A WebSocket is opened again within seconds, and polling does meanwhile.
 const LISTENER: Duration = Duration::from_mins(1);
 /// What happened once is an incident for so long: several in a row are one notice.
@@ -176,6 +178,16 @@ fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now:
         found.add("sink_disabled", name, format!("sink {name} is disabled and gets no messages: {reason}"));
         return;
     }
+    let held_for = sink.held_since.map_or(Duration::ZERO, |at| since(at, now));
+    if held_for > HELD || sink.held_full {
+        let (held, hours) = (sink.held, held_for.as_secs() / 3_600);
+        let text = format!(
+            "{held} messages wait for a retry to sink {name}, the oldest for {hours} h: correct the receiver, then \
+             `chainflume webhooks retry {}`",
+            name.strip_prefix("webhook:").unwrap_or(name)
+        );
+        found.add("sink_held", name, text);
+    }
     let stuck = sink.waiting_since.map_or(Duration::ZERO, |at| since(at, now));
     if stuck > STUCK || sink.consecutive_errors >= ERRORS {
         let error = sink.last_error.as_deref().unwrap_or("no error is known");
@@ -276,6 +288,8 @@ mod tests {
         board.sink("redis", |sink| sink.waiting_since = Some(now - Duration::from_secs(61)));
         board.sink("webhook:crm", |sink| sink.consecutive_errors = 5);
         board.sink("webhook:old", |sink| sink.disabled = Some("410".to_owned()));
+        board.sink("webhook:full", |sink| sink.held_full = true);
+        board.sink("webhook:slow", |sink| sink.held_since = now.checked_sub(Duration::from_hours(9)));
         let database = |writable, rose_ago| DatabaseHealth {
             writable,
             error: None,
@@ -284,16 +298,32 @@ mod tests {
             letters_rose_at: Some(now - Duration::from_secs(rose_ago)),
         };
         board.set_database(database(false, 599));
-        let kinds = ["database", "dead_letters", "sink_disabled", "sink_stuck", "sink_stuck"];
+        let kinds = [
+            "database",
+            "dead_letters",
+            "sink_disabled",
+            "sink_held",
+            "sink_held",
+            "sink_stuck",
+            "sink_stuck",
+        ];
         assert_eq!(found(&later(&board).0, now), kinds.map(|kind| (kind, 0)));
         board.sink("webhook:old", |sink| sink.foreign = Some("do this".to_owned()));
-        let kinds = ["database", "dead_letters", "sink_foreign", "sink_stuck", "sink_stuck"];
+        let kinds = [
+            "database",
+            "dead_letters",
+            "sink_foreign",
+            "sink_held",
+            "sink_held",
+            "sink_stuck",
+            "sink_stuck",
+        ];
         assert_eq!(found(&later(&board).0, now), kinds.map(|kind| (kind, 0)), "what is worse is told");
         board.sink("webhook:old", |sink| sink.foreign = None);
         board.set_database(database(true, 601));
         assert_eq!(
             found(&later(&board).0, now),
-            [("sink_disabled", 0), ("sink_stuck", 0), ("sink_stuck", 0)]
+            ["sink_disabled", "sink_held", "sink_held", "sink_stuck", "sink_stuck"].map(|kind| (kind, 0))
         );
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 
 use super::{
-    ALERTS, COMMIT_TO_PUBLISH, DELIVERIES, DELIVERY_SECONDS, HEAD_TO_PUBLISH, INCIDENT, INCIDENTS, MISSED,
-    OUTBOX_KEPT, OUTBOX_OLDEST, OUTBOX_TRIMMED, PUBLISHED, REPEATED, SINK_CONSECUTIVE_ERRORS, SINK_DISABLED,
-    SINK_ERRORS, SINK_FOREIGN, SINK_HELD, SINK_LAG, SINK_LOST, SINK_STUCK, as_f64,
+    ALERTS, COMMIT_TO_PUBLISH, DEAD_LETTERS_TRIMMED, DELIVERIES, DELIVERY_SECONDS, HEAD_TO_PUBLISH, INCIDENT,
+    INCIDENTS, MISSED, OUTBOX_KEPT, OUTBOX_OLDEST, OUTBOX_TRIMMED, PUBLISHED, REPEATED,
+    SINK_CONSECUTIVE_ERRORS, SINK_DISABLED, SINK_ERRORS, SINK_FOREIGN, SINK_HELD, SINK_HELD_OLDEST, SINK_LAG,
+    SINK_LOST, SINK_STUCK, as_f64,
 };
 
 /// As [`super::chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
@@ -18,6 +19,11 @@ pub fn sink_starts(sink: &str, errors: &[&'static str]) {
     for kind in errors {
         counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => *kind).increment(0);
     }
+}
+
+/// Open dead letters of a source were deleted.
+pub fn dead_letters_trimmed(source: &str, count: u64) {
+    counter!(DEAD_LETTERS_TRIMMED, "source" => source.to_owned()).increment(count);
 }
 
 /// How full the outbox is.
@@ -43,9 +49,10 @@ pub fn sink_foreign(name: &str, foreign: bool) {
     gauge!(SINK_FOREIGN, "sink" => name.to_owned()).set(if foreign { 1.0 } else { 0.0 });
 }
 
-/// How many messages a sink holds up, and whether it is disabled.
-pub fn sink_held(name: &str, held: u64, disabled: bool) {
+/// How many messages wait for a retry to a sink, for how long the oldest of them has waited, and whether the sink is disabled.
+pub fn sink_held(name: &str, (held, oldest): (u64, Duration), disabled: bool) {
     gauge!(SINK_HELD, "sink" => name.to_owned()).set(as_f64(held));
+    gauge!(SINK_HELD_OLDEST, "sink" => name.to_owned()).set(oldest.as_secs_f64());
     gauge!(SINK_DISABLED, "sink" => name.to_owned()).set(if disabled { 1.0 } else { 0.0 });
 }
 

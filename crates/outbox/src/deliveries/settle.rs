@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use super::AggregateKey;
 use crate::Outbox;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::{Tx, begin};
@@ -11,8 +10,8 @@ use chainflume_db::{Epoch, StoreError, sink_lease};
 pub struct RoundOutcome {
     /// All messages of the outbox up to here are there or are held; `None` where the round was about held ones.
     pub cursor: Option<u64>,
-    /// Messages of the outbox that are held from now on, with the id of what each is about.
-    pub held: Vec<(u64, String)>,
+    /// Messages of the outbox that are held from now on.
+    pub held: Vec<HeldMessage>,
     /// Held ones that are there now.
     pub delivered: Vec<u64>,
     /// Held ones that failed: number, time to the next try, reason.
@@ -21,6 +20,17 @@ pub struct RoundOutcome {
     pub dead: Vec<(u64, String)>,
     /// How the sink is to be treated from now on, where that changed.
     pub pace: Option<SinkPacing>,
+}
+
+/// A message of the outbox that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldMessage {
+    /// Its number.
+    pub seq: u64,
+    /// What it is about.
+    pub aggregate_id: String,
+    /// Messages with the same key come in the order of their numbers.
+    pub order_key: String,
 }
 
 /// How a sink is treated.
@@ -32,6 +42,8 @@ pub struct SinkPacing {
     pub pause: Duration,
     /// Nothing is sent there until an operator enables it, for this reason.
     pub disabled: Option<String>,
+    /// Why nothing could be delivered; `None` where something was.
+    pub last_error: Option<String>,
     /// Whether it was away and is back: what waits for its next try is tried at once.
     pub is_back: bool,
 }
@@ -51,12 +63,13 @@ impl Outbox {
         if let Some(epoch) = epoch {
             fence(&mut tx, sink, epoch).await?;
         }
-        hold(&mut tx, sink, &settled.held).await?;
+        let held = hold(&mut tx, sink, &settled.held).await?;
         put_off(&mut tx, sink, &settled.failed).await?;
         bury(&mut tx, sink, &settled.dead).await?;
         let gone: Vec<u64> =
             settled.delivered.iter().copied().chain(settled.dead.iter().map(|(seq, _)| *seq)).collect();
-        remove(&mut tx, sink, &gone).await?;
+        let removed = remove(&mut tx, sink, &gone).await?;
+        count_held(&mut tx, sink, held - removed).await?;
         if let Some(pace) = &settled.pace {
             set_pace(&mut tx, sink, pace).await?;
         }
@@ -89,23 +102,44 @@ async fn fence(tx: &mut Tx, sink: &str, epoch: Epoch) -> Result<(), StoreError> 
     if is_led { Ok(()) } else { Err(StoreError::fenced(lease)) }
 }
 
-/// Copies messages of the outbox, to wait behind those about the same thing. The first of them is put off, or buried, after.
-async fn hold(tx: &mut Tx, sink: &str, held: &[(u64, String)]) -> Result<(), StoreError> {
+/// Copies messages of the outbox, to wait behind those with the same key. The first of them is put off, or buried, after.
+/// Returns how many there are more.
+async fn hold(tx: &mut Tx, sink: &str, held: &[HeldMessage]) -> Result<i64, StoreError> {
     if held.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    let seqs = numbers(held.iter().map(|(seq, _)| *seq))?;
-    sqlx::query(
+    let copied = sqlx::query(
         r"
-        insert into deliveries (sink, seq, aggregate_type, aggregate_id, type, state, user_id, message, created_at)
-        select $1, o.seq, o.aggregate_type, h.aggregate_id, o.type, o.state, o.user_id, o.message, o.created_at
-        from unnest($2::bigint[], $3::text[]) as h (seq, aggregate_id) join outbox o on o.seq = h.seq
+        insert into deliveries
+            (sink, seq, aggregate_type, aggregate_id, order_key, type, state, user_id, message, created_at)
+        select $1, o.seq, o.aggregate_type, h.aggregate_id, h.order_key, o.type, o.state, o.user_id, o.message, o.created_at
+        from unnest($2::bigint[], $3::text[], $4::text[]) as h (seq, aggregate_id, order_key)
+        join outbox o on o.seq = h.seq
         on conflict on constraint deliveries_pkey do nothing
         ",
     )
     .bind(sink)
-    .bind(seqs)
-    .bind(held.iter().map(|(_, id)| id.as_str()).collect::<Vec<_>>())
+    .bind(numbers(held.iter().map(|held| held.seq))?)
+    .bind(held.iter().map(|held| held.aggregate_id.as_str()).collect::<Vec<_>>())
+    .bind(held.iter().map(|held| held.order_key.as_str()).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    int8("messages", copied.rows_affected())
+}
+
+/// So many messages more are held.
+pub(super) async fn count_held(tx: &mut Tx, sink: &str, more: i64) -> Result<(), StoreError> {
+    if more == 0 {
+        return Ok(());
+    }
+    sqlx::query(
+        r"
+        insert into sink_states as s (sink, held) values ($1, greatest($2, 0))
+        on conflict on constraint sink_states_pkey do update set held = greatest(s.held + $2, 0)
+        ",
+    )
+    .bind(sink)
+    .bind(more)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -141,7 +175,7 @@ async fn bury(tx: &mut Tx, sink: &str, dead: &[(u64, String)]) -> Result<(), Sto
     sqlx::query(
         r"
         insert into dead_letters as l (kind, sink, seq, reason, raw, attempts, first_seen)
-        select 'delivery', d.sink, d.seq, f.reason, jsonb_build_object('message', d.message), d.attempts + 1,
+        select 'delivery', d.sink, d.seq, f.reason, jsonb_build_object('message', d.message, 'orderKey', d.order_key), d.attempts + 1,
             coalesce(d.tried_at, now())
         from unnest($2::bigint[], $3::text[]) as f (seq, reason)
         join deliveries d on d.sink = $1 and d.seq = f.seq
@@ -158,50 +192,51 @@ async fn bury(tx: &mut Tx, sink: &str, dead: &[(u64, String)]) -> Result<(), Sto
     Ok(())
 }
 
-/// Takes messages away, and lets the next about the same thing be tried.
-async fn remove(tx: &mut Tx, sink: &str, gone: &[u64]) -> Result<(), StoreError> {
+/// Takes messages away, and lets the next with the same key be tried. Returns how many there are less.
+async fn remove(tx: &mut Tx, sink: &str, gone: &[u64]) -> Result<i64, StoreError> {
     if gone.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    let freed: Vec<AggregateKey> = sqlx::query_as(
-        "delete from deliveries where sink = $1 and seq = any($2) returning aggregate_type, aggregate_id",
-    )
-    .bind(sink)
-    .bind(numbers(gone.iter().copied())?)
-    .fetch_all(&mut **tx)
-    .await?;
-    let (types, ids): (Vec<String>, Vec<String>) = freed.into_iter().unzip();
+    let mut freed: Vec<String> =
+        sqlx::query_scalar("delete from deliveries where sink = $1 and seq = any($2) returning order_key")
+            .bind(sink)
+            .bind(numbers(gone.iter().copied())?)
+            .fetch_all(&mut **tx)
+            .await?;
+    let removed = int8("messages", freed.len() as u64)?;
+    freed.sort_unstable();
+    freed.dedup();
     sqlx::query(
         r"
         update deliveries d set due_at = now()
-        from (select (select min(e.seq) from deliveries e where e.sink = $1
-                  and e.aggregate_type = a.aggregate_type and e.aggregate_id = a.aggregate_id) as seq
-              from unnest($2::text[], $3::text[]) as a (aggregate_type, aggregate_id)) as first
+        from (select (select e.seq from deliveries e where e.sink = $1 and e.order_key = k.order_key
+                  order by e.seq limit 1) as seq
+              from unnest($2::text[]) as k (order_key)) as first
         where d.sink = $1 and d.seq = first.seq and d.due_at is null
         ",
     )
     .bind(sink)
-    .bind(types)
-    .bind(ids)
+    .bind(freed)
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    Ok(removed)
 }
 
 async fn set_pace(tx: &mut Tx, sink: &str, pace: &SinkPacing) -> Result<(), StoreError> {
     sqlx::query(
         r"
-        insert into sink_states as s (sink, disabled_at, reason, paused_until, failures)
-        values ($1, case when $2::text is not null then now() end, $2, now() + make_interval(secs => $3), $4)
+        insert into sink_states as s (sink, disabled_at, reason, paused_until, failures, last_error)
+        values ($1, case when $2::text is not null then now() end, $2, now() + make_interval(secs => $3), $4, $5)
         on conflict on constraint sink_states_pkey do update set
             disabled_at = coalesce(s.disabled_at, excluded.disabled_at), reason = coalesce(s.reason, excluded.reason),
-            paused_until = excluded.paused_until, failures = excluded.failures
+            paused_until = excluded.paused_until, failures = excluded.failures, last_error = excluded.last_error
         ",
     )
     .bind(sink)
     .bind(pace.disabled.as_deref().map(text))
     .bind(pace.pause.as_secs_f64())
     .bind(int8("failures", pace.failures)?)
+    .bind(pace.last_error.as_deref().map(text))
     .execute(&mut **tx)
     .await?;
     if pace.is_back {

@@ -105,6 +105,9 @@ pub struct FailedRetry {
     pub reason: String,
 }
 
+/// Letters that one statement drops.
+const DROPPED_AT_ONCE: i64 = 5_000;
+
 macro_rules! select {
     () => {
         r"
@@ -164,6 +167,39 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(dropped.rows_affected() > 0)
+    }
+
+    /// As [`Store::drop_dead_letter`], of all open ones of a source or to a sink, of one kind where it is given; returns how
+    /// many. In pages, so that no statement holds thousands of rows for long.
+    ///
+    /// # Errors
+    /// A database error. What was dropped until then stays dropped.
+    pub async fn drop_dead_letters(
+        &self,
+        (source, kind): (&str, Option<&str>),
+        note: &str,
+    ) -> Result<u64, StoreError> {
+        let mut dropped = 0;
+        loop {
+            let page = sqlx::query(
+                r"
+                update dead_letters set resolved_at = now(), note = $3 where id in (
+                    select id from dead_letters where resolved_at is null and $1 in (source, sink)
+                    and ($2::text is null or kind = $2) order by id limit $4
+                )
+                ",
+            )
+            .bind(source)
+            .bind(kind)
+            .bind(note.replace('\0', "\u{fffd}"))
+            .bind(DROPPED_AT_ONCE)
+            .execute(&self.pool)
+            .await?;
+            match page.rows_affected() {
+                0 => return Ok(dropped),
+                more => dropped += more,
+            }
+        }
     }
 }
 

@@ -41,6 +41,21 @@ impl UserIds {
                 .await?;
         rows.into_iter().map(|(wallet, id)| Ok((address(&wallet)?, id))).collect::<Result<_, _>>().map(Self)
     }
+
+    /// The users among the parties of an event.
+    fn about(&self, event: &Event) -> EventUsers {
+        let mut known = parties(event).filter_map(|account| self.0.get(&account).copied());
+        let first = known.next();
+        EventUsers { first, second: known.find(|id| Some(*id) != first) }
+    }
+}
+
+/// The users that an event is about: the account's before the counterparty's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct EventUsers {
+    pub(super) first: Option<Uuid>,
+    /// Another one than the first.
+    pub(super) second: Option<Uuid>,
 }
 
 /// Messages that these events are seen at the head, in their order. `head` is the chain's head as it was read.
@@ -90,8 +105,8 @@ fn messages(
         .map(|event_ref| {
             let (state, confirmations) = state(event_ref.event);
             let described = chain.described(event_ref.kind_id)?;
-            let user_id = parties(event_ref.event).find_map(|account| users.0.get(&account).copied());
-            Ok(message(chain, described, event_ref.event, MessageStage { state, confirmations, user_id }))
+            let users = users.about(event_ref.event);
+            Ok(message(chain, described, event_ref.event, MessageStage { state, confirmations, users }))
         })
         .collect()
 }
@@ -101,12 +116,12 @@ struct MessageStage {
     state: MessageState,
     /// Blocks above the event.
     confirmations: u64,
-    /// The user of the account, where there is one.
-    user_id: Option<Uuid>,
+    /// The users of its parties, where there are any.
+    users: EventUsers,
 }
 
 fn message(chain: &OpenChain, described: &Described, event: &Event, stage: MessageStage) -> Message {
-    let MessageStage { state, confirmations, user_id } = stage;
+    let MessageStage { state, confirmations, users } = stage;
     let aggregate_id = match described.layout.aggregate {
         Aggregate::User => event.fact.account.unwrap_or(event.address),
         _ => event.address,
@@ -120,8 +135,9 @@ fn message(chain: &OpenChain, described: &Described, event: &Event, stage: Messa
         timestamp: timestamp(event.block_time),
         aggregate_type: described.layout.aggregate.as_str().to_owned(),
         aggregate_id,
+        account: event.fact.account,
         payload: payload(described, event),
-        metadata: metadata(chain, described, event, (confirmations, user_id)),
+        metadata: metadata(chain, described, event, (confirmations, users)),
         replay: false,
     }
 }
@@ -159,10 +175,11 @@ pub(super) fn metadata(
     chain: &OpenChain,
     described: &Described,
     event: &Event,
-    (confirmations, user_id): (u64, Option<Uuid>),
+    (confirmations, users): (u64, EventUsers),
 ) -> Metadata {
     Metadata {
-        user_id,
+        user_id: users.first,
+        counterparty_user_id: users.second,
         correlation_id: event.tx_hash,
         causation_id: None,
         source: described.source.clone(),

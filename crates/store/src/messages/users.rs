@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::super::open::OpenChain;
-use super::event::{EventRef, VERSION, event_id, metadata, timestamp};
+use super::event::{EventRef, EventUsers, VERSION, event_id, metadata, timestamp};
 use chainflume_core::domain::{Aggregate, Message, MessageState, Projection, amount_formatted};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, count, int8};
@@ -131,7 +131,8 @@ fn message(chain: &OpenChain, cause: &EventRef<'_>, change: UserChange<'_>) -> R
     let UserChange { wallet, user, message_type, state } = change;
     let described = chain.described(cause.kind_id)?;
     let causation = event_id(chain, cause.event);
-    let mut metadata = metadata(chain, described, cause.event, (0, user.map(|user| user.id)));
+    let users = EventUsers { first: user.map(|user| user.id), second: None };
+    let mut metadata = metadata(chain, described, cause.event, (0, users));
     metadata.causation_id = Some(causation);
     Ok(Message {
         id: derived(causation, message_type),
@@ -142,6 +143,7 @@ fn message(chain: &OpenChain, cause: &EventRef<'_>, change: UserChange<'_>) -> R
         timestamp: timestamp(cause.event.block_time),
         aggregate_type: Aggregate::User.as_str().to_owned(),
         aggregate_id: wallet,
+        account: Some(wallet),
         payload: payload(user, described.decimals),
         metadata,
         replay: false,

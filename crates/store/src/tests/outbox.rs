@@ -70,6 +70,39 @@ async fn a_message_tells_the_event_its_user_and_its_place() {
 }
 
 #[tokio::test]
+async fn a_transfer_between_two_users_names_both() {
+    let store = store().await;
+    let (chain, one, two) = (open(&store).await, block(1, 0), block(2, 0));
+    let stakes = vec![event(one, 0, staked(1, 5)), event(one, 1, staked(2, 5))];
+    advance(&chain, None, one, stakes).await.expect("advances");
+    let moved = |from, to, at| event(two, at, transfer(from, to, U256::from(3)));
+    advance(&chain, Some(one), two, vec![moved(1, 2, 0), moved(2, 2, 1), moved(9, 2, 2)])
+        .await
+        .expect("advances");
+    rewind(&chain, one).await.expect("rewinds");
+    let ids = texts(&store, "select id::text from users order by wallet").await;
+    let (first, second) = (Some(ids[0].clone()), Some(ids[1].clone()));
+    let users: Vec<_> = outbox(&store)
+        .await
+        .into_iter()
+        .filter(|row| row.message_type == "erc20.transfer")
+        .map(|row| {
+            let message: Value = serde_json::from_str(&row.message).expect("json");
+            let named = ["userId", "counterpartyUserId"]
+                .map(|key| message["metadata"][key].as_str().map(str::to_owned));
+            let columns = [row.user_id, row.counterparty_user_id].map(|id| id.map(|id| id.to_string()));
+            assert_eq!(named, columns, "{message:#}");
+            columns
+        })
+        .collect();
+    let both = [first, second.clone()];
+    let alone = [second, None];
+    // Confirmed, then retracted, the newest first.
+    let expected = [&both, &alone, &alone, &alone, &alone, &both];
+    assert_eq!(users.iter().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
 async fn a_reorg_retracts_the_newest_first_and_then_tells_the_new_branch() {
     let store = store().await;
     let chain = open(&store).await;

@@ -122,3 +122,36 @@ async fn stakes_of_all_chains_add_up_while_chains_write_side_by_side() {
     tokio::join!(write(&chains[0], 1), write(&chains[1], 2), write(&chains[2], 3), write(&chains[3], 4));
     assert_eq!(texts(&store, "select stake_amount::text from users").await, ["40"]);
 }
+
+const IDS: &str = "select encode(substring(wallet from 20), 'hex') || ' ' || id from users order by 1";
+
+#[tokio::test]
+async fn a_user_has_the_same_id_after_a_reorg_and_in_each_database() {
+    let (store, other) = (store().await, store().await);
+    let (chain, one) = (open(&store).await, block(1, 0));
+    advance(&chain, None, block(0, 0), vec![]).await.expect("advances");
+    let stake = || vec![event(one, 0, staked(7, 5))];
+    advance(&chain, Some(block(0, 0)), one, stake()).await.expect("advances");
+    let before = texts(&store, IDS).await;
+    rewind(&chain, block(0, 0)).await.expect("rewinds");
+    assert_eq!(texts(&store, IDS).await, [""; 0]);
+    advance(&chain, Some(block(0, 0)), one, stake()).await.expect("advances");
+    assert_eq!(texts(&store, IDS).await, before);
+    execute(&other, &insert(7, "invited")).await;
+    assert_eq!(texts(&other, IDS).await, before, "whoever adds the row");
+    let version = "select substring(id::text from 15 for 1) || ' ' || (id = user_id(wallet)) from users";
+    assert_eq!(texts(&store, version).await, ["8 true"]);
+}
+
+#[tokio::test]
+async fn a_user_whose_id_is_older_than_the_rule_or_chosen_keeps_it_over_a_reorg() {
+    let store = store().await;
+    let (chain, one) = (open(&store).await, block(1, 0));
+    advance(&chain, None, block(0, 0), vec![]).await.expect("advances");
+    let stake = || vec![event(one, 0, staked(7, 5))];
+    advance(&chain, Some(block(0, 0)), one, stake()).await.expect("advances");
+    execute(&store, "update users set id = '11111111-2222-4333-8444-555555555555'").await;
+    rewind(&chain, block(0, 0)).await.expect("rewinds");
+    advance(&chain, Some(block(0, 0)), one, stake()).await.expect("advances");
+    assert_eq!(texts(&store, IDS).await, ["07 11111111-2222-4333-8444-555555555555"]);
+}

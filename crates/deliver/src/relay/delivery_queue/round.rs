@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::RelayError;
 use crate::sink::SinkError;
-use chainflume_outbox::{AggregateKey, OutboxRow, RoundOutcome, SinkPacing, SinkState};
+use chainflume_outbox::{DueDelivery, HeldMessage, OutboxRow, RoundOutcome, SinkPacing, SinkState};
 
 /// When a delivery that failed is tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +20,30 @@ pub struct Schedule {
     pub attempts: u32,
 }
 
+/// Which messages wait behind one that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeliveryOrder {
+    /// Those about the same account and contract.
+    #[default]
+    Account,
+    /// Those about the same aggregate: a whole token or contract, or a user.
+    Contract,
+    /// Those about the same event alone: a retraction never comes before what it retracts.
+    None,
+}
+
 /// Longest pause of an endpoint that is away: so long it may be back unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// An endpoint may ask for patience, not for silence.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
+/// A receiver that refuses a message seldom takes it later. A second covers a deployment behind a load balancer; it doubles
+/// with each try, so that the default of three tries ends after three seconds.
+const FIRST_REFUSED_WAIT: Duration = Duration::from_secs(1);
+/// Longest pause of an endpoint that refuses everything: it answers, so asking costs it little. Until a wrong key or path is
+/// corrected, about [`MOST_REFUSALS`] messages are given up in three such pauses.
+const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// So many refusals without one delivery end a round: the fault may be the endpoint's.
+const MOST_REFUSALS: u64 = 20;
 
 impl Schedule {
     /// Time to the next try after so many failures (1 after the first); `None` when it is given up.
@@ -31,9 +51,11 @@ impl Schedule {
         if matches!(error, SinkError::TooLarge { .. }) {
             return None;
         }
-        let given_up = error.refuses_message() && failures >= u64::from(self.attempts);
+        let is_refused = error.refuses_message();
+        let given_up = is_refused && failures >= u64::from(self.attempts);
         let wait = self.wait(failures).filter(|_| !given_up);
-        // Nobody is asked again who said that this is for ever, so it cannot be given up either.
+        let wait = wait.map(|wait| if is_refused { wait.min(refused_wait(failures)) } else { wait });
+        // A sink that is gone is not asked again, so the message cannot be given up either.
         let wait = wait.or_else(|| error.is_gone().then_some(Duration::ZERO))?;
         Some(wait.max(retry_after(error).unwrap_or_default()) + jitter(wait))
     }
@@ -48,6 +70,21 @@ impl Schedule {
     }
 }
 
+/// Doubles from [`FIRST_REFUSED_WAIT`] on.
+fn refused_wait(failures: u64) -> Duration {
+    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    (FIRST_REFUSED_WAIT * 2u32.pow(doublings)).min(LONGEST_PAUSE)
+}
+
+/// The pause after so many refusals without a delivery. None at first: a few refused messages are no reason to keep the others
+/// waiting.
+fn refused_pause(refusals: u64) -> Duration {
+    match refusals / MOST_REFUSALS {
+        0 => Duration::ZERO,
+        times => refused_wait(times).min(LONGEST_REFUSED_PAUSE),
+    }
+}
+
 fn retry_after(error: &SinkError) -> Option<Duration> {
     error.retry_after().map(|wait| wait.min(LONGEST_RETRY_AFTER))
 }
@@ -58,32 +95,74 @@ fn jitter(wait: Duration) -> Duration {
     wait.mul_f64(f64::from(u32::try_from(random).unwrap_or(0)) / 10_000.0)
 }
 
-/// A message of the outbox.
+/// A message of the outbox, or one that waited for its next try.
 #[derive(Clone, Debug)]
-pub(super) struct NewMessage {
-    row: OutboxRow,
+pub(super) struct Outgoing {
+    pub(super) row: OutboxRow,
+    /// Tries before this one.
+    pub(super) attempts: u64,
     /// What it is about; `None` where the endpoint does not want it.
-    pub(super) about: Option<AggregateKey>,
+    pub(super) about: Option<About>,
+}
+
+/// What a message is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct About {
+    aggregate_id: String,
+    /// Messages with the same key come in the order of their numbers.
+    pub(super) order_key: String,
+    /// The key that older programs held messages by.
+    pub(super) old_key: String,
+}
+
+impl From<DueDelivery> for Outgoing {
+    fn from(DueDelivery { row, attempts, aggregate_id, order_key }: DueDelivery) -> Self {
+        let about = About { aggregate_id, old_key: order_key.clone(), order_key };
+        Self { row, attempts, about: Some(about) }
+    }
 }
 
 #[derive(Deserialize)]
 struct QueueHead {
+    #[serde(default)]
+    id: String,
     #[serde(rename = "aggregateId")]
     aggregate_id: String,
 }
 
 /// Which messages an endpoint wants, and what they are about.
-pub(super) fn wanted(rows: Vec<OutboxRow>, types: &[String]) -> Result<Vec<NewMessage>, RelayError> {
+pub(super) fn wanted(
+    rows: Vec<OutboxRow>,
+    types: &[String],
+    order: DeliveryOrder,
+) -> Result<Vec<Outgoing>, RelayError> {
     let fresh = |row: OutboxRow| {
         if !types.is_empty() && !types.iter().any(|wanted| fits(wanted, &row.message_type)) {
-            return Ok(NewMessage { row, about: None });
+            return Ok(Outgoing { row, attempts: 0, about: None });
         }
         let head: QueueHead =
             serde_json::from_str(&row.message).map_err(|error| RelayError::Message(error.to_string()))?;
-        let about = Some((row.aggregate_type.clone(), head.aggregate_id));
-        Ok(NewMessage { row, about })
+        let about = Some(about(&row, head, order));
+        Ok(Outgoing { row, attempts: 0, about })
     };
     rows.into_iter().map(fresh).collect()
+}
+
+fn about(row: &OutboxRow, Head { id, aggregate_id }: Head, order: DeliveryOrder) -> About {
+    let old_key = format!("{} {aggregate_id}", row.aggregate_type);
+    let order_key = match (order, &row.account) {
+        (DeliveryOrder::Contract, _) => old_key.clone(),
+        (DeliveryOrder::None, _) => format!("{old_key} {id}"),
+        // A user is an account.
+        (DeliveryOrder::Account, _) if row.aggregate_type == "user" => old_key.clone(),
+        (DeliveryOrder::Account, Some(account)) => format!("{old_key} {}", hex(account)),
+        (DeliveryOrder::Account, None) => format!("{old_key} -"),
+    };
+    About { aggregate_id, order_key, old_key }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn fits(wanted: &str, message_type: &str) -> bool {
@@ -99,25 +178,25 @@ pub(super) struct DeliveryChunk {
     /// So many messages are dealt with then.
     pub(super) taken: usize,
     /// These are sent, each about something else.
-    pub(super) send: Vec<OutboxRow>,
-    /// These wait behind others about the same thing.
-    pub(super) behind: Vec<(u64, String)>,
+    pub(super) send: Vec<Outgoing>,
+    /// These wait behind others with the same key.
+    pub(super) behind: Vec<HeldMessage>,
 }
 
 /// The longest beginning of `messages` that can be sent at the same time and in any order.
 pub(super) fn next_chunk(
-    messages: &[NewMessage],
-    held: &BTreeSet<AggregateKey>,
+    messages: &[Outgoing],
+    held: &BTreeSet<String>,
     in_flight: usize,
 ) -> DeliveryChunk {
     let mut chunk = DeliveryChunk { taken: 0, send: Vec::new(), behind: Vec::new() };
     let mut about_these = HashSet::new();
     for message in messages {
         if let Some(about) = &message.about {
-            if held.contains(about) {
-                chunk.behind.push((message.row.seq, about.1.clone()));
-            } else if chunk.send.len() < in_flight.max(1) && about_these.insert(about) {
-                chunk.send.push(message.row.clone());
+            if held.contains(&about.order_key) || held.contains(&about.old_key) {
+                chunk.behind.push(held_message(message.row.seq, about));
+            } else if chunk.send.len() < in_flight.max(1) && about_these.insert(&about.order_key) {
+                chunk.send.push(message.clone());
             } else {
                 return chunk;
             }
@@ -127,6 +206,10 @@ pub(super) fn next_chunk(
     chunk
 }
 
+fn held_message(seq: u64, about: &About) -> HeldMessage {
+    HeldMessage { seq, aggregate_id: about.aggregate_id.clone(), order_key: about.order_key.clone() }
+}
+
 /// What came of the tries of one round.
 #[derive(Debug, Default)]
 pub(super) struct Round {
@@ -134,10 +217,23 @@ pub(super) struct Round {
     cursor: Option<u64>,
     /// The epoch of that number.
     pub(super) epoch: Option<String>,
-    held: Vec<(u64, String)>,
+    held: Vec<HeldMessage>,
     pub(super) delivered: Vec<u64>,
     /// Number, tries before this one, what was wrong.
     pub(super) failed: Vec<(u64, u64, SinkError)>,
+}
+
+/// What a round shows of the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Showing {
+    /// It took a message.
+    Accepts,
+    /// It took none, and each was refused for itself.
+    Refuses,
+    /// It took none, and for a reason of its own.
+    Fails,
+    /// It was not asked.
+    Nothing,
 }
 
 impl Round {
@@ -145,29 +241,55 @@ impl Round {
         Self { cursor, ..Self::default() }
     }
 
-    /// Nothing more is tried after a failure: it may be the endpoint's.
+    /// Nothing more is tried after a failure of the endpoint, nor where it refuses whatever it is sent.
     pub(super) fn is_over(&self) -> bool {
-        self.failed.iter().any(|(.., error)| !matches!(error, SinkError::TooLarge { .. }))
+        self.failed.iter().any(|(.., error)| !error.refuses_message())
+            || (self.failed.len() as u64 >= MOST_REFUSALS && self.delivered.is_empty())
+    }
+
+    /// What it shows of the endpoint. A message that was too large to be sent shows nothing.
+    pub(super) fn showing(&self) -> Showing {
+        let mut sent = self.failed.iter().map(|(.., error)| error).filter(|error| is_an_answer(error));
+        match (self.delivered.is_empty(), sent.next()) {
+            (false, _) => Showing::Accepts,
+            (true, None) => Showing::Nothing,
+            (true, Some(first)) if first.refuses_message() && sent.all(SinkError::refuses_message) => {
+                Showing::Refuses
+            }
+            (true, Some(_)) => Showing::Fails,
+        }
+    }
+
+    /// Keys that nothing more is sent of in this round.
+    pub(super) fn blocked<'a>(&self, messages: &'a [Outgoing]) -> impl Iterator<Item = &'a str> {
+        let failed: HashSet<u64> = self.failed.iter().map(|(seq, ..)| *seq).collect();
+        let failed = messages.iter().filter(move |message| failed.contains(&message.row.seq));
+        failed.filter_map(|message| Some(message.about.as_ref()?.order_key.as_str()))
     }
 
     /// These are dealt with: sent, not wanted, or behind others.
-    pub(super) fn took(&mut self, messages: &[NewMessage], behind: Vec<(u64, String)>) {
-        if let Some(NewMessage { row, .. }) = messages.last() {
+    pub(super) fn took(&mut self, messages: &[Outgoing], behind: Vec<HeldMessage>) {
+        // Those of a round of held ones are held already.
+        if self.cursor.is_none() {
+            return;
+        }
+        if let Some(Outgoing { row, .. }) = messages.last() {
             (self.cursor, self.epoch) = (Some(row.seq), Some(row.epoch.epoch.clone()));
         }
         let failed: HashSet<u64> = self.failed.iter().map(|(seq, ..)| *seq).collect();
         let failed = messages.iter().filter(|message| failed.contains(&message.row.seq));
-        self.held.extend(failed.filter_map(|m| Some((m.row.seq, m.about.as_ref()?.1.clone()))));
+        self.held.extend(failed.filter_map(|m| Some(held_message(m.row.seq, m.about.as_ref()?))));
         self.held.extend(behind);
     }
 
-    /// What is to be noted of it, where the sink stood so.
-    pub(super) fn result(&self, schedule: &Schedule, state: &SinkState) -> RoundOutcome {
+    /// What is to be noted of it, where the sink stood so. `refused` is how often it refused a
+    /// message since the last delivery, before this round.
+    pub(super) fn result(&self, schedule: &Schedule, state: &SinkState, refused: u64) -> RoundOutcome {
         let mut settled = RoundOutcome {
             cursor: self.cursor.filter(|cursor| *cursor > 0),
             held: self.held.clone(),
             delivered: self.delivered.clone(),
-            pace: self.pace(schedule, state),
+            pace: self.pace(schedule, state, refused),
             ..RoundOutcome::default()
         };
         for (seq, attempts, error) in &self.failed {
@@ -179,22 +301,43 @@ impl Round {
         settled
     }
 
-    fn pace(&self, schedule: &Schedule, state: &SinkState) -> Option<SinkPacing> {
+    fn pace(&self, schedule: &Schedule, state: &SinkState, refused: u64) -> Option<SinkPacing> {
         if let Some((.., gone)) = self.failed.iter().find(|(.., error)| error.is_gone()) {
-            return Some(SinkPacing { disabled: Some(gone.to_string()), ..SinkPacing::default() });
+            let disabled = Some(gone.to_string());
+            return Some(SinkPacing { last_error: disabled.clone(), disabled, ..SinkPacing::default() });
         }
         let asked = self.failed.iter().filter_map(|(.., error)| retry_after(error)).max();
-        if self.is_over() && self.delivered.is_empty() {
-            let failures = state.failures + 1;
-            let pause = schedule.pause(failures).max(asked.unwrap_or_default());
-            return Some(SinkPacing { failures, pause, ..SinkPacing::default() });
+        let last = self.failed.iter().map(|(.., error)| error).rfind(|error| is_an_answer(error));
+        let last_error = last.map(SinkError::to_string);
+        match self.showing() {
+            Showing::Nothing => None,
+            Showing::Fails => {
+                let failures = state.failures + 1;
+                let pause = schedule.pause(failures).max(asked.unwrap_or_default());
+                Some(SinkPacing { failures, pause, last_error, ..SinkPacing::default() })
+            }
+            Showing::Refuses => {
+                let pause = refused_pause(refused + self.failed.len() as u64);
+                Some(SinkPacing { failures: state.failures, pause, last_error, ..SinkPacing::default() })
+            }
+            Showing::Accepts => {
+                // Two rounds: one alone may have been about a message that no receiver could take.
+                let is_back = state.failures >= 2;
+                let recovered = state.failures > 0 || state.last_error.is_some();
+                let pause = asked.unwrap_or_default();
+                (recovered || asked.is_some()).then_some(SinkPacing {
+                    pause,
+                    is_back,
+                    ..SinkPacing::default()
+                })
+            }
         }
-        // Two rounds: one alone may have been about a message that nobody could take.
-        let is_back = state.failures >= 2 && !self.delivered.is_empty();
-        let recovered = state.failures > 0 && !self.delivered.is_empty();
-        let pause = asked.unwrap_or_default();
-        (recovered || asked.is_some()).then_some(SinkPacing { failures: 0, pause, disabled: None, is_back })
     }
+}
+
+/// Whether the endpoint was asked at all.
+fn is_an_answer(error: &SinkError) -> bool {
+    !matches!(error, SinkError::TooLarge { .. })
 }
 
 #[cfg(test)]
@@ -219,19 +362,43 @@ mod tests {
         }
     }
 
-    fn fresh(seq: u64, about: &str) -> NewMessage {
-        let row = OutboxRow {
+    fn row(seq: u64, about: &str) -> OutboxRow {
+        OutboxRow {
             seq,
             aggregate_type: "user".to_owned(),
             message_type: "user.updated".to_owned(),
             state: "confirmed".to_owned(),
             user_id: None,
-            message: format!("{{\"aggregateId\":\"{about}\"}}"),
+            counterparty_user_id: None,
+            account: None,
+            message: format!("{{\"id\":\"i\",\"aggregateId\":\"{about}\"}}"),
             age_micros: 0,
             seen_micros: None,
             epoch: OutboxEpoch { epoch: "a".to_owned(), after: 0, first: 1 },
+        }
+    }
+
+    fn fresh(seq: u64, about: &str) -> Outgoing {
+        let types = if about.is_empty() { vec!["none".to_owned()] } else { Vec::new() };
+        wanted(vec![row(seq, about)], &types, DeliveryOrder::Account).expect("JSON").remove(0)
+    }
+
+    #[test]
+    fn a_message_waits_for_what_shares_its_account_and_contract_or_its_event_alone() {
+        let transfer = |account: Option<[u8; 2]>, order| {
+            let account = account.map(|account| account.to_vec());
+            let row = OutboxRow { aggregate_type: "token".to_owned(), account, ..row(1, "0xaa") };
+            wanted(vec![row], &[], order).expect("JSON").remove(0).about.expect("wanted").order_key
         };
-        NewMessage { row, about: (!about.is_empty()).then(|| ("user".to_owned(), about.to_owned())) }
+        assert_eq!(transfer(Some([1, 0xff]), DeliveryOrder::Account), "token 0xaa 01ff");
+        assert_eq!(transfer(None, DeliveryOrder::Account), "token 0xaa -");
+        assert_eq!(transfer(Some([1, 0xff]), DeliveryOrder::Contract), "token 0xaa");
+        assert_eq!(transfer(Some([1, 0xff]), DeliveryOrder::None), "token 0xaa i");
+        assert_eq!(fresh(1, "0xbb").about.expect("wanted").order_key, "user 0xbb");
+        let held = ["token 0xaa".to_owned()].into();
+        let row = OutboxRow { aggregate_type: "token".to_owned(), ..row(2, "0xaa") };
+        let messages = wanted(vec![row], &[], DeliveryOrder::Account).expect("JSON");
+        assert_eq!(next_chunk(&messages, &held, 1).behind.len(), 1, "as an older program held it");
     }
 
     #[test]
@@ -244,7 +411,7 @@ mod tests {
             assert!(waits(500, failures, None).is_some_and(about(seconds)), "{failures}");
         }
         assert_eq!(waits(500, 4, None), None, "given up");
-        assert!(waits(404, 1, None).is_some_and(about(5)));
+        assert!(waits(404, 1, None).is_some_and(about(1)), "the receiver has answered");
         assert_eq!(waits(404, 2, None), None, "refused twice");
         assert!(waits(429, 2, None).is_some_and(about(300)), "not the message's fault");
         assert!(waits(429, 1, Some(60)).is_some_and(about(60)), "as it asked");
@@ -255,15 +422,16 @@ mod tests {
 
     #[test]
     fn messages_about_one_thing_are_never_sent_together_nor_past_one_that_waits() {
-        let messages: Vec<NewMessage> = [(1, "a"), (2, "b"), (3, ""), (4, "h"), (5, "c"), (6, "a"), (7, "d")]
+        let messages: Vec<Outgoing> = [(1, "a"), (2, "b"), (3, ""), (4, "h"), (5, "c"), (6, "a"), (7, "d")]
             .map(|(n, a)| fresh(n, a))
             .into();
-        let held = [("user".to_owned(), "h".to_owned())].into();
-        let seqs = |chunk: &DeliveryChunk| chunk.send.iter().map(|row| row.seq).collect::<Vec<_>>();
+        let held = ["user h".to_owned()].into();
+        let seqs =
+            |chunk: &DeliveryChunk| chunk.send.iter().map(|message| message.row.seq).collect::<Vec<_>>();
         let first = next_chunk(&messages, &held, 4);
         assert_eq!(
-            (first.taken, seqs(&first), &first.behind),
-            (5, vec![1, 2, 5], &vec![(4, "h".to_owned())])
+            (first.taken, seqs(&first), first.behind.iter().map(|held| held.seq).collect()),
+            (5, vec![1, 2, 5], vec![4])
         );
         let second = next_chunk(&messages[5..], &held, 4);
         assert_eq!((second.taken, seqs(&second)), (2, vec![6, 7]));
@@ -276,11 +444,12 @@ mod tests {
         let state = |failures| SinkState { failures, ..SinkState::default() };
         let pace = |delivered: &[u64], failed: Vec<(u64, u64, SinkError)>, failures| {
             let round = Round { delivered: delivered.to_vec(), failed, ..Round::default() };
-            round.result(&schedule(), &state(failures)).pace
+            round
+                .result(&schedule(), &state(failures), 0)
+                .pace
+                .map(|pace| (pace.failures, pace.pause.as_secs(), pace.is_back, pace.last_error.is_some()))
         };
-        let paused = |failures, seconds, is_back| {
-            Some(SinkPacing { failures, pause: Duration::from_secs(seconds), disabled: None, is_back })
-        };
+        let paused = |failures, seconds, is_back| Some((failures, seconds, is_back, failures > 0));
         assert_eq!(pace(&[1], vec![], 0), None);
         assert_eq!(pace(&[], vec![(1, 0, answered(500, None))], 0), paused(1, 5, false));
         assert_eq!(pace(&[], vec![(1, 0, answered(500, None))], 7), paused(8, 300, false));
@@ -289,8 +458,32 @@ mod tests {
         assert_eq!(pace(&[2], vec![(1, 0, answered(429, Some(9)))], 0), paused(0, 9, false));
         assert_eq!(pace(&[1], vec![], 1), paused(0, 0, false));
         assert_eq!(pace(&[1], vec![], 2), paused(0, 0, true));
-        let gone = pace(&[], vec![(1, 0, answered(410, None))], 0).and_then(|pace| pace.disabled);
+        assert_eq!(pace(&[], vec![(1, 0, too_large())], 0), None, "it was not asked");
+        let round = Round { failed: vec![(1, 0, answered(410, None))], ..Round::default() };
+        let gone = round.result(&schedule(), &state(0), 0).pace.and_then(|pace| pace.disabled);
         assert_eq!(gone.as_deref(), Some("webhook at h answered 410"));
+    }
+
+    #[test]
+    fn an_endpoint_that_refuses_everything_is_asked_twice_a_minute_and_its_error_lasts_until_it_delivers() {
+        let refuse = |refused, count| {
+            let failed = (1..=count).map(|seq| (seq, 0, answered(404, None))).collect();
+            let round = Round { failed, ..Round::default() };
+            let pace = round.result(&schedule(), &SinkState::default(), refused).pace.expect("a pace");
+            (round.is_over(), pace.pause.as_secs(), pace.failures, pace.last_error)
+        };
+        let error = Some("webhook at h answered 404".to_owned());
+        assert_eq!(refuse(0, 1), (false, 0, 0, error.clone()), "the others are tried at once");
+        assert_eq!(refuse(0, 20), (true, 1, 0, error.clone()), "not all of them are given up");
+        assert_eq!([18, 19, 40, 60, 400].map(|refused| refuse(refused, 1).1), [0, 1, 2, 4, 30]);
+        let state = SinkState { last_error: error, ..SinkState::default() };
+        let recovered = Round { delivered: vec![1], ..Round::default() }.result(&schedule(), &state, 9).pace;
+        assert_eq!(recovered, Some(SinkPacing::default()));
+        assert_eq!(Round::default().result(&schedule(), &state, 9).pace, None, "nothing was delivered");
+    }
+
+    fn too_large() -> SinkError {
+        SinkError::TooLarge { sink: "webhook", host: "h".to_owned(), bytes: 2, limit: 1 }
     }
 
     #[test]

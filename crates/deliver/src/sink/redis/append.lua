@@ -1,14 +1,15 @@
 -- Appends messages to their streams, all at one moment as others see it; without messages looks what the streams hold.
 --   KEYS  the streams
 --   ARGV  the length to trim to, then for each stream the newest number it must hold and the epoch of its newest entry ("" for
---         none), then for each message: index of its stream, number, epoch, JSON, type, state, the user's channel or ""
+--         none), then for each message: index of its stream, number, epoch, JSON, type, state, the channels
+--         of two users or ""
 -- Each entry bears the epoch of its number, so that the newest says to which history of which database the stream belongs. It
 -- stands in the entry and not in a key of its own: it cannot be lost without it, lies on the same node, and needs no right.
 -- Answers {"ok", numbers that were there already, newest number of each stream, epoch of each newest entry, entries}, where
 -- entries are {number, epoch, JSON} of each newest entry when there are no messages; or one of {"lost", {stream, newest
 -- number}}, {"changed", {stream, newest number}}, {"foreign", {stream, number}}. Any error of Redis is the answer, and what came
 -- before it stays.
-local STREAM, MESSAGE = 2, 7
+local STREAM, MESSAGE = 2, 8
 local messages = 2 + STREAM * #KEYS
 
 local function field(entry, name)
@@ -61,7 +62,7 @@ for at = messages, #ARGV, MESSAGE do
         if type(added) == 'table' and added.err then return added end
         newest[k], epochs[k] = seq, epoch
         -- Only with the entry, so that a repeat is not heard twice.
-        for _, channel in ipairs({ stream, ARGV[at + 6] }) do
+        for _, channel in ipairs({ stream, ARGV[at + 6], ARGV[at + 7] }) do
             local heard = channel ~= '' and redis.pcall('PUBLISH', channel, json)
             if type(heard) == 'table' and heard.err then return heard end
         end

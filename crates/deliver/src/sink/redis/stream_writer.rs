@@ -177,6 +177,7 @@ mod tests {
             message_type: String::new(),
             state: String::new(),
             user_id: None,
+            counterparty_user_id: None,
             json: "x".repeat(bytes),
         }
     }

@@ -39,6 +39,15 @@ fn frame(entry: &Entry, room: &str) -> Value {
 }
 
 #[test]
+fn a_transfer_between_two_users_goes_to_both() {
+    let mut message: Value = serde_json::from_str(&transfer().json).expect("JSON");
+    message["metadata"]["counterpartyUserId"] = json!("v");
+    let entry = Entry::new(Row { json: message.to_string(), ..transfer() }, &[]);
+    let rooms: Vec<&str> = names(&entry).into_iter().map(|(room, _)| room).collect();
+    assert!(rooms.contains(&"user-u") && rooms.contains(&"user-v"), "{rooms:?}");
+}
+
+#[test]
 fn a_message_goes_to_its_type_chain_contract_user_and_addresses() {
     let entry = Entry::new(transfer(), &[]);
     let expected = [
