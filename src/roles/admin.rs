@@ -49,11 +49,6 @@ impl Background {
         Self { supervisor: supervisor.clone(), board: board.clone(), end, tasks }
     }
 
-    /// What the loops say of themselves.
-    pub(crate) fn board(&self) -> &Board {
-        &self.board
-    }
-
     /// Everything but the alerts, whose settings may be wrong.
     pub(crate) fn watch_all(
         &mut self,

@@ -18,7 +18,7 @@ fn follow(gate: &Gate, transport: &str, token: Option<&str>) -> Client {
     let mut command = node("client.mjs");
     let (url, rooms) = (format!("http://127.0.0.1:{}", gate.port), format!("{ROOM},type-erc20.transfer"));
     command.args([transport, &*url, &*rooms]).args(token);
-    Client::start(command)
+    Client::start(&mut command)
 }
 
 async fn until_status(client: &mut Client, status: &str) {
@@ -100,7 +100,7 @@ async fn the_client_stops_where_its_rooms_are_refused_and_names_the_code() {
     for transport in ["websocket", "sse"] {
         let mut command = node("client.mjs");
         command.args([transport, &*format!("http://127.0.0.1:{}", gate.port), "user-8", &*token]);
-        let mut client = Client::start(command);
+        let mut client = Client::start(&mut command);
         while client.next().await["error"] != "forbidden" {}
         until_status(&mut client, "closed").await;
     }

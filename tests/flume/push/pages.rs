@@ -18,8 +18,8 @@ impl Browser {
         let root = env!("CARGO_MANIFEST_DIR");
         let mut command = Command::new("node");
         command.arg(format!("{root}/tests/browser/{script}")).args(arguments).stdin(Stdio::piped());
-        let mut said = Client::start(command);
-        let stdin = said._child.stdin.take().expect("it is piped");
+        let mut said = Client::start(&mut command);
+        let stdin = said.child.stdin.take().expect("it is piped");
         Self { said, stdin }
     }
 

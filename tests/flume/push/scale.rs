@@ -76,7 +76,7 @@ async fn clients_behind_nginx_follow_although_a_server_is_killed() {
     for transport in ["websocket", "sse", "websocket", "sse"] {
         let mut command = node("client.mjs");
         command.args([transport, &*format!("http://127.0.0.1:{}", nginx.port), ROOM]);
-        let mut client = Client::start(command);
+        let mut client = Client::start(&mut command);
         while client.next().await["status"] != "connected" {}
         followers.push(client);
     }

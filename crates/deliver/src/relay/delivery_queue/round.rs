@@ -148,7 +148,7 @@ pub(super) fn wanted(
     rows.into_iter().map(fresh).collect()
 }
 
-fn about(row: &OutboxRow, Head { id, aggregate_id }: Head, order: DeliveryOrder) -> About {
+fn about(row: &OutboxRow, QueueHead { id, aggregate_id }: QueueHead, order: DeliveryOrder) -> About {
     let old_key = format!("{} {aggregate_id}", row.aggregate_type);
     let order_key = match (order, &row.account) {
         (DeliveryOrder::Contract, _) => old_key.clone(),
@@ -184,11 +184,7 @@ pub(super) struct DeliveryChunk {
 }
 
 /// The longest beginning of `messages` that can be sent at the same time and in any order.
-pub(super) fn next_chunk(
-    messages: &[Outgoing],
-    held: &BTreeSet<String>,
-    in_flight: usize,
-) -> DeliveryChunk {
+pub(super) fn next_chunk(messages: &[Outgoing], held: &BTreeSet<String>, in_flight: usize) -> DeliveryChunk {
     let mut chunk = DeliveryChunk { taken: 0, send: Vec::new(), behind: Vec::new() };
     let mut about_these = HashSet::new();
     for message in messages {
