@@ -131,7 +131,12 @@ pub const ROOMS: &[Room] = &[
     room("ops", "telemetry", &["metrics"], "every room may log, and lost lines are counted"),
     room("ops", "shutdown", &["telemetry"], "the last lines of a process are written before it ends"),
     room("ops", "supervise", &["health", "metrics"], "it runs any loop and knows none"),
-    room("ops", "alert", &["health", "metrics", "http"], "it reads health and posts what is wrong"),
+    room(
+        "ops",
+        "alert",
+        &["health", "metrics", "http", "supervise"],
+        "it reads health and posts what is wrong; its sender is a task beside its loop",
+    ),
     room("deliver", "sink", &[], "it takes messages and does not know where they are stored"),
     room("deliver", "relay", &["sink"], "it moves messages from the outbox to sinks"),
     room("gateway", "push", &[], "from a message to events is decided without knowing who listens"),
