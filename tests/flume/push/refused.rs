@@ -237,7 +237,7 @@ async fn a_caller_gets_no_more_than_its_share() {
     let limits = "header_timeout = \"1s\"\nrequests_per_second = 5\nmax_connections_per_user = 2\n\
                   max_connections_per_address = 40\n";
     let gate = Gate::new(69, &format!("{limits}[server.auth]\nsecret = \"{SECRET}\"\n")).await;
-    let daemon = gate.start().await;
+    let mut daemon = gate.start().await;
     let bearer =
         |sub: &str| format!("Bearer {}", token(&json!({ "sub": sub, "exp": seconds_from_now(600) })));
 
@@ -281,7 +281,7 @@ async fn a_caller_gets_no_more_than_its_share() {
             .as_u16(),
         200
     );
-    daemon.until_text("request refused");
+    daemon.until_said("request refused").await;
 
     // A head that comes too slowly ends, and so does what is no HTTP.
     let slow = raw(gate.port, b"GET /v1/messages HTTP/1.1\r\nhost: 127.").await;
