@@ -53,6 +53,7 @@ fn with(key: &str, value: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of everything that is refused")]
 async fn each_bad_request_has_its_code_a_count_and_a_line_without_secrets() {
     let gate = Gate::new(67, &strict()).await;
     let daemon = gate.start().await;

@@ -77,6 +77,7 @@ fn user(sub: &str, issued_at: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one life of one process, in its order")]
 async fn a_server_without_chains_is_ready_while_it_has_the_database_and_drains_when_it_stops() {
     let (gate, _) = gate(75, "").await;
     let daemon = gate.start().await;
@@ -158,6 +159,7 @@ async fn a_server_without_chains_is_ready_while_it_has_the_database_and_drains_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one life of two servers, in its order")]
 async fn tickets_and_revocations_hold_on_every_server_of_a_database() {
     let (gate, service) = gate(76, "").await;
     let daemon = gate.start().await;
