@@ -1,3 +1,4 @@
+mod database;
 mod leases;
 mod loops;
 mod providers;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use chainflume_ops::health::{Board, ChainHealth, ChainState, HUNG_AFTER, SinkHealth, SourceHealth};
 use chainflume_ops::metrics;
+pub use database::DatabaseReport;
 pub use leases::LeaseReport;
 use leases::{role, unled};
 pub use loops::LoopReport;
@@ -58,20 +60,6 @@ pub struct Report {
     /// What answers clients, where it runs.
     #[serde(default)]
     pub public: Option<PublicReport>,
-}
-
-/// The database in a [`Report`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DatabaseReport {
-    /// Whether it takes writes.
-    pub writable: bool,
-    /// Why not.
-    pub error: Option<String>,
-    /// Balances below zero.
-    pub negative_balances: u64,
-    /// Dead letters nobody has resolved.
-    pub open_dead_letters: u64,
 }
 
 /// A chain in a [`Report`].
@@ -224,12 +212,7 @@ impl Report {
         Self {
             ready: writable && chains_ready && sinks_ready && loops_run && !stopping,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            database: DatabaseReport {
-                writable,
-                error: database.as_ref().and_then(|database| database.error.clone()),
-                negative_balances: database.as_ref().map_or(0, |database| database.negative_balances),
-                open_dead_letters: database.as_ref().map_or(0, |database| database.open_dead_letters),
-            },
+            database: DatabaseReport::of(database),
             stopping,
             role: match is_server {
                 true => "server".to_owned(),

@@ -140,7 +140,7 @@ mod tests {
             json!({ "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA" }),
             json!("x"),
         ] {
-            assert_eq!(read(&[key.clone()]).map(|_| ()), Err(JwksError::Empty), "{key}");
+            assert_eq!(read(std::slice::from_ref(&key)).map(|_| ()), Err(JwksError::Empty), "{key}");
             assert_eq!(read(&[key, jwk(1, "a")]).map(|keys| keys.len()), Ok(1));
         }
         let all = json!({ "keys": [jwk(1, "a")] }).to_string();

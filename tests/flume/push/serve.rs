@@ -77,6 +77,7 @@ fn user(sub: &str, issued_at: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one life of one process, in its order")]
 async fn a_server_without_chains_is_ready_while_it_has_the_database_and_drains_when_it_stops() {
     let (gate, _) = gate(75, "").await;
     let daemon = gate.start().await;
@@ -153,14 +154,16 @@ async fn a_server_without_chains_is_ready_while_it_has_the_database_and_drains_w
     assert_eq!(end, Frame::Close(1012, "restart".to_owned()));
     systemd.until("stopping", |line| line == "STOPPING=1");
     assert!(tokio::net::TcpStream::connect(("127.0.0.1", served.port)).await.is_err());
-    served.daemon.stop_well().await;
+    let mut daemon = served.daemon;
+    assert_eq!(daemon.ended(PATIENCE).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one life of two servers, in its order")]
 async fn tickets_and_revocations_hold_on_every_server_of_a_database() {
     let (gate, service) = gate(76, "").await;
     let daemon = gate.start().await;
-    gate.mine(&daemon, 2).await;
+    gate.mine(&daemon, 6).await;
     let (one, two) = (Served::beside(&gate, &[]).await, Served::beside(&gate, &[]).await);
     let issued = seconds_from_now(0) - 30;
     let bearer = user("7", issued);
@@ -243,8 +246,9 @@ async fn a_read_waits_for_the_position_of_a_write() {
     let (gate, service) = gate(77, "").await;
     let daemon = gate.start().await;
     let served = Served::beside(&gate, &[]).await;
-    for _ in 0..5 {
-        gate.mine(&daemon, 1).await;
+    gate.mine(&daemon, 6).await;
+    for _ in 0..3 {
+        gate.mine(&daemon, 2).await;
         let newest = gate.outbox().await.last().expect("a message").0.clone();
         let path = format!("/v1/messages?limit=500&min_position={newest}");
         let answer =
@@ -279,11 +283,11 @@ async fn serve_says_what_it_lacks() {
 
     // It waits for the tables, and is not ready meanwhile.
     gate.write(&home, port);
-    let waiting = home.start_as(&["serve"], &[]);
+    let mut waiting = home.start_as(&["serve"], &[]);
     waiting
         .until("it waits", |status, report| status == 503 && report["database"]["writable"] == false)
         .await;
-    waiting.until_text("the database lacks tables of this program");
+    waiting.until_said("the database lacks tables of this program").await;
     home.run(&["migrate"]).await.fine();
     waiting.until("ready", |status, report| status == 200 && report["role"] == "server").await;
     let open = request(port, reqwest::Method::GET, "/openapi.json").send().await.expect("an answer");

@@ -64,7 +64,7 @@ fn a_token_says_who_it_is_for_until_it_expires() {
     let user = shared().verify(&hs256(&with("exp", json!(1_900_000_000.9))), NOW - 1).expect("it is valid");
     assert_eq!(user.expires_at, NOW);
     let user =
-        shared().verify(&hs256(&with("exp", json!(1_900_000_000.9999))), NOW - 1).expect("it is valid");
+        shared().verify(&hs256(&with("exp", json!(1_900_000_000.999_9))), NOW - 1).expect("it is valid");
     assert_eq!(user.expires_at, NOW, "it is rounded down");
 }
 

@@ -10,6 +10,7 @@ pub(super) const BEARER: &str = "bearer.";
 
 /// Who may ask.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Auth {
     /// Anybody; the listener is on the loopback.
     Open,

@@ -57,7 +57,7 @@ impl PublicServer {
         }
         let Auth::Required(access) = &self.settings.auth else { return Ok(()) };
         // A failover to a server without the last commits gives their numbers again, so all are read now and then.
-        if round % ROUND == 0 {
+        if round.is_multiple_of(ROUND) {
             return read.all(grants, &access.revoked).await;
         }
         let new = grants.revocations(read.number).await?;

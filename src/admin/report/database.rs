@@ -1,0 +1,29 @@
+use serde::{Deserialize, Serialize};
+
+use chainflume_ops::health::DatabaseHealth;
+
+/// The database in a [`super::Report`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseReport {
+    /// Whether it takes writes.
+    pub writable: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// Balances below zero.
+    pub negative_balances: u64,
+    /// Dead letters nobody has resolved.
+    pub open_dead_letters: u64,
+}
+
+impl DatabaseReport {
+    /// `None` before the first probe.
+    pub(super) fn of(health: Option<DatabaseHealth>) -> Self {
+        Self {
+            writable: health.as_ref().is_some_and(|health| health.writable),
+            error: health.as_ref().and_then(|health| health.error.clone()),
+            negative_balances: health.as_ref().map_or(0, |health| health.negative_balances),
+            open_dead_letters: health.as_ref().map_or(0, |health| health.open_dead_letters),
+        }
+    }
+}
