@@ -65,7 +65,9 @@ class SocketLink implements Link {
   }
 
   async join(rooms: string[], since: string | undefined): Promise<Joined> {
-    const answer = await this.#ask({ op: "subscribe", rooms, ...(since === undefined ? {} : { since }) });
+    // At once, since messages may follow in the same turn, before a promise is continued.
+    const joined = ({ position }: Answer) => this.#events.joined(rooms, since, position);
+    const answer = await this.#ask({ op: "subscribe", rooms, ...(since === undefined ? {} : { since }) }, joined);
     return { position: answer.position, recovered: answer.recovered ?? true };
   }
 
@@ -94,7 +96,7 @@ class SocketLink implements Link {
     }
   }
 
-  #ask(question: Record<string, unknown>): Promise<Answer> {
+  #ask(question: Record<string, unknown>, answered: (answer: Answer) => void = () => {}): Promise<Answer> {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       if (this.#isOver) return reject(new ChainflumeError("closed", "the connection is closed"));
@@ -103,8 +105,10 @@ class SocketLink implements Link {
       this.#asked.set(id, {
         answer: (answer) => {
           done();
-          if (answer.ok) resolve(answer);
-          else reject(new ChainflumeError(answer.code ?? "refused", answer.detail ?? "the server refused"));
+          if (answer.ok) {
+            answered(answer);
+            resolve(answer);
+          } else reject(new ChainflumeError(answer.code ?? "refused", answer.detail ?? "the server refused"));
         },
         fail: (error) => (done(), reject(error)),
       });
