@@ -101,7 +101,10 @@ export class ChainflumeClient {
     this.#backoff = new Backoff(options.backoff);
     this.#cursor = new Cursor(options.since);
     this.eventStream = new EventStream((error) => this.#report(error));
-    for (const room of options.rooms ?? []) this.#add(room, options.since !== undefined);
+    for (const room of options.rooms ?? []) {
+      this.#add(room, options.since !== undefined);
+      if (options.since !== undefined) this.#cursor.begin(room, options.since);
+    }
   }
 
   get state(): ConnectionState {
@@ -148,7 +151,11 @@ export class ChainflumeClient {
     const known = this.#rooms.get(name);
     if (known && since === undefined) return known.joined.promise;
     const room = this.#add(name, since !== undefined);
-    if (since !== undefined) this.#cursor.rewind(since);
+    if (since !== undefined) {
+      this.#cursor.rewind(since);
+      // Another room may want an older past, which brings more of this room than was asked for.
+      this.#cursor.begin(name, since);
+    }
     if (this.#transport.joinsAtConnect) this.#reopen();
     else if (this.#isOpen) {
       this.#cursor.unsettle();
@@ -191,6 +198,7 @@ export class ChainflumeClient {
     }
     if (attempt !== this.#attempt) return;
     this.#began = performance.now();
+    this.#cursor.restart();
     // Reports of a connection that was replaced are nobody's.
     const mine = <A extends unknown[]>(act: (...given: A) => void) => (...given: A) => {
       if (attempt === this.#attempt) act(...given);
@@ -200,6 +208,7 @@ export class ChainflumeClient {
       this.#link = this.#transport.open(target, {
         open: mine(() => void this.#opened(attempt, token)),
         frame: mine((frame, isComplete) => this.#receive(frame, isComplete)),
+        joined: mine((names, since, position) => this.#joined(names, since, position)),
         gap: mine((gap) => this.#lost(gap)),
         settled: mine((position) => this.#settle(position)),
         latency: mine((took) => this.#options.monitor?.record("latency", took)),
@@ -243,6 +252,13 @@ export class ChainflumeClient {
     if (!link) return;
     const { position } = await this.#joinFrom(link, names, since);
     if (link !== this.#link) return;
+    this.#joined(names, since, position);
+    // Each room of Socket.IO catches up by itself, and their messages mix.
+    if (this.#transport.name === "socket.io" && since !== undefined && names.length > 1) this.#cursor.unsettle();
+    this.#emit("position", this.position);
+  }
+
+  #joined(names: string[], since: string | undefined, position: string | undefined): void {
     for (const name of names) {
       const room = this.#rooms.get(name);
       if (!room) continue;
@@ -250,9 +266,6 @@ export class ChainflumeClient {
       room.resumes = true;
       room.joined.resolve();
     }
-    // Each room of Socket.IO catches up by itself, and their messages mix.
-    if (this.#transport.name === "socket.io" && since !== undefined && names.length > 1) this.#cursor.unsettle();
-    this.#emit("position", this.position);
   }
 
   /** A position that the server does not know is a gap, and the client goes on from now. */
@@ -287,7 +300,10 @@ export class ChainflumeClient {
   #receive(frame: Frame, isComplete: boolean): void {
     const only = this.#rooms.size === 1;
     const room = frame.room ?? (only ? this.rooms[0] : undefined);
-    if (frame.room !== undefined && !this.#rooms.has(frame.room)) return;
+    const known = frame.room === undefined ? undefined : this.#rooms.get(frame.room);
+    if (frame.room !== undefined && !known) return;
+    // A room that was left and joined again: what is under way of the first time comes before the answer to the second.
+    if (known && !known.resumes && this.#transport.name === "websocket") return;
     const isNew = room === undefined ? this.#remember(frame) : this.#cursor.take(room, frame.position, frame.event);
     if (isNew) this.eventStream.publish(room === undefined ? frame : { ...frame, room });
     const before = this.position;

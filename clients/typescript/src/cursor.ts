@@ -76,7 +76,15 @@ export class Cursor {
 
   /** The past of a room is wanted from here on. */
   rewind(from: string): void {
-    if (this.position === undefined || isAfter(this.position, from)) this.position = from;
+    if (this.position === undefined || isAfter(this.position, from)) {
+      this.position = this.#newest = this.#complete = from;
+    }
+  }
+
+  /** A new connection begins at the position, and everything after it comes again, in order. */
+  restart(): void {
+    this.#newest = this.#complete = this.position;
+    this.#mixedSince = undefined;
   }
 
   /** Messages after the position may be under way among newer ones. */

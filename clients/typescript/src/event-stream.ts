@@ -14,7 +14,7 @@ interface Subscription {
   matches(frame: Frame): boolean;
   callback: Callback;
   /** What it got of the newest message: a message that is in several rooms is one event. */
-  last: { position: string; got: Set<string> };
+  last: { position: string; got: Map<string, string | undefined> };
 }
 
 /** The events of a client, by name. */
@@ -38,7 +38,7 @@ export class EventStream {
   subscribe(type: string, callback: Callback, { room }: SubscribeOptions = {}): () => void {
     const isType = matcher(type);
     const matches = (frame: Frame) => (room === undefined || room === frame.room) && isType(frame);
-    const subscription = { matches, callback, last: { position: "", got: new Set<string>() } };
+    const subscription: Subscription = { matches, callback, last: { position: "", got: new Map() } };
     this.#subscriptions.add(subscription);
     return () => void this.#subscriptions.delete(subscription);
   }
@@ -66,8 +66,11 @@ function matcher(type: string): (frame: Frame) => boolean {
 
 function isNew({ last }: Subscription, frame: Frame): boolean {
   if (!parsePosition(frame.position)) return true;
-  if (last.position !== frame.position) [last.position, last.got] = [frame.position, new Set()];
-  // Rules may give one message another payload in another room, which is another event.
+  if (last.position !== frame.position) [last.position, last.got] = [frame.position, new Map()];
+  // Rules may give one message another payload in another room, which is another event. In the same room it comes again only
+  // where the room was joined again with an older past.
   const key = `${frame.event} ${JSON.stringify(frame.data)}`;
-  return !last.got.has(key) && !!last.got.add(key);
+  if (last.got.has(key)) return last.got.get(key) === frame.room && frame.room !== undefined;
+  last.got.set(key, frame.room);
+  return true;
 }

@@ -21,6 +21,8 @@ export interface Events {
   open(): void;
   /** `isComplete`: no other room of this connection gets this message after this frame. */
   frame(frame: Frame, isComplete: boolean): void;
+  /** Rooms were joined; reported before any message that follows the answer, where the protocol has an order. */
+  joined(rooms: string[], since: string | undefined, position: string | undefined): void;
   gap(gap: Gap): void;
   /** Everything up to this position has arrived. */
   settled(position: string): void;

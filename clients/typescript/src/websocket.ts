@@ -44,6 +44,7 @@ class SocketLink implements Link {
   readonly #events: Events;
   readonly #asked = new Map<number, { answer(answer: Answer): void; fail(error: Error): void }>();
   #lastId = 0;
+  #joins = 0;
   #isOpen = false;
   #isOver = false;
   #pings: ReturnType<typeof setInterval> | undefined;
@@ -65,7 +66,10 @@ class SocketLink implements Link {
   }
 
   async join(rooms: string[], since: string | undefined): Promise<Joined> {
-    const answer = await this.#ask({ op: "subscribe", rooms, ...(since === undefined ? {} : { since }) });
+    this.#joins += 1;
+    // At once, since messages may follow in the same turn, before a promise is continued.
+    const joined = ({ position }: Answer) => this.#events.joined(rooms, since, position);
+    const answer = await this.#ask({ op: "subscribe", rooms, ...(since === undefined ? {} : { since }) }, joined);
     return { position: answer.position, recovered: answer.recovered ?? true };
   }
 
@@ -83,18 +87,20 @@ class SocketLink implements Link {
   }
 
   async #ping(): Promise<void> {
-    const began = performance.now();
+    const [began, joins] = [performance.now(), this.#joins];
     try {
       const { position, settled } = await this.#ask({ op: "ping" });
       if (this.#isOver) return;
       this.#events.latency(performance.now() - began);
-      if (settled === true && position !== undefined) this.#events.settled(position);
+      // What was settled before a join says nothing of the past that the join wants.
+      const isCurrent = settled === true && joins === this.#joins;
+      if (isCurrent && position !== undefined) this.#events.settled(position);
     } catch {
       // A ping without an answer ends the connection in #ask.
     }
   }
 
-  #ask(question: Record<string, unknown>): Promise<Answer> {
+  #ask(question: Record<string, unknown>, answered: (answer: Answer) => void = () => {}): Promise<Answer> {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       if (this.#isOver) return reject(new ChainflumeError("closed", "the connection is closed"));
@@ -103,8 +109,10 @@ class SocketLink implements Link {
       this.#asked.set(id, {
         answer: (answer) => {
           done();
-          if (answer.ok) resolve(answer);
-          else reject(new ChainflumeError(answer.code ?? "refused", answer.detail ?? "the server refused"));
+          if (answer.ok) {
+            answered(answer);
+            resolve(answer);
+          } else reject(new ChainflumeError(answer.code ?? "refused", answer.detail ?? "the server refused"));
         },
         fail: (error) => (done(), reject(error)),
       });
