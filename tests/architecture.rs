@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 
 mod architecture {
+    pub mod names;
     pub mod plan;
     pub mod source;
     pub mod statements;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
+use architecture::names;
 use architecture::plan::{HOMES, PACKAGES, PURE, ROOMS, Room, SHARED_TYPE_NAMES, TABLES};
 use architecture::source::{Source, sources};
 use architecture::statements::statements;
@@ -25,6 +27,8 @@ const LONGEST_FILE: usize = 400;
 const SQL: [&str; 3] = ["db", "outbox", "store"];
 /// Lines of a function, empty ones and comments apart.
 const LONGEST_FUNCTION: usize = 60;
+/// Letters of a test's name: a list of tests is read one line each.
+const LONGEST_TEST_NAME: usize = 60;
 /// Parameters of a function, each part of a tuple pattern counted.
 const MOST_PARAMETERS: usize = 5;
 
@@ -199,6 +203,27 @@ fn a_type_name_means_one_thing_in_the_workspace() {
     let is_shared = |name: &str| places.get(name).is_some_and(|places| places.len() > 1);
     let past = SHARED_TYPE_NAMES.iter().filter(|(name, _)| !is_shared(name));
     assert_none(past.map(|(name, _)| format!("`{name}` has one meaning; remove it from the list")).collect());
+}
+
+#[test]
+fn names_of_tests_are_short() {
+    let packages = PACKAGES.iter().map(|package| folder(package.name).join("src"));
+    let files = packages.chain([root().join("tests"), root().join("benches")]).flat_map(names::rust_files);
+    let mut problems = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (line, name) in names::tests(&text) {
+            if name.len() > LONGEST_TEST_NAME {
+                let (file, length) = (file.display(), name.len());
+                problems.push(format!(
+                    "{file}:{line}: `{name}` has {length} letters, {LONGEST_TEST_NAME} is the most"
+                ));
+            }
+        }
+    }
+    assert_none(problems);
+    let sample = "#[tokio::test(flavor = \"multi_thread\")]\n#[ignore = \"slow\"]\nasync fn a_fact() {\n#[test]\nfn another() {";
+    assert_eq!(names::tests(sample), [(3, "a_fact"), (5, "another")]);
 }
 
 #[test]

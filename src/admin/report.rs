@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_at_the_head_is_ready_and_every_trouble_has_its_reason() {
+    fn a_chain_at_the_head_is_ready_and_every_fault_has_its_reason() {
         let past = |seconds| std::time::Instant::now() - Duration::from_secs(seconds);
         assert_eq!(reasons(|_| {}), [""; 0]);
         assert_eq!(reasons(|chain| chain.sources[0].next = 899), [""; 0]);
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_takes_no_messages_is_not_ready_and_every_trouble_has_its_reason() {
+    fn a_failing_sink_is_not_ready_and_every_fault_has_its_reason() {
         let past = |seconds| std::time::Instant::now() - Duration::from_secs(seconds);
         let reasons = |change: &dyn Fn(&mut SinkHealth)| {
             let board = board(|_| {});

@@ -97,7 +97,7 @@ pub(super) fn read(section: &Section<'_>) -> WebhookDraft {
     let retry_schedule = parsed_list(section, "retry_schedule", |text| units::duration(text, &wait));
     let retry_attempts = section.number("retry_attempts", 1..=100).and_then(|n| u32::try_from(n.value).ok());
     let order = section.parsed("order", order);
-    let max_held = section.number("max_held", 100..=10_000_000).and_then(|n| u64::try_from(n.value).ok());
+    let max_held = section.number("max_held", 100..=10_000_000).map(|n| n.value);
     let in_flight = section.number("in_flight", 1..=64).and_then(|n| usize::try_from(n.value).ok());
     let max_message_bytes = section.size("max_message_bytes", KIB..=64 * MIB);
     let allow_hosts = parsed_list(section, "allow_hosts", host);

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_grant_that_is_taken_back_before_the_worker_begins_is_no_turn() {
+    async fn a_grant_revoked_before_the_worker_begins_is_no_turn() {
         let (cell, stop) = (cell(), CancellationToken::new());
         let handle = LeaseHandle(cell.clone());
         cell.grant(Epoch::of(1));

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_error_of_the_database_is_not_blamed_on_the_configuration() {
+    fn an_unknown_database_error_does_not_blame_the_configuration() {
         let corrupt = StoreError::Corrupt { table: "events", what: "a row is missing".to_owned() };
         assert!(matches!(store_error(corrupt), AppError::Internal(_)));
         let invalid = StoreError::Invalid("a range that ends before it begins".to_owned());

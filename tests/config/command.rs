@@ -67,7 +67,7 @@ fn an_event_declared_twice_is_one_and_a_line_says_so() {
 }
 
 #[test]
-fn a_right_configuration_is_0_and_a_wrong_one_is_78_on_stderr_once() {
+fn a_right_configuration_exits_0_and_a_wrong_one_78() {
     let folder = folder_with(RIGHT);
     let (code, answer, errors) = chainflume(folder.path(), &["check", "--offline"]);
     assert_eq!((code, errors.as_str()), (0, ""));

@@ -189,7 +189,7 @@ fn confirmations_are_blocks_or_a_tag() {
 }
 
 #[test]
-fn silence_follows_the_block_time_and_never_falls_below_ten_seconds() {
+fn silence_follows_the_block_time_but_is_at_least_ten_seconds() {
     let silence = |time: &str| {
         let text = after("http", &format!("block_time = \"{time}\""));
         Given::default().right(&text).chains[0].ws_silence
@@ -238,7 +238,7 @@ fn debug_shows_no_secret() {
 }
 
 #[test]
-fn several_providers_are_preferred_in_the_order_they_stand_and_called_by_their_hosts() {
+fn providers_are_preferred_in_order_and_named_by_their_hosts() {
     let several = "[[chain.provider]]\nhttp = \"https://one.example/key\"\nws = \"wss://one.example/key\"\n\
                    [[chain.provider]]\nname = \"archive\"\nhttp = \"https://one.example/other\"\nrole = \"history\"\n\
                    priority = 9\nrequests_per_second = 15\ncompute_units_per_second = 0\n";

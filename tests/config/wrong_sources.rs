@@ -57,7 +57,7 @@ fn names_and_chain_ids_are_used_once() {
 }
 
 #[test]
-fn a_source_names_a_chain_that_is_there_and_a_chain_has_a_source() {
+fn a_source_needs_a_known_chain_and_a_chain_a_source() {
     assert_eq!(
         wrong(&with("chain = \"base\"", "chain = \"bace\"")),
         [

@@ -6,7 +6,7 @@ use crate::flume::{Flume, all_sources, config, connect, devchain, source};
 use crate::{journal, postgres};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changed_while_the_daemon_was_down_is_undone_before_a_new_source_makes_it_final() {
+async fn changes_during_downtime_are_undone_before_a_source_finalizes() {
     let url = postgres::database().await;
     let (chain, server) = devchain(1, 12).await;
     let vault = source("vault", "stake", STAKE_VAULT, 0);
@@ -25,7 +25,7 @@ async fn what_changed_while_the_daemon_was_down_is_undone_before_a_new_source_ma
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_begins_where_nothing_is_held_does_not_pass_over_a_changed_block() {
+async fn a_source_begun_where_nothing_is_held_respects_changed_blocks() {
     let url = postgres::database().await;
     let pool = connect(&url).await;
     journal::install(&pool).await;
@@ -46,7 +46,7 @@ async fn a_source_that_begins_where_nothing_is_held_does_not_pass_over_a_changed
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_that_gets_shorter_below_what_is_about_to_be_read_is_noticed_before_it_grows() {
+async fn a_chain_shortened_below_the_next_read_is_noticed_in_time() {
     let url = postgres::database().await;
     let pool = connect(&url).await;
     journal::install(&pool).await;

@@ -131,7 +131,7 @@ async fn another_family_blocks_that_source_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_moved_to_another_source_is_blocked_there_and_the_rest_goes_on() {
+async fn a_moved_part_is_blocked_at_its_new_source_the_rest_goes_on() {
     let scene = scene(40).await;
     let first = source("usd", &[A], TRANSFER) + &source("other", &[B, C], TRANSFER);
     run(&scene, &first, &["usd", "other"]).await;

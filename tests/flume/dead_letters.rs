@@ -170,7 +170,7 @@ async fn many_retries_at_once_store_each_log_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_killed_at_any_moment_puts_each_event_into_the_stream_once() {
+async fn a_retry_killed_at_any_moment_publishes_each_event_once() {
     let mut random = Random::new(seed("retry"));
     let (house, server) = (House::new().await, RedisServer::start());
     house.chain.mine_with((1..=40).map(|who| vec![marked(who)]).collect());
@@ -223,7 +223,7 @@ async fn a_letter_of_a_block_that_was_taken_back_is_never_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_stored_before_its_reorg_was_noticed_is_taken_back_with_the_rest() {
+async fn events_stored_before_their_reorg_was_seen_are_retracted() {
     let house = House::new().await;
     house.chain.mine_with(vec![vec![marked(1)], vec![marked(2)]]);
     house.chain.mine_empty(2);

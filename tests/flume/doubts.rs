@@ -90,7 +90,7 @@ async fn logs_of_one_event_that_a_node_leaves_out_are_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_receipts_of_blocks_those_of_transactions_show_what_is_left_out() {
+async fn receipts_by_transaction_show_what_block_receipts_cannot() {
     let (scene, flume) = caught_up("").await;
     scene.chain.faults().add(Rule::on(RECEIPTS, off()));
     leaves_out(&scene, |log| is_of(log, STAKE_VAULT));
@@ -148,7 +148,7 @@ async fn logs_that_a_node_leaves_out_under_a_full_bloom_are_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_a_full_bloom_and_without_receipts_what_is_answered_is_stored_at_once() {
+async fn answers_under_a_full_bloom_are_stored_at_once() {
     let (scene, flume) = caught_up("").await;
     scene.chain.faults().add(Rule::on(RECEIPTS, off()));
     scene.chain.faults().add(Rule::on(RECEIPT, off()));
@@ -269,7 +269,7 @@ fn by_range(params: &Value) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn times_of_logs_in_blocks_that_are_not_final_are_read_from_headers() {
+async fn log_times_in_blocks_not_final_come_from_headers() {
     let scene = old_and_not_final(true).await;
     // Each log has the time of the first one, which is between those of the headers at both ends.
     let lie = Effect::edit(|answer| {
@@ -286,7 +286,7 @@ async fn times_of_logs_in_blocks_that_are_not_final_are_read_from_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_within_a_range_whose_time_contradicts_its_ends_is_read_again() {
+async fn a_header_in_a_range_with_a_contradictory_time_is_read_again() {
     for time in ["0x0".to_owned(), format!("{:#x}", 1_700_000_000_u64 * 3)] {
         let scene = old_and_not_final(false).await;
         let lie = Effect::edit(move |header| header["timestamp"] = json!(time));
@@ -301,7 +301,7 @@ async fn a_header_within_a_range_whose_time_contradicts_its_ends_is_read_again()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_of_another_block_than_the_header_at_their_height_are_a_bad_answer() {
+async fn logs_of_another_block_than_their_header_are_a_bad_answer() {
     // Block 51 is within its range and block 150 the last of its own.
     for of in ["0x33", "0x96"] {
         let scene = old_and_not_final(false).await;
@@ -328,7 +328,7 @@ async fn logs_of_another_block_than_the_header_at_their_height_are_a_bad_answer(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn numbers_that_do_not_fit_are_bad_answers_and_the_chain_goes_on() {
+async fn unfit_numbers_are_bad_answers_and_the_chain_goes_on() {
     let (scene, flume) = caught_up("").await;
     let faults = scene.chain.faults();
     let too_large =

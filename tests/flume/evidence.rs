@@ -23,7 +23,7 @@ fn asked(chain: &ChainHealth, method: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_a_node_leaves_out_near_the_head_are_missed_by_the_header_and_read_after_all() {
+async fn the_bloom_shows_logs_omitted_near_the_head_for_a_later_read() {
     let scene = Scene::new(100).await;
     let flume = scene.start("").await;
     flume.until_tip("dev", 98).await;
@@ -39,7 +39,7 @@ async fn logs_a_node_leaves_out_near_the_head_are_missed_by_the_header_and_read_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn receipts_near_the_head_are_read_whole_and_have_the_root_of_their_header() {
+async fn receipts_near_the_head_are_whole_and_match_the_header_root() {
     let scene = Scene::new(100).await;
     let flume = scene.start("verify = \"receipts\"").await;
     flume.until_tip("dev", 98).await;
@@ -52,7 +52,7 @@ async fn receipts_near_the_head_are_read_whole_and_have_the_root_of_their_header
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_receipts_is_asked_for_logs_and_the_check_is_given_up() {
+async fn a_node_without_receipts_is_asked_for_logs_unchecked() {
     let scene = Scene::new(100).await;
     let off = RpcError::new(-32601, "the method eth_getBlockReceipts does not exist/is not available");
     scene.chain.faults().add(Rule::on(RECEIPTS, Effect::Error(off)));
@@ -116,7 +116,7 @@ impl Two {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_provider_leaves_out_another_one_tells_and_the_first_is_left() {
+async fn logs_one_provider_omits_come_from_another_and_it_is_left() {
     let two = Two::new("").await;
     two.one.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)).asking(by_hash));
     two.one.mine_with(vec![stake(), Vec::new(), Vec::new()]);
@@ -126,7 +126,7 @@ async fn what_one_provider_leaves_out_another_one_tells_and_the_first_is_left() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_a_full_bloom_another_provider_shows_what_the_first_leaves_out() {
+async fn a_second_provider_shows_omissions_under_a_full_bloom() {
     let two = Two::new("").await;
     for node in [&two.one, &two.other] {
         let full = Effect::edit(|header| {
@@ -152,7 +152,7 @@ const WRONG_HEADERS: [Wrong; 2] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_of_one_provider_that_its_logs_do_not_fit_are_a_reason_to_ask_another_one() {
+async fn headers_that_fit_no_logs_of_their_provider_lead_to_another() {
     for (keys, wrong) in WRONG_HEADERS {
         let two = Two::new(keys).await;
         two.one.faults().set(wrong);
@@ -169,7 +169,7 @@ async fn headers_of_one_provider_that_its_logs_do_not_fit_are_a_reason_to_ask_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_of_all_providers_that_no_logs_fit_are_a_warning_and_stop_nobody() {
+async fn headers_no_providers_logs_fit_are_a_warning_and_stop_nothing() {
     for (keys, wrong) in WRONG_HEADERS {
         let two = Two::new(keys).await;
         two.one.faults().set(wrong);
@@ -182,7 +182,7 @@ async fn headers_of_all_providers_that_no_logs_fit_are_a_warning_and_stop_nobody
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_of_the_only_provider_that_no_logs_fit_are_a_warning_and_stop_nobody() {
+async fn headers_the_only_providers_logs_miss_are_a_warning() {
     for (keys, wrong) in WRONG_HEADERS {
         let scene = Scene::new(100).await;
         scene.chain.faults().set(wrong);

@@ -166,7 +166,7 @@ async fn truth(pool: &PgPool) -> (BTreeSet<String>, BTreeMap<String, i64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_examples_count_every_event_once_whatever_befalls_chain_and_consumers() {
+async fn the_examples_count_every_event_once_through_all_faults() {
     let programs = examples();
     let (url, server) = (postgres::database().await, RedisServer::start());
     let pool = connect(&url).await;

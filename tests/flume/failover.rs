@@ -117,7 +117,7 @@ fn internal_error() -> Effect {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_goes_away_is_replaced_and_taken_back_when_it_has_been_well() {
+async fn a_provider_that_goes_away_is_replaced_and_later_taken_back() {
     let mut two = Two::new().await;
     let address = two.one.server.address().to_string();
     two.one.server.stop().await;
@@ -132,7 +132,7 @@ async fn a_provider_that_goes_away_is_replaced_and_taken_back_when_it_has_been_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_whose_headers_come_and_whose_logs_do_not_is_replaced() {
+async fn a_provider_with_headers_but_no_logs_is_replaced() {
     let two = Two::new().await;
     two.one.chain.faults().add(Rule::on("eth_getLogs", internal_error()));
     two.one.chain.mine(5);
@@ -149,7 +149,7 @@ async fn a_provider_whose_headers_come_and_whose_logs_do_not_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_lags_behind_the_other_is_replaced_and_taken_back_when_it_has_caught_up() {
+async fn a_lagging_provider_is_replaced_and_taken_back_caught_up() {
     let two = Two::new().await;
     two.one.chain.faults().set(|node| node.lag = 10);
     two.one.chain.mine(10);
@@ -179,7 +179,7 @@ async fn a_chain_that_stands_still_everywhere_switches_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_cannot_do_what_is_needed_is_not_taken_until_it_can() {
+async fn a_provider_that_lacks_a_needed_ability_is_not_taken() {
     let mut two = Two::new().await;
     let refused = two.other.chain.faults().add(Rule::on("eth_getLogs", internal_error()));
     let address = two.one.server.address().to_string();
@@ -233,7 +233,7 @@ async fn a_provider_on_another_chain_is_never_asked_for_anything_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn providers_that_disagree_on_block_0_are_both_named_and_neither_is_believed() {
+async fn providers_with_different_block_0_are_named_and_not_believed() {
     let chain = DevChain::new(Settings { history: 100, ..Settings::default() });
     let stranger = DevChain::new(Settings { seed: 9, history: 100, ..Settings::default() });
     let (one, mut other) = (Node::of(&stranger).await, Node::of(&chain).await);
@@ -258,12 +258,12 @@ async fn providers_that_disagree_on_block_0_are_both_named_and_neither_is_believ
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preferred_provider_that_comes_back_with_another_block_0_is_left_and_the_chain_goes_on() {
+async fn a_returned_provider_with_another_block_0_is_left() {
     comes_back_as(Settings { seed: 9, history: 500, ..Settings::default() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preferred_provider_that_turns_out_to_be_on_another_chain_is_left_and_the_chain_goes_on() {
+async fn a_preferred_provider_on_another_chain_is_left() {
     comes_back_as(Settings { chain_id: 1, history: 500, ..Settings::default() }).await;
 }
 
@@ -330,7 +330,7 @@ async fn each_provider_does_the_work_of_its_role() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_contradicts_what_is_final_is_left_and_only_when_all_do_the_chain_stops() {
+async fn a_provider_that_contradicts_final_is_left_and_all_stop() {
     let two = Two::new().await;
     let reorged = two.one.chain.branch();
     // One chain behind both: whoever is asked contradicts.

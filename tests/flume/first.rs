@@ -76,7 +76,7 @@ async fn a_block_at_the_head_takes_one_round_trip_to_the_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_chain_went_on_since_the_announcement_each_block_is_asked_for_once() {
+async fn blocks_since_an_announcement_are_each_asked_for_once() {
     let (scene, flume) = told_of_heads(2).await;
     let tip = scene.chain.head().number + 1;
     scene.once(HEADER, |params| params[0] == "latest", |chain| chain.mine(2));

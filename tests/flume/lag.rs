@@ -40,7 +40,7 @@ async fn has_seen(flume: &Flume, head: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_a_lagging_backend_lacks_are_read_whole_however_near_the_tag_is() {
+async fn blocks_a_lagging_backend_lacks_are_read_whole_at_any_tag() {
     for (tag, confirmations) in [(0, "0"), (0, "\"finalized\""), (1, "0"), (2, "\"finalized\""), (64, "0")] {
         let scene = scene(20, tag, 1).await;
         let behind = if confirmations == "0" { 0 } else { tag };
@@ -92,7 +92,7 @@ async fn catches_up(scene: Scene, keys: &str, lag: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn catching_up_on_a_fast_chain_loses_nothing_to_a_backend_a_hundred_blocks_behind() {
+async fn catching_up_loses_nothing_to_a_backend_100_blocks_behind() {
     catches_up(scene(600, 800, 4).await, "", 100).await;
     catches_up(scene(600, 0, 4).await, "", 100).await;
 }
@@ -104,7 +104,7 @@ async fn a_minute_of_a_fast_chain_is_more_blocks_than_the_window() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_range_whose_last_header_speaks_of_logs_it_has_not_is_asked_again() {
+async fn a_range_whose_last_header_shows_missing_logs_is_asked_again() {
     let scene = scene(300, 0, 1).await;
     // Further behind than any backend may be, and headers come from another one.
     let lagging = scene.chain.faults().add(Rule::on(LOGS, Effect::Lag(200)).asking(by_range));

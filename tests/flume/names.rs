@@ -157,7 +157,7 @@ async fn one_event_declared_twice_is_followed_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_view_that_cannot_be_made_is_told_by_each_command_and_made_when_the_way_is_free() {
+async fn an_impossible_view_is_named_by_commands_and_made_when_free() {
     let url = postgres::empty_database().await;
     let pool = connect(&url).await;
     let (_, server) = devchain(72, 5).await;

@@ -27,7 +27,7 @@ const CASES: u64 = 200;
 const LANES: u64 = 8;
 
 #[test]
-fn any_life_of_chain_and_daemon_ends_in_the_tables_of_a_fresh_sync() {
+fn any_life_of_chain_and_daemon_ends_as_a_fresh_sync() {
     let seed = from_environment("PROPERTY_SEED")
         .unwrap_or_else(|| SystemTime::UNIX_EPOCH.elapsed().map_or(1, |age| u64::from(age.subsec_micros())));
     let cases = from_environment("PROPERTY_CASES").unwrap_or(CASES);

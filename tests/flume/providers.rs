@@ -89,7 +89,7 @@ async fn assert_few_refusals(chain: &DevChain, provider: &Provider) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_narrow_cap_on_blocks_is_found_in_a_dozen_refusals_in_its_providers_words() {
+async fn a_narrow_block_cap_is_found_in_a_dozen_refusals_of_any_words() {
     let chain = chain(12_000);
     for provider in providers().iter().filter(|provider| provider.cap <= 3000) {
         assert_few_refusals(&chain, provider).await;
@@ -97,7 +97,7 @@ async fn a_narrow_cap_on_blocks_is_found_in_a_dozen_refusals_in_its_providers_wo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wide_cap_on_blocks_is_found_in_a_dozen_refusals_in_its_providers_words() {
+async fn a_wide_block_cap_is_found_in_a_dozen_refusals_of_any_words() {
     let chain = chain(110_000);
     for provider in providers().iter().filter(|provider| provider.cap > 3000) {
         assert_few_refusals(&chain, provider).await;

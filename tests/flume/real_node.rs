@@ -51,7 +51,7 @@ fn chain(anvil: &Anvil, keys: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_chain_is_carried_through_history_head_reorgs_and_restarts() {
+async fn a_real_chain_is_stored_through_history_reorgs_and_restarts() {
     let world = World::new(&[]).await;
     let anvil = &world.anvil;
     world.round(0).await;
@@ -119,7 +119,7 @@ async fn moved_transactions(pool: &PgPool) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_websocket_is_polled_and_new_sources_catch_up_from_where_they_were_created() {
+async fn a_node_without_websocket_is_polled_and_new_sources_catch_up() {
     let world = World::new(&[]).await;
     let anvil = &world.anvil;
     world.round(0).await;
@@ -145,7 +145,7 @@ async fn a_node_without_websocket_is_polled_and_new_sources_catch_up_from_where_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_above_the_safe_tag_are_not_stored_and_those_below_the_finalized_are_not_undone() {
+async fn only_blocks_between_finalized_and_safe_tags_are_undone() {
     // The node tags as safe the block 4 below its head, and as finalized the one 8 below.
     let world = World::new(&["--slots-in-an-epoch", "4"]).await;
     let anvil = &world.anvil;

@@ -120,7 +120,7 @@ fn found(said: &Said) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_provider_leaves_out_is_not_taken_back_and_the_rest_is_repaired() {
+async fn an_omission_of_one_provider_is_kept_and_the_rest_repaired() {
     let stored = Stored::new(91).await;
     stored.without_receipts();
     let (events, missing) = (stored.events().await, stored.busy().await);
@@ -173,7 +173,7 @@ async fn receipts_prove_what_is_on_the_chain_and_what_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn receipts_that_do_not_have_the_root_of_their_header_prove_nothing() {
+async fn receipts_without_the_root_of_their_header_prove_nothing() {
     let stored = Stored::new(93).await;
     let events = stored.events().await;
     stored.chain.faults().set(|node| node.wrong_receipts_root = true);
@@ -201,7 +201,7 @@ async fn a_bloom_that_excludes_a_log_proves_that_it_never_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_provider_that_answers_the_same_is_proof_and_one_that_does_not_is_none() {
+async fn a_second_equal_provider_is_proof_and_a_different_one_is_none() {
     let stored = Stored::new(95).await;
     stored.without_receipts();
     let events = stored.events().await;
@@ -227,7 +227,7 @@ async fn a_second_provider_that_answers_the_same_is_proof_and_one_that_does_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_source_does_not_follow_any_more_is_neither_a_difference_nor_taken_back() {
+async fn a_source_part_no_longer_followed_is_no_difference() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(96, 20).await;
     let coin = Address::repeat_byte(0xb2);

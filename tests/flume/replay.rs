@@ -132,7 +132,7 @@ fn plains(messages: &BTreeMap<u64, Value>) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_tells_what_was_told_marked_and_on_streams_of_its_own() {
+async fn a_replay_publishes_marked_messages_on_its_own_streams() {
     let house = House::new().await;
     let told = house.told().await;
     let count = told.len() as u64;
@@ -174,7 +174,7 @@ async fn a_replay_tells_what_was_told_marked_and_on_streams_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_replay_says_where_it_goes_on_and_tells_each_message_once() {
+async fn an_interrupted_replay_names_its_place_and_doubles_nothing() {
     let house = House::new().await;
     let child = house.command(&["--rate", "30"]).spawn().expect("it runs");
     let until = Instant::now() + PATIENCE;

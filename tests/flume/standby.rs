@@ -147,7 +147,7 @@ async fn a_database_that_is_restarted_changes_no_leader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_that_is_stopped_stays_with_its_leader_and_stops_the_next_one_too() {
+async fn a_stopped_chain_stays_with_its_leader_and_stops_the_next() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(404, 60).await;
     let keys = "[standby]\nlease = \"2s\"";

@@ -35,7 +35,7 @@ fn counts(found: &Value, of: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_node_kept_back_is_found_by_the_audit_and_repaired_beside_the_daemon() {
+async fn a_nodes_omission_is_found_by_the_audit_and_repaired_live() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(81, 300).await;
     let lying = chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropEvery(7))));
@@ -116,7 +116,7 @@ async fn an_audit_begins_with_a_small_question() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_first_provider_keeps_back_another_one_tells_the_audit() {
+async fn another_provider_shows_the_audit_what_the_first_omits() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(84, 300).await;
     let other = chain.another_node();
@@ -148,7 +148,7 @@ async fn what_the_first_provider_keeps_back_another_one_tells_the_audit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_reorg_below_final_an_operator_goes_back_and_the_daemon_goes_on_by_itself() {
+async fn a_rewind_below_final_lets_the_daemon_go_on_by_itself() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(82, 100).await;
     let home = Home::new(&server, &sources(), Some(&url));
@@ -179,7 +179,7 @@ async fn after_a_reorg_below_final_an_operator_goes_back_and_the_daemon_goes_on_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_a_source_begins_in_the_middle_the_newest_common_block_is_found_above_its_start() {
+async fn a_common_block_is_found_above_a_source_that_starts_midway() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(83, 100).await;
     let home = Home::new(&server, &all_sources().replace("start_block = 0", "start_block = 50"), Some(&url));

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_joins_the_own_room_and_a_service_with_read_joins_every_users() {
+    fn users_join_their_own_room_and_read_services_every_users() {
         let seven = user("7", "", &[]);
         assert!(joins(&seven, "user-7", &[]));
         for foreign in ["user-70", "user-", "user-07", "user-7-1"] {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_of_the_chain_are_public_where_configured_and_else_by_claim() {
+    fn chain_rooms_are_public_where_configured_and_else_by_claim() {
         let seven = user("7", "", &["chain-5"]);
         assert!(joins(&seven, "type-erc20.mint", &["type"]) && !joins(&seven, "type-erc20.mint", &["chain"]));
         assert!(joins(&seven, "chain-5", &[]) && !joins(&seven, "chain-50", &[]));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn all_needs_admin_and_other_rooms_a_claim_or_a_service_with_read() {
+    fn all_needs_admin_and_other_rooms_a_claim_or_read_service() {
         assert!(joins(&user("7", "admin", &[]), "all", &[]) && joins(&service(&[Scope::Admin]), "all", &[]));
         assert!(
             !joins(&user("7", "read", &["all"]), "all", &["all"])

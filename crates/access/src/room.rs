@@ -192,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_parsed_is_a_name_that_reads_back_and_prefixes_open_only_what_begins_so(
+        fn parsed_names_read_back_and_prefixes_open_only_their_kind(
             text in "[ -~]{0,40}|[a-z]{1,4}-[a-z0-9*,-]{0,8}", prefix in "[a-z]{1,3}-[a-z0-9]{0,3}",
         ) {
             if let Ok(room) = Room::parse(&text) {

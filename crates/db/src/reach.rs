@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv6_address_is_reached_without_its_brackets_and_shown_with_them() {
+    fn an_ipv6_address_connects_without_brackets_and_shows_them() {
         for (url, wanted) in [
             ("postgres://u:p@[::1]:5432/db", vec!["[::1]:5432"]),
             ("postgres://u:p@[::1]/db?sslmode=verify-full", vec!["[::1]:5432"]),

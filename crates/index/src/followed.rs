@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_is_set_aside_is_blocked_with_its_reason_and_alone() {
+    fn a_source_set_aside_is_blocked_alone_and_with_its_reason() {
         let mut followed_sources = followed_sources();
         assert_eq!(read_next(&followed_sources), [0, 1]);
         followed_sources.set_aside.insert(0, (Instant::now(), "stored for source old".to_owned()));

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_keep_the_order_of_the_config_and_strangers_are_kept_apart() {
+    fn sources_keep_their_order_and_strangers_are_kept_apart() {
         let snapshot = snapshot();
         assert_eq!((snapshot.tip(0), snapshot.tip(1)), (None, Some(block(9))));
         assert_eq!(snapshot.all().iter().map(|c| c.source.as_str()).collect::<Vec<_>>(), ["a", "b", "gone"]);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_held_until_it_is_confirmed_and_with_it_the_newest_block() {
+    fn published_blocks_are_held_until_they_are_confirmed() {
         let mut snapshot = snapshot();
         let told = |snapshot: &ChainSnapshot| {
             (snapshot.newest_pending(), snapshot.pending_refs().map(|(n, _)| n).collect::<Vec<_>>())
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn another_parent_or_another_block_where_something_was_told_is_a_contradiction() {
+    fn another_parent_or_published_block_is_a_contradiction() {
         let mut snapshot = snapshot();
         snapshot.add_pending(&[1], &[block(10), block(11)], &[10, 11].into());
         let (ten, eleven) = (block(10).hash, block(11).hash);

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn three_failures_of_one_method_are_enough_and_a_dozen_times_too_many_requests() {
+    fn three_failures_of_one_method_or_a_dozen_429_are_enough() {
         assert_eq!([2, 3].map(|times| fails_after("eth_getLogs", &away(), times)), [false, true]);
         let rate = refused(RefusalKind::Rate { retry_after: None });
         assert_eq!([11, 12].map(|times| fails_after("eth_getLogs", &rate, times)), [false, true]);
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn one_answer_that_is_known_to_be_wrong_is_enough_until_a_right_one_proves_it_good() {
+    fn one_wrong_answer_is_enough_until_a_right_one_clears_it() {
         let health = HealthTracker::new(Arc::default());
         health.disbelieved("logs", &refused(RefusalKind::Unknown));
         assert!(!health.snapshot().failing, "one that is doubted is not");
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_comes_to_nothing_counts_whatever_the_word_and_for_that_work_alone() {
+    fn refused_work_counts_whatever_its_word_for_that_work_alone() {
         for refusal in
             [RefusalKind::Range(None), RefusalKind::Pruned, RefusalKind::Addresses, RefusalKind::Time]
         {

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_logs_are_believed_between_those_of_the_headers_beside_them() {
+    fn log_times_are_believed_between_those_of_nearby_headers() {
         let ends = (block(10, 1_000), block(20, 1_010));
         let told = |times: &[(u64, Option<u64>)]| told_times(&logs(times), (&ends.0, &ends.1));
         let honest =

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_contradicts_itself_or_the_question_is_refused_in_any_order() {
+    fn a_contradictory_answer_is_refused_in_any_order() {
         let stranger = Log { address: Address::repeat_byte(1), ..log(6, 0, 1) };
         for (pair, why) in [
             ([log(6, 0, 1), log(6, 0, 1)], "two logs at"),

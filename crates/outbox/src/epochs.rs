@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_ends_where_the_next_begins_and_numbers_left_out_are_no_messages() {
+    fn epochs_meet_and_numbers_left_out_are_no_messages() {
         let epoch = |epoch: &str, after, first| OutboxEpoch { epoch: epoch.to_owned(), after, first };
         let epochs = vec![epoch("0", 0, 1), epoch("a", 50, 51), epoch("b", 100, 151)];
         let lineage = Lineage { last: 170, first: 1, epochs, ..Lineage::default() };

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_names_its_aggregate_and_the_addresses_of_its_payload_each_once() {
+    fn a_message_names_each_of_its_addresses_once() {
         let (a, b) = (format!("0x{}", "a".repeat(40)), format!("0x{}", "b".repeat(40)));
         let payload = serde_json::json!({ "from": a, "to": b, "value": "7", "again": a, "deep": { "x": b } });
         assert_eq!(addresses(Some(&b), payload.as_object()), [b.as_str(), a.as_str()]);

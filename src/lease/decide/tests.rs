@@ -98,7 +98,7 @@ fn two_that_start_together_share_the_chains() {
 }
 
 #[test]
-fn who_leads_more_than_its_share_hands_over_to_one_that_has_settled() {
+fn an_instance_above_its_share_hands_over_to_a_settled_one() {
     let led = |settled| World::new().with("a:1#run1", settled).leased(ME, &EVERYTHING, LeaseState::Held);
     assert_eq!(led(false).decides(), [""; 0]);
     assert_eq!(led(true).decides(), ["-chain 3", "-chain 4"]);

@@ -67,7 +67,7 @@ async fn fresh(scene: &Scene, sources: &str, tip: u64) -> tables::Rows {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removal_that_is_killed_half_way_is_never_taken_for_whole_and_goes_on() {
+async fn a_removal_killed_half_way_is_never_whole_and_goes_on() {
     let scene = super::scene(40).await;
     let url = postgres::empty_database().await;
     let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
@@ -114,7 +114,7 @@ async fn a_removal_that_is_killed_half_way_is_never_taken_for_whole_and_goes_on(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reset_that_is_killed_half_way_goes_on_beside_the_daemon_which_then_reads_it_anew() {
+async fn a_reset_killed_half_way_goes_on_beside_the_daemon() {
     let scene = super::scene(40).await;
     let url = postgres::empty_database().await;
     let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
@@ -136,7 +136,7 @@ async fn a_reset_that_is_killed_half_way_goes_on_beside_the_daemon_which_then_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_with_the_old_configuration_is_named_and_nothing_is_changed() {
+async fn a_daemon_with_the_old_configuration_is_named_unchanged() {
     let scene = super::scene(40).await;
     let url = postgres::empty_database().await;
     let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));
@@ -178,7 +178,7 @@ async fn a_daemon_with_the_old_configuration_is_named_and_nothing_is_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_with_the_old_configuration_is_named_and_nothing_is_changed() {
+async fn a_standby_with_the_old_configuration_is_named_unchanged() {
     let scene = super::scene(40).await;
     let url = postgres::empty_database().await;
     let home = |name: &str, sources: &str| {
@@ -224,7 +224,7 @@ async fn a_standby_with_the_old_configuration_is_named_and_nothing_is_changed() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_of_an_older_version_is_named_and_nothing_is_changed() {
+async fn a_standby_of_an_older_version_is_named_unchanged() {
     let scene = super::scene(40).await;
     let url = postgres::empty_database().await;
     let home = Home::new(&scene.server, &(usd() + &other()), Some(&url));

@@ -36,7 +36,7 @@ async fn pair(first: String, second: String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_was_changed_twice_the_end_is_what_a_fresh_sync_gives() {
+async fn any_two_changes_end_as_a_fresh_sync_does() {
     let rows = rows();
     let mut pairs = Vec::new();
     for (i, first) in rows.iter().enumerate() {
@@ -50,7 +50,7 @@ async fn whatever_was_changed_twice_the_end_is_what_a_fresh_sync_gives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_with_another_configuration_reads_what_is_new_when_it_leads() {
+async fn a_standby_with_other_sources_reads_them_once_it_leads() {
     let scene = scene(60).await;
     let url = postgres::empty_database().await;
     let home = |name: &str, sources: &str| {
@@ -87,7 +87,7 @@ async fn a_standby_with_another_configuration_reads_what_is_new_when_it_leads() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_and_status_tell_what_differs_and_a_start_is_not_kept_from_it() {
+async fn check_and_status_name_differences_and_a_start_goes_on() {
     let scene = scene(60).await;
     let url = postgres::empty_database().await;
     let home = Home::new(&scene.server, &(source("usd", &[A], TRANSFER) + &other()), Some(&url));

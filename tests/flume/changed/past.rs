@@ -14,7 +14,7 @@ async fn an_address_more_gets_its_past_beside_the_live_blocks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_more_gets_its_past_and_old_approvals_do_not_undo_new_ones() {
+async fn an_added_event_gets_its_past_and_keeps_newer_approvals() {
     let scene = scene(60).await;
     run(&scene, &before(), &["usd", "other"]).await;
     let flume = scene.start_with("", &(source("usd", &[A], BOTH) + &other())).await;
@@ -75,7 +75,7 @@ async fn a_past_that_was_half_read_goes_on_after_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reorg_into_the_past_that_was_added_leaves_nothing_of_the_old_branch() {
+async fn a_reorg_into_an_added_past_leaves_nothing_of_the_old_branch() {
     let scene = scene(60).await;
     run(&scene, &before(), &["usd", "other"]).await;
     let flume = scene.start_with("", &(source("usd", &[A, B], BOTH) + &other())).await;

@@ -56,16 +56,22 @@ fn waits(
 fn changes() -> Vec<Change> {
     let usd = |addresses: &[_], events| source("usd", addresses, events);
     let from = |start| source_of("usd", &[A], (TRANSFER, start, "erc20"));
+    let mut all: Vec<Change> = Vec::new();
+    all.extend(read(["an address more", "an address less"], &usd(&[A], TRANSFER), &usd(&[A, B], TRANSFER)));
+    all.extend(read(["an event more", "an event less"], &usd(&[A], TRANSFER), &usd(&[A], BOTH)));
+    all.extend(read(["a lower start", "a higher start"], &from(30), &from(0)));
+    all.extend(for_an_operator());
+    all
+}
+
+/// Changes after which a source waits for a command.
+fn for_an_operator() -> [Change; 8] {
     let generic = || source_of("usd", &[A], (TRANSFER, 0, "generic")) + &other();
     let named = |name| source(name, &[A], TRANSFER) + &other();
     let apart = || source("usd", &[A], TRANSFER) + &source("eur", &[B], TRANSFER) + &other();
     let joined = || source("usd", &[A, B], TRANSFER) + &other();
     let moved = || source("usd", &[A], TRANSFER) + &source("other", &[B, C], TRANSFER);
-    let mut all: Vec<Change> = Vec::new();
-    all.extend(read(["an address more", "an address less"], &usd(&[A], TRANSFER), &usd(&[A, B], TRANSFER)));
-    all.extend(read(["an event more", "an event less"], &usd(&[A], TRANSFER), &usd(&[A], BOTH)));
-    all.extend(read(["a lower start", "a higher start"], &from(30), &from(0)));
-    all.extend([
+    [
         waits(
             "another name",
             [named("usd"), named("usdc")],
@@ -114,8 +120,7 @@ fn changes() -> Vec<Change> {
             &["usd", "other"],
             ("eur", "`chainflume sources reset usd`"),
         ),
-    ]);
-    all
+    ]
 }
 
 /// Every event that is stored.
@@ -177,7 +182,7 @@ async fn down_for_a_week(change: Change) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_changes_while_the_daemon_is_down_for_a_week_nothing_is_lost_or_taken_back() {
+async fn changes_during_a_week_of_downtime_lose_and_retract_nothing() {
     let mut changes = changes();
     while !changes.is_empty() {
         let some = changes.split_off(changes.len().saturating_sub(4));

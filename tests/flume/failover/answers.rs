@@ -194,7 +194,7 @@ pub(super) fn of_ranges(chain: &DevChain, effect: Effect) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_cannot_read_history_is_left_for_another_in_each_role() {
+async fn a_provider_without_history_is_left_for_another_in_each_role() {
     let troubles: [(&str, Trouble); 5] = [
         ("429 for a day", |one| status(one, 429, &[("retry-after", "86400")], "too many requests")),
         ("ranges: pruned", |one| {
@@ -217,7 +217,7 @@ async fn a_provider_that_cannot_read_history_is_left_for_another_in_each_role() 
 
 /// A range may take its time, ten seconds by default. A probe asks for one block of it long before, and one block does not.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_whose_ranges_hang_is_left_before_the_first_of_them_times_out() {
+async fn a_provider_whose_ranges_hang_is_left_before_a_timeout() {
     let hangs: Trouble = |one| of_ranges(one, Effect::Wire(Wire::Hang));
     let roles: [&[&str]; 2] = [&["any", "any"], &["history", "any"]];
     let runs = roles.map(|roles| (format!("ranges hang {roles:?}"), history(hangs, roles)));
@@ -272,7 +272,7 @@ pub(super) async fn begins(address: &str, scheme: &str) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_provider_that_never_answers_keeps_nobody_from_beginning() {
+async fn a_silent_first_provider_does_not_delay_the_start() {
     let mut runs = Vec::new();
     for (name, drips, scheme) in
         [("is silent", false, "http"), ("drips", true, "http"), ("shakes no hands", false, "https")]
@@ -296,7 +296,7 @@ async fn two(timeouts: &str) -> (Node, Node, Flume, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_whose_logs_could_not_be_believed_is_taken_back_when_it_reads_those_again() {
+async fn a_disbelieved_provider_returns_when_its_logs_are_right() {
     let (one, _other, flume, url) = two("").await;
     let lie = one.chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::Duplicate)));
     one.chain.mine(5);
@@ -312,7 +312,7 @@ async fn a_provider_whose_logs_could_not_be_believed_is_taken_back_when_it_reads
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_all_providers_refuse_none_is_switched_to_and_the_first_that_answers_is_used() {
+async fn all_refusing_providers_wait_and_the_first_to_answer_is_used() {
     let (one, other, flume, url) = two("").await;
     let refused = || Effect::Error(RpcError::new(-32005, "rate limit exceeded"));
     let (_here, there) =

@@ -75,7 +75,7 @@ async fn reads_again(command: &'static [&'static str], trouble: Trouble) -> Dura
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_are_read_again_from_another_provider_than_one_that_does_not_work() {
+async fn a_repair_reads_from_a_provider_that_works() {
     let backfill: &[&str] = &["backfill", "--source", "token", "--from", "0", "--to", "58"];
     let mut runs = Vec::new();
     for (name, trouble) in TROUBLES.iter().chain(&OF_LOGS[..1]) {
@@ -99,7 +99,7 @@ async fn rewinds(trouble: Trouble) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_is_taken_back_by_another_provider_than_one_that_does_not_work() {
+async fn a_rewind_reads_from_a_provider_that_works() {
     let closes: Trouble = |node| drop(node.faults().add(Rule::any(Effect::Wire(Wire::Close))));
     let troubles = TROUBLES[..4].iter().copied().chain([("closes", closes)]);
     let runs = troubles.map(|(name, trouble)| (format!("rewind: {name}"), rewinds(trouble)));

@@ -35,7 +35,7 @@ impl BlackHole {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_provider_that_cannot_be_connected_to_keeps_nobody_from_beginning() {
+async fn an_unreachable_first_provider_does_not_delay_the_start() {
     let hole = BlackHole::at("127.0.0.1:0");
     for scheme in ["http", "https"] {
         let took = begins(&hole.address.to_string(), scheme).await;
@@ -70,7 +70,7 @@ async fn a_provider_that_cannot_be_connected_to_any_more_is_left() {
 /// The first hangs over old blocks for as long as the work would wait, and is asked for them again and again, since it is to
 /// be taken back. Meanwhile the second one refuses everything.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_hangs_where_it_failed_holds_up_no_look_at_the_others() {
+async fn a_hanging_failed_provider_does_not_delay_other_checks() {
     let chain = DevChain::new(Settings { history: 120, ..Settings::default() });
     let mut nodes = Vec::new();
     let mut providers = Vec::new();

@@ -115,7 +115,7 @@ fn with_a_late_one() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_final_when_it_was_stored_decides_and_not_how_far_the_chain_went_since() {
+async fn finality_at_storage_decides_however_far_the_chain_went() {
     let scene = Scene::new(100).await;
     let flume = scene.start("").await;
     flume.until_tip("dev", 98).await;
@@ -132,7 +132,7 @@ async fn what_was_final_when_it_was_stored_decides_and_not_how_far_the_chain_wen
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_a_lagging_node_could_not_judge_are_judged_before_they_become_final() {
+async fn blocks_a_lagging_node_could_not_judge_are_judged_in_time() {
     let scene = Scene::new(100).await;
     let flume = scene.start("").await;
     flume.until_tip("dev", 98).await;
@@ -149,7 +149,7 @@ async fn blocks_a_lagging_node_could_not_judge_are_judged_before_they_become_fin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_is_no_longer_configured_goes_back_with_the_others() {
+async fn a_source_no_longer_configured_goes_back_with_the_others() {
     let scene = Scene::new(100).await;
     let (vault, token) = (source("vault", "stake", STAKE_VAULT, 0), source("token", "erc20", DEMO_TOKEN, 0));
     // The token stands higher than the vault when it leaves the config.

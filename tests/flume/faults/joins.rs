@@ -19,7 +19,7 @@ fn addresses(asked: &Asked) -> BTreeSet<Address> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sources_that_start_at_different_blocks_join_one_after_the_other() {
+async fn sources_that_start_at_different_blocks_join_in_turn() {
     let scene = Scene::new(100).await;
     let sources = source("vault", "stake", STAKE_VAULT, 0)
         + &source("token", "erc20", DEMO_TOKEN, 30)
@@ -80,7 +80,7 @@ async fn caught_up_sources_share_one_question_a_block() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_added_later_catches_up_while_the_others_stay_live_and_joins_them() {
+async fn a_source_added_later_catches_up_while_others_stay_live() {
     let scene = Scene::new(100).await;
     let flume = scene.start_with("", &source("vault", "stake", STAKE_VAULT, 0)).await;
     flume.until_tip("dev", 98).await;

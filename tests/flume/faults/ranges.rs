@@ -37,7 +37,7 @@ async fn ranges_answered_in_reverse_are_committed_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_wait_for_the_database_are_bounded_by_their_bytes() {
+async fn answers_waiting_for_the_database_are_bounded_by_bytes() {
     // Blocks of about 220 kB in memory, eight in flight, and a budget of 1 MiB. Above what is final the header of a range's last
     // block is asked for before the logs and after them, in one request.
     let scene = Scene::of(Settings { finalized_depth: Some(1000), ..Default::default() }).await;

@@ -51,7 +51,7 @@ async fn near_the_head_every_failure_is_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_restarted_on_its_port_is_taken_up_where_it_was_left() {
+async fn a_node_restarted_on_its_port_is_used_from_where_it_was_left() {
     let mut scene = Scene::new(100).await;
     let flume = scene.start("").await;
     flume.until_tip("dev", 98).await;

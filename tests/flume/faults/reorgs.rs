@@ -56,7 +56,7 @@ async fn a_reorg_while_the_daemon_is_down_is_undone_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reorg_while_the_daemon_is_down_is_undone_at_the_start_however_far_the_chain_went() {
+async fn a_reorg_during_downtime_is_undone_however_far_the_chain_went() {
     let (scene, flume) = following("").await;
     flume.kill().await;
     scene.reorg(14, 214);
@@ -66,7 +66,7 @@ async fn a_reorg_while_the_daemon_is_down_is_undone_at_the_start_however_far_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reorg_while_the_daemon_is_down_to_a_shorter_chain_is_undone_at_the_start() {
+async fn a_reorg_during_downtime_to_a_shorter_chain_is_undone() {
     let (scene, flume) = following("").await;
     flume.stop().await;
     scene.reorg(10, 5);
@@ -143,7 +143,7 @@ async fn blocks_that_are_gone_are_undone_when_others_take_their_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_mined_again_in_another_block_is_stored_where_it_is() {
+async fn a_transaction_mined_again_is_stored_in_its_new_block() {
     let (scene, flume) = following("").await;
     let hashes: Vec<_> = scene.chain.transactions(98).iter().map(|tx| tx.hash()).collect();
     scene.change(|chain| chain.reorg_same(5, 1));
@@ -183,7 +183,7 @@ async fn a_lower_head_is_not_a_reorg() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_still_serves_orphans_by_hash_is_not_believed_for_them() {
+async fn a_node_that_serves_orphans_by_hash_is_not_believed() {
     let (scene, flume) = following("").await;
     scene.chain.faults().set(|node| node.serve_orphans = true);
     // Between the header of block 99 and its logs, that block is replaced.

@@ -44,7 +44,7 @@ async fn a_range_whose_blocks_change_while_it_is_read_is_read_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_range_read_before_a_reorg_does_not_follow_one_read_after_it() {
+async fn a_range_from_before_a_reorg_does_not_follow_a_later_one() {
     let scene = hardly_final(false).await;
     // Four ranges are in flight when the first above 150 sees the reorg; those behind it are of the old branch.
     scene.once(BLOCK, height(284), |chain| chain.reorg(120, 121));
@@ -57,7 +57,7 @@ async fn a_range_read_before_a_reorg_does_not_follow_one_read_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_branch_that_comes_and_goes_while_a_range_is_read_leaves_no_log_behind() {
+async fn a_passing_branch_during_a_range_leaves_no_log_behind() {
     for timed in [false, true] {
         let scene = hardly_final(timed).await;
         let branch = scene.chain.branch();
@@ -81,7 +81,7 @@ async fn a_branch_that_comes_and_goes_while_a_range_is_read_leaves_no_log_behind
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reorg_into_ranges_that_are_stored_is_undone_in_the_middle_of_history() {
+async fn a_reorg_into_stored_ranges_is_undone_amid_history() {
     let scene = hardly_final(false).await;
     scene.once(LOGS, from_block(150), |chain| chain.reorg(180, 181));
     let flume = scene.start(&history(1, 50)).await;
@@ -148,7 +148,7 @@ async fn a_reorg_below_the_first_block_stored_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_starts_among_replaced_blocks_joins_on_the_new_branch() {
+async fn a_source_that_starts_in_replaced_blocks_joins_the_new_branch() {
     let scene = Scene::new(100).await;
     let vault = source("vault", "stake", STAKE_VAULT, 0);
     let flume = scene.start_with("", &vault).await;
@@ -173,7 +173,7 @@ async fn a_source_that_starts_among_replaced_blocks_joins_on_the_new_branch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_starts_below_replaced_blocks_does_not_read_past_them_before_they_are_undone() {
+async fn a_source_below_replaced_blocks_waits_until_they_are_undone() {
     let scene = Scene::new(100).await;
     let vault = source("vault", "stake", STAKE_VAULT, 0);
     let flume = scene.start_with("", &vault).await;

@@ -61,14 +61,14 @@ async fn nothing_was_taken_back(url: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_to_another_chain_has_nothing_taken_back_and_stops_nothing() {
+async fn a_gateway_to_another_chain_retracts_and_stops_nothing() {
     for stranger in strangers(90).into_iter().chain(strangers(400)) {
         meets(100, "", stranger).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_to_another_chain_has_nothing_of_a_young_chain_taken_back() {
+async fn a_gateway_to_another_chain_retracts_nothing_of_a_young_chain() {
     for stranger in strangers(6).into_iter().chain(strangers(400)) {
         meets(10, "", stranger).await;
     }
@@ -82,7 +82,7 @@ async fn a_gateway_to_another_chain_has_nothing_pending_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_without_batches_to_another_chain_has_nothing_taken_back() {
+async fn a_gateway_without_batches_to_another_chain_retracts_nothing() {
     for history in [10, 100] {
         for stranger in strangers(103) {
             let scene = Scene::new(history).await;
@@ -93,7 +93,7 @@ async fn a_gateway_without_batches_to_another_chain_has_nothing_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_mixes_two_chains_call_by_call_has_nothing_taken_back() {
+async fn a_gateway_that_mixes_two_chains_by_call_retracts_nothing() {
     for (seed, stranger) in (1..).zip(strangers(103).into_iter().chain(strangers(13))) {
         let young = stranger.head().number < 100;
         let history = if young { 10 } else { 100 };
@@ -155,7 +155,7 @@ async fn takes_nothing_back(history: u64, wrong: impl Fn(&Request) -> Option<Eff
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_to_another_chain_that_hides_block_0_has_nothing_taken_back() {
+async fn a_gateway_that_hides_a_foreign_block_0_retracts_nothing() {
     for history in [10, 100] {
         let [_, same_id] = strangers(history + 3);
         takes_nothing_back(history, move |request| match asked_height(request) {
@@ -167,7 +167,7 @@ async fn a_gateway_to_another_chain_that_hides_block_0_has_nothing_taken_back() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_that_do_not_follow_the_common_one_have_nothing_taken_back() {
+async fn blocks_without_the_common_ancestor_retract_nothing() {
     for history in [10, 100] {
         let [_, same_id] = strangers(history + 3);
         // Block 0 and what is below are right; a gateway answers for another chain from some height on.
@@ -195,7 +195,7 @@ async fn the_reorgs_of_a_node_that_has_pruned_block_0_are_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_providers_the_one_whose_gateway_answers_for_another_chain_is_left_alone() {
+async fn one_provider_of_two_for_another_chain_is_left_alone() {
     for stranger in strangers(103) {
         let one = DevChain::new(Settings { history: 100, ..Settings::default() });
         let other = one.another_node();
@@ -229,7 +229,7 @@ async fn of_two_providers_the_one_whose_gateway_answers_for_another_chain_is_lef
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_that_stopped_goes_on_when_its_node_no_longer_says_why() {
+async fn a_stopped_chain_goes_on_when_its_node_gives_no_more_reason() {
     // It was started on another chain; and it was told that final blocks are others.
     let scene = Scene::new(100).await;
     let flume = scene.start("").await;

@@ -68,7 +68,7 @@ async fn heads_that_were_missed_are_read_with_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_that_says_nothing_is_given_up_for_polling_and_taken_back() {
+async fn a_silent_socket_is_replaced_by_polling_and_taken_back() {
     let scene = Scene::new(100).await;
     let flume = listening(&scene, IMPATIENT).await;
     scene.mine(1);

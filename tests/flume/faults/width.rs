@@ -72,7 +72,7 @@ async fn a_cap_on_results_narrows_where_the_logs_are_dense() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_that_is_not_answered_in_time_is_asked_again_for_half() {
+async fn a_question_not_answered_in_time_is_asked_again_for_half() {
     let hang = Rule::on(LOGS, Effect::Wire(Wire::Hang)).times(1);
     let (asked, story) = widths_within("400ms", |chain| drop(chain.faults().add(hang))).await;
     assert_eq!(asked, [201, 100, 101]);

@@ -83,7 +83,7 @@ async fn full_block() -> Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_block_with_more_logs_than_an_answer_may_have_is_read_from_its_receipts() {
+async fn a_block_with_too_many_logs_is_read_from_its_receipts() {
     let scene = full_block().await;
     scene.chain.faults().set(|node| node.max_logs = Some(Cap::logs(20)));
     let flume = scene.start("").await;
@@ -93,7 +93,7 @@ async fn a_block_with_more_logs_than_an_answer_may_have_is_read_from_its_receipt
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn near_the_head_too_and_transaction_by_transaction_where_the_method_is_off() {
+async fn too_many_logs_near_the_head_are_read_by_transaction() {
     let scene = full_block().await;
     let flume = scene.start("").await;
     flume.until_tip("dev", 43).await;

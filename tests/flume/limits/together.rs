@@ -104,7 +104,7 @@ async fn head(node: &Node) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_block_whose_hash_was_told_comes_with_its_logs_in_one_request() {
+async fn an_announced_block_comes_with_its_logs_in_one_request() {
     let world = World::new(true).await;
     let pool = world.pool();
     head(&pool.live()).await;
@@ -120,7 +120,7 @@ async fn a_block_whose_hash_was_told_comes_with_its_logs_in_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_takes_no_batches_shows_it_when_its_chain_is_checked_and_is_asked_singly() {
+async fn a_node_without_batches_is_noticed_and_asked_singly() {
     let world = World::new(false).await;
     let pool = world.pool();
     pool.live().check_chain().await.expect("the chain is right");
@@ -146,7 +146,7 @@ async fn logs_of_a_block_that_is_another_by_now_are_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_read_next_comes_with_the_head_where_its_hash_is_known() {
+async fn the_next_block_comes_with_the_head_where_its_hash_is_known() {
     for takes_batches in [true, false] {
         let world = World::new(takes_batches).await;
         let (pool, filter) = (world.pool(), LogFilter { addresses: None, topic0: None });

@@ -12,7 +12,7 @@ use crate::{postgres, relay};
 const KILLS: u64 = 12;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kill_9_at_any_moment_neither_doubles_nor_loses_what_is_pending() {
+async fn kill_9_at_any_moment_neither_doubles_nor_loses_pending() {
     let url = postgres::database().await;
     let pool = connect(&url).await;
     let (chain, server) = devchain(71, 30).await;

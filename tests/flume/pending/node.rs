@@ -6,7 +6,7 @@ use super::{following, mine, told};
 use crate::scene::{by_hash, height};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_stumbles_over_its_newest_block_holds_up_nothing_that_is_confirmed() {
+async fn a_node_that_fails_on_its_newest_block_delays_no_other() {
     let (scene, flume) = following(2).await;
     mine(&scene, 1);
     told(&scene, &["pending a101"]).await;
@@ -39,7 +39,7 @@ async fn a_node_that_stumbles_over_its_newest_block_holds_up_nothing_that_is_con
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_head_costs_one_more_question_for_logs_and_one_more_header() {
+async fn each_head_costs_one_more_log_question_and_one_more_header() {
     let (scene, flume) = following(2).await;
     mine(&scene, 1);
     told(&scene, &["pending a101"]).await;
@@ -66,7 +66,7 @@ async fn each_head_costs_one_more_question_for_logs_and_one_more_header() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_decoded_is_a_dead_letter_only_when_it_is_confirmed() {
+async fn an_undecodable_log_is_a_dead_letter_only_when_confirmed() {
     let (scene, flume) = following(2).await;
     let letters = async || -> i64 {
         sqlx::query_scalar("select count(*) from dead_letters").fetch_one(&scene.pool).await.expect("reads")
@@ -85,7 +85,7 @@ async fn what_cannot_be_decoded_is_a_dead_letter_only_when_it_is_confirmed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reorg_between_header_and_logs_tells_nothing_of_the_block_that_went() {
+async fn a_reorg_between_header_and_logs_publishes_nothing_of_it() {
     let (scene, flume) = following(2).await;
     scene.once("eth_getLogs", by_hash, |_| {});
     mine(&scene, 1);

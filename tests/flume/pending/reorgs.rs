@@ -3,7 +3,7 @@
 use super::{following, mine, reorg, told};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_at_the_head_is_pending_at_once_and_confirmed_when_it_is_deep() {
+async fn a_log_at_the_head_is_pending_and_confirmed_when_deep() {
     let (scene, flume) = following(2).await;
     mine(&scene, 1);
     told(&scene, &["pending a101"]).await;
@@ -24,7 +24,7 @@ async fn a_log_at_the_head_is_pending_at_once_and_confirmed_when_it_is_deep() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_block_that_goes_before_it_is_confirmed_is_taken_back_and_may_return() {
+async fn a_block_gone_before_confirmation_is_retracted_and_may_return() {
     let (scene, flume) = following(2).await;
     mine(&scene, 2);
     let mut tale = vec!["pending a101", "pending a102"];
@@ -73,7 +73,7 @@ async fn a_reorg_of_all_that_is_pending_stops_at_what_is_confirmed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reorg_across_the_line_takes_back_what_is_pending_and_then_what_is_confirmed() {
+async fn a_reorg_across_the_line_retracts_pending_then_confirmed() {
     let (scene, flume) = following(2).await;
     mine(&scene, 1);
     told(&scene, &["pending a101"]).await;
@@ -99,7 +99,7 @@ async fn a_reorg_across_the_line_takes_back_what_is_pending_and_then_what_is_con
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lower_head_takes_nothing_back_and_another_branch_above_it_does() {
+async fn a_lower_head_retracts_nothing_and_another_branch_does() {
     let (scene, flume) = following(2).await;
     mine(&scene, 2);
     told(&scene, &["pending a101", "pending a102"]).await;

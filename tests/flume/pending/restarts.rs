@@ -68,7 +68,7 @@ async fn what_is_confirmed_already_is_not_told_as_pending() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_leaves_takes_back_what_is_pending_and_is_confirmed_when_it_returns() {
+async fn a_removed_source_retracts_pending_and_confirms_on_return() {
     let (vault, token) = (source("vault", "stake", STAKE_VAULT, 0), source("token", "erc20", DEMO_TOKEN, 0));
     let scene = Scene::new(100).await;
     let flume = scene.start_with(TOLD, &(vault.clone() + &token)).await;

@@ -90,7 +90,7 @@ async fn views_are_listed_with_their_columns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_migrations_at_once_are_one_and_a_newer_schema_is_left_alone() {
+async fn two_migrations_at_once_are_one_and_newer_schemas_are_kept() {
     let url = postgres::empty_database().await;
     let (_, server) = devchain(53, 5).await;
     let home = Home::new(&server, &all_sources(), Some(&url));

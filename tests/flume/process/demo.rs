@@ -34,7 +34,7 @@ async fn a_folder_that_is_no_demos_is_not_emptied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_demo_leaves_the_first_alone_and_ctrl_c_ends_it_with_the_summary() {
+async fn a_second_demo_leaves_the_first_alone_and_ctrl_c_sums_up() {
     let home = Home::bare();
     let data = home.path("demo");
     let arguments = ["demo", "--block-time", "200ms", "--data-dir", data.to_str().expect("plain")];

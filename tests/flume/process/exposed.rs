@@ -35,7 +35,7 @@ async fn exposed() -> Exposed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_dashboard_and_alerts_agree_with_what_a_daemon_exposes() {
+async fn metrics_dashboard_and_alerts_agree_with_a_running_daemon() {
     let exposed = exposed().await;
 
     let known = of_the_code();

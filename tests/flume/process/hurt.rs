@@ -136,7 +136,7 @@ const BESIDE: [&str; 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_loop_that_panics_is_red_at_once_and_goes_on_from_its_beginning() {
+async fn a_panicking_loop_is_red_at_once_and_starts_again() {
     let house = House::new(101).await;
     let mut daemon = house.start(&[]);
     let report = daemon.until_tip(48).await;
@@ -195,7 +195,7 @@ async fn with_two_nodes(seed: u64) -> House {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_beside_a_chain_that_fails_in_any_way_has_its_loop_started_again() {
+async fn a_failed_task_beside_a_chain_has_its_loop_started_again() {
     let ends = "returned although";
     let tasks: [(&str, &[(&str, &str)]); 5] = [
         ("probes dev", &[("return", ends)]),
@@ -215,7 +215,7 @@ async fn a_task_beside_a_chain_that_fails_in_any_way_has_its_loop_started_again(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sender_of_alerts_that_fails_in_any_way_has_its_loop_started_again() {
+async fn a_failed_sender_of_alerts_has_its_loop_started_again() {
     let house = House::new(109).await;
     let mut daemon = house.start(&[]);
     daemon.until_tip(48).await;
@@ -263,7 +263,7 @@ async fn fails_and_starts_again(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_the_admin_address_that_panics_or_hangs_is_the_failure_of_one_request() {
+async fn a_failed_answer_of_the_admin_address_is_one_requests_failure() {
     let house = House::new(110).await;
     let daemon = house.start(&[]);
     daemon.until_tip(48).await;
@@ -298,7 +298,7 @@ async fn until_alive_is(daemon: &Daemon, (status, text): (u16, &str)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_loop_that_hangs_is_red_and_starves_the_watchdog_until_it_turns_again() {
+async fn a_hung_loop_is_red_and_starves_the_watchdog_until_it_turns() {
     let house = House::new(102).await;
     let path = house.home.path("notify");
     let mut systemd = Systemd::at(&path);

@@ -30,7 +30,7 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_and_status_show_each_provider_with_role_health_and_lag_and_which_is_in_use() {
+async fn check_and_status_show_each_provider_and_which_is_in_use() {
     let chain = DevChain::new(Settings { history: 60, ..Settings::default() });
     let (late, archive) = (chain.another_node(), chain.another_node());
     late.faults().set(|node| node.lag = 10);
@@ -91,7 +91,7 @@ async fn check_and_status_show_each_provider_with_role_health_and_lag_and_which_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_names_what_each_provider_says_where_they_are_on_different_chains() {
+async fn check_names_the_chain_of_each_provider_where_they_differ() {
     let settings = |chain_id, seed| Settings { chain_id, seed, history: 20, ..Settings::default() };
     let [chain, stranger, mainnet] =
         [settings(31337, 1), settings(31337, 9), settings(1, 1)].map(DevChain::new);

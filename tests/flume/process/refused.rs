@@ -52,7 +52,7 @@ async fn a_node_on_another_chain_is_refused_before_a_table_is_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_answers_for_another_chain_during_the_start_is_waited_for() {
+async fn a_gateway_on_another_chain_during_the_start_is_waited_for() {
     let stranger = DevChain::new(Settings { chain_id: 1, seed: 7, history: 30, ..Settings::default() });
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(64, 30).await;
@@ -68,7 +68,7 @@ async fn a_gateway_that_answers_for_another_chain_during_the_start_is_waited_for
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_away_or_refuses_is_told_before_a_table_is_touched() {
+async fn an_absent_or_refusing_node_is_named_before_tables_change() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(62, 5).await;
     let home = Home::new(&server, &all_sources(), Some(&url));

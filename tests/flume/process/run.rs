@@ -131,7 +131,7 @@ async fn two_daemons_by_mistake_on_one_database_store_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admin_address_that_is_taken_or_not_ours_is_named_with_its_key() {
+async fn an_admin_address_that_is_taken_or_foreign_is_named() {
     let url = postgres::empty_database().await;
     let (_, server) = devchain(25, 5).await;
     let home = Home::new(&server, &all_sources(), Some(&url));

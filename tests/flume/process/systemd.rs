@@ -82,7 +82,7 @@ async fn systemd_hears_that_it_is_ready_only_when_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_that_nobody_reads_holds_nothing_up_and_what_it_lost_is_said_again() {
+async fn an_unread_log_socket_delays_nothing_and_its_loss_is_logged() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(82, 50).await;
     let home = Home::new(&server, &all_sources(), Some(&url));

@@ -81,19 +81,19 @@ fn with_tokens() -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_client_follows_by_websocket_through_reorgs_and_a_killed_daemon() {
+async fn the_client_follows_by_websocket_through_reorgs_and_a_kill() {
     let (tables, token) = with_tokens();
     follows_everything("websocket", 67, &tables, Some(&token)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_client_follows_by_server_sent_events_through_reorgs_and_a_killed_daemon() {
+async fn the_client_follows_by_sse_through_reorgs_and_a_kill() {
     let (tables, token) = with_tokens();
     follows_everything("sse", 68, &tables, Some(&token)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_client_stops_where_its_rooms_are_refused_and_names_the_code() {
+async fn the_client_stops_where_its_rooms_are_refused_with_the_code() {
     let (tables, token) = with_tokens();
     let gate = Gate::new(69, &tables).await;
     let daemon = gate.start().await;

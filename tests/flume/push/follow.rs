@@ -16,7 +16,7 @@ async fn assert_all(gate: &Gate, frames: &[Value], skipped: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_of_the_platform_gets_every_message_through_a_reorg_and_a_killed_daemon() {
+async fn a_websocket_gets_every_message_through_a_reorg_and_a_kill() {
     let gate = Gate::new(61, &format!("[server.auth]\nsecret = \"{SECRET}\"\n")).await;
     let daemon = gate.start().await;
     gate.mine(&daemon, 3).await;
@@ -52,7 +52,7 @@ async fn a_websocket_of_the_platform_gets_every_message_through_a_reorg_and_a_ki
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_source_of_the_platform_comes_again_and_misses_nothing() {
+async fn an_event_source_reconnects_and_misses_nothing() {
     let gate = Gate::new(62, "[server.auth]\nmode = \"none\"\n").await;
     let daemon = gate.start().await;
     let mut client = gate.client("events", None);

@@ -90,7 +90,7 @@ async fn the_log_is_read_in_pages_by_who_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_server_answers_neither_pages_of_others_nor_names_that_point_at_it() {
+async fn an_open_server_refuses_foreign_origins_and_foreign_hosts() {
     let gate =
         Gate::new(66, "cors_origins = [\"https://app.example\"]\n[server.auth]\nmode = \"none\"\n").await;
     let daemon = gate.start().await;

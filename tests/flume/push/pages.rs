@@ -94,7 +94,7 @@ async fn the_dashboard_needs_the_scope_admin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_page_shows_events_and_takes_back_what_a_reorg_takes_back() {
+async fn the_example_page_shows_events_and_their_retractions() {
     let page_port = free_port();
     let page = format!("http://127.0.0.1:{page_port}");
     let gate = Gate::new(73, &format!("cors_origins = [\"{page}\"]\n[server.auth]\nmode = \"none\"\n")).await;

@@ -54,7 +54,7 @@ fn with(key: &str, value: Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "a table of everything that is refused")]
-async fn each_bad_request_has_its_code_a_count_and_a_line_without_secrets() {
+async fn each_bad_request_has_a_code_a_count_and_a_line_sans_secrets() {
     let gate = Gate::new(67, &strict()).await;
     let daemon = gate.start().await;
     let hs256 = json!({ "alg": "HS256" });
@@ -316,7 +316,7 @@ async fn store_large(gate: &Gate, count: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_stops_reading_is_closed_and_the_others_get_everything() {
+async fn a_client_that_stops_reading_is_closed_and_no_other() {
     let gate =
         Gate::new(70, &format!("queue_bytes = \"256KiB\"\n[server.auth]\nsecret = \"{SECRET}\"\n")).await;
     let daemon = gate.start().await;

@@ -78,7 +78,7 @@ fn user(sub: &str, issued_at: u64) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "one life of one process, in its order")]
-async fn a_server_without_chains_is_ready_while_it_has_the_database_and_drains_when_it_stops() {
+async fn a_server_without_chains_is_ready_with_a_database_and_drains() {
     let (gate, _) = gate(75, "").await;
     let daemon = gate.start().await;
     let folder = Home::bare();
@@ -331,7 +331,7 @@ async fn issuer(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_of_an_issuer_are_fetched_when_they_are_new_and_kept_when_it_is_away() {
+async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
     let pem = include_str!("../../../crates/access/src/fixtures/rsa.pem");
     let signed = include_str!("../../../crates/access/src/fixtures/rs256.jwt").trim().to_owned();
     let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();

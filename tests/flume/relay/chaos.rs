@@ -36,7 +36,7 @@ async fn a_wire_that_breaks_all_the_time_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_killed_at_a_hundred_moments_loses_and_doubles_nothing() {
+async fn a_relay_killed_a_hundred_times_loses_and_doubles_nothing() {
     let (url, server) = (postgres::database().await, RedisServer::start());
     let pool = connect(&url).await;
     let (chain, node) = devchain(12, 10).await;

@@ -17,7 +17,7 @@ async fn there(set: &RedisSet) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_stream_that_fails_holds_back_the_cursor_and_not_the_other_streams() {
+async fn a_failing_stream_holds_the_cursor_and_no_other_stream() {
     let set = RedisSet::cluster(3, false).await;
     let mut sink = set.sink();
     let nft = &set.servers[set.owner("events:nft").await];
@@ -135,7 +135,7 @@ async fn a_node_that_is_no_part_of_a_cluster_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_streams_fold_to_the_canonical_events_through_deaths_and_losses() {
+async fn the_streams_fold_to_canonical_events_through_node_losses() {
     let mut set = RedisSet::cluster(3, true).await;
     let url = postgres::database().await;
     let pool = connect(&url).await;

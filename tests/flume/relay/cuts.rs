@@ -111,7 +111,7 @@ async fn a_cut_at_any_point_of_an_append_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_break_everywhere_at_random_lose_and_double_nothing() {
+async fn connections_cut_at_random_lose_and_double_nothing() {
     let seed = seed("cuts");
     let house = House::new(seed).await;
     house.postgres.cut_at_random(seed, 4);

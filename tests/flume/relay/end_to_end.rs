@@ -32,7 +32,7 @@ pub async fn until_confirmed_is_stored(flume: &Flume, chain: &DevChain) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn folding_the_streams_gives_the_canonical_events_through_reorgs() {
+async fn the_streams_fold_to_canonical_events_through_reorgs() {
     let (url, server) = (postgres::database().await, RedisServer::start());
     let pool = connect(&url).await;
     let (chain, node) = devchain(7, 30).await;
@@ -83,7 +83,7 @@ async fn without_redis_the_same_messages_are_heard_in_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_is_told_at_once_and_without_its_announcement_a_second_later() {
+async fn a_commit_is_published_at_once_or_a_second_later_unannounced() {
     let (url, server) = (postgres::database().await, RedisServer::start());
     let pool = connect(&url).await;
     let (chain, node) = devchain(9, 10).await;

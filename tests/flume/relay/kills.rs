@@ -20,7 +20,7 @@ const EARLY: u64 = 3;
 const LOOK: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_killed_at_a_hundred_moments_loses_and_doubles_nothing() {
+async fn a_process_killed_a_hundred_times_loses_and_doubles_nothing() {
     let mut random = Random::new(seed("kills"));
     let (url, server) = (postgres::database().await, RedisServer::start());
     let pool = connect(&url).await;

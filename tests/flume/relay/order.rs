@@ -57,7 +57,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 #[test]
-fn whatever_happens_streams_are_in_order_and_fold_to_the_chain_that_survived() {
+fn streams_stay_in_order_and_fold_to_the_surviving_chain() {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed("order").to_le_bytes());
     let cases = Config::default().cases;

@@ -86,7 +86,7 @@ async fn a_cut_before_or_after_the_reply_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_published_is_heard_once_on_the_channel_and_by_both_users() {
+async fn a_published_message_arrives_once_for_channel_and_users() {
     let server = RedisServer::start();
     let client = ::redis::Client::open(server.url()).expect("a url");
     let mut listener = client.get_async_pubsub().await.expect("connects");
@@ -150,7 +150,7 @@ async fn streams_of_another_database_are_refused_loudly() {
 }
 
 #[tokio::test]
-async fn another_writer_since_the_look_is_noticed_before_anything_is_appended() {
+async fn another_writer_since_the_look_is_noticed_before_appending() {
     let server = RedisServer::start();
     let mut sink = RedisSink::new(settings(server.url())).expect("a url");
     sink.deliver(&envelopes(1..=20)).await.expect("takes them");
@@ -170,7 +170,7 @@ async fn another_writer_since_the_look_is_noticed_before_anything_is_appended() 
 }
 
 #[tokio::test]
-async fn a_number_without_an_entry_is_no_repeat_inside_the_stream_and_one_below_its_first() {
+async fn a_number_is_no_repeat_inside_the_stream_but_below_its_first() {
     let server = RedisServer::start();
     let mut sink = RedisSink::new(settings(server.url())).expect("a url");
     let token = |seqs: &[u64]| -> Vec<_> {

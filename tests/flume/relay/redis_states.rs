@@ -103,7 +103,7 @@ async fn a_server_that_is_busy_with_a_script_takes_nothing() {
 }
 
 #[tokio::test]
-async fn a_server_that_loads_its_data_takes_nothing_and_is_not_taken_for_empty() {
+async fn a_server_that_loads_its_data_is_not_taken_for_empty() {
     // Five seconds of loading, with a look at its clients after every few keys.
     let slowly = ["--key-load-delay", "2500", "--loading-process-events-interval-bytes", "1024"];
     let mut server = RedisServer::start_with(&slowly);

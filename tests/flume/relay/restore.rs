@@ -106,7 +106,7 @@ async fn canon(url: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_older_than_its_redis_stops_delivery_until_somebody_decides() {
+async fn a_database_older_than_its_redis_stops_delivery() {
     for (seed, with_reorg, races) in [(31, false, false), (32, true, false), (33, true, true)] {
         let server = RedisServer::start();
         let world = World::new(seed, || sources(&server.url())).await;
@@ -248,7 +248,7 @@ async fn a_failover_that_lost_nothing_is_noticed_by_no_sink() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_database_on_the_same_streams_is_refused_and_the_first_goes_on() {
+async fn another_database_on_the_same_streams_is_refused() {
     let server = RedisServer::start();
     let world = World::new(41, || sources(&server.url())).await;
     let (first, second) = (postgres::database().await, postgres::database().await);
@@ -286,7 +286,7 @@ async fn age(server: &RedisServer, url: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_from_before_there_were_epochs_are_adopted_silently_when_they_agree() {
+async fn streams_from_before_epochs_are_adopted_when_they_agree() {
     let server = RedisServer::start();
     let world = World::new(42, || sources(&server.url())).await;
     let url = postgres::database().await;
@@ -313,7 +313,7 @@ async fn streams_from_before_there_were_epochs_are_adopted_silently_when_they_ag
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_ahead_of_its_database_stops_and_is_adopted_or_reset() {
+async fn a_cluster_ahead_of_its_database_stops_until_adopted_or_reset() {
     let set = RedisSet::cluster(3, false).await;
     let world = World::new(43, || sources_to(&set.config())).await;
     let copy = restored(&world, true).await;
@@ -342,7 +342,7 @@ async fn a_cluster_ahead_of_its_database_stops_and_is_adopted_or_reset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_sentinel_a_redis_ahead_of_its_database_stops_until_it_is_adopted() {
+async fn a_sentinel_redis_ahead_of_its_database_stops_until_adopted() {
     let set = RedisSet::sentinel().await;
     let world = World::new(47, || sources_to(&set.config())).await;
     let copy = restored(&world, true).await;
@@ -376,7 +376,7 @@ async fn behind_sentinel_a_redis_ahead_of_its_database_stops_until_it_is_adopted
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_names_a_foreign_sink_and_the_remedy_before_and_after_the_daemon_has_seen_it() {
+async fn a_check_names_a_foreign_sink_and_the_remedy_at_any_time() {
     let server = RedisServer::start();
     let world = World::new(48, || sources(&server.url())).await;
     let copy = restored(&world, false).await;
@@ -411,7 +411,7 @@ async fn a_check_names_a_foreign_sink_and_the_remedy_before_and_after_the_daemon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_takes_no_message_of_a_restored_database_for_a_repeat() {
+async fn a_receiver_takes_no_restored_message_for_a_repeat() {
     let receiver = Receiver::start().await;
     let world = World::new(44, || sources("") + &webhook("crm", &receiver, "")).await;
     let url = postgres::database().await;
@@ -432,7 +432,7 @@ async fn a_receiver_takes_no_message_of_a_restored_database_for_a_repeat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sink_that_is_further_than_its_database_stops_until_somebody_decides() {
+async fn a_sink_ahead_of_its_database_stops_for_an_operator() {
     let receiver = Receiver::start().await;
     let world = World::new(45, || sources("") + &webhook("crm", &receiver, "")).await;
     let url = postgres::database().await;

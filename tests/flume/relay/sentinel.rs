@@ -37,7 +37,7 @@ pub async fn takes_over(set: &RedisSet, replica: usize) {
 }
 
 #[tokio::test]
-async fn a_failover_to_a_replica_that_was_behind_is_noticed_and_made_good() {
+async fn a_failover_to_a_lagging_replica_is_noticed_and_repaired() {
     let mut set = RedisSet::sentinel().await;
     let mut sink = set.sink();
     assert_eq!(sink.check().await.expect("finds it"), format!("127.0.0.1:{}", set.servers[0].port));
@@ -101,7 +101,7 @@ async fn a_master_that_is_deposed_takes_nothing_more() {
 }
 
 #[tokio::test]
-async fn any_sentinel_will_do_and_each_refusal_names_who_and_what_to_change() {
+async fn any_sentinel_will_do_and_each_refusal_names_its_remedy() {
     let mut set = RedisSet::sentinel().await;
     set.sentinels[0].kill();
     set.sentinels[1].freeze();

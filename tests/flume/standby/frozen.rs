@@ -52,7 +52,7 @@ async fn holder(pool: &PgPool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_was_frozen_inside_a_commit_is_replaced_and_commits_nothing() {
+async fn a_leader_frozen_inside_a_commit_is_replaced() {
     let url = postgres::database().await;
     let pool = connect(&url).await;
     sqlx::raw_sql(WITNESS).execute(&pool).await.expect("runs");

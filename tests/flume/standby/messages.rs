@@ -78,7 +78,7 @@ async fn until_settled(pool: &PgPool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_posts_to_a_webhook_and_the_other_goes_on_where_it_was_left() {
+async fn a_standby_posts_to_a_webhook_from_where_the_other_stopped() {
     let (url, receiver) = (postgres::empty_database().await, Receiver::start().await);
     let (chain, server) = devchain(432, 20).await;
     let keys = format!("[standby]\nlease = \"2s\"\n{}", webhook("crm", &receiver, FAST));

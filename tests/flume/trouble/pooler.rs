@@ -98,7 +98,7 @@ async fn a_pooler_of_sessions_is_as_good_as_the_server() {
 /// The flume as a whole: messages are polled for, migrations and leases need no session.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a PgBouncer of 1.21 or later, named in PGBOUNCER"]
-async fn a_pooler_of_transactions_serves_where_it_carries_statements_along() {
+async fn a_transaction_pooler_that_keeps_statements_is_served() {
     assert!(carries_statements(), "PgBouncer is older than 1.21: name a newer one in PGBOUNCER");
     let url = postgres::empty_database().await;
     let pooler = Pooler::start(&url, "pool_mode = transaction\nmax_prepared_statements = 200").await;
@@ -123,7 +123,7 @@ async fn a_pooler_of_transactions_serves_where_it_carries_statements_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_that_mixes_up_statements_is_refused_before_anything_is_written() {
+async fn a_pooler_that_mixes_up_statements_is_refused_before_writes() {
     let url = postgres::empty_database().await;
     let carries = carries_statements();
     let settings = if carries {

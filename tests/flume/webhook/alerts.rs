@@ -17,7 +17,7 @@ fn texts(chat: &Receiver) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_the_node_is_told_once_and_once_more_when_it_is_over() {
+async fn an_outage_of_the_node_is_alerted_once_and_its_end_once() {
     let (url, chat) = (postgres::empty_database().await, Receiver::start().await);
     let (chain, server) = devchain(81, 20).await;
     let alerts = format!("[alerts]\nwebhook = \"{}\"\nover_after = \"2s\"\n", chat.url());
@@ -55,7 +55,7 @@ async fn an_outage_of_the_node_is_told_once_and_once_more_when_it_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reorg_of_confirmed_blocks_is_told_and_a_chat_that_hangs_holds_up_nothing() {
+async fn a_reorg_of_confirmed_blocks_alerts_despite_a_hung_chat() {
     let (url, chat) = (postgres::empty_database().await, Receiver::start().await);
     let (chain, server) = devchain(82, 20).await;
     let alerts = format!("[alerts]\nwebhook = \"{}\"\n", chat.url());

@@ -37,7 +37,7 @@ impl Desk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_delivery_is_listed_shown_and_delivered_once_more_under_its_id() {
+async fn a_dead_delivery_is_listed_shown_and_delivered_under_its_id() {
     let receiver = Receiver::start().await;
     let ground = Ground::new(&webhook("crm", &receiver, &format!("{FAST}retry_attempts = 1\n"))).await;
     let desk = Desk::new(&ground);

@@ -10,7 +10,7 @@ fn about(got: &Got) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deliveries_are_signed_by_each_secret_and_each_message_has_its_own_id() {
+async fn deliveries_are_signed_by_each_secret_with_an_id_each() {
     let receiver = Receiver::start().await;
     let secrets = format!("secret = [\"{NEW_SECRET}\", \"{SECRET}\"]\n");
     let ground = Ground::new(&webhook("crm", &receiver, &secrets)).await;
@@ -27,7 +27,7 @@ async fn deliveries_are_signed_by_each_secret_and_each_message_has_its_own_id() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_nobody_can_take_holds_up_its_own_kind_alone_and_then_gives_way() {
+async fn an_undeliverable_message_holds_its_kind_and_gives_way() {
     let receiver = Receiver::start().await;
     let ground = Ground::new(&webhook("crm", &receiver, FAST)).await;
     receiver.rule(|got| Reply::status(if got.seq() == 2 { 500 } else { 200 }));
@@ -81,7 +81,7 @@ async fn where_a_delivery_is_on_the_schedule_outlives_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_refused_for_itself_is_tried_as_often_as_is_said() {
+async fn a_refused_message_is_tried_as_often_as_configured() {
     let receiver = Receiver::start().await;
     let ground = Ground::new(&webhook("crm", &receiver, &format!("{FAST}retry_attempts = 2\n"))).await;
     receiver.rule(|got| match got.seq() {
@@ -100,7 +100,7 @@ async fn a_message_that_is_refused_for_itself_is_tried_as_often_as_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_is_away_is_asked_now_and_then_and_gets_all_when_it_is_back() {
+async fn an_absent_endpoint_is_tried_now_and_then_and_gets_all_later() {
     let receiver = Receiver::start().await;
     // Each message alone would wait for an hour after its second try.
     let schedule = "retry_schedule = [\"20ms\", \"1h\"]\nin_flight = 1\n";

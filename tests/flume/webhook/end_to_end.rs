@@ -21,7 +21,7 @@ fn in_order_for_each_thing(taken: &[Got]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn folding_what_a_bad_receiver_took_gives_the_canonical_events_through_reorgs_and_kills() {
+async fn deliveries_to_a_bad_receiver_fold_to_the_canonical_events() {
     let (url, receiver) = (postgres::database().await, Receiver::start().await);
     let pool = connect(&url).await;
     let (chain, node) = devchain(17, 20).await;
@@ -66,7 +66,7 @@ async fn folding_what_a_bad_receiver_took_gives_the_canonical_events_through_reo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mailer_hears_of_each_user_once_when_their_first_stake_is_confirmed() {
+async fn a_mailer_hears_of_each_user_once_at_their_first_stake() {
     let (url, receiver) = (postgres::database().await, Receiver::start().await);
     let pool = connect(&url).await;
     let (chain, node) = devchain(18, 30).await;

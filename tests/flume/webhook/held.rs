@@ -7,7 +7,7 @@ use crate::receiver::{Receiver, Reply};
 const PATIENT: &str = "retry_schedule = [\"1h\"]\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_message_holds_up_its_account_of_a_token_and_no_other() {
+async fn a_failed_message_holds_up_its_account_and_token_alone() {
     let receiver = Receiver::start().await;
     let ground = Ground::new(&webhook("crm", &receiver, PATIENT)).await;
     receiver.rule(|got| Reply::status(if got.seq() == 2 { 500 } else { 200 }));
@@ -42,7 +42,7 @@ async fn by_setting_a_failed_message_holds_up_its_token_or_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_that_is_refused_ends_in_dead_letters_within_seconds_and_delays_no_other_type() {
+async fn a_refused_type_ends_in_dead_letters_and_delays_no_other() {
     let receiver = Receiver::start().await;
     // The standard's schedule: by it the third try would come after five minutes.
     let ground = Ground::new(&webhook("crm", &receiver, "")).await;
@@ -95,7 +95,7 @@ async fn so_many_messages_are_held_and_the_rest_stays_in_the_outbox() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_error_outlives_a_restart_and_only_a_delivery_ends_it() {
+async fn the_last_error_lasts_over_a_restart_until_a_delivery() {
     let receiver = Receiver::start().await;
     let filtered = format!("{FAST}types = [\"erc20.transfer\"]\n");
     let ground = Ground::new(&webhook("crm", &receiver, &filtered)).await;

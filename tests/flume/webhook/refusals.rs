@@ -13,7 +13,7 @@ use crate::receiver::{Receiver, Reply};
 use crate::relay::connect as store_at;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_is_gone_gets_nothing_until_it_is_enabled_and_then_everything() {
+async fn a_gone_endpoint_gets_nothing_until_enabled_then_everything() {
     let receiver = Receiver::start().await;
     let retention = "[outbox]\nretention = \"0s\"\n";
     let mut ground = Ground::new(&webhook("crm", &receiver, FAST)).await;
@@ -104,7 +104,7 @@ async fn an_address_inside_is_refused_before_anything_starts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_large_is_not_sent_and_an_answer_without_end_is_not_read() {
+async fn an_oversized_message_is_not_sent_nor_an_endless_answer_read() {
     let receiver = Receiver::start().await;
     let ground =
         Ground::new(&webhook("crm", &receiver, &format!("{FAST}max_message_bytes = \"1KiB\"\n"))).await;

@@ -183,7 +183,7 @@ fn claims_of_the_wrong_type_are_not_absent() {
 }
 
 #[test]
-fn a_token_from_the_future_is_refused_but_for_a_clock_that_is_a_little_ahead() {
+fn a_token_from_the_future_is_refused_beyond_the_clock_leeway() {
     for claim in ["iat", "nbf"] {
         assert!(shared().verify(&hs256(&with(claim, json!(NOW + 60))), NOW).is_ok());
         assert_eq!(
@@ -195,7 +195,7 @@ fn a_token_from_the_future_is_refused_but_for_a_clock_that_is_a_little_ahead() {
 }
 
 #[test]
-fn issuer_and_audience_are_compared_whole_where_they_are_configured() {
+fn issuer_and_audience_are_compared_whole_where_configured() {
     let verifier = Verifier { issuer: Some("us".to_owned()), audience: Some("push".to_owned()), ..shared() };
     let judged = |iss: Value, aud: Value| {
         let token = hs256(&json!({ "sub": "7", "exp": NOW + 60, "iss": iss, "aud": aud }));

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn age_is_looked_at_for_who_is_far_behind_and_again_when_the_chain_went_on() {
+    fn age_is_checked_far_behind_and_again_when_the_chain_went_on() {
         let heads = |aged| Heads { latest: 1000, safe: None, finalized: Some(1000), aged };
         let wants = |aged, next| policy(MINUTE).wants_age(&heads(aged), next);
         let under = |under| Some(AgeBoundary { number: 700, under });
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_span_of_time_or_enough_blocks_there_is_nothing_to_look_at() {
+    fn no_age_check_without_a_time_span_or_enough_blocks() {
         assert_eq!(found(Duration::ZERO, 10_000, 250), (10_000 - 128, 0));
         assert_eq!(found(MINUTE, 128, 250), (0, 0));
         assert_eq!(found(MINUTE, 200, 250).0, 0);

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_confirmed_is_told_once_from_the_confirmed_head_to_the_head() {
+    fn pending_blocks_are_published_once_above_the_confirmed_head() {
         assert_eq!(told(&[(99, 0)], Some(98), 37), some(&[0], 99, 100));
         assert_eq!(told(&[(98, 0)], Some(98), 37), some(&[0], 99, 100));
         assert_eq!(told(&[(99, 100)], Some(98), 37), some(&[0], 100, 100));

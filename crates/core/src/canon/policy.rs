@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_ahead_begins_at_the_window_and_never_below_final() {
+    fn pending_begins_at_the_window_and_never_below_final() {
         let policy = policy(Confirmations::Blocks(2));
         assert_eq!(policy.told_from(&heads(1000, None)), 937);
         assert_eq!(policy.told_from(&heads(1000, Some(200))), 937);

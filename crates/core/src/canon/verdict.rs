@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_above_final_agrees_final_itself_is_the_ancestor() {
+    fn final_is_the_ancestor_where_nothing_above_it_agrees() {
         assert_eq!(judged(&held([20, 90, 100]), 36, 50, 102).0, rewind(36, b'a'));
         assert_eq!(judged(&held([90, 100]), 36, 50, 102).0, rewind(36, b'a'));
         assert_eq!(judged(&held([5, 6]), 0, 3, 102).0, rewind(0, b'a'));

@@ -31,7 +31,7 @@ mod tests {
     use super::unique_names;
 
     #[test]
-    fn unnamed_arguments_are_numbered_and_repeated_names_get_a_free_suffix() {
+    fn unnamed_arguments_are_numbered_and_repeated_names_suffixed() {
         assert_eq!(unique_names(["", "to", "to", "to_2", ""]), ["arg0", "to", "to_3", "to_2", "arg4"]);
         assert_eq!(unique_names(["arg1", ""]), ["arg1", "arg1_2"]);
     }

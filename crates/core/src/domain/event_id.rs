@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn chain_hash_and_place_each_change_the_id_and_nothing_else_does() {
+    fn only_chain_hash_and_place_change_the_id() {
         let id = EventId::new(1, B256::repeat_byte(7), PLACE);
         assert_eq!(id, EventId::new(1, B256::repeat_byte(7), PLACE));
         assert_ne!(id, EventId::new(2, B256::repeat_byte(7), PLACE));

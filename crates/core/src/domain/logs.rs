@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn many_parts_and_logs_larger_than_a_part_come_out_as_they_went_in() {
+    fn many_parts_and_oversized_logs_come_out_as_they_went_in() {
         let logs: Vec<Log> = [0, 40_000, 40_000, 3, PART, 1, 5 * PART, 0].map(with_data).into();
         let packed: Logs = logs.iter().cloned().collect();
         assert!(packed.parts.len() > 3);

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_to_oneself_touches_the_balance_twice_and_moves_nothing() {
+    fn a_self_transfer_touches_the_balance_twice_and_moves_nothing() {
         let (token, holder) = (Address::repeat_byte(1), Address::repeat_byte(2));
         let mut folded = ProjectionDelta::default();
         let amount = U256::from(5);

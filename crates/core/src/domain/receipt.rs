@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deposit_has_its_nonce_and_version_in_its_receipt_since_canyon_and_neither_before() {
+    fn a_deposit_receipt_has_nonce_and_version_since_canyon_only() {
         let bloom = "00".repeat(256);
         assert_eq!(deposit(None), format!("7ef901080182b741b90100{bloom}c0"));
         // As OP Mainnet has it, nonce 4012991 and version 1.

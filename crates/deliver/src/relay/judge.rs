@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_from_before_there_were_epochs_is_ours_when_its_newest_entry_is() {
+    fn a_stream_without_epochs_is_ours_when_its_newest_entry_is() {
         for epoch in ["", "0"] {
             assert!(!is_foreign(&stream(95, epoch), STARTED));
             assert!(!is_foreign(&stream(95, epoch), Cursor { seq: 0, is_new: true }), "the entry proves it");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_sent_again_and_no_stream_is_asked_for_more_than_it_had() {
+    fn missing_entries_are_sent_again_up_to_what_the_stream_had() {
         let from = |streams: &[Stream]| judge(streams, &lineage(), STARTED);
         let empty = Stream { top: 0, newest: None, ..stream(0, "") };
         assert_eq!(from(&[stream(95, "a")]), Ownership::Ours(95));

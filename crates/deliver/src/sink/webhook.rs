@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_the_same_at_every_try_and_another_for_another_message() {
+    fn a_message_keeps_its_id_at_every_try() {
         let envelope = |epoch: &str, seq, json: &str| Envelope {
             seq,
             epoch: epoch.to_owned(),

@@ -91,7 +91,7 @@ fn every_block_links_to_its_parent() {
 }
 
 #[test]
-fn traffic_is_varied_and_the_ledger_is_what_its_transactions_say() {
+fn traffic_varies_and_the_ledger_follows_its_transactions() {
     let chain = chain(2_000);
     for upto in [0, 1, 777, 2_000] {
         assert_eq!(chain.ledger(upto), folded(&chain, upto), "block {upto}");
@@ -145,7 +145,7 @@ fn a_branch_comes_back_hash_by_hash() {
 }
 
 #[test]
-fn a_transaction_mined_again_keeps_its_hash_and_changes_its_block() {
+fn a_transaction_mined_again_keeps_its_hash_in_another_block() {
     let chain = chain(0);
     chain.mine_with(vec![vec![stake(1, 5)], vec![stake(2, 6), stake(2, 7)]]);
     let before = all_logs(&chain);

@@ -54,7 +54,7 @@ async fn a_rule_hits_its_method_as_often_as_it_says_and_counts() {
 }
 
 #[tokio::test]
-async fn an_answer_can_be_held_back_by_its_parameters_and_then_tells_what_is_true_then() {
+async fn an_answer_held_back_by_its_parameters_is_true_when_released() {
     let (chain, server) = served(1).await;
     let release = CancellationToken::new();
     let rule = Rule::on(BLOCK, Effect::Until(release.clone())).asking(|params| params[0] == "latest");
@@ -264,7 +264,7 @@ async fn batches_can_be_refused_and_everything_is_journaled() {
 }
 
 #[tokio::test]
-async fn every_call_can_be_decided_about_and_a_batch_be_answered_from_its_end() {
+async fn every_call_can_be_decided_and_a_batch_answered_from_its_end() {
     let (chain, server) = served(2).await;
     let mut calls = 0;
     chain.faults().decide(move |request| {

@@ -47,7 +47,7 @@ async fn the_node_says_who_and_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_block_comes_by_number_tag_and_hash_with_a_bloom_of_its_logs() {
+async fn a_block_comes_by_number_tag_and_hash_with_its_bloom() {
     let chain = DevChain::new(Settings { history: 40, finalized_depth: Some(10), ..Settings::default() });
     let server = chain.serve(ANY).await.unwrap();
     for (tag, number) in

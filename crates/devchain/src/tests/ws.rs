@@ -37,7 +37,7 @@ async fn ask(socket: &mut Socket, method: &str, params: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_subscriber_hears_every_head_of_every_branch_until_it_unsubscribes() {
+async fn a_subscriber_gets_every_head_of_every_branch() {
     let chain = chain(5);
     let server = chain.serve(ANY).await.unwrap();
     let mut socket = connect(&server).await;
@@ -67,7 +67,7 @@ async fn a_subscriber_hears_every_head_of_every_branch_until_it_unsubscribes() {
 }
 
 #[tokio::test]
-async fn a_silent_socket_stays_open_and_says_nothing_until_it_speaks_again() {
+async fn a_silent_socket_stays_open_and_sends_nothing() {
     let chain = chain(5);
     let server = chain.serve(ANY).await.unwrap();
     let mut socket = connect(&server).await;

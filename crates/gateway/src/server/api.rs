@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_document_names_every_route_and_every_schema_that_it_refers_to() {
+    fn the_document_names_every_route_and_schema() {
         let document = openapi();
         for route in ROUTES {
             let operation = &document["paths"][route.path][route.method];

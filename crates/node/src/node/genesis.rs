@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_say_is_settled_and_whoever_says_another_later_is_wrong() {
+    fn an_agreed_genesis_stands_and_a_later_contradiction_is_wrong() {
         let genesis = told(&[("one", OURS), ("other", OURS)]);
         genesis.agree_on(None).expect("they agree");
         assert_eq!(genesis.settled(), Some(OURS));

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn compute_units_of_a_second_are_counted_even_where_one_call_costs_more() {
+    fn compute_units_a_second_count_even_where_one_call_costs_more() {
         let made = calls(&pace(None, Some(300), 4), 75.0, 20);
         assert!((80..=86).contains(&made), "{made} calls of 75 in 20 s of 300 each");
         let made = calls(&pace(None, Some(50), 4), 75.0, 30);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_one_burst_halve_what_is_allowed_once_and_answers_bring_it_back() {
+    fn a_burst_of_refusals_halves_the_rate_and_answers_restore_it() {
         let pace = pace(None, None, 8);
         let mut state = pace.lock();
         let (began, now) = (Instant::now(), Instant::now() + Duration::from_millis(50));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_the_node_asked_for_is_kept_and_no_longer_than_five_minutes() {
+    fn a_requested_pause_is_kept_for_at_most_five_minutes() {
         let pace = pace(None, None, 8);
         let now = Instant::now();
         let waits = [None, Some(1), Some(40), Some(7), Some(86_400)].map(|asked| {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_place_gets_it_and_who_would_wait_long_is_told() {
+    async fn a_waiter_gets_its_place_and_a_long_wait_is_refused() {
         let pace = pace(None, None, 1);
         let Ok(first) = pace.enter(1, 0).await else { panic!("nobody is there") };
         let second = pace.enter(1, 0);

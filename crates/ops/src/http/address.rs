@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_are_not_everybodys_are_known_in_every_disguise() {
+    fn addresses_that_are_not_public_are_known_in_every_disguise() {
         let special = "0.0.0.0 0.1.2.3 10.1.2.3 100.64.0.1 100.127.255.255 127.0.0.1 127.255.255.254 169.254.169.254 \
             172.16.0.1 172.31.255.255 192.0.0.8 192.0.2.1 192.88.99.1 192.168.1.1 198.18.0.1 198.19.255.255 \
             198.51.100.7 203.0.113.9 224.0.0.1 239.255.255.250 240.0.0.1 255.255.255.255 \
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_is_handed_on_only_with_the_addresses_that_may_be_called() {
+    async fn a_name_resolves_only_to_addresses_that_may_be_called() {
         let resolve = async |reach: AddressPolicy| {
             let resolved = PolicyResolver(reach).resolve("LocalHost".parse().expect("a name")).await;
             resolved.map(|addresses| addresses.count()).map_err(|error| error.to_string())

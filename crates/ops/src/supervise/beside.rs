@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_hangs_beside_the_loop_is_noticed_and_one_that_waits_is_not() {
+    async fn a_hung_task_beside_the_loop_is_noticed_and_a_waiting_one_not() {
         let short = Duration::from_millis(2_500);
         let hangs = Beside::start(this(short), |_| std::future::pending());
         let mut waits =

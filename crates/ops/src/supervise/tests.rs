@@ -37,7 +37,7 @@ async fn until(is: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn a_loop_that_panics_or_returns_is_red_at_once_and_started_again_from_its_beginning() {
+async fn a_loop_that_panics_or_returns_is_red_and_starts_again() {
     for how in ["panicked", "returned"] {
         let house = house();
         let runs = Arc::new(AtomicU32::new(0));
@@ -64,7 +64,7 @@ async fn a_loop_that_panics_or_returns_is_red_at_once_and_started_again_from_its
 }
 
 #[tokio::test]
-async fn a_loop_that_fails_again_and_again_stays_red_and_waits_longer_each_time() {
+async fn a_loop_that_keeps_failing_stays_red_and_waits_longer() {
     let house = house();
     let starts = Arc::new(Mutex::new(Vec::new()));
     let noted = starts.clone();
@@ -96,7 +96,7 @@ async fn a_loop_that_cannot_be_started_again_ends_the_process() {
 }
 
 #[tokio::test]
-async fn a_loop_that_is_asked_to_end_is_no_failure_and_one_that_panics_then_is_counted_by_the_drain() {
+async fn a_loop_asked_to_end_is_no_failure_and_a_panic_then_counts() {
     let house = house();
     house.stop.cancel();
     house.supervisor.keep(this(), house.stop.clone(), |_| async {}).await;
@@ -106,7 +106,7 @@ async fn a_loop_that_is_asked_to_end_is_no_failure_and_one_that_panics_then_is_c
 }
 
 #[tokio::test]
-async fn a_loop_that_hangs_is_red_until_it_turns_again_and_one_that_waits_is_not() {
+async fn a_hung_loop_is_red_until_it_turns_and_a_waiting_one_is_not() {
     let house = house();
     let faults = LoopFaults { what: Arc::new(|_| LoopFault::None), patience: Duration::from_secs(3) };
     let supervisor = house.supervisor.clone().with_faults(Some(faults));

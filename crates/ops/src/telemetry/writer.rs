@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_written_is_lost_and_the_next_one_is_whole() {
+    fn an_unwritable_line_is_lost_and_the_next_one_is_whole() {
         let (lines, answer, took) = fake();
         for line in ["one\n", "two\n", "three\n"] {
             lines.put(line.as_bytes());

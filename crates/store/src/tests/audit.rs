@@ -97,7 +97,7 @@ async fn a_comparison_names_every_place_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn after_a_repair_every_table_is_that_of_a_chain_that_was_never_deceived() {
+async fn every_table_after_a_repair_is_that_of_an_honest_chain() {
     let store = store().await;
     let chain = deceived(&store).await;
     let told: u64 = texts(&store, "select max(seq)::text from outbox").await[0].parse().expect("a number");
@@ -182,7 +182,7 @@ async fn blocks_of_another_chain_are_no_repair() {
 }
 
 #[tokio::test]
-async fn an_operator_rewinds_below_final_and_with_it_what_was_verified() {
+async fn an_operators_rewind_below_final_takes_verification_along() {
     let store = store().await;
     let chain = deceived(&store).await;
     execute(&store, "update chains set final_number = 3").await;

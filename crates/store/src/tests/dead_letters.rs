@@ -78,7 +78,7 @@ async fn a_failed_try_is_counted_and_says_who_gave_up() {
 }
 
 #[tokio::test]
-async fn an_event_resolves_the_letter_of_its_place_also_when_it_was_there() {
+async fn an_event_resolves_the_letter_of_its_place_even_a_stored_one() {
     let store = store().await;
     let (chain, letters) = with_letters(&store).await;
     let mut fact = transfer(1, 2, U256::from(3));
@@ -108,7 +108,7 @@ async fn a_reorg_takes_the_letters_of_its_blocks() {
 
 /// A command with a newer configuration stores beside a daemon that has not been restarted.
 #[tokio::test]
-async fn events_of_kinds_that_came_later_are_taken_back_and_retracted_like_others() {
+async fn events_of_later_kinds_are_retracted_like_others() {
     let store = store().await;
     let daemon = open(&store).await;
     let (one, two) = (block(1, 0), block(2, 0));

@@ -46,7 +46,7 @@ async fn count(store: &Store, sql: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn whatever_the_size_of_a_page_the_rest_is_as_if_the_source_had_never_been() {
+async fn emptying_by_any_page_size_leaves_no_trace_of_the_source() {
     for (source, page) in [("vault", 1), ("token", 4), ("token", 100), ("nft", 2), ("misc", 5)] {
         let (store, never) = (filled(None).await, filled(Some(source)).await);
         let before = count(&store, "events").await;
@@ -88,7 +88,7 @@ async fn interrupted(store: &Store, name: &'static str) {
 }
 
 #[tokio::test]
-async fn a_source_that_is_deleted_in_part_is_followed_by_nobody_until_it_is_deleted_whole() {
+async fn a_source_deleted_in_part_is_not_followed_until_it_is_gone() {
     let (store, never) = (filled(None).await, filled(Some("token")).await);
     let leader = open(&store).await;
     interrupted(&store, "token").await;

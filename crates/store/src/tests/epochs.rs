@@ -27,7 +27,7 @@ async fn numbers(store: &Store) -> Vec<(u64, String)> {
 }
 
 #[tokio::test]
-async fn a_database_in_another_place_begins_an_epoch_with_its_next_number() {
+async fn a_moved_database_begins_an_epoch_with_its_next_number() {
     let url = testing::database().await;
     let store = connect(&url).await;
     say(&store, 1).await;

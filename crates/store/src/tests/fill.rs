@@ -102,7 +102,7 @@ async fn what_is_added_without_a_word_is_taken_back_without_one() {
 }
 
 #[tokio::test]
-async fn what_differs_does_not_count_as_filled_and_another_block_is_refused() {
+async fn a_difference_is_not_filled_and_another_block_is_refused() {
     let (store, chain) = with_a_gap().await;
     let other = event(block(2, 9), 1, approval(1, 2, U256::from(7)));
     let before = dump(&store).await;

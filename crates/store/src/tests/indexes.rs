@@ -9,7 +9,7 @@ async fn indexes(store: &Store) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_first_history_does_without_indexes_and_they_come_back_as_they_were() {
+async fn a_first_history_drops_indexes_and_restores_them() {
     let store = store().await;
     let chain = open(&store).await;
     let all = indexes(&store).await;

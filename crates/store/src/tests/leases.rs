@@ -138,7 +138,7 @@ async fn who_lost_its_lease_commits_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_leader_wrote_ahead_is_in_nobodys_way_once_another_leads() {
+async fn blocks_a_leader_wrote_ahead_do_not_hinder_the_next_leader() {
     let store = store().await;
     let (mut a, mut b) = (session(&store, "a", LONG).await, session(&store, "b", LONG).await);
     let old = led(&store, &mut a, 0).await;

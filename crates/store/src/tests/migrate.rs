@@ -60,7 +60,7 @@ async fn a_password_never_shows() {
 }
 
 #[tokio::test]
-async fn what_a_role_may_not_do_is_named_before_a_migration_with_the_statement_that_helps() {
+async fn missing_rights_are_named_before_a_migration_with_the_remedy() {
     let url = testing::empty_database().await;
     let admin = connect(&url).await;
     let name = texts(&admin, "select current_database()::text").await.remove(0);

@@ -65,7 +65,7 @@ async fn stored(chain: &ChainStore, from: Option<BlockId>, n: u64) -> BlockId {
 }
 
 #[tokio::test]
-async fn a_renamed_argument_reads_the_same_in_views_whenever_it_was_stored() {
+async fn a_renamed_argument_reads_the_same_in_views_at_any_age() {
     let store = store().await;
     let mut tip = None;
     for (n, names) in (1..).zip([FIRST, SECOND, THIRD, FIRST, SECOND]) {
@@ -90,7 +90,7 @@ async fn a_renamed_argument_reads_the_same_in_views_whenever_it_was_stored() {
 }
 
 #[tokio::test]
-async fn a_renamed_argument_is_confirmed_retracted_and_replayed_under_its_new_name() {
+async fn a_renamed_argument_is_published_under_its_new_name() {
     let store = store().await;
     let first = opened(&store, &named(FIRST)).await;
     let one = stored(&first, None, 1).await;
@@ -140,7 +140,7 @@ async fn what_is_pending_is_taken_back_under_its_new_name() {
 }
 
 #[tokio::test]
-async fn what_was_stored_under_other_names_does_not_differ_when_it_is_compared() {
+async fn values_stored_under_other_names_compare_as_equal() {
     let store = store().await;
     let first = opened(&store, &named(FIRST)).await;
     stored(&first, None, 1).await;
@@ -173,7 +173,7 @@ fn nested(first: &str, second: &str, inner: &str) -> Vec<EventKind> {
 }
 
 #[tokio::test]
-async fn a_renamed_member_of_a_struct_reads_the_same_in_views_and_messages() {
+async fn a_renamed_struct_member_reads_the_same_in_views_and_messages() {
     let store = store().await;
     let first = opened(&store, &nested("a", "b", "c")).await;
     let args = r#"{"p":[{"a":"1","b":[{"c":"2"},{"c":"3"}]},{"a":"4","b":[]}]}"#;
@@ -191,7 +191,7 @@ async fn a_renamed_member_of_a_struct_reads_the_same_in_views_and_messages() {
 }
 
 #[tokio::test]
-async fn declarations_that_hash_other_arguments_keep_their_values_apart() {
+async fn declarations_that_hash_other_arguments_stay_apart() {
     let store = store().await;
     let declared = |first: &[(&str, bool)]| {
         let mut all = kinds();

@@ -103,7 +103,7 @@ async fn a_transfer_between_two_users_names_both() {
 }
 
 #[tokio::test]
-async fn a_reorg_retracts_the_newest_first_and_then_tells_the_new_branch() {
+async fn a_reorg_retracts_newest_first_then_publishes_the_new_branch() {
     let store = store().await;
     let chain = open(&store).await;
     let (one, two, other) = (block(1, 0), block(2, 0), block(2, 1));
@@ -192,7 +192,7 @@ async fn an_activation_that_nobody_was_told_of_is_not_retracted() {
 /// Two chains write at once while a reader follows by number alone. With a plain sequence a reader that has
 /// seen 5 misses a 4 that commits later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_reader_that_follows_the_numbers_misses_nothing_however_writers_overlap() {
+async fn a_reader_by_number_misses_nothing_however_writers_overlap() {
     const STEPS: u64 = 60;
     let store = store().await;
     let mut writers = tokio::task::JoinSet::new();
@@ -342,7 +342,7 @@ async fn what_is_told_waits_for_the_disk_even_in_history() {
 }
 
 #[tokio::test]
-async fn commits_whose_numbers_leave_wait_for_the_disk_whatever_the_role_says() {
+async fn commits_whose_numbers_leave_wait_for_the_disk_for_any_role() {
     for (setting, expected) in
         [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply"), ("on", "on")]
     {

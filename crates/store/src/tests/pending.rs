@@ -39,7 +39,7 @@ async fn lines(store: &Store) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_seen_at_the_head_is_told_once_and_changes_nothing_until_it_is_confirmed() {
+async fn a_pending_event_is_published_once_and_changes_no_table() {
     let store = store().await;
     let chain = open(&store).await;
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
@@ -77,7 +77,7 @@ async fn what_is_seen_at_the_head_is_told_once_and_changes_nothing_until_it_is_c
 }
 
 #[tokio::test]
-async fn a_reorg_above_what_is_confirmed_takes_back_the_newest_first_and_nothing_else() {
+async fn a_reorg_above_confirmed_retracts_pending_newest_first_only() {
     let store = store().await;
     let chain = open(&store).await;
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
@@ -113,7 +113,7 @@ async fn a_reorg_above_what_is_confirmed_takes_back_the_newest_first_and_nothing
 }
 
 #[tokio::test]
-async fn a_reorg_across_the_confirmed_line_takes_back_both_sides_in_one_order() {
+async fn a_reorg_across_the_confirmed_line_retracts_in_one_order() {
     let store = store().await;
     let chain = open(&store).await;
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
@@ -224,7 +224,7 @@ async fn a_source_that_is_not_announced_is_not_told_ahead() {
 }
 
 #[tokio::test]
-async fn what_is_pending_of_a_source_that_left_the_configuration_is_taken_back() {
+async fn pending_events_of_a_removed_source_are_retracted() {
     let store = store().await;
     let chain = open(&store).await;
     let (one, two) = (block(1, 0), block(2, 0));

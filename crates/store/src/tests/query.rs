@@ -66,7 +66,7 @@ async fn the_write_probe_fails_where_the_database_is_read_only() {
 }
 
 #[tokio::test]
-async fn a_chain_of_the_same_id_is_refused_and_a_source_that_moved_blocked() {
+async fn a_chain_of_the_same_id_is_refused_and_a_moved_source_blocked() {
     let store = store().await;
     open(&store).await;
     let mut other = record();

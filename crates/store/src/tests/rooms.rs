@@ -77,7 +77,7 @@ async fn messages_are_found_by_what_they_name_in_order_and_in_pages() {
 }
 
 #[tokio::test]
-async fn what_is_trimmed_is_forgotten_and_what_is_older_than_the_index_is_not_looked_for() {
+async fn the_index_forgets_trimmed_messages_and_skips_older_ones() {
     let store = store().await;
     append_all(&store, (0..10).map(|n| transfer_between(n % 2 + 1, 3)).collect()).await;
     assert_eq!(store.outbox().trim(Duration::ZERO, &[], 4).await.expect("trims"), 4);

@@ -24,7 +24,7 @@ async fn an_address_is_found_by_its_text_and_another_text_fails() {
         |text: &str| format!("select count(*)::text from token_transfer where \"from\" = addr('{text}')");
     let address = format!("0x{:0>40}", "1");
     assert_eq!(texts(&store, &found(&address)).await, ["1"]);
-    assert_eq!(texts(&store, &format!("select hex0x(addr('{address}'))")).await, [address.clone()]);
+    assert_eq!(texts(&store, &format!("select hex0x(addr('{address}'))")).await, [&*address]);
     for wrong in ["0x1", &address[2..], &format!("{address}00"), "\\x00"] {
         let error = sqlx::query(sqlx::AssertSqlSafe(found(wrong))).fetch_all(&store.pool).await;
         let error = error.expect_err("no address").to_string();
@@ -90,7 +90,7 @@ async fn every_column_of_the_page_is_there_with_its_comment() {
 }
 
 #[tokio::test]
-async fn the_newest_stake_that_remains_is_read_from_the_end_of_an_index() {
+async fn the_newest_remaining_stake_is_read_from_an_index() {
     let store = with_events().await;
     execute(
         &store,

@@ -40,7 +40,7 @@ async fn a_step_refuses_what_was_staged_for_another() {
 }
 
 #[tokio::test]
-async fn a_writer_that_comes_second_stages_nothing_and_its_step_is_a_conflict() {
+async fn a_second_writer_stages_nothing_and_its_step_is_a_conflict() {
     let store = store().await;
     let (first, second) = (open(&store).await, open(&store).await);
     let at = block(1, 0);

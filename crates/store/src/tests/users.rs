@@ -13,7 +13,7 @@ fn insert(who: u8, status: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_stake_makes_a_user_active_and_its_undoing_gives_the_status_back() {
+async fn a_stake_makes_a_user_active_and_its_undoing_reverts_that() {
     let store = store().await;
     let chain = open(&store).await;
     execute(&store, &insert(1, "invited")).await;
@@ -75,7 +75,7 @@ async fn unknown_wallets_are_counted_and_get_the_whole_sum_once_known() {
 }
 
 #[tokio::test]
-async fn a_created_user_that_an_application_refers_to_is_kept_without_a_stake() {
+async fn a_created_user_in_use_by_an_application_is_kept_unstaked() {
     let store = store().await;
     let chain = open(&store).await;
     let one = block(1, 0);
@@ -144,7 +144,7 @@ async fn a_user_has_the_same_id_after_a_reorg_and_in_each_database() {
 }
 
 #[tokio::test]
-async fn a_user_whose_id_is_older_than_the_rule_or_chosen_keeps_it_over_a_reorg() {
+async fn a_user_with_an_older_or_chosen_id_keeps_it_over_a_reorg() {
     let store = store().await;
     let (chain, one) = (open(&store).await, block(1, 0));
     advance(&chain, None, block(0, 0), vec![]).await.expect("advances");

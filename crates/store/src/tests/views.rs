@@ -99,7 +99,7 @@ const ALL: [&str; 5] = ["misc_note", "nft_transfer", "token_approval", "token_tr
 const NOTHING: [&str; 0] = [];
 
 #[tokio::test]
-async fn a_view_follows_its_columns_and_keeps_grants_and_what_was_built_on_it() {
+async fn a_view_follows_its_columns_and_keeps_grants_and_dependants() {
     let store = store().await;
     open(&store).await;
     execute(&store, "create role reader; grant select on misc_note to reader").await;
@@ -122,7 +122,7 @@ async fn a_view_follows_its_columns_and_keeps_grants_and_what_was_built_on_it() 
 }
 
 #[tokio::test]
-async fn a_view_whose_columns_get_other_types_waits_for_what_was_built_on_it() {
+async fn a_view_with_other_column_types_waits_for_its_dependants() {
     let store = store().await;
     let chain = open(&store).await;
     advance(&chain, None, block(1, 0), vec![event(block(1, 0), 0, note(r#"{"number":"7"}"#))])
@@ -145,7 +145,7 @@ async fn a_view_whose_columns_get_other_types_waits_for_what_was_built_on_it() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_way_of_a_view_stops_neither_the_chain_nor_other_views() {
+async fn an_obstacle_to_a_view_stops_neither_chain_nor_other_views() {
     for (mine, what) in [
         ("create table vault_staked (x int)", "a table"),
         ("create view vault_staked as select 1 as x", "a view"),
@@ -170,7 +170,7 @@ async fn what_is_in_the_way_of_a_view_stops_neither_the_chain_nor_other_views() 
 }
 
 #[tokio::test]
-async fn a_view_that_the_daemon_may_not_make_is_told_with_what_to_grant() {
+async fn a_view_the_daemon_may_not_make_is_named_with_its_grant() {
     let (store, url) = with_url().await;
     open(&store).await;
     execute(&store, "drop view misc_note; create role lowly login").await;
@@ -235,7 +235,7 @@ fn upgraded(kinds: &[EventKind], both: bool) -> Vec<EventKind> {
 }
 
 #[tokio::test]
-async fn an_upgraded_event_gets_a_view_beside_the_one_of_the_older_event() {
+async fn an_upgraded_event_gets_a_view_beside_the_older_one() {
     let store = store().await;
     let chain = open(&store).await;
     advance(&chain, None, block(1, 0), vec![event(block(1, 0), 0, note(r#"{"number":"7"}"#))])

@@ -12,7 +12,7 @@ fn with_type(ty: &str) -> String {
 }
 
 #[test]
-fn a_bare_array_and_every_compilers_artifact_give_the_same_events() {
+fn bare_arrays_and_compiler_artifacts_give_the_same_events() {
     let bare = events(STAKED);
     assert_eq!(bare[0].signature, "Staked(address,uint256)");
     assert_eq!((bare[0].topic_count(), bare[0].anonymous), (2, false));
@@ -25,7 +25,7 @@ fn a_bare_array_and_every_compilers_artifact_give_the_same_events() {
 }
 
 #[test]
-fn what_an_explorer_a_compiler_and_a_library_print_gives_the_same_events() {
+fn explorer_compiler_and_library_abis_give_the_same_events() {
     let moved = r#"[{"type":"event","name":"Moved","inputs":[{"name":"who","type":"address","indexed":true},
         {"name":"amount","type":"uint256","indexed":false}],"anonymous":false}]"#;
     let bare = events(moved);
@@ -73,7 +73,7 @@ fn of_several_contracts_one_has_to_be_named() {
 }
 
 #[test]
-fn the_abis_that_come_with_the_program_have_their_standards_topics() {
+fn built_in_abis_have_the_topics_of_their_standards() {
     let topics = |json| -> Vec<(String, String)> {
         events(json).iter().map(|e| (e.signature.clone(), e.topic0.to_string()[..10].to_owned())).collect()
     };
@@ -188,7 +188,7 @@ fn an_event_declared_twice_counts_once() {
 }
 
 #[test]
-fn declarations_that_no_log_tells_apart_are_one_event_with_the_names_of_the_first() {
+fn declarations_that_no_log_separates_are_one_event() {
     let moved = |names: [&str; 2], more: &str| {
         format!(
             r#"{{"type":"event","name":"Moved"{more},"inputs":[{{"name":"{}","type":"address","indexed":true}},
@@ -233,7 +233,7 @@ fn declarations_that_a_log_tells_apart_are_events_of_their_own() {
 }
 
 #[test]
-fn events_are_chosen_by_name_or_signature_and_an_unknown_one_is_told() {
+fn events_are_chosen_by_name_or_signature_or_reported_unknown() {
     let all = events(ERC721);
     let chosen = |names: &[&str]| {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();

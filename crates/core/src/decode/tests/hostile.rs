@@ -27,7 +27,7 @@ fn offsets_and_lengths_beyond_the_data_are_malformed() {
 }
 
 #[test]
-fn many_offsets_to_one_long_tail_are_refused_before_they_cost_anything() {
+fn many_offsets_to_one_long_tail_are_refused_before_they_cost() {
     let offsets = 20_000u64;
     let mut words = vec![number(32), number(offsets)];
     words.extend((0..offsets).map(|_| number(offsets * 32)));
@@ -57,7 +57,7 @@ fn arrays_within_arrays_over_the_same_bytes_are_refused() {
 }
 
 #[test]
-fn a_fixed_array_larger_than_any_log_is_malformed_and_reserves_nothing() {
+fn an_oversized_fixed_array_is_malformed_and_reserves_nothing() {
     let ty = format!("uint256{}", "[4294967295]".repeat(3));
     assert!(reason(&ty, data(&[number(1)])).starts_with("the data ends too early: 32 bytes"));
     let dynamic = format!("string{}", "[4294967295]".repeat(3));

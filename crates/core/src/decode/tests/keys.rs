@@ -36,7 +36,7 @@ fn the_number_of_topics_tells_erc20_and_erc721_transfers_apart() {
 }
 
 #[test]
-fn a_log_with_another_number_of_topics_is_foreign_and_not_malformed() {
+fn a_log_with_other_topic_count_is_foreign_not_malformed() {
     let erc20 = events(ERC20);
     let topic0 = transfer(&erc20).topic0;
     let decoder = Decoder::new(vec![source(0, AddressSet::Any, erc20)]);
@@ -68,7 +68,7 @@ fn overloads_are_told_apart_by_their_first_topic() {
 }
 
 #[test]
-fn an_anonymous_event_is_taken_by_its_contract_and_its_exact_shape_after_signatures() {
+fn an_anonymous_event_matches_its_exact_shape_after_signatures() {
     let note = declare("Note", true, &[("who", "address", true), ("text", "string", false)]);
     let signed = declare("Signed", false, &[("a", "uint256", false)]);
     let decoder = Decoder::new(vec![source(0, only(&[1]), vec![Arc::clone(&note), Arc::clone(&signed)])]);

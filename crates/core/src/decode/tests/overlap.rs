@@ -6,7 +6,7 @@ fn pairs(sources: &[SourceAbi]) -> Vec<(usize, usize)> {
 }
 
 #[test]
-fn sources_overlap_where_contract_first_topic_and_number_of_topics_meet() {
+fn sources_overlap_where_contract_topic0_and_topic_count_meet() {
     let indexed = declare("E", false, &[("a", "uint256", true)]);
     let plain = declare("E", false, &[("a", "uint256", false)]);
     let with = |index, addresses, event: &Arc<AbiEvent>| source(index, addresses, vec![Arc::clone(event)]);
@@ -17,7 +17,7 @@ fn sources_overlap_where_contract_first_topic_and_number_of_topics_meet() {
 }
 
 #[test]
-fn one_signature_with_other_arguments_indexed_overlaps_within_its_source() {
+fn one_signature_indexed_otherwise_overlaps_within_its_source() {
     let first = declare("E", false, &[("a", "uint256", true), ("b", "uint256", false)]);
     let second = declare("E", false, &[("a", "uint256", false), ("b", "uint256", true)]);
     let found = overlaps(&[source(4, only(&[1]), vec![first, second])]);
@@ -26,7 +26,7 @@ fn one_signature_with_other_arguments_indexed_overlaps_within_its_source() {
 }
 
 #[test]
-fn an_anonymous_event_overlaps_with_any_event_of_another_source_and_as_many_topics() {
+fn an_anonymous_event_overlaps_any_other_with_as_many_topics() {
     let anonymous = declare("N", true, &[("a", "uint256", true)]);
     let signed = declare("E", false, &[("a", "uint256", false)]);
     let apart = [
@@ -42,7 +42,7 @@ fn an_anonymous_event_overlaps_with_any_event_of_another_source_and_as_many_topi
 }
 
 #[test]
-fn two_anonymous_events_are_ambiguous_unless_their_data_has_two_fixed_sizes() {
+fn two_anonymous_events_are_ambiguous_unless_data_sizes_differ() {
     let one = declare("A", true, &[("a", "uint256", false)]);
     let other = declare("B", true, &[("a", "address", false)]);
     let two = declare("C", true, &[("a", "uint256", false), ("b", "uint256", false)]);

@@ -86,7 +86,7 @@ fn erc721_moves_a_token_and_not_an_amount() {
 }
 
 #[test]
-fn a_family_knows_its_events_whatever_is_indexed_and_however_arguments_are_called() {
+fn a_family_knows_its_events_whatever_their_argument_names() {
     let mapper = mapper(Family::Erc721, KITTIES);
     let (word, fact) = map(&mapper, KITTIES, "Transfer", three(address(1), address(2), 3));
     assert_eq!((word.as_str(), fact.token_id), ("erc721.transfer", Some(U256::from(3))));

@@ -74,7 +74,7 @@ fn an_indexed_argument_known_by_its_hash_is_named_so() {
 }
 
 #[test]
-fn the_user_argument_is_the_account_and_stays_among_the_arguments() {
+fn the_user_argument_is_the_account_and_stays_an_argument() {
     let json = abi(&[
         ("E", &[("n", "uint256", false), ("who", "address", true)]),
         ("F", &[("n", "uint256", false)]),

@@ -44,7 +44,7 @@ fn a_staked_event_of_another_shape_is_not_a_stake() {
 }
 
 #[test]
-fn sources_whose_names_and_events_run_together_are_told_to_rename() {
+fn sources_whose_view_names_collide_are_asked_to_rename() {
     let c = abi(&[("C", &[])]);
     let bc = abi(&[("BC", &[]), ("B_C", &[])]);
     let found = problems(vec![

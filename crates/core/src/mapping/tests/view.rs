@@ -19,7 +19,7 @@ fn hash(key: &str) -> Column {
 }
 
 #[test]
-fn the_view_of_a_token_shows_its_columns_under_the_names_of_the_abi() {
+fn a_token_view_names_its_columns_as_the_abi_does() {
     let mapper = mapper(Family::Erc721, default_abi(Family::Erc721).expect("a standard"));
     let named = |names: [&str; 3], last| -> Vec<(String, Column)> {
         names.map(ToOwned::to_owned).into_iter().zip([Column::Account, Column::Counterparty, last]).collect()
@@ -35,7 +35,7 @@ fn the_view_of_a_token_shows_its_columns_under_the_names_of_the_abi() {
 }
 
 #[test]
-fn columns_have_the_type_of_their_argument_and_a_name_of_their_own() {
+fn columns_have_their_arguments_type_and_a_unique_name() {
     let params: &[_] = &[
         ("blockNumber", "uint64", false),
         ("type", "int256", false),
@@ -65,7 +65,7 @@ fn columns_have_the_type_of_their_argument_and_a_name_of_their_own() {
 }
 
 #[test]
-fn overloads_have_the_first_topic_in_the_names_of_their_views_each() {
+fn overloads_each_have_topic0_in_the_names_of_their_views() {
     let json =
         abi(&[("Moved", &[("a", "uint8", false)]), ("Moved", &[("a", "bool", false)]), ("Other", &[])]);
     let topics: Vec<String> = events(&json).iter().map(|e| e.topic0.to_string()[2..10].to_owned()).collect();
@@ -74,7 +74,7 @@ fn overloads_have_the_first_topic_in_the_names_of_their_views_each() {
 }
 
 #[test]
-fn declarations_that_differ_in_what_is_indexed_share_kinds_and_view_if_they_can() {
+fn declarations_indexed_otherwise_share_a_view_if_possible() {
     let transfer = |indexed| [("f", "address", true), ("t", "address", true), ("v", "uint256", indexed)];
     let json = abi(&[("Transfer", &transfer(false)), ("Transfer", &transfer(true))]);
     assert_eq!(views("s", Family::Erc721, &json), ["s_transfer"; 3]);
@@ -85,7 +85,7 @@ fn declarations_that_differ_in_what_is_indexed_share_kinds_and_view_if_they_can(
 }
 
 #[test]
-fn an_anonymous_declaration_beside_a_signed_one_has_a_view_of_its_own() {
+fn an_anonymous_declaration_has_a_view_beside_the_signed_one() {
     let json = r#"[{"type":"event","name":"E","inputs":[{"name":"x","type":"bool"}]},
         {"type":"event","name":"E","anonymous":true,"inputs":[{"name":"y","type":"bool","indexed":true}]}]"#;
     let topic = events(json)[0].topic0.to_string()[2..10].to_owned();
@@ -94,7 +94,7 @@ fn an_anonymous_declaration_beside_a_signed_one_has_a_view_of_its_own() {
 }
 
 #[test]
-fn events_whose_names_differ_in_their_case_have_views_of_their_own() {
+fn events_that_differ_only_in_case_have_views_of_their_own() {
     let json = abi(&[("Moved", &[("a", "bool", false)]), ("moved", &[("b", "bool", false)])]);
     let topics: Vec<String> = events(&json).iter().map(|e| e.topic0.to_string()[2..10].to_owned()).collect();
     let expected = [format!("s_moved_{}", topics[0]), format!("s_moved_{}", topics[1])];

@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_waits_for_what_shares_its_account_and_contract_or_its_event_alone() {
+    fn a_message_waits_for_its_account_and_contract_or_its_event() {
         let transfer = |account: Option<[u8; 2]>, order| {
             let account = account.map(|account| account.to_vec());
             let row = OutboxRow { aggregate_type: "token".to_owned(), account, ..row(1, "0xaa") };
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_about_one_thing_are_never_sent_together_nor_past_one_that_waits() {
+    fn messages_of_one_aggregate_never_overtake_nor_share_a_round() {
         let messages: Vec<Outgoing> = [(1, "a"), (2, "b"), (3, ""), (4, "h"), (5, "c"), (6, "a"), (7, "d")]
             .map(|(n, a)| fresh(n, a))
             .into();
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_takes_nothing_is_left_alone_for_a_while_and_one_that_takes_something_is_not() {
+    fn an_endpoint_that_takes_nothing_is_left_alone_for_a_while() {
         let state = |failures| SinkState { failures, ..SinkState::default() };
         let pace = |delivered: &[u64], failed: Vec<(u64, u64, SinkError)>, failures| {
             let round = Round { delivered: delivered.to_vec(), failed, ..Round::default() };
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_refuses_everything_is_asked_twice_a_minute_and_its_error_lasts_until_it_delivers() {
+    fn an_endpoint_that_refuses_all_is_tried_twice_a_minute() {
         let refuse = |refused, count| {
             let failed = (1..=count).map(|seq| (seq, 0, answered(404, None))).collect();
             let round = Round { failed, ..Round::default() };

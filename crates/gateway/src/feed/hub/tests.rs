@@ -31,7 +31,7 @@ fn seqs(outlet: &Outlet) -> Vec<u64> {
 }
 
 #[test]
-fn a_client_gets_the_messages_of_its_rooms_from_its_join_to_its_leave() {
+fn a_client_gets_the_messages_of_its_rooms_from_join_to_leave() {
     let hub = Arc::new(Hub::new(position(10), 1 << 20));
     let ((one, _), (two, _)) = (outlet(&hub, 1 << 20), outlet(&hub, 1 << 20));
     assert_eq!(one.join(&[room("type-a.b")]), position(10));
@@ -47,7 +47,7 @@ fn a_client_gets_the_messages_of_its_rooms_from_its_join_to_its_leave() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_cut_off_at_its_limit_and_disturbs_nobody() {
+fn a_client_that_reads_nothing_is_cut_off_at_its_limit_alone() {
     let hub = Arc::new(Hub::new(position(0), 1 << 20));
     let ((slow, cut), (fast, _)) = (outlet(&hub, 500), outlet(&hub, 500));
     slow.join(&[room("all")]);

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_doubted_in_vain_is_asked_for_ever_more_seldom_until_a_doubt_is_right() {
+    fn refuted_doubts_are_checked_less_often_until_one_is_right() {
         let doubts = DoubtHistory::default();
         let more: BTreeSet<DoubtSubject> = [DoubtSubject::More].into();
         let asked = |blocks: u32| {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_nothing_speaks_for_or_against_is_checked_in_one_block_of_128() {
+    fn answers_without_evidence_are_checked_in_one_block_of_128() {
         let (doubts, blind) = (DoubtHistory::default(), [DoubtSubject::Blind].into());
         let asked = |blocks: u32| {
             let due =
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn of_thousands_of_crowded_blocks_one_in_thirty_is_asked_about_again() {
+    fn thousands_of_crowded_blocks_are_checked_one_in_thirty() {
         use crate::node::evidence::bloom::unanswered;
         use chainflume_core::domain::{Address, B256, LogFilter, Logs};
         let mut seed = 7;

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_is_worn_out_by_three_failures_at_different_moments_without_a_pass() {
+    fn three_separate_failures_without_a_pass_wear_out_a_check() {
         let (check, start) = (EvidenceCheck::default(), Instant::now());
         let fails = |moments: std::ops::Range<u32>| {
             for moment in moments {

@@ -137,7 +137,7 @@ fn another_name_is_recognised_and_blocked_with_its_way_back() {
 }
 
 #[test]
-fn what_moved_to_another_source_is_not_followed_there_and_the_rest_is() {
+fn a_moved_part_is_not_followed_at_its_new_source_the_rest_is() {
     let holder = kept("eur", vec![part("Transfer", &[0xb2, 0xd4], 0, None)]);
     let (usd_more, eur_less) =
         (asked("usd", &[0xa1, 0xb2], &["Transfer"]), asked("eur", &[0xd4], &["Transfer"]));
@@ -180,7 +180,7 @@ fn a_name_of_another_chain_is_blocked() {
 }
 
 #[test]
-fn a_source_that_is_deleted_in_part_is_never_taken_for_whole_nor_its_logs_by_another() {
+fn a_source_deleted_in_part_is_never_whole_nor_taken_by_another() {
     let half = FilledSource { emptying: true, ..usd() };
     let same = compare(CHAIN, &[asked("usd", &[0xa1], &["Transfer"])], std::slice::from_ref(&half));
     assert!(same.courses[0].is_blocked());
@@ -203,7 +203,7 @@ fn a_digest_tells_one_configuration_of_a_source_from_another() {
 }
 
 #[test]
-fn what_an_older_program_filled_counts_as_followed_but_for_new_events() {
+fn data_of_an_older_program_counts_as_followed_but_new_events() {
     let seen = BTreeMap::from([("Transfer()".to_owned(), [address(0xa1)].into())]);
     let old = FilledSource { parts: vec![], seen, start_block: 10, ..usd() };
     assert_eq!(gaps_of(&asked("usd", &[0xa1], &["Transfer"]), std::slice::from_ref(&old)), [((0, 9), 1)]);

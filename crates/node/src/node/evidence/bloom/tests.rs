@@ -52,7 +52,7 @@ fn filled(ones: usize) -> Bloom {
 }
 
 #[test]
-fn an_empty_answer_is_doubted_where_the_bloom_holds_address_and_topic() {
+fn an_empty_answer_is_doubted_where_the_bloom_holds_its_pair() {
     let both = filter(&[A, B], &[TRANSFER, APPROVAL]);
     assert!(doubts(&both, &[(A, TRANSFER)], &[]));
     assert!(!doubts(&both, &[], &[]));
@@ -95,7 +95,7 @@ fn where_any_contract_is_meant_the_topics_alone_say_something() {
 }
 
 #[test]
-fn a_hit_among_ten_thousand_addresses_is_chance_and_a_hundred_are_none() {
+fn one_bloom_hit_in_ten_thousand_addresses_is_chance() {
     let address = |n: u64| Address::left_padding_from(&n.to_be_bytes());
     let many: Vec<Address> = (0..10_000).map(address).collect();
     let ours = filter(&many, &[TRANSFER]);
@@ -123,7 +123,7 @@ fn a_hit_among_ten_thousand_addresses_is_chance_and_a_hundred_are_none() {
 }
 
 #[test]
-fn of_a_full_bloom_nothing_follows_and_the_answer_is_one_to_check_at_random() {
+fn an_answer_under_a_full_bloom_is_checked_at_random() {
     let (full, blind) = (Bloom::repeat_byte(0xff), [DoubtSubject::Blind].into());
     for ours in [filter(&[A], &[TRANSFER]), filter(&[], &[TRANSFER]), filter(&[A, B], &[])] {
         assert_eq!(unanswered(&full, &ours, &answer(&[])), blind);
