@@ -39,7 +39,9 @@ pub use provider::{Failover, Provider};
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
 pub use server::{AuthMode, Server, ServerAuth};
-pub use settings::{Admin, Database, Log, LogFormat, LogLevel, Outbox, Retention, Shutdown, Standby, Users};
+pub use settings::{
+    Admin, Database, Log, LogFormat, LogLevel, Outbox, RecordRetention, Shutdown, Standby, Users,
+};
 pub use source::Source;
 pub use webhook::{Alerts, Webhook};
 
@@ -60,7 +62,7 @@ pub struct Config {
     /// `[outbox]`
     pub outbox: Outbox,
     /// `[retention]`
-    pub retention: Retention,
+    pub retention: RecordRetention,
     /// `[redis]`
     pub redis: Redis,
     /// `[standby]`

@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use super::section::Section;
 use super::units::{KIB, MIB};
-use chainflume_gateway::server::Limits;
+use chainflume_gateway::server::CallerLimits;
 
 /// What each caller of the public server may use: keys of `[server]`.
-pub(super) fn limits(section: &Section<'_>) -> Limits {
+pub(super) fn limits(section: &Section<'_>) -> CallerLimits {
     let count = |key, most: u64, default: u32| {
         let found = section.number(key, 1..=most).map(|found| found.value);
         found.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
@@ -15,7 +15,7 @@ pub(super) fn limits(section: &Section<'_>) -> Limits {
         let bounds = Duration::from_millis(least)..=Duration::from_mins(5);
         section.duration(key, bounds).map_or(Duration::from_secs(default), |found| found.value)
     };
-    Limits {
+    CallerLimits {
         connections_per_address: places("max_connections_per_address", 5_000),
         connections_per_user: places("max_connections_per_user", 100),
         requests: count("requests_per_second", 1_000_000, 100),

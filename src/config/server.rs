@@ -11,7 +11,7 @@ use super::url::{Scheme, url as read_url};
 use super::words::{name, word};
 use chainflume_access::{Algorithm, KeyHash, Scope, VerifyingKey};
 use chainflume_gateway::push::{EventName, RoomTemplate, Rule, Template, TypePattern};
-use chainflume_gateway::server::{Key, Limits, Network};
+use chainflume_gateway::server::{CallerLimits, Key, Network};
 
 /// Bytes read of a file with a public key.
 const MAX_KEY_BYTES: u64 = 64 << 10;
@@ -32,7 +32,7 @@ pub struct Server {
     /// Bytes of live messages that may wait for one client.
     pub queue_bytes: usize,
     /// What each caller may use.
-    pub limits: Limits,
+    pub limits: CallerLimits,
     /// Proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<Network>,
     /// Whether every request is logged.

@@ -40,7 +40,7 @@ pub struct Outbox {
 
 /// `[retention]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retention {
+pub struct RecordRetention {
     /// How long resolved dead letters are kept.
     pub dead_letters: Duration,
     /// How long events that reorgs took back are kept, with the records of the reorgs.
@@ -147,7 +147,7 @@ impl Default for Outbox {
     }
 }
 
-impl Default for Retention {
+impl Default for RecordRetention {
     fn default() -> Self {
         let days = |days: u64| Duration::from_hours(days * 24);
         Self { dead_letters: days(90), reorgs: days(365), letters_of_any: 1_000 }
@@ -218,13 +218,14 @@ pub(super) fn outbox(section: &Section<'_>) -> Outbox {
     Outbox { retention: retention.map_or(Outbox::default().retention, |retention| retention.value) }
 }
 
-pub(super) fn retention(section: &Section<'_>) -> Retention {
-    let (default, bounds) = (Retention::default(), Duration::ZERO..=Duration::from_hours(100 * 365 * 24));
+pub(super) fn retention(section: &Section<'_>) -> RecordRetention {
+    let (default, bounds) =
+        (RecordRetention::default(), Duration::ZERO..=Duration::from_hours(100 * 365 * 24));
     let dead_letters = section.duration("dead_letters", bounds.clone());
     let reorgs = section.duration("reorgs", bounds);
     let letters = section.number("letters_of_any", 0..=10_000_000);
     section.finish();
-    Retention {
+    RecordRetention {
         dead_letters: dead_letters.map_or(default.dead_letters, |found| found.value),
         reorgs: reorgs.map_or(default.reorgs, |found| found.value),
         letters_of_any: letters.and_then(|n| u32::try_from(n.value).ok()).unwrap_or(default.letters_of_any),

@@ -244,7 +244,6 @@ pub const TABLES: &[Tables] = &[
             "stakes",
             "token_allowances",
             "token_balances",
-            "user_ids",
             "users",
         ],
         "advance and rewind write them in one transaction",
@@ -259,6 +258,7 @@ pub const TABLES: &[Tables] = &[
         &["dead_letters"],
         "a letter is of a delivery or of a log, which a constraint keeps apart, and no letter changes sides",
     ),
+    tables(&[], &["user_ids"], "a trigger keeps the id of a user that is deleted"),
     tables(
         &["gateway"],
         &["request_answers", "revocations", "tickets"],

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use chainflume::config::{
     Admin, Alerts, Audit, Chain, Compression, Config, Confirmations, Database, Failover, History, Log,
-    LogVerification, Outbox, Pace, Provider, ProviderRole, PublishMode, Redis, RedisServers, Retention,
+    LogVerification, Outbox, Pace, Provider, ProviderRole, PublishMode, RecordRetention, Redis, RedisServers,
     Secret, Shutdown, Source, Standby, Users,
 };
 use chainflume_core::domain::AddressSet;
@@ -58,7 +58,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         data_dir: "/var/lib/chainflume".into(),
         database: Database::default(),
         outbox: Outbox::default(),
-        retention: Retention::default(),
+        retention: RecordRetention::default(),
         redis: Redis::default(),
         standby: Standby::default(),
         webhooks: Vec::new(),

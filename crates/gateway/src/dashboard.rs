@@ -9,7 +9,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A file, its path and its media type.
-struct Page {
+struct PageFile {
     path: &'static str,
     kind: &'static str,
     text: &'static str,
@@ -18,18 +18,18 @@ struct Page {
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-const PAGES: [Page; 7] = [
-    Page { path: "/", kind: HTML, text: include_str!("dashboard/overview.html") },
-    Page { path: "/live", kind: HTML, text: include_str!("dashboard/live.html") },
-    Page { path: "/assets/overview.js", kind: SCRIPT, text: include_str!("dashboard/overview.js") },
-    Page { path: "/assets/live.js", kind: SCRIPT, text: include_str!("dashboard/live.js") },
-    Page { path: "/assets/stream.js", kind: SCRIPT, text: include_str!("dashboard/stream.js") },
-    Page {
+const PAGES: [PageFile; 7] = [
+    PageFile { path: "/", kind: HTML, text: include_str!("dashboard/overview.html") },
+    PageFile { path: "/live", kind: HTML, text: include_str!("dashboard/live.html") },
+    PageFile { path: "/assets/overview.js", kind: SCRIPT, text: include_str!("dashboard/overview.js") },
+    PageFile { path: "/assets/live.js", kind: SCRIPT, text: include_str!("dashboard/live.js") },
+    PageFile { path: "/assets/stream.js", kind: SCRIPT, text: include_str!("dashboard/stream.js") },
+    PageFile {
         path: "/assets/dashboard.css",
         kind: "text/css; charset=utf-8",
         text: include_str!("dashboard/dashboard.css"),
     },
-    Page { path: "/assets/icon.svg", kind: "image/svg+xml", text: include_str!("dashboard/icon.svg") },
+    PageFile { path: "/assets/icon.svg", kind: "image/svg+xml", text: include_str!("dashboard/icon.svg") },
 ];
 
 /// The pages and what they load. They hold no data, so anybody may read them.

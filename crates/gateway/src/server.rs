@@ -35,11 +35,11 @@ pub use auth::{Access, Auth, Key};
 use forwarded::Client;
 pub use forwarded::Network;
 pub use jwks::Jwks;
-pub use limits::Limits;
-use limits::{Buckets, Place, Places, counted};
+pub use limits::CallerLimits;
+use limits::{Buckets, ConnectionPlace, ConnectionPlaces, counted};
 use problem::{CODES, Problem};
 pub use revoked::Revoked;
-use status::Status;
+use status::StatusCache;
 pub use status::StatusSource;
 
 use crate::dashboard;
@@ -64,7 +64,7 @@ pub struct Settings {
     /// Connections at the same time.
     pub max_connections: usize,
     /// What each caller may use.
-    pub limits: Limits,
+    pub limits: CallerLimits,
     /// Proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<Network>,
     /// Whether every request is logged.
@@ -107,10 +107,10 @@ struct Shared {
     callers: Arc<Buckets>,
     strangers: Arc<Buckets>,
     /// Connections that stay open, by user, and by address where a proxy names it.
-    users: Places<String>,
-    addresses: Places<IpAddr>,
+    users: ConnectionPlaces<String>,
+    addresses: ConnectionPlaces<IpAddr>,
     lines: Arc<LogLimiter>,
-    status: Arc<Status>,
+    status: Arc<StatusCache>,
     /// Cancelled when connections that stay open have to end.
     stop: CancellationToken,
 }
@@ -164,10 +164,10 @@ impl PublicServer {
             settings: self.settings.clone(),
             callers: Arc::new(Buckets::new(limits.requests)),
             strangers: Arc::new(Buckets::new(limits.requests_per_address)),
-            users: Places::new(),
-            addresses: Places::new(),
+            users: ConnectionPlaces::new(),
+            addresses: ConnectionPlaces::new(),
             lines: Arc::new(LogLimiter::default()),
-            status: Arc::new(Status::new(status)),
+            status: Arc::new(StatusCache::new(status)),
             stop: stop.clone(),
         }
     }
@@ -188,8 +188,8 @@ pub struct Sources {
 
 /// A place of a connection that stays open, among those of its user and of its address.
 struct Entered {
-    _user: Option<Place<String>>,
-    _address: Option<Place<IpAddr>>,
+    _user: Option<ConnectionPlace<String>>,
+    _address: Option<ConnectionPlace<IpAddr>>,
 }
 
 /// Counts a connection that stays open.

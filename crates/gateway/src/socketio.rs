@@ -4,5 +4,5 @@ mod engine;
 mod packet;
 mod stall;
 
-pub use engine::{Client, Engine, Received, SendError, Settings};
-pub use packet::{ClientPacket, Event, ack, connected, disconnect, refused};
+pub use engine::{Engine, EngineClient, Received, SendError, Settings};
+pub use packet::{ClientPacket, PacketEvent, ack, connected, disconnect, refused};

@@ -18,7 +18,7 @@ pub struct StoredRevocation {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct RevocationRow {
     kind: String,
     name: String,
     at: i64,
@@ -50,8 +50,8 @@ impl Grants {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let sql = "select kind, name, floor(extract(epoch from revoked_at))::bigint as at, number \
              from revocations where number > $1 order by number";
-        let rows: Vec<Row> = sqlx::query_as(sql).bind(number).fetch_all(&mut *tx).await?;
-        let read = |Row { kind, name, at, number }| {
+        let rows: Vec<RevocationRow> = sqlx::query_as(sql).bind(number).fetch_all(&mut *tx).await?;
+        let read = |RevocationRow { kind, name, at, number }| {
             let what = Revocation::of(&kind, name)?;
             Some(StoredRevocation { what, at: u64::try_from(at).unwrap_or(0), number })
         };

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Settings;
-use super::limits::{Limits, Place, Places, counted};
+use super::limits::{CallerLimits, ConnectionPlace, ConnectionPlaces, counted};
 use chainflume_ops::metrics;
 
 /// How long a client that is too slow may take to read how it ends.
@@ -28,7 +28,7 @@ pub(super) struct Seat(Arc<Held>);
 
 struct Held {
     _permit: OwnedSemaphorePermit,
-    _place: Option<Place<IpAddr>>,
+    _place: Option<ConnectionPlace<IpAddr>>,
     _tracked: TaskTrackerToken,
     cut: CancellationToken,
     peer: SocketAddr,
@@ -50,12 +50,12 @@ impl Seat {
 pub(super) struct Door {
     pub settings: Arc<Settings>,
     /// Connections by address, those through trusted proxies apart: these are counted by request.
-    pub addresses: Places<IpAddr>,
+    pub addresses: ConnectionPlaces<IpAddr>,
 }
 
 impl Door {
     /// A place among those of the address; `None` where it has them all.
-    fn enter(&self, peer: SocketAddr) -> Option<Option<Place<IpAddr>>> {
+    fn enter(&self, peer: SocketAddr) -> Option<Option<ConnectionPlace<IpAddr>>> {
         let address = peer.ip().to_canonical();
         if self.settings.trusted_proxies.iter().any(|network| network.has(address)) {
             return Some(None);
@@ -101,7 +101,7 @@ pub(super) async fn accept(listener: TcpListener, router: Router, door: Door, st
 
 async fn connection(
     stream: TcpStream,
-    (router, limits): (Router, Limits),
+    (router, limits): (Router, CallerLimits),
     seat: Seat,
     stop: CancellationToken,
 ) {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{Shared, messages, revocations, socket, status, stream, tickets};
 
 /// A route.
-struct Route {
+struct ApiRoute {
     path: &'static str,
     method: &'static str,
     handler: fn() -> MethodRouter<Shared>,
@@ -29,8 +29,8 @@ struct Route {
 
 const SINCE: (&str, &str) = ("since", "a position, `<epoch>.<seq>`: begin after it");
 
-const ROUTES: &[Route] = &[
-    Route {
+const ROUTES: &[ApiRoute] = &[
+    ApiRoute {
         path: "/v1/messages",
         method: "get",
         handler: || get(messages::messages),
@@ -47,7 +47,7 @@ const ROUTES: &[Route] = &[
         errors: &[400, 401, 403, 409, 429, 503],
         is_guarded: true,
     },
-    Route {
+    ApiRoute {
         path: "/v1/stream",
         method: "get",
         handler: || get(stream::stream),
@@ -62,7 +62,7 @@ const ROUTES: &[Route] = &[
         errors: &[400, 401, 403, 429, 503],
         is_guarded: true,
     },
-    Route {
+    ApiRoute {
         path: "/v1/ws",
         method: "get",
         handler: || get(socket::upgrade),
@@ -73,7 +73,7 @@ const ROUTES: &[Route] = &[
         errors: &[400, 401, 403, 429, 503],
         is_guarded: true,
     },
-    Route {
+    ApiRoute {
         path: "/v1/tickets",
         method: "post",
         handler: || post(tickets::issue),
@@ -84,7 +84,7 @@ const ROUTES: &[Route] = &[
         errors: &[400, 401, 403, 408, 409, 413, 422, 429, 503],
         is_guarded: true,
     },
-    Route {
+    ApiRoute {
         path: "/v1/revocations",
         method: "post",
         handler: || post(revocations::revoke),
@@ -95,7 +95,7 @@ const ROUTES: &[Route] = &[
         errors: &[400, 401, 403, 408, 409, 413, 422, 429, 503],
         is_guarded: true,
     },
-    Route {
+    ApiRoute {
         path: "/v1/status",
         method: "get",
         handler: || get(status::status),
@@ -106,7 +106,7 @@ const ROUTES: &[Route] = &[
         errors: &[401, 403, 429],
         is_guarded: true,
     },
-    Route {
+    ApiRoute {
         path: "/v1/status/stream",
         method: "get",
         handler: || get(status::stream),
@@ -117,7 +117,7 @@ const ROUTES: &[Route] = &[
         errors: &[401, 403, 429],
         is_guarded: true,
     },
-    Route {
+    ApiRoute {
         path: "/openapi.json",
         method: "get",
         handler: || get(document),
@@ -128,7 +128,7 @@ const ROUTES: &[Route] = &[
         errors: &[429],
         is_guarded: false,
     },
-    Route {
+    ApiRoute {
         path: "/docs",
         method: "get",
         handler: || get(docs),
@@ -179,7 +179,7 @@ fn openapi() -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
+fn operation(route: &ApiRoute) -> Value {
     let parameter = |(name, meaning): &(&str, &str)| {
         let schema = match *name {
             "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 500 }),

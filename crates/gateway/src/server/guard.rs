@@ -18,7 +18,7 @@ use chainflume_ops::metrics;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request, for the line in the log: nothing of its parameters, which hold tickets, nor of its headers, which hold tokens.
-struct Line {
+struct AccessLine {
     started: Instant,
     method: Method,
     path: String,
@@ -32,7 +32,7 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
     let peer = request.extensions().get::<Seat>().map_or(Ipv4Addr::UNSPECIFIED.into(), Seat::peer);
     let client = Client::of(peer, request.headers(), &shared.settings.trusted_proxies);
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut line = Line {
+    let mut line = AccessLine {
         started: Instant::now(),
         method: request.method().clone(),
         path: request.uri().path().chars().take(200).collect(),
@@ -93,7 +93,7 @@ async fn admit(shared: &Shared, headers: &HeaderMap, client: Client) -> Result<O
     Ok(owner)
 }
 
-impl Line {
+impl AccessLine {
     fn write(&self, shared: &Shared, response: &Response) {
         let Self { started, method, path, id, client, caller } = self;
         let (status, took) = (response.status().as_u16(), started.elapsed());

@@ -17,7 +17,7 @@ const ROUND: u32 = 60;
 
 /// What was read last.
 #[derive(Default)]
-struct Read {
+struct RevocationsRead {
     number: i64,
 }
 
@@ -29,14 +29,14 @@ impl PublicServer {
     pub async fn load(&self, grants: &Grants) -> Result<(), StoreError> {
         match &self.settings.auth {
             Auth::Open => Ok(()),
-            Auth::Required(access) => Read::default().all(grants, &access.revoked).await,
+            Auth::Required(access) => RevocationsRead::default().all(grants, &access.revoked).await,
         }
     }
 
     /// Follows revocations and deletes what is over, until `stop`. An error of the database is logged and tried again; what was
     /// revoked before stays revoked.
     pub async fn keep_access(&self, grants: &Grants, stop: CancellationToken, heartbeat: Heartbeat) {
-        let (mut read, lines) = (Read::default(), LogLimiter::default());
+        let (mut read, lines) = (RevocationsRead::default(), LogLimiter::default());
         for round in 0u32.. {
             let done = heartbeat.wait(self.turn(&mut read, grants, round)).await;
             if let Err(error) = done
@@ -51,7 +51,7 @@ impl PublicServer {
         }
     }
 
-    async fn turn(&self, read: &mut Read, grants: &Grants, round: u32) -> Result<(), StoreError> {
+    async fn turn(&self, read: &mut RevocationsRead, grants: &Grants, round: u32) -> Result<(), StoreError> {
         if round % ROUND == ROUND - 1 {
             grants.sweep(self.settings.revocations_kept).await?;
         }
@@ -78,7 +78,7 @@ impl PublicServer {
     }
 }
 
-impl Read {
+impl RevocationsRead {
     async fn all(&mut self, grants: &Grants, revoked: &Revoked) -> Result<(), StoreError> {
         let all = grants.revocations(0).await?;
         self.number = all.last().map_or(0, |last| last.number);

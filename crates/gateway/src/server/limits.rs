@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// What callers may use of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct CallerLimits {
     /// Connections of one address at the same time.
     pub connections_per_address: usize,
     /// Connections that stay open, of one user at the same time.
@@ -84,32 +84,32 @@ impl Buckets {
 
 /// Counts what is held at the same time, by name. Clones count together.
 #[derive(Clone)]
-pub(super) struct Places<K>(Arc<Mutex<HashMap<K, usize>>>);
+pub(super) struct ConnectionPlaces<K>(Arc<Mutex<HashMap<K, usize>>>);
 
 /// One place, until it is dropped.
-pub(super) struct Place<K: Eq + Hash> {
-    places: Places<K>,
+pub(super) struct ConnectionPlace<K: Eq + Hash> {
+    places: ConnectionPlaces<K>,
     name: K,
 }
 
-impl<K: Eq + Hash + Clone> Places<K> {
+impl<K: Eq + Hash + Clone> ConnectionPlaces<K> {
     pub fn new() -> Self {
         Self(Arc::default())
     }
 
     /// One more of `name`; `None` where it has `most`.
-    pub fn take(&self, name: &K, most: usize) -> Option<Place<K>> {
+    pub fn take(&self, name: &K, most: usize) -> Option<ConnectionPlace<K>> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.get(name).copied().unwrap_or(0);
         if count >= most {
             return None;
         }
         held.insert(name.clone(), count + 1);
-        Some(Place { places: self.clone(), name: name.clone() })
+        Some(ConnectionPlace { places: self.clone(), name: name.clone() })
     }
 }
 
-impl<K: Eq + Hash> Drop for Place<K> {
+impl<K: Eq + Hash> Drop for ConnectionPlace<K> {
     fn drop(&mut self) {
         let mut held = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = held.get_mut(&self.name) {
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn places_are_given_back() {
-        let places = Places::new();
+        let places = ConnectionPlaces::new();
         let first = places.take(&"a", 2);
         let second = places.take(&"a", 2);
         assert!(first.is_some() && second.is_some() && places.take(&"a", 2).is_none());

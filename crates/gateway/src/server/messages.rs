@@ -31,7 +31,7 @@ pub(super) async fn messages(
 ) -> Result<Response, Problem> {
     let principal = shared.settings.auth.of_headers(&headers, now())?;
     let query = Query::parse(text.as_deref(), &["since", "type", "room", "limit", "min_position"])?;
-    let asked = Asked::of(&shared, &principal, &query)?;
+    let asked = MessagesQuery::of(&shared, &principal, &query)?;
     fresh::reached(&shared, &query).await?;
     let answer = tokio::time::timeout(PATIENCE, asked.answer(&shared)).await;
     answer.unwrap_or_else(|_| {
@@ -39,14 +39,14 @@ pub(super) async fn messages(
     })
 }
 
-struct Asked {
+struct MessagesQuery {
     since: Option<Position>,
     room: Room,
     of_type: Option<TypePattern>,
     limit: usize,
 }
 
-impl Asked {
+impl MessagesQuery {
     fn of(shared: &Shared, principal: &Principal, query: &Query) -> Result<Self, Problem> {
         let bad = |detail: String| Problem::new(400, "bad_query", detail);
         let of_type = query.get("type").map(TypePattern::parse).transpose();

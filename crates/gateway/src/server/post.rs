@@ -15,7 +15,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MAX_KEY_BYTES: usize = 255;
 
 /// The first answer to a write.
-pub(super) struct Answer {
+pub(super) struct PostAnswer {
     pub status: u16,
     pub json: String,
 }
@@ -53,7 +53,7 @@ pub(super) struct Write<'a> {
 pub(super) async fn once(
     shared: &Shared,
     Write { headers, owner, route, body }: Write<'_>,
-    act: impl Future<Output = Result<Answer, Problem>>,
+    act: impl Future<Output = Result<PostAnswer, Problem>>,
 ) -> Result<Response, Problem> {
     let Some(key) = headers.get(KEY) else { return Ok(respond(shared, act.await?, false)) };
     let is_plain = |key: &&str| (1..=MAX_KEY_BYTES).contains(&key.len());
@@ -63,7 +63,7 @@ pub(super) async fn once(
     })?;
     let this = Repeatable { owner, route, key, body };
     match shared.grants.begin(&this).await.map_err(|error| Problem::of_store(&error))? {
-        Begun::Answered(status, json) => Ok(respond(shared, Answer { status, json }, true)),
+        Begun::Answered(status, json) => Ok(respond(shared, PostAnswer { status, json }, true)),
         Begun::Differs => {
             let detail = "this Idempotency-Key was used with another body; use a new one";
             Err(Problem::new(422, "idempotency_key_reused", detail))
@@ -86,7 +86,7 @@ pub(super) async fn once(
     }
 }
 
-fn respond(shared: &Shared, answer: Answer, replayed: bool) -> Response {
+fn respond(shared: &Shared, answer: PostAnswer, replayed: bool) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut response = (status, answer.json).into_response();
     let headers = response.headers_mut();

@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::post::{Answer, Write, body, json, once};
+use super::post::{PostAnswer, Write, body, json, once};
 use super::problem::Problem;
 use super::{Auth, Shared, now};
 use chainflume_access::{Revocation, Scope};
@@ -17,7 +17,7 @@ const WHAT: &str = "{\"sub\": \"7\"} for all tokens of a user up to now, or {\"j
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct RevocationRequest {
     sub: Option<String>,
     jti: Option<String>,
 }
@@ -33,7 +33,7 @@ pub(super) async fn revoke(
         return Err(Problem::forbidden());
     }
     let bytes = body(&shared, request).await?;
-    let asked: Asked = json(&bytes, WHAT)?;
+    let asked: RevocationRequest = json(&bytes, WHAT)?;
     let what = match (asked.sub, asked.jti) {
         (Some(sub), None) => Revocation::Subject(sub),
         (None, Some(jti)) => Revocation::Token(jti),
@@ -51,7 +51,7 @@ pub(super) async fn revoke(
             access.revoked.add([(what.clone(), at)]);
         }
         tracing::info!(by = ?owner, kind = what.kind(), name = ?what.name(), "credentials were revoked");
-        Ok(Answer { status: 201, json: json!({ what.kind(): what.name(), "revokedAt": at }).to_string() })
+        Ok(PostAnswer { status: 201, json: json!({ what.kind(): what.name(), "revokedAt": at }).to_string() })
     };
     let write = Write { headers: &headers, owner: &owner, route: "POST /v1/revocations", body: &bytes };
     once(&shared, write, act).await

@@ -11,13 +11,14 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::forwarded::Client;
 use super::problem::Problem;
 use super::query;
 use super::session::Session;
 use super::stream::until;
-use super::{Shared, now};
+use super::{Open, Shared, now};
 use crate::feed::{Arrival, write_position};
-use crate::socketio::{Client, ClientPacket, Engine, Event, Received, SendError, Settings};
+use crate::socketio::{ClientPacket, Engine, EngineClient, PacketEvent, Received, SendError, Settings};
 use crate::socketio::{ack, connected, disconnect, refused};
 use chainflume_access::{Principal, Room};
 use chainflume_ops::metrics;
@@ -62,8 +63,9 @@ async fn answer(engine: &Engine, request: Request) -> Response {
 
 /// Why a client is disconnected.
 #[derive(Clone, Copy)]
-enum End {
+enum SocketIoEnd {
     Expired,
+    Revoked,
     TooSlow,
     Restart,
     Unavailable,
@@ -71,10 +73,11 @@ enum End {
     Gone,
 }
 
-impl End {
+impl SocketIoEnd {
     fn reason(self) -> &'static str {
         match self {
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::TooSlow => "slow",
             Self::Restart => "restart",
             Self::Unavailable => "unavailable",
@@ -84,7 +87,7 @@ impl End {
     }
 }
 
-impl From<SendError> for End {
+impl From<SendError> for SocketIoEnd {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Gone => Self::Gone,
@@ -96,73 +99,86 @@ impl From<SendError> for End {
 /// One client in the namespace `/`.
 struct Peer {
     shared: Shared,
-    client: Client,
+    client: EngineClient,
     session: Session,
     principal: Principal,
     /// Where every join of this connection begins; `None` for now.
     since: Option<Position>,
     /// Cancelled when more live messages gathered than may wait.
     cut: CancellationToken,
+    _open: Open,
+}
+
+/// A client that may connect.
+struct Accepted {
+    principal: Principal,
+    since: Option<Position>,
+    open: Open,
 }
 
 impl Peer {
     /// Follows one client until it is disconnected.
-    async fn serve(shared: Shared, mut client: Client) -> End {
-        let accepted = timeout(CONNECT, accept(&shared, &mut client)).await.unwrap_or(Err(End::Gone));
-        let (principal, since) = match accepted {
+    async fn serve(shared: Shared, mut client: EngineClient) -> SocketIoEnd {
+        let accepted = timeout(CONNECT, accept(&shared, &mut client)).await.unwrap_or(Err(SocketIoEnd::Gone));
+        let Accepted { principal, since, open } = match accepted {
             Ok(accepted) => accepted,
             Err(end) => return end,
         };
         let cut = CancellationToken::new();
         let session = Session::new(&shared.feed, cut.clone());
-        let mut peer = Self { shared, client, session, principal, since, cut };
-        metrics::push_connected("socketio", 1.0);
+        let mut peer = Self { shared, client, session, principal, since, cut, _open: open };
         let end = loop {
             if let Err(end) = peer.turn().await {
                 break end;
             }
         };
-        metrics::push_connected("socketio", -1.0);
-        if matches!(end, End::Expired) {
-            // The client does not connect again by itself after this, which would be of no use with the token that it has.
-            let expired = format!("2{}", json!(["expired", { "code": "token_expired" }]));
-            let _in_vain = peer.client.send(expired).await;
-            let _in_vain = peer.client.send(disconnect()).await;
-        }
+        let last = match end {
+            SocketIoEnd::Expired => json!(["expired", { "code": "token_expired" }]),
+            SocketIoEnd::Revoked => json!(["revoked", { "code": "credential_revoked" }]),
+            _ => return end,
+        };
+        // The client does not connect again by itself after this, which would be of no use with the token that it has.
+        let _in_vain = peer.client.send(format!("2{last}")).await;
+        let _in_vain = peer.client.send(disconnect()).await;
         end
     }
 
     /// Hands out what is ready, reads one page of what was missed, or waits for whatever comes first.
-    async fn turn(&mut self) -> Result<(), End> {
+    async fn turn(&mut self) -> Result<(), SocketIoEnd> {
         if self.principal.expires_at().is_some_and(|at| now() >= at) {
-            return Err(End::Expired);
+            return Err(SocketIoEnd::Expired);
+        }
+        if self.shared.settings.auth.is_revoked(&self.principal) {
+            return Err(SocketIoEnd::Revoked);
         }
         if self.shared.stop.is_cancelled() {
-            return Err(End::Restart);
+            return Err(SocketIoEnd::Restart);
         }
         while let Some(arrival) = self.session.ready() {
             self.hand_out(arrival).await?;
         }
         if self.session.is_resuming() {
-            self.session.resume().await.map_err(|_| End::Unavailable)?;
+            self.session.resume().await.map_err(|_| SocketIoEnd::Unavailable)?;
             return match self.client.try_receive() {
                 Some(received) => self.receive(received).await,
                 None => Ok(()),
             };
         }
         let (stop, expiry) = (self.shared.stop.clone(), until(self.principal.expires_at()));
+        let settings = self.shared.settings.clone();
         tokio::select! {
             arrival = self.session.live() => self.hand_out(arrival).await,
             received = self.client.receive() => self.receive(received).await,
-            () = self.cut.cancelled() => Err(End::TooSlow),
-            () = stop.cancelled() => Err(End::Restart),
+            () = self.cut.cancelled() => Err(SocketIoEnd::TooSlow),
+            () = stop.cancelled() => Err(SocketIoEnd::Restart),
+            () = settings.auth.revoked(&self.principal) => Err(SocketIoEnd::Revoked),
             () = tokio::time::sleep(expiry) => Ok(()),
         }
     }
 
-    async fn hand_out(&mut self, arrival: Arrival) -> Result<(), End> {
+    async fn hand_out(&mut self, arrival: Arrival) -> Result<(), SocketIoEnd> {
         match arrival {
-            Arrival::TooSlow => Err(End::TooSlow),
+            Arrival::TooSlow => Err(SocketIoEnd::TooSlow),
             Arrival::Gap(gap) => {
                 let position = write_position(&gap.to);
                 let meta = json!({ "id": null, "seq": gap.to.seq, "position": position, "state": null });
@@ -180,10 +196,10 @@ impl Peer {
         }
     }
 
-    async fn receive(&mut self, received: Received) -> Result<(), End> {
+    async fn receive(&mut self, received: Received) -> Result<(), SocketIoEnd> {
         match received {
-            Received::Gone | Received::Packet(ClientPacket::Disconnect) => Err(End::Gone),
-            Received::Malformed => Err(End::Malformed),
+            Received::Gone | Received::Packet(ClientPacket::Disconnect) => Err(SocketIoEnd::Gone),
+            Received::Malformed => Err(SocketIoEnd::Malformed),
             // The client is connected already, or asks for another namespace.
             Received::Packet(ClientPacket::Connect { namespace, .. }) if namespace != "/" => {
                 Ok(self.client.send(no_namespace(&namespace)).await?)
@@ -202,7 +218,7 @@ impl Peer {
         }
     }
 
-    async fn act(&mut self, event: &Event) -> Result<Value, Problem> {
+    async fn act(&mut self, event: &PacketEvent) -> Result<Value, Problem> {
         let prefix = match &*event.name {
             "join-event" => "event-",
             "join-user" => "user-",
@@ -230,13 +246,13 @@ impl Peer {
 }
 
 /// Waits for the CONNECT of a client that may connect. A refused client may try again, with a newer token.
-async fn accept(shared: &Shared, client: &mut Client) -> Result<(Principal, Option<Position>), End> {
+async fn accept(shared: &Shared, client: &mut EngineClient) -> Result<Accepted, SocketIoEnd> {
     loop {
-        let received = shared.stop.run_until_cancelled(client.receive()).await.ok_or(End::Restart)?;
+        let received = shared.stop.run_until_cancelled(client.receive()).await.ok_or(SocketIoEnd::Restart)?;
         let (namespace, auth) = match received {
             Received::Packet(ClientPacket::Connect { namespace, auth }) => (namespace, auth),
-            Received::Gone => return Err(End::Gone),
-            _ => return Err(End::Malformed),
+            Received::Gone => return Err(SocketIoEnd::Gone),
+            _ => return Err(SocketIoEnd::Malformed),
         };
         if namespace != "/" {
             client.send(no_namespace(&namespace)).await?;
@@ -252,7 +268,7 @@ async fn accept(shared: &Shared, client: &mut Client) -> Result<(Principal, Opti
     }
 }
 
-fn admit(shared: &Shared, client: &Client, auth: &Value) -> Result<(Principal, Option<Position>), Problem> {
+fn admit(shared: &Shared, client: &EngineClient, auth: &Value) -> Result<Accepted, Problem> {
     let known = &shared.settings.auth;
     let principal = match auth["token"].as_str() {
         Some(token) => known.of_credential(Some(token), now())?,
@@ -262,7 +278,9 @@ fn admit(shared: &Shared, client: &Client, auth: &Value) -> Result<(Principal, O
         Value::Null => None,
         since => Some(query::position(since.as_str().unwrap_or_default())?),
     };
-    Ok((principal, since))
+    let address = client.extension::<Client>().ok_or_else(Problem::forbidden)?;
+    let open = Open::new("socketio", shared.enter(address, &principal)?);
+    Ok(Accepted { principal, since, open })
 }
 
 fn no_namespace(namespace: &str) -> String {

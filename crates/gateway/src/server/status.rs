@@ -26,12 +26,12 @@ const QUIET: u32 = 15;
 pub type StatusSource = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Value> + Send>> + Send + Sync>;
 
 /// The state of the daemon for all that ask.
-pub(super) struct Status {
+pub(super) struct StatusCache {
     source: StatusSource,
     last: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
-impl Status {
+impl StatusCache {
     pub fn new(source: StatusSource) -> Self {
         Self { source, last: Mutex::new(None) }
     }

@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::post::{Answer, Write, body, json, once};
+use super::post::{PostAnswer, Write, body, json, once};
 use super::problem::Problem;
 use super::{Auth, Shared, now, query};
 use crate::grants::{Issue, TICKET_SECONDS};
@@ -14,7 +14,7 @@ use chainflume_outbox::Position;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct TicketBody {
     rooms: Vec<String>,
     since: Option<String>,
 }
@@ -52,7 +52,8 @@ pub(super) async fn issue(
 ) -> Result<Response, Problem> {
     let principal = shared.settings.auth.of_headers(&headers, now())?;
     let bytes = body(&shared, request).await?;
-    let asked: Asked = json(&bytes, "{\"rooms\": [\"user-7\"], \"since\": \"…\"}; since may be left out")?;
+    let asked: TicketBody =
+        json(&bytes, "{\"rooms\": [\"user-7\"], \"since\": \"…\"}; since may be left out")?;
     let names = asked.rooms.iter().map(String::as_str);
     let rooms = query::rooms(names, &principal, &shared.settings.public_rooms)?;
     asked.since.as_deref().map(query::position).transpose()?;
@@ -68,7 +69,7 @@ pub(super) async fn issue(
     once(&shared, write, give(&shared, &owner, &content)).await
 }
 
-async fn give(shared: &Shared, owner: &str, content: &Content) -> Result<Answer, Problem> {
+async fn give(shared: &Shared, owner: &str, content: &Content) -> Result<PostAnswer, Problem> {
     let ticket = Ticket::generate().map_err(|error| Problem::new(503, "unavailable", error.to_string()))?;
     let content = serde_json::to_string(content).unwrap_or_default();
     let issue = Issue { ticket: &ticket, owner, content: &content };
@@ -77,7 +78,7 @@ async fn give(shared: &Shared, owner: &str, content: &Content) -> Result<Answer,
         return Err(Problem::new(429, "ticket_limit", detail).after(u64::from(TICKET_SECONDS)));
     }
     let json = json!({ "ticket": ticket.expose(), "expiresIn": TICKET_SECONDS }).to_string();
-    Ok(Answer { status: 201, json })
+    Ok(PostAnswer { status: 201, json })
 }
 
 /// Spends a ticket. What it was given for is checked again: the caller may have been revoked since, and the token may have expired.

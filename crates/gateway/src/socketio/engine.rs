@@ -32,7 +32,7 @@ pub struct Settings {
 /// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the clients
 /// are told.
 const PING: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(20));
-/// Packets on their way to one client: the engine drops what does not fit, so [`Client::send`] waits before that. The messages are
+/// Packets on their way to one client: the engine drops what does not fit, so [`EngineClient::send`] waits before that. The messages are
 /// shared by all clients.
 const BUFFER: usize = 128;
 /// Places of the buffer that are left free: a ping that finds none ends the connection.
@@ -46,7 +46,7 @@ const LOOK: Duration = Duration::from_millis(2);
 #[derive(Default)]
 struct Inbox(Mutex<Option<mpsc::Sender<Str>>>, Arc<AtomicUsize>);
 
-type Accept = Box<dyn Fn(Client) + Send + Sync>;
+type Accept = Box<dyn Fn(EngineClient) + Send + Sync>;
 
 struct Handler {
     settings: Settings,
@@ -66,7 +66,7 @@ pub struct Engine {
 }
 
 /// One client, over whatever transport it has just now. It is disconnected when this is dropped.
-pub struct Client {
+pub struct EngineClient {
     socket: Arc<Socket<Inbox>>,
     packets: mpsc::Receiver<Str>,
     bytes: Arc<AtomicUsize>,
@@ -94,7 +94,7 @@ pub enum SendError {
 
 impl Engine {
     /// Calls `accept` with each client that opens a connection. It must not wait.
-    pub fn new(settings: Settings, accept: impl Fn(Client) + Send + Sync + 'static) -> Self {
+    pub fn new(settings: Settings, accept: impl Fn(EngineClient) + Send + Sync + 'static) -> Self {
         let max = settings.max_payload;
         let config =
             EngineIoConfig::builder().req_path("/socket.io").ping_interval(PING.0).ping_timeout(PING.1);
@@ -142,7 +142,7 @@ impl EngineIoHandler for Handler {
         let (sender, packets) = mpsc::channel(self.settings.max_waiting);
         *socket.data.sender() = Some(sender);
         let bytes = socket.data.1.clone();
-        (self.accept)(Client { socket, packets, bytes });
+        (self.accept)(EngineClient { socket, packets, bytes });
     }
 
     fn on_disconnect(&self, socket: Arc<Socket<Inbox>>, _reason: DisconnectReason) {
@@ -170,7 +170,12 @@ impl Inbox {
     }
 }
 
-impl Client {
+impl EngineClient {
+    /// What was put beside the request that opened its connection.
+    pub fn extension<T: Copy + Send + Sync + 'static>(&self) -> Option<T> {
+        self.socket.req_parts.extensions.get::<T>().copied()
+    }
+
     /// The headers of the request that opened the connection.
     pub fn headers(&self) -> &HeaderMap {
         &self.socket.req_parts.headers
@@ -233,7 +238,7 @@ impl Client {
     }
 }
 
-impl Drop for Client {
+impl Drop for EngineClient {
     fn drop(&mut self) {
         self.socket.close(DisconnectReason::TransportClose);
     }

@@ -16,14 +16,14 @@ pub enum ClientPacket {
     /// Leaves the namespace.
     Disconnect,
     /// Emits an event.
-    Event(Event),
+    Event(PacketEvent),
     /// An acknowledgement, which this server never asks for, or a packet of a namespace that does not exist.
     Ignored,
 }
 
 /// An event of a client.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Event {
+pub struct PacketEvent {
     /// Its name.
     pub name: String,
     /// The other arguments of `emit`, without the callback.
@@ -58,7 +58,7 @@ impl ClientPacket {
                 let name = arguments.first().and_then(Value::as_str)?.to_owned();
                 arguments.remove(0);
                 let ack = if number.is_empty() { None } else { Some(number.parse().ok()?) };
-                let event = Self::Event(Event { name, arguments, ack });
+                let event = Self::Event(PacketEvent { name, arguments, ack });
                 Some(if namespace == ROOT { event } else { Self::Ignored })
             }
             b'3' => Some(Self::Ignored),
@@ -94,7 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn event(name: &str, arguments: &[Value], ack: Option<u64>) -> Option<ClientPacket> {
-        Some(ClientPacket::Event(Event { name: name.to_owned(), arguments: arguments.to_vec(), ack }))
+        Some(ClientPacket::Event(PacketEvent { name: name.to_owned(), arguments: arguments.to_vec(), ack }))
     }
 
     #[test]
