@@ -128,14 +128,14 @@ const IDS: &str = "select encode(substring(wallet from 20), 'hex') || ' ' || id 
 #[tokio::test]
 async fn a_user_has_the_same_id_after_a_reorg_and_in_each_database() {
     let (store, other) = (store().await, store().await);
-    let (chain, one) = (open(&store).await, block(1, 0));
-    advance(&chain, None, block(0, 0), vec![]).await.expect("advances");
-    let stake = || vec![event(one, 0, staked(7, 5))];
-    advance(&chain, Some(block(0, 0)), one, stake()).await.expect("advances");
+    let (chain, one, two) = (open(&store).await, block(1, 0), block(2, 0));
+    advance(&chain, None, one, vec![]).await.expect("advances");
+    let stake = || vec![event(two, 0, staked(7, 5))];
+    advance(&chain, Some(one), two, stake()).await.expect("advances");
     let before = texts(&store, IDS).await;
-    rewind(&chain, block(0, 0)).await.expect("rewinds");
+    rewind(&chain, one).await.expect("rewinds");
     assert_eq!(texts(&store, IDS).await, [""; 0]);
-    advance(&chain, Some(block(0, 0)), one, stake()).await.expect("advances");
+    advance(&chain, Some(one), two, stake()).await.expect("advances");
     assert_eq!(texts(&store, IDS).await, before);
     execute(&other, &insert(7, "invited")).await;
     assert_eq!(texts(&other, IDS).await, before, "whoever adds the row");
@@ -146,12 +146,12 @@ async fn a_user_has_the_same_id_after_a_reorg_and_in_each_database() {
 #[tokio::test]
 async fn a_user_with_an_older_or_chosen_id_keeps_it_over_a_reorg() {
     let store = store().await;
-    let (chain, one) = (open(&store).await, block(1, 0));
-    advance(&chain, None, block(0, 0), vec![]).await.expect("advances");
-    let stake = || vec![event(one, 0, staked(7, 5))];
-    advance(&chain, Some(block(0, 0)), one, stake()).await.expect("advances");
+    let (chain, one, two) = (open(&store).await, block(1, 0), block(2, 0));
+    advance(&chain, None, one, vec![]).await.expect("advances");
+    let stake = || vec![event(two, 0, staked(7, 5))];
+    advance(&chain, Some(one), two, stake()).await.expect("advances");
     execute(&store, "update users set id = '11111111-2222-4333-8444-555555555555'").await;
-    rewind(&chain, block(0, 0)).await.expect("rewinds");
-    advance(&chain, Some(block(0, 0)), one, stake()).await.expect("advances");
+    rewind(&chain, one).await.expect("rewinds");
+    advance(&chain, Some(one), two, stake()).await.expect("advances");
     assert_eq!(texts(&store, IDS).await, ["07 11111111-2222-4333-8444-555555555555"]);
 }
