@@ -18,6 +18,7 @@ use chainflume_deliver::sink::WebhookSettings;
 use chainflume_deliver::sink::{Bus, InProcess, RedisSink, Sink, WebhookSink};
 use chainflume_ops::health::Board;
 use chainflume_ops::http::AddressPolicy;
+use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Loop, Supervisor};
 use chainflume_store::{HistoryRetention, Store};
 
@@ -67,6 +68,9 @@ pub(crate) fn start_relays(
     }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
+    for source in &loaded.config.sources {
+        metrics::dead_letters_trimmed(&source.name, 0);
+    }
     let history = (store.clone(), history_retention(loaded));
     let retention = Retention { outbox: store.outbox(), board: loops.board().clone(), age, history, sinks };
     loops.retention(tasks, retention);

@@ -122,7 +122,8 @@ fn read(Output { status, stdout, stderr }: Output) -> (i32, Value, String) {
 fn plain(mut message: Value) -> Value {
     message["seq"].take();
     message["metadata"]["confirmations"].take();
-    message["metadata"]["userId"].take();
+    let metadata = message["metadata"].as_object_mut().expect("an object");
+    metadata.retain(|key, _| !matches!(key.as_str(), "userId" | "counterpartyUserId"));
     message.as_object_mut().expect("an object").remove("replay");
     message
 }

@@ -120,11 +120,14 @@ fn troubles<'a>(report: &'a Value, name: &str) -> Vec<&'a str> {
     reasons.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-const BESIDE: [&str; 12] = [
+const BESIDE: [&str; 15] = [
+    "access",
     "alerts",
     "audit dev",
     "feed",
     "feed listener",
+    "feed watch",
+    "issuer keys",
     "leases",
     "listen",
     "outbox trim",

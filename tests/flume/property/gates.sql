@@ -44,6 +44,7 @@ create constraint trigger gate_commit after insert on pending_events
 create function empty_tables() returns void language sql as $$
     update gate set deed = 'none';
     delete from outbox;
+    delete from outbox_rooms;
     update outbox_head set seq = 0;
     delete from pending_events;
     delete from orphaned_events;
@@ -57,6 +58,7 @@ create function empty_tables() returns void language sql as $$
     delete from chains;
     delete from stakes;
     delete from users;
+    delete from user_ids;
     delete from token_balances;
     delete from token_allowances;
     delete from nft_owners;
