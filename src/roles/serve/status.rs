@@ -12,7 +12,7 @@ use chainflume_store::{ReorgRecord, SourceStatus, Store};
 /// Reorgs shown.
 const REORGS: u32 = 5;
 /// A database that answers later shows nothing, and the page says so: what the loops say needs no database.
-const PATIENCE: Duration = Duration::from_secs(3);
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What operators see on the dashboard: what the loops of this process report, where it reads chains, and what the database has.
 pub(super) fn source(board: Board, limits: Limits, store: Store) -> StatusSource {
@@ -28,7 +28,7 @@ pub(super) fn source(board: Board, limits: Limits, store: Store) -> StatusSource
 
 async fn look(board: &Board, limits: &Limits, store: &Store) -> Value {
     let daemon = (!board.chains().is_empty()).then(|| Report::of(board, limits));
-    let (stored, error) = match tokio::time::timeout(PATIENCE, read(store)).await {
+    let (stored, error) = match tokio::time::timeout(DATABASE_TIMEOUT, read(store)).await {
         Ok(Ok(stored)) => (Some(stored), None),
         // What the database says is for the log and the metrics.
         Ok(Err(_)) => (None, Some("the database cannot be read")),

@@ -7,7 +7,7 @@ use crate::feed::Start;
 use chainflume_outbox::Position;
 
 /// How long a read waits for the position it asks for: several times the way of a commit to this server.
-const PATIENCE: Duration = Duration::from_secs(2);
+const POSITION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the feed is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -24,7 +24,7 @@ pub(super) async fn reached(shared: &Shared, query: &Query) -> Result<(), Proble
     };
     let detail = "this server is not at min_position yet; try again";
     let timed_out = |_| Problem::new(503, "position_timeout", detail);
-    tokio::time::timeout(PATIENCE, waited).await.map_err(timed_out)?;
+    tokio::time::timeout(POSITION_TIMEOUT, waited).await.map_err(timed_out)?;
     // A number alone says nothing about another history.
     match shared.feed.start(wanted).await.map_err(|error| Problem::of_store(&error))? {
         Start::Gap(gap) if gap.reason == crate::feed::Reason::Epoch => Err(mismatch()),

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// After a fetch that failed; twice as long each time, up to [`PAUSE`].
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a request with an unknown key waits for the fetch.
-const PATIENCE: Duration = Duration::from_secs(3);
+const UNKNOWN_KEY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The public keys of an issuer, fetched from where it publishes them, and kept while they cannot be fetched.
 pub struct Jwks {
@@ -75,7 +75,7 @@ impl Jwks {
             return;
         }
         self.wanted.notify_one();
-        let _in_time = tokio::time::timeout(PATIENCE, tried.changed()).await;
+        let _in_time = tokio::time::timeout(UNKNOWN_KEY_TIMEOUT, tried.changed()).await;
     }
 
     /// Fetches them now, then at the configured interval and when an unknown key is met, until `stop`.

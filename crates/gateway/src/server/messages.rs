@@ -21,7 +21,7 @@ const MAX_PAGES: usize = 20;
 /// Bytes of messages in one answer.
 const MAX_BYTES: usize = 2 << 20;
 /// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `GET /v1/messages`: the log in order, after a position.
 pub(super) async fn messages(
@@ -33,7 +33,7 @@ pub(super) async fn messages(
     let query = Query::parse(text.as_deref(), &["since", "type", "room", "limit", "min_position"])?;
     let asked = MessagesQuery::of(&shared, &principal, &query)?;
     fresh::reached(&shared, &query).await?;
-    let answer = tokio::time::timeout(PATIENCE, asked.answer(&shared)).await;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, asked.answer(&shared)).await;
     answer.unwrap_or_else(|_| {
         Err(Problem::new(503, "unavailable", "the database is too slow just now; try again"))
     })
