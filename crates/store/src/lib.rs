@@ -24,6 +24,7 @@ mod fill;
 mod followed;
 mod indexes;
 mod kinds;
+mod known;
 mod messages;
 mod open;
 mod pending;
@@ -58,6 +59,7 @@ pub use dead_letters::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, 
 pub use dump::{ProjectionRow, StoredEvent};
 pub use emptying::{DeletedRows, PAGE, SourceDeletion};
 pub use fill::Read;
+pub use known::KnownBlocks;
 pub use messages::ReplayQuery;
 pub use open::{ChainRecord, ChainStore, PublishFrom, SourceRecord};
 pub use pending::{Pending, PendingBlock};
