@@ -23,6 +23,7 @@ use chainflume_ops::http::{AddressPolicy, HttpClient, HttpSettings};
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::Loop;
 use chainflume_outbox::Outbox;
+use chainflume_publish::{self as publish, Publisher};
 use chainflume_store::Store;
 
 /// These turn every second or two, and nothing in a turn takes longer than a few seconds.
@@ -92,7 +93,8 @@ pub(crate) async fn start(
     );
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
-    let sources = Sources { feed, outbox: store.outbox(), grants, status };
+    let offered = Arc::from(vec![publisher(store).api()]);
+    let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(
         loops,
         tasks,
@@ -105,6 +107,16 @@ pub(crate) async fn start(
         },
     );
     Ok(())
+}
+
+/// Takes facts of the application.
+fn publisher(store: &Store) -> Publisher {
+    let settings = publish::Settings {
+        schemas: publish::EventSchemas::default(),
+        payload_bytes: 256 << 10,
+        max_aggregate_types: 100,
+    };
+    Publisher::new(store, settings)
 }
 
 /// A loop that begins each time with a clone of `parts`.

@@ -1,0 +1,11 @@
+mod event;
+mod names;
+mod queue;
+mod schemas;
+mod write;
+
+pub use event::ApplicationEvent;
+pub(crate) use event::Defaults;
+pub(crate) use queue::Queue;
+pub use queue::{PublishError, Published, Receipt};
+pub use schemas::{EventSchemas, SchemaFileError};

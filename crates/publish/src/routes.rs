@@ -1,0 +1,34 @@
+//! The routes of this crate: from a request to a call, and from its outcome to an answer.
+
+mod events;
+
+use serde_json::Map;
+
+use crate::Publisher;
+use chainflume_api::Api;
+
+impl Publisher {
+    /// What this crate offers on the public listener.
+    pub fn api(&self) -> Api {
+        let mut schemas = Map::new();
+        schemas.extend(events::schemas());
+        Api { routes: events::routes(self), schemas, codes: CODES }
+    }
+}
+
+/// Codes of refusals, as docs/APPLICATION.md lists them.
+const CODES: &[&str] = &[
+    "bad_aggregate",
+    "bad_event_id",
+    "bad_event_type",
+    "bad_timestamp",
+    "bad_user_id",
+    "busy",
+    "payload_too_large",
+    "reserved_aggregate",
+    "reserved_type",
+    "schema_violation",
+    "too_many_aggregate_types",
+    "too_many_events",
+    "unsupported_media_type",
+];

@@ -1,0 +1,4 @@
+//! The application's side against a real PostgreSQL.
+
+mod events;
+mod fixture;
