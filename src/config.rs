@@ -12,6 +12,7 @@ mod limits;
 mod manual;
 mod problem;
 mod provider;
+mod publish;
 mod reader;
 mod redis;
 mod secret;
@@ -36,6 +37,7 @@ pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
 pub use provider::{Failover, Provider};
+pub use publish::ApplicationFacts;
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
 pub use server::{AuthMode, Server, ServerAuth};
@@ -77,6 +79,8 @@ pub struct Config {
     pub server: Server,
     /// Every `[[push]]`.
     pub push: Vec<Rule>,
+    /// `[publish]` and `[activity]`
+    pub publish: ApplicationFacts,
     /// `[log]`
     pub log: Log,
     /// `[users]`
@@ -131,6 +135,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let alerts = webhook::alerts(&root.table("alerts"));
     let push: Vec<_> = root.tables("push").iter().map(server::push).collect();
     let server = server::server(&root.table("server"));
+    let publish = publish::publish(&root.table("publish"), &root.table("activity"));
     let settings = (
         settings::database(&root.table("database")),
         (
@@ -159,6 +164,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         admin,
         server,
         push: push.into_iter().collect::<Option<_>>()?,
+        publish,
         log,
         users,
         shutdown,

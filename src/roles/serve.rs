@@ -1,5 +1,6 @@
 //! The serve role: the public server, from its configuration to its loops.
 
+mod application;
 mod status;
 
 use std::sync::Arc;
@@ -23,7 +24,6 @@ use chainflume_ops::http::{AddressPolicy, HttpClient, HttpSettings};
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::Loop;
 use chainflume_outbox::Outbox;
-use chainflume_publish::{self as publish, Publisher};
 use chainflume_store::Store;
 
 /// These turn every second or two, and nothing in a turn takes longer than a few seconds.
@@ -93,7 +93,7 @@ pub(crate) async fn start(
     );
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
-    let offered = Arc::from(vec![publisher(store).api()]);
+    let offered = Arc::from(vec![application::publisher((config, store))?.api()]);
     let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(
         loops,
@@ -107,16 +107,6 @@ pub(crate) async fn start(
         },
     );
     Ok(())
-}
-
-/// Takes facts of the application.
-fn publisher(store: &Store) -> Publisher {
-    let settings = publish::Settings {
-        schemas: publish::EventSchemas::default(),
-        payload_bytes: 256 << 10,
-        max_aggregate_types: 100,
-    };
-    Publisher::new(store, settings)
 }
 
 /// A loop that begins each time with a clone of `parts`.

@@ -271,7 +271,7 @@ pub const TABLES: &[Tables] = &[
         &["request_answers", "revocations", "tickets"],
         "they are about callers of the public server",
     ),
-    tables(&["publish"], &["domain_events"], "they are the application's"),
+    tables(&["publish"], &["activities", "activity_changes", "domain_events"], "they are the application's"),
     tables(
         &["outbox"],
         &[

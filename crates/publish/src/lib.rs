@@ -1,6 +1,8 @@
 //! The application's side: facts that its back ends publish over HTTP, each stored and numbered in one transaction, in the stream in
 //! which the chain's messages are.
 
+/// Activities: what a change makes of one, and how it is stored.
+mod activities;
 /// Application events: what they must look like, and how many callers share a commit.
 mod events;
 /// Ids of facts.
@@ -15,6 +17,10 @@ use std::sync::{Arc, Mutex};
 use sqlx::postgres::PgPool;
 
 use events::Queue;
+pub use activities::{
+    Activity, ActivityChange, ActivityError, ActivityStatus, ActivityTransaction, ChangeKind, ChangeRefused, Changed, ChangedBy,
+    NewActivity,
+};
 pub use events::{ApplicationEvent, EventSchemas, PublishError, Published, Receipt, SchemaFileError};
 
 use chainflume_db::Database;
@@ -26,6 +32,10 @@ use chainflume_outbox::Outbox;
 pub struct Settings {
     /// Schemas of payloads, by type.
     pub schemas: EventSchemas,
+    /// Types that activities may have.
+    pub activity_types: Vec<String>,
+    /// Ids (EIP-155) of the chains on which activities may follow transactions.
+    pub chains: Vec<u64>,
     /// Bytes of one payload at most.
     pub payload_bytes: usize,
     /// Kinds of things that events may be about: each has a stream in Redis.

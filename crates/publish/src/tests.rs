@@ -1,4 +1,5 @@
 //! The application's side against a real PostgreSQL.
 
+mod activities;
 mod events;
 mod fixture;
