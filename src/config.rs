@@ -40,9 +40,10 @@ pub use provider::{Failover, Provider};
 pub use publish::ApplicationFacts;
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
-pub use server::{AuthMode, Server, ServerAuth};
+pub use server::{AuthMode, ServerAuth, ServerConfig};
 pub use settings::{
-    Admin, Database, Log, LogFormat, LogLevel, Outbox, RecordRetention, Shutdown, Standby, Users,
+    Admin, DatabaseConfig, LogConfig, LogFormat, LogLevel, OutboxConfig, RecordRetention, Shutdown, Standby,
+    Users,
 };
 pub use source::Source;
 pub use webhook::{Alerts, Webhook};
@@ -60,9 +61,9 @@ pub struct Config {
     /// Where the private database lives.
     pub data_dir: PathBuf,
     /// `[database]`
-    pub database: Database,
+    pub database: DatabaseConfig,
     /// `[outbox]`
-    pub outbox: Outbox,
+    pub outbox: OutboxConfig,
     /// `[retention]`
     pub retention: RecordRetention,
     /// `[redis]`
@@ -76,13 +77,13 @@ pub struct Config {
     /// `[admin]`
     pub admin: Admin,
     /// `[server]`
-    pub server: Server,
+    pub server: ServerConfig,
     /// Every `[[push]]`.
     pub push: Vec<Rule>,
     /// `[publish]` and `[activity]`
     pub publish: ApplicationFacts,
     /// `[log]`
-    pub log: Log,
+    pub log: LogConfig,
     /// `[users]`
     pub users: Users,
     /// `[shutdown]`

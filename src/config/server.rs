@@ -18,7 +18,7 @@ const MAX_KEY_BYTES: u64 = 64 << 10;
 
 /// `[server]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerConfig {
     /// The public address; `None` for none.
     pub listen: Option<SocketAddr>,
     /// Origins of web pages that may ask.
@@ -79,7 +79,7 @@ impl AuthMode {
     const WORDS: [(&'static str, Self); 2] = [("jwt", Self::Jwt), ("none", Self::None)];
 }
 
-pub(super) fn server(section: &Section<'_>) -> Server {
+pub(super) fn server(section: &Section<'_>) -> ServerConfig {
     let listen = section.parsed("listen", address);
     let public = texts(section, "public_rooms", |text| {
         let kinds = ["address", "contract", "chain", "type"].map(|kind| (kind, kind));
@@ -87,7 +87,7 @@ pub(super) fn server(section: &Section<'_>) -> Server {
     });
     let connections =
         section.number("max_connections", 1..=1_000_000).and_then(|n| usize::try_from(n.value).ok());
-    let read = Server {
+    let read = ServerConfig {
         listen: listen.as_ref().map(|listen| listen.value),
         cors_origins: texts(section, "cors_origins", origin).unwrap_or_default(),
         public_rooms: public
@@ -185,7 +185,7 @@ fn key(section: &Section<'_>) -> Option<Key> {
 }
 
 /// What depends on whether, and where, the server listens.
-fn check(section: &Section<'_>, listen: &Spot, server: &Server) {
+fn check(section: &Section<'_>, listen: &Spot, server: &ServerConfig) {
     let report = |what: &str, remedy: &str| section.reader.report(listen, Fault::new(what, remedy));
     let is_open = server.auth.mode == AuthMode::None;
     if is_open && server.listen.is_some_and(|listen| !listen.ip().is_loopback()) {

@@ -13,7 +13,7 @@ use super::database::store_error;
 use super::error::AppError;
 use super::loops::Loops;
 use super::parts::{Loaded, admin_settings};
-use crate::config::{AuthMode, Config, Server};
+use crate::config::{AuthMode, Config, ServerConfig};
 use chainflume_access::{PublicRooms, Verifier, VerifyingKey};
 use chainflume_core::domain::causes;
 use chainflume_gateway::feed::{self, Feed, write_position};
@@ -58,7 +58,7 @@ pub(crate) async fn start(
     loops: &Loops,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), AppError> {
-    let Server { hot_bytes, queue_bytes, .. } = config.server;
+    let ServerConfig { hot_bytes, queue_bytes, .. } = config.server;
     let settings = feed::Settings { rules: config.push.clone(), hot_bytes, queue_bytes };
     let feed = Feed::open(store.outbox(), settings).await.map_err(store_error)?;
     let grants = Grants::of(store);
@@ -153,7 +153,7 @@ async fn watch(
     }
 }
 
-fn settings(server: &Server) -> Result<Option<Settings>, String> {
+fn settings(server: &ServerConfig) -> Result<Option<Settings>, String> {
     let Some(listen) = server.listen else { return Ok(None) };
     Ok(Some(Settings {
         listen,
@@ -168,7 +168,7 @@ fn settings(server: &Server) -> Result<Option<Settings>, String> {
     }))
 }
 
-fn auth(server: &Server) -> Result<Auth, String> {
+fn auth(server: &ServerConfig) -> Result<Auth, String> {
     let auth = &server.auth;
     if auth.mode == AuthMode::None {
         return Ok(Auth::Open);

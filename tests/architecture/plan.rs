@@ -221,13 +221,8 @@ pub const HOMES: &[Home] = &[
 /// Type names with more than one definition, and why. The list only gets shorter.
 pub const SHARED_TYPE_NAMES: &[(&str, &str)] = &[
     ("Settings", "each crate has one, which other crates write with its path: `gateway::server::Settings`"),
-    ("Database", "to be renamed: the section of the configuration"),
-    ("Draft", "to be renamed: the configuration that `init` drafts"),
-    ("Log", "to be renamed: the section of the configuration"),
-    ("Outbox", "to be renamed: the section of the configuration"),
     ("Problem", "to be renamed: the answer of the gateway"),
     ("Rule", "to be renamed: the rule of the gateway"),
-    ("Server", "to be renamed: the section of the configuration"),
 ];
 
 /// Every table of the migrations.

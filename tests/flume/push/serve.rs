@@ -36,7 +36,7 @@ impl Served {
 
     /// Waits until it answers a request with this code.
     async fn until_refused(&self, bearer: &str, code: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let (status, answer) = self.get("/v1/messages?room=chain-1", bearer).await;
             if (status, &answer["code"]) == (401, &json!(code)) {
@@ -51,7 +51,7 @@ impl Served {
 /// Reads a stream until it has these words, or its end.
 async fn until_streamed(answer: &mut reqwest::Response, text: &mut String, words: &str) {
     while !text.contains(words) {
-        let chunk = tokio::time::timeout(PATIENCE, answer.chunk()).await.expect("the stream goes on");
+        let chunk = tokio::time::timeout(WAIT_LIMIT, answer.chunk()).await.expect("the stream goes on");
         match chunk.expect("it can be read") {
             Some(chunk) => text.push_str(&String::from_utf8_lossy(&chunk)),
             None => panic!("the stream ended without {words}: {text}"),
@@ -140,7 +140,7 @@ async fn a_server_without_chains_is_ready_with_a_database_and_drains() {
     until_streamed(&mut stream, &mut text, "retry: ").await;
     served.daemon.signal(rustix::process::Signal::TERM);
     while let Some(chunk) =
-        tokio::time::timeout(PATIENCE, stream.chunk()).await.expect("it ends").expect("well")
+        tokio::time::timeout(WAIT_LIMIT, stream.chunk()).await.expect("it ends").expect("well")
     {
         text.push_str(&String::from_utf8_lossy(&chunk));
     }
@@ -155,7 +155,7 @@ async fn a_server_without_chains_is_ready_with_a_database_and_drains() {
     systemd.until("stopping", |line| line == "STOPPING=1");
     assert!(tokio::net::TcpStream::connect(("127.0.0.1", served.port)).await.is_err());
     let mut daemon = served.daemon;
-    assert_eq!(daemon.ended(PATIENCE).await, Some(0));
+    assert_eq!(daemon.ended(WAIT_LIMIT).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,7 +351,7 @@ async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
     let headers = [("authorization", bearer.as_str())];
     let judged = async || gate.get("/v1/messages?room=chain-1", &headers).await;
     let until = async |code: &str, status: u16| {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let (found, answer) = judged().await;
             if found == status && (code.is_empty() || answer["code"] == code) {

@@ -41,7 +41,7 @@ impl Gate {
     /// An answer of the transport for long polling, without a client.
     async fn poll(&self, sid: &str, body: Option<String>) -> (u16, String) {
         chainflume_ops::tls::install();
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
+        let client = reqwest::Client::builder().no_proxy().timeout(WAIT_LIMIT).build().expect("a client");
         let url = format!("{}/socket.io/?EIO=4&transport=polling{sid}", self.url());
         let request = match body {
             Some(body) => client.post(url).body(body),

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::WAIT_LIMIT;
 
 /// What a server sends.
 #[derive(Debug, PartialEq)]
@@ -27,7 +27,7 @@ pub async fn raw(port: u16, bytes: &[u8]) -> String {
     // A server may answer and close before everything is sent.
     let _refused = stream.write_all(bytes).await;
     let mut text = Vec::new();
-    let _ended = timeout(PATIENCE, stream.read_to_end(&mut text)).await.expect("the server closes");
+    let _ended = timeout(WAIT_LIMIT, stream.read_to_end(&mut text)).await.expect("the server closes");
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -70,7 +70,7 @@ impl Socket {
 
     async fn more(&mut self) -> bool {
         let mut bytes = [0; 64 << 10];
-        let read = timeout(PATIENCE, self.stream.read(&mut bytes)).await.expect("the server goes on");
+        let read = timeout(WAIT_LIMIT, self.stream.read(&mut bytes)).await.expect("the server goes on");
         let count = read.unwrap_or(0);
         self.read.extend_from_slice(&bytes[..count]);
         count > 0
