@@ -64,6 +64,7 @@ pub(crate) async fn start(
     let grants = Grants::of(store);
     server.load(&grants).await.map_err(store_error)?;
     metrics::push_starts();
+    metrics::application_starts();
     let position = write_position(&feed.newest());
     loops.board().set_public(PublicHealth { position, ..PublicHealth::default() });
     tracing::info!(public = %server.address(), "public server answers");

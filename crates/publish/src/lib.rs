@@ -9,6 +9,8 @@ mod events;
 mod ids;
 /// The routes of this crate.
 mod routes;
+/// What caused what.
+mod trace;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,12 +18,12 @@ use std::sync::{Arc, Mutex};
 
 use sqlx::postgres::PgPool;
 
-use events::Queue;
+use events::CommitQueue;
 pub use activities::{
     Activity, ActivityChange, ActivityError, ActivityStatus, ActivityTransaction, ChangeKind, ChangeRefused, Changed, ChangedBy,
     NewActivity,
 };
-pub use events::{ApplicationEvent, EventSchemas, PublishError, Published, Receipt, SchemaFileError};
+pub use events::{ApplicationEvent, EventSchemas, PublishError, Published, PublishReceipt, SchemaFileError};
 
 use chainflume_db::Database;
 use chainflume_ops::telemetry::LogLimiter;
@@ -44,13 +46,13 @@ pub struct Settings {
 
 /// Writes facts of the application. Clones are of the same.
 #[derive(Clone)]
-pub struct Publisher(Arc<Shared>);
+pub struct Publisher(Arc<PublisherParts>);
 
-struct Shared {
+struct PublisherParts {
     pool: PgPool,
     outbox: Outbox,
     settings: Settings,
-    queue: Queue,
+    queue: CommitQueue,
     /// Kinds of things that messages are about already.
     aggregate_types: Mutex<BTreeSet<String>>,
     lines: LogLimiter,
@@ -66,11 +68,11 @@ impl Publisher {
     /// Nothing is read or written yet.
     pub fn new(database: &Database, settings: Settings) -> Self {
         let (pool, outbox) = (database.pool().clone(), Outbox::of(database));
-        Self(Arc::new(Shared {
+        Self(Arc::new(PublisherParts {
             pool,
             outbox,
             settings,
-            queue: Queue::default(),
+            queue: CommitQueue::default(),
             aggregate_types: Mutex::default(),
             lines: LogLimiter::default(),
         }))

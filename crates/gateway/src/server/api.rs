@@ -41,6 +41,8 @@ const ROUTES: &[ApiRoute] = &[
             SINCE,
             ("room", "only messages of this room; without it all, which needs the scope admin"),
             ("type", "only messages of this type, or of a prefix like `erc20.*`"),
+            ("aggregate", "only messages about this kind of thing, `order`, or about one, `order-7`"),
+            ("user", "only messages in the room of this user"),
             ("limit", "messages of a page, 1 to 500; 100 by default"),
             ("min_position", "wait up to 2 s until the answer is at least as new as this position"),
         ],
@@ -162,8 +164,8 @@ async fn docs() -> Response {
 /// OpenAPI 3.1.
 fn openapi(offered: &[Api]) -> Value {
     let mut paths = Map::new();
-    let described = ROUTES.iter().map(Described::from);
-    for route in described.chain(offered.iter().flat_map(|api| &api.routes).map(Described::from)) {
+    let described = ROUTES.iter().map(DescribedRoute::from);
+    for route in described.chain(offered.iter().flat_map(|api| &api.routes).map(DescribedRoute::from)) {
         let entry = paths.entry(route.path).or_insert_with(|| json!({}));
         entry[route.method] = operation(&route);
     }
@@ -183,7 +185,7 @@ fn openapi(offered: &[Api]) -> Value {
 }
 
 /// What the document says of a route.
-struct Described {
+struct DescribedRoute {
     path: &'static str,
     method: &'static str,
     summary: &'static str,
@@ -194,7 +196,7 @@ struct Described {
     is_guarded: bool,
 }
 
-impl From<&ApiRoute> for Described {
+impl From<&ApiRoute> for DescribedRoute {
     fn from(route: &ApiRoute) -> Self {
         let ApiRoute { path, method, summary, query, body, errors, is_guarded, .. } = *route;
         let answer = (route.answer.0.to_owned(), route.answer.1);
@@ -202,7 +204,7 @@ impl From<&ApiRoute> for Described {
     }
 }
 
-impl From<&OfferedRoute> for Described {
+impl From<&OfferedRoute> for DescribedRoute {
     fn from(route: &OfferedRoute) -> Self {
         let OfferedRoute { path, summary, query, body, errors, .. } = *route;
         let (method, answer) = (route.method.as_str(), (route.answer.0.to_string(), route.answer.1));
@@ -211,7 +213,7 @@ impl From<&OfferedRoute> for Described {
     }
 }
 
-fn operation(route: &Described) -> Value {
+fn operation(route: &DescribedRoute) -> Value {
     let parameter = |(name, meaning): &(&str, &str)| {
         let schema = match *name {
             "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 500 }),

@@ -12,6 +12,7 @@ use chainflume_core::domain::{MESSAGE_VERSION, MessageState, OffChainMessage, Of
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::{Tx, begin_bounded};
 use chainflume_db::StoreError;
+use chainflume_ops::metrics;
 use chainflume_outbox::{Position, append_off_chain, off_chain_drafts};
 
 /// Why an activity was not written.
@@ -47,7 +48,7 @@ pub struct Changed {
 }
 
 /// A change that was decided, to be written.
-struct Step<'a> {
+struct NotedChange<'a> {
     now: &'a NewActivity,
     number: u64,
     kind: ChangeKind,
@@ -94,9 +95,10 @@ impl Publisher {
             return Ok(None);
         }
         let changed = new.payload(&at);
-        let step = Step { now: &new, number: 1, kind: ChangeKind::Created, by, changed, at };
+        let step = NotedChange { now: &new, number: 1, kind: ChangeKind::Created, by, changed, at };
         let position = note(&mut tx, step).await?;
         tx.commit().await?;
+        metrics::activity_changed(ChangeKind::Created.as_str());
         Ok(position)
     }
 
@@ -128,9 +130,10 @@ impl Publisher {
         let (number, at) = (activity.changes + 1, now());
         update(&mut tx, &applied, (number, by, &at)).await?;
         let AppliedChange { now, closed_by_caller, kind, changed } = applied;
-        let step = Step { now: &now, number, kind, by, changed, at: at.clone() };
+        let step = NotedChange { now: &now, number, kind, by, changed, at: at.clone() };
         let position = note(&mut tx, step).await?;
         tx.commit().await?;
+        metrics::activity_changed(kind.as_str());
         let activity =
             Activity { now, closed_by_caller, changes: number, updated_at: at, created_at: activity.created_at };
         Ok(Changed { activity, position })
@@ -172,8 +175,8 @@ async fn update(
 }
 
 /// Notes a change and appends its message, last in the transaction.
-async fn note(tx: &mut Tx, step: Step<'_>) -> Result<Option<Position>, ActivityError> {
-    let Step { now, number, kind, by, changed, at } = step;
+async fn note(tx: &mut Tx, step: NotedChange<'_>) -> Result<Option<Position>, ActivityError> {
+    let NotedChange { now, number, kind, by, changed, at } = step;
     // The same change has the same id wherever it is written.
     let message_id = ids::derived(&[now.id.as_bytes(), &number.to_be_bytes()]);
     sqlx::query(

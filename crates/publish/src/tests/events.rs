@@ -116,3 +116,26 @@ async fn kinds_of_things_are_bounded() {
     assert_eq!((refusal.status, refusal.code), (422, "too_many_aggregate_types"));
     assert_eq!(messages(&database).await.len(), 6);
 }
+
+#[tokio::test]
+async fn a_trace_has_what_caused_a_message_and_what_it_caused() {
+    let (publisher, _database) = publisher().await;
+    let id = |n: u64| format!("00000000-0000-4000-8000-{n:012}");
+    let caused = |n: u64, cause: Option<u64>, group: Option<&str>| {
+        let mut event = event(n, "a");
+        event["metadata"] = json!({ "causationId": cause.map(id), "correlationId": group });
+        event
+    };
+    let sent = json!([caused(1, None, Some("flow")), caused(2, Some(1), None), caused(3, Some(2), None), caused(4, None, Some("flow")),
+        caused(5, None, Some("another"))]);
+    ask(&publisher, "POST /v1/domain-events", sent).await.expect("stored");
+    for n in 1..=4 {
+        let (_, trace) = ask(&publisher, &format!("GET /v1/messages/{}/trace", id(n)), Value::Null).await.expect("read");
+        assert_eq!((&trace["messages"], &trace["isCut"]), (&json!(4), &json!(false)), "{n}");
+        let roots = trace["roots"].as_array().expect("roots");
+        assert_eq!((roots.len(), &roots[0]["id"], &roots[1]["id"]), (2, &json!(id(1)), &json!(id(4))));
+        assert_eq!(roots[0]["caused"][0]["caused"][0]["id"], json!(id(3)));
+    }
+    let refusal = ask(&publisher, &format!("GET /v1/messages/{}/trace", id(9)), Value::Null).await.expect_err("none");
+    assert_eq!((refusal.status, refusal.code), (404, "not_found"));
+}
