@@ -266,7 +266,11 @@ pub const TABLES: &[Tables] = &[
         &["request_answers", "revocations", "tickets"],
         "they are about callers of the public server",
     ),
-    tables(&["publish"], &["activities", "activity_changes", "domain_events"], "they are the application's"),
+    tables(
+        &["publish"],
+        &["activities", "activity_changes", "application_users", "domain_events", "user_devices", "user_wallets"],
+        "they are the application's",
+    ),
     tables(
         &["outbox"],
         &[

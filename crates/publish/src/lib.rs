@@ -11,6 +11,8 @@ mod ids;
 mod routes;
 /// What caused what.
 mod trace;
+/// People.
+mod users;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,6 +21,7 @@ use std::sync::{Arc, Mutex};
 use sqlx::postgres::PgPool;
 
 use events::CommitQueue;
+pub use users::{UserChanges, UserDevice, UserError};
 pub use activities::{
     Activity, ActivityChange, ActivityError, ActivityStatus, ActivityTransaction, ChangeKind, ChangeRefused, Changed, ChangedBy,
     NewActivity,

@@ -2,6 +2,7 @@
 
 mod activities;
 mod events;
+mod users;
 
 use serde_json::Map;
 
@@ -14,7 +15,8 @@ impl Publisher {
         let mut schemas = Map::new();
         schemas.extend(events::schemas());
         schemas.extend(activities::schemas());
-        let routes = [events::routes(self), activities::routes(self)].concat();
+        schemas.extend(users::schemas());
+        let routes = [events::routes(self), activities::routes(self), users::routes(self)].concat();
         Api { routes, schemas, codes: CODES }
     }
 }
@@ -23,12 +25,15 @@ impl Publisher {
 const CODES: &[&str] = &[
     "activity_final",
     "bad_aggregate",
+    "bad_contact",
+    "bad_device",
     "bad_event_id",
     "bad_event_type",
     "bad_hash",
     "bad_status",
     "bad_timestamp",
     "bad_user_id",
+    "bad_wallet",
     "busy",
     "immutable_field",
     "other_transaction",
@@ -42,5 +47,6 @@ const CODES: &[&str] = &[
     "unknown_chain",
     "unsupported_media_type",
     "update_by_id_only",
+    "wallet_taken",
     "wrong_transition",
 ];

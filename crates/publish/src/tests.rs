@@ -3,3 +3,4 @@
 mod activities;
 mod events;
 mod fixture;
+mod users;

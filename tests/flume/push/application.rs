@@ -10,7 +10,7 @@ use super::log::new_key;
 use super::wire::{Frame, Socket};
 use super::*;
 use crate::receiver::Receiver;
-use crate::redis::Redis;
+use crate::redis_server::RedisServer;
 use crate::webhook::webhook;
 
 /// A back end with its key.
@@ -76,7 +76,7 @@ async fn facts(gate: &Gate) -> Vec<Value> {
     all.filter(|message| message["metadata"]["chainId"].is_null()).collect()
 }
 
-async fn until_redis_has(redis: &Redis, stream: &str, expected: &[Value]) {
+async fn until_redis_has(redis: &RedisServer, stream: &str, expected: &[Value]) {
     let deadline = Instant::now() + WAIT_LIMIT;
     loop {
         let held = redis.streams().await.remove(stream).unwrap_or_default();
@@ -92,7 +92,7 @@ async fn until_redis_has(redis: &Redis, stream: &str, expected: &[Value]) {
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "one life of one process, in its order")]
 async fn facts_reach_rooms_pages_redis_and_webhooks_in_order() {
-    let (redis, receiver) = (Redis::start(), Receiver::start().await);
+    let (redis, receiver) = (RedisServer::start(), Receiver::start().await);
     let more = format!("[redis]\nurl = \"{}\"\n{}", redis.url(), webhook("crm", &receiver, ""));
     let (gate, bearer) = gate(71, &more, "\"read\", \"publish\"").await;
     let mut daemon = gate.start().await;
