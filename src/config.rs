@@ -13,6 +13,7 @@ mod limits;
 mod manual;
 mod problem;
 mod provider;
+mod publish;
 mod reader;
 mod redis;
 mod secret;
@@ -38,6 +39,7 @@ pub use environment_file::CommandEnvironment;
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
 pub use provider::{Failover, Provider};
+pub use publish::ApplicationFacts;
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
 pub use server::{AuthMode, ServerAuth, ServerConfig};
@@ -80,6 +82,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Every `[[push]]`.
     pub push: Vec<Rule>,
+    /// `[publish]` and `[activity]`
+    pub publish: ApplicationFacts,
     /// `[log]`
     pub log: LogConfig,
     /// `[users]`
@@ -134,6 +138,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let alerts = webhook::alerts(&root.table("alerts"));
     let push: Vec<_> = root.tables("push").iter().map(server::push).collect();
     let server = server::server(&root.table("server"));
+    let publish = publish::publish(&root.table("publish"), &root.table("activity"));
     let settings = (
         settings::database(&root.table("database")),
         (
@@ -162,6 +167,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         admin,
         server,
         push: push.into_iter().collect::<Option<_>>()?,
+        publish,
         log,
         users,
         shutdown,

@@ -1,5 +1,6 @@
 //! The serve role: the public server, from its configuration to its loops.
 
+mod application;
 mod status;
 
 use std::sync::Arc;
@@ -63,6 +64,7 @@ pub(crate) async fn start(
     let grants = Grants::of(store);
     server.load(&grants).await.map_err(store_error)?;
     metrics::push_starts();
+    metrics::application_starts();
     let position = write_position(&feed.newest());
     loops.board().set_public(PublicHealth { position, ..PublicHealth::default() });
     tracing::info!(public = %server.address(), "public server answers");
@@ -92,7 +94,8 @@ pub(crate) async fn start(
     );
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
-    let sources = Sources { feed, outbox: store.outbox(), grants, status };
+    let offered = Arc::from(vec![application::publisher((config, store))?.api()]);
+    let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(
         loops,
         tasks,

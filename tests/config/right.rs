@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Alerts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig, Failover, History,
+    Admin, Alerts, ApplicationFacts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig, Failover, History,
     LogConfig, LogVerification, OutboxConfig, Pace, Provider, ProviderRole, PublishMode, RecordRetention,
     Redis, RedisServers, Secret, Shutdown, Source, Standby, Users,
 };
@@ -77,6 +77,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         admin: Admin::default(),
         server: config.server.clone(),
         push: Vec::new(),
+        publish: ApplicationFacts::default(),
         log: LogConfig::default(),
         users: Users::default(),
         shutdown: Shutdown::default(),

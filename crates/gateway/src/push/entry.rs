@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::rooms::rooms;
 use super::rule::Rule;
-use chainflume_access::Room;
+use chainflume_access::{Room, RoomKind};
 
 /// A stored message, as the outbox has it.
 #[derive(Clone, Debug)]
@@ -72,6 +72,12 @@ struct Meta<'a> {
     state: &'a str,
 }
 
+/// The event that a message is in rooms of users where no rule of the application says otherwise.
+fn built_in(message: &Value) -> Option<(&'static str, String)> {
+    let is_activity = message["type"].as_str()?.starts_with("activity.");
+    is_activity.then(|| ("activity", message["payload"].to_string()))
+}
+
 impl Entry {
     /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches nobody by room;
     /// none is ever stored.
@@ -89,6 +95,11 @@ impl Entry {
             let reached = if rule.rooms.is_empty() { &own } else { &named };
             reached.iter().for_each(|room| add(room, Some(events.len())));
             events.push((rule.emit.as_str().to_owned(), rule.data(&message).to_string()));
+        }
+        if let Some((name, data)) = built_in(&message) {
+            let users = own.iter().filter(|room| matches!(room.kind(), RoomKind::User(_)));
+            users.for_each(|room| add(room, Some(events.len())));
+            events.push((name.to_owned(), data));
         }
         own.iter().for_each(|room| add(room, None));
         let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();

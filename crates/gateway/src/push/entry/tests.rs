@@ -151,3 +151,35 @@ fn wrong_rules_are_found_when_they_are_read() {
     assert!(!TypePattern::parse("erc20.*").expect("a type").names("erc20"));
     assert!(!TypePattern::parse("erc20.*").expect("a type").names("erc2000.a"));
 }
+
+fn off_chain(message_type: &str, aggregate: (&str, &str), payload: &Value) -> Row {
+    let (kind, id) = aggregate;
+    let json = json!({
+        "id": "i", "seq": 7, "type": message_type, "state": "confirmed", "aggregateType": kind, "aggregateId": id,
+        "payload": payload, "metadata": { "userId": "u7", "chainId": null }
+    });
+    Row { seq: 7, epoch: "e".to_owned(), json: json.to_string() }
+}
+
+#[test]
+fn an_application_event_is_in_no_public_room() {
+    let payload = json!({ "wallet": WALLET, "to": OTHER });
+    let entry = Entry::new(off_chain("order.shipped", ("order", "9"), &payload), &[]);
+    assert_eq!(names(&entry), [("all", "message"), ("user-u7", "message"), ("order-9", "message")]);
+    // What is stored under a kind of room of the chain reaches that room neither.
+    for kind in ["user", "address", "contract", "chain", "type"] {
+        let entry = Entry::new(off_chain("order.shipped", (kind, WALLET), &payload), &[]);
+        assert_eq!(names(&entry), [("all", "message"), ("user-u7", "message")]);
+    }
+}
+
+#[test]
+fn an_activity_has_its_own_event_in_the_room_of_its_user() {
+    let payload = json!({ "eventId": "9", "status": "pending" });
+    let row = off_chain("activity.created", ("activity", "9"), &payload);
+    let entry = Entry::new(row.clone(), &[]);
+    assert_eq!(names(&entry), [("user-u7", "activity"), ("all", "message"), ("activity-9", "message")]);
+    assert_eq!(frame(&entry, "user-u7")["data"], payload);
+    let ruled = Entry::new(row, &[rule("activity.*", "flow", &["user-{user.id}"])]);
+    assert_eq!(names(&ruled), [("user-u7", "flow"), ("all", "message"), ("activity-9", "message")]);
+}
