@@ -8,6 +8,7 @@ mod refused;
 mod scale;
 mod serve;
 mod socketio;
+mod split;
 mod wire;
 
 use std::process::Stdio;
