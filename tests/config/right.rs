@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Alerts, ApplicationFacts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig, Failover, History,
-    LogConfig, LogVerification, OutboxConfig, Pace, Provider, ProviderRole, PublishMode, RecordRetention,
-    Redis, RedisServers, Secret, Shutdown, Source, Standby, Users,
+    Admin, Alerts, ApplicationFacts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig,
+    Failover, History, LogConfig, LogVerification, OutboxConfig, Pace, Provider, ProviderRole, PublishMode,
+    RecordRetention, Redis, RedisServers, Secret, Shutdown, Source, Standby, Users,
 };
 use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::Family;
