@@ -34,6 +34,16 @@ fn only_provider() -> Provider {
     }
 }
 
+fn usual_history() -> History {
+    History {
+        ranges_in_flight: 4,
+        initial_range: 1_000,
+        max_range: 10_000,
+        buffer_bytes: 20 << 20,
+        commit_logs: 12_000,
+    }
+}
+
 fn usual_pace() -> Pace {
     Pace {
         requests_per_second: None,
@@ -86,14 +96,9 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             ws_silence: Duration::from_secs(36),
             compression: Compression::Auto,
             max_response_bytes: 64 << 20,
-            history: History {
-                ranges_in_flight: 4,
-                initial_range: 1_000,
-                max_range: 10_000,
-                buffer_bytes: 20 << 20,
-                commit_logs: 12_000,
-            },
-            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
+            max_head_age: Duration::from_secs(3_600),
+            history: usual_history(),
+            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10), repair: true }),
             pace: usual_pace(),
         }],
         sources: vec![Source {

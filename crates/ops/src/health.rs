@@ -1,6 +1,7 @@
 //! What each chain and each sink reports, for readiness, metrics, `status` and the watchdog. Written by the
 //! spine and the relays, read by every part; ages are computed when they are read, so that they grow during a stall.
 
+mod audit;
 mod heartbeat;
 mod loops;
 mod public;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use audit::AuditHealth;
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::wait_beating;
 pub use loops::{LoopHealth, TurnSource};
@@ -81,6 +83,10 @@ pub struct ChainHealth {
     pub head: Option<u64>,
     /// Highest confirmed block.
     pub confirmed: Option<u64>,
+    /// Blocks by which its node is below what is stored; 0 while that is no more than a backend may lag.
+    pub node_behind: u64,
+    /// Why new sources publish nothing yet, where they wait for their node to sync.
+    pub unpublished: Option<String>,
     /// Highest final block.
     pub final_number: u64,
     /// When the head last moved.
@@ -160,6 +166,8 @@ impl ChainHealth {
             provider: None,
             head: None,
             confirmed: None,
+            node_behind: 0,
+            unpublished: None,
             final_number: 0,
             head_moved_at: now,
             pushed: false,
@@ -280,17 +288,6 @@ pub struct LeaseHealth {
     pub holder: Option<String>,
     /// How often it changed hands, the fencing token.
     pub epoch: u64,
-}
-
-/// The audit of one source, as it was last left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AuditHealth {
-    /// Everything up to here was compared with the chain a second time; `None` where nothing was yet.
-    pub verified_to: Option<u64>,
-    /// Events found to differ that are not repaired.
-    pub differences: u64,
-    /// The first and the last of the blocks in which they are.
-    pub differing_in: Option<(u64, u64)>,
 }
 
 /// How full the outbox is, as retention last found it.
