@@ -98,9 +98,10 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             ws_silence: Duration::from_secs(36),
             compression: Compression::Auto,
             max_response_bytes: 64 << 20,
+            max_head_age: Duration::from_secs(3_600),
             history: usual_history(),
             contract_check: Some(Duration::from_hours(1)),
-            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
+            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10), repair: true }),
             pace: usual_pace(),
         }],
         sources: vec![Source {

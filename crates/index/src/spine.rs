@@ -103,6 +103,7 @@ impl IndexSession<'_> {
                 Ok(StepProgress::Made) => {
                     if self.report_success() {
                         backoff.reset();
+                        self.note_no_stop();
                     }
                     continue;
                 }
@@ -218,6 +219,6 @@ pub(super) enum StepProgress {
 /// A step returns at least this often, so that a loop that hangs differs from one that waits.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a node or database that comes back is noticed within this time.
-pub(super) const MAX_PAUSE: Duration = Duration::from_secs(15);
+const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// First pause between two tries.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
