@@ -35,7 +35,7 @@ use args::{Cli, Command, CompletionsArgs, Global, KeysCommand, ManArgs};
 use exit::{Exit, OrExit};
 
 use crate::app::{self, Loaded};
-use crate::config::{CommandEnvironment, Config, Log, LogFormat, LogLevel, ProcessEnvironment};
+use crate::config::{CommandEnvironment, Config, LogConfig, LogFormat, LogLevel, ProcessEnvironment};
 use chainflume_core::domain::MESSAGE_SCHEMA;
 use chainflume_ops::telemetry;
 
@@ -123,19 +123,19 @@ fn with_config(
     command: impl AsyncFnOnce(Loaded) -> anyhow::Result<()>,
 ) -> anyhow::Result<Exit> {
     let loaded = load_for_command(global)?;
-    let log = global.log(&Log { format: LogFormat::Human, level: LogLevel::Warn });
+    let log = global.log(&LogConfig { format: LogFormat::Human, level: LogLevel::Warn });
     with_logs(&log, async || command(loaded).await)
 }
 
 /// The demo speaks for itself; of the daemon's own lines only what went wrong is shown, unless asked for.
 fn demo(global: &Global, args: args::DemoArgs) -> anyhow::Result<Exit> {
-    let log = global.log(&Log { format: LogFormat::Human, level: LogLevel::Error });
+    let log = global.log(&LogConfig { format: LogFormat::Human, level: LogLevel::Error });
     let args::DemoArgs { run_for, data_dir, block_time, keep } = args;
     with_logs(&log, async || Ok(app::demo(app::DemoOptions { run_for, data_dir, block_time, keep }).await?))
 }
 
 /// Sets up the logs and runs a command to its end.
-fn with_logs(log: &Log, command: impl AsyncFnOnce() -> anyhow::Result<()>) -> anyhow::Result<Exit> {
+fn with_logs(log: &LogConfig, command: impl AsyncFnOnce() -> anyhow::Result<()>) -> anyhow::Result<Exit> {
     telemetry::init(&app::telemetry_settings(log)).or_exit(Exit::Usage)?;
     block_on(command())??;
     Ok(Exit::Done)

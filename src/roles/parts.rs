@@ -37,7 +37,7 @@ impl Loaded {
 }
 
 /// How logs are set up.
-pub fn telemetry_settings(log: &config::Log) -> telemetry::LogSettings {
+pub fn telemetry_settings(log: &config::LogConfig) -> telemetry::LogSettings {
     let format = match log.format {
         config::LogFormat::Auto => telemetry::LineFormat::Auto,
         config::LogFormat::Human => telemetry::LineFormat::Human,
@@ -55,7 +55,7 @@ pub(crate) fn postgres_settings(config: &Config) -> postgres::Settings {
 }
 
 pub(crate) fn store_settings(config: &Config, url: String) -> chainflume_db::Settings {
-    let config::Database { max_connections, acquire_timeout, .. } = config.database;
+    let config::DatabaseConfig { max_connections, acquire_timeout, .. } = config.database;
     chainflume_db::Settings { url, max_connections, acquire_timeout }
 }
 

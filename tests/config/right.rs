@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Alerts, Audit, Chain, Compression, Config, Confirmations, Database, Failover, History, Log,
-    LogVerification, Outbox, Pace, Provider, ProviderRole, PublishMode, RecordRetention, Redis, RedisServers,
-    Secret, Shutdown, Source, Standby, Users,
+    Admin, Alerts, ApplicationFacts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig,
+    Failover, History, LogConfig, LogVerification, OutboxConfig, Pace, Provider, ProviderRole, PublishMode,
+    RecordRetention, Redis, RedisServers, Secret, Shutdown, Source, Standby, Users,
 };
 use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::Family;
@@ -67,8 +67,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
     let address = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913".parse().expect("an address");
     let expected = Config {
         data_dir: "/var/lib/chainflume".into(),
-        database: Database::default(),
-        outbox: Outbox::default(),
+        database: DatabaseConfig::default(),
+        outbox: OutboxConfig::default(),
         retention: RecordRetention::default(),
         redis: Redis::default(),
         standby: Standby::default(),
@@ -77,7 +77,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         admin: Admin::default(),
         server: config.server.clone(),
         push: Vec::new(),
-        log: Log::default(),
+        publish: ApplicationFacts::default(),
+        log: LogConfig::default(),
         users: Users::default(),
         shutdown: Shutdown::default(),
         chains: vec![Chain {

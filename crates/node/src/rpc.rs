@@ -33,7 +33,7 @@ pub(super) use batch::RawResult;
 use batch_limit::BatchLimit;
 use body::{Body, BodyConsumer, BodyError};
 pub(super) use call::RpcCall;
-use call::lead;
+use call::{lead, max_bytes};
 use canceller::RequestCanceller;
 use chainflume_ops::metrics;
 use chainflume_ops::tls;
@@ -235,7 +235,8 @@ impl Rpc {
 
     async fn ask_once<T: DeserializeOwned>(&self, question: &RpcCall) -> Result<Option<T>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let body = self.post(question.method, question.call(id).to_string(), &mut Vec::new()).await?;
+        let asked = (std::slice::from_ref(question), question.call(id).to_string());
+        let body = self.post(asked, &mut Vec::new()).await?;
         self.read_body(question, id, &body)
     }
 
@@ -246,7 +247,8 @@ impl Rpc {
     ) -> Result<Option<()>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut listing = StreamedList::new(&mut *each);
-        let body = self.post(question.method, question.call(id).to_string(), &mut listing).await?;
+        let asked = (std::slice::from_ref(question), question.call(id).to_string());
+        let body = self.post(asked, &mut listing).await?;
         match listing.wrong() {
             Some(wrong) if body.is_ok() => Err(self.bad(question.method, wrong)),
             // Elements that were not recognised as such are in what is left.
@@ -288,16 +290,14 @@ impl Rpc {
 
     async fn post(
         &self,
-        method: &'static str,
-        request: String,
+        (calls, request): (&[RpcCall], String),
         intake: &mut impl BodyConsumer,
     ) -> Result<Body, ChainError> {
+        let (method, limit) = (lead(calls), max_bytes(calls, self.max_bytes));
         let request = self.client.post(&self.url).header("content-type", "application/json").body(request);
         let response = request.send().await.map_err(|error| self.failed(method, &error))?;
-        Body::read(response, self.max_bytes, intake).await.map_err(|error| match error {
-            BodyError::TooLarge => {
-                ChainError::TooLarge { host: self.host.clone(), method, limit: self.max_bytes }
-            }
+        Body::read(response, limit, intake).await.map_err(|error| match error {
+            BodyError::TooLarge => ChainError::TooLarge { host: self.host.clone(), method, limit },
             BodyError::Broken(error) => self.failed(method, &error),
         })
     }

@@ -1,5 +1,6 @@
 //! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
 
+mod application;
 mod install;
 mod leases;
 mod loops;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+pub use application::{
+    activity_changed, application_committed, application_events, application_starts, application_waiting,
+};
 pub use install::install;
 pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
@@ -104,6 +108,10 @@ const PUSH_RESUMED: &str = "chainflume_push_resumed_total";
 const PUSH_LAG: &str = "chainflume_push_lag_messages";
 const PUSH_REFUSED: &str = "chainflume_push_refused_total";
 const PUSH_KEYS: &str = "chainflume_push_key_fetches_total";
+const APPLICATION_EVENTS: &str = "chainflume_application_events_total";
+const APPLICATION_COMMITS: &str = "chainflume_application_commits_total";
+const APPLICATION_WAITING: &str = "chainflume_application_events_waiting";
+const ACTIVITY_CHANGES: &str = "chainflume_activity_changes_total";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 fn describe() {
