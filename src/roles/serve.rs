@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::store_error;
 use super::error::AppError;
+use super::inbound;
 use super::loops::Loops;
 use super::parts::{Loaded, admin_settings};
 use crate::config::{AuthMode, Config, Server};
@@ -93,7 +94,8 @@ pub(crate) async fn start(
     );
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
-    let offered = Arc::from(vec![publisher(store).api()]);
+    let offered = [Some(publisher(store).api()), inbound::api(config, store, loops.board())];
+    let offered = offered.into_iter().flatten().collect();
     let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(
         loops,

@@ -1,18 +1,22 @@
 //! What each chain and each sink reports, for readiness, metrics, `status` and the watchdog. Written by the
 //! spine and the relays, read by every part; ages are computed when they are read, so that they grow during a stall.
 
+mod audit;
 mod heartbeat;
 mod loops;
 mod public;
 mod source;
 mod throughput;
+mod wake;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
+pub use audit::AuditHealth;
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::wait_beating;
 pub use loops::{LoopHealth, TurnSource};
@@ -282,17 +286,6 @@ pub struct LeaseHealth {
     pub epoch: u64,
 }
 
-/// The audit of one source, as it was last left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AuditHealth {
-    /// Everything up to here was compared with the chain a second time; `None` where nothing was yet.
-    pub verified_to: Option<u64>,
-    /// Events found to differ that are not repaired.
-    pub differences: u64,
-    /// The first and the last of the blocks in which they are.
-    pub differing_in: Option<(u64, u64)>,
-}
-
 /// How full the outbox is, as retention last found it.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxHealth {
@@ -320,6 +313,7 @@ struct BoardState {
     audits: BTreeMap<(String, String), AuditHealth>,
     loops: BTreeMap<String, LoopHealth>,
     public: Option<PublicHealth>,
+    wakes: BTreeMap<String, Arc<Notify>>,
     stopping: bool,
 }
 

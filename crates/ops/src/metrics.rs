@@ -1,5 +1,6 @@
 //! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
 
+mod inbound;
 mod install;
 mod leases;
 mod loops;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+pub use inbound::{inbound_delivery, inbound_hint, inbound_open, inbound_starts};
 pub use install::install;
 pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
@@ -102,6 +104,10 @@ const PUSH_RESUMED: &str = "chainflume_push_resumed_total";
 const PUSH_LAG: &str = "chainflume_push_lag_messages";
 const PUSH_REFUSED: &str = "chainflume_push_refused_total";
 const PUSH_KEYS: &str = "chainflume_push_key_fetches_total";
+const INBOUND: &str = "chainflume_inbound_deliveries_total";
+const INBOUND_SECONDS: &str = "chainflume_inbound_duration_seconds";
+const INBOUND_HINTS: &str = "chainflume_inbound_hints_total";
+const INBOUND_OPEN: &str = "chainflume_inbound_hints_open";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 fn describe() {

@@ -155,6 +155,7 @@ async fn every_metric_is_told_with_its_meaning() {
     let sources = "[chain.audit]\nevery = \"50ms\"\n".to_owned()
         + &all_sources()
         + &webhook("crm", &receiver, "")
+        + "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n"
         + "[server]\nlisten = \"127.0.0.1:0\"\n[server.auth]\nmode = \"none\"\n";
     let home = Home::new(&server, &sources, Some(&url));
     let daemon = home.start();
