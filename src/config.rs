@@ -8,11 +8,13 @@ mod address;
 mod chain;
 mod crosscheck;
 mod environment;
+mod environment_file;
 mod inbound;
 mod limits;
 mod manual;
 mod problem;
 mod provider;
+mod publish;
 mod reader;
 mod redis;
 mod secret;
@@ -35,14 +37,17 @@ pub use chainflume_gateway::push::Rule;
 pub use chainflume_inbound::InboundEndpoint;
 pub use chainflume_node::{Compression, LogVerification, ProviderRole};
 pub use environment::{Environment, FileError, ProcessEnvironment};
+pub use environment_file::CommandEnvironment;
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
 pub use provider::{Failover, Provider};
+pub use publish::ApplicationFacts;
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
-pub use server::{AuthMode, Server, ServerAuth};
+pub use server::{AuthMode, ServerAuth, ServerConfig};
 pub use settings::{
-    Admin, Database, Log, LogFormat, LogLevel, Outbox, RecordRetention, Shutdown, Standby, Users,
+    Admin, DatabaseConfig, LogConfig, LogFormat, LogLevel, OutboxConfig, RecordRetention, Shutdown, Standby,
+    Users,
 };
 pub use source::Source;
 pub use webhook::{Alerts, Webhook};
@@ -60,9 +65,9 @@ pub struct Config {
     /// Where the private database lives.
     pub data_dir: PathBuf,
     /// `[database]`
-    pub database: Database,
+    pub database: DatabaseConfig,
     /// `[outbox]`
-    pub outbox: Outbox,
+    pub outbox: OutboxConfig,
     /// `[retention]`
     pub retention: RecordRetention,
     /// `[redis]`
@@ -78,11 +83,13 @@ pub struct Config {
     /// `[admin]`
     pub admin: Admin,
     /// `[server]`
-    pub server: Server,
+    pub server: ServerConfig,
     /// Every `[[push]]`.
     pub push: Vec<Rule>,
+    /// `[publish]` and `[activity]`
+    pub publish: ApplicationFacts,
     /// `[log]`
-    pub log: Log,
+    pub log: LogConfig,
     /// `[users]`
     pub users: Users,
     /// `[shutdown]`
@@ -136,6 +143,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let alerts = webhook::alerts(&root.table("alerts"));
     let push: Vec<_> = root.tables("push").iter().map(server::push).collect();
     let server = server::server(&root.table("server"));
+    let publish = publish::publish(&root.table("publish"), &root.table("activity"));
     let settings = (
         settings::database(&root.table("database")),
         (
@@ -166,6 +174,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         admin,
         server,
         push: push.into_iter().collect::<Option<_>>()?,
+        publish,
         log,
         users,
         shutdown,

@@ -1,5 +1,6 @@
 //! The serve role: the public server, from its configuration to its loops.
 
+mod application;
 mod status;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::error::AppError;
 use super::inbound;
 use super::loops::Loops;
 use super::parts::{Loaded, admin_settings};
-use crate::config::{AuthMode, Config, Server};
+use crate::config::{AuthMode, Config, ServerConfig};
 use chainflume_access::{PublicRooms, Verifier, VerifyingKey};
 use chainflume_core::domain::causes;
 use chainflume_gateway::feed::{self, Feed, write_position};
@@ -24,7 +25,6 @@ use chainflume_ops::http::{AddressPolicy, HttpClient, HttpSettings};
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::Loop;
 use chainflume_outbox::Outbox;
-use chainflume_publish::{self as publish, Publisher};
 use chainflume_store::Store;
 
 /// These turn every second or two, and nothing in a turn takes longer than a few seconds.
@@ -59,12 +59,13 @@ pub(crate) async fn start(
     loops: &Loops,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), AppError> {
-    let Server { hot_bytes, queue_bytes, .. } = config.server;
+    let ServerConfig { hot_bytes, queue_bytes, .. } = config.server;
     let settings = feed::Settings { rules: config.push.clone(), hot_bytes, queue_bytes };
-    let feed = Feed::open(store.outbox(), settings).await.map_err(store_error)?;
+    let feed = Feed::open(store, store.outbox(), settings).await.map_err(store_error)?;
     let grants = Grants::of(store);
     server.load(&grants).await.map_err(store_error)?;
     metrics::push_starts();
+    metrics::application_starts();
     let position = write_position(&feed.newest());
     loops.board().set_public(PublicHealth { position, ..PublicHealth::default() });
     tracing::info!(public = %server.address(), "public server answers");
@@ -94,7 +95,8 @@ pub(crate) async fn start(
     );
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
-    let offered = [Some(publisher(store).api()), inbound::api(config, store, loops.board())];
+    let publisher = application::publisher((config, store))?;
+    let offered = [Some(publisher.api()), inbound::api(config, store, loops.board())];
     let offered = offered.into_iter().flatten().collect();
     let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(
@@ -109,16 +111,6 @@ pub(crate) async fn start(
         },
     );
     Ok(())
-}
-
-/// Takes facts of the application.
-fn publisher(store: &Store) -> Publisher {
-    let settings = publish::Settings {
-        schemas: publish::EventSchemas::default(),
-        payload_bytes: 256 << 10,
-        max_aggregate_types: 100,
-    };
-    Publisher::new(store, settings)
 }
 
 /// A loop that begins each time with a clone of `parts`.
@@ -165,7 +157,7 @@ async fn watch(
     }
 }
 
-fn settings(server: &Server) -> Result<Option<Settings>, String> {
+fn settings(server: &ServerConfig) -> Result<Option<Settings>, String> {
     let Some(listen) = server.listen else { return Ok(None) };
     Ok(Some(Settings {
         listen,
@@ -180,7 +172,7 @@ fn settings(server: &Server) -> Result<Option<Settings>, String> {
     }))
 }
 
-fn auth(server: &Server) -> Result<Auth, String> {
+fn auth(server: &ServerConfig) -> Result<Auth, String> {
     let auth = &server.auth;
     if auth.mode == AuthMode::None {
         return Ok(Auth::Open);
@@ -189,7 +181,13 @@ fn auth(server: &Server) -> Result<Auth, String> {
     let public = auth.public_key.as_deref().map(VerifyingKey::from_pem);
     let keys =
         secret.into_iter().chain(public).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    let verifier = |keys| Verifier { keys, issuer: auth.issuer.clone(), audience: auth.audience.clone() };
+    let verifier = |keys| Verifier {
+        keys,
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.clone(),
+        // A token that lives longer than its revocation is kept would be valid again.
+        max_life: Some(auth.revocations_kept.as_secs()),
+    };
     let issued = auth.jwks_url.as_ref().map(|url| {
         let settings = HttpSettings {
             url: url.expose().to_owned(),

@@ -192,8 +192,8 @@ pub const HOMES: &[Home] = &[
     home(
         "sqlx",
         &["db", "outbox", "store", "testkit", "gateway", "publish", "inbound"],
-        &["grants"],
-        "SQL is in the packages that write tables",
+        &["grants", "feed"],
+        "SQL is in the packages that write tables; the feed looks up balances beside messages",
     ),
     home("axum", &["", "devchain", "gateway"], &["admin", "server", "dashboard"], "these serve HTTP"),
     home(
@@ -226,13 +226,8 @@ pub const HOMES: &[Home] = &[
 /// Type names with more than one definition, and why. The list only gets shorter.
 pub const SHARED_TYPE_NAMES: &[(&str, &str)] = &[
     ("Settings", "each crate has one, which other crates write with its path: `gateway::server::Settings`"),
-    ("Database", "to be renamed: the section of the configuration"),
-    ("Draft", "to be renamed: the configuration that `init` drafts"),
-    ("Log", "to be renamed: the section of the configuration"),
-    ("Outbox", "to be renamed: the section of the configuration"),
     ("Problem", "to be renamed: the answer of the gateway"),
     ("Rule", "to be renamed: the rule of the gateway"),
-    ("Server", "to be renamed: the section of the configuration"),
 ];
 
 /// Every table of the migrations.
@@ -281,7 +276,18 @@ pub const TABLES: &[Tables] = &[
         &["request_answers", "revocations", "tickets"],
         "they are about callers of the public server",
     ),
-    tables(&["publish"], &["domain_events"], "they are the application's"),
+    tables(
+        &["publish"],
+        &[
+            "activities",
+            "activity_changes",
+            "application_users",
+            "domain_events",
+            "user_devices",
+            "user_wallets",
+        ],
+        "they are the application's",
+    ),
     tables(
         &["outbox"],
         &[

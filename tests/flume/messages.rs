@@ -147,7 +147,7 @@ async fn every_type_of_event_is_told_as_pending_too_and_no_user_is() {
     chain.mine_with(everything());
     let keys = "confirmations = 12\npublish = \"pending_and_confirmed\"";
     let flume = Flume::start(&config(&server, keys, &sources(folder.path())), &url).await;
-    let deadline = std::time::Instant::now() + crate::flume::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::flume::WAIT_LIMIT;
     while sent(&flume).await.len() < 11 {
         assert!(std::time::Instant::now() < deadline, "{:#?}", sent(&flume).await);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -1,7 +1,7 @@
 //! Messages that a receiver could not be given yet: they wait for their next try, and those with the same key behind
 //! them. Each round of tries is settled in one transaction, so that none is forgotten and none counted twice.
 
-mod settle;
+mod finish_round;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::transaction::{Tx, begin};
 
-pub use settle::{HeldMessage, RoundOutcome, SinkPacing};
+pub use finish_round::{HeldMessage, RoundOutcome, SinkPacing};
 
 /// A message that is due for its next try.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -247,7 +247,7 @@ async fn put_back(tx: &mut Tx, letter: &Letter, head: &Head) -> Result<(), Store
     .bind(&letter.message)
     .execute(&mut **tx)
     .await?;
-    settle::count_held(tx, &letter.sink, i64::from(put.rows_affected() > 0)).await?;
+    finish_round::count_held(tx, &letter.sink, i64::from(put.rows_affected() > 0)).await?;
     // It may stand before one that was first so far, which now waits behind it.
     sqlx::query(
         r"

@@ -6,6 +6,7 @@ mod write;
 
 pub use event::ApplicationEvent;
 pub(crate) use event::Defaults;
-pub(crate) use queue::Queue;
-pub use queue::{PublishError, Published, Receipt};
+pub(crate) use names::user_id;
+pub(crate) use queue::CommitQueue;
+pub use queue::{PublishError, PublishReceipt, Published};
 pub use schemas::{EventSchemas, SchemaFileError};

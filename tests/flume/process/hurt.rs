@@ -128,6 +128,7 @@ const BESIDE: [&str; 16] = [
     "access",
     "alerts",
     "audit dev",
+    "contracts dev",
     "feed",
     "feed listener",
     "feed watch",

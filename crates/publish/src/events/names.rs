@@ -88,7 +88,7 @@ pub(crate) fn user_id(id: &str) -> Result<(), Refusal> {
 }
 
 /// Whether this is no id or name for the metadata.
-pub(crate) fn bad_name(text: &str) -> bool {
+pub(super) fn bad_name(text: &str) -> bool {
     text.is_empty() || text.chars().count() > MAX_ID_CHARS || text.contains(char::is_control)
 }
 

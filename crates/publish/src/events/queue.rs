@@ -9,6 +9,7 @@ use super::ApplicationEvent;
 use crate::Publisher;
 use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
+use chainflume_ops::metrics;
 
 /// Events of one commit at most: while it runs, every other writer with messages waits.
 const MAX_COMMIT: usize = 1_000;
@@ -19,19 +20,19 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Events that wait for a commit.
 #[derive(Default)]
-pub(crate) struct Queue(Mutex<Waiting>);
+pub(crate) struct CommitQueue(Mutex<WaitingCalls>);
 
 #[derive(Default)]
-struct Waiting {
-    jobs: VecDeque<Job>,
+struct WaitingCalls {
+    calls: VecDeque<PublishCall>,
     events: usize,
     /// Whether a task commits what waits.
     is_running: bool,
 }
 
-struct Job {
+struct PublishCall {
     events: Vec<ApplicationEvent>,
-    answer: oneshot::Sender<Result<Receipt, PublishError>>,
+    answer: oneshot::Sender<Result<PublishReceipt, PublishError>>,
 }
 
 /// What became of an event.
@@ -47,7 +48,7 @@ pub struct Published {
 
 /// What became of the events of one call, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
+pub struct PublishReceipt {
     /// Each event.
     pub events: Vec<Published>,
     /// The position of the commit, `<epoch>.<seq>`; `None` where every event was there already.
@@ -74,10 +75,10 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError`]
-    pub async fn publish(&self, events: Vec<ApplicationEvent>) -> Result<Receipt, PublishError> {
+    pub async fn publish(&self, events: Vec<ApplicationEvent>) -> Result<PublishReceipt, PublishError> {
         self.admit_aggregate_types(&events).await?;
         let (answer, answered) = oneshot::channel();
-        let begins = self.0.queue.push(Job { events, answer })?;
+        let begins = self.0.queue.push(PublishCall { events, answer })?;
         if begins {
             // A task of its own: a caller that goes away must not take the commit of the others along.
             tokio::spawn(self.clone().commit_all());
@@ -88,20 +89,22 @@ impl Publisher {
     async fn commit_all(self) {
         let running = Running(&self.0.queue);
         loop {
-            let jobs = self.0.queue.take();
-            if jobs.is_empty() {
+            let calls = self.0.queue.take();
+            if calls.is_empty() {
                 return std::mem::forget(running);
             }
-            self.commit(jobs).await;
+            self.commit(calls).await;
         }
     }
 
     /// Commits these together. Where one cannot be stored, each is tried alone, so that it fails no other.
-    async fn commit(&self, jobs: Vec<Job>) {
-        let (calls, answers): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.events, job.answer)).unzip();
-        let outcomes: Vec<Result<Receipt, PublishError>> = match self.try_commit(&calls).await {
+    async fn commit(&self, calls: Vec<PublishCall>) {
+        let (calls, answers): (Vec<_>, Vec<_>) =
+            calls.into_iter().map(|job| (job.events, job.answer)).unzip();
+        let outcomes: Vec<Result<PublishReceipt, PublishError>> = match self.try_commit(&calls).await {
             Ok(receipts) => receipts.into_iter().map(Ok).collect(),
             Err(error) if calls.len() == 1 || error.is_transient() => {
+                metrics::application_events("failed", calls.iter().map(Vec::len).sum());
                 let error = self.failed(&error);
                 calls.iter().map(|_| Err(error)).collect()
             }
@@ -110,7 +113,10 @@ impl Publisher {
                 for call in &calls {
                     let outcome = self.try_commit(std::slice::from_ref(call)).await;
                     let receipt = outcome.map(|mut receipts| receipts.remove(0));
-                    alone.push(receipt.map_err(|error| self.failed(&error)));
+                    alone.push(receipt.map_err(|error| {
+                        metrics::application_events("failed", call.len());
+                        self.failed(&error)
+                    }));
                 }
                 alone
             }
@@ -121,9 +127,14 @@ impl Publisher {
         }
     }
 
-    async fn try_commit(&self, calls: &[Vec<ApplicationEvent>]) -> Result<Vec<Receipt>, CommitError> {
+    async fn try_commit(&self, calls: &[Vec<ApplicationEvent>]) -> Result<Vec<PublishReceipt>, CommitError> {
         let written = tokio::time::timeout(COMMIT_TIMEOUT, self.write(calls)).await;
-        written.map_err(|_| CommitError::Slow)?.map_err(CommitError::Store)
+        let receipts = written.map_err(|_| CommitError::Slow)?.map_err(CommitError::Store)?;
+        metrics::application_committed();
+        for published in receipts.iter().flat_map(|receipt| &receipt.events) {
+            metrics::application_events(if published.duplicate { "duplicate" } else { "stored" }, 1);
+        }
+        Ok(receipts)
     }
 
     fn failed(&self, error: &CommitError) -> PublishError {
@@ -154,40 +165,42 @@ impl CommitError {
 }
 
 /// Lets the next call begin again should the task that commits end by a panic.
-struct Running<'a>(&'a Queue);
+struct Running<'a>(&'a CommitQueue);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let mut waiting = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *waiting = Waiting::default();
+        *waiting = WaitingCalls::default();
     }
 }
 
-impl Queue {
+impl CommitQueue {
     /// Whether the caller has to begin the task that commits.
-    fn push(&self, job: Job) -> Result<bool, PublishError> {
+    fn push(&self, job: PublishCall) -> Result<bool, PublishError> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.events + job.events.len() > MAX_WAITING {
             return Err(PublishError::Busy);
         }
         waiting.events += job.events.len();
-        waiting.jobs.push_back(job);
+        waiting.calls.push_back(job);
+        metrics::application_waiting(waiting.events);
         Ok(!std::mem::replace(&mut waiting.is_running, true))
     }
 
     /// The next for one commit, at least one call; none at the end, and then the task ends.
-    fn take(&self) -> Vec<Job> {
+    fn take(&self) -> Vec<PublishCall> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut taken, mut events) = (Vec::new(), 0);
-        while let Some(next) = waiting.jobs.front() {
+        while let Some(next) = waiting.calls.front() {
             if events + next.events.len() > MAX_COMMIT && !taken.is_empty() {
                 break;
             }
             events += next.events.len();
-            taken.extend(waiting.jobs.pop_front());
+            taken.extend(waiting.calls.pop_front());
         }
         waiting.events -= events;
         waiting.is_running = !taken.is_empty();
+        metrics::application_waiting(waiting.events);
         taken
     }
 }

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use uuid::Uuid;
 
 use super::ApplicationEvent;
-use super::queue::{PublishError, Published, Receipt};
+use super::queue::{PublishError, PublishReceipt, Published};
 use crate::Publisher;
 use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::{StoreError, transaction};
@@ -37,7 +37,10 @@ impl Publisher {
     }
 
     /// Stores the events of all calls and their messages in one transaction.
-    pub(super) async fn write(&self, calls: &[Vec<ApplicationEvent>]) -> Result<Vec<Receipt>, StoreError> {
+    pub(super) async fn write(
+        &self,
+        calls: &[Vec<ApplicationEvent>],
+    ) -> Result<Vec<PublishReceipt>, StoreError> {
         for _ in 0..RACES {
             match self.write_once(calls).await {
                 Err(error) if error.constraint() == Some("domain_events_pkey") => {}
@@ -47,7 +50,7 @@ impl Publisher {
         self.write_once(calls).await
     }
 
-    async fn write_once(&self, calls: &[Vec<ApplicationEvent>]) -> Result<Vec<Receipt>, StoreError> {
+    async fn write_once(&self, calls: &[Vec<ApplicationEvent>]) -> Result<Vec<PublishReceipt>, StoreError> {
         let mut tx = transaction::begin_bounded(&self.0.pool).await?;
         let ids: Vec<Uuid> = calls.iter().flatten().map(|event| event.id).collect();
         let stored: Vec<(Uuid, i64)> = sqlx::query_as("select id, seq from domain_events where id = any($1)")
@@ -111,7 +114,7 @@ fn receipts(
     calls: &[Vec<ApplicationEvent>],
     stored: &BTreeMap<Uuid, u64>,
     (mut new, position): (BTreeMap<Uuid, u64>, Option<Position>),
-) -> Vec<Receipt> {
+) -> Vec<PublishReceipt> {
     let mut seen: BTreeMap<Uuid, u64> = stored.clone();
     let text = position.map(|at| format!("{}.{}", at.epoch.as_deref().unwrap_or("0"), at.seq));
     let mut receipt = |call: &Vec<ApplicationEvent>| {
@@ -126,7 +129,7 @@ fn receipts(
         };
         let events: Vec<Published> = call.iter().map(&mut published).collect();
         let is_new = events.iter().any(|event| !event.duplicate);
-        Receipt { events, position: text.clone().filter(|_| is_new) }
+        PublishReceipt { events, position: text.clone().filter(|_| is_new) }
     };
     calls.iter().map(&mut receipt).collect()
 }

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use crate::events::Defaults;
-use crate::{ApplicationEvent, PublishError, Publisher, Receipt, ids};
+use crate::{ApplicationEvent, PublishError, PublishReceipt, Publisher, ids};
 use chainflume_access::{Principal, Scope};
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler};
 
@@ -11,7 +11,18 @@ use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, Ro
 const MAX_EVENTS: usize = 500;
 
 pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
-    vec![OfferedRoute {
+    let trace = OfferedRoute {
+        method: ApiMethod::Get,
+        path: "/v1/messages/{id}/trace",
+        summary: "Read what caused a fact of the application and what it caused, as a tree; scope read of a service, or admin",
+        query: &[],
+        answer: (200, Some("Trace")),
+        body: None,
+        errors: &[400, 401, 403, 404, 409, 429, 503],
+        access: RouteAccess::Caller,
+        handler: handler(publisher, trace),
+    };
+    let publish = OfferedRoute {
         method: ApiMethod::Post,
         path: "/v1/domain-events",
         summary: "Publish an event of the application, or an array of at most 500 in one transaction; scope publish",
@@ -21,7 +32,21 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
         errors: &[400, 401, 403, 408, 409, 413, 415, 422, 429, 503],
         access: RouteAccess::Caller,
         handler: handler(publisher, publish),
-    }]
+    };
+    vec![publish, trace]
+}
+
+/// A tree may be about several users, so those read it who may read all of them.
+async fn trace(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    let caller = request.caller()?;
+    let is_reader = matches!(caller, Principal::Service(service) if service.scopes.has(Scope::Read));
+    if !is_reader && !caller.may_read_all() {
+        return Err(Refusal::forbidden());
+    }
+    let none = || Refusal::not_found("message");
+    let id = uuid::Uuid::try_parse(request.parameter("id")).map_err(|_| none())?;
+    let tree = publisher.trace(id).await.map_err(super::activities::unavailable)?;
+    Ok(ApiAnswer::new(200, &tree.ok_or_else(none)?))
 }
 
 async fn publish(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
@@ -92,7 +117,7 @@ pub(super) fn refused(error: PublishError) -> Refusal {
     }
 }
 
-fn answer(Receipt { events, position }: Receipt) -> ApiAnswer {
+fn answer(PublishReceipt { events, position }: PublishReceipt) -> ApiAnswer {
     let event = |event: &crate::Published| json!({ "id": event.id.to_string(), "seq": event.seq, "duplicate": event.duplicate });
     let events: Vec<Value> = events.iter().map(event).collect();
     ApiAnswer::new(201, &json!({ "events": events })).at(position)
@@ -114,7 +139,13 @@ pub(super) fn schemas() -> Map<String, Value> {
         "type": "object", "required": ["id", "seq", "duplicate"],
         "properties": { "id": id, "seq": { "type": "integer" }, "duplicate": { "type": "boolean" } },
     });
+    let trace = json!({
+        "type": "object", "required": ["id", "roots", "messages", "isCut"],
+        "properties": { "id": id, "messages": { "type": "integer" }, "isCut": { "type": "boolean" },
+            "roots": { "type": "array", "items": { "type": "object", "description": "a message; `caused` are those it caused" } } },
+    });
     let schemas = [
+        ("Trace", trace),
         ("DomainEvent", event),
         (
             "DomainEvents",

@@ -15,7 +15,13 @@ pub async fn publisher() -> (Publisher, Database) {
         chainflume_db::Settings { url, max_connections: 4, acquire_timeout: Duration::from_secs(30) };
     let database = Database::connect(&settings).await.expect("connects");
     database.migrate().await.expect("migrates");
-    let settings = Settings { schemas: EventSchemas::default(), payload_bytes: 4096, max_aggregate_types: 6 };
+    let settings = Settings {
+        schemas: EventSchemas::default(),
+        activity_types: ["send", "deposit"].map(str::to_owned).to_vec(),
+        chains: vec![1337],
+        payload_bytes: 4096,
+        max_aggregate_types: 6,
+    };
     (Publisher::new(&database, settings), database)
 }
 
