@@ -55,7 +55,13 @@ fn activity_types(section: &Section<'_>, mut types: Vec<String>) -> Vec<String> 
             Ok(name) if types.contains(&name) => {}
             Ok(name) => types.push(name),
             Err(Fault { .. }) => {
-                section.report("types", Fault::new(format!("has `{}`, which is no type", text.value), "write at most 40 of a-z, 0-9 and `_`, a letter first"));
+                section.report(
+                    "types",
+                    Fault::new(
+                        format!("has `{}`, which is no type", text.value),
+                        "write at most 40 of a-z, 0-9 and `_`, a letter first",
+                    ),
+                );
             }
         }
     }

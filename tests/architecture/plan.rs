@@ -268,7 +268,14 @@ pub const TABLES: &[Tables] = &[
     ),
     tables(
         &["publish"],
-        &["activities", "activity_changes", "application_users", "domain_events", "user_devices", "user_wallets"],
+        &[
+            "activities",
+            "activity_changes",
+            "application_users",
+            "domain_events",
+            "user_devices",
+            "user_wallets",
+        ],
         "they are the application's",
     ),
     tables(

@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Alerts, ApplicationFacts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig, Failover, History,
-    LogConfig, LogVerification, OutboxConfig, Pace, Provider, ProviderRole, PublishMode, RecordRetention,
-    Redis, RedisServers, Secret, Shutdown, Source, Standby, Users,
+    Admin, Alerts, ApplicationFacts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig,
+    Failover, History, LogConfig, LogVerification, OutboxConfig, Pace, Provider, ProviderRole, PublishMode,
+    RecordRetention, Redis, RedisServers, Secret, Shutdown, Source, Standby, Users,
 };
 use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::Family;
@@ -40,6 +40,16 @@ fn usual_pace() -> Pace {
         compute_units_per_second: None,
         compute_units: PRICES.map(|(method, units)| (method.to_owned(), units)).into(),
         max_concurrent: 16,
+    }
+}
+
+fn usual_history() -> History {
+    History {
+        ranges_in_flight: 4,
+        initial_range: 1_000,
+        max_range: 10_000,
+        buffer_bytes: 20 << 20,
+        commit_logs: 12_000,
     }
 }
 
@@ -87,13 +97,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             ws_silence: Duration::from_secs(36),
             compression: Compression::Auto,
             max_response_bytes: 64 << 20,
-            history: History {
-                ranges_in_flight: 4,
-                initial_range: 1_000,
-                max_range: 10_000,
-                buffer_bytes: 20 << 20,
-                commit_logs: 12_000,
-            },
+            history: usual_history(),
             audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
             pace: usual_pace(),
         }],

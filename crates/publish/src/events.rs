@@ -8,5 +8,5 @@ pub use event::ApplicationEvent;
 pub(crate) use event::Defaults;
 pub(crate) use names::user_id;
 pub(crate) use queue::CommitQueue;
-pub use queue::{PublishError, Published, PublishReceipt};
+pub use queue::{PublishError, PublishReceipt, Published};
 pub use schemas::{EventSchemas, SchemaFileError};

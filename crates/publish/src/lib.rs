@@ -20,13 +20,13 @@ use std::sync::{Arc, Mutex};
 
 use sqlx::postgres::PgPool;
 
-use events::CommitQueue;
-pub use users::{UserChanges, UserDevice, UserError};
 pub use activities::{
-    Activity, ActivityChange, ActivityError, ActivityStatus, ActivityTransaction, ChangeKind, ChangeRefused, Changed, ChangedBy,
-    NewActivity,
+    Activity, ActivityChange, ActivityError, ActivityStatus, ActivityTransaction, ChangeKind, ChangeRefused,
+    Changed, ChangedBy, NewActivity,
 };
-pub use events::{ApplicationEvent, EventSchemas, PublishError, Published, PublishReceipt, SchemaFileError};
+use events::CommitQueue;
+pub use events::{ApplicationEvent, EventSchemas, PublishError, PublishReceipt, Published, SchemaFileError};
+pub use users::{UserChanges, UserDevice, UserError};
 
 use chainflume_db::Database;
 use chainflume_ops::telemetry::LogLimiter;

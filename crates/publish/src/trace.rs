@@ -67,7 +67,9 @@ impl Publisher {
             return Ok(None);
         }
         let is_cut = nodes.len() >= MAX_NODES;
-        Ok(Some(json!({ "id": id.to_string(), "roots": roots(&nodes), "messages": nodes.len(), "isCut": is_cut })))
+        Ok(Some(
+            json!({ "id": id.to_string(), "roots": roots(&nodes), "messages": nodes.len(), "isCut": is_cut }),
+        ))
     }
 
     /// Facts with one of these ids, caused by one of them, or of one of these groups.
@@ -108,7 +110,17 @@ fn node(row: TraceRow) -> Result<TraceNode, StoreError> {
     let (id, message_type, kind, of, user_id, correlation_id, causation_id, source, timestamp, seq) = row;
     let seq = seq.map(|seq| unsigned("sequence", seq)).transpose()?;
     let (id, aggregate) = (id.to_string(), (kind, of));
-    Ok(TraceNode { id, message_type, aggregate, user_id, correlation_id, causation_id, source, timestamp, seq })
+    Ok(TraceNode {
+        id,
+        message_type,
+        aggregate,
+        user_id,
+        correlation_id,
+        causation_id,
+        source,
+        timestamp,
+        seq,
+    })
 }
 
 /// Those without a known cause, each with what it caused. A message that is among its own causes is a root once.
@@ -180,7 +192,13 @@ mod tests {
 
     #[test]
     fn a_tree_has_each_message_once_in_order() {
-        let found = roots(&nodes(&[("a", None), ("c", Some("a")), ("b", Some("a")), ("d", Some("b")), ("e", Some("gone"))]));
+        let found = roots(&nodes(&[
+            ("a", None),
+            ("c", Some("a")),
+            ("b", Some("a")),
+            ("d", Some("b")),
+            ("e", Some("gone")),
+        ]));
         assert_eq!(found.iter().map(shape).collect::<Vec<_>>(), ["a(c() b(d()))", "e()"]);
         let circle = roots(&nodes(&[("a", Some("b")), ("b", Some("a"))]));
         assert_eq!(circle.iter().map(shape).collect::<Vec<_>>(), ["a(b())"]);

@@ -52,7 +52,8 @@ impl From<sqlx::Error> for UserError {
 }
 
 /// The record as it was read: contacts, times, then lists as JSON.
-type PersonRow = (Option<String>, Option<String>, Option<String>, Option<String>, String, String, String, String);
+type PersonRow =
+    (Option<String>, Option<String>, Option<String>, Option<String>, String, String, String, String);
 
 impl Publisher {
     /// Writes a person, whom it makes where there is none; whether it did.
@@ -198,12 +199,13 @@ async fn link(tx: &mut Tx, id: &str, wallets: &[Address]) -> Result<(), UserErro
     .bind(&bytes)
     .execute(&mut **tx)
     .await?;
-    let taken: Option<Vec<u8>> =
-        sqlx::query_scalar("select wallet from user_wallets where wallet = any($2::bytea[]) and user_id <> $1 limit 1")
-            .bind(id)
-            .bind(&bytes)
-            .fetch_optional(&mut **tx)
-            .await?;
+    let taken: Option<Vec<u8>> = sqlx::query_scalar(
+        "select wallet from user_wallets where wallet = any($2::bytea[]) and user_id <> $1 limit 1",
+    )
+    .bind(id)
+    .bind(&bytes)
+    .fetch_optional(&mut **tx)
+    .await?;
     match taken.and_then(|wallet| Address::try_from(wallet.as_slice()).ok()) {
         Some(wallet) => Err(UserError::WalletTaken(wallet)),
         None => Ok(()),

@@ -11,7 +11,9 @@ pub(super) fn publisher((config, store): (&Config, &Store)) -> Result<Publisher,
     let publish = &config.publish;
     let schemas = publish.schemas.as_deref().map(EventSchemas::load).transpose();
     let settings = Settings {
-        schemas: schemas.map_err(|error| AppError::Config(format!("publish.schemas: {error}")))?.unwrap_or_default(),
+        schemas: schemas
+            .map_err(|error| AppError::Config(format!("publish.schemas: {error}")))?
+            .unwrap_or_default(),
         activity_types: publish.activity_types.clone(),
         chains: config.chains.iter().map(|chain| chain.chain_id).collect(),
         payload_bytes: publish.payload_bytes,

@@ -33,8 +33,10 @@ impl BackEnd<'_> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let request = self.gate.request(method, path).header("authorization", &self.bearer);
         let answer = request.body(body.to_owned()).send().await.expect("the server answers");
-        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let (position, retry_after) = (header("chainflume-position").unwrap_or_default(), header("retry-after"));
+        let header =
+            |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (position, retry_after) =
+            (header("chainflume-position").unwrap_or_default(), header("retry-after"));
         let status = answer.status().as_u16();
         let json = serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON");
         Answered { status, json, position, retry_after }
@@ -80,7 +82,8 @@ async fn until_redis_has(redis: &RedisServer, stream: &str, expected: &[Value]) 
     let deadline = Instant::now() + WAIT_LIMIT;
     loop {
         let held = redis.streams().await.remove(stream).unwrap_or_default();
-        let held: Vec<Value> = held.iter().map(|(_, text)| serde_json::from_str(text).expect("JSON")).collect();
+        let held: Vec<Value> =
+            held.iter().map(|(_, text)| serde_json::from_str(text).expect("JSON")).collect();
         if held == expected {
             return;
         }
@@ -103,10 +106,15 @@ async fn facts_reach_rooms_pages_redis_and_webhooks_in_order() {
 
     let sent = json!([event(1, "9", "u7"), event(2, "10", "u8"), event(3, "9", "u7")]);
     let answer = backend.post("/v1/domain-events", &sent).await;
-    assert_eq!(answer["events"][2]["seq"], answer["events"][0]["seq"].as_u64().map(|seq| seq + 2).expect("a number"));
+    assert_eq!(
+        answer["events"][2]["seq"],
+        answer["events"][0]["seq"].as_u64().map(|seq| seq + 2).expect("a number")
+    );
     let begun = json!({ "userId": "u7", "type": "send", "title": "Send", "transaction": { "chainId": 31337, "hash": format!("0x{}", "ab".repeat(32)) } });
-    let activity = backend.post("/v1/activities", &begun).await["eventId"].as_str().expect("an id").to_owned();
-    let changed = backend.send(&format!("PATCH /v1/activities/{activity}"), "{\"status\":\"in_progress\"}").await;
+    let activity =
+        backend.post("/v1/activities", &begun).await["eventId"].as_str().expect("an id").to_owned();
+    let changed =
+        backend.send(&format!("PATCH /v1/activities/{activity}"), "{\"status\":\"in_progress\"}").await;
     assert_eq!(changed.status, 200, "{}", changed.json);
     let ended = backend.send(&format!("POST /v1/activities/{activity}/complete"), "{}").await;
     // Whoever wrote reads what was written, from any server.
@@ -118,15 +126,18 @@ async fn facts_reach_rooms_pages_redis_and_webhooks_in_order() {
     for _ in 0..5 {
         let Frame::Text(frame) = socket.next().await else { panic!("the socket ended") };
         let data = &frame["data"];
-        let what = if frame["event"] == "activity" { data["status"].clone() } else { data["payload"]["n"].clone() };
+        let what =
+            if frame["event"] == "activity" { data["status"].clone() } else { data["payload"]["n"].clone() };
         seen.push((frame["event"].as_str().expect("a name").to_owned(), what));
     }
     let expected = [("message", json!(1)), ("message", json!(3)), ("activity", json!("pending"))];
-    let expected = expected.into_iter().chain([("activity", json!("in_progress")), ("activity", json!("completed"))]);
+    let expected =
+        expected.into_iter().chain([("activity", json!("in_progress")), ("activity", json!("completed"))]);
     assert_eq!(seen, expected.map(|(event, what)| (event.to_owned(), what)).collect::<Vec<_>>());
 
     let facts = facts(&gate).await;
-    let of = |kind: &str| facts.iter().filter(|fact| fact["aggregateType"] == kind).cloned().collect::<Vec<_>>();
+    let of =
+        |kind: &str| facts.iter().filter(|fact| fact["aggregateType"] == kind).cloned().collect::<Vec<_>>();
     assert_eq!((of("order").len(), of("activity").len()), (3, 3));
     let schema = crate::messages::closed();
     assert!(facts.iter().all(|fact| schema.is_valid(fact)), "{facts:#?}");
@@ -138,7 +149,8 @@ async fn facts_reach_rooms_pages_redis_and_webhooks_in_order() {
         ("user=u8&aggregate=invoice", &[]),
     ] {
         let page = backend.send(&format!("GET /v1/messages?{query}"), "").await;
-        let found = page.json["messages"].as_array().unwrap_or_else(|| panic!("{query}: {}", page.json)).clone();
+        let found =
+            page.json["messages"].as_array().unwrap_or_else(|| panic!("{query}: {}", page.json)).clone();
         let found: Vec<u64> = found.iter().filter_map(|message| message["payload"]["n"].as_u64()).collect();
         assert_eq!(found, expected, "{query}");
     }
@@ -169,21 +181,15 @@ async fn facts_reach_rooms_pages_redis_and_webhooks_in_order() {
     daemon.kill_9().await;
     daemon = gate.start().await;
     backend.post("/v1/domain-events", &event(4, "9", "u7")).await;
-    let orders: Vec<Value> = self::facts(&gate).await.into_iter().filter(|fact| fact["aggregateType"] == "order").collect();
+    let orders: Vec<Value> =
+        self::facts(&gate).await.into_iter().filter(|fact| fact["aggregateType"] == "order").collect();
     assert_eq!(orders.len(), 4);
     until_redis_has(&redis, "events:order", &orders).await;
     daemon.stop_well().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_facts_have_a_code_and_leave_nothing() {
-    let schemas = tempfile::tempdir().expect("a folder");
-    let schema = json!({ "type": "object", "properties": { "items": { "items": { "type": "integer" } } } });
-    std::fs::write(schemas.path().join("order.paid.json"), schema.to_string()).expect("written");
-    let more = format!("[publish]\nschemas = \"{}\"\npayload_bytes = \"1 KiB\"\n", schemas.path().display());
-    let (gate, bearer) = gate(72, &more, "\"publish\"").await;
-    let daemon = gate.start().await;
-    let backend = BackEnd { gate: &gate, bearer };
+/// Requests with what they are answered: method and path with the body, status and code.
+fn bad_requests() -> Vec<((String, String), u16, &'static str)> {
     let events = |text: &str| ("POST /v1/domain-events".to_owned(), text.to_owned());
     let with = |field: &str, value: Value| {
         let mut event = event(1, "9", "u7");
@@ -192,7 +198,7 @@ async fn bad_facts_have_a_code_and_leave_nothing() {
     };
     let paid = json!({ "type": "order.paid", "aggregateType": "order", "aggregateId": "9", "payload": { "items": [1, "2"] } });
     let deep = format!("{{\"type\":{}{}}}", "[".repeat(200), "]".repeat(200));
-    let rows = [
+    vec![
         (events("{"), 400, "bad_body"),
         (events("{\"type\":\"a.b\",\"type\":\"a.b\"}"), 400, "bad_body"),
         (events(&deep), 400, "bad_body"),
@@ -208,14 +214,31 @@ async fn bad_facts_have_a_code_and_leave_nothing() {
         (("PATCH /v1/activities/7".to_owned(), "{}".to_owned()), 404, "not_found"),
         (("GET /v1/activities?userId=u7".to_owned(), String::new()), 403, "forbidden"),
         (("GET /v1/activities?user=u7".to_owned(), String::new()), 400, "bad_query"),
-    ];
-    for ((line, body), status, code) in rows {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_facts_have_a_code_and_leave_nothing() {
+    let schemas = tempfile::tempdir().expect("a folder");
+    let schema = json!({ "type": "object", "properties": { "items": { "items": { "type": "integer" } } } });
+    std::fs::write(schemas.path().join("order.paid.json"), schema.to_string()).expect("written");
+    let more = format!("[publish]\nschemas = \"{}\"\npayload_bytes = \"1 KiB\"\n", schemas.path().display());
+    let (gate, bearer) = gate(72, &more, "\"publish\"").await;
+    let daemon = gate.start().await;
+    let backend = BackEnd { gate: &gate, bearer };
+    for ((line, body), status, code) in bad_requests() {
         let answered = backend.send(&line, &body).await;
-        assert_eq!((answered.status, &answered.json["code"]), (status, &json!(code)), "{line}: {}", answered.json);
+        assert_eq!(
+            (answered.status, &answered.json["code"]),
+            (status, &json!(code)),
+            "{line}: {}",
+            answered.json
+        );
         let expected = json!("/payload/items/1");
         assert!(code != "schema_violation" || answered.json["pointer"] == expected, "{}", answered.json);
     }
-    let text = gate.request(reqwest::Method::POST, "/v1/domain-events").header("authorization", &backend.bearer);
+    let text =
+        gate.request(reqwest::Method::POST, "/v1/domain-events").header("authorization", &backend.bearer);
     let answer = text.header("content-type", "text/plain").body("{}").send().await.expect("an answer");
     assert_eq!(answer.status().as_u16(), 415);
     let stranger = BackEnd { gate: &gate, bearer: user("u7") };
@@ -225,7 +248,8 @@ async fn bad_facts_have_a_code_and_leave_nothing() {
     }
     assert_eq!(facts(&gate).await, Vec::<Value>::new());
 
-    let name = gate.url.split(['/', '?']).find(|part| part.starts_with("test_")).expect("its name").to_owned();
+    let name =
+        gate.url.split(['/', '?']).find(|part| part.starts_with("test_")).expect("its name").to_owned();
     let other = connect(&gate.url.replace(&name, "postgres")).await;
     for sql in [
         format!("alter database {name} allow_connections false"),
@@ -256,16 +280,19 @@ async fn publishers_lose_and_double_nothing_in_a_kill() {
     let daemon = gate.start().await;
     chainflume_ops::tls::install();
     let client = reqwest::Client::builder().no_proxy().timeout(WAIT_LIMIT).build().expect("a client");
-    let (address, stored) = (format!("http://127.0.0.1:{}/v1/domain-events", gate.port), Arc::new(AtomicUsize::new(0)));
+    let (address, stored) =
+        (format!("http://127.0.0.1:{}/v1/domain-events", gate.port), Arc::new(AtomicUsize::new(0)));
     let publishers: Vec<_> = (0..PUBLISHERS)
         .map(|publisher| {
-            let (client, address, bearer, stored) = (client.clone(), address.clone(), bearer.clone(), stored.clone());
+            let (client, address, bearer, stored) =
+                (client.clone(), address.clone(), bearer.clone(), stored.clone());
             tokio::spawn(async move {
                 for n in 0..EVENTS {
                     let event = event(publisher * EVENTS + n, &publisher.to_string(), "u7");
                     let deadline = Instant::now() + WAIT_LIMIT;
                     loop {
-                        let request = client.post(&address).header("authorization", &bearer).body(event.to_string());
+                        let request =
+                            client.post(&address).header("authorization", &bearer).body(event.to_string());
                         if request.send().await.is_ok_and(|answer| answer.status().as_u16() == 201) {
                             break;
                         }

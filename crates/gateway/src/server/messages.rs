@@ -31,7 +31,10 @@ pub(super) async fn messages(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let principal = shared.settings.auth.of_headers(&headers, now())?;
-    let query = Query::parse(text.as_deref(), &["since", "type", "aggregate", "user", "room", "limit", "min_position"])?;
+    let query = Query::parse(
+        text.as_deref(),
+        &["since", "type", "aggregate", "user", "room", "limit", "min_position"],
+    )?;
     let asked = MessagesQuery::of(&shared, &principal, &query)?;
     fresh::reached(&shared, &query).await?;
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, asked.answer(&shared)).await;

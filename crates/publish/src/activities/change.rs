@@ -319,7 +319,8 @@ mod tests {
             (Pending, Completed, ChangeKind::Completed),
             (InProgress, Failed, ChangeKind::Failed),
         ] {
-            let applied = activity(from, None).apply(&to(status), &caller()).expect("allowed").expect("differs");
+            let applied =
+                activity(from, None).apply(&to(status), &caller()).expect("allowed").expect("differs");
             assert_eq!((applied.now.status, applied.kind), (status, kind));
             assert_eq!(applied.closed_by_caller, status.is_final().then_some(true));
         }
@@ -329,7 +330,8 @@ mod tests {
     #[test]
     fn the_follower_reopens_what_it_closed_and_nothing_else() {
         let follower = ChangedBy::Follower;
-        let apply = |activity: Activity, status| activity.apply(&to(status), &follower).expect("never refused");
+        let apply =
+            |activity: Activity, status| activity.apply(&to(status), &follower).expect("never refused");
         let reopened = apply(activity(Completed, Some(false)), InProgress).expect("differs");
         assert_eq!((reopened.now.status, reopened.closed_by_caller), (InProgress, None));
         let late = apply(activity(Failed, Some(false)), Completed).expect("differs");
@@ -337,8 +339,12 @@ mod tests {
         assert_eq!(apply(activity(Completed, Some(true)), InProgress), None);
         // The reorg is told in the data, and the status stays the caller's.
         let note = ActivityChange { data: json!({ "reorged": true }).as_object().cloned(), ..to(InProgress) };
-        let noted = activity(Completed, Some(true)).apply(&note, &follower).expect("never refused").expect("differs");
-        assert_eq!((noted.now.status, noted.kind, noted.closed_by_caller), (Completed, ChangeKind::Updated, Some(true)));
+        let noted =
+            activity(Completed, Some(true)).apply(&note, &follower).expect("never refused").expect("differs");
+        assert_eq!(
+            (noted.now.status, noted.kind, noted.closed_by_caller),
+            (Completed, ChangeKind::Updated, Some(true))
+        );
     }
 
     #[test]

@@ -40,7 +40,9 @@ impl TryFrom<ActivityRow> for Activity {
                 title: row.title,
                 description: row.description,
                 data: serde_json::from_str(&row.data).map_err(|_| corrupt("data"))?,
-                transaction: chain_id.zip(hash).map(|(chain_id, hash)| ActivityTransaction { chain_id, hash }),
+                transaction: chain_id
+                    .zip(hash)
+                    .map(|(chain_id, hash)| ActivityTransaction { chain_id, hash }),
             },
             closed_by_caller: row.closed_by.map(|word| word == "caller"),
             changes: unsigned("changes", row.changes)?,

@@ -4,14 +4,15 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::change::{
-    Activity, ActivityChange, ActivityTransaction, AppliedChange, ChangeKind, ChangeRefused, ChangedBy, NewActivity,
+    Activity, ActivityChange, ActivityTransaction, AppliedChange, ChangeKind, ChangeRefused, ChangedBy,
+    NewActivity,
 };
 use super::row::ActivityRow;
 use crate::{Publisher, ids};
 use chainflume_core::domain::{MESSAGE_VERSION, MessageState, OffChainMessage, OffChainMetadata};
+use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::{Tx, begin_bounded};
-use chainflume_db::StoreError;
 use chainflume_ops::metrics;
 use chainflume_outbox::{Position, append_off_chain, off_chain_drafts};
 
@@ -125,7 +126,9 @@ impl Publisher {
         .fetch_optional(&mut *tx)
         .await?;
         let activity = Activity::try_from(row.ok_or(ActivityError::Unknown)?)?;
-        let Some(applied) = activity.apply(change, by)? else { return Ok(Changed { activity, position: None }) };
+        let Some(applied) = activity.apply(change, by)? else {
+            return Ok(Changed { activity, position: None });
+        };
         self.fits(&applied.now.data)?;
         let (number, at) = (activity.changes + 1, now());
         update(&mut tx, &applied, (number, by, &at)).await?;
@@ -134,8 +137,13 @@ impl Publisher {
         let position = note(&mut tx, step).await?;
         tx.commit().await?;
         metrics::activity_changed(kind.as_str());
-        let activity =
-            Activity { now, closed_by_caller, changes: number, updated_at: at, created_at: activity.created_at };
+        let activity = Activity {
+            now,
+            closed_by_caller,
+            changes: number,
+            updated_at: at,
+            created_at: activity.created_at,
+        };
         Ok(Changed { activity, position })
     }
 

@@ -99,7 +99,8 @@ impl Publisher {
 
     /// Commits these together. Where one cannot be stored, each is tried alone, so that it fails no other.
     async fn commit(&self, calls: Vec<PublishCall>) {
-        let (calls, answers): (Vec<_>, Vec<_>) = calls.into_iter().map(|job| (job.events, job.answer)).unzip();
+        let (calls, answers): (Vec<_>, Vec<_>) =
+            calls.into_iter().map(|job| (job.events, job.answer)).unzip();
         let outcomes: Vec<Result<PublishReceipt, PublishError>> = match self.try_commit(&calls).await {
             Ok(receipts) => receipts.into_iter().map(Ok).collect(),
             Err(error) if calls.len() == 1 || error.is_transient() => {

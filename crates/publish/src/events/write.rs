@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use uuid::Uuid;
 
 use super::ApplicationEvent;
-use super::queue::{PublishError, Published, PublishReceipt};
+use super::queue::{PublishError, PublishReceipt, Published};
 use crate::Publisher;
 use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::{StoreError, transaction};
@@ -37,7 +37,10 @@ impl Publisher {
     }
 
     /// Stores the events of all calls and their messages in one transaction.
-    pub(super) async fn write(&self, calls: &[Vec<ApplicationEvent>]) -> Result<Vec<PublishReceipt>, StoreError> {
+    pub(super) async fn write(
+        &self,
+        calls: &[Vec<ApplicationEvent>],
+    ) -> Result<Vec<PublishReceipt>, StoreError> {
         for _ in 0..RACES {
             match self.write_once(calls).await {
                 Err(error) if error.constraint() == Some("domain_events_pkey") => {}

@@ -3,7 +3,8 @@ use uuid::Uuid;
 
 use super::events::{NewId as _, source};
 use crate::activities::{
-    ActivityChange, ActivityError, ActivityFilter, ActivityStatus, ActivityTransaction, ChangedBy, NewActivity,
+    ActivityChange, ActivityError, ActivityFilter, ActivityStatus, ActivityTransaction, ChangedBy,
+    NewActivity,
 };
 use crate::events::user_id;
 use crate::{Changed, Publisher, Settings};
@@ -36,17 +37,48 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
     };
     let (post, get, patch) = (ApiMethod::Post, ApiMethod::Get, ApiMethod::Patch);
     let list = route(get, ALL, "Read activities, the newest first", None, handler(publisher, list));
-    let by_user = "Refuses: an activity is changed by its id alone, since a user may have several of one type";
+    let by_user =
+        "Refuses: an activity is changed by its id alone, since a user may have several of one type";
     let by_user = route(patch, ALL, by_user, None, handler(publisher, by_id_only));
     vec![
-        route(post, ALL, "Begin an activity of a user; scope publish", Some("NewActivity"), handler(publisher, create)),
+        route(
+            post,
+            ALL,
+            "Begin an activity of a user; scope publish",
+            Some("NewActivity"),
+            handler(publisher, create),
+        ),
         OfferedRoute { query: LIST, answer: (200, Some("Activities")), ..list },
         OfferedRoute { query: &LIST[..3], ..by_user },
         route(get, ONE, "Read an activity", None, handler(publisher, read)),
-        route(patch, ONE, "Change an activity; data is merged; scope publish", Some("ActivityChange"), handler(publisher, change)),
-        route(post, "/v1/activities/{eventId}/complete", "Complete an activity for good; scope publish", Some("ActivityEnd"), handler(publisher, complete)),
-        route(post, "/v1/activities/{eventId}/fail", "Fail an activity for good; scope publish", Some("ActivityEnd"), handler(publisher, fail)),
-        route(get, "/v1/activities/{eventId}/changes", "Read every change of an activity in order", None, handler(publisher, changes)),
+        route(
+            patch,
+            ONE,
+            "Change an activity; data is merged; scope publish",
+            Some("ActivityChange"),
+            handler(publisher, change),
+        ),
+        route(
+            post,
+            "/v1/activities/{eventId}/complete",
+            "Complete an activity for good; scope publish",
+            Some("ActivityEnd"),
+            handler(publisher, complete),
+        ),
+        route(
+            post,
+            "/v1/activities/{eventId}/fail",
+            "Fail an activity for good; scope publish",
+            Some("ActivityEnd"),
+            handler(publisher, fail),
+        ),
+        route(
+            get,
+            "/v1/activities/{eventId}/changes",
+            "Read every change of an activity in order",
+            None,
+            handler(publisher, changes),
+        ),
     ]
 }
 
@@ -92,10 +124,17 @@ async fn create(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, 
 async fn change(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
     let mut fields = match request.json()? {
         Value::Object(fields) => fields,
-        _ => return Err(Refusal::bad_body("send an object with status, title, description, data or transaction")),
+        _ => {
+            return Err(Refusal::bad_body(
+                "send an object with status, title, description, data or transaction",
+            ));
+        }
     };
-    if let Some(name) = ["userId", "type", "eventId", "createdAt"].iter().find(|name| fields.contains_key(**name)) {
-        let detail = format!("{name} never changes; an activity is addressed by its eventId in the path alone");
+    if let Some(name) =
+        ["userId", "type", "eventId", "createdAt"].iter().find(|name| fields.contains_key(**name))
+    {
+        let detail =
+            format!("{name} never changes; an activity is addressed by its eventId in the path alone");
         return Err(Refusal::new(400, "immutable_field", detail).at(format!("/{name}")));
     }
     let known = ["status", "title", "description", "data", "transaction"];
@@ -112,14 +151,22 @@ async fn fail(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
     end(publisher, request, ActivityStatus::Failed).await
 }
 
-async fn end(publisher: Publisher, request: ApiRequest, status: ActivityStatus) -> Result<ApiAnswer, Refusal> {
+async fn end(
+    publisher: Publisher,
+    request: ApiRequest,
+    status: ActivityStatus,
+) -> Result<ApiAnswer, Refusal> {
     let sent = if request.body.is_empty() { json!({}) } else { request.json()? };
     let mut fields = object(sent, &["title", "description", "data"], "")?;
     let change = read_change(&mut fields, &publisher.0.settings)?;
     apply(&publisher, &request, ActivityChange { status: Some(status), ..change }).await
 }
 
-async fn apply(publisher: &Publisher, request: &ApiRequest, change: ActivityChange) -> Result<ApiAnswer, Refusal> {
+async fn apply(
+    publisher: &Publisher,
+    request: &ApiRequest,
+    change: ActivityChange,
+) -> Result<ApiAnswer, Refusal> {
     let by = by(request.caller_with(Scope::Publish)?);
     let changed = publisher.change_activity(id(request)?, &change, &by).await;
     let Changed { activity, position } = changed.map_err(refused)?;
@@ -182,7 +229,8 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
 
 fn read_change(fields: &mut Map<String, Value>, settings: &Settings) -> Result<ActivityChange, Refusal> {
     let status = text(fields, "status", 20)?;
-    let status = status.map(|word| ActivityStatus::from_word(&word).ok_or_else(|| bad_status().at("/status")));
+    let status =
+        status.map(|word| ActivityStatus::from_word(&word).ok_or_else(|| bad_status().at("/status")));
     let data = match fields.remove("data") {
         None | Some(Value::Null) => None,
         Some(Value::Object(data)) => Some(data),
@@ -259,9 +307,12 @@ fn refused(error: ActivityError) -> Refusal {
             };
             Refusal::new(409, code, format!("{refused}; begin another activity"))
         }
-        ActivityError::TooLarge(_) => {
-            Refusal::new(413, "payload_too_large", "the data of an activity is larger than [publish] payload_bytes").at("/data")
-        }
+        ActivityError::TooLarge(_) => Refusal::new(
+            413,
+            "payload_too_large",
+            "the data of an activity is larger than [publish] payload_bytes",
+        )
+        .at("/data"),
         ActivityError::Store(error) => unavailable(error),
     }
 }

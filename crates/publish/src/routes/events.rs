@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use crate::events::Defaults;
-use crate::{ApplicationEvent, PublishError, Publisher, PublishReceipt, ids};
+use crate::{ApplicationEvent, PublishError, PublishReceipt, Publisher, ids};
 use chainflume_access::{Principal, Scope};
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler};
 

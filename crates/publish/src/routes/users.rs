@@ -33,7 +33,12 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
             Some("UserChanges"),
             handler(publisher, put),
         ),
-        route(ApiMethod::Get, "Read a person, with what the chain says of the wallets", None, handler(publisher, get)),
+        route(
+            ApiMethod::Get,
+            "Read a person, with what the chain says of the wallets",
+            None,
+            handler(publisher, get),
+        ),
         OfferedRoute {
             answer: (200, Some("ErasedUser")),
             ..route(
@@ -61,7 +66,8 @@ async fn put(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Ref
     if !caller.has(Scope::Publish) && !is_self(caller, id) {
         return Err(Refusal::forbidden());
     }
-    let mut fields = object(request.json()?, &["wallets", "email", "phone", "locale", "zone", "devices"], "")?;
+    let mut fields =
+        object(request.json()?, &["wallets", "email", "phone", "locale", "zone", "devices"], "")?;
     // A wallet opens rooms, so its link is for the application to prove.
     if fields.contains_key("wallets") && !caller.has(Scope::Publish) {
         let detail = "a wallet is linked by the application's back end, with the scope publish";
@@ -126,13 +132,16 @@ fn text(
         None => Ok(None),
         Some(Value::Null) => Ok(Some(None)),
         Some(Value::String(text)) if fits(&text) => Ok(Some(Some(text))),
-        Some(_) => Err(Refusal::new(400, "bad_contact", format!("{name} is {what}, or null")).at(format!("/{name}"))),
+        Some(_) => {
+            Err(Refusal::new(400, "bad_contact", format!("{name} is {what}, or null")).at(format!("/{name}")))
+        }
     }
 }
 
 fn wallets(value: Value) -> Result<Vec<Address>, Refusal> {
     let bad = |place: String| {
-        let detail = format!("wallets is an array of at most {MAX_WALLETS} addresses, 0x and 40 hexadecimal digits");
+        let detail =
+            format!("wallets is an array of at most {MAX_WALLETS} addresses, 0x and 40 hexadecimal digits");
         Refusal::new(400, "bad_wallet", detail).at(place)
     };
     let Value::Array(values) = value else { return Err(bad("/wallets".to_owned())) };
@@ -148,7 +157,8 @@ fn wallets(value: Value) -> Result<Vec<Address>, Refusal> {
 
 fn devices(value: Value) -> Result<Vec<UserDevice>, Refusal> {
     let bad = |place: String| {
-        let detail = format!("devices is an array of at most {MAX_DEVICES} objects with kind (a word) and token");
+        let detail =
+            format!("devices is an array of at most {MAX_DEVICES} objects with kind (a word) and token");
         Refusal::new(400, "bad_device", detail).at(place)
     };
     let Value::Array(values) = value else { return Err(bad("/devices".to_owned())) };
@@ -160,8 +170,15 @@ fn devices(value: Value) -> Result<Vec<UserDevice>, Refusal> {
         let fields = object(value, &["kind", "token"], &place)?;
         let part = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (kind, token) = (part("kind"), part("token"));
-        let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        if kind.is_empty() || kind.len() > 32 || !is_word(&kind) || token.is_empty() || token.len() > MAX_TOKEN {
+        let is_word = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        };
+        if kind.is_empty()
+            || kind.len() > 32
+            || !is_word(&kind)
+            || token.is_empty()
+            || token.len() > MAX_TOKEN
+        {
             return Err(bad(place));
         }
         Ok(UserDevice { kind, token })
@@ -173,19 +190,27 @@ fn is_email(text: &str) -> bool {
     let parts = text.rsplit_once('@');
     text.len() <= 254
         && !text.contains(|c: char| c.is_whitespace() || c.is_control())
-        && parts.is_some_and(|(name, host)| !name.is_empty() && host.len() > 2 && !host.starts_with('.') && !host.ends_with('.'))
+        && parts.is_some_and(|(name, host)| {
+            !name.is_empty() && host.len() > 2 && !host.starts_with('.') && !host.ends_with('.')
+        })
 }
 
 fn is_phone(text: &str) -> bool {
     text.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
+        (7..=15).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0')
     })
 }
 
 fn is_locale(text: &str) -> bool {
-    let is_part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_part =
+        |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let first = text.split('-').next().unwrap_or_default();
-    text.len() <= 35 && text.split('-').all(is_part) && (2..=8).contains(&first.len()) && first.bytes().all(|byte| byte.is_ascii_alphabetic())
+    text.len() <= 35
+        && text.split('-').all(is_part)
+        && (2..=8).contains(&first.len())
+        && first.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 /// Names of the tz database: words with slashes between them. Whether the zone exists is known where it is used.
@@ -221,8 +246,18 @@ mod tests {
 
     #[test]
     fn contacts_are_what_their_standards_write() {
-        assert!(is_email("ada@example.org") && is_phone("+4915112345678") && is_locale("de-DE") && is_locale("zh-Hant-TW"));
-        assert!(is_zone("Europe/Berlin") && is_zone("UTC") && is_zone("America/Argentina/Buenos_Aires") && is_zone("Etc/GMT+3"));
+        assert!(
+            is_email("ada@example.org")
+                && is_phone("+4915112345678")
+                && is_locale("de-DE")
+                && is_locale("zh-Hant-TW")
+        );
+        assert!(
+            is_zone("Europe/Berlin")
+                && is_zone("UTC")
+                && is_zone("America/Argentina/Buenos_Aires")
+                && is_zone("Etc/GMT+3")
+        );
         for text in ["", "ada", "@example.org", "ada@", "a b@example.org", "ada@.org"] {
             assert!(!is_email(text), "{text:?}");
         }

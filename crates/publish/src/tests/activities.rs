@@ -25,24 +25,44 @@ async fn an_activity_ends_once_and_each_change_is_a_message() {
     assert_eq!((refusal.status, refusal.code), (409, "wrong_transition"));
     let (_, ended) = ask(&publisher, &end, json!({ "title": "Sent" })).await.expect("ended");
     assert_eq!((&ended["status"], &ended["title"]), (&json!("completed"), &json!("Sent")));
-    for (line, body) in [(&end, json!({})), (&one, json!({ "title": "Late" })), (&format!("POST /v1/activities/{id}/fail"), json!({}))] {
+    for (line, body) in [
+        (&end, json!({})),
+        (&one, json!({ "title": "Late" })),
+        (&format!("POST /v1/activities/{id}/fail"), json!({})),
+    ] {
         let refusal = ask(&publisher, line, body).await.expect_err("final");
         assert_eq!((refusal.status, refusal.code), (409, "activity_final"), "{line}");
     }
     let messages = messages(&database).await;
     let told: Vec<(&str, &str)> = messages
         .iter()
-        .map(|message| (message["type"].as_str().expect("a type"), message["payload"]["status"].as_str().expect("one")))
+        .map(|message| {
+            (message["type"].as_str().expect("a type"), message["payload"]["status"].as_str().expect("one"))
+        })
         .collect();
     assert_eq!(
         told,
-        [("activity.created", "pending"), ("activity.updated", "in_progress"), ("activity.completed", "completed")]
+        [
+            ("activity.created", "pending"),
+            ("activity.updated", "in_progress"),
+            ("activity.completed", "completed")
+        ]
     );
-    assert!(messages.iter().all(|message| message["metadata"]["userId"] == "7" && message["aggregateId"].as_str() == Some(&id)));
-    let (_, trail) = ask(&publisher, &format!("GET /v1/activities/{id}/changes"), Value::Null).await.expect("read");
-    let kinds: Vec<&Value> = trail["changes"].as_array().expect("changes").iter().map(|change| &change["kind"]).collect();
+    assert!(
+        messages
+            .iter()
+            .all(|message| message["metadata"]["userId"] == "7"
+                && message["aggregateId"].as_str() == Some(&id))
+    );
+    let (_, trail) =
+        ask(&publisher, &format!("GET /v1/activities/{id}/changes"), Value::Null).await.expect("read");
+    let kinds: Vec<&Value> =
+        trail["changes"].as_array().expect("changes").iter().map(|change| &change["kind"]).collect();
     assert_eq!(kinds, [&json!("created"), &json!("updated"), &json!("completed")]);
-    assert_eq!(trail["changes"][1]["changed"], json!({ "status": "in_progress", "data": { "amount": "5", "fee": "1" } }));
+    assert_eq!(
+        trail["changes"][1]["changed"],
+        json!({ "status": "in_progress", "data": { "amount": "5", "fee": "1" } })
+    );
     assert_eq!(trail["changes"][2]["by"], "local");
 }
 
@@ -50,7 +70,8 @@ async fn an_activity_ends_once_and_each_change_is_a_message() {
 async fn a_change_by_user_and_type_is_refused() {
     let (publisher, database) = publisher().await;
     let id = begin(&publisher).await;
-    let refusal = ask(&publisher, "PATCH /v1/activities?userId=7&type=send", json!({ "status": "failed" })).await;
+    let refusal =
+        ask(&publisher, "PATCH /v1/activities?userId=7&type=send", json!({ "status": "failed" })).await;
     let refusal = refusal.expect_err("by user and type");
     assert_eq!((refusal.status, refusal.code), (400, "update_by_id_only"));
     assert!(refusal.detail.contains("PATCH /v1/activities/<eventId>"), "{}", refusal.detail);
@@ -99,9 +120,11 @@ async fn activities_are_read_by_page_the_newest_first() {
     }
     ids.reverse();
     let page = async |query: &str| {
-        let (_, page) = ask(&publisher, &format!("GET /v1/activities?{query}"), Value::Null).await.expect("a page");
+        let (_, page) =
+            ask(&publisher, &format!("GET /v1/activities?{query}"), Value::Null).await.expect("a page");
         let found = page["activities"].as_array().expect("activities").clone();
-        let found: Vec<String> = found.iter().filter_map(|one| one["eventId"].as_str().map(str::to_owned)).collect();
+        let found: Vec<String> =
+            found.iter().filter_map(|one| one["eventId"].as_str().map(str::to_owned)).collect();
         (found, page["next"].as_str().map(str::to_owned))
     };
     let (first, next) = page("userId=7&limit=3").await;
@@ -121,7 +144,9 @@ async fn activities_are_read_by_page_the_newest_first() {
 async fn a_repeated_begin_and_a_follower_leave_one_activity() {
     let (publisher, database) = publisher().await;
     let sent = json!({ "userId": "7", "type": "deposit", "title": "Deposit" });
-    let begin = async || ask_with(&publisher, "POST /v1/activities", (sent.clone(), Some("k"))).await.expect("stored").1;
+    let begin = async || {
+        ask_with(&publisher, "POST /v1/activities", (sent.clone(), Some("k"))).await.expect("stored").1
+    };
     let (first, again) = (begin().await, begin().await);
     assert_eq!(first, again);
     let id = first["eventId"].as_str().and_then(|id| id.parse().ok()).expect("an id");

@@ -68,7 +68,9 @@ async fn concurrent_publishers_share_commits_without_a_gap() {
     let seqs: Vec<u64> = messages.iter().filter_map(|message| message["seq"].as_u64()).collect();
     assert_eq!(seqs, (1..=256).collect::<Vec<_>>());
     for caller in 0..64 {
-        let of = messages.iter().filter(|message| message["aggregateId"].as_str() == Some(caller.to_string().as_str()));
+        let of = messages
+            .iter()
+            .filter(|message| message["aggregateId"].as_str() == Some(caller.to_string().as_str()));
         let order: Vec<u64> = of.filter_map(|message| message["payload"]["n"].as_u64()).collect();
         assert_eq!(
             order,
@@ -126,16 +128,23 @@ async fn a_trace_has_what_caused_a_message_and_what_it_caused() {
         event["metadata"] = json!({ "causationId": cause.map(id), "correlationId": group });
         event
     };
-    let sent = json!([caused(1, None, Some("flow")), caused(2, Some(1), None), caused(3, Some(2), None), caused(4, None, Some("flow")),
-        caused(5, None, Some("another"))]);
+    let sent = json!([
+        caused(1, None, Some("flow")),
+        caused(2, Some(1), None),
+        caused(3, Some(2), None),
+        caused(4, None, Some("flow")),
+        caused(5, None, Some("another"))
+    ]);
     ask(&publisher, "POST /v1/domain-events", sent).await.expect("stored");
     for n in 1..=4 {
-        let (_, trace) = ask(&publisher, &format!("GET /v1/messages/{}/trace", id(n)), Value::Null).await.expect("read");
+        let (_, trace) =
+            ask(&publisher, &format!("GET /v1/messages/{}/trace", id(n)), Value::Null).await.expect("read");
         assert_eq!((&trace["messages"], &trace["isCut"]), (&json!(4), &json!(false)), "{n}");
         let roots = trace["roots"].as_array().expect("roots");
         assert_eq!((roots.len(), &roots[0]["id"], &roots[1]["id"]), (2, &json!(id(1)), &json!(id(4))));
         assert_eq!(roots[0]["caused"][0]["caused"][0]["id"], json!(id(3)));
     }
-    let refusal = ask(&publisher, &format!("GET /v1/messages/{}/trace", id(9)), Value::Null).await.expect_err("none");
+    let refusal =
+        ask(&publisher, &format!("GET /v1/messages/{}/trace", id(9)), Value::Null).await.expect_err("none");
     assert_eq!((refusal.status, refusal.code), (404, "not_found"));
 }

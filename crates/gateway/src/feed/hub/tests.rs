@@ -9,7 +9,9 @@ fn position(seq: u64) -> Position {
 }
 
 fn entry(seq: u64, message_type: &str) -> Arc<Entry> {
-    let json = format!("{{\"type\":\"{message_type}\",\"seq\":{seq},\"state\":\"confirmed\",\"metadata\":{{\"chainId\":1}}}}");
+    let json = format!(
+        "{{\"type\":\"{message_type}\",\"seq\":{seq},\"state\":\"confirmed\",\"metadata\":{{\"chainId\":1}}}}"
+    );
     Arc::new(Entry::new(Row { seq, epoch: "e".to_owned(), json }, &[]))
 }
 
