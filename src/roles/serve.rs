@@ -60,7 +60,7 @@ pub(crate) async fn start(
 ) -> Result<(), AppError> {
     let ServerConfig { hot_bytes, queue_bytes, .. } = config.server;
     let settings = feed::Settings { rules: config.push.clone(), hot_bytes, queue_bytes };
-    let feed = Feed::open(store.outbox(), settings).await.map_err(store_error)?;
+    let feed = Feed::open(store, store.outbox(), settings).await.map_err(store_error)?;
     let grants = Grants::of(store);
     server.load(&grants).await.map_err(store_error)?;
     metrics::push_starts();
@@ -178,7 +178,13 @@ fn auth(server: &ServerConfig) -> Result<Auth, String> {
     let public = auth.public_key.as_deref().map(VerifyingKey::from_pem);
     let keys =
         secret.into_iter().chain(public).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    let verifier = |keys| Verifier { keys, issuer: auth.issuer.clone(), audience: auth.audience.clone() };
+    let verifier = |keys| Verifier {
+        keys,
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.clone(),
+        // A token that lives longer than its revocation is kept would be valid again.
+        max_life: Some(auth.revocations_kept.as_secs()),
+    };
     let issued = auth.jwks_url.as_ref().map(|url| {
         let settings = HttpSettings {
             url: url.expose().to_owned(),

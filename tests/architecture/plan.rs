@@ -187,8 +187,8 @@ pub const HOMES: &[Home] = &[
     home(
         "sqlx",
         &["db", "outbox", "store", "testkit", "gateway", "publish"],
-        &["grants"],
-        "SQL is in the packages that write tables",
+        &["grants", "feed"],
+        "SQL is in the packages that write tables; the feed looks up balances beside messages",
     ),
     home("axum", &["", "devchain", "gateway"], &["admin", "server", "dashboard"], "these serve HTTP"),
     home(

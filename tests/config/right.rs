@@ -27,10 +27,21 @@ fn only_provider() -> Provider {
         label: "node.example".to_owned(),
         http: Secret::new("https://node.example/v2/key-in-literal"),
         ws: None,
+        headers: Vec::new(),
         priority: 1,
         role: ProviderRole::Any,
         requests_per_second: None,
         compute_units_per_second: None,
+    }
+}
+
+fn usual_history() -> History {
+    History {
+        ranges_in_flight: 4,
+        initial_range: 1_000,
+        max_range: 10_000,
+        buffer_bytes: 20 << 20,
+        commit_logs: 12_000,
     }
 }
 
@@ -98,6 +109,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             compression: Compression::Auto,
             max_response_bytes: 64 << 20,
             history: usual_history(),
+            contract_check: Some(Duration::from_hours(1)),
             audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
             pace: usual_pace(),
         }],

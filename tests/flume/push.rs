@@ -9,6 +9,7 @@ mod refused;
 mod scale;
 mod serve;
 mod socketio;
+mod split;
 mod wire;
 
 use std::process::Stdio;

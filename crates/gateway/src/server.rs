@@ -3,6 +3,7 @@
 mod accept;
 mod api;
 mod auth;
+mod caller;
 mod forwarded;
 mod fresh;
 mod guard;
@@ -19,6 +20,7 @@ mod revoked;
 mod session;
 mod socket;
 mod socketio;
+mod sse;
 mod status;
 mod stream;
 mod tickets;

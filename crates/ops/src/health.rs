@@ -1,6 +1,9 @@
 //! What each chain and each sink reports, for readiness, metrics, `status` and the watchdog. Written by the
 //! spine and the relays, read by every part; ages are computed when they are read, so that they grow during a stall.
 
+mod audits;
+mod contracts;
+mod database;
 mod heartbeat;
 mod loops;
 mod public;
@@ -13,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use audits::AuditHealth;
+pub use contracts::ContractHealth;
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::wait_beating;
 pub use loops::{LoopHealth, TurnSource};
@@ -79,6 +84,8 @@ pub struct ChainHealth {
     pub provider: Option<String>,
     /// Newest block the node knows.
     pub head: Option<u64>,
+    /// Time of the head in seconds since the Unix epoch, as its header says.
+    pub head_time: Option<u64>,
     /// Highest confirmed block.
     pub confirmed: Option<u64>,
     /// Highest final block.
@@ -159,6 +166,7 @@ impl ChainHealth {
             state: ChainState::Starting,
             provider: None,
             head: None,
+            head_time: None,
             confirmed: None,
             final_number: 0,
             head_moved_at: now,
@@ -282,17 +290,6 @@ pub struct LeaseHealth {
     pub epoch: u64,
 }
 
-/// The audit of one source, as it was last left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AuditHealth {
-    /// Everything up to here was compared with the chain a second time; `None` where nothing was yet.
-    pub verified_to: Option<u64>,
-    /// Events found to differ that are not repaired.
-    pub differences: u64,
-    /// The first and the last of the blocks in which they are.
-    pub differing_in: Option<(u64, u64)>,
-}
-
 /// How full the outbox is, as retention last found it.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxHealth {
@@ -314,10 +311,13 @@ pub struct Board {
 struct BoardState {
     chains: BTreeMap<String, ChainHealth>,
     database: Option<DatabaseHealth>,
+    database_identity: Option<String>,
+    clock_ahead: Option<f64>,
     sinks: BTreeMap<String, SinkHealth>,
     outbox: Option<OutboxHealth>,
     leases: BTreeMap<String, LeaseHealth>,
     audits: BTreeMap<(String, String), AuditHealth>,
+    contracts: BTreeMap<(String, String), ContractHealth>,
     loops: BTreeMap<String, LoopHealth>,
     public: Option<PublicHealth>,
     stopping: bool,
@@ -370,16 +370,6 @@ impl Board {
     /// Every lease this instance would hold. None where it is alone.
     pub fn leases(&self) -> BTreeMap<String, LeaseHealth> {
         self.lock().leases.clone()
-    }
-
-    /// Changes what is said of the audit of a chain's source; the first change puts it on the board.
-    pub fn audit<T>(&self, chain: &str, source: &str, change: impl FnOnce(&mut AuditHealth) -> T) -> T {
-        change(self.lock().audits.entry((chain.to_owned(), source.to_owned())).or_default())
-    }
-
-    /// Everything said of the audits now, by chain and source.
-    pub fn audits(&self) -> BTreeMap<(String, String), AuditHealth> {
-        self.lock().audits.clone()
     }
 
     /// How full the outbox was found.

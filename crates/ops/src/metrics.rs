@@ -25,7 +25,7 @@ pub use outgoing::{
     alert, alerts_start, dead_letters_trimmed, delivery, incident, missed, outbox, outbox_trimmed, published,
     repeated, sink, sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
 };
-pub use past::source_past;
+pub use past::{clock_ahead, contract_findings, source_past};
 pub use providers::{
     ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched,
     rpc_concurrency, rpc_credits, rpc_request,
@@ -62,6 +62,8 @@ const TIP: &str = "chainflume_tip_block";
 const LAG: &str = "chainflume_lag_blocks";
 const SOURCE_BLOCKED: &str = "chainflume_source_blocked";
 const UNREAD: &str = "chainflume_unread_blocks";
+const CLOCK_AHEAD: &str = "chainflume_clock_ahead_seconds";
+const CONTRACT_FINDINGS: &str = "chainflume_contract_findings";
 const SINCE_COMMIT: &str = "chainflume_seconds_since_commit";
 const SINCE_HEAD: &str = "chainflume_seconds_since_head";
 const DATABASE_WRITABLE: &str = "chainflume_database_writable";

@@ -33,10 +33,6 @@ const SINCE: (&str, &str) = ("since", "a position, `<epoch>.<seq>`: begin after 
 
 const ROUTES: &[ApiRoute] = &[
     ApiRoute {
-        path: "/v1/messages",
-        method: "get",
-        handler: || get(messages::messages),
-        summary: "Read stored messages in order, page by page",
         query: &[
             SINCE,
             ("room", "only messages of this room; without it all, which needs the scope admin"),
@@ -47,103 +43,87 @@ const ROUTES: &[ApiRoute] = &[
             ("min_position", "wait up to 2 s until the answer is at least as new as this position"),
         ],
         answer: ("200", Some("Page")),
-        body: None,
         errors: &[400, 401, 403, 409, 429, 503],
-        is_guarded: true,
+        ..read("/v1/messages", || get(messages::messages), "Read stored messages in order, page by page")
     },
     ApiRoute {
-        path: "/v1/stream",
-        method: "get",
-        handler: || get(stream::stream),
-        summary: "Follow rooms by server-sent events; `id:` is the position, so `Last-Event-ID` resumes",
         query: &[
             ("rooms", "names of rooms, separated by commas"),
             SINCE,
             ("ticket", "a ticket of POST /v1/tickets in place of rooms, since and a credential"),
         ],
-        answer: ("200", None),
-        body: None,
         errors: &[400, 401, 403, 429, 503],
-        is_guarded: true,
+        ..read(
+            "/v1/stream",
+            || get(stream::stream),
+            "Follow rooms by server-sent events; `id:` is the position, so `Last-Event-ID` resumes",
+        )
     },
     ApiRoute {
-        path: "/v1/ws",
-        method: "get",
-        handler: || get(socket::upgrade),
-        summary: "Open a WebSocket with the subprotocol chainflume.v1; in a browser the token is offered beside it as bearer.<token>",
-        query: &[],
         answer: ("101", None),
-        body: None,
         errors: &[400, 401, 403, 429, 503],
-        is_guarded: true,
+        ..read(
+            "/v1/ws",
+            || get(socket::upgrade),
+            "Open a WebSocket with the subprotocol chainflume.v1; in a browser the token is offered beside it as bearer.<token>",
+        )
     },
     ApiRoute {
-        path: "/v1/tickets",
-        method: "post",
-        handler: || post(tickets::issue),
         summary: "Get a ticket that opens one stream once within 60 s, for clients that can send no header",
-        query: &[],
-        answer: ("201", Some("Ticket")),
-        body: Some("TicketRequest"),
-        errors: &[400, 401, 403, 408, 409, 413, 422, 429, 503],
-        is_guarded: true,
+        ..write("/v1/tickets", || post(tickets::issue), ("TicketRequest", "Ticket"))
     },
     ApiRoute {
-        path: "/v1/revocations",
-        method: "post",
-        handler: || post(revocations::revoke),
         summary: "Revoke a token, or all tokens of a user issued up to now, on every server within 2 s; scope admin",
-        query: &[],
-        answer: ("201", Some("Revoked")),
-        body: Some("Revocation"),
-        errors: &[400, 401, 403, 408, 409, 413, 422, 429, 503],
-        is_guarded: true,
+        ..write("/v1/revocations", || post(revocations::revoke), ("Revocation", "Revoked"))
     },
+    read(
+        "/v1/status",
+        || get(status::status),
+        "Read the state of chains, sinks, sources, leases and the outbox; scope admin",
+    ),
+    read(
+        "/v1/status/stream",
+        || get(status::stream),
+        "Follow the state by server-sent events, one whenever it differs; scope admin",
+    ),
     ApiRoute {
-        path: "/v1/status",
-        method: "get",
-        handler: || get(status::status),
-        summary: "Read the state of chains, sinks, sources, leases and the outbox; scope admin",
-        query: &[],
-        answer: ("200", None),
-        body: None,
-        errors: &[401, 403, 429],
-        is_guarded: true,
-    },
-    ApiRoute {
-        path: "/v1/status/stream",
-        method: "get",
-        handler: || get(status::stream),
-        summary: "Follow the state by server-sent events, one whenever it differs; scope admin",
-        query: &[],
-        answer: ("200", None),
-        body: None,
-        errors: &[401, 403, 429],
-        is_guarded: true,
-    },
-    ApiRoute {
-        path: "/openapi.json",
-        method: "get",
-        handler: || get(document),
-        summary: "This document",
-        query: &[],
-        answer: ("200", None),
-        body: None,
         errors: &[429],
         is_guarded: false,
+        ..read("/openapi.json", || get(document), "This document")
     },
-    ApiRoute {
-        path: "/docs",
-        method: "get",
-        handler: || get(docs),
-        summary: "This document as a page",
-        query: &[],
-        answer: ("200", None),
-        body: None,
-        errors: &[429],
-        is_guarded: false,
-    },
+    ApiRoute { errors: &[429], is_guarded: false, ..read("/docs", || get(docs), "This document as a page") },
 ];
+
+/// A route that reads: needs a credential, takes no parameters, and answers 200 with JSON that has no schema here.
+const fn read(path: &'static str, handler: fn() -> MethodRouter<Shared>, summary: &'static str) -> ApiRoute {
+    ApiRoute {
+        path,
+        method: "get",
+        handler,
+        summary,
+        query: &[],
+        answer: ("200", None),
+        body: None,
+        errors: &[401, 403, 429],
+        is_guarded: true,
+    }
+}
+
+/// A route that creates: needs a credential, takes a body and answers 201. `schemas` names those of the body and of the answer. Its
+/// errors are those of every write ([`super::post::once`]).
+const fn write(
+    path: &'static str,
+    handler: fn() -> MethodRouter<Shared>,
+    (body, answer): (&'static str, &'static str),
+) -> ApiRoute {
+    ApiRoute {
+        method: "post",
+        answer: ("201", Some(answer)),
+        body: Some(body),
+        errors: &[400, 401, 403, 408, 409, 413, 422, 429, 503],
+        ..read(path, handler, "")
+    }
+}
 
 /// The routes of the table.
 pub(super) fn routes() -> Router<Shared> {
