@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn what_the_audit_found_is_a_reason_until_it_is_repaired() {
-        let limits = Limits { max_lag: 100, head_silence: BTreeMap::new() };
+        let limits = Limits { max_lag: 100, ..Limits::default() };
         let reasons = |differences| {
             let board = board(|_| {});
             board.audit("dev", "vault", |audit| audit.differences = differences);
