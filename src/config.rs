@@ -8,10 +8,12 @@ mod address;
 mod chain;
 mod crosscheck;
 mod environment;
+mod environment_file;
 mod limits;
 mod manual;
 mod problem;
 mod provider;
+mod publish;
 mod reader;
 mod redis;
 mod secret;
@@ -33,14 +35,17 @@ pub use chainflume_core::canon::{Confirmations, PublishMode};
 pub use chainflume_gateway::push::Rule;
 pub use chainflume_node::{Compression, LogVerification, ProviderRole};
 pub use environment::{Environment, FileError, ProcessEnvironment};
+pub use environment_file::CommandEnvironment;
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
 pub use provider::{Failover, Provider};
+pub use publish::ApplicationFacts;
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
-pub use server::{AuthMode, Server, ServerAuth};
+pub use server::{AuthMode, ServerAuth, ServerConfig};
 pub use settings::{
-    Admin, Database, Log, LogFormat, LogLevel, Outbox, RecordRetention, Shutdown, Standby, Users,
+    Admin, DatabaseConfig, LogConfig, LogFormat, LogLevel, OutboxConfig, RecordRetention, Shutdown, Standby,
+    Users,
 };
 pub use source::Source;
 pub use webhook::{Alerts, Webhook};
@@ -58,9 +63,9 @@ pub struct Config {
     /// Where the private database lives.
     pub data_dir: PathBuf,
     /// `[database]`
-    pub database: Database,
+    pub database: DatabaseConfig,
     /// `[outbox]`
-    pub outbox: Outbox,
+    pub outbox: OutboxConfig,
     /// `[retention]`
     pub retention: RecordRetention,
     /// `[redis]`
@@ -74,11 +79,13 @@ pub struct Config {
     /// `[admin]`
     pub admin: Admin,
     /// `[server]`
-    pub server: Server,
+    pub server: ServerConfig,
     /// Every `[[push]]`.
     pub push: Vec<Rule>,
+    /// `[publish]` and `[activity]`
+    pub publish: ApplicationFacts,
     /// `[log]`
-    pub log: Log,
+    pub log: LogConfig,
     /// `[users]`
     pub users: Users,
     /// `[shutdown]`
@@ -131,6 +138,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let alerts = webhook::alerts(&root.table("alerts"));
     let push: Vec<_> = root.tables("push").iter().map(server::push).collect();
     let server = server::server(&root.table("server"));
+    let publish = publish::publish(&root.table("publish"), &root.table("activity"));
     let settings = (
         settings::database(&root.table("database")),
         (
@@ -159,6 +167,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         admin,
         server,
         push: push.into_iter().collect::<Option<_>>()?,
+        publish,
         log,
         users,
         shutdown,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::daemon::{self, Config, Daemon};
 use super::database::{Database, Over, Postgres};
 use super::process;
-use super::report::per_second;
+use super::rate::per_second;
 use super::source::{Calls, Settings, Source};
 use super::workload::LOGS_PER_BLOCK;
 

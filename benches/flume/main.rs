@@ -15,6 +15,7 @@ mod options;
 mod plot;
 mod process;
 mod published;
+mod rate;
 #[path = "../../tests/support/redis.rs"]
 mod redis_server;
 mod render;
@@ -32,7 +33,8 @@ use database::{Over, Postgres};
 use live::Live;
 use options::Options;
 use plot::Series;
-use report::{Compared, Grown, Limited, Report, median, per_second};
+use rate::per_second;
+use report::{Compared, Grown, Limited, Report, median};
 use source::Settings;
 use workload::Workload;
 

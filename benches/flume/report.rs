@@ -1,7 +1,6 @@
 //! What was measured: as tables for people and as JSON for the next comparison.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use indicatif::HumanFloatCount;
 use serde::Serialize;
@@ -74,12 +73,6 @@ pub fn median<T>(mut of: Vec<T>, key: impl Fn(&T) -> f64) -> Option<T> {
     of.sort_by(|a, b| key(a).total_cmp(&key(b)));
     let middle = of.len() / 2;
     of.into_iter().nth(middle)
-}
-
-/// Logs a second.
-#[expect(clippy::cast_precision_loss, reason = "a rate, shown without decimals")]
-pub fn per_second(logs: u64, took: Duration) -> f64 {
-    logs as f64 / took.as_secs_f64()
 }
 
 impl Report {

@@ -131,7 +131,7 @@ pub async fn ceiling(logs: u64) -> anyhow::Result<f64> {
     while let Some(bytes) = answers.next().await {
         anyhow::ensure!(bytes? > 0, "an answer is empty");
     }
-    Ok(super::report::per_second(logs, started.elapsed()))
+    Ok(super::rate::per_second(logs, started.elapsed()))
 }
 
 fn client() -> anyhow::Result<reqwest::Client> {

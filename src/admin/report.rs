@@ -5,6 +5,7 @@ mod providers;
 mod public;
 mod sinks;
 mod unread;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,14 +24,17 @@ pub use public::PublicReport;
 pub use sinks::SinkReport;
 use sinks::{held_for, stuck};
 pub use unread::UnreadReport;
+pub use waits::{ChainPace, about, thousands};
 
 /// When a chain that is a little behind stops being ready.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Limits {
     /// Confirmed blocks a source may lack.
     pub max_lag: u64,
     /// By chain, how long its head may stand still: many times its block interval.
     pub head_silence: BTreeMap<String, Duration>,
+    /// By chain, how fast it grows and when its blocks are confirmed.
+    pub pace: BTreeMap<String, ChainPace>,
 }
 
 /// What `/readyz` answers, and `status` shows.
@@ -143,6 +147,12 @@ pub struct SourceReport {
     /// What else differs between its configuration and what is stored.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What it waits for before its first event can come.
+    #[serde(default)]
+    pub waits: Option<String>,
+    /// What the last look at its contracts found, one finding a line.
+    #[serde(default)]
+    pub contracts: Vec<String>,
     /// At this pace it has caught up in so many seconds; `None` where it follows the head or does not come nearer.
     #[serde(default)]
     pub eta_seconds: Option<f64>,
@@ -160,7 +170,7 @@ impl Report {
             report.led_by = lease.and_then(|lease| lease.holder.clone());
             (name.clone(), report)
         };
-        let chains = with_audits(board.chains().iter().map(chain).collect(), board);
+        let chains = with_looks(board.chains().iter().map(chain).collect(), board);
         let writable = database.as_ref().is_some_and(|database| database.writable);
         let last = board.outbox().map_or(0, |outbox| outbox.last);
         let sink = |(name, sink): (String, SinkHealth)| {
@@ -182,7 +192,7 @@ impl Report {
         Self {
             ready: writable && chains_ready && sinks_ready && loops_run && !stopping,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            database: DatabaseReport::of(database),
+            database: DatabaseReport::of(database, (board.database_identity(), board.clock_ahead())),
             stopping,
             role: match is_server {
                 true => "server".to_owned(),
@@ -197,7 +207,13 @@ impl Report {
     }
 }
 
-fn with_audits(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTreeMap<String, ChainReport> {
+/// With what audits and looks at contracts found.
+fn with_looks(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTreeMap<String, ChainReport> {
+    for ((chain, source), contracts) in board.contracts() {
+        if let Some(report) = chains.get_mut(&chain).and_then(|chain| chain.sources.get_mut(&source)) {
+            report.contracts = contracts.findings;
+        }
+    }
     for ((chain, source), audit) in board.audits() {
         let Some(report) = chains.get_mut(&chain) else { continue };
         let Some(of_source) = report.sources.get_mut(&source) else { continue };
@@ -214,8 +230,13 @@ fn with_audits(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTre
 
 impl ChainReport {
     fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
-        let sources =
-            chain.sources.iter().map(|source| (source.name.clone(), SourceReport::of(source, chain)));
+        let pace = limits.pace.get(name);
+        let report = |source: &SourceHealth| {
+            let waits = waits::source(source, chain, pace);
+            let waits = waits.or_else(|| waits::falls_behind(source, (chain, limits.max_lag), pace));
+            (source.name.clone(), SourceReport { waits, ..SourceReport::of(source, chain, pace) })
+        };
+        let sources = chain.sources.iter().map(report);
         Self {
             state: chain.state.as_str().to_owned(),
             not_ready: why_not_ready(name, chain, limits),
@@ -239,11 +260,13 @@ impl ChainReport {
 
 impl SourceReport {
     #[expect(clippy::cast_precision_loss, reason = "an estimate; lags are far below 2^53")]
-    fn of(source: &SourceHealth, chain: &ChainHealth) -> Self {
+    fn of(source: &SourceHealth, chain: &ChainHealth, usual: Option<&ChainPace>) -> Self {
         let (lag, rate) = (source.lag(chain.confirmed), source.pace.rate());
         // What is left while the state is another is a block or two, and here before the estimate is read.
         let is_syncing = chain.state == ChainState::Syncing && lag > 0;
-        let pace = rate.map(|rate| rate.blocks).filter(|blocks| is_syncing && *blocks > 0.0);
+        // The head moves on meanwhile.
+        let net = rate.map(|rate| rate.blocks - usual.map_or(0.0, ChainPace::blocks_per_second));
+        let pace = net.filter(|blocks| is_syncing && *blocks > 0.0);
         Self {
             tip: source.tip,
             lag,
@@ -257,6 +280,8 @@ impl SourceReport {
             blocked: source.hindrance.clone(),
             unread: source.unread.as_ref().map(UnreadReport::of),
             notes: source.notes.clone(),
+            waits: None,
+            contracts: Vec::new(),
         }
     }
 }
@@ -271,11 +296,8 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
         }
         _ => {}
     }
-    if chain.head.is_some() && chain.confirmed.is_none() {
-        reasons.push(
-            "no block is confirmed: the chain is young, or the node lacks the tag it is confirmed by"
-                .to_owned(),
-        );
+    if let Some(head) = chain.head.filter(|_| chain.confirmed.is_none()) {
+        reasons.push(waits::confirmation(head, limits.pace.get(name)));
     }
     if chain.lag() > limits.max_lag {
         reasons.push(format!("is {} blocks behind", chain.lag()));
@@ -302,6 +324,7 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
 
 /// Writes what is computed at the scrape into the metrics.
 pub(super) fn refresh_metrics(board: &Board) {
+    let contracts = board.contracts();
     for (name, chain) in board.chains() {
         // What a standby does not look at does not grow old.
         let leads = chain.state != ChainState::Standby;
@@ -318,6 +341,8 @@ pub(super) fn refresh_metrics(board: &Board) {
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
             let unread = source.unread.as_ref().map_or(0, |unread| unread.blocks);
             metrics::source_past(&name, &source.name, source.hindrance.is_some(), unread);
+            let looked = contracts.get(&(name.clone(), source.name.clone()));
+            metrics::contract_findings(&name, &source.name, looked.map_or(0, |looked| looked.findings.len()));
         }
     }
     loops::refresh_metrics(board);
@@ -340,6 +365,7 @@ pub(super) fn refresh_metrics(board: &Board) {
         metrics::sink_held(&name, (sink.held, held_for(&sink)), sink.disabled.is_some());
         metrics::sink_foreign(&name, sink.foreign.is_some());
     }
+    metrics::clock_ahead(board.clock_ahead().unwrap_or_default());
     if let Some(database) = board.database() {
         metrics::database(database.writable, Some((database.negative_balances, database.open_dead_letters)));
     }
@@ -378,8 +404,11 @@ mod tests {
     }
 
     fn reasons(change: impl FnOnce(&mut ChainHealth)) -> Vec<String> {
-        let limits =
-            Limits { max_lag: 100, head_silence: [("dev".to_owned(), Duration::from_secs(60))].into() };
+        let limits = Limits {
+            max_lag: 100,
+            head_silence: [("dev".to_owned(), Duration::from_secs(60))].into(),
+            ..Limits::default()
+        };
         let report = Report::of(&board(change), &limits);
         assert_eq!(report.ready, report.chains["dev"].not_ready.is_empty());
         report.chains["dev"].not_ready.clone()
@@ -436,7 +465,7 @@ mod tests {
             board.set_outbox(chainflume_ops::health::OutboxHealth { last: 9, first: 1, oldest_at: None });
             board.sink("redis", |sink| sink.delivered = Some(4));
             board.sink("redis", change);
-            let report = Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() });
+            let report = Report::of(&board, &Limits { max_lag: 100, ..Limits::default() });
             assert_eq!(
                 (report.ready, report.sinks["redis"].lag),
                 (report.sinks["redis"].not_ready.is_empty(), 5)
@@ -470,6 +499,6 @@ mod tests {
             open_dead_letters: 0,
             letters_rose_at: None,
         });
-        assert!(!Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() }).ready);
+        assert!(!Report::of(&board, &Limits { max_lag: 100, ..Limits::default() }).ready);
     }
 }

@@ -87,7 +87,7 @@ async fn work(
     // May wait for another instance that migrates; cut off, it is rolled back.
     let Some(migrated) = stop.run_until_cancelled(database.store.migrate()).await else { return Ok(()) };
     let migrated = migrated.map_err(store_error)?;
-    tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready");
+    tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready; `chainflume psql` opens it");
     let mut background = Background::new(&supervisor, &board);
     background.alerts(loaded)?;
     let mut tasks = JoinSet::new();

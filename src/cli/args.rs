@@ -17,7 +17,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::exit::{Exit, Failure};
-use crate::config::{Log, LogFormat, LogLevel};
+use crate::config::{LogConfig, LogFormat, LogLevel};
 use chainflume_core::domain::BlockRange;
 use chainflume_core::mapping::Family;
 pub use chains::{ChainsArgs, ChainsCommand, ForgetArgs};
@@ -110,6 +110,8 @@ pub enum Command {
     /// List webhooks, retry what waits for one, and enable one that was disabled because it answered 410
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
+    /// Open the database, private or not, in psql
+    Psql(PsqlArgs),
     /// Create missing typed views and list all of them, one per ABI event
     Views(ViewsArgs),
     /// Make, list or revoke keys with which services ask the public server
@@ -207,6 +209,14 @@ pub struct StatusArgs {
     pub watch: Option<Duration>,
 }
 
+/// `psql`
+#[derive(Clone, Debug, Args)]
+pub struct PsqlArgs {
+    /// Arguments for psql: `-- -c "select …"`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<std::ffi::OsString>,
+}
+
 /// `views`
 #[derive(Clone, Debug, Args)]
 pub struct ViewsArgs {
@@ -231,13 +241,13 @@ pub struct CompletionsArgs {
 
 impl Global {
     /// What the command line says about logs, over what is configured.
-    pub fn log(&self, configured: &Log) -> Log {
+    pub fn log(&self, configured: &LogConfig) -> LogConfig {
         let more = match self.verbose {
             0 => None,
             1 => Some(LogLevel::Debug),
             _ => Some(LogLevel::Trace),
         };
-        Log {
+        LogConfig {
             format: self.log_format.unwrap_or(configured.format),
             level: self.log_level.or(more).unwrap_or(configured.level),
         }
@@ -298,9 +308,9 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_over_what_is_configured() {
-        let configured = Log { format: LogFormat::Json, level: LogLevel::Warn };
+        let configured = LogConfig { format: LogFormat::Json, level: LogLevel::Warn };
         assert_eq!(Global::default().log(&configured), configured);
         let louder = Global { verbose: 1, log_format: Some(LogFormat::Human), ..Global::default() };
-        assert_eq!(louder.log(&configured), Log { format: LogFormat::Human, level: LogLevel::Debug });
+        assert_eq!(louder.log(&configured), LogConfig { format: LogFormat::Human, level: LogLevel::Debug });
     }
 }

@@ -11,7 +11,7 @@ use chainflume_core::mapping::Family;
 
 mod draft;
 
-use draft::Draft;
+use draft::ConfigDraft;
 
 /// Writes a commented configuration for the contract the arguments name.
 pub(super) fn init(global: &Global, args: &InitArgs) -> anyhow::Result<Exit> {
@@ -34,14 +34,15 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> anyhow::Result<Exit> {
     } else {
         write(&path, &draft.render(), args.force)?;
         let shown = path.display();
-        let next =
-            format!("wrote {shown}; next: `chainflume check --config {shown}`, then `chainflume run`\n");
+        let next = format!(
+            "wrote {shown}; next: `chainflume check --config {shown}`, then `chainflume run`, and `chainflume psql` reads what is stored\n"
+        );
         output::print(next.as_bytes())?;
     }
     Ok(Exit::Done)
 }
 
-fn draft(args: &InitArgs, family: Family, place: &Path) -> anyhow::Result<Draft> {
+fn draft(args: &InitArgs, family: Family, place: &Path) -> anyhow::Result<ConfigDraft> {
     let (chain, chain_id, block_time) = chain(args)?;
     // MAINNET_HTTP for mainnet: the default makes the file right before the variable is set.
     let variable = |suffix: &str| format!("{}_{suffix}", chain.to_uppercase().replace('-', "_"));
@@ -53,7 +54,7 @@ fn draft(args: &InitArgs, family: Family, place: &Path) -> anyhow::Result<Draft>
         Family::Erc721 => "collection",
         Family::Generic => "contract",
     };
-    Ok(Draft {
+    Ok(ConfigDraft {
         http: args.http.clone().unwrap_or_else(http),
         ws: args.ws.clone().unwrap_or_else(ws),
         chain,

@@ -52,6 +52,8 @@ pub struct Chain {
     pub max_head_age: Duration,
     /// How history is read.
     pub history: History,
+    /// How often code and newest logs of the contracts are looked at; `None` for never.
+    pub contract_check: Option<Duration>,
     /// How fast final blocks are read a second time; `None` for never.
     pub audit: Option<Audit>,
     /// How fast the node is asked.
@@ -104,6 +106,8 @@ pub(super) struct ChainDraft {
     pub chain: Option<Chain>,
 }
 
+/// Between two polls unless given: chains with several blocks a second are not asked several times a second.
+const SHORTEST_POLL: Duration = Duration::from_secs(1);
 /// Ids and heights are `bigint` in the database.
 const MAX_ID: u64 = i64::MAX.unsigned_abs();
 
@@ -140,6 +144,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let poll_interval = millis(section, "poll_interval", 50..=3_600_000);
     let request_timeout = millis(section, "request_timeout", 100..=600_000);
     let ws_silence = ws_silence(section, block_time);
+    let contract_check = millis(section, "contract_check", 0..=86_400_000).unwrap_or(Duration::from_hours(1));
     let compression =
         section.parsed("compression", |text| word(text, &COMPRESSION)).map(|compression| compression.value);
     let max_response_bytes = section.size("max_response_bytes", 64 * KIB..=GIB);
@@ -160,13 +165,14 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         backend_lag_blocks: backend_lag_blocks.unwrap_or(128),
         publish: publish.unwrap_or_default(),
         block_time,
-        poll_interval: poll_interval.unwrap_or(Duration::from_secs(12)),
+        poll_interval: poll_interval.unwrap_or(block_time.max(SHORTEST_POLL)),
         request_timeout: request_timeout.unwrap_or(Duration::from_secs(10)),
         ws_silence,
         compression: compression.unwrap_or(Compression::Auto),
         max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
         max_head_age,
         history,
+        contract_check: Some(contract_check).filter(|every| !every.is_zero()),
         audit,
         pace,
     };

@@ -18,7 +18,7 @@ const MAX_KEY_BYTES: u64 = 64 << 10;
 
 /// `[server]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerConfig {
     /// The public address; `None` for none.
     pub listen: Option<SocketAddr>,
     /// Origins of web pages that may ask.
@@ -58,7 +58,7 @@ pub struct ServerAuth {
     pub jwks_url: Option<Secret>,
     /// How often they are fetched again.
     pub jwks_refresh: Duration,
-    /// How long revocations of users and tokens are kept.
+    /// How long revocations of users and tokens are kept, and how long a token may live.
     pub revocations_kept: Duration,
     /// What the claim `iss` must be.
     pub issuer: Option<String>,
@@ -79,7 +79,7 @@ impl AuthMode {
     const WORDS: [(&'static str, Self); 2] = [("jwt", Self::Jwt), ("none", Self::None)];
 }
 
-pub(super) fn server(section: &Section<'_>) -> Server {
+pub(super) fn server(section: &Section<'_>) -> ServerConfig {
     let listen = section.parsed("listen", address);
     let public = texts(section, "public_rooms", |text| {
         let kinds = ["address", "contract", "chain", "type"].map(|kind| (kind, kind));
@@ -87,7 +87,7 @@ pub(super) fn server(section: &Section<'_>) -> Server {
     });
     let connections =
         section.number("max_connections", 1..=1_000_000).and_then(|n| usize::try_from(n.value).ok());
-    let read = Server {
+    let read = ServerConfig {
         listen: listen.as_ref().map(|listen| listen.value),
         cors_origins: texts(section, "cors_origins", origin).unwrap_or_default(),
         public_rooms: public
@@ -125,7 +125,7 @@ fn auth(section: &Section<'_>) -> ServerAuth {
     let jwks_url = section.parsed("jwks_url", jwks_url);
     let refresh = section.duration("jwks_refresh", Duration::from_secs(10)..=Duration::from_hours(24));
     let day = Duration::from_hours(24);
-    let kept = section.duration("revocations_kept", day..=day * 3_650);
+    let kept = section.duration("revocations_kept", day..=day * 36_500);
     let read = ServerAuth {
         jwks_url: jwks_url.map(|url| url.value),
         jwks_refresh: refresh.map_or(Duration::from_mins(10), |refresh| refresh.value),
@@ -185,7 +185,7 @@ fn key(section: &Section<'_>) -> Option<Key> {
 }
 
 /// What depends on whether, and where, the server listens.
-fn check(section: &Section<'_>, listen: &Spot, server: &Server) {
+fn check(section: &Section<'_>, listen: &Spot, server: &ServerConfig) {
     let report = |what: &str, remedy: &str| section.reader.report(listen, Fault::new(what, remedy));
     let is_open = server.auth.mode == AuthMode::None;
     if is_open && server.listen.is_some_and(|listen| !listen.ip().is_loopback()) {

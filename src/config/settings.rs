@@ -11,7 +11,7 @@ use super::words::word;
 
 /// `[database]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Database {
+pub struct DatabaseConfig {
     /// `postgres://…`; `None` runs a private server under `data_dir`.
     pub url: Option<Secret>,
     /// Connections held open at most.
@@ -33,7 +33,7 @@ pub struct Admin {
 
 /// `[outbox]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outbox {
+pub struct OutboxConfig {
     /// How long messages are kept after every sink has them.
     pub retention: Duration,
 }
@@ -60,7 +60,7 @@ pub struct Standby {
 
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
+pub struct LogConfig {
     /// How a line looks.
     pub format: LogFormat,
     /// How much is told.
@@ -129,7 +129,7 @@ impl LogLevel {
     }
 }
 
-impl Default for Database {
+impl Default for DatabaseConfig {
     fn default() -> Self {
         Self { url: None, max_connections: 10, acquire_timeout: Duration::from_secs(5), postgres_bin: None }
     }
@@ -141,7 +141,7 @@ impl Default for Admin {
     }
 }
 
-impl Default for Outbox {
+impl Default for OutboxConfig {
     fn default() -> Self {
         Self { retention: Duration::from_hours(7 * 24) }
     }
@@ -160,7 +160,7 @@ impl Default for Standby {
     }
 }
 
-impl Default for Log {
+impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Auto, level: LogLevel::Info }
     }
@@ -178,12 +178,12 @@ impl Default for Shutdown {
     }
 }
 
-pub(super) fn database(section: &Section<'_>) -> Database {
-    let default = Database::default();
+pub(super) fn database(section: &Section<'_>) -> DatabaseConfig {
+    let default = DatabaseConfig::default();
     // Two: one writes while another is asked whether the database can be reached.
     let connections = section.number("max_connections", 2..=1000).and_then(|n| u32::try_from(n.value).ok());
     let timeout = Duration::from_millis(100)..=Duration::from_mins(10);
-    let read = Database {
+    let read = DatabaseConfig {
         url: section.parsed("url", |text| url(text, Scheme::Postgres)).map(|url| url.value),
         max_connections: connections.unwrap_or(default.max_connections),
         acquire_timeout: section
@@ -211,11 +211,13 @@ pub(super) fn admin(section: &Section<'_>) -> Admin {
     Admin { listen, max_lag }
 }
 
-pub(super) fn outbox(section: &Section<'_>) -> Outbox {
+pub(super) fn outbox(section: &Section<'_>) -> OutboxConfig {
     let bounds = Duration::ZERO..=Duration::from_hours(10 * 365 * 24);
     let retention = section.duration("retention", bounds);
     section.finish();
-    Outbox { retention: retention.map_or(Outbox::default().retention, |retention| retention.value) }
+    OutboxConfig {
+        retention: retention.map_or(OutboxConfig::default().retention, |retention| retention.value),
+    }
 }
 
 pub(super) fn retention(section: &Section<'_>) -> RecordRetention {
@@ -248,12 +250,12 @@ fn instance_name(text: &str) -> Result<String, Fault> {
     Err(Fault::new("is not a name", "write at most 64 of letters, digits, `_`, `-`, `.` and `:`"))
 }
 
-pub(super) fn log(section: &Section<'_>) -> Log {
-    let default = Log::default();
+pub(super) fn log(section: &Section<'_>) -> LogConfig {
+    let default = LogConfig::default();
     let format = section.parsed("format", |text| word(text, &LogFormat::WORDS));
     let level = section.parsed("level", |text| word(text, &LogLevel::WORDS));
     section.finish();
-    Log {
+    LogConfig {
         format: format.map_or(default.format, |format| format.value),
         level: level.map_or(default.level, |level| level.value),
     }

@@ -13,6 +13,7 @@ use chainflume_deliver::sink;
 use chainflume_index::{AuditSettings, TranslatedSource, Translator};
 use chainflume_node::{
     BlockTag, ChainSettings, FailoverSettings, HistorySettings, ProviderSettings, RateLimitSettings,
+    headers_of,
 };
 use chainflume_store::{ChainRecord, SourceRecord};
 
@@ -36,7 +37,7 @@ impl Loaded {
 }
 
 /// How logs are set up.
-pub fn telemetry_settings(log: &config::Log) -> telemetry::LogSettings {
+pub fn telemetry_settings(log: &config::LogConfig) -> telemetry::LogSettings {
     let format = match log.format {
         config::LogFormat::Auto => telemetry::LineFormat::Auto,
         config::LogFormat::Human => telemetry::LineFormat::Human,
@@ -54,7 +55,7 @@ pub(crate) fn postgres_settings(config: &Config) -> postgres::Settings {
 }
 
 pub(crate) fn store_settings(config: &Config, url: String) -> chainflume_db::Settings {
-    let config::Database { max_connections, acquire_timeout, .. } = config.database;
+    let config::DatabaseConfig { max_connections, acquire_timeout, .. } = config.database;
     chainflume_db::Settings { url, max_connections, acquire_timeout }
 }
 
@@ -115,8 +116,17 @@ pub(crate) fn admin_settings(config: &Config) -> admin::Settings {
     let limits = admin::Limits {
         max_lag: config.admin.max_lag,
         head_silence: config.chains.iter().map(silence).collect(),
+        pace: config.chains.iter().map(|chain| (chain.name.clone(), pace(chain))).collect(),
     };
     admin::Settings { listen: config.admin.listen, limits }
+}
+
+fn pace(chain: &config::Chain) -> admin::ChainPace {
+    let confirmations = match chain.confirmations {
+        Confirmations::Blocks(depth) => Some(depth),
+        Confirmations::Safe | Confirmations::Finalized => None,
+    };
+    admin::ChainPace { block_time: chain.block_time, confirmations }
 }
 
 /// A head that stands still for twenty blocks' time, and for a minute and two polls, is a stall: no chain
@@ -169,6 +179,9 @@ fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> Prov
     ProviderSettings {
         label: provider.label.clone(),
         http_url: provider.http.expose().to_owned(),
+        // Refused by the configuration where they are no headers.
+        headers: headers_of(provider.headers.iter().map(|(name, value)| (name.as_str(), value.expose())))
+            .unwrap_or_default(),
         ws_url: provider.ws.as_ref().map(|ws| ws.expose().to_owned()),
         priority: provider.priority,
         role: provider.role,

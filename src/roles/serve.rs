@@ -1,5 +1,6 @@
 //! The serve role: the public server, from its configuration to its loops.
 
+mod application;
 mod status;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::database::store_error;
 use super::error::AppError;
 use super::loops::Loops;
 use super::parts::{Loaded, admin_settings};
-use crate::config::{AuthMode, Config, Server};
+use crate::config::{AuthMode, Config, ServerConfig};
 use chainflume_access::{PublicRooms, Verifier, VerifyingKey};
 use chainflume_core::domain::causes;
 use chainflume_gateway::feed::{self, Feed, write_position};
@@ -57,12 +58,13 @@ pub(crate) async fn start(
     loops: &Loops,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), AppError> {
-    let Server { hot_bytes, queue_bytes, .. } = config.server;
+    let ServerConfig { hot_bytes, queue_bytes, .. } = config.server;
     let settings = feed::Settings { rules: config.push.clone(), hot_bytes, queue_bytes };
-    let feed = Feed::open(store.outbox(), settings).await.map_err(store_error)?;
+    let feed = Feed::open(store, store.outbox(), settings).await.map_err(store_error)?;
     let grants = Grants::of(store);
     server.load(&grants).await.map_err(store_error)?;
     metrics::push_starts();
+    metrics::application_starts();
     let position = write_position(&feed.newest());
     loops.board().set_public(PublicHealth { position, ..PublicHealth::default() });
     tracing::info!(public = %server.address(), "public server answers");
@@ -92,7 +94,8 @@ pub(crate) async fn start(
     );
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
-    let sources = Sources { feed, outbox: store.outbox(), grants, status };
+    let offered = Arc::from(vec![application::publisher((config, store))?.api()]);
+    let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(
         loops,
         tasks,
@@ -151,7 +154,7 @@ async fn watch(
     }
 }
 
-fn settings(server: &Server) -> Result<Option<Settings>, String> {
+fn settings(server: &ServerConfig) -> Result<Option<Settings>, String> {
     let Some(listen) = server.listen else { return Ok(None) };
     Ok(Some(Settings {
         listen,
@@ -166,7 +169,7 @@ fn settings(server: &Server) -> Result<Option<Settings>, String> {
     }))
 }
 
-fn auth(server: &Server) -> Result<Auth, String> {
+fn auth(server: &ServerConfig) -> Result<Auth, String> {
     let auth = &server.auth;
     if auth.mode == AuthMode::None {
         return Ok(Auth::Open);
@@ -175,7 +178,13 @@ fn auth(server: &Server) -> Result<Auth, String> {
     let public = auth.public_key.as_deref().map(VerifyingKey::from_pem);
     let keys =
         secret.into_iter().chain(public).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    let verifier = |keys| Verifier { keys, issuer: auth.issuer.clone(), audience: auth.audience.clone() };
+    let verifier = |keys| Verifier {
+        keys,
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.clone(),
+        // A token that lives longer than its revocation is kept would be valid again.
+        max_life: Some(auth.revocations_kept.as_secs()),
+    };
     let issued = auth.jwks_url.as_ref().map(|url| {
         let settings = HttpSettings {
             url: url.expose().to_owned(),

@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Alerts, Audit, Chain, Compression, Config, Confirmations, Database, Failover, History, Log,
-    LogVerification, Outbox, Pace, Provider, ProviderRole, PublishMode, RecordRetention, Redis, RedisServers,
-    Secret, Shutdown, Source, Standby, Users,
+    Admin, Alerts, ApplicationFacts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig,
+    Failover, History, LogConfig, LogVerification, OutboxConfig, Pace, Provider, ProviderRole, PublishMode,
+    RecordRetention, Redis, RedisServers, Secret, Shutdown, Source, Standby, Users,
 };
 use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::Family;
@@ -27,6 +27,7 @@ fn only_provider() -> Provider {
         label: "node.example".to_owned(),
         http: Secret::new("https://node.example/v2/key-in-literal"),
         ws: None,
+        headers: Vec::new(),
         priority: 1,
         role: ProviderRole::Any,
         requests_per_second: None,
@@ -66,8 +67,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
     let address = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913".parse().expect("an address");
     let expected = Config {
         data_dir: "/var/lib/chainflume".into(),
-        database: Database::default(),
-        outbox: Outbox::default(),
+        database: DatabaseConfig::default(),
+        outbox: OutboxConfig::default(),
         retention: RecordRetention::default(),
         redis: Redis::default(),
         standby: Standby::default(),
@@ -76,7 +77,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         admin: Admin::default(),
         server: config.server.clone(),
         push: Vec::new(),
-        log: Log::default(),
+        publish: ApplicationFacts::default(),
+        log: LogConfig::default(),
         users: Users::default(),
         shutdown: Shutdown::default(),
         chains: vec![Chain {
@@ -98,6 +100,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             max_response_bytes: 64 << 20,
             max_head_age: Duration::from_secs(3_600),
             history: usual_history(),
+            contract_check: Some(Duration::from_hours(1)),
             audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10), repair: true }),
             pace: usual_pace(),
         }],

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use fold::{Folded, fold, held};
 
-use crate::flume::{Flume, PATIENCE};
+use crate::flume::{Flume, WAIT_LIMIT};
 use crate::scene::Scene;
 
 const TOLD: &str = "publish = \"pending_and_confirmed\"";
@@ -63,7 +63,7 @@ async fn tale(scene: &Scene) -> Vec<String> {
 
 /// Waits until so much was told, and compares; every message in its turn is what the tables hold.
 async fn told(scene: &Scene, expected: &[&str]) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while tale(scene).await.len() < expected.len() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -1,5 +1,6 @@
 //! The public server of the real daemon, with the clients that platforms bring along.
 
+mod application;
 mod client;
 mod follow;
 mod log;
@@ -8,6 +9,7 @@ mod refused;
 mod scale;
 mod serve;
 mod socketio;
+mod split;
 mod wire;
 
 use std::process::Stdio;
@@ -28,7 +30,7 @@ use crate::flume::{all_sources, connect, devchain};
 use crate::postgres;
 
 const SECRET: &str = "a secret of the tests, of more than thirty-two bytes";
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 const ROOM: &str = "chain-31337";
 
 /// A daemon with a public server.
@@ -136,15 +138,16 @@ impl Client {
     }
 
     async fn next(&mut self) -> Value {
-        let line =
-            tokio::time::timeout(PATIENCE, self.lines.next_line()).await.expect("the client gets something");
+        let line = tokio::time::timeout(WAIT_LIMIT, self.lines.next_line())
+            .await
+            .expect("the client gets something");
         let line = line.expect("it can be read").expect("the client goes on");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
     /// Collects messages until there are as many as this.
     async fn collect(&mut self, count: usize) -> Vec<Value> {
-        let (mut found, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+        let (mut found, deadline) = (Vec::new(), Instant::now() + WAIT_LIMIT);
         while found.len() < count && Instant::now() < deadline {
             let next = self.next().await;
             if next["room"] == ROOM {
@@ -157,7 +160,7 @@ impl Client {
 
 fn request(port: u16, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
     chainflume_ops::tls::install();
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
+    let client = reqwest::Client::builder().no_proxy().timeout(WAIT_LIMIT).build().expect("a client");
     client.request(method, format!("http://127.0.0.1:{port}{path}"))
 }
 

@@ -30,7 +30,7 @@ use sqlx::postgres::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::flume::{PATIENCE, source};
+use crate::flume::{WAIT_LIMIT, source};
 pub use kills::until_all;
 
 /// Everything that carries messages, as the daemon starts it.
@@ -66,7 +66,7 @@ impl Carriers {
     }
 
     pub async fn until(&self, sink: &str, what: &str, is: impl Fn(&SinkHealth) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while !is(&self.sink(sink)) {
             assert!(Instant::now() < deadline, "{sink} never {what}: {:#?}", self.sink(sink));
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::flume::{Flume, PATIENCE, all_sources, config, connect, devchain};
+use crate::flume::{Flume, WAIT_LIMIT, all_sources, config, connect, devchain};
 use crate::messages::closed;
 use crate::postgres;
 use crate::redis_server::{Cut, RedisServer, Wire};
@@ -178,7 +178,7 @@ async fn a_replay_publishes_marked_messages_on_its_own_streams() {
 async fn an_interrupted_replay_names_its_place_and_doubles_nothing() {
     let house = House::new().await;
     let child = house.command(&["--rate", "30"]).spawn().expect("it runs");
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_LIMIT;
     while house.replayed("replay:").await.is_empty() {
         assert!(Instant::now() < until, "nothing is told");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -219,7 +219,7 @@ async fn lost_requests_and_replies_double_and_drop_nothing() {
 async fn a_redis_that_loses_what_was_replayed_ends_the_replay() {
     let mut house = House::new().await;
     let child = house.command(&["--rate", "30"]).spawn().expect("it runs");
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_LIMIT;
     while house.replayed("replay:").await.is_empty() {
         assert!(Instant::now() < until, "nothing is told");
         tokio::time::sleep(Duration::from_millis(20)).await;

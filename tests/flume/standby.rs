@@ -11,7 +11,7 @@ use serde_json::Value;
 use sqlx::postgres::PgPool;
 
 use crate::daemon::{Daemon, Home, agrees, chain};
-use crate::flume::{PATIENCE, all_sources, connect, devchain};
+use crate::flume::{WAIT_LIMIT, all_sources, connect, devchain};
 use crate::postgres;
 
 /// What is promised of a leader that is killed or freezes, and of one that is stopped.
@@ -40,7 +40,7 @@ async fn leads(daemon: &Daemon) -> Option<f64> {
 /// When a lease had a holder that is not `before`, by the clock of the test.
 async fn until_taken(pool: &PgPool, lease: &str, before: &str) -> Instant {
     let sql = "select holder from leases where name = $1 and expires_at > clock_timestamp()";
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     loop {
         let holder: Option<String> =
             sqlx::query_scalar(sql).bind(lease).fetch_optional(pool).await.expect("reads");

@@ -11,7 +11,7 @@ use sqlx::postgres::PgPool;
 
 use crate::cluster::{self, Cluster};
 use crate::daemon::{Home, agrees, is_root};
-use crate::flume::{PATIENCE, all_sources, connect, devchain};
+use crate::flume::{WAIT_LIMIT, all_sources, connect, devchain};
 use crate::postgres;
 use crate::process::outage::red;
 
@@ -39,7 +39,7 @@ async fn a_failover_is_followed_to_the_server_that_takes_writes() {
     let daemon = home.start();
     daemon.until_tip(58).await;
     let copied = connect(&replica.url()).await;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     let sql = "select count(*) from checkpoints where block_number = 58";
     while sqlx::query_scalar::<_, i64>(sql).fetch_one(&copied).await.unwrap_or(0) < 3 {
         assert!(Instant::now() < deadline, "the replica never has it");
@@ -193,7 +193,7 @@ async fn a_transaction_that_was_in_the_way_of_another_is_done_again() {
     let daemon = home.start();
     daemon.until_tip(58).await;
     let errors = async || daemon.metric("chainflume_database_errors_total{chain=\"dev\"}").await;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     let mut tip = 58;
     while errors().await < Some(9.0) {
         assert!(Instant::now() < deadline, "{:?} errors", errors().await);
@@ -219,7 +219,7 @@ async fn a_deadlock_costs_the_one_or_the_other_a_retry() {
     chain.mine(30);
     let waits = "select count(*) from pg_stat_activity \
                  where datname = current_database() and wait_event_type = 'Lock'";
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.expect("a count") == 0 {
         assert!(Instant::now() < deadline, "the daemon never waits");
         tokio::time::sleep(Duration::from_millis(10)).await;

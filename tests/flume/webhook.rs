@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use chainflume_devchain::{DEMO_TOKEN, Server};
 use sqlx::postgres::PgPool;
 
-use crate::flume::{PATIENCE, config, connect, devchain, source};
+use crate::flume::{WAIT_LIMIT, config, connect, devchain, source};
 use crate::postgres;
 use crate::receiver::{Receiver, SECRET};
 use crate::relay::Carriers;
@@ -94,7 +94,7 @@ impl Ground {
 
     /// Waits until there are so many rows.
     pub async fn until_count(&self, what: &str, wanted: i64) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let found = self.count(what).await;
             if found == wanted {
@@ -113,7 +113,7 @@ impl Ground {
 
 /// Waits until something holds.
 pub async fn until(what: &str, is: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while !is() {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;

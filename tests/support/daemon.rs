@@ -23,7 +23,7 @@ use crate::flume::config;
 
 /// How long a process may take for anything. Long, because a process of the debug build on a busy machine is slow; what
 /// has a deadline of its own is measured.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
 /// Stands in every URL and password the binary is given, and never in what it says.
 pub const CANARY: &str = "canary";
@@ -292,7 +292,7 @@ impl Daemon {
 
     /// Waits until it has printed `words` on stdout or stderr.
     pub async fn until_said(&mut self, words: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while !(self.err.text().contains(words) || self.out.text().contains(words)) {
             let ended = self.child.try_wait().expect("it is ours");
             let both = || format!("{}\n{}", self.out.text(), self.err.text());
@@ -324,7 +324,7 @@ impl Daemon {
 
     /// Waits until `/readyz` answers so that `is` holds.
     pub async fn until(&self, what: &str, is: impl Fn(u16, &Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         let mut last = None;
         loop {
             if self.try_get("/livez").await.is_some() {

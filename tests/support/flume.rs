@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// Loops that run until dropped, stopped or killed.
 pub struct Flume {
@@ -65,7 +65,7 @@ impl Flume {
 
     /// Waits until `is` holds of a chain.
     pub async fn until(&self, chain: &str, what: &str, is: impl Fn(&ChainHealth) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while !is(&self.chain(chain)) {
             assert!(Instant::now() < deadline, "{chain} never {what}: {:#?}", self.chain(chain));
             tokio::time::sleep(Duration::from_millis(5)).await;

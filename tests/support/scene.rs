@@ -12,7 +12,7 @@ use chainflume_devchain::{DevChain, Request, Server, Settings};
 use serde_json::Value;
 use sqlx::postgres::PgPool;
 
-use crate::flume::{Flume, PATIENCE, all_sources, config, connect};
+use crate::flume::{Flume, WAIT_LIMIT, all_sources, config, connect};
 use crate::story::{self, Blocks};
 use crate::{journal, postgres, tables};
 
@@ -181,7 +181,7 @@ impl Scene {
     }
 
     async fn until_count(&self, sql: &'static str, wanted: i64) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool).await.expect("a count") != wanted {
             assert!(Instant::now() < deadline, "never {wanted}: {sql}");
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -191,7 +191,7 @@ impl Scene {
 
 /// Waits until something holds that nothing announces.
 pub async fn until(what: &str, is: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while !is() {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -56,6 +56,14 @@ pub trait Sink: Send + 'static {
     /// Name of its cursor and in metrics; the same for ever.
     fn name(&self) -> &str;
 
+    /// Aggregate types of messages there are, for a sink that keeps a stream for each: it looks at these too from here on.
+    ///
+    /// # Errors
+    /// When such a stream cannot be reached by the settings of the sink.
+    fn follow(&mut self, _aggregate_types: &[String]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// The streams it holds, for the relay to compare with the outbox; none where a sink keeps nothing that could be looked at.
     ///
     /// Each stream for itself, and not only the newest message of all: where streams live on different servers, one can lose

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::DevChain;
-use super::rpc::{RpcError, Transport};
+use super::call::{Request, RpcError};
 pub use behaviour::{Behaviour, BeyondHead, Cap};
 pub use rule::{Edit, Effect, Lie, Rule, Wire};
 
@@ -42,19 +42,6 @@ struct Armed {
     id: u64,
     rule: Rule,
     fired: Arc<AtomicU64>,
-}
-
-/// One call as it came in, see [`Faults::record`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Request {
-    /// Name of the method.
-    pub method: String,
-    /// Its parameters, `null` for none.
-    pub params: Value,
-    /// How it came.
-    pub transport: Transport,
-    /// How many calls came in the same message.
-    pub together: usize,
 }
 
 /// A rule in force. Dropping this changes nothing.

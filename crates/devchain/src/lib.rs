@@ -12,6 +12,7 @@
 
 mod action;
 mod block;
+mod call;
 mod contracts;
 mod error;
 mod faults;
@@ -28,14 +29,14 @@ mod traffic;
 mod tests;
 
 pub use action::{Action, Call, RawLog, SignedTx};
+pub use call::{Request, RpcError, Transport};
 pub use contracts::{
     APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER, WALLETS, wallet,
 };
 pub use error::DevChainError;
-pub use faults::{ActiveFault, Behaviour, BeyondHead, Cap, Edit, Effect, Faults, Lie, Request, Rule, Wire};
+pub use faults::{ActiveFault, Behaviour, BeyondHead, Cap, Edit, Effect, Faults, Lie, Rule, Wire};
 pub use handle::{Branch, DevChain};
 pub use ledger::{Ledger, Stake};
 pub use miner::{Miner, MinerSettings};
-pub use rpc::{RpcError, Transport};
 pub use server::Server;
 pub use state::Settings;

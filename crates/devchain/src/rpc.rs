@@ -1,6 +1,5 @@
 //! JSON-RPC 2.0: calls and batches to answers. What the methods answer is in `methods`.
 
-mod error;
 mod filter;
 mod json;
 mod logs;
@@ -16,19 +15,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time;
 
 use super::DevChain;
-use super::faults::{Edit, Request, Wire};
-pub use error::RpcError;
+use super::call::{Request, RpcError, Transport};
+use super::faults::{Edit, Wire};
 pub(super) use json::HeadJson;
 pub(super) use methods::Subscriptions;
-
-/// How a call came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// HTTP POST.
-    Http,
-    /// WebSocket.
-    Ws,
-}
 
 /// What one message of calls gets back.
 #[derive(Debug, Default)]

@@ -188,6 +188,12 @@ impl Rereader {
         while let Some(left) = rest {
             let held = self.store.held().await?;
             self.check_reached(&held, source, range)?;
+            let left = match purpose {
+                Purpose::Add => left,
+                Purpose::Compare | Purpose::Repair => {
+                    self.store.first_page(&self.translator.sources()[source].name, left).await?
+                }
+            };
             let filter = self.translator.filter(&[source]);
             let depths = ReadDepths { final_number: held.final_number.unwrap_or(0), aged };
             let mut history = HistoryReader::new(

@@ -9,7 +9,7 @@ use super::logs::LOGS;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ChainError {
     /// No connection.
-    #[error("{host}: cannot reach the node ({reason}); check the url and that the node runs")]
+    #[error("{host}: cannot reach the node ({reason}); {}", remedy(.reason))]
     Unreachable {
         /// Host of the endpoint.
         host: String,
@@ -116,6 +116,25 @@ pub enum ChainError {
         /// What each of them says.
         said: String,
     },
+}
+
+/// Parts of what the system and TLS say of a connection that failed, each with what helps.
+const REMEDIES: [(&str, &str); 5] = [
+    (
+        "UnknownIssuer",
+        "the node's certificate is of an authority that this machine does not know: name the authority's file in the variable \
+         SSL_CERT_FILE",
+    ),
+    ("NotValidForName", "the node's certificate is for another name: write that name into the url"),
+    ("invalid peer certificate", "renew the node's certificate, or correct the clock of this machine"),
+    ("InvalidContentType", "the port does not speak TLS: write http:// or ws://, or another port"),
+    ("lookup address", "check the name of the host in the url"),
+];
+
+/// What helps where a node cannot be reached.
+fn remedy(reason: &str) -> &'static str {
+    let known = REMEDIES.iter().find(|(words, _)| reason.contains(words));
+    known.map_or("check the url and that the node runs", |(_, remedy)| remedy)
 }
 
 impl ChainError {
@@ -295,7 +314,9 @@ fn one_line(text: &str) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.extend(if word.contains("://") { "<url>" } else { word }.chars().take(120));
+        // Control characters of a node would move the cursor of a terminal, or hide what follows.
+        let word = if word.contains("://") { "<url>" } else { word };
+        line.extend(word.chars().filter(|char| !char.is_control()).take(120));
     }
     line
 }
@@ -307,6 +328,7 @@ mod tests {
     #[test]
     fn a_message_is_one_line_without_urls() {
         assert_eq!(one_line("over\nlimit at https://node.example/v2/secret now"), "over limit at <url> now");
+        assert_eq!(one_line("\u{1b}[2Jbad\u{7}\0 key"), "[2Jbad key");
         assert!(one_line(&"word ".repeat(1000)).len() < 220);
     }
 }

@@ -1,4 +1,5 @@
 pub(crate) mod ask_logs;
+mod contracts;
 pub(crate) mod evidence;
 pub(crate) mod failed_reads;
 mod genesis;

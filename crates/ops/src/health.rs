@@ -1,7 +1,9 @@
 //! What each chain and each sink reports, for readiness, metrics, `status` and the watchdog. Written by the
 //! spine and the relays, read by every part; ages are computed when they are read, so that they grow during a stall.
 
-mod audit;
+mod audits;
+mod contracts;
+mod database;
 mod heartbeat;
 mod loops;
 mod public;
@@ -14,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-pub use audit::AuditHealth;
+pub use audits::AuditHealth;
+pub use contracts::ContractHealth;
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::wait_beating;
 pub use loops::{LoopHealth, TurnSource};
@@ -81,6 +84,8 @@ pub struct ChainHealth {
     pub provider: Option<String>,
     /// Newest block the node knows.
     pub head: Option<u64>,
+    /// Time of the head in seconds since the Unix epoch, as its header says.
+    pub head_time: Option<u64>,
     /// Highest confirmed block.
     pub confirmed: Option<u64>,
     /// Blocks by which its node is below what is stored; 0 while that is no more than a backend may lag.
@@ -165,6 +170,7 @@ impl ChainHealth {
             state: ChainState::Starting,
             provider: None,
             head: None,
+            head_time: None,
             confirmed: None,
             node_behind: 0,
             unpublished: None,
@@ -311,10 +317,13 @@ pub struct Board {
 struct BoardState {
     chains: BTreeMap<String, ChainHealth>,
     database: Option<DatabaseHealth>,
+    database_identity: Option<String>,
+    clock_ahead: Option<f64>,
     sinks: BTreeMap<String, SinkHealth>,
     outbox: Option<OutboxHealth>,
     leases: BTreeMap<String, LeaseHealth>,
     audits: BTreeMap<(String, String), AuditHealth>,
+    contracts: BTreeMap<(String, String), ContractHealth>,
     loops: BTreeMap<String, LoopHealth>,
     public: Option<PublicHealth>,
     stopping: bool,
@@ -367,16 +376,6 @@ impl Board {
     /// Every lease this instance would hold. None where it is alone.
     pub fn leases(&self) -> BTreeMap<String, LeaseHealth> {
         self.lock().leases.clone()
-    }
-
-    /// Changes what is said of the audit of a chain's source; the first change puts it on the board.
-    pub fn audit<T>(&self, chain: &str, source: &str, change: impl FnOnce(&mut AuditHealth) -> T) -> T {
-        change(self.lock().audits.entry((chain.to_owned(), source.to_owned())).or_default())
-    }
-
-    /// Everything said of the audits now, by chain and source.
-    pub fn audits(&self) -> BTreeMap<(String, String), AuditHealth> {
-        self.lock().audits.clone()
     }
 
     /// How full the outbox was found.

@@ -1,5 +1,6 @@
 //! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
 
+mod application;
 mod install;
 mod leases;
 mod loops;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+pub use application::{
+    activity_changed, application_committed, application_events, application_starts, application_waiting,
+};
 pub use install::install;
 pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
@@ -21,7 +25,7 @@ pub use outgoing::{
     alert, alerts_start, dead_letters_trimmed, delivery, incident, missed, outbox, outbox_trimmed, published,
     repeated, sink, sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
 };
-pub use past::source_past;
+pub use past::{clock_ahead, contract_findings, source_past};
 pub use providers::{
     ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched,
     rpc_concurrency, rpc_credits, rpc_request,
@@ -58,6 +62,8 @@ const TIP: &str = "chainflume_tip_block";
 const LAG: &str = "chainflume_lag_blocks";
 const SOURCE_BLOCKED: &str = "chainflume_source_blocked";
 const UNREAD: &str = "chainflume_unread_blocks";
+const CLOCK_AHEAD: &str = "chainflume_clock_ahead_seconds";
+const CONTRACT_FINDINGS: &str = "chainflume_contract_findings";
 const SINCE_COMMIT: &str = "chainflume_seconds_since_commit";
 const SINCE_HEAD: &str = "chainflume_seconds_since_head";
 const DATABASE_WRITABLE: &str = "chainflume_database_writable";
@@ -104,6 +110,10 @@ const PUSH_RESUMED: &str = "chainflume_push_resumed_total";
 const PUSH_LAG: &str = "chainflume_push_lag_messages";
 const PUSH_REFUSED: &str = "chainflume_push_refused_total";
 const PUSH_KEYS: &str = "chainflume_push_key_fetches_total";
+const APPLICATION_EVENTS: &str = "chainflume_application_events_total";
+const APPLICATION_COMMITS: &str = "chainflume_application_commits_total";
+const APPLICATION_WAITING: &str = "chainflume_application_events_waiting";
+const ACTIVITY_CHANGES: &str = "chainflume_activity_changes_total";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 fn describe() {

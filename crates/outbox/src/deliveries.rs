@@ -1,7 +1,7 @@
 //! Messages that a receiver could not be given yet: they wait for their next try, and those with the same key behind
 //! them. Each round of tries is settled in one transaction, so that none is forgotten and none counted twice.
 
-mod settle;
+mod finish_round;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::transaction::{Tx, begin};
 
-pub use settle::{HeldMessage, RoundOutcome, SinkPacing};
+pub use finish_round::{HeldMessage, RoundOutcome, SinkPacing};
 
 /// A message that is due for its next try.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -243,11 +243,11 @@ async fn put_back(tx: &mut Tx, letter: &Letter, head: &Head) -> Result<(), Store
     .bind(&order_key)
     .bind(&head.message_type)
     .bind(&head.state)
-    .bind(head.metadata.user_id)
+    .bind(head.metadata.user_id.as_deref().and_then(|id| Uuid::try_parse(id).ok()))
     .bind(&letter.message)
     .execute(&mut **tx)
     .await?;
-    settle::count_held(tx, &letter.sink, i64::from(put.rows_affected() > 0)).await?;
+    finish_round::count_held(tx, &letter.sink, i64::from(put.rows_affected() > 0)).await?;
     // It may stand before one that was first so far, which now waits behind it.
     sqlx::query(
         r"
@@ -301,5 +301,6 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HeadMetadata {
-    user_id: Option<Uuid>,
+    /// A message of the application has the application's own id, which need not be a UUID.
+    user_id: Option<String>,
 }

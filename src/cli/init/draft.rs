@@ -4,7 +4,7 @@ use chainflume_core::mapping::Family;
 
 /// What goes into a new configuration.
 #[derive(Clone, Debug)]
-pub(super) struct Draft {
+pub(super) struct ConfigDraft {
     pub chain: String,
     pub chain_id: u64,
     pub block_time: &'static str,
@@ -19,7 +19,7 @@ pub(super) struct Draft {
     pub events: Vec<String>,
 }
 
-impl Draft {
+impl ConfigDraft {
     /// The same with URLs of nobody where they come from variables, which need not be set yet.
     pub fn with_stand_ins(&self) -> Self {
         let stand_in =

@@ -63,8 +63,11 @@ async fn a_final_block_that_changes_stops_its_chain_and_no_other() {
         letters_rose_at: None,
     };
     flume.board.set_database(database);
-    let limits =
-        Limits { max_lag: 100, head_silence: BTreeMap::from([("dev".to_owned(), Duration::from_secs(60))]) };
+    let limits = Limits {
+        max_lag: 100,
+        head_silence: BTreeMap::from([("dev".to_owned(), Duration::from_secs(60))]),
+        ..Limits::default()
+    };
     let report = Report::of(&flume.board, &limits);
     assert!(!report.ready);
     assert_eq!(report.chains["dev"].not_ready, ["is stopped until an operator decides"]);

@@ -58,6 +58,7 @@ impl Script {
                 label: chainflume_node::host_of(&self.url),
                 http_url: self.url.clone(),
                 ws_url: None,
+                headers: chainflume_node::headers_of([]).expect("none"),
                 priority: 1,
                 role: ProviderRole::Any,
                 pace: RateLimitSettings {

@@ -6,7 +6,7 @@ use chainflume_devchain::MinerSettings;
 
 use super::{TOLD, fold, held};
 use crate::daemon::{Home, agrees};
-use crate::flume::{PATIENCE, connect, devchain};
+use crate::flume::{WAIT_LIMIT, connect, devchain};
 use crate::{postgres, relay};
 
 const KILLS: u64 = 12;
@@ -27,7 +27,7 @@ async fn kill_9_at_any_moment_neither_doubles_nor_loses_pending() {
     // Every second one is let alone until it tells something; on a busy machine the others hardly do.
     let started = Instant::now();
     let mut round = 0;
-    while round < KILLS || (!enough(told(&pool).await) && started.elapsed() < 4 * PATIENCE) {
+    while round < KILLS || (!enough(told(&pool).await) && started.elapsed() < 4 * WAIT_LIMIT) {
         round += 1;
         let mut daemon = home.start();
         daemon.until_said("database is ready").await;
@@ -50,7 +50,7 @@ async fn kill_9_at_any_moment_neither_doubles_nor_loses_pending() {
 }
 
 async fn until_more(pool: &sqlx::PgPool, before: (i64, i64)) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while told(pool).await == before {
         assert!(Instant::now() < deadline, "nothing is told");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -26,7 +26,7 @@ async fn a_node_that_fails_on_its_newest_block_delays_no_other() {
         ["pending a101", "confirmed a101", "confirmed user.activated", "pending a102", "pending a103"];
     let mut sorted = expected.to_vec();
     sorted.sort_unstable();
-    let deadline = std::time::Instant::now() + crate::flume::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::flume::WAIT_LIMIT;
     while super::tale(&scene).await.len() < expected.len() {
         assert!(std::time::Instant::now() < deadline, "{:?}", super::tale(&scene).await);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -48,7 +48,7 @@ async fn each_head_costs_one_more_log_question_and_one_more_header() {
     for tip in 100..105 {
         mine(&scene, 1);
         flume.until_tip("dev", tip).await;
-        let deadline = std::time::Instant::now() + crate::flume::PATIENCE;
+        let deadline = std::time::Instant::now() + crate::flume::WAIT_LIMIT;
         while !super::tale(&scene).await.contains(&format!("pending a{}", tip + 2)) {
             assert!(std::time::Instant::now() < deadline, "{:?}", super::tale(&scene).await);
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;

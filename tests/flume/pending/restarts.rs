@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chainflume_devchain::{DEMO_TOKEN, STAKE_VAULT, Settings};
 
 use super::{TOLD, following, mine, reorg, tale, told};
-use crate::flume::{PATIENCE, source};
+use crate::flume::{WAIT_LIMIT, source};
 use crate::scene::Scene;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +56,7 @@ async fn what_is_confirmed_already_is_not_told_as_pending() {
     mine(&scene, 30);
     let flume = scene.start(TOLD).await;
     flume.until_tip("dev", 128).await;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while tale(&scene).await.last().is_none_or(|last| last != "pending a130") && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -121,7 +121,7 @@ async fn a_tag_confirms_and_only_the_reorg_window_is_told_ahead() {
     flume.until_tip("dev", 60).await;
     mine(&scene, 1);
     let head = "select count(*) from pending_events where block_number = 101";
-    let deadline = std::time::Instant::now() + crate::flume::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::flume::WAIT_LIMIT;
     while sqlx::query_scalar::<_, i64>(head).fetch_one(&scene.pool).await.expect("reads") == 0 {
         assert!(std::time::Instant::now() < deadline, "{:?}", flume.chain("dev"));
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

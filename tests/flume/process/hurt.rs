@@ -120,10 +120,11 @@ fn troubles<'a>(report: &'a Value, name: &str) -> Vec<&'a str> {
     reasons.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-const BESIDE: [&str; 15] = [
+const BESIDE: [&str; 16] = [
     "access",
     "alerts",
     "audit dev",
+    "contracts dev",
     "feed",
     "feed listener",
     "feed watch",

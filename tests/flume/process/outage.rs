@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 
 use crate::daemon::{Daemon, Home, agrees};
-use crate::flume::{PATIENCE, all_sources, connect, devchain};
+use crate::flume::{WAIT_LIMIT, all_sources, connect, devchain};
 use crate::postgres;
 use crate::receiver::Receiver;
 use crate::webhook::webhook;
@@ -175,7 +175,7 @@ async fn every_metric_is_told_with_its_meaning() {
     chain.mine(10);
     daemon.until_tip(310).await;
     let published = "chainflume_messages_published_total{sink=\"in-process\",type=\"erc20.transfer\",state=\"confirmed\"}";
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while daemon.metric(published).await.is_none() || receiver.taken().is_empty() {
         assert!(Instant::now() < deadline, "nothing is published");
         tokio::time::sleep(Duration::from_millis(20)).await;

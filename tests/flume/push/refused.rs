@@ -27,8 +27,8 @@ async fn dropped(daemon: &Daemon, reason: &str) -> f64 {
 }
 
 /// Waits until so many connections were dropped for a reason.
-async fn until_dropped(daemon: &Daemon, reason: &str, count: f64) {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn until_dropped(daemon: &Daemon, reason: &str, count: f64) {
+    let deadline = Instant::now() + WAIT_LIMIT;
     while dropped(daemon, reason).await < count {
         assert!(Instant::now() < deadline, "{reason}: {}", dropped(daemon, reason).await);
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -252,7 +252,7 @@ async fn a_caller_gets_no_more_than_its_share() {
     assert!(head.starts_with("HTTP/1.1 429") && head.contains("retry-after"), "{head}");
     assert_eq!((dropped(&daemon, "user").await, refused(&daemon, "too_many_connections").await), (1.0, 1.0));
     drop(held.pop());
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while Socket::open(gate.port, &headers).await.is_err() {
         assert!(Instant::now() < deadline, "a place is given back");
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -260,7 +260,7 @@ async fn a_caller_gets_no_more_than_its_share() {
 
     // Twenty seconds' worth at once, and then no more; another user does not notice.
     let flood = bearer("flood");
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
+    let client = reqwest::Client::builder().no_proxy().timeout(WAIT_LIMIT).build().expect("a client");
     let url = format!("http://127.0.0.1:{}/v1/messages?room=chain-1", gate.port);
     let mut limited = None;
     for _ in 0..1_000 {

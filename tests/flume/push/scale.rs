@@ -39,7 +39,7 @@ impl Nginx {
         let mut command = Command::new(program);
         command.args(["-p", &*place, "-e", "stderr", "-c"]).arg(&file).kill_on_drop(true);
         let child = command.spawn().expect("nginx is installed (apt-get install nginx-light)");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             assert!(Instant::now() < deadline, "nginx does not listen");
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -36,7 +36,7 @@ impl Served {
 
     /// Waits until it answers a request with this code.
     async fn until_refused(&self, bearer: &str, code: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let (status, answer) = self.get("/v1/messages?room=chain-1", bearer).await;
             if (status, &answer["code"]) == (401, &json!(code)) {
@@ -51,7 +51,7 @@ impl Served {
 /// Reads a stream until it has these words, or its end.
 async fn until_streamed(answer: &mut reqwest::Response, text: &mut String, words: &str) {
     while !text.contains(words) {
-        let chunk = tokio::time::timeout(PATIENCE, answer.chunk()).await.expect("the stream goes on");
+        let chunk = tokio::time::timeout(WAIT_LIMIT, answer.chunk()).await.expect("the stream goes on");
         match chunk.expect("it can be read") {
             Some(chunk) => text.push_str(&String::from_utf8_lossy(&chunk)),
             None => panic!("the stream ended without {words}: {text}"),
@@ -59,7 +59,7 @@ async fn until_streamed(answer: &mut reqwest::Response, text: &mut String, words
     }
 }
 
-async fn gate(seed: u64, more: &str) -> (Gate, String) {
+pub async fn gate(seed: u64, more: &str) -> (Gate, String) {
     let (key, hash) = new_key().await;
     let tables = format!(
         "[server.auth]\nsecret = \"{SECRET}\"\n{more}[[server.key]]\nname = \"backend\"\nhash = {hash}\nscopes = [\"read\", \"admin\"]\n"
@@ -140,7 +140,7 @@ async fn a_server_without_chains_is_ready_with_a_database_and_drains() {
     until_streamed(&mut stream, &mut text, "retry: ").await;
     served.daemon.signal(rustix::process::Signal::TERM);
     while let Some(chunk) =
-        tokio::time::timeout(PATIENCE, stream.chunk()).await.expect("it ends").expect("well")
+        tokio::time::timeout(WAIT_LIMIT, stream.chunk()).await.expect("it ends").expect("well")
     {
         text.push_str(&String::from_utf8_lossy(&chunk));
     }
@@ -155,7 +155,7 @@ async fn a_server_without_chains_is_ready_with_a_database_and_drains() {
     systemd.until("stopping", |line| line == "STOPPING=1");
     assert!(tokio::net::TcpStream::connect(("127.0.0.1", served.port)).await.is_err());
     let mut daemon = served.daemon;
-    assert_eq!(daemon.ended(PATIENCE).await, Some(0));
+    assert_eq!(daemon.ended(WAIT_LIMIT).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,8 +342,10 @@ async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
         json!({ "kty": "OKP", "crv": "Ed25519", "kid": "old", "x": URL_SAFE_NO_PAD.encode([7; 32]) });
     let set = std::sync::Arc::new(std::sync::Mutex::new(None));
     let (issuer, fetched) = issuer(set.clone()).await;
+    // The token was made once, and is valid until 2100.
     let auth = format!(
-        "[server.auth]\nalgorithms = [\"RS256\", \"EdDSA\"]\njwks_url = \"http://127.0.0.1:{issuer}/keys\"\n"
+        "[server.auth]\nalgorithms = [\"RS256\", \"EdDSA\"]\njwks_url = \"http://127.0.0.1:{issuer}/keys\"\n\
+         revocations_kept = \"36500days\"\n"
     );
     let gate = Gate::new(79, &auth).await;
     let daemon = gate.start().await;
@@ -351,7 +353,7 @@ async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
     let headers = [("authorization", bearer.as_str())];
     let judged = async || gate.get("/v1/messages?room=chain-1", &headers).await;
     let until = async |code: &str, status: u16| {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let (found, answer) = judged().await;
             if found == status && (code.is_empty() || answer["code"] == code) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::flume::PATIENCE;
+use crate::flume::WAIT_LIMIT;
 
 /// `chainflume run`, ended when dropped.
 pub struct Daemon {
@@ -28,7 +28,7 @@ impl Daemon {
     pub async fn until_metric(&self, line: &str) {
         chainflume_ops::tls::install();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let answer = client.get(format!("http://{}/metrics", self.admin)).send().await;
             let text = match answer {

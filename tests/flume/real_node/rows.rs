@@ -12,12 +12,12 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::truth::{Cell, Place, Row, Truth};
 use super::world::{World, address};
 use crate::anvil::Contract;
-use crate::flume::PATIENCE;
+use crate::flume::WAIT_LIMIT;
 
 /// Waits until every checkpoint is the node's block `number`, by hash.
 pub async fn until_at(world: &World, pool: &PgPool, number: u64) {
     let hash = world.anvil.block(number).await["hash"].clone();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     loop {
         let at: Vec<(i64, String)> =
             sqlx::query_as("select block_number, '0x' || encode(block_hash, 'hex') from checkpoints")

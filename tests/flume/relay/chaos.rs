@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::end_to_end::{disturb, until_confirmed_is_stored};
 use super::{Carriers, canonical, fold, published, sources};
-use crate::flume::{Flume, PATIENCE, config, connect, devchain};
+use crate::flume::{Flume, WAIT_LIMIT, config, connect, devchain};
 use crate::postgres;
 use crate::redis_server::{RedisServer, Wire};
 
@@ -23,7 +23,7 @@ async fn a_wire_that_breaks_all_the_time_loses_and_doubles_nothing() {
     let mut round = 0;
     // By time and not by rounds: while the relay waits before its next try nothing is cut.
     while wire.cuts() < 12 {
-        assert!(started.elapsed() < 4 * PATIENCE, "the wire was cut {} times", wire.cuts());
+        assert!(started.elapsed() < 4 * WAIT_LIMIT, "the wire was cut {} times", wire.cuts());
         disturb(&chain, round);
         until_confirmed_is_stored(&flume, &chain).await;
         round += 1;

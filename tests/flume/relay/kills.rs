@@ -8,7 +8,7 @@ use sqlx::postgres::PgPool;
 
 use super::{canonical, fold, fold_users, published, sources, users};
 use crate::daemon::{Daemon, Home, agrees};
-use crate::flume::{PATIENCE, connect, devchain};
+use crate::flume::{WAIT_LIMIT, connect, devchain};
 use crate::postgres;
 use crate::random::{Random, seed};
 use crate::redis_server::RedisServer;
@@ -79,7 +79,7 @@ async fn entries(redis: &mut MultiplexedConnection) -> u64 {
 
 /// Waits until the streams have so many entries.
 pub async fn until_sent(count: u64, redis: &mut MultiplexedConnection, daemon: &Daemon) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while entries(redis).await < count {
         assert!(Instant::now() < deadline, "{} of {count}: {}", entries(redis).await, daemon.log());
         tokio::time::sleep(Duration::from_millis(3)).await;
@@ -88,7 +88,7 @@ pub async fn until_sent(count: u64, redis: &mut MultiplexedConnection, daemon: &
 
 /// Waits until as much was sent as there is.
 pub async fn until_all(pool: &PgPool, server: &RedisServer) {
-    let (deadline, mut redis) = (Instant::now() + PATIENCE, server.connection().await);
+    let (deadline, mut redis) = (Instant::now() + WAIT_LIMIT, server.connection().await);
     while entries(&mut redis).await != outbox(pool).await {
         assert!(Instant::now() < deadline, "{} of {}", entries(&mut redis).await, outbox(pool).await);
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -116,7 +116,7 @@ async fn metrics_tell_what_was_sent_refused_kept_and_put_aside() {
 
 /// Waits until a sample has this value.
 async fn until(daemon: &Daemon, sample: &str, value: f64) {
-    let deadline = std::time::Instant::now() + crate::flume::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::flume::WAIT_LIMIT;
     loop {
         let found = match daemon.try_get("/metrics").await {
             Some(_) => daemon.metric(sample).await,

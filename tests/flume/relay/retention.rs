@@ -115,7 +115,7 @@ async fn old_records_of_a_chain_go_by_themselves() {
     let kept = async || -> i64 {
         sqlx::query_scalar("select count(*) from dead_letters").fetch_one(&pool).await.expect("a count")
     };
-    let deadline = Instant::now() + crate::flume::PATIENCE;
+    let deadline = Instant::now() + crate::flume::WAIT_LIMIT;
     while kept().await > 1 {
         assert!(Instant::now() < deadline, "{} are kept", kept().await);
         tokio::time::sleep(Duration::from_millis(20)).await;

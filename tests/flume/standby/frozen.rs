@@ -36,7 +36,7 @@ async fn movers(pool: &PgPool) -> Vec<String> {
 /// Waits until there is a session on this database of which this is true.
 async fn until_sessions(pool: &PgPool, what: &str) {
     let sql = format!("select count(*) from pg_stat_activity where datname = current_database() and {what}");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql.as_str())).fetch_one(pool).await.expect("a count")
         == 0
     {
@@ -151,7 +151,7 @@ async fn leaders_that_freeze_at_any_moment_take_turns() {
         for lease in ["chain 31337", "audit 31337", "outbox"] {
             until_taken(&pool, lease, &holder).await;
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while movers(&pool).await.len() < turns + 2 {
             assert!(Instant::now() < deadline, "it leads and moves nothing: {}", standby.log());
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -53,7 +53,7 @@ async fn one_carries_and_the_other_goes_on_where_it_was_left() {
         chain.mine(2);
     }
     let tip = i64::try_from(chain.head().number - 2).expect("small");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     let settled = "select (select min(block_number) from checkpoints) = $1 \
                    and (select seq from sink_cursors where sink = 'redis') = (select seq from outbox_head)";
     while !sqlx::query_scalar::<_, bool>(settled).bind(tip).fetch_one(&pool).await.expect("a word") {
@@ -69,7 +69,7 @@ async fn one_carries_and_the_other_goes_on_where_it_was_left() {
 async fn until_settled(pool: &PgPool) {
     let settled = "select (select seq from sink_cursors where sink = 'webhook:crm') = (select seq from outbox_head) \
                    and not exists (select from deliveries)";
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while sqlx::query_scalar::<_, Option<bool>>(settled).fetch_one(pool).await.expect("a word") != Some(true)
     {
         assert!(Instant::now() < deadline, "never settled");

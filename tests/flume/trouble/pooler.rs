@@ -62,7 +62,7 @@ impl Pooler {
             .stdin(Stdio::piped());
         let supervisor = cluster::as_unprivileged(command).spawn().expect("sh is everywhere");
         let pooler = Self { folder, _supervisor: supervisor };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while !pooler.folder.join(".s.PGSQL.5432").exists() {
             let log = || std::fs::read_to_string(pooler.folder.join("log")).unwrap_or_default();
             assert!(

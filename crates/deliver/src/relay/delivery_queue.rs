@@ -195,7 +195,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
 
     async fn record(&mut self, round: Round, state: &SinkState) -> Result<NextStep, RelayError> {
         let settled = round.result(&self.settings.schedule, state, self.refused);
-        self.outbox.settle(self.sink.name(), &settled, self.epoch).await?;
+        self.outbox.finish_round(self.sink.name(), &settled, self.epoch).await?;
         if let Some(seq) = settled.cursor {
             self.cursor = Some(Position { seq, epoch: round.epoch.clone() });
         }

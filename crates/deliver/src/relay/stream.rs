@@ -146,6 +146,7 @@ impl<S: Sink> Relay<S> {
     /// Asks the sink what it holds, and goes back to where it lost something, or to what is still kept after that. `None` where
     /// it holds what this database never sent.
     async fn check_sink(&mut self, cursor: Position) -> Result<Option<Position>, RelayError> {
+        self.sink.follow(&self.outbox.aggregate_types().await?)?;
         let streams = self.sink.look().await?;
         let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
         let lineage = self.outbox.lineage(self.sink.name(), cursor.seq, &tops).await?;

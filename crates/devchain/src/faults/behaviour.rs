@@ -1,4 +1,4 @@
-use crate::rpc::RpcError;
+use crate::call::RpcError;
 use chainflume_core::domain::BlockRange;
 
 /// How a node behaves as a whole. The default is a recent go-ethereum without limits.

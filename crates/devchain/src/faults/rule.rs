@@ -6,9 +6,8 @@ use alloy_primitives::{Address, B256};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::Request;
 use crate::DevChain;
-use crate::rpc::{RpcError, Transport};
+use crate::call::{Request, RpcError, Transport};
 use chainflume_core::domain::Log;
 
 /// Which calls are hit, and what happens to them.

@@ -4,8 +4,8 @@ use alloy_primitives::{Address, B256};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::RpcError;
 use super::params::{Tag, parse, tag};
+use crate::call::RpcError;
 use chainflume_core::domain::Log;
 
 /// What `eth_getLogs` is asked.

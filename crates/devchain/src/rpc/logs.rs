@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use super::error::RpcError;
 use super::filter::{BlockSelection, Filter};
 use super::view::View;
 use crate::block::Block;
+use crate::call::RpcError;
 use crate::faults::{BeyondHead, Lie};
 use chainflume_core::domain::{BlockRange, Log};
 

@@ -1,19 +1,20 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use alloy_primitives::B256;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
 use super::Answer;
-use super::error::RpcError;
 use super::filter::Filter;
 use super::json::{BlockJson, LogJson, QuantityJson, ReceiptJson, TxJson};
 use super::logs::get_logs;
 use super::params::Params;
 use super::view::View;
 use crate::block::Block;
+use crate::call::{Request, RpcError};
 use crate::contracts::{DEMO_NFT, DEMO_TOKEN, STAKE_VAULT};
-use crate::faults::{Plan, Request};
+use crate::faults::Plan;
 use crate::{DevChain, Settings};
 
 /// The `newHeads` subscriptions of one socket.
@@ -106,7 +107,11 @@ fn read(view: &View<'_>, method: &str, params: &Params<'_>, settings: &Settings)
             result(&found.map(|block| ReceiptJson::all(block, timed)))
         }
         "eth_getCode" => {
-            let contract = [STAKE_VAULT, DEMO_TOKEN, DEMO_NFT].contains(&params.address(0)?);
+            let address = params.address(0)?;
+            // What emits logs is a contract.
+            let logs = |block: &Arc<Block>| block.logs(false).any(|log| log.address == address);
+            let emits = || (0..=view.head).any(|number| view.block(number).is_some_and(logs));
+            let contract = [STAKE_VAULT, DEMO_TOKEN, DEMO_NFT].contains(&address) || emits();
             result(if contract { "0x60806040" } else { "0x" })
         }
         _ => {

@@ -2,7 +2,7 @@ use alloy_primitives::{Address, B256};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::RpcError;
+use crate::call::RpcError;
 
 /// A block as a caller names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

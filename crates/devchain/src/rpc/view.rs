@@ -3,12 +3,11 @@ use std::sync::MutexGuard;
 
 use alloy_primitives::B256;
 
-use super::Transport;
-use super::error::RpcError;
 use super::params::Tag;
 use crate::DevChain;
 use crate::block::Block;
-use crate::faults::{Behaviour, Plan, Request};
+use crate::call::{Request, RpcError, Transport};
+use crate::faults::{Behaviour, Plan};
 use crate::state::DevState;
 
 /// The chain as the node that answers knows it: it may lag.

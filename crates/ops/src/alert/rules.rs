@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::health::{AuditHealth, Board, ChainHealth, ChainState, DatabaseHealth, LoopHealth, SinkHealth};
+use crate::health::{
+    AuditHealth, Board, ChainHealth, ChainState, ContractHealth, DatabaseHealth, LoopHealth, SinkHealth,
+};
 
 /// What is normal for each chain.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +27,12 @@ pub struct BoardSnapshot {
     pub loops: BTreeMap<String, LoopHealth>,
     /// By chain and source.
     pub audits: BTreeMap<(String, String), AuditHealth>,
+    /// By chain and source.
+    pub contracts: BTreeMap<(String, String), ContractHealth>,
+    /// Seconds by which the clock of the database is ahead of this machine's.
+    pub clock_ahead: Option<f64>,
+    /// Time of this machine's clock, in seconds since the Unix epoch.
+    pub time: u64,
 }
 
 impl BoardSnapshot {
@@ -36,6 +44,9 @@ impl BoardSnapshot {
             database: board.database(),
             loops: board.loops(),
             audits: board.audits(),
+            contracts: board.contracts(),
+            clock_ahead: board.clock_ahead(),
+            time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         }
     }
 }
@@ -64,6 +75,10 @@ const ERRORS: u64 = 5;
 const STUCK: Duration = Duration::from_mins(1);
 /// The default schedule has tried a message six times by then, and an operator can still act before it is given up.
 const HELD: Duration = Duration::from_hours(8);
+/// Seconds by which a clock may be off. One that is synchronised is off by milliseconds, and leases last ten seconds.
+pub const CLOCK_OFF: f64 = 30.0;
+/// The same for times of blocks. A block is accepted up to some seconds before its time (go-ethereum: 15 s).
+const CLOCK_OFF_BLOCK: u64 = 30;
 /// A WebSocket is opened again within seconds, and polling does meanwhile.
 const LISTENER: Duration = Duration::from_mins(1);
 /// What happened once is an incident for so long: several in a row are one notice.
@@ -89,6 +104,12 @@ pub fn incidents(
     for ((chain, source), audit) in &board.audits {
         audit_troubles(&mut found, (chain, source), audit, now);
     }
+    for ((chain, source), health) in board.contracts.iter().filter(|(_, health)| !health.findings.is_empty())
+    {
+        let text = format!("source {source} of chain {chain}: {}", health.findings.join("; "));
+        found.add("contract", source, text);
+    }
+    clock_troubles(&mut found, board);
     for (name, one) in &board.loops {
         for trouble in one.troubles() {
             found.add(
@@ -246,6 +267,26 @@ fn database_troubles(found: &mut FoundIncidents, database: &DatabaseHealth, now:
     }
 }
 
+/// Leases, times of blocks and signatures of webhooks go by the clock.
+fn clock_troubles(found: &mut FoundIncidents, board: &BoardSnapshot) {
+    if let Some(ahead) = board.clock_ahead.filter(|ahead| ahead.abs() > CLOCK_OFF) {
+        let (seconds, which) = (ahead.abs(), if ahead > 0.0 { "behind" } else { "ahead of" });
+        let text = format!(
+            "the clock of this machine is {seconds:.0} s {which} the clock of the database: synchronise it (timedatectl, chrony)"
+        );
+        found.add("clock", "", text);
+    }
+    for (name, chain) in &board.chains {
+        let ahead = chain.head_time.map_or(0, |time| time.saturating_sub(board.time));
+        if ahead > CLOCK_OFF_BLOCK {
+            let text = format!(
+                "the newest block of chain {name} is {ahead} s in the future: the clock of this machine is behind; synchronise it"
+            );
+            found.add("clock", name, text);
+        }
+    }
+}
+
 fn since(at: Instant, now: Instant) -> Duration {
     now.saturating_duration_since(at)
 }
@@ -332,6 +373,40 @@ mod tests {
         });
         assert!(repaired.contains("the audit repaired 3 stored events of source token"), "{repaired}");
         assert_eq!(text(&|audit| audit.repaired = now.checked_sub(RECENT).map(|at| (3, at))), "");
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_an_incident() {
+        let board = Board::default();
+        board.chain("dev", |chain| {
+            (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
+        });
+        let time = BoardSnapshot::of(&board).time;
+        for (ahead, block, wanted) in [
+            (0.0, time, vec![]),
+            (29.9, time + 29, vec![]),
+            (-31.0, time, vec![("clock", 0)]),
+            (3_600.0, time + 3_600, vec![("clock", 0), ("clock", 0)]),
+        ] {
+            board.set_clock_ahead(ahead);
+            board.chain("dev", |chain| chain.head_time = Some(block));
+            assert_eq!(
+                found(&BoardSnapshot { time, ..BoardSnapshot::of(&board) }, Instant::now()),
+                wanted,
+                "{ahead}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_contract_that_looks_wrong_is_an_incident() {
+        let board = Board::default();
+        assert!(!board.set_contracts("dev", "token", Vec::new()), "nothing is new");
+        assert_eq!(found(&later(&board).0, Instant::now()), []);
+        assert!(board.set_contracts("dev", "token", vec!["has no code".to_owned()]));
+        assert_eq!(found(&later(&board).0, Instant::now()), [("contract", 0)]);
+        assert!(board.set_contracts("dev", "token", Vec::new()), "it is mended");
+        assert_eq!(found(&later(&board).0, Instant::now()), []);
     }
 
     #[test]

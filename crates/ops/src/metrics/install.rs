@@ -1,7 +1,7 @@
 use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{BUILD_INFO, leases, loops, past, providers, push};
+use super::{BUILD_INFO, application, leases, loops, past, providers, push};
 
 /// Installs the recorder for the process and says what each metric means.
 ///
@@ -26,6 +26,7 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
     past::describe();
     providers::describe();
     push::describe();
+    application::describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

@@ -178,9 +178,9 @@ async fn a_cursor_is_noted_by_whoever_leads_the_sink() {
     store.outbox().note_sink_cursor("redis", 8, Some(second)).await.expect("leads");
     assert_eq!(store.outbox().sink_cursor("redis").await.expect("reads"), Some(8));
     let settled = RoundOutcome { cursor: Some(9), ..RoundOutcome::default() };
-    assert!(store.outbox().settle("redis", &settled, Some(first)).await.expect_err("lost").is_fenced());
+    assert!(store.outbox().finish_round("redis", &settled, Some(first)).await.expect_err("lost").is_fenced());
     assert_eq!(store.outbox().sink_cursor("redis").await.expect("reads"), Some(8));
-    store.outbox().settle("redis", &settled, Some(second)).await.expect("leads");
+    store.outbox().finish_round("redis", &settled, Some(second)).await.expect("leads");
     assert_eq!(store.outbox().sink_cursor("redis").await.expect("reads"), Some(9));
 }
 

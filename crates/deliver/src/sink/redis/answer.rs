@@ -1,9 +1,14 @@
 //! What Redis' answers mean.
 
-use ::redis::{ErrorKind, RedisError};
+use ::redis::{ErrorKind, RedisError, Value};
 
-use super::sentinel::SENTINEL;
 use crate::sink::SinkError;
+
+/// The name of a sentinel in errors.
+pub(super) const SENTINEL: &str = "redis sentinel";
+
+/// Answers to the first commands, in order, and why there is none to the next.
+pub(super) type Answers = (Vec<Value>, Option<SinkError>);
 
 const RIGHTS: &str = "give the user the rights config/default.toml names under [redis]";
 

@@ -1,8 +1,8 @@
 use ::redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 
+use super::answer::Answers;
 use super::connection::RedisConnection;
 use super::credentials::Credentials;
-use super::route::Answers;
 use super::{NAME, answer};
 use crate::sink::SinkError;
 

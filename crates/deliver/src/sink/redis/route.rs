@@ -1,7 +1,8 @@
 //! How a server is found, and found again after another took over.
 
-use ::redis::{Cmd, RedisError, Value};
+use ::redis::{Cmd, RedisError};
 
+use super::answer::Answers;
 use super::cluster::Cluster;
 use super::connection::RedisConnection;
 use super::credentials::Credentials;
@@ -20,9 +21,6 @@ pub(super) enum Route {
     Sentinel(Box<Sentinel>),
     Cluster(Cluster),
 }
-
-/// Answers to the first commands, in order, and why there is none to the next.
-pub(super) type Answers = (Vec<Value>, Option<SinkError>);
 
 impl Route {
     pub(super) fn new(settings: &Settings) -> Result<Self, SinkError> {

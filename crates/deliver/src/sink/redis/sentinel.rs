@@ -1,13 +1,10 @@
 use ::redis::{Cmd, FromRedisValue, Value, from_redis_value};
 
+use super::answer::{Answers, SENTINEL};
 use super::connection::RedisConnection;
 use super::credentials::Credentials;
-use super::route::Answers;
 use super::{NAME, answer};
 use crate::sink::SinkError;
-
-/// Who is asked, in errors.
-pub(super) const SENTINEL: &str = "redis sentinel";
 
 /// The route to whichever server is the master, found as
 /// <https://redis.io/docs/latest/develop/reference/sentinel-clients/> says: the first sentinel that answers names it, and the

@@ -6,7 +6,7 @@ use super::Settings;
 use super::layout::{Appended, ExpectedEnd, StreamEnd, StreamLayout};
 use super::route::Route;
 use crate::sink::{SinkError, Stream};
-use chainflume_core::domain::{Aggregate, Envelope};
+use chainflume_core::domain::Envelope;
 
 /// Messages in one script at most: while it runs, the server answers nobody else. So many take it a millisecond or two.
 const LOAD_MESSAGES: usize = 100;
@@ -34,15 +34,21 @@ pub(super) struct WriteOutcome {
 }
 
 impl StreamWriter {
-    pub(super) fn new(settings: &Settings, types: &[Aggregate]) -> Result<Self, SinkError> {
-        let held =
-            types.iter().map(|aggregate| (aggregate.as_str().to_owned(), StreamEnd::default())).collect();
+    pub(super) fn new(settings: &Settings, types: &[String]) -> Result<Self, SinkError> {
+        let held = types.iter().map(|name| (name.clone(), StreamEnd::default())).collect();
         Ok(Self { route: Route::new(settings)?, held })
     }
 
     /// The server it leads to, while it is connected.
     pub(super) fn host(&self) -> Option<String> {
         self.route.host()
+    }
+
+    /// One stream more, to be looked at from here on.
+    pub(super) fn follow(&mut self, aggregate_type: &str) {
+        if !self.held.contains_key(aggregate_type) {
+            self.held.insert(aggregate_type.to_owned(), StreamEnd::default());
+        }
     }
 
     /// Its streams, as they are now.

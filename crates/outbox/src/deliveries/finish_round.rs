@@ -53,7 +53,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when another instance leads it now; a database error.
-    pub async fn settle(
+    pub async fn finish_round(
         &self,
         sink: &str,
         settled: &RoundOutcome,

@@ -1,5 +1,29 @@
+//! One call as the node receives it, and the error it answers with: what faults and methods both speak of.
+
 use serde::Serialize;
 use serde_json::Value;
+
+/// How a call came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP POST.
+    Http,
+    /// WebSocket.
+    Ws,
+}
+
+/// One call as it came in, see [`Faults::record`](crate::Faults::record).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Name of the method.
+    pub method: String,
+    /// Its parameters, `null` for none.
+    pub params: Value,
+    /// How it came.
+    pub transport: Transport,
+    /// How many calls came in the same message.
+    pub together: usize,
+}
 
 /// A JSON-RPC error as the node sends it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,12 +46,12 @@ impl RpcError {
         Self { code, message: message.to_owned(), data: None, status: None }
     }
 
-    pub(super) fn params(message: impl AsRef<str>) -> Self {
+    pub(crate) fn params(message: impl AsRef<str>) -> Self {
         Self::new(-32602, message.as_ref())
     }
 
     /// What go-ethereum says of a block hash it does not have.
-    pub(super) fn unknown_block() -> Self {
+    pub(crate) fn unknown_block() -> Self {
         Self::new(-32000, "unknown block")
     }
 }

@@ -1,4 +1,7 @@
+use std::collections::BTreeMap;
 use std::time::Instant;
+
+use super::Board;
 
 /// The audit of one source, as it was last left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,4 +14,16 @@ pub struct AuditHealth {
     pub differing_in: Option<(u64, u64)>,
     /// How many events were last repaired by proof, and when.
     pub repaired: Option<(u64, Instant)>,
+}
+
+impl Board {
+    /// Changes what is said of the audit of a chain's source; the first change puts it on the board.
+    pub fn audit<T>(&self, chain: &str, source: &str, change: impl FnOnce(&mut AuditHealth) -> T) -> T {
+        change(self.lock().audits.entry((chain.to_owned(), source.to_owned())).or_default())
+    }
+
+    /// Everything said of the audits now, by chain and source.
+    pub fn audits(&self) -> BTreeMap<(String, String), AuditHealth> {
+        self.lock().audits.clone()
+    }
 }
