@@ -46,16 +46,16 @@ impl IndexSession<'_> {
     pub(super) fn report_heads(&self, heads: &Heads) {
         let (confirmed, final_number) = (self.chain.policy.confirmed(heads), self.final_number());
         let pushed = self.wake.state() == HeadSource::Pushed;
-        let node_behind = self.node_behind(heads);
         let head_time = self.observed.newest.map(|head| head.timestamp);
+        let node_behind = self.node_behind(heads);
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             if chain.head != Some(heads.latest) {
                 chain.head_moved_at = Instant::now();
             }
             (chain.head, chain.confirmed, chain.final_number, chain.pushed) =
                 (Some(heads.latest), confirmed, final_number, pushed);
-            chain.node_behind = node_behind;
             chain.head_time = head_time;
+            chain.node_behind = node_behind;
         });
     }
 

@@ -177,6 +177,10 @@ impl IndexSession<'_> {
             () = stop.cancelled() => Ok(StepProgress::None),
             () = self.switched.next() => Ok(StepProgress::None),
             () = self.wake.ready() => Box::pin(self.observe(stop)).await,
+            () = self.chain.board.woken(&self.chain.settings.name) => {
+                self.wake.again();
+                Ok(StepProgress::None)
+            }
             batch = HistoryRead::next(&mut self.attempt.history_read) => {
                 Box::pin(self.commit_history(batch, stop)).await.map(|()| StepProgress::Made)
             }

@@ -9,12 +9,14 @@ mod loops;
 mod public;
 mod source;
 mod throughput;
+mod wake;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
 pub use audits::AuditHealth;
 pub use contracts::ContractHealth;
@@ -326,6 +328,7 @@ struct BoardState {
     contracts: BTreeMap<(String, String), ContractHealth>,
     loops: BTreeMap<String, LoopHealth>,
     public: Option<PublicHealth>,
+    wakes: BTreeMap<String, Arc<Notify>>,
     stopping: bool,
 }
 

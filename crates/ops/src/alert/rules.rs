@@ -43,10 +43,10 @@ impl BoardSnapshot {
             sinks: board.sinks(),
             database: board.database(),
             loops: board.loops(),
-            audits: board.audits(),
             contracts: board.contracts(),
             clock_ahead: board.clock_ahead(),
             time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            audits: board.audits(),
         }
     }
 }
@@ -101,15 +101,15 @@ pub fn incidents(
     if let Some(database) = &board.database {
         database_troubles(&mut found, database, now);
     }
-    for ((chain, source), audit) in &board.audits {
-        audit_troubles(&mut found, (chain, source), audit, now);
-    }
     for ((chain, source), health) in board.contracts.iter().filter(|(_, health)| !health.findings.is_empty())
     {
         let text = format!("source {source} of chain {chain}: {}", health.findings.join("; "));
         found.add("contract", source, text);
     }
     clock_troubles(&mut found, board);
+    for ((chain, source), audit) in &board.audits {
+        audit_troubles(&mut found, (chain, source), audit, now);
+    }
     for (name, one) in &board.loops {
         for trouble in one.troubles() {
             found.add(
@@ -352,30 +352,6 @@ mod tests {
     }
 
     #[test]
-    fn what_the_audit_found_is_an_incident_until_it_is_repaired() {
-        let (board, now) = (Board::default(), Instant::now());
-        let text = |change: &dyn Fn(&mut AuditHealth)| {
-            board.audit("dev", "token", change);
-            let all = incidents(&BoardSnapshot::of(&board), &AlertThresholds::default(), now);
-            all.into_iter()
-                .map(|(key, incident)| format!("{} {}: {}", key.kind, key.of, incident.text))
-                .collect::<String>()
-        };
-        assert_eq!(text(&|_| {}), "");
-        let stands = text(&|audit| (audit.differences, audit.differing_in) = (3, Some((10, 19))));
-        assert!(
-            stands.starts_with("audit_differs token: 3 stored events of source token differ"),
-            "{stands}"
-        );
-        assert!(stands.contains("`chainflume verify --source token --from 10 --to 19 --repair`"), "{stands}");
-        let repaired = text(&|audit| {
-            (audit.differences, audit.repaired) = (0, Some((3, now)));
-        });
-        assert!(repaired.contains("the audit repaired 3 stored events of source token"), "{repaired}");
-        assert_eq!(text(&|audit| audit.repaired = now.checked_sub(RECENT).map(|at| (3, at))), "");
-    }
-
-    #[test]
     fn a_clock_that_is_off_is_an_incident() {
         let board = Board::default();
         board.chain("dev", |chain| {
@@ -407,6 +383,30 @@ mod tests {
         assert_eq!(found(&later(&board).0, Instant::now()), [("contract", 0)]);
         assert!(board.set_contracts("dev", "token", Vec::new()), "it is mended");
         assert_eq!(found(&later(&board).0, Instant::now()), []);
+    }
+
+    #[test]
+    fn what_the_audit_found_is_an_incident_until_it_is_repaired() {
+        let (board, now) = (Board::default(), Instant::now());
+        let text = |change: &dyn Fn(&mut AuditHealth)| {
+            board.audit("dev", "token", change);
+            let all = incidents(&BoardSnapshot::of(&board), &AlertThresholds::default(), now);
+            all.into_iter()
+                .map(|(key, incident)| format!("{} {}: {}", key.kind, key.of, incident.text))
+                .collect::<String>()
+        };
+        assert_eq!(text(&|_| {}), "");
+        let stands = text(&|audit| (audit.differences, audit.differing_in) = (3, Some((10, 19))));
+        assert!(
+            stands.starts_with("audit_differs token: 3 stored events of source token differ"),
+            "{stands}"
+        );
+        assert!(stands.contains("`chainflume verify --source token --from 10 --to 19 --repair`"), "{stands}");
+        let repaired = text(&|audit| {
+            (audit.differences, audit.repaired) = (0, Some((3, now)));
+        });
+        assert!(repaired.contains("the audit repaired 3 stored events of source token"), "{repaired}");
+        assert_eq!(text(&|audit| audit.repaired = now.checked_sub(RECENT).map(|at| (3, at))), "");
     }
 
     #[test]

@@ -17,12 +17,12 @@ pub struct AuditHealth {
 }
 
 impl Board {
-    /// Changes what is said of the audit of a chain's source; the first change puts it on the board.
+    /// Changes the report about the audit of a chain's source; the first change puts it on the board.
     pub fn audit<T>(&self, chain: &str, source: &str, change: impl FnOnce(&mut AuditHealth) -> T) -> T {
         change(self.lock().audits.entry((chain.to_owned(), source.to_owned())).or_default())
     }
 
-    /// Everything said of the audits now, by chain and source.
+    /// The reports about audits, by chain and source.
     pub fn audits(&self) -> BTreeMap<(String, String), AuditHealth> {
         self.lock().audits.clone()
     }
