@@ -9,26 +9,26 @@ use super::reader;
 use super::value::{TypedLog, Value};
 use crate::domain::{AddressSet, B256, Log, LogFilter};
 
-/// What a log turned out to be.
+/// The result of decoding a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeOutcome {
-    /// One of ours.
+    /// A log of a configured source.
     Typed(TypedLog),
-    /// Not ours.
+    /// A log of no source.
     Foreign,
-    /// Ours by address, first topic and number of topics, and its bytes do not fit the ABI.
+    /// A log of a source by address, first topic and number of topics, whose bytes do not fit the ABI.
     Malformed {
-        /// Whose it is.
+        /// The source that the log belongs to.
         source: SourceIndex,
-        /// What it should be.
+        /// The event that its topics name.
         event: Arc<AbiEvent>,
-        /// For a person.
+        /// The reason, for a person.
         reason: String,
     },
 }
 
-/// Finds out whose a log is and reads it. Cheap to build, so that every group of sources has its own;
-/// what a log decodes to does not depend on the group as long as [`overlaps`](super::overlaps) finds none.
+/// Finds the source of a log and decodes it. A decoder is cheap to build, so each group of sources has its own. The
+/// result does not depend on the group, provided that [`overlaps`](super::overlaps) finds no overlap.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     wanted: Vec<KnownEvent>,
@@ -53,7 +53,7 @@ struct EventSlot {
 }
 
 impl Decoder {
-    /// Where two sources overlap, the first one has the log.
+    /// Where two sources overlap, the log belongs to the first one.
     pub fn new(sources: Vec<SourceAbi>) -> Self {
         let filter = filter(&sources);
         let mut decoder =
@@ -91,13 +91,13 @@ impl Decoder {
         }
     }
 
-    /// The one question that brings every log these sources want. It may bring others too. Without
-    /// sources it asks for no address and no event, which nodes take for all of them: do not send it.
+    /// One filter that matches every log of these sources. It may match others too. Do not send it without sources: it
+    /// would name no address and no event, and nodes then return all logs.
     pub fn filter(&self) -> &LogFilter {
         &self.filter
     }
 
-    /// Reads a log. Allocates nothing but the list of arguments unless the event has nested ones.
+    /// Decodes a log. Allocates only the list of arguments, unless the event has nested ones.
     pub fn decode(&self, log: &Log) -> DecodeOutcome {
         let Some(wanted) = self.by_signature(log) else { return self.by_shape(log) };
         match reader::read(&wanted.event, log) {
@@ -115,8 +115,8 @@ impl Decoder {
         self.wanted.get(position)
     }
 
-    /// Anonymous events come last and must fit to the byte: their logs have no first topic that names them, and what only
-    /// nearly fits is something else.
+    /// Anonymous events are tried last and must fit exactly: no first topic identifies their logs, and bytes that
+    /// nearly fit are another event.
     fn by_shape(&self, log: &Log) -> DecodeOutcome {
         let positions = self.anonymous.get(&log.address).map_or(&[][..], Vec::as_slice);
         let candidates = positions.iter().filter_map(|position| self.wanted.get(*position));
@@ -149,7 +149,7 @@ fn filter(sources: &[SourceAbi]) -> LogFilter {
     sources.iter().map(one).fold(nothing, LogFilter::merge)
 }
 
-/// `None` where an anonymous event is wanted, whose first topic may be anything.
+/// `None` for an anonymous event, whose first topic may be any value.
 fn topics(source: &SourceAbi) -> Option<BTreeSet<B256>> {
     let events = source.events.iter().filter(|event| source.listens_for(event));
     events.map(|event| (!event.anonymous).then_some(event.topic0)).collect()
