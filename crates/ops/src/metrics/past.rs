@@ -13,7 +13,7 @@ pub(super) fn describe() {
     );
 }
 
-/// What of a source is not followed, and what is still to be read of its past.
+/// Sets whether a source is not followed, and the number of its blocks that are still to be read.
 pub fn source_past(chain: &str, source: &str, blocked: bool, unread: u64) {
     let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
     gauge!(SOURCE_BLOCKED, &labels).set(if blocked { 1.0 } else { 0.0 });
