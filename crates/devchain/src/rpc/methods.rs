@@ -24,7 +24,7 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// The ids that are open, as text.
+    /// The open subscriptions, by their id as text.
     pub(crate) fn ids(&self) -> impl Iterator<Item = String> {
         self.open.iter().map(|id| format!("{id:#x}"))
     }
@@ -52,7 +52,7 @@ impl Subscriptions {
     }
 }
 
-/// Answers a call as the node that `plan` makes it.
+/// Answers a call as the node described by `plan`.
 pub(super) fn call(
     chain: &DevChain,
     request: &Request,
@@ -79,7 +79,8 @@ pub(super) fn call(
 fn read(view: &View<'_>, method: &str, params: &Params<'_>, settings: &Settings) -> Answer {
     let timed = settings.block_timestamp_in_logs;
     let block = |block: Option<&Block>| {
-        let json = |block| BlockJson::new(block, params.flag(1), settings.chain_id).told_by(&view.behaviour);
+        let json =
+            |block| BlockJson::new(block, params.flag(1), settings.chain_id).with_faults_of(&view.behaviour);
         result(&block.map(json))
     };
     match method {
