@@ -6,13 +6,13 @@ use chainflume_ops::health::DatabaseHealth;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseReport {
-    /// Whether it takes writes.
+    /// Whether it accepts writes.
     pub writable: bool,
-    /// Why not.
+    /// Why it does not.
     pub error: Option<String>,
-    /// Balances below zero.
+    /// Number of balances below zero.
     pub negative_balances: u64,
-    /// Dead letters nobody has resolved.
+    /// Number of open dead letters.
     pub open_dead_letters: u64,
 }
 
