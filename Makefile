@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo example test soak bench bench-push check dependencies fmt lint figures figures-relay figures-webhook docs deb clean
+.PHONY: help demo example test soak bench bench-push check dependencies fmt lint figures figures-push figures-relay figures-webhook figures-store docs deb clean
 
 # The unoptimised profile: it builds in a fraction of the time, its dependencies are optimised all the same
 # (Cargo.toml), and the tests use the very same artefacts. `make demo PROFILE=release` for the real thing.
@@ -32,7 +32,7 @@ bench: ## Measure it: history, live, reorgs (docs/PERFORMANCE.md; BENCH_LOGS=100
 	@scripts/need cc postgresql
 	cargo bench --locked --bench flume
 
-bench-push: ## Measure the public server beside npm socket.io (CLIENTS=1000 RATE=10 SECONDS=20 IDLE=5000; docs/PERFORMANCE.md)
+bench-push: ## Measure the public server beside npm socket.io (CLIENTS=1000 RATE=10 SECONDS=20 IDLE=10000; docs/PERFORMANCE.md)
 	@scripts/need cc postgresql node
 	@cargo build --locked --release
 	@cmp -s benches/push/package-lock.json benches/push/node_modules/installed || { npm ci --prefix benches/push --ignore-scripts --no-audit --no-fund && cp benches/push/package-lock.json benches/push/node_modules/installed; }
@@ -59,9 +59,17 @@ figures-relay: ## How fast messages leave: latency, throughput, memory, of a rel
 	@scripts/need cc postgresql redis
 	cargo test --locked --release --test flume relay::figures -- --ignored --nocapture --test-threads=1
 
+figures-push: ## How long 2,000 clients take to recover from a server that is killed, of a release build
+	@scripts/need cc postgresql
+	cargo test --locked --release --test flume push::scale::figures -- --ignored --nocapture --test-threads=1
+
 figures-webhook: ## How fast messages leave while 300,000 wait for a retry to a webhook
 	@scripts/need cc postgresql
 	cargo test --locked --release --test flume webhook::figures -- --ignored --nocapture --test-threads=1
+
+figures-store: ## Memory of a rewind, time of a block with many sources (FIGURES_EVENTS=200000 FIGURES_SOURCES=4000)
+	@scripts/need cc postgresql
+	cargo test --locked --workspace --test figures -- --ignored --nocapture --test-threads=1
 
 docs: ## Write what is made from the code: docs/METRICS.md
 	@CHAINFLUME_WRITE_DOCS=1 cargo test --locked --quiet --test operations docs

@@ -4,12 +4,14 @@
 //! moves. Nothing here writes.
 
 mod client;
+mod connections;
+mod host;
 mod report;
 mod server;
 
 pub use client::ask;
 pub use report::{
-    ChainReport, DatabaseReport, LeaseReport, Limits, LoopReport, ProviderReport, Report, RpcReport,
-    SourceReport,
+    ChainPace, ChainReport, DatabaseReport, LeaseReport, Limits, LoopReport, ProviderReport, Report,
+    RpcReport, SourceReport, about, thousands,
 };
 pub use server::{AdminServer, ServeError, Settings};

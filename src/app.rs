@@ -8,6 +8,7 @@ mod demo;
 mod followed;
 mod keys;
 mod preflight;
+mod psql;
 mod replay;
 mod rewind;
 mod run;
@@ -28,6 +29,7 @@ pub use dead_letters::{
 };
 pub use demo::{DemoOptions, Difference, compare, demo};
 pub use keys::{KeyListing, keys, revoke_key};
+pub use psql::psql;
 pub use replay::{ReplayNews, ReplayOptions, ReplayTo, replay};
 pub use rewind::{RewindOptions, Rewinding, rewind};
 pub use run::{run, run_hurt};

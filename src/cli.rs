@@ -13,6 +13,7 @@ mod known_chains;
 mod locate;
 mod output;
 mod progress;
+mod psql;
 mod replay;
 mod reread;
 mod rewind;
@@ -34,7 +35,7 @@ use args::{Cli, Command, CompletionsArgs, Global, KeysCommand, ManArgs};
 use exit::{Exit, OrExit};
 
 use crate::app::{self, Loaded};
-use crate::config::{Config, LogConfig, LogFormat, LogLevel, ProcessEnvironment};
+use crate::config::{CommandEnvironment, Config, LogConfig, LogFormat, LogLevel, ProcessEnvironment};
 use chainflume_core::domain::MESSAGE_SCHEMA;
 use chainflume_ops::telemetry;
 
@@ -97,6 +98,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Webhooks(command) => {
             with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)
         }
+        Command::Psql(args) => psql::psql(&load_for_command(&global)?, &args),
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
         Command::Keys(KeysCommand::New) => keys::new(),
         Command::Keys(command) => with_config(&global, async |loaded| keys::keys(&loaded, &command).await),
@@ -120,7 +122,7 @@ fn with_config(
     global: &Global,
     command: impl AsyncFnOnce(Loaded) -> anyhow::Result<()>,
 ) -> anyhow::Result<Exit> {
-    let loaded = load(global)?;
+    let loaded = load_for_command(global)?;
     let log = global.log(&LogConfig { format: LogFormat::Human, level: LogLevel::Warn });
     with_logs(&log, async || command(loaded).await)
 }
@@ -159,6 +161,23 @@ fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
 fn load(global: &Global) -> anyhow::Result<Loaded> {
     let environment = ProcessEnvironment;
     let path = locate::config_path(global, &environment)?;
+    let mut config = Config::load(&path, &environment)?;
+    config.log = global.log(&config.log);
+    Ok(Loaded { path, config })
+}
+
+/// As [`load`], with the variables that systemd gives the service, where this user may read them.
+fn load_for_command(global: &Global) -> anyhow::Result<Loaded> {
+    let path = locate::config_path(global, &ProcessEnvironment)?;
+    let environment = CommandEnvironment::beside(&path, ProcessEnvironment);
+    // A process of the service has them already.
+    let is_service = std::env::var_os("INVOCATION_ID").is_some();
+    if let Some(file) = environment.denied.as_ref().filter(|_| !is_service) {
+        let file = file.display();
+        output::complain(&format!(
+            "note: {file} may not be read by this user; its variables count as not set"
+        ));
+    }
     let mut config = Config::load(&path, &environment)?;
     config.log = global.log(&config.log);
     Ok(Loaded { path, config })

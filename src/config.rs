@@ -8,10 +8,13 @@ mod address;
 mod chain;
 mod crosscheck;
 mod environment;
+mod environment_file;
+mod inbound;
 mod limits;
 mod manual;
 mod problem;
 mod provider;
+mod publish;
 mod reader;
 mod redis;
 mod secret;
@@ -31,11 +34,14 @@ use std::path::{Path, PathBuf};
 pub use chain::{Audit, Chain, History, Pace};
 pub use chainflume_core::canon::{Confirmations, PublishMode};
 pub use chainflume_gateway::push::Rule;
+pub use chainflume_inbound::InboundEndpoint;
 pub use chainflume_node::{Compression, LogVerification, ProviderRole};
 pub use environment::{Environment, FileError, ProcessEnvironment};
+pub use environment_file::CommandEnvironment;
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
 pub use provider::{Failover, Provider};
+pub use publish::ApplicationFacts;
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
 pub use server::{AuthMode, ServerAuth, ServerConfig};
@@ -70,6 +76,8 @@ pub struct Config {
     pub standby: Standby,
     /// Every `[[webhook]]`.
     pub webhooks: Vec<Webhook>,
+    /// Every `[[inbound]]`.
+    pub inbound: Vec<InboundEndpoint>,
     /// `[alerts]`
     pub alerts: Alerts,
     /// `[admin]`
@@ -78,6 +86,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Every `[[push]]`.
     pub push: Vec<Rule>,
+    /// `[publish]` and `[activity]`
+    pub publish: ApplicationFacts,
     /// `[log]`
     pub log: LogConfig,
     /// `[users]`
@@ -129,9 +139,11 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let chains: Vec<_> = tables(root, "chain").iter().map(chain::read).collect();
     let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
     let webhooks: Vec<_> = root.tables("webhook").iter().map(webhook::read).collect();
+    let inbound: Vec<_> = root.tables("inbound").iter().map(inbound::read).collect();
     let alerts = webhook::alerts(&root.table("alerts"));
     let push: Vec<_> = root.tables("push").iter().map(server::push).collect();
     let server = server::server(&root.table("server"));
+    let publish = publish::publish(&root.table("publish"), &root.table("activity"));
     let settings = (
         settings::database(&root.table("database")),
         (
@@ -147,6 +159,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);
     crosscheck::webhooks(reader, &webhooks);
+    crosscheck::inbound(reader, &inbound, &chains);
     let (database, (outbox, retention, redis), (admin, standby), log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
@@ -156,10 +169,12 @@ fn read(root: &Section<'_>) -> Option<Config> {
         redis,
         standby,
         webhooks: webhooks.into_iter().map(|draft| draft.webhook).collect::<Option<_>>()?,
+        inbound: inbound.into_iter().map(|draft| draft.endpoint(&chains)).collect::<Option<_>>()?,
         alerts,
         admin,
         server,
         push: push.into_iter().collect::<Option<_>>()?,
+        publish,
         log,
         users,
         shutdown,

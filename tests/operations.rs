@@ -16,6 +16,8 @@ mod docs;
 mod faults;
 #[path = "operations/package.rs"]
 mod package;
+#[path = "operations/troubleshooting.rs"]
+mod troubleshooting;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

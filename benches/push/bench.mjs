@@ -1,6 +1,6 @@
 // `make bench-push`: subscribers of one room at a steady rate, and idle connections, beside npm socket.io in the same run.
 //
-//     node bench.mjs <chainflume binary>      CLIENTS=1000 RATE=10 SECONDS=20 IDLE=5000
+//     node bench.mjs <chainflume binary>      CLIENTS=1000 RATE=10 SECONDS=20 IDLE=10000
 import { spawn } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 
 const [, , binary] = process.argv;
 const number = (name, otherwise) => Number(process.env[name] ?? otherwise);
-const [CLIENTS, RATE, SECONDS, IDLE] = [number("CLIENTS", 1_000), number("RATE", 10), number("SECONDS", 20), number("IDLE", 5_000)];
+const [CLIENTS, RATE, SECONDS, IDLE] = [number("CLIENTS", 1_000), number("RATE", 10), number("SECONDS", 20), number("IDLE", 10_000)];
 const here = new URL("./", import.meta.url);
 const children = new Set();
 process.on("exit", () => children.forEach((child) => child.kill("SIGKILL")));
@@ -78,6 +78,21 @@ begin
   end loop;
 end $bench$;`;
 
+/** KiB that each of many quiet connections takes. */
+async function idleMemory(pid, kind, url) {
+  // The first connections use memory that was freed before; those after them show what each takes.
+  const [first, rest] = [Math.floor(IDLE / 5), IDLE - Math.floor(IDLE / 5)];
+  const idle = [await clients(kind, url, first, "type-nothing")];
+  await sleep(2_000);
+  const before = residentOf(pid);
+  idle.push(await clients(kind, url, rest, "type-nothing"));
+  await sleep(2_000);
+  const perClient = (residentOf(pid) - before) / rest;
+  idle.forEach((child) => child.kill("SIGKILL"));
+  await sleep(2_000);
+  return perClient;
+}
+
 async function ofChainflume() {
   const folder = mkdtempSync(join(tmpdir(), "chainflume-bench-push-"));
   // PostgreSQL runs as another user where this is root.
@@ -95,26 +110,22 @@ async function ofChainflume() {
   }
   // Read its output to the end: otherwise the daemon would block.
   (async () => { for await (const _line of daemon.lines); })().catch(() => {});
-  // The first connections reuse free memory; later ones show the cost of each.
-  const [first, rest] = [Math.floor(IDLE / 5), IDLE - Math.floor(IDLE / 5)];
-  const idle = [await clients("chainflume", url, first, "type-nothing")];
-  await sleep(2_000);
-  const before = residentOf(daemon.pid);
-  idle.push(await clients("chainflume", url, rest, "type-nothing"));
-  await sleep(2_000);
-  const perClient = (residentOf(daemon.pid) - before) / rest;
-  idle.forEach((child) => child.kill("SIGKILL"));
-  await sleep(2_000);
-  const child = await clients("chainflume", url, CLIENTS, "type-bench.tick");
-  const measured = await measure("chainflume, WebSocket", daemon.pid, child, async () => {
-    const sender = start("sh", ["-c", `exec ${psql} -v ON_ERROR_STOP=1 -q -f -`]);
-    sender.stdin.end(commits);
-    const code = await new Promise((resolve) => sender.on("exit", resolve));
-    if (code !== 0) throw new Error(`psql ended with ${code}`);
-  });
+  const results = [];
+  for (const [kind, name] of [["chainflume", "chainflume, WebSocket"], ["socket.io", "chainflume, Socket.IO"]]) {
+    const perClient = await idleMemory(daemon.pid, kind, url);
+    const child = await clients(kind, url, CLIENTS, "type-bench.tick");
+    const measured = await measure(name, daemon.pid, child, async () => {
+      const sender = start("sh", ["-c", `exec ${psql} -v ON_ERROR_STOP=1 -q -f -`]);
+      sender.stdin.end(commits);
+      const code = await new Promise((resolve) => sender.on("exit", resolve));
+      if (code !== 0) throw new Error(`psql ended with ${code}`);
+    });
+    child.kill("SIGKILL");
+    results.push({ ...measured, perClient });
+  }
   daemon.kill("SIGINT");
   await new Promise((resolve) => daemon.on("exit", resolve));
-  return { ...measured, perClient };
+  return results;
 }
 
 async function ofSocketIo() {
@@ -129,12 +140,13 @@ async function ofSocketIo() {
   });
 }
 
-const results = [await ofChainflume(), await ofSocketIo()];
+const results = [...(await ofChainflume()), await ofSocketIo()];
 const round = (value) => (value === null ? "–" : value.toFixed(1));
 console.log(`${CLIENTS} subscribers of one room, ${RATE} messages/s for ${SECONDS} s, clients on the same machine\n`);
 console.log("| server | deliveries | missing | p50 ms | p99 ms | max ms | CPU s | deliveries per CPU s |\n|---|---|---|---|---|---|---|---|");
 for (const { name, deliveries, missing, p50, p99, max, cpu, perCpuSecond } of results) {
   console.log(`| ${name} | ${deliveries} | ${missing} | ${round(p50)} | ${round(p99)} | ${round(max)} | ${round(cpu)} | ${Math.round(perCpuSecond)} |`);
 }
-console.log(`\n${IDLE} idle connections: ${results[0].perClient.toFixed(1)} KiB resident each. The latency of chainflume begins before its commit, that of socket.io before its emit.`);
+const [native, socketIo] = results.map(({ perClient }) => perClient?.toFixed(1));
+console.log(`\n${IDLE} idle connections: ${native} KiB resident each by WebSocket, ${socketIo} KiB by Socket.IO. The latency of chainflume begins before its commit, that of socket.io before its emit.`);
 process.exit(0);

@@ -1,4 +1,4 @@
-// Clients of one server in a process of their own. Prints one JSON object: the latencies of every message to every client.
+// Clients of one server in a process of their own; `socket.io` is the stock client, of either server. Prints one JSON object: the latencies of every message to every client.
 //
 //     node clients.mjs <chainflume|socket.io> <url> <clients> <room>
 // Reads `stop` from stdin, then reports.
@@ -26,9 +26,10 @@ function chainflume(index) {
   });
 }
 
-function socketIo() {
+function socketIo(index) {
   return new Promise((resolve, reject) => {
-    const socket = io(url, { transports: ["websocket"], forceNew: true });
+    const localAddress = `127.0.0.${2 + (index % 8)}`;
+    const socket = io(url, { transports: ["websocket"], forceNew: true, localAddress });
     socket.on("connect_error", reject);
     socket.on("connect", () => socket.emit("join", room, resolve));
     socket.on("message", ({ payload }) => note(Number(payload.sentAt)));

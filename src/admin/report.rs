@@ -5,6 +5,7 @@ mod providers;
 mod public;
 mod sinks;
 mod unread;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,14 +24,17 @@ pub use public::PublicReport;
 pub use sinks::SinkReport;
 use sinks::{held_for, stuck};
 pub use unread::UnreadReport;
+pub use waits::{ChainPace, about, thousands};
 
 /// Limits of the readiness of a chain.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Limits {
     /// Number of confirmed blocks that a source may lack.
     pub max_lag: u64,
     /// By chain, how long its head may stay the same: many times its block interval.
     pub head_silence: BTreeMap<String, Duration>,
+    /// By chain, how fast it grows and when its blocks are confirmed.
+    pub pace: BTreeMap<String, ChainPace>,
 }
 
 /// The answer of `/readyz`, which `status` shows.
@@ -143,6 +147,12 @@ pub struct SourceReport {
     /// Other differences between its configuration and the store.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// The condition that it waits for before its first event.
+    #[serde(default)]
+    pub waits: Option<String>,
+    /// The findings of the last check of its contracts, one finding a line.
+    #[serde(default)]
+    pub contracts: Vec<String>,
     /// Estimated seconds until it has caught up; `None` if it follows the head or comes no nearer.
     #[serde(default)]
     pub eta_seconds: Option<f64>,
@@ -160,7 +170,7 @@ impl Report {
             report.led_by = lease.and_then(|lease| lease.holder.clone());
             (name.clone(), report)
         };
-        let chains = with_audits(board.chains().iter().map(chain).collect(), board);
+        let chains = with_looks(board.chains().iter().map(chain).collect(), board);
         let writable = database.as_ref().is_some_and(|database| database.writable);
         let last = board.outbox().map_or(0, |outbox| outbox.last);
         let sink = |(name, sink): (String, SinkHealth)| {
@@ -182,7 +192,7 @@ impl Report {
         Self {
             ready: writable && chains_ready && sinks_ready && loops_run && !stopping,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            database: DatabaseReport::of(database),
+            database: DatabaseReport::of(database, (board.database_identity(), board.clock_ahead())),
             stopping,
             role: match is_server {
                 true => "server".to_owned(),
@@ -197,10 +207,22 @@ impl Report {
     }
 }
 
-fn with_audits(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTreeMap<String, ChainReport> {
-    for ((chain, source), audit) in board.audits() {
+/// With what audits and looks at contracts found.
+fn with_looks(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTreeMap<String, ChainReport> {
+    for ((chain, source), contracts) in board.contracts() {
         if let Some(report) = chains.get_mut(&chain).and_then(|chain| chain.sources.get_mut(&source)) {
-            (report.verified_to, report.differences) = (audit.verified_to, audit.differences);
+            report.contracts = contracts.findings;
+        }
+    }
+    for ((chain, source), audit) in board.audits() {
+        let Some(report) = chains.get_mut(&chain) else { continue };
+        let Some(of_source) = report.sources.get_mut(&source) else { continue };
+        (of_source.verified_to, of_source.differences) = (audit.verified_to, audit.differences);
+        if audit.differences > 0 {
+            report.not_ready.push(format!(
+                "{} stored events of source {source} differ from the chain: see the log, then run `chainflume verify`",
+                audit.differences
+            ));
         }
     }
     chains
@@ -208,8 +230,13 @@ fn with_audits(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTre
 
 impl ChainReport {
     fn of(name: &str, chain: &ChainHealth, limits: &Limits) -> Self {
-        let sources =
-            chain.sources.iter().map(|source| (source.name.clone(), SourceReport::of(source, chain)));
+        let pace = limits.pace.get(name);
+        let report = |source: &SourceHealth| {
+            let waits = waits::source(source, chain, pace);
+            let waits = waits.or_else(|| waits::falls_behind(source, (chain, limits.max_lag), pace));
+            (source.name.clone(), SourceReport { waits, ..SourceReport::of(source, chain, pace) })
+        };
+        let sources = chain.sources.iter().map(report);
         Self {
             state: chain.state.as_str().to_owned(),
             not_ready: why_not_ready(name, chain, limits),
@@ -233,11 +260,13 @@ impl ChainReport {
 
 impl SourceReport {
     #[expect(clippy::cast_precision_loss, reason = "an estimate; lags are far below 2^53")]
-    fn of(source: &SourceHealth, chain: &ChainHealth) -> Self {
+    fn of(source: &SourceHealth, chain: &ChainHealth, usual: Option<&ChainPace>) -> Self {
         let (lag, rate) = (source.lag(chain.confirmed), source.pace.rate());
         // In another state at most a block or two is left, stored before the estimate is read.
         let is_syncing = chain.state == ChainState::Syncing && lag > 0;
-        let pace = rate.map(|rate| rate.blocks).filter(|blocks| is_syncing && *blocks > 0.0);
+        // The head moves on meanwhile.
+        let net = rate.map(|rate| rate.blocks - usual.map_or(0.0, ChainPace::blocks_per_second));
+        let pace = net.filter(|blocks| is_syncing && *blocks > 0.0);
         Self {
             tip: source.tip,
             lag,
@@ -251,6 +280,8 @@ impl SourceReport {
             blocked: source.hindrance.clone(),
             unread: source.unread.as_ref().map(UnreadReport::of),
             notes: source.notes.clone(),
+            waits: None,
+            contracts: Vec::new(),
         }
     }
 }
@@ -265,15 +296,19 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
         }
         _ => {}
     }
-    if chain.head.is_some() && chain.confirmed.is_none() {
-        reasons.push(
-            "no block is confirmed: the chain is young, or the node lacks the tag it is confirmed by"
-                .to_owned(),
-        );
+    if let Some(head) = chain.head.filter(|_| chain.confirmed.is_none()) {
+        reasons.push(waits::confirmation(head, limits.pace.get(name)));
     }
     if chain.lag() > limits.max_lag {
         reasons.push(format!("is {} blocks behind", chain.lag()));
     }
+    if chain.node_behind > 0 {
+        reasons.push(format!(
+            "its node is {} blocks below what is stored: it still syncs, or was replaced by an old copy",
+            chain.node_behind
+        ));
+    }
+    reasons.extend(chain.unpublished.clone());
     reasons.extend(chain.sources.iter().flat_map(|source| unread::reasons(source, limits.max_lag)));
     let silence = chain.head_moved_at.elapsed();
     if chain.state != ChainState::Standby
@@ -289,11 +324,13 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
 
 /// Sets the metrics that are computed at the scrape.
 pub(super) fn refresh_metrics(board: &Board) {
+    let contracts = board.contracts();
     for (name, chain) in board.chains() {
         // A standby does not read these, so their ages are not reported.
         let leads = chain.state != ChainState::Standby;
         let since_head = if leads { chain.head_moved_at.elapsed() } else { Duration::ZERO };
         metrics::chain(&name, chain.head, chain.confirmed, chain.final_number, since_head);
+        metrics::node_behind(&name, chain.node_behind);
         metrics::consecutive_errors(&name, chain.consecutive_errors);
         for state in ChainState::ALL {
             metrics::chain_state(&name, state.as_str(), state == chain.state);
@@ -304,6 +341,8 @@ pub(super) fn refresh_metrics(board: &Board) {
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
             let unread = source.unread.as_ref().map_or(0, |unread| unread.blocks);
             metrics::source_past(&name, &source.name, source.hindrance.is_some(), unread);
+            let looked = contracts.get(&(name.clone(), source.name.clone()));
+            metrics::contract_findings(&name, &source.name, looked.map_or(0, |looked| looked.findings.len()));
         }
     }
     loops::refresh_metrics(board);
@@ -326,6 +365,7 @@ pub(super) fn refresh_metrics(board: &Board) {
         metrics::sink_held(&name, (sink.held, held_for(&sink)), sink.disabled.is_some());
         metrics::sink_foreign(&name, sink.foreign.is_some());
     }
+    metrics::clock_ahead(board.clock_ahead().unwrap_or_default());
     if let Some(database) = board.database() {
         metrics::database(database.writable, Some((database.negative_balances, database.open_dead_letters)));
     }
@@ -364,8 +404,11 @@ mod tests {
     }
 
     fn reasons(change: impl FnOnce(&mut ChainHealth)) -> Vec<String> {
-        let limits =
-            Limits { max_lag: 100, head_silence: [("dev".to_owned(), Duration::from_secs(60))].into() };
+        let limits = Limits {
+            max_lag: 100,
+            head_silence: [("dev".to_owned(), Duration::from_secs(60))].into(),
+            ..Limits::default()
+        };
         let report = Report::of(&board(change), &limits);
         assert_eq!(report.ready, report.chains["dev"].not_ready.is_empty());
         report.chains["dev"].not_ready.clone()
@@ -382,6 +425,11 @@ mod tests {
             ["is stopped: operator action required"]
         );
         assert_eq!(reasons(|chain| chain.head_moved_at = past(61)), ["its head has not moved for 61 s"]);
+        assert_eq!(
+            reasons(|chain| chain.node_behind = 5_000),
+            ["its node is 5000 blocks below what is stored: it still syncs, or was replaced by an old copy"]
+        );
+        assert_eq!(reasons(|chain| chain.unpublished = Some("it syncs".to_owned())), ["it syncs"]);
         assert_eq!(reasons(|chain| chain.alive_at = past(61)), ["its loop has not turned for 61 s"]);
         let failing = |errors| {
             move |chain: &mut ChainHealth| {
@@ -393,6 +441,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_audit_found_is_a_reason_until_it_is_repaired() {
+        let limits = Limits { max_lag: 100, head_silence: BTreeMap::new() };
+        let reasons = |differences| {
+            let board = board(|_| {});
+            board.audit("dev", "vault", |audit| audit.differences = differences);
+            Report::of(&board, &limits).chains["dev"].not_ready.clone()
+        };
+        assert_eq!(reasons(0), [""; 0]);
+        assert_eq!(
+            reasons(3),
+            [
+                "3 stored events of source vault differ from the chain: see the log, then run `chainflume verify`"
+            ]
+        );
+    }
+
+    #[test]
     fn a_failing_sink_is_not_ready_and_every_fault_has_its_reason() {
         let past = |seconds| std::time::Instant::now() - Duration::from_secs(seconds);
         let reasons = |change: &dyn Fn(&mut SinkHealth)| {
@@ -400,7 +465,7 @@ mod tests {
             board.set_outbox(chainflume_ops::health::OutboxHealth { last: 9, first: 1, oldest_at: None });
             board.sink("redis", |sink| sink.delivered = Some(4));
             board.sink("redis", change);
-            let report = Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() });
+            let report = Report::of(&board, &Limits { max_lag: 100, ..Limits::default() });
             assert_eq!(
                 (report.ready, report.sinks["redis"].lag),
                 (report.sinks["redis"].not_ready.is_empty(), 5)
@@ -434,6 +499,6 @@ mod tests {
             open_dead_letters: 0,
             letters_rose_at: None,
         });
-        assert!(!Report::of(&board, &Limits { max_lag: 100, head_silence: BTreeMap::new() }).ready);
+        assert!(!Report::of(&board, &Limits { max_lag: 100, ..Limits::default() }).ready);
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -11,6 +11,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::connections::{CONNECTIONS, LIFETIME, LimitedListener};
+use super::host;
 use super::report::{Limits, Report, refresh_metrics};
 use chainflume_ops::health::Board;
 use chainflume_ops::supervise;
@@ -111,8 +113,9 @@ impl AdminServer {
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .with_state(self.shared.clone())
-            .layer(from_fn(answered));
-        axum::serve(listener, app)
+            .layer(from_fn(answered))
+            .layer(from_fn_with_state(self.address, host::check));
+        axum::serve(LimitedListener::new(listener, CONNECTIONS, LIFETIME), app)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
             .map_err(ServeError::Serve)

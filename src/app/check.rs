@@ -1,5 +1,7 @@
 //! `check`: looks at nodes and database and changes nothing in either.
 
+mod chains;
+
 use futures_util::future::join_all;
 use serde::Serialize;
 
@@ -58,9 +60,14 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     let database = look_at_database(loaded).await;
     let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check, &nodes)).collect();
     lines.extend(websocket_lines(loaded).await);
+    let nothing = chains::StoredFacts::default();
+    let chains =
+        chains::look(loaded, &nodes, database.as_ref().map_or(&nothing, |found| &found.stored)).await;
+    lines.extend(chains.lines);
     match &database {
         Ok(found) => {
             lines.push(CheckLine::new(true, format!("database: {}", found.text)));
+            lines.extend(found.other.iter().cloned().map(CheckLine::warning));
             lines.extend(found.differences.iter().map(difference_line));
             lines.extend(found.views.iter().cloned().map(CheckLine::warning));
             lines.extend(found.foreign.iter().map(foreign_line));
@@ -75,10 +82,13 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     let ok = if start { starts.is_ok() && database.is_ok() } else { lines.iter().all(|line| line.ok) };
     show(&CheckReport { ok, lines });
     match (starts, database) {
+        (Ok(()), Ok(_)) if chains.contradicts && !ok => Err(AppError::Config(CONTRADICTS.to_owned())),
         (Ok(()), Ok(found)) if !ok => Err(fault(&nodes, &found)),
         (starts, database) => starts.and(database.map(|_| ())),
     }
 }
+
+const CONTRADICTS: &str = "the node of a chain contradicts stored blocks: the chain would stop; see above";
 
 /// What is wrong although the daemon would start.
 fn fault(nodes: &[NodeCheck], found: &DatabaseFindings) -> AppError {
@@ -202,6 +212,10 @@ struct DatabaseFindings {
     views: Vec<String>,
     /// Sinks that hold what this database never sent, each with its reason.
     foreign: Vec<(String, String)>,
+    /// That the daemon beside this process uses another database.
+    other: Option<String>,
+    /// What the nodes are held against.
+    stored: chains::StoredFacts,
 }
 
 async fn look_at_database(loaded: &Loaded) -> Result<DatabaseFindings, AppError> {
@@ -213,6 +227,8 @@ async fn look_at_database(loaded: &Loaded) -> Result<DatabaseFindings, AppError>
             differences: Vec::new(),
             views: Vec::new(),
             foreign: Vec::new(),
+            other: OpenDatabase::is_daemons(loaded, None).await.err().map(|error| error.to_string()),
+            stored: chains::StoredFacts::default(),
         });
     };
     let schema = database.store.schema().await;
@@ -226,11 +242,23 @@ async fn look_at_database(loaded: &Loaded) -> Result<DatabaseFindings, AppError>
         Ok(Schema::Current) => sinks::foreign(loaded, &database).await,
         _ => Ok(Vec::new()),
     };
+    let stored = match &schema {
+        Ok(Schema::Current) => stored_facts(&database.store).await,
+        _ => Ok(chains::StoredFacts::default()),
+    };
+    let other = OpenDatabase::is_daemons(loaded, Some(&database)).await.err().map(|error| error.to_string());
     database.close().await;
     let text = schema_text(schema.map_err(|error| AppError::Unavailable(causes(&error)))?)?;
     rights.map_err(store_error)?;
     let views = views?.iter().map(ToString::to_string).collect();
-    Ok(DatabaseFindings { text, differences: differences?, views, foreign: foreign? })
+    Ok(DatabaseFindings { text, differences: differences?, views, foreign: foreign?, other, stored: stored? })
+}
+
+async fn stored_facts(store: &Store) -> Result<chains::StoredFacts, AppError> {
+    let blocks = store.known_blocks().await.map_err(store_error)?;
+    let events = store.status().await.map_err(store_error)?;
+    let events = events.into_iter().map(|source| (source.source, source.events)).collect();
+    Ok(chains::StoredFacts { blocks, events })
 }
 
 fn schema_text(schema: Schema) -> Result<String, AppError> {

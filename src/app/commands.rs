@@ -2,7 +2,7 @@
 
 use crate::roles::AppError;
 use crate::roles::Loaded;
-use crate::roles::database::{OpenDatabase, Owner, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use chainflume_db::Migrated;
 
 /// Brings the database to this program's schema.
@@ -10,7 +10,7 @@ use chainflume_db::Migrated;
 /// # Errors
 /// When it cannot be reached, or is newer than this program.
 pub async fn migrate(loaded: &Loaded) -> Result<Migrated, AppError> {
-    let database = OpenDatabase::open(loaded, Owner::Command).await?;
+    let database = OpenDatabase::open_daemons(loaded).await?;
     let migrated = database.store.migrate().await.map_err(store_error);
     database.close().await;
     migrated

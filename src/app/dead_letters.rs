@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::roles::AppError;
-use crate::roles::database::{OpenDatabase, Owner, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::deliver::sink_name;
 use crate::roles::parts::{Loaded, record, translator};
 use chainflume_index::{IndexerError, Retried, Retrier};
@@ -228,7 +228,7 @@ pub(super) async fn with_database<T>(
     loaded: &Loaded,
     work: impl AsyncFnOnce(&OpenDatabase) -> Result<T, AppError>,
 ) -> Result<T, AppError> {
-    let database = OpenDatabase::open(loaded, Owner::Command).await?;
+    let database = OpenDatabase::open_daemons(loaded).await?;
     let outcome = match database.store.migrate().await.map_err(store_error) {
         Ok(_) => work(&database).await,
         Err(error) => Err(error),

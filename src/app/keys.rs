@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::roles::database::{OpenDatabase, Owner, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::{AppError, Loaded};
 use chainflume_access::{KeyHash, Revocation};
 use chainflume_db::Schema;
@@ -46,7 +46,7 @@ pub async fn keys(loaded: &Loaded) -> Result<Vec<KeyListing>, AppError> {
 
 /// Hashes of revoked keys, and when; none where there is no database yet.
 async fn revoked(loaded: &Loaded) -> Result<Vec<(String, u64)>, AppError> {
-    let Some(database) = OpenDatabase::open_made(loaded).await? else { return Ok(Vec::new()) };
+    let Some(database) = OpenDatabase::open_daemons_made(loaded).await? else { return Ok(Vec::new()) };
     let read = async {
         if database.store.schema().await? != Schema::Current {
             return Ok(Vec::new());
@@ -76,7 +76,7 @@ pub async fn revoke_key(loaded: &Loaded, named: &str) -> Result<Vec<String>, App
         );
         return Err(AppError::Failed(text));
     }
-    let database = OpenDatabase::open(loaded, Owner::Command).await?;
+    let database = OpenDatabase::open_daemons(loaded).await?;
     let grants = Grants::of(&database.store);
     let revoke = async {
         database.store.migrate().await?;

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::roles::AppError;
-use crate::roles::database::{OpenDatabase, Owner, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::parts::{Loaded, record, redis_settings, translator};
 use chainflume_db::StoreError;
 use chainflume_deliver::relay::{ReplayTarget, Replayed, Replayer, SeparateStreams};
@@ -69,7 +69,7 @@ pub async fn replay(
     let chain = find_chain(loaded, args.chain.as_deref())?;
     let target = target(loaded, &args.to)?;
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
-    let database = OpenDatabase::open(loaded, Owner::Command).await?;
+    let database = OpenDatabase::open_daemons(loaded).await?;
     let job = Job { chain, args, target, stop };
     let outcome = replay_in(loaded, &database, job, &mut tell).await;
     database.close().await;

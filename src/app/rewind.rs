@@ -2,7 +2,7 @@
 
 use crate::config;
 use crate::roles::AppError;
-use crate::roles::database::{OpenDatabase, Owner, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::index::{explain, rereader};
 use crate::roles::parts::{Loaded, chain_settings};
 use chainflume_core::domain::{B256, BlockId};
@@ -44,7 +44,7 @@ pub enum Rewinding {
 /// When the node or the database fails, or block `to` itself is not the one that is stored.
 pub async fn rewind(loaded: &Loaded, args: &RewindOptions) -> Result<Rewinding, AppError> {
     let chain = find_chain(loaded, args.chain.as_deref())?;
-    let database = OpenDatabase::open(loaded, Owner::Command).await?;
+    let database = OpenDatabase::open_daemons(loaded).await?;
     let outcome = rewind_in(loaded, &database, (chain, args.to)).await;
     database.close().await;
     outcome

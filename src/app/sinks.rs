@@ -143,6 +143,10 @@ async fn sight(
     database: &OpenDatabase,
     cursor: Cursor,
 ) -> Result<Option<String>, AppError> {
+    let types = database.store.outbox().aggregate_types().await.map_err(store_error)?;
+    if redis.follow(&types).is_err() {
+        return Ok(None);
+    }
     let Ok(streams) = redis.look().await else { return Ok(None) };
     let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
     let lineage =
@@ -155,6 +159,8 @@ async fn look(
     database: &OpenDatabase,
     cursor: Cursor,
 ) -> Result<SinkContents, AppError> {
+    let types = database.store.outbox().aggregate_types().await.map_err(store_error)?;
+    redis.follow(&types).map_err(sink_error)?;
     let streams = redis.look().await.map_err(sink_error)?;
     let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
     let lineage =
@@ -184,6 +190,8 @@ pub async fn reset_sink(loaded: &Loaded, name: &str) -> Result<(), AppError> {
     with_database(loaded, async |database| {
         // First the streams: should anything go wrong between, the sink is as it was, or has lost what is sent again.
         if let Some(mut redis) = redis(loaded)?.filter(|redis| redis.name() == name) {
+            let types = database.store.outbox().aggregate_types().await.map_err(store_error)?;
+            redis.follow(&types).map_err(sink_error)?;
             redis.remove().await.map_err(sink_error)?;
         }
         database.store.outbox().reset_sink(name).await.map_err(store_error)

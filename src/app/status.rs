@@ -164,7 +164,7 @@ async fn look(loaded: &Loaded, daemon: Option<Report>) -> Result<Status, AppErro
         reorgs: Vec::new(),
         negative_balances: BTreeMap::new(),
     };
-    let Some(database) = OpenDatabase::open_made(loaded).await? else { return Ok(nothing) };
+    let Some(database) = OpenDatabase::open_daemons_made(loaded).await? else { return Ok(nothing) };
     let status = read(loaded, &database.store, nothing).await;
     database.close().await;
     status

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use crate::config;
 use crate::roles::AppError;
 use crate::roles::Loaded;
-use crate::roles::database::{OpenDatabase, Owner, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::index::{explain, rereader};
 use crate::roles::parts::chain_settings;
 use chainflume_core::domain::BlockRange;
@@ -58,7 +58,7 @@ pub async fn reread(
     mut progress: impl FnMut(Progress<'_>),
 ) -> Result<Vec<Verified>, AppError> {
     let sources = find_sources(loaded, &args.sources)?;
-    let database = OpenDatabase::open(loaded, Owner::Command).await?;
+    let database = OpenDatabase::open_daemons(loaded).await?;
     let (mut found, mut rereading) = (Vec::new(), Rereading::new(loaded, &database, args));
     let mut outcome = database.store.migrate().await.map(drop).map_err(store_error);
     for (chain, index) in sources {

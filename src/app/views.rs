@@ -22,7 +22,7 @@ pub struct Views {
 /// # Errors
 /// When the database cannot be read.
 pub async fn views(loaded: &Loaded) -> Result<Views, AppError> {
-    let Some(database) = OpenDatabase::open_made(loaded).await? else { return Ok(Views::default()) };
+    let Some(database) = OpenDatabase::open_daemons_made(loaded).await? else { return Ok(Views::default()) };
     let views = views_in(loaded, &database.store).await;
     database.close().await;
     views

@@ -110,6 +110,8 @@ pub enum Command {
     /// List webhooks, retry what waits for one, and enable one that was disabled because it answered 410
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
+    /// Open the database, private or not, in psql
+    Psql(PsqlArgs),
     /// Create missing typed views and list all of them, one per ABI event
     Views(ViewsArgs),
     /// Make, list or revoke keys with which services ask the public server
@@ -205,6 +207,14 @@ pub struct StatusArgs {
     /// Refresh until Ctrl-C, in place on a terminal; with --json one object per line [default TIME: 2s]
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = pace)]
     pub watch: Option<Duration>,
+}
+
+/// `psql`
+#[derive(Clone, Debug, Args)]
+pub struct PsqlArgs {
+    /// Arguments for psql: `-- -c "select …"`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<std::ffi::OsString>,
 }
 
 /// `views`

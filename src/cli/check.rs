@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::args::{CheckArgs, Global};
 use super::exit::Exit;
-use super::{block_on, load, output};
+use super::{block_on, load_for_command, output};
 use crate::app::{self, CheckLine, CheckReport};
 use crate::config::{Chain, Config, Confirmations, Problems, Provider, Source};
 use chainflume_core::domain::AddressSet;
 
 /// Reads the configuration and the ABIs it names, asks the nodes and the database, and tells what came of it.
 pub(super) fn check(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
+    let loaded = match load_for_command(global) {
         Ok(loaded) => loaded,
         Err(error) => return refused(error, args.json),
     };

@@ -34,8 +34,9 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> anyhow::Result<Exit> {
     } else {
         write(&path, &draft.render(), args.force)?;
         let shown = path.display();
-        let next =
-            format!("wrote {shown}; next: `chainflume check --config {shown}`, then `chainflume run`\n");
+        let next = format!(
+            "wrote {shown}; next: `chainflume check --config {shown}`, then `chainflume run`, and `chainflume psql` reads what is stored\n"
+        );
         output::print(next.as_bytes())?;
     }
     Ok(Exit::Done)

@@ -4,6 +4,7 @@ mod watch;
 use super::args::StatusArgs;
 use super::output;
 use crate::app::{self, Loaded, Status};
+use chainflume_ops::alert::CLOCK_OFF;
 
 /// Prints where everything stands, once or until told to stop.
 pub(super) async fn status(loaded: &Loaded, args: &StatusArgs) -> anyhow::Result<()> {
@@ -55,12 +56,20 @@ fn daemon(status: &Status) -> String {
     if let Some(error) = &report.database.error {
         text += &format!("  database: {error}\n");
     }
+    if let Some(ahead) = report.database.clock_ahead.filter(|ahead| ahead.abs() > CLOCK_OFF) {
+        text += &format!("  clock: {ahead:.0} s between this machine and the database; synchronise both\n");
+    }
     for (name, chain) in &report.chains {
         for reason in &chain.not_ready {
             text += &format!("  chain {name}: {reason}\n");
         }
         if let Some(error) = &chain.last_error {
             text += &format!("  chain {name}, last error: {error}\n");
+        }
+        for (source, report) in &chain.sources {
+            for finding in report.waits.iter().chain(&report.contracts) {
+                text += &format!("  source {source}: {finding}\n");
+            }
         }
         for trouble in &chain.view_troubles {
             text += &format!("  chain {name}, warning: {trouble}\n");

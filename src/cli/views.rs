@@ -15,7 +15,9 @@ pub(super) async fn views(loaded: &Loaded, args: &ViewsArgs) -> anyhow::Result<(
     } else if views.is_empty() {
         "there are none yet; the daemon makes them when it starts\n".to_owned()
     } else {
-        views.iter().map(as_text).collect::<Vec<_>>().join("\n")
+        let last = views.last().map(|view| view.name.as_str()).unwrap_or_default();
+        let views = views.iter().map(as_text).collect::<Vec<_>>().join("\n");
+        format!("{views}\nread them: chainflume psql -- -c 'select * from {last} limit 10'\n")
     };
     output::print(text.as_bytes())?;
     match troubles.iter().map(ToString::to_string).collect::<Vec<_>>() {

@@ -6,7 +6,7 @@ use super::secret::Secret;
 use super::section::Section;
 use super::url::{Scheme, url};
 use super::words::{self, word};
-use chainflume_node::{ProviderRole, host_of};
+use chainflume_node::{ProviderRole, headers_of, host_of};
 
 /// `[[chain.provider]]`, or `http` and `ws` of a chain with one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Provider {
     pub http: Secret,
     /// JSON-RPC over WebSocket; `None` follows the chain by polling alone.
     pub ws: Option<Secret>,
+    /// Headers of each request, of the WebSocket's handshake too.
+    pub headers: Vec<(String, Secret)>,
     /// The lower, the rather it is asked.
     pub priority: u32,
     /// What it is for.
@@ -58,7 +60,7 @@ pub(super) fn providers(chain: &Section<'_>) -> Option<Vec<Provider>> {
         chain.require(&[HTTP]);
         return read(chain, (None, 1, ProviderRole::Any)).map(|provider| vec![provider]);
     }
-    for key in ["http", "ws"] {
+    for key in ["http", "ws", "headers"] {
         if chain.get(key).is_some() {
             let what = "stands beside [[chain.provider]], which says the same";
             chain.report(key, Fault::new(what, "move it into a [[chain.provider]] of its own, or remove it"));
@@ -91,10 +93,24 @@ fn read(
     (name, priority, role): (Option<String>, u32, ProviderRole),
 ) -> Option<Provider> {
     let ws = table.parsed("ws", |text| url(text, Scheme::WebSocket)).map(|ws| ws.value);
+    let headers = headers(&table.table("headers"));
     let http = table.parsed("http", |text| url(text, Scheme::Http))?.value;
     let label = name.unwrap_or_else(|| host_of(http.expose()));
     let (requests_per_second, compute_units_per_second) = (None, None);
-    Some(Provider { label, http, ws, priority, role, requests_per_second, compute_units_per_second })
+    Some(Provider { label, http, ws, headers, priority, role, requests_per_second, compute_units_per_second })
+}
+
+/// Keys that a provider wants as headers and not in its URL.
+fn headers(table: &Section<'_>) -> Vec<(String, Secret)> {
+    let texts = table.all_texts();
+    for (name, text) in &texts {
+        if headers_of([(name.as_str(), text.value.as_str())]).is_err() {
+            let what = "is no header that may be set here, or has a line break in its value";
+            let remedy = "write { \"x-api-key\" = \"${KEY}\" }; host, content-type and their like are set by the client";
+            table.report(name, Fault::new(what, remedy));
+        }
+    }
+    texts.into_iter().map(|(name, text)| (name, Secret::new(text.value))).collect()
 }
 
 /// What no provider can tell alone.

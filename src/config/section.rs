@@ -195,7 +195,7 @@ impl<'a> Section<'a> {
     }
 
     /// Notes that something is wrong with `key`, at its place or else at the table's.
-    pub fn report(&self, key: &'static str, fault: Fault) {
+    pub fn report(&self, key: &str, fault: Fault) {
         let at = self.table.and_then(|table| table.get(key)).map(|value| value.span().start);
         self.reader.report(&Spot { key: self.path(key), at: at.or(self.spot.at) }, fault);
     }

@@ -58,7 +58,7 @@ pub struct ServerAuth {
     pub jwks_url: Option<Secret>,
     /// How often they are fetched again.
     pub jwks_refresh: Duration,
-    /// How long revocations of users and tokens are kept.
+    /// How long revocations of users and tokens are kept, and how long a token may live.
     pub revocations_kept: Duration,
     /// What the claim `iss` must be.
     pub issuer: Option<String>,
@@ -125,7 +125,7 @@ fn auth(section: &Section<'_>) -> ServerAuth {
     let jwks_url = section.parsed("jwks_url", jwks_url);
     let refresh = section.duration("jwks_refresh", Duration::from_secs(10)..=Duration::from_hours(24));
     let day = Duration::from_hours(24);
-    let kept = section.duration("revocations_kept", day..=day * 3_650);
+    let kept = section.duration("revocations_kept", day..=day * 36_500);
     let read = ServerAuth {
         jwks_url: jwks_url.map(|url| url.value),
         jwks_refresh: refresh.map_or(Duration::from_mins(10), |refresh| refresh.value),

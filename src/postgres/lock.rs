@@ -1,5 +1,6 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ impl Lock {
             .create(true)
             .write(true)
             .truncate(false)
+            // It says nothing that others need; a file of an older version keeps its mode.
+            .mode(0o600)
             .open(&path)
             .at("open the lock", &path)?;
         for attempt in 1.. {

@@ -1,3 +1,6 @@
+mod remedy;
+mod same;
+
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -8,6 +11,7 @@ use crate::postgres::{self, PostgresError, PrivatePostgres};
 use chainflume_core::domain::causes;
 use chainflume_db::{StoreError, StoreVerdict};
 use chainflume_store::Store;
+use same::DaemonDatabase;
 
 /// The configured database, or the private one.
 pub(crate) struct OpenDatabase {
@@ -49,6 +53,54 @@ impl OpenDatabase {
                 Err(error)
             }
         }
+    }
+
+    /// As [`Self::open`] for a command, which refuses to work on another database than the daemon beside it.
+    pub(crate) async fn open_daemons(loaded: &Loaded) -> Result<Self, AppError> {
+        let database = Self::open(loaded, Owner::Command).await?;
+        match Self::is_daemons(loaded, Some(&database)).await {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                database.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`Self::open_made`], which refuses to work on another database than the daemon beside it.
+    pub(crate) async fn open_daemons_made(loaded: &Loaded) -> Result<Option<Self>, AppError> {
+        let database = Self::open_made(loaded).await?;
+        match (Self::is_daemons(loaded, database.as_ref()).await, database) {
+            (Ok(()), database) => Ok(database),
+            (Err(error), database) => {
+                if let Some(database) = database {
+                    database.close().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// What is open here, or that nothing is, held against the daemon beside this process.
+    ///
+    /// # Errors
+    /// That the daemon uses another database.
+    pub(crate) async fn is_daemons(loaded: &Loaded, database: Option<&Self>) -> Result<(), AppError> {
+        let daemon = DaemonDatabase::ask(loaded).await;
+        match database {
+            Some(database) => daemon.check(loaded, database).await,
+            None => daemon.check_none(loaded),
+        }
+    }
+
+    /// Where the private server can be reached, whoever runs it.
+    pub(crate) async fn private_url(&self, loaded: &Loaded) -> Result<String, AppError> {
+        if let Some(private) = &self.private {
+            return Ok(private.url());
+        }
+        let running = postgres::attach(&postgres_settings(&loaded.config)).await.map_err(private_error)?;
+        running
+            .ok_or_else(|| AppError::Unavailable("the private postgresql has just been stopped".to_owned()))
     }
 
     /// As [`Self::open`] for a command that only looks: `None` where there is no private database yet, which
@@ -97,8 +149,9 @@ async fn connect(loaded: &Loaded, url: String) -> Result<Store, AppError> {
     connected.map_err(|error| match (&loaded.config.database.url, error) {
         (Some(_), error @ StoreError::Url { .. }) => AppError::Config(key(loaded, &causes(&error))),
         (Some(_), error) => {
-            let text = format!("{}; check that it runs and lets us in", causes(&error));
-            AppError::Unavailable(key(loaded, &text))
+            let text = causes(&error);
+            let remedy = remedy::remedy(loaded, &text);
+            AppError::Unavailable(key(loaded, &format!("{text}; {remedy}")))
         }
         (None, error) => AppError::Unavailable(format!("private postgresql: {}", causes(&error))),
     })

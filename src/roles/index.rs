@@ -13,7 +13,7 @@ use super::parts::{Loaded, audit_settings, chain_settings, policy, record, trans
 use crate::config::{self, Config};
 use chainflume_core::domain::EventKind;
 use chainflume_db::StoreError;
-use chainflume_index::{Auditor, ChainIndexer, IndexerError, IndexerParts, Rereader};
+use chainflume_index::{Auditor, ChainIndexer, ContractWatch, IndexerError, IndexerParts, Rereader};
 use chainflume_node::ChainSettings;
 use chainflume_ops::health::{Board, Heartbeat};
 use chainflume_ops::metrics;
@@ -32,6 +32,11 @@ pub(crate) fn start(
         let about = chain.clone();
         loops.chain(tasks, chain, anew(indexer, move || indexer_of(&loaded, &about, &store, &board)));
     }
+    for chain in &loaded.config.chains {
+        let Some(every) = chain.contract_check else { continue };
+        let (loaded, store, board, about) = (loaded.clone(), store.clone(), board.clone(), chain.clone());
+        loops.contracts(tasks, chain, move || contract_watch(&loaded, &about, (&store, &board), every));
+    }
     for chain in loaded.config.chains.iter().filter(|chain| chain.audit.is_some()) {
         let (loaded, store, board, about) = (loaded.clone(), store.clone(), board.clone(), chain.clone());
         loops.audit(tasks, chain, move |turn, heartbeat| {
@@ -45,6 +50,18 @@ pub(crate) fn start(
         });
     }
     Ok(())
+}
+
+fn contract_watch(
+    loaded: &Loaded,
+    chain: &config::Chain,
+    (store, board): (&Store, &Board),
+    every: Duration,
+) -> Option<ContractWatch> {
+    // The chain's own loop was built from the same, or there would be none.
+    let sources = translator(&loaded.config, chain).ok()?.into_sources();
+    let (store, board) = (store.clone(), board.clone());
+    Some(ContractWatch { settings: chain_settings(chain), sources, store, board, every })
 }
 
 /// One loop for each chain of the config; the database is migrated already.

@@ -13,7 +13,7 @@ use crate::config;
 use crate::lease::{LeaseGuard, LeaseHandle, LeaseManager};
 use chainflume_db::{Epoch, OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
 use chainflume_deliver::relay::{Retention, SinkDelivery};
-use chainflume_index::ChainIndexer;
+use chainflume_index::{ChainIndexer, ContractWatch};
 use chainflume_ops::health::{Board, ChainState, Heartbeat};
 use chainflume_ops::supervise::{Loop, Supervisor};
 
@@ -32,6 +32,8 @@ type Handle = Option<Arc<LeaseHandle>>;
 const STANDBY_HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 /// An audit waits for a node as long as the node asks for, five minutes at most, and then for its answer.
 const AUDIT_HANG_TIMEOUT: Duration = Duration::from_mins(15);
+/// A look at the contracts of one source ends by its timeout of a minute, and the database answers before or not at all.
+const CONTRACTS_HANG_TIMEOUT: Duration = Duration::from_mins(5);
 /// Trimming waits for a database that is busy or restarts.
 const TRIM_HANG_TIMEOUT: Duration = Duration::from_mins(2);
 /// Listening waits for a connection, and for nothing else without a beat.
@@ -157,6 +159,25 @@ impl Loops {
                 async move { retention.trim(turn, heartbeat).await }
             },
         );
+    }
+
+    /// Looks at the contracts of a chain's sources.
+    pub(crate) fn contracts(
+        &self,
+        tasks: &mut JoinSet<()>,
+        chain: &config::Chain,
+        make: impl Fn() -> Option<ContractWatch> + Send + 'static,
+    ) {
+        let (this, stop) =
+            (Loop::new(format!("contracts {}", chain.name), CONTRACTS_HANG_TIMEOUT), self.stop.clone());
+        self.spawn(tasks, this, move |heartbeat| {
+            let (watch, stop) = (make(), stop.clone());
+            async move {
+                if let Some(watch) = watch {
+                    watch.run(stop, heartbeat).await;
+                }
+            }
+        });
     }
 
     /// Audits a chain.

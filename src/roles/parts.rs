@@ -13,6 +13,7 @@ use chainflume_deliver::sink;
 use chainflume_index::{AuditSettings, TranslatedSource, Translator};
 use chainflume_node::{
     BlockTag, ChainSettings, FailoverSettings, HistorySettings, ProviderSettings, RateLimitSettings,
+    headers_of,
 };
 use chainflume_store::{ChainRecord, SourceRecord};
 
@@ -115,8 +116,17 @@ pub(crate) fn admin_settings(config: &Config) -> admin::Settings {
     let limits = admin::Limits {
         max_lag: config.admin.max_lag,
         head_silence: config.chains.iter().map(silence).collect(),
+        pace: config.chains.iter().map(|chain| (chain.name.clone(), pace(chain))).collect(),
     };
     admin::Settings { listen: config.admin.listen, limits }
+}
+
+fn pace(chain: &config::Chain) -> admin::ChainPace {
+    let confirmations = match chain.confirmations {
+        Confirmations::Blocks(depth) => Some(depth),
+        Confirmations::Safe | Confirmations::Finalized => None,
+    };
+    admin::ChainPace { block_time: chain.block_time, confirmations }
 }
 
 /// A head that stands still for twenty blocks' time, and for a minute and two polls, is a stall: no chain
@@ -149,6 +159,7 @@ pub(crate) fn chain_settings(chain: &config::Chain) -> ChainSettings {
         max_response_bytes: chain.max_response_bytes,
         poll_interval: chain.poll_interval,
         ws_silence: chain.ws_silence,
+        max_head_age: chain.max_head_age,
         history: HistorySettings {
             ranges_in_flight: history.ranges_in_flight,
             initial_range: history.initial_range,
@@ -168,6 +179,9 @@ fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> Prov
     ProviderSettings {
         label: provider.label.clone(),
         http_url: provider.http.expose().to_owned(),
+        // Refused by the configuration where they are no headers.
+        headers: headers_of(provider.headers.iter().map(|(name, value)| (name.as_str(), value.expose())))
+            .unwrap_or_default(),
         ws_url: provider.ws.as_ref().map(|ws| ws.expose().to_owned()),
         priority: provider.priority,
         role: provider.role,
@@ -182,7 +196,7 @@ fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> Prov
 
 /// `None` where no audit is configured.
 pub(crate) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
-    chain.audit.map(|config::Audit { blocks, every }| AuditSettings { blocks, every })
+    chain.audit.map(|config::Audit { blocks, every, repair }| AuditSettings { blocks, every, repair })
 }
 
 pub(crate) fn policy(chain: &config::Chain) -> DepthPolicy {

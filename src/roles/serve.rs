@@ -1,5 +1,6 @@
 //! The serve role: the public server, from its configuration to its loops.
 
+mod application;
 mod status;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::store_error;
 use super::error::AppError;
+use super::inbound;
 use super::loops::Loops;
 use super::parts::{Loaded, admin_settings};
 use crate::config::{AuthMode, Config, ServerConfig};
@@ -59,10 +61,11 @@ pub(crate) async fn start(
 ) -> Result<(), AppError> {
     let ServerConfig { hot_bytes, queue_bytes, .. } = config.server;
     let settings = feed::Settings { rules: config.push.clone(), hot_bytes, queue_bytes };
-    let feed = Feed::open(store.outbox(), settings).await.map_err(store_error)?;
+    let feed = Feed::open(store, store.outbox(), settings).await.map_err(store_error)?;
     let grants = Grants::of(store);
     server.load(&grants).await.map_err(store_error)?;
     metrics::push_starts();
+    metrics::application_starts();
     let position = write_position(&feed.newest());
     loops.board().set_public(PublicHealth { position, ..PublicHealth::default() });
     tracing::info!(public = %server.address(), "public server answers");
@@ -92,7 +95,10 @@ pub(crate) async fn start(
     );
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
-    let sources = Sources { feed, outbox: store.outbox(), grants, status };
+    let publisher = application::publisher((config, store))?;
+    let offered = [Some(publisher.api()), inbound::api(config, store, loops.board())];
+    let offered = offered.into_iter().flatten().collect();
+    let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(
         loops,
         tasks,
@@ -175,7 +181,13 @@ fn auth(server: &ServerConfig) -> Result<Auth, String> {
     let public = auth.public_key.as_deref().map(VerifyingKey::from_pem);
     let keys =
         secret.into_iter().chain(public).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    let verifier = |keys| Verifier { keys, issuer: auth.issuer.clone(), audience: auth.audience.clone() };
+    let verifier = |keys| Verifier {
+        keys,
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.clone(),
+        // A token that lives longer than its revocation is kept would be valid again.
+        max_life: Some(auth.revocations_kept.as_secs()),
+    };
     let issued = auth.jwks_url.as_ref().map(|url| {
         let settings = HttpSettings {
             url: url.expose().to_owned(),

@@ -86,6 +86,7 @@ pub const PACKAGES: &[Package] = &[
         &[],
         "who may see what is decided from a credential and a name, without HTTP or tables",
     ),
+    package("api", &["access"], "routes are described without a listener and without HTTP"),
     package("node", &["core", "ops"], "it asks nodes and does not know what the answers are for"),
     package("db", &["core"], "it reaches the database and knows no table of a chain"),
     package("outbox", &["core", "db"], "it has messages and does not know what they are about"),
@@ -102,16 +103,26 @@ pub const PACKAGES: &[Package] = &[
     ),
     package(
         "gateway",
-        &["access", "core", "ops", "db", "outbox"],
-        "it pushes what is stored, and knows neither sinks nor chains",
+        &["access", "api", "core", "ops", "db", "outbox"],
+        "it pushes what is stored and answers for other crates, and knows neither sinks nor chains nor those crates",
+    ),
+    package(
+        "publish",
+        &["access", "api", "core", "ops", "db", "outbox"],
+        "it writes the application's facts, and knows neither chains nor the listener",
+    ),
+    package(
+        "inbound",
+        &["api", "core", "db", "ops", "outbox"],
+        "it keeps what providers say, and reads what the chain says from stored events",
     ),
     package("devchain", &["core"], "a chain knows nothing of its readers"),
     package("testkit", &[], "servers for tests know nothing of what is tested"),
     package(
         "",
         &[
-            "access", "core", "ops", "node", "db", "outbox", "store", "index", "deliver", "gateway",
-            "devchain",
+            "access", "api", "core", "ops", "node", "db", "outbox", "store", "index", "deliver", "gateway",
+            "publish", "inbound", "devchain",
         ],
         "the program builds the parts and joins them",
     ),
@@ -176,12 +187,13 @@ pub const ROOMS: &[Room] = &[
 
 /// Outside crates with a home.
 pub const HOMES: &[Home] = &[
+    home("jsonschema", &["publish"], &[], "one package checks payloads of strangers"),
     home("ring", &["access"], &[], "one package checks signatures of tokens"),
     home(
         "sqlx",
-        &["db", "outbox", "store", "testkit", "gateway"],
-        &["grants"],
-        "SQL is in the packages that write tables",
+        &["db", "outbox", "store", "testkit", "gateway", "publish", "inbound"],
+        &["grants", "feed"],
+        "SQL is in the packages that write tables; the feed looks up balances beside messages",
     ),
     home("axum", &["", "devchain", "gateway"], &["admin", "server", "dashboard"], "these serve HTTP"),
     home(
@@ -253,11 +265,28 @@ pub const TABLES: &[Tables] = &[
         &["dead_letters"],
         "a letter is of a delivery or of a log, which a constraint keeps apart, and no letter changes sides",
     ),
+    tables(
+        &["inbound"],
+        &["inbound_deliveries", "inbound_hints"],
+        "webhooks of providers, and whether the chain confirms them",
+    ),
     tables(&[], &["user_ids"], "a trigger keeps the id of a user that is deleted"),
     tables(
         &["gateway"],
         &["request_answers", "revocations", "tickets"],
         "they are about callers of the public server",
+    ),
+    tables(
+        &["publish"],
+        &[
+            "activities",
+            "activity_changes",
+            "application_users",
+            "domain_events",
+            "user_devices",
+            "user_wallets",
+        ],
+        "they are the application's",
     ),
     tables(
         &["outbox"],

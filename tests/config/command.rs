@@ -138,7 +138,7 @@ fn what_init_writes_passes_check() {
         let folder = TempDir::new().expect("a folder");
         fs::write(folder.path().join("kitties.json"), abi).expect("written");
         let run = |args: &[&str]| chainflume(folder.path(), args);
-        let next = "wrote chainflume.toml; next: `chainflume check --config chainflume.toml`, then `chainflume run`\n";
+        let next = "wrote chainflume.toml; next: `chainflume check --config chainflume.toml`, then `chainflume run`, and `chainflume psql` reads what is stored\n";
         assert_eq!(run(&[&["init"], args].concat()), (0, next.to_owned(), String::new()), "{args:?}");
         if !args.contains(&"${UNSET_URL}") {
             assert_eq!(run(&["check", "--offline"]).0, 0, "{args:?}");

@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Alerts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig, Failover, History,
-    LogConfig, LogVerification, OutboxConfig, Pace, Provider, ProviderRole, PublishMode, RecordRetention,
-    Redis, RedisServers, Secret, Shutdown, Source, Standby, Users,
+    Admin, Alerts, ApplicationFacts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig,
+    Failover, History, LogConfig, LogVerification, OutboxConfig, Pace, Provider, ProviderRole, PublishMode,
+    RecordRetention, Redis, RedisServers, Secret, Shutdown, Source, Standby, Users,
 };
 use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::Family;
@@ -27,10 +27,21 @@ fn only_provider() -> Provider {
         label: "node.example".to_owned(),
         http: Secret::new("https://node.example/v2/key-in-literal"),
         ws: None,
+        headers: Vec::new(),
         priority: 1,
         role: ProviderRole::Any,
         requests_per_second: None,
         compute_units_per_second: None,
+    }
+}
+
+fn usual_history() -> History {
+    History {
+        ranges_in_flight: 4,
+        initial_range: 1_000,
+        max_range: 10_000,
+        buffer_bytes: 20 << 20,
+        commit_logs: 12_000,
     }
 }
 
@@ -43,9 +54,29 @@ fn usual_pace() -> Pace {
     }
 }
 
+fn usual_history() -> History {
+    History {
+        ranges_in_flight: 4,
+        initial_range: 1_000,
+        max_range: 10_000,
+        buffer_bytes: 20 << 20,
+        commit_logs: 12_000,
+    }
+}
+
 fn usual_failover() -> Failover {
     let [probe_interval, probe_timeout, return_after] = [10, 2, 60].map(Duration::from_secs);
     Failover { probe_interval, probe_timeout, max_lag: 5, return_after }
+}
+
+fn usual_history() -> History {
+    History {
+        ranges_in_flight: 4,
+        initial_range: 1_000,
+        max_range: 10_000,
+        buffer_bytes: 20 << 20,
+        commit_logs: 12_000,
+    }
 }
 
 #[test]
@@ -62,10 +93,12 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         redis: Redis::default(),
         standby: Standby::default(),
         webhooks: Vec::new(),
+        inbound: Vec::new(),
         alerts: Alerts::default(),
         admin: Admin::default(),
         server: config.server.clone(),
         push: Vec::new(),
+        publish: ApplicationFacts::default(),
         log: LogConfig::default(),
         users: Users::default(),
         shutdown: Shutdown::default(),
@@ -86,14 +119,10 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             ws_silence: Duration::from_secs(36),
             compression: Compression::Auto,
             max_response_bytes: 64 << 20,
-            history: History {
-                ranges_in_flight: 4,
-                initial_range: 1_000,
-                max_range: 10_000,
-                buffer_bytes: 20 << 20,
-                commit_logs: 12_000,
-            },
-            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
+            max_head_age: Duration::from_secs(3_600),
+            history: usual_history(),
+            contract_check: Some(Duration::from_hours(1)),
+            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10), repair: true }),
             pace: usual_pace(),
         }],
         sources: vec![Source {

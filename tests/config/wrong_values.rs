@@ -67,7 +67,7 @@ fn an_unknown_key_is_an_error_wherever_it_stands() {
             "3 problems in chainflume.toml",
             "chainflume.toml:1: datadir: is not a key (did you mean `data_dir`?)",
             "chainflume.toml:2: databse: is not a key (did you mean `database`?)",
-            "chainflume.toml:9: chain[0].\"colour scheme\": is not a key (remove it; known here: audit, backend_lag, backend_lag_blocks, block_time, chain_id, compression, confirmations, failover, history, http, max_response_bytes, name, pace, poll_interval, provider, publish, reorg_window, request_timeout, verify, ws, ws_silence)",
+            "chainflume.toml:9: chain[0].\"colour scheme\": is not a key (remove it; known here: audit, backend_lag, backend_lag_blocks, block_time, chain_id, compression, confirmations, contract_check, failover, headers, history, http, max_response_bytes, name, pace, poll_interval, provider, publish, reorg_window, request_timeout, verify, ws, ws_silence)",
         ]
     );
 }
@@ -257,7 +257,7 @@ fn providers_say_what_each_and_what_all_of_them_lack() {
         [
             "4 problems in chainflume.toml",
             "chainflume.toml:5: chain[0].provider[0].http: is missing (add http = \"https://…\", the address of a node)",
-            "chainflume.toml:6: chain[0].provider[0].url: is not a key (remove it; known here: compute_units_per_second, http, name, priority, requests_per_second, role, ws)",
+            "chainflume.toml:6: chain[0].provider[0].url: is not a key (remove it; known here: compute_units_per_second, headers, http, name, priority, requests_per_second, role, ws)",
             "chainflume.toml:7: chain[0].provider[0].role: `archive` is not known here (write one of any, live, history, audit)",
             "chainflume.toml:8: chain[0].provider[0].priority: `0` is too small (give a value from 1 to 1000)",
         ]

@@ -235,3 +235,37 @@ fn the_schema_refuses_what_no_message_is() {
         assert!(!schema.is_valid(&message), "{place} may not be {wrong}");
     }
 }
+
+#[test]
+fn the_schema_takes_facts_off_the_chain_with_null() {
+    let schema = closed();
+    let right = json!({
+        "id": "00000000-0000-8000-8000-000000000000", "seq": 1, "version": 1, "type": "user.registered", "state": "confirmed",
+        "timestamp": "2023-11-14T22:13:44.123Z", "aggregateType": "account", "aggregateId": "7", "payload": { "n": 7 },
+        "metadata": {
+            "userId": "auth0|7", "correlationId": "c", "causationId": null, "source": "backend", "chainId": null,
+            "blockNumber": null, "blockHash": null, "transactionHash": null, "logIndex": null, "confirmations": null
+        }
+    });
+    assert!(
+        schema.is_valid(&right),
+        "{:?}",
+        schema.iter_errors(&right).map(|e| e.to_string()).collect::<Vec<_>>()
+    );
+    for (place, wrong) in [
+        ("/type", json!("erc20.mint")),
+        ("/type", json!("user.updated")),
+        ("/type", json!("registered")),
+        ("/state", json!("retracted")),
+        ("/aggregateType", json!("user")),
+        ("/aggregateId", json!("")),
+        ("/metadata/chainId", json!(1)),
+        ("/metadata/blockNumber", json!(1)),
+        ("/metadata/confirmations", json!(0)),
+        ("/metadata/source", json!("")),
+    ] {
+        let mut message = right.clone();
+        *message.pointer_mut(place).expect("it is there") = wrong.clone();
+        assert!(!schema.is_valid(&message), "{place} may not be {wrong}");
+    }
+}

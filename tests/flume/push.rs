@@ -1,5 +1,6 @@
 //! The public server of the real daemon, with the clients that platforms bring along.
 
+mod application;
 mod client;
 mod follow;
 mod log;
@@ -8,6 +9,7 @@ mod refused;
 mod scale;
 mod serve;
 mod socketio;
+mod split;
 mod wire;
 
 use std::process::Stdio;

@@ -11,4 +11,5 @@ client.on("state", (state) => print({ status: state, position: client.position }
 client.on("gap", (gap) => print({ gap }));
 client.on("error", (error) => print({ error: error.code ?? error.message }));
 client.eventStream.subscribe("*", print);
+for (const room of rooms.split(",")) client.eventStream.subscribe("*", ({ position }) => print({ in: room, at: position }), { room });
 client.connect();

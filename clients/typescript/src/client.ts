@@ -1,3 +1,14 @@
+import {
+  type Activity,
+  type ActivityChange,
+  type ApplicationEvent,
+  activityPath,
+  type NewActivity,
+  type PublishedEvent,
+  write,
+  type WriteOptions,
+  type WriteTarget,
+} from "./application.js";
 import { Backoff, type BackoffOptions } from "./backoff.js";
 import { Cursor } from "./cursor.js";
 import { ChainflumeError } from "./errors.js";
@@ -59,6 +70,9 @@ const POSITION_REFUSED = new Set(["position_ahead", "epoch_mismatch", "bad_posit
 
 /** The server refuses a room, or a list of rooms for one of them. */
 const REFUSED_ROOMS = new Set(["forbidden", "bad_room", "too_many_rooms"]);
+
+/** The last words of an activity. */
+export type ActivityEnd = Pick<ActivityChange, "title" | "description" | "data">;
 
 interface Room {
   /** Whether its past is wanted, from the position of the client. */
@@ -176,6 +190,42 @@ export class ChainflumeClient {
   messages(query: MessagesQuery = {}): AsyncGenerator<Message, void, void> {
     const { token, fetch: get = globalThis.fetch } = this.#options;
     return readPages({ url: this.#url, token, fetch: get }, query);
+  }
+
+  /** Begins an activity of a user. Keep the `eventId`: changes are made by it alone. */
+  createEvent(activity: NewActivity, options?: WriteOptions): Promise<{ eventId: string }> {
+    return write(this.#target(), ["POST", "v1/activities"], activity, options);
+  }
+
+  /** Changes an activity that is not final. */
+  updateEvent(eventId: string, change: ActivityChange, options?: WriteOptions): Promise<Activity> {
+    return write(this.#target(), ["PATCH", activityPath(eventId)], change, options);
+  }
+
+  /** Completes an activity for good. */
+  completeEvent(eventId: string, end: ActivityEnd = {}, options?: WriteOptions): Promise<Activity> {
+    return write(this.#target(), ["POST", activityPath(eventId, "complete")], end, options);
+  }
+
+  /** Fails an activity for good. */
+  failEvent(eventId: string, end: ActivityEnd = {}, options?: WriteOptions): Promise<Activity> {
+    return write(this.#target(), ["POST", activityPath(eventId, "fail")], end, options);
+  }
+
+  /** Publishes one event of the application, or up to 500 in one transaction; resolves when they are stored. */
+  async publish(events: ApplicationEvent | ApplicationEvent[], options?: WriteOptions): Promise<PublishedEvent[]> {
+    const answer = await write<{ events: PublishedEvent[] }>(
+      this.#target(),
+      ["POST", "v1/domain-events"],
+      events,
+      options,
+    );
+    return answer.events;
+  }
+
+  #target(): WriteTarget {
+    const { token, fetch: get = globalThis.fetch } = this.#options;
+    return { url: this.#url, token, fetch: get };
   }
 
   #add(name: string, resumes: boolean): Room {

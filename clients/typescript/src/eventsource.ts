@@ -1,7 +1,7 @@
 import { ChainflumeError, errorOf } from "./errors.js";
-import type { End, Events, Joined, Link, Target, Transport } from "./link.js";
-import type { Frame, Gap } from "./messages.js";
-import { meaning } from "./sse.js";
+import type { Events, Joined, Link, Target, Transport } from "./link.js";
+import type { Frame } from "./messages.js";
+import { meaning, StreamLink } from "./stream-link.js";
 
 type EventSourceClass = new (url: string) => EventSource;
 
@@ -20,11 +20,12 @@ export class EventSourceTransport implements Transport {
 
   constructor(source: EventSourceClass, fetcher: typeof fetch, names: readonly string[]) {
     [this.#class, this.#fetch] = [source, (...given) => fetcher(...given)];
-    this.#names = [...new Set(["message", "balance-updated", "activity", "notification", ...names])];
+    this.#names = [...new Set(["message", "balance-updated", "activity", "notification", "gap", "expired", "revoked", ...names])];
   }
 
   open(target: Target, events: Events): Link {
-    return new SourceLink(target, events, (ticket) => this.#listen(target, ticket), this.#fetch, this.#names);
+    const listen = (ticket: string | undefined) => this.#listen(target, ticket);
+    return new SourceLink(target, events, { listen, fetch: this.#fetch, names: this.#names });
   }
 
   #listen({ url, rooms, since }: Target, ticket: string | undefined): EventSource {
@@ -38,82 +39,50 @@ export class EventSourceTransport implements Transport {
   }
 }
 
-class SourceLink implements Link {
-  readonly #events: Events;
+/** How a link gets its source. */
+interface Opening {
+  listen(ticket: string | undefined): EventSource;
+  fetch: typeof fetch;
+  names: readonly string[];
+}
+
+class SourceLink extends StreamLink {
+  protected readonly joined: Promise<Joined>;
   #source: EventSource | undefined;
-  #isOver = false;
-  readonly #joined: Promise<Joined>;
 
-  constructor(
-    target: Target,
-    events: Events,
-    listen: (ticket: string | undefined) => EventSource,
-    fetcher: typeof fetch,
-    names: readonly string[],
-  ) {
-    this.#events = events;
-    this.#joined = this.#open(target, listen, fetcher, names);
-    this.#joined.catch((error: Error) => this.#end(meaning(error)));
+  constructor(target: Target, events: Events, opening: Opening) {
+    super(events);
+    this.joined = this.#open(target, opening);
+    this.joined.catch((error: Error) => this.end(meaning(error)));
   }
 
-  join(): Promise<Joined> {
-    return this.#joined;
+  protected dispose(): void {
+    this.#source?.close();
   }
 
-  leave(): void {}
-
-  async refresh(): Promise<boolean> {
-    return false;
-  }
-
-  close(): void {
-    this.#end(undefined);
-  }
-
-  async #open(
-    target: Target,
-    listen: (ticket: string | undefined) => EventSource,
-    fetcher: typeof fetch,
-    names: readonly string[],
-  ): Promise<Joined> {
-    const ticket = target.token === undefined ? undefined : await ticketFor(target, fetcher);
-    if (this.#isOver) throw new ChainflumeError("closed", "the connection is closed");
+  async #open(target: Target, { listen, fetch, names }: Opening): Promise<Joined> {
+    const ticket = target.token === undefined ? undefined : await ticketFor(target, fetch);
+    if (this.isOver) throw new ChainflumeError("closed", "the connection is closed");
     const source = (this.#source = listen(ticket));
     return new Promise((resolve, reject) => {
       source.onopen = () => {
         resolve({ position: target.since, recovered: true });
-        if (!this.#isOver) this.#events.open();
+        if (!this.isOver) this.events.open();
       };
       source.onerror = () => {
         const error = new ChainflumeError("closed", "the stream ended");
         reject(error);
-        this.#end({ then: "again", error });
+        this.end({ then: "again", error });
       };
       for (const name of names) {
-        source.addEventListener(name, (event) => this.#receive(event as MessageEvent<string>));
+        source.addEventListener(name, (event) => {
+          const { data, lastEventId } = event as MessageEvent<string>;
+          // `lastEventId` is that of an earlier event where this one has none.
+          const isComplete = name !== "gap" && lastEventId !== "" && (JSON.parse(data) as Partial<Frame>).position === lastEventId;
+          this.receive(name, data, isComplete ? lastEventId : undefined);
+        });
       }
-      source.addEventListener("gap", (event) => {
-        if (!this.#isOver) this.#events.gap(JSON.parse((event as MessageEvent<string>).data) as Gap);
-      });
-      source.addEventListener("expired", () =>
-        this.#end({ then: "token", error: new ChainflumeError("token_expired", "the token expired") }),
-      );
     });
-  }
-
-  #receive({ data, lastEventId }: MessageEvent<string>): void {
-    if (this.#isOver) return;
-    const frame = JSON.parse(data) as Frame;
-    const isComplete = lastEventId === frame.position;
-    this.#events.frame(frame, isComplete);
-    if (isComplete) this.#events.settled(lastEventId);
-  }
-
-  #end(end: End | undefined): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#source?.close();
-    if (end) this.#events.closed(end);
   }
 }
 

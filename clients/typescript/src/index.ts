@@ -1,6 +1,17 @@
+export type {
+  Activity,
+  ActivityChange,
+  ActivityStatus,
+  ActivityTransaction,
+  ApplicationEvent,
+  NewActivity,
+  PublishedEvent,
+  WriteOptions,
+} from "./application.js";
 export { type BackoffOptions, Backoff } from "./backoff.js";
 export { type BackgroundSyncOptions, BackgroundSync, type SyncItem, type SyncStorage } from "./background-sync.js";
 export {
+  type ActivityEnd,
   ChainflumeClient,
   type ChainflumeOptions,
   type ClientEvents,

@@ -1,3 +1,4 @@
+import { ChainflumeError } from "./errors.js";
 import type { Frame, Gap } from "./messages.js";
 
 /** One connection, whatever it speaks. */
@@ -55,4 +56,57 @@ export interface Transport {
   /** Rooms are named as the connection is made, so that another room needs another connection. */
   readonly joinsAtConnect: boolean;
   open(target: Target, events: Events): Link;
+}
+
+/** A connection that ends once, and reports nothing after that. */
+export abstract class ClosingLink implements Link {
+  protected readonly events: Events;
+  protected isOver = false;
+
+  constructor(events: Events) {
+    this.events = events;
+  }
+
+  abstract join(rooms: string[], since: string | undefined): Promise<Joined>;
+  abstract leave(rooms: string[]): void;
+  abstract refresh(token: string): Promise<boolean>;
+  /** Lets go of the socket or the stream. Called once. */
+  protected abstract dispose(error: Error): void;
+
+  close(): void {
+    this.end(undefined);
+  }
+
+  protected end(end: End | undefined): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.dispose(end?.error ?? new ChainflumeError("closed", "the connection is closed"));
+    if (end) this.events.closed(end);
+  }
+
+  /**
+   * Asks a question whose answer takes no longer than `ANSWER_TIMEOUT`, else the connection is lost. `send` gets the functions that
+   * take the answer or an error.
+   */
+  protected ask<A>(send: (answer: (value: A) => void, fail: (error: Error) => void) => void): Promise<A> {
+    return new Promise((resolve, reject) => {
+      if (this.isOver) return reject(new ChainflumeError("closed", "the connection is closed"));
+      const lost = new ChainflumeError("timeout", "no answer");
+      const timer = setTimeout(() => (reject(lost), this.end({ then: "again", error: lost })), ANSWER_TIMEOUT);
+      send(
+        (value) => (clearTimeout(timer), resolve(value)),
+        (error) => (clearTimeout(timer), reject(error)),
+      );
+    });
+  }
+}
+
+/** An answer of the server, and a connection to it, takes no longer. */
+export const ANSWER_TIMEOUT = 15_000;
+
+/** A token that expired, or was revoked, while its connection was open. */
+export function endOf(event: "expired" | "revoked"): End {
+  return event === "expired"
+    ? { then: "token", error: new ChainflumeError("token_expired", "the token expired") }
+    : { then: "stop", error: new ChainflumeError("credential_revoked", "the credential was revoked") };
 }

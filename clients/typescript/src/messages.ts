@@ -69,7 +69,7 @@ export interface Message<T extends string = MessageType> {
 
 /** A message as one room gets it. `data` is the payload of the push event, or the whole message where `event` is `message`. */
 export interface Frame<D = unknown> {
-  /** Absent over Socket.IO, where a server names no room. */
+  /** Absent over Socket.IO from a server that names no rooms. */
   room?: string;
   /** Name of the push event. */
   event: string;

@@ -1,11 +1,9 @@
 import { ChainflumeError } from "./errors.js";
-import type { End, Events, Joined, Link, Target, Transport } from "./link.js";
+import { ANSWER_TIMEOUT, ClosingLink, endOf, type End, type Events, type Joined, type Link, type Target, type Transport } from "./link.js";
 import type { Gap, State } from "./messages.js";
 
-/** An answer of the server takes no longer. */
-const PATIENCE = 15_000;
 const REFUSED_TOKENS = new Set(["token_expired", "token_invalid", "credential_missing", "key_unknown"]);
-const LASTING = new Set(["forbidden", "origin_forbidden", "revoked", "token_revoked"]);
+const LASTING = new Set(["forbidden", "origin_forbidden", "credential_revoked"]);
 
 /** The part of a socket of `socket.io-client` that is used. */
 export interface SocketLike {
@@ -26,6 +24,15 @@ interface Ack {
   detail?: string;
 }
 
+/** The second argument of an event. */
+interface Meta {
+  id: string;
+  position: string;
+  state: State;
+  /** Those of this client that the event is in. */
+  rooms: string[];
+}
+
 /** Socket.IO through the stock client, which the application brings along. */
 export class SocketIoTransport implements Transport {
   readonly name = "socket.io";
@@ -44,83 +51,73 @@ export class SocketIoTransport implements Transport {
       path,
       forceNew: true,
       reconnection: false,
-      timeout: PATIENCE,
+      timeout: ANSWER_TIMEOUT,
       auth: { ...(token === undefined ? {} : { token }), ...(since === undefined ? {} : { since }) },
     });
     return new IoLink(socket, events);
   }
 }
 
-class IoLink implements Link {
+class IoLink extends ClosingLink {
   readonly #socket: SocketLike;
-  readonly #events: Events;
-  #isOver = false;
-  #expired = false;
+  /** Why the server is about to disconnect. */
+  #last: End | undefined;
 
   constructor(socket: SocketLike, events: Events) {
-    [this.#socket, this.#events] = [socket, events];
-    socket.on("connect", () => this.#isOver || events.open());
+    super(events);
+    this.#socket = socket;
+    socket.on("connect", () => this.isOver || events.open());
     socket.on("connect_error", (error: Error & { data?: { code?: string; detail?: string } }) => {
       const code = error.data?.code ?? "connect_error";
-      this.#end({ then: meaning(code), error: new ChainflumeError(code, error.data?.detail ?? error.message) });
+      this.end({ then: meaning(code), error: new ChainflumeError(code, error.data?.detail ?? error.message) });
     });
     socket.on("disconnect", (reason: string) => {
-      const then = this.#expired ? "token" : "again";
-      this.#end({ then, error: new ChainflumeError("closed", `the connection ended: ${reason}`) });
+      this.end(this.#last ?? { then: "again", error: new ChainflumeError("closed", `the connection ended: ${reason}`) });
     });
     socket.onAny((event, ...given) => this.#receive(event, given));
   }
 
   async join(rooms: string[]): Promise<Joined> {
-    const answers = await Promise.all(rooms.map((room) => this.#ask("join", room)));
+    const answers = await Promise.all(rooms.map((room) => this.#emit("join", room)));
     // Rooms are joined one by one and each has caught up by itself, so the answer of the first is the earliest.
     return { position: answers[0]?.position, recovered: answers.every(({ recovered }) => recovered ?? true) };
   }
 
   leave(rooms: string[]): void {
-    for (const room of rooms) if (!this.#isOver) this.#socket.emit("leave", room);
+    for (const room of rooms) if (!this.isOver) this.#socket.emit("leave", room);
   }
 
-  async refresh(): Promise<boolean> {
-    return false;
+  async refresh(token: string): Promise<boolean> {
+    await this.#emit("refresh", token);
+    return true;
   }
 
-  close(): void {
-    this.#end(undefined);
+  protected dispose(): void {
+    this.#socket.disconnect();
   }
 
-  #ask(event: string, room: string): Promise<Ack> {
-    return new Promise((resolve, reject) => {
-      const lost = new ChainflumeError("timeout", "no answer");
-      const timer = setTimeout(() => {
-        reject(lost);
-        this.#end({ then: "again", error: lost });
-      }, PATIENCE);
-      this.#socket.emit(event, room, (ack: Ack) => {
-        clearTimeout(timer);
-        if (ack?.ok) resolve(ack);
-        else reject(new ChainflumeError(ack?.code ?? "refused", ack?.detail ?? `${room} was not joined`));
+  #emit(event: string, argument: string): Promise<Ack> {
+    return this.ask((answer, fail) => {
+      this.#socket.emit(event, argument, (ack: Ack) => {
+        if (ack?.ok) answer(ack);
+        else fail(new ChainflumeError(ack?.code ?? "refused", ack?.detail ?? `the server refused: ${event}`));
       });
     });
   }
 
   #receive(event: string, [data, meta]: unknown[]): void {
-    if (this.#isOver) return;
-    if (event === "gap") return this.#events.gap(data as Gap);
-    if (event === "expired") {
-      this.#expired = true;
+    if (this.isOver) return;
+    if (event === "gap") return this.events.gap(data as Gap);
+    if (event === "expired" || event === "revoked") {
+      this.#last = endOf(event);
       return;
     }
-    const { id, position, state, room } = (meta ?? {}) as { id?: string; position?: string; state?: State; room?: string };
+    const { id, position, state, rooms = [undefined] } = (meta ?? {}) as Partial<Meta>;
     if (id === undefined || position === undefined || state === undefined) return;
-    this.#events.frame({ event, data, id, position, state, ...(room === undefined ? {} : { room }) }, false);
-  }
-
-  #end(end: End | undefined): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#socket.disconnect();
-    if (end) this.#events.closed(end);
+    // One packet is the event of all these rooms; another event of the same message may be in others.
+    for (const room of rooms) {
+      this.events.frame({ event, data, id, position, state, ...(room === undefined ? {} : { room }) }, false);
+    }
   }
 }
 

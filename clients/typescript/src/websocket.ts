@@ -1,11 +1,9 @@
 import { ChainflumeError } from "./errors.js";
-import type { End, Events, Joined, Link, Target, Transport } from "./link.js";
+import { ANSWER_TIMEOUT, ClosingLink, type End, type Events, type Joined, type Link, type Target, type Transport } from "./link.js";
 import type { Frame, Gap } from "./messages.js";
 
 /** A quiet connection is asked so often whether it lives: browsers show no pings of the protocol. */
 const PING_EVERY = 20_000;
-/** An answer takes no longer, else the connection is lost. */
-const PATIENCE = 15_000;
 
 type SocketClass = new (url: string, protocols?: string | string[]) => WebSocket;
 
@@ -39,36 +37,35 @@ export class WebSocketTransport implements Transport {
   }
 }
 
-class SocketLink implements Link {
+class SocketLink extends ClosingLink {
   readonly #socket: WebSocket;
-  readonly #events: Events;
   readonly #asked = new Map<number, { answer(answer: Answer): void; fail(error: Error): void }>();
   #lastId = 0;
   #joins = 0;
   #isOpen = false;
-  #isOver = false;
   #pings: ReturnType<typeof setInterval> | undefined;
   #opening: ReturnType<typeof setTimeout>;
 
   constructor(socket: WebSocket, events: Events, pingEvery: number) {
-    [this.#socket, this.#events] = [socket, events];
-    this.#opening = setTimeout(() => this.#end({ then: "again", error: new ChainflumeError("timeout", "no connection") }), PATIENCE);
+    super(events);
+    this.#socket = socket;
+    this.#opening = setTimeout(() => this.end({ then: "again", error: new ChainflumeError("timeout", "no connection") }), ANSWER_TIMEOUT);
     socket.onopen = () => {
       clearTimeout(this.#opening);
       this.#isOpen = true;
       this.#pings = setInterval(() => void this.#ping(), pingEvery);
       events.open();
     };
-    socket.onmessage = ({ data }) => this.#isOver || this.#receive(String(data));
+    socket.onmessage = ({ data }) => this.isOver || this.#receive(String(data));
     // Where a handshake fails, some platforms report an error without a close, and none reports the status.
-    socket.onerror = () => this.#isOpen || this.#end(this.#meaning(1006, ""));
-    socket.onclose = ({ code, reason }) => this.#end(this.#meaning(code, reason));
+    socket.onerror = () => this.#isOpen || this.end(this.#meaning(1006, ""));
+    socket.onclose = ({ code, reason }) => this.end(this.#meaning(code, reason));
   }
 
   async join(rooms: string[], since: string | undefined): Promise<Joined> {
     this.#joins += 1;
     // At once, since messages may follow in the same turn, before a promise is continued.
-    const joined = ({ position }: Answer) => this.#events.joined(rooms, since, position);
+    const joined = ({ position }: Answer) => this.events.joined(rooms, since, position);
     const answer = await this.#ask({ op: "subscribe", rooms, ...(since === undefined ? {} : { since }) }, joined);
     return { position: answer.position, recovered: answer.recovered ?? true };
   }
@@ -82,19 +79,15 @@ class SocketLink implements Link {
     return true;
   }
 
-  close(): void {
-    this.#end(undefined);
-  }
-
   async #ping(): Promise<void> {
     const [began, joins] = [performance.now(), this.#joins];
     try {
       const { position, settled } = await this.#ask({ op: "ping" });
-      if (this.#isOver) return;
-      this.#events.latency(performance.now() - began);
+      if (this.isOver) return;
+      this.events.latency(performance.now() - began);
       // What was settled before a join says nothing of the past that the join wants.
       const isCurrent = settled === true && joins === this.#joins;
-      if (isCurrent && position !== undefined) this.#events.settled(position);
+      if (isCurrent && position !== undefined) this.events.settled(position);
     } catch {
       // A ping without an answer ends the connection in #ask.
     }
@@ -102,17 +95,14 @@ class SocketLink implements Link {
 
   #ask(question: Record<string, unknown>, answered: (answer: Answer) => void = () => {}): Promise<Answer> {
     const id = ++this.#lastId;
-    return new Promise((resolve, reject) => {
-      if (this.#isOver) return reject(new ChainflumeError("closed", "the connection is closed"));
-      const timer = setTimeout(() => this.#end({ then: "again", error: new ChainflumeError("timeout", "no answer") }), PATIENCE);
-      const done = () => (clearTimeout(timer), this.#asked.delete(id));
+    return this.ask((resolve, reject) => {
+      const done = () => this.#asked.delete(id);
       this.#asked.set(id, {
         answer: (answer) => {
           done();
-          if (answer.ok) {
-            answered(answer);
-            resolve(answer);
-          } else reject(new ChainflumeError(answer.code ?? "refused", answer.detail ?? "the server refused"));
+          if (!answer.ok) return reject(new ChainflumeError(answer.code ?? "refused", answer.detail ?? "the server refused"));
+          answered(answer);
+          resolve(answer);
         },
         fail: (error) => (done(), reject(error)),
       });
@@ -125,11 +115,11 @@ class SocketLink implements Link {
     try {
       frame = JSON.parse(text) as typeof frame;
     } catch {
-      return this.#end({ then: "again", error: new ChainflumeError("malformed", "a frame is not JSON") });
+      return this.end({ then: "again", error: new ChainflumeError("malformed", "a frame is not JSON") });
     }
     if (typeof frame.id === "number") this.#asked.get(frame.id)?.answer(frame as Answer);
-    else if (frame.gap) this.#events.gap(frame.gap);
-    else if (frame.event !== undefined && frame.position !== undefined) this.#events.frame(frame as Frame, false);
+    else if (frame.gap) this.events.gap(frame.gap);
+    else if (frame.event !== undefined && frame.position !== undefined) this.events.frame(frame as Frame, false);
   }
 
   #meaning(code: number, reason: string): End {
@@ -140,18 +130,14 @@ class SocketLink implements Link {
     return { then: this.#isOpen ? "again" : "token", error };
   }
 
-  #end(end: End | undefined): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
+  protected dispose(error: Error): void {
     clearTimeout(this.#opening);
     clearInterval(this.#pings);
-    const error = end?.error ?? new ChainflumeError("closed", "the connection is closed");
     for (const asked of [...this.#asked.values()]) asked.fail(error);
     try {
       this.#socket.close();
     } catch {
       // It never opened.
     }
-    if (end) this.#events.closed(end);
   }
 }

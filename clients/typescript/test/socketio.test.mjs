@@ -10,7 +10,11 @@ function fakeIo() {
     const socket = { url, options, listeners: {}, joins: [], left: [] };
     socket.on = (event, listener) => (socket.listeners[event] = listener);
     socket.onAny = (listener) => (socket.any = listener);
-    socket.emit = (event, room, ack) => (event === "join" ? socket.joins.push({ room, ack }) : socket.left.push(room));
+    socket.emit = (event, given, ack) => {
+      if (event === "join") socket.joins.push({ room: given, ack });
+      else if (event === "refresh") (socket.tokens ??= []).push({ token: given, ack });
+      else socket.left.push(given);
+    };
     socket.disconnect = () => (socket.isClosed = true);
     sockets.push(socket);
     return socket;
@@ -18,8 +22,8 @@ function fakeIo() {
   return { io, sockets };
 }
 
-const send = (socket, seq, room, event = "message") =>
-  socket.any(event, { seq }, { id: `id-${seq}`, seq, position: `e.${seq}`, state: "confirmed", ...(room && { room }) });
+const send = (socket, seq, rooms, event = "message") =>
+  socket.any(event, { seq }, { id: `id-${seq}`, seq, position: `e.${seq}`, state: "confirmed", ...(rooms && { rooms }) });
 
 test("the stock client resumes by the position in its handshake", async () => {
   const { io, sockets } = fakeIo();
@@ -78,6 +82,78 @@ test("an expired token is replaced, and a revoked one ends the client", async ()
   sockets[0].listeners.disconnect("io server disconnect");
   await until(() => sockets.length === 2);
   assert.deepEqual(asked, [false, true]);
-  sockets[1].listeners.connect_error(Object.assign(new Error("no"), { data: { code: "revoked" } }));
+  sockets[1].listeners.connect_error(Object.assign(new Error("no"), { data: { code: "credential_revoked" } }));
   assert.equal(client.state, "closed");
+});
+
+test("a subscription to a room gets what the server names for that room", async () => {
+  const { io, sockets } = fakeIo();
+  const client = new ChainflumeClient({ url: "https://push.example", transport: "socket.io", io, rooms: ["a-1", "b-1"], since: "e.1", backoff: quick });
+  const seen = { all: [], a: [], b: [] };
+  client.eventStream.subscribe("*", ({ position, event }) => seen.all.push(`${position} ${event}`));
+  for (const room of ["a", "b"]) client.eventStream.subscribe("*", ({ position, event }) => seen[room].push(`${position} ${event}`), { room: `${room}-1` });
+  client.connect();
+  await until(() => sockets.length === 1);
+  sockets[0].listeners.connect();
+  await turn();
+  for (const { ack } of sockets[0].joins) ack({ ok: true, position: "e.1", recovered: true });
+  await until(() => client.state === "connected");
+  send(sockets[0], 2, ["a-1"]);
+  send(sockets[0], 3, ["a-1", "b-1"]);
+  send(sockets[0], 4, ["b-1"], "moved");
+  send(sockets[0], 4, ["a-1"], "paid");
+  send(sockets[0], 4, ["a-1"], "paid");
+  assert.deepEqual(seen, {
+    all: ["e.2 message", "e.3 message", "e.4 moved", "e.4 paid"],
+    a: ["e.2 message", "e.3 message", "e.4 paid"],
+    b: ["e.3 message", "e.4 moved"],
+  });
+  client.close();
+});
+
+test("a client that is cut off between two events of a message gets the second", async () => {
+  const { io, sockets } = fakeIo();
+  const client = new ChainflumeClient({ url: "https://push.example", transport: "socket.io", io, rooms: ["a-1"], since: "e.1", backoff: quick });
+  const seen = [];
+  client.eventStream.subscribe("*", ({ position, room }) => seen.push(`${position} ${room}`));
+  client.connect();
+  await until(() => sockets.length === 1);
+  sockets[0].listeners.connect();
+  sockets[0].joins[0].ack({ ok: true, position: "e.1", recovered: true });
+  await until(() => client.state === "connected");
+  client.join("b-1").catch(() => {});
+  await until(() => sockets[0].joins.length === 2);
+  sockets[0].joins[1].ack({ ok: true, position: "e.1", recovered: true });
+  send(sockets[0], 2, ["a-1"]);
+  send(sockets[0], 3, ["a-1"], "paid");
+  sockets[0].listeners.disconnect("transport close");
+  await until(() => sockets.length === 2);
+  assert.ok(["e.1", "e.2"].includes(sockets[1].options.auth.since), sockets[1].options.auth.since);
+  sockets[1].listeners.connect();
+  await turn();
+  for (const { ack } of sockets[1].joins) ack({ ok: true, position: "e.3", recovered: true });
+  for (const [seq, rooms, event] of [[2, ["a-1"]], [3, ["a-1"], "paid"], [3, ["b-1"], "moved"]]) send(sockets[1], seq, rooms, event);
+  assert.deepEqual(seen, ["e.2 a-1", "e.3 a-1", "e.3 b-1"]);
+  client.close();
+});
+
+test("a newer token replaces the old one on the open connection, and a revocation ends the client", async () => {
+  const { io, sockets } = fakeIo();
+  const claims = (left) => `x.${btoa(JSON.stringify({ exp: Date.now() / 1_000 + left }))}.y`;
+  const tokens = [claims(1.2), claims(3_600)];
+  const token = () => tokens.shift();
+  const errors = [];
+  const client = new ChainflumeClient({ url: "https://push.example", transport: "socket.io", io, rooms: ["a-1"], token, backoff: quick });
+  client.on("error", ({ code }) => errors.push(code));
+  client.connect();
+  await until(() => sockets.length === 1);
+  sockets[0].listeners.connect();
+  sockets[0].joins[0].ack({ ok: true, position: "e.3" });
+  await until(() => sockets[0].tokens?.length === 1);
+  sockets[0].tokens[0].ack({ ok: true });
+  await turn();
+  assert.equal(sockets.length, 1, "the connection stays");
+  sockets[0].any("revoked", { code: "credential_revoked" });
+  sockets[0].listeners.disconnect("io server disconnect");
+  assert.deepEqual([client.state, errors], ["closed", ["credential_revoked"]]);
 });

@@ -184,6 +184,9 @@ pub enum TokenError {
     /// Valid only later.
     #[error("the token is not valid yet")]
     Early,
+    /// Would outlive its revocation.
+    #[error("the token is valid for too long; get one that expires sooner")]
+    LongLived,
     /// From another issuer, or for another audience.
     #[error("the token is of another issuer or for another audience")]
     Elsewhere,
@@ -199,6 +202,7 @@ impl TokenError {
             | Self::UnknownKey
             | Self::Signature
             | Self::Early
+            | Self::LongLived
             | Self::Elsewhere => "token_invalid",
         }
     }
@@ -222,6 +226,8 @@ pub struct Verifier {
     pub issuer: Option<String>,
     /// The required value of the claim `aud`, or one of its values.
     pub audience: Option<String>,
+    /// Seconds from `iat` to `exp` at most; without `iat`, from now.
+    pub max_life: Option<u64>,
 }
 
 /// RFC 7515 §4.1. Keys and addresses of keys in a header (`jwk`, `jku`, `x5u`) come from the signer and are not read.
@@ -288,6 +294,11 @@ impl Verifier {
         }
         if [claims.nbf, claims.iat].into_iter().flatten().any(|from| from > now.saturating_add(AHEAD)) {
             return Err(TokenError::Early);
+        }
+        // Without `iat` nobody knows since when the token is valid; a time that is ahead would be a longer life than it looks.
+        let from = claims.iat.map_or(now, |iat| iat.min(now));
+        if self.max_life.is_some_and(|longest| claims.exp - from > longest) {
+            return Err(TokenError::LongLived);
         }
         let is_from = self.issuer.is_none() || self.issuer == claims.iss;
         let is_for =

@@ -1,7 +1,8 @@
 //! Decodes raw logs into typed logs. The key is address, first topic and number of topics.
 //!
 //! The number of topics is part of the key because ERC-20 and ERC-721 share the first topic of `Transfer` and differ in
-//! the number of indexed arguments. A log with another number of topics belongs to no source.
+//! the number of indexed arguments. A log with another number of topics is malformed if the source names the contract.
+//! Otherwise the log belongs to no source.
 //!
 //! The `reader` decodes the bytes, not alloy-dyn-abi. That decoder accepts dirty upper bits, replaces invalid UTF-8,
 //! and copies bytes once for each offset that points to them. alloy-dyn-abi resolves type names and encodes here.
@@ -12,6 +13,7 @@ mod abi_type;
 mod canonical;
 mod decoder;
 mod event;
+mod fit;
 mod forms;
 mod names;
 mod overlap;
@@ -26,6 +28,7 @@ pub use abi_error::{AbiError, EventProblem, MAX_ABI_BYTES};
 pub use abi_type::AbiType;
 pub use decoder::{DecodeOutcome, Decoder};
 pub use event::{AbiEvent, Param, SourceAbi, SourceIndex};
+pub use fit::{AbiFit, abi_fit};
 pub(crate) use names::unique_names;
 pub use overlap::{Overlap, overlaps};
 pub use value::{TypedLog, Value};

@@ -11,6 +11,7 @@ mod followed;
 mod log;
 mod logs;
 mod message;
+mod off_chain;
 mod projection;
 mod receipt;
 mod trie;
@@ -29,6 +30,7 @@ pub use followed::{
 pub use log::{Log, Place, Topics};
 pub use logs::{LogBlock, Logs, LogsIter};
 pub use message::{Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, amount_formatted};
+pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata};
 pub use projection::{ProjectionChange, ProjectionDelta, SignedSum};
 pub use receipt::{Receipt, ReceiptOutcome, receipts_root};
 

@@ -4,9 +4,11 @@
 //! [`copy`] is the fastest way in for rows, [`convert`] is between the domain's types and PostgreSQL's. This crate writes
 //! the tables of leases and of the write probe, and runs the migrations of all tables.
 
+mod clock;
 pub mod convert;
 pub mod copy;
 mod error;
+mod identity;
 mod leases;
 mod migrate;
 mod probe;

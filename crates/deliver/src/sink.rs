@@ -57,6 +57,14 @@ pub trait Sink: Send + 'static {
     /// Name of its cursor, also in metrics; never changes.
     fn name(&self) -> &str;
 
+    /// Adds the streams of these aggregate types, for a sink that keeps a stream for each. They are read from now on.
+    ///
+    /// # Errors
+    /// If the settings of the sink do not reach such a stream.
+    fn follow(&mut self, _aggregate_types: &[String]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// The streams of the sink, which the relay compares with the outbox. Empty for a sink that stores nothing
     /// readable.
     ///

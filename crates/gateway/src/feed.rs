@@ -1,6 +1,7 @@
 //! One tail of the outbox for all clients of the process: each message is read and parsed once, handed to the rooms in which
 //! somebody listens, and kept for a bounded number of bytes. What is older is read in pages.
 
+mod balances;
 mod hub;
 mod outlet;
 mod page;
@@ -10,6 +11,7 @@ mod tail;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::postgres::PgPool;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +20,7 @@ pub use page::{Gap, Page, Reason, Start};
 pub use position::{parse_position, write_position};
 
 use crate::push::Rule;
-use chainflume_db::StoreError;
+use chainflume_db::{Database, StoreError};
 use chainflume_outbox::{Outbox, Position};
 use hub::Hub;
 
@@ -41,6 +43,8 @@ const READERS: usize = 2;
 #[derive(Clone)]
 pub struct Feed {
     outbox: Outbox,
+    /// For what a reader of messages looks up beside them.
+    pool: PgPool,
     settings: Arc<Settings>,
     hub: Arc<Hub>,
     readers: Arc<Semaphore>,
@@ -52,10 +56,11 @@ impl Feed {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn open(outbox: Outbox, settings: Settings) -> Result<Self, StoreError> {
+    pub async fn open(database: &Database, outbox: Outbox, settings: Settings) -> Result<Self, StoreError> {
         let newest = newest(&outbox).await?;
         Ok(Self {
             outbox,
+            pool: database.pool().clone(),
             hub: Arc::new(Hub::new(newest, settings.hot_bytes)),
             settings: Arc::new(settings),
             readers: Arc::new(Semaphore::new(READERS)),

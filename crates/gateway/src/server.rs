@@ -3,6 +3,7 @@
 mod accept;
 mod api;
 mod auth;
+mod caller;
 mod forwarded;
 mod fresh;
 mod guard;
@@ -10,6 +11,7 @@ mod jwks;
 mod keep;
 mod limits;
 mod messages;
+mod offered;
 mod post;
 mod problem;
 mod query;
@@ -18,6 +20,7 @@ mod revoked;
 mod session;
 mod socket;
 mod socketio;
+mod sse;
 mod status;
 mod stream;
 mod tickets;
@@ -46,6 +49,7 @@ use crate::dashboard;
 use crate::feed::Feed;
 use crate::grants::Grants;
 use chainflume_access::{Principal, PublicRooms};
+use chainflume_api::Api;
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::Outbox;
@@ -111,6 +115,8 @@ struct Shared {
     addresses: ConnectionPlaces<IpAddr>,
     lines: Arc<LogLimiter>,
     status: Arc<StatusCache>,
+    /// Routes of other crates.
+    offered: Arc<[Api]>,
     /// Cancelled when connections that stay open have to end.
     stop: CancellationToken,
 }
@@ -144,6 +150,7 @@ impl PublicServer {
             return Ok(());
         };
         metrics::push_codes(&CODES);
+        sources.offered.iter().for_each(|api| metrics::push_codes(api.codes));
         let (shared, settings) = (self.shared(sources, &stop), self.settings.clone());
         let door = accept::Door { settings, addresses: shared.addresses.clone() };
         let closing = async {
@@ -155,7 +162,11 @@ impl PublicServer {
         Ok(())
     }
 
-    fn shared(&self, Sources { feed, outbox, grants, status }: Sources, stop: &CancellationToken) -> Shared {
+    fn shared(
+        &self,
+        Sources { feed, outbox, grants, status, offered }: Sources,
+        stop: &CancellationToken,
+    ) -> Shared {
         let limits = self.settings.limits;
         Shared {
             feed,
@@ -168,6 +179,7 @@ impl PublicServer {
             addresses: ConnectionPlaces::new(),
             lines: Arc::new(LogLimiter::default()),
             status: Arc::new(StatusCache::new(status)),
+            offered,
             stop: stop.clone(),
         }
     }
@@ -184,6 +196,8 @@ pub struct Sources {
     pub grants: Grants,
     /// The state of the daemon, for operators.
     pub status: StatusSource,
+    /// Routes of other crates.
+    pub offered: Arc<[Api]>,
 }
 
 /// A place of a connection that stays open, among those of its user and of its address.
@@ -241,6 +255,7 @@ impl Shared {
 fn router(shared: Shared) -> Router {
     Router::new()
         .merge(api::routes())
+        .merge(offered::routes(&shared.offered))
         .merge(socketio::routes(&shared))
         .merge(dashboard::routes())
         .fallback(async || Problem::new(404, "not_found", "there is nothing at this path"))

@@ -13,6 +13,7 @@ use chainflume_ops::telemetry::LogLimiter;
 use chainflume_store::{ChainRecord, ChainStore, Store};
 
 /// One configured source of a chain.
+#[derive(Clone)]
 pub struct TranslatedSource {
     /// Name, unique in the config.
     pub name: String,
@@ -29,6 +30,8 @@ pub struct Translator {
     chain: Arc<str>,
     sources: Arc<[TranslatedSource]>,
     mapper: Arc<Mapper>,
+    /// Of everything that is configured for the chain: what a group has no event for may be another source's.
+    whole: Arc<Decoder>,
     /// By source, what it follows where that is not all it is configured for.
     follows: BTreeMap<usize, Vec<SourceAbi>>,
     /// The translator of the group that asked last. Groups change when a source joins, so one is enough.
@@ -44,6 +47,7 @@ pub(super) struct GroupTranslator {
     sources: Arc<[TranslatedSource]>,
     mapper: Arc<Mapper>,
     decoder: Arc<Decoder>,
+    whole: Arc<Decoder>,
     lines: Arc<LogLimiter>,
 }
 
@@ -57,8 +61,10 @@ pub(super) struct Translated {
 impl Translator {
     /// Of the chain `chain` with these sources; `mapper` was built for the same list.
     pub fn new(chain: String, sources: Vec<TranslatedSource>, mapper: Mapper) -> Self {
+        let whole = Decoder::new(sources.iter().map(|source| source.abi.clone()).collect());
         let (chain, sources, mapper) = (chain.into(), sources.into(), Arc::new(mapper));
-        Self { chain, sources, mapper, follows: BTreeMap::new(), cached: None, lines: Arc::default() }
+        let (whole, follows) = (Arc::new(whole), BTreeMap::new());
+        Self { chain, sources, mapper, whole, follows, cached: None, lines: Arc::default() }
     }
 
     /// Registers the chain with its sources and kinds. From then on, arguments are written under the names by which the
@@ -71,6 +77,11 @@ impl Translator {
         Arc::make_mut(&mut self.mapper).keep_as(opened.kinds());
         self.cached = None;
         Ok(opened)
+    }
+
+    /// Its sources, for who only looks at them.
+    pub fn into_sources(self) -> Vec<TranslatedSource> {
+        self.sources.to_vec()
     }
 
     /// In the order of the configuration.
@@ -136,6 +147,7 @@ impl Translator {
             sources,
             mapper,
             decoder: Arc::new(Decoder::new(abis)),
+            whole: self.whole.clone(),
             lines: self.lines.clone(),
         }
     }
@@ -200,6 +212,11 @@ impl GroupTranslator {
         translated
     }
 
+    /// Whether the log is an event of the chain that this group does not read.
+    fn is_of_others(&self, log: &Log) -> bool {
+        !self.decoder.claims(log) && self.whole.claims(log)
+    }
+
     /// What the logs are, and how many are of no source.
     fn read(&self, logs: impl IntoIterator<Item = Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
         let logs = logs.into_iter();
@@ -228,6 +245,10 @@ impl GroupTranslator {
                     }
                     Err(reason) => (typed.source, DeadLetterKind::Mapping, reason.to_string()),
                 },
+                DecodeOutcome::Malformed { .. } if self.is_of_others(&log) => {
+                    foreign += 1;
+                    continue;
+                }
                 DecodeOutcome::Malformed { source, reason, .. } => (source, DeadLetterKind::Decode, reason),
             };
             let source = self.sources[source.0].name.clone();

@@ -9,7 +9,7 @@ use super::logs::LOGS;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ChainError {
     /// No connection.
-    #[error("{host}: cannot reach the node ({reason}); check the url and that the node runs")]
+    #[error("{host}: cannot reach the node ({reason}); {}", remedy(.reason))]
     Unreachable {
         /// Host of the endpoint.
         host: String,
@@ -118,6 +118,25 @@ pub enum ChainError {
     },
 }
 
+/// Parts of what the system and TLS say of a connection that failed, each with what helps.
+const REMEDIES: [(&str, &str); 5] = [
+    (
+        "UnknownIssuer",
+        "the node's certificate is of an authority that this machine does not know: name the authority's file in the variable \
+         SSL_CERT_FILE",
+    ),
+    ("NotValidForName", "the node's certificate is for another name: write that name into the url"),
+    ("invalid peer certificate", "renew the node's certificate, or correct the clock of this machine"),
+    ("InvalidContentType", "the port does not speak TLS: write http:// or ws://, or another port"),
+    ("lookup address", "check the name of the host in the url"),
+];
+
+/// What helps where a node cannot be reached.
+fn remedy(reason: &str) -> &'static str {
+    let known = REMEDIES.iter().find(|(words, _)| reason.contains(words));
+    known.map_or("check the url and that the node runs", |(_, remedy)| remedy)
+}
+
 impl ChainError {
     /// Why fewer blocks are to be asked for, if they are, and how many the node offers.
     pub(super) fn narrows(&self) -> Option<(NarrowReason, Option<Hint>)> {
@@ -141,6 +160,20 @@ impl ChainError {
     /// currently healthy", a bare 503, a connection that is cut), and where many headers are needed one may always fail.
     pub(super) fn is_doubtful(&self) -> bool {
         matches!(self, Self::Refused { refusal: RefusalKind::Unknown, .. } | Self::BadAnswer { .. })
+    }
+
+    /// Whether the same refusal means nothing else in time: a limit in words that are not understood. Of a rate, of an account that is
+    /// used up and of another chain it is known that a smaller question changes nothing.
+    pub(super) fn is_same_refusal(&self, before: &Self) -> bool {
+        let said = |error: &Self| match error {
+            Self::Refused {
+                refusal: RefusalKind::Rate { .. } | RefusalKind::Quota | RefusalKind::WrongChain,
+                ..
+            } => None,
+            Self::Refused { method, code, message, .. } => Some((*method, *code, message.clone())),
+            _ => None,
+        };
+        said(self).is_some_and(|now| said(before) == Some(now))
     }
 
     /// Whether another method may return what this one does not: it is off, or its answer is too much.
@@ -281,7 +314,9 @@ fn one_line(text: &str) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.extend(if word.contains("://") { "<url>" } else { word }.chars().take(120));
+        // Control characters of a node would move the cursor of a terminal, or hide what follows.
+        let word = if word.contains("://") { "<url>" } else { word };
+        line.extend(word.chars().filter(|char| !char.is_control()).take(120));
     }
     line
 }
@@ -293,6 +328,7 @@ mod tests {
     #[test]
     fn a_message_is_one_line_without_urls() {
         assert_eq!(one_line("over\nlimit at https://node.example/v2/secret now"), "over limit at <url> now");
+        assert_eq!(one_line("\u{1b}[2Jbad\u{7}\0 key"), "[2Jbad key");
         assert!(one_line(&"word ".repeat(1000)).len() < 220);
     }
 }

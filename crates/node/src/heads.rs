@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::{SinkExt, StreamExt};
 use percent_encoding::percent_decode_str;
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -53,8 +54,29 @@ pub struct HeadNotifier {
 struct NotifierShared {
     state: AtomicU8,
     changed: Notify,
-    /// The head that was announced last.
-    announced: Mutex<Option<BlockId>>,
+    announced: Mutex<Announcements>,
+}
+
+/// The heads that were announced.
+#[derive(Default)]
+struct Announcements {
+    /// The last, until it is taken.
+    waiting: Option<BlockId>,
+    /// The last one that said which it is.
+    newest: Option<BlockId>,
+}
+
+impl Announcements {
+    /// Notes a head. Returns whether it is news: a node, or a gateway with several behind it, announces some heads more than once,
+    /// and each would be asked for again.
+    fn note(&mut self, head: Option<BlockId>) -> bool {
+        if head.is_some() && head == self.newest {
+            return false;
+        }
+        self.waiting = head;
+        self.newest = head.or(self.newest);
+        true
+    }
 }
 
 impl HeadNotifier {
@@ -64,6 +86,7 @@ impl HeadNotifier {
         wake.listener = provider.ws_url.clone().map(|url| {
             let listener = HeadListener {
                 url,
+                headers: provider.headers.clone(),
                 host: provider.label.clone(),
                 settings: settings.clone(),
                 shared: wake.shared.clone(),
@@ -101,7 +124,8 @@ impl HeadNotifier {
     /// The head that was announced since this was last called, unless it is one that is let pass. It says where to look and
     /// nothing of what is there.
     pub fn announced(&mut self) -> Option<BlockId> {
-        let announced = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let announced =
+            self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).waiting.take()?;
         match self.passing.checked_sub(1) {
             Some(left) => {
                 self.passing = left;
@@ -165,6 +189,7 @@ impl NotifierShared {
 
 struct HeadListener {
     url: String,
+    headers: HeaderMap,
     host: String,
     settings: ChainSettings,
     shared: Arc<NotifierShared>,
@@ -210,7 +235,7 @@ impl HeadListener {
 
     async fn listen(&self, heard: &mut bool, turns: &Turns) -> Result<std::convert::Infallible, CloseReason> {
         let patience = self.settings.request_timeout;
-        let mut socket = timeout(patience, subscribed(&self.url))
+        let mut socket = timeout(patience, subscribed(&self.url, &self.headers))
             .await
             .map_err(|_| "no connection in time".to_owned())??;
         loop {
@@ -255,8 +280,12 @@ impl HeadListener {
             }
             metrics::ws_connected(&self.settings.name, true);
         }
-        *self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner) = announced(&mut message);
-        self.shared.set(HeadSource::Pushed);
+        let head = announced(&mut message);
+        let is_news = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).note(head);
+        // After a reconnection even a known head shows that the socket works.
+        if is_news || self.shared.state() != HeadSource::Pushed {
+            self.shared.set(HeadSource::Pushed);
+        }
         Ok(())
     }
 }
@@ -271,11 +300,12 @@ type HeadSocket =
     tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 /// A socket that was asked for heads.
-async fn subscribed(url: &str) -> Result<HeadSocket, CloseReason> {
+async fn subscribed(url: &str, headers: &HeaderMap) -> Result<HeadSocket, CloseReason> {
     tls::install();
     // A head is a kilobyte or two; nothing we subscribe to is a megabyte.
     let config = WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20));
-    let connecting = tokio_tungstenite::connect_async_with_config(handshake(url)?, Some(config), true);
+    let connecting =
+        tokio_tungstenite::connect_async_with_config(handshake(url, headers)?, Some(config), true);
     let (mut socket, _) = connecting.await.map_err(|error| refusal(&error))?;
     let subscribe = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"] });
     socket.send(Message::text(subscribe.to_string())).await.map_err(|e| e.to_string())?;
@@ -284,7 +314,7 @@ async fn subscribed(url: &str) -> Result<HeadSocket, CloseReason> {
 
 /// The request that opens the socket. User and password of the URL go into the header that `http` requests have, Basic
 /// authentication (RFC 7617); the WebSocket library leaves them out.
-fn handshake(url: &str) -> Result<Request, CloseReason> {
+fn handshake(url: &str, headers: &HeaderMap) -> Result<Request, CloseReason> {
     let mut place = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
     let decoded = |part: &str| percent_decode_str(part).collect::<Vec<u8>>();
     let credentials =
@@ -292,6 +322,7 @@ fn handshake(url: &str) -> Result<Request, CloseReason> {
     let has_user = !place.username().is_empty() || place.password().is_some();
     let (_, _) = (place.set_username(""), place.set_password(None));
     let mut request = place.as_str().into_client_request().map_err(|error| error.to_string())?;
+    request.headers_mut().extend(headers.clone());
     if has_user {
         let value = format!("Basic {}", BASE64.encode(credentials));
         let mut value = HeaderValue::from_str(&value).map_err(|error| error.to_string())?;
@@ -318,9 +349,9 @@ fn refusal(error: &Error) -> CloseReason {
 ///
 /// # Errors
 /// Why not, for a person.
-async fn probe(url: &str, patience: Duration) -> Result<(), String> {
+async fn probe(url: &str, headers: &HeaderMap, patience: Duration) -> Result<(), String> {
     let asked = async {
-        let mut socket = subscribed(url).await?;
+        let mut socket = subscribed(url, headers).await?;
         while let Some(message) = socket.next().await {
             let Message::Text(text) = message.map_err(|e| e.to_string())? else { continue };
             let answer: Value = serde_json::from_str(&text).map_err(|e| format!("not JSON: {e}"))?;
@@ -342,7 +373,7 @@ async fn probe(url: &str, patience: Duration) -> Result<(), String> {
 /// Why not, for a person and without any key of the URLs.
 pub async fn check_websocket(settings: &ChainSettings, provider: &ProviderSettings) -> Result<(), String> {
     let Some(url) = &provider.ws_url else { return Ok(()) };
-    let reason = probe(url, settings.request_timeout).await;
+    let reason = probe(url, &provider.headers, settings.request_timeout).await;
     reason.map_err(|reason| redacted(&settings.secrets(), &reason))
 }
 
@@ -358,6 +389,15 @@ const FIRST_RECONNECT: Duration = Duration::from_millis(250);
 mod tests {
     use super::*;
     use chainflume_core::domain::B256;
+
+    #[test]
+    fn a_repeated_head_is_no_news() {
+        let head = |number| Some(BlockId { number, hash: B256::repeat_byte(7) });
+        let mut announced = Announcements::default();
+        let heads = [head(1), head(1), head(2), None, None, head(2), head(1)];
+        assert_eq!(heads.map(|head| announced.note(head)), [true, false, true, true, true, false, true]);
+        assert_eq!(announced.waiting, head(1));
+    }
 
     #[test]
     fn what_announces_no_head_we_know_names_none() {

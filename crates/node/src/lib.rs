@@ -33,5 +33,5 @@ pub use pool::{Pool, ProviderState, SwitchListener, essential};
 pub use rpc::{MethodUsage, probing};
 pub use settings::{
     BlockTag, ChainSettings, Compression, FailoverSettings, HistorySettings, LogVerification, ProviderRole,
-    ProviderSettings, RateLimitSettings, Work, host_of,
+    ProviderSettings, RateLimitSettings, Work, headers_of, host_of,
 };

@@ -1,4 +1,5 @@
 pub(crate) mod ask_logs;
+mod contracts;
 pub(crate) mod evidence;
 pub(crate) mod failed_reads;
 mod genesis;
@@ -214,6 +215,19 @@ impl Node {
         };
         let block = self.header_of(answers.next(), number)?.map(|seal| seal.block);
         Ok(NodeStatus { head, finalized, block })
+    }
+
+    /// Whether it says that it syncs (`eth_syncing`, an object while it does). A node without the method is believed to have synced.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked.
+    pub async fn is_syncing(&self) -> Result<bool, ChainError> {
+        match self.rpc.ask::<Value>(&RpcCall::new("eth_syncing", json!([]))).await {
+            Ok(answer) => Ok(answer.is_some_and(|answer| answer.is_object())),
+            // In whatever words: nothing else depends on this method.
+            Err(error @ ChainError::Refused { .. }) if !error.is_rate() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// As [`Self::tagged`], for a chain that cannot do without.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -33,7 +33,7 @@ pub(super) use batch::RawResult;
 use batch_limit::BatchLimit;
 use body::{Body, BodyConsumer, BodyError};
 pub(super) use call::RpcCall;
-use call::lead;
+use call::{lead, max_bytes};
 use canceller::RequestCanceller;
 use chainflume_ops::metrics;
 use chainflume_ops::tls;
@@ -73,7 +73,7 @@ impl Rpc {
     ) -> Result<Self, ChainError> {
         tls::install();
         let host = provider.label.clone();
-        let mut headers = HeaderMap::new();
+        let mut headers = provider.headers.clone();
         if !settings.compression.is_for(&provider.http_url) {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
@@ -235,7 +235,8 @@ impl Rpc {
 
     async fn ask_once<T: DeserializeOwned>(&self, question: &RpcCall) -> Result<Option<T>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let body = self.post(question.method, question.call(id).to_string(), &mut Vec::new()).await?;
+        let asked = (std::slice::from_ref(question), question.call(id).to_string());
+        let body = self.post(asked, &mut Vec::new()).await?;
         self.read_body(question, id, &body)
     }
 
@@ -246,7 +247,8 @@ impl Rpc {
     ) -> Result<Option<()>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut listing = StreamedList::new(&mut *each);
-        let body = self.post(question.method, question.call(id).to_string(), &mut listing).await?;
+        let asked = (std::slice::from_ref(question), question.call(id).to_string());
+        let body = self.post(asked, &mut listing).await?;
         match listing.wrong() {
             Some(wrong) if body.is_ok() => Err(self.bad(question.method, wrong)),
             // Elements that were not recognised as such are in what is left.
@@ -288,16 +290,14 @@ impl Rpc {
 
     async fn post(
         &self,
-        method: &'static str,
-        request: String,
+        (calls, request): (&[RpcCall], String),
         intake: &mut impl BodyConsumer,
     ) -> Result<Body, ChainError> {
+        let (method, limit) = (lead(calls), max_bytes(calls, self.max_bytes));
         let request = self.client.post(&self.url).header("content-type", "application/json").body(request);
         let response = request.send().await.map_err(|error| self.failed(method, &error))?;
-        Body::read(response, self.max_bytes, intake).await.map_err(|error| match error {
-            BodyError::TooLarge => {
-                ChainError::TooLarge { host: self.host.clone(), method, limit: self.max_bytes }
-            }
+        Body::read(response, limit, intake).await.map_err(|error| match error {
+            BodyError::TooLarge => ChainError::TooLarge { host: self.host.clone(), method, limit },
             BodyError::Broken(error) => self.failed(method, &error),
         })
     }
@@ -340,7 +340,10 @@ impl Rpc {
             return ChainError::Timeout { host, method, after: self.timeout };
         }
         if error.is_connect() {
-            return ChainError::Unreachable { host, reason: root_cause(error) };
+            let proxy = proxy_variable(&self.url)
+                .map(|name| format!(" by the proxy that {name} names, unless NO_PROXY has the host"));
+            let reason = root_cause(error) + &proxy.unwrap_or_default();
+            return ChainError::Unreachable { host, reason };
         }
         // It took the question and cut the connection, or sent what cannot be unpacked.
         ChainError::BadAnswer { host, method, reason: root_cause(error) }
@@ -350,6 +353,16 @@ impl Rpc {
 /// A node that wants to be left alone for longer refuses work. Less is how limits by the second are kept, and is sat
 /// out.
 const LEFT_ALONE: Duration = Duration::from_secs(3);
+
+/// The variable that names a proxy for this URL, where one is set. Which hosts NO_PROXY exempts is for the client to know.
+fn proxy_variable(url: &str) -> Option<&'static str> {
+    let of_scheme = match url.starts_with("https:") {
+        true => ["https_proxy", "HTTPS_PROXY"],
+        false => ["http_proxy", "HTTP_PROXY"],
+    };
+    let names = of_scheme.into_iter().chain(["all_proxy", "ALL_PROXY"]);
+    names.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
 
 /// The innermost cause: the outer ones repeat it and hold the URL.
 fn root_cause(error: &reqwest::Error) -> String {

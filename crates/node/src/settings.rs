@@ -1,6 +1,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use reqwest::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    UPGRADE,
+};
 use sha2::{Digest, Sha256};
 
 /// How one chain's node is asked.
@@ -28,6 +32,8 @@ pub struct ChainSettings {
     pub poll_interval: Duration,
     /// An open WebSocket that has said nothing for so long is taken for dead.
     pub ws_silence: Duration,
+    /// A node whose newest block is older has not synced. Zero: any block is young enough.
+    pub max_head_age: Duration,
     /// How history is read.
     pub history: HistorySettings,
 }
@@ -41,6 +47,8 @@ pub struct ProviderSettings {
     pub http_url: String,
     /// `ws://` or `wss://`; `None` follows the chain by polling alone.
     pub ws_url: Option<String>,
+    /// Headers of each request and of the WebSocket's handshake; values may be keys and are never shown.
+    pub headers: HeaderMap,
     /// The lower, the rather it is asked.
     pub priority: u32,
     /// What it is for.
@@ -225,8 +233,11 @@ impl ChainSettings {
         let urls = |provider: &ProviderSettings| {
             [Some(provider.http_url.clone()), provider.ws_url.clone()].into_iter().flatten()
         };
-        let mut secrets: Vec<String> =
-            self.providers.iter().flat_map(urls).flat_map(|url| secrets_of(&url)).collect();
+        let of_urls = self.providers.iter().flat_map(urls).flat_map(|url| secrets_of(&url));
+        let headers = self.providers.iter().flat_map(|provider| provider.headers.values());
+        let of_headers = headers.filter_map(|value| value.to_str().ok()).flat_map(str::split_whitespace);
+        let of_headers = of_headers.filter(|part| part.len() >= SHORTEST_SECRET).map(str::to_owned);
+        let mut secrets: Vec<String> = of_urls.chain(of_headers).collect();
         // One may be the beginning of another, of which the rest would then be shown.
         secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets
@@ -254,6 +265,27 @@ pub fn host_of(url: &str) -> String {
         .unwrap_or_else(|| "node".to_owned())
 }
 
+/// Shorter parts are words, and hiding them would hide half of a message.
+const SHORTEST_SECRET: usize = 8;
+
+/// Headers of requests from pairs of name and value. The values are marked as secret.
+///
+/// # Errors
+/// The name of the first that HTTP does not allow, or that the client sets itself.
+pub fn headers_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (given, value) in pairs {
+        let name = given.parse::<HeaderName>().map_err(|_| given.to_owned())?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| given.to_owned())?;
+        if [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE].contains(&name) {
+            return Err(given.to_owned());
+        }
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
 /// Every part of a URL that may be a key: user, password, the parts of the path and the values of the query. Short
 /// ones are words (`v2`, `rpc`), and hiding them would hide half of a message.
 fn secrets_of(url: &str) -> Vec<String> {
@@ -261,12 +293,25 @@ fn secrets_of(url: &str) -> Vec<String> {
     let path = url.path_segments().into_iter().flatten().map(str::to_owned);
     let query = url.query_pairs().map(|(_, value)| value.into_owned());
     let user = [url.username(), url.password().unwrap_or_default()].map(str::to_owned);
-    path.chain(query).chain(user).filter(|part| part.len() >= 8).collect()
+    path.chain(query).chain(user).filter(|part| part.len() >= SHORTEST_SECRET).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Compression, host_of, secrets_of};
+    use super::{Compression, headers_of, host_of, secrets_of};
+
+    #[test]
+    fn headers_that_the_client_sets_itself_are_refused() {
+        let headers =
+            headers_of([("X-Api-Key", "k"), ("authorization", "Bearer t")]).expect("they are right");
+        assert!(headers["x-api-key"] == "k" && headers.len() == 2);
+        assert!(
+            headers.values().all(|value| value.is_sensitive()) && !format!("{headers:?}").contains("Bearer")
+        );
+        for (name, value) in [("host", "a"), ("Content-Length", "1"), ("a b", "c"), ("a", "line\nbreak")] {
+            assert_eq!(headers_of([(name, value)]), Err(name.to_owned()));
+        }
+    }
 
     #[test]
     fn by_itself_only_what_crosses_the_internet_is_compressed() {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::health::{Board, Heartbeat};
 use crate::http::{HttpClient, HttpError};
 use crate::metrics;
-pub use rules::{AlertThresholds, BoardSnapshot, Incident, IncidentKey, incidents};
+pub use rules::{AlertThresholds, BoardSnapshot, CLOCK_OFF, Incident, IncidentKey, incidents};
 use sender::AlertSender;
 use tracker::{AlertNotice, IncidentTracker, NoticeKind};
 

@@ -1,18 +1,25 @@
 //! The state of each chain and each sink, for readiness, metrics, `status` and the watchdog. The spine and the relays
 //! write it, every part reads it. Ages are computed when they are read, so that they grow during a stall.
 
+mod audits;
+mod contracts;
+mod database;
 mod heartbeat;
 mod loops;
 mod public;
 mod source;
 mod throughput;
+mod wake;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
+pub use audits::AuditHealth;
+pub use contracts::ContractHealth;
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::wait_beating;
 pub use loops::{LoopHealth, TurnSource};
@@ -79,8 +86,14 @@ pub struct ChainHealth {
     pub provider: Option<String>,
     /// Newest block the node knows.
     pub head: Option<u64>,
+    /// Time of the head in seconds since the Unix epoch, as its header says.
+    pub head_time: Option<u64>,
     /// Highest confirmed block.
     pub confirmed: Option<u64>,
+    /// Blocks by which its node is below what is stored; 0 while that is no more than a backend may lag.
+    pub node_behind: u64,
+    /// Why new sources publish nothing yet, where they wait for their node to sync.
+    pub unpublished: Option<String>,
     /// Highest final block.
     pub final_number: u64,
     /// When the head last moved.
@@ -159,7 +172,10 @@ impl ChainHealth {
             state: ChainState::Starting,
             provider: None,
             head: None,
+            head_time: None,
             confirmed: None,
+            node_behind: 0,
+            unpublished: None,
             final_number: 0,
             head_moved_at: now,
             pushed: false,
@@ -284,17 +300,6 @@ pub struct LeaseHealth {
     pub epoch: u64,
 }
 
-/// The audit of one source, at its last report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AuditHealth {
-    /// Everything up to here was compared with the chain a second time; `None` until the first comparison.
-    pub verified_to: Option<u64>,
-    /// Stored events that differ from the chain and are not repaired.
-    pub differences: u64,
-    /// The first and the last block with such events.
-    pub differing_in: Option<(u64, u64)>,
-}
-
 /// The size of the outbox, as retention last measured it.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxHealth {
@@ -316,12 +321,16 @@ pub struct Board {
 struct BoardState {
     chains: BTreeMap<String, ChainHealth>,
     database: Option<DatabaseHealth>,
+    database_identity: Option<String>,
+    clock_ahead: Option<f64>,
     sinks: BTreeMap<String, SinkHealth>,
     outbox: Option<OutboxHealth>,
     leases: BTreeMap<String, LeaseHealth>,
     audits: BTreeMap<(String, String), AuditHealth>,
+    contracts: BTreeMap<(String, String), ContractHealth>,
     loops: BTreeMap<String, LoopHealth>,
     public: Option<PublicHealth>,
+    wakes: BTreeMap<String, Arc<Notify>>,
     stopping: bool,
 }
 
@@ -372,16 +381,6 @@ impl Board {
     /// Every lease that this instance competes for. Empty for a single instance.
     pub fn leases(&self) -> BTreeMap<String, LeaseHealth> {
         self.lock().leases.clone()
-    }
-
-    /// Changes the state of the audit of a chain's source; the first change adds it.
-    pub fn audit<T>(&self, chain: &str, source: &str, change: impl FnOnce(&mut AuditHealth) -> T) -> T {
-        change(self.lock().audits.entry((chain.to_owned(), source.to_owned())).or_default())
-    }
-
-    /// The present state of all audits, by chain and source.
-    pub fn audits(&self) -> BTreeMap<(String, String), AuditHealth> {
-        self.lock().audits.clone()
     }
 
     /// Sets the size of the outbox.

@@ -1,5 +1,7 @@
 //! Every metric. Names follow Prometheus: base units, `_total` for counters.
 
+mod application;
+mod inbound;
 mod install;
 mod leases;
 mod loops;
@@ -13,6 +15,10 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+pub use application::{
+    activity_changed, application_committed, application_events, application_starts, application_waiting,
+};
+pub use inbound::{inbound_delivery, inbound_hint, inbound_open, inbound_starts};
 pub use install::install;
 pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
@@ -21,7 +27,7 @@ pub use outgoing::{
     alert, alerts_start, dead_letters_trimmed, delivery, incident, missed, outbox, outbox_trimmed, published,
     repeated, sink, sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
 };
-pub use past::source_past;
+pub use past::{clock_ahead, contract_findings, source_past};
 pub use providers::{
     ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched,
     rpc_concurrency, rpc_credits, rpc_request,
@@ -58,6 +64,8 @@ const TIP: &str = "chainflume_tip_block";
 const LAG: &str = "chainflume_lag_blocks";
 const SOURCE_BLOCKED: &str = "chainflume_source_blocked";
 const UNREAD: &str = "chainflume_unread_blocks";
+const CLOCK_AHEAD: &str = "chainflume_clock_ahead_seconds";
+const CONTRACT_FINDINGS: &str = "chainflume_contract_findings";
 const SINCE_COMMIT: &str = "chainflume_seconds_since_commit";
 const SINCE_HEAD: &str = "chainflume_seconds_since_head";
 const DATABASE_WRITABLE: &str = "chainflume_database_writable";
@@ -85,6 +93,8 @@ const LEASE_ERRORS: &str = "chainflume_lease_errors_total";
 const AUDITED: &str = "chainflume_audit_verified_block";
 const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
 const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
+const AUDIT_REPAIRED: &str = "chainflume_audit_repaired_total";
+const NODE_BEHIND: &str = "chainflume_node_behind_blocks";
 const SINK_HELD: &str = "chainflume_sink_held_messages";
 const SINK_HELD_OLDEST: &str = "chainflume_sink_held_oldest_seconds";
 const SINK_DISABLED: &str = "chainflume_sink_disabled";
@@ -102,6 +112,14 @@ const PUSH_RESUMED: &str = "chainflume_push_resumed_total";
 const PUSH_LAG: &str = "chainflume_push_lag_messages";
 const PUSH_REFUSED: &str = "chainflume_push_refused_total";
 const PUSH_KEYS: &str = "chainflume_push_key_fetches_total";
+const APPLICATION_EVENTS: &str = "chainflume_application_events_total";
+const APPLICATION_COMMITS: &str = "chainflume_application_commits_total";
+const APPLICATION_WAITING: &str = "chainflume_application_events_waiting";
+const ACTIVITY_CHANGES: &str = "chainflume_activity_changes_total";
+const INBOUND: &str = "chainflume_inbound_deliveries_total";
+const INBOUND_SECONDS: &str = "chainflume_inbound_duration_seconds";
+const INBOUND_HINTS: &str = "chainflume_inbound_hints_total";
+const INBOUND_OPEN: &str = "chainflume_inbound_hints_open";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 fn describe() {
@@ -156,6 +174,8 @@ fn describe() {
     );
     describe_gauge!(AUDIT_DIFFERENCES, "stored events that differ from the chain, by chain and source");
     describe_counter!(AUDIT_FOUND, "ranges in which an audit found differences, by chain and source");
+    describe_counter!(AUDIT_REPAIRED, "stored events that the audit repaired by proof, by chain and source");
+    describe_gauge!(NODE_BEHIND, "blocks by which the node of a chain is below what is stored, by chain");
     describe_counter!(
         DEAD_LETTERS_TRIMMED,
         "open dead letters deleted because a source with address = \"any\" had more than retention.letters_of_any, by source"
@@ -310,11 +330,22 @@ pub fn audit_difference(chain: &str, source: &str) {
     counter!(AUDIT_FOUND, "chain" => chain.to_owned(), "source" => source.to_owned()).increment(1);
 }
 
+/// Counts stored events of a source that the audit repaired.
+pub fn audit_repaired(chain: &str, source: &str, count: u64) {
+    counter!(AUDIT_REPAIRED, "chain" => chain.to_owned(), "source" => source.to_owned()).increment(count);
+}
+
+/// Sets the number of blocks by which the node of a chain is below the stored blocks.
+pub fn node_behind(chain: &str, blocks: u64) {
+    gauge!(NODE_BEHIND, "chain" => chain.to_owned()).set(as_f64(blocks));
+}
+
 /// Sets the progress of the audit of a source.
 pub fn audit(chain: &str, source: &str, verified_to: Option<u64>, differences: u64) {
     let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
     gauge!(AUDIT_DIFFERENCES, &labels).set(as_f64(differences));
     counter!(AUDIT_FOUND, &labels).increment(0);
+    counter!(AUDIT_REPAIRED, &labels).increment(0);
     if let Some(verified_to) = verified_to {
         gauge!(AUDITED, &labels).set(as_f64(verified_to));
     }

@@ -6,9 +6,9 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::CHANNEL;
 use crate::draft::Draft;
-use crate::epochs::{FRESH, HOME};
+use crate::epochs::{FRESH, HOME, Position};
 use chainflume_db::StoreError;
-use chainflume_db::convert::int8;
+use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::copy::{Rows, copy_in};
 use chainflume_db::transaction::{DURABLE, Tx};
 
@@ -23,15 +23,34 @@ pub async fn append(
     drafts: Vec<Draft>,
     seen_at: Option<SystemTime>,
 ) -> Result<(), StoreError> {
+    number(tx, Some(chain_id), drafts, seen_at.and_then(micros)).await.map(|_| ())
+}
+
+/// The same for messages about facts that are not on a chain. Returns the position of the last; the numbers before it are those of
+/// the others. `None` without messages.
+///
+/// # Errors
+/// A database error.
+pub async fn append_off_chain(tx: &mut Tx, drafts: Vec<Draft>) -> Result<Option<Position>, StoreError> {
+    number(tx, None, drafts, None).await
+}
+
+async fn number(
+    tx: &mut Tx,
+    chain_id: Option<i64>,
+    drafts: Vec<Draft>,
+    seen_at: Option<i64>,
+) -> Result<Option<Position>, StoreError> {
     if drafts.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let count = int8("messages", drafts.len() as u64)?;
-    let last = reserve(tx, count).await?;
+    let (last, epoch) = reserve(tx, count).await?;
+    let position = Position { seq: unsigned("sequence", last)?, epoch: Some(epoch) };
     let numbered: Vec<(i64, Draft)> = (last - count + 1..).zip(drafts).collect();
-    let seen_at = seen_at.and_then(micros);
     if numbered.len() < MANY {
-        return insert(tx, chain_id, &numbered, seen_at).await;
+        insert(tx, chain_id, &numbered, seen_at).await?;
+        return Ok(Some(position));
     }
     let statement = r"
         copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account,
@@ -46,7 +65,7 @@ pub async fn append(
         rows.int8(*seq)
     })
     .await?;
-    Ok(())
+    Ok(Some(position))
 }
 
 /// From so many messages on they are copied: a reorg of 64 blocks is a fifth quicker for it. No fewer, since a server that
@@ -55,7 +74,7 @@ const MANY: usize = 2_000;
 
 async fn insert(
     tx: &mut Tx,
-    chain_id: i64,
+    chain_id: Option<i64>,
     numbered: &[(i64, Draft)],
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
@@ -97,13 +116,13 @@ fn named(numbered: &[(i64, Draft)]) -> Vec<(i64, i64)> {
     named
 }
 
-/// Takes the next numbers, has the commit announced, and returns the last of them. Where the database is in another place than
+/// Takes the next numbers, has the commit announced, and returns the last of them with its epoch. Where the database is in another place than
 /// at the last time, a new epoch begins with them ([`crate::Lineage`]).
 ///
 /// What is published must outlive a crash of the server: a commit that is lost after its messages have left would give their
 /// numbers to others. So this commit waits for the disk, history or not. All in one round trip, since every block at the head
 /// waits for it.
-async fn reserve(tx: &mut Tx, count: i64) -> Result<i64, StoreError> {
+async fn reserve(tx: &mut Tx, count: i64) -> Result<(i64, String), StoreError> {
     let sql = format!(
         r"
         set local synchronous_commit to default;
@@ -117,23 +136,26 @@ async fn reserve(tx: &mut Tx, count: i64) -> Result<i64, StoreError> {
                 on conflict on constraint outbox_epochs_pkey do update set
                     after_seq = least(outbox_epochs.after_seq, excluded.after_seq),
                     epoch = excluded.epoch, began_at = now())
-        select head.seq from safe, head, lateral pg_notify('{CHANNEL}', head.seq::text)
+        select head.seq, head.epoch from safe, head, lateral pg_notify('{CHANNEL}', head.seq::text)
         "
     );
     let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut **tx).await?;
-    Ok(row.try_get(0)?)
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// One row of the outbox.
 fn encode(
     rows: &mut Rows,
-    chain_id: i64,
+    chain_id: Option<i64>,
     (seq, draft): &(i64, Draft),
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
     rows.row(10);
     rows.int8(*seq)?;
-    rows.int8(chain_id)?;
+    match chain_id {
+        Some(chain_id) => rows.int8(chain_id)?,
+        None => rows.null()?,
+    }
     rows.text(&draft.aggregate_type)?;
     rows.text(&draft.message_type)?;
     rows.text(draft.state.as_str())?;

@@ -243,7 +243,7 @@ async fn put_back(tx: &mut Tx, letter: &Letter, head: &Head) -> Result<(), Store
     .bind(&order_key)
     .bind(&head.message_type)
     .bind(&head.state)
-    .bind(head.metadata.user_id)
+    .bind(head.metadata.user_id.as_deref().and_then(|id| Uuid::try_parse(id).ok()))
     .bind(&letter.message)
     .execute(&mut **tx)
     .await?;
@@ -301,5 +301,6 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HeadMetadata {
-    user_id: Option<Uuid>,
+    /// A message of the application has the application's own id, which need not be a UUID.
+    user_id: Option<String>,
 }

@@ -1,7 +1,8 @@
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::keys::{addresses, room_key};
-use chainflume_core::domain::{Message, MessageState};
+use chainflume_core::domain::{Message, MessageState, OffChainMessage};
 use chainflume_db::StoreError;
 
 /// A message written down but for its number: that is known only at the end of the transaction, and then everybody waits.
@@ -26,21 +27,38 @@ const SEQ: &str = "\"seq\":";
 
 impl Draft {
     fn of(message: Message) -> Result<Self, StoreError> {
-        let json = serde_json::to_string(&message)
-            .map_err(|error| StoreError::invalid(format!("a message is no JSON: {error}")))?;
-        let number = format!("{SEQ}{}", message.seq);
-        let (id, after) = json.split_once(&number).expect("every message has its number, after its id");
-        let keys = keys(&message);
+        let (before, after) = parts(&message, message.seq)?;
         Ok(Self {
-            keys,
+            keys: keys(&message),
             aggregate_type: message.aggregate_type,
             message_type: message.message_type,
             state: message.state,
             user_id: message.metadata.user_id,
             counterparty_user_id: message.metadata.counterparty_user_id,
             account: message.account.map(|account| account.to_vec()),
-            before: format!("{id}{SEQ}"),
-            after: after.to_owned(),
+            before,
+            after,
+        })
+    }
+
+    fn off_chain(message: OffChainMessage) -> Result<Self, StoreError> {
+        let (before, after) = parts(&message, message.seq)?;
+        let user_id = message.metadata.user_id.as_deref();
+        let mut keys: Vec<i64> =
+            user_id.into_iter().chain([message.aggregate_id.as_str()]).map(room_key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(Self {
+            keys,
+            // The column names rows of `users`; the application's own ids are in the message alone.
+            user_id: user_id.and_then(|id| Uuid::try_parse(id).ok()),
+            aggregate_type: message.aggregate_type,
+            message_type: message.message_type,
+            state: message.state,
+            counterparty_user_id: None,
+            account: None,
+            before,
+            after,
         })
     }
 
@@ -48,6 +66,15 @@ impl Draft {
     pub(crate) fn text(&self, seq: i64) -> String {
         format!("{}{seq}{}", self.before, self.after)
     }
+}
+
+/// The JSON of a message before and after its number.
+fn parts(message: &impl Serialize, seq: u64) -> Result<(String, String), StoreError> {
+    let json = serde_json::to_string(message)
+        .map_err(|error| StoreError::invalid(format!("a message is no JSON: {error}")))?;
+    let number = format!("{SEQ}{seq}");
+    let (id, after) = json.split_once(&number).expect("every message has its number, after its id");
+    Ok((format!("{id}{SEQ}"), after.to_owned()))
 }
 
 fn keys(message: &Message) -> Vec<i64> {
@@ -67,6 +94,14 @@ fn keys(message: &Message) -> Vec<i64> {
 /// [`StoreError::Invalid`] of a message that is no JSON.
 pub fn drafts(messages: Vec<Message>) -> Result<Vec<Draft>, StoreError> {
     messages.into_iter().map(Draft::of).collect()
+}
+
+/// The same, of messages about facts that are not on a chain.
+///
+/// # Errors
+/// As [`drafts`].
+pub fn off_chain_drafts(messages: Vec<OffChainMessage>) -> Result<Vec<Draft>, StoreError> {
+    messages.into_iter().map(Draft::off_chain).collect()
 }
 
 #[cfg(test)]

@@ -20,9 +20,9 @@ use sqlx::postgres::PgPool;
 
 use chainflume_db::Database;
 
-pub use append::append;
+pub use append::{append, append_off_chain};
 pub use deliveries::{DueDelivery, HeldMessage, RoundOutcome, SinkPacing, SinkState};
-pub use draft::{Draft, drafts};
+pub use draft::{Draft, drafts, off_chain_drafts};
 pub use epochs::{Adopted, Lineage, OutboxEpoch, Position};
 pub use keys::{addresses, room_key};
 pub use reader::{OutboxListener, OutboxRow, OutboxState};

@@ -79,6 +79,15 @@ impl OutboxListener {
 }
 
 impl Outbox {
+    /// The aggregate types of the messages that are kept: those of the chains and those that the application named.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn aggregate_types(&self) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        Ok(ends(&mut connection, i64::MAX.unsigned_abs()).await?.into_keys().collect())
+    }
+
     /// Listens for commits with messages.
     ///
     /// # Errors

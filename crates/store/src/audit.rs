@@ -4,18 +4,22 @@ mod doubt;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chainflume_core::domain::{BlockId, Event, Place};
+use chainflume_core::domain::{BlockId, BlockRange, Event, Place};
 
 use super::backfill::{check_range, check_reached, same};
 use super::events::Stored;
 use super::messages::Publication;
 use super::open::OpenChain;
 use super::rewind::{UndoReason, begin_record, finish_record};
+use super::undo::Undo;
 use super::{Backfill, ChainStore, blocks, checkpoint, dead_letters, events, projections};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
 pub use doubt::{DoubtedEvents, ProvenBlocks};
+
+/// Stored events that are compared at once: some ten megabytes.
+const PAGE: u32 = if cfg!(test) { 4 } else { 20_000 };
 
 /// How blocks of a source that were read again compare with what is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +55,18 @@ impl ChainStore {
         check_range(chain, reread, &ordered)?;
         let (_, stored) = self.stored(reread).await?;
         Ok(Sides::new(self, ordered, (&reread.source, &stored))?.compared())
+    }
+
+    /// The beginning of a range that a comparison should read at once: up to the block where the stored events of the source
+    /// become a page. A node without logs answers for any width, and what is stored would be read whole beside that answer.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn first_page(&self, source: &str, range: BlockRange) -> Result<BlockRange, StoreError> {
+        let mut tx = transaction::begin_snapshot(&self.pool).await?;
+        let beyond = events::beyond_page(&mut tx, &self.chain, (source, range), PAGE).await?;
+        let width = beyond.map_or(range.width(), |block| block.saturating_sub(range.from()));
+        Ok(range.split_at_width(width.max(1)).0)
     }
 
     /// What is stored of the same source and range, and the transaction that sees it so.
@@ -222,13 +238,9 @@ async fn take_back(
     let tip = tip.ok_or_else(|| StoreError::NotReached { source_name: source.to_owned(), to: reached })?;
     let record = begin_record(tx, chain, (tip, tip), UndoReason::Repair).await?;
     let gone = events::orphan_at(tx, chain, places, record).await?;
-    let folded = events::fold_orphaned(tx, record).await?;
-    let orphaned = events::orphaned(tx, record).await?;
-    let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-    let publication = Publication::of_orphaned(tx, chain, announced).await?;
-    projections::undo(tx, chain, &folded).await?;
+    let undo = Undo::begin(tx, chain, record).await?;
     finish_record(tx, chain, record, gone).await?;
-    publication.retract(tx, chain).await
+    undo.retract(tx, &[]).await
 }
 
 /// A range as it was read again, and the blocks of it that are proven.

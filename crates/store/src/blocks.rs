@@ -88,10 +88,13 @@ pub(super) async fn keep(
             update chains set final_number = greatest(final_number, $2) where chain_id = $1 returning final_number
         ), given as (
             select number, hash from unnest($3::bigint[], $4::bytea[]) as g (number, hash)
-        ), known as (
-            select number from given union all select number from blocks where chain_id = $1
         ), anchor as (
-            select max(number) as number from known where number <= (select final_number from final)
+            -- By the index from its end: on a chain that finalizes nothing for hours the window has many blocks.
+            select greatest(
+                (select max(g.number) from given g, final f where g.number <= f.final_number),
+                (select max(b.number) from blocks b where b.chain_id = $1
+                    and b.number <= (select final_number from final))
+            ) as number
         ), added as (
             insert into blocks (chain_id, number, hash)
             select $1, g.number, g.hash from given g, anchor a where a.number is null or g.number >= a.number

@@ -3,11 +3,12 @@
 
 use chainflume_core::domain::{B256, BlockId};
 
-use super::messages::{self, Publication};
+use super::messages;
 use super::open::OpenChain;
 use super::rewind::{UndoReason, begin_record, finish_record};
 use super::sources::{LockedSource, lock};
-use super::{ChainStore, Store, events, pending, projections};
+use super::undo::Undo;
+use super::{ChainStore, Store, events, pending};
 use chainflume_db::StoreError;
 use chainflume_db::convert::block_id;
 use chainflume_db::transaction::{self, Tx};
@@ -83,7 +84,7 @@ impl Store {
         let kinds = kinds(&mut tx, emptying.name).await?;
         let gone = pending::take_of(&mut tx, &chain, &kinds).await?;
         finish_record(&mut tx, &chain, record, 0).await?;
-        messages::retract(&mut tx, &chain, &gone).await?;
+        messages::retract(&mut tx, &chain, gone.iter()).await?;
         tx.commit().await?;
         Ok(Some((ChainStore::beside(self, chain), gone.len() as u64)))
     }
@@ -97,13 +98,9 @@ impl Store {
         let kinds = kinds(&mut tx, emptying.name).await?;
         let Some(from) = events::last_page(&mut tx, &kinds, emptying.page).await? else { return Ok(Some(0)) };
         let events = events::orphan_of(&mut tx, &chain, (&kinds, from), record).await?;
-        let folded = events::fold_orphaned(&mut tx, record).await?;
-        let orphaned = events::orphaned(&mut tx, record).await?;
-        let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-        let publication = Publication::of_orphaned(&mut tx, &chain, announced).await?;
-        projections::undo(&mut tx, &chain, &folded).await?;
+        let undo = Undo::begin(&mut tx, &chain, record).await?;
         finish_record(&mut tx, &chain, record, events).await?;
-        publication.retract(&mut tx, &chain).await?;
+        undo.retract(&mut tx, &[]).await?;
         // The record is the same for every page, and only what is new in it was undone.
         sqlx::query("delete from orphaned_events where reorg_id = $1").bind(record).execute(&mut *tx).await?;
         tx.commit().await?;

@@ -38,12 +38,14 @@ macro_rules! readable {
 mod away;
 mod write;
 
-pub(super) use away::{fold_orphaned, last_page, orphan, orphan_at, orphan_of, orphaned};
+pub(super) use away::{
+    OrphanedStakes, fold_orphaned, last_page, orphan, orphan_at, orphan_of, orphaned_page,
+};
 pub(super) use readable;
 pub(super) use write::{Table, write_while};
 
 /// A stored event. Its `event.fact.kind` says nothing: kinds have ids here, not positions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) kind_id: i32,
     pub(super) projection: Projection,
@@ -181,6 +183,36 @@ pub(super) async fn of_source(
         .fetch_all(&mut **tx)
         .await?;
     rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
+}
+
+/// The block of the first stored event of a source in a range that does not belong to a page of `limit` events and
+/// [`PAGE_BYTES`] any more.
+pub(super) async fn beyond_page(
+    tx: &mut Tx,
+    chain: &OpenChain,
+    (source, range): (&str, BlockRange),
+    limit: u32,
+) -> Result<Option<u64>, StoreError> {
+    let sql = r"
+        select min(block_number) from (
+            select block_number, row_number() over chain as place, sum(size) over chain - size as before
+            from (select block_number, tx_index, log_index, coalesce(octet_length(args::text), 0) as size
+                from events where chain_id = $1 and block_number between $2 and $3
+                and kind_id in (select id from event_kinds where chain_id = $1 and source = $4)
+                order by block_number, tx_index, log_index limit $5 + 1) as next
+            window chain as (order by block_number, tx_index, log_index)) as sized
+        where place > $5 or before >= $6
+    ";
+    let beyond: Option<i64> = sqlx::query_scalar(sql)
+        .bind(chain.id)
+        .bind(int8("block number", range.from())?)
+        .bind(int8("block number", range.to())?)
+        .bind(source)
+        .bind(i64::from(limit))
+        .bind(PAGE_BYTES)
+        .fetch_one(&mut **tx)
+        .await?;
+    beyond.map(|block| unsigned("block number", block)).transpose()
 }
 
 /// The events a replay is about: `$1` to `$7`, see [`replayed`].

@@ -5,7 +5,7 @@
 //! the chain's row, so that the writers of one chain are serial. It moves checkpoints by compare-and-set, so that a writer
 //! with an outdated view commits nothing, and ends with its messages, which it gives to the outbox.
 //!
-//! Four families of files: *write* (`advance`, `rewind`, `backfill`, `fill`, `audit`, `pending`, `stage`, `emptying`), *tables* (`events`,
+//! Four families of files: *write* (`advance`, `rewind`, `backfill`, `fill`, `audit`, `pending`, `stage`, `undo`, `emptying`), *tables* (`events`,
 //! `projections`, `blocks`, `checkpoint`, `dead_letters`, `kinds`, `followed`, `sources`, `endpoints`, `indexes`), *messages*, and
 //! *read* (`query`, `dump`, `chains`, `views`). `open` makes the [`ChainStore`] that they share.
 
@@ -24,6 +24,7 @@ mod fill;
 mod followed;
 mod indexes;
 mod kinds;
+mod known;
 mod messages;
 mod open;
 mod pending;
@@ -33,6 +34,7 @@ mod retention;
 mod rewind;
 mod sources;
 mod stage;
+mod undo;
 mod views;
 
 #[cfg(test)]
@@ -57,6 +59,7 @@ pub use dead_letters::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, 
 pub use dump::{ProjectionRow, StoredEvent};
 pub use emptying::{DeletedRows, PAGE, SourceDeletion};
 pub use fill::Read;
+pub use known::KnownBlocks;
 pub use messages::ReplayQuery;
 pub use open::{ChainRecord, ChainStore, PublishFrom, SourceRecord};
 pub use pending::{Pending, PendingBlock};

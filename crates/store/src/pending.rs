@@ -97,7 +97,7 @@ impl ChainStore {
         checkpoint::lock_chain(&mut tx, self).await?;
         let rows = sqlx::query_as(sql).bind(chain.id).bind(chain.followed()).fetch_all(&mut *tx).await?;
         let gone = in_order(rows)?;
-        messages::retract(&mut tx, chain, &gone).await?;
+        messages::retract(&mut tx, chain, gone.iter()).await?;
         tx.commit().await?;
 
         Ok(gone.len() as u64)
@@ -180,6 +180,12 @@ pub(super) async fn end(
     (sources, to): (&[Checkpoint], u64),
     confirmed: &[&Event],
 ) -> Result<Vec<Stored>, StoreError> {
+    let to = int8("block number", to)?;
+    // Which sources these are is asked only where something is pending: their names would be sent with every block.
+    let some = "select exists (select from pending_events where chain_id = $1 and block_number <= $2)";
+    if !sqlx::query_scalar::<_, bool>(some).bind(chain.id).bind(to).fetch_one(&mut **tx).await? {
+        return Ok(Vec::new());
+    }
     let sql = concat!(
         r"
         delete from pending_events where chain_id = $1 and block_number <= $2
@@ -188,12 +194,7 @@ pub(super) async fn end(
         readable!()
     );
     let sources: Vec<&str> = sources.iter().map(|checkpoint| checkpoint.source.as_str()).collect();
-    let rows = sqlx::query_as(sql)
-        .bind(chain.id)
-        .bind(int8("block number", to)?)
-        .bind(sources)
-        .fetch_all(&mut **tx)
-        .await?;
+    let rows = sqlx::query_as(sql).bind(chain.id).bind(to).bind(sources).fetch_all(&mut **tx).await?;
     let mut ended = in_order(rows)?;
     if !ended.is_empty() {
         let known: BTreeMap<_, _> = events::with_kinds(chain, confirmed)

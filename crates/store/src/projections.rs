@@ -14,6 +14,8 @@ use alloy_primitives::U512;
 
 use chainflume_core::domain::{ProjectionDelta, SignedSum, U256};
 
+pub(super) use users::undo as undo_users;
+
 use super::open::OpenChain;
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
@@ -46,13 +48,12 @@ pub(super) async fn apply_late(
     Ok(())
 }
 
-/// Undoes what events that are no longer stored changed.
+/// Undoes what events that are no longer stored changed, but for users: [`undo_users`] comes after all of it.
 pub(super) async fn undo(tx: &mut Tx, chain: &OpenChain, folded: &ProjectionDelta) -> Result<(), StoreError> {
     balances::undo(tx, chain, &folded.balances).await?;
     allowances::recompute(tx, chain, &folded.allowances).await?;
     owners::recompute(tx, chain, &folded.owners).await?;
-    stakes::undo(tx, chain, &folded.stakes).await?;
-    users::undo(tx, &folded.stakes).await
+    stakes::undo(tx, chain, &folded.stakes).await
 }
 
 /// What came in less what went out, in decimal digits, exact at any size.

@@ -2,12 +2,9 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::BlockId;
 
-use super::messages::Publication;
 use super::open::OpenChain;
-use super::{
-    ChainStore, Checkpoint, blocks, checkpoint, dead_letters, events, followed, messages, pending,
-    projections,
-};
+use super::undo::Undo;
+use super::{ChainStore, Checkpoint, blocks, checkpoint, dead_letters, events, followed, messages, pending};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::{self, Tx};
@@ -87,25 +84,21 @@ impl ChainStore {
         let gone = pending::take_above(&mut tx, chain, to.number).await?;
         let retracted = gone.len() as u64;
         let Some(tip) = tip else {
-            messages::retract(&mut tx, chain, &gone).await?;
+            messages::retract(&mut tx, chain, gone.iter()).await?;
             tx.commit().await?;
             return Ok(Rewound { events: 0, retracted, depth: 0, checkpoints: rewind.expected.clone() });
         };
         let reason = if rewind.by_operator { UndoReason::Rewind } else { UndoReason::Reorg };
         let reorg = begin_record(&mut tx, chain, (to, tip), reason).await?;
         let events = events::orphan(&mut tx, chain, to.number, reorg).await?;
-        let folded = events::fold_orphaned(&mut tx, reorg).await?;
-        let orphaned = events::orphaned(&mut tx, reorg).await?;
-        let announced = orphaned.iter().map(|stored| (stored.kind_id, &stored.event));
-        let publication = Publication::of_orphaned(&mut tx, chain, announced).await?.with_retractions(&gone);
+        let undo = Undo::begin(&mut tx, chain, reorg).await?;
         dead_letters::rewind(&mut tx, chain, to.number).await?;
-        projections::undo(&mut tx, chain, &folded).await?;
         blocks::rewind(&mut tx, chain.id, to).await?;
         lower_marks(&mut tx, chain, to.number).await?;
         followed::rewind(&mut tx, chain, to.number).await?;
         finish_record(&mut tx, chain, reorg, events).await?;
         let checkpoints = checkpoint::read(&mut tx, chain).await?;
-        publication.retract(&mut tx, chain).await?;
+        undo.retract(&mut tx, &gone).await?;
         tx.commit().await?;
 
         Ok(Rewound { events, retracted, depth: tip.number - to.number, checkpoints })

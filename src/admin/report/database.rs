@@ -14,16 +14,27 @@ pub struct DatabaseReport {
     pub negative_balances: u64,
     /// Number of open dead letters.
     pub open_dead_letters: u64,
+    /// A name that tells it from other databases, by which commands know that they use the same one.
+    #[serde(default)]
+    pub identity: Option<String>,
+    /// By how many seconds the clock of the database is ahead of this machine's.
+    #[serde(default)]
+    pub clock_ahead: Option<f64>,
 }
 
 impl DatabaseReport {
     /// `None` before the first probe.
-    pub(super) fn of(health: Option<DatabaseHealth>) -> Self {
+    pub(super) fn of(
+        health: Option<DatabaseHealth>,
+        (identity, clock_ahead): (Option<String>, Option<f64>),
+    ) -> Self {
         Self {
             writable: health.as_ref().is_some_and(|health| health.writable),
             error: health.as_ref().and_then(|health| health.error.clone()),
             negative_balances: health.as_ref().map_or(0, |health| health.negative_balances),
             open_dead_letters: health.as_ref().map_or(0, |health| health.open_dead_letters),
+            identity,
+            clock_ahead,
         }
     }
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
+use chainflume_ops::alert::CLOCK_OFF;
 use chainflume_ops::health::{Board, DatabaseHealth, Heartbeat};
 use chainflume_store::Store;
 
@@ -34,6 +35,12 @@ pub(super) async fn run(store: Store, board: Board, stop: CancellationToken, hea
             Ok(Err(error)) => Some(causes(&error)),
             Err(_) => Some(format!("no answer to a write within {} s", WRITE_TIMEOUT.as_secs())),
         };
+        if error.is_none()
+            && board.database_identity().is_none()
+            && let Some(identity) = in_time(store.identity()).await
+        {
+            board.set_database_identity(identity);
+        }
         if error.is_none() && round % COUNT_BALANCES_EVERY == 0 {
             negative = in_time(negative_balances(&store)).await.unwrap_or(negative);
         }
@@ -43,7 +50,13 @@ pub(super) async fn run(store: Store, board: Board, stop: CancellationToken, hea
         {
             letters.count(open);
         }
-        report(&board, error, negative, &letters);
+        if error.is_none()
+            && round % LETTERS_EVERY == 0
+            && let Some(Some(ahead)) = in_time(store.clock_ahead()).await
+        {
+            note_clock(&board, ahead);
+        }
+        report(&board, error.or_else(|| disk_full(&board)), negative, &letters);
     }
 }
 
@@ -64,12 +77,37 @@ impl OpenLetters {
 }
 
 /// A database that freezes between the write and a count must not hold up the next probe.
-async fn in_time(count: impl Future<Output = Result<u64, StoreError>>) -> Option<u64> {
+async fn in_time<T>(count: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
     tokio::time::timeout(WRITE_TIMEOUT, count).await.ok()?.ok()
 }
 
 async fn negative_balances(store: &Store) -> Result<u64, StoreError> {
     Ok(store.negative_balances().await?.iter().map(|(_, count)| count).sum())
+}
+
+/// Notes by how much the clock of the database is ahead, and logs once that the clocks are too far apart.
+fn note_clock(board: &Board, ahead: f64) {
+    let is_off = |ahead: f64| ahead.abs() > CLOCK_OFF;
+    let was_off = board.clock_ahead().is_some_and(is_off);
+    board.set_clock_ahead(ahead);
+    if is_off(ahead) != was_off {
+        match was_off {
+            false => tracing::warn!(
+                seconds = ahead,
+                "the clocks of this machine and the database differ; synchronise them"
+            ),
+            true => {
+                tracing::info!(seconds = ahead, "the clocks of this machine and the database agree again")
+            }
+        }
+    }
+}
+
+/// The probe's row fits into a page that is there. Where the disk is full, who needs another page finds out, and says so.
+fn disk_full(board: &Board) -> Option<String> {
+    const WORDS: &str = "No space left on device";
+    let mut errors = board.chains().into_values().filter_map(|chain| chain.last_error);
+    errors.find(|error| error.contains(WORDS))
 }
 
 fn report(board: &Board, error: Option<String>, negative_balances: u64, letters: &OpenLetters) {
@@ -87,4 +125,22 @@ fn report(board: &Board, error: Option<String>, negative_balances: u64, letters:
         open_dead_letters: letters.open.unwrap_or(0),
         letters_rose_at: letters.rose_at,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_a_database_that_takes_no_writes() {
+        let board = Board::default();
+        board.chain("dev", |chain| chain.last_error = Some("the node is away".to_owned()));
+        assert_eq!(disk_full(&board), None);
+        let full = "database: could not extend file \"base/1/2\": No space left on device";
+        board.chain("other", |chain| chain.last_error = Some(full.to_owned()));
+        assert_eq!(disk_full(&board).as_deref(), Some(full));
+        report(&board, disk_full(&board), 0, &OpenLetters::default());
+        let database = board.database().expect("it was reported");
+        assert_eq!((database.writable, database.error.as_deref()), (false, Some(full)));
+    }
 }

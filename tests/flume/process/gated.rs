@@ -21,21 +21,21 @@ struct Gate {
     _serving: AbortOnDropHandle<()>,
 }
 
-async fn gate(node: String) -> Gate {
+async fn gate(node: String, wanted: &'static str) -> Gate {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound").to_string();
     let refused = Arc::new(AtomicU64::new(0));
     let count = refused.clone();
     let serving = tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(pass(client, node.clone(), count.clone()));
+            tokio::spawn(pass(client, node.clone(), (wanted, count.clone())));
         }
     });
     Gate { address, refused, _serving: AbortOnDropHandle::new(serving) }
 }
 
 /// Looks at the first request of a connection alone: the daemon's client sends the same header with each.
-async fn pass(mut client: TcpStream, node: String, refused: Arc<AtomicU64>) {
+async fn pass(mut client: TcpStream, node: String, (wanted, refused): (&str, Arc<AtomicU64>)) {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         match client.read_buf(&mut head).await {
@@ -43,7 +43,7 @@ async fn pass(mut client: TcpStream, node: String, refused: Arc<AtomicU64>) {
             Ok(_) => {}
         }
     }
-    if !String::from_utf8_lossy(&head).to_lowercase().contains(WANTED) {
+    if !String::from_utf8_lossy(&head).to_lowercase().contains(wanted) {
         refused.fetch_add(1, Ordering::Relaxed);
         let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         let _sent = client.write_all(answer.as_bytes()).await;
@@ -59,7 +59,7 @@ async fn pass(mut client: TcpStream, node: String, refused: Arc<AtomicU64>) {
 async fn user_and_password_of_a_url_open_the_websocket_too() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(71, 20).await;
-    let gate = gate(server.address().to_string()).await;
+    let gate = gate(server.address().to_string(), WANTED).await;
     let text = |user: &str| {
         config(&server, "", &all_sources())
             .replace(&server.http_url(), &format!("http://ops:p%40ss@{}", gate.address))
@@ -88,4 +88,26 @@ async fn user_and_password_of_a_url_open_the_websocket_too() {
     chain.mine_empty(2);
     daemon.until_tip(22).await;
     daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_of_a_provider_go_with_requests_and_the_websocket() {
+    let (_, server) = devchain(72, 20).await;
+    let gate = gate(server.address().to_string(), "x-api-key: canary-header").await;
+    let with = |headers: &str| {
+        config(&server, headers, &all_sources())
+            .replace(&server.http_url(), &format!("http://{}", gate.address))
+            .replace(&server.ws_url(), &format!("ws://{}", gate.address))
+    };
+    let home = Home::bare();
+    home.write(&with("headers = { \"X-Api-Key\" = \"canary-header\" }"), None);
+    let said = home.run(&["check"]).await.fine();
+    assert!(said.contains("announces heads") && said.contains("the node answers"), "{said}");
+    assert_eq!(gate.refused.load(Ordering::Relaxed), 0);
+    home.write(&with("headers = { \"X-Api-Key\" = \"another-key\" }"), None);
+    let said = home.run(&["check"]).await;
+    assert!(
+        said.code == Some(69) && said.err.contains("401") && !said.err.contains("another-key"),
+        "{said:#?}"
+    );
 }

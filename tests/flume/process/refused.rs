@@ -93,7 +93,7 @@ async fn a_database_that_is_away_is_told_with_its_cause() {
     let (_, server) = devchain(63, 5).await;
     let home = Home::new(&server, &all_sources(), Some("postgres://somebody:canary-pg@127.0.0.1:1/flume"));
     let words = "database.url: no connection to the database at 127.0.0.1:1: Connection refused (os error 111); \
-        check that it runs and lets us in";
+        check host and port, and that PostgreSQL runs and listens there";
     all_refuse(&home, 69, words).await;
     for said in
         join_all([["status"], ["views"], ["migrate"]].map(async |command| home.run(&command).await)).await
@@ -111,7 +111,7 @@ async fn a_wrong_password_is_told_at_once_and_not_shown() {
     let folder = url.split("host=").nth(1).and_then(|rest| rest.split('&').next()).expect("a socket");
     let words = format!(
         "database.url: no connection to the database at {folder}: password authentication failed for user \"stranger\"; \
-         check that it runs and lets us in"
+         check user and password: psql with the same url must connect"
     );
     all_refuse(&home, 69, &words).await;
     assert_eq!(tables(&url).await, 0);
@@ -181,7 +181,7 @@ async fn of_two_chains_the_one_whose_node_is_away_waits_alone() {
     let address = away.address().to_string();
     let second = chain(&away, "", &source("far", "erc20", chainflume_devchain::DEMO_TOKEN, 0))
         .replace("\"dev\"", "\"other\"")
-        .replace("31337", "31338");
+        .replace("31337", "31338\nmax_head_age = \"0s\"");
     away.stop().await;
     let home = Home::bare();
     home.write(&format!("{}\n{second}", chain(&server, "", &all_sources())), Some(&url));

@@ -42,7 +42,7 @@ async fn follows_everything(transport: &str, seed: u64, tables: &str, token: Opt
         stored.iter().any(|(_, message)| message["state"] == "retracted"),
         "the reorg took messages back"
     );
-    let mut frames = collect(&mut client, stored.len() - before).await;
+    let (mut frames, mut in_room) = collect(&mut client, stored.len() - before).await;
 
     daemon.kill_9().await;
     gate.chain.mine(4);
@@ -51,7 +51,9 @@ async fn follows_everything(transport: &str, seed: u64, tables: &str, token: Opt
     daemon.until_tip(gate.chain.head().number - 2).await;
     let all = gate.outbox().await;
     assert!(all.len() > stored.len(), "messages were stored while the client was away");
-    frames.extend(collect(&mut client, all.len() - stored.len()).await);
+    let (later, later_in_room) = collect(&mut client, all.len() - stored.len()).await;
+    frames.extend(later);
+    in_room.extend(later_in_room);
     let got: Vec<_> =
         frames.iter().map(|frame| (&frame["position"], &frame["state"], &frame["data"])).collect();
     let positions: Vec<Value> = all.iter().map(|(position, _)| json!(position)).collect();
@@ -59,20 +61,23 @@ async fn follows_everything(transport: &str, seed: u64, tables: &str, token: Opt
         all.iter().zip(&positions).map(|((_, message), position)| (position, &message["state"], message));
     let expected: Vec<_> = stored.skip(before).collect();
     assert_eq!(got, expected, "each message once, in order, though it is in two rooms");
+    assert_eq!(in_room, positions[before..], "a subscription to one room gets what is in the room");
     daemon.stop_well().await;
 }
 
-/// Frames, whichever room they were first in.
-async fn collect(client: &mut Client, count: usize) -> Vec<Value> {
-    let mut frames = Vec::new();
-    while frames.len() < count {
+/// Frames, whichever room they were first in, and the positions that a subscription to the chain's room got.
+async fn collect(client: &mut Client, count: usize) -> (Vec<Value>, Vec<Value>) {
+    let (mut frames, mut in_room) = (Vec::new(), Vec::new());
+    while frames.len() < count || in_room.len() < count {
         let next = client.next().await;
         assert!(next["gap"].is_null(), "{next}");
         if next["position"].is_string() && next["event"].is_string() {
             frames.push(next);
+        } else if next["in"] == ROOM {
+            in_room.push(next["at"].clone());
         }
     }
-    frames
+    (frames, in_room)
 }
 
 fn with_tokens() -> (String, String) {
@@ -93,11 +98,17 @@ async fn the_client_follows_by_sse_through_reorgs_and_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_client_follows_by_socketio_through_reorgs_and_a_kill() {
+    let (tables, token) = with_tokens();
+    follows_everything("socket.io", 77, &tables, Some(&token)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_client_stops_where_its_rooms_are_refused_with_the_code() {
     let (tables, token) = with_tokens();
     let gate = Gate::new(69, &tables).await;
     let daemon = gate.start().await;
-    for transport in ["websocket", "sse"] {
+    for transport in ["websocket", "sse", "socket.io"] {
         let mut command = node("client.mjs");
         command.args([transport, &*format!("http://127.0.0.1:{}", gate.port), "user-8", &*token]);
         let mut client = Client::start(&mut command);

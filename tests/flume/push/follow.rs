@@ -116,3 +116,49 @@ async fn messages_that_are_gone_are_a_gap_and_a_rule_names_events() {
     assert_eq!(text.matches("event: m").count(), outbox.len() - 3, "{text}");
     daemon.stop_well().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_s_room_gets_the_balance_after_a_transfer_and_a_reorg() {
+    let gate = Gate::new(78, "[server.auth]\nmode = \"none\"\n").await;
+    let daemon = gate.start().await;
+    gate.mine(&daemon, 6).await;
+    gate.chain.reorg(4, 5);
+    daemon.until_tip(gate.chain.head().number - 2).await;
+    let (wallet, token, balance): (String, String, String) = sqlx::query_as(
+        "select '0x' || encode(account, 'hex'), '0x' || encode(token, 'hex'), balance::text from token_balances \
+         where account <> decode(repeat('00', 20), 'hex') order by events desc, account limit 1",
+    )
+    .fetch_one(&gate.pool)
+    .await
+    .expect("a wallet has tokens");
+    let outbox = gate.outbox().await;
+    let moves = |message: &Value| {
+        let names = |value: &Value| *value == *wallet;
+        message["aggregateId"] == *token
+            && message["type"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("erc20.") && name != "erc20.approval")
+            && message["payload"].as_object().is_some_and(|payload| payload.values().any(names))
+    };
+    let expected: Vec<&str> =
+        outbox.iter().filter(|(_, message)| moves(message)).map(|(position, _)| position.as_str()).collect();
+    let path = format!("/v1/stream?rooms=user-{wallet}&since={}", outbox[0].0);
+    let (mut answer, mut text) = (gate.ask(reqwest::Method::GET, &path, &[]).await, String::new());
+    let last = expected.last().expect("its tokens were moved");
+    while !text.contains(&format!("\"position\":\"{last}\"")) {
+        let chunk = answer.chunk().await.expect("it goes on").expect("it goes on");
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    let frames = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let frames = frames.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let updates: Vec<Value> = frames.filter(|frame| frame["data"]["token"] == *token).collect();
+    // The first message of all is where the client was before.
+    let expected: Vec<&str> = expected.into_iter().filter(|position| *position != outbox[0].0).collect();
+    assert_eq!(positions(&updates), expected);
+    assert!(updates.iter().all(|frame| frame["event"] == "balance-updated"), "{updates:?}");
+    assert_eq!(
+        updates.last().expect("one")["data"],
+        json!({ "userId": wallet, "balance": balance, "token": token, "chainId": 31337 })
+    );
+    daemon.stop_well().await;
+}

@@ -27,7 +27,7 @@ async fn dropped(daemon: &Daemon, reason: &str) -> f64 {
 }
 
 /// Waits until so many connections were dropped for a reason.
-async fn until_dropped(daemon: &Daemon, reason: &str, count: f64) {
+pub async fn until_dropped(daemon: &Daemon, reason: &str, count: f64) {
     let deadline = Instant::now() + WAIT_LIMIT;
     while dropped(daemon, reason).await < count {
         assert!(Instant::now() < deadline, "{reason}: {}", dropped(daemon, reason).await);

@@ -59,7 +59,7 @@ async fn until_streamed(answer: &mut reqwest::Response, text: &mut String, words
     }
 }
 
-async fn gate(seed: u64, more: &str) -> (Gate, String) {
+pub async fn gate(seed: u64, more: &str) -> (Gate, String) {
     let (key, hash) = new_key().await;
     let tables = format!(
         "[server.auth]\nsecret = \"{SECRET}\"\n{more}[[server.key]]\nname = \"backend\"\nhash = {hash}\nscopes = [\"read\", \"admin\"]\n"
@@ -342,8 +342,10 @@ async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
         json!({ "kty": "OKP", "crv": "Ed25519", "kid": "old", "x": URL_SAFE_NO_PAD.encode([7; 32]) });
     let set = std::sync::Arc::new(std::sync::Mutex::new(None));
     let (issuer, fetched) = issuer(set.clone()).await;
+    // The token was made once, and is valid until 2100.
     let auth = format!(
-        "[server.auth]\nalgorithms = [\"RS256\", \"EdDSA\"]\njwks_url = \"http://127.0.0.1:{issuer}/keys\"\n"
+        "[server.auth]\nalgorithms = [\"RS256\", \"EdDSA\"]\njwks_url = \"http://127.0.0.1:{issuer}/keys\"\n\
+         revocations_kept = \"36500days\"\n"
     );
     let gate = Gate::new(79, &auth).await;
     let daemon = gate.start().await;

@@ -3,6 +3,8 @@
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
+use crate::push::refused::until_dropped;
+use crate::push::serve::gate;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -39,7 +41,7 @@ impl Gate {
     }
 
     /// An answer of the transport for long polling, without a client.
-    async fn poll(&self, sid: &str, body: Option<String>) -> (u16, String) {
+    pub async fn poll(&self, sid: &str, body: Option<String>) -> (u16, String) {
         chainflume_ops::tls::install();
         let client = reqwest::Client::builder().no_proxy().timeout(WAIT_LIMIT).build().expect("a client");
         let url = format!("{}/socket.io/?EIO=4&transport=polling{sid}", self.url());
@@ -52,7 +54,7 @@ impl Gate {
     }
 
     /// Opens a connection by long polling; the parameter that names it.
-    async fn opened(&self) -> String {
+    pub async fn opened(&self) -> String {
         let (status, text) = self.poll("", None).await;
         assert_eq!(status, 200, "{text}");
         let open: Value = serde_json::from_str(&text[1..]).expect("JSON after the type");
@@ -88,7 +90,8 @@ impl Stock {
             .iter()
             .map(|(position, message)| {
                 let meta = json!({
-                    "id": message["id"], "seq": message["seq"], "position": position, "state": message["state"]
+                    "id": message["id"], "seq": message["seq"], "position": position, "state": message["state"],
+                    "rooms": [ROOM],
                 });
                 json!({ "event": "message", "data": message, "meta": meta })
             })
@@ -241,5 +244,62 @@ async fn what_is_no_socket_io_ends_the_connection_and_harms_nobody() {
     let before = gate.outbox().await.len();
     gate.mine(&daemon, 4).await;
     bystander.read(&gate.outbox().await, before).await;
+    daemon.stop_well().await;
+}
+
+impl Gate {
+    /// Sends packets of a client that polls, where there are any, and reads until something comes with these words.
+    async fn until_polled(&self, sid: &str, packets: &str, words: &str) -> String {
+        if !packets.is_empty() {
+            self.poll(sid, Some(packets.to_owned())).await;
+        }
+        let mut found = String::new();
+        while !found.contains(words) {
+            let (status, text) = self.poll(sid, None).await;
+            assert_eq!(status, 200, "never {words}: {found} {text}");
+            found.push_str(&text);
+        }
+        found
+    }
+
+    async fn revoke(&self, bearer: &str, what: &Value) {
+        let request = self.request(reqwest::Method::POST, "/v1/revocations").header("authorization", bearer);
+        let answer = request.body(what.to_string()).send().await.expect("the server answers");
+        assert_eq!(answer.status().as_u16(), 201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_replaced_and_revoked_on_an_open_connection() {
+    let (gate, admin) = gate(71, "").await;
+    let daemon = gate.start().await;
+    let user = |sub: &str, id: &str| token(&json!({ "sub": sub, "jti": id, "exp": seconds_from_now(600) }));
+    let connect = |token: &str| format!("40{}", json!({ "token": token }));
+    let refresh = |number: u32, token: &str| format!("42{number}{}", json!(["refresh", token]));
+    let sid = gate.opened().await;
+    gate.until_polled(&sid, &connect(&user("7", "old")), "40{\"sid\":").await;
+    gate.until_polled(&sid, "421[\"join-user\",7]", "431[{\"ok\":true").await;
+    for (number, token, code) in [
+        (2, user("8", "other"), "forbidden"),
+        (3, "a.b.c".to_owned(), "token_invalid"),
+        (4, String::new(), "token_invalid"),
+    ] {
+        let answer = gate.until_polled(&sid, &refresh(number, &token), &format!("43{number}[")).await;
+        assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{answer}");
+    }
+    gate.until_polled(&sid, &refresh(5, &user("7", "new")), "435[{\"ok\":true").await;
+
+    // The old token is worth nothing any more, and the connection is of the new one.
+    gate.revoke(&admin, &json!({ "jti": "old" })).await;
+    gate.until_polled(&sid, "426[\"join\",\"chain-31337\"]", "436[{\"ok\":true").await;
+    gate.revoke(&admin, &json!({ "jti": "new" })).await;
+    let end = gate.until_polled(&sid, "", "42[\"revoked\"").await;
+    assert!(end.contains("42[\"revoked\",{\"code\":\"credential_revoked\"}]"), "{end}");
+    for token in [user("7", "old"), user("7", "new")] {
+        let sid = gate.opened().await;
+        let refused = gate.until_polled(&sid, &connect(&token), "44{").await;
+        assert!(refused.contains("\"code\":\"credential_revoked\""), "{refused}");
+    }
+    until_dropped(&daemon, "revoked", 1.0).await;
     daemon.stop_well().await;
 }

@@ -210,6 +210,24 @@ fn issuer_and_audience_are_compared_whole_where_configured() {
 }
 
 #[test]
+fn a_token_that_outlives_its_revocation_is_refused() {
+    let verifier = Verifier { max_life: Some(100), ..shared() };
+    let judged = |exp: u64, iat: Option<u64>| {
+        let mut claims = json!({ "sub": "7", "exp": exp });
+        iat.into_iter().for_each(|iat| claims["iat"] = json!(iat));
+        verifier.verify(&hs256(&claims), NOW).map(|user| user.expires_at)
+    };
+    assert_eq!(judged(NOW + 60, Some(NOW - 40)), Ok(NOW + 60));
+    assert_eq!(judged(NOW + 60, Some(NOW - 41)), Err(TokenError::LongLived));
+    assert_eq!(judged(NOW + 100, None), Ok(NOW + 100));
+    assert_eq!(judged(NOW + 101, None), Err(TokenError::LongLived));
+    assert_eq!(judged(NOW + 120, Some(NOW + 30)), Err(TokenError::LongLived), "a time ahead makes no room");
+    assert_eq!(judged(u64::from(u32::MAX), Some(0)), Err(TokenError::LongLived));
+    assert_eq!(TokenError::LongLived.code(), "token_invalid");
+    assert!(shared().verify(&hs256(&with("exp", json!(9_000_000_000_000_u64))), NOW).is_ok());
+}
+
+#[test]
 fn what_is_no_token_is_malformed() {
     let good = hs256(&claims());
     let long = format!("{good}{}", "A".repeat(MAX_TOKEN_BYTES));

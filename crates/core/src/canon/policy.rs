@@ -90,8 +90,8 @@ impl DepthPolicy {
         latest.saturating_sub(self.least_depth())
     }
 
-    /// The minimum number of blocks that are read singly.
-    pub(super) fn least_depth(&self) -> u64 {
+    /// The minimum number of blocks that are read singly. A node that is further behind lacks the stored blocks.
+    pub fn least_depth(&self) -> u64 {
         self.reorg_window.max(self.backend_lag_blocks)
     }
 

@@ -16,7 +16,8 @@ pub enum DecodeOutcome {
     Typed(TypedLog),
     /// A log of no source.
     Foreign,
-    /// A log of a source by address, first topic and number of topics, whose bytes do not fit the ABI.
+    /// A log of a source by address and first topic, whose bytes or number of topics do not fit the ABI. The number counts
+    /// only if the source names the contract: with `address = "any"` such a log is another event of the same name.
     Malformed {
         /// The source that the log belongs to.
         source: SourceIndex,
@@ -99,7 +100,12 @@ impl Decoder {
 
     /// Decodes a log. Allocates only the list of arguments, unless the event has nested ones.
     pub fn decode(&self, log: &Log) -> DecodeOutcome {
-        let Some(wanted) = self.by_signature(log) else { return self.by_shape(log) };
+        let Some(wanted) = self.by_signature(log) else {
+            return match self.by_shape(log) {
+                DecodeOutcome::Foreign => self.by_first_topic(log),
+                typed => typed,
+            };
+        };
         match reader::read(&wanted.event, log) {
             Ok(args) => wanted.typed(args),
             Err(reason) => {
@@ -108,11 +114,34 @@ impl Decoder {
         }
     }
 
+    /// Whether one of these events is what the log is meant to be: it has the event's first topic and number of topics, or
+    /// fits an anonymous event.
+    pub fn claims(&self, log: &Log) -> bool {
+        self.by_signature(log).is_some() || self.by_shape(log) != DecodeOutcome::Foreign
+    }
+
     fn by_signature(&self, log: &Log) -> Option<&KnownEvent> {
         let topics = log.topics.as_slice();
         let slot = self.signed.get(topics.first()?)?.get(topics.len() - 1)?;
         let position = slot.by_address.get(&log.address).copied().or(slot.everywhere)?;
         self.wanted.get(position)
+    }
+
+    /// A log of a named contract with the first topic of a wanted event and another number of topics. A signature does
+    /// not contain which arguments are indexed, so this detects an ABI with a wrong `indexed`.
+    fn by_first_topic(&self, log: &Log) -> DecodeOutcome {
+        let topics = log.topics.as_slice();
+        let slots = topics.first().and_then(|topic| self.signed.get(topic)).into_iter().flatten();
+        let named = slots.filter_map(|slot| slot.by_address.get(&log.address)).next();
+        let Some(wanted) = named.and_then(|position| self.wanted.get(*position)) else {
+            return DecodeOutcome::Foreign;
+        };
+        let (found, expected) = (topics.len(), wanted.event.topic_count());
+        let reason = format!(
+            "the log of {} has {found} topics where the ABI expects {expected}: is `indexed` right in the ABI?",
+            wanted.event.signature
+        );
+        DecodeOutcome::Malformed { source: wanted.source, event: Arc::clone(&wanted.event), reason }
     }
 
     /// Anonymous events are tried last and must fit exactly: no first topic identifies their logs, and bytes that

@@ -146,6 +146,7 @@ impl<S: Sink> Relay<S> {
     /// Checks the streams of the sink. After a loss, returns to the last delivered message, or to the oldest stored
     /// one. `None` if the sink holds messages that this database never sent.
     async fn check_sink(&mut self, cursor: Position) -> Result<Option<Position>, RelayError> {
+        self.sink.follow(&self.outbox.aggregate_types().await?)?;
         let streams = self.sink.look().await?;
         let tops: Vec<u64> = streams.iter().map(|stream| stream.top).collect();
         let lineage = self.outbox.lineage(self.sink.name(), cursor.seq, &tops).await?;

@@ -77,8 +77,11 @@ impl fmt::Debug for Settings {
 #[derive(Debug)]
 pub struct RedisSink {
     layout: StreamLayout,
-    /// One writer for all streams, or one for each of [`Aggregate::ALL`].
+    settings: Settings,
+    /// One writer for all streams, or in a Cluster one for each.
     stream_writers: Vec<StreamWriter>,
+    /// In a Cluster, which aggregate type each of the writers has.
+    own_types: Vec<String>,
 }
 
 impl RedisSink {
@@ -87,15 +90,9 @@ impl RedisSink {
     /// # Errors
     /// [`SinkError::Refused`] when a URL or the certificate cannot be read.
     pub fn new(settings: Settings) -> Result<Self, SinkError> {
-        let stream_writer = |types: &[Aggregate]| StreamWriter::new(&settings, types);
-        let stream_writers = match settings.servers {
-            Servers::Cluster(_) => {
-                Aggregate::ALL.iter().map(|one| stream_writer(&[*one])).collect::<Result<_, _>>()?
-            }
-            Servers::Single(_) | Servers::Sentinel { .. } => vec![stream_writer(&Aggregate::ALL)?],
-        };
-        let Settings { prefix, stream_length, .. } = settings;
-        Ok(Self { layout: StreamLayout { prefix, stream_length }, stream_writers })
+        let StreamPlaces { stream_writers, own_types } = StreamPlaces::new(&settings)?;
+        let (prefix, stream_length) = (settings.prefix.clone(), settings.stream_length);
+        Ok(Self { layout: StreamLayout { prefix, stream_length }, settings, stream_writers, own_types })
     }
 
     /// Connects and reads the end of every stream; returns the servers of the streams.
@@ -124,16 +121,55 @@ impl RedisSink {
         Ok(())
     }
 
-    /// The stream writer for messages of this type.
-    fn stream_writer(&self, aggregate_type: &str) -> usize {
-        let place = Aggregate::ALL.iter().position(|known| known.as_str() == aggregate_type);
-        place.unwrap_or(0).min(self.stream_writers.len().saturating_sub(1))
+    /// The stream writer for messages of this type. In a Cluster a type that is new gets one of its own: streams of two types may
+    /// live on different nodes.
+    fn stream_writer(&mut self, aggregate_type: &str) -> Result<usize, SinkError> {
+        if !matches!(self.settings.servers, Servers::Cluster(_)) {
+            return Ok(0);
+        }
+        if let Some(place) = self.own_types.iter().position(|own| own == aggregate_type) {
+            return Ok(place);
+        }
+        self.stream_writers.push(StreamWriter::new(&self.settings, &[aggregate_type.to_owned()])?);
+        self.own_types.push(aggregate_type.to_owned());
+        Ok(self.own_types.len() - 1)
+    }
+}
+
+/// Writers and what they write.
+struct StreamPlaces {
+    stream_writers: Vec<StreamWriter>,
+    own_types: Vec<String>,
+}
+
+impl StreamPlaces {
+    /// Streams of the chains: they are looked at also while there is no message.
+    fn new(settings: &Settings) -> Result<Self, SinkError> {
+        let types: Vec<String> = Aggregate::ALL.iter().map(|one| one.as_str().to_owned()).collect();
+        Ok(match settings.servers {
+            Servers::Cluster(_) => {
+                let one = |name: &String| StreamWriter::new(settings, std::slice::from_ref(name));
+                let stream_writers = types.iter().map(one).collect::<Result<_, _>>()?;
+                Self { stream_writers, own_types: types }
+            }
+            Servers::Single(_) | Servers::Sentinel { .. } => {
+                Self { stream_writers: vec![StreamWriter::new(settings, &types)?], own_types: Vec::new() }
+            }
+        })
     }
 }
 
 impl Sink for RedisSink {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn follow(&mut self, aggregate_types: &[String]) -> Result<(), SinkError> {
+        for aggregate_type in aggregate_types {
+            let place = self.stream_writer(aggregate_type)?;
+            self.stream_writers[place].follow(aggregate_type);
+        }
+        Ok(())
     }
 
     async fn look(&mut self) -> Result<Vec<Stream>, SinkError> {
@@ -145,9 +181,11 @@ impl Sink for RedisSink {
     }
 
     async fn deliver(&mut self, batch: &[Arc<Envelope>]) -> Result<Delivered, SinkError> {
-        let mut shares: Vec<Vec<&Envelope>> = vec![Vec::new(); self.stream_writers.len()];
+        let mut shares: Vec<Vec<&Envelope>> = Vec::new();
         for envelope in batch {
-            shares[self.stream_writer(&envelope.aggregate_type)].push(envelope);
+            let place = self.stream_writer(&envelope.aggregate_type)?;
+            shares.resize(self.stream_writers.len(), Vec::new());
+            shares[place].push(envelope);
         }
         let layout = &self.layout;
         // In parallel: the stream writers use different servers.

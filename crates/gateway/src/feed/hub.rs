@@ -16,6 +16,8 @@ struct State {
     newest: Position,
     /// Counts changes of the history: a position read before one means nothing after it.
     history: u64,
+    /// Why the one before ended.
+    ended: Reason,
     /// The newest messages, in order.
     hot: VecDeque<Arc<Entry>>,
     /// The number before the first of them.
@@ -33,8 +35,8 @@ pub(super) enum Hot {
     Page(Vec<Delivery>, Position),
     /// Older than what is in memory.
     Cold,
-    /// Of another history.
-    Elsewhere,
+    /// Of another history, which ended for this reason.
+    Elsewhere(Reason),
 }
 
 /// Messages that one look goes through, since everybody waits for it.
@@ -51,6 +53,7 @@ impl Hub {
         Self(Mutex::new(State {
             newest,
             history: 0,
+            ended: Reason::Epoch,
             hot: VecDeque::new(),
             floor,
             hot_bytes: 0,
@@ -131,14 +134,14 @@ impl Hub {
         state.lines.values().for_each(|(line, _)| line.push_gap(gap.clone()));
         state.hot.clear();
         (state.hot_bytes, state.floor, state.newest) = (0, newest.seq, newest);
-        state.history += 1;
+        (state.history, state.ended) = (state.history + 1, reason);
     }
 
     /// What is in memory after `position`, of messages for which `wanted` gives rooms.
     pub fn after(&self, position: &Position, history: u64, wanted: impl Fn(&Entry) -> Vec<usize>) -> Hot {
         let state = self.state();
         if state.history != history {
-            return Hot::Elsewhere;
+            return Hot::Elsewhere(state.ended);
         }
         if position.seq < state.floor {
             return Hot::Cold;
@@ -158,9 +161,12 @@ impl Hub {
     /// Whether `position` is surely one of this history: the newest, or a message in memory.
     pub fn knows(&self, position: &Position) -> bool {
         let state = self.state();
-        let found = state.hot.binary_search_by_key(&position.seq, |entry| entry.seq).ok();
-        let kept = found.and_then(|index| state.hot.get(index));
-        *position == state.newest || kept.is_some_and(|entry| position.epoch.as_deref() == Some(&entry.epoch))
+        *position == state.newest || state.message_at(position).is_some()
+    }
+
+    /// The message at a position, where it is in memory.
+    pub fn message_at(&self, position: &Position) -> Option<Arc<Entry>> {
+        self.state().message_at(position).cloned()
     }
 }
 
@@ -182,6 +188,11 @@ impl State {
                 self.rooms.remove(room);
             }
         }
+    }
+
+    fn message_at(&self, position: &Position) -> Option<&Arc<Entry>> {
+        let index = self.hot.binary_search_by_key(&position.seq, |entry| entry.seq).ok()?;
+        self.hot.get(index).filter(|entry| position.epoch.as_deref() == Some(&entry.epoch))
     }
 
     fn hand_out(&self, entry: &Arc<Entry>) {

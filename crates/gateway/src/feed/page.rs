@@ -4,7 +4,7 @@ use super::hub::Hot;
 use super::outlet::{Delivery, Outlet};
 use super::position::write_position;
 use super::{Feed, newest};
-use crate::push::{Entry, Row, keys};
+use crate::push::{Entry, keys};
 use chainflume_access::Room;
 use chainflume_db::StoreError;
 use chainflume_ops::metrics;
@@ -78,6 +78,11 @@ impl Page {
     pub fn before(feed: &Feed, position: Position) -> Self {
         Self { deliveries: Vec::new(), gap: None, next: position, history: feed.hub.now().1 }
     }
+
+    /// Whether both go on at the same place.
+    pub fn is_at(&self, other: &Self) -> bool {
+        self.next == other.next && self.history == other.history
+    }
 }
 
 /// Messages of one page: little enough for one client to take in at once.
@@ -116,6 +121,24 @@ impl Feed {
         })
     }
 
+    /// The message at a position; `None` where there is none any more, or the position is of another history.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn message_at(&self, position: &Position) -> Result<Option<Arc<Entry>>, StoreError> {
+        if let Some(entry) = self.hub.message_at(position) {
+            return Ok(Some(entry));
+        }
+        let Some(before) = position.seq.checked_sub(1) else { return Ok(None) };
+        let _reader = self.readers.acquire().await;
+        let rows =
+            self.outbox.read_after(Position { seq: before, epoch: None }, 1).await?.unwrap_or_default();
+        let is_it = |row: &OutboxRow| {
+            row.seq == position.seq && position.epoch.as_ref().is_none_or(|epoch| *epoch == row.epoch.epoch)
+        };
+        Ok(self.entries(rows.into_iter().filter(is_it).collect()).await?.pop())
+    }
+
     /// What follows `page` in these rooms. Where the outbox finds their messages by what they name, all others are left out; else the
     /// next messages are looked through, of which few may be theirs.
     ///
@@ -129,14 +152,15 @@ impl Feed {
                 metrics::push_resumed("memory", deliveries.len());
                 return Ok(Page { deliveries, gap: None, next, history });
             }
-            Hot::Elsewhere => return Ok(self.elsewhere(from)),
+            Hot::Elsewhere(reason) => return Ok(self.elsewhere(from, reason)),
             Hot::Cold => {}
         }
         let Some(Cold { rows, gap, next }) = self.cold(from, wanted).await? else {
-            return Ok(self.elsewhere(from));
+            return Ok(self.elsewhere(from, Reason::Epoch));
         };
-        let entries = rows.into_iter().map(|row| Arc::new(self.entry(row)));
+        let entries = self.entries(rows).await?;
         let deliveries: Vec<Delivery> = entries
+            .into_iter()
             .map(|entry| Delivery { rooms: rooms(&entry), entry })
             .filter(|delivery| !delivery.rooms.is_empty())
             .collect();
@@ -173,14 +197,9 @@ impl Feed {
         outlet.join_at(rooms, &page.next, page.history)
     }
 
-    pub(super) fn entry(&self, row: OutboxRow) -> Entry {
-        let row = Row { seq: row.seq, epoch: row.epoch.epoch, json: row.message };
-        Entry::new(row, &self.settings.rules)
-    }
-
-    fn elsewhere(&self, from: &Position) -> Page {
+    fn elsewhere(&self, from: &Position, reason: Reason) -> Page {
         let (to, history) = self.hub.now();
-        let gap = Gap { from: from.clone(), to: to.clone(), reason: Reason::Epoch };
+        let gap = Gap { from: from.clone(), to: to.clone(), reason };
         Page { deliveries: Vec::new(), gap: Some(gap), next: to, history }
     }
 

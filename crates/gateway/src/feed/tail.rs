@@ -1,25 +1,24 @@
-use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
 use super::page::Reason;
 use super::{Feed, POLL};
 use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
+use chainflume_ops::backoff::Backoff;
 use chainflume_ops::health::Heartbeat;
 use chainflume_ops::telemetry::LogLimiter;
 
 /// Messages read at once.
 const BATCH: u32 = 500;
+/// The first pause between two tries of a database that does not answer.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two tries of a database that does not answer: clients wait.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-fn backoff() -> impl Iterator<Item = Duration> {
-    let builder =
-        ExponentialBuilder::default().with_min_delay(Duration::from_millis(50)).with_max_delay(MAX_PAUSE);
-    builder.with_jitter().without_max_times().build()
+fn backoff() -> Backoff {
+    Backoff::new(MIN_PAUSE, MAX_PAUSE)
 }
 
 impl Feed {
@@ -30,9 +29,9 @@ impl Feed {
             heartbeat.beat();
             let Some(stepped) = stop.run_until_cancelled(heartbeat.wait(self.step())).await else { return };
             match stepped {
-                Ok(true) => pause = backoff(),
+                Ok(true) => pause.reset(),
                 Ok(false) => {
-                    pause = backoff();
+                    pause.reset();
                     let woken = tokio::time::timeout(POLL, wake.changed());
                     let _stopped = stop.run_until_cancelled(heartbeat.wait(woken)).await;
                 }
@@ -41,7 +40,7 @@ impl Feed {
                         let suppressed = suppressed.field();
                         tracing::warn!(error = %causes(&error), suppressed, "messages for clients cannot be read; they wait");
                     }
-                    let wait = tokio::time::sleep(pause.next().unwrap_or(MAX_PAUSE));
+                    let wait = tokio::time::sleep(pause.next_pause());
                     let _stopped = stop.run_until_cancelled(heartbeat.wait(wait)).await;
                 }
             }
@@ -68,7 +67,7 @@ impl Feed {
             self.begin_again(Reason::Retention).await?;
             return Ok(true);
         }
-        self.hub.publish(rows.into_iter().map(|row| Arc::new(self.entry(row))).collect());
+        self.hub.publish(self.entries(rows).await?);
         Ok(true)
     }
 
@@ -80,13 +79,13 @@ impl Feed {
         }
         let (mut pause, lines) = (backoff(), LogLimiter::default());
         loop {
-            let hearing = self.hear(|| pause = backoff());
+            let hearing = self.hear(|| pause.reset());
             let Some(Err(error)) = stop.run_until_cancelled(heartbeat.wait(hearing)).await else { return };
             if let Some(suppressed) = lines.admit("listen") {
                 let suppressed = suppressed.field();
                 tracing::warn!(error = %causes(&error), suppressed, "commits are not announced; messages for clients are polled for");
             }
-            let wait = tokio::time::sleep(pause.next().unwrap_or(MAX_PAUSE));
+            let wait = tokio::time::sleep(pause.next_pause());
             let _stopped = stop.run_until_cancelled(heartbeat.wait(wait)).await;
         }
     }

@@ -6,8 +6,8 @@ use chainflume_db::{StoreError, transaction};
 pub struct Repeatable<'a> {
     /// Who asks.
     pub owner: &'a str,
-    /// Method and path.
-    pub route: &'static str,
+    /// Method and path, as they are sent.
+    pub route: &'a str,
     /// The header `Idempotency-Key`.
     pub key: &'a str,
     /// The body.

@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::balance::{BALANCE_UPDATED, KnownBalances, balance_events};
 use super::rooms::rooms;
 use super::rule::Rule;
-use chainflume_access::Room;
+use chainflume_access::{Room, RoomKind};
 
 /// A stored message, as the outbox has it.
 #[derive(Clone, Debug)]
@@ -38,8 +39,8 @@ pub struct Entry {
     state: String,
     /// Names and payloads that rules gave it, JSON.
     events: Vec<(String, String)>,
-    /// For Socket.IO: the whole message, then each of the events.
-    packets: Vec<OnceLock<Str>>,
+    /// Packets of Socket.IO up to the list of rooms: of the whole message, then of each of the events.
+    heads: Vec<OnceLock<String>>,
 }
 
 /// A message in a room.
@@ -50,6 +51,9 @@ pub struct Addressed {
     /// Which of the entry's events it is there; `None` for the whole message.
     event: Option<usize>,
     frame: OnceLock<Bytes>,
+    compressed: OnceLock<Option<Bytes>>,
+    /// For a client of Socket.IO that is in no other room of the event.
+    packet: OnceLock<Str>,
 }
 
 /// What a client gets of a message in a room.
@@ -63,7 +67,7 @@ struct Frame<'a> {
     data: &'a RawValue,
 }
 
-/// The second argument of an event of Socket.IO.
+/// The second argument of an event of Socket.IO, but for the rooms, which are the client's.
 #[derive(Serialize)]
 struct Meta<'a> {
     id: &'a str,
@@ -72,16 +76,29 @@ struct Meta<'a> {
     state: &'a str,
 }
 
+/// The event that a message is in rooms of users where no rule of the application says otherwise.
+fn built_in(message: &Value) -> Option<(&'static str, String)> {
+    let is_activity = message["type"].as_str()?.starts_with("activity.");
+    is_activity.then(|| ("activity", message["payload"].to_string()))
+}
+
 impl Entry {
     /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches nobody by room;
     /// none is ever stored.
     pub fn new(row: Row, rules: &[Rule]) -> Self {
+        Self::with_balances(row, rules, &KnownBalances::new())
+    }
+
+    /// The same, with balances for the users whose balance the message changed: an event of those of their rooms that no rule reaches.
+    pub fn with_balances(row: Row, rules: &[Rule], balances: &KnownBalances) -> Self {
         let message: Value = serde_json::from_str(&row.json).unwrap_or_default();
         let own = rooms(&message);
         let (mut addressed, mut events): (Vec<Addressed>, Vec<(String, String)>) = (Vec::new(), Vec::new());
         let mut add = |room: &Room, event| {
             if !addressed.iter().any(|there| there.room == *room) {
-                addressed.push(Addressed { room: room.clone(), event, frame: OnceLock::new() });
+                let (room, frame, compressed, packet) =
+                    (room.clone(), OnceLock::new(), OnceLock::new(), OnceLock::new());
+                addressed.push(Addressed { room, event, frame, compressed, packet });
             }
         };
         for rule in rules.iter().filter(|rule| rule.matches(&message)) {
@@ -89,6 +106,17 @@ impl Entry {
             let reached = if rule.rooms.is_empty() { &own } else { &named };
             reached.iter().for_each(|room| add(room, Some(events.len())));
             events.push((rule.emit.as_str().to_owned(), rule.data(&message).to_string()));
+        }
+        if let Some((name, data)) = built_in(&message) {
+            let users = own.iter().filter(|room| matches!(room.kind(), RoomKind::User(_)));
+            users.for_each(|room| add(room, Some(events.len())));
+            events.push((name.to_owned(), data));
+        }
+        for (user, data) in balance_events(&message, balances) {
+            if let Some(room) = own.iter().find(|room| room.kind() == RoomKind::User(&user)) {
+                add(room, Some(events.len()));
+                events.push((BALANCE_UPDATED.to_owned(), data.to_string()));
+            }
         }
         own.iter().for_each(|room| add(room, None));
         let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
@@ -101,7 +129,7 @@ impl Entry {
             json: row.json,
             id,
             state,
-            packets: vec![OnceLock::new(); events.len() + 1],
+            heads: vec![OnceLock::new(); events.len() + 1],
             events,
         }
     }
@@ -124,28 +152,52 @@ impl Entry {
         there.frame.get_or_init(|| self.encode(there, self.event(index))).clone()
     }
 
-    /// What a client of Socket.IO gets that is in the rooms at these indexes of [`Self::rooms`]: each event once, as Socket.IO does with
-    /// a client that is in several of the rooms of an event. Made once, and shared.
-    pub fn packets(&self, rooms: &[usize]) -> impl Iterator<Item = Str> {
-        let mut events: Vec<Option<usize>> = Vec::new();
-        for there in rooms.iter().filter_map(|index| self.rooms.get(*index)) {
-            if !events.contains(&there.event) {
-                events.push(there.event);
-            }
-        }
-        events.into_iter().filter_map(|event| {
-            let packet = self.packets.get(event.map_or(0, |event| event + 1))?;
-            Some(packet.get_or_init(|| self.encode_packet(event)).clone())
-        })
+    /// The frame at `index` as `compress` makes it, once for all clients that take such; `None` where it gets no shorter.
+    pub fn compressed(&self, index: usize, compress: impl FnOnce(&[u8]) -> Option<Bytes>) -> Option<Bytes> {
+        self.rooms.get(index)?.compressed.get_or_init(|| compress(&self.frame(index))).clone()
     }
 
-    fn encode_packet(&self, event: Option<usize>) -> Str {
+    /// Whether it has one event in some rooms and another in others.
+    pub fn has_several_events(&self) -> bool {
+        let mut events = self.rooms.iter().map(|there| there.event);
+        let first = events.next();
+        events.any(|event| Some(event) != first)
+    }
+
+    /// What a client of Socket.IO gets that is in the rooms at these indexes of [`Self::rooms`]: each event once, as Socket.IO does with
+    /// a client that is in several of the rooms of an event. Each names those rooms. Encoded once, and where the client is in one room
+    /// shared.
+    pub fn packets(&self, rooms: &[usize]) -> Vec<Str> {
+        let mut events: Vec<(Option<usize>, Vec<&Addressed>)> = Vec::new();
+        for there in rooms.iter().filter_map(|index| self.rooms.get(*index)) {
+            match events.iter_mut().find(|(event, _)| *event == there.event) {
+                Some((_, rooms)) => rooms.push(there),
+                None => events.push((there.event, vec![there])),
+            }
+        }
+        let packet = |(event, rooms): (Option<usize>, Vec<&Addressed>)| match rooms.as_slice() {
+            [one] => one.packet.get_or_init(|| self.packet(event, &rooms)).clone(),
+            _ => self.packet(event, &rooms),
+        };
+        events.into_iter().map(packet).collect()
+    }
+
+    fn packet(&self, event: Option<usize>, rooms: &[&Addressed]) -> Str {
+        let head = self.heads.get(event.map_or(0, |event| event + 1));
+        let head = head.map_or("", |head| head.get_or_init(|| self.encode_head(event)));
+        let names: Vec<&str> = rooms.iter().map(|there| there.room.as_str()).collect();
+        format!("{head}{}}}]", serde_json::to_string(&names).unwrap_or_default()).into()
+    }
+
+    /// `2["<event>",<data>,{"id":…,"seq":…,"position":…,"state":…,"rooms":`
+    fn encode_head(&self, event: Option<usize>) -> String {
         let event = event.and_then(|event| self.events.get(event));
         let (name, data) = event.map_or(("message", &self.json), |(name, data)| (name, data));
         let data: &RawValue = serde_json::from_str(data).unwrap_or(RawValue::NULL);
         let (id, seq, position, state) = (&*self.id, self.seq, &*self.position(), &*self.state);
-        let packet = serde_json::to_string(&(name, data, Meta { id, seq, position, state }));
-        format!("2{}", packet.unwrap_or_default()).into()
+        let packet =
+            serde_json::to_string(&(name, data, Meta { id, seq, position, state })).unwrap_or_default();
+        format!("2{},\"rooms\":", packet.strip_suffix("}]").unwrap_or_default())
     }
 
     fn encode(&self, there: &Addressed, event: &str) -> Bytes {

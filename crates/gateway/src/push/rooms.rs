@@ -8,8 +8,14 @@ use chainflume_outbox::{addresses, room_key};
 /// The rooms of a message: `all`, its type, its chain, its contract, its users, and every address that it names at the top of its
 /// payload. A user is known by id, and by the wallet: an address's messages go to `user-<wallet>` too, where the wallet itself is
 /// the user's id.
+///
+/// A fact that is not on a chain may be private. Such a message is in `all`, in the room of its user and in that of its aggregate,
+/// none of which is public, whatever its payload names.
 pub(super) fn rooms(message: &Value) -> Vec<Room> {
     let metadata = &message["metadata"];
+    if metadata["chainId"].is_null() {
+        return off_chain(message);
+    }
     let mut names = vec!["all".to_owned()];
     names.extend(message["type"].as_str().map(|name| format!("type-{name}")));
     names.extend(metadata["chainId"].as_u64().map(|id| format!("chain-{id}")));
@@ -27,12 +33,27 @@ pub(super) fn rooms(message: &Value) -> Vec<Room> {
     names.iter().filter_map(|name| Room::parse(name).ok()).collect()
 }
 
+fn off_chain(message: &Value) -> Vec<Room> {
+    let user = message["metadata"]["userId"].as_str().map(|id| format!("user-{id}"));
+    let kind = message["aggregateType"].as_str().filter(|kind| !is_of_chain(kind));
+    let aggregate = kind.zip(message["aggregateId"].as_str()).map(|(kind, id)| format!("{kind}-{id}"));
+    let names = std::iter::once("all".to_owned()).chain(user).chain(aggregate);
+    names.filter_map(|name| Room::parse(&name).ok()).collect()
+}
+
+/// Whether rooms of this kind are about users or facts of the chain. The application cannot name such an aggregate; were one stored
+/// all the same, it would reach nobody by that name.
+fn is_of_chain(kind: &str) -> bool {
+    matches!(kind, "user" | "address" | "contract" | "chain" | "type")
+}
+
 /// The keys under which the outbox finds every message of these rooms ([`room_key`]); `None` where a room has messages that the outbox
 /// does not know under its id: rooms of chains and types, `all`, and those that a rule fills from other places.
 pub fn keys(rooms: &[Room], rules: &[Rule]) -> Option<Vec<i64>> {
     let key = |room: &Room| {
         let (kind, id) = room.as_str().split_once('-')?;
-        let is_named = matches!(kind, "user" | "address" | "contract");
+        // All others are aggregates of the application, which the outbox knows by their ids.
+        let is_named = !matches!(kind, "chain" | "type");
         let fills = |template: &RoomTemplate| template.kind() == kind && !template.is_named();
         let is_filled = rules.iter().flat_map(|rule| &rule.rooms).any(fills);
         (is_named && !is_filled).then(|| room_key(id))

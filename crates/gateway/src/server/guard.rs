@@ -158,7 +158,7 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     let set = |headers: &mut HeaderMap, name: HeaderName, value| {
         headers.insert(name, HeaderValue::from_static(value))
     };
-    set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST");
+    set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE");
     let asked = "authorization, content-type, idempotency-key, last-event-id, x-request-id";
     set(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
     let exposed = "chainflume-position, idempotency-replayed, retry-after, x-request-id";

@@ -3,6 +3,7 @@ use std::time::Duration;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 
 use super::problem::Problem;
 use super::query::{self, Query};
@@ -30,7 +31,10 @@ pub(super) async fn messages(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let principal = shared.settings.auth.of_headers(&headers, now())?;
-    let query = Query::parse(text.as_deref(), &["since", "type", "room", "limit", "min_position"])?;
+    let query = Query::parse(
+        text.as_deref(),
+        &["since", "type", "aggregate", "user", "room", "limit", "min_position"],
+    )?;
     let asked = MessagesQuery::of(&shared, &principal, &query)?;
     fresh::reached(&shared, &query).await?;
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, asked.answer(&shared)).await;
@@ -41,7 +45,12 @@ pub(super) async fn messages(
 
 struct MessagesQuery {
     since: Option<Position>,
+    /// The room that is read.
     room: Room,
+    /// The message is in these too.
+    others: Vec<Room>,
+    /// What kind of thing it is about.
+    aggregate_type: Option<String>,
     of_type: Option<TypePattern>,
     limit: usize,
 }
@@ -52,15 +61,19 @@ impl MessagesQuery {
         let of_type = query.get("type").map(TypePattern::parse).transpose();
         let limit = query.get("limit").map_or(Some(100), |text| text.parse().ok());
         let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        let user = query.get("user").map(|id| format!("user-{id}"));
+        let (aggregate_type, aggregate) = query.get("aggregate").map_or((None, None), aggregate);
         // Every message is in the room `all`, which opens the whole log.
-        let room = query::rooms(
-            std::iter::once(query.get("room").unwrap_or("all")),
-            principal,
-            &shared.settings.public_rooms,
-        )?;
+        let room = query.get("room").map(str::to_owned);
+        let named: Vec<String> = [room, user, aggregate].into_iter().flatten().collect();
+        let named = if named.is_empty() { vec!["all".to_owned()] } else { named };
+        let rooms = query::rooms(named.iter().map(String::as_str), principal, &shared.settings.public_rooms)?;
+        let (room, others) = rooms.split_first().ok_or_else(Problem::forbidden)?;
         Ok(Self {
             since: query.since()?,
-            room: room.into_iter().next().ok_or_else(Problem::forbidden)?,
+            room: room.clone(),
+            others: others.to_vec(),
+            aggregate_type,
             of_type: of_type.map_err(|error| bad(format!("type {error}")))?,
             limit: limit.ok_or_else(|| bad(format!("limit is a number from 1 to {MAX_LIMIT}")))?,
         })
@@ -113,7 +126,30 @@ impl MessagesQuery {
     }
 
     fn wants(&self, delivery: &Delivery) -> bool {
-        self.of_type.as_ref().is_none_or(|wanted| wanted.names(&delivery.entry.message_type))
+        let entry = &delivery.entry;
+        let is_in = |room: &Room| entry.rooms.iter().any(|there| there.room == *room);
+        self.of_type.as_ref().is_none_or(|wanted| wanted.names(&entry.message_type))
+            && self.others.iter().all(is_in)
+            && self.aggregate_type.as_ref().is_none_or(|wanted| {
+                let about = serde_json::from_str::<AggregateOf>(&entry.json);
+                about.is_ok_and(|about| about.aggregate_type == *wanted)
+            })
+    }
+}
+
+/// The part of a message that says what it is about.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AggregateOf {
+    aggregate_type: String,
+}
+
+/// The kind in `order` or `order-7`, and the room of the second. Contracts of every kind have rooms of one kind.
+fn aggregate(text: &str) -> (Option<String>, Option<String>) {
+    match text.split_once('-') {
+        None => (Some(text.to_owned()), None),
+        Some((kind @ ("token" | "nft"), id)) => (Some(kind.to_owned()), Some(format!("contract-{id}"))),
+        Some((kind, _)) => (Some(kind.to_owned()), Some(text.to_owned())),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::Shared;
 use super::messages::POSITION;
 use super::problem::Problem;
-use crate::feed::write_position;
+use crate::feed::{parse_position, write_position};
 use crate::grants::{Begun, Repeatable};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -18,6 +18,8 @@ const MAX_KEY_BYTES: usize = 255;
 pub(super) struct PostAnswer {
     pub status: u16,
     pub json: String,
+    /// Of what was written, `<epoch>.<seq>`.
+    pub position: Option<String>,
 }
 
 /// Reads a body within its bounds of bytes and time.
@@ -44,8 +46,8 @@ pub(super) struct Write<'a> {
     pub headers: &'a HeaderMap,
     /// Who asks.
     pub owner: &'a str,
-    /// Method and path.
-    pub route: &'static str,
+    /// Method and path, as they are sent.
+    pub route: &'a str,
     pub body: &'a [u8],
 }
 
@@ -63,7 +65,9 @@ pub(super) async fn once(
     })?;
     let this = Repeatable { owner, route, key, body };
     match shared.grants.begin(&this).await.map_err(|error| Problem::of_store(&error))? {
-        Begun::Answered(status, json) => Ok(respond(shared, PostAnswer { status, json }, true)),
+        Begun::Answered(status, json) => {
+            Ok(respond(shared, PostAnswer { status, json, position: None }, true))
+        }
         Begun::Differs => {
             let detail = "this Idempotency-Key was used with another body; use a new one";
             Err(Problem::new(422, "idempotency_key_reused", detail))
@@ -86,12 +90,15 @@ pub(super) async fn once(
     }
 }
 
-fn respond(shared: &Shared, answer: PostAnswer, replayed: bool) -> Response {
+pub(super) fn respond(shared: &Shared, answer: PostAnswer, replayed: bool) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut response = (status, answer.json).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Ok(position) = HeaderValue::try_from(write_position(&shared.feed.newest())) {
+    let newest = shared.feed.newest();
+    // What was written now is not in the feed yet; a read that waits for this position has it.
+    let written = answer.position.filter(|text| parse_position(text).is_some_and(|own| own.seq > newest.seq));
+    if let Ok(position) = HeaderValue::try_from(written.unwrap_or_else(|| write_position(&newest))) {
         headers.insert(POSITION, position);
     }
     if replayed {

@@ -1,6 +1,7 @@
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use chainflume_api::Refusal;
 use chainflume_db::StoreError;
 
 /// An error as RFC 9457 writes it: a status, a code that stays the same, and a sentence. Never a secret, a table or a stack.
@@ -10,6 +11,8 @@ pub(super) struct Problem {
     pub code: &'static str,
     pub detail: String,
     retry_after: Option<u64>,
+    /// The place in the body that is at fault, a JSON Pointer.
+    pointer: Option<String>,
 }
 
 /// The code of an answer that is an error, for the log and the count.
@@ -53,7 +56,7 @@ pub(super) const CODES: [&str; 31] = [
 
 impl Problem {
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after: (status == 503).then_some(1) }
+        Self { status, code, detail: detail.into(), retry_after: (status == 503).then_some(1), pointer: None }
     }
 
     /// To be tried again after so many seconds.
@@ -73,13 +76,22 @@ impl Problem {
     }
 }
 
+impl From<Refusal> for Problem {
+    fn from(Refusal { status, code, detail, retry_after, pointer }: Refusal) -> Self {
+        Self { status, code, detail, retry_after, pointer }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, code, detail, retry_after } = self;
+        let Self { status, code, detail, retry_after, pointer } = self;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let title = status.canonical_reason().unwrap_or_default();
-        let body =
+        let mut body =
             serde_json::json!({ "title": title, "status": status.as_u16(), "code": code, "detail": detail });
+        if let Some(pointer) = pointer {
+            body["pointer"] = pointer.into();
+        }
         let mut response = (status, body.to_string()).into_response();
         let mut set =
             |name: HeaderName, value| response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -28,6 +28,11 @@ impl Query {
         Ok(Self(found))
     }
 
+    /// All of them.
+    pub fn into_values(self) -> BTreeMap<String, String> {
+        self.0
+    }
+
     /// A parameter that is not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())

@@ -51,7 +51,8 @@ pub(super) async fn revoke(
             access.revoked.add([(what.clone(), at)]);
         }
         tracing::info!(by = ?owner, kind = what.kind(), name = ?what.name(), "credentials were revoked");
-        Ok(PostAnswer { status: 201, json: json!({ what.kind(): what.name(), "revokedAt": at }).to_string() })
+        let json = json!({ what.kind(): what.name(), "revokedAt": at }).to_string();
+        Ok(PostAnswer { status: 201, json, position: None })
     };
     let write = Write { headers: &headers, owner: &owner, route: "POST /v1/revocations", body: &bytes };
     once(&shared, write, act).await

@@ -11,15 +11,31 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Session {
     feed: Feed,
     outlet: Outlet,
+    known: Known,
     joined: BTreeSet<Room>,
     resumes: VecDeque<Resume>,
     ready: VecDeque<Arrival>,
+}
+
+/// What a client has of the message at the position that it resumes from. A position names a message, and a message that is in several
+/// rooms of a client is several frames: a connection that broke between two of them has the client come back with the position of the
+/// first, and without the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// All frames: the protocol has the position on the last of them.
+    Whole,
+    /// Perhaps one frame of several, one for each room.
+    ByRoom,
+    /// Perhaps one packet of several, one for each event. Rooms are joined one by one, so any room may have another event of it.
+    ByEvent,
 }
 
 /// Rooms whose past is read up to now, before they are joined.
 struct Resume {
     rooms: Vec<Room>,
     page: Page,
+    /// Whether some of it was read.
+    has_begun: bool,
 }
 
 /// The answer to a join.
@@ -33,10 +49,10 @@ pub(super) struct Joined {
 
 impl Session {
     /// In no room. `cut` is cancelled when the client is too slow.
-    pub fn new(feed: &Feed, cut: CancellationToken) -> Self {
+    pub fn new(feed: &Feed, known: Known, cut: CancellationToken) -> Self {
         let outlet = feed.outlet(cut);
         let (joined, resumes, ready) = (BTreeSet::new(), VecDeque::new(), VecDeque::new());
-        Self { feed: feed.clone(), outlet, joined, resumes, ready }
+        Self { feed: feed.clone(), outlet, known, joined, resumes, ready }
     }
 
     /// Joins rooms that the client may join, from now on or with what it missed since a position: all or none.
@@ -50,7 +66,10 @@ impl Session {
             ));
         }
         let Some(since) = since else {
-            let position = self.outlet.join(&rooms);
+            // A room whose past is being read is joined at the end of that, in order.
+            let is_read = |room: &Room| self.resumes.iter().any(|resume| resume.rooms.contains(room));
+            let quiet: Vec<Room> = rooms.iter().filter(|room| !is_read(room)).cloned().collect();
+            let position = self.outlet.join(&quiet);
             self.joined.extend(rooms);
             return Ok(Joined { position, recovered: true });
         };
@@ -58,7 +77,7 @@ impl Session {
             Start::Ahead => {
                 return Err(Problem::new(400, "position_ahead", "the position is ahead of every message"));
             }
-            Start::After(position) => (position, None),
+            Start::After(position) => self.repeated(position, &rooms).await?,
             // The number before the first that is kept may be of the epoch before.
             Start::Gap(gap) if gap.reason == Reason::Retention => {
                 (Position { seq: gap.to.seq, epoch: None }, Some(gap))
@@ -68,18 +87,52 @@ impl Session {
         let joined = Joined { position: self.feed.newest(), recovered: gap.is_none() };
         self.ready.extend(gap.map(Arrival::Gap));
         // What is joined already would come twice, and out of order.
-        self.outlet.leave(&rooms);
-        self.resumes.retain(|resume| !resume.rooms.iter().any(|room| rooms.contains(room)));
+        self.leave(&rooms);
         self.joined.extend(rooms.iter().cloned());
-        self.resumes.push_back(Resume { rooms, page: Page::before(&self.feed, after) });
+        let page = Page::before(&self.feed, after);
+        // Rooms that begin at the same position are read together: their messages come in one order, so that the newest position a
+        // client has is true of all of them.
+        match self.resumes.iter_mut().find(|other| !other.has_begun && other.page.is_at(&page)) {
+            Some(other) => other.rooms.extend(rooms),
+            None => self.resumes.push_back(Resume { rooms, page, has_begun: false }),
+        }
         Ok(joined)
+    }
+
+    /// Where to begin for a client that comes back with this position to join these rooms: before the message itself where it may have
+    /// a part of it only. The client drops what it had, by position, room and event. Where the message is deleted, the part is a gap.
+    async fn repeated(&self, since: Position, rooms: &[Room]) -> Result<(Position, Option<Gap>), Problem> {
+        let is_single = self.known == Known::ByRoom && self.joined.is_empty() && rooms.len() == 1;
+        if self.known == Known::Whole || is_single || since.seq == 0 {
+            return Ok((since, None));
+        }
+        let entry = self.feed.message_at(&since).await.map_err(|error| Problem::of_store(&error))?;
+        let Some(entry) = entry else {
+            let from = Position { seq: since.seq - 1, epoch: since.epoch.clone() };
+            let gap = Gap { from, to: since.clone(), reason: Reason::Retention };
+            return Ok((since, Some(gap)));
+        };
+        let is_split = match self.known {
+            Known::Whole => false,
+            Known::ByRoom => {
+                let is_wanted = |room: &Room| rooms.contains(room) || self.joined.contains(room);
+                entry.rooms_where(is_wanted).len() > 1
+            }
+            Known::ByEvent => entry.has_several_events(),
+        };
+        // The position before it may be of the epoch before, so it names none.
+        let before = Position { seq: since.seq - 1, epoch: None };
+        Ok((if is_split { before } else { since }, None))
     }
 
     /// Leaves rooms; those that were not joined are no error.
     pub fn leave(&mut self, rooms: &[Room]) {
         self.outlet.leave(rooms);
         self.joined.retain(|room| !rooms.contains(room));
-        self.resumes.iter_mut().for_each(|resume| resume.rooms.retain(|room| !rooms.contains(room)));
+        self.resumes.retain_mut(|resume| {
+            resume.rooms.retain(|room| !rooms.contains(room));
+            !resume.rooms.is_empty()
+        });
     }
 
     /// The rooms that are joined.
@@ -103,6 +156,7 @@ impl Session {
         if self.feed.catch_up(&self.outlet, &resume.rooms, &resume.page) {
             return Ok(());
         }
+        resume.has_begun = true;
         resume.page =
             self.feed.after(&resume.page, &resume.rooms).await.map_err(|error| Problem::of_store(&error))?;
         self.ready.extend(resume.page.gap.take().map(Arrival::Gap));

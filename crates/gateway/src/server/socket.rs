@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::accept::Seat;
+use super::caller::Ending;
 use super::forwarded::Client;
 use super::problem::Problem;
 use super::query;
-use super::session::{Session, gap_frame};
-use super::stream::until;
+use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
 use crate::feed::{Arrival, write_position};
 use chainflume_access::{Principal, Room};
@@ -41,12 +41,11 @@ const SILENT: Duration = Duration::from_secs(75);
 /// Why a connection ends, as its close frame says.
 #[derive(Clone, Copy)]
 enum End {
-    Expired,
-    Revoked,
+    /// By the server, whatever the client does.
+    Ending(Ending),
     TooSlow,
     Oversize,
     NotText,
-    Restart,
     Unavailable,
     /// It is gone, or was closed by the client.
     Gone,
@@ -55,12 +54,12 @@ enum End {
 impl End {
     fn frame(self) -> Option<(u16, &'static str)> {
         match self {
-            Self::Expired => Some((4401, "token_expired")),
-            Self::Revoked => Some((4403, "credential_revoked")),
+            Self::Ending(Ending::Expired) => Some((4401, "token_expired")),
+            Self::Ending(Ending::Revoked) => Some((4403, "credential_revoked")),
+            Self::Ending(Ending::Stopping) => Some((1012, "restart")),
             Self::TooSlow => Some((4408, "too_slow")),
             Self::Oversize => Some((1009, "frame_too_large")),
             Self::NotText => Some((1007, "not_utf8")),
-            Self::Restart => Some((1012, "restart")),
             Self::Unavailable => Some((1013, "unavailable")),
             Self::Gone => None,
         }
@@ -68,11 +67,9 @@ impl End {
 
     fn reason(self) -> &'static str {
         match self {
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
+            Self::Ending(ending) => ending.reason(),
             Self::TooSlow => "slow",
             Self::Oversize | Self::NotText => "malformed",
-            Self::Restart => "restart",
             Self::Unavailable => "unavailable",
             Self::Gone => "gone",
         }
@@ -95,7 +92,7 @@ pub(super) async fn upgrade(
     let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(READ_BYTES).max_frame_size(READ_BYTES);
     let upgrade = upgrade.read_buffer_size(4 << 10).write_buffer_size(0);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let session = Session::new(&shared.feed, seat.cut());
+        let session = Session::new(&shared.feed, Known::ByRoom, seat.cut());
         let seen = Instant::now();
         let open = Open::new("websocket", place);
         Connection { shared, socket, session, principal, seen, _held: (seat, open) }.run().await;
@@ -140,14 +137,8 @@ impl Connection {
 
     /// Hands out what is ready, reads one page of what was missed, or waits for whatever comes first.
     async fn turn(&mut self) -> Result<(), End> {
-        if self.principal.expires_at().is_some_and(|at| now() >= at) {
-            return Err(End::Expired);
-        }
-        if self.shared.settings.auth.is_revoked(&self.principal) {
-            return Err(End::Revoked);
-        }
-        if self.shared.stop.is_cancelled() {
-            return Err(End::Restart);
+        if let Some(ending) = self.shared.ending(&self.principal) {
+            return Err(End::Ending(ending));
         }
         while let Some(arrival) = self.session.ready() {
             self.hand_out(arrival).await?;
@@ -160,14 +151,11 @@ impl Connection {
                 None => Ok(()),
             };
         }
-        let (stop, settings) = (self.shared.stop.clone(), self.shared.settings.clone());
-        let quiet = until(self.principal.expires_at()).min(PING);
         tokio::select! {
             arrival = self.session.live() => self.hand_out(arrival).await,
             incoming = self.socket.recv() => self.incoming(incoming).await,
-            () = stop.cancelled() => Err(End::Restart),
-            () = settings.auth.revoked(&self.principal) => Err(End::Revoked),
-            () = tokio::time::sleep(quiet) => self.ask().await,
+            ending = self.shared.ended(&self.principal) => Err(End::Ending(ending)),
+            () = tokio::time::sleep(PING) => self.ask().await,
         }
     }
 
@@ -270,23 +258,11 @@ impl Connection {
                 self.session.leave(&named);
                 Ok(json!({ "rooms": self.session.rooms().map(Room::as_str).collect::<Vec<_>>() }))
             }
-            Op::Refresh { token } => self.refresh(&token),
+            Op::Refresh { token } => {
+                self.principal = self.shared.refreshed(&self.principal, &self.session, &token)?;
+                Ok(json!({}))
+            }
         }
-    }
-
-    /// A newer token of the same user, which must still open every room that is joined.
-    fn refresh(&mut self, token: &str) -> Result<Value, Problem> {
-        let newer = self.shared.settings.auth.of_credential(Some(token), now())?;
-        let same = match (&self.principal, &newer) {
-            (Principal::User(before), Principal::User(after)) => before.id == after.id,
-            (before, after) => before == after,
-        };
-        let public = &self.shared.settings.public_rooms;
-        if !same || !self.session.rooms().all(|room| newer.may_join(room, public)) {
-            return Err(Problem::forbidden());
-        }
-        self.principal = newer;
-        Ok(json!({}))
     }
 }
 

@@ -11,11 +11,11 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::caller::Ending;
 use super::forwarded::Client;
 use super::problem::Problem;
-use super::query;
-use super::session::Session;
-use super::stream::until;
+use super::query::{self, MAX_ROOMS};
+use super::session::{Known, Session};
 use super::{Open, Shared, now};
 use crate::feed::{Arrival, write_position};
 use crate::socketio::{ClientPacket, Engine, EngineClient, PacketEvent, Received, SendError, Settings};
@@ -64,10 +64,9 @@ async fn answer(engine: &Engine, request: Request) -> Response {
 /// Why a client is disconnected.
 #[derive(Clone, Copy)]
 enum SocketIoEnd {
-    Expired,
-    Revoked,
+    /// By the server, whatever the client does.
+    Ending(Ending),
     TooSlow,
-    Restart,
     Unavailable,
     Malformed,
     Gone,
@@ -76,10 +75,8 @@ enum SocketIoEnd {
 impl SocketIoEnd {
     fn reason(self) -> &'static str {
         match self {
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
+            Self::Ending(ending) => ending.reason(),
             Self::TooSlow => "slow",
-            Self::Restart => "restart",
             Self::Unavailable => "unavailable",
             Self::Malformed => "malformed",
             Self::Gone => "gone",
@@ -125,54 +122,43 @@ impl Peer {
             Err(end) => return end,
         };
         let cut = CancellationToken::new();
-        let session = Session::new(&shared.feed, cut.clone());
+        let session = Session::new(&shared.feed, Known::ByEvent, cut.clone());
         let mut peer = Self { shared, client, session, principal, since, cut, _open: open };
         let end = loop {
             if let Err(end) = peer.turn().await {
                 break end;
             }
         };
-        let last = match end {
-            SocketIoEnd::Expired => json!(["expired", { "code": "token_expired" }]),
-            SocketIoEnd::Revoked => json!(["revoked", { "code": "credential_revoked" }]),
-            _ => return end,
-        };
+        let SocketIoEnd::Ending(ending) = end else { return end };
+        let Some((event, code)) = ending.event() else { return end };
         // The client does not connect again by itself after this, which would be of no use with the token that it has.
-        let _in_vain = peer.client.send(format!("2{last}")).await;
+        let _in_vain = peer.client.send(format!("2{}", json!([event, { "code": code }]))).await;
         let _in_vain = peer.client.send(disconnect()).await;
+        peer.client.drain().await;
         end
     }
 
     /// Hands out what is ready, reads one page of what was missed, or waits for whatever comes first.
     async fn turn(&mut self) -> Result<(), SocketIoEnd> {
-        if self.principal.expires_at().is_some_and(|at| now() >= at) {
-            return Err(SocketIoEnd::Expired);
-        }
-        if self.shared.settings.auth.is_revoked(&self.principal) {
-            return Err(SocketIoEnd::Revoked);
-        }
-        if self.shared.stop.is_cancelled() {
-            return Err(SocketIoEnd::Restart);
+        if let Some(ending) = self.shared.ending(&self.principal) {
+            return Err(SocketIoEnd::Ending(ending));
         }
         while let Some(arrival) = self.session.ready() {
             self.hand_out(arrival).await?;
         }
         if self.session.is_resuming() {
-            self.session.resume().await.map_err(|_| SocketIoEnd::Unavailable)?;
-            return match self.client.try_receive() {
-                Some(received) => self.receive(received).await,
-                None => Ok(()),
-            };
+            // First the joins that came together with this one: what they missed is read, and handed out, as one.
+            for _ in 0..MAX_ROOMS {
+                let Some(received) = self.client.try_receive() else { break };
+                self.receive(received).await?;
+            }
+            return self.session.resume().await.map_err(|_| SocketIoEnd::Unavailable);
         }
-        let (stop, expiry) = (self.shared.stop.clone(), until(self.principal.expires_at()));
-        let settings = self.shared.settings.clone();
         tokio::select! {
             arrival = self.session.live() => self.hand_out(arrival).await,
             received = self.client.receive() => self.receive(received).await,
             () = self.cut.cancelled() => Err(SocketIoEnd::TooSlow),
-            () = stop.cancelled() => Err(SocketIoEnd::Restart),
-            () = settings.auth.revoked(&self.principal) => Err(SocketIoEnd::Revoked),
-            () = tokio::time::sleep(expiry) => Ok(()),
+            ending = self.shared.ended(&self.principal) => Err(SocketIoEnd::Ending(ending)),
         }
     }
 
@@ -181,7 +167,7 @@ impl Peer {
             Arrival::TooSlow => Err(SocketIoEnd::TooSlow),
             Arrival::Gap(gap) => {
                 let position = write_position(&gap.to);
-                let meta = json!({ "id": null, "seq": gap.to.seq, "position": position, "state": null });
+                let meta = json!({ "id": null, "seq": gap.to.seq, "position": position, "state": null, "rooms": [] });
                 Ok(self.client.send(format!("2{}", json!(["gap", gap.to_json(), meta]))).await?)
             }
             Arrival::Message(delivery) => {
@@ -208,7 +194,10 @@ impl Peer {
             Received::Packet(ClientPacket::Event(event)) => {
                 let answer = match self.act(&event).await {
                     Ok(answer) => answer,
-                    Err(problem) => json!({ "ok": false, "code": problem.code, "detail": problem.detail }),
+                    Err(problem) => {
+                        metrics::push_refused(problem.code);
+                        json!({ "ok": false, "code": problem.code, "detail": problem.detail })
+                    }
                 };
                 match event.ack {
                     Some(number) => Ok(self.client.send(ack(number, &answer)).await?),
@@ -219,12 +208,17 @@ impl Peer {
     }
 
     async fn act(&mut self, event: &PacketEvent) -> Result<Value, Problem> {
+        if event.name == "refresh" {
+            let token = event.arguments.first().and_then(Value::as_str).unwrap_or_default();
+            self.principal = self.shared.refreshed(&self.principal, &self.session, token)?;
+            return Ok(json!({ "ok": true }));
+        }
         let prefix = match &*event.name {
             "join-event" => "event-",
             "join-user" => "user-",
             "join" | "leave" => "",
             _ => {
-                let detail = "events here are join <room>, join-user <id>, join-event <id> and leave <room>";
+                let detail = "events here are join <room>, join-user <id>, join-event <id>, leave <room> and refresh <token>";
                 return Err(Problem::new(400, "malformed", detail));
             }
         };
@@ -248,7 +242,11 @@ impl Peer {
 /// Waits for the CONNECT of a client that may connect. A refused client may try again, with a newer token.
 async fn accept(shared: &Shared, client: &mut EngineClient) -> Result<Accepted, SocketIoEnd> {
     loop {
-        let received = shared.stop.run_until_cancelled(client.receive()).await.ok_or(SocketIoEnd::Restart)?;
+        let received = shared
+            .stop
+            .run_until_cancelled(client.receive())
+            .await
+            .ok_or(SocketIoEnd::Ending(Ending::Stopping))?;
         let (namespace, auth) = match received {
             Received::Packet(ClientPacket::Connect { namespace, auth }) => (namespace, auth),
             Received::Gone => return Err(SocketIoEnd::Gone),

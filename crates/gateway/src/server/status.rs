@@ -1,10 +1,8 @@
-use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +12,7 @@ use tokio::time::Instant;
 
 use super::forwarded::Client;
 use super::problem::Problem;
+use super::sse::{EventResponse, EventText};
 use super::{Open, Shared, now};
 use chainflume_access::{Principal, Scope};
 
@@ -64,41 +63,35 @@ pub(super) async fn stream(
 ) -> Result<Response, Problem> {
     let principal = admin(&shared, &headers)?;
     let open = Open::new("sse", shared.enter(client, &principal)?);
-    let looks = Looks { shared, principal, last: None, quiet: 0, _open: open };
-    let body = Body::from_stream(futures_util::stream::unfold(looks, Looks::next));
-    Ok(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
+    let text = Looks { status: shared.status.clone(), last: None, quiet: 0 };
+    Ok(EventResponse { shared, principal, text, _open: open }.respond(None))
 }
 
+/// The state, whenever it differs.
 struct Looks {
-    shared: Shared,
-    principal: Principal,
+    status: Arc<StatusCache>,
     last: Option<Arc<str>>,
     quiet: u32,
-    _open: Open,
 }
 
-impl Looks {
-    async fn next(mut self) -> Option<(Result<Bytes, std::convert::Infallible>, Self)> {
-        let mut text = String::new();
-        while text.is_empty() {
+impl EventText for Looks {
+    async fn next(&mut self) -> Option<String> {
+        loop {
             if self.last.is_some() {
-                self.shared.stop.run_until_cancelled(tokio::time::sleep(FRESH)).await?;
+                tokio::time::sleep(FRESH).await;
             }
-            let is_expired = self.principal.expires_at().is_some_and(|at| now() >= at);
-            if is_expired || self.shared.settings.auth.is_revoked(&self.principal) {
-                return None;
-            }
-            let stop = self.shared.stop.clone();
-            let newest = stop.run_until_cancelled(self.shared.status.text()).await?;
+            let newest = self.status.text().await;
             self.quiet += 1;
             if self.last.as_ref() != Some(&newest) {
-                let _infallible = write!(text, "event: status\ndata: {newest}\n\n");
+                let text = format!("event: status\ndata: {newest}\n\n");
                 (self.last, self.quiet) = (Some(newest), 0);
-            } else if self.quiet >= QUIET {
-                (text, self.quiet) = (":\n\n".to_owned(), 0);
+                return Some(text);
+            }
+            if self.quiet >= QUIET {
+                self.quiet = 0;
+                return Some(":\n\n".to_owned());
             }
         }
-        Some((Ok(text.into()), self))
     }
 }
 

@@ -2,21 +2,21 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Extension;
-use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use tokio::time::timeout;
 
 use super::accept::Seat;
 use super::forwarded::Client;
 use super::messages::POSITION;
 use super::problem::Problem;
 use super::query::{self, Query};
-use super::session::Session;
+use super::session::{Known, Session};
+use super::sse::{EventResponse, EventText, retry};
 use super::tickets::{Redeemed, redeem};
-use super::{Open, Shared, now, random};
+use super::{Open, Shared, now};
 use crate::feed::{Arrival, write_position};
-use chainflume_access::Principal;
 use chainflume_ops::metrics;
 
 /// A comment keeps proxies from closing a quiet stream; the position with it keeps a client of quiet rooms near the end.
@@ -37,17 +37,19 @@ pub(super) async fn stream(
     // A browser that comes again sends this beside the address it began with.
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
     let since = last.map(query::position).transpose()?.or(since);
-    let mut session = Session::new(&shared.feed, seat.cut());
+    // The position of an event is on the last frame of its message, so `Last-Event-ID` is of a whole message. One that is sent as
+    // `since` may be of a frame.
+    let known = if last.is_some() { Known::Whole } else { Known::ByRoom };
+    let mut session = Session::new(&shared.feed, known, seat.cut());
     let (resumes, joined) = (since.is_some(), session.join(rooms, since).await?);
     let (mut first, position) = (retry(), write_position(&joined.position));
     if !resumes {
         let _infallible = writeln!(first, "id: {position}");
     }
     first.push('\n');
-    let events = Events { shared, session, principal, first: Some(first), _open: open };
-    let body = Body::from_stream(futures_util::stream::unfold(Some(events), Events::next));
-    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (POSITION, position.as_str())];
-    Ok((headers, body).into_response())
+    let text = Messages { session, first: Some(first) };
+    let position = HeaderValue::try_from(position).ok().map(|position| (POSITION, position));
+    Ok(EventResponse { shared, principal, text, _open: open }.respond(position))
 }
 
 /// What a client asks for: by a ticket, or by a credential and rooms.
@@ -65,71 +67,40 @@ async fn asked(shared: &Shared, query: &Query, headers: &HeaderMap) -> Result<Re
     Ok(Redeemed { principal, rooms, since: query.since()? })
 }
 
-/// When to come again after the stream ends: clients that lose it together do not come back together.
-fn retry() -> String {
-    format!("retry: {}\n", 1_000 + random() % 4_000)
-}
-
-struct Events {
-    shared: Shared,
+/// The messages of a session.
+struct Messages {
     session: Session,
-    principal: Principal,
     first: Option<String>,
-    _open: Open,
 }
 
-type Chunk = Result<Bytes, std::convert::Infallible>;
-
-impl Events {
-    /// The next bytes; asked for only when the client has read enough of those before.
-    async fn next(this: Option<Self>) -> Option<(Chunk, Option<Self>)> {
-        let mut this = this?;
-        if let Some(first) = this.first.take() {
-            return Some((Ok(first.into()), Some(this)));
+impl EventText for Messages {
+    async fn next(&mut self) -> Option<String> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
         }
+        let mut text = String::new();
         loop {
-            if this.principal.expires_at().is_some_and(|at| now() >= at) {
-                metrics::push_dropped("expired");
-                return Some((Ok("event: expired\ndata: {\"code\":\"token_expired\"}\n\n".into()), None));
-            }
-            if this.shared.settings.auth.is_revoked(&this.principal) {
-                metrics::push_dropped("revoked");
-                return Some((
-                    Ok("event: revoked\ndata: {\"code\":\"credential_revoked\"}\n\n".into()),
-                    None,
-                ));
-            }
-            if this.shared.stop.is_cancelled() {
-                metrics::push_dropped("restart");
-                return Some((Ok(format!("{}\n", retry()).into()), None));
-            }
-            let mut text = String::new();
             while text.len() < GATHER
-                && let Some(arrival) = this.session.ready()
+                && let Some(arrival) = self.session.ready()
             {
                 write(&mut text, arrival)?;
             }
             if !text.is_empty() {
-                return Some((Ok(text.into()), Some(this)));
+                return Some(text);
             }
-            if this.session.is_resuming() {
-                this.session.resume().await.ok()?;
-                continue;
+            if !self.session.is_resuming() {
+                break;
             }
-            let stop = this.shared.stop.clone();
-            let expiry = tokio::time::sleep(until(this.principal.expires_at()).min(QUIET));
-            let auth = &this.shared.settings.auth;
-            tokio::select! {
-                arrival = this.session.live() => write(&mut text, arrival)?,
-                () = stop.cancelled() => continue,
-                () = auth.revoked(&this.principal) => continue,
-                () = expiry => {
-                    let id = this.session.settled().map(|id| format!("id: {id}\n")).unwrap_or_default();
-                    let _infallible = write!(text, ":\n{id}\n");
-                }
-            }
-            return Some((Ok(text.into()), Some(this)));
+            self.session.resume().await.ok()?;
         }
+        match timeout(QUIET, self.session.live()).await {
+            Ok(arrival) => write(&mut text, arrival)?,
+            Err(_) => {
+                let id = self.session.settled().map(|id| format!("id: {id}\n")).unwrap_or_default();
+                write!(text, ":\n{id}\n").ok()?;
+            }
+        }
+        Some(text)
     }
 }
 

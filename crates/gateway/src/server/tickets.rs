@@ -78,7 +78,7 @@ async fn give(shared: &Shared, owner: &str, content: &Content) -> Result<PostAns
         return Err(Problem::new(429, "ticket_limit", detail).after(u64::from(TICKET_SECONDS)));
     }
     let json = json!({ "ticket": ticket.expose(), "expiresIn": TICKET_SECONDS }).to_string();
-    Ok(PostAnswer { status: 201, json })
+    Ok(PostAnswer { status: 201, json, position: None })
 }
 
 /// Spends a ticket. What it was given for is checked again: the caller may have been revoked since, and the token may have expired.

@@ -222,12 +222,25 @@ impl EngineClient {
         self.socket.emit(packet).map_err(|_| SendError::Gone)
     }
 
+    /// Waits until the client has taken everything, for as long as [`FULL`]. One that polls takes it with its next request, and the
+    /// engine forgets with the connection what was not taken.
+    pub async fn drain(&self) {
+        let deadline = tokio::time::Instant::now() + FULL;
+        while self.has_free(BUFFER) == Ok(false) && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Whether a packet fits beside the places that are left free.
     fn has_room(&self) -> Result<bool, SendError> {
         let is_polling = self.socket.transport_type() == TransportType::Polling;
-        let spare = if is_polling { BUFFER - POLLED } else { SPARE };
-        let mut permits = Vec::with_capacity(spare);
-        while permits.len() < spare {
+        self.has_free(if is_polling { BUFFER - POLLED } else { SPARE })
+    }
+
+    /// Whether the buffer has so many free places.
+    fn has_free(&self, places: usize) -> Result<bool, SendError> {
+        let mut permits = Vec::with_capacity(places);
+        while permits.len() < places {
             match self.socket.reserve() {
                 Ok(permit) => permits.push(permit),
                 Err(mpsc::error::TrySendError::Full(())) => return Ok(false),

@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::health::{Board, ChainHealth, ChainState, DatabaseHealth, LoopHealth, SinkHealth};
+use crate::health::{
+    AuditHealth, Board, ChainHealth, ChainState, ContractHealth, DatabaseHealth, LoopHealth, SinkHealth,
+};
 
 /// The limits of each chain.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,14 @@ pub struct BoardSnapshot {
     pub database: Option<DatabaseHealth>,
     /// By name.
     pub loops: BTreeMap<String, LoopHealth>,
+    /// By chain and source.
+    pub audits: BTreeMap<(String, String), AuditHealth>,
+    /// By chain and source.
+    pub contracts: BTreeMap<(String, String), ContractHealth>,
+    /// Seconds by which the clock of the database is ahead of this machine's.
+    pub clock_ahead: Option<f64>,
+    /// Time of this machine's clock, in seconds since the Unix epoch.
+    pub time: u64,
 }
 
 impl BoardSnapshot {
@@ -33,6 +43,10 @@ impl BoardSnapshot {
             sinks: board.sinks(),
             database: board.database(),
             loops: board.loops(),
+            contracts: board.contracts(),
+            clock_ahead: board.clock_ahead(),
+            time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            audits: board.audits(),
         }
     }
 }
@@ -62,6 +76,10 @@ const STUCK: Duration = Duration::from_mins(1);
 /// By then the default schedule has tried a message six times, and an operator can still act before it becomes a dead
 /// letter.
 const HELD: Duration = Duration::from_hours(8);
+/// Seconds by which a clock may be off. A synchronized clock is off by milliseconds, and leases last ten seconds.
+pub const CLOCK_OFF: f64 = 30.0;
+/// The same for times of blocks. A block is accepted up to some seconds before its time (go-ethereum: 15 s).
+const CLOCK_OFF_BLOCK: u64 = 30;
 /// A lost WebSocket reopens within seconds, and the daemon polls meanwhile.
 const LISTENER: Duration = Duration::from_mins(1);
 /// A single occurrence stays an incident for this long: several in a row cause one notice.
@@ -83,6 +101,15 @@ pub fn incidents(
     }
     if let Some(database) = &board.database {
         database_troubles(&mut found, database, now);
+    }
+    for ((chain, source), health) in board.contracts.iter().filter(|(_, health)| !health.findings.is_empty())
+    {
+        let text = format!("source {source} of chain {chain}: {}", health.findings.join("; "));
+        found.add("contract", source, text);
+    }
+    clock_troubles(&mut found, board);
+    for ((chain, source), audit) in &board.audits {
+        audit_troubles(&mut found, (chain, source), audit, now);
     }
     for (name, one) in &board.loops {
         for trouble in one.troubles() {
@@ -156,6 +183,13 @@ fn node_troubles(
         let text = format!("chain {name}: its node has had no new block for {} s", silence.as_secs());
         found.add("provider_stalled", name, text);
     }
+    if chain.node_behind > 0 {
+        let text = format!(
+            "chain {name}: its node is {} blocks below what is stored: it still syncs, or was replaced by an old copy",
+            chain.node_behind
+        );
+        found.add_after("node_behind", name, (text, LISTENER));
+    }
     if limits.websocket.contains(name) && !chain.pushed {
         let text = format!("chain {name}: the websocket announces no heads; they are polled for");
         found.add_after("listener_down", name, (text, LISTENER));
@@ -197,6 +231,32 @@ fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now:
     }
 }
 
+/// A difference stands until a read agrees; one that was repaired by itself is told once.
+fn audit_troubles(
+    found: &mut FoundIncidents,
+    (chain, source): (&str, &str),
+    audit: &AuditHealth,
+    now: Instant,
+) {
+    let repaired = audit.repaired.filter(|(_, at)| since(*at, now) < RECENT);
+    let text = match (audit.differences, repaired) {
+        (0, None) => return,
+        (0, Some((repaired, _))) => format!(
+            "the audit repaired {repaired} stored events of source {source}: a node had answered them wrongly. Consider a second \
+             provider for chain {chain}"
+        ),
+        (differences, _) => {
+            let range = audit.differing_in.map(|(from, to)| format!(" --from {from} --to {to}"));
+            format!(
+                "{differences} stored events of source {source} differ from the chain {chain}; compare with a node you trust, \
+                 then run `chainflume verify --source {source}{} --repair`",
+                range.unwrap_or_default()
+            )
+        }
+    };
+    found.add("audit_differs", source, text);
+}
+
 fn database_troubles(found: &mut FoundIncidents, database: &DatabaseHealth, now: Instant) {
     if !database.writable {
         let error = database.error.as_deref().unwrap_or("no error is known");
@@ -206,6 +266,26 @@ fn database_troubles(found: &mut FoundIncidents, database: &DatabaseHealth, now:
         let open = database.open_dead_letters;
         let text = format!("dead letters grow, {open} are open: see `chainflume dead-letters list`");
         found.add("dead_letters", "", text);
+    }
+}
+
+/// Leases, times of blocks and signatures of webhooks go by the clock.
+fn clock_troubles(found: &mut FoundIncidents, board: &BoardSnapshot) {
+    if let Some(ahead) = board.clock_ahead.filter(|ahead| ahead.abs() > CLOCK_OFF) {
+        let (seconds, which) = (ahead.abs(), if ahead > 0.0 { "behind" } else { "ahead of" });
+        let text = format!(
+            "the clock of this machine is {seconds:.0} s {which} the clock of the database: synchronise it (timedatectl, chrony)"
+        );
+        found.add("clock", "", text);
+    }
+    for (name, chain) in &board.chains {
+        let ahead = chain.head_time.map_or(0, |time| time.saturating_sub(board.time));
+        if ahead > CLOCK_OFF_BLOCK {
+            let text = format!(
+                "the newest block of chain {name} is {ahead} s in the future: the clock of this machine is behind; synchronise it"
+            );
+            found.add("clock", name, text);
+        }
     }
 }
 
@@ -256,6 +336,7 @@ mod tests {
         assert_eq!(chain(failing(5, "database")), [("chain_failing", 0)]);
         assert_eq!(chain(|chain, _| chain.state = ChainState::Stopped), [("chain_stopped", 0)]);
         assert_eq!(chain(|chain, _| chain.pushed = false), [("listener_down", 60)]);
+        assert_eq!(chain(|chain, _| chain.node_behind = 900), [("node_behind", 60)]);
         let silent = Board::default();
         silent.chain("dev", |chain| {
             (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
@@ -270,6 +351,64 @@ mod tests {
         };
         assert_eq!(chain(reorg(599)), [("deep_reorg", 0)]);
         assert_eq!(chain(reorg(601)), []);
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_an_incident() {
+        let board = Board::default();
+        board.chain("dev", |chain| {
+            (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
+        });
+        let time = BoardSnapshot::of(&board).time;
+        for (ahead, block, wanted) in [
+            (0.0, time, vec![]),
+            (29.9, time + 29, vec![]),
+            (-31.0, time, vec![("clock", 0)]),
+            (3_600.0, time + 3_600, vec![("clock", 0), ("clock", 0)]),
+        ] {
+            board.set_clock_ahead(ahead);
+            board.chain("dev", |chain| chain.head_time = Some(block));
+            assert_eq!(
+                found(&BoardSnapshot { time, ..BoardSnapshot::of(&board) }, Instant::now()),
+                wanted,
+                "{ahead}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_contract_that_looks_wrong_is_an_incident() {
+        let board = Board::default();
+        assert!(!board.set_contracts("dev", "token", Vec::new()), "nothing is new");
+        assert_eq!(found(&later(&board).0, Instant::now()), []);
+        assert!(board.set_contracts("dev", "token", vec!["has no code".to_owned()]));
+        assert_eq!(found(&later(&board).0, Instant::now()), [("contract", 0)]);
+        assert!(board.set_contracts("dev", "token", Vec::new()), "it is mended");
+        assert_eq!(found(&later(&board).0, Instant::now()), []);
+    }
+
+    #[test]
+    fn what_the_audit_found_is_an_incident_until_it_is_repaired() {
+        let (board, now) = (Board::default(), Instant::now());
+        let text = |change: &dyn Fn(&mut AuditHealth)| {
+            board.audit("dev", "token", change);
+            let all = incidents(&BoardSnapshot::of(&board), &AlertThresholds::default(), now);
+            all.into_iter()
+                .map(|(key, incident)| format!("{} {}: {}", key.kind, key.of, incident.text))
+                .collect::<String>()
+        };
+        assert_eq!(text(&|_| {}), "");
+        let stands = text(&|audit| (audit.differences, audit.differing_in) = (3, Some((10, 19))));
+        assert!(
+            stands.starts_with("audit_differs token: 3 stored events of source token differ"),
+            "{stands}"
+        );
+        assert!(stands.contains("`chainflume verify --source token --from 10 --to 19 --repair`"), "{stands}");
+        let repaired = text(&|audit| {
+            (audit.differences, audit.repaired) = (0, Some((3, now)));
+        });
+        assert!(repaired.contains("the audit repaired 3 stored events of source token"), "{repaired}");
+        assert_eq!(text(&|audit| audit.repaired = now.checked_sub(RECENT).map(|at| (3, at))), "");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{BUILD_INFO, leases, loops, past, providers, push};
+use super::{BUILD_INFO, application, inbound, leases, loops, past, providers, push};
 
 /// Installs the recorder for the process and describes each metric.
 ///
@@ -20,12 +20,14 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
         .install_recorder()?;
     super::describe();
     super::describe_messages();
+    inbound::describe();
     leases::describe();
     loops::describe();
     loops::start();
     past::describe();
     providers::describe();
     push::describe();
+    application::describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

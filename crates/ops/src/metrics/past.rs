@@ -1,6 +1,6 @@
 use metrics::{describe_gauge, gauge};
 
-use super::{SOURCE_BLOCKED, UNREAD, as_f64};
+use super::{CLOCK_AHEAD, CONTRACT_FINDINGS, SOURCE_BLOCKED, UNREAD, as_f64};
 
 pub(super) fn describe() {
     describe_gauge!(
@@ -11,6 +11,25 @@ pub(super) fn describe() {
         UNREAD,
         "blocks of a source's past that are still to be read of what was added, by chain and source"
     );
+    describe_gauge!(
+        CLOCK_AHEAD,
+        "seconds by which the clock of the database is ahead of this machine's; negative where it is behind"
+    );
+    describe_gauge!(
+        CONTRACT_FINDINGS,
+        "contracts without code, and contracts whose newest logs do not fit the ABI, by chain and source"
+    );
+}
+
+/// By how many seconds the clock of the database is ahead of this machine's.
+pub fn clock_ahead(seconds: f64) {
+    gauge!(CLOCK_AHEAD).set(seconds);
+}
+
+/// What the last look at the contracts of a source found.
+pub fn contract_findings(chain: &str, source: &str, findings: usize) {
+    let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
+    gauge!(CONTRACT_FINDINGS, &labels).set(as_f64(u64::try_from(findings).unwrap_or(u64::MAX)));
 }
 
 /// Sets whether a source is not followed, and the number of its blocks that are still to be read.

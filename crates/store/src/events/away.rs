@@ -1,6 +1,7 @@
 //! Away: from `events` to `orphaned_events`, and what was there.
 
 use futures_util::TryStreamExt;
+use sqlx::AssertSqlSafe;
 
 use super::super::open::OpenChain;
 use super::{PAGE_BYTES, Stored, StoredEventRow, columns_of};
@@ -119,34 +120,110 @@ async fn discount(tx: &mut Tx, reorg: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What the events a reorg took back had changed. Read back and folded by the domain's own rule, so that
-/// what is undone is what was done; streamed, so that memory grows with the keys and not with the events.
-pub(in super::super) async fn fold_orphaned(tx: &mut Tx, reorg: i64) -> Result<ProjectionDelta, StoreError> {
+/// A place below every other, and one above: where pages begin.
+const LOWEST: (i64, i64, i64) = (-1, -1, -1);
+const HIGHEST: (i64, i64, i64) = (i64::MAX, i64::MAX, i64::MAX);
+
+/// What the next events of a record had changed, `limit` of them after a place, in chain order; and the place of the last of
+/// them, `None` at the end. Read back and folded by the domain's own rule, so that what is undone is what was done; streamed,
+/// so that memory grows with the keys of a page and not with the events.
+pub(in super::super) async fn fold_orphaned(
+    tx: &mut Tx,
+    reorg: i64,
+    after: Option<Place>,
+    limit: u32,
+) -> Result<(ProjectionDelta, Option<Place>), StoreError> {
     let sql = concat!(
         "select ",
         readable!(),
         " from orphaned_events where reorg_id = $1 and projection <> 'n' ",
-        "order by block_number, tx_index, log_index"
+        "and (block_number, tx_index, log_index) > ($2, $3, $4) order by block_number, tx_index, log_index limit $5"
     );
-    let mut folded = ProjectionDelta::default();
-    let mut rows = sqlx::query_as::<_, StoredEventRow>(sql).bind(reorg).fetch(&mut **tx);
+    let (number, tx_index, log_index) = begin_at(after, LOWEST)?;
+    let mut rows = sqlx::query_as::<_, StoredEventRow>(sql)
+        .bind(reorg)
+        .bind(number)
+        .bind(tx_index)
+        .bind(log_index)
+        .bind(i64::from(limit))
+        .fetch(&mut **tx);
+    let (mut folded, mut last, mut count) = (ProjectionDelta::default(), None, 0);
     while let Some(row) = rows.try_next().await? {
         let stored = row.read()?;
+        (last, count) = (Some(stored.event.place), count + 1);
         if let Some(change) = ProjectionChange::of(stored.projection, &stored.event) {
             folded.push(change);
         }
     }
-    Ok(folded)
+    Ok((folded, last.filter(|_| count == limit)))
 }
 
-/// The events a reorg took back that were announced, in chain order.
-pub(in super::super) async fn orphaned(tx: &mut Tx, reorg: i64) -> Result<Vec<Stored>, StoreError> {
+/// The next events of a record below a place and not below block `from`, the newest first: `limit` at most, and no more than
+/// eight megabytes of arguments unless one event alone has more; and the place of the last of them, `None` at the end.
+pub(in super::super) async fn orphaned_page(
+    tx: &mut Tx,
+    (reorg, from): (i64, u64),
+    below: Option<Place>,
+    limit: u32,
+) -> Result<(Vec<Stored>, Option<Place>), StoreError> {
     let sql = concat!(
         "select ",
         readable!(),
-        " from orphaned_events where reorg_id = $1 and block_number >= (select min(publish_from) from sources) ",
-        "order by block_number, tx_index, log_index"
+        r"
+        from (select *, sum(size) over (order by block_number desc, tx_index desc, log_index desc) - size as before
+        from (select *, coalesce(octet_length(args::text), 0) as size from orphaned_events
+        where reorg_id = $1 and block_number >= $2 and (block_number, tx_index, log_index) < ($3, $4, $5)
+        order by block_number desc, tx_index desc, log_index desc limit $6) as next) as sized
+        where before < $7 order by block_number desc, tx_index desc, log_index desc
+        "
     );
-    let rows: Vec<StoredEventRow> = sqlx::query_as(sql).bind(reorg).fetch_all(&mut **tx).await?;
-    rows.into_iter().map(StoredEventRow::read).collect()
+    let (number, tx_index, log_index) = begin_at(below, HIGHEST)?;
+    let rows: Vec<StoredEventRow> = sqlx::query_as(sql)
+        .bind(reorg)
+        .bind(int8("block number", from)?)
+        .bind(number)
+        .bind(tx_index)
+        .bind(log_index)
+        .bind(i64::from(limit))
+        .bind(PAGE_BYTES)
+        .fetch_all(&mut **tx)
+        .await?;
+    let page = rows.into_iter().map(StoredEventRow::read).collect::<Result<Vec<_>, _>>()?;
+    let last = page.last().map(|stored| stored.event.place);
+    Ok((page, last))
+}
+
+fn begin_at(place: Option<Place>, otherwise: (i64, i64, i64)) -> Result<(i64, i64, i64), StoreError> {
+    let at = |place: Place| {
+        Ok((int8("block number", place.block_number)?, place.tx_index.into(), place.log_index.into()))
+    };
+    place.map_or(Ok(otherwise), at)
+}
+
+/// The stakes of a record by wallet, in pages: a cursor, since the order by wallet has no index and is worth one sort.
+pub(in super::super) struct OrphanedStakes;
+
+impl OrphanedStakes {
+    pub(in super::super) async fn open(tx: &mut Tx, reorg: i64) -> Result<Self, StoreError> {
+        let sql = format!(
+            "declare orphaned_stakes no scroll cursor for select {} from orphaned_events where reorg_id = {reorg} \
+             and projection = 's' and account is not null order by account, block_number, tx_index, log_index",
+            readable!()
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **tx).await?;
+        Ok(Self)
+    }
+
+    /// The next of them; none at the end.
+    pub(in super::super) async fn next(&mut self, tx: &mut Tx) -> Result<Vec<Stored>, StoreError> {
+        // Not kept as a prepared statement: the server would have to look at each use whether it is the same cursor still.
+        let rows: Vec<StoredEventRow> =
+            sqlx::query_as("fetch 1000 from orphaned_stakes").persistent(false).fetch_all(&mut **tx).await?;
+        rows.into_iter().map(StoredEventRow::read).collect()
+    }
+
+    pub(in super::super) async fn close(self, tx: &mut Tx) -> Result<(), StoreError> {
+        sqlx::raw_sql("close orphaned_stakes").execute(&mut **tx).await?;
+        Ok(())
+    }
 }

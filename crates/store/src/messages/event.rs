@@ -5,6 +5,7 @@ use alloy_primitives::Address;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::super::events::Stored;
 use super::super::kinds::Described;
 use super::super::open::OpenChain;
 use chainflume_core::domain::{
@@ -22,6 +23,12 @@ pub(super) const VERSION: u32 = 1;
 pub(in super::super) struct EventRef<'a> {
     pub(in super::super) kind_id: i32,
     pub(in super::super) event: &'a Event,
+}
+
+impl<'a> EventRef<'a> {
+    pub(in super::super) fn of(stored: &'a Stored) -> Self {
+        Self { kind_id: stored.kind_id, event: &stored.event }
+    }
 }
 
 /// Which of the wallets that events are about are users.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use super::super::events::Stored;
@@ -32,25 +32,9 @@ impl<'a> Publication<'a> {
         Ok(Self { refs, gone: Vec::new(), stakers })
     }
 
-    /// As [`Self::begin`], of events that are taken back: those that were stored without a message leave without one.
-    pub(in super::super) async fn of_orphaned(
-        tx: &mut Tx,
-        chain: &OpenChain,
-        events: impl Iterator<Item = (i32, &'a Event)>,
-    ) -> Result<Self, StoreError> {
-        let quiet = followed::Quiet::of(tx, chain).await?;
-        let mut kept = Vec::new();
-        for (kind_id, event) in events {
-            if !quiet.has(chain.described(kind_id)?, event) {
-                kept.push((kind_id, event));
-            }
-        }
-        Self::begin(tx, chain, kept.into_iter()).await
-    }
-
     /// Retracts with the step what was published as pending.
     pub(in super::super) fn with_retractions(self, pending: &'a [Stored]) -> Self {
-        Self { gone: refs_of(pending), ..self }
+        Self { gone: pending.iter().map(EventRef::of).collect(), ..self }
     }
 
     /// Looks up, now that the projections have changed, what is to be published of it.
@@ -74,15 +58,6 @@ impl<'a> Publication<'a> {
     ) -> Result<(), StoreError> {
         let drafts = self.resolve(tx, chain).await?.write(chain, head)?;
         append(tx, chain.id, drafts, None).await
-    }
-
-    /// Publishes that the events are taken back, the newest first, pending or not.
-    pub(in super::super) async fn retract(self, tx: &mut Tx, chain: &OpenChain) -> Result<(), StoreError> {
-        let mut all: Vec<EventRef<'_>> = self.refs.iter().chain(&self.gone).copied().collect();
-        all.sort_by_key(|event_ref| event_ref.event.place);
-        let mut messages = event::retracted(tx, chain, &all).await?;
-        messages.extend(self.stakers.messages(tx, chain, &self.refs).await?);
-        append(tx, chain.id, drafts(messages)?, None).await
     }
 }
 
@@ -111,8 +86,17 @@ pub(in super::super) async fn published<'a>(
     chain: &OpenChain,
     events: impl Iterator<Item = (i32, &'a Event)>,
 ) -> Result<Vec<EventRef<'a>>, StoreError> {
-    let from = publish_from(tx, chain).await?;
+    let events: Vec<(i32, &'a Event)> = events.collect();
     let mut refs = Vec::new();
+    if events.is_empty() {
+        return Ok(refs);
+    }
+    // Of the sources that have events, not of all: a chain may have thousands, and this is for every block.
+    let mut sources = BTreeSet::new();
+    for (kind_id, _) in &events {
+        sources.insert(chain.described(*kind_id)?.source.as_str());
+    }
+    let from = publish_from(tx, chain, Some(sources)).await?;
     for (kind_id, event) in events {
         let source = &chain.described(kind_id)?.source;
         if from.get(source).is_some_and(|from| event.place.block_number >= *from) {
@@ -134,26 +118,57 @@ pub(in super::super) async fn publish_pending(
     append(tx, chain.id, drafts(messages)?, seen_at).await
 }
 
-/// Publishes that pending events are taken back, the newest first. No message about a user came of them.
+/// Publishes that events, given in chain order, are taken back: the newest first.
 pub(in super::super) async fn retract(
     tx: &mut Tx,
     chain: &OpenChain,
-    pending: &[Stored],
+    events: impl Iterator<Item = &Stored>,
 ) -> Result<(), StoreError> {
-    let messages = event::retracted(tx, chain, &refs_of(pending)).await?;
+    let refs: Vec<EventRef<'_>> = events.map(EventRef::of).collect();
+    let messages = event::retracted(tx, chain, &refs).await?;
     append(tx, chain.id, drafts(messages)?, None).await
 }
 
-fn refs_of(stored: &[Stored]) -> Vec<EventRef<'_>> {
-    stored.iter().map(|stored| EventRef { kind_id: stored.kind_id, event: &stored.event }).collect()
+/// Which stored events have been published.
+pub(in super::super) struct PublishedEvents {
+    from: BTreeMap<String, u64>,
+    quiet: followed::Quiet,
 }
 
-/// From which block on each source is announced; a source that has not decided yet is not.
-async fn publish_from(tx: &mut Tx, chain: &OpenChain) -> Result<BTreeMap<String, u64>, StoreError> {
+impl PublishedEvents {
+    /// As the sources of the chain are now.
+    pub(in super::super) async fn of(tx: &mut Tx, chain: &OpenChain) -> Result<Self, StoreError> {
+        Ok(Self { from: publish_from(tx, chain, None).await?, quiet: followed::Quiet::of(tx, chain).await? })
+    }
+
+    /// Nothing below this block has been published; `None` where nothing has.
+    pub(in super::super) fn lowest(&self) -> Option<u64> {
+        self.from.values().min().copied()
+    }
+
+    /// Whether this event has been: what was stored without a message leaves without one.
+    pub(in super::super) fn has(&self, chain: &OpenChain, stored: &Stored) -> Result<bool, StoreError> {
+        let kind = chain.described(stored.kind_id)?;
+        let from = self.from.get(&kind.source);
+        Ok(from.is_some_and(|from| stored.event.place.block_number >= *from)
+            && !self.quiet.has(kind, &stored.event))
+    }
+}
+
+/// From which block on each of these sources is announced, or each of all; a source that has not decided yet is not.
+async fn publish_from(
+    tx: &mut Tx,
+    chain: &OpenChain,
+    sources: Option<BTreeSet<&str>>,
+) -> Result<BTreeMap<String, u64>, StoreError> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
-        "select name, publish_from from sources where chain_id = $1 and publish_from is not null",
+        r"
+        select name, publish_from from sources
+        where chain_id = $1 and publish_from is not null and ($2::text[] is null or name = any($2))
+        ",
     )
     .bind(chain.id)
+    .bind(sources.map(|sources| sources.into_iter().collect::<Vec<_>>()))
     .fetch_all(&mut **tx)
     .await?;
     rows.into_iter().map(|(source, from)| Ok((source, unsigned("block number", from)?))).collect()

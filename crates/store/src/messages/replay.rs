@@ -61,8 +61,7 @@ impl ChainStore {
                 .fetch_one(&mut *tx)
                 .await?;
         let head = unsigned("block number", head.unwrap_or(0))?;
-        let refs: Vec<EventRef<'_>> =
-            stored.iter().map(|stored| EventRef { kind_id: stored.kind_id, event: &stored.event }).collect();
+        let refs: Vec<EventRef<'_>> = stored.iter().map(EventRef::of).collect();
         let users = UserIds::of(&mut tx, &refs).await?;
         let mut messages = event::confirmed(chain, &refs, &users, head)?;
         messages.iter_mut().for_each(|message| message.replay = true);

@@ -5,12 +5,14 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::super::events::Stored;
 use super::super::open::OpenChain;
 use super::event::{EventRef, EventUsers, VERSION, event_id, metadata, timestamp};
 use chainflume_core::domain::{Aggregate, Message, MessageState, Projection, amount_formatted};
 use chainflume_db::StoreError;
-use chainflume_db::convert::{address, count, int8};
+use chainflume_db::convert::{address, count};
 use chainflume_db::transaction::Tx;
+use chainflume_outbox::{append, drafts};
 
 /// Wallets whose stake this step changes and publishes, and which of them were active before.
 pub(super) struct Stakers {
@@ -29,7 +31,8 @@ struct UserRow {
 }
 
 /// Looks at the users before they change. The last of the events about a wallet is the cause of its message, and of an
-/// activation the first: a retraction, which takes back all there are, finds the same one and so the same id.
+/// activation the first: a retraction, which takes back all there are ([`publish_taken_back`]), finds the same one and so the same
+/// id.
 pub(super) async fn before(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -56,9 +59,8 @@ pub(super) async fn before(
 }
 
 impl Stakers {
-    /// One message a user that changed: `user.activated` at the first stake, `user.updated` after; when a reorg took the
-    /// last stake back, the activation is retracted, unless it lay before what is announced: then it was not published,
-    /// and the change is an update. Wallets that are no users are not spoken of.
+    /// One message a user that changed: `user.activated` at the first stake, `user.updated` after. Wallets that are no users are
+    /// left out.
     pub(super) async fn messages(
         &self,
         tx: &mut Tx,
@@ -71,45 +73,82 @@ impl Stakers {
         let users = users(tx, self.causes.keys()).await?;
         let mut messages = Vec::new();
         for (wallet, (first, last)) in &self.causes {
-            let user = users.get(wallet).filter(|user| user.is_active());
-            let (message_type, state, cause) = match (user, self.active.contains(wallet)) {
-                (Some(_), false) => ("user.activated", MessageState::Confirmed, first),
-                (Some(_), true) => ("user.updated", MessageState::Confirmed, last),
-                (None, true) if began_before(tx, chain, *wallet, &refs[*first]).await? => {
-                    ("user.updated", MessageState::Confirmed, last)
-                }
-                (None, true) => ("user.activated", MessageState::Retracted, first),
-                (None, false) => continue,
+            let Some(user) = users.get(wallet).filter(|user| user.is_active()) else { continue };
+            let (message_type, cause) = match self.active.contains(wallet) {
+                false => ("user.activated", first),
+                true => ("user.updated", last),
             };
-            messages.push(message(
-                chain,
-                &refs[*cause],
-                UserChange { wallet: *wallet, user, message_type, state },
-            )?);
+            let state = MessageState::Confirmed;
+            let change = UserChange { wallet: *wallet, user: Some(user), message_type, state };
+            messages.push(message(chain, &refs[*cause], change)?);
         }
         Ok(messages)
     }
 }
 
-/// Whether of the stakes just taken back, which are all the wallet had, one came before `first`.
-async fn began_before(
+/// A wallet whose stakes are taken back.
+pub(in super::super) struct StakedWallet {
+    pub(in super::super) wallet: Address,
+    /// Block of the earliest of them.
+    began: u64,
+    /// The first and the last of those that were published, where any was.
+    causes: Option<(Stored, Stored)>,
+}
+
+impl StakedWallet {
+    /// By its earliest stake.
+    pub(in super::super) fn new(wallet: Address, earliest: &Stored) -> Self {
+        Self { wallet, began: earliest.event.place.block_number, causes: None }
+    }
+
+    /// The next of its stakes that was published.
+    pub(in super::super) fn published(&mut self, stored: Stored) {
+        match &mut self.causes {
+            Some((_, last)) => *last = stored,
+            None => self.causes = Some((stored.clone(), stored)),
+        }
+    }
+}
+
+/// The same when its stakes are gone.
+pub(in super::super) struct TakenBack {
+    pub(in super::super) staked: StakedWallet,
+    /// Whether it was an active user before.
+    pub(in super::super) active: bool,
+}
+
+/// Which of these wallets are active users, in their order.
+pub(in super::super) async fn are_active(
+    tx: &mut Tx,
+    wallets: &[StakedWallet],
+) -> Result<Vec<bool>, StoreError> {
+    let users = users(tx, wallets.iter().map(|staked| &staked.wallet)).await?;
+    Ok(wallets.iter().map(|staked| users.get(&staked.wallet).is_some_and(UserRow::is_active)).collect())
+}
+
+/// One message a user that changed: when its last stake was taken back, the activation is retracted, unless it lay before what is
+/// announced: then it was not published, and the change is an update. Wallets that are no users are left out.
+pub(in super::super) async fn publish_taken_back(
     tx: &mut Tx,
     chain: &OpenChain,
-    wallet: Address,
-    first: &EventRef<'_>,
-) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar(
-        r"
-        select exists (select from orphaned_events
-        where reorg_id = (select max(id) from reorgs where chain_id = $1) and projection = 's'
-            and account = $2 and block_number < $3)
-        ",
-    )
-    .bind(chain.id)
-    .bind(wallet.as_slice())
-    .bind(int8("block number", first.event.place.block_number)?)
-    .fetch_one(&mut **tx)
-    .await?)
+    wallets: &[TakenBack],
+) -> Result<(), StoreError> {
+    let users = users(tx, wallets.iter().map(|taken_back| &taken_back.staked.wallet)).await?;
+    let mut messages = Vec::new();
+    for TakenBack { staked, active } in wallets {
+        let Some((first, last)) = &staked.causes else { continue };
+        let user = users.get(&staked.wallet).filter(|user| user.is_active());
+        let (message_type, state, cause) = match (user, active) {
+            (None, false) => continue,
+            (None, true) if first.event.place.block_number <= staked.began => {
+                ("user.activated", MessageState::Retracted, first)
+            }
+            _ => ("user.updated", MessageState::Confirmed, last),
+        };
+        let change = UserChange { wallet: staked.wallet, user, message_type, state };
+        messages.push(message(chain, &EventRef::of(cause), change)?);
+    }
+    append(tx, chain.id, drafts(messages)?, None).await
 }
 
 impl UserRow {

@@ -38,7 +38,8 @@ pub(super) async fn apply(tx: &mut Tx, chain: &OpenChain, stakes: &Stakes) -> Re
     Ok(())
 }
 
-/// The inverse of [`apply`]. A latest time cannot be subtracted: it is read again from the events that remain.
+/// The inverse of [`apply`]. A latest time cannot be subtracted: it is read again from the events that remain. Where none does
+/// and the row stays, the rest of its events is undone by a later page, which deletes it.
 pub(super) async fn undo(tx: &mut Tx, chain: &OpenChain, stakes: &Stakes) -> Result<(), StoreError> {
     if stakes.is_empty() {
         return Ok(());
@@ -72,11 +73,11 @@ pub(super) async fn undo(tx: &mut Tx, chain: &OpenChain, stakes: &Stakes) -> Res
     .await?;
     sqlx::query(
         r"
-        update stakes s set last_at = (
+        update stakes s set last_at = coalesce((
             select max(e.block_time) from events e
             where e.projection = 's' and e.account = s.account and e.address = s.contract
                 and e.chain_id = s.chain_id and e.amount is not null
-        )
+        ), s.last_at)
         from unnest($2::bytea[], $3::bytea[]) as d (contract, account)
         where s.chain_id = $1 and s.contract = d.contract and s.account = d.account
         ",

@@ -57,13 +57,9 @@ const UPDATE: &str = r"
     where u.wallet = s.account
 ";
 
-/// The inverse of [`apply`], after the stakes were undone. A row that was never rolled up (an application
+/// The inverse of [`apply`] for these wallets, after their stakes were undone. A row that was never rolled up (an application
 /// added it after the wallet's last stake) stays as it is.
-pub(super) async fn undo(tx: &mut Tx, stakes: &Stakes) -> Result<(), StoreError> {
-    if stakes.is_empty() {
-        return Ok(());
-    }
-    let wallets = wallets(stakes);
+pub(in super::super) async fn undo(tx: &mut Tx, wallets: &[&[u8]]) -> Result<(), StoreError> {
     transaction::lock(tx, transaction::USERS).await?;
     sqlx::query(
         r"
@@ -75,11 +71,11 @@ pub(super) async fn undo(tx: &mut Tx, stakes: &Stakes) -> Result<(), StoreError>
         where u.wallet = s.account and u.staked_at is not null
         ",
     )
-    .bind(&wallets)
+    .bind(wallets)
     .execute(&mut **tx)
     .await?;
-    sqlx::query(WITHOUT_STAKE).bind(&wallets).execute(&mut **tx).await?;
-    remove_created(tx, &wallets).await
+    sqlx::query(WITHOUT_STAKE).bind(wallets).execute(&mut **tx).await?;
+    remove_created(tx, wallets).await
 }
 
 const WITHOUT_STAKE: &str = r"

@@ -201,3 +201,26 @@ async fn an_operators_rewind_below_final_takes_verification_along() {
     assert_eq!(chain.known_at_or_below(9).await.expect("reads"), Some(block(1, 0)));
     assert_eq!(chain.hash_at(2).await.expect("reads"), None);
 }
+
+#[tokio::test]
+async fn a_comparison_reads_no_more_than_a_page_of_stored_events() {
+    let store = store().await;
+    let chain = open(&store).await;
+    let [one, two, three] = blocks();
+    let of = |at: BlockId, count: u32| {
+        (0..count).map(move |index| event(at, index, transfer(0, 1, U256::from(1))))
+    };
+    let events = of(one, 3).chain(of(two, 3)).chain(of(three, 9)).collect();
+    advance(&chain, None, block(9, 0), events).await.expect("advances");
+    let page = async |from, to| {
+        let range = BlockRange::new(from, to).expect("in order");
+        let page = chain.first_page("token", range).await.expect("reads");
+        (page.from(), page.to())
+    };
+    // Four events are a page in tests; a block is never divided.
+    assert_eq!(page(1, 9).await, (1, 1));
+    assert_eq!(page(2, 9).await, (2, 2));
+    assert_eq!(page(3, 9).await, (3, 3));
+    assert_eq!(page(4, 9).await, (4, 9));
+    assert_eq!(page(1, 1).await, (1, 1));
+}

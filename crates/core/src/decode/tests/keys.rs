@@ -46,6 +46,22 @@ fn a_log_with_other_topic_count_is_foreign_not_malformed() {
 }
 
 #[test]
+fn a_named_contracts_log_with_other_topic_count_is_malformed() {
+    let erc20 = events(ERC20);
+    let event = transfer(&erc20);
+    let decoder = Decoder::new(vec![source(0, only(&[8]), erc20)]);
+    let topics = [event.topic0, account(1), account(2), number(3)];
+    let found = decoder.decode(&log(8, &topics, data(&[])));
+    let DecodeOutcome::Malformed { source: owner, reason, .. } = found else { panic!("{found:?}") };
+    assert_eq!(owner, SourceIndex(0));
+    let words = "has 4 topics where the ABI expects 3: is `indexed` right";
+    assert!(reason.contains(words) && reason.contains(&event.signature), "{reason}");
+    assert!(!decoder.claims(&log(8, &topics, data(&[]))) && decoder.claims(&log(8, &topics[..3], data(&[]))));
+    assert_eq!(decoder.decode(&log(9, &topics, data(&[]))), DecodeOutcome::Foreign, "of another contract");
+    assert_eq!(decoder.decode(&log(8, &[], data(&[]))), DecodeOutcome::Foreign, "without a first topic");
+}
+
+#[test]
 fn a_log_of_another_contract_or_event_is_foreign() {
     let erc20 = events(ERC20);
     let topic0 = transfer(&erc20).topic0;

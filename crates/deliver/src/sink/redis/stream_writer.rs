@@ -6,7 +6,7 @@ use super::Settings;
 use super::layout::{Appended, ExpectedEnd, StreamEnd, StreamLayout};
 use super::route::Route;
 use crate::sink::{SinkError, Stream};
-use chainflume_core::domain::{Aggregate, Envelope};
+use chainflume_core::domain::Envelope;
 
 /// Maximum number of messages in one script. The server answers no other client while a script runs; this many take a
 /// millisecond or two.
@@ -36,15 +36,21 @@ pub(super) struct WriteOutcome {
 }
 
 impl StreamWriter {
-    pub(super) fn new(settings: &Settings, types: &[Aggregate]) -> Result<Self, SinkError> {
-        let held =
-            types.iter().map(|aggregate| (aggregate.as_str().to_owned(), StreamEnd::default())).collect();
+    pub(super) fn new(settings: &Settings, types: &[String]) -> Result<Self, SinkError> {
+        let held = types.iter().map(|name| (name.clone(), StreamEnd::default())).collect();
         Ok(Self { route: Route::new(settings)?, held })
     }
 
     /// The connected server, if any.
     pub(super) fn host(&self) -> Option<String> {
         self.route.host()
+    }
+
+    /// Adds a stream, which is read from now on.
+    pub(super) fn follow(&mut self, aggregate_type: &str) {
+        if !self.held.contains_key(aggregate_type) {
+            self.held.insert(aggregate_type.to_owned(), StreamEnd::default());
+        }
     }
 
     /// The present ends of its streams.

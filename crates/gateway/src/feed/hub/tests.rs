@@ -9,7 +9,9 @@ fn position(seq: u64) -> Position {
 }
 
 fn entry(seq: u64, message_type: &str) -> Arc<Entry> {
-    let json = format!("{{\"type\":\"{message_type}\",\"seq\":{seq},\"state\":\"confirmed\"}}");
+    let json = format!(
+        "{{\"type\":\"{message_type}\",\"seq\":{seq},\"state\":\"confirmed\",\"metadata\":{{\"chainId\":1}}}}"
+    );
     Arc::new(Entry::new(Row { seq, epoch: "e".to_owned(), json }, &[]))
 }
 
@@ -85,6 +87,9 @@ fn what_is_kept_is_bounded_in_bytes_and_what_is_older_is_cold() {
     assert_eq!((found.len() as u64, next), (100 - first, position(100)));
     assert!(hub.knows(&position(100)) && hub.knows(&position(first)) && !hub.knows(&position(1)));
     assert!(!hub.knows(&Position { seq: first, epoch: Some("f".to_owned()) }));
+    let at = |seq, epoch: &str| hub.message_at(&Position { seq, epoch: Some(epoch.to_owned()) });
+    assert_eq!(at(first, "e").map(|entry| entry.seq), Some(first));
+    assert!(at(first, "f").is_none() && at(first - 1, "e").is_none() && at(101, "e").is_none());
 }
 
 #[test]
@@ -96,7 +101,7 @@ fn a_history_that_changes_is_a_gap_for_everybody() {
     hub.reset(newest.clone(), Reason::Epoch);
     let Some(Arrival::Gap(gap)) = outlet.try_next() else { panic!("a gap") };
     assert_eq!(gap, Gap { from: position(5), to: newest, reason: Reason::Epoch });
-    assert!(matches!(hub.after(&position(5), 0, |_| Vec::new()), Hot::Elsewhere));
+    assert!(matches!(hub.after(&position(5), 0, |_| Vec::new()), Hot::Elsewhere(Reason::Epoch)));
     hub.publish(vec![entry(3, "a.b")]);
     assert_eq!(seqs(&outlet), [3]);
 }

@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::super::{BalanceKey, KnownBalance, changed_balances};
 use super::super::{EventName, NameError, RoomTemplate, Template, TemplateError, TypePattern};
 use super::*;
 
@@ -89,6 +90,32 @@ fn in_each_room_the_first_rule_that_reaches_it_names_the_event() {
     assert_eq!(frame(&entry, "all")["data"], json!({ "from": WALLET, "to": OTHER, "value": "5" }));
 }
 
+/// Names, first arguments and second arguments of packets.
+fn packets(entry: &Entry, rooms: &[&str]) -> Vec<Value> {
+    let indexes = entry.rooms_where(|there| rooms.contains(&there.as_str()));
+    let packet = |text: &Str| serde_json::from_str(text.strip_prefix('2').expect("an event")).expect("JSON");
+    entry.packets(&indexes).iter().map(packet).collect()
+}
+
+#[test]
+fn a_packet_names_the_rooms_of_its_client_and_no_others() {
+    let entry = Entry::new(transfer(), &[rule("erc20.transfer", "paid", &["user-{user.id}", "order-9"])]);
+    assert!(entry.has_several_events() && !Entry::new(transfer(), &[]).has_several_events());
+    let meta = |rooms: &[&str]| json!({ "id": "i", "seq": 7, "position": "e.7", "state": "confirmed", "rooms": rooms });
+    let whole: Value = serde_json::from_str(&transfer().json).expect("JSON");
+    assert_eq!(packets(&entry, &["chain-1"]), [json!(["message", whole, meta(&["chain-1"])])]);
+    let payload = json!({ "from": WALLET, "to": OTHER, "value": "5" });
+    assert_eq!(
+        packets(&entry, &["chain-1", "order-9", "user-u"]),
+        [
+            json!(["paid", payload, meta(&["user-u", "order-9"])]),
+            json!(["message", whole, meta(&["chain-1"])])
+        ]
+    );
+    assert_eq!(packets(&entry, &["chain-1"]), [json!(["message", whole, meta(&["chain-1"])])], "made once");
+    assert_eq!(packets(&entry, &["order-8"]), [Value::Null; 0]);
+}
+
 #[test]
 fn a_rule_may_wait_for_a_field_to_change() {
     let updated = |payload: &Value| message("entity.ticket.updated", payload);
@@ -150,4 +177,84 @@ fn wrong_rules_are_found_when_they_are_read() {
     }
     assert!(!TypePattern::parse("erc20.*").expect("a type").names("erc20"));
     assert!(!TypePattern::parse("erc20.*").expect("a type").names("erc2000.a"));
+}
+
+fn off_chain(message_type: &str, aggregate: (&str, &str), payload: &Value) -> Row {
+    let (kind, id) = aggregate;
+    let json = json!({
+        "id": "i", "seq": 7, "type": message_type, "state": "confirmed", "aggregateType": kind, "aggregateId": id,
+        "payload": payload, "metadata": { "userId": "u7", "chainId": null }
+    });
+    Row { seq: 7, epoch: "e".to_owned(), json: json.to_string() }
+}
+
+#[test]
+fn an_application_event_is_in_no_public_room() {
+    let payload = json!({ "wallet": WALLET, "to": OTHER });
+    let entry = Entry::new(off_chain("order.shipped", ("order", "9"), &payload), &[]);
+    assert_eq!(names(&entry), [("all", "message"), ("user-u7", "message"), ("order-9", "message")]);
+    // What is stored under a kind of room of the chain reaches that room neither.
+    for kind in ["user", "address", "contract", "chain", "type"] {
+        let entry = Entry::new(off_chain("order.shipped", (kind, WALLET), &payload), &[]);
+        assert_eq!(names(&entry), [("all", "message"), ("user-u7", "message")]);
+    }
+}
+
+#[test]
+fn an_activity_has_its_own_event_in_the_room_of_its_user() {
+    let payload = json!({ "eventId": "9", "status": "pending" });
+    let row = off_chain("activity.created", ("activity", "9"), &payload);
+    let entry = Entry::new(row.clone(), &[]);
+    assert_eq!(names(&entry), [("user-u7", "activity"), ("all", "message"), ("activity-9", "message")]);
+    assert_eq!(frame(&entry, "user-u7")["data"], payload);
+    let ruled = Entry::new(row, &[rule("activity.*", "flow", &["user-{user.id}"])]);
+    assert_eq!(names(&ruled), [("user-u7", "flow"), ("all", "message"), ("activity-9", "message")]);
+}
+
+#[test]
+fn a_user_s_room_gets_the_balance_that_a_message_changed() {
+    let key =
+        |account: &str| BalanceKey { chain_id: 1, token: TOKEN.to_owned(), account: account.to_owned() };
+    let known = |amount: &str, user: Option<&str>| KnownBalance {
+        amount: amount.to_owned(),
+        user_id: user.map(str::to_owned),
+    };
+    let message: Value = serde_json::from_str(&transfer().json).expect("JSON");
+    assert_eq!(changed_balances(&message), [key(WALLET), key(OTHER)]);
+    let balances =
+        KnownBalances::from([(key(WALLET), known("7", Some("u"))), (key(OTHER), known("8", None))]);
+    let entry = Entry::with_balances(transfer(), &[], &balances);
+    for (room, user, amount) in [
+        ("user-u", "u", "7"),
+        (&*format!("user-{WALLET}"), WALLET, "7"),
+        (&*format!("user-{OTHER}"), OTHER, "8"),
+    ] {
+        let frame = frame(&entry, room);
+        let data = json!({ "userId": user, "balance": amount, "token": TOKEN, "chainId": 1 });
+        assert_eq!((&frame["event"], &frame["data"]), (&json!("balance-updated"), &data), "{room}");
+    }
+    for room in ["chain-1".to_owned(), format!("address-{WALLET}"), format!("user-{TOKEN}")] {
+        assert_eq!(frame(&entry, &room)["event"], "message", "{room}");
+    }
+    // A rule comes first.
+    let ruled = Entry::with_balances(transfer(), &[rule("erc20.*", "moved", &["user-{user.id}"])], &balances);
+    assert_eq!(frame(&ruled, "user-u")["event"], "moved");
+}
+
+#[test]
+fn pending_messages_approvals_and_nobody_change_no_balance() {
+    const NOBODY: &str = "0x0000000000000000000000000000000000000000";
+    let changed = |message_type: &str, state: &str, from: &str| {
+        let mut message: Value =
+            serde_json::from_str(&message(message_type, &json!({ "from": from })).json).expect("JSON");
+        message["state"] = state.into();
+        changed_balances(&message).len()
+    };
+    assert_eq!(changed("erc20.transfer", "confirmed", WALLET), 1);
+    assert_eq!(changed("erc20.burn", "retracted", WALLET), 1);
+    assert_eq!(changed("erc20.transfer", "pending", WALLET), 0);
+    assert_eq!(changed("erc20.approval", "confirmed", WALLET), 0);
+    assert_eq!(changed("erc721.transfer", "confirmed", WALLET), 0);
+    assert_eq!(changed("erc20.mint", "retracted", NOBODY), 0);
+    assert_eq!(changed("erc20.mint", "confirmed", &WALLET.to_uppercase()), 0);
 }

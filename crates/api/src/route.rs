@@ -1,0 +1,104 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::answer::{ApiAnswer, Refusal};
+use crate::request::ApiRequest;
+
+/// What one crate offers.
+#[derive(Debug, Default)]
+pub struct Api {
+    /// Its routes.
+    pub routes: Vec<OfferedRoute>,
+    /// Schemas of bodies and answers by name, for the OpenAPI document. Names are of all crates together.
+    pub schemas: Map<String, Value>,
+    /// Codes of its refusals: each has a series in the metrics from the start.
+    pub codes: &'static [&'static str],
+}
+
+/// The method of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiMethod {
+    /// GET
+    Get,
+    /// POST
+    Post,
+    /// PUT
+    Put,
+    /// PATCH
+    Patch,
+    /// DELETE
+    Delete,
+    /// POST in the document; the handler gets every method and refuses what it does not take.
+    Any,
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteAccess {
+    /// Callers with a valid credential; what they may do is decided by the handler.
+    Caller,
+    /// Everybody: the handler checks the request by itself, by a signature for instance.
+    Open,
+}
+
+/// Answers requests of one route.
+pub type ApiHandler =
+    Arc<dyn Fn(ApiRequest) -> Pin<Box<dyn Future<Output = Result<ApiAnswer, Refusal>> + Send>> + Send + Sync>;
+
+/// A route.
+#[derive(Clone)]
+pub struct OfferedRoute {
+    /// Its method.
+    pub method: ApiMethod,
+    /// Its path; a place is written `{id}`.
+    pub path: &'static str,
+    /// What it does, for the document.
+    pub summary: &'static str,
+    /// Names and meanings of its parameters in the query. Others are refused.
+    pub query: &'static [(&'static str, &'static str)],
+    /// Status of the answer when all is well, and the name of its schema.
+    pub answer: (u16, Option<&'static str>),
+    /// Name of the schema of its body.
+    pub body: Option<&'static str>,
+    /// Statuses of its refusals.
+    pub errors: &'static [u16],
+    /// Who may ask.
+    pub access: RouteAccess,
+    /// Answers.
+    pub handler: ApiHandler,
+}
+
+impl fmt::Debug for OfferedRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OfferedRoute")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A handler that calls `act` with a clone of `parts` and the request.
+pub fn handler<P, W>(parts: &P, act: fn(P, ApiRequest) -> W) -> ApiHandler
+where
+    P: Clone + Send + Sync + 'static,
+    W: Future<Output = Result<ApiAnswer, Refusal>> + Send + 'static,
+{
+    let parts = parts.clone();
+    Arc::new(move |request| Box::pin(act(parts.clone(), request)))
+}
+
+impl ApiMethod {
+    /// The word in the document.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post | Self::Any => "post",
+            Self::Put => "put",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+        }
+    }
+}

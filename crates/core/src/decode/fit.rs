@@ -1,0 +1,30 @@
+use super::decoder::{DecodeOutcome, Decoder};
+use super::event::SourceAbi;
+use crate::domain::Log;
+
+/// How the logs of a source's contracts fit its ABI. A contract may emit more than a source wants, so that some logs that are no
+/// events of the source are usual, and none that is an event of it is suspicious.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AbiFit {
+    /// Logs looked at, whatever their first topic.
+    pub logs: u64,
+    /// Those of them that are events of the source.
+    pub events: u64,
+    /// Why the first log with the first topic of an event of the source does not fit.
+    pub misfit: Option<String>,
+}
+
+/// Compares logs of a source's contracts with its ABI.
+pub fn abi_fit(abi: &SourceAbi, logs: impl IntoIterator<Item = Log>) -> AbiFit {
+    let decoder = Decoder::new(vec![abi.clone()]);
+    let mut fit = AbiFit::default();
+    for log in logs.into_iter().filter(|log| abi.addresses.contains(&log.address)) {
+        fit.logs += 1;
+        match decoder.decode(&log) {
+            DecodeOutcome::Typed(_) => fit.events += 1,
+            DecodeOutcome::Malformed { reason, .. } => fit.misfit = fit.misfit.or(Some(reason)),
+            DecodeOutcome::Foreign => {}
+        }
+    }
+    fit
+}

@@ -1,0 +1,91 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::message::MessageState;
+
+/// What leaves the house about a fact that is not on a chain: an event of the application, a change of an activity. The JSON has
+/// the keys of a [`super::Message`]; those of the chain are null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OffChainMessage {
+    /// Its public id.
+    pub id: Uuid,
+    /// Position in the outbox; 0 until the outbox numbers the message.
+    pub seq: u64,
+    /// Of this shape.
+    pub version: u32,
+    /// `user.registered`, `activity.created` …
+    #[serde(rename = "type")]
+    pub message_type: String,
+    /// `confirmed`: nothing off the chain is taken back by a reorg.
+    pub state: MessageState,
+    /// When it happened, RFC 3339 in UTC.
+    pub timestamp: String,
+    /// What kind of thing it is about: names the stream in Redis and the room.
+    pub aggregate_type: String,
+    /// Which one.
+    pub aggregate_id: String,
+    /// The fact.
+    pub payload: Map<String, Value>,
+    /// Where it comes from.
+    pub metadata: OffChainMetadata,
+}
+
+/// Where an [`OffChainMessage`] comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OffChainMetadata {
+    /// The user it is about, by the application's own id.
+    pub user_id: Option<String>,
+    /// What happened together.
+    pub correlation_id: Option<String>,
+    /// Id of the message that caused this one.
+    pub causation_id: Option<String>,
+    /// Who published it.
+    pub source: String,
+    /// Null, as are the other fields of the chain.
+    pub chain_id: (),
+    /// Null.
+    pub block_number: (),
+    /// Null.
+    pub block_hash: (),
+    /// Null.
+    pub transaction_hash: (),
+    /// Null.
+    pub log_index: (),
+    /// Null.
+    pub confirmations: (),
+}
+
+/// Version of the shape of messages.
+pub const MESSAGE_VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_off_chain_message_has_every_key_and_null_for_the_chain() {
+        let message = OffChainMessage {
+            id: Uuid::nil(),
+            seq: 7,
+            version: MESSAGE_VERSION,
+            message_type: "user.registered".to_owned(),
+            state: MessageState::Confirmed,
+            timestamp: "2026-01-01T00:00:00.000Z".to_owned(),
+            aggregate_type: "account".to_owned(),
+            aggregate_id: "7".to_owned(),
+            payload: Map::new(),
+            metadata: OffChainMetadata { source: "backend".to_owned(), ..OffChainMetadata::default() },
+        };
+        let json = serde_json::to_value(&message).expect("JSON");
+        let null =
+            ["chainId", "blockNumber", "blockHash", "transactionHash", "logIndex", "confirmations", "userId"];
+        assert!(
+            null.iter().all(|key| json["metadata"].as_object().is_some_and(|m| m[*key].is_null())),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_value::<OffChainMessage>(json).expect("reads back"), message);
+    }
+}

@@ -1,0 +1,23 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::{Database, StoreError, transaction};
+
+/// An answer that takes longer says too little about the moment at which it was given.
+const SLOWEST: Duration = Duration::from_secs(2);
+
+impl Database {
+    /// By how many seconds the clock of the database is ahead of this machine's; negative where it is behind. `None` where the
+    /// answer took too long to tell. Exact to half the time that the answer took.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn clock_ahead(&self) -> Result<Option<f64>, StoreError> {
+        let mut tx = transaction::begin_look(&self.pool).await?;
+        let before = SystemTime::now();
+        let sql = "select extract(epoch from clock_timestamp())::float8";
+        let theirs: f64 = sqlx::query_scalar(sql).fetch_one(&mut *tx).await?;
+        let took = before.elapsed().unwrap_or_default();
+        let ours = before.duration_since(UNIX_EPOCH).unwrap_or_default() + took / 2;
+        Ok((took < SLOWEST).then_some(theirs - ours.as_secs_f64()))
+    }
+}

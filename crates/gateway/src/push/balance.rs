@@ -1,0 +1,75 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use chainflume_outbox::addresses;
+
+/// Whose balance of which token.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BalanceKey {
+    /// EIP-155.
+    pub chain_id: u64,
+    /// Address of the token, lower-case.
+    pub token: String,
+    /// Address of the wallet, lower-case.
+    pub account: String,
+}
+
+/// A balance, and whose wallet it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownBalance {
+    /// Base units, in decimal digits.
+    pub amount: String,
+    /// The user's id, where the wallet is a user's.
+    pub user_id: Option<String>,
+}
+
+/// KnownBalances as they were when messages were read.
+pub type KnownBalances = BTreeMap<BalanceKey, KnownBalance>;
+
+/// Name of the event in rooms of users.
+pub(super) const BALANCE_UPDATED: &str = "balance-updated";
+
+/// Whether messages of this type and state come with changes of balances: pending ones change none.
+pub fn changes_balances(message_type: &str, state: &str) -> bool {
+    matches!(message_type, "erc20.transfer" | "erc20.mint" | "erc20.burn") && state != "pending"
+}
+
+/// The balances that a message changed: of the wallets in its payload.
+pub fn changed_balances(message: &Value) -> Vec<BalanceKey> {
+    let text = |key: &str| message[key].as_str().unwrap_or_default();
+    let (chain_id, token) = (message["metadata"]["chainId"].as_u64(), text("aggregateId"));
+    let is_known = changes_balances(text("type"), text("state")) && is_address(token);
+    let Some(chain_id) = chain_id.filter(|_| is_known) else { return Vec::new() };
+    let accounts = addresses(None, message["payload"].as_object()).into_iter();
+    // The wallet of nobody mints and burns.
+    let accounts =
+        accounts.filter(|account| is_address(account) && account[2..].bytes().any(|digit| digit != b'0'));
+    let key = |account: &str| BalanceKey { chain_id, token: token.to_owned(), account: account.to_owned() };
+    accounts.map(key).collect()
+}
+
+/// For each user of a message, by id and by wallet, the data of the event.
+pub(super) fn balance_events(message: &Value, balances: &KnownBalances) -> Vec<(String, Value)> {
+    if balances.is_empty() {
+        return Vec::new();
+    }
+    let known = changed_balances(message).into_iter().filter_map(|key| Some((balances.get(&key)?, key)));
+    let events = known.flat_map(|(balance, key)| {
+        let users = std::iter::once(key.account.clone()).chain(balance.user_id.clone());
+        let data = move |user: String| {
+            let data = json!({
+                "userId": user, "balance": balance.amount, "token": key.token, "chainId": key.chain_id
+            });
+            (user, data)
+        };
+        users.map(data).collect::<Vec<_>>()
+    });
+    events.collect()
+}
+
+/// As messages write addresses.
+fn is_address(text: &str) -> bool {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    text.len() == 42 && text.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(is_digit))
+}

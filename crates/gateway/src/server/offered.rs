@@ -1,0 +1,116 @@
+//! Routes of other crates: the server checks the credential, reads the body and repeats answers; the crate answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{RawPathParams, Request, State};
+use axum::http::{HeaderMap, Method};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, MethodRouter, any, on};
+
+use super::post::{PostAnswer, Write, body, once, respond};
+use super::problem::Problem;
+use super::query::Query;
+use super::{Shared, fresh, now};
+use chainflume_access::Principal;
+use chainflume_api::{Api, ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, RouteAccess};
+
+/// A read waits for this position; every route that reads takes it.
+const MIN_POSITION: &str = "min_position";
+
+/// The routes of all crates.
+pub(super) fn routes(offered: &[Api]) -> Router<Shared> {
+    let all = offered.iter().flat_map(|api| &api.routes);
+    all.fold(Router::new(), |router, route| router.route(route.path, method_router(route)))
+}
+
+fn method_router(route: &OfferedRoute) -> MethodRouter<Shared> {
+    let filter = match route.method {
+        ApiMethod::Get => Some(MethodFilter::GET),
+        ApiMethod::Post => Some(MethodFilter::POST),
+        ApiMethod::Put => Some(MethodFilter::PUT),
+        ApiMethod::Patch => Some(MethodFilter::PATCH),
+        ApiMethod::Delete => Some(MethodFilter::DELETE),
+        ApiMethod::Any => None,
+    };
+    let route = Arc::new(route.clone());
+    let act = move |State(shared): State<Shared>, places: RawPathParams, request: Request| {
+        let route = route.clone();
+        async move {
+            let places = places.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            match answer(&shared, &route, (places, request)).await {
+                Ok(response) => response,
+                Err(problem) => problem.into_response(),
+            }
+        }
+    };
+    match filter {
+        Some(filter) => on(filter, act),
+        None => any(act),
+    }
+}
+
+async fn answer(
+    shared: &Shared,
+    route: &OfferedRoute,
+    (parameters, request): (BTreeMap<String, String>, Request),
+) -> Result<Response, Problem> {
+    let (parts, sent) = request.into_parts();
+    let caller = match route.access {
+        RouteAccess::Caller => Some(shared.settings.auth.of_headers(&parts.headers, now())?),
+        RouteAccess::Open => None,
+    };
+    let is_read = parts.method == Method::GET;
+    let mut query = match route.access {
+        RouteAccess::Caller => query(shared, route, (parts.uri.query(), is_read)).await?,
+        // Of a stranger's address nothing is refused: its owner adds to it what it likes.
+        RouteAccess::Open => BTreeMap::new(),
+    };
+    query.remove(MIN_POSITION);
+    let body = if is_read { Vec::new() } else { body(shared, sent).await? };
+    let request = ApiRequest {
+        method: parts.method.to_string(),
+        parameters,
+        query,
+        headers: headers(&parts.headers),
+        body,
+        caller,
+    };
+    let Some(owner) = request.caller.as_ref().map(Principal::owner).filter(|_| !is_read) else {
+        return Ok(respond(shared, post_answer((route.handler)(request).await?), false));
+    };
+    let (sent, line) = (request.body.clone(), format!("{} {}", parts.method, parts.uri.path()));
+    let write = Write { headers: &parts.headers, owner: &owner, route: &line, body: &sent };
+    let act = async { Ok(post_answer((route.handler)(request).await?)) };
+    once(shared, write, act).await
+}
+
+/// The parameters that the route describes. A read waits until this server is at `min_position`.
+async fn query(
+    shared: &Shared,
+    route: &OfferedRoute,
+    (text, is_read): (Option<&str>, bool),
+) -> Result<BTreeMap<String, String>, Problem> {
+    let described = route.query.iter().map(|(name, _)| *name);
+    let known: Vec<&str> = described.chain(is_read.then_some(MIN_POSITION)).collect();
+    let query = Query::parse(text, &known)?;
+    fresh::reached(shared, &query).await?;
+    Ok(query.into_values())
+}
+
+fn headers(sent: &HeaderMap) -> BTreeMap<String, Vec<u8>> {
+    let mut headers: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for (name, value) in sent {
+        let held = headers.entry(name.as_str().to_owned()).or_default();
+        if !held.is_empty() {
+            held.extend_from_slice(b", ");
+        }
+        held.extend_from_slice(value.as_bytes());
+    }
+    headers
+}
+
+fn post_answer(ApiAnswer { status, json, position }: ApiAnswer) -> PostAnswer {
+    PostAnswer { status, json, position }
+}

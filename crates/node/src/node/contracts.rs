@@ -1,0 +1,58 @@
+//! What contracts are and emit, whatever events are wanted of them.
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::Address;
+use serde_json::json;
+
+use super::Node;
+use crate::error::ChainError;
+use crate::rpc::RpcCall;
+use chainflume_core::domain::{BlockRange, LogFilter, Logs};
+
+/// Widths of the questions for the newest logs, in blocks: a busy contract shows itself in ten, and free plans answer no more than
+/// that; a quiet one has a log in a thousand or is told of as silent.
+const WIDTHS: [u64; 3] = [10, 100, 1_000];
+
+impl Node {
+    /// Those of the contracts that have no code at the newest block.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked.
+    pub async fn without_code(&self, contracts: &[Address]) -> Result<Vec<Address>, ChainError> {
+        let question = |contract: &Address| RpcCall::new("eth_getCode", json!([contract, "latest"]));
+        let questions: Vec<RpcCall> = contracts.iter().map(question).collect();
+        let answers = self.rpc.ask_all::<String>(&questions).await?;
+        let mut without = Vec::new();
+        for (contract, answer) in contracts.iter().zip(answers) {
+            // A node that says nothing of it proves nothing.
+            if answer?.is_some_and(|code| code == "0x") {
+                without.push(*contract);
+            }
+        }
+        Ok(without)
+    }
+
+    /// The newest logs of these contracts up to block `head`, of any event, and where they were looked for. Of a node that
+    /// answers for few blocks, what it answers.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked at all.
+    pub async fn newest_logs(
+        &self,
+        contracts: &BTreeSet<Address>,
+        head: u64,
+    ) -> Result<(BlockRange, Logs), ChainError> {
+        let filter = LogFilter { addresses: Some(contracts.clone()), topic0: None };
+        let mut found = None;
+        for width in WIDTHS {
+            let range = BlockRange::new(head.saturating_sub(width - 1), head).expect("it ends at the head");
+            match self.logs(&filter, range).await {
+                Ok(logs) if logs.is_empty() && range.from() > 0 => found = Some((range, logs)),
+                Ok(logs) => return Ok((range, logs)),
+                Err(error) => return found.ok_or(error),
+            }
+        }
+        Ok(found.expect("one was asked for, or this has returned"))
+    }
+}

@@ -1,0 +1,49 @@
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+use super::{ACTIVITY_CHANGES, APPLICATION_COMMITS, APPLICATION_EVENTS, APPLICATION_WAITING};
+
+pub(super) fn describe() {
+    describe_counter!(
+        APPLICATION_EVENTS,
+        "events that the application published, by result (duplicate, failed, stored)"
+    );
+    describe_counter!(APPLICATION_COMMITS, "transactions that stored events of the application");
+    describe_gauge!(APPLICATION_WAITING, "events of the application that wait for a commit");
+    describe_counter!(
+        ACTIVITY_CHANGES,
+        "changes of activities, by kind (completed, created, failed, updated)"
+    );
+}
+
+/// The application's routes are offered: every series is there before the first request.
+pub fn application_starts() {
+    for result in ["duplicate", "failed", "stored"] {
+        application_events(result, 0);
+    }
+    for kind in ["completed", "created", "failed", "updated"] {
+        counter!(ACTIVITY_CHANGES, "kind" => kind).increment(0);
+    }
+    counter!(APPLICATION_COMMITS).increment(0);
+    application_waiting(0);
+}
+
+/// So many events ended so.
+pub fn application_events(result: &'static str, events: usize) {
+    counter!(APPLICATION_EVENTS, "result" => result).increment(events as u64);
+}
+
+/// Events were stored in one transaction.
+pub fn application_committed() {
+    counter!(APPLICATION_COMMITS).increment(1);
+}
+
+/// So many events wait.
+#[expect(clippy::cast_precision_loss, reason = "far fewer events than 2^52 wait")]
+pub fn application_waiting(events: usize) {
+    gauge!(APPLICATION_WAITING).set(events as f64);
+}
+
+/// An activity changed.
+pub fn activity_changed(kind: &'static str) {
+    counter!(ACTIVITY_CHANGES, "kind" => kind).increment(1);
+}

@@ -1,0 +1,232 @@
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::change::{
+    Activity, ActivityChange, ActivityTransaction, AppliedChange, ChangeKind, ChangeRefused, ChangedBy,
+    NewActivity,
+};
+use super::row::ActivityRow;
+use crate::{Publisher, ids};
+use chainflume_core::domain::{MESSAGE_VERSION, MessageState, OffChainMessage, OffChainMetadata};
+use chainflume_db::StoreError;
+use chainflume_db::convert::int8;
+use chainflume_db::transaction::{Tx, begin_bounded};
+use chainflume_ops::metrics;
+use chainflume_outbox::{Position, append_off_chain, off_chain_drafts};
+
+/// Why an activity was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum ActivityError {
+    /// There is none of this id.
+    #[error("there is no activity of this id")]
+    Unknown,
+    /// It cannot change so.
+    #[error(transparent)]
+    Refused(#[from] ChangeRefused),
+    /// Its data would be too large.
+    #[error("the data of the activity would have {0} bytes")]
+    TooLarge(usize),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for ActivityError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// An activity after a change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    /// As it is now.
+    pub activity: Activity,
+    /// The position of the change; `None` where nothing differed.
+    pub position: Option<Position>,
+}
+
+/// A change that was decided, to be written.
+struct NotedChange<'a> {
+    now: &'a NewActivity,
+    number: u64,
+    kind: ChangeKind,
+    by: &'a ChangedBy,
+    changed: Map<String, Value>,
+    at: String,
+}
+
+impl Publisher {
+    /// Begins an activity. The same id again changes nothing: what was stored first stands.
+    ///
+    /// # Errors
+    /// [`ActivityError`]
+    pub async fn create_activity(
+        &self,
+        new: NewActivity,
+        by: &ChangedBy,
+    ) -> Result<Option<Position>, ActivityError> {
+        self.fits(&new.data)?;
+        let at = now();
+        let mut tx = begin_bounded(&self.0.pool).await?;
+        let inserted = sqlx::query(
+            r"
+            insert into activities (id, user_id, type, status, title, description, data, chain_id, tx_hash, closed_by,
+                created_at, updated_at)
+            values ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8, $9, $10, $11::text::timestamptz, $11::text::timestamptz)
+            on conflict on constraint activities_pkey do nothing
+            ",
+        )
+        .bind(new.id)
+        .bind(&new.user_id)
+        .bind(&new.activity_type)
+        .bind(new.status.as_str())
+        .bind(&new.title)
+        .bind(&new.description)
+        .bind(Value::Object(new.data.clone()).to_string())
+        .bind(chain_id(new.transaction)?)
+        .bind(new.transaction.map(|transaction| transaction.hash.to_vec()))
+        .bind(new.status.is_final().then_some(by.word()))
+        .bind(&at)
+        .execute(&mut *tx)
+        .await?;
+        if inserted.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let changed = new.payload(&at);
+        let step = NotedChange { now: &new, number: 1, kind: ChangeKind::Created, by, changed, at };
+        let position = note(&mut tx, step).await?;
+        tx.commit().await?;
+        metrics::activity_changed(ChangeKind::Created.as_str());
+        Ok(position)
+    }
+
+    /// Changes an activity, always by its id. Changes of one activity wait for each other, so that messages have their order.
+    ///
+    /// # Errors
+    /// [`ActivityError`]
+    pub async fn change_activity(
+        &self,
+        id: Uuid,
+        change: &ActivityChange,
+        by: &ChangedBy,
+    ) -> Result<Changed, ActivityError> {
+        let mut tx = begin_bounded(&self.0.pool).await?;
+        let row: Option<ActivityRow> = sqlx::query_as(
+            r"
+            select id, user_id, type, status, title, description, data::text as data, chain_id, tx_hash, closed_by, changes,
+                to_char(created_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z') as created_at,
+                to_char(updated_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z') as updated_at
+            from activities where id = $1 for update
+            ",
+        )
+        .bind(id)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let activity = Activity::try_from(row.ok_or(ActivityError::Unknown)?)?;
+        let Some(applied) = activity.apply(change, by)? else {
+            return Ok(Changed { activity, position: None });
+        };
+        self.fits(&applied.now.data)?;
+        let (number, at) = (activity.changes + 1, now());
+        update(&mut tx, &applied, (number, by, &at)).await?;
+        let AppliedChange { now, closed_by_caller, kind, changed } = applied;
+        let step = NotedChange { now: &now, number, kind, by, changed, at: at.clone() };
+        let position = note(&mut tx, step).await?;
+        tx.commit().await?;
+        metrics::activity_changed(kind.as_str());
+        let activity = Activity {
+            now,
+            closed_by_caller,
+            changes: number,
+            updated_at: at,
+            created_at: activity.created_at,
+        };
+        Ok(Changed { activity, position })
+    }
+
+    fn fits(&self, data: &Map<String, Value>) -> Result<(), ActivityError> {
+        let bytes = serde_json::to_string(data).unwrap_or_default().len();
+        if bytes > self.0.settings.payload_bytes { Err(ActivityError::TooLarge(bytes)) } else { Ok(()) }
+    }
+}
+
+async fn update(
+    tx: &mut Tx,
+    applied: &AppliedChange,
+    (number, by, at): (u64, &ChangedBy, &str),
+) -> Result<(), ActivityError> {
+    let now = &applied.now;
+    let closed_by = applied.closed_by_caller.map(|by_caller| if by_caller { "caller" } else { by.word() });
+    sqlx::query(
+        r"
+        update activities set status = $2, title = $3, description = $4, data = $5::text::jsonb, chain_id = $6, tx_hash = $7,
+            closed_by = $8, changes = $9, updated_at = $10::text::timestamptz
+        where id = $1
+        ",
+    )
+    .bind(now.id)
+    .bind(now.status.as_str())
+    .bind(&now.title)
+    .bind(&now.description)
+    .bind(Value::Object(now.data.clone()).to_string())
+    .bind(chain_id(now.transaction)?)
+    .bind(now.transaction.map(|transaction| transaction.hash.to_vec()))
+    .bind(closed_by)
+    .bind(int8("changes", number)?)
+    .bind(at)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes a change and appends its message, last in the transaction.
+async fn note(tx: &mut Tx, step: NotedChange<'_>) -> Result<Option<Position>, ActivityError> {
+    let NotedChange { now, number, kind, by, changed, at } = step;
+    // The same change has the same id wherever it is written.
+    let message_id = ids::derived(&[now.id.as_bytes(), &number.to_be_bytes()]);
+    sqlx::query(
+        r"
+        insert into activity_changes (activity_id, number, message_id, kind, made_by, changed, made_at)
+        values ($1, $2, $3, $4, $5, $6::text::jsonb, $7::text::timestamptz)
+        ",
+    )
+    .bind(now.id)
+    .bind(int8("changes", number)?)
+    .bind(message_id)
+    .bind(kind.as_str())
+    .bind(by.name())
+    .bind(Value::Object(changed).to_string())
+    .bind(&at)
+    .execute(&mut **tx)
+    .await?;
+    let message = OffChainMessage {
+        id: message_id,
+        seq: 0,
+        version: MESSAGE_VERSION,
+        message_type: format!("activity.{}", kind.as_str()),
+        state: MessageState::Confirmed,
+        payload: now.payload(&at),
+        timestamp: at,
+        aggregate_type: "activity".to_owned(),
+        aggregate_id: now.id.to_string(),
+        metadata: OffChainMetadata {
+            user_id: Some(now.user_id.clone()),
+            correlation_id: Some(now.id.to_string()),
+            source: by.name().to_owned(),
+            ..OffChainMetadata::default()
+        },
+    };
+    Ok(append_off_chain(tx, off_chain_drafts(vec![message])?).await?)
+}
+
+fn chain_id(transaction: Option<ActivityTransaction>) -> Result<Option<i64>, StoreError> {
+    transaction.map(|transaction| int8("chain id", transaction.chain_id)).transpose()
+}
+
+/// Milliseconds, as the messages have it.
+fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}

@@ -1,0 +1,212 @@
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::names::{aggregate, bad_name, event_type, user_id};
+use crate::Settings;
+use chainflume_api::{Refusal, object};
+use chainflume_core::domain::{MESSAGE_VERSION, MessageState, OffChainMessage, OffChainMetadata};
+
+/// An event of the application, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApplicationEvent {
+    /// Names it for ever: the same id again is the same event.
+    pub id: Uuid,
+    /// `order.shipped`
+    pub event_type: String,
+    /// What kind of thing it is about.
+    pub aggregate_type: String,
+    /// Which one.
+    pub aggregate_id: String,
+    /// The fact.
+    pub payload: Map<String, Value>,
+    /// The application's own id of the user it is about.
+    pub user_id: Option<String>,
+    /// What happened together.
+    pub correlation_id: Option<String>,
+    /// The message that caused it.
+    pub causation_id: Option<String>,
+    /// Who published it.
+    pub source: String,
+    /// When it happened, RFC 3339 in UTC.
+    pub timestamp: String,
+}
+
+const FIELDS: [&str; 7] = ["id", "type", "aggregateType", "aggregateId", "payload", "metadata", "timestamp"];
+const METADATA: [&str; 4] = ["userId", "correlationId", "causationId", "source"];
+
+/// What an event has where the caller says nothing.
+pub(crate) struct Defaults {
+    pub id: Uuid,
+    pub source: String,
+    pub now: SystemTime,
+}
+
+impl ApplicationEvent {
+    /// Reads and checks what a caller sent.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place in the event.
+    pub(crate) fn read(value: Value, settings: &Settings, defaults: Defaults) -> Result<Self, Refusal> {
+        let mut fields = object(value, &FIELDS, "")?;
+        let mut metadata = match fields.remove("metadata") {
+            None | Some(Value::Null) => Map::new(),
+            Some(metadata) => object(metadata, &METADATA, "/metadata")?,
+        };
+        let id = optional(&mut fields, "id", "")?.map(|id| {
+            let wrong =
+                "an id is a UUID, like 5d0b9c4e-7c1a-4d52-9d62-3f1f7a1e2b3c; leave it out to get a new one";
+            Uuid::try_parse(&id).map_err(|_| Refusal::new(400, "bad_event_id", wrong).at("/id"))
+        });
+        let name = required(&mut fields, "type")?;
+        event_type(&name).map_err(|refusal| refusal.at("/type"))?;
+        let (kind, of) = (required(&mut fields, "aggregateType")?, required(&mut fields, "aggregateId")?);
+        aggregate(&kind, &of)?;
+        let payload = payload(fields.remove("payload"), &name, settings)?;
+        let user = optional(&mut metadata, "userId", "/metadata")?;
+        user.as_deref().map(user_id).transpose().map_err(|refusal| refusal.at("/metadata/userId"))?;
+        Ok(Self {
+            id: id.transpose()?.unwrap_or(defaults.id),
+            event_type: name,
+            aggregate_type: kind,
+            aggregate_id: of,
+            payload,
+            user_id: user,
+            correlation_id: optional(&mut metadata, "correlationId", "/metadata")?,
+            causation_id: optional(&mut metadata, "causationId", "/metadata")?,
+            source: optional(&mut metadata, "source", "/metadata")?.unwrap_or(defaults.source),
+            timestamp: timestamp(optional(&mut fields, "timestamp", "")?, defaults.now)?,
+        })
+    }
+
+    /// Its message, without a number.
+    pub(crate) fn message(&self) -> OffChainMessage {
+        OffChainMessage {
+            id: self.id,
+            seq: 0,
+            version: MESSAGE_VERSION,
+            message_type: self.event_type.clone(),
+            state: MessageState::Confirmed,
+            timestamp: self.timestamp.clone(),
+            aggregate_type: self.aggregate_type.clone(),
+            aggregate_id: self.aggregate_id.clone(),
+            payload: self.payload.clone(),
+            metadata: OffChainMetadata {
+                user_id: self.user_id.clone(),
+                correlation_id: self.correlation_id.clone(),
+                causation_id: self.causation_id.clone(),
+                source: self.source.clone(),
+                ..OffChainMetadata::default()
+            },
+        }
+    }
+}
+
+fn payload(
+    value: Option<Value>,
+    event_type: &str,
+    settings: &Settings,
+) -> Result<Map<String, Value>, Refusal> {
+    let value = value.unwrap_or_else(|| Value::Object(Map::new()));
+    if !value.is_object() {
+        return Err(Refusal::bad_body("a payload is an object").at("/payload"));
+    }
+    let bytes = value.to_string().len();
+    if bytes > settings.payload_bytes {
+        let detail =
+            format!("a payload has at most {} bytes of JSON, this one has {bytes}", settings.payload_bytes);
+        return Err(Refusal::new(413, "payload_too_large", detail).at("/payload"));
+    }
+    settings.schemas.check(event_type, &value)?;
+    match value {
+        Value::Object(fields) => Ok(fields),
+        _ => Ok(Map::new()),
+    }
+}
+
+fn required(fields: &mut Map<String, Value>, name: &str) -> Result<String, Refusal> {
+    let missing = || Refusal::bad_body(format!("{name} is missing")).at(format!("/{name}"));
+    optional(fields, name, "")?.ok_or_else(missing)
+}
+
+/// A text of 1 to 255 characters; `None` where there is none or null.
+fn optional(fields: &mut Map<String, Value>, name: &str, place: &str) -> Result<Option<String>, Refusal> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if !bad_name(&text) => Ok(Some(text)),
+        Some(_) => {
+            let detail = format!("{name} is a text of 1 to 255 characters without control characters");
+            Err(Refusal::bad_body(detail).at(format!("{place}/{name}")))
+        }
+    }
+}
+
+fn timestamp(given: Option<String>, now: SystemTime) -> Result<String, Refusal> {
+    let at = match given {
+        None => now,
+        Some(text) => humantime::parse_rfc3339(&text).map_err(|_| {
+            let detail = "a timestamp is RFC 3339 in UTC, like 2026-01-31T12:00:00Z";
+            Refusal::new(400, "bad_timestamp", detail).at("/timestamp")
+        })?,
+    };
+    Ok(humantime::format_rfc3339_millis(at).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EventSchemas;
+    use serde_json::json;
+
+    fn read(value: Value) -> Result<ApplicationEvent, Refusal> {
+        let settings =
+            Settings { schemas: EventSchemas::default(), payload_bytes: 64, max_aggregate_types: 8 };
+        let defaults =
+            Defaults { id: Uuid::nil(), source: "backend".to_owned(), now: SystemTime::UNIX_EPOCH };
+        ApplicationEvent::read(value, &settings, defaults)
+    }
+
+    fn event() -> Value {
+        json!({ "type": "order.shipped", "aggregateType": "order", "aggregateId": "7" })
+    }
+
+    #[test]
+    fn an_event_gets_what_the_caller_leaves_out() {
+        let read = read(event()).expect("an event");
+        assert_eq!((read.id, read.source.as_str()), (Uuid::nil(), "backend"));
+        assert_eq!((read.timestamp.as_str(), read.payload.len()), ("1970-01-01T00:00:00.000Z", 0));
+        let json = serde_json::to_value(read.message()).expect("JSON");
+        assert_eq!((&json["type"], &json["metadata"]["chainId"]), (&json!("order.shipped"), &Value::Null));
+    }
+
+    #[test]
+    fn each_fault_of_an_event_has_a_code_and_a_place() {
+        let cases = [
+            ("/id", json!("7"), "bad_event_id"),
+            ("/id", json!(7), "bad_body"),
+            ("/type", json!("order"), "bad_event_type"),
+            ("/type", json!("erc20.transfer"), "reserved_type"),
+            ("/type", Value::Null, "bad_body"),
+            ("/aggregateType", json!("token"), "reserved_aggregate"),
+            ("/aggregateId", json!("a b"), "bad_aggregate"),
+            ("/payload", json!([1]), "bad_body"),
+            ("/payload", json!({ "text": "x".repeat(64) }), "payload_too_large"),
+            ("/timestamp", json!("yesterday"), "bad_timestamp"),
+            ("/metadata/userId", json!("a b"), "bad_user_id"),
+            ("/metadata/causationId", json!("a\nb"), "bad_body"),
+            ("/metadata/chainId", json!(1), "bad_body"),
+            ("/surprise", json!(1), "bad_body"),
+        ];
+        for (pointer, value, code) in cases {
+            let mut sent = event();
+            sent["metadata"] = json!({});
+            match pointer.strip_prefix("/metadata/") {
+                Some(name) => sent["metadata"][name] = value,
+                None => sent[&pointer[1..]] = value,
+            }
+            let refusal = read(sent).expect_err(pointer);
+            assert_eq!((refusal.code, refusal.pointer.as_deref()), (code, Some(pointer)));
+        }
+    }
+}

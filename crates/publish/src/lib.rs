@@ -1,0 +1,86 @@
+//! The application's side: facts that its back ends publish over HTTP, each stored and numbered in one transaction, in the stream in
+//! which the chain's messages are.
+
+/// Activities: what a change makes of one, and how it is stored.
+mod activities;
+/// Application events: what they must look like, and how many callers share a commit.
+mod events;
+/// Ids of facts.
+mod ids;
+/// The routes of this crate.
+mod routes;
+/// What caused what.
+mod trace;
+/// People.
+mod users;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use sqlx::postgres::PgPool;
+
+pub use activities::{
+    Activity, ActivityChange, ActivityError, ActivityStatus, ActivityTransaction, ChangeKind, ChangeRefused,
+    Changed, ChangedBy, NewActivity,
+};
+use events::CommitQueue;
+pub use events::{ApplicationEvent, EventSchemas, PublishError, PublishReceipt, Published, SchemaFileError};
+pub use users::{UserChanges, UserDevice, UserError};
+
+use chainflume_db::Database;
+use chainflume_ops::telemetry::LogLimiter;
+use chainflume_outbox::Outbox;
+
+/// How facts are taken.
+#[derive(Debug)]
+pub struct Settings {
+    /// Schemas of payloads, by type.
+    pub schemas: EventSchemas,
+    /// Types that activities may have.
+    pub activity_types: Vec<String>,
+    /// Ids (EIP-155) of the chains on which activities may follow transactions.
+    pub chains: Vec<u64>,
+    /// Bytes of one payload at most.
+    pub payload_bytes: usize,
+    /// Kinds of things that events may be about: each has a stream in Redis.
+    pub max_aggregate_types: usize,
+}
+
+/// Writes facts of the application. Clones are of the same.
+#[derive(Clone)]
+pub struct Publisher(Arc<PublisherParts>);
+
+struct PublisherParts {
+    pool: PgPool,
+    outbox: Outbox,
+    settings: Settings,
+    queue: CommitQueue,
+    /// Kinds of things that messages are about already.
+    aggregate_types: Mutex<BTreeSet<String>>,
+    lines: LogLimiter,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    /// Nothing is read or written yet.
+    pub fn new(database: &Database, settings: Settings) -> Self {
+        let (pool, outbox) = (database.pool().clone(), Outbox::of(database));
+        Self(Arc::new(PublisherParts {
+            pool,
+            outbox,
+            settings,
+            queue: CommitQueue::default(),
+            aggregate_types: Mutex::default(),
+            lines: LogLimiter::default(),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

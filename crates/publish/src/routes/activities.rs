@@ -1,0 +1,356 @@
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::events::{NewId as _, source};
+use crate::activities::{
+    ActivityChange, ActivityError, ActivityFilter, ActivityStatus, ActivityTransaction, ChangedBy,
+    NewActivity,
+};
+use crate::events::user_id;
+use crate::{Changed, Publisher, Settings};
+use chainflume_access::{Principal, PublicRooms, Room, Scope};
+use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object};
+use chainflume_core::domain::B256;
+use chainflume_db::StoreError;
+
+/// Characters of a title at most: it stands on one line of a screen.
+const MAX_TITLE: usize = 200;
+/// Characters of a description at most.
+const MAX_DESCRIPTION: usize = 2_000;
+/// Activities of a page at most.
+const MAX_LIMIT: i64 = 200;
+/// Changes of one answer at most: a flow has a few.
+const MAX_CHANGES: i64 = 1_000;
+
+const WRITE: &[u16] = &[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503];
+const READ: &[u16] = &[400, 401, 403, 404, 409, 429, 503];
+const ALL: &str = "/v1/activities";
+const ONE: &str = "/v1/activities/{eventId}";
+
+pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
+    let route = |method, path, summary, body, handler| {
+        let is_read = method == ApiMethod::Get;
+        let is_new = method == ApiMethod::Post && path == ALL;
+        let answer = if is_new { (201, Some("CreatedActivity")) } else { (200, Some("Activity")) };
+        let (errors, access) = (if is_read { READ } else { WRITE }, RouteAccess::Caller);
+        OfferedRoute { method, path, summary, query: &[], answer, body, errors, access, handler }
+    };
+    let (post, get, patch) = (ApiMethod::Post, ApiMethod::Get, ApiMethod::Patch);
+    let list = route(get, ALL, "Read activities, the newest first", None, handler(publisher, list));
+    let by_user =
+        "Refuses: an activity is changed by its id alone, since a user may have several of one type";
+    let by_user = route(patch, ALL, by_user, None, handler(publisher, by_id_only));
+    vec![
+        route(
+            post,
+            ALL,
+            "Begin an activity of a user; scope publish",
+            Some("NewActivity"),
+            handler(publisher, create),
+        ),
+        OfferedRoute { query: LIST, answer: (200, Some("Activities")), ..list },
+        OfferedRoute { query: &LIST[..3], ..by_user },
+        route(get, ONE, "Read an activity", None, handler(publisher, read)),
+        route(
+            patch,
+            ONE,
+            "Change an activity; data is merged; scope publish",
+            Some("ActivityChange"),
+            handler(publisher, change),
+        ),
+        route(
+            post,
+            "/v1/activities/{eventId}/complete",
+            "Complete an activity for good; scope publish",
+            Some("ActivityEnd"),
+            handler(publisher, complete),
+        ),
+        route(
+            post,
+            "/v1/activities/{eventId}/fail",
+            "Fail an activity for good; scope publish",
+            Some("ActivityEnd"),
+            handler(publisher, fail),
+        ),
+        route(
+            get,
+            "/v1/activities/{eventId}/changes",
+            "Read every change of an activity in order",
+            None,
+            handler(publisher, changes),
+        ),
+    ]
+}
+
+const LIST: &[(&str, &str)] = &[
+    ("userId", "only those of this user; callers without the scope read have to name themselves"),
+    ("type", "only those of this type"),
+    ("status", "only those with this status"),
+    ("before", "only those older than the activity of this eventId"),
+    ("limit", "activities of a page, 1 to 200; 50 by default"),
+];
+
+async fn create(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    let caller = request.caller_with(Scope::Publish)?;
+    let known = ["userId", "type", "title", "status", "description", "data", "transaction"];
+    let mut fields = object(request.json()?, &known, "")?;
+    let settings = &publisher.0.settings;
+    let change = read_change(&mut fields, settings)?;
+    let missing = |name: &str| Refusal::bad_body(format!("{name} is missing")).at(format!("/{name}"));
+    let user = text(&mut fields, "userId", 255)?.ok_or_else(|| missing("userId"))?;
+    user_id(&user).map_err(|refusal| refusal.at("/userId"))?;
+    let name = text(&mut fields, "type", 64)?.ok_or_else(|| missing("type"))?;
+    if !settings.activity_types.contains(&name) {
+        let types = settings.activity_types.join(", ");
+        let detail = format!("types of activities here: {types}; add others to [activity] types");
+        return Err(Refusal::new(400, "unknown_activity_type", detail).at("/type"));
+    }
+    let id = request.new_id(caller, 0);
+    let new = NewActivity {
+        id,
+        user_id: user,
+        activity_type: name,
+        status: change.status.unwrap_or(ActivityStatus::Pending),
+        title: change.title.ok_or_else(|| missing("title"))?,
+        description: change.description,
+        data: change.data.unwrap_or_default(),
+        transaction: change.transaction,
+    };
+    let position = publisher.create_activity(new, &by(caller)).await.map_err(refused)?;
+    let position = position.map(|at| write_position(&at));
+    Ok(ApiAnswer::new(201, &json!({ "eventId": id.to_string() })).at(position))
+}
+
+async fn change(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    let mut fields = match request.json()? {
+        Value::Object(fields) => fields,
+        _ => {
+            return Err(Refusal::bad_body(
+                "send an object with status, title, description, data or transaction",
+            ));
+        }
+    };
+    if let Some(name) =
+        ["userId", "type", "eventId", "createdAt"].iter().find(|name| fields.contains_key(**name))
+    {
+        let detail =
+            format!("{name} never changes; an activity is addressed by its eventId in the path alone");
+        return Err(Refusal::new(400, "immutable_field", detail).at(format!("/{name}")));
+    }
+    let known = ["status", "title", "description", "data", "transaction"];
+    fields = object(Value::Object(fields), &known, "")?;
+    let change = read_change(&mut fields, &publisher.0.settings)?;
+    apply(&publisher, &request, change).await
+}
+
+async fn complete(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    end(publisher, request, ActivityStatus::Completed).await
+}
+
+async fn fail(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    end(publisher, request, ActivityStatus::Failed).await
+}
+
+async fn end(
+    publisher: Publisher,
+    request: ApiRequest,
+    status: ActivityStatus,
+) -> Result<ApiAnswer, Refusal> {
+    let sent = if request.body.is_empty() { json!({}) } else { request.json()? };
+    let mut fields = object(sent, &["title", "description", "data"], "")?;
+    let change = read_change(&mut fields, &publisher.0.settings)?;
+    apply(&publisher, &request, ActivityChange { status: Some(status), ..change }).await
+}
+
+async fn apply(
+    publisher: &Publisher,
+    request: &ApiRequest,
+    change: ActivityChange,
+) -> Result<ApiAnswer, Refusal> {
+    let by = by(request.caller_with(Scope::Publish)?);
+    let changed = publisher.change_activity(id(request)?, &change, &by).await;
+    let Changed { activity, position } = changed.map_err(refused)?;
+    Ok(ApiAnswer::new(200, &activity.to_json()).at(position.map(|at| write_position(&at))))
+}
+
+async fn by_id_only(_: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    request.caller_with(Scope::Publish)?;
+    let detail = "an activity is changed by its id: keep the eventId that POST /v1/activities answered and send PATCH \
+                  /v1/activities/<eventId>; GET /v1/activities?userId=…&type=… finds it";
+    Err(Refusal::new(400, "update_by_id_only", detail))
+}
+
+async fn read(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    let found = publisher.activity(id(&request)?).await.map_err(unavailable)?;
+    // Whose it is decides who may read it; to others there is none.
+    let found = found.filter(|found| may_read(&request, &found.now.user_id));
+    Ok(ApiAnswer::new(200, &found.ok_or_else(|| Refusal::not_found("activity"))?.to_json()))
+}
+
+async fn changes(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    let id = id(&request)?;
+    let found = publisher.activity(id).await.map_err(unavailable)?;
+    let found = found.filter(|found| may_read(&request, &found.now.user_id));
+    found.ok_or_else(|| Refusal::not_found("activity"))?;
+    let changes = publisher.activity_changes(id, MAX_CHANGES).await.map_err(unavailable)?;
+    Ok(ApiAnswer::new(200, &json!({ "changes": changes })))
+}
+
+async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    let user_id = request.query("userId");
+    let may_read = match user_id {
+        Some(user) => may_read(&request, user),
+        None => match request.caller()? {
+            Principal::Local => true,
+            Principal::Service(service) => service.scopes.has(Scope::Read),
+            Principal::User(_) => false,
+        },
+    };
+    if !may_read {
+        return Err(Refusal::forbidden());
+    }
+    let status = request.query("status").map(|word| ActivityStatus::from_word(word).ok_or_else(bad_status));
+    let before = request.query("before").map(Uuid::try_parse).transpose();
+    let limit = request.query("limit").map_or(Some(50), |text| text.parse().ok());
+    let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    let filter = ActivityFilter {
+        user_id,
+        activity_type: request.query("type"),
+        status: status.transpose()?,
+        before: before.map_err(|_| Refusal::bad_query("before is an eventId"))?,
+        limit: limit.ok_or_else(|| Refusal::bad_query(format!("limit is a number from 1 to {MAX_LIMIT}")))?,
+    };
+    let found = publisher.activities(&filter).await.map_err(unavailable)?;
+    let is_full = i64::try_from(found.len()).is_ok_and(|count| count == filter.limit);
+    let next = found.last().filter(|_| is_full).map(|last| last.now.id.to_string());
+    let found: Vec<Value> = found.iter().map(crate::Activity::to_json).collect();
+    Ok(ApiAnswer::new(200, &json!({ "activities": found, "next": next })))
+}
+
+fn read_change(fields: &mut Map<String, Value>, settings: &Settings) -> Result<ActivityChange, Refusal> {
+    let status = text(fields, "status", 20)?;
+    let status =
+        status.map(|word| ActivityStatus::from_word(&word).ok_or_else(|| bad_status().at("/status")));
+    let data = match fields.remove("data") {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(data)) => Some(data),
+        Some(_) => return Err(Refusal::bad_body("data is an object").at("/data")),
+    };
+    let transaction = match fields.remove("transaction") {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(transaction(value, settings)?),
+    };
+    Ok(ActivityChange {
+        status: status.transpose()?,
+        title: text(fields, "title", MAX_TITLE)?,
+        description: text(fields, "description", MAX_DESCRIPTION)?,
+        data,
+        transaction,
+    })
+}
+
+fn transaction(value: Value, settings: &Settings) -> Result<ActivityTransaction, Refusal> {
+    let fields = object(value, &["chainId", "hash"], "/transaction")?;
+    let chain_id = fields.get("chainId").and_then(Value::as_u64);
+    let chain_id = chain_id.filter(|id| settings.chains.contains(id)).ok_or_else(|| {
+        let chains = settings.chains.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let detail = format!("chainId is the number of a chain that is followed here: {chains}");
+        Refusal::new(400, "unknown_chain", detail).at("/transaction/chainId")
+    })?;
+    let hash = fields.get("hash").and_then(Value::as_str).filter(|text| text.starts_with("0x"));
+    let hash = hash.and_then(|text| text.parse::<B256>().ok()).ok_or_else(|| {
+        let detail = "hash is 0x and 64 hexadecimal digits";
+        Refusal::new(400, "bad_hash", detail).at("/transaction/hash")
+    })?;
+    Ok(ActivityTransaction { chain_id, hash })
+}
+
+fn text(fields: &mut Map<String, Value>, name: &str, most: usize) -> Result<Option<String>, Refusal> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() && text.chars().count() <= most => Ok(Some(text)),
+        Some(_) => {
+            let detail = format!("{name} is a text of 1 to {most} characters");
+            Err(Refusal::bad_body(detail).at(format!("/{name}")))
+        }
+    }
+}
+
+fn bad_status() -> Refusal {
+    let words = ActivityStatus::ALL.map(ActivityStatus::as_str).join(", ");
+    Refusal::new(400, "bad_status", format!("a status is one of {words}"))
+}
+
+fn id(request: &ApiRequest) -> Result<Uuid, Refusal> {
+    Uuid::try_parse(request.parameter("eventId")).map_err(|_| Refusal::not_found("activity"))
+}
+
+fn by(caller: &Principal) -> ChangedBy {
+    ChangedBy::Caller(source(caller))
+}
+
+/// Whoever may join the room of a user may read what is in it.
+fn may_read(request: &ApiRequest, user_id: &str) -> bool {
+    let room = Room::parse(&format!("user-{user_id}")).ok();
+    let caller = request.caller().ok();
+    caller.zip(room).is_some_and(|(caller, room)| caller.may_join(&room, &PublicRooms(Vec::new())))
+}
+
+fn refused(error: ActivityError) -> Refusal {
+    match error {
+        ActivityError::Unknown => Refusal::not_found("activity"),
+        ActivityError::Refused(refused) => {
+            let code = match refused {
+                crate::ChangeRefused::Final(_) => "activity_final",
+                crate::ChangeRefused::Transition(..) => "wrong_transition",
+                crate::ChangeRefused::OtherTransaction => "other_transaction",
+            };
+            Refusal::new(409, code, format!("{refused}; begin another activity"))
+        }
+        ActivityError::TooLarge(_) => Refusal::new(
+            413,
+            "payload_too_large",
+            "the data of an activity is larger than [publish] payload_bytes",
+        )
+        .at("/data"),
+        ActivityError::Store(error) => unavailable(error),
+    }
+}
+
+pub(super) fn unavailable(error: StoreError) -> Refusal {
+    tracing::debug!(error = %chainflume_core::domain::causes(&error), "a request of the application cannot be answered");
+    Refusal::unavailable()
+}
+
+fn write_position(at: &chainflume_outbox::Position) -> String {
+    format!("{}.{}", at.epoch.as_deref().unwrap_or("0"), at.seq)
+}
+
+pub(super) fn schemas() -> Map<String, Value> {
+    let text = |most: usize| json!({ "type": "string", "minLength": 1, "maxLength": most });
+    let status = json!({ "type": "string", "enum": ActivityStatus::ALL.map(ActivityStatus::as_str) });
+    let transaction = json!({ "type": "object", "required": ["chainId", "hash"], "properties":
+        { "chainId": { "type": "integer" }, "hash": { "type": "string", "pattern": "^0x[0-9a-fA-F]{64}$" } } });
+    let change = json!({
+        "status": status, "title": text(MAX_TITLE), "description": text(MAX_DESCRIPTION), "data": { "type": "object" },
+        "transaction": transaction,
+    });
+    let mut new = change.clone();
+    (new["userId"], new["type"]) = (text(255), text(64));
+    let mut whole = new.clone();
+    let id = json!({ "type": "string", "format": "uuid" });
+    (whole["eventId"], whole["changes"]) = (id.clone(), json!({ "type": "integer" }));
+    let object = |properties: &Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required });
+    let end = json!({ "title": text(MAX_TITLE), "description": text(MAX_DESCRIPTION), "data": { "type": "object" } });
+    let list = json!({ "activities": { "type": "array", "items": { "$ref": "#/components/schemas/Activity" } },
+        "next": { "type": ["string", "null"] } });
+    let schemas = [
+        ("NewActivity", object(&new, &["userId", "type", "title"])),
+        ("CreatedActivity", object(&json!({ "eventId": id }), &["eventId"])),
+        ("ActivityChange", object(&change, &[])),
+        ("ActivityEnd", object(&end, &[])),
+        ("Activity", object(&whole, &["eventId", "userId", "type", "status", "title"])),
+        ("Activities", object(&list, &["activities", "next"])),
+    ];
+    schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}

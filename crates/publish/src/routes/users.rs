@@ -1,0 +1,274 @@
+use serde_json::{Map, Value, json};
+
+use super::activities::unavailable;
+use crate::events::user_id;
+use crate::{Publisher, UserChanges, UserDevice, UserError};
+use chainflume_access::{Principal, Scope};
+use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object};
+use chainflume_core::domain::Address;
+
+/// Wallets of one person at most.
+const MAX_WALLETS: usize = 100;
+/// Devices of one person at most.
+const MAX_DEVICES: usize = 100;
+/// Bytes of the token of a device at most: a subscription of Web Push is JSON of some hundred.
+const MAX_TOKEN: usize = 4_096;
+
+pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
+    let route = |method, summary, body, handler| OfferedRoute {
+        method,
+        path: "/v1/users/{id}",
+        summary,
+        query: &[],
+        answer: (200, Some("User")),
+        body,
+        errors: &[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503],
+        access: RouteAccess::Caller,
+        handler,
+    };
+    vec![
+        route(
+            ApiMethod::Put,
+            "Write a person's contacts, devices and wallets; fields left out stay; scope publish, or the person without wallets",
+            Some("UserChanges"),
+            handler(publisher, put),
+        ),
+        route(
+            ApiMethod::Get,
+            "Read a person, with what the chain says of the wallets",
+            None,
+            handler(publisher, get),
+        ),
+        OfferedRoute {
+            answer: (200, Some("ErasedUser")),
+            ..route(
+                ApiMethod::Delete,
+                "Erase a person's contacts, devices and links; facts stay; scope publish",
+                None,
+                handler(publisher, erase),
+            )
+        },
+    ]
+}
+
+/// Whether the caller is the person.
+fn is_self(caller: &Principal, id: &str) -> bool {
+    matches!(caller, Principal::User(user) if user.id == id)
+}
+
+fn id(request: &ApiRequest) -> Result<&str, Refusal> {
+    let id = request.parameter("id");
+    user_id(id).map(|()| id)
+}
+
+async fn put(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    let (caller, id) = (request.caller()?, id(&request)?);
+    if !caller.has(Scope::Publish) && !is_self(caller, id) {
+        return Err(Refusal::forbidden());
+    }
+    let mut fields =
+        object(request.json()?, &["wallets", "email", "phone", "locale", "zone", "devices"], "")?;
+    // A wallet opens rooms, so its link is for the application to prove.
+    if fields.contains_key("wallets") && !caller.has(Scope::Publish) {
+        let detail = "a wallet is linked by the application's back end, with the scope publish";
+        return Err(Refusal::new(403, "forbidden", detail).at("/wallets"));
+    }
+    let changes = changes(&mut fields)?;
+    let is_new = publisher.put_user(id, &changes).await.map_err(refused)?;
+    let user = publisher.user(id).await.map_err(unavailable)?;
+    Ok(ApiAnswer::new(if is_new { 201 } else { 200 }, &user.unwrap_or_default()))
+}
+
+async fn get(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    let (caller, id) = (request.caller()?, id(&request)?);
+    let reads = match caller {
+        Principal::Local => true,
+        Principal::Service(service) => service.scopes.has(Scope::Read) || service.scopes.has(Scope::Publish),
+        Principal::User(user) => user.id == id,
+    };
+    if !reads {
+        return Err(Refusal::forbidden());
+    }
+    let user = publisher.user(id).await.map_err(unavailable)?;
+    Ok(ApiAnswer::new(200, &user.ok_or_else(|| Refusal::not_found("user"))?))
+}
+
+async fn erase(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
+    request.caller_with(Scope::Publish)?;
+    let id = id(&request)?;
+    match publisher.erase_user(id).await.map_err(unavailable)? {
+        true => Ok(ApiAnswer::new(200, &json!({ "id": id, "erased": true }))),
+        false => Err(Refusal::not_found("user")),
+    }
+}
+
+fn refused(error: UserError) -> Refusal {
+    match error {
+        UserError::WalletTaken(_) => {
+            Refusal::new(409, "wallet_taken", format!("{error}; take it from that user first")).at("/wallets")
+        }
+        UserError::Store(error) => unavailable(error),
+    }
+}
+
+fn changes(fields: &mut Map<String, Value>) -> Result<UserChanges, Refusal> {
+    Ok(UserChanges {
+        email: text(fields, "email", is_email, "an address like ada@example.org")?,
+        phone: text(fields, "phone", is_phone, "a number of E.164 like +4915112345678")?,
+        locale: text(fields, "locale", is_locale, "a tag of BCP 47 like de-DE")?,
+        zone: text(fields, "zone", is_zone, "an IANA time zone like Europe/Berlin")?,
+        wallets: fields.remove("wallets").map(wallets).transpose()?,
+        devices: fields.remove("devices").map(devices).transpose()?,
+    })
+}
+
+fn text(
+    fields: &mut Map<String, Value>,
+    name: &str,
+    fits: fn(&str) -> bool,
+    what: &str,
+) -> Result<Option<Option<String>>, Refusal> {
+    match fields.remove(name) {
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(None)),
+        Some(Value::String(text)) if fits(&text) => Ok(Some(Some(text))),
+        Some(_) => {
+            Err(Refusal::new(400, "bad_contact", format!("{name} is {what}, or null")).at(format!("/{name}")))
+        }
+    }
+}
+
+fn wallets(value: Value) -> Result<Vec<Address>, Refusal> {
+    let bad = |place: String| {
+        let detail =
+            format!("wallets is an array of at most {MAX_WALLETS} addresses, 0x and 40 hexadecimal digits");
+        Refusal::new(400, "bad_wallet", detail).at(place)
+    };
+    let Value::Array(values) = value else { return Err(bad("/wallets".to_owned())) };
+    if values.len() > MAX_WALLETS {
+        return Err(bad("/wallets".to_owned()));
+    }
+    let read = |(index, value): (usize, &Value)| {
+        let text = value.as_str().filter(|text| text.starts_with("0x"));
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| bad(format!("/wallets/{index}")))
+    };
+    values.iter().enumerate().map(read).collect()
+}
+
+fn devices(value: Value) -> Result<Vec<UserDevice>, Refusal> {
+    let bad = |place: String| {
+        let detail =
+            format!("devices is an array of at most {MAX_DEVICES} objects with kind (a word) and token");
+        Refusal::new(400, "bad_device", detail).at(place)
+    };
+    let Value::Array(values) = value else { return Err(bad("/devices".to_owned())) };
+    if values.len() > MAX_DEVICES {
+        return Err(bad("/devices".to_owned()));
+    }
+    let read = |(index, value): (usize, Value)| {
+        let place = format!("/devices/{index}");
+        let fields = object(value, &["kind", "token"], &place)?;
+        let part = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (kind, token) = (part("kind"), part("token"));
+        let is_word = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        };
+        if kind.is_empty()
+            || kind.len() > 32
+            || !is_word(&kind)
+            || token.is_empty()
+            || token.len() > MAX_TOKEN
+        {
+            return Err(bad(place));
+        }
+        Ok(UserDevice { kind, token })
+    };
+    values.into_iter().enumerate().map(read).collect()
+}
+
+fn is_email(text: &str) -> bool {
+    let parts = text.rsplit_once('@');
+    text.len() <= 254
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+        && parts.is_some_and(|(name, host)| {
+            !name.is_empty() && host.len() > 2 && !host.starts_with('.') && !host.ends_with('.')
+        })
+}
+
+fn is_phone(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (7..=15).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0')
+    })
+}
+
+fn is_locale(text: &str) -> bool {
+    let is_part =
+        |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let first = text.split('-').next().unwrap_or_default();
+    text.len() <= 35
+        && text.split('-').all(is_part)
+        && (2..=8).contains(&first.len())
+        && first.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+/// Names of the tz database: words with slashes between them. Whether the zone exists is known where it is used.
+fn is_zone(text: &str) -> bool {
+    let is_part = |part: &str| {
+        part.starts_with(|first: char| first.is_ascii_alphabetic())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+'))
+    };
+    text == "UTC" || (text.len() <= 64 && text.contains('/') && text.split('/').all(is_part))
+}
+
+pub(super) fn schemas() -> Map<String, Value> {
+    let text = json!({ "type": ["string", "null"] });
+    let device = json!({ "type": "object", "required": ["kind", "token"], "properties":
+        { "kind": { "type": "string" }, "token": { "type": "string" } } });
+    let contacts = json!({ "email": text, "phone": text, "locale": text, "zone": text,
+        "devices": { "type": "array", "maxItems": MAX_DEVICES, "items": device } });
+    let (mut sent, mut read) = (contacts.clone(), contacts);
+    sent["wallets"] = json!({ "type": "array", "maxItems": MAX_WALLETS, "items": { "type": "string", "pattern": "^0x[0-9a-fA-F]{40}$" } });
+    read["wallets"] = json!({ "type": "array", "items": { "type": "object", "required": ["address", "userId", "stakeAmount", "status"] } });
+    read["id"] = json!({ "type": "string" });
+    let schemas = [
+        ("UserChanges", json!({ "type": "object", "additionalProperties": false, "properties": sent })),
+        ("User", json!({ "type": "object", "required": ["id", "wallets", "devices"], "properties": read })),
+        ("ErasedUser", json!({ "type": "object", "required": ["id", "erased"] })),
+    ];
+    schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contacts_are_what_their_standards_write() {
+        assert!(
+            is_email("ada@example.org")
+                && is_phone("+4915112345678")
+                && is_locale("de-DE")
+                && is_locale("zh-Hant-TW")
+        );
+        assert!(
+            is_zone("Europe/Berlin")
+                && is_zone("UTC")
+                && is_zone("America/Argentina/Buenos_Aires")
+                && is_zone("Etc/GMT+3")
+        );
+        for text in ["", "ada", "@example.org", "ada@", "a b@example.org", "ada@.org"] {
+            assert!(!is_email(text), "{text:?}");
+        }
+        for text in ["", "+", "4915112345678", "+0151", "+49 151 123", "+1234567890123456"] {
+            assert!(!is_phone(text), "{text:?}");
+        }
+        for text in ["", "-", "d", "de_DE", "de-", "123"] {
+            assert!(!is_locale(text), "{text:?}");
+        }
+        for text in ["", "Berlin", "Europe/", "/Berlin", "Europe/../x", "Europe/Ber lin"] {
+            assert!(!is_zone(text), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The application's side against a real PostgreSQL.
+
+mod activities;
+mod events;
+mod fixture;
+mod users;

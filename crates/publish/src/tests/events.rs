@@ -1,0 +1,150 @@
+use serde_json::{Value, json};
+
+use super::fixture::*;
+
+fn event(id: u64, of: &str) -> Value {
+    json!({
+        "id": format!("00000000-0000-4000-8000-{id:012}"), "type": "order.shipped", "aggregateType": "order",
+        "aggregateId": of, "payload": { "n": id }, "metadata": { "userId": "u7", "correlationId": "c1" },
+    })
+}
+
+#[tokio::test]
+async fn events_of_a_request_are_stored_once_and_numbered_in_order() {
+    let (publisher, database) = publisher().await;
+    let sent = json!([event(1, "a"), event(2, "b"), event(1, "a")]);
+    let (status, answer) = ask(&publisher, "POST /v1/domain-events", sent).await.expect("stored");
+    assert_eq!(status, 201);
+    let flags = |answer: &Value| -> Vec<(u64, bool)> {
+        let events = answer["events"].as_array().expect("events");
+        events.iter().map(|one| (one["seq"].as_u64().expect("a number"), one["duplicate"] == true)).collect()
+    };
+    assert_eq!(flags(&answer), [(1, false), (2, false), (1, true)]);
+    // Another payload under the same id: the first stands.
+    let mut other = event(1, "a");
+    other["payload"] = json!({ "n": "another" });
+    let (_, again) = ask(&publisher, "POST /v1/domain-events", other).await.expect("answered");
+    assert_eq!(flags(&again), [(1, true)]);
+    let messages = messages(&database).await;
+    assert_eq!(messages.len(), 2);
+    assert_eq!((&messages[0]["payload"], &messages[0]["seq"]), (&json!({ "n": 1 }), &json!(1)));
+    assert_eq!(
+        (&messages[1]["aggregateId"], &messages[1]["metadata"]["userId"]),
+        (&json!("b"), &json!("u7"))
+    );
+}
+
+#[tokio::test]
+async fn a_request_with_one_bad_event_stores_none() {
+    let (publisher, database) = publisher().await;
+    let mut bad = event(2, "b");
+    bad["type"] = json!("erc20.transfer");
+    let refusal =
+        ask(&publisher, "POST /v1/domain-events", json!([event(1, "a"), bad])).await.expect_err("bad");
+    assert_eq!((refusal.code, refusal.pointer.as_deref()), ("reserved_type", Some("/1/type")));
+    for sent in [json!([]), Value::Array((0..501).map(|n| event(n, "a")).collect())] {
+        let refusal = ask(&publisher, "POST /v1/domain-events", sent).await.expect_err("too many or none");
+        assert_eq!(refusal.code, "too_many_events");
+    }
+    assert_eq!(messages(&database).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn concurrent_publishers_share_commits_without_a_gap() {
+    let (publisher, database) = publisher().await;
+    let calls = (0..64u64).map(|caller| {
+        let publisher = publisher.clone();
+        tokio::spawn(async move {
+            for n in 0..4 {
+                let sent = event(caller * 10 + n, &caller.to_string());
+                ask(&publisher, "POST /v1/domain-events", sent).await.expect("stored");
+            }
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.expect("no panic");
+    }
+    let messages = messages(&database).await;
+    let seqs: Vec<u64> = messages.iter().filter_map(|message| message["seq"].as_u64()).collect();
+    assert_eq!(seqs, (1..=256).collect::<Vec<_>>());
+    for caller in 0..64 {
+        let of = messages
+            .iter()
+            .filter(|message| message["aggregateId"].as_str() == Some(caller.to_string().as_str()));
+        let order: Vec<u64> = of.filter_map(|message| message["payload"]["n"].as_u64()).collect();
+        assert_eq!(
+            order,
+            (0..4).map(|n| caller * 10 + n).collect::<Vec<u64>>(),
+            "each publisher's own order"
+        );
+    }
+    let commits: i64 = sqlx::query_scalar("select count(distinct xmin::text) from domain_events")
+        .fetch_one(database.pool())
+        .await
+        .expect("counts");
+    assert!(commits < 200, "{commits} commits for 256 calls");
+}
+
+#[tokio::test]
+async fn a_repeat_with_its_key_stores_nothing_more() {
+    let (publisher, database) = publisher().await;
+    let mut sent = event(1, "a");
+    sent.as_object_mut().expect("an object").remove("id");
+    let call =
+        |key: Option<&'static str>| ask_with(&publisher, "POST /v1/domain-events", (sent.clone(), key));
+    let (_, first) = call(Some("k1")).await.expect("stored");
+    let (_, again) = call(Some("k1")).await.expect("answered");
+    assert_eq!(
+        (&first["events"][0]["id"], &again["events"][0]["duplicate"]),
+        (&again["events"][0]["id"], &json!(true))
+    );
+    call(Some("k2")).await.expect("stored");
+    call(None).await.expect("stored");
+    assert_eq!(messages(&database).await.len(), 3);
+}
+
+#[tokio::test]
+async fn kinds_of_things_are_bounded() {
+    let (publisher, database) = publisher().await;
+    let kind = |name: &str| {
+        let mut event = event(name.len() as u64, "1");
+        event["aggregateType"] = json!(name);
+        event
+    };
+    for name in ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"] {
+        ask(&publisher, "POST /v1/domain-events", kind(name)).await.expect("stored");
+    }
+    let refusal = ask(&publisher, "POST /v1/domain-events", kind("ggggggg")).await.expect_err("one more");
+    assert_eq!((refusal.status, refusal.code), (422, "too_many_aggregate_types"));
+    assert_eq!(messages(&database).await.len(), 6);
+}
+
+#[tokio::test]
+async fn a_trace_has_what_caused_a_message_and_what_it_caused() {
+    let (publisher, _database) = publisher().await;
+    let id = |n: u64| format!("00000000-0000-4000-8000-{n:012}");
+    let caused = |n: u64, cause: Option<u64>, group: Option<&str>| {
+        let mut event = event(n, "a");
+        event["metadata"] = json!({ "causationId": cause.map(id), "correlationId": group });
+        event
+    };
+    let sent = json!([
+        caused(1, None, Some("flow")),
+        caused(2, Some(1), None),
+        caused(3, Some(2), None),
+        caused(4, None, Some("flow")),
+        caused(5, None, Some("another"))
+    ]);
+    ask(&publisher, "POST /v1/domain-events", sent).await.expect("stored");
+    for n in 1..=4 {
+        let (_, trace) =
+            ask(&publisher, &format!("GET /v1/messages/{}/trace", id(n)), Value::Null).await.expect("read");
+        assert_eq!((&trace["messages"], &trace["isCut"]), (&json!(4), &json!(false)), "{n}");
+        let roots = trace["roots"].as_array().expect("roots");
+        assert_eq!((roots.len(), &roots[0]["id"], &roots[1]["id"]), (2, &json!(id(1)), &json!(id(4))));
+        assert_eq!(roots[0]["caused"][0]["caused"][0]["id"], json!(id(3)));
+    }
+    let refusal =
+        ask(&publisher, &format!("GET /v1/messages/{}/trace", id(9)), Value::Null).await.expect_err("none");
+    assert_eq!((refusal.status, refusal.code), (404, "not_found"));
+}

@@ -1,0 +1,72 @@
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{EventSchemas, Publisher, Settings};
+use chainflume_access::Principal;
+use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, Refusal};
+use chainflume_db::Database;
+use chainflume_outbox::{Outbox, OutboxRow};
+
+/// A publisher of a fresh database.
+pub async fn publisher() -> (Publisher, Database) {
+    let url = chainflume_testkit::postgres::database().await;
+    let settings =
+        chainflume_db::Settings { url, max_connections: 4, acquire_timeout: Duration::from_secs(30) };
+    let database = Database::connect(&settings).await.expect("connects");
+    database.migrate().await.expect("migrates");
+    let settings = Settings {
+        schemas: EventSchemas::default(),
+        activity_types: ["send", "deposit"].map(str::to_owned).to_vec(),
+        chains: vec![1337],
+        payload_bytes: 4096,
+        max_aggregate_types: 6,
+    };
+    (Publisher::new(&database, settings), database)
+}
+
+/// Asks a route as the server does, with everything allowed.
+pub async fn ask(publisher: &Publisher, line: &str, body: Value) -> Result<(u16, Value), Refusal> {
+    ask_with(publisher, line, (body, None)).await
+}
+
+/// The same with an `Idempotency-Key`.
+pub async fn ask_with(
+    publisher: &Publisher,
+    line: &str,
+    (body, key): (Value, Option<&str>),
+) -> Result<(u16, Value), Refusal> {
+    let (method, address) = line.split_once(' ').expect("a method and a path");
+    let (path, query) = address.split_once('?').unwrap_or((address, ""));
+    let api = publisher.api();
+    let parts: Vec<&str> = path.split('/').collect();
+    let fits = |pattern: &str| {
+        let pattern: Vec<&str> = pattern.split('/').collect();
+        let same = |(a, b): (&&str, &&str)| a.starts_with('{') || a == b;
+        pattern.len() == parts.len() && pattern.iter().zip(&parts).all(same)
+    };
+    let wanted = |of: ApiMethod| of.as_str() == method.to_ascii_lowercase();
+    let route = api.routes.iter().find(|route| wanted(route.method) && fits(route.path)).expect("a route");
+    let places = route.path.split('/').zip(&parts).filter_map(|(name, value)| {
+        let name = name.strip_prefix('{')?.strip_suffix('}')?;
+        Some((name.to_owned(), (*value).to_owned()))
+    });
+    let query = query.split('&').filter_map(|pair| pair.split_once('='));
+    let request = ApiRequest {
+        method: method.to_owned(),
+        parameters: places.collect(),
+        query: query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        headers: key.map(|key| ("idempotency-key".to_owned(), key.as_bytes().to_vec())).into_iter().collect(),
+        body: body.to_string().into_bytes(),
+        caller: Some(Principal::Local),
+    };
+    let ApiAnswer { status, json, .. } = (route.handler)(request).await?;
+    Ok((status, serde_json::from_str(&json).expect("JSON")))
+}
+
+/// Every message.
+pub async fn messages(database: &Database) -> Vec<Value> {
+    let rows: Vec<OutboxRow> =
+        Outbox::of(database).read_after(0, 10_000).await.expect("reads").expect("ours");
+    rows.iter().map(|row| serde_json::from_str(&row.message).expect("JSON")).collect()
+}

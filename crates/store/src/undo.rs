@@ -1,0 +1,152 @@
+//! The way back of events that were moved to `orphaned_events`: what they changed is undone, and what was published of them is
+//! retracted. Both go in pages, so that memory is bounded by a page and not by what is taken back; the transaction is the caller's,
+//! and one.
+//!
+//! The order of the steps is the order of what they need. Projections first, users after all stakes. Messages last, because the
+//! first of them locks the head of the outbox until the commit: every other writer with messages waits from then on.
+
+use chainflume_core::domain::Place;
+
+use super::events::{self, OrphanedStakes, Stored};
+use super::messages::{self, PublishedEvents, StakedWallet, TakenBack};
+use super::open::OpenChain;
+use super::projections;
+use chainflume_db::StoreError;
+use chainflume_db::transaction::Tx;
+
+/// Events of one page: some 20 MB of messages. Tests take small pages, so that all that they do goes over their edges.
+const PAGE: u32 = if cfg!(test) { 3 } else { 4_000 };
+
+/// Wallets of one page.
+const WALLETS: usize = if cfg!(test) { 2 } else { 1_000 };
+
+/// What a record of `reorgs` took back, on its way out of everything that it changed.
+pub(super) struct Undo<'a> {
+    chain: &'a OpenChain,
+    record: i64,
+    published: PublishedEvents,
+    /// Of each wallet whose stakes are taken back, in the order of [`Wallets`]: whether it was an active user before.
+    active: Vec<bool>,
+}
+
+impl<'a> Undo<'a> {
+    /// Undoes what the events of a record changed. What is published of it comes later, by [`Self::retract`].
+    ///
+    /// Reads first what decides which events were published: a rewind changes that.
+    pub(super) async fn begin(tx: &mut Tx, chain: &'a OpenChain, record: i64) -> Result<Self, StoreError> {
+        let published = PublishedEvents::of(tx, chain).await?;
+        let mut undo = Self { chain, record, published, active: Vec::new() };
+        let (mut stakes, mut after) = (false, None);
+        loop {
+            let (folded, last) = events::fold_orphaned(tx, record, after, PAGE).await?;
+            projections::undo(tx, chain, &folded).await?;
+            stakes |= !folded.stakes.is_empty();
+            if last.is_none() {
+                break;
+            }
+            after = last;
+        }
+        if stakes {
+            undo.users(tx).await?;
+        }
+        Ok(undo)
+    }
+
+    /// Rolls the users up again, after remembering which of them were active: their messages tell the difference.
+    async fn users(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
+        let mut wallets = Wallets::open(tx, self.record).await?;
+        while let Some(page) = wallets.next(tx, (self.chain, &self.published)).await? {
+            self.active.extend(messages::are_active(tx, &page).await?);
+            let addresses: Vec<&[u8]> = page.iter().map(|staked| staked.wallet.as_slice()).collect();
+            projections::undo_users(tx, &addresses).await?;
+        }
+        wallets.stakes.close(tx).await
+    }
+
+    /// Publishes that the events are taken back, and with them `gone`, which were pending, in chain order: all of them the newest
+    /// first, then what became of the users. Must come last in the transaction.
+    pub(super) async fn retract(self, tx: &mut Tx, gone: &[Stored]) -> Result<(), StoreError> {
+        let (mut gone, mut below) = (gone, None);
+        loop {
+            let (page, last) = match self.published.lowest() {
+                Some(lowest) => events::orphaned_page(tx, (self.record, lowest), below, PAGE).await?,
+                None => (Vec::new(), None),
+            };
+            let mut taken_back: Vec<&Stored> = newest(&mut gone, last).iter().collect();
+            for stored in &page {
+                if self.published.has(self.chain, stored)? {
+                    taken_back.push(stored);
+                }
+            }
+            taken_back.sort_by_key(|stored| stored.event.place);
+            messages::retract(tx, self.chain, taken_back.into_iter()).await?;
+            if last.is_none() {
+                break;
+            }
+            below = last;
+        }
+        if self.active.is_empty() {
+            return Ok(());
+        }
+        let mut wallets = Wallets::open(tx, self.record).await?;
+        let mut active = self.active.into_iter();
+        while let Some(page) = wallets.next(tx, (self.chain, &self.published)).await? {
+            let page: Vec<TakenBack> = page
+                .into_iter()
+                .zip(&mut active)
+                .map(|(staked, active)| TakenBack { staked, active })
+                .collect();
+            messages::publish_taken_back(tx, self.chain, &page).await?;
+        }
+        wallets.stakes.close(tx).await
+    }
+}
+
+/// Those of `gone`, in chain order, that come after `last`, or all: `gone` keeps the others.
+fn newest<'a>(gone: &mut &'a [Stored], last: Option<Place>) -> &'a [Stored] {
+    let kept = last.map_or(0, |last| gone.partition_point(|stored| stored.event.place < last));
+    let (others, newest) = gone.split_at(kept);
+    *gone = others;
+    newest
+}
+
+/// The wallets of a record's stakes, in pages and always in the same order.
+struct Wallets {
+    stakes: OrphanedStakes,
+    /// The last one read: more of its stakes may follow.
+    last: Option<StakedWallet>,
+    ended: bool,
+}
+
+impl Wallets {
+    async fn open(tx: &mut Tx, record: i64) -> Result<Self, StoreError> {
+        Ok(Self { stakes: OrphanedStakes::open(tx, record).await?, last: None, ended: false })
+    }
+
+    /// The next of them, `None` at the end.
+    async fn next(
+        &mut self,
+        tx: &mut Tx,
+        (chain, published): (&OpenChain, &PublishedEvents),
+    ) -> Result<Option<Vec<StakedWallet>>, StoreError> {
+        let mut page = Vec::new();
+        while !self.ended && page.len() < WALLETS {
+            let rows = self.stakes.next(tx).await?;
+            self.ended = rows.is_empty();
+            for stored in rows {
+                let Some(wallet) = stored.event.fact.account else { continue };
+                if self.last.as_ref().is_none_or(|last| last.wallet != wallet) {
+                    page.extend(self.last.replace(StakedWallet::new(wallet, &stored)));
+                }
+                let is_published = published.has(chain, &stored)?;
+                if let Some(last) = self.last.as_mut().filter(|_| is_published) {
+                    last.published(stored);
+                }
+            }
+        }
+        if self.ended {
+            page.extend(self.last.take());
+        }
+        Ok(Some(page).filter(|page| !page.is_empty()))
+    }
+}

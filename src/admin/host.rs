@@ -1,0 +1,60 @@
+//! Which names the admin address answers to. A web page that the operator visits can have its own name resolve to the loopback, and
+//! would then read what only this machine may read; its request names that page's host.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+/// Refuses a request for a foreign name where the address is on the loopback. An address for others has names that are not known
+/// here.
+pub(super) async fn check(State(listen): State<SocketAddr>, request: Request, next: Next) -> Response {
+    let named = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
+    if listen.ip().is_loopback() && !named.is_none_or(is_loopback) {
+        let text = "this address answers to localhost and to its number alone: ask it by one of them\n";
+        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether a `Host` header names this machine's loopback, with a port or without.
+fn is_loopback(host: &str) -> bool {
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let name = host.rsplit_once(':').filter(|(name, _)| !name.contains(':')).map_or(host, |(name, _)| name);
+    let number = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || number.is_ok_and(|number| number.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_loopback_are_answered_to() {
+        for host in [
+            "localhost",
+            "LOCALHOST:9464",
+            "127.0.0.1",
+            "127.0.0.1:9464",
+            "[::1]:9464",
+            "[::1]",
+            "127.8.9.1:1",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:9464",
+            "localhost.evil.example",
+            "10.0.0.1:9464",
+            "[2001:db8::1]:1",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What of a chain only its node can say: whether it is the chain that is stored, and whether its sources can have events.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+
+use super::super::preflight::NodeCheck;
+use super::CheckLine;
+use crate::admin::{about, thousands};
+use crate::config::{self, Confirmations};
+use crate::roles::parts::{Loaded, chain_settings, translator};
+use chainflume_index::{ContractFinding, look_at_contracts};
+use chainflume_node::{ChainError, Node};
+use chainflume_store::KnownBlocks;
+
+/// What is stored, where that could be read.
+#[derive(Default)]
+pub(super) struct StoredFacts {
+    /// Of each chain.
+    pub blocks: Vec<KnownBlocks>,
+    /// Number of events by source.
+    pub events: BTreeMap<String, u64>,
+}
+
+/// What was found of the chains.
+#[derive(Default)]
+pub(super) struct ChainFindings {
+    /// For the report.
+    pub lines: Vec<CheckLine>,
+    /// Whether the node of a chain contradicts what is stored.
+    pub contradicts: bool,
+}
+
+/// Asks the first node of each chain that answered.
+pub(super) async fn look(loaded: &Loaded, nodes: &[NodeCheck], stored: &StoredFacts) -> ChainFindings {
+    let looks = loaded.config.chains.iter().map(async |chain| {
+        let fit = nodes.iter().filter(|check| check.chain == chain.name && check.error().is_none());
+        let first = fit.min_by_key(|check| check.priority)?;
+        let head = *first.outcome.as_ref().ok()?;
+        Some(look_at(loaded, chain, (&first.provider, head), stored).await)
+    });
+    let mut all = ChainFindings::default();
+    for found in join_all(looks).await.into_iter().flatten() {
+        all.contradicts |= found.contradicts;
+        all.lines.extend(found.lines);
+    }
+    all
+}
+
+async fn look_at(
+    loaded: &Loaded,
+    chain: &config::Chain,
+    (provider, head): (&str, u64),
+    stored: &StoredFacts,
+) -> ChainFindings {
+    let mut found = ChainFindings::default();
+    let settings = chain_settings(chain);
+    let node = settings.providers.iter().find(|candidate| candidate.label == *provider);
+    let Some(Ok(node)) = node.map(|provider| Node::new(&settings, provider)) else { return found };
+    let place = format!("chain {}", chain.name);
+    match contradiction(loaded, &node, (chain.chain_id, head), stored).await {
+        Ok(Some(text)) => {
+            found.contradicts = true;
+            found.lines.push(CheckLine::new(false, format!("{place}: {text}")));
+            return found;
+        }
+        Ok(None) => {}
+        Err(error) => {
+            found
+                .lines
+                .push(CheckLine::warning(format!("{place}: stored blocks cannot be compared: {error}")));
+        }
+    }
+    found.lines.extend(waits(loaded, chain, head).into_iter().map(CheckLine::warning));
+    match contracts(loaded, chain, (&node, head), stored).await {
+        Ok(lines) => found.lines.extend(lines.into_iter().map(CheckLine::warning)),
+        Err(error) => {
+            found.lines.push(CheckLine::warning(format!("{place}: contracts cannot be looked at: {error}")));
+        }
+    }
+    found
+}
+
+/// How the node contradicts block 0 or the newest final block that is stored, with what helps.
+async fn contradiction(
+    loaded: &Loaded,
+    node: &Node,
+    (chain_id, head): (u64, u64),
+    stored: &StoredFacts,
+) -> Result<Option<String>, ChainError> {
+    let known = stored.blocks.iter().filter(|known| known.chain_id == chain_id);
+    for stored in known.flat_map(|known| &known.blocks).filter(|block| block.number <= head) {
+        let Some(found) = node.block(stored.number).await? else { continue };
+        if found.hash != stored.hash {
+            return Ok(Some(format!(
+                "block {} is {} in the database and {} at the node, which is another chain with the same chain id, or a new one: \
+                 use the node of the stored chain, or for the new chain {}",
+                stored.number,
+                stored.hash,
+                found.hash,
+                fresh_database(loaded)
+            )));
+        }
+    }
+    Ok(None)
+}
+
+fn fresh_database(loaded: &Loaded) -> String {
+    match loaded.config.database.url {
+        Some(_) => "another database.url with an empty database".to_owned(),
+        None => format!("another data_dir (stop the daemon and delete {})", loaded.config.data_dir.display()),
+    }
+}
+
+/// What of the chain is still in the future.
+fn waits(loaded: &Loaded, chain: &config::Chain, head: u64) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Confirmations::Blocks(depth) = chain.confirmations
+        && depth > head
+    {
+        lines.push(format!(
+            "chain {}: `confirmations` is {} and the head is block {}: no block is confirmed for {}",
+            chain.name,
+            thousands(depth),
+            thousands(head),
+            about(depth - head, chain.block_time)
+        ));
+    }
+    let later = loaded.config.sources_of(&chain.name).filter(|source| source.start_block > head);
+    lines.extend(later.map(|source| {
+        format!(
+            "source {}: waits for block {}, {}: the head is block {}",
+            source.name,
+            thousands(source.start_block),
+            about(source.start_block - head, chain.block_time),
+            thousands(head)
+        )
+    }));
+    lines
+}
+
+/// What is suspicious about the contracts of the chain's sources.
+async fn contracts(
+    loaded: &Loaded,
+    chain: &config::Chain,
+    (node, head): (&Node, u64),
+    stored: &StoredFacts,
+) -> Result<Vec<String>, ChainError> {
+    // A configuration that is checked has a translator.
+    let sources = translator(&loaded.config, chain).map(|translator| translator.into_sources());
+    let mut lines = Vec::new();
+    for source in sources.unwrap_or_default() {
+        let has_events = stored.events.get(&source.name).is_some_and(|events| *events > 0);
+        let found = look_at_contracts(node, &source.abi, head).await?;
+        let found = found.iter().filter(|finding| finding.counts(has_events));
+        lines.extend(found.map(|finding: &ContractFinding| format!("source {}: {finding}", source.name)));
+    }
+    Ok(lines)
+}

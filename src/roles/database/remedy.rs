@@ -1,0 +1,98 @@
+//! What helps where the database cannot be reached. It follows from what failed: a name, an address, a certificate, a file, a
+//! login or a right.
+
+use percent_encoding::percent_decode_str;
+
+use super::Loaded;
+
+/// Parts of messages of PostgreSQL, of the driver and of the system, each with what helps. The first that fits counts.
+const REMEDIES: [(&[&str], &str); 9] = [
+    (
+        &["UnknownIssuer"],
+        "the server's certificate is of an authority that this machine does not know: name the authority's file in the url, \
+         ?sslmode=verify-full&sslrootcert=/path/ca.pem",
+    ),
+    (&["NotValidForName"], "the server's certificate is for another name: write that name into the url"),
+    (&["invalid peer certificate"], "renew the server's certificate, or correct the clock of this machine"),
+    (
+        &["server does not support TLS"],
+        "enable TLS on the server, or write ?sslmode=disable within your own network",
+    ),
+    (&["lookup address", "Name or service not known"], "check the name of the host"),
+    (&["password authentication failed"], "check user and password: psql with the same url must connect"),
+    (
+        &["no pg_hba.conf entry"],
+        "let an administrator add this host, user and database to pg_hba.conf of the server",
+    ),
+    (&["does not exist"], "create what is missing, or correct the url"),
+    (
+        &["Connection refused", "timed out", "unreachable"],
+        "check host and port, and that PostgreSQL runs and listens there",
+    ),
+];
+
+/// What helps against this error.
+pub(super) fn remedy(loaded: &Loaded, error: &str) -> String {
+    let url = loaded.config.database.url.as_ref().map(|url| url.expose());
+    if let Some(file) = url.and_then(missing_file) {
+        return format!(
+            "the file {file} that the url names is not there; write the whole path: a relative one counts from the working folder"
+        );
+    }
+    let fits = |words: &[&str]| words.iter().any(|words| error.contains(words));
+    let known = REMEDIES.iter().find(|(words, _)| fits(words));
+    known.map_or("check that it runs and lets us in", |(_, remedy)| remedy).to_owned()
+}
+
+/// The first certificate or key of the URL whose file is not there.
+fn missing_file(url: &str) -> Option<String> {
+    let (_, query) = url.split_once('?')?;
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let files = pairs.filter(|(key, _)| matches!(*key, "sslrootcert" | "sslcert" | "sslkey"));
+    let mut files = files.map(|(_, file)| percent_decode_str(file).decode_utf8_lossy().into_owned());
+    files.find(|file| !std::path::Path::new(file).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ProcessEnvironment};
+
+    fn remedy_of(url: &str, error: &str) -> String {
+        let path = std::path::PathBuf::from("chainflume.toml");
+        let text = format!(
+            "[database]\nurl = \"{url}\"\n[[chain]]\nname = \"dev\"\nchain_id = 1\nhttp = \"http://localhost\"\n\
+             [[source]]\nname = \"a\"\nchain = \"dev\"\nfamily = \"erc20\"\naddress = \"any\"\nstart_block = 0\n"
+        );
+        let config = Config::parse(&path, &text, &ProcessEnvironment).expect("it is right");
+        remedy(&Loaded { path, config }, error)
+    }
+
+    #[test]
+    fn the_remedy_follows_from_what_failed() {
+        for (error, words) in [
+            ("invalid peer certificate: UnknownIssuer", "sslrootcert="),
+            ("invalid peer certificate: NotValidForName", "another name"),
+            ("invalid peer certificate: Expired", "clock"),
+            ("failed to lookup address information: Name or service not known", "name of the host"),
+            ("password authentication failed for user \"flume\"", "user and password"),
+            ("no pg_hba.conf entry for host \"10.0.0.1\"", "pg_hba.conf"),
+            ("database \"flume\" does not exist", "create what is missing"),
+            ("Connection refused (os error 111)", "host and port"),
+            ("the server spoke in tongues", "check that it runs and lets us in"),
+        ] {
+            let found = remedy_of("postgres://u@h/db", error);
+            assert!(found.contains(words), "{error}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_file_that_is_not_there_is_named() {
+        let url = "postgres://u@h/db?sslmode=verify-full&sslrootcert=no%20such.pem";
+        let found = remedy_of(url, "No such file or directory (os error 2)");
+        assert!(found.starts_with("the file no such.pem that the url names is not there"), "{found}");
+        let there =
+            remedy_of("postgres://u@h/db?sslrootcert=/dev/null", "No such file or directory (os error 2)");
+        assert_eq!(there, "check that it runs and lets us in");
+    }
+}

@@ -1,0 +1,23 @@
+use crate::config::Config;
+use crate::roles::error::AppError;
+use chainflume_publish::{EventSchemas, Publisher, Settings};
+use chainflume_store::Store;
+
+/// Takes facts of the application.
+///
+/// # Errors
+/// When a schema cannot be read.
+pub(super) fn publisher((config, store): (&Config, &Store)) -> Result<Publisher, AppError> {
+    let publish = &config.publish;
+    let schemas = publish.schemas.as_deref().map(EventSchemas::load).transpose();
+    let settings = Settings {
+        schemas: schemas
+            .map_err(|error| AppError::Config(format!("publish.schemas: {error}")))?
+            .unwrap_or_default(),
+        activity_types: publish.activity_types.clone(),
+        chains: config.chains.iter().map(|chain| chain.chain_id).collect(),
+        payload_bytes: publish.payload_bytes,
+        max_aggregate_types: publish.max_aggregate_types,
+    };
+    Ok(Publisher::new(store, settings))
+}
