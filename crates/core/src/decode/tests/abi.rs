@@ -132,7 +132,7 @@ fn every_unreadable_event_is_reported_at_once() {
         [
             "`A` argument `f`: function pointers are not supported",
             "`B` argument `x`: fixed-point type `fixed128x18` is not supported",
-            "`C` argument `x`: type `uint7` is not one the ABI knows",
+            "`C` argument `x`: type `uint7` is not an ABI type",
             "`D` 4 indexed arguments are more than a log has topics for",
             "at position 4 missing field `name`",
         ]
