@@ -80,7 +80,7 @@ end $bench$;`;
 
 /** KiB that each of many quiet connections takes. */
 async function idleMemory(pid, kind, url) {
-  // The first connections use memory that was freed before; those after them show what each takes.
+  // The first connections reuse free memory; later ones show the cost of each.
   const [first, rest] = [Math.floor(IDLE / 5), IDLE - Math.floor(IDLE / 5)];
   const idle = [await clients(kind, url, first, "type-nothing")];
   await sleep(2_000);

@@ -33,7 +33,7 @@ pub struct Limits {
     pub max_lag: u64,
     /// By chain, how long its head may stay the same: many times its block interval.
     pub head_silence: BTreeMap<String, Duration>,
-    /// By chain, how fast it grows and when its blocks are confirmed.
+    /// By chain, its speed and the rule that confirms its blocks.
     pub pace: BTreeMap<String, ChainPace>,
 }
 
@@ -207,7 +207,7 @@ impl Report {
     }
 }
 
-/// With what audits and looks at contracts found.
+/// Adds the findings of audits and of checks of contracts.
 fn with_looks(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTreeMap<String, ChainReport> {
     for ((chain, source), contracts) in board.contracts() {
         if let Some(report) = chains.get_mut(&chain).and_then(|chain| chain.sources.get_mut(&source)) {

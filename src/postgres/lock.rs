@@ -31,7 +31,7 @@ impl Lock {
             .create(true)
             .write(true)
             .truncate(false)
-            // It says nothing that others need; a file of an older version keeps its mode.
+            // Other users do not need its contents; a file of an older version keeps its mode.
             .mode(0o600)
             .open(&path)
             .at("open the lock", &path)?;

@@ -226,7 +226,7 @@ pub struct Verifier {
     pub issuer: Option<String>,
     /// The required value of the claim `aud`, or one of its values.
     pub audience: Option<String>,
-    /// Seconds from `iat` to `exp` at most; without `iat`, from now.
+    /// Maximum number of seconds from `iat` to `exp`; without `iat`, from now.
     pub max_life: Option<u64>,
 }
 
@@ -295,7 +295,7 @@ impl Verifier {
         if [claims.nbf, claims.iat].into_iter().flatten().any(|from| from > now.saturating_add(AHEAD)) {
             return Err(TokenError::Early);
         }
-        // Without `iat` nobody knows since when the token is valid; a time that is ahead would be a longer life than it looks.
+        // Without `iat` the start of validity is unknown. An `iat` in the future would hide a longer life.
         let from = claims.iat.map_or(now, |iat| iat.min(now));
         if self.max_life.is_some_and(|longest| claims.exp - from > longest) {
             return Err(TokenError::LongLived);

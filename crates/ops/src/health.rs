@@ -86,13 +86,13 @@ pub struct ChainHealth {
     pub provider: Option<String>,
     /// Newest block the node knows.
     pub head: Option<u64>,
-    /// Time of the head in seconds since the Unix epoch, as its header says.
+    /// Timestamp of the head, in seconds since the Unix epoch.
     pub head_time: Option<u64>,
     /// Highest confirmed block.
     pub confirmed: Option<u64>,
-    /// Blocks by which its node is below what is stored; 0 while that is no more than a backend may lag.
+    /// Number of blocks by which its node is below the stored blocks; 0 within the accepted lag of a backend.
     pub node_behind: u64,
-    /// Why new sources publish nothing yet, where they wait for their node to sync.
+    /// Why new sources publish nothing yet, if they wait for their node to sync.
     pub unpublished: Option<String>,
     /// Highest final block.
     pub final_number: u64,

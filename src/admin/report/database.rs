@@ -14,10 +14,10 @@ pub struct DatabaseReport {
     pub negative_balances: u64,
     /// Number of open dead letters.
     pub open_dead_letters: u64,
-    /// A name that tells it from other databases, by which commands know that they use the same one.
+    /// A name that differs from those of other databases: commands compare it with the name of their own.
     #[serde(default)]
     pub identity: Option<String>,
-    /// By how many seconds the clock of the database is ahead of this machine's.
+    /// Number of seconds by which the clock of the database is ahead of this machine's.
     #[serde(default)]
     pub clock_ahead: Option<f64>,
 }

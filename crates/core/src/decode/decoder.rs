@@ -114,8 +114,8 @@ impl Decoder {
         }
     }
 
-    /// Whether one of these events is what the log is meant to be: it has the event's first topic and number of topics, or
-    /// fits an anonymous event.
+    /// Whether the log is one of these events: it has the first topic and number of topics of an event, or fits an
+    /// anonymous one.
     pub fn claims(&self, log: &Log) -> bool {
         self.by_signature(log).is_some() || self.by_shape(log) != DecodeOutcome::Foreign
     }

@@ -121,8 +121,8 @@ impl RedisSink {
         Ok(())
     }
 
-    /// The stream writer for messages of this type. In a Cluster a type that is new gets one of its own: streams of two types may
-    /// live on different nodes.
+    /// The stream writer for messages of this type. In a Cluster each new type gets its own writer: streams of two
+    /// types may be on different nodes.
     fn stream_writer(&mut self, aggregate_type: &str) -> Result<usize, SinkError> {
         if !matches!(self.settings.servers, Servers::Cluster(_)) {
             return Ok(0);
@@ -143,7 +143,7 @@ struct StreamPlaces {
 }
 
 impl StreamPlaces {
-    /// Streams of the chains: they are looked at also while there is no message.
+    /// Streams of the chains: they are read even before their first message.
     fn new(settings: &Settings) -> Result<Self, SinkError> {
         let types: Vec<String> = Aggregate::ALL.iter().map(|one| one.as_str().to_owned()).collect();
         Ok(match settings.servers {

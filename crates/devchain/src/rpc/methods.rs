@@ -109,7 +109,7 @@ fn read(view: &View<'_>, method: &str, params: &Params<'_>, settings: &Settings)
         }
         "eth_getCode" => {
             let address = params.address(0)?;
-            // What emits logs is a contract.
+            // An address that emits logs is a contract.
             let logs = |block: &Arc<Block>| block.logs(false).any(|log| log.address == address);
             let emits = || (0..=view.head).any(|number| view.block(number).is_some_and(logs));
             let contract = [STAKE_VAULT, DEMO_TOKEN, DEMO_NFT].contains(&address) || emits();

@@ -231,7 +231,7 @@ fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now:
     }
 }
 
-/// A difference stands until a read agrees; one that was repaired by itself is told once.
+/// A difference lasts until a read agrees. A repaired difference causes one notice.
 fn audit_troubles(
     found: &mut FoundIncidents,
     (chain, source): (&str, &str),
@@ -269,7 +269,7 @@ fn database_troubles(found: &mut FoundIncidents, database: &DatabaseHealth, now:
     }
 }
 
-/// Leases, times of blocks and signatures of webhooks go by the clock.
+/// Leases, timestamps of blocks and signatures of webhooks depend on the clock.
 fn clock_troubles(found: &mut FoundIncidents, board: &BoardSnapshot) {
     if let Some(ahead) = board.clock_ahead.filter(|ahead| ahead.abs() > CLOCK_OFF) {
         let (seconds, which) = (ahead.abs(), if ahead > 0.0 { "behind" } else { "ahead of" });
