@@ -1,5 +1,5 @@
-//! Writes down, inside the database itself, everything that is committed and undone: triggers see what no
-//! look at the final tables can.
+//! Records everything that is committed and undone, inside the database: triggers see changes that the final tables no
+//! longer show.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use sqlx::postgres::PgPool;
@@ -61,23 +61,23 @@ end $$;
 create trigger journal_reorg after insert on reorgs for each row execute function journal_reorg();
 ";
 
-/// One thing written down.
+/// One entry of the journal.
 #[derive(sqlx::FromRow)]
 pub struct Entry {
-    /// Entries of one transaction have the same.
+    /// Equal for all entries of one transaction.
     pub tx: i64,
-    /// Whose checkpoint moved; `None` for an entry about events or a reorg.
+    /// The source whose checkpoint moved; `None` for an entry about events or a reorg.
     pub source: Option<String>,
-    /// Where it stood, `None` where it did not exist.
+    /// Its earlier position; `None` if it did not exist.
     pub was: Option<i64>,
     pub was_hash: Option<Vec<u8>>,
-    /// Where it stands, `None` where it does not exist any more.
+    /// Its new position; `None` if it no longer exists.
     pub now: Option<i64>,
     pub now_hash: Option<Vec<u8>>,
-    /// A block of which events were stored or undone.
+    /// A block whose events were stored or undone.
     pub number: Option<i64>,
     pub hash: Option<Vec<u8>>,
-    /// How many; below zero for undone.
+    /// Their number; negative for undone events.
     pub events: Option<i64>,
 }
 
@@ -86,7 +86,7 @@ pub async fn entries(pool: &PgPool) -> Vec<Entry> {
     sqlx::query_as("select * from journal order by id").fetch_all(pool).await.expect("the journal is there")
 }
 
-/// Starts writing down. The schema must be there.
+/// Starts the journal. The schema must exist.
 pub async fn install(pool: &PgPool) {
     sqlx::raw_sql(TRIGGERS).execute(pool).await.expect("triggers can be made");
 }
@@ -99,7 +99,7 @@ pub async fn lines(pool: &PgPool) -> Vec<String> {
         .expect("the journal is there")
 }
 
-/// The lines that say where checkpoints and reorgs went, without those about events.
+/// The lines about checkpoints and reorgs.
 pub async fn moves(pool: &PgPool) -> Vec<String> {
     let is_move = |line: &String| !line.starts_with("stored") && !line.starts_with("undone");
     lines(pool).await.into_iter().filter(is_move).collect()
