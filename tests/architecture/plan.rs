@@ -232,7 +232,6 @@ pub const TABLES: &[Tables] = &[
         &["store"],
         &[
             "blocks",
-            "checkpoints",
             "deferred_indexes",
             "endpoints",
             "event_kinds",
@@ -242,6 +241,7 @@ pub const TABLES: &[Tables] = &[
             "orphaned_events",
             "pending_events",
             "reorgs",
+            "source_groups",
             "sources",
             "stakes",
             "token_allowances",
