@@ -294,6 +294,10 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
         ChainState::Failing if chain.consecutive_errors > 1 => {
             reasons.push(format!("{} errors in a row", chain.consecutive_errors));
         }
+        // The first error in a row is passed over, but not before the chain was opened.
+        ChainState::Failing if chain.head.is_none() => {
+            reasons.push("has not reached its node and database yet".to_owned());
+        }
         _ => {}
     }
     if let Some(head) = chain.head.filter(|_| chain.confirmed.is_none()) {
@@ -438,6 +442,11 @@ mod tests {
         };
         assert_eq!(reasons(failing(1)), [""; 0]);
         assert_eq!(reasons(failing(2)), ["2 errors in a row"]);
+        let unopened = |chain: &mut ChainHealth| {
+            failing(1)(chain);
+            (chain.head, chain.confirmed) = (None, None);
+        };
+        assert_eq!(reasons(unopened), ["has not reached its node and database yet"]);
     }
 
     #[test]

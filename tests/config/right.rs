@@ -51,6 +51,7 @@ fn usual_pace() -> Pace {
         compute_units_per_second: None,
         compute_units: PRICES.map(|(method, units)| (method.to_owned(), units)).into(),
         max_concurrent: 16,
+        max_bytes_in_flight: 128 << 20,
     }
 }
 

@@ -13,28 +13,46 @@ create table journal (
     number bigint, hash bytea, events bigint
 );
 
-create function journal_checkpoint() returns trigger language plpgsql as $$
+create function journal_checkpoint(source text, was source_groups, now source_groups) returns void language plpgsql as $$
 declare
     words text;
 begin
-    if tg_op = 'INSERT' then
-        words := 'starts, at ' || new.block_number;
-    elsif tg_op = 'DELETE' then
-        words := 'begins anew, was at ' || old.block_number;
-    elsif new.block_number < old.block_number then
-        words := 'back from ' || old.block_number || ' to ' || new.block_number;
-    elsif new.block_number > old.block_number or new.block_hash <> old.block_hash then
-        words := 'on from ' || old.block_number || ' to ' || new.block_number;
+    if was.id is null then
+        words := 'starts, at ' || now.block_number;
+    elsif now.id is null then
+        words := 'begins anew, was at ' || was.block_number;
+    elsif now.block_number < was.block_number then
+        words := 'back from ' || was.block_number || ' to ' || now.block_number;
+    elsif now.block_number > was.block_number or now.block_hash <> was.block_hash then
+        words := 'on from ' || was.block_number || ' to ' || now.block_number;
     end if;
     if words is not null then
         insert into journal (line, source, was, was_hash, now, now_hash)
-        values (coalesce(new.source, old.source) || ': ' || words, coalesce(new.source, old.source),
-            old.block_number, old.block_hash, new.block_number, new.block_hash);
+        values (source || ': ' || words, source, was.block_number, was.block_hash, now.block_number, now.block_hash);
     end if;
+end $$;
+-- A group moves with all of its sources, or a source to another group.
+create function journal_group() returns trigger language plpgsql as $$
+declare
+    was source_groups := old;
+    now source_groups := new;
+begin
+    perform journal_checkpoint(s.name, was, now) from sources s where s.group_id = new.id order by s.name;
     return null;
 end $$;
-create trigger journal_checkpoint after insert or update or delete on checkpoints
-    for each row execute function journal_checkpoint();
+create trigger journal_group after update on source_groups for each row execute function journal_group();
+create function journal_member() returns trigger language plpgsql as $$
+declare
+    was source_groups;
+    now source_groups;
+begin
+    select * into was from source_groups where id = old.group_id;
+    select * into now from source_groups where id = new.group_id;
+    perform journal_checkpoint(new.name, was, now);
+    return null;
+end $$;
+create trigger journal_member after update on sources for each row
+    when (old.group_id is distinct from new.group_id) execute function journal_member();
 
 create function journal_events() returns trigger language plpgsql as $$
 declare

@@ -17,7 +17,10 @@ const TABLES: [(&str, &str); 12] = [
     ("chains", "select to_jsonb(t) - '{reorgs,epoch,genesis_hash,final_number}'::text[] from chains t"),
     // Publishing begins at the head of the first start, and the audit depends on the time. Only commands use the record
     // of who followed a source last.
-    ("sources", "select to_jsonb(t) - '{id,publish_from,verified_to,followed_as}'::text[] from sources t"),
+    (
+        "sources",
+        "select to_jsonb(t) - '{id,publish_from,verified_to,followed_as,group_id}'::text[] from sources t",
+    ),
     ("checkpoints", "select to_jsonb(t) - 'updated_at' from checkpoints t"),
     ("event_kinds", "select to_jsonb(t) - 'id' from event_kinds t"),
     (

@@ -29,7 +29,7 @@ pub use outgoing::{
 };
 pub use past::{clock_ahead, contract_findings, source_past};
 pub use providers::{
-    ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched,
+    ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched, rpc_bytes,
     rpc_concurrency, rpc_credits, rpc_request,
 };
 pub use push::{

@@ -8,6 +8,7 @@ const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
 const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
 const RPC_CREDITS: &str = "chainflume_rpc_compute_units_total";
 const RPC_CONCURRENCY: &str = "chainflume_rpc_concurrency_limit";
+const RPC_BYTES: &str = "chainflume_rpc_in_flight_bytes";
 const PROVIDER_IN_USE: &str = "chainflume_provider_in_use";
 const PROVIDER_HEALTHY: &str = "chainflume_provider_healthy";
 const PROVIDER_BEHIND: &str = "chainflume_provider_lag_blocks";
@@ -28,6 +29,10 @@ pub(super) fn describe() {
         "compute units spent by the configured table, by chain, provider and method"
     );
     describe_gauge!(RPC_CONCURRENCY, "requests that may be in flight at once now, by chain and provider");
+    describe_gauge!(
+        RPC_BYTES,
+        "bytes of answers that are read now, beyond the first MiB of each, by chain and provider"
+    );
     describe_gauge!(
         PROVIDER_IN_USE,
         "1 for the provider the newest blocks are read from, by chain and provider"
@@ -94,6 +99,13 @@ pub fn rpc_credits((chain, provider): (&str, &str), method: &'static str, units:
 pub fn rpc_concurrency((chain, provider): (&str, &str), requests: f64) {
     let (chain, provider) = (chain.to_owned(), provider.to_owned());
     gauge!(RPC_CONCURRENCY, "chain" => chain, "provider" => provider).set(requests);
+}
+
+/// Bytes of answers that are read now, beyond the first mebibyte of each.
+pub fn rpc_bytes((chain, provider): (&str, &str), bytes: u64) {
+    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    gauge!(RPC_BYTES, "chain" => chain, "provider" => provider).set(bytes as f64);
 }
 
 /// The state of a provider at the last probe.
