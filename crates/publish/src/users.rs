@@ -87,10 +87,10 @@ impl Publisher {
     /// A database error.
     pub async fn user(&self, id: &str) -> Result<Option<Value>, StoreError> {
         let row: Option<PersonRow> = sqlx::query_as(
-            r"
+            r#"
             select a.email, a.phone, a.locale, a.zone,
-                to_char(a.created_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z'),
-                to_char(a.updated_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z'),
+                to_char(a.created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                to_char(a.updated_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
                 coalesce((select jsonb_agg(jsonb_build_object('address', '0x' || encode(w.wallet, 'hex'),
                         'userId', coalesce(u.id, user_id(w.wallet)), 'stakeAmount', coalesce(u.stake_amount, 0)::text,
                         'status', coalesce(u.status, 'registered')) order by w.linked_at, w.wallet)
@@ -98,7 +98,7 @@ impl Publisher {
                 coalesce((select jsonb_agg(jsonb_build_object('kind', d.kind, 'token', d.token) order by d.kind, d.token)
                     from user_devices d where d.user_id = a.id), '[]')::text
             from application_users a where a.id = $1
-            ",
+            "#,
         )
         .bind(id)
         .fetch_optional(&self.0.pool)
