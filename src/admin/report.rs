@@ -215,8 +215,14 @@ fn with_looks(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTree
         }
     }
     for ((chain, source), audit) in board.audits() {
-        if let Some(report) = chains.get_mut(&chain).and_then(|chain| chain.sources.get_mut(&source)) {
-            (report.verified_to, report.differences) = (audit.verified_to, audit.differences);
+        let Some(report) = chains.get_mut(&chain) else { continue };
+        let Some(of_source) = report.sources.get_mut(&source) else { continue };
+        (of_source.verified_to, of_source.differences) = (audit.verified_to, audit.differences);
+        if audit.differences > 0 {
+            report.not_ready.push(format!(
+                "{} stored events of source {source} differ from the chain: see the log, then run `chainflume verify`",
+                audit.differences
+            ));
         }
     }
     chains
@@ -296,6 +302,13 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
     if chain.lag() > limits.max_lag {
         reasons.push(format!("is {} blocks behind", chain.lag()));
     }
+    if chain.node_behind > 0 {
+        reasons.push(format!(
+            "its node is {} blocks below what is stored: it still syncs, or was replaced by an old copy",
+            chain.node_behind
+        ));
+    }
+    reasons.extend(chain.unpublished.clone());
     reasons.extend(chain.sources.iter().flat_map(|source| unread::reasons(source, limits.max_lag)));
     let silence = chain.head_moved_at.elapsed();
     if chain.state != ChainState::Standby
@@ -317,6 +330,7 @@ pub(super) fn refresh_metrics(board: &Board) {
         let leads = chain.state != ChainState::Standby;
         let since_head = if leads { chain.head_moved_at.elapsed() } else { Duration::ZERO };
         metrics::chain(&name, chain.head, chain.confirmed, chain.final_number, since_head);
+        metrics::node_behind(&name, chain.node_behind);
         metrics::consecutive_errors(&name, chain.consecutive_errors);
         for state in ChainState::ALL {
             metrics::chain_state(&name, state.as_str(), state == chain.state);
@@ -411,6 +425,11 @@ mod tests {
             ["is stopped until an operator decides"]
         );
         assert_eq!(reasons(|chain| chain.head_moved_at = past(61)), ["its head has not moved for 61 s"]);
+        assert_eq!(
+            reasons(|chain| chain.node_behind = 5_000),
+            ["its node is 5000 blocks below what is stored: it still syncs, or was replaced by an old copy"]
+        );
+        assert_eq!(reasons(|chain| chain.unpublished = Some("it syncs".to_owned())), ["it syncs"]);
         assert_eq!(reasons(|chain| chain.alive_at = past(61)), ["its loop has not turned for 61 s"]);
         let failing = |errors| {
             move |chain: &mut ChainHealth| {
@@ -419,6 +438,23 @@ mod tests {
         };
         assert_eq!(reasons(failing(1)), [""; 0]);
         assert_eq!(reasons(failing(2)), ["2 errors in a row"]);
+    }
+
+    #[test]
+    fn what_the_audit_found_is_a_reason_until_it_is_repaired() {
+        let limits = Limits { max_lag: 100, head_silence: BTreeMap::new() };
+        let reasons = |differences| {
+            let board = board(|_| {});
+            board.audit("dev", "vault", |audit| audit.differences = differences);
+            Report::of(&board, &limits).chains["dev"].not_ready.clone()
+        };
+        assert_eq!(reasons(0), [""; 0]);
+        assert_eq!(
+            reasons(3),
+            [
+                "3 stored events of source vault differ from the chain: see the log, then run `chainflume verify`"
+            ]
+        );
     }
 
     #[test]

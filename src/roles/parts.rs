@@ -159,6 +159,7 @@ pub(crate) fn chain_settings(chain: &config::Chain) -> ChainSettings {
         max_response_bytes: chain.max_response_bytes,
         poll_interval: chain.poll_interval,
         ws_silence: chain.ws_silence,
+        max_head_age: chain.max_head_age,
         history: HistorySettings {
             ranges_in_flight: history.ranges_in_flight,
             initial_range: history.initial_range,
@@ -195,7 +196,7 @@ fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> Prov
 
 /// `None` where no audit is configured.
 pub(crate) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
-    chain.audit.map(|config::Audit { blocks, every }| AuditSettings { blocks, every })
+    chain.audit.map(|config::Audit { blocks, every, repair }| AuditSettings { blocks, every, repair })
 }
 
 pub(crate) fn policy(chain: &config::Chain) -> DepthPolicy {

@@ -59,6 +59,16 @@ fn usual_failover() -> Failover {
     Failover { probe_interval, probe_timeout, max_lag: 5, return_after }
 }
 
+fn usual_history() -> History {
+    History {
+        ranges_in_flight: 4,
+        initial_range: 1_000,
+        max_range: 10_000,
+        buffer_bytes: 20 << 20,
+        commit_logs: 12_000,
+    }
+}
+
 #[test]
 fn a_small_configuration_is_read_whole_with_every_default() {
     let config = Given::default().root().right(RIGHT);
@@ -73,6 +83,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         redis: Redis::default(),
         standby: Standby::default(),
         webhooks: Vec::new(),
+        inbound: Vec::new(),
         alerts: Alerts::default(),
         admin: Admin::default(),
         server: config.server.clone(),
@@ -98,9 +109,10 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             ws_silence: Duration::from_secs(36),
             compression: Compression::Auto,
             max_response_bytes: 64 << 20,
+            max_head_age: Duration::from_secs(3_600),
             history: usual_history(),
             contract_check: Some(Duration::from_hours(1)),
-            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
+            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10), repair: true }),
             pace: usual_pace(),
         }],
         sources: vec![Source {

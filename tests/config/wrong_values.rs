@@ -257,7 +257,7 @@ fn providers_say_what_each_and_what_all_of_them_lack() {
         [
             "4 problems in chainflume.toml",
             "chainflume.toml:5: chain[0].provider[0].http: is missing (add http = \"https://…\", the address of a node)",
-            "chainflume.toml:6: chain[0].provider[0].url: is not a key (remove it; known here: compute_units_per_second, http, name, priority, requests_per_second, role, ws)",
+            "chainflume.toml:6: chain[0].provider[0].url: is not a key (remove it; known here: compute_units_per_second, headers, http, name, priority, requests_per_second, role, ws)",
             "chainflume.toml:7: chain[0].provider[0].role: `archive` is not known here (write one of any, live, history, audit)",
             "chainflume.toml:8: chain[0].provider[0].priority: `0` is too small (give a value from 1 to 1000)",
         ]

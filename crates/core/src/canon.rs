@@ -2,13 +2,17 @@
 //! on from where, what is published as pending, and whether a node's answer contradicts what is stored.
 
 mod age;
+mod first_head;
 mod heads;
 mod plan;
 mod policy;
+mod tag;
 mod verdict;
 
 pub use age::{AgeVerdict, BlockTime};
+pub use first_head::FirstHead;
 pub use heads::{AgeBoundary, Heads};
 pub use plan::{DepthZones, ReadPlan, SourceGroup, SourcePosition, plan};
 pub use policy::{Confirmations, DepthPolicy, PublishMode};
+pub use tag::{TagHistory, TagVerdict};
 pub use verdict::{ReorgVerdict, judge};

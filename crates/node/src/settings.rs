@@ -32,6 +32,8 @@ pub struct ChainSettings {
     pub poll_interval: Duration,
     /// An open WebSocket that has said nothing for so long is taken for dead.
     pub ws_silence: Duration,
+    /// A node whose newest block is older has not synced. Zero: any block is young enough.
+    pub max_head_age: Duration,
     /// How history is read.
     pub history: HistorySettings,
 }

@@ -9,12 +9,14 @@ mod loops;
 mod public;
 mod source;
 mod throughput;
+mod wake;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
 pub use audits::AuditHealth;
 pub use contracts::ContractHealth;
@@ -88,6 +90,10 @@ pub struct ChainHealth {
     pub head_time: Option<u64>,
     /// Highest confirmed block.
     pub confirmed: Option<u64>,
+    /// Blocks by which its node is below what is stored; 0 while that is no more than a backend may lag.
+    pub node_behind: u64,
+    /// Why new sources publish nothing yet, where they wait for their node to sync.
+    pub unpublished: Option<String>,
     /// Highest final block.
     pub final_number: u64,
     /// When the head last moved.
@@ -168,6 +174,8 @@ impl ChainHealth {
             head: None,
             head_time: None,
             confirmed: None,
+            node_behind: 0,
+            unpublished: None,
             final_number: 0,
             head_moved_at: now,
             pushed: false,
@@ -320,6 +328,7 @@ struct BoardState {
     contracts: BTreeMap<(String, String), ContractHealth>,
     loops: BTreeMap<String, LoopHealth>,
     public: Option<PublicHealth>,
+    wakes: BTreeMap<String, Arc<Notify>>,
     stopping: bool,
 }
 

@@ -1,6 +1,7 @@
 //! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
 
 mod application;
+mod inbound;
 mod install;
 mod leases;
 mod loops;
@@ -17,6 +18,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 pub use application::{
     activity_changed, application_committed, application_events, application_starts, application_waiting,
 };
+pub use inbound::{inbound_delivery, inbound_hint, inbound_open, inbound_starts};
 pub use install::install;
 pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
@@ -91,6 +93,8 @@ const LEASE_ERRORS: &str = "chainflume_lease_errors_total";
 const AUDITED: &str = "chainflume_audit_verified_block";
 const AUDIT_DIFFERENCES: &str = "chainflume_audit_differences";
 const AUDIT_FOUND: &str = "chainflume_audit_differences_found_total";
+const AUDIT_REPAIRED: &str = "chainflume_audit_repaired_total";
+const NODE_BEHIND: &str = "chainflume_node_behind_blocks";
 const SINK_HELD: &str = "chainflume_sink_held_messages";
 const SINK_HELD_OLDEST: &str = "chainflume_sink_held_oldest_seconds";
 const SINK_DISABLED: &str = "chainflume_sink_disabled";
@@ -112,6 +116,10 @@ const APPLICATION_EVENTS: &str = "chainflume_application_events_total";
 const APPLICATION_COMMITS: &str = "chainflume_application_commits_total";
 const APPLICATION_WAITING: &str = "chainflume_application_events_waiting";
 const ACTIVITY_CHANGES: &str = "chainflume_activity_changes_total";
+const INBOUND: &str = "chainflume_inbound_deliveries_total";
+const INBOUND_SECONDS: &str = "chainflume_inbound_duration_seconds";
+const INBOUND_HINTS: &str = "chainflume_inbound_hints_total";
+const INBOUND_OPEN: &str = "chainflume_inbound_hints_open";
 const BUILD_INFO: &str = "chainflume_build_info";
 
 fn describe() {
@@ -166,6 +174,8 @@ fn describe() {
     );
     describe_gauge!(AUDIT_DIFFERENCES, "stored events that differ from the chain, by chain and source");
     describe_counter!(AUDIT_FOUND, "ranges in which an audit found differences, by chain and source");
+    describe_counter!(AUDIT_REPAIRED, "stored events that the audit repaired by proof, by chain and source");
+    describe_gauge!(NODE_BEHIND, "blocks by which the node of a chain is below what is stored, by chain");
     describe_counter!(
         DEAD_LETTERS_TRIMMED,
         "open dead letters deleted because a source with address = \"any\" had more than retention.letters_of_any, by source"
@@ -320,11 +330,22 @@ pub fn audit_difference(chain: &str, source: &str) {
     counter!(AUDIT_FOUND, "chain" => chain.to_owned(), "source" => source.to_owned()).increment(1);
 }
 
+/// The audit repaired stored events of a source.
+pub fn audit_repaired(chain: &str, source: &str, count: u64) {
+    counter!(AUDIT_REPAIRED, "chain" => chain.to_owned(), "source" => source.to_owned()).increment(count);
+}
+
+/// The node of a chain is below what is stored by so many blocks.
+pub fn node_behind(chain: &str, blocks: u64) {
+    gauge!(NODE_BEHIND, "chain" => chain.to_owned()).set(as_f64(blocks));
+}
+
 /// How far the audit of a source is.
 pub fn audit(chain: &str, source: &str, verified_to: Option<u64>, differences: u64) {
     let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
     gauge!(AUDIT_DIFFERENCES, &labels).set(as_f64(differences));
     counter!(AUDIT_FOUND, &labels).increment(0);
+    counter!(AUDIT_REPAIRED, &labels).increment(0);
     if let Some(verified_to) = verified_to {
         gauge!(AUDITED, &labels).set(as_f64(verified_to));
     }

@@ -76,6 +76,19 @@ impl ChainStore {
 }
 
 impl ChainStore {
+    /// Whether a source is to be announced from the head on, and no head was known yet.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn awaits_publication(&self) -> Result<bool, StoreError> {
+        let sql = "select exists (select from sources where chain_id = $1 and name = any($2) and publish_from is null)";
+        Ok(sqlx::query_scalar(sql)
+            .bind(self.chain.id)
+            .bind(&self.chain.sources)
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
     /// Sources that are to be announced from the head on, and for which no head was known yet, are announced above
     /// this one.
     ///

@@ -80,6 +80,7 @@ impl Script {
             compression: chainflume_node::Compression::Auto,
             max_response_bytes: 1 << 20,
             poll_interval: Duration::from_secs(1),
+            max_head_age: Duration::ZERO,
             ws_silence: Duration::from_secs(1),
             history: HistorySettings {
                 ranges_in_flight: 4,

@@ -80,8 +80,12 @@ impl House {
         let sinks = webhook("crm", &receiver, "");
         // Nobody listens there: what sends alerts has something to do.
         let alerts = "[alerts]\nwebhook = \"http://127.0.0.1:9/chat\"\n";
+        let inbound = "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n";
         let public = "[server]\nlisten = \"127.0.0.1:0\"\n[server.auth]\nmode = \"none\"\n";
-        home.write(&format!("{alerts}{public}[redis]\nurl = \"{}\"\n{tables}{sinks}", redis.url()), None);
+        home.write(
+            &format!("{alerts}{inbound}{public}[redis]\nurl = \"{}\"\n{tables}{sinks}", redis.url()),
+            None,
+        );
         Self { chain, home, _parts: (server, redis, receiver) }
     }
 
@@ -128,6 +132,7 @@ const BESIDE: [&str; 16] = [
     "feed",
     "feed listener",
     "feed watch",
+    "inbound",
     "issuer keys",
     "leases",
     "listen",

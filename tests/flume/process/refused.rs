@@ -181,7 +181,7 @@ async fn of_two_chains_the_one_whose_node_is_away_waits_alone() {
     let address = away.address().to_string();
     let second = chain(&away, "", &source("far", "erc20", chainflume_devchain::DEMO_TOKEN, 0))
         .replace("\"dev\"", "\"other\"")
-        .replace("31337", "31338");
+        .replace("31337", "31338\nmax_head_age = \"0s\"");
     away.stop().await;
     let home = Home::bare();
     home.write(&format!("{}\n{second}", chain(&server, "", &all_sources())), Some(&url));

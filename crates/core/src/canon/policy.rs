@@ -91,8 +91,8 @@ impl DepthPolicy {
         latest.saturating_sub(self.least_depth())
     }
 
-    /// How many blocks are read by themselves at least.
-    pub(super) fn least_depth(&self) -> u64 {
+    /// How many blocks are read by themselves at least. A node that is further below than this has not the blocks that are stored.
+    pub fn least_depth(&self) -> u64 {
         self.reorg_window.max(self.backend_lag_blocks)
     }
 

@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::health::{Board, ChainHealth, ChainState, ContractHealth, DatabaseHealth, LoopHealth, SinkHealth};
+use crate::health::{
+    AuditHealth, Board, ChainHealth, ChainState, ContractHealth, DatabaseHealth, LoopHealth, SinkHealth,
+};
 
 /// What is normal for each chain.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +26,8 @@ pub struct BoardSnapshot {
     /// By name.
     pub loops: BTreeMap<String, LoopHealth>,
     /// By chain and source.
+    pub audits: BTreeMap<(String, String), AuditHealth>,
+    /// By chain and source.
     pub contracts: BTreeMap<(String, String), ContractHealth>,
     /// Seconds by which the clock of the database is ahead of this machine's.
     pub clock_ahead: Option<f64>,
@@ -42,6 +46,7 @@ impl BoardSnapshot {
             contracts: board.contracts(),
             clock_ahead: board.clock_ahead(),
             time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            audits: board.audits(),
         }
     }
 }
@@ -102,6 +107,9 @@ pub fn incidents(
         found.add("contract", source, text);
     }
     clock_troubles(&mut found, board);
+    for ((chain, source), audit) in &board.audits {
+        audit_troubles(&mut found, (chain, source), audit, now);
+    }
     for (name, one) in &board.loops {
         for trouble in one.troubles() {
             found.add(
@@ -173,6 +181,13 @@ fn node_troubles(
         let text = format!("chain {name}: its node has had no new block for {} s", silence.as_secs());
         found.add("provider_stalled", name, text);
     }
+    if chain.node_behind > 0 {
+        let text = format!(
+            "chain {name}: its node is {} blocks below what is stored: it still syncs, or was replaced by an old copy",
+            chain.node_behind
+        );
+        found.add_after("node_behind", name, (text, LISTENER));
+    }
     if limits.websocket.contains(name) && !chain.pushed {
         let text = format!("chain {name}: the websocket announces no heads; they are polled for");
         found.add_after("listener_down", name, (text, LISTENER));
@@ -212,6 +227,32 @@ fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now:
         let error = sink.last_error.as_deref().unwrap_or("no error is known");
         found.add("sink_stuck", name, format!("sink {name} takes no messages: {error}"));
     }
+}
+
+/// A difference stands until a read agrees; one that was repaired by itself is told once.
+fn audit_troubles(
+    found: &mut FoundIncidents,
+    (chain, source): (&str, &str),
+    audit: &AuditHealth,
+    now: Instant,
+) {
+    let repaired = audit.repaired.filter(|(_, at)| since(*at, now) < RECENT);
+    let text = match (audit.differences, repaired) {
+        (0, None) => return,
+        (0, Some((repaired, _))) => format!(
+            "the audit repaired {repaired} stored events of source {source}: a node had answered them wrongly. Consider a second \
+             provider for chain {chain}"
+        ),
+        (differences, _) => {
+            let range = audit.differing_in.map(|(from, to)| format!(" --from {from} --to {to}"));
+            format!(
+                "{differences} stored events of source {source} differ from the chain {chain}; compare with a node you trust, \
+                 then run `chainflume verify --source {source}{} --repair`",
+                range.unwrap_or_default()
+            )
+        }
+    };
+    found.add("audit_differs", source, text);
 }
 
 fn database_troubles(found: &mut FoundIncidents, database: &DatabaseHealth, now: Instant) {
@@ -293,6 +334,7 @@ mod tests {
         assert_eq!(chain(failing(5, "database")), [("chain_failing", 0)]);
         assert_eq!(chain(|chain, _| chain.state = ChainState::Stopped), [("chain_stopped", 0)]);
         assert_eq!(chain(|chain, _| chain.pushed = false), [("listener_down", 60)]);
+        assert_eq!(chain(|chain, _| chain.node_behind = 900), [("node_behind", 60)]);
         let silent = Board::default();
         silent.chain("dev", |chain| {
             (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
@@ -341,6 +383,30 @@ mod tests {
         assert_eq!(found(&later(&board).0, Instant::now()), [("contract", 0)]);
         assert!(board.set_contracts("dev", "token", Vec::new()), "it is mended");
         assert_eq!(found(&later(&board).0, Instant::now()), []);
+    }
+
+    #[test]
+    fn what_the_audit_found_is_an_incident_until_it_is_repaired() {
+        let (board, now) = (Board::default(), Instant::now());
+        let text = |change: &dyn Fn(&mut AuditHealth)| {
+            board.audit("dev", "token", change);
+            let all = incidents(&BoardSnapshot::of(&board), &AlertThresholds::default(), now);
+            all.into_iter()
+                .map(|(key, incident)| format!("{} {}: {}", key.kind, key.of, incident.text))
+                .collect::<String>()
+        };
+        assert_eq!(text(&|_| {}), "");
+        let stands = text(&|audit| (audit.differences, audit.differing_in) = (3, Some((10, 19))));
+        assert!(
+            stands.starts_with("audit_differs token: 3 stored events of source token differ"),
+            "{stands}"
+        );
+        assert!(stands.contains("`chainflume verify --source token --from 10 --to 19 --repair`"), "{stands}");
+        let repaired = text(&|audit| {
+            (audit.differences, audit.repaired) = (0, Some((3, now)));
+        });
+        assert!(repaired.contains("the audit repaired 3 stored events of source token"), "{repaired}");
+        assert_eq!(text(&|audit| audit.repaired = now.checked_sub(RECENT).map(|at| (3, at))), "");
     }
 
     #[test]

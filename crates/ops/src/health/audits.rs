@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::Board;
 
@@ -11,15 +12,17 @@ pub struct AuditHealth {
     pub differences: u64,
     /// The first and the last of the blocks in which they are.
     pub differing_in: Option<(u64, u64)>,
+    /// How many events were last repaired by proof, and when.
+    pub repaired: Option<(u64, Instant)>,
 }
 
 impl Board {
-    /// Changes what is said of the audit of a chain's source; the first change puts it on the board.
+    /// Changes the report about the audit of a chain's source; the first change puts it on the board.
     pub fn audit<T>(&self, chain: &str, source: &str, change: impl FnOnce(&mut AuditHealth) -> T) -> T {
         change(self.lock().audits.entry((chain.to_owned(), source.to_owned())).or_default())
     }
 
-    /// Everything said of the audits now, by chain and source.
+    /// The reports about audits, by chain and source.
     pub fn audits(&self) -> BTreeMap<(String, String), AuditHealth> {
         self.lock().audits.clone()
     }
