@@ -35,16 +35,6 @@ fn only_provider() -> Provider {
     }
 }
 
-fn usual_history() -> History {
-    History {
-        ranges_in_flight: 4,
-        initial_range: 1_000,
-        max_range: 10_000,
-        buffer_bytes: 20 << 20,
-        commit_logs: 12_000,
-    }
-}
-
 fn usual_pace() -> Pace {
     Pace {
         requests_per_second: None,

@@ -208,7 +208,7 @@ fn bad_requests() -> Vec<((String, String), u16, &'static str)> {
         (with("aggregateType", json!("token")), 400, "reserved_aggregate"),
         (with("payload", json!({ "text": "x".repeat(2_000) })), 413, "payload_too_large"),
         (events(&paid.to_string()), 422, "schema_violation"),
-        (events(&format!("\"{}\"", "x".repeat(2 << 20))), 413, "body_too_large"),
+        (events(&format!("\"{}\"", "x".repeat((1 << 20) - 1))), 413, "body_too_large"),
         (("PUT /v1/domain-events".to_owned(), "{}".to_owned()), 405, "method_not_allowed"),
         (("PATCH /v1/activities?userId=u7&type=send".to_owned(), "{}".to_owned()), 400, "update_by_id_only"),
         (("PATCH /v1/activities/7".to_owned(), "{}".to_owned()), 404, "not_found"),
