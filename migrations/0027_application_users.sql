@@ -29,6 +29,8 @@ create table user_wallets (
 comment on table user_wallets is 'Whose a wallet is; one wallet is of one person';
 
 create index user_wallets_user_idx on user_wallets (user_id);
+-- For a person by the id of a wallet's record, also where the chain has no record of it.
+create index user_wallets_record_idx on user_wallets (user_id(wallet));
 
 create table user_devices (
     user_id text not null,

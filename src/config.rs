@@ -9,6 +9,7 @@ mod chain;
 mod crosscheck;
 mod environment;
 mod environment_file;
+mod inbound;
 mod limits;
 mod manual;
 mod problem;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 pub use chain::{Audit, Chain, History, Pace};
 pub use chainflume_core::canon::{Confirmations, PublishMode};
 pub use chainflume_gateway::push::Rule;
+pub use chainflume_inbound::InboundEndpoint;
 pub use chainflume_node::{Compression, LogVerification, ProviderRole};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use environment_file::CommandEnvironment;
@@ -74,6 +76,8 @@ pub struct Config {
     pub standby: Standby,
     /// Every `[[webhook]]`.
     pub webhooks: Vec<Webhook>,
+    /// Every `[[inbound]]`.
+    pub inbound: Vec<InboundEndpoint>,
     /// `[alerts]`
     pub alerts: Alerts,
     /// `[admin]`
@@ -135,6 +139,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let chains: Vec<_> = tables(root, "chain").iter().map(chain::read).collect();
     let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
     let webhooks: Vec<_> = root.tables("webhook").iter().map(webhook::read).collect();
+    let inbound: Vec<_> = root.tables("inbound").iter().map(inbound::read).collect();
     let alerts = webhook::alerts(&root.table("alerts"));
     let push: Vec<_> = root.tables("push").iter().map(server::push).collect();
     let server = server::server(&root.table("server"));
@@ -154,6 +159,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);
     crosscheck::webhooks(reader, &webhooks);
+    crosscheck::inbound(reader, &inbound, &chains);
     let (database, (outbox, retention, redis), (admin, standby), log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
@@ -163,6 +169,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         redis,
         standby,
         webhooks: webhooks.into_iter().map(|draft| draft.webhook).collect::<Option<_>>()?,
+        inbound: inbound.into_iter().map(|draft| draft.endpoint(&chains)).collect::<Option<_>>()?,
         alerts,
         admin,
         server,

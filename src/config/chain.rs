@@ -48,6 +48,8 @@ pub struct Chain {
     pub compression: Compression,
     /// Largest answer read, in bytes.
     pub max_response_bytes: usize,
+    /// A node whose newest block is older has not synced; zero for any age.
+    pub max_head_age: Duration,
     /// How history is read.
     pub history: History,
     /// How often code and newest logs of the contracts are looked at; `None` for never.
@@ -65,6 +67,8 @@ pub struct Audit {
     pub blocks: u64,
     /// From one read to the next.
     pub every: Duration,
+    /// Whether differences are repaired where a root proves what is on the chain.
+    pub repair: bool,
 }
 
 /// `[chain.pace]`
@@ -78,6 +82,8 @@ pub struct Pace {
     pub compute_units: BTreeMap<String, u64>,
     /// Requests on their way at once, at most.
     pub max_concurrent: usize,
+    /// Bytes of answers that are read at once.
+    pub max_bytes_in_flight: usize,
 }
 
 /// `[chain.history]`
@@ -144,6 +150,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     let compression =
         section.parsed("compression", |text| word(text, &COMPRESSION)).map(|compression| compression.value);
     let max_response_bytes = section.size("max_response_bytes", 64 * KIB..=GIB);
+    let max_head_age = max_head_age(section, chain_id.as_ref().map(|id| id.value));
     let history = history(&section.table("history"));
     let audit = audit(&section.table("audit"));
     let pace = pace(&section.table("pace"));
@@ -165,6 +172,7 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
         ws_silence,
         compression: compression.unwrap_or(Compression::Auto),
         max_response_bytes: max_response_bytes.unwrap_or(64 << 20),
+        max_head_age,
         history,
         contract_check: Some(contract_check).filter(|every| !every.is_zero()),
         audit,
@@ -210,6 +218,18 @@ fn ws_silence(section: &Section<'_>, block_time: Duration) -> Duration {
     given.unwrap_or((block_time * 3).max(Duration::from_secs(10)))
 }
 
+/// The clocks of development chains are set to anything.
+const DEVELOPMENT_CHAINS: [u64; 2] = [1_337, 31_337];
+
+/// An hour: no public chain has paused for that long without a notice, and a node that syncs is days behind for most of the time.
+fn max_head_age(section: &Section<'_>, chain_id: Option<u64>) -> Duration {
+    let of_chain = match chain_id.is_some_and(|id| DEVELOPMENT_CHAINS.contains(&id)) {
+        true => Duration::ZERO,
+        false => Duration::from_secs(3_600),
+    };
+    millis(section, "max_head_age", 0..=31_536_000_000).unwrap_or(of_chain)
+}
+
 fn history(section: &Section<'_>) -> History {
     let ranges_in_flight = section.number("ranges_in_flight", 1..=64).map_or(4, |ranges| ranges.value);
     let max_range = section.number("max_range", 1..=10_000_000).map_or(10_000, |range| range.value);
@@ -235,8 +255,9 @@ fn audit(section: &Section<'_>) -> Option<Audit> {
     let enabled = section.flag("enabled").unwrap_or(true);
     let blocks = section.number("blocks", 1..=10_000_000).map_or(2_000, |blocks| blocks.value);
     let every = millis(section, "every", 10..=86_400_000).unwrap_or(Duration::from_secs(10));
+    let repair = section.flag("repair").unwrap_or(true);
     section.finish();
-    enabled.then_some(Audit { blocks, every })
+    enabled.then_some(Audit { blocks, every, repair })
 }
 
 /// What one call costs at a large provider in 2026; others count alike. What is not in the table costs as much as a header.
@@ -255,6 +276,7 @@ fn pace(section: &Section<'_>) -> Pace {
     let (requests_per_second, compute_units_per_second) =
         (limit("requests_per_second"), limit("compute_units_per_second"));
     let max_concurrent = section.number("max_concurrent", 1..=1000).map_or(16, |most| most.value);
+    let max_bytes = section.size("max_bytes_in_flight", 64 * KIB..=16 * GIB);
     let mut compute_units: BTreeMap<String, u64> =
         COMPUTE_UNITS.iter().map(|(method, units)| ((*method).to_owned(), *units)).collect();
     compute_units.extend(section.table("compute_units").numbers(&RATES));
@@ -264,6 +286,7 @@ fn pace(section: &Section<'_>) -> Pace {
         compute_units_per_second,
         compute_units,
         max_concurrent: usize::try_from(max_concurrent).unwrap_or(16),
+        max_bytes_in_flight: max_bytes.unwrap_or(128 << 20),
     }
 }
 

@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use super::abi;
 use super::chain::ChainDraft;
+use super::inbound::InboundDraft;
 use super::problem::{Fault, Spot};
-use super::reader::{Found, Reader};
+use super::reader::{Found, Reader, Text};
 use super::source::SourceDraft;
 use super::suggest::nearest;
 use super::webhook::WebhookDraft;
@@ -29,6 +30,14 @@ pub(super) fn webhooks(reader: &Reader<'_>, webhooks: &[WebhookDraft]) {
     unique(reader, webhooks.iter().filter_map(|webhook| webhook.name.as_ref()), "another webhook");
 }
 
+/// Webhooks of providers are told apart by their names, and are about chains that are there.
+pub(super) fn inbound(reader: &Reader<'_>, inbound: &[InboundDraft], chains: &[ChainDraft]) {
+    unique(reader, inbound.iter().filter_map(|inbound| inbound.name.as_ref()), "another [[inbound]]");
+    if chains.iter().all(|chain| chain.name.is_some()) {
+        known_chains(reader, chains, inbound.iter().filter_map(|inbound| inbound.chain.as_ref()));
+    }
+}
+
 fn unique<'a, T: Ord + 'a>(reader: &Reader<'_>, found: impl Iterator<Item = &'a Found<T>>, whose: &str) {
     let mut first: BTreeMap<&T, &Spot> = BTreeMap::new();
     for found in found {
@@ -49,10 +58,19 @@ fn chains_exist(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[SourceDra
     {
         return false;
     }
+    known_chains(reader, chains, sources.iter().filter_map(|source| source.chain.as_ref()))
+}
+
+/// Whether there are chains of these names.
+fn known_chains<'a>(
+    reader: &Reader<'_>,
+    chains: &[ChainDraft],
+    wanted: impl Iterator<Item = &'a Text>,
+) -> bool {
     let names: Vec<_> = chains.iter().filter_map(|chain| chain.name.as_ref()).collect();
     let shown: Vec<_> = names.iter().filter(|name| !name.hidden).map(|name| name.value.as_str()).collect();
     let mut all = true;
-    for chain in sources.iter().filter_map(|source| source.chain.as_ref()) {
+    for chain in wanted {
         if names.iter().any(|name| name.value == chain.value) {
             continue;
         }

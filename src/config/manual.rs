@@ -63,8 +63,8 @@ mod tests {
                 }
             }
         }
-        let expected =
-            ["webhook.name", "webhook.url", "webhook.secret", "server.key.name", "server.key.hash"];
+        let expected = ["webhook.name", "webhook.url", "webhook.secret", "inbound.name", "inbound.provider"];
+        let expected = expected.into_iter().chain(["inbound.secret", "server.key.name", "server.key.hash"]);
         let expected = expected.into_iter().chain(["server.key.scopes", "push.on", "push.emit"]);
         let expected = expected.into_iter().chain(["chain.name", "chain.chain_id"]);
         let expected = expected.into_iter().chain(["chain.http", "source.name", "source.chain"]);
@@ -112,6 +112,7 @@ mod tests {
             "redis",
             "webhook",
             "alerts",
+            "inbound",
             "standby",
             "admin",
             "log",

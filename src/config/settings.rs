@@ -47,6 +47,8 @@ pub struct RecordRetention {
     pub reorgs: Duration,
     /// Open dead letters kept of a source with `address = "any"`.
     pub letters_of_any: u32,
+    /// How long deliveries of providers are kept.
+    pub inbound: Duration,
 }
 
 /// `[standby]`
@@ -150,7 +152,7 @@ impl Default for OutboxConfig {
 impl Default for RecordRetention {
     fn default() -> Self {
         let days = |days: u64| Duration::from_hours(days * 24);
-        Self { dead_letters: days(90), reorgs: days(365), letters_of_any: 1_000 }
+        Self { dead_letters: days(90), reorgs: days(365), letters_of_any: 1_000, inbound: days(30) }
     }
 }
 
@@ -224,13 +226,16 @@ pub(super) fn retention(section: &Section<'_>) -> RecordRetention {
     let (default, bounds) =
         (RecordRetention::default(), Duration::ZERO..=Duration::from_hours(100 * 365 * 24));
     let dead_letters = section.duration("dead_letters", bounds.clone());
-    let reorgs = section.duration("reorgs", bounds);
+    let reorgs = section.duration("reorgs", bounds.clone());
+    // Below a day a provider that tries again for so long would have its delivery stored twice.
+    let inbound = section.duration("inbound", Duration::from_hours(24)..=*bounds.end());
     let letters = section.number("letters_of_any", 0..=10_000_000);
     section.finish();
     RecordRetention {
         dead_letters: dead_letters.map_or(default.dead_letters, |found| found.value),
         reorgs: reorgs.map_or(default.reorgs, |found| found.value),
         letters_of_any: letters.and_then(|n| u32::try_from(n.value).ok()).unwrap_or(default.letters_of_any),
+        inbound: inbound.map_or(default.inbound, |found| found.value),
     }
 }
 

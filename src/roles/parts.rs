@@ -159,6 +159,7 @@ pub(crate) fn chain_settings(chain: &config::Chain) -> ChainSettings {
         max_response_bytes: chain.max_response_bytes,
         poll_interval: chain.poll_interval,
         ws_silence: chain.ws_silence,
+        max_head_age: chain.max_head_age,
         history: HistorySettings {
             ranges_in_flight: history.ranges_in_flight,
             initial_range: history.initial_range,
@@ -170,8 +171,13 @@ pub(crate) fn chain_settings(chain: &config::Chain) -> ChainSettings {
 }
 
 fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> ProviderSettings {
-    let config::Pace { requests_per_second, compute_units_per_second, compute_units, max_concurrent } =
-        &chain.pace;
+    let config::Pace {
+        requests_per_second,
+        compute_units_per_second,
+        compute_units,
+        max_concurrent,
+        max_bytes_in_flight,
+    } = &chain.pace;
     // What a provider says for itself counts, be it that it has no limit.
     let own = |own: Option<u64>, of_all: Option<u64>| own.or(of_all).filter(|limit| *limit > 0);
 
@@ -189,13 +195,14 @@ fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> Prov
             compute_units_per_second: own(provider.compute_units_per_second, *compute_units_per_second),
             compute_units: compute_units.clone(),
             max_concurrent: *max_concurrent,
+            max_bytes_in_flight: *max_bytes_in_flight,
         },
     }
 }
 
 /// `None` where no audit is configured.
 pub(crate) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
-    chain.audit.map(|config::Audit { blocks, every }| AuditSettings { blocks, every })
+    chain.audit.map(|config::Audit { blocks, every, repair }| AuditSettings { blocks, every, repair })
 }
 
 pub(crate) fn policy(chain: &config::Chain) -> DepthPolicy {

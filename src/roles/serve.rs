@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::store_error;
 use super::error::AppError;
+use super::inbound;
 use super::loops::Loops;
 use super::parts::{Loaded, admin_settings};
 use crate::config::{AuthMode, Config, ServerConfig};
@@ -94,7 +95,9 @@ pub(crate) async fn start(
     );
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
-    let offered = Arc::from(vec![application::publisher((config, store))?.api()]);
+    let publisher = application::publisher((config, store))?;
+    let offered = [Some(publisher.api()), inbound::api(config, store, loops.board())];
+    let offered = offered.into_iter().flatten().collect();
     let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(
         loops,

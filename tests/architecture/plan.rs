@@ -111,13 +111,18 @@ pub const PACKAGES: &[Package] = &[
         &["access", "api", "core", "ops", "db", "outbox"],
         "it writes the application's facts, and knows neither chains nor the listener",
     ),
+    package(
+        "inbound",
+        &["api", "core", "db", "ops", "outbox"],
+        "it keeps what providers say, and reads what the chain says from stored events",
+    ),
     package("devchain", &["core"], "a chain knows nothing of its readers"),
     package("testkit", &[], "servers for tests know nothing of what is tested"),
     package(
         "",
         &[
             "access", "api", "core", "ops", "node", "db", "outbox", "store", "index", "deliver", "gateway",
-            "publish", "devchain",
+            "publish", "inbound", "devchain",
         ],
         "the program builds the parts and joins them",
     ),
@@ -186,7 +191,7 @@ pub const HOMES: &[Home] = &[
     home("ring", &["access"], &[], "one package checks signatures of tokens"),
     home(
         "sqlx",
-        &["db", "outbox", "store", "testkit", "gateway", "publish"],
+        &["db", "outbox", "store", "testkit", "gateway", "publish", "inbound"],
         &["grants", "feed"],
         "SQL is in the packages that write tables; the feed looks up balances beside messages",
     ),
@@ -232,7 +237,6 @@ pub const TABLES: &[Tables] = &[
         &["store"],
         &[
             "blocks",
-            "checkpoints",
             "deferred_indexes",
             "endpoints",
             "event_kinds",
@@ -242,6 +246,7 @@ pub const TABLES: &[Tables] = &[
             "orphaned_events",
             "pending_events",
             "reorgs",
+            "source_groups",
             "sources",
             "stakes",
             "token_allowances",
@@ -259,6 +264,11 @@ pub const TABLES: &[Tables] = &[
         &["outbox", "store"],
         &["dead_letters"],
         "a letter is of a delivery or of a log, which a constraint keeps apart, and no letter changes sides",
+    ),
+    tables(
+        &["inbound"],
+        &["inbound_deliveries", "inbound_hints"],
+        "webhooks of providers, and whether the chain confirms them",
     ),
     tables(&[], &["user_ids"], "a trigger keeps the id of a user that is deleted"),
     tables(

@@ -4,6 +4,7 @@ mod any;
 mod command;
 mod examples;
 mod given;
+mod inbound;
 mod right;
 mod server;
 mod wrong_files;

@@ -35,22 +35,13 @@ fn only_provider() -> Provider {
     }
 }
 
-fn usual_history() -> History {
-    History {
-        ranges_in_flight: 4,
-        initial_range: 1_000,
-        max_range: 10_000,
-        buffer_bytes: 20 << 20,
-        commit_logs: 12_000,
-    }
-}
-
 fn usual_pace() -> Pace {
     Pace {
         requests_per_second: None,
         compute_units_per_second: None,
         compute_units: PRICES.map(|(method, units)| (method.to_owned(), units)).into(),
         max_concurrent: 16,
+        max_bytes_in_flight: 128 << 20,
     }
 }
 
@@ -73,6 +64,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         redis: Redis::default(),
         standby: Standby::default(),
         webhooks: Vec::new(),
+        inbound: Vec::new(),
         alerts: Alerts::default(),
         admin: Admin::default(),
         server: config.server.clone(),
@@ -98,9 +90,10 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             ws_silence: Duration::from_secs(36),
             compression: Compression::Auto,
             max_response_bytes: 64 << 20,
+            max_head_age: Duration::from_secs(3_600),
             history: usual_history(),
             contract_check: Some(Duration::from_hours(1)),
-            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10) }),
+            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10), repair: true }),
             pace: usual_pace(),
         }],
         sources: vec![Source {

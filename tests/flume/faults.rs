@@ -11,7 +11,9 @@ mod refusals;
 mod reorgs;
 mod seams;
 mod second_thoughts;
+mod stops;
 mod strangers;
+mod syncing;
 mod wakes;
 mod width;
 

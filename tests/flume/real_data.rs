@@ -20,7 +20,7 @@ const ANY: [(&str, &str, &str); 2] = [("tokens", "erc20", "\"any\""), ("nfts", "
 
 fn config(node: &Mainnet, start_block: u64, sources: &[(&str, &str, &str)]) -> String {
     let chain = format!(
-        "[[chain]]\nname = \"mainnet\"\nchain_id = 1\nhttp = \"{}\"\nreorg_window = 16\npoll_interval = \"100ms\"\n",
+        "[[chain]]\nname = \"mainnet\"\nchain_id = 1\nhttp = \"{}\"\nreorg_window = 16\npoll_interval = \"100ms\"\nmax_head_age = \"0s\"\n",
         node.url()
     );
     let source = |(name, family, address): &(&str, &str, &str)| {

@@ -1,6 +1,6 @@
 //! What is stored is read a second time: by the audit, by `verify`, and after a `rewind`.
 
-use chainflume_devchain::{Effect, Lie, Request, Rule};
+use chainflume_devchain::{Effect, Lie, Request, RpcError, Rule};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Home, agrees};
@@ -9,11 +9,22 @@ use crate::postgres;
 
 const LOGS: &str = "eth_getLogs";
 
-/// The demo's sources, announced from the start, and an audit that hurries: 21 reads are the 315 final blocks of the first test.
+/// The demo's sources, announced from the start, and an audit that hurries and leaves the repair to a command: 21 reads are the
+/// 315 final blocks of the first test.
 fn sources() -> String {
-    let audit = "[chain.audit]\nblocks = 15\nevery = \"20ms\"\n";
+    let audit = "[chain.audit]\nblocks = 15\nevery = \"20ms\"\nrepair = false\n";
     let announced = all_sources().replace("start_block = 0\n", "start_block = 0\npublish_from = \"start\"\n");
     format!("{audit}{announced}")
+}
+
+/// Until all blocks are stored, whether the audit has found something by then or not.
+async fn until_stored(daemon: &Daemon, tip: u64) {
+    daemon
+        .until("stored", |_, report| {
+            let sources = report["chains"]["dev"]["sources"].as_object();
+            sources.is_some_and(|all| all.len() == 3 && all.values().all(|one| one["tip"] == json!(tip)))
+        })
+        .await;
 }
 
 async fn until_audited(daemon: &Daemon, to: u64) {
@@ -41,19 +52,21 @@ async fn a_nodes_omission_is_found_by_the_audit_and_repaired_live() {
     let lying = chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropEvery(7))));
     let home = Home::new(&server, &sources(), Some(&url));
     let daemon = home.start();
-    daemon.until_tip(298).await;
+    until_stored(&daemon, 298).await;
     assert!(lying.fired() > 0);
     lying.lift();
     // What is not final yet is not looked at.
     chain.mine(30);
-    daemon.until_tip(328).await;
+    until_stored(&daemon, 328).await;
 
     let report = daemon
         .until("found out", |_, report| {
             report["chains"]["dev"]["sources"]["token"]["differences"] != json!(0)
         })
         .await;
-    assert_eq!(report["ready"], true, "what is stored differs, and carrying goes on");
+    assert_eq!(report["ready"], false, "what is stored differs, and delivery continues");
+    let reasons = report["chains"]["dev"]["notReady"].to_string();
+    assert!(reasons.contains("stored events of source token differ from the chain"), "{reasons}");
     let said = home.run(&["verify", "--json"]).await;
     let words =
         "stored events differ from the chain; compare with a node you trust, then run it again with --repair";
@@ -85,6 +98,53 @@ async fn a_nodes_omission_is_found_by_the_audit_and_repaired_live() {
     let stored: i64 =
         sqlx::query_scalar("select count(*) from events").fetch_one(&pool).await.expect("a count");
     assert_eq!(told, stored, "what was added late is announced too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_repairs_by_itself_what_receipts_prove() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(86, 120).await;
+    let lying = chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropEvery(7))));
+    let off = |method| {
+        let error = RpcError::new(-32601, "the method does not exist/is not available");
+        chain.faults().add(Rule::on(method, Effect::Error(error)))
+    };
+    let receipts = ["eth_getBlockReceipts", "eth_getTransactionReceipt"].map(off);
+    let home = Home::new(&server, &sources().replace("repair = false\n", ""), Some(&url));
+    let daemon = home.start();
+    until_stored(&daemon, 118).await;
+    assert!(lying.fired() > 0);
+    lying.lift();
+    chain.mine(30);
+    until_stored(&daemon, 148).await;
+    // Without a root nothing is proven, and nothing is changed.
+    let differs = |_: u16, report: &Value| {
+        let token = &report["chains"]["dev"]["sources"]["token"];
+        token["differences"].as_u64() > Some(0) && report["ready"] == false
+    };
+    daemon.until("found out", differs).await;
+    let repaired = async || {
+        let of = |source| format!("chainflume_audit_repaired_total{{chain=\"dev\",source=\"{source}\"}}");
+        let token = daemon.metric(&of("token")).await.unwrap_or_default();
+        token + daemon.metric(&of("nft")).await.unwrap_or_default()
+    };
+    assert!(repaired().await.abs() < f64::EPSILON);
+    receipts.into_iter().for_each(|receipts| receipts.lift());
+    until_audited(&daemon, 134).await;
+    let no_difference = |_: u16, report: &Value| {
+        let chain = &report["chains"]["dev"];
+        chain["sources"].as_object().is_some_and(|all| all.values().all(|one| one["differences"] == json!(0)))
+            && !chain["notReady"].to_string().contains("differ")
+    };
+    daemon.until("no difference is left", no_difference).await;
+    assert!(repaired().await > 1.0);
+    daemon.stop_well().await;
+    agrees(&chain, &url, 148).await;
+    let pool = connect(&url).await;
+    let differing =
+        "select (select count(*) from outbox where type not like 'user.%') - (select count(*) from events)";
+    let differing: i64 = sqlx::query_scalar(differing).fetch_one(&pool).await.expect("a count");
+    assert_eq!(differing, 0, "what was added late is published");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,9 +190,9 @@ async fn another_provider_shows_the_audit_what_the_first_omits() {
     // It never stops doing so: whoever asked it again would find that all agrees.
     let lying = chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropEvery(7))));
     let daemon = home.start();
-    daemon.until_tip(298).await;
+    until_stored(&daemon, 298).await;
     chain.mine_empty(30);
-    daemon.until_tip(328).await;
+    until_stored(&daemon, 328).await;
     assert!(lying.fired() > 0);
     let found = |_: u16, report: &Value| {
         let token = &report["chains"]["dev"]["sources"]["token"];

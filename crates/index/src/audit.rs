@@ -17,6 +17,8 @@ pub struct AuditSettings {
     pub blocks: u64,
     /// From one such read to the next.
     pub every: Duration,
+    /// Whether differences are repaired where receipts with the root of their header prove what is on the chain.
+    pub repair: bool,
 }
 
 /// Audits one chain: source by source, the one that is furthest behind first.
@@ -102,8 +104,15 @@ impl Auditor {
             audits[source] = SourceAudit { agreed_at: Some(Instant::now()), differed_at: None };
             self.report(source, Some(range.to()), Some(0));
         } else {
-            audits[source].differed_at = Some(Instant::now());
             self.differs(source, range, &report);
+            let repaired = match self.settings.repair {
+                true => self.repair(source, range).await,
+                false => Ok(false),
+            };
+            // What was repaired is compared once more before it counts as verified. After a repair that took long and failed
+            // other sources have their turn all the same.
+            audits[source].differed_at = (!matches!(repaired, Ok(true))).then(Instant::now);
+            repaired?;
         }
         Ok(())
     }
@@ -145,6 +154,27 @@ impl Auditor {
                 range.from(), range.to()
             );
         }
+    }
+
+    /// Repairs what a root proves. Returns whether something was repaired and nothing is left.
+    async fn repair(&mut self, source: usize, range: BlockRange) -> Result<bool, IndexerError> {
+        let purpose = Purpose::RepairProven;
+        let repaired =
+            self.rereader.run(Reread { source, range, purpose }, |_| self.heartbeat.beat()).await?;
+        let RereadReport { missing, differing, surplus, unproven, .. } = &repaired;
+        let count = missing.count + differing.count + surplus.count;
+        let name = &self.rereader.translator.sources()[source].name;
+        if count > 0 {
+            tracing::warn!(
+                chain = %self.chain(), source = %name, blocks = %range, added = missing.count, replaced = differing.count,
+                taken_back = surplus.count, unproven = unproven.count,
+                "stored events that differed from the chain were repaired: receipts with the root of their header prove it"
+            );
+            metrics::audit_repaired(self.chain(), name, count);
+            self.board.audit(self.chain(), name, |audit| audit.repaired = Some((count, Instant::now())));
+        }
+        self.report(source, None, Some(unproven.count));
+        Ok(count > 0 && unproven.count == 0)
     }
 
     fn report(&self, source: usize, verified: Option<u64>, differences: Option<u64>) {

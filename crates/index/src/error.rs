@@ -51,6 +51,11 @@ impl IndexerError {
         }
     }
 
+    /// Whether only another try shows that a stop is over: the database, its rights or what an operator changed there.
+    pub(super) fn is_tried_again(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+
     /// How long to wait before the next try: `usual`, or longer where the node asks for it.
     pub(super) fn wait(&self, usual: Duration) -> Duration {
         match self {

@@ -2,7 +2,9 @@
 //!
 //! [`spine`] is the loop and [`session`] is what one lease turn knows. [`live`] and [`history`] read new and old blocks,
 //! [`pending`] reads blocks that are not confirmed, [`gaps`] reads what a source left out, and [`reorg`] undoes. [`prefetch`]
-//! saves a round trip. [`contracts`] looks whether a source can have events at all. [`snapshot`] is the copy of what is stored, [`translate`] turns logs into events, and [`report`] writes
+//! saves a round trip. [`contracts`] checks whether a source can have events at all. [`stopped`] waits until a stop is over,
+//! [`publication`] decides from where on new sources publish, and [`repair`] mends what the second reading ([`audit`], [`reread`])
+//! found. [`snapshot`] is the copy of what is stored, [`translate`] turns logs into events, and [`report`] writes
 //! health, metrics and log lines.
 
 mod age;
@@ -22,13 +24,16 @@ mod pieces;
 mod prefetch;
 mod proof;
 mod provider;
+mod publication;
 mod reorg;
+mod repair;
 mod report;
 mod reread;
 mod retry;
 mod session;
 mod snapshot;
 mod spine;
+mod stopped;
 mod translate;
 mod views;
 

@@ -8,7 +8,7 @@ use super::error::IndexerError;
 use super::reorg::ReorgCheck;
 use super::session::IndexSession;
 use super::spine::StepProgress;
-use chainflume_core::canon::{Confirmations, Heads, ReadPlan, SourceGroup};
+use chainflume_core::canon::{Confirmations, Heads, ReadPlan, SourceGroup, TagVerdict};
 use chainflume_node::{BlockTag, ChainError, Work};
 
 impl IndexSession<'_> {
@@ -21,6 +21,7 @@ impl IndexSession<'_> {
         let heads = self.with_age(heads).await?;
         self.observed.heads = Some(heads);
         self.report_heads(&heads);
+        self.decide_publication().await?;
         if let Some(tag) = self.chain.policy.missing_tag(&heads) {
             return Err(ChainError::NoTag { host: self.node.host().to_owned(), tag }.into());
         }
@@ -61,10 +62,10 @@ impl IndexSession<'_> {
             let node = self.node.clone();
             async move { if wanted { node.tagged(tag).await } else { Ok(None) } }
         };
-        let safe = due && self.chain.policy.confirmations == Confirmations::Safe;
+        let safe_is_due = due && self.chain.policy.confirmations == Confirmations::Safe;
         let ((head, prefetched), safe, finalized) = tokio::try_join!(
             self.fetch_head(prefetch.as_ref()),
-            tag(BlockTag::Safe, safe),
+            tag(BlockTag::Safe, safe_is_due),
             tag(BlockTag::Finalized, due)
         )?;
         self.keep_prefetched(prefetch, prefetched);
@@ -72,13 +73,40 @@ impl IndexSession<'_> {
             self.observed.tags_at = Some(Instant::now());
         }
         self.observed.newest = Some(head);
-        // A tag never goes back; a node that forgets one for a moment proves nothing. One above the head was another chain's.
-        let newest = |old: Option<u64>, new: Option<u64>| old.filter(|old| *old <= head.number).max(new);
+        if due {
+            self.hear_tag(BlockTag::Finalized, head.number, finalized.map(|block| block.number)).await?;
+        }
+        if safe_is_due {
+            self.hear_tag(BlockTag::Safe, head.number, safe.map(|block| block.number)).await?;
+        }
         Ok(Heads {
             latest: head.number,
-            safe: newest(self.observed.heads.and_then(|h| h.safe), safe.map(|b| b.number)),
-            finalized: newest(self.observed.heads.and_then(|h| h.finalized), finalized.map(|b| b.number)),
+            safe: self.observed.safe.believed(head.number),
+            finalized: self.observed.finalized.believed(head.number),
             aged: self.observed.heads.and_then(|h| h.aged),
         })
+    }
+
+    /// Takes a node's answer about a tag. The first one is asked for twice.
+    async fn hear_tag(
+        &mut self,
+        tag: BlockTag,
+        head: u64,
+        mut tagged: Option<u64>,
+    ) -> Result<(), ChainError> {
+        for _ in 0..2 {
+            match self.observed.tag(tag).hear(head, tagged) {
+                TagVerdict::Settled => return Ok(()),
+                TagVerdict::AskAgain => {
+                    tagged = self.node.tagged(tag).await?.map(|block| block.number);
+                }
+                TagVerdict::Jumped(to) => {
+                    let (chain, host, tag) = (&self.chain.settings.name, self.node.host(), tag.as_str());
+                    tracing::info!(%chain, host, tag, to, head, "the node moved a tag much nearer to its head; that counts if the next answer repeats it");
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -38,8 +38,7 @@ impl IndexSession<'_> {
             if let Some(epoch) = self.epoch {
                 opened = opened.lead(epoch).await?;
             }
-            // Before anything is stored, so that it is the head a source saw first that decides.
-            opened.publish_above(heads.latest).await?;
+            self.publication.begin(opened.awaits_publication().await?);
             let retracted = opened.retract_strangers().await?;
             if retracted > 0 {
                 tracing::info!(chain = %self.chain.settings.name, retracted, "pending events retracted: their sources are no longer configured");
@@ -47,6 +46,8 @@ impl IndexSession<'_> {
             self.make_views(&opened).await;
             self.opened = Some(opened);
         }
+        // Before anything is stored, so that it is the head a source saw first that decides.
+        self.decide_publication().await?;
         self.chain.learnt.load(&[&self.node, &self.past]).await;
         let comparison = self.store().follow().await?;
         self.apply_comparison(comparison);

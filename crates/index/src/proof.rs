@@ -21,6 +21,25 @@ pub(super) struct Prover {
     pub topics: BTreeMap<String, B256>,
 }
 
+/// What is looked for.
+pub(super) struct ProofRequest {
+    /// Places with logs that the source reads otherwise now. Nothing is wrong there.
+    pub others: BTreeSet<Place>,
+    pub need: ProofNeed,
+}
+
+/// What counts as proof, and of which blocks it is looked for.
+pub(super) enum ProofNeed {
+    /// Receipts, a bloom or a second provider, of blocks in which something stored is in doubt.
+    Any,
+    /// Receipts with the root of the header alone; of these blocks, too.
+    Root(BTreeSet<u64>),
+}
+
+/// Blocks of one batch for which receipts are fetched without an operator: the node has other work. The rest follows with the
+/// next read of the same range.
+pub(super) const MOST_BLOCKS: usize = 64;
+
 /// What came of looking for proof.
 #[derive(Debug, Default)]
 pub(super) struct Proof {
@@ -44,6 +63,8 @@ enum BlockProof {
 
 /// What no provider could prove, and why.
 type Unproven = Vec<String>;
+/// The headers of one block, each as a provider shows it.
+type ShownHeaders<'a> = Vec<(&'a Arc<Node>, IdentifiedHeader)>;
 
 impl Prover {
     /// Looks for proof in each block in which something is doubted. Where the logs of a block are proven, they replace those
@@ -55,18 +76,31 @@ impl Prover {
         &self,
         read: &mut Backfill,
         doubted: Vec<DoubtedEvents>,
+        need: &ProofNeed,
     ) -> Result<Proof, IndexerError> {
-        let lettered = self.lettered(read).await?;
+        let also = match need {
+            ProofNeed::Any => self.lettered(read).await?,
+            ProofNeed::Root(blocks) => blocks.clone(),
+        };
         let mut blocks: BTreeMap<u64, Vec<DoubtedEvents>> =
-            lettered.into_iter().map(|number| (number, vec![])).collect();
+            also.into_iter().map(|number| (number, vec![])).collect();
         for event in doubted {
             blocks.entry(event.place.block_number).or_default().push(event);
         }
         let in_doubt: BTreeSet<u64> = blocks.keys().copied().collect();
         let mut proof = Proof::default();
-        for (number, doubted) in blocks {
+        let needs_root = matches!(need, ProofNeed::Root(_));
+        for (index, (number, doubted)) in blocks.into_iter().enumerate() {
             let places = doubted.iter().map(|event| event.place);
-            match self.block(read, (number, &in_doubt), &doubted).await? {
+            if needs_root && index >= MOST_BLOCKS {
+                proof.unproven.extend(places);
+                continue;
+            }
+            let found = match needs_root {
+                true => self.by_root(number, &doubted).await?.map_err(|(_, reasons)| reasons),
+                false => self.block(read, (number, &in_doubt), &doubted).await?,
+            };
+            match found {
                 Ok(BlockProof::Logs(logs, time)) => {
                     let there: BTreeSet<Place> = logs.iter().map(|log| log.place).collect();
                     self.replace(read, number, (logs, time));
@@ -78,7 +112,7 @@ impl Prover {
                     proof.there.extend(kept);
                 }
                 Ok(BlockProof::Excluded) => proof.proven.places.extend(places),
-                Err(_) if doubted.is_empty() => {}
+                Err(_) if doubted.is_empty() && !needs_root => {}
                 Err(reasons) => {
                     proof.unproven.extend(places);
                     proof.reasons.extend(reasons);
@@ -103,22 +137,10 @@ impl Prover {
         (number, in_doubt): (u64, &BTreeSet<u64>),
         doubted: &[DoubtedEvents],
     ) -> Result<Result<BlockProof, Unproven>, IndexerError> {
-        let mut reasons = Unproven::new();
-        let mut shown: Vec<(&Arc<Node>, IdentifiedHeader)> = Vec::new();
-        for node in &self.nodes {
-            let header = match self.header(node, number, doubted).await? {
-                Ok(header) => header,
-                Err(reason) => {
-                    reasons.push(reason);
-                    continue;
-                }
-            };
-            match node.logs_by_receipts(&self.filter, &header).await {
-                Ok(logs) => return Ok(Ok(BlockProof::Logs(logs, header.block().timestamp))),
-                Err(error) => reasons.push(error.to_string()),
-            }
-            shown.push((node, header));
-        }
+        let (shown, mut reasons) = match self.by_root(number, doubted).await? {
+            Ok(proof) => return Ok(Ok(proof)),
+            Err(unproven) => unproven,
+        };
         let excludes = |header: &IdentifiedHeader| {
             let excluded =
                 |event: &DoubtedEvents| header.excludes(&event.address, self.topics.get(&event.signature));
@@ -136,6 +158,30 @@ impl Prover {
                 Err(reasons)
             }
         })
+    }
+
+    /// The logs of a block out of receipts with the root of its header. Else the headers that were shown, and why not.
+    async fn by_root(
+        &self,
+        number: u64,
+        doubted: &[DoubtedEvents],
+    ) -> Result<Result<BlockProof, (ShownHeaders<'_>, Unproven)>, IndexerError> {
+        let (mut shown, mut reasons) = (ShownHeaders::new(), Unproven::new());
+        for node in &self.nodes {
+            let header = match self.header(node, number, doubted).await? {
+                Ok(header) => header,
+                Err(reason) => {
+                    reasons.push(reason);
+                    continue;
+                }
+            };
+            match node.logs_by_receipts(&self.filter, &header).await {
+                Ok(logs) => return Ok(Ok(BlockProof::Logs(logs, header.block().timestamp))),
+                Err(error) => reasons.push(error.to_string()),
+            }
+            shown.push((node, header));
+        }
+        Ok(Err((shown, reasons)))
     }
 
     /// The node's header at a height, where it is on the branch that is stored: it has the block of the stored events, or

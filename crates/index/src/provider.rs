@@ -70,14 +70,11 @@ impl IndexSession<'_> {
         }
     }
 
-    /// Whether a stopped chain can continue: its node is on the right chain again, or agrees with the final block again.
+    /// Whether a stopped chain can continue: its node is on the right chain again, or a provider agrees with the final block again.
     pub(super) async fn is_resolved(&self, error: &IndexerError) -> bool {
         match error {
             IndexerError::Chain(error) if error.is_wrong_chain() => self.node.check_chain().await.is_ok(),
-            IndexerError::TooDeep { ours, .. } => {
-                let shown = self.node.show(&[ours.number]).await;
-                shown.is_ok_and(|shown| shown.blocks.iter().flatten().any(|block| block.hash == ours.hash))
-            }
+            IndexerError::TooDeep { ours, .. } => self.chain.pool.agrees_on(*ours).await,
             _ => false,
         }
     }

@@ -1,22 +1,17 @@
 //! Health, metrics and log lines of the loop.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
-use tokio_util::sync::CancellationToken;
+use std::time::Instant;
 
 use super::error::IndexerError;
 use super::learnt::{provider_health, usage};
-use super::session::IndexSession;
-use super::spine::MAX_PAUSE;
+use super::session::{IndexSession, Observed};
+use super::snapshot::ChainSnapshot;
 use chainflume_core::canon::Heads;
 use chainflume_core::domain::causes;
 use chainflume_node::HeadSource;
 use chainflume_ops::health::{ChainState, SourceHealth};
 use chainflume_ops::metrics;
-
-/// How soon a stopped chain is checked again. Each later pause is twice as long.
-const FIRST_RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 impl IndexSession<'_> {
     /// The state of each source. `committed` has the sources that have just advanced, and their events by name.
@@ -52,6 +47,7 @@ impl IndexSession<'_> {
         let (confirmed, final_number) = (self.chain.policy.confirmed(heads), self.final_number());
         let pushed = self.wake.state() == HeadSource::Pushed;
         let head_time = self.observed.newest.map(|head| head.timestamp);
+        let node_behind = self.node_behind(heads);
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             if chain.head != Some(heads.latest) {
                 chain.head_moved_at = Instant::now();
@@ -59,14 +55,24 @@ impl IndexSession<'_> {
             (chain.head, chain.confirmed, chain.final_number, chain.pushed) =
                 (Some(heads.latest), confirmed, final_number, pushed);
             chain.head_time = head_time;
+            chain.node_behind = node_behind;
         });
+    }
+
+    /// Blocks by which the node is below what is stored, where that is more than a backend may lag: it was replaced by one that
+    /// still syncs, or by an old copy. Nothing it says can move the chain.
+    fn node_behind(&self, heads: &Heads) -> u64 {
+        let stored = self.attempt.snapshot.as_ref().and_then(ChainSnapshot::highest).unwrap_or(0);
+        let behind = stored.saturating_sub(heads.latest);
+        if behind > self.chain.policy.least_depth() { behind } else { 0 }
     }
 
     pub(super) fn report_state(&mut self, live: bool, history: bool) {
         if self.observed.heads.is_none() || !self.attempt.looked {
             return;
         }
-        let state = if history { ChainState::Syncing } else { ChainState::Live };
+        let is_behind = self.observed.heads.is_some_and(|heads| self.node_behind(&heads) > 0);
+        let state = if history || is_behind { ChainState::Syncing } else { ChainState::Live };
         let said = &mut self.chain.logged_state;
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             // While live blocks are read the state stays: a start near the head is not history.
@@ -110,7 +116,7 @@ impl IndexSession<'_> {
         self.forget();
         if matches!(error, IndexerError::Chain(error) if error.is_wrong_chain()) {
             // The heads are another chain's, and a known tag never goes back.
-            (self.observed.heads, self.observed.tags_at, self.observed.newest) = (None, None, None);
+            self.observed = Observed::default();
         }
         metrics::step_error(&self.chain.settings.name, error.kind());
         let text = causes(error);
@@ -126,35 +132,5 @@ impl IndexSession<'_> {
             let (chain, suppressed) = (&self.chain.settings.name, suppressed.field());
             tracing::warn!(%chain, errors, suppressed, error = %text, "step failed; it is retried");
         }
-    }
-
-    /// Waits until `stop`, until an operator rewinds the chain, or until the cause is gone.
-    pub(super) async fn wait_while_stopped(&self, error: &IndexerError, stop: &CancellationToken) {
-        tracing::error!(chain = %self.chain.settings.name, "chain stopped: operator action required");
-        let before = self.rewinds().await;
-        let mut beat = tokio::time::interval(Duration::from_secs(1));
-        let (mut looked, mut every) = (Instant::now(), FIRST_RECHECK_AFTER);
-        while stop.run_until_cancelled(beat.tick()).await.is_some() {
-            self.beat();
-            let now = self.rewinds().await;
-            if before.is_some() && now.is_some() && now != before {
-                tracing::warn!(chain = %self.chain.settings.name, "an operator rewound the chain; the chain continues from there");
-                return;
-            }
-            if looked.elapsed() < every {
-                continue;
-            }
-            if stop.run_until_cancelled(self.is_resolved(error)).await == Some(true) {
-                tracing::warn!(chain = %self.chain.settings.name, "the cause of the stop is gone; the chain continues");
-                return;
-            }
-            (looked, every) = (Instant::now(), (every * 2).min(MAX_PAUSE));
-        }
-    }
-
-    /// Number of rewinds so far; `None` while the database does not answer.
-    async fn rewinds(&self) -> Option<u64> {
-        let held = self.opened.as_ref()?.held().await;
-        held.ok().map(|held| held.reorgs)
     }
 }

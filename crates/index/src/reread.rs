@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::age::old_enough;
 use super::error::IndexerError;
 use super::pieces::pieces;
-use super::proof::{Proof, Prover};
+use super::proof::{ProofNeed, ProofRequest};
 use super::translate::Translator;
 use chainflume_core::canon::DepthPolicy;
 use chainflume_core::domain::{BlockRange, Event, Place};
@@ -15,7 +15,7 @@ use chainflume_db::StoreError;
 use chainflume_node::{
     AlternateProviders, Batch, ChainSettings, HistoryReader, HistoryRequest, Node, OnError, ReadDepths,
 };
-use chainflume_store::{Backfill, ChainStore, Compared, DoubtedEvents, Read, StoreSnapshot};
+use chainflume_store::{Backfill, ChainStore, Compared, Read, StoreSnapshot};
 
 /// Reads a closed range of one source again, beside a running daemon.
 pub struct Rereader {
@@ -47,6 +47,9 @@ pub enum Purpose {
     Compare,
     /// Make the stored events those of the chain.
     Repair,
+    /// As [`Self::Repair`], of what receipts with the root of their header prove and nothing else, of 64 blocks of a batch at
+    /// most.
+    RepairProven,
 }
 
 /// How what was read compares with what was stored.
@@ -95,10 +98,10 @@ impl RereadReport {
 
 /// What became of a batch.
 #[derive(Default)]
-struct BatchOutcome {
-    compared: Compared,
-    unproven: Vec<Place>,
-    reasons: BTreeSet<String>,
+pub(super) struct BatchOutcome {
+    pub(super) compared: Compared,
+    pub(super) unproven: Vec<Place>,
+    pub(super) reasons: BTreeSet<String>,
 }
 
 impl From<Compared> for BatchOutcome {
@@ -187,7 +190,7 @@ impl Rereader {
             self.check_reached(&held, source, range)?;
             let left = match purpose {
                 Purpose::Add => left,
-                Purpose::Compare | Purpose::Repair => {
+                Purpose::Compare | Purpose::Repair | Purpose::RepairProven => {
                     self.store.first_page(&self.translator.sources()[source].name, left).await?
                 }
             };
@@ -301,6 +304,9 @@ impl Rereader {
             }
             Purpose::Compare => self.compare(&mut read).await?,
             Purpose::Repair => return self.repair((node, reread.source), &mut read, others).await,
+            Purpose::RepairProven => {
+                return self.repair_proven((node, reread.source), &mut read, others).await;
+            }
         };
         if compared.agrees() {
             return Ok(compared.into());
@@ -315,7 +321,8 @@ impl Rereader {
             return Ok(compared.into());
         }
         // One answer that lacks stored events is no difference yet: its node may have left them out.
-        let proof = self.prove((node, reread.source), &mut read, others).await?;
+        let request = ProofRequest { others, need: ProofNeed::Any };
+        let proof = self.prove((node, reread.source), &mut read, request).await?;
         // Only proven logs change what was read. Without them the first comparison is still right.
         let mut compared = match proof.proven.blocks.is_empty() {
             true => compared,
@@ -332,42 +339,6 @@ impl Rereader {
             true => self.compare_in_pieces(read).await,
             false => self.store.compare(read).await,
         }
-    }
-
-    /// Adds what is missing, and takes back and replaces what is proven to be wrong.
-    async fn repair(
-        &mut self,
-        of: (&Arc<Node>, usize),
-        read: &mut Backfill,
-        others: BTreeSet<Place>,
-    ) -> Result<BatchOutcome, IndexerError> {
-        let proof = self.prove(of, read, others).await?;
-        let mut compared = self.store.repair(read, &proof.proven).await?;
-        compared.not_followed += proof.there.len() as u64;
-        Ok(BatchOutcome { compared, unproven: proof.unproven, reasons: proof.reasons })
-    }
-
-    /// Looks for proof of what is stored and was not read. Nothing is wrong at the `others`, which have logs that the source
-    /// reads otherwise now.
-    async fn prove(
-        &mut self,
-        (node, source): (&Arc<Node>, usize),
-        read: &mut Backfill,
-        others: BTreeSet<Place>,
-    ) -> Result<Proof, IndexerError> {
-        let doubted = self.store.doubted(read).await?;
-        let (there, doubted) = doubted.into_iter().partition(|event| others.contains(&event.place));
-        let prover = Prover {
-            nodes: [node.clone()].into_iter().chain(self.elsewhere.others(node)).collect(),
-            filter: self.translator.filter(&[source]),
-            translator: self.translator.of_group(&[source]).clone(),
-            store: self.store.clone(),
-            topics: self.translator.first_topics(source),
-        };
-        let mut proof = prover.prove(read, doubted).await?;
-        let there: Vec<DoubtedEvents> = there;
-        proof.there.extend(there.iter().map(|event| event.place));
-        Ok(proof)
     }
 
     /// Piece by piece, with a rest after each as long as that took: live blocks want the same processors.

@@ -6,12 +6,14 @@ use super::gaps::GapRead;
 use super::history::HistoryRead;
 use super::pending::PendingProgress;
 use super::prefetch::Prefetched;
+use super::publication::PublicationStart;
 use super::snapshot::ChainSnapshot;
 use super::spine::ChainIndexer;
-use chainflume_core::canon::Heads;
+use super::stopped::StoppedChain;
+use chainflume_core::canon::{Heads, TagHistory};
 use chainflume_core::domain::BlockRef;
 use chainflume_db::Epoch;
-use chainflume_node::{HeadNotifier, Node, SwitchListener};
+use chainflume_node::{BlockTag, HeadNotifier, Node, SwitchListener};
 use chainflume_ops::supervise::Beside;
 use chainflume_store::ChainStore;
 
@@ -36,6 +38,10 @@ pub(super) struct IndexSession<'a> {
     pub(super) pending: PendingProgress,
     /// How the configuration compares with what is stored.
     pub(super) followed_sources: FollowedSources,
+    /// Whether it is decided from where on each source publishes.
+    pub(super) publication: PublicationStart,
+    /// Why the chain stopped, and when it is tried again.
+    pub(super) stopped: Option<StoppedChain>,
     /// Since when a node that lags contradicts a final block.
     pub(super) doubted_since: Option<Instant>,
     /// Whether every index of the store exists, as far as this turn knows.
@@ -53,6 +59,17 @@ pub(super) struct Observed {
     pub(super) tags_at: Option<Instant>,
     /// The newest block that the node returned.
     pub(super) newest: Option<BlockRef>,
+    /// What is believed of the `safe` tag.
+    pub(super) safe: TagHistory,
+    /// What is believed of the `finalized` tag.
+    pub(super) finalized: TagHistory,
+}
+
+impl Observed {
+    /// What is believed of a tag.
+    pub(super) fn tag(&mut self, tag: BlockTag) -> &mut TagHistory {
+        if tag == BlockTag::Safe { &mut self.safe } else { &mut self.finalized }
+    }
 }
 
 /// What was read since the last error. Any error drops all of it: a commit whose reply was lost may have happened.
@@ -91,6 +108,8 @@ impl<'a> IndexSession<'a> {
             observed: Observed::default(),
             pending: PendingProgress::default(),
             followed_sources: FollowedSources::default(),
+            publication: PublicationStart::default(),
+            stopped: None,
             doubted_since: None,
             indexed: false,
             attempt: Attempt::default(),

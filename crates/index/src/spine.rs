@@ -103,6 +103,7 @@ impl IndexSession<'_> {
                 Ok(StepProgress::Made) => {
                     if self.report_success() {
                         backoff.reset();
+                        self.note_no_stop();
                     }
                     continue;
                 }
@@ -176,6 +177,10 @@ impl IndexSession<'_> {
             () = stop.cancelled() => Ok(StepProgress::None),
             () = self.switched.next() => Ok(StepProgress::None),
             () = self.wake.ready() => Box::pin(self.observe(stop)).await,
+            () = self.chain.board.woken(&self.chain.settings.name) => {
+                self.wake.again();
+                Ok(StepProgress::None)
+            }
             batch = HistoryRead::next(&mut self.attempt.history_read) => {
                 Box::pin(self.commit_history(batch, stop)).await.map(|()| StepProgress::Made)
             }
@@ -202,7 +207,7 @@ impl IndexSession<'_> {
             .next_blocks()
             .into_iter()
             .enumerate()
-            .map(|(index, next)| SourcePosition { next, told: self.snapshot().next_pending(index) })
+            .map(|(index, next)| SourcePosition { next, next_pending: self.snapshot().next_pending(index) })
             .collect();
         plan(&positions, zones)
     }
@@ -218,6 +223,6 @@ pub(super) enum StepProgress {
 /// A step returns at least this often, so that a loop that hangs differs from one that waits.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a node or database that comes back is noticed within this time.
-pub(super) const MAX_PAUSE: Duration = Duration::from_secs(15);
+const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// First pause between two tries.
 const MIN_PAUSE: Duration = Duration::from_millis(100);

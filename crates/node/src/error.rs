@@ -162,6 +162,20 @@ impl ChainError {
         matches!(self, Self::Refused { refusal: RefusalKind::Unknown, .. } | Self::BadAnswer { .. })
     }
 
+    /// Whether the same refusal means nothing else in time: a limit in words that are not understood. Of a rate, of an account that is
+    /// used up and of another chain it is known that a smaller question changes nothing.
+    pub(super) fn is_same_refusal(&self, before: &Self) -> bool {
+        let said = |error: &Self| match error {
+            Self::Refused {
+                refusal: RefusalKind::Rate { .. } | RefusalKind::Quota | RefusalKind::WrongChain,
+                ..
+            } => None,
+            Self::Refused { method, code, message, .. } => Some((*method, *code, message.clone())),
+            _ => None,
+        };
+        said(self).is_some_and(|now| said(before) == Some(now))
+    }
+
     /// Whether another method may return what this one does not: it is off, or its answer is too much.
     pub(super) fn has_other_ways(&self) -> bool {
         match self {

@@ -102,6 +102,22 @@ impl HistoryReader {
     }
 }
 
+/// Failures of one question in a row that may be a limit in words that are not understood.
+#[derive(Default)]
+struct UnexplainedFailures {
+    count: u32,
+    last: Option<ChainError>,
+}
+
+impl UnexplainedFailures {
+    /// A refusal that is understood as something else counts from its first repetition.
+    fn count(&mut self, error: &ChainError) {
+        let is_repeated = self.last.as_ref().is_some_and(|last| error.is_same_refusal(last));
+        self.count += u32::from(error.is_doubtful() || is_repeated);
+        self.last = Some(error.clone());
+    }
+}
+
 impl RangeFetcher {
     /// Takes ranges until none is left.
     async fn run(self, turns: Turns) {
@@ -115,7 +131,8 @@ impl RangeFetcher {
     /// All of `range`, whose width was granted, in as many questions as the node demands.
     async fn read(&self, range: BlockRange, turns: &Turns) {
         let (mut rest, mut width) = (Some(range), range.width());
-        let (mut backoff, mut failures) = (Backoff::new(MIN_PAUSE, MAX_PAUSE), 0);
+        let (mut backoff, mut failures) =
+            (Backoff::new(MIN_PAUSE, MAX_PAUSE), UnexplainedFailures::default());
         while let Some(left) = rest {
             let (piece, after) = left.split_at_width(self.at_once(left, width));
             let started = Instant::now();
@@ -128,18 +145,19 @@ impl RangeFetcher {
                     self.shelf.put(batch);
                     rest = after;
                     backoff.reset();
-                    failures = 0;
+                    failures = UnexplainedFailures::default();
                 }
-                Err(error) if self.narrowed(piece, &error) => failures = 0,
+                Err(error) if self.narrowed(piece, &error) => failures = UnexplainedFailures::default(),
                 Err(error) => {
-                    failures += u32::from(error.is_doubtful());
+                    failures.count(&error);
                     self.node.stumbled_at(Work::History, (&self.filter, piece), &error);
-                    let narrowed = !self.is_young(piece) && self.node.width().failed(piece.width(), failures);
+                    let narrowed =
+                        !self.is_young(piece) && self.node.width().failed(piece.width(), failures.count);
                     turns.wait(self.wait(&error, &mut backoff)).await;
                     if !narrowed {
                         continue;
                     }
-                    failures = 0;
+                    failures = UnexplainedFailures::default();
                 }
             }
             let left = rest.map_or(0, |rest| rest.width());
@@ -295,6 +313,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(200);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::RefusalKind;
     use chainflume_core::domain::{Address, B256, Bytes, Log, Place, Topics};
 
     fn block(number: u64, timestamp: u64) -> BlockRef {
@@ -332,5 +351,30 @@ mod tests {
         // Genesis may be of 1970.
         let from_genesis = told_times(&logs(&[(1, Some(0))]), (&block(0, 0), &block(20, 1_010)));
         assert_eq!(from_genesis, None);
+    }
+
+    #[test]
+    fn identical_refusals_count_whatever_they_are_taken_for() {
+        let refused = |refusal, message: &str| ChainError::Refused {
+            host: "node".to_owned(),
+            method: "eth_getLogs",
+            code: Some(-32_000),
+            message: message.to_owned(),
+            refusal,
+        };
+        let count = |errors: &[ChainError]| {
+            let mut failures = UnexplainedFailures::default();
+            errors.iter().for_each(|error| failures.count(error));
+            failures.count
+        };
+        let denied = refused(RefusalKind::Denied, "your plan does not cover this");
+        assert_eq!(count(&[denied.clone(), denied.clone(), denied.clone(), denied.clone()]), 3);
+        let other = refused(RefusalKind::BeyondHead, "block 7 is beyond the head");
+        let later = refused(RefusalKind::BeyondHead, "block 8 is beyond the head");
+        assert_eq!(count(&[other.clone(), later, other]), 0, "something changes");
+        let rate = refused(RefusalKind::Rate { retry_after: None }, "slow down");
+        assert_eq!(count(&[rate.clone(), rate.clone(), rate]), 0);
+        let unknown = refused(RefusalKind::Unknown, "no");
+        assert_eq!(count(&[unknown.clone(), unknown]), 2);
     }
 }

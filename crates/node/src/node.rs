@@ -217,6 +217,19 @@ impl Node {
         Ok(NodeStatus { head, finalized, block })
     }
 
+    /// Whether it says that it syncs (`eth_syncing`, an object while it does). A node without the method is believed to have synced.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked.
+    pub async fn is_syncing(&self) -> Result<bool, ChainError> {
+        match self.rpc.ask::<Value>(&RpcCall::new("eth_syncing", json!([]))).await {
+            Ok(answer) => Ok(answer.is_some_and(|answer| answer.is_object())),
+            // In whatever words: nothing else depends on this method.
+            Err(error @ ChainError::Refused { .. }) if !error.is_rate() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// As [`Self::tagged`], for a chain that cannot do without.
     ///
     /// # Errors

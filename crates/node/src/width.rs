@@ -204,10 +204,13 @@ impl Width {
     /// Counts that `width` was not answered; returns whether it was a try above what is proven.
     fn miss(&mut self, width: u64) -> bool {
         let tried = self.proven > 0 && width > self.proven;
+        let was_probe = self.probe == Some(width);
         self.probe = self.probe.filter(|probe| *probe != width);
         self.misses += 1;
         self.calm = 0;
-        if tried {
+        // Of one try alone: of questions that were on their way when a limit came each would double it, and the width would
+        // stay narrow for a day after the limit is gone.
+        if tried && was_probe {
             self.patience = (self.patience * 2).min(MAX_ANSWERS_BEFORE_TRY);
         }
         tried

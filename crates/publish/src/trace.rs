@@ -81,19 +81,19 @@ impl Publisher {
         let uuids: Vec<Uuid> = ids.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect();
         let group_uuids: Vec<Uuid> = groups.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect();
         let rows: Vec<TraceRow> = sqlx::query_as(
-            r"
+            r#"
             (select id, type, aggregate_type, aggregate_id, user_id, correlation_id, causation_id, source,
-                to_char(happened_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z'), seq
+                to_char(happened_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), seq
             from domain_events
             where id = any($1::uuid[]) or causation_id = any($2::text[]) or correlation_id = any($3::text[])
             order by seq limit $5)
             union all
             (select c.message_id, 'activity.' || c.kind, 'activity', a.id::text, a.user_id, a.id::text, null, c.made_by,
-                to_char(c.made_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z'), null
+                to_char(c.made_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), null
             from activity_changes c join activities a on a.id = c.activity_id
             where c.message_id = any($1::uuid[]) or c.activity_id = any($4::uuid[])
             order by c.activity_id, c.number limit $5)
-            ",
+            "#,
         )
         .bind(uuids)
         .bind(ids.iter().collect::<Vec<_>>())

@@ -87,10 +87,10 @@ impl Publisher {
     /// A database error.
     pub async fn user(&self, id: &str) -> Result<Option<Value>, StoreError> {
         let row: Option<PersonRow> = sqlx::query_as(
-            r"
+            r#"
             select a.email, a.phone, a.locale, a.zone,
-                to_char(a.created_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z'),
-                to_char(a.updated_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z'),
+                to_char(a.created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                to_char(a.updated_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
                 coalesce((select jsonb_agg(jsonb_build_object('address', '0x' || encode(w.wallet, 'hex'),
                         'userId', coalesce(u.id, user_id(w.wallet)), 'stakeAmount', coalesce(u.stake_amount, 0)::text,
                         'status', coalesce(u.status, 'registered')) order by w.linked_at, w.wallet)
@@ -98,7 +98,7 @@ impl Publisher {
                 coalesce((select jsonb_agg(jsonb_build_object('kind', d.kind, 'token', d.token) order by d.kind, d.token)
                     from user_devices d where d.user_id = a.id), '[]')::text
             from application_users a where a.id = $1
-            ",
+            "#,
         )
         .bind(id)
         .fetch_optional(&self.0.pool)
@@ -130,17 +130,23 @@ impl Publisher {
     /// # Errors
     /// A database error.
     pub async fn ids_of(&self, id: &str) -> Result<Option<Vec<String>>, StoreError> {
+        let wallet = id.parse::<Address>().ok().filter(|_| id.starts_with("0x"));
         let mut tx = transaction::begin_look(&self.0.pool).await?;
         let owner: Option<String> = sqlx::query_scalar(
             r"
             select a.id from application_users a where a.id = $1
             union all
-            select w.user_id from user_wallets w left join users u on u.wallet = w.wallet
-            where '0x' || encode(w.wallet, 'hex') = $1 or coalesce(u.id, user_id(w.wallet))::text = $1
+            select w.user_id from user_wallets w where w.wallet = $2
+            union all
+            select w.user_id from users u join user_wallets w on w.wallet = u.wallet where u.id = $3
+            union all
+            select w.user_id from user_wallets w where user_id(w.wallet) = $3
             limit 1
             ",
         )
         .bind(id)
+        .bind(wallet.map(|wallet| wallet.to_vec()))
+        .bind(Uuid::try_parse(id).ok())
         .fetch_optional(&mut *tx)
         .await?;
         let Some(owner) = owner else { return Ok(None) };

@@ -33,7 +33,7 @@ async fn a_final_block_that_changes_stops_its_chain_and_no_other() {
     let other = DevChain::new(Settings { chain_id: 31_338, seed: 7, history: 50, ..Default::default() });
     let other_server = other.serve("127.0.0.1:0").await.expect("a free port");
     let chain = format!(
-        "[[chain]]\nname = \"other\"\nchain_id = 31338\nhttp = \"{}\"\nws = \"{}\"\nreorg_window = 16\n",
+        "[[chain]]\nname = \"other\"\nchain_id = 31338\nhttp = \"{}\"\nws = \"{}\"\nreorg_window = 16\nmax_head_age = \"0s\"\n",
         other_server.http_url(),
         other_server.ws_url()
     );
@@ -70,7 +70,7 @@ async fn a_final_block_that_changes_stops_its_chain_and_no_other() {
     };
     let report = Report::of(&flume.board, &limits);
     assert!(!report.ready);
-    assert_eq!(report.chains["dev"].not_ready, ["is stopped until an operator decides"]);
+    assert_eq!(report.chains["dev"].not_ready, ["is stopped: operator action required"]);
     assert_eq!(report.chains["other"].not_ready, [""; 0]);
     // The other one goes on.
     scene.mine(3);

@@ -66,6 +66,7 @@ impl Script {
                     compute_units_per_second: None,
                     compute_units: BTreeMap::new(),
                     max_concurrent: 16,
+                    max_bytes_in_flight: 128 << 20,
                 },
             }],
             failover: FailoverSettings {
@@ -80,6 +81,7 @@ impl Script {
             compression: chainflume_node::Compression::Auto,
             max_response_bytes: 1 << 20,
             poll_interval: Duration::from_secs(1),
+            max_head_age: Duration::ZERO,
             ws_silence: Duration::from_secs(1),
             history: HistorySettings {
                 ranges_in_flight: 4,

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 
-use crate::daemon::{Daemon, Home, agrees};
+use crate::daemon::{Daemon, Home, agrees, free_port};
 use crate::flume::{WAIT_LIMIT, all_sources, connect, devchain};
 use crate::postgres;
 use crate::receiver::Receiver;
@@ -151,11 +151,12 @@ fn explained(text: &str) {
 async fn every_metric_is_told_with_its_meaning() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(74, 300).await;
-    let receiver = Receiver::start().await;
+    let (receiver, port) = (Receiver::start().await, free_port());
     let sources = "[chain.audit]\nevery = \"50ms\"\n".to_owned()
         + &all_sources()
         + &webhook("crm", &receiver, "")
-        + "[server]\nlisten = \"127.0.0.1:0\"\n[server.auth]\nmode = \"none\"\n";
+        + "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n"
+        + &format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[server.auth]\nmode = \"none\"\n");
     let home = Home::new(&server, &sources, Some(&url));
     let daemon = home.start();
     daemon.until_tip(298).await;
@@ -163,6 +164,8 @@ async fn every_metric_is_told_with_its_meaning() {
         let sample = format!("chainflume_{counter}{{chain=\"dev\"}}");
         assert_eq!(daemon.metric(&sample).await, Some(0.0), "{sample}");
     }
+    let delivery = reqwest::Client::new().post(format!("http://127.0.0.1:{port}/webhooks/hints")).body("{}");
+    assert_eq!(delivery.send().await.expect("the server answers").status().as_u16(), 401);
     chain.mine(1);
     daemon.until_tip(299).await;
     chain.reorg(4, 5);

@@ -188,15 +188,8 @@ async fn facts_reach_rooms_pages_redis_and_webhooks_in_order() {
     daemon.stop_well().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_facts_have_a_code_and_leave_nothing() {
-    let schemas = tempfile::tempdir().expect("a folder");
-    let schema = json!({ "type": "object", "properties": { "items": { "items": { "type": "integer" } } } });
-    std::fs::write(schemas.path().join("order.paid.json"), schema.to_string()).expect("written");
-    let more = format!("[publish]\nschemas = \"{}\"\npayload_bytes = \"1 KiB\"\n", schemas.path().display());
-    let (gate, bearer) = gate(72, &more, "\"publish\"").await;
-    let daemon = gate.start().await;
-    let backend = BackEnd { gate: &gate, bearer };
+/// Requests with what they are answered: method and path with the body, status and code.
+fn bad_requests() -> Vec<((String, String), u16, &'static str)> {
     let events = |text: &str| ("POST /v1/domain-events".to_owned(), text.to_owned());
     let with = |field: &str, value: Value| {
         let mut event = event(1, "9", "u7");
@@ -205,7 +198,7 @@ async fn bad_facts_have_a_code_and_leave_nothing() {
     };
     let paid = json!({ "type": "order.paid", "aggregateType": "order", "aggregateId": "9", "payload": { "items": [1, "2"] } });
     let deep = format!("{{\"type\":{}{}}}", "[".repeat(200), "]".repeat(200));
-    let rows = [
+    vec![
         (events("{"), 400, "bad_body"),
         (events("{\"type\":\"a.b\",\"type\":\"a.b\"}"), 400, "bad_body"),
         (events(&deep), 400, "bad_body"),
@@ -215,14 +208,25 @@ async fn bad_facts_have_a_code_and_leave_nothing() {
         (with("aggregateType", json!("token")), 400, "reserved_aggregate"),
         (with("payload", json!({ "text": "x".repeat(2_000) })), 413, "payload_too_large"),
         (events(&paid.to_string()), 422, "schema_violation"),
-        (events(&format!("\"{}\"", "x".repeat(2 << 20))), 413, "body_too_large"),
+        (events(&format!("\"{}\"", "x".repeat((1 << 20) - 1))), 413, "body_too_large"),
         (("PUT /v1/domain-events".to_owned(), "{}".to_owned()), 405, "method_not_allowed"),
         (("PATCH /v1/activities?userId=u7&type=send".to_owned(), "{}".to_owned()), 400, "update_by_id_only"),
         (("PATCH /v1/activities/7".to_owned(), "{}".to_owned()), 404, "not_found"),
         (("GET /v1/activities?userId=u7".to_owned(), String::new()), 403, "forbidden"),
         (("GET /v1/activities?user=u7".to_owned(), String::new()), 400, "bad_query"),
-    ];
-    for ((line, body), status, code) in rows {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_facts_have_a_code_and_leave_nothing() {
+    let schemas = tempfile::tempdir().expect("a folder");
+    let schema = json!({ "type": "object", "properties": { "items": { "items": { "type": "integer" } } } });
+    std::fs::write(schemas.path().join("order.paid.json"), schema.to_string()).expect("written");
+    let more = format!("[publish]\nschemas = \"{}\"\npayload_bytes = \"1 KiB\"\n", schemas.path().display());
+    let (gate, bearer) = gate(72, &more, "\"publish\"").await;
+    let daemon = gate.start().await;
+    let backend = BackEnd { gate: &gate, bearer };
+    for ((line, body), status, code) in bad_requests() {
         let answered = backend.send(&line, &body).await;
         assert_eq!(
             (answered.status, &answered.json["code"]),

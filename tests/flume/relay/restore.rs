@@ -1,5 +1,7 @@
 //! Databases and sinks that are restored to older states, each without the other.
 
+mod matrix;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +13,6 @@ use chainflume_deliver::sink::{Bus, InProcess, Sink};
 use chainflume_devchain::{DevChain, Server};
 use serde_json::Value;
 
-use super::chaos::{restore, snapshot};
 use super::contract::envelopes;
 use super::end_to_end::until_confirmed_is_stored;
 use super::sentinel::takes_over;
@@ -203,29 +204,6 @@ async fn a_redis_that_is_reset_is_filled_again_from_the_outbox() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_older_than_its_database_is_filled_again_by_itself() {
-    for (seed, database_too, with_reorg) in [(37, false, false), (38, false, true), (39, true, true)] {
-        let server = RedisServer::start();
-        let world = World::new(seed, || sources(&server.url())).await;
-        let url = postgres::database().await;
-        world.live(&url, &["redis"]).await;
-        let older = snapshot(&server).await;
-        world.chain.mine(4);
-        world.live(&url, &["redis"]).await;
-        let copy = if database_too { postgres::copy(&url).await } else { url.clone() };
-        world.chain.mine(4);
-        world.live(&url, &["redis"]).await;
-        if with_reorg {
-            world.chain.reorg(4, 6);
-        }
-        restore(&server, older).await;
-        world.live(&copy, &["redis"]).await;
-        assert_eq!(published(&server).await, outbox(&copy).await);
-        assert_eq!(fold(&published(&server).await), canon(&copy).await);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_failover_that_lost_nothing_is_noticed_by_no_sink() {
     let server = RedisServer::start();
     let receiver = Receiver::start().await;
@@ -408,27 +386,6 @@ async fn a_check_names_a_foreign_sink_and_the_remedy_at_any_time() {
     app::check(&world.loaded(&copy), true, |_| {}).await.expect("it starts");
     app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
     app::check(&world.loaded(&copy), false, |report| assert!(report.ok)).await.expect("all is well");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_takes_no_restored_message_for_a_repeat() {
-    let receiver = Receiver::start().await;
-    let world = World::new(44, || sources("") + &webhook("crm", &receiver, "")).await;
-    let url = postgres::database().await;
-    world.live(&url, &["webhook:crm"]).await;
-    let copy = postgres::copy(&url).await;
-    let known = outbox(&copy).await.len();
-    world.chain.mine(4);
-    world.live(&url, &["webhook:crm"]).await;
-    // The same blocks are read again: the same messages, under the same numbers.
-    world.live(&copy, &["webhook:crm"]).await;
-    let (lost, again) = (outbox(&url).await.split_off(known), outbox(&copy).await.split_off(known));
-    let count = |message: &String| receiver.taken().iter().filter(|got| got.body == *message).count();
-    for message in &again {
-        let times = if lost.contains(message) { 2 } else { 1 };
-        assert_eq!(count(message), times, "{message}");
-    }
-    assert!(again.iter().any(|message| lost.contains(message)), "some are the same to the last letter");
 }
 
 #[tokio::test(flavor = "multi_thread")]

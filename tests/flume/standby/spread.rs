@@ -20,7 +20,7 @@ async fn chains() -> (Vec<(DevChain, Server)>, String) {
         write!(
             tables,
             "[[chain]]\nname = \"{name}\"\nchain_id = {chain_id}\nhttp = \"{http}\"\nblock_time = \"200ms\"\n\
-             reorg_window = 16\npoll_interval = \"200ms\"\n{}",
+             reorg_window = 16\npoll_interval = \"200ms\"\nmax_head_age = \"0s\"\n{}",
             source(&format!("token{chain_id}"), "erc20", DEMO_TOKEN, 0)
                 .replace("\"dev\"", &format!("\"{name}\""))
         )

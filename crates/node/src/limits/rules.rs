@@ -176,7 +176,11 @@ pub(super) const RULES: &[PhraseRule] = &[
     },
     rule(
         RefusalFamily::Addresses,
-        &["many address", "many topic", "max address", "max topic", "addresses exceed"],
+        &[
+            "many address", "many topic", "max address", "max topic", "addresses exceed", "less number of address",
+            "less number of topic", "lower number of address", "smaller number of address", "less address",
+            "reduce number of address", "reduce the number of address", "reduce addresses",
+        ],
         &[],
     ),
     rule(

@@ -187,6 +187,9 @@ fn too_many_addresses() {
         ("exceed max topics", "addresses"),
         ("address list is limited to 50 entries", "addresses"),
         ("Invalid params. specify less number of addresses, max 20", "addresses"),
+        ("specify less number of addresses", "addresses"),
+        ("invalid argument: please specify less number of address", "addresses"),
+        ("Reduce the number of addresses and try again", "addresses"),
         ("too many topics", "addresses"),
     ]);
 }

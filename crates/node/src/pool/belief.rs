@@ -13,7 +13,7 @@ use crate::node::headers_with_logs::HeaderWithLogs;
 use crate::node::{BlockWithLogs, Node};
 use crate::rpc::probing;
 use crate::settings::ProviderRole;
-use chainflume_core::domain::LogFilter;
+use chainflume_core::domain::{BlockId, LogFilter};
 use chainflume_ops::metrics;
 
 /// One that contradicts what is final is left alone for so many `return_after`: an hour by default.
@@ -84,6 +84,26 @@ impl Pool {
             }
         }
         wrong.map_or_else(|| Ok(genesis.settled()), Err)
+    }
+
+    /// Whether a provider of new blocks has this block by now. One that has it contradicts nothing, and is asked again.
+    pub async fn agrees_on(&self, ours: BlockId) -> bool {
+        let patience = self.shared.settings.request_timeout;
+        let live = self.shared.members.iter().filter(|member| member.does(ProviderRole::Live));
+        let looks = live.map(async |member| {
+            let shown = probing(patience, member.node.show(&[ours.number])).await;
+            let agrees =
+                shown.is_ok_and(|shown| shown.blocks.iter().flatten().any(|block| block.hash == ours.hash));
+            if agrees {
+                member.seen().distrusted_until = None;
+            }
+            agrees
+        });
+        let agrees = join_all(looks).await.contains(&true);
+        if agrees {
+            self.shared.kin.alarm.notify_one();
+        }
+        agrees
     }
 
     /// Has another provider asked: this one contradicts what is final. Whether there is one left that has not done so.

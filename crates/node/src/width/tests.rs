@@ -243,3 +243,21 @@ proptest! {
         prop_assert!((1..=1_000_000).contains(&granted));
     }
 }
+
+#[test]
+fn a_width_grows_again_after_a_limit_in_flight_is_lifted() {
+    let mut width = Width::new(&settings(1_000, 10_000), None);
+    let free = FakeLimits { cap: 10_000, bytes: None, says: FakeAnswer::No };
+    against(&mut width, free, 20, |_| 1);
+    assert_eq!(width.now(), 10_000);
+    // Sixteen questions are on their way when a limit comes.
+    let in_flight: Vec<u64> = (0..16).filter_map(|_| width.grant(u64::MAX)).collect();
+    for asked in in_flight {
+        width.refused(asked, None, NarrowReason::BlockSelector);
+    }
+    against(&mut width, FakeLimits { cap: 31, ..free }, 40, |_| 1);
+    assert!(width.now() <= 31, "{}", width.now());
+    // It is lifted: a thousand answers later the width is far from narrow.
+    against(&mut width, free, 1_000, |_| 1);
+    assert!(width.now() >= 1_000, "{}", width.now());
+}

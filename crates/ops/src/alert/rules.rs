@@ -1,18 +1,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::health::{Board, ChainHealth, ChainState, ContractHealth, DatabaseHealth, LoopHealth, SinkHealth};
+use crate::health::{
+    AuditHealth, Board, ChainHealth, ChainState, ContractHealth, DatabaseHealth, LoopHealth, SinkHealth,
+};
 
-/// What is normal for each chain.
+/// The limits of each chain.
 #[derive(Clone, Debug, Default)]
 pub struct AlertThresholds {
-    /// By chain, how long its head may stay the same.
+    /// By chain, the maximum time without a new head.
     pub head_silence: BTreeMap<String, Duration>,
-    /// Chains whose heads are announced by WebSocket while all is well.
+    /// Chains whose heads a WebSocket announces in normal operation.
     pub websocket: BTreeSet<String>,
 }
 
-/// The board at one moment.
+/// The health board at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct BoardSnapshot {
     /// By name.
@@ -24,6 +26,8 @@ pub struct BoardSnapshot {
     /// By name.
     pub loops: BTreeMap<String, LoopHealth>,
     /// By chain and source.
+    pub audits: BTreeMap<(String, String), AuditHealth>,
+    /// By chain and source.
     pub contracts: BTreeMap<(String, String), ContractHealth>,
     /// Seconds by which the clock of the database is ahead of this machine's.
     pub clock_ahead: Option<f64>,
@@ -32,7 +36,7 @@ pub struct BoardSnapshot {
 }
 
 impl BoardSnapshot {
-    /// What the board says now.
+    /// The present state of the board.
     pub fn of(board: &Board) -> Self {
         Self {
             chains: board.chains(),
@@ -42,44 +46,46 @@ impl BoardSnapshot {
             contracts: board.contracts(),
             clock_ahead: board.clock_ahead(),
             time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            audits: board.audits(),
         }
     }
 }
 
-/// What an incident is: of this kind, of this chain, sink or loop. The same for as long as it lasts.
+/// Identifies an incident: its kind, and its chain, sink or loop. Stays the same while the incident lasts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IncidentKey {
     /// The word in metrics.
     pub kind: &'static str,
-    /// Name of the chain, sink or loop; empty where there is one of its kind.
+    /// Name of the chain, sink or loop; empty for a kind that occurs once.
     pub of: String,
 }
 
-/// Something is wrong.
+/// A detected problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
-    /// What, for a person.
+    /// The text, for a person.
     pub text: String,
-    /// It is worth telling when it has lasted for so long.
+    /// The minimum duration before a notice is sent.
     pub after: Duration,
 }
 
-/// So many errors in a row are no hiccup.
+/// This many errors in a row are a problem.
 const ERRORS: u64 = 5;
-/// Messages that wait for so long are not merely many.
+/// Messages that have waited this long are a problem, not only a peak.
 const STUCK: Duration = Duration::from_mins(1);
-/// The default schedule has tried a message six times by then, and an operator can still act before it is given up.
+/// By then the default schedule has tried a message six times, and an operator can still act before it becomes a dead
+/// letter.
 const HELD: Duration = Duration::from_hours(8);
-/// Seconds by which a clock may be off. One that is synchronised is off by milliseconds, and leases last ten seconds.
+/// Seconds by which a clock may be off. A synchronized clock is off by milliseconds, and leases last ten seconds.
 pub const CLOCK_OFF: f64 = 30.0;
 /// The same for times of blocks. A block is accepted up to some seconds before its time (go-ethereum: 15 s).
 const CLOCK_OFF_BLOCK: u64 = 30;
-/// A WebSocket is opened again within seconds, and polling does meanwhile.
+/// A lost WebSocket reopens within seconds, and the daemon polls meanwhile.
 const LISTENER: Duration = Duration::from_mins(1);
-/// What happened once is an incident for so long: several in a row are one notice.
+/// A single occurrence stays an incident for this long: several in a row cause one notice.
 const RECENT: Duration = Duration::from_mins(10);
 
-/// What is wrong.
+/// Returns all problems.
 pub fn incidents(
     board: &BoardSnapshot,
     limits: &AlertThresholds,
@@ -102,6 +108,9 @@ pub fn incidents(
         found.add("contract", source, text);
     }
     clock_troubles(&mut found, board);
+    for ((chain, source), audit) in &board.audits {
+        audit_troubles(&mut found, (chain, source), audit, now);
+    }
     for (name, one) in &board.loops {
         for trouble in one.troubles() {
             found.add(
@@ -163,7 +172,8 @@ fn node_troubles(
     chain: &ChainHealth,
     (limits, now): (&AlertThresholds, Instant),
 ) {
-    // While it fails for other reasons the head may stay the same for that reason; a standby does not look.
+    // While the chain fails for another reason, the head may stay the same because of that reason; a standby reads no
+    // head.
     if matches!(chain.state, ChainState::Stopped | ChainState::Standby) || chain.consecutive_errors >= ERRORS
     {
         return;
@@ -172,6 +182,13 @@ fn node_troubles(
     if chain.head.is_some() && limits.head_silence.get(name).is_some_and(|limit| silence > *limit) {
         let text = format!("chain {name}: its node has had no new block for {} s", silence.as_secs());
         found.add("provider_stalled", name, text);
+    }
+    if chain.node_behind > 0 {
+        let text = format!(
+            "chain {name}: its node is {} blocks below what is stored: it still syncs, or was replaced by an old copy",
+            chain.node_behind
+        );
+        found.add_after("node_behind", name, (text, LISTENER));
     }
     if limits.websocket.contains(name) && !chain.pushed {
         let text = format!("chain {name}: the websocket announces no heads; they are polled for");
@@ -214,6 +231,32 @@ fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now:
     }
 }
 
+/// A difference lasts until a read agrees. A repaired difference causes one notice.
+fn audit_troubles(
+    found: &mut FoundIncidents,
+    (chain, source): (&str, &str),
+    audit: &AuditHealth,
+    now: Instant,
+) {
+    let repaired = audit.repaired.filter(|(_, at)| since(*at, now) < RECENT);
+    let text = match (audit.differences, repaired) {
+        (0, None) => return,
+        (0, Some((repaired, _))) => format!(
+            "the audit repaired {repaired} stored events of source {source}: a node had answered them wrongly. Consider a second \
+             provider for chain {chain}"
+        ),
+        (differences, _) => {
+            let range = audit.differing_in.map(|(from, to)| format!(" --from {from} --to {to}"));
+            format!(
+                "{differences} stored events of source {source} differ from the chain {chain}; compare with a node you trust, \
+                 then run `chainflume verify --source {source}{} --repair`",
+                range.unwrap_or_default()
+            )
+        }
+    };
+    found.add("audit_differs", source, text);
+}
+
 fn database_troubles(found: &mut FoundIncidents, database: &DatabaseHealth, now: Instant) {
     if !database.writable {
         let error = database.error.as_deref().unwrap_or("no error is known");
@@ -226,7 +269,7 @@ fn database_troubles(found: &mut FoundIncidents, database: &DatabaseHealth, now:
     }
 }
 
-/// Leases, times of blocks and signatures of webhooks go by the clock.
+/// Leases, timestamps of blocks and signatures of webhooks depend on the clock.
 fn clock_troubles(found: &mut FoundIncidents, board: &BoardSnapshot) {
     if let Some(ahead) = board.clock_ahead.filter(|ahead| ahead.abs() > CLOCK_OFF) {
         let (seconds, which) = (ahead.abs(), if ahead > 0.0 { "behind" } else { "ahead of" });
@@ -255,7 +298,7 @@ mod tests {
     use super::*;
     use crate::health::{DeepReorg, TurnSource};
 
-    /// A moment before which the others of a test lie.
+    /// A moment before all other moments of a test.
     fn later(board: &Board) -> (BoardSnapshot, Instant) {
         (BoardSnapshot::of(board), Instant::now() + Duration::from_hours(1))
     }
@@ -293,6 +336,7 @@ mod tests {
         assert_eq!(chain(failing(5, "database")), [("chain_failing", 0)]);
         assert_eq!(chain(|chain, _| chain.state = ChainState::Stopped), [("chain_stopped", 0)]);
         assert_eq!(chain(|chain, _| chain.pushed = false), [("listener_down", 60)]);
+        assert_eq!(chain(|chain, _| chain.node_behind = 900), [("node_behind", 60)]);
         let silent = Board::default();
         silent.chain("dev", |chain| {
             (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
@@ -344,6 +388,30 @@ mod tests {
     }
 
     #[test]
+    fn what_the_audit_found_is_an_incident_until_it_is_repaired() {
+        let (board, now) = (Board::default(), Instant::now());
+        let text = |change: &dyn Fn(&mut AuditHealth)| {
+            board.audit("dev", "token", change);
+            let all = incidents(&BoardSnapshot::of(&board), &AlertThresholds::default(), now);
+            all.into_iter()
+                .map(|(key, incident)| format!("{} {}: {}", key.kind, key.of, incident.text))
+                .collect::<String>()
+        };
+        assert_eq!(text(&|_| {}), "");
+        let stands = text(&|audit| (audit.differences, audit.differing_in) = (3, Some((10, 19))));
+        assert!(
+            stands.starts_with("audit_differs token: 3 stored events of source token differ"),
+            "{stands}"
+        );
+        assert!(stands.contains("`chainflume verify --source token --from 10 --to 19 --repair`"), "{stands}");
+        let repaired = text(&|audit| {
+            (audit.differences, audit.repaired) = (0, Some((3, now)));
+        });
+        assert!(repaired.contains("the audit repaired 3 stored events of source token"), "{repaired}");
+        assert_eq!(text(&|audit| audit.repaired = now.checked_sub(RECENT).map(|at| (3, at))), "");
+    }
+
+    #[test]
     fn a_loop_that_failed_is_an_incident() {
         let board = Board::default();
         board.loop_starts("probe", TurnSource::Heartbeat, Duration::from_mins(1));
@@ -391,7 +459,11 @@ mod tests {
             "sink_stuck",
             "sink_stuck",
         ];
-        assert_eq!(found(&later(&board).0, now), kinds.map(|kind| (kind, 0)), "what is worse is told");
+        assert_eq!(
+            found(&later(&board).0, now),
+            kinds.map(|kind| (kind, 0)),
+            "the worse incident is reported"
+        );
         board.sink("webhook:old", |sink| sink.foreign = None);
         board.set_database(database(true, 601));
         assert_eq!(

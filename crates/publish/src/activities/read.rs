@@ -23,12 +23,12 @@ impl Publisher {
     /// A database error.
     pub async fn activity(&self, id: Uuid) -> Result<Option<Activity>, StoreError> {
         let row: Option<ActivityRow> = sqlx::query_as(
-            r"
+            r#"
             select id, user_id, type, status, title, description, data::text as data, chain_id, tx_hash, closed_by, changes,
-                to_char(created_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z') as created_at,
-                to_char(updated_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z') as updated_at
+                to_char(created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at,
+                to_char(updated_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at
             from activities where id = $1
-            ",
+            "#,
         )
         .bind(id)
         .fetch_optional(&self.0.pool)
@@ -40,25 +40,25 @@ impl Publisher {
     pub(crate) async fn activities(&self, filter: &ActivityFilter<'_>) -> Result<Vec<Activity>, StoreError> {
         // Two statements: one for all users would not use the index of one user.
         let sql = if filter.user_id.is_some() {
-            r"
+            r#"
             select id, user_id, type, status, title, description, data::text as data, chain_id, tx_hash, closed_by, changes,
-                to_char(created_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z') as created_at,
-                to_char(updated_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z') as updated_at
+                to_char(created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at,
+                to_char(updated_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at
             from activities a
             where user_id = $1 and ($2::text is null or type = $2) and ($3::text is null or status = $3)
                 and ($4::uuid is null or (a.created_at, a.id) < (select b.created_at, b.id from activities b where b.id = $4))
             order by a.created_at desc, a.id desc limit $5
-            "
+            "#
         } else {
-            r"
+            r#"
             select id, user_id, type, status, title, description, data::text as data, chain_id, tx_hash, closed_by, changes,
-                to_char(created_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z') as created_at,
-                to_char(updated_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z') as updated_at
+                to_char(created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at,
+                to_char(updated_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at
             from activities a
             where $1::text is null and ($2::text is null or type = $2) and ($3::text is null or status = $3)
                 and ($4::uuid is null or (a.created_at, a.id) < (select b.created_at, b.id from activities b where b.id = $4))
             order by a.created_at desc, a.id desc limit $5
-            "
+            "#
         };
         let rows: Vec<ActivityRow> = sqlx::query_as(sql)
             .bind(filter.user_id)
@@ -74,11 +74,11 @@ impl Publisher {
     /// The changes of an activity, the oldest first.
     pub(crate) async fn activity_changes(&self, id: Uuid, limit: i64) -> Result<Vec<Value>, StoreError> {
         let rows: Vec<(i64, Uuid, String, String, String, String)> = sqlx::query_as(
-            r"
+            r#"
             select number, message_id, kind, made_by, changed::text,
-                to_char(made_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z')
+                to_char(made_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
             from activity_changes where activity_id = $1 order by number limit $2
-            ",
+            "#,
         )
         .bind(id)
         .bind(limit)

@@ -115,12 +115,12 @@ impl Publisher {
     ) -> Result<Changed, ActivityError> {
         let mut tx = begin_bounded(&self.0.pool).await?;
         let row: Option<ActivityRow> = sqlx::query_as(
-            r"
+            r#"
             select id, user_id, type, status, title, description, data::text as data, chain_id, tx_hash, closed_by, changes,
-                to_char(created_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z') as created_at,
-                to_char(updated_at at time zone 'utc', 'YYYY-MM-DD\THH24:MI:SS.MS\Z') as updated_at
+                to_char(created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at,
+                to_char(updated_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at
             from activities where id = $1 for update
-            ",
+            "#,
         )
         .bind(id)
         .fetch_optional(&mut *tx)

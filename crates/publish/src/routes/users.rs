@@ -79,17 +79,22 @@ async fn put(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Ref
     Ok(ApiAnswer::new(if is_new { 201 } else { 200 }, &user.unwrap_or_default()))
 }
 
+/// By any id of the person: the application's own, that of a wallet's record, or a wallet.
 async fn get(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
     let (caller, id) = (request.caller()?, id(&request)?);
+    let ids = publisher.ids_of(id).await.map_err(unavailable)?.unwrap_or_default();
     let reads = match caller {
         Principal::Local => true,
         Principal::Service(service) => service.scopes.has(Scope::Read) || service.scopes.has(Scope::Publish),
-        Principal::User(user) => user.id == id,
+        Principal::User(user) => user.id == id || ids.contains(&user.id),
     };
     if !reads {
         return Err(Refusal::forbidden());
     }
-    let user = publisher.user(id).await.map_err(unavailable)?;
+    let user = match ids.first() {
+        Some(own) => publisher.user(own).await.map_err(unavailable)?,
+        None => None,
+    };
     Ok(ApiAnswer::new(200, &user.ok_or_else(|| Refusal::not_found("user"))?))
 }
 

@@ -54,6 +54,10 @@ async fn an_activity_ends_once_and_each_change_is_a_message() {
             .all(|message| message["metadata"]["userId"] == "7"
                 && message["aggregateId"].as_str() == Some(&id))
     );
+    assert_eq!(ended["updatedAt"], messages[2]["timestamp"]);
+    let (_, read) = ask(&publisher, &format!("GET /v1/activities/{id}"), Value::Null).await.expect("read");
+    let times = (&messages[0]["timestamp"], &messages[2]["timestamp"]);
+    assert_eq!((&read["createdAt"], &read["updatedAt"]), times);
     let (_, trail) =
         ask(&publisher, &format!("GET /v1/activities/{id}/changes"), Value::Null).await.expect("read");
     let kinds: Vec<&Value> =
@@ -63,7 +67,7 @@ async fn an_activity_ends_once_and_each_change_is_a_message() {
         trail["changes"][1]["changed"],
         json!({ "status": "in_progress", "data": { "amount": "5", "fee": "1" } })
     );
-    assert_eq!(trail["changes"][2]["by"], "local");
+    assert_eq!((&trail["changes"][2]["by"], &trail["changes"][2]["timestamp"]), (&json!("local"), times.1));
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ async fn a_person_keeps_what_a_request_leaves_out() {
     assert_eq!((known.len(), known[0].as_str()), (5, "7"));
     assert_eq!(publisher.ids_of(TWO).await.expect("read"), Some(known));
     assert_eq!(publisher.ids_of("8").await.expect("read"), None);
+    let (_, by_wallet) = ask(&publisher, &format!("GET /v1/users/{TWO}"), Value::Null).await.expect("read");
+    assert_eq!(by_wallet, user);
 }
 
 #[tokio::test]

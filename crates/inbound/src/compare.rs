@@ -1,0 +1,231 @@
+//! Hints against what our own node says: the events that the chain's loop stored. A hint is confirmed by a stored event of its
+//! transaction, and raises `inbound.unconfirmed` when the chain is a reorg window past its block without one.
+
+mod message;
+mod watch;
+
+use std::fmt;
+use std::time::Duration;
+
+use sqlx::postgres::PgPool;
+
+use chainflume_db::convert::int8;
+use chainflume_db::transaction;
+use chainflume_db::{Database, StoreError};
+use chainflume_ops::metrics;
+use message::{ExpiredHint, append};
+pub use watch::ComparisonLoop;
+
+/// A chain whose hints are compared in this process, which leads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComparedChain {
+    /// Name in the configuration.
+    pub name: String,
+    /// EIP-155.
+    pub chain_id: u64,
+    /// Newest block that our node knows.
+    pub head: u64,
+    /// `chain.reorg_window`, in blocks.
+    pub window: u64,
+    /// Names of its configured sources.
+    pub sources: Vec<String>,
+}
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HintRound {
+    /// Whether a new hint is about a block that our node did not know yet.
+    pub is_ahead: bool,
+    /// Hints that stored events confirm.
+    pub confirmed: u64,
+    /// Hints that the chain does not confirm.
+    pub unconfirmed: u64,
+    /// Hints about contracts that no source reads.
+    pub uncovered: u64,
+}
+
+/// Compares hints with stored events.
+#[derive(Clone)]
+pub struct Comparison {
+    pool: PgPool,
+}
+
+impl fmt::Debug for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Comparison").finish_non_exhaustive()
+    }
+}
+
+/// Hints compared in one round: some milliseconds, since each looks at the events of one block.
+const PAGE: i64 = 500;
+/// Deliveries that one sweep deletes with their hints: a transaction of a second.
+const SWEEP: i64 = 1_000;
+
+/// The first look at new hints. A block that is a window above the head is none that a provider can have seen, so that a wrong
+/// number cannot keep a hint open for ever.
+const BEGIN: &str = r"
+    update inbound_hints set due_block = least(coalesce(block_number, $2), $2 + $3) + $3
+    where chain_id = $1 and state = 'open' and due_block is null
+    returning coalesce(block_number, 0) > $2
+";
+
+const OPEN: &str = r"
+    select id from inbound_hints where chain_id = $1 and state = 'open' and id > $2 order by id limit $3
+";
+
+/// A stored event of the transaction confirms, in the block that the hint names, or, for a hint without one and for one that is due,
+/// in any block from a window before to a window behind: a reorg moves transactions. The limit keeps this a look at the events of a
+/// few blocks, since nothing finds events by their transaction.
+const CONFIRM: &str = r"
+    update inbound_hints h set state = 'confirmed', compared_at = now()
+    from (
+        select o.id, d.endpoint
+        from inbound_hints o join inbound_deliveries d on d.id = o.delivery
+        cross join lateral (
+            select o.block_number is null or o.block_number > o.due_block or o.due_block <= $3 as is_wide
+        ) look
+        cross join lateral (
+            select 1 from events e where e.chain_id = $1 and e.tx_hash = o.tx_hash
+            and e.block_number >= case when look.is_wide then o.due_block - 2 * $4 else o.block_number end
+            and e.block_number <= case when look.is_wide then o.due_block else o.block_number end
+            and (o.address is null or e.address = o.address)
+            limit 1
+        ) found
+        where o.id = any($2)
+    ) confirmed
+    where h.id = confirmed.id and h.state = 'open'
+    returning confirmed.endpoint
+";
+
+/// What is due and has no event. The tip was read before the events were, or an event that was stored in between would be missed.
+const EXPIRE: &str = r"
+    with due as (
+        select h.id, h.address is not null and exists (
+            select from followed f where f.source = any($4) and f.to_block is null
+            and (f.addresses is null or h.address = any(f.addresses)) and (f.topic0 is null or f.topic0 = h.topic0)
+        ) as is_covered
+        from inbound_hints h where h.chain_id = $1 and h.state = 'open' and h.due_block <= $2
+        order by h.id limit $3 for update skip locked
+    )
+    update inbound_hints h set state = case when due.is_covered then 'unconfirmed' else 'uncovered' end,
+        compared_at = now()
+    from due, inbound_deliveries d where h.id = due.id and h.state = 'open' and d.id = h.delivery
+    returning h.id, h.state, h.kind, h.tx_hash, h.block_number, h.block_hash, h.address, h.log_index, d.endpoint,
+        d.delivery_id
+";
+
+impl Comparison {
+    /// Of the hints in this database.
+    pub fn of(database: &Database) -> Self {
+        Self { pool: database.pool().clone() }
+    }
+
+    /// Compares what is open of a chain. Several instances may do so at once: each hint ends once, with its message.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn round(&self, chain: &ComparedChain) -> Result<HintRound, StoreError> {
+        let (chain_id, window) = (int8("chain id", chain.chain_id)?, int8("blocks", chain.window)?);
+        let mut compared = HintRound { is_ahead: self.begin(chain).await?, ..HintRound::default() };
+        let Some(tip) = self.tip(chain).await? else { return Ok(compared) };
+        let (mut after, mut open) = (0, 0);
+        loop {
+            let mut tx = transaction::begin_bounded(&self.pool).await?;
+            let page = sqlx::query_scalar(OPEN).bind(chain_id).bind(after).bind(PAGE);
+            let ids: Vec<i64> = page.fetch_all(&mut *tx).await?;
+            let Some(last) = ids.last() else { break };
+            after = *last;
+            open += ids.len() as u64;
+            let confirm = sqlx::query_scalar(CONFIRM).bind(chain_id).bind(&ids).bind(tip).bind(window);
+            let confirmed: Vec<String> = confirm.fetch_all(&mut *tx).await?;
+            tx.commit().await?;
+            compared.confirmed += confirmed.len() as u64;
+            confirmed.iter().for_each(|endpoint| metrics::inbound_hint(endpoint, "confirmed"));
+        }
+        while self.expire(chain, tip, &mut compared).await? {}
+        let ended = compared.confirmed + compared.unconfirmed + compared.uncovered;
+        metrics::inbound_open(&chain.name, open.saturating_sub(ended));
+        Ok(compared)
+    }
+
+    /// Deletes deliveries older than `kept` whose hints are all compared, a page at most. Returns whether there may be more.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn sweep(&self, kept: Duration) -> Result<bool, StoreError> {
+        let mut tx = transaction::begin_brief(&self.pool).await?;
+        let deleted = sqlx::query(
+            r"
+            delete from inbound_deliveries where id in (
+                select d.id from inbound_deliveries d where d.received_at < now() - make_interval(secs => $1)
+                and not exists (select from inbound_hints h where h.delivery = d.id and h.state = 'open')
+                order by d.received_at limit $2
+            )
+            ",
+        )
+        .bind(kept.as_secs_f64())
+        .bind(SWEEP)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(deleted.rows_affected() == SWEEP.unsigned_abs())
+    }
+
+    /// Looks at new hints for the first time. Returns whether one is about a block above the head.
+    async fn begin(&self, chain: &ComparedChain) -> Result<bool, StoreError> {
+        let mut tx = transaction::begin_bounded(&self.pool).await?;
+        let begun: Vec<bool> = sqlx::query_scalar(BEGIN)
+            .bind(int8("chain id", chain.chain_id)?)
+            .bind(int8("block number", chain.head)?)
+            .bind(int8("blocks", chain.window)?)
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(begun.contains(&true))
+    }
+
+    /// The block up to which all sources of the chain are stored; `None` while one of them has nothing.
+    async fn tip(&self, chain: &ComparedChain) -> Result<Option<i64>, StoreError> {
+        let sql = "select case when count(*) = cardinality($1) then min(block_number) end from checkpoints \
+            where source = any($1)";
+        let mut tx = transaction::begin_look(&self.pool).await?;
+        let tip = sqlx::query_scalar(sql).bind(&chain.sources).fetch_one(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(tip)
+    }
+
+    /// Ends hints that are due, a page at most, with the messages about them. Returns whether there may be more.
+    async fn expire(
+        &self,
+        chain: &ComparedChain,
+        tip: i64,
+        compared: &mut HintRound,
+    ) -> Result<bool, StoreError> {
+        let chain_id = int8("chain id", chain.chain_id)?;
+        let mut tx = transaction::begin_bounded(&self.pool).await?;
+        let expire = sqlx::query(EXPIRE).bind(chain_id).bind(tip).bind(PAGE).bind(&chain.sources);
+        let ended: Vec<ExpiredHint> =
+            expire.fetch_all(&mut *tx).await?.iter().map(ExpiredHint::read).collect::<Result<_, _>>()?;
+        let unconfirmed: Vec<&ExpiredHint> = ended.iter().filter(|hint| hint.is_covered).collect();
+        append(&mut tx, chain, &unconfirmed).await?;
+        tx.commit().await?;
+        for hint in &ended {
+            let outcome = if hint.is_covered { "unconfirmed" } else { "uncovered" };
+            metrics::inbound_hint(&hint.endpoint, outcome);
+        }
+        if let Some(first) = unconfirmed.first() {
+            let (chain, hints) = (&chain.name, unconfirmed.len());
+            let (endpoint, transaction) = (&first.endpoint, first.transaction);
+            tracing::warn!(
+                %chain, %endpoint, %transaction, hints,
+                "the chain does not confirm what a provider reported; see the table inbound_hints"
+            );
+        }
+        compared.unconfirmed += unconfirmed.len() as u64;
+        compared.uncovered += (ended.len() - unconfirmed.len()) as u64;
+        Ok(ended.len() as u64 == PAGE.unsigned_abs())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+use std::time::SystemTime;
+
+use alloy_primitives::{Address, B256};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use uuid::{Builder, Uuid};
+
+use super::ComparedChain;
+use chainflume_core::domain::{MESSAGE_VERSION, MessageState, OffChainMessage, OffChainMetadata};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{address, hash, unsigned};
+use chainflume_db::transaction::Tx;
+use chainflume_outbox::{append_off_chain, off_chain_drafts};
+
+/// A hint that was due.
+pub(super) struct ExpiredHint {
+    pub id: u64,
+    pub endpoint: String,
+    pub delivery: String,
+    pub kind: String,
+    pub transaction: B256,
+    pub block: Option<u64>,
+    pub block_hash: Option<B256>,
+    pub address: Option<Address>,
+    pub log_index: Option<u64>,
+    /// Whether a source reads its contract, so that its event would be stored.
+    pub is_covered: bool,
+}
+
+impl ExpiredHint {
+    pub fn read(row: &PgRow) -> Result<Self, StoreError> {
+        let number = |name| row.try_get::<Option<i64>, _>(name);
+        let bytes = |name| row.try_get::<Option<Vec<u8>>, _>(name);
+        let positive = |value: Option<i64>| value.map(|value| unsigned("number", value)).transpose();
+        Ok(Self {
+            id: unsigned("hint", row.try_get("id")?)?,
+            endpoint: row.try_get("endpoint")?,
+            delivery: row.try_get("delivery_id")?,
+            kind: row.try_get("kind")?,
+            transaction: hash(&row.try_get::<Vec<u8>, _>("tx_hash")?)?,
+            block: positive(number("block_number")?)?,
+            block_hash: bytes("block_hash")?.map(|bytes| hash(&bytes)).transpose()?,
+            address: bytes("address")?.map(|bytes| address(&bytes)).transpose()?,
+            log_index: positive(number("log_index")?)?,
+            is_covered: row.try_get::<&str, _>("state")? == "unconfirmed",
+        })
+    }
+}
+
+/// The type of the message.
+const TYPE: &str = "inbound.unconfirmed";
+
+/// Writes a message about each hint, and numbers it. Must come last in the transaction.
+pub(super) async fn append(
+    tx: &mut Tx,
+    chain: &ComparedChain,
+    hints: &[&ExpiredHint],
+) -> Result<(), StoreError> {
+    let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let messages = hints.iter().map(|hint| message(chain, hint, &now)).collect();
+    append_off_chain(tx, off_chain_drafts(messages)?).await?;
+    Ok(())
+}
+
+fn message(chain: &ComparedChain, hint: &ExpiredHint, now: &str) -> OffChainMessage {
+    let ExpiredHint { kind, block, block_hash, address, log_index, .. } = hint;
+    let mut payload = Map::new();
+    let mut put = |name: &str, value: Value| payload.insert(name.to_owned(), value);
+    put("endpoint", json!(hint.endpoint));
+    put("deliveryId", json!(hint.delivery));
+    put("kind", json!(kind));
+    put("chainId", json!(chain.chain_id));
+    put("transactionHash", json!(hint.transaction));
+    put("blockNumber", json!(block));
+    put("blockHash", json!(block_hash));
+    put("address", json!(address.map(|address| format!("{address:#x}"))));
+    put("logIndex", json!(log_index));
+    let metadata = OffChainMetadata {
+        correlation_id: Some(hint.transaction.to_string()),
+        source: hint.endpoint.clone(),
+        ..OffChainMetadata::default()
+    };
+    OffChainMessage {
+        id: id(hint.id, hint.transaction),
+        seq: 0,
+        version: MESSAGE_VERSION,
+        message_type: TYPE.to_owned(),
+        state: MessageState::Confirmed,
+        timestamp: now.to_owned(),
+        aggregate_type: "inbound".to_owned(),
+        aggregate_id: hint.endpoint.clone(),
+        payload,
+        metadata,
+    }
+}
+
+/// The same for the same row (UUIDv8, RFC 9562).
+fn id(hint: u64, transaction: B256) -> Uuid {
+    let digest = Sha256::digest([TYPE.as_bytes(), &hint.to_be_bytes(), transaction.as_slice()].concat());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    Builder::from_custom_bytes(bytes).into_uuid()
+}

@@ -1,0 +1,71 @@
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{ComparedChain, Comparison};
+use chainflume_core::domain::causes;
+use chainflume_ops::health::Heartbeat;
+use chainflume_ops::telemetry::LogLimiter;
+
+/// How often hints are compared, and how late an instance learns of a delivery that another one took.
+const TURN: Duration = Duration::from_secs(1);
+/// Turns from one sweep of old deliveries to the next: a minute.
+const SWEEP_TURNS: u32 = 60;
+/// Pages of one sweep, so that a turn ends.
+const SWEEP_PAGES: u32 = 10;
+
+/// What the loop that compares works on.
+pub struct ComparisonLoop<C, W> {
+    /// Compares.
+    pub comparison: Comparison,
+    /// How long deliveries are kept.
+    pub kept: Duration,
+    /// The chains that this process leads now.
+    pub chains: C,
+    /// Wakes the loop of the chain of this name.
+    pub wake: W,
+}
+
+impl<C, W> ComparisonLoop<C, W>
+where
+    C: Fn() -> Vec<ComparedChain> + Send + Sync,
+    W: Fn(&str) + Send + Sync,
+{
+    /// Compares until `stop`. An error of the database is logged and tried again.
+    pub async fn run(self, stop: CancellationToken, heartbeat: Heartbeat) {
+        let lines = LogLimiter::default();
+        for turn in 0u32.. {
+            self.turn(turn, &lines, &heartbeat).await;
+            let pause = heartbeat.wait(tokio::time::sleep(TURN));
+            if stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn turn(&self, turn: u32, lines: &LogLimiter, heartbeat: &Heartbeat) {
+        for chain in (self.chains)() {
+            match heartbeat.wait(self.comparison.round(&chain)).await {
+                Ok(compared) if compared.is_ahead => (self.wake)(&chain.name),
+                Ok(_) => {}
+                Err(error) => warn(lines, "compare", &error),
+            }
+        }
+        if turn % SWEEP_TURNS == SWEEP_TURNS - 1 {
+            for _ in 0..SWEEP_PAGES {
+                match heartbeat.wait(self.comparison.sweep(self.kept)).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => return warn(lines, "sweep", &error),
+                }
+            }
+        }
+    }
+}
+
+fn warn(lines: &LogLimiter, what: &'static str, error: &chainflume_db::StoreError) {
+    if let Some(suppressed) = lines.admit(what) {
+        let suppressed = suppressed.field();
+        tracing::warn!(error = %causes(error), suppressed, "webhook deliveries cannot be compared with the chain; it is retried");
+    }
+}

@@ -1,0 +1,62 @@
+//! The routes of deliveries on the public listener. They need no credential: the signature is checked instead.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chainflume_api::{Api, ApiAnswer, ApiHandler, ApiMethod, ApiRequest, OfferedRoute, RouteAccess, handler};
+
+use crate::inbox::{InboundAnswer, InboundDeliveries};
+
+/// The endpoint with a second path, under which integrations of Coinbase were registered elsewhere.
+const COINBASE: &str = "coinbase";
+
+/// The routes of an inbox.
+pub fn routes(inbox: &InboundDeliveries) -> Api {
+    let mut routes = vec![route("/webhooks/{name}", handler(inbox, deliver))];
+    if inbox.has(COINBASE) {
+        routes.push(route("/api/webhooks/coinbase", handler(inbox, deliver_to_coinbase)));
+    }
+    Api { routes, ..Api::default() }
+}
+
+fn route(path: &'static str, handler: ApiHandler) -> OfferedRoute {
+    OfferedRoute {
+        method: ApiMethod::Any,
+        path,
+        summary: "Take a webhook of a provider, which signs it; the answer is {\"success\":true}, or {\"error\":\"…\"}",
+        query: &[],
+        answer: (200, None),
+        body: None,
+        errors: &[],
+        access: RouteAccess::Open,
+        handler,
+    }
+}
+
+async fn deliver(
+    inbox: InboundDeliveries,
+    request: ApiRequest,
+) -> Result<ApiAnswer, chainflume_api::Refusal> {
+    let name = request.parameter("name").to_owned();
+    Ok(answer(&inbox, &name, &request).await)
+}
+
+async fn deliver_to_coinbase(
+    inbox: InboundDeliveries,
+    request: ApiRequest,
+) -> Result<ApiAnswer, chainflume_api::Refusal> {
+    Ok(answer(&inbox, COINBASE, &request).await)
+}
+
+async fn answer(inbox: &InboundDeliveries, name: &str, request: &ApiRequest) -> ApiAnswer {
+    let answer = match request.method.as_str() {
+        _ if !inbox.has(name) => InboundAnswer::NotFound,
+        "POST" => inbox.receive(name, &request.headers, &request.body, now()).await,
+        _ => InboundAnswer::MethodNotAllowed,
+    };
+    ApiAnswer { status: answer.status(), json: answer.body().to_owned(), position: None }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,73 @@
+//! Blocks that were read a second time, where they differ from what is stored: what is proven, and the repair.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::error::IndexerError;
+use super::proof::{Proof, ProofNeed, ProofRequest, Prover};
+use super::reread::{BatchOutcome, Rereader};
+use chainflume_core::domain::Place;
+use chainflume_node::Node;
+use chainflume_store::{Backfill, DoubtedEvents};
+
+impl Rereader {
+    /// Adds what is missing, and takes back and replaces what is proven to be wrong.
+    pub(super) async fn repair(
+        &mut self,
+        of: (&Arc<Node>, usize),
+        read: &mut Backfill,
+        others: BTreeSet<Place>,
+    ) -> Result<BatchOutcome, IndexerError> {
+        let proof = self.prove(of, read, ProofRequest { others, need: ProofNeed::Any }).await?;
+        let mut compared = self.store.repair(read, &proof.proven).await?;
+        compared.not_followed += proof.there.len() as u64;
+        Ok(BatchOutcome { compared, unproven: proof.unproven, reasons: proof.reasons })
+    }
+
+    /// As [`Self::repair`], of blocks whose receipts have the root of their header; all others stay as they are.
+    pub(super) async fn repair_proven(
+        &mut self,
+        of: (&Arc<Node>, usize),
+        read: &mut Backfill,
+        others: BTreeSet<Place>,
+    ) -> Result<BatchOutcome, IndexerError> {
+        let before = self.store.compare(read).await?;
+        if before.agrees() {
+            return Ok(before.into());
+        }
+        let missing: BTreeSet<Place> = before.missing.iter().copied().collect();
+        let need = ProofNeed::Root(missing.iter().map(|place| place.block_number).collect());
+        let proof = self.prove(of, read, ProofRequest { others, need }).await?;
+        let is_proven = |place: &Place| proof.proven.blocks.contains(&place.block_number);
+        read.events.retain(|event| !missing.contains(&event.place) || is_proven(&event.place));
+        read.dead_letters.retain(|letter| is_proven(&letter.log.place));
+        let mut compared = self.store.repair(read, &proof.proven).await?;
+        compared.not_followed += proof.there.len() as u64;
+        let mut unproven = proof.unproven;
+        unproven.extend(missing.into_iter().filter(|place| !is_proven(place)));
+        Ok(BatchOutcome { compared, unproven, reasons: proof.reasons })
+    }
+
+    /// Looks for proof of what is stored and was not read.
+    pub(super) async fn prove(
+        &mut self,
+        (node, source): (&Arc<Node>, usize),
+        read: &mut Backfill,
+        request: ProofRequest,
+    ) -> Result<Proof, IndexerError> {
+        let ProofRequest { others, need } = request;
+        let doubted = self.store.doubted(read).await?;
+        let (there, doubted) = doubted.into_iter().partition(|event| others.contains(&event.place));
+        let prover = Prover {
+            nodes: [node.clone()].into_iter().chain(self.elsewhere.others(node)).collect(),
+            filter: self.translator.filter(&[source]),
+            translator: self.translator.of_group(&[source]).clone(),
+            store: self.store.clone(),
+            topics: self.translator.first_topics(source),
+        };
+        let mut proof = prover.prove(read, doubted, &need).await?;
+        let there: Vec<DoubtedEvents> = there;
+        proof.there.extend(there.iter().map(|event| event.place));
+        Ok(proof)
+    }
+}

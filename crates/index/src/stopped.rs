@@ -1,0 +1,81 @@
+//! A stopped chain: looked at again until nothing contradicts any more.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::IndexerError;
+use super::session::IndexSession;
+use chainflume_core::domain::causes;
+
+/// How soon a stopped chain is looked at again. Each later pause is twice as long.
+const FIRST_RECHECK_AFTER: Duration = Duration::from_secs(1);
+/// Longest such pause: a cause that is gone ends the stop within a minute.
+const LAST_RECHECK_AFTER: Duration = Duration::from_secs(60);
+
+/// Why a chain stopped.
+pub(super) struct StoppedChain {
+    why: String,
+    /// Until the next look.
+    pause: Duration,
+}
+
+impl IndexSession<'_> {
+    /// Waits until `stop`, until an operator rewinds the chain, until the cause is gone, or until it is time to try again.
+    pub(super) async fn wait_while_stopped(&mut self, error: &IndexerError, stop: &CancellationToken) {
+        let before = self.rewinds().await;
+        let mut beat = tokio::time::interval(Duration::from_secs(1));
+        let (mut looked, mut pause) = (Instant::now(), self.note_stop(error));
+        while stop.run_until_cancelled(beat.tick()).await.is_some() {
+            self.beat();
+            let now = self.rewinds().await;
+            if before.is_some() && now.is_some() && now != before {
+                tracing::warn!(chain = %self.chain.settings.name, "an operator rewound the chain; the chain continues from there");
+                self.stopped = None;
+                return;
+            }
+            if looked.elapsed() < pause {
+                continue;
+            }
+            if error.is_tried_again() {
+                return;
+            }
+            if stop.run_until_cancelled(self.is_resolved(error)).await == Some(true) {
+                tracing::warn!(chain = %self.chain.settings.name, "the cause of the stop is gone; the chain continues");
+                self.stopped = None;
+                return;
+            }
+            pause = (pause * 2).min(LAST_RECHECK_AFTER);
+            looked = Instant::now();
+        }
+    }
+
+    /// Logs a stop once for each cause. Returns the time until the next look.
+    fn note_stop(&mut self, error: &IndexerError) -> Duration {
+        let why = causes(error);
+        match &mut self.stopped {
+            Some(stopped) if stopped.why == why => {
+                stopped.pause = (stopped.pause * 2).min(LAST_RECHECK_AFTER);
+                stopped.pause
+            }
+            _ => {
+                tracing::error!(chain = %self.chain.settings.name, error = %why, "chain stopped: operator action required; it is looked at again every minute");
+                self.stopped = Some(StoppedChain { why, pause: FIRST_RECHECK_AFTER });
+                FIRST_RECHECK_AFTER
+            }
+        }
+    }
+
+    /// A step succeeded after a stop.
+    pub(super) fn note_no_stop(&mut self) {
+        if self.stopped.take().is_some() {
+            tracing::warn!(chain = %self.chain.settings.name, "the cause of the stop is gone; the chain continues");
+        }
+    }
+
+    /// Number of rewinds so far; `None` while the database does not answer.
+    async fn rewinds(&self) -> Option<u64> {
+        let held = self.opened.as_ref()?.held().await;
+        held.ok().map(|held| held.reorgs)
+    }
+}

@@ -1,0 +1,74 @@
+//! Webhooks of providers: their routes on the public server, and the loop that compares what they report with the stored events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::loops::Loops;
+use super::parts::Loaded;
+use crate::config::{Chain, Config};
+use chainflume_api::Api;
+use chainflume_db::Database;
+use chainflume_inbound::{ComparedChain, Comparison, ComparisonLoop, InboundDeliveries};
+use chainflume_ops::health::{Board, ChainState};
+use chainflume_ops::metrics;
+use chainflume_ops::supervise::Loop;
+
+/// A turn compares a page of hints after the other, each within the five seconds that a statement may take.
+const HUNG: Duration = Duration::from_mins(1);
+
+/// The routes of deliveries; `None` where no `[[inbound]]` is configured. A delivery about a block that the chain's loop in this
+/// process does not know yet wakes it.
+pub(crate) fn api(config: &Config, database: &Database, board: &Board) -> Option<Api> {
+    if config.inbound.is_empty() {
+        return None;
+    }
+    let (chains, board) = (config.chains.clone(), board.clone());
+    let wake = move |chain_id: u64, block: Option<u64>| {
+        let Some(chain) = chains.iter().find(|chain| chain.chain_id == chain_id) else { return };
+        if led_head(&board, chain).is_some_and(|head| block.is_none_or(|block| block > head)) {
+            board.wake(&chain.name);
+        }
+    };
+    let max_body = config.server.limits.body_bytes;
+    let inbox = InboundDeliveries::new(database, config.inbound.clone(), max_body, Arc::new(wake));
+    Some(chainflume_inbound::routes(&inbox))
+}
+
+/// Starts to compare, among `tasks`, where an `[[inbound]]` is configured.
+pub(crate) fn start(loaded: &Loaded, database: &Database, loops: &Loops, tasks: &mut JoinSet<()>) {
+    if loaded.config.inbound.is_empty() {
+        return;
+    }
+    loaded.config.chains.iter().for_each(|chain| metrics::inbound_open(&chain.name, 0));
+    let (config, board, stop) = (loaded.config.clone(), loops.board().clone(), loops.stop().clone());
+    let (comparison, kept) = (Comparison::of(database), config.retention.inbound);
+    loops.spawn(tasks, Loop::new("inbound", HUNG), move |heartbeat| {
+        let (seen, woken, config) = (board.clone(), board.clone(), config.clone());
+        let compared = ComparisonLoop {
+            comparison: comparison.clone(),
+            kept,
+            chains: move || {
+                let chains = config.chains.iter();
+                let led = chains.filter_map(|chain| Some((chain, led_head(&seen, chain)?)));
+                led.map(|(chain, head)| ComparedChain {
+                    name: chain.name.clone(),
+                    chain_id: chain.chain_id,
+                    head,
+                    window: chain.reorg_window,
+                    sources: config.sources_of(&chain.name).map(|source| source.name.clone()).collect(),
+                })
+                .collect()
+            },
+            wake: move |chain: &str| woken.wake(chain),
+        };
+        compared.run(stop.clone(), heartbeat)
+    });
+}
+
+/// The head of a chain that this instance leads, once it is known.
+fn led_head(board: &Board, chain: &Chain) -> Option<u64> {
+    let health = board.chains().remove(&chain.name)?;
+    health.head.filter(|_| !matches!(health.state, ChainState::Standby | ChainState::Stopped))
+}

@@ -1,0 +1,178 @@
+//! Webhooks of providers at the real daemon.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use chainflume_core::domain::{BlockRange, U256};
+use chainflume_devchain::{Action, DEMO_TOKEN, DevChain, Server, TRANSFER, wallet};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use sqlx::postgres::PgPool;
+
+use crate::daemon::{CANARY, Daemon, Home, chain as chain_tables, free_port};
+use crate::flume::{all_sources, connect, devchain};
+use crate::postgres;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon whose chain hears of new blocks by deliveries alone.
+struct Hooked {
+    chain: DevChain,
+    daemon: Daemon,
+    pool: PgPool,
+    port: u16,
+    _parts: (Server, Home),
+}
+
+impl Hooked {
+    async fn start(seed: u64) -> Self {
+        let url = postgres::empty_database().await;
+        let (chain, server) = devchain(seed, 20).await;
+        let (home, port) = (Home::bare(), free_port());
+        let public = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[server.auth]\nmode = \"none\"\n");
+        let inbound = format!(
+            "[[inbound]]\nname = \"coinbase\"\nprovider = \"coinbase\"\nsecret = [\"{}\", \"the old secret\"]\nchain = \"dev\"\n",
+            secret()
+        );
+        let tables = chain_tables(&server, "ws = none\npoll_interval = \"1h\"\n", &all_sources());
+        home.write(&format!("{public}{inbound}{tables}"), Some(&url));
+        let daemon = home.start();
+        daemon.until_tip(18).await;
+        Self { chain, daemon, pool: connect(&url).await, port, _parts: (server, home) }
+    }
+
+    /// Sends a body, signed at this time.
+    async fn send(&self, path: &str, body: &str, at: u64) -> (u16, String) {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret().as_bytes()).expect("any length");
+        mac.update(format!("{at}.content-type.application/json.{body}").as_bytes());
+        let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = format!("t={at},h=content-type,v1={digits}");
+        let request = self.request(reqwest::Method::POST, path).header("content-type", "application/json");
+        answer(request.header("x-hook0-signature", signature).body(body.to_owned())).await
+    }
+
+    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        reqwest::Client::new().request(method, format!("http://127.0.0.1:{}{path}", self.port))
+    }
+
+    async fn deliver(&self, body: Value) {
+        let answered = self.send("/webhooks/coinbase", &body.to_string(), now()).await;
+        assert_eq!(answered, (200, r#"{"success":true}"#.to_owned()));
+    }
+
+    /// Mines blocks, and says in a delivery that the newest is there. Returns the newest confirmed block, which is stored.
+    async fn mine(&self, blocks: u64) -> u64 {
+        let head = self.chain.mine(blocks).number;
+        self.deliver(json!({ "hash": format!("{:#066x}", head), "blockNum": head })).await;
+        self.daemon.until_tip(head - 2).await;
+        head - 2
+    }
+
+    /// Waits until a sample has this value: it is counted after the commit.
+    async fn until_metric(&self, sample: &str, expected: f64) {
+        let (began, mut last) = (Instant::now(), None);
+        while began.elapsed() < PATIENCE {
+            last = self.daemon.metric(sample).await;
+            if last == Some(expected) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{sample} is {last:?} and not {expected}");
+    }
+
+    /// Waits until a query gives this.
+    async fn until(&self, sql: &'static str, expected: &str) {
+        let (began, mut last) = (Instant::now(), String::new());
+        while began.elapsed() < PATIENCE {
+            let found: Option<String> = sqlx::query_scalar(sql).fetch_optional(&self.pool).await.expect(sql);
+            last = found.unwrap_or_default();
+            if last == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{sql} is {last:?} and not {expected:?}");
+    }
+}
+
+/// Stands in no log line, which the daemon's tests look for.
+fn secret() -> String {
+    format!("{CANARY} of a provider")
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (u16, String) {
+    let response = request.send().await.expect("the server answers");
+    let media = response.headers()["content-type"].to_str().expect("text").to_owned();
+    assert_eq!(media, "application/json");
+    (response.status().as_u16(), response.text().await.expect("a body"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_wakes_its_chain_and_the_chain_confirms_it() {
+    let hooked = Hooked::start(901).await;
+    let mint = Action::Erc20Mint { to: wallet(0), amount: U256::from(7) };
+    let block = hooked.chain.mine_with(vec![vec![mint]]).number;
+    let head = hooked.chain.mine_empty(4).number;
+    let logs = hooked.chain.canonical_logs(BlockRange::single(block));
+    let [log] = logs.as_slice() else { panic!("{logs:?}") };
+    let topics: Vec<String> = log.topics.as_slice().iter().map(ToString::to_string).collect();
+    let report = json!({ "data": { "address": log.address, "topics": topics, "transactionHash": log.tx_hash,
+        "blockNumber": log.place.block_number, "logIndex": log.place.log_index } });
+    hooked.deliver(report.clone()).await;
+    // A repeat, by the path of integrations that were registered elsewhere.
+    let repeated = hooked.send("/api/webhooks/coinbase", &report.to_string(), now()).await;
+    assert_eq!(repeated.0, 200);
+    hooked.daemon.until_tip(head - 2).await;
+    let tip = hooked.mine(5).await;
+    assert!(tip > log.place.block_number);
+    hooked
+        .until("select string_agg(state, ',') from inbound_hints where address is not null", "confirmed")
+        .await;
+
+    // A transfer that was never mined.
+    let lie = json!({ "data": { "address": DEMO_TOKEN, "topics": [TRANSFER, topics[1], topics[2]],
+        "transactionHash": format!("0x{}", "99".repeat(32)), "blockNumber": 29, "logIndex": 0 } });
+    hooked.deliver(lie).await;
+    let tip = hooked.mine(20).await;
+    assert!(tip >= 29 + 16);
+    let message = "select message::jsonb #>> '{payload,transactionHash}' from outbox where type = 'inbound.unconfirmed'";
+    hooked.until(message, &format!("0x{}", "99".repeat(32))).await;
+    let counted = |outcome: &str| {
+        format!("chainflume_inbound_hints_total{{endpoint=\"coinbase\",outcome=\"{outcome}\"}}")
+    };
+    for outcome in ["confirmed", "unconfirmed"] {
+        hooked.until_metric(&counted(outcome), 1.0).await;
+    }
+    hooked.daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_gets_the_exact_answer_and_stores_nothing_unsigned() {
+    let hooked = Hooked::start(902).await;
+    let path = "/webhooks/coinbase";
+    let invalid = (401, r#"{"error":"Invalid signature"}"#.to_owned());
+    let post = || hooked.request(reqwest::Method::POST, path).header("content-type", "application/json");
+    assert_eq!(answer(post().body("{}")).await, invalid);
+    let forged =
+        post().header("x-hook0-signature", format!("t={},h=content-type,v1={}", now(), "0".repeat(64)));
+    assert_eq!(answer(forged.body("{}")).await, invalid);
+    assert_eq!(hooked.send(path, "{}", now() - 400).await, invalid, "an old delivery");
+    assert_eq!(hooked.send(path, "{}", now() + 400).await, invalid, "one of the future");
+    let wrong = (405, r#"{"error":"Method not allowed"}"#.to_owned());
+    for method in [reqwest::Method::GET, reqwest::Method::PUT, reqwest::Method::DELETE] {
+        assert_eq!(answer(hooked.request(method, path)).await, wrong);
+    }
+    let missing = answer(hooked.request(reqwest::Method::POST, "/webhooks/other").body("{}")).await;
+    assert_eq!(missing, (404, r#"{"error":"Not found"}"#.to_owned()));
+    hooked.until("select count(*)::text from inbound_deliveries", "0").await;
+    assert_eq!(hooked.send(path, "not JSON, and signed", now()).await.0, 200);
+    hooked.until("select convert_from(body, 'UTF8') from inbound_deliveries", "not JSON, and signed").await;
+    let refused = "chainflume_inbound_deliveries_total{endpoint=\"coinbase\",outcome=\"stale\"}";
+    assert_eq!(hooked.daemon.metric(refused).await, Some(2.0));
+    hooked.daemon.stop_well().await;
+}
