@@ -1,7 +1,7 @@
-//! HTTP for operators, on one admin address: is it alive, is it ready, what are its numbers.
+//! HTTP for operators, on one admin address: liveness, readiness and metrics.
 //!
-//! The answers are made from [`chainflume_ops::health`] at the moment of the question, so that ages grow while
-//! nothing moves. Nothing here writes.
+//! The answers are computed from [`chainflume_ops::health`] at the time of the request, so that ages grow while nothing
+//! moves. Nothing here writes.
 
 mod client;
 mod connections;

@@ -1,17 +1,17 @@
-//! A PostgreSQL server of the daemon's own, for machines where nobody set one up.
+//! The daemon's private PostgreSQL server, for machines without one.
 //!
-//! It lives under `data_dir`, listens on a Unix socket only and dies with the daemon:
+//! It lives under `data_dir`, listens on a Unix socket only and stops with the daemon:
 //!
 //! ```text
-//! data_dir/lock             who runs here (flock), with the pid inside
-//! data_dir/postgres         the cluster, owned by the user the server runs as
+//! data_dir/lock             held by the daemon (flock), contains its pid
+//! data_dir/postgres         the cluster, owned by the user of the server
 //! data_dir/postgres.new     a cluster that initdb has not finished
 //! data_dir/postgresql.conf  written afresh at every start; `alter system` overrides it
-//! data_dir/postgres.log     what the server says; bounded, the one before in postgres.log.1
+//! data_dir/postgres.log     log of the server; bounded, the earlier one in postgres.log.1
 //! data_dir/run              the socket's directory, or a link to it where this path is too long
 //! ```
 //!
-//! There is no SQL in this room: it hands out a URL and the store does the rest.
+//! This room has no SQL: it returns a URL for the store.
 
 mod binaries;
 mod cluster;
@@ -39,33 +39,33 @@ use server::Launch;
 use supervisor::ServerSupervisor;
 use user::RunAs;
 
-/// Where the server lives.
+/// Location of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Directory of the daemon's state; created if missing.
     pub data_dir: PathBuf,
-    /// Directory that holds `postgres` and `initdb`; `None` looks for it.
+    /// Directory with `postgres` and `initdb`; `None` searches for it.
     pub bin_dir: Option<PathBuf>,
 }
 
 /// A running server, its supervision and the lock on its directory.
 ///
-/// Dropped without [`PrivatePostgres::stop`] (or killed with the whole process), the server shuts down by
-/// itself a moment later.
+/// If it is dropped without [`PrivatePostgres::stop`], or killed with the whole process, the server shuts down a moment
+/// later.
 #[derive(Debug)]
 pub struct PrivatePostgres {
     socket_dir: PathBuf,
     supervisor: ServerSupervisor,
-    /// Last, so that it is let go of last.
+    /// The last field, so that it is dropped last.
     lock: Lock,
 }
 
 impl PrivatePostgres {
-    /// Takes the directory, makes the cluster if there is none, clears away what a killed daemon left, and
-    /// returns once the server accepts connections and the database exists.
+    /// Locks the directory, creates the cluster if there is none, and stops an orphaned server. Returns when the server
+    /// accepts connections and the database exists.
     ///
-    /// After a crash that includes replaying the write-ahead log, however long it takes; dropping the
-    /// future gives up cleanly.
+    /// After a crash this includes replaying the write-ahead log, without a time limit. Dropping the future stops the
+    /// start cleanly.
     ///
     /// # Errors
     /// [`PostgresError`], each with its remedy.
@@ -92,32 +92,30 @@ impl PrivatePostgres {
         Ok(Self { socket_dir, supervisor, lock })
     }
 
-    /// Where to connect, for any client that takes a URL. It holds no secret: who may enter the socket's
-    /// directory may connect.
+    /// URL for any client. It holds no secret: every user with access to the socket's directory may connect.
     pub fn url(&self) -> String {
         socket::url(&self.socket_dir)
     }
 
-    /// A command line for a person's shell.
+    /// A command line for a shell.
     pub fn psql_command(&self) -> String {
         format!("psql -h {} -p {} -U {USER} {DATABASE}", self.socket_dir.display(), socket::PORT)
     }
 
-    /// Process id of the postmaster now running; `None` while it is being started again.
+    /// Process id of the present postmaster; `None` during a restart.
     pub fn pid(&self) -> Option<u32> {
         self.supervisor.pid()
     }
 
-    /// Cancelled when nobody keeps the server running any more, be it that whoever did has panicked. A server that ended
-    /// is not started again then.
+    /// Cancelled when the server will not be restarted any more, even after a panic of the supervisor.
     pub fn ended(&self) -> CancellationToken {
         self.supervisor.ended()
     }
 
-    /// Disconnects the clients, writes everything out and ends the server, within about ten seconds.
+    /// Disconnects the clients, writes everything to disk and stops the server, within about ten seconds.
     ///
     /// # Errors
-    /// When the server was being restarted and could not be, or its process could not be waited for.
+    /// If a restart of the server failed, or its process could not be waited for.
     pub async fn stop(self) -> Result<(), PostgresError> {
         let stopped = self.supervisor.stop().await;
         drop(self.lock);
@@ -125,7 +123,7 @@ impl PrivatePostgres {
     }
 }
 
-/// The URL of the server another daemon runs on this `data_dir`; `None` when nobody runs there.
+/// The URL of the server that another daemon runs on this `data_dir`; `None` if no daemon does.
 ///
 /// # Errors
 /// [`PostgresError::Starting`] while that daemon's server does not answer yet, [`PostgresError::Denied`]
@@ -146,11 +144,11 @@ pub async fn attach(settings: &Settings) -> Result<Option<String>, PostgresError
     }
 }
 
-/// Whether there is a cluster under `data_dir`, after seeing that a server for it is installed and that this user may
-/// run it. Nothing is started and nothing written.
+/// Whether there is a cluster under `data_dir`. Also checks that a server for it is installed and that this user may
+/// run it. Starts and writes nothing.
 ///
 /// # Errors
-/// What would keep [`PrivatePostgres::start`] from working, as far as that can be seen from outside.
+/// Everything that would make [`PrivatePostgres::start`] fail, as far as it can be checked.
 pub async fn survey(settings: &Settings) -> Result<bool, PostgresError> {
     let data_dir = match settings.data_dir.canonicalize() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => settings.data_dir.clone(),

@@ -1,4 +1,4 @@
-//! What is committed, as another connection sees it.
+//! Commits as another connection sees them.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Between two looks where no commit is announced: none that has messages, as at the head, goes without.
+/// Pause between two checks without a notification: commits without messages, as at the head, send none.
 const UNASKED: Duration = Duration::from_millis(20);
 
-/// Looks at the checkpoint whenever a commit is announced, so that looking costs nothing while there is none; ends when
-/// this is dropped.
+/// Reads the checkpoint after each notification of a commit, so that it costs nothing in between; ends when dropped.
 pub struct Watch {
     tips: mpsc::UnboundedReceiver<Tip>,
     _looking: AbortOnDropHandle<anyhow::Result<()>>,
@@ -37,7 +36,7 @@ impl Watch {
         Ok(Self { tips, _looking: AbortOnDropHandle::new(looking) })
     }
 
-    /// The next checkpoint that is not the one before.
+    /// The next checkpoint that differs from the one before.
     pub async fn next(&mut self) -> anyhow::Result<Tip> {
         self.tips.recv().await.context("the checkpoint cannot be read any more")
     }
@@ -50,7 +49,7 @@ async fn look(
 ) -> anyhow::Result<()> {
     let mut connection = pool.acquire().await?;
     let mut last = None;
-    // The number of the newest message, of the commit that was announced for which we look now.
+    // Number of the newest message in the commit of the present notification.
     let mut announced: Option<(String, Instant)> = None;
     loop {
         let sql = "select block_number, block_hash, seq::text from checkpoints, outbox_head";
@@ -59,7 +58,7 @@ async fn look(
         let looked = Instant::now();
         if let Some((number, hash, seq)) = row {
             let tip = (u64::try_from(number)?, B256::try_from(hash.as_slice())?);
-            // A commit is announced once others see it: where it is this one, that was when.
+            // A notification arrives when the commit is visible. If it is for this commit, its time counts.
             let at = announced.filter(|(newest, _)| *newest == seq).map_or(looked, |(_, at)| at);
             if last.replace(tip) != Some(tip) && sender.send(Tip { number: tip.0, hash: tip.1, at }).is_err()
             {

@@ -1,5 +1,5 @@
-//! Rows of `events` in PostgreSQL's binary `COPY` format. The bench's own encoder: the floor must owe nothing to the
-//! code it is compared with.
+//! Rows of `events` in PostgreSQL's binary `COPY` format. The bench has its own encoder: the floor must not depend on
+//! the code that it is compared with.
 
 use chainflume_core::domain::U256;
 

@@ -1,4 +1,4 @@
-//! The daemon as a child process: the real binary on a configuration of its own.
+//! The daemon as a child process: the real binary with its own configuration.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::workload::Workload;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chainflume");
 
-/// Where it is told what to do.
+/// The configuration of the daemon.
 pub struct Config {
     /// JSON-RPC over HTTP.
     pub http: String,
@@ -22,7 +22,7 @@ pub struct Config {
     pub ws: Option<String>,
     /// The database.
     pub database: String,
-    /// Where messages go, if anywhere.
+    /// The Redis for its messages, if any.
     pub redis: Option<String>,
     /// More keys of the chain.
     pub chain: &'static str,
@@ -31,7 +31,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// For one workload.
+    /// The settings for one workload.
     pub fn history(http: &str, database: &str, workload: Workload) -> Self {
         let (http, database) = (http.to_owned(), database.to_owned());
         Self {
@@ -44,14 +44,14 @@ impl Config {
         }
     }
 
-    /// Writes the file into `folder`.
+    /// Writes the configuration file into `folder`.
     fn write(&self, folder: &Path) -> anyhow::Result<PathBuf> {
         let path = folder.join("chainflume.toml");
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let ws = self.ws.as_ref().map(|ws| format!("ws = \"{ws}\"\n")).unwrap_or_default();
         let redis = self.redis.as_ref().map(|url| format!("[redis]\nurl = \"{url}\"\n")).unwrap_or_default();
         let Self { http, database, chain, sources, .. } = self;
-        // Keys of `[chain.history]`, to be tried out: "buffer_bytes = '8MiB'".
+        // Optional keys of `[chain.history]`, for experiments: "buffer_bytes = '8MiB'".
         let history = std::env::var("BENCH_HISTORY").unwrap_or_default().replace(';', "\n");
         let text = format!(
             "data_dir = \"data\"\n[admin]\nlisten = \"127.0.0.1:{port}\"\n[log]\nlevel = \"info\"\n\
@@ -63,14 +63,14 @@ impl Config {
     }
 }
 
-/// Makes the tables.
+/// Creates the tables.
 pub async fn migrate(config: &Config, folder: &Path) -> anyhow::Result<()> {
     let output = command(&config.write(folder)?, "migrate").output().await?;
     ensure!(output.status.success(), "migrate: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
-/// A daemon that runs; killed when dropped.
+/// A running daemon; killed when dropped.
 pub struct Daemon {
     child: Child,
     log: PathBuf,
@@ -85,27 +85,27 @@ impl Daemon {
     }
 
     pub fn pid(&self) -> anyhow::Result<u32> {
-        self.child.id().with_context(|| format!("the daemon has ended: {}", self.said()))
+        self.child.id().with_context(|| format!("the daemon has ended: {}", self.log_end()))
     }
 
-    /// An error with its last words when it has ended.
+    /// An error with the end of its log if the daemon has ended.
     pub fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
-            Some(status) => bail!("the daemon ended with {status}: {}", self.said()),
+            Some(status) => bail!("the daemon ended with {status}: {}", self.log_end()),
             None => Ok(()),
         }
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Requests a stop and waits until the daemon has ended.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let pid = Pid::from_raw(self.pid()?.try_into()?).context("a pid is not 0")?;
         kill_process(pid, Signal::TERM)?;
         let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await??;
-        ensure!(status.success(), "the daemon ended with {status}: {}", self.said());
+        ensure!(status.success(), "the daemon ended with {status}: {}", self.log_end());
         Ok(())
     }
 
-    fn said(&self) -> String {
+    fn log_end(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(10)..].join("\n")
@@ -113,7 +113,7 @@ impl Daemon {
 }
 
 fn command(config: &Path, verb: &str) -> Command {
-    // Another build, to be compared with this one.
+    // Another build, for a comparison.
     let binary = std::env::var_os("BENCH_BINARY").unwrap_or_else(|| BINARY.into());
     let mut command = Command::new(binary);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());

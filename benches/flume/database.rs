@@ -1,5 +1,5 @@
-//! The PostgreSQL of the bench: a cluster and settings as the daemon's private server has them, one database a run. Unlike
-//! that server it listens on TCP as well, since most daemons reach their database that way.
+//! The PostgreSQL of the bench: the cluster and the settings of the daemon's private server, one database per run. This
+//! server also listens on TCP, since most daemons reach their database that way.
 
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,10 +17,10 @@ use tokio::process::{Child, Command};
 
 use super::process;
 
-/// How long the server may take to start or to stop.
+/// Timeout of the start and of the stop of the server.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How a daemon reaches the server.
+/// The connection of a daemon to the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Over {
@@ -32,7 +32,7 @@ pub enum Over {
 }
 
 impl Over {
-    /// For a table.
+    /// The title in the table of results.
     pub fn name(self) -> &'static str {
         match self {
             Self::Socket => "socket",
@@ -49,19 +49,19 @@ pub struct Postgres {
     admin: PgPool,
 }
 
-/// A database of it.
+/// A database of the server.
 pub struct Database {
     pub name: String,
     /// For the daemon.
     pub url: String,
-    /// Of the bench itself, over the socket.
+    /// The connection of the bench itself, over the socket.
     pub pool: PgPool,
 }
 
 impl Postgres {
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
         let data_dir = folder.join("postgres");
-        // Makes the cluster and writes the settings.
+        // Creates the cluster and writes the settings.
         PrivatePostgres::start(&Settings { data_dir: data_dir.clone(), bin_dir: None }).await?.stop().await?;
         let cluster = data_dir.join("postgres");
         let access = "local all all trust\nhost all all 127.0.0.1/32 trust\n";
@@ -77,7 +77,7 @@ impl Postgres {
         Ok(sqlx::query_scalar("show server_version").fetch_one(&self.admin).await?)
     }
 
-    /// A database with nothing in it, on a server that has nothing left to write.
+    /// Creates an empty database, after the server has finished all writes.
     pub async fn create(&self, name: &str, over: Over) -> anyhow::Result<Database> {
         self.admin.execute(AssertSqlSafe(format!("drop database if exists {name} with (force)"))).await?;
         self.admin.execute(AssertSqlSafe(format!("create database {name}"))).await?;
@@ -86,14 +86,14 @@ impl Postgres {
         Ok(Database { name: name.to_owned(), pool, url: url(&self.folder, self.port, name, over) })
     }
 
-    /// Makes the files of the write-ahead log that the server keeps, as one that has run for a while has them: a file
-    /// is made when the log first needs it, and every commit waits meanwhile.
+    /// Creates the files of the write-ahead log that a server keeps after some time. Otherwise a file is created when
+    /// the log first needs it, and every commit waits meanwhile.
     pub async fn allocate_log_files(&self) -> anyhow::Result<()> {
         let sql = "select pg_size_bytes(current_setting('min_wal_size')) \
                    / pg_size_bytes(current_setting('wal_segment_size'))";
         let files: i64 = sqlx::query_scalar(sql).fetch_one(&self.admin).await?;
         for _ in 0..files {
-            // A file in which nothing stands is not left for the next.
+            // An unused file would not be kept for the next run.
             self.admin.execute("select pg_logical_emit_message(false, 'bench', 'one more')").await?;
             self.admin.execute("select pg_switch_wal()").await?;
         }
@@ -138,7 +138,7 @@ fn launch(cluster: &Path, settings: &Path, port: u16) -> anyhow::Result<Child> {
     command.spawn().context("the server starts")
 }
 
-/// The server's program of the version that made the cluster, or the one in `PATH`.
+/// The server program of the version that created the cluster, or the one in `PATH`.
 fn find_server(cluster: &Path) -> anyhow::Result<PathBuf> {
     let version = std::fs::read_to_string(cluster.join("PG_VERSION"))?;
     let version = version.trim();
@@ -172,7 +172,7 @@ fn url(folder: &Path, port: u16, database: &str, over: Over) -> String {
 }
 
 impl Database {
-    /// Height of the one checkpoint, 0 while there is none or no table for it.
+    /// Height of the only checkpoint; 0 without a checkpoint or its table.
     pub async fn tip(&self) -> anyhow::Result<u64> {
         const UNDEFINED_TABLE: &str = "42P01";
         let sql = "select max(block_number) from checkpoints";
@@ -183,7 +183,7 @@ impl Database {
         }
     }
 
-    /// How many indexes can be used.
+    /// Number of usable indexes.
     pub async fn indexes(&self) -> anyhow::Result<i64> {
         let sql = "select count(*) from pg_index where indisvalid";
         Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)

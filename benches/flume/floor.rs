@@ -1,5 +1,5 @@
-//! The floor: the same rows with the same keys and indexes and the same state, written in the best order by one process
-//! that does nothing else. Everything is computed and encoded before the clock runs.
+//! The floor: one process writes the same rows, keys, indexes and state in the best order and does nothing else. All
+//! data is computed and encoded before the clock starts.
 
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,17 @@ use super::database::{Database, Postgres};
 use super::source::{CHAIN_ID, Settings};
 use super::workload::{LOGS_PER_BLOCK, Workload};
 
-/// Events written between two upserts. More would fold more moves of one wallet into one, and keep more in memory than
-/// a daemon may.
+/// Events written between two upserts. A larger number would join more transfers of one wallet, and would need more
+/// memory than a daemon may use.
 const BATCH: u64 = 50_000;
 
-/// What it took.
+/// The measured cost.
 pub struct Floor {
     pub took: Duration,
     pub postgres_cpu: f64,
 }
 
-/// One commit's worth.
+/// The data of one commit.
 struct Batch {
     rows: Vec<u8>,
     /// Key columns and the sum of each.
@@ -38,7 +38,7 @@ struct Keys {
     counts: Vec<i64>,
 }
 
-/// Writes the workload into `database`, which has the tables and no rows.
+/// Writes the workload into `database`, which has the tables without rows.
 pub async fn write(
     postgres: &Postgres,
     database: &Database,
@@ -132,13 +132,13 @@ impl Keys {
     }
 }
 
-/// What came in less what went out; the sums of the bench are far below 2^256.
+/// Received less sent amounts; the sums of the bench are far below 2^256.
 fn net(delta: &SignedSum) -> String {
     let ((_, gained), (_, lost)) = delta.halves();
     if gained >= lost { (gained - lost).to_string() } else { format!("-{}", lost - gained) }
 }
 
-/// All take the chain, the contract, two keys, a number and a count, whether they use them or not.
+/// All statements have the parameters chain, contract, two keys, a number and a count, and may ignore some.
 macro_rules! from_keys {
     ($select:literal, $then:literal) => {
         concat!(

@@ -1,5 +1,5 @@
-//! A sync from the first block to the last, timed as a user sees it: from the start of the daemon's process on an empty
-//! database to the last row and index.
+//! A sync from the first block to the last, timed as a user sees it: from the start of the daemon on an empty database
+//! to the last row and index.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,32 +14,32 @@ use super::rate::per_second;
 use super::source::{Calls, Settings, Source};
 use super::workload::LOGS_PER_BLOCK;
 
-/// How often is looked.
+/// Pause between two checks.
 const LOOK: Duration = Duration::from_millis(10);
-/// Looks from one sample of the plot to the next.
+/// Checks per sample of the plot.
 const LOOKS_PER_SAMPLE: usize = 20;
 
-/// What a sync took.
+/// The measured cost of a sync.
 #[derive(Clone, Debug, Serialize)]
 pub struct History {
     pub seconds: f64,
     pub logs_per_second: f64,
     pub daemon_cpu: f64,
     pub postgres_cpu: f64,
-    /// Most resident memory of the daemon in bytes.
+    /// Peak resident memory of the daemon in bytes.
     pub peak_memory: u64,
-    /// Bytes on disk for each event: its row and the indexes of `events`, and with it all of the database.
+    /// Bytes on disk per event: its row with the indexes of `events`, and the whole database.
     pub event_bytes: f64,
     pub database_bytes: f64,
     pub calls: Calls,
-    /// Load of the machine when it began.
+    /// Load of the machine at the start.
     pub load: f64,
-    /// Along the way.
+    /// Samples during the sync.
     #[serde(skip)]
     pub samples: Vec<Sample>,
 }
 
-/// A moment of a sync.
+/// A sample of a sync.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     pub seconds: f64,
@@ -47,7 +47,7 @@ pub struct Sample {
     pub memory: u64,
 }
 
-/// Syncs what `settings` describe into a fresh database, which is left as it is.
+/// Syncs the workload of `settings` into a new database, which is kept.
 pub async fn sync(
     postgres: &Postgres,
     folder: &Path,
@@ -103,7 +103,7 @@ pub async fn sync(
     Ok((history, database))
 }
 
-/// How many indexes there are when every table is made: what a sync ends with.
+/// Number of indexes when all tables are complete: the state at the end of a sync.
 async fn indexes_of_all_tables(
     postgres: &Postgres,
     folder: &Path,

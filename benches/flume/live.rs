@@ -1,5 +1,5 @@
-//! At the head: from the moment a block is announced to the moment it is committed, and back and forth through a
-//! reorg. On the development chain, which can do both; it runs in the process of the bench.
+//! At the head: the time from the announcement of a block to its commit, and the time of a reorg. It uses the
+//! development chain, which supports both and runs in the process of the bench.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,21 +19,21 @@ use super::redis_server::RedisServer;
 
 /// Logs in each block.
 const LOGS: u64 = 200;
-/// Wallets that move tokens.
+/// Wallets that transfer tokens.
 const HOLDERS: u64 = 500;
-/// Blocks a reorg takes back.
+/// Number of blocks that a reorg drops.
 const DEPTH: u64 = 64;
 
 /// Latencies at one rate.
 #[derive(Clone, Debug, Serialize)]
 pub struct Latency {
-    /// How the daemon reaches the database.
+    /// The connection of the daemon.
     pub over: Over,
     pub blocks_per_second: u32,
     pub blocks: usize,
-    /// Head announced to committed.
+    /// From the announcement of the head to its commit.
     pub committed: Percentiles,
-    /// Head announced to the last message in a consumer's hands.
+    /// From the announcement of the head to the arrival of its last message at a consumer.
     pub published: Percentiles,
     pub load: f64,
 }
@@ -63,12 +63,12 @@ pub struct Live {
     redis: RedisServer,
     over: Over,
     _server: Server,
-    /// Actions so far, so that no two blocks are alike.
+    /// Number of actions so far, so that no two blocks are equal.
     turn: u64,
 }
 
 impl Live {
-    /// Starts a chain where the wallets have something, and a daemon that has caught up with it.
+    /// Starts a chain with filled wallets, and a daemon that has caught up with it.
     pub async fn start(postgres: &Postgres, folder: &Path, over: Over) -> anyhow::Result<Self> {
         let database = postgres.create("bench_live", over).await?;
         let chain = DevChain::new(chainflume_devchain::Settings::default());
@@ -83,8 +83,8 @@ impl Live {
             http: server.http_url(),
             ws: Some(server.ws_url()),
             database: database.url.clone(),
-            // The head itself is committed, so that nothing but our own work lies between; and a reorg of the
-            // depth measured is one that is undone.
+            // The head itself is committed, so that only the daemon's own work is measured; and a reorg of the measured
+            // depth is within the window.
             chain: "confirmations = 0\nreorg_window = 128\nblock_time = \"1s\"\npoll_interval = \"12s\"\n",
             sources: format!(
                 "[[source]]\nname = \"token\"\nchain = \"bench\"\nfamily = \"erc20\"\naddress = \"{DEMO_TOKEN}\"\nstart_block = 0\n"
@@ -95,7 +95,7 @@ impl Live {
         let mut live = Self { chain, daemon, database, redis, over, _server: server, turn: 0 };
         let mut watch = live.watch().await?;
         live.until_held(&mut watch).await?;
-        // The first blocks after a start find caches cold and statements unprepared.
+        // The first blocks after a start meet cold caches and unprepared statements.
         for _ in 0..10 {
             live.mine();
             live.until_held(&mut watch).await?;
@@ -103,7 +103,7 @@ impl Live {
         Ok(live)
     }
 
-    /// Mines at a steady rate for so long.
+    /// Mines at a steady rate for this long.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand blocks")]
     pub async fn latency(&mut self, blocks_per_second: u32, lasting: Duration) -> anyhow::Result<Latency> {
         let (mut watch, mut consumer) = (self.watch().await?, Consumer::start(&self.redis, LOGS).await);
@@ -129,7 +129,7 @@ impl Live {
                     let fresh: Vec<f64> = held.map(|(_, mined)| millis(tip.at - *mined)).collect();
                     committed.extend(fresh);
                 }
-                // To see that the daemon still runs.
+                // Checks that the daemon still runs.
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
             self.daemon.check()?;
@@ -138,7 +138,8 @@ impl Live {
         Ok(Latency { over: self.over, blocks_per_second, blocks, committed, published, load })
     }
 
-    /// Replaces the top blocks by one more of other traffic; milliseconds until the daemon holds the new branch alone.
+    /// Replaces the top blocks by one block more of other traffic. Returns the milliseconds until the daemon has stored
+    /// exactly the new branch.
     pub async fn reorg(&mut self) -> anyhow::Result<f64> {
         let mut watch = self.watch().await?;
         for _ in 0..DEPTH {
@@ -158,7 +159,7 @@ impl Live {
         Ok(millis(took))
     }
 
-    /// Ends the daemon and removes its database.
+    /// Stops the daemon and removes its database.
     pub async fn stop(self, postgres: &Postgres) -> anyhow::Result<()> {
         self.daemon.stop().await?;
         postgres.remove(self.database).await

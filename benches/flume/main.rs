@@ -1,8 +1,8 @@
-//! How fast Chainflume is, on this machine: `make bench`.
+//! Measures how fast Chainflume is on this machine: `make bench`.
 //!
-//! The real binary reads from a node that costs little and writes to the PostgreSQL it would run with, and beside
-//! every case stands its floor: the same rows, keys, indexes and state written by one process from memory. Without `--bench`
-//! (as `cargo test` starts it) everything runs once at its smallest size, to see that it works.
+//! The real binary reads from a cheap node and writes to a PostgreSQL with the daemon's settings. Each case has a floor
+//! beside it: one process writes the same rows, keys, indexes and state from memory. Without `--bench` (as `cargo test`
+//! starts it) everything runs once at the smallest size, to check that it works.
 
 mod committed;
 mod copy;
@@ -38,10 +38,10 @@ use report::{Compared, Grown, Limited, Report, median};
 use source::Settings;
 use workload::Workload;
 
-/// An ordinary public node.
+/// Latency and limit of an ordinary public node.
 const LATENCY: Duration = Duration::from_millis(100);
 const CAP: u64 = 10_000;
-/// `ranges_in_flight` as it comes.
+/// The default of `ranges_in_flight`.
 const IN_FLIGHT: u64 = 4;
 
 #[tokio::main]
@@ -84,7 +84,8 @@ impl Bench<'_> {
         let source_ceiling = source::ceiling(logs).await?;
         let mut report = Report { machine, postgres, logs, runs, source_ceiling, ..Report::default() };
         let mut series = Vec::new();
-        // First, since the disk takes back the files of a history for a while after they are removed, and commits wait.
+        // First of all, because the disk frees the files of a history for a while after their removal, and commits
+        // wait.
         if self.options.has("live") || self.options.has("reorg") {
             self.live(&mut report, Over::Socket).await?;
         }
@@ -117,7 +118,7 @@ impl Bench<'_> {
         Ok((report, series))
     }
 
-    /// Floor and daemon in turn, so that whatever disturbs the machine disturbs both.
+    /// Floor and daemon alternate, so that a disturbance affects both.
     async fn compare(
         &self,
         (workload, over): (Workload, Over),
@@ -130,7 +131,7 @@ impl Bench<'_> {
             let (history, database) = self.sync(&Settings::new(workload, logs), over).await?;
             self.postgres.remove(database).await?;
             let (title, over) = (workload.title(), over.name());
-            say(&format!("{title} over {over} {run}/{runs}: {:.0} logs/s", history.logs_per_second));
+            log(&format!("{title} over {over} {run}/{runs}: {:.0} logs/s", history.logs_per_second));
             histories.push(history);
         }
         let all = histories.iter().map(|history| history.logs_per_second).collect();
@@ -160,11 +161,11 @@ impl Bench<'_> {
         daemon::migrate(&config, self.folder).await?;
         let floor = floor::write(self.postgres, &database, (workload, self.options.logs)).await?;
         self.postgres.remove(database).await?;
-        say(&format!("{} floor: {:.0} logs/s", workload.title(), per_second(self.options.logs, floor.took)));
+        log(&format!("{} floor: {:.0} logs/s", workload.title(), per_second(self.options.logs, floor.took)));
         Ok(floor)
     }
 
-    /// `unlimited` is how long it took from a node without latency, where that was measured.
+    /// `unlimited` is the time with a node without latency, if it was measured.
     async fn limited(&self, workload: Workload, unlimited: Option<f64>) -> anyhow::Result<Limited> {
         let mut settings = Settings::new(workload, self.options.logs);
         (settings.latency, settings.cap) = (LATENCY, Some(CAP));
@@ -172,7 +173,7 @@ impl Bench<'_> {
         for _ in 0..self.options.runs {
             let (history, database) = self.sync(&settings, Over::Socket).await?;
             self.postgres.remove(database).await?;
-            say(&format!("{} from a slow node: {:.0} logs/s", workload.title(), history.logs_per_second));
+            log(&format!("{} from a slow node: {:.0} logs/s", workload.title(), history.logs_per_second));
             histories.push(history);
         }
         let history = median(histories, |history| history.seconds).context("there is a run")?;
@@ -193,12 +194,12 @@ impl Bench<'_> {
         })
     }
 
-    /// Ever longer histories; then a few starts on what the longest left.
+    /// Histories of growing length; then some starts on the result of the longest.
     async fn grow(&self, report: &mut Report, series: &mut Vec<Series>) -> anyhow::Result<()> {
         for logs in &self.options.growth {
             let mut settings = Settings::new(Workload::Erc20, *logs);
             let (history, database) = self.sync(&settings, Over::Socket).await?;
-            say(&format!("{logs} logs: {:.0} logs/s", history.logs_per_second));
+            log(&format!("{logs} logs: {:.0} logs/s", history.logs_per_second));
             series.push(Series { name: format!("erc20, {logs} logs"), samples: history.samples.clone() });
             let seconds_per_million = 1_000_000.0 / history.logs_per_second;
             report.growth.push(Grown { logs: *logs, seconds_per_million, history });
@@ -219,7 +220,7 @@ impl Bench<'_> {
         let measures = |part| self.options.has(part) && over == Over::Socket;
         for rate in self.options.rates.iter().filter(|_| measures("live") || over == Over::Tcp) {
             report.live.push(live.latency(*rate, self.options.live).await?);
-            say(&format!("live over {} at {rate} blocks/s done", over.name()));
+            log(&format!("live over {} at {rate} blocks/s done", over.name()));
         }
         for _ in (0..self.options.runs).filter(|_| measures("reorg")) {
             report.reorgs.push(live.reorg().await?);
@@ -236,7 +237,7 @@ impl Bench<'_> {
     }
 }
 
-/// Progress, beside the results.
-fn say(line: &str) {
+/// Prints progress, separate from the results.
+fn log(line: &str) {
     eprintln!("[load {:.1}] {line}", process::load());
 }

@@ -1,4 +1,4 @@
-//! How much is measured, from the environment.
+//! The size of the measurements, from the environment.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,18 +8,18 @@ use anyhow::Context as _;
 
 use super::workload::Workload;
 
-/// What there is to measure.
+/// The parts of the bench.
 pub const PARTS: [&str; 6] = ["history", "latency", "growth", "live", "reorg", "tcp"];
 
 /// Sizes and numbers of runs.
 pub struct Options {
     /// Logs of a history.
     pub logs: u64,
-    /// Runs of which the median is shown.
+    /// Number of runs; the median is reported.
     pub runs: usize,
-    /// Logs of the histories that grow; the daemon is started again on the last.
+    /// Numbers of logs of the growing histories; the daemon is started again on the last one.
     pub growth: Vec<u64>,
-    /// How long blocks are mined at each rate.
+    /// Mining time at each rate.
     pub live: Duration,
     /// Blocks a second.
     pub rates: Vec<u32>,
@@ -27,7 +27,7 @@ pub struct Options {
     pub workloads: Vec<Workload>,
     /// Only these parts.
     pub parts: Vec<String>,
-    /// Where the results go.
+    /// Directory of the results.
     pub folder: PathBuf,
 }
 
@@ -47,7 +47,7 @@ impl Options {
         })
     }
 
-    /// Everything once at the smallest size: whether it works, not how fast.
+    /// Everything once at the smallest size: checks that it works, not how fast.
     pub fn smallest() -> Self {
         Self {
             logs: 2_000,

@@ -9,7 +9,7 @@ const PANEL: f64 = 240.0;
 const LEFT: f64 = 80.0;
 const GAP: f64 = 60.0;
 const COLOURS: [&str; 6] = ["#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a"];
-/// Samples behind one point of the rate, so that single commits do not hide it.
+/// Samples per point of the rate, so that single commits do not hide it.
 const WINDOW: usize = 5;
 
 /// One line of each panel.
@@ -20,7 +20,7 @@ pub struct Series {
 
 type Points = Vec<(f64, f64)>;
 
-/// The picture.
+/// The SVG.
 pub fn svg(all: &[Series]) -> String {
     let rates: Vec<Points> = all.iter().map(|series| rate(&series.samples)).collect();
     #[expect(clippy::cast_precision_loss, reason = "a pixel is far coarser")]

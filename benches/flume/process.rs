@@ -1,18 +1,18 @@
-//! What a process costs, as the kernel counts it (proc(5)).
+//! The cost of a process, as the kernel counts it (proc(5)).
 
 use std::fs;
 
 use anyhow::Context as _;
 
-/// Ticks a second in `/proc/<pid>/stat`: 100 on every Linux there is, whatever the kernel's own clock.
+/// Ticks per second in `/proc/<pid>/stat`: 100 on every Linux, independent of the kernel's own clock.
 const TICKS: f64 = 100.0;
 
-/// CPU seconds of a process so far, its threads included.
+/// CPU seconds of a process so far, including its threads.
 pub fn cpu(pid: u32) -> anyhow::Result<f64> {
     Ok(Stat::read(pid)?.own)
 }
 
-/// CPU seconds of a process and all it has started, also of what has ended.
+/// CPU seconds of a process and all its descendants, including those that have ended.
 pub fn cpu_of_family(pid: u32) -> anyhow::Result<f64> {
     let head = Stat::read(pid)?;
     let processes = fs::read_dir("/proc")?.flatten();
@@ -21,7 +21,7 @@ pub fn cpu_of_family(pid: u32) -> anyhow::Result<f64> {
     Ok(head.own + head.ended + children.map(|stat| stat.own + stat.ended).sum::<f64>())
 }
 
-/// Resident memory of a process in bytes: now, and at most.
+/// Resident memory of a process in bytes: at present, and at its peak.
 pub fn memory(pid: u32) -> anyhow::Result<(u64, u64)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let field = |name: &str| {
@@ -32,13 +32,13 @@ pub fn memory(pid: u32) -> anyhow::Result<(u64, u64)> {
     Ok((field("VmRSS:")?, field("VmHWM:")?))
 }
 
-/// Processes that want a processor, averaged over the last minute.
+/// Number of processes that want a processor, averaged over the last minute.
 pub fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_default()
 }
 
-/// The machine in one line.
+/// A description of the machine in one line.
 pub fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let line = |text: &str, name: &str| {
@@ -54,14 +54,14 @@ pub fn machine() -> String {
 struct Stat {
     parent: u32,
     own: f64,
-    /// Of children that have ended and were waited for.
+    /// CPU time of children that have ended and were waited for.
     ended: f64,
 }
 
 impl Stat {
     fn read(pid: u32) -> anyhow::Result<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name in brackets may hold anything; the fields after it are counted from the state, field 3.
+        // The name in brackets may have any characters, so the fields are counted from the state, field 3.
         let (_, rest) = text.rsplit_once(") ").context("a stat line has a name in brackets")?;
         let fields: Vec<&str> = rest.split(' ').collect();
         let seconds = |first: usize| -> anyhow::Result<f64> {

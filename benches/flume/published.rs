@@ -1,4 +1,4 @@
-//! What arrives at a consumer: it reads the stream of the token's messages as an application would.
+//! The messages at a consumer: it reads the stream of the token's messages like an application.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -9,17 +9,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::redis_server::RedisServer;
 
-/// One key's entries: id and fields.
+/// The entries of one stream: id and fields.
 type Entries = Vec<(String, Vec<(String, Vec<String>)>)>;
 
-/// A consumer; it ends when this is dropped.
+/// A consumer; it ends when dropped.
 pub struct Consumer {
     blocks: mpsc::UnboundedReceiver<(u64, Instant)>,
     _reading: AbortOnDropHandle<anyhow::Result<()>>,
 }
 
 impl Consumer {
-    /// Reads from now on; a block has arrived with the last of its `logs` messages.
+    /// Reads from now on; a block is complete with its last message of `logs`.
     pub async fn start(redis: &RedisServer, logs: u64) -> Self {
         let (sender, blocks) = mpsc::unbounded_channel();
         let connection = redis.connection().await;
@@ -27,7 +27,7 @@ impl Consumer {
         Self { blocks, _reading: AbortOnDropHandle::new(reading) }
     }
 
-    /// The next block that has arrived; never returns when the reader has failed.
+    /// The next complete block; never returns after a failure of the reader.
     pub async fn next(&mut self) -> (u64, Instant) {
         match self.blocks.recv().await {
             Some(block) => block,

@@ -1,4 +1,4 @@
-//! Answers written straight to bytes: the source must cost little beside what is measured.
+//! Answers written directly as bytes: the source must cost little compared with the daemon.
 
 use std::io::Write as _;
 
@@ -7,7 +7,7 @@ use chainflume_core::domain::B256;
 
 use super::workload::{LOGS_PER_BLOCK, Workload, block_hash, block_time, tx_hash};
 
-/// About what one log takes, so that a buffer is made once.
+/// Approximate size of one log, so that a buffer is allocated once.
 const LOG_BYTES: usize = 800;
 
 /// The logs of `blocks`, as a JSON array.
@@ -77,7 +77,7 @@ pub fn header(number: u64) -> Vec<u8> {
     out.extend(b",\"parentHash\":");
     let parent = number.checked_sub(1).map_or(B256::ZERO, block_hash);
     word(&mut out, parent.as_slice());
-    // Every bit is set: a reader that checks blooms looks into every block, as it must here.
+    // Every bit is set: a reader that checks blooms reads every block, which the bench needs.
     out.extend(b",\"logsBloom\":");
     word(&mut out, &[0xff; 256]);
     for root in ["sha3Uncles", "stateRoot", "transactionsRoot", "receiptsRoot", "mixHash"] {

@@ -1,4 +1,4 @@
-//! What was measured: as tables for people and as JSON for the next comparison.
+//! The results: as tables for people and as JSON for a later comparison.
 
 use std::fmt::Write as _;
 
@@ -10,14 +10,14 @@ use super::history::History;
 use super::live::Latency;
 use super::workload::Workload;
 
-/// Everything one run of the bench found.
+/// All results of one run of the bench.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     pub machine: String,
     pub postgres: String,
     pub logs: u64,
     pub runs: usize,
-    /// Logs a second the source gives to a client that only reads.
+    /// Logs per second that the source sends to a client that only reads.
     pub source_ceiling: f64,
     pub history: Vec<Compared>,
     pub latency: Vec<Limited>,
@@ -25,7 +25,7 @@ pub struct Report {
     pub live: Vec<Latency>,
     /// Milliseconds each.
     pub reorgs: Vec<f64>,
-    /// Milliseconds each, and the rows that were there.
+    /// Milliseconds each, and the number of stored rows.
     pub restarts: Vec<f64>,
     pub restart_rows: u64,
 }
@@ -34,7 +34,7 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub struct Compared {
     pub workload: Workload,
-    /// How the daemon reaches the database; the floor writes over the socket.
+    /// The connection of the daemon; the floor writes over the socket.
     pub over: Over,
     /// Medians.
     pub floor_logs_per_second: f64,
@@ -52,9 +52,9 @@ pub struct Limited {
     pub latency_ms: u128,
     pub cap: u64,
     pub in_flight: u64,
-    /// What the questions alone take: as few as the cap allows, so many at once.
+    /// The time of the requests alone: as few as the limit allows, this many in parallel.
     pub questions_seconds: f64,
-    /// That, or what the same history takes from a node without latency where that is longer.
+    /// That time, or the time of the same history from a node without latency, if longer.
     pub best_seconds: f64,
     pub percent_of_best: f64,
     pub history: History,
@@ -199,7 +199,7 @@ fn thousands(number: f64) -> String {
     format!("{:.0}", HumanFloatCount(number))
 }
 
-/// A table of Markdown, which is one on a terminal too. Empty without rows.
+/// A Markdown table, which is also readable on a terminal. Empty without rows.
 fn table(title: &str, head: &[&str], rows: Vec<Vec<String>>) -> String {
     if rows.is_empty() {
         return String::new();

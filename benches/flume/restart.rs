@@ -1,4 +1,4 @@
-//! A start on a database that holds much: from the start of the process to its first commit.
+//! A start on a large database: from the start of the process to its first commit.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use super::daemon::{Config, Daemon};
 use super::database::Database;
 use super::source::{Settings, Source};
 
-/// Logs that have come since: a quiet minute's.
+/// Logs added since the last run: one quiet minute.
 const NEW_LOGS: u64 = 1000;
 
 /// Milliseconds.

@@ -1,5 +1,5 @@
-//! The node of the bench: JSON-RPC over HTTP, in a process of its own, so that the daemon's CPU and memory are measured
-//! alone. It remembers nothing: any block is computed when asked for.
+//! The node of the bench: JSON-RPC over HTTP in its own process, so that CPU and memory of the daemon are measured
+//! alone. It has no state: each block is computed on request.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -22,20 +22,20 @@ use tokio::process::{Child, Command};
 use super::render;
 use super::workload::{LOGS_PER_BLOCK, Workload, block_hash};
 
-/// Blocks above the logs that are final, and above those that are not: so all logs are history.
+/// Number of final blocks above the logs, and of further blocks that are not final: so all logs are history.
 const ABOVE: u64 = 64;
 /// The chain's id.
 pub const CHAIN_ID: u64 = 31_337;
 
-/// What node it is.
+/// The parameters of the node.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub workload: Workload,
     /// Logs of the chain.
     pub logs: u64,
-    /// Waited before each answer.
+    /// Delay of each answer.
     pub latency: Duration,
-    /// Most logs in an answer.
+    /// Maximum number of logs in an answer.
     pub cap: Option<u64>,
 }
 
@@ -77,14 +77,14 @@ impl Settings {
 /// Requests by method, batched calls one by one.
 pub type Calls = BTreeMap<String, u64>;
 
-/// A source that runs; it ends when this is dropped.
+/// A running source; it ends when dropped.
 pub struct Source {
     pub url: String,
     _child: Child,
 }
 
 impl Source {
-    /// Starts one and waits until it listens.
+    /// Starts a source and waits until it listens.
     pub async fn start(settings: &Settings) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(settings.arguments())
@@ -98,14 +98,14 @@ impl Source {
         Ok(Self { url: line.trim().to_owned(), _child: child })
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub async fn calls(&self) -> anyhow::Result<Calls> {
         let client = client()?;
         Ok(serde_json::from_slice(&client.get(&self.url).send().await?.bytes().await?)?)
     }
 }
 
-/// Logs a second that a client gets which only reads: four questions at once, 10,000 logs each.
+/// Logs per second for a client that only reads: four parallel requests, 10,000 logs each.
 pub async fn ceiling(logs: u64) -> anyhow::Result<f64> {
     let settings = Settings::new(Workload::Erc20, logs);
     let source = Source::start(&settings).await?;
@@ -145,7 +145,7 @@ struct Node {
     answered: AtomicU64,
 }
 
-/// Serves until stdin closes: whoever started this process has ended.
+/// Serves until stdin closes: the parent process has ended.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
@@ -153,13 +153,13 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let app = Router::new().fallback(meet).with_state(node);
     let served = axum::serve(
         axum::serve::ListenerExt::tap_io(listener, |stream| {
-            // Only latency is lost without it.
+            // A failure only affects latency.
             let _ = stream.set_nodelay(true);
         }),
         app,
     );
     let (closed, ended) = tokio::sync::oneshot::channel();
-    // A thread and not a task: a read of stdin cannot be given up, and a runtime would wait for it.
+    // A thread, not a task: a read of stdin cannot be cancelled, and a runtime would wait for it.
     std::thread::spawn(move || {
         let _bytes = std::io::stdin().read(&mut [0; 1]);
         closed.send(())
@@ -230,7 +230,7 @@ impl Node {
         let Some(hash) = filter.get("blockHash") else {
             return self.range(&filter["fromBlock"], &filter["toBlock"]);
         };
-        // Asked for near the head alone, where no logs are.
+        // Requested only near the head, where no logs are.
         let hash = hash.as_str().and_then(|hash| hash.parse::<B256>().ok());
         let near = self.head().saturating_sub(4 * ABOVE)..=self.head();
         if near.rev().any(|number| hash == Some(block_hash(number))) {
@@ -240,7 +240,7 @@ impl Node {
         }
     }
 
-    /// A range of more results than are allowed gets the error of a large provider.
+    /// A range with more results than allowed gets the error of a large provider.
     fn range(&self, from: &Value, to: &Value) -> Result<Vec<u8>, String> {
         let (Some(from), Some(to)) = (self.number(from), self.number(to)) else {
             return Err(

@@ -1,4 +1,4 @@
-//! What the chain of the bench holds: any log of any block by arithmetic, the same for the source that tells it
+//! The chain of the bench: any log of any block is computed by arithmetic, in the same way for the source that sends it
 //! and for the floor that writes it.
 
 use std::str::FromStr;
@@ -10,18 +10,18 @@ use serde::Serialize;
 
 /// Logs in each block.
 pub const LOGS_PER_BLOCK: u64 = 10;
-/// Of them, how many move a token; the others are approvals.
+/// Number of these logs that transfer a token; the others are approvals.
 const MOVES_PER_BLOCK: u64 = 8;
 /// Wallets that send and receive.
 const WALLETS: f64 = 100_000.0;
-/// Contracts that are approved: a chain has a few exchanges everybody approves.
+/// Contracts that are approved: most approvals on a chain are for a few exchanges.
 const SPENDERS: u64 = 50;
-/// Sums that go round among the wallets of the ERC-20 workload. Each is minted once and then passed on whole, so no
-/// balance is ever below zero, and nothing has to be remembered.
+/// Amounts that circulate among the wallets of the ERC-20 workload. Each is minted once and then transferred in full.
+/// So no balance is ever negative, and no state has to be remembered.
 const COINS: u64 = 10_000;
-/// Tokens of the ERC-721 workload, likewise.
+/// Tokens of the ERC-721 workload, which circulate in the same way.
 const TOKENS: u64 = 100_000;
-/// Time of block 0 in seconds, and between two blocks.
+/// Time of block 0 in seconds, and the time between two blocks.
 const GENESIS_TIME: u64 = 1_700_000_000;
 const BLOCK_TIME: u64 = 12;
 
@@ -39,7 +39,7 @@ pub enum Workload {
     Staked,
 }
 
-/// What a log is about.
+/// The contents of a log.
 pub struct Entry {
     pub topic0: B256,
     pub account: Address,
@@ -60,7 +60,7 @@ impl Workload {
         }
     }
 
-    /// As a reader of the table knows it.
+    /// The title in the table of results.
     pub fn title(self) -> &'static str {
         match self {
             Self::Events => "events only",
@@ -94,7 +94,7 @@ impl Workload {
         )
     }
 
-    /// Whether the number of a log is indexed and so a topic.
+    /// Whether the number of a log is indexed, and so a topic.
     pub fn number_is_topic(self) -> bool {
         matches!(self, Self::Events | Self::Erc721)
     }
@@ -120,21 +120,18 @@ impl Workload {
         }
     }
 
-    /// What the log at `index` of `block` changes.
+    /// The change that the log at `index` of `block` makes.
     pub fn change(self, block: u64, index: u64) -> Option<ProjectionChange> {
         let Entry { account, counterparty, number, .. } = self.entry(block, index);
         let (contract, moves) = (self.address(), index < MOVES_PER_BLOCK);
-        let somebody = Some(account).filter(|account| !account.is_zero());
+        let from = Some(account).filter(|account| !account.is_zero());
         Some(match self {
             Self::Events => return None,
             Self::Erc721 if !moves => return None,
             Self::Erc721 => ProjectionChange::Owner { contract, token_id: number, owner: counterparty },
-            Self::Erc20 if moves => ProjectionChange::Balance {
-                token: contract,
-                from: somebody,
-                to: counterparty,
-                amount: number,
-            },
+            Self::Erc20 if moves => {
+                ProjectionChange::Balance { token: contract, from, to: counterparty, amount: number }
+            }
             Self::Erc20 => ProjectionChange::Allowance {
                 token: contract,
                 owner: account,
@@ -159,7 +156,7 @@ impl FromStr for Workload {
     }
 }
 
-/// One of `things` passed on: its last holder was the one who got it `things` steps ago.
+/// A transfer of one of `things`: its holder is the recipient of `things` steps ago.
 fn moved(step: u64, things: u64, number: U256) -> Entry {
     let holder = |step: u64| wallet(zipf(step ^ 0x5eed));
     let from = step.checked_sub(things).map_or(Address::ZERO, holder);
@@ -167,17 +164,17 @@ fn moved(step: u64, things: u64, number: U256) -> Entry {
 }
 
 fn approved(place: u64, number: U256) -> Entry {
-    // Beyond the wallets that trade.
+    // An address outside the trading wallets.
     let spender = wallet((1 << 40) + mix(place ^ 0xacc) % SPENDERS);
     Entry { topic0: APPROVAL, account: wallet(zipf(place)), counterparty: Some(spender), number }
 }
 
-/// A sum in base units of a token with 18 decimals.
+/// An amount in base units of a token with 18 decimals.
 fn amount(of: u64) -> U256 {
     U256::from(mix(of ^ 0xa) % 1_000_000 + 1) * U256::from(1_000_000_000_000_000_u64) + U256::from(of)
 }
 
-/// A rank below the number of wallets, the first ones drawn far more often: about as 1 to 1/rank.
+/// A rank below the number of wallets. The probability of rank r falls about as 1/r.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -80,7 +80,7 @@ end $bench$;`;
 
 /** KiB that each of many quiet connections takes. */
 async function idleMemory(pid, kind, url) {
-  // The first connections use memory that was freed before; those after them show what each takes.
+  // The first connections reuse free memory; later ones show the cost of each.
   const [first, rest] = [Math.floor(IDLE / 5), IDLE - Math.floor(IDLE / 5)];
   const idle = [await clients(kind, url, first, "type-nothing")];
   await sleep(2_000);
@@ -97,8 +97,8 @@ async function ofChainflume() {
   const folder = mkdtempSync(join(tmpdir(), "chainflume-bench-push-"));
   // PostgreSQL runs as another user where this is root.
   chmodSync(folder, 0o755);
-  // A demo whose chain stands still: nothing but the messages of this run.
-  // Memory that history used is given back, else idle connections would seem to take none.
+  // A demo without new blocks: only the messages of this run.
+  // Free the memory of the history sync: otherwise idle connections would reuse it and seem to need none.
   const env = { ...process.env, MALLOC_ARENA_MAX: "2", MALLOC_TRIM_THRESHOLD_: "65536" };
   const daemon = start(binary, ["demo", "--block-time", "10m", "--data-dir", folder], { env });
   let [url, psql] = [];
@@ -108,7 +108,7 @@ async function ofChainflume() {
     psql ??= /^ {2}(.*psql.*) -c /.exec(line)?.[1];
     if (line.includes("live from here")) break;
   }
-  // Its output is read to the end, else the daemon would wait for us.
+  // Read its output to the end: otherwise the daemon would block.
   (async () => { for await (const _line of daemon.lines); })().catch(() => {});
   const results = [];
   for (const [kind, name] of [["chainflume", "chainflume, WebSocket"], ["socket.io", "chainflume, Socket.IO"]]) {

@@ -1,4 +1,4 @@
-// npm socket.io with one room, which sends what it reads from stdin to the room: what the public server is compared with.
+// npm socket.io with one room, which sends each line of stdin to the room: the reference for the public server.
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { Server } from "socket.io";

@@ -4,10 +4,10 @@ use std::time::Duration;
 use super::report::Report;
 use chainflume_ops::tls;
 
-/// A daemon that is well answers from memory.
+/// Timeout: a healthy daemon answers from memory.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The report of the daemon on this admin address, ready or not; `None` where no daemon answers.
+/// Fetches the report of the daemon at this admin address, ready or not; `None` if no daemon answers.
 pub async fn ask(admin: SocketAddr) -> Option<Report> {
     tls::install();
     let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build().ok()?;

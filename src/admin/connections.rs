@@ -1,5 +1,5 @@
-//! Connections to the admin address: few, and none for long. The address answers from memory, and whoever holds connections open
-//! must keep neither files nor other readers from the daemon.
+//! Connections to the admin address: few, and none for long. The address answers from memory. A client that keeps
+//! connections open must not exhaust the daemon's files or block other readers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,9 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-/// Connections at the same time. A Prometheus, a load balancer and some people are ten.
+/// Maximum number of connections: a Prometheus, a load balancer and some people need ten.
 pub(super) const CONNECTIONS: usize = 128;
-/// How long a connection lives. A scraper opens the next one; a client that sends a byte a second gets no longer.
+/// Maximum life of a connection. A scraper opens the next one; a client that sends one byte a second gets no more time.
 pub(super) const LIFETIME: Duration = Duration::from_mins(2);
 
 /// Accepts connections while there is room for them.
@@ -27,7 +27,7 @@ pub(super) struct LimitedListener {
 }
 
 impl LimitedListener {
-    /// So many at the same time, each for so long.
+    /// At most this many at once, each for at most this long.
     pub(super) fn new(listener: TcpListener, connections: usize, lifetime: Duration) -> Self {
         Self { listener, room: Arc::new(Semaphore::new(connections)), lifetime }
     }
@@ -39,7 +39,7 @@ impl Listener for LimitedListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let permit = self.room.clone().acquire_owned().await.expect("it is never closed");
-        // Waits out that there are no more files, and the like.
+        // Waits after an error such as a lack of files.
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let ends = Box::pin(tokio::time::sleep(self.lifetime));
         (LimitedConnection { stream, ends, _permit: permit }, address)

@@ -1,5 +1,5 @@
-//! Which names the admin address answers to. A web page that the operator visits can have its own name resolve to the loopback, and
-//! would then read what only this machine may read; its request names that page's host.
+//! The names that the admin address accepts. A web page that the operator visits can make its own name resolve to the
+//! loopback, and would then read data for this machine only. Such a request has the page's host name.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// Refuses a request for a foreign name where the address is on the loopback. An address for others has names that are not known
+/// Refuses a request with a foreign name if the address is on the loopback. The names of any other address are unknown
 /// here.
 pub(super) async fn check(State(listen): State<SocketAddr>, request: Request, next: Next) -> Response {
     let named = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());

@@ -26,45 +26,45 @@ use sinks::{held_for, stuck};
 pub use unread::UnreadReport;
 pub use waits::{ChainPace, about, thousands};
 
-/// When a chain that is a little behind stops being ready.
+/// Limits of the readiness of a chain.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
-    /// Confirmed blocks a source may lack.
+    /// Number of confirmed blocks that a source may lack.
     pub max_lag: u64,
-    /// By chain, how long its head may stand still: many times its block interval.
+    /// By chain, how long its head may stay the same: many times its block interval.
     pub head_silence: BTreeMap<String, Duration>,
-    /// By chain, how fast it grows and when its blocks are confirmed.
+    /// By chain, its speed and the rule that confirms its blocks.
     pub pace: BTreeMap<String, ChainPace>,
 }
 
-/// What `/readyz` answers, and `status` shows.
+/// The answer of `/readyz`, which `status` shows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Whether everything is well.
+    /// Whether everything is ready.
     pub ready: bool,
     /// Version of the daemon.
     pub version: String,
     /// The database.
     pub database: DatabaseReport,
-    /// Whether the process was asked to stop, and finishes what is in hand.
+    /// Whether the process was asked to stop and finishes its steps.
     #[serde(default)]
     pub stopping: bool,
-    /// `leader` while it leads anything, else `standby`; `server` for a public server without chains.
+    /// `leader` if it leads anything, else `standby`; `server` for a public server without chains.
     #[serde(default)]
     pub role: String,
-    /// Who leads, by lease; empty where no lease is needed.
+    /// Leases by name; empty if none are needed.
     #[serde(default)]
     pub leases: BTreeMap<String, LeaseReport>,
-    /// By name.
+    /// Chains by name.
     pub chains: BTreeMap<String, ChainReport>,
-    /// Where messages go, by name.
+    /// Sinks by name.
     #[serde(default)]
     pub sinks: BTreeMap<String, SinkReport>,
     /// The loops of the daemon, by name.
     #[serde(default)]
     pub loops: BTreeMap<String, LoopReport>,
-    /// What answers clients, where it runs.
+    /// The public server, if it runs.
     #[serde(default)]
     pub public: Option<PublicReport>,
 }
@@ -75,12 +75,12 @@ pub struct Report {
 pub struct ChainReport {
     /// `starting`, `syncing`, `live`, `failing`, `stopped` or `standby`.
     pub state: String,
-    /// Why it is not ready, one reason a line; empty while it is.
+    /// Why it is not ready, one reason a line; empty if it is.
     pub not_ready: Vec<String>,
-    /// Who leads it; `None` while nobody does, or where no lease is needed.
+    /// The leader; `None` without one, or if no lease is needed.
     #[serde(default)]
     pub led_by: Option<String>,
-    /// Host of the node that is asked now.
+    /// Host of the present node.
     #[serde(default)]
     pub provider: Option<String>,
     /// Newest block the node knows.
@@ -89,26 +89,26 @@ pub struct ChainReport {
     pub confirmed: Option<u64>,
     /// Highest final block.
     pub final_block: u64,
-    /// Since the head last moved.
+    /// Time since the head last moved.
     pub seconds_since_head: f64,
-    /// Whether the WebSocket announces heads, else they are polled for.
+    /// Whether the WebSocket announces heads; otherwise the daemon polls.
     pub websocket: bool,
     /// Errors since the last success.
     pub consecutive_errors: u64,
-    /// The last error that has not been overcome.
+    /// The last error, until a step succeeds.
     pub last_error: Option<String>,
-    /// Typed views that could not be made, each with what to do; the chain is ready all the same.
+    /// Typed views that could not be made, each with its remedy; they do not affect readiness.
     #[serde(default)]
     pub view_troubles: Vec<String>,
-    /// By name.
+    /// Sources by name.
     pub sources: BTreeMap<String, SourceReport>,
-    /// About sources that are stored and not configured any more.
+    /// Differences of sources that are stored and no longer configured.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// What its node was asked since the start, by JSON-RPC method.
+    /// Use of the JSON-RPC methods since the start.
     #[serde(default)]
     pub rpc: BTreeMap<String, RpcReport>,
-    /// Its providers, in the order of the config.
+    /// Its providers, in the order of the configuration.
     #[serde(default)]
     pub providers: Vec<ProviderReport>,
 }
@@ -119,9 +119,9 @@ pub struct ChainReport {
 pub struct SourceReport {
     /// Newest block stored.
     pub tip: Option<u64>,
-    /// Confirmed blocks not stored yet.
+    /// Number of confirmed blocks that are not stored yet.
     pub lag: u64,
-    /// Since this process last committed for it.
+    /// Time since this process last committed for it.
     pub seconds_since_commit: Option<f64>,
     /// The audit has compared everything up to here with the chain again.
     #[serde(default)]
@@ -129,7 +129,7 @@ pub struct SourceReport {
     /// Stored events that the audit found to differ from the chain.
     #[serde(default)]
     pub differences: u64,
-    /// Blocks stored a second over the last minute; `None` until there is something to tell it from.
+    /// Blocks stored a second over the last minute; `None` until there are two observations.
     #[serde(default)]
     pub blocks_per_second: Option<f64>,
     /// Events stored a second, likewise.
@@ -138,28 +138,28 @@ pub struct SourceReport {
     /// `following`, `blocked` (an operator decides, see `blocked`), `partly_blocked`, or `filling` (a part of its past is read).
     #[serde(default)]
     pub state: String,
-    /// Why it, or a part of it, is not followed, and what can be done.
+    /// Why it, or a part of it, is not followed, and the remedy.
     #[serde(default)]
     pub blocked: Option<String>,
-    /// What is read of its past, because it was not followed then.
+    /// Gaps that are being read.
     #[serde(default)]
     pub unread: Option<UnreadReport>,
-    /// What else differs between its configuration and what is stored.
+    /// Other differences between its configuration and the store.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// What it waits for before its first event can come.
+    /// The condition that it waits for before its first event.
     #[serde(default)]
     pub waits: Option<String>,
-    /// What the last look at its contracts found, one finding a line.
+    /// The findings of the last check of its contracts, one finding a line.
     #[serde(default)]
     pub contracts: Vec<String>,
-    /// At this pace it has caught up in so many seconds; `None` where it follows the head or does not come nearer.
+    /// Estimated seconds until it has caught up; `None` if it follows the head or comes no nearer.
     #[serde(default)]
     pub eta_seconds: Option<f64>,
 }
 
 impl Report {
-    /// The state of everything now.
+    /// Builds the report of the present state.
     pub fn of(board: &Board, limits: &Limits) -> Self {
         let database = board.database();
         let leases = board.leases();
@@ -207,7 +207,7 @@ impl Report {
     }
 }
 
-/// With what audits and looks at contracts found.
+/// Adds the findings of audits and of checks of contracts.
 fn with_looks(mut chains: BTreeMap<String, ChainReport>, board: &Board) -> BTreeMap<String, ChainReport> {
     for ((chain, source), contracts) in board.contracts() {
         if let Some(report) = chains.get_mut(&chain).and_then(|chain| chain.sources.get_mut(&source)) {
@@ -262,7 +262,7 @@ impl SourceReport {
     #[expect(clippy::cast_precision_loss, reason = "an estimate; lags are far below 2^53")]
     fn of(source: &SourceHealth, chain: &ChainHealth, usual: Option<&ChainPace>) -> Self {
         let (lag, rate) = (source.lag(chain.confirmed), source.pace.rate());
-        // What is left while the state is another is a block or two, and here before the estimate is read.
+        // In another state at most a block or two is left, stored before the estimate is read.
         let is_syncing = chain.state == ChainState::Syncing && lag > 0;
         // The head moves on meanwhile.
         let net = rate.map(|rate| rate.blocks - usual.map_or(0.0, ChainPace::blocks_per_second));
@@ -290,9 +290,13 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
     let mut reasons = Vec::new();
     match chain.state {
         ChainState::Starting => reasons.push("has not reached its node and database yet".to_owned()),
-        ChainState::Stopped => reasons.push("is stopped until an operator decides".to_owned()),
+        ChainState::Stopped => reasons.push("is stopped: operator action required".to_owned()),
         ChainState::Failing if chain.consecutive_errors > 1 => {
             reasons.push(format!("{} errors in a row", chain.consecutive_errors));
+        }
+        // The first error in a row is passed over, but not before the chain was opened.
+        ChainState::Failing if chain.head.is_none() => {
+            reasons.push("has not reached its node and database yet".to_owned());
         }
         _ => {}
     }
@@ -322,11 +326,11 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
     reasons
 }
 
-/// Writes what is computed at the scrape into the metrics.
+/// Sets the metrics that are computed at the scrape.
 pub(super) fn refresh_metrics(board: &Board) {
     let contracts = board.contracts();
     for (name, chain) in board.chains() {
-        // What a standby does not look at does not grow old.
+        // A standby does not read these, so their ages are not reported.
         let leads = chain.state != ChainState::Standby;
         let since_head = if leads { chain.head_moved_at.elapsed() } else { Duration::ZERO };
         metrics::chain(&name, chain.head, chain.confirmed, chain.final_number, since_head);
@@ -422,7 +426,7 @@ mod tests {
         assert_eq!(reasons(|chain| chain.sources[0].next = 898), ["is 101 blocks behind"]);
         assert_eq!(
             reasons(|chain| chain.state = ChainState::Stopped),
-            ["is stopped until an operator decides"]
+            ["is stopped: operator action required"]
         );
         assert_eq!(reasons(|chain| chain.head_moved_at = past(61)), ["its head has not moved for 61 s"]);
         assert_eq!(
@@ -438,11 +442,16 @@ mod tests {
         };
         assert_eq!(reasons(failing(1)), [""; 0]);
         assert_eq!(reasons(failing(2)), ["2 errors in a row"]);
+        let unopened = |chain: &mut ChainHealth| {
+            failing(1)(chain);
+            (chain.head, chain.confirmed) = (None, None);
+        };
+        assert_eq!(reasons(unopened), ["has not reached its node and database yet"]);
     }
 
     #[test]
     fn what_the_audit_found_is_a_reason_until_it_is_repaired() {
-        let limits = Limits { max_lag: 100, head_silence: BTreeMap::new() };
+        let limits = Limits { max_lag: 100, ..Limits::default() };
         let reasons = |differences| {
             let board = board(|_| {});
             board.audit("dev", "vault", |audit| audit.differences = differences);

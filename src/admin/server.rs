@@ -17,33 +17,33 @@ use super::report::{Limits, Report, refresh_metrics};
 use chainflume_ops::health::Board;
 use chainflume_ops::supervise;
 
-/// Where operators look.
+/// Settings of the admin address.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port; port 0 takes a free port.
     pub listen: SocketAddr,
-    /// When something is not ready.
+    /// Limits of readiness.
     pub limits: Limits,
 }
 
 /// Why the admin address cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// It is taken or not ours.
-    #[error("cannot listen on {listen}: {source}; change admin.listen or stop what holds it")]
+    /// The address is in use, or does not belong to this machine.
+    #[error("cannot listen on {listen}: {source}; change admin.listen or stop the process that uses it")]
     Bind {
-        /// As configured.
+        /// The configured address.
         listen: SocketAddr,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// It broke later.
+    /// It failed later.
     #[error("the admin address cannot be served any more: {0}")]
     Serve(std::io::Error),
 }
 
 impl ServeError {
-    /// Whether somebody else holds the address just now.
+    /// Whether another process uses the address at present.
     pub fn is_taken(&self) -> bool {
         matches!(self, Self::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse)
     }
@@ -51,7 +51,7 @@ impl ServeError {
 
 /// The admin address, bound and not served yet.
 pub struct AdminServer {
-    /// Outlives a server that fails, so that the next one takes over its place.
+    /// Outlives a failed server, so that the next one continues on the same socket.
     listener: std::net::TcpListener,
     address: SocketAddr,
     shared: AdminState,
@@ -65,7 +65,7 @@ struct AdminState {
 }
 
 impl AdminServer {
-    /// Binds the address, so that a wrong one is known before anything else starts.
+    /// Binds the address, so that a wrong one is reported before anything else starts.
     ///
     /// # Errors
     /// [`ServeError::Bind`]
@@ -79,10 +79,10 @@ impl AdminServer {
         Self::on(listener.into_std().map_err(bind)?, settings, board, metrics)
     }
 
-    /// On an address that somebody has bound already, in place of the one in `settings`.
+    /// Uses a socket that the service manager has bound, in place of the address in `settings`.
     ///
     /// # Errors
-    /// [`ServeError::Bind`] when it is no listening socket.
+    /// [`ServeError::Bind`] if it is not a listening socket.
     pub fn on(
         listener: std::net::TcpListener,
         settings: Settings,
@@ -95,12 +95,12 @@ impl AdminServer {
         Ok(Self { listener, address, shared: AdminState { board, limits: settings.limits, metrics } })
     }
 
-    /// The address in use.
+    /// The bound address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `stop`. May be called again when it has failed.
+    /// Answers requests until `stop`. May be called again after a failure.
     ///
     /// # Errors
     /// [`ServeError::Serve`]
@@ -122,11 +122,11 @@ impl AdminServer {
     }
 }
 
-/// An answer comes from memory, and a client that asks for readiness waits a few seconds.
+/// Timeout of an answer: it comes from memory, and a client of the readiness check waits only a few seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// One answer that panics or hangs is the failure of one request: other requests are answered, and the loop that accepts
-/// connections continues.
+/// A panic or a hang fails one request only: other requests are answered, and the loop that accepts connections
+/// continues.
 async fn answered(request: Request, next: Next) -> Response {
     let failed = |failure| {
         let text = format!("the answer to this request {failure}; see the log of the daemon\n");
@@ -142,7 +142,7 @@ async fn index() -> &'static str {
     "chainflume\n\n/livez    is the process alive\n/readyz   is it up to date, with reasons\n/metrics  for Prometheus\n"
 }
 
-/// Alive as long as every loop turns: what a restart can mend, and nothing else. Readiness is red after half that time.
+/// Live while every loop turns: red only for faults that a restart can repair. Readiness is red after half that time.
 async fn livez(State(shared): State<AdminState>) -> Response {
     let hung: Vec<String> =
         shared.board.loops().into_iter().filter(|(_, one)| one.hangs(2)).map(|(name, _)| name).collect();

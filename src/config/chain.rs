@@ -82,6 +82,8 @@ pub struct Pace {
     pub compute_units: BTreeMap<String, u64>,
     /// Requests on their way at once, at most.
     pub max_concurrent: usize,
+    /// Bytes of answers that are read at once.
+    pub max_bytes_in_flight: usize,
 }
 
 /// `[chain.history]`
@@ -274,6 +276,7 @@ fn pace(section: &Section<'_>) -> Pace {
     let (requests_per_second, compute_units_per_second) =
         (limit("requests_per_second"), limit("compute_units_per_second"));
     let max_concurrent = section.number("max_concurrent", 1..=1000).map_or(16, |most| most.value);
+    let max_bytes = section.size("max_bytes_in_flight", 64 * KIB..=16 * GIB);
     let mut compute_units: BTreeMap<String, u64> =
         COMPUTE_UNITS.iter().map(|(method, units)| ((*method).to_owned(), *units)).collect();
     compute_units.extend(section.table("compute_units").numbers(&RATES));
@@ -283,6 +286,7 @@ fn pace(section: &Section<'_>) -> Pace {
         compute_units_per_second,
         compute_units,
         max_concurrent: usize::try_from(max_concurrent).unwrap_or(16),
+        max_bytes_in_flight: max_bytes.unwrap_or(128 << 20),
     }
 }
 

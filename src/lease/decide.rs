@@ -1,4 +1,4 @@
-//! Which leases an instance takes and which it hands over: a function of the roll alone.
+//! Decides which leases an instance takes and which it hands over, from the tables of leases and instances alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,34 +6,34 @@ use std::time::Duration;
 use super::Settings;
 use chainflume_db::{LeaseRow, LeaseState, LeaseTable, is_chain_lease};
 
-/// What is known when it is decided.
+/// The facts for the decision.
 pub(super) struct Facts<'a> {
     pub(super) settings: &'a Settings,
-    /// This instance, as it stands in the roll.
+    /// This instance, as in the table of instances.
     pub(super) me: &'a str,
-    /// Leases it would take.
+    /// Leases that it competes for.
     pub(super) wants: &'a [String],
     /// Leases it holds.
     pub(super) held: &'a BTreeSet<String>,
     pub(super) roll: &'a LeaseTable,
-    /// For how long each lease that nobody holds, or whose holder is gone, has been seen like that.
+    /// For how long each lease has been free: without a holder, or with a holder that is gone.
     pub(super) idle: &'a BTreeMap<String, Duration>,
-    /// Holders of this instance's name that were seen to live beside it.
+    /// Other live holders with the name of this instance.
     pub(super) twins: &'a BTreeSet<String>,
 }
 
-/// What is to be done.
+/// The next actions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Move {
-    /// Take a lease seen at this epoch (0: never held), from a holder that is gone or of one that gave it back.
+    /// Take a lease with this epoch (0: never held), whose holder is gone or has released it.
     Take { name: String, seen: u64, is_orphan: bool },
-    /// Finish what is in hand and give it back.
+    /// Finish the step and release the lease.
     Yield { name: String },
 }
 
-/// A chain goes to the instance that leads fewest, at once; when that one does not take it, to any other. While one
-/// instance leads two chains more than another that would lead one of them, and that has been there for a while, it
-/// hands one over. Sinks and the outbox stay where they are: they go to whoever is first.
+/// A free chain goes to the instance that leads the fewest, at once; if that instance does not take it, to any other.
+/// An instance hands a chain over if it leads two more than another one that follows this chain and has been present
+/// for a while. Sinks and the outbox stay: the first instance takes them.
 pub(super) fn decide(facts: &Facts<'_>) -> Vec<Move> {
     let preferred = preferred(facts);
     let rows: BTreeMap<&str, &LeaseRow> =
@@ -60,9 +60,9 @@ fn is_free(facts: &Facts<'_>, row: Option<&LeaseRow>, waited: Duration) -> bool 
     let Some(row) = row else { return true };
     match row.standing {
         LeaseState::Free => true,
-        // Its own, where it never heard that it had got it.
+        // Its own lease, if the answer to its acquisition was lost.
         LeaseState::Held => facts.settings.sole || row.holder == facts.me,
-        // The run before this one was killed, unless somebody else was given its name.
+        // The previous run of this instance was killed, unless another daemon has its name.
         LeaseState::Orphaned => {
             facts.settings.sole
                 || (instance(&row.holder) == instance(facts.me) && !facts.twins.contains(&row.holder))
@@ -76,7 +76,7 @@ pub(super) fn instance(holder: &str) -> &str {
     holder.rsplit_once('#').map_or(holder, |(name, _)| name)
 }
 
-/// Who should lead each chain. Every instance finds the same, since all read one roll.
+/// The best leader of each chain. Every instance computes the same, since all read the same table.
 fn preferred<'a>(facts: &'a Facts<'a>) -> BTreeMap<&'a str, &'a str> {
     let mut wants: BTreeMap<&str, (&[String], bool)> = BTreeMap::new();
     for instance in &facts.roll.instances {
@@ -104,7 +104,7 @@ fn preferred<'a>(facts: &'a Facts<'a>) -> BTreeMap<&'a str, &'a str> {
             led.push(chain);
         }
     }
-    // Each move makes two instances more alike, so this ends.
+    // Each move makes two instances more equal, so the loop ends.
     while let Some((from, chain, to)) = next_move(&leads, |to, chain| wants[to].1 && would(to, chain)) {
         leads.get_mut(from).into_iter().for_each(|led| led.retain(|name| *name != chain));
         leads.get_mut(to).into_iter().for_each(|led| led.push(chain));
@@ -112,7 +112,7 @@ fn preferred<'a>(facts: &'a Facts<'a>) -> BTreeMap<&'a str, &'a str> {
     leads.into_iter().flat_map(|(holder, led)| led.into_iter().map(move |chain| (chain, holder))).collect()
 }
 
-/// Who leads a chain now.
+/// The present leader of a chain.
 fn holder<'a>(facts: &'a Facts<'a>, chain: &str) -> Option<&'a str> {
     if facts.held.contains(chain) {
         return Some(facts.me);

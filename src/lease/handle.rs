@@ -14,18 +14,18 @@ pub(super) enum SlotState {
     Granted(Epoch),
     /// The worker works.
     Working,
-    /// The worker is to finish its step.
+    /// The worker must finish its step.
     Ending,
     /// The worker has ended.
     Gone,
 }
 
-/// A lease of this process, shared by the manager, which grants it, and the worker, which uses it. No task stands between them:
-/// the manager itself cancels the turn it ends.
+/// A lease of this process, shared by the manager, which grants it, and the worker, which uses it. There is no task
+/// between them: the manager itself cancels the turn.
 #[derive(Debug)]
 pub(super) struct LeaseCell {
     state: watch::Sender<SlotState>,
-    /// Of the turn that was begun last.
+    /// The token of the last turn.
     turn: Mutex<CancellationToken>,
     /// Wakes the manager.
     manager_wake: Arc<Notify>,
@@ -40,7 +40,7 @@ impl LeaseCell {
         *self.state.borrow()
     }
 
-    /// The worker may begin.
+    /// Grants the lease to the worker.
     pub(super) fn grant(&self, epoch: Epoch) {
         self.state.send_replace(SlotState::Granted(epoch));
     }
@@ -60,7 +60,7 @@ impl LeaseCell {
         });
     }
 
-    /// Begins a turn with this token, where one is granted. The token is there before anybody can see that the worker works.
+    /// Begins a granted turn with this token. The token is set before the worker is visible as working.
     fn begin(&self, token: &CancellationToken) -> Option<Epoch> {
         let mut begun = None;
         self.state.send_if_modified(|state| {
@@ -73,7 +73,7 @@ impl LeaseCell {
         begun
     }
 
-    /// The worker has ended, for now or for good.
+    /// The worker has ended, for this turn or for good.
     fn leave(&self, state: SlotState) {
         self.state.send_replace(state);
         self.manager_wake.notify_one();
@@ -84,11 +84,11 @@ impl LeaseCell {
     }
 }
 
-/// The worker's end of a lease.
+/// The worker's side of a lease.
 #[derive(Debug)]
 pub struct LeaseHandle(pub(super) Arc<LeaseCell>);
 
-/// The right to write, from now until it is dropped: only then is the lease released.
+/// The right to write, until the guard is dropped. Only then is the lease released.
 #[derive(Debug)]
 pub struct LeaseGuard {
     epoch: Epoch,
@@ -97,7 +97,7 @@ pub struct LeaseGuard {
 }
 
 impl LeaseHandle {
-    /// The next turn, `None` when there is none any more. May be dropped and called again.
+    /// The next turn; `None` when there are no more. May be cancelled and called again.
     pub async fn next(&self, stop: &CancellationToken) -> Option<LeaseGuard> {
         let token = stop.child_token();
         let epoch = stop.run_until_cancelled(self.granted(&token)).await??;
@@ -116,12 +116,12 @@ impl LeaseHandle {
 }
 
 impl LeaseGuard {
-    /// Of the lease.
+    /// The epoch of the lease.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Cancelled when the turn is over: what is in hand is to be finished.
+    /// Cancelled when the turn must end: the worker finishes its step.
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
     }
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!((turn.token().is_cancelled(), cell.state()), (true, SlotState::Ending));
         drop(turn);
         assert_eq!(cell.state(), SlotState::Vacant);
-        // The next turn is another one.
+        // The next turn has a new token.
         cell.grant(Epoch::of(4));
         let turn = handle.next(&stop).await.expect("granted");
         assert!(!turn.token().is_cancelled());

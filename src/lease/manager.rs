@@ -22,33 +22,33 @@ pub struct LeaseManager {
     manager_wake: Arc<Notify>,
     slots: BTreeMap<String, LeaseSlot>,
     renewed_at: Option<Instant>,
-    /// Since when each lease that nobody holds was seen like that, and at which epoch.
+    /// Since when each free lease was seen free, and with which epoch.
     idle: BTreeMap<String, (u64, Instant)>,
-    /// Others of this instance's name, and until when each had said that it lives when it was first seen.
+    /// Other instances with the name of this one, and the end of their life as first seen.
     namesakes: BTreeMap<String, u64>,
-    /// Those of them that have said so again since.
+    /// Those of them that have extended it since.
     twins: BTreeSet<String>,
     failing: bool,
 }
 
-/// A lease this instance would hold.
+/// A lease that this instance competes for.
 struct LeaseSlot {
     cell: Arc<LeaseCell>,
-    /// While it holds it.
+    /// The epoch, while this instance holds the lease.
     epoch: Option<Epoch>,
 }
 
-/// A round that takes longer is cancelled and its connection closed.
+/// A longer round is cancelled, and its connection is closed.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An instance's name with a number that no other run of it has.
+/// The name of the instance with a number that no other run has.
 pub fn holder(name: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{name}#{:x}-{:x}", std::process::id(), now.as_micros())
 }
 
 impl LeaseManager {
-    /// Nothing is asked and nothing taken yet.
+    /// Creates the manager without reading or taking anything.
     pub fn new(settings: Settings, store: &Store, board: Board) -> Self {
         let session = store.lease_session(holder(&settings.name), settings.length);
         Self {
@@ -65,7 +65,7 @@ impl LeaseManager {
         }
     }
 
-    /// The handle of the worker that works under the lease `name`.
+    /// The handle for the worker of the lease `name`.
     pub fn handle(&mut self, name: String) -> LeaseHandle {
         let cell = Arc::new(LeaseCell::new(self.manager_wake.clone()));
         self.board.lease(&name, |_| {});
@@ -74,9 +74,9 @@ impl LeaseManager {
         LeaseHandle(cell)
     }
 
-    /// Keeps leases until `end`. From `stop` on none is taken, and each is given back as soon as its worker has finished.
-    /// While the database is away everything stays as it is: who leads is what the database says, and a leader that
-    /// was replaced meanwhile can commit nothing. May be called again where it panicked: a round may break off anywhere.
+    /// Keeps leases until `end`. After `stop` it takes no lease, and releases each one when its worker has finished.
+    /// While the database is unreachable, nothing changes: the database decides who leads, and a replaced leader can
+    /// commit nothing. May be called again after a panic: a round may be interrupted anywhere.
     pub async fn run(&mut self, stop: &CancellationToken, end: &CancellationToken, heartbeat: &Heartbeat) {
         while !end.is_cancelled() {
             heartbeat.beat();
@@ -93,21 +93,21 @@ impl LeaseManager {
     }
 
     async fn round(&mut self, stop: &CancellationToken) -> Result<(), String> {
-        let told = |error: StoreError| causes(&error);
+        let text = |error: StoreError| causes(&error);
         if self.renewed_at.is_none_or(|at| at.elapsed() >= self.settings.renew_every()) {
-            self.renew().await.map_err(told)?;
+            self.renew().await.map_err(text)?;
         }
-        self.give_back().await.map_err(told)?;
+        self.give_back().await.map_err(text)?;
         if stop.is_cancelled() {
             return Ok(());
         }
-        let roll = self.session.roll().await.map_err(told)?;
+        let roll = self.session.roll().await.map_err(text)?;
         self.update_idle(&roll);
         self.find_twins(&roll);
         for next in self.decide(&roll) {
             match next {
                 Move::Take { name, seen, is_orphan } => {
-                    self.take(name, seen, is_orphan).await.map_err(told)?;
+                    self.take(name, seen, is_orphan).await.map_err(text)?;
                 }
                 Move::Yield { name } => self.hand_over(&name),
             }
@@ -123,7 +123,7 @@ impl LeaseManager {
         let kept = self.session.renew(&wants, &held).await?;
         self.renewed_at = Some(begun);
         for (name, epoch) in held.iter().filter(|(name, _)| !kept.contains(name)) {
-            tracing::warn!(lease = name, %epoch, "another instance took the lease; this instance stands by");
+            tracing::warn!(lease = name, %epoch, "another instance took the lease; this instance is a standby");
             if let Some(slot) = self.slots.get_mut(name) {
                 slot.epoch = None;
                 slot.cell.end();
@@ -148,7 +148,7 @@ impl LeaseManager {
 
     async fn take(&mut self, name: String, seen: u64, is_orphan: bool) -> Result<(), StoreError> {
         let Some(slot) = self.slots.get_mut(&name) else { return Ok(()) };
-        // A worker that still finishes an earlier turn is waited for.
+        // Waits for a worker that still finishes an earlier turn.
         if slot.cell.state() != SlotState::Vacant {
             return Ok(());
         }
@@ -197,7 +197,7 @@ impl LeaseManager {
         })
     }
 
-    /// Remembers since when leases are idle, and tells the board who holds what.
+    /// Remembers since when leases are free, and reports their holders on the health board.
     fn update_idle(&mut self, roll: &LeaseTable) {
         for (name, slot) in &self.slots {
             let row = roll.leases.iter().find(|lease| lease.name == *name);
@@ -214,8 +214,8 @@ impl LeaseManager {
         }
     }
 
-    /// A killed run of this instance says nothing any more. What has its name and goes on saying that it lives is another
-    /// daemon, whose leases are its own.
+    /// A killed run of this instance no longer extends its life. An instance of the same name that does is another
+    /// daemon, with its own leases.
     fn find_twins(&mut self, roll: &LeaseTable) {
         let me = self.session.holder();
         let same = |row: &&InstanceRow| row.holder != me && instance(&row.holder) == instance(me);
@@ -230,7 +230,7 @@ impl LeaseManager {
         }
     }
 
-    /// Says so when it begins to fail, and when that is over.
+    /// Logs the first failure of a series, and its end.
     fn report(&mut self, error: Option<String>) {
         match &error {
             Some(error) if !self.failing => {
@@ -241,13 +241,13 @@ impl LeaseManager {
         }
         self.failing = error.is_some();
         if self.failing {
-            // The next session is another; it has to be known before this instance is thought to be gone.
+            // The next session is a new one. It must be registered before this instance counts as gone.
             self.renewed_at = None;
             metrics::lease_error();
         }
     }
 
-    /// Every worker has ended, or was cut off.
+    /// Every worker has ended, or was aborted.
     async fn leave(&mut self) {
         let held = self.slots.iter().filter_map(|(name, slot)| Some((name, slot.epoch?)));
         for (name, epoch) in held {
@@ -255,11 +255,11 @@ impl LeaseManager {
                 return;
             }
         }
-        // It ends by itself otherwise.
-        let _told = self.session.leave().await;
+        // Without an answer the session expires on its own.
+        let _released = self.session.leave().await;
     }
 }
 
 const NO_ANSWER: &str = "the database does not answer";
-/// For giving back what is still held when the daemon goes.
+/// Timeout of the release of all leases when the daemon ends.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(250);

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use super::error::PostgresError;
 use super::user::RunAs;
 
-/// Where distributions that keep several versions side by side put them: `<parent>/<prefix>*/bin`.
+/// Directories of distributions that install several versions: `<parent>/<prefix>*/bin`.
 const VERSIONED: [(&str, &str); 2] = [("/usr/lib/postgresql", ""), ("/usr", "pgsql-")];
 
-/// What we use of them.
+/// The required programs.
 const PROGRAMS: [&str; 4] = ["postgres", "initdb", "psql", "createdb"];
 
 /// The server's programs, all of one version.
@@ -18,10 +18,10 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// The newest server, or the one of version `wanted` when a cluster exists.
+    /// Finds the newest server, or the one of version `wanted` if a cluster exists.
     ///
-    /// Looked for in `bin_dir` alone when it is given, else in `PATH`, where `pg_config` points, and where
-    /// distributions put them: Debian keeps the server's programs out of `PATH`.
+    /// Searches only `bin_dir` if it is given. Otherwise searches `PATH`, the directory that `pg_config` names, and the
+    /// directories of distributions: Debian keeps the server's programs out of `PATH`.
     pub(super) async fn find(
         bin_dir: Option<&Path>,
         run_as: &RunAs,
@@ -39,7 +39,7 @@ impl Binaries {
             }
         }
         let fits = |binaries: &&Self| wanted.is_none_or(|wanted| wanted == binaries.major);
-        // Of several with the same version the first wins, so that PATH is respected.
+        // Of several with the same version the first one wins, so `PATH` has priority.
         if let Some(best) = found.iter().rev().filter(fits).max_by_key(|binaries| binaries.major) {
             return Ok(best.clone());
         }
@@ -50,7 +50,7 @@ impl Binaries {
         Err(PostgresError::OtherVersion { cluster: cluster.into(), wanted, found: versions.join(", ") })
     }
 
-    /// Full path of one of them.
+    /// Full path of one of the programs.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -77,14 +77,14 @@ async fn candidates(run_as: &RunAs) -> Vec<PathBuf> {
         let versions = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
         dirs.extend(versions.map(|entry| entry.path().join("bin")));
     }
-    // Links followed, since some machines link a few of the programs elsewhere and not all.
+    // Links are followed, since some machines link only a few of the programs elsewhere.
     let homes =
         dirs.iter().filter_map(|dir| Some(dir.join("postgres").canonicalize().ok()?.parent()?.to_owned()));
     let mut seen = BTreeSet::new();
     homes.filter(|dir| seen.insert(dir.clone())).collect()
 }
 
-/// Asked as the user it will run as: a server that user cannot execute is none.
+/// Runs as the server's user: a server that this user cannot execute is useless.
 async fn server_version(dir: &Path, run_as: &RunAs) -> Option<u32> {
     if !PROGRAMS.iter().all(|program| dir.join(program).exists()) {
         return None;

@@ -6,7 +6,7 @@ use super::error::{At, PostgresError};
 use super::user::RunAs;
 use super::{USER, orphan};
 
-/// Major version the cluster was made with; `None` when there is no cluster.
+/// Major version of the cluster; `None` if there is no cluster.
 pub(super) fn version(cluster: &Path) -> Result<Option<u32>, PostgresError> {
     let path = cluster.join("PG_VERSION");
     match std::fs::read_to_string(&path) {
@@ -15,10 +15,10 @@ pub(super) fn version(cluster: &Path) -> Result<Option<u32>, PostgresError> {
     }
 }
 
-/// Makes the cluster if there is none.
+/// Creates the cluster if there is none.
 ///
-/// `initdb` works in a directory beside it that is renamed when done, so that a cluster is whole or absent:
-/// `initdb` writes `PG_VERSION` early, and a half-made one looks like a cluster to everybody.
+/// `initdb` works in a directory beside it that is renamed at the end, so a cluster is complete or absent. `initdb`
+/// writes `PG_VERSION` early, so an incomplete directory would look like a cluster.
 pub(super) async fn ensure(cluster: &Path, binaries: &Binaries, run_as: &RunAs) -> Result<(), PostgresError> {
     if version(cluster)?.is_some() {
         return Ok(());
@@ -29,10 +29,10 @@ pub(super) async fn ensure(cluster: &Path, binaries: &Binaries, run_as: &RunAs) 
         std::fs::remove_dir_all(&unfinished).at("remove", &unfinished)?;
     }
     run_as.make_dir(&unfinished)?;
-    tracing::info!(path = %cluster.display(), "making a PostgreSQL cluster");
+    tracing::info!(path = %cluster.display(), "creating a PostgreSQL cluster");
     let mut initdb = run_as.command(binaries.program("initdb"));
-    // Who may enter the socket's directory (mode 0700) may connect: that is the server's user and root.
-    // The C locale sorts the same on every machine and every libc, so that no index breaks on an upgrade.
+    // A user with access to the socket's directory (mode 0700) may connect: the server's user and root.
+    // The C locale sorts the same on every machine and libc, so no upgrade breaks an index.
     initdb.args(["--username", USER, "--auth-local=trust", "--auth-host=reject"]);
     initdb.args(["--encoding=UTF8", "--locale=C", "--data-checksums", "--pgdata"]).arg(&unfinished);
     RunAs::run("initdb", initdb).await?;

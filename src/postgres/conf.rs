@@ -5,7 +5,7 @@ use super::binaries::Binaries;
 use super::error::{At, PostgresError};
 use super::user::RunAs;
 
-/// What differs from PostgreSQL's defaults, and why: for a machine of 1 to 4 GB that is not its alone.
+/// Settings that differ from PostgreSQL's defaults, with the reason: for a shared machine of 1 to 4 GB.
 const PARAMETERS: [(&str, &str, &str); 10] = [
     ("max_connections", "50", "the daemon's pool, its commands, and a few people with psql"),
     ("shared_buffers", "128MB", "holds the hot ends of the indexes; the kernel caches the rest"),
@@ -19,21 +19,22 @@ const PARAMETERS: [(&str, &str, &str); 10] = [
     ),
     ("timezone", "'UTC'", "times are block times"),
     ("log_timezone", "'UTC'", "the same clock as the daemon's log"),
-    ("log_checkpoints", "off", "a line every few minutes that nobody can act on"),
+    ("log_checkpoints", "off", "a line every few minutes without a use"),
     ("log_line_prefix", "'%m [%p] '", "time and process: enough to follow one"),
 ];
 
-/// Writes the server's configuration and returns where it is.
+/// Writes the server's configuration and returns its path.
 ///
-/// In place of the cluster's own file, which stays unread: root must not write where the server's user
-/// could have put a link. What an operator sets by `alter system` is read after this file and wins.
+/// It replaces the cluster's own file, which is not read: root must not write to a place where the server's user could
+/// have put a link. Settings made by `alter system` are read after this file and override it.
 pub(super) async fn write(
     data_dir: &Path,
     cluster: &Path,
     (binaries, run_as): (&Binaries, &RunAs),
 ) -> Result<PathBuf, PostgresError> {
     let path = data_dir.join("postgresql.conf");
-    // A server refuses to start with a method it was built without. The cluster's own file stays unread here too.
+    // A server refuses to start with a compression method that it was built without. The cluster's own file is not read
+    // here either.
     let mut ask = run_as.command(binaries.program("postgres"));
     ask.args(["-C", "wal_compression", "-c", "wal_compression=lz4", "-c", "config_file=/dev/null", "-D"])
         .arg(cluster);

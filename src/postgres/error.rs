@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the daemon's own PostgreSQL does not run.
+/// Why the private PostgreSQL does not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresError {
@@ -11,10 +11,10 @@ pub enum PostgresError {
          name its directory in `bin_dir`, or set `database.url` to a server you run"
     )]
     NoBinaries {
-        /// Where we looked.
+        /// The searched places.
         searched: String,
     },
-    /// A server, and not the one the cluster needs.
+    /// A server of another version than the cluster needs.
     #[error(
         "{} was made by PostgreSQL {wanted} and the servers found are {found}; install that one \
          (apt-get install postgresql-{wanted}), or move the directory away and let the chain be synced again",
@@ -25,10 +25,10 @@ pub enum PostgresError {
         cluster: PathBuf,
         /// Its major version.
         wanted: u32,
-        /// Major versions there are.
+        /// Major versions that are installed.
         found: String,
     },
-    /// One daemon per directory.
+    /// Another daemon uses the directory.
     #[error(
         "{} is in use by the chainflume with pid {holder}; stop that one, or give this one a `data_dir` \
          of its own",
@@ -40,7 +40,7 @@ pub enum PostgresError {
         /// Process id of the other daemon, as it wrote it.
         holder: String,
     },
-    /// The other daemon is not that far yet, or is just leaving.
+    /// The other daemon is still starting, or is stopping.
     #[error(
         "the chainflume with pid {holder} holds {} and its PostgreSQL does not answer; try again in a moment",
         data_dir.display()
@@ -51,35 +51,35 @@ pub enum PostgresError {
         /// Process id of the other daemon.
         holder: String,
     },
-    /// The other daemon runs as somebody else.
+    /// The other daemon runs as another user.
     #[error(
         "no permission to enter {}, where another user's chainflume keeps its PostgreSQL; run this as that \
          user (sudo -u), or as root",
         dir.display()
     )]
     Denied {
-        /// What may not be entered.
+        /// The path without access.
         dir: PathBuf,
     },
-    /// Root, and nobody to become.
+    /// Running as root, without an unprivileged user for the server.
     #[error(
         "PostgreSQL does not run as root and neither `postgres` nor `nobody` is in /etc/passwd; run \
          chainflume as an ordinary user"
     )]
     NoUser,
-    /// Root's directory, which the server's user cannot get to.
+    /// A directory of root that the server's user cannot enter.
     #[error(
         "PostgreSQL does not run as root, and the user `{user}` it runs as cannot enter {}; set \
          `data_dir` to a directory it can reach (/var/lib/chainflume, for instance), or chmod o+x that one",
         dir.display()
     )]
     Unreachable {
-        /// Who.
+        /// The user.
         user: String,
-        /// The topmost directory that stops them.
+        /// The topmost directory that denies access.
         dir: PathBuf,
     },
-    /// Made by another user.
+    /// The cluster belongs to another user.
     #[error(
         "{} belongs to {owner} and this is {user}; run chainflume as {owner} or root, or use another `data_dir`",
         cluster.display()
@@ -87,30 +87,30 @@ pub enum PostgresError {
     OtherOwner {
         /// The cluster.
         cluster: PathBuf,
-        /// Who made it.
+        /// The owner.
         owner: String,
-        /// Who asks.
+        /// The present user.
         user: String,
     },
-    /// A tool of PostgreSQL's said no.
+    /// A PostgreSQL tool failed.
     #[error("{tool} failed: {output}")]
     Tool {
         /// Its name.
         tool: &'static str,
-        /// The end of what it printed.
+        /// The end of its output.
         output: String,
     },
     /// The server ended before it was ready.
-    #[error("PostgreSQL ended while starting ({status}); it said: {said} (all of it is in {})", log.display())]
+    #[error("PostgreSQL ended while starting ({status}); its log ends with: {log_end} (in full in {})", log.display())]
     Died {
-        /// How it ended.
+        /// Its exit status.
         status: String,
         /// The end of its log.
-        said: String,
+        log_end: String,
         /// Its log.
         log: PathBuf,
     },
-    /// A server from before that nothing ends.
+    /// Processes of an earlier PostgreSQL that do not end.
     #[error(
         "processes {pids} of an earlier PostgreSQL still use {} and did not end when killed; restart the machine",
         cluster.display()
@@ -118,22 +118,22 @@ pub enum PostgresError {
     StillRunning {
         /// The cluster.
         cluster: PathBuf,
-        /// Who they are.
+        /// Their process ids.
         pids: String,
     },
-    /// The system said no.
+    /// The operating system returned an error.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The action.
         action: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// Says what was tried, and on what, when the system refuses.
+/// Adds action and path to an error of the operating system.
 pub(super) trait At<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T, PostgresError>;
 }

@@ -5,11 +5,11 @@ use tokio::process::Child;
 use super::error::{At, PostgresError};
 use super::user::RunAs;
 
-/// Ends the server when we are gone, however we went: a shell that waits for our end of its pipe to close
-/// and then asks the postmaster for a fast shutdown.
+/// Stops the server when the daemon is gone for any reason: a shell waits until the daemon's end of its pipe closes,
+/// and then requests a fast shutdown of the postmaster.
 ///
-/// The kernel's own way (`PR_SET_PDEATHSIG`) needs code between fork and exec, which is `unsafe`; and it
-/// fires when the *thread* that started the server ends, not the process.
+/// The kernel's mechanism (`PR_SET_PDEATHSIG`) needs code between fork and exec, which is `unsafe`. It also fires when
+/// the *thread* that started the server ends, not the process.
 #[derive(Debug)]
 pub(super) struct Leash {
     shell: Child,
@@ -23,9 +23,9 @@ impl Leash {
         Ok(Self { shell: command.spawn().at("run", "/bin/sh".as_ref())? })
     }
 
-    /// Lets go without a signal: the postmaster has ended and its number may become somebody else's.
+    /// Releases the server without a signal: the postmaster has ended, and its number may belong to another process.
     pub(super) async fn untie(mut self) {
-        // It may have ended by itself.
+        // The shell may have ended already.
         let _ = self.shell.kill().await;
     }
 }

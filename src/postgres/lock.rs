@@ -9,29 +9,29 @@ use rustix::io::Errno;
 
 use super::error::{At, PostgresError};
 
-/// [`holder`] takes the lock for an instant to see whether it is free; that must not turn a starting
-/// daemon away.
+/// Number of tries of a starting daemon. [`holder`] takes the lock for an instant to test it, which must not
+/// turn a starting daemon away.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The right to use a data directory, given back by the kernel when the process ends in any way.
+/// The exclusive use of a data directory. The kernel releases it when the process ends in any way.
 ///
-/// `flock` and not a pid file: a pid file outlives a killed daemon, and its number may by then be
-/// somebody else's.
+/// `flock` and not a pid file: a pid file outlives a killed daemon, and its number may by then belong to another
+/// process.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// [`PostgresError::Busy`] when another daemon holds it.
+    /// [`PostgresError::Busy`] if another daemon holds it.
     pub(super) async fn take(data_dir: &Path) -> Result<Self, PostgresError> {
         let path = path(data_dir);
         let mut file = OpenOptions::new()
             .create(true)
             .write(true)
             .truncate(false)
-            // It says nothing that others need; a file of an older version keeps its mode.
+            // Other users do not need its contents; a file of an older version keeps its mode.
             .mode(0o600)
             .open(&path)
             .at("open the lock", &path)?;
@@ -52,7 +52,7 @@ impl Lock {
     }
 }
 
-/// Process id of the daemon that holds the directory, as it wrote it; `None` when it is free.
+/// Process id of the daemon that holds the directory, as it wrote it; `None` if the directory is free.
 pub(super) fn holder(data_dir: &Path) -> Result<Option<String>, PostgresError> {
     let path = path(data_dir);
     let file = match File::open(&path) {

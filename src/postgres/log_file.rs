@@ -4,21 +4,21 @@ use std::path::Path;
 
 use super::error::{At, PostgresError};
 
-/// Two files of this many bytes at most, a tick's worth of lines apart.
+/// Maximum size of each of the two log files in bytes; one check interval may exceed it.
 const LARGEST: u64 = 8 * 1024 * 1024;
-/// How much of its end an error quotes.
+/// Number of lines at its end that an error quotes.
 const QUOTED_LINES: usize = 5;
 
-/// Opened for appending, so that shortening it under the server's hands works; and for its owner alone, since
-/// the server quotes statements that fail.
+/// Opens the file for appending, so that it can be truncated while the server writes. Only its owner may read it, since
+/// the server logs failed statements.
 pub(super) fn open(path: &Path) -> Result<File, PostgresError> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path).at("open", path)
 }
 
-/// Copies a log that has grown too long to `postgres.log.1` and starts it afresh.
+/// Copies a log that has grown too long to `postgres.log.1` and truncates it.
 ///
-/// PostgreSQL's own collector is another process that must be ended after a crash, and its files rotate by
-/// size only under ever new names.
+/// PostgreSQL's own collector is a separate process that must be stopped after a crash, and its rotation by size always
+/// makes new names.
 pub(super) fn bound(path: &Path) -> Result<(), PostgresError> {
     if path.metadata().map_or(0, |meta| meta.len()) > LARGEST {
         std::fs::copy(path, path.with_extension("log.1")).at("copy", path)?;
@@ -27,7 +27,7 @@ pub(super) fn bound(path: &Path) -> Result<(), PostgresError> {
     Ok(())
 }
 
-/// The last lines, on one.
+/// The last lines, joined into one.
 pub(super) fn end(path: &Path) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

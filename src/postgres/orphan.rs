@@ -8,34 +8,35 @@ use super::error::{At, PostgresError};
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// What is sent to a server nobody owns any more, and how long it then has: the postmaster is asked for a
-/// fast shutdown, then everybody is told to leave, then everybody is killed.
+/// The signals for an orphaned server and the timeout after each: a fast shutdown for the postmaster, then a
+/// termination of all processes, then a kill.
 const STEPS: [(Signal, Duration); 3] = [
     (Signal::INT, Duration::from_secs(10)),
     (Signal::QUIT, Duration::from_secs(5)),
     (Signal::KILL, Duration::from_secs(5)),
 ];
 
-/// Ends what a killed daemon left of the server on `cluster`, and removes its pid file.
+/// Stops the rest of a killed daemon's server on `cluster`, and removes its pid file.
 ///
-/// The caller holds the lock of the data directory, so whatever still runs there belongs to nobody.
-/// PostgreSQL itself believes a pid file whose number is alive, and the number may have gone to another
-/// program since; we look at who really works there.
+/// The caller holds the lock of the data directory, so every process there is an orphan. PostgreSQL itself trusts a pid
+/// file whose number is alive, but the number may belong to another program. This function checks the working directory
+/// of each process.
 pub(super) async fn clear(cluster: &Path) -> Result<(), PostgresError> {
-    for (signal, patience) in STEPS {
+    for (signal, limit) in STEPS {
         let pids = processes(cluster);
         if pids.is_empty() {
             break;
         }
         let postmaster = recorded(cluster).filter(|pid| pids.contains(pid));
-        // Backends take SIGINT for "cancel the query", so without a postmaster they are left to notice.
+        // Backends take SIGINT as "cancel the query", so without a postmaster they get no signal here and end on their
+        // own.
         let targets = if signal == Signal::INT { postmaster.into_iter().collect() } else { pids.clone() };
-        tracing::warn!(cluster = %cluster.display(), ?pids, ?signal, "ending what is left of an earlier PostgreSQL");
+        tracing::warn!(cluster = %cluster.display(), ?pids, ?signal, "stopping processes of an earlier PostgreSQL");
         for pid in targets {
-            // It may have ended meanwhile.
+            // The process may have ended meanwhile.
             let _ = kill_process(pid, signal);
         }
-        let until = Instant::now() + patience;
+        let until = Instant::now() + limit;
         while !processes(cluster).is_empty() && Instant::now() < until {
             sleep(POLL).await;
         }
@@ -52,8 +53,8 @@ pub(super) async fn clear(cluster: &Path) -> Result<(), PostgresError> {
     }
 }
 
-/// The postmaster's own record: its pid on line 1, `ready` on line 8 once it accepts connections
-/// (PostgreSQL's `pidfile.h`, what `pg_ctl -w` reads too).
+/// The record of the postmaster: its pid on line 1, `ready` on line 8 once it accepts connections (PostgreSQL's
+/// `pidfile.h`, which `pg_ctl -w` reads too).
 pub(super) fn pid_file(cluster: &Path) -> PathBuf {
     cluster.join("postmaster.pid")
 }
@@ -63,7 +64,8 @@ fn recorded(cluster: &Path) -> Option<Pid> {
     Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
 }
 
-/// Server processes that work in `cluster`: the postmaster goes there at its start and its children stay.
+/// Server processes whose working directory is `cluster`: the postmaster changes to it at its start, and its children
+/// stay there.
 fn processes(cluster: &Path) -> Vec<Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));

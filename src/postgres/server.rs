@@ -13,14 +13,14 @@ use super::user::RunAs;
 use super::{DATABASE, USER, log_file, orphan, socket};
 
 const POLL: Duration = Duration::from_millis(20);
-/// How often a long start (a crash recovery) says that it is still going on.
+/// Pause between two log lines during a long start (a crash recovery).
 const REMINDER: Duration = Duration::from_secs(10);
-/// How long a fast shutdown has: it writes at most `shared_buffers` out.
+/// Timeout of a fast shutdown, which writes at most `shared_buffers` to disk.
 const FAST: Duration = Duration::from_secs(8);
-/// How long an immediate one has. It costs nothing but the recovery at the next start.
+/// Timeout of an immediate shutdown. Its only cost is the recovery at the next start.
 const IMMEDIATE: Duration = Duration::from_secs(2);
 
-/// What it takes to start the server, again and again.
+/// Everything that is needed to start the server.
 #[derive(Clone, Debug)]
 pub(super) struct Launch {
     pub(super) binaries: Binaries,
@@ -45,7 +45,7 @@ impl Launch {
         let log = log_file::open(&self.log)?;
         let mut command = self.run_as.command(self.binaries.program("postgres"));
         command.arg("-D").arg(&self.cluster);
-        // On the command line, where neither a file nor `alter system` can open the door wider.
+        // On the command line, which neither a file nor `alter system` can override with a wider access.
         for (name, value) in [
             ("config_file", self.conf.as_os_str()),
             ("listen_addresses", "".as_ref()),
@@ -77,7 +77,7 @@ impl Launch {
                 server.leash.untie().await;
                 return Err(PostgresError::Died {
                     status: status.to_string(),
-                    said: log_file::end(&self.log),
+                    log_end: log_file::end(&self.log),
                     log: self.log.clone(),
                 });
             }
@@ -89,7 +89,7 @@ impl Launch {
         }
     }
 
-    /// At every start: the daemon may have been killed between making the cluster and this.
+    /// At every start: the daemon may have been killed between creating the cluster and this step.
     async fn ensure_database(&self) -> Result<(), PostgresError> {
         let mut probe = self.client("psql");
         probe.args(["--no-psqlrc", "--command", r"\q", DATABASE]);
@@ -109,7 +109,7 @@ impl Launch {
     }
 }
 
-/// One life of the postmaster.
+/// One run of the postmaster.
 #[derive(Debug)]
 pub(super) struct PostgresServer {
     child: Child,
@@ -122,24 +122,24 @@ impl PostgresServer {
         self.pid
     }
 
-    /// Returns when the postmaster has ended. Safe to abandon.
+    /// Returns when the postmaster has ended. May be cancelled.
     pub(super) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// Takes leave of one that has ended.
-    pub(super) async fn bury(self) {
+    /// Releases the leash of a server that has ended.
+    pub(super) async fn release_leash(self) {
         self.leash.untie().await;
     }
 
     /// Fast shutdown, then an immediate one, then `SIGKILL`.
     pub(super) async fn stop(mut self) -> Result<(), PostgresError> {
-        for (signal, patience) in [(Signal::INT, FAST), (Signal::QUIT, IMMEDIATE)] {
-            // Still our child and not yet waited for, so the number is still its.
+        for (signal, limit) in [(Signal::INT, FAST), (Signal::QUIT, IMMEDIATE)] {
+            // The child has not been waited for, so its process id is still valid.
             if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)) {
                 let _ = kill_process(pid, signal);
             }
-            if timeout(patience, self.child.wait()).await.is_ok() {
+            if timeout(limit, self.child.wait()).await.is_ok() {
                 self.leash.untie().await;
                 return Ok(());
             }

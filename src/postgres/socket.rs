@@ -7,8 +7,8 @@ use super::error::{At, PostgresError};
 use super::user::RunAs;
 use super::{DATABASE, USER};
 
-/// Part of the socket's name only, since nothing listens on TCP. Always said aloud: clients and server
-/// would otherwise take `PGPORT` from the environment.
+/// Only a part of the socket's name, since the server does not listen on TCP. Always passed explicitly: clients and
+/// server would otherwise read `PGPORT` from the environment.
 pub(super) const PORT: u16 = 5432;
 
 /// `sockaddr_un.sun_path` holds 108 bytes on Linux, the last of them zero (unix(7)).
@@ -19,13 +19,13 @@ pub(super) fn file(dir: &Path) -> PathBuf {
     dir.join(format!(".s.PGSQL.{PORT}"))
 }
 
-/// The URL of the server that listens in `dir`, whose name [`prepare`] has made sure needs no escaping.
+/// The URL of the server that listens in `dir`. [`prepare`] ensures that the name needs no escaping.
 pub(super) fn url(dir: &Path) -> String {
     format!("postgres:///{DATABASE}?host={}&port={PORT}&user={USER}", dir.display())
 }
 
-/// The directory the socket goes to: `data_dir/run`, or a private one elsewhere when that name does not do
-/// for a socket, with `data_dir/run` a link to it, so that others find it.
+/// The directory of the socket: `data_dir/run`, or a private one elsewhere if this name is unsuitable for a socket.
+/// Then `data_dir/run` is a link to it, so that other processes find it.
 pub(super) fn prepare(data_dir: &Path, run_as: &RunAs) -> Result<PathBuf, PostgresError> {
     let run = data_dir.join("run");
     let current = existing(data_dir)?;
@@ -35,7 +35,7 @@ pub(super) fn prepare(data_dir: &Path, run_as: &RunAs) -> Result<PathBuf, Postgr
         }
         return Ok(current);
     }
-    // A link, or a directory of another user's from an earlier life.
+    // A link, or a directory of another user from an earlier run.
     match std::fs::symlink_metadata(&run) {
         Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(&run).at("remove", &run)?,
         _ => remove_if_there(&run)?,
@@ -49,7 +49,7 @@ pub(super) fn prepare(data_dir: &Path, run_as: &RunAs) -> Result<PathBuf, Postgr
     Ok(elsewhere)
 }
 
-/// Where a server that runs, or the last one that did, has its socket.
+/// The socket directory of the present server, or of the last one.
 pub(super) fn existing(data_dir: &Path) -> Result<PathBuf, PostgresError> {
     let run = data_dir.join("run");
     match std::fs::read_link(&run) {
@@ -59,8 +59,8 @@ pub(super) fn existing(data_dir: &Path) -> Result<PathBuf, PostgresError> {
     }
 }
 
-/// Short enough for a socket, and free of whatever a URL, a shell or PostgreSQL's comma-separated list of
-/// directories would read as something else.
+/// Whether the name is short enough for a socket, and has no character with a meaning in a URL, a shell or PostgreSQL's
+/// comma-separated list of directories.
 fn fits(dir: &Path) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
     let bytes = dir.as_os_str().as_encoded_bytes();
@@ -71,7 +71,7 @@ fn usable(dir: &Path) -> bool {
     fits(dir) && dir.is_absolute()
 }
 
-/// Whether `dir` is the server user's own and nobody else may enter: names under `/tmp` are guessable.
+/// Whether `dir` belongs to the server's user and is closed to all others: names under `/tmp` can be guessed.
 fn is_private(dir: &Path, run_as: &RunAs) -> bool {
     std::fs::symlink_metadata(dir)
         .is_ok_and(|meta| meta.is_dir() && meta.uid() == run_as.uid() && meta.mode() & 0o077 == 0)
@@ -80,14 +80,14 @@ fn is_private(dir: &Path, run_as: &RunAs) -> bool {
 fn private_dir(run_as: &RunAs) -> Result<PathBuf, PostgresError> {
     let of_user = PathBuf::from(format!("/run/user/{}", run_as.uid()));
     let parent = if is_private(&of_user, run_as) { of_user } else { PathBuf::from("/tmp") };
-    // A name nobody has yet is enough: creating it fails rather than take over what is there.
+    // A free name is enough: creation fails if the directory exists, and takes nothing over.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let dir = parent.join(format!("chainflume-{}-{:x}", std::process::id(), now.as_nanos()));
     run_as.make_dir(&dir)?;
     Ok(dir)
 }
 
-/// PostgreSQL believes the process id in it, which may be somebody else's by now.
+/// PostgreSQL trusts the process id in it, which may belong to another process.
 fn lock_file(dir: &Path) -> PathBuf {
     dir.join(format!(".s.PGSQL.{PORT}.lock"))
 }

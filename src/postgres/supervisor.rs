@@ -11,17 +11,17 @@ use super::error::PostgresError;
 use super::server::{Launch, PostgresServer};
 use super::{log_file, orphan};
 
-/// How often the log's length is looked at.
+/// Pause between two checks of the log's size.
 const LOG_CHECK: Duration = Duration::from_secs(10);
-/// Pause before the first restart, doubled with each that fails.
+/// Pause before the first restart; doubles after each failed one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// And never longer than this.
+/// Longest pause before a restart.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The task that keeps the server running, and the handle on it.
+/// The task that keeps the server running, and its handle.
 #[derive(Debug)]
 pub(super) struct ServerSupervisor {
-    /// Dropped with us, it ends the task, and the task's end the server.
+    /// Dropping it ends the task, and the end of the task stops the server.
     stop: DropGuard,
     task: JoinHandle<Result<(), PostgresError>>,
     pid: Arc<AtomicU32>,
@@ -44,19 +44,19 @@ impl ServerSupervisor {
         Ok(Self { stop: stop.drop_guard(), task, pid, ended })
     }
 
-    /// Cancelled when nobody keeps the server running any more.
+    /// Cancelled when the server will not be restarted any more.
     pub(super) fn ended(&self) -> CancellationToken {
         self.ended.clone()
     }
 
-    /// `None` between two lives of the server.
+    /// `None` between two runs of the server.
     pub(super) fn pid(&self) -> Option<u32> {
         Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
     }
 
     pub(super) async fn stop(self) -> Result<(), PostgresError> {
         drop(self.stop);
-        // It does not panic; were it cancelled with the runtime, the leash would end the server.
+        // The task does not panic. If the runtime cancels it, the leash stops the server.
         self.task.await.unwrap_or(Ok(()))
     }
 }
@@ -80,7 +80,7 @@ impl Watch {
                     let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                     tracing::error!(%status, log = %self.launch.log.display(), "PostgreSQL ended unexpectedly");
                     self.pid.store(0, Ordering::Relaxed);
-                    server.bury().await;
+                    server.release_leash().await;
                     let Some(next) = self.again().await else { return Ok(()) };
                     server = next;
                     self.pid.store(server.pid(), Ordering::Relaxed);
@@ -89,8 +89,7 @@ impl Watch {
         }
     }
 
-    /// Tries until the server is up; `None` when told to stop first. An attempt cut short leaves a server
-    /// that its leash ends.
+    /// Tries until the server is up; `None` if stopped first. The leash stops the server of an abandoned attempt.
     async fn again(&self) -> Option<PostgresServer> {
         let mut pause = FIRST_PAUSE;
         loop {

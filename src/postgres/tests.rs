@@ -10,18 +10,18 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Tells the test binary, started again by a test, to be a daemon on this directory.
+/// Makes the test binary, started again by a test, run as a daemon on this directory.
 const DAEMON_DIR: &str = "CHAINFLUME_TEST_DAEMON_DIR";
 
 struct Home {
-    /// Removed with everything in it.
+    /// Removed with its contents.
     dir: TempDir,
 }
 
 impl Home {
     fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("chainflume-pg-").tempdir().unwrap();
-        // Run by root, the server is somebody else and must get in.
+        // As root, the server runs as another user, which must have access.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         Self { dir }
     }
@@ -57,7 +57,7 @@ impl Home {
     }
 }
 
-/// Killed when the test is done with it, or fails.
+/// Killed when the test ends.
 struct Daemon(Child);
 
 impl Daemon {
@@ -88,13 +88,13 @@ fn kill_9(pids: &[u32]) {
     }
 }
 
-/// The postmaster, as its pid file says.
+/// Process id of the postmaster, from its pid file.
 fn postmaster(cluster: &Path) -> u32 {
     let pid_file = std::fs::read_to_string(orphan::pid_file(cluster)).unwrap();
     pid_file.lines().next().unwrap().parse().unwrap()
 }
 
-/// The shell that ends the postmaster when its daemon dies.
+/// The shell that stops the postmaster when its daemon dies.
 fn leash(cluster: &Path) -> u32 {
     let last_word = format!("\0{}\0", postmaster(cluster));
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -169,7 +169,7 @@ async fn it_starts_beside_a_server_whose_daemon_was_killed() {
     let home = Home::new();
     let mut daemon = home.daemon();
     let orphan = postmaster(&home.cluster());
-    // The shell that would end the server goes first, so that it really is an orphan.
+    // The shell that would stop the server is killed first, so that the server really is an orphan.
     kill_9(&[leash(&home.cluster())]);
     daemon.kill_9();
     let place = PathBuf::from(format!("/proc/{orphan}/cwd"));
@@ -177,7 +177,7 @@ async fn it_starts_beside_a_server_whose_daemon_was_killed() {
 
     let server = home.start().await;
     assert_ne!(server.pid(), Some(orphan));
-    // Its number may stay with a process that nobody has waited for; the place it worked in does not.
+    // A process id may remain until the parent has waited for it, but its working directory does not.
     assert!(place.read_link().is_err());
     server.stop().await.unwrap();
 }
@@ -193,7 +193,7 @@ async fn a_server_whose_daemon_was_killed_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_pid_file_whose_number_is_somebody_elses_is_stale() {
+async fn a_pid_file_with_the_number_of_another_process_is_stale() {
     let home = Home::new();
     home.start().await.stop().await.unwrap();
     let myself = std::process::id();
@@ -239,7 +239,7 @@ async fn two_daemons_do_not_share_a_directory_and_others_can_attach() {
 }
 
 #[tokio::test]
-async fn as_root_the_server_is_somebody_with_no_rights_of_ours() {
+async fn as_root_the_server_is_a_user_without_our_rights() {
     let home = Home::new();
     let server = home.start().await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid().unwrap())).unwrap();
@@ -317,7 +317,7 @@ impl Home {
 async fn full_pages_are_packed_the_best_way_the_server_knows() {
     let home = Home::new();
     let server = home.start().await;
-    // What it was built with, where it can say so (from version 15 on).
+    // Its compile-time options, which versions from 15 on can report.
     let known = "select 'lz4' = any(enumvals) from pg_settings where name = 'wal_compression'";
     let best = match ask(&server, known).as_str() {
         "t" => "lz4",

@@ -8,20 +8,19 @@ use tokio::process::Command;
 
 use super::error::{At, PostgresError};
 
-/// Who the server runs as: ourselves, or somebody without rights when we are root, because PostgreSQL
+/// The user that the server runs as: the present user, or an unprivileged one if that is root, because PostgreSQL
 /// refuses to run as root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RunAs {
     name: String,
     uid: u32,
     gid: u32,
-    /// Whether that is somebody else than ourselves.
+    /// Whether the server runs as another user.
     switch: bool,
 }
 
 impl RunAs {
-    /// A cluster that exists decides: root serves it as the user who made it, anybody else must be that
-    /// user.
+    /// The owner of an existing cluster decides: root runs the server as that user, any other user must be that user.
     pub(super) fn choose(cluster: &Path) -> Result<Self, PostgresError> {
         let own_uid = rustix::process::geteuid().as_raw();
         let made_by = std::fs::symlink_metadata(cluster).ok();
@@ -53,9 +52,9 @@ impl RunAs {
         self.uid
     }
 
-    /// A command as that user: with none of our groups (the standard library clears them when root sets a
-    /// uid), none of our environment (it may hold secrets, and `PG…` variables would steer the tools) and
-    /// in a process group of its own, so that a Ctrl-C meant for us does not stop the server before us.
+    /// A command as that user, with none of the daemon's groups: the standard library clears them when root sets a uid.
+    /// It also gets none of the daemon's environment, which may hold secrets, and whose `PG…` variables would affect
+    /// the tools. It runs in its own process group, so that Ctrl-C for the daemon does not stop the server first.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C").current_dir("/");
@@ -66,7 +65,7 @@ impl RunAs {
         command
     }
 
-    /// Runs `command` to its end; what it printed to stdout, or an error with the end of what it printed.
+    /// Runs `command` to its end. Returns its stdout, or an error with the end of its output.
     pub(super) async fn run(tool: &'static str, mut command: Command) -> Result<String, PostgresError> {
         let program = command.as_std().get_program().to_owned();
         let output = command.kill_on_drop(true).output().await.at("run", Path::new(&program))?;
@@ -74,14 +73,14 @@ impl RunAs {
         if output.status.success() {
             return Ok(text(&output.stdout));
         }
-        let said = text(&output.stderr);
+        let errors = text(&output.stderr);
         Err(PostgresError::Tool {
             tool,
-            output: if said.is_empty() { output.status.to_string() } else { said.replace('\n', "; ") },
+            output: if errors.is_empty() { output.status.to_string() } else { errors.replace('\n', "; ") },
         })
     }
 
-    /// Makes the directory `path`, that user's alone.
+    /// Creates the directory `path` for that user alone.
     pub(super) fn make_dir(&self, path: &Path) -> Result<(), PostgresError> {
         std::fs::create_dir(path).at("create", path)?;
         std::fs::set_permissions(path, Permissions::from_mode(0o700)).at("set the mode of", path)?;
@@ -91,9 +90,9 @@ impl RunAs {
         Ok(())
     }
 
-    /// [`PostgresError::Unreachable`] when that user cannot get to `dir`.
+    /// [`PostgresError::Unreachable`] if that user cannot enter `dir`.
     pub(super) async fn check_enters(&self, dir: &Path) -> Result<(), PostgresError> {
-        // The kernel decides (access lists, mounts); the mode bits only say which directory to name.
+        // The kernel decides (access lists, mounts); the mode bits only identify the directory to name in the error.
         let mut probe = self.command("true");
         probe.current_dir(dir);
         if !self.switch || Self::run("true", probe).await.is_ok() {
@@ -118,12 +117,12 @@ impl RunAs {
     }
 }
 
-/// A directory root just made must let the server's user pass, whatever the umask.
+/// Makes a directory that root has created accessible for the server's user, whatever the umask.
 pub(super) fn let_others_pass(dir: &Path) -> Result<(), PostgresError> {
     open_up(dir, 0o755)
 }
 
-/// A file root just wrote must be readable for the server's user, whatever the umask.
+/// Makes a file that root has written readable for the server's user, whatever the umask.
 pub(super) fn let_others_read(file: &Path) -> Result<(), PostgresError> {
     open_up(file, 0o644)
 }
@@ -135,7 +134,7 @@ fn open_up(path: &Path, mode: u32) -> Result<(), PostgresError> {
     Ok(())
 }
 
-/// `/etc/passwd` alone: a server account made elsewhere (LDAP) still works, since a cluster's owner is
+/// Reads only `/etc/passwd`. A server account from another source (LDAP) still works, since the owner of a cluster is
 /// known by number.
 fn passwd() -> Vec<(String, u32, u32)> {
     let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();

@@ -10,7 +10,7 @@ use super::parts::Loaded;
 use crate::config::{Chain, Config};
 use chainflume_api::Api;
 use chainflume_db::Database;
-use chainflume_inbound::{ComparedChain, Comparison, ComparisonLoop, Inbox};
+use chainflume_inbound::{ComparedChain, Comparison, ComparisonLoop, InboundDeliveries};
 use chainflume_ops::health::{Board, ChainState};
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::Loop;
@@ -32,7 +32,7 @@ pub(crate) fn api(config: &Config, database: &Database, board: &Board) -> Option
         }
     };
     let max_body = config.server.limits.body_bytes;
-    let inbox = Inbox::new(database, config.inbound.clone(), max_body, Arc::new(wake));
+    let inbox = InboundDeliveries::new(database, config.inbound.clone(), max_body, Arc::new(wake));
     Some(chainflume_inbound::routes(&inbox))
 }
 

@@ -171,8 +171,13 @@ pub(crate) fn chain_settings(chain: &config::Chain) -> ChainSettings {
 }
 
 fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> ProviderSettings {
-    let config::Pace { requests_per_second, compute_units_per_second, compute_units, max_concurrent } =
-        &chain.pace;
+    let config::Pace {
+        requests_per_second,
+        compute_units_per_second,
+        compute_units,
+        max_concurrent,
+        max_bytes_in_flight,
+    } = &chain.pace;
     // What a provider says for itself counts, be it that it has no limit.
     let own = |own: Option<u64>, of_all: Option<u64>| own.or(of_all).filter(|limit| *limit > 0);
 
@@ -190,6 +195,7 @@ fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> Prov
             compute_units_per_second: own(provider.compute_units_per_second, *compute_units_per_second),
             compute_units: compute_units.clone(),
             max_concurrent: *max_concurrent,
+            max_bytes_in_flight: *max_bytes_in_flight,
         },
     }
 }

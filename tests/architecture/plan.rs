@@ -237,7 +237,6 @@ pub const TABLES: &[Tables] = &[
         &["store"],
         &[
             "blocks",
-            "checkpoints",
             "deferred_indexes",
             "endpoints",
             "event_kinds",
@@ -247,6 +246,7 @@ pub const TABLES: &[Tables] = &[
             "orphaned_events",
             "pending_events",
             "reorgs",
+            "source_groups",
             "sources",
             "stakes",
             "token_allowances",

@@ -68,7 +68,7 @@ inbound = "1h"
     for expected in [
         "inbound[0].provider: `alchemi` is not known here (did you mean `alchemy`?",
         "inbound[0].chain: `bsae` is no chain of this file (did you mean `base`?)",
-        "inbound[1].name: `one` is that of another [[inbound]] too",
+        "inbound[1].name: is that of another [[inbound]] too",
         "inbound[1].secret: the value is shorter than 8 bytes",
         "inbound[2].secret: is missing (add secret = \"…\", what the provider signs with",
         "inbound[3].secret: the value is not base64 after whsec_",

@@ -86,7 +86,7 @@ fn what_is_no_abi_is_told_with_what_it_is() {
     assert_eq!(told("[]"), "`a.json` declares no events (name the ABI of a contract that emits some)");
     assert_eq!(
         told(r#"[{"type":"event","name":"Paid","inputs":[{"name":"to","type":"adress"}]}]"#),
-        "`a.json` has event `Paid`: argument `to`: type `adress` is not one the ABI knows (correct or remove these events in the file)"
+        "`a.json` has event `Paid`: argument `to`: type `adress` is not an ABI type (correct or remove these events in the file)"
     );
 }
 

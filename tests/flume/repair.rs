@@ -7,7 +7,7 @@ use chainflume_devchain::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::daemon::{Home, Said};
+use crate::daemon::{CommandOutput, Home};
 use crate::flume::{config, connect, devchain, source};
 use crate::postgres;
 
@@ -101,7 +101,7 @@ impl Stored {
             .expect("it can be written");
     }
 
-    async fn repair(&self, from: u64, to: u64) -> Said {
+    async fn repair(&self, from: u64, to: u64) -> CommandOutput {
         let (from, to) = (from.to_string(), to.to_string());
         self.home.run(&["verify", "--repair", "--json", "--from", &from, "--to", &to]).await
     }
@@ -114,7 +114,7 @@ impl Stored {
     }
 }
 
-fn found(said: &Said) -> Value {
+fn found(said: &CommandOutput) -> Value {
     let all: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
     all[0].clone()
 }

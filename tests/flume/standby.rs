@@ -129,7 +129,7 @@ async fn a_database_that_is_restarted_changes_no_leader() {
     first.until_tip(28).await;
     let mut second = two.start();
     until_standby(&second).await;
-    second.until_said("another daemon on this database has the same name").await;
+    second.until_printed("another daemon on this database has the same name").await;
     let pool = connect(&url).await;
     for tip in 29..32 {
         let sql = "select pg_terminate_backend(pid) from pg_stat_activity \

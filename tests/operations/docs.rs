@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use crate::metrics::{Metric, as_markdown, of_the_code, read as read_metrics};
 use crate::{path, read};
 
@@ -58,4 +60,31 @@ pub fn b() {
             metric("chainflume_c_seconds", "histogram", &["sink", "type"], "three"),
         ]
     );
+}
+
+#[test]
+fn the_code_that_a_decision_names_exists() {
+    for page in std::fs::read_dir(path("docs/decisions")).unwrap() {
+        let page = page.unwrap().path();
+        let text = std::fs::read_to_string(&page).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("Code: ")) {
+            // Every second part is in back quotes: a path, or a module below the path before it.
+            let mut folder = "";
+            for name in line.split('`').skip(1).step_by(2) {
+                if name.contains('/') {
+                    folder = name;
+                    assert!(path(name).exists(), "{}: there is no {name}", page.display());
+                    continue;
+                }
+                let file = format!("{}.rs", name.replace("::", "/"));
+                assert!(holds(&path(folder), &file), "{}: {folder} has no {file}", page.display());
+            }
+        }
+    }
+}
+
+/// Whether `folder`, or a folder in it, has this file.
+fn holds(folder: &Path, file: &str) -> bool {
+    let mut folders = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    folder.join(file).is_file() || folders.any(|path| path.is_dir() && holds(&path, file))
 }

@@ -13,18 +13,18 @@ use alloy_json_abi::{Function, JsonAbi};
 use alloy_primitives::{Address, Bytes, hex};
 use serde_json::{Value, json};
 
-/// A node on a port of its own, mining a block for each transaction unless told otherwise. Ends when
-/// dropped, and with the test's process however that ends.
+/// A node on its own port, which mines a block for each transaction by default. Ends when dropped, and with the test
+/// process however that ends.
 pub struct Anvil {
     address: String,
     client: reqwest::Client,
-    /// Holds the pipe that keeps the node alive.
+    /// The pipe that keeps the node alive.
     shell: Child,
     accounts: Vec<Address>,
 }
 
 impl Anvil {
-    /// With ten rich accounts whose transactions need no signature.
+    /// Starts a node with ten funded accounts whose transactions need no signature.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -32,7 +32,7 @@ impl Anvil {
     /// With more arguments: `--chain-id 7`, `--block-time 1`, `--slots-in-an-epoch 1`.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let (shell, address) = spawn(arguments);
-        // The HTTP client wants a TLS library named, though nothing here speaks TLS.
+        // The HTTP client requires a TLS library, although this test uses no TLS.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut anvil = Self { address, client, shell, accounts: Vec::new() };
@@ -50,7 +50,7 @@ impl Anvil {
         format!("ws://{}", self.address)
     }
 
-    /// The rich accounts.
+    /// The funded accounts.
     pub fn accounts(&self) -> &[Address] {
         &self.accounts
     }
@@ -88,8 +88,8 @@ impl Anvil {
         self.transact(json!({ "from": from, "to": contract.address, "data": call })).await
     }
 
-    /// Hands a call in without waiting for a block, as is needed while automatic mining is off
-    /// ([`Anvil::set_automine`]); its transaction's hash.
+    /// Sends a call without waiting for a block, as required while automatic mining is off ([`Anvil::set_automine`]);
+    /// returns the transaction's hash.
     pub async fn submit(&self, from: Address, contract: &Contract, call: Bytes) -> String {
         let transaction = json!({ "from": from, "to": contract.address, "data": call, "gas": "0xf4240" });
         let hash = self.rpc("eth_sendTransaction", json!([transaction])).await;
@@ -108,23 +108,23 @@ impl Anvil {
         receipt
     }
 
-    /// Whether each transaction gets a block at once (it does at first).
+    /// Sets whether each transaction gets a block at once, which is the default.
     pub async fn set_automine(&self, on: bool) {
         self.rpc("evm_setAutomine", json!([on])).await;
     }
 
-    /// Mines `blocks` blocks, the first with what waits in the pool.
+    /// Mines `blocks` blocks; the first includes the waiting transactions.
     pub async fn mine(&self, blocks: u64) {
         self.rpc("anvil_mine", json!([format!("{blocks:#x}")])).await;
     }
 
-    /// Replaces the newest `depth` blocks with others; `transactions` says what the new ones hold: each with
-    /// its block's offset, 0 being the lowest of the new ones.
+    /// Replaces the newest `depth` blocks with others. `transactions` are the contents of the new blocks: each with the
+    /// offset of its block, 0 for the lowest new one.
     pub async fn reorg(&self, depth: u64, transactions: &[(Value, u64)]) {
         self.rpc("anvil_reorg", json!([depth, transactions])).await;
     }
 
-    /// The same without anything in place of what was there: the chain gets shorter.
+    /// Drops blocks without a replacement: the chain gets shorter.
     pub async fn rollback(&self, depth: u64) {
         self.rpc("anvil_rollback", json!([depth])).await;
     }
@@ -139,8 +139,7 @@ impl Anvil {
         self.rpc("eth_getBlockByNumber", json!([format!("{height:#x}"), false])).await
     }
 
-    /// What happened in a block, as the node vouches for it by the receipts' root: the truth that rows are
-    /// held against.
+    /// The logs of a block, confirmed by the receipts' root: the reference for stored rows.
     pub async fn receipts(&self, height: u64) -> Vec<Value> {
         let receipts = self.rpc("eth_getBlockReceipts", json!([format!("{height:#x}")])).await;
         serde_json::from_value(receipts).unwrap()
@@ -149,7 +148,7 @@ impl Anvil {
 
 impl Drop for Anvil {
     fn drop(&mut self) {
-        // Closes the pipe: the shell ends the node and then itself.
+        // Closes the pipe: the shell stops the node and then ends.
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();
     }
@@ -157,11 +156,11 @@ impl Drop for Anvil {
 
 /// A contract on the node.
 pub struct Contract {
-    /// Where it is.
+    /// Its address.
     pub address: Address,
-    /// The block it was created in.
+    /// The block of its creation.
     pub created: u64,
-    /// What it understands and emits.
+    /// Its functions and events.
     pub abi: JsonAbi,
 }
 
@@ -181,8 +180,7 @@ pub fn number(quantity: &Value) -> u64 {
     u64::from_str_radix(digits, 16).unwrap()
 }
 
-/// The shell keeps the node for as long as our end of its standard input is open: a test that is killed takes
-/// its node with it.
+/// The shell runs the node while its standard input is open, so the node also ends with a killed test.
 fn spawn(arguments: &[&str]) -> (Child, String) {
     let program = root().join(".tools/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
     assert!(program.exists(), "{} is missing: `make test` installs it", program.display());
@@ -198,8 +196,8 @@ fn spawn(arguments: &[&str]) -> (Child, String) {
     let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines().map_while(Result::ok);
     let address = lines
         .find_map(|line| line.strip_prefix("Listening on ").map(str::to_owned))
-        .expect("anvil says where it listens");
-    // It goes on talking, and would wait for us to listen.
+        .expect("anvil prints its address");
+    // The node prints more, and would block if its output were not read.
     std::thread::spawn(move || lines.for_each(drop));
     (shell, address)
 }

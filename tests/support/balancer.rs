@@ -1,4 +1,4 @@
-//! A load balancer: one URL, several nodes behind it, another one for each request.
+//! A load balancer: one URL for several nodes; each request goes to a random one.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ struct Backends {
 }
 
 impl Balancer {
-    /// Passes each request, a batch as a whole, to one of `addresses` by chance.
+    /// Passes each request, and each batch as a whole, to a random one of `addresses`.
     pub async fn serve(addresses: Vec<SocketAddr>, seed: u64) -> Self {
         let backends = Arc::new(Mutex::new(Backends { addresses, random: Random::new(seed) }));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -43,7 +43,7 @@ impl Balancer {
         Self { url, backends, _serving: AbortOnDropHandle::new(serving) }
     }
 
-    /// Passes requests to these from now on.
+    /// Passes requests to these addresses from now on.
     pub fn lead_to(&self, addresses: &[SocketAddr]) {
         self.backends.lock().unwrap_or_else(PoisonError::into_inner).addresses = addresses.to_vec();
     }
@@ -56,7 +56,7 @@ fn choose(backends: &Mutex<Backends>) -> SocketAddr {
     backends.addresses[index]
 }
 
-/// What the backend answers, or 502 where it does not answer in HTTP.
+/// The answer of the backend, or 502 if it does not answer in HTTP.
 async fn pass_on(address: SocketAddr, body: &[u8]) -> Response {
     match exchange(address, body).await {
         Some((status, headers, body)) => (status, headers, body).into_response(),

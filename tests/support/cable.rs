@@ -1,5 +1,5 @@
-//! The cable between a daemon and its database, to be cut where it hurts: after the server has done what it
-//! was told and before the daemon hears of it.
+//! The connection between a daemon and its database, which can be cut at the worst point: after the server has executed
+//! a statement and before the daemon gets the answer.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 static CABLES: AtomicU64 = AtomicU64::new(0);
 
-/// A socket that passes everything on to a PostgreSQL server's, until it is cut.
+/// A socket that passes everything to a PostgreSQL server until it is cut.
 pub struct Cable {
     url: String,
     folder: PathBuf,
@@ -20,20 +20,20 @@ pub struct Cable {
     _carrier: AbortOnDropHandle<()>,
 }
 
-/// What is cut next. Cutting closes one connection to both sides and mends the cable.
+/// The next cut. A cut closes one connection on both sides and is then over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cut {
     /// Nothing.
     #[default]
     None,
-    /// The server's next so many-th piece of an answer is lost, 1 for the next.
+    /// The n-th next piece of the server's answers is lost; 1 for the next.
     Answer(u64),
-    /// The next `commit` reaches the server, its answer nobody.
+    /// The next `commit` reaches the server, and its answer is lost.
     Commit,
 }
 
 impl Cable {
-    /// Lays a cable to the database of this URL (`postgres:///name?host=folder&…`).
+    /// Opens a cable to the database of this URL (`postgres:///name?host=folder&…`).
     pub fn lay(url: &str) -> Self {
         let (start, rest) = url.split_once("host=").expect("the url names its folder");
         let (server, more) = rest.split_once('&').expect("the url names more than its folder");
@@ -43,7 +43,7 @@ impl Cable {
         let listener = UnixListener::bind(folder.join(".s.PGSQL.5432")).expect("a new folder takes a socket");
         let cut = Arc::default();
         let carrier =
-            tokio::spawn(carry(listener, PathBuf::from(server).join(".s.PGSQL.5432"), Arc::clone(&cut)));
+            tokio::spawn(pass_on(listener, PathBuf::from(server).join(".s.PGSQL.5432"), Arc::clone(&cut)));
         let url = format!("{start}host={}&{more}", folder.display());
         Self { url, folder, cut, _carrier: AbortOnDropHandle::new(carrier) }
     }
@@ -53,7 +53,7 @@ impl Cable {
         &self.url
     }
 
-    /// Decides what is cut next.
+    /// Sets the next cut.
     pub fn set(&self, cut: Cut) {
         *lock(&self.cut) = cut;
     }
@@ -69,7 +69,7 @@ fn lock(cut: &Mutex<Cut>) -> MutexGuard<'_, Cut> {
     cut.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn carry(listener: UnixListener, server: PathBuf, cut: Arc<Mutex<Cut>>) {
+async fn pass_on(listener: UnixListener, server: PathBuf, cut: Arc<Mutex<Cut>>) {
     let mut lines = tokio::task::JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         while lines.try_join_next().is_some() {}
@@ -79,7 +79,7 @@ async fn carry(listener: UnixListener, server: PathBuf, cut: Arc<Mutex<Cut>>) {
             let ((from_client, to_client), (from_server, to_server)) =
                 (client.into_split(), server.into_split());
             let committing = AtomicU64::new(0);
-            // Whichever way ends first ends both.
+            // The end of either direction ends both.
             tokio::select! {
                 () = asked(from_client, to_server, (&cut, &committing)) => {}
                 () = answered(from_server, to_client, (&cut, &committing)) => {}
@@ -95,7 +95,7 @@ async fn asked(
 ) {
     let mut buffer = vec![0; 1 << 14];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        // The simple query the driver sends, and no other statement that has the word in it.
+        // The driver's simple query, and not another statement that contains the word.
         let commits = buffer[..read].windows(7).any(|word| word == b"COMMIT\0");
         if commits && *lock(cut) == Cut::Commit {
             *lock(cut) = Cut::None;

@@ -1,5 +1,5 @@
-//! PostgreSQL servers of a test's own, which it may stop, restart and promote: the one all tests share it may not.
-//! Nothing is left behind, however the test ends.
+//! PostgreSQL servers of one test, which it may stop, restart and promote, unlike the shared server. They are removed
+//! however the test ends.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::daemon::is_root;
 use crate::postgres::{binaries, unprivileged};
 
-/// Runs a server and does what it is told until the end of its input, which comes however the test ends.
+/// Runs a server and executes commands until the end of its input, which comes however the test ends.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 bin=$1 dir=$2 from=$3
@@ -41,7 +41,7 @@ rm -rf "$dir"
 
 static SERVERS: AtomicU64 = AtomicU64::new(0);
 
-/// A server on a socket of its own.
+/// A server on its own socket.
 pub struct Cluster {
     pub folder: PathBuf,
     orders: ChildStdin,
@@ -92,13 +92,13 @@ impl Cluster {
     }
 }
 
-/// The URL of the database `postgres` of whichever of these takes writes.
+/// The URL of the database `postgres` on the server that accepts writes.
 pub fn url(servers: &[&Cluster]) -> String {
     let folders: Vec<&str> = servers.iter().filter_map(|server| server.folder.to_str()).collect();
     format!("postgres:///postgres?host={}&port=5432&user=postgres", folders.join(","))
 }
 
-/// A new folder under /tmp that belongs to whoever runs servers.
+/// A new folder under /tmp that belongs to the user of the servers.
 pub fn folder(what: &str) -> PathBuf {
     let number = SERVERS.fetch_add(1, Ordering::Relaxed);
     let folder = PathBuf::from(format!("/tmp/cf-{what}-{}-{number}", std::process::id()));
@@ -111,7 +111,7 @@ pub fn folder(what: &str) -> PathBuf {
     folder
 }
 
-/// As a user that servers agree to run as.
+/// As a user that PostgreSQL accepts.
 pub fn as_unprivileged(mut command: Command) -> Command {
     if is_root() {
         let (uid, gid) = unprivileged();

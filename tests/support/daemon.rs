@@ -1,4 +1,4 @@
-//! The real binary on a configuration of its own: started, asked, signalled, killed.
+//! The real binary with its own configuration: start, requests, signals, kill.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fs::Permissions;
@@ -21,26 +21,26 @@ use tokio::task::JoinHandle;
 
 use crate::flume::config;
 
-/// How long a process may take for anything. Long, because a process of the debug build on a busy machine is slow; what
-/// has a deadline of its own is measured.
+/// Timeout of everything that a process does. It is long, because a debug build on a busy machine is slow; a process
+/// with a deadline of its own is measured separately.
 const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
-/// Stands in every URL and password the binary is given, and never in what it says.
+/// Part of every URL and password that the binary gets; it must never occur in its output.
 pub const CANARY: &str = "canary";
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chainflume");
 
-/// A folder with a configuration, and everything that is run on it.
+/// A folder with a configuration, for all processes of a test.
 pub struct Home {
     folder: tempfile::TempDir,
-    /// Where the daemon answers.
+    /// Port of the admin address.
     pub port: u16,
-    /// Who runs the binary, where that is somebody else.
+    /// The user that runs the binary, if not the present one.
     user: Option<&'static str>,
 }
 
 impl Home {
-    /// On the chain behind `server`, with `sources`, and the database at `url`, else a private one.
+    /// For the chain behind `server`, with `sources`, and the database at `url`, or a private one.
     pub fn new(server: &Server, sources: &str, url: Option<&str>) -> Self {
         let home = Self::bare();
         home.write(&chain(server, "", sources), url);
@@ -55,22 +55,22 @@ impl Home {
         Self { folder, port: free_port(), user: None }
     }
 
-    /// The same, with a copy of the binary: who builds in the meantime does not change what is run.
+    /// The same with a copy of the binary, so that a build in the meantime does not change it.
     pub fn with_own_binary(self) -> Self {
         std::fs::copy(BINARY, self.path("chainflume")).expect("the folder takes a file");
         self
     }
 
-    /// The same, given to the user `nobody`, who then runs the binary.
-    pub fn of_nobody(self) -> Self {
-        // A copy: the folder of the build may be closed to others.
+    /// The same for the user `nobody`, who then runs the binary.
+    pub fn owned_by_nobody(self) -> Self {
+        // A copy: the folder of the build may be closed to other users.
         let this = self.with_own_binary();
         let given = std::process::Command::new("chown").arg("-R").arg("nobody").arg(this.path("")).status();
         assert!(given.expect("chown is everywhere").success());
         Self { user: Some("nobody"), ..this }
     }
 
-    /// Writes the configuration: `rest` after the keys every daemon of these tests has.
+    /// Writes the configuration: the keys of every daemon in these tests, then `rest`.
     pub fn write(&self, rest: &str, url: Option<&str>) {
         let url = url.map(|url| format!("[database]\nurl = \"{}\"\n", with_canary(url))).unwrap_or_default();
         let text = format!("data_dir = \"data\"\n[admin]\nlisten = \"127.0.0.1:{}\"\n{url}{rest}", self.port);
@@ -89,12 +89,12 @@ impl Home {
         self.folder.path().join(inside)
     }
 
-    /// Where the private database can be reached.
+    /// The URL of the private database.
     pub fn private_url(&self) -> String {
         format!("postgres:///chainflume?host={}&port=5432&user=chainflume", self.path("data/run").display())
     }
 
-    /// The binary with these arguments, in an environment without anything of ours.
+    /// The binary with these arguments, in a clean environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = match self.user {
             None if self.path("chainflume").exists() => Command::new(self.path("chainflume")),
@@ -111,7 +111,7 @@ impl Home {
         command
     }
 
-    /// Gives a program an environment without anything of ours, and pipes.
+    /// Gives a program a clean environment, and pipes.
     pub fn in_the_dark(command: &mut Command) {
         command
             .env_clear()
@@ -121,7 +121,7 @@ impl Home {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     }
 
-    /// The same, on the configuration.
+    /// The same, with the configuration.
     pub fn configured(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(arguments);
         command.env("CHAINFLUME_CONFIG", self.path("chainflume.toml"));
@@ -129,7 +129,7 @@ impl Home {
     }
 
     /// Runs a command to its end.
-    pub async fn run(&self, arguments: &[&str]) -> Said {
+    pub async fn run(&self, arguments: &[&str]) -> CommandOutput {
         finish(self.configured(arguments)).await
     }
 
@@ -138,12 +138,12 @@ impl Home {
         self.start_with(&[])
     }
 
-    /// Starts the daemon with variables.
+    /// Starts the daemon with environment variables.
     pub fn start_with(&self, variables: &[(&str, &str)]) -> Daemon {
         self.start_as(&["run"], variables)
     }
 
-    /// Starts the daemon with a stderr that the test holds.
+    /// Starts the daemon with a stderr that the test provides.
     pub fn start_into(&self, arguments: &[&str], stderr: impl Into<Stdio>) -> Daemon {
         let mut command = self.configured(arguments);
         command.stderr(stderr);
@@ -158,23 +158,23 @@ impl Home {
     }
 }
 
-/// What a command printed, and how it ended.
+/// The output of a command and its exit code.
 #[derive(Debug)]
-pub struct Said {
+pub struct CommandOutput {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
     pub took: Duration,
 }
 
-impl Said {
-    /// Stdout of a command that went well and said nothing else.
+impl CommandOutput {
+    /// Stdout of a command that succeeded without any output on stderr.
     pub fn fine(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
         self.out
     }
 
-    /// Stdout of a command that went well, as JSON.
+    /// Stdout of a successful command, as JSON.
     pub fn json(self) -> Value {
         let out = self.fine();
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
@@ -189,11 +189,11 @@ impl Said {
 }
 
 /// Runs a command to its end.
-pub async fn finish(command: Command) -> Said {
+pub async fn finish(command: Command) -> CommandOutput {
     let started = Instant::now();
     let mut daemon = Daemon::new(command, 0);
     let code = daemon.ended(Duration::from_secs(60)).await;
-    Said { code, out: daemon.out().await, err: daemon.err().await, took: started.elapsed() }
+    CommandOutput { code, out: daemon.out().await, err: daemon.err().await, took: started.elapsed() }
 }
 
 /// A daemon, killed when dropped.
@@ -234,7 +234,7 @@ impl Daemon {
         self.check_secrets();
     }
 
-    /// Asks it to stop; its exit code and how long it took.
+    /// Requests a stop; returns the exit code and the duration.
     pub async fn stop(mut self) -> (Option<i32>, Duration) {
         let asked = Instant::now();
         self.signal(Signal::TERM);
@@ -242,22 +242,22 @@ impl Daemon {
         (code, asked.elapsed())
     }
 
-    /// Asks it to stop, which it does at once and without complaint.
+    /// Requests a stop, and checks that it is immediate and without an error.
     pub async fn stop_well(self) {
-        let said = self.err.text();
+        let errors = self.err.text();
         let (code, took) = self.stop().await;
-        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(code, Some(0), "{errors}");
         assert!(took < Duration::from_secs(10), "{took:?}");
     }
 
-    /// Whether it has ended by itself.
+    /// Whether it has ended.
     pub fn is_over(&mut self) -> bool {
         self.child.try_wait().expect("it is ours").is_some()
     }
 
     /// Waits for its end.
-    pub async fn ended(&mut self, patience: Duration) -> Option<i32> {
-        let status = tokio::time::timeout(patience, self.child.wait()).await;
+    pub async fn ended(&mut self, limit: Duration) -> Option<i32> {
+        let status = tokio::time::timeout(limit, self.child.wait()).await;
         let status = status.unwrap_or_else(|_| panic!("it does not end: {}", self.err.text()));
         self.out.end().await;
         self.err.end().await;
@@ -275,33 +275,33 @@ impl Daemon {
         self.err.text()
     }
 
-    /// Its stdout ends with `words`.
+    /// Checks that its stdout ends with `words`.
     pub fn until_text(&self, words: &str) {
         assert!(self.out.text().ends_with(words), "{}", self.out.text());
     }
 
-    /// What it has printed on stdout so far.
-    pub fn said(&self) -> String {
+    /// Its stdout so far.
+    pub fn printed(&self) -> String {
         self.out.text()
     }
 
-    /// What it has printed on stderr so far.
+    /// Its stderr so far.
     pub fn log(&self) -> String {
         self.err.text()
     }
 
     /// Waits until it has printed `words` on stdout or stderr.
-    pub async fn until_said(&mut self, words: &str) {
+    pub async fn until_printed(&mut self, words: &str) {
         let deadline = Instant::now() + WAIT_LIMIT;
         while !(self.err.text().contains(words) || self.out.text().contains(words)) {
             let ended = self.child.try_wait().expect("it is ours");
             let both = || format!("{}\n{}", self.out.text(), self.err.text());
-            assert!(Instant::now() < deadline && ended.is_none(), "it never said {words}: {}", both());
+            assert!(Instant::now() < deadline && ended.is_none(), "never printed {words}: {}", both());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Status and body of an answer of the admin address; `None` where nobody answers.
+    /// Status and body of an answer of the admin address; `None` without an answer.
     pub async fn try_get(&self, path: &str) -> Option<(u16, String)> {
         chainflume_ops::tls::install();
         let client =
@@ -322,7 +322,7 @@ impl Daemon {
         (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")))
     }
 
-    /// Waits until `/readyz` answers so that `is` holds.
+    /// Waits until the answer of `/readyz` satisfies `is`.
     pub async fn until(&self, what: &str, is: impl Fn(u16, &Value) -> bool) -> Value {
         let deadline = Instant::now() + WAIT_LIMIT;
         let mut last = None;
@@ -339,7 +339,7 @@ impl Daemon {
         }
     }
 
-    /// Waits until all is well and every source of `dev` has stored block `tip`.
+    /// Waits until everything is ready and every source of `dev` has stored block `tip`.
     pub async fn until_tip(&self, tip: u64) -> Value {
         let at = |status: u16, report: &Value| {
             let sources = report["chains"]["dev"]["sources"].as_object();
@@ -350,27 +350,27 @@ impl Daemon {
         self.until(&format!("ready at block {tip}"), at).await
     }
 
-    /// The value of a sample of `/metrics`, named with its labels as it is written there.
+    /// The value of a sample of `/metrics`; its name includes the labels as printed there.
     pub async fn metric(&self, sample: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics").await;
         text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
     }
 
     fn check_secrets(&self) {
-        for said in [self.out.text(), self.err.text()] {
-            assert!(!said.contains(CANARY), "a secret is told: {said}");
+        for text in [self.out.text(), self.err.text()] {
+            assert!(!text.contains(CANARY), "a secret is in the output: {text}");
         }
     }
 }
 
-/// What comes out of a pipe.
+/// The contents of a pipe.
 struct Stream {
     text: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Stream {
-    /// Of what somebody else reads.
+    /// Filled by another reader.
     fn none() -> Self {
         Self { text: Arc::default(), reader: None }
     }
@@ -389,7 +389,7 @@ impl Stream {
 
     async fn end(&mut self) {
         if let Some(reader) = self.reader.take() {
-            // A child of the child may hold the pipe for a moment longer.
+            // A grandchild may hold the pipe for a moment longer.
             let _ended = tokio::time::timeout(Duration::from_secs(5), reader).await;
         }
     }
@@ -399,7 +399,7 @@ impl Stream {
     }
 }
 
-/// The tables of the chain `dev` behind `server`, whose URLs hold what must not be told.
+/// The tables of the chain `dev` behind `server`, whose URLs contain the canary.
 pub fn chain(server: &Server, keys: &str, sources: &str) -> String {
     let text = config(server, keys, sources);
     let text = text
@@ -407,7 +407,7 @@ pub fn chain(server: &Server, keys: &str, sources: &str) -> String {
     text.replace(&server.ws_url(), &format!("{}/v2/{CANARY}-ws?key={CANARY}-query", server.ws_url()))
 }
 
-/// A database URL with a password, which the servers of the tests do not ask for.
+/// A database URL with a password, which the servers of the tests do not require.
 fn with_canary(url: &str) -> String {
     if url.contains(CANARY) || !url.contains('?') {
         url.to_owned()
@@ -416,7 +416,7 @@ fn with_canary(url: &str) -> String {
     }
 }
 
-/// Every row at `url` is what the chain says up to block `confirmed`, and no other row is there.
+/// Checks that the rows at `url` are exactly those of the chain up to block `confirmed`.
 pub async fn agrees(chain: &DevChain, url: &str, confirmed: u64) {
     let acquire_timeout = Duration::from_secs(10);
     let settings = chainflume_db::Settings { url: url.to_owned(), max_connections: 2, acquire_timeout };
@@ -427,8 +427,8 @@ pub async fn agrees(chain: &DevChain, url: &str, confirmed: u64) {
     assert!(difference.is_empty(), "{} rows differ: {lines:#?}", difference.len());
 }
 
-/// A port nobody listens on. Below those the system hands out by itself, which go to somebody else before
-/// the binary has started.
+/// A free port. It is below the ports that the system assigns, which another process could get before the binary
+/// starts.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 18_000 + u16::try_from(std::process::id() % 100).expect("below 100") * 100;
@@ -440,7 +440,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// The postmaster of the cluster in `data_dir`, by its own record.
+/// The postmaster of the cluster in `data_dir`, from its pid file.
 pub fn postmaster(data_dir: &Path) -> Option<u32> {
     let record = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")).ok()?;
     record.lines().next()?.parse().ok()

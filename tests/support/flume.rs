@@ -1,4 +1,4 @@
-//! A daemon inside the test: the real loops, configured by TOML as a user would write it.
+//! A daemon inside the test: the real loops, configured by TOML like a user's daemon.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use sqlx::postgres::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How long anything may take before a test gives up.
+/// Timeout of every wait in a test.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// Loops that run until dropped, stopped or killed.
@@ -27,12 +27,12 @@ pub struct Flume {
 }
 
 impl Flume {
-    /// Starts one loop for each chain of the config, on the database at `url`.
+    /// Starts one loop for each chain of the configuration, on the database at `url`.
     pub async fn start(config: &str, url: &str) -> Self {
         Self::start_fused(config, url, None).await
     }
 
-    /// As [`Self::start`]; each loop is dropped in the middle of what it does when it has been polled so often.
+    /// As [`Self::start`]; each loop is dropped, in the middle of its work, after this many polls.
     pub async fn start_fused(config: &str, url: &str, polls: Option<u64>) -> Self {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("chainflume.toml");
         let config =
@@ -58,12 +58,12 @@ impl Flume {
         self.loops.is_empty()
     }
 
-    /// What a chain says of itself.
+    /// The health of a chain.
     pub fn chain(&self, name: &str) -> ChainHealth {
         self.board.chains().remove(name).expect("the chain is configured")
     }
 
-    /// Waits until `is` holds of a chain.
+    /// Waits until a chain satisfies `is`.
     pub async fn until(&self, chain: &str, what: &str, is: impl Fn(&ChainHealth) -> bool) {
         let deadline = Instant::now() + WAIT_LIMIT;
         while !is(&self.chain(chain)) {
@@ -72,7 +72,7 @@ impl Flume {
         }
     }
 
-    /// Waits until every source of the chain has stored block `number` and nothing above.
+    /// Waits until every source of the chain has stored exactly up to block `number`.
     pub async fn until_tip(&self, chain: &str, number: u64) {
         let at = |chain: &ChainHealth| {
             !chain.sources.is_empty() && chain.sources.iter().all(|source| source.tip == Some(number))
@@ -80,7 +80,7 @@ impl Flume {
         self.until(chain, &format!("reached block {number}"), at).await;
     }
 
-    /// As SIGTERM does: work in hand is finished.
+    /// Like SIGTERM: each step is finished.
     pub async fn stop(mut self) {
         self.stop.cancel();
         while let Some(ended) = self.loops.join_next().await {
@@ -89,17 +89,17 @@ impl Flume {
         self.store.close().await;
     }
 
-    /// As `kill -9` does to the loops: they end wherever they are.
+    /// Like `kill -9` for the loops: they end at any point.
     pub async fn kill(mut self) {
         self.loops.shutdown().await;
         self.store.close().await;
     }
 
-    /// As `kill -9` does to the process: also the connections are gone, without a word to the server.
+    /// Like `kill -9` for the process: the connections end too, without a message to the server.
     pub fn vanish(self) {}
 }
 
-/// A future that drops its inner one after so many polls.
+/// A future that drops its inner future after this many polls.
 struct Fuse<F> {
     inner: Option<Pin<Box<F>>>,
     left: Option<u64>,
@@ -122,13 +122,13 @@ impl<F: Future<Output = ()>> Future for Fuse<F> {
     }
 }
 
-/// A connection of the test's own.
+/// A connection of the test.
 pub async fn connect(url: &str) -> PgPool {
     PgPool::connect(url).await.expect("the database is there")
 }
 
-/// A config of the chain `dev` (id 31337) with two confirmations, a window of 16 blocks, below which ranges are read, and
-/// fast clocks, and of `sources`, which are `[[source]]` tables. `keys` are more keys of the chain.
+/// A configuration of the chain `dev` (id 31337): two confirmations, a window of 16 blocks, ranges below it, and short
+/// intervals. `sources` are `[[source]]` tables, `keys` are more keys of the chain.
 pub fn config(server: &Server, keys: &str, sources: &str) -> String {
     let ws = if keys.contains("ws =") { String::new() } else { format!("ws = \"{}\"", server.ws_url()) };
     let defaults = [

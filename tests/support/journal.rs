@@ -1,5 +1,5 @@
-//! Writes down, inside the database itself, everything that is committed and undone: triggers see what no
-//! look at the final tables can.
+//! Records everything that is committed and undone, inside the database: triggers see changes that the final tables no
+//! longer show.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use sqlx::postgres::PgPool;
@@ -13,28 +13,46 @@ create table journal (
     number bigint, hash bytea, events bigint
 );
 
-create function journal_checkpoint() returns trigger language plpgsql as $$
+create function journal_checkpoint(source text, was source_groups, now source_groups) returns void language plpgsql as $$
 declare
     words text;
 begin
-    if tg_op = 'INSERT' then
-        words := 'starts, at ' || new.block_number;
-    elsif tg_op = 'DELETE' then
-        words := 'begins anew, was at ' || old.block_number;
-    elsif new.block_number < old.block_number then
-        words := 'back from ' || old.block_number || ' to ' || new.block_number;
-    elsif new.block_number > old.block_number or new.block_hash <> old.block_hash then
-        words := 'on from ' || old.block_number || ' to ' || new.block_number;
+    if was.id is null then
+        words := 'starts, at ' || now.block_number;
+    elsif now.id is null then
+        words := 'begins anew, was at ' || was.block_number;
+    elsif now.block_number < was.block_number then
+        words := 'back from ' || was.block_number || ' to ' || now.block_number;
+    elsif now.block_number > was.block_number or now.block_hash <> was.block_hash then
+        words := 'on from ' || was.block_number || ' to ' || now.block_number;
     end if;
     if words is not null then
         insert into journal (line, source, was, was_hash, now, now_hash)
-        values (coalesce(new.source, old.source) || ': ' || words, coalesce(new.source, old.source),
-            old.block_number, old.block_hash, new.block_number, new.block_hash);
+        values (source || ': ' || words, source, was.block_number, was.block_hash, now.block_number, now.block_hash);
     end if;
+end $$;
+-- A group moves with all of its sources, or a source to another group.
+create function journal_group() returns trigger language plpgsql as $$
+declare
+    was source_groups := old;
+    now source_groups := new;
+begin
+    perform journal_checkpoint(s.name, was, now) from sources s where s.group_id = new.id order by s.name;
     return null;
 end $$;
-create trigger journal_checkpoint after insert or update or delete on checkpoints
-    for each row execute function journal_checkpoint();
+create trigger journal_group after update on source_groups for each row execute function journal_group();
+create function journal_member() returns trigger language plpgsql as $$
+declare
+    was source_groups;
+    now source_groups;
+begin
+    select * into was from source_groups where id = old.group_id;
+    select * into now from source_groups where id = new.group_id;
+    perform journal_checkpoint(new.name, was, now);
+    return null;
+end $$;
+create trigger journal_member after update on sources for each row
+    when (old.group_id is distinct from new.group_id) execute function journal_member();
 
 create function journal_events() returns trigger language plpgsql as $$
 declare
@@ -61,23 +79,23 @@ end $$;
 create trigger journal_reorg after insert on reorgs for each row execute function journal_reorg();
 ";
 
-/// One thing written down.
+/// One entry of the journal.
 #[derive(sqlx::FromRow)]
 pub struct Entry {
-    /// Entries of one transaction have the same.
+    /// Equal for all entries of one transaction.
     pub tx: i64,
-    /// Whose checkpoint moved; `None` for an entry about events or a reorg.
+    /// The source whose checkpoint moved; `None` for an entry about events or a reorg.
     pub source: Option<String>,
-    /// Where it stood, `None` where it did not exist.
+    /// Its earlier position; `None` if it did not exist.
     pub was: Option<i64>,
     pub was_hash: Option<Vec<u8>>,
-    /// Where it stands, `None` where it does not exist any more.
+    /// Its new position; `None` if it no longer exists.
     pub now: Option<i64>,
     pub now_hash: Option<Vec<u8>>,
-    /// A block of which events were stored or undone.
+    /// A block whose events were stored or undone.
     pub number: Option<i64>,
     pub hash: Option<Vec<u8>>,
-    /// How many; below zero for undone.
+    /// Their number; negative for undone events.
     pub events: Option<i64>,
 }
 
@@ -86,7 +104,7 @@ pub async fn entries(pool: &PgPool) -> Vec<Entry> {
     sqlx::query_as("select * from journal order by id").fetch_all(pool).await.expect("the journal is there")
 }
 
-/// Starts writing down. The schema must be there.
+/// Starts the journal. The schema must exist.
 pub async fn install(pool: &PgPool) {
     sqlx::raw_sql(TRIGGERS).execute(pool).await.expect("triggers can be made");
 }
@@ -99,7 +117,7 @@ pub async fn lines(pool: &PgPool) -> Vec<String> {
         .expect("the journal is there")
 }
 
-/// The lines that say where checkpoints and reorgs went, without those about events.
+/// The lines about checkpoints and reorgs.
 pub async fn moves(pool: &PgPool) -> Vec<String> {
     let is_move = |line: &String| !line.starts_with("stored") && !line.starts_with("undone");
     lines(pool).await.into_iter().filter(is_move).collect()

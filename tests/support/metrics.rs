@@ -1,17 +1,17 @@
-//! What `crates/ops/src/metrics.rs` says there is: read from its text, so that a metric is documented because it is there.
+//! The metrics of `crates/ops/src/metrics.rs`, read from its text, so that every existing metric is documented.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-/// A metric as the code has it.
+/// A metric, as the code defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metric {
     pub name: String,
     /// `counter`, `gauge` or `histogram`.
     pub kind: String,
-    /// In the order they are given.
+    /// Labels, in their order in the code.
     pub labels: Vec<String>,
     pub meaning: String,
 }
@@ -22,15 +22,15 @@ pub fn of_the_code() -> Vec<Metric> {
     let mut texts = vec![std::fs::read_to_string(source.join("metrics.rs")).expect("it is there")];
     if let Ok(folder) = std::fs::read_dir(source.join("metrics")) {
         let mut files: Vec<_> = folder.map(|file| file.expect("listed").path()).collect();
-        // A folder is in no order, and the page of metrics is.
+        // The order of a folder is undefined, but the page of metrics needs an order.
         files.sort_unstable();
         texts.extend(files.into_iter().map(|file| std::fs::read_to_string(file).expect("text")));
     }
     read(&texts.join("\n"))
 }
 
-/// Reads names from `const NAME: &str = "…"`, meanings from `describe_…!` and labels from wherever the metric is
-/// written.
+/// Reads names from `const NAME: &str = "…"`, meanings from `describe_…!` and labels from the places that write the
+/// metric.
 pub fn read(text: &str) -> Vec<Metric> {
     let names = names(text);
     let labels = labels(text, &names);
@@ -48,7 +48,7 @@ pub fn read(text: &str) -> Vec<Metric> {
     metrics
 }
 
-/// The page for people.
+/// The documentation page.
 pub fn as_markdown(metrics: &[Metric]) -> String {
     let mut page = String::from(INTRODUCTION);
     for metric in metrics {
@@ -76,7 +76,7 @@ and words of the program, and never a URL.
 |---|---|---|---|---|
 ";
 
-/// By the name, as Prometheus has it.
+/// The unit by the name, as in Prometheus.
 fn unit(metric: &Metric) -> &'static str {
     let name = metric.name.trim_end_matches("_total");
     if name.contains("_seconds") {
@@ -88,7 +88,7 @@ fn unit(metric: &Metric) -> &'static str {
     by_name.unwrap_or(if metric.meaning.starts_with('1') { "1 or 0" } else { "count" })
 }
 
-/// A macro's call in the text.
+/// A macro call in the text.
 struct Call {
     kind: String,
     arguments: String,
@@ -111,7 +111,7 @@ fn calls(text: &str, prefix: &str) -> Vec<Call> {
     calls.into_iter().map(|(_, call)| call).collect()
 }
 
-/// Up to the parenthesis that closes what was opened before.
+/// The text up to the closing parenthesis.
 fn until_closed(text: &str) -> &str {
     let (mut depth, mut quoted, mut escaped) = (1, false, false);
     for (at, c) in text.char_indices() {
@@ -140,14 +140,14 @@ fn names(text: &str) -> BTreeMap<String, String> {
     text.lines().filter_map(name).collect()
 }
 
-/// The labels each constant is written with, function by function.
+/// The labels of each constant, function by function.
 fn labels(text: &str, names: &BTreeMap<String, String>) -> BTreeMap<String, Vec<String>> {
     let mut labels = BTreeMap::<String, Vec<String>>::new();
     let functions = text.split("\nfn ").flat_map(|part| part.split("\npub fn "));
     for function in functions.flat_map(|part| part.split("\npub(super) fn ")) {
         let calls = calls(function, "");
         let direct: Vec<&str> = calls.iter().map(|call| first_word(&call.arguments)).collect();
-        // A loop names its metrics in a list: whichever constants the function has that no call names.
+        // A loop takes its metrics from a list: the constants of the function that no call names.
         let listed = words(function).filter(|word| names.contains_key(*word) && !direct.contains(word));
         let listed: Vec<&str> = listed.collect();
         for call in &calls {
@@ -189,7 +189,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
-/// The string literals, with the line breaks that Rust leaves out left out.
+/// The string literals, without the line breaks that Rust ignores.
 fn strings(text: &str) -> Vec<String> {
     let literals = text.split('"').skip(1).step_by(2);
     literals

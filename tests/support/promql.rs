@@ -1,9 +1,9 @@
-//! What PromQL expressions ask for, and whether a daemon's `/metrics` has it.
+//! The metrics and labels of PromQL expressions, and whether a daemon's `/metrics` has them.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A selector in an expression: a metric and what is asked of its labels.
+/// A selector in an expression: a metric and conditions on its labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
     pub metric: String,
@@ -11,7 +11,7 @@ pub struct Selector {
     pub matchers: Vec<(String, String, String)>,
 }
 
-/// What an expression asks for.
+/// The metrics and labels of an expression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     pub selectors: Vec<Selector>,
@@ -22,7 +22,7 @@ pub struct Query {
 const GROUPING: &[&str] = &["by", "without", "on", "ignoring", "group_left", "group_right"];
 const KEYWORDS: &[&str] = &["and", "or", "unless", "bool", "offset", "inf", "nan"];
 
-/// Reads an expression. Whether it is one, `promtool` says.
+/// Reads an expression. `promtool` checks its syntax.
 pub fn parse(expression: &str) -> Query {
     let (mut query, mut rest) = (Query::default(), expression);
     while let Some(c) = rest.chars().next() {
@@ -84,7 +84,7 @@ fn matchers(text: &str) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// What an answer of `/metrics` has.
+/// The contents of an answer of `/metrics`.
 #[derive(Debug, Default)]
 pub struct Exposed {
     /// Type by name.
@@ -113,14 +113,14 @@ impl Exposed {
         exposed
     }
 
-    /// The label names of a metric, `le` left out.
+    /// The label names of a metric, without `le`.
     pub fn labels(&self, metric: &str) -> BTreeSet<&str> {
         let samples = ["", "_bucket", "_sum", "_count"].map(|suffix| format!("{metric}{suffix}"));
         let series = samples.iter().filter_map(|name| self.series.get(name)).flatten();
         series.flat_map(BTreeMap::keys).map(String::as_str).filter(|label| *label != "le").collect()
     }
 
-    /// What an expression asks for and does not get here.
+    /// The metrics and labels of an expression that are missing here.
     pub fn lacks(&self, query: &Query) -> Vec<String> {
         let mut problems = Vec::new();
         let mut known: BTreeSet<&str> = SCRAPED.iter().copied().collect();
@@ -146,10 +146,10 @@ impl Exposed {
     }
 }
 
-/// The labels Prometheus adds when it scrapes.
+/// The labels that Prometheus adds to every sample.
 const SCRAPED: &[&str] = &["job", "instance"];
 
-/// The expressions of a file of rules, by alert. A value is a line, or the deeper lines under `>-` or `|`.
+/// The expressions of a file of rules, by alert. A value is one line, or the deeper lines under `>-` or `|`.
 pub fn rules(text: &str) -> Vec<(String, String)> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let (mut rules, mut alert) = (Vec::new(), String::new());
@@ -190,7 +190,7 @@ pub fn dashboard(json: &serde_json::Value) -> Vec<(String, String, String)> {
     found
 }
 
-/// The labels a legend shows that its expression does not keep.
+/// The labels of a legend that its expression does not keep.
 pub fn unknown_in_legend(query: &Query, legend: &str, exposed: &Exposed) -> Vec<String> {
     let shown = legend.split("{{").skip(1).filter_map(|part| part.split("}}").next()).map(str::trim);
     let kept = |label: &&str| {

@@ -1,6 +1,6 @@
-//! A TCP proxy before a server. It reads what passes, message by message, and cuts the connection at a named point of
-//! the one exchange that matters: PostgreSQL's `commit`, and the append to Redis' streams. Or it holds everything up, or
-//! breaks every connection there is.
+//! A TCP proxy before a server. It reads each message and cuts the connection at a given point of the relevant
+//! exchange: PostgreSQL's `commit`, and the append to Redis' streams. It can also stop all traffic, or break every
+//! connection.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ use tokio::task::JoinSet;
 
 use crate::random::Random;
 
-/// Where a connection is cut.
+/// The point at which a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
-    /// What is asked never reaches the server.
+    /// The request never reaches the server.
     BeforeRequest,
-    /// The server has done what was asked, and its reply reaches nobody.
+    /// The server has executed the request, and its reply is lost.
     BeforeReply,
     /// The reply has arrived, and nothing after it does.
     AfterReply,
@@ -29,7 +29,7 @@ impl Point {
     pub const ALL: [Self; 3] = [Self::BeforeRequest, Self::BeforeReply, Self::AfterReply];
 }
 
-/// What is before a server. It passes everything on until it is told to cut.
+/// A proxy before a server. It passes everything until a cut is requested.
 pub struct Proxy {
     pub address: SocketAddr,
     plan: Arc<Mutex<Plan>>,
@@ -40,15 +40,15 @@ pub struct Proxy {
 #[derive(Clone, Copy, Default)]
 struct State {
     stalled: bool,
-    /// Connections of an older generation are broken.
+    /// Connections of an earlier generation are broken.
     generation: u64,
 }
 
 #[derive(Default)]
 struct Plan {
-    /// What becomes of the next exchanges that matter; `None` passes.
+    /// The fate of the next relevant exchanges; `None` passes.
     next: VecDeque<Option<Point>>,
-    /// And of those after them: one in so many is cut somewhere.
+    /// Of the exchanges after those, one in this many is cut at some point.
     random: Option<(Random, u64)>,
     made: Vec<Point>,
 }
@@ -70,18 +70,19 @@ enum Server {
 }
 
 impl Proxy {
-    /// Before the PostgreSQL server of this URL (`postgres:///name?host=folder&…`), and the database's URL behind it.
+    /// Starts a proxy for the PostgreSQL server of this URL (`postgres:///name?host=folder&…`); returns the database's
+    /// URL behind it.
     pub async fn before_postgres(url: &str) -> (Self, String) {
         let (start, rest) = url.split_once("?host=").expect("the url names its folder");
         let name = start.strip_prefix("postgres:///").expect("the url names its database");
         let (folder, _) = rest.split_once('&').expect("the url names more than its folder");
         let proxy = Self::before(Server::Postgres(PathBuf::from(folder).join(".s.PGSQL.5432"))).await;
-        // Without TLS: the proxy has to read along.
+        // Without TLS: the proxy must read the messages.
         let url = format!("postgres://postgres@{}/{name}?sslmode=disable", proxy.address);
         (proxy, url)
     }
 
-    /// Before the Redis on this port, and its URL behind it.
+    /// Starts a proxy for the Redis on this port; returns the URL behind it.
     pub async fn before_redis(port: u16) -> (Self, String) {
         let proxy = Self::before(Server::Redis(port)).await;
         let url = format!("redis://{}/", proxy.address);
@@ -104,33 +105,33 @@ impl Proxy {
         Self { address, plan, state, _connections: connections }
     }
 
-    /// Cuts the exchange after the next `passing` that matter, once.
+    /// Cuts once, after `passing` relevant exchanges.
     pub fn cut(&self, point: Point, passing: usize) {
         let mut plan = lock(&self.plan);
         plan.next = std::iter::repeat_n(None, passing).chain([Some(point)]).collect();
     }
 
-    /// Cuts one exchange in `one_in` that matter from now on, at any point; 0 for none.
+    /// Cuts one relevant exchange in `one_in` from now on, at any point; 0 for none.
     pub fn cut_at_random(&self, seed: u64, one_in: u64) {
         lock(&self.plan).random = (one_in > 0).then(|| (Random::new(seed), one_in));
     }
 
-    /// Nothing passes any more, in either direction, and every connection stays as it is.
+    /// Stops all traffic in both directions; connections stay open.
     pub fn stall(&self) {
         self.state.send_modify(|state| state.stalled = true);
     }
 
-    /// What was held up goes on.
+    /// Resumes the traffic.
     pub fn go_on(&self) {
         self.state.send_modify(|state| state.stalled = false);
     }
 
-    /// Breaks every connection there is. New ones are welcome.
+    /// Breaks every connection. New connections are accepted.
     pub fn break_all(&self) {
         self.state.send_modify(|state| state.generation += 1);
     }
 
-    /// Where it has cut so far, in order.
+    /// The points of its cuts so far, in order.
     pub fn made(&self) -> Vec<Point> {
         lock(&self.plan).made.clone()
     }
@@ -140,19 +141,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(client: TcpStream, server: Server, told: (Arc<Mutex<Plan>>, watch::Receiver<State>)) {
-    // Message by message, each would wait for the last one's acknowledgement.
+async fn serve(client: TcpStream, server: Server, control: (Arc<Mutex<Plan>>, watch::Receiver<State>)) {
+    // With Nagle's algorithm, each message would wait for the acknowledgement of the last one.
     client.set_nodelay(true).expect("a socket of ours");
     match server {
         Server::Postgres(socket) => {
             if let Ok(server) = UnixStream::connect(socket).await {
-                carry(client, server.into_split(), Line::new(Grammar::Postgres, told)).await;
+                pass_on(client, server.into_split(), Line::new(Grammar::Postgres, control)).await;
             }
         }
         Server::Redis(port) => {
             if let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await {
                 server.set_nodelay(true).expect("a socket of ours");
-                carry(client, server.into_split(), Line::new(Grammar::Redis, told)).await;
+                pass_on(client, server.into_split(), Line::new(Grammar::Redis, control)).await;
             }
         }
     }
@@ -163,12 +164,12 @@ struct Line {
     grammar: Grammar,
     plan: Arc<Mutex<Plan>>,
     state: watch::Receiver<State>,
-    /// What becomes of the replies that are due, in order.
+    /// The fate of the outstanding replies, in order.
     due: Mutex<VecDeque<Option<Point>>>,
 }
 
-/// Whichever way ends first ends both, which closes both sides.
-async fn carry(
+/// The end of either direction ends both, which closes both sides.
+async fn pass_on(
     client: TcpStream,
     (from_server, to_server): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
     line: Line,
@@ -186,14 +187,14 @@ impl Line {
         Self { grammar, plan, state, due: Mutex::default() }
     }
 
-    /// Returns when it is broken, by command or because the proxy is gone.
+    /// Returns when the connection is broken, by command or by the end of the proxy.
     async fn broken(&self) {
         let mut state = self.state.clone();
         let born = state.borrow().generation;
         drop(state.wait_for(|state| state.generation != born).await);
     }
 
-    /// Returns while nothing is held up.
+    /// Returns while traffic is not stopped.
     async fn free(&self) {
         drop(self.state.clone().wait_for(|state| !state.stalled).await);
     }
@@ -251,7 +252,7 @@ impl Line {
     }
 }
 
-/// How messages follow each other on a connection.
+/// The message format of a connection.
 #[derive(Clone, Copy)]
 enum Grammar {
     /// <https://www.postgresql.org/docs/current/protocol-message-formats.html>
@@ -261,10 +262,10 @@ enum Grammar {
 }
 
 impl Grammar {
-    /// Length of the request that `bytes` begin with, once it is whole.
+    /// Length of the first request in `bytes`, once it is complete.
     fn request(self, bytes: &[u8], is_first: bool) -> Option<usize> {
         match self {
-            // The first has no letter: it is who knocks.
+            // The first message has no letter: it is the startup message.
             Self::Postgres => frame(bytes, if is_first { 0 } else { 1 }),
             Self::Redis => value(bytes),
         }
@@ -279,7 +280,7 @@ impl Grammar {
 
     fn matters(self, request: &[u8]) -> bool {
         match self {
-            // The simple query of the driver, and no other statement that has the word in it.
+            // The driver's simple query, and not another statement that contains the word.
             Self::Postgres => request.first() == Some(&b'Q') && request.get(5..) == Some(b"COMMIT\0"),
             Self::Redis => {
                 let start = String::from_utf8_lossy(&request[..request.len().min(24)]).to_uppercase();
@@ -289,10 +290,10 @@ impl Grammar {
         }
     }
 
-    /// Whether a reply of its own follows.
+    /// Whether it gets a reply of its own.
     fn is_answered(self, request: &[u8], is_first: bool) -> bool {
         match self {
-            // ReadyForQuery ends what follows the start, a simple query, and a Sync.
+            // ReadyForQuery ends the reply to the startup message, a simple query, and a Sync.
             Self::Postgres => is_first || matches!(request.first(), Some(b'Q' | b'S')),
             Self::Redis => true,
         }
@@ -306,7 +307,7 @@ impl Grammar {
     }
 }
 
-/// A length of four bytes that counts itself, after `before` bytes that it does not count.
+/// A length of four bytes that includes itself, after `before` bytes that it does not include.
 fn frame(bytes: &[u8], before: usize) -> Option<usize> {
     let length = bytes.get(before..before + 4)?.try_into().ok().map(u32::from_be_bytes)?;
     let whole = before + usize::try_from(length).ok()?;

@@ -1,10 +1,10 @@
-//! Chance that can be repeated.
+//! Random numbers that can be repeated.
 
 use std::io::Write;
 use std::time::SystemTime;
 
-/// The seed of a test that leaves something to chance: `PROPERTY_SEED` of the environment, else another each time. It is
-/// printed past the test harness, which keeps what a passing test prints to itself.
+/// The seed of a random test: `PROPERTY_SEED` of the environment, or a new one each time. It is printed past the test
+/// harness, which hides the output of passing tests.
 pub fn seed(test: &str) -> u64 {
     let given = std::env::var("PROPERTY_SEED").ok();
     let seed = match given {
@@ -15,8 +15,8 @@ pub fn seed(test: &str) -> u64 {
     seed
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): the same sequence for a seed on every machine and for ever, so that
-/// a seed in an old report still means something.
+/// SplitMix64 (Steele, Lea, Flood 2014): the same sequence for a seed on every machine and in every version, so that a
+/// seed in an old report stays useful.
 pub struct Random(u64);
 
 impl Random {
@@ -37,7 +37,7 @@ impl Random {
         low + self.below(high - low + 1)
     }
 
-    /// True so many times in a hundred.
+    /// True with this probability in percent.
     pub fn percent(&mut self, share: u64) -> bool {
         self.below(100) < share
     }

@@ -1,4 +1,4 @@
-//! A receiver of webhooks: a real HTTP server that checks what it gets as a consumer would, and answers as a test says.
+//! A receiver of webhooks: a real HTTP server that checks requests like a consumer, and answers as the test requires.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeSet;
@@ -17,22 +17,22 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_util::task::AbortOnDropHandle;
 
-/// 32 bytes, for the tests alone.
+/// A secret of 32 bytes, only for the tests.
 pub const SECRET: &str = "whsec_Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTEyMzQ=";
-/// Another.
+/// Another secret.
 pub const NEW_SECRET: &str = "whsec_bmV3LWNhbmFyeS1uZXctY2FuYXJ5LW5ldy1jYW5hcnk=";
 
 /// One `POST`.
 #[derive(Clone, Debug)]
 pub struct Got {
     pub id: String,
-    /// Epoch and number, as the header has them.
+    /// Epoch and number from the header.
     pub position: String,
     pub signatures: Vec<String>,
     pub timestamp: u64,
     pub body: String,
     pub at: Instant,
-    /// What it was answered.
+    /// The status of the answer.
     pub status: u16,
 }
 
@@ -46,7 +46,7 @@ impl Got {
     }
 }
 
-/// What is answered.
+/// The answer.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: u16,
@@ -75,7 +75,7 @@ struct Inner {
     rule: Rule,
 }
 
-/// The server; it ends when it is dropped.
+/// The server; it ends when dropped.
 pub struct Receiver {
     inner: Arc<Mutex<Inner>>,
     address: SocketAddr,
@@ -83,7 +83,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Answers 204 to all.
+    /// Answers 204 to every request.
     pub async fn start() -> Self {
         Self::start_at("127.0.0.1:0").await
     }
@@ -108,27 +108,27 @@ impl Receiver {
         self.address.port()
     }
 
-    /// From now on answers as `rule` says.
+    /// Answers by `rule` from now on.
     pub fn rule(&self, rule: impl FnMut(&Got) -> Reply + Send + 'static) {
         self.lock().rule = Box::new(rule);
     }
 
-    /// From now on answers so to all.
+    /// Gives this answer to every request from now on.
     pub fn answers(&self, status: u16) {
         self.rule(move |_| Reply::status(status));
     }
 
-    /// Everything that came, repeats too.
+    /// All deliveries, including repeats.
     pub fn got(&self) -> Vec<Got> {
         self.lock().got.clone()
     }
 
-    /// How often somebody looked and brought nothing.
+    /// Number of requests without a message.
     pub fn looks(&self) -> usize {
         self.lock().looks
     }
 
-    /// What a consumer has: what was answered with success, each id once, in the order it came.
+    /// The messages of a consumer: those answered with success, each id once, in order of arrival.
     pub fn taken(&self) -> Vec<Got> {
         let mut seen = BTreeSet::new();
         let got = self.got();
@@ -137,7 +137,7 @@ impl Receiver {
             .collect()
     }
 
-    /// Numbers of what a consumer has.
+    /// Numbers of the consumer's messages.
     pub fn seqs(&self) -> Vec<u64> {
         self.taken().iter().map(Got::seq).collect()
     }
@@ -185,7 +185,7 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Res
     response.body(Body::from(reply.body)).expect("right")
 }
 
-/// Checks a delivery as the standard tells receivers to: fresh, and signed by each of these secrets in turn.
+/// Checks a delivery as the standard requires of receivers: fresh, and signed by each of these secrets in turn.
 pub fn verify(got: &Got, secrets: &[&str]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     assert!(now.abs_diff(Duration::from_secs(got.timestamp)) < Duration::from_secs(300), "{got:?}");
@@ -195,7 +195,7 @@ pub fn verify(got: &Got, secrets: &[&str]) {
     assert!(!got.id.is_empty() && !got.id.contains('.'), "{}", got.id);
 }
 
-/// HMAC-SHA256 by its definition (RFC 2104), so that the program's is not checked by itself.
+/// HMAC-SHA256 by its definition (RFC 2104), independent of the program's implementation.
 fn sign(secret: &str, text: &str) -> String {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a prefix")).expect("base64");
     assert!(key.len() <= 64, "longer keys are hashed first");

@@ -1,4 +1,4 @@
-//! A Redis of a test's own, and a wire to it that can be cut. Nothing is left behind, however the test ends.
+//! A Redis server of one test, and a wire to it that can be cut. Both are removed however the test ends.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// Starts and kills the server on command. At the end of its input, which comes however the test ends, the server is
-/// killed and the folder removed.
+/// Starts and kills the server on command. At the end of its input, which comes however the test ends, it kills the
+/// server and removes the folder.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 dir=$1
@@ -38,7 +38,7 @@ rm -rf "$dir"
 
 static SERVERS: AtomicU64 = AtomicU64::new(0);
 
-/// A server on the loopback, without persistence unless told otherwise.
+/// A server on the loopback, without persistence by default.
 pub struct RedisServer {
     pub port: u16,
     folder: PathBuf,
@@ -52,7 +52,7 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// With more options, in which `DIR` stands for the server's folder and `PORT` for its port.
+    /// With more options, in which `DIR` is replaced by the server's folder and `PORT` by its port.
     pub fn start_with(options: &[&str]) -> Self {
         Self::start_in(own_folder(), options)
     }
@@ -66,7 +66,7 @@ impl RedisServer {
         Self::launch(folder, port, options.collect())
     }
 
-    /// With these lines as its file of settings, which it may rewrite.
+    /// With these lines as its configuration file, which the server may rewrite.
     pub fn start_sentinel(lines: &str) -> Self {
         let (port, folder) = (free_port(), own_folder());
         let file = folder.join("sentinel.conf");
@@ -94,18 +94,18 @@ impl RedisServer {
         server
     }
 
-    /// As a machine that loses its power: nothing is written, nobody is told.
+    /// Like a power failure: nothing is written, and no client is notified.
     pub fn kill(&mut self) {
         self.order("kill");
     }
 
-    /// Starts it again, with what its disk holds.
+    /// Starts it again with the contents of its disk.
     pub fn restart(&mut self) {
         self.order("start");
         self.wait_until_ready();
     }
 
-    /// As a machine that hangs: connections stay, and nothing is answered.
+    /// Like a machine that hangs: connections remain, without answers.
     pub fn freeze(&mut self) {
         self.order("freeze");
     }
@@ -128,10 +128,10 @@ impl RedisServer {
 
     pub async fn connection(&self) -> MultiplexedConnection {
         let client = Client::open(self.url()).expect("a url");
-        let patience = Duration::from_secs(20);
-        let deadline = Instant::now() + patience;
-        // The library's half second is short for a server that shares two cores with everything else here.
-        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(patience));
+        let limit = Duration::from_secs(20);
+        let deadline = Instant::now() + limit;
+        // The library's half second is too short for a server that shares two cores with the other tests.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(limit));
         loop {
             match client.get_multiplexed_async_connection_with_config(&patient).await {
                 Ok(connection) => return connection,
@@ -141,7 +141,7 @@ impl RedisServer {
         }
     }
 
-    /// The answer to a command of words.
+    /// Runs a command, given as words.
     pub async fn run<T: FromRedisValue>(&self, words: &str) -> T {
         let mut command = redis::Cmd::new();
         for word in words.split(' ') {
@@ -151,14 +151,14 @@ impl RedisServer {
         loop {
             match command.query_async(&mut self.connection().await).await {
                 Ok(answer) => return answer,
-                // A server that is deposed, or dies, closes its connections.
+                // A server that is deposed, or ends, closes its connections.
                 Err(error) if error.is_io_error() && Instant::now() < deadline => {}
                 Err(error) => panic!("{words}: {error}"),
             }
         }
     }
 
-    /// What each stream holds: number and message of every entry, in the stream's order.
+    /// The contents of each stream: number and message of every entry, in order.
     pub async fn streams(&self) -> BTreeMap<String, Vec<(u64, String)>> {
         let mut streams = BTreeMap::new();
         for key in self.run::<Vec<String>>("KEYS *events:*").await {
@@ -195,7 +195,7 @@ impl RedisServer {
     }
 }
 
-/// A port nobody listens on.
+/// A free port.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
@@ -207,16 +207,16 @@ fn own_folder() -> PathBuf {
     folder
 }
 
-/// Where a wire is cut.
+/// The point at which a wire is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// What is asked never arrives.
+    /// The request never arrives.
     Request,
-    /// What is asked arrives and is done, and nobody hears of it.
+    /// The request arrives and is executed, and the reply is lost.
     Reply,
 }
 
-/// A wire to a server. It passes everything on until it is told to cut.
+/// A wire to a server. It passes everything until it is cut.
 pub struct Wire {
     pub address: SocketAddr,
     plan: Arc<Mutex<Plan>>,
@@ -225,9 +225,9 @@ pub struct Wire {
 
 #[derive(Default)]
 struct Plan {
-    /// Each is used up by the next large piece that passes in its direction.
+    /// Each is used by the next large piece in its direction.
     cuts: Vec<Cut>,
-    /// Cuts one piece in so many, by a generator of this state.
+    /// Cuts one piece in this many, by a generator with this state.
     random: Option<(u64, u64)>,
     made: u64,
 }
@@ -237,7 +237,7 @@ impl Plan {
         let asked = self.cuts.first() == Some(&direction)
             && (direction == Cut::Reply || bytes.windows(4).any(|word| word == b"EVAL"));
         if asked {
-            // The reply that is to be cut is that of an append, so that request is waited for.
+            // The reply to cut is the reply of an append, so the cut waits for that request.
             self.cuts.remove(0);
         }
         let unlucky = self.random.as_mut().is_some_and(|(state, one_in)| {
@@ -258,7 +258,7 @@ impl Wire {
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(carry(client, port, shared.clone()));
+                connections.spawn(pass_on(client, port, shared.clone()));
             }
         });
         Self { address, plan, _tasks: tasks }
@@ -268,23 +268,23 @@ impl Wire {
         format!("redis://{}/", self.address)
     }
 
-    /// Cuts at the next occasion, once.
+    /// Cuts once, at the next opportunity.
     pub fn cut(&self, cut: Cut) {
         self.plan.lock().expect("whole").cuts.push(cut);
     }
 
-    /// Cuts one piece in `one_in` from now on, 0 for none.
+    /// Cuts one piece in `one_in` from now on; 0 for none.
     pub fn cut_at_random(&self, seed: u64, one_in: u64) {
         self.plan.lock().expect("whole").random = (one_in > 0).then_some((seed, one_in));
     }
 
-    /// Cuts made so far.
+    /// Number of cuts so far.
     pub fn cuts(&self) -> u64 {
         self.plan.lock().expect("whole").made
     }
 }
 
-async fn carry(mut client: TcpStream, port: u16, plan: Arc<Mutex<Plan>>) {
+async fn pass_on(mut client: TcpStream, port: u16, plan: Arc<Mutex<Plan>>) {
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     loop {

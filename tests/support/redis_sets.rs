@@ -1,4 +1,4 @@
-//! Every way Redis is run in: one server, by TLS for a user with few rights, behind Sentinel, as a Cluster.
+//! All deployments of Redis: one server, TLS with a restricted user, Sentinel, and a Cluster.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -13,15 +13,15 @@ use crate::redis_server::{RedisServer, free_port};
 /// Streams by name: number and message of every entry.
 pub type Streams = BTreeMap<String, Vec<(u64, String)>>;
 
-/// Servers that belong together, and how a sink reaches them.
+/// Servers of one deployment, and the settings of a sink for them.
 pub struct RedisSet {
     pub settings: RedisSettings,
-    /// All that may hold streams.
+    /// All servers that may hold streams.
     pub servers: Vec<RedisServer>,
     pub sentinels: Vec<RedisServer>,
 }
 
-/// As the manual says, and no right more.
+/// The rights that the manual lists, and no others.
 const RIGHTS: [&str; 11] = [
     "--user",
     "flume",
@@ -46,7 +46,7 @@ pub fn settings(servers: RedisServers) -> RedisSettings {
     }
 }
 
-/// Waits until `is`, which had better come true soon.
+/// Waits until `is` holds, with a limit.
 pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is().await {
@@ -67,7 +67,7 @@ impl RedisSet {
         Self { settings, servers: vec![server], sentinels: Vec::new() }
     }
 
-    /// Behind TLS, and for a user who may do nothing else. The test itself comes by another door.
+    /// One server with TLS, and a user without further rights. The test itself uses another port.
     pub fn tls() -> Self {
         let folder = tempfile::tempdir().expect("a folder").keep();
         certificates(&folder);
@@ -83,7 +83,7 @@ impl RedisSet {
         Self { settings, servers: vec![server], sentinels: Vec::new() }
     }
 
-    /// A master, a replica and three sentinels, all of which want to know who comes.
+    /// A master, a replica and three sentinels, all with passwords.
     pub async fn sentinel() -> Self {
         let rights = rights("+role");
         let master = RedisServer::start_with(&rights);
@@ -91,7 +91,7 @@ impl RedisSet {
         let mut options = rights.clone();
         options.extend(["--replicaof", "127.0.0.1", port.as_str(), "--repl-diskless-sync-delay", "0"]);
         let replica = RedisServer::start_with(&options);
-        // A busy machine's pauses are no death.
+        // A pause of a busy machine must not count as a failure.
         let lines = format!(
             "sentinel monitor mymaster 127.0.0.1 {port} 2\n\
              sentinel down-after-milliseconds mymaster 2000\n\
@@ -120,15 +120,15 @@ impl RedisSet {
         replica.contains("master_link_status:up")
     }
 
-    /// Masters that share the slots evenly, and as many replicas, or none.
+    /// Masters with equal shares of the slots, and as many replicas, or none.
     pub async fn cluster(masters: usize, with_replicas: bool) -> Self {
         let count = if with_replicas { masters * 2 } else { masters };
         let start = |_| {
             let bus = free_port().to_string();
             let mut options = rights("+asking");
             options.extend(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
-            // One silent node takes the whole cluster down, and a node that answers a greeting late is forgotten.
-            // The server's own default rides out the pauses of a busy machine.
+            // One silent node stops the whole cluster, and a node that answers late is forgotten. The server's default
+            // tolerates the pauses of a busy machine.
             options.extend(["--cluster-node-timeout", "15000", "--cluster-replica-validity-factor", "0"]);
             options.extend(["--repl-diskless-sync-delay", "0", "--cluster-port", bus.as_str()]);
             (RedisServer::start_with(&options), bus)
@@ -152,7 +152,7 @@ impl RedisSet {
         }
         until("the cluster is whole", async || set.is_whole(masters).await).await;
         if with_replicas {
-            // A replica takes over soon.
+            // From here on, a replica takes over soon.
             for server in &set.servers {
                 server.run::<()>("CONFIG SET cluster-node-timeout 2000").await;
             }
@@ -170,7 +170,7 @@ impl RedisSet {
         true
     }
 
-    /// Whether all slots are served and every replica follows.
+    /// Whether all slots are served and every replica is connected.
     pub async fn is_whole(&self, masters: usize) -> bool {
         for server in self.servers.iter().filter(|server| server.is_up()) {
             let info: String = server.run("CLUSTER INFO").await;
@@ -190,7 +190,7 @@ impl RedisSet {
         RedisSink::new(self.settings.clone()).expect("right")
     }
 
-    /// `[redis]` of a configuration.
+    /// The table `[redis]` of a configuration.
     pub fn config(&self) -> String {
         match &self.settings.servers {
             RedisServers::Single(url) => format!("url = {url:?}\n"),
@@ -201,7 +201,7 @@ impl RedisSet {
         }
     }
 
-    /// Servers that take messages now.
+    /// The servers that accept messages at present.
     pub async fn masters(&self) -> Vec<&RedisServer> {
         let mut masters = Vec::new();
         for server in self.servers.iter().filter(|server| server.is_up()) {
@@ -219,7 +219,7 @@ impl RedisSet {
         }
     }
 
-    /// What is there for consumers.
+    /// The entries for consumers.
     pub async fn streams(&self) -> Streams {
         let mut all = Streams::new();
         for master in self.masters().await {
@@ -228,12 +228,12 @@ impl RedisSet {
         all
     }
 
-    /// Whether so many messages are there.
+    /// Whether this many messages are stored.
     pub async fn holds(&self, messages: u64) -> bool {
         self.streams().await.values().map(Vec::len).sum::<usize>() as u64 == messages
     }
 
-    /// Which server of a Cluster is the master of a key: the only one that does not send us on.
+    /// The master of a key in a Cluster: the only node that does not redirect.
     pub async fn owner(&self, key: &str) -> usize {
         for (index, server) in self.servers.iter().enumerate().filter(|(_, server)| server.is_up()) {
             let mut asked = redis::cmd("EXISTS");
@@ -241,7 +241,7 @@ impl RedisSet {
                 return index;
             }
         }
-        panic!("nobody serves {key}")
+        panic!("no server has {key}")
     }
 }
 
@@ -256,7 +256,7 @@ const TLS: [&str; 8] = [
     "DIR/server.key",
 ];
 
-/// A certificate authority, and a certificate of its making for `localhost`.
+/// A certificate authority, and a certificate that it has signed for `localhost`.
 fn certificates(folder: &Path) {
     let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca \
              -keyout ca.key -out ca.crt &&

@@ -1,4 +1,4 @@
-//! A chain, a database with a journal, and what happens between the two.
+//! A chain, a database with a journal, and the daemon between them.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -16,14 +16,14 @@ use crate::flume::{Flume, WAIT_LIMIT, all_sources, config, connect};
 use crate::story::{self, Blocks};
 use crate::{journal, postgres, tables};
 
-/// See above. Sources are named `vault`, `token` and `nft`.
+/// See the module. Sources are named `vault`, `token` and `nft`.
 pub struct Scene {
     pub chain: DevChain,
     pub server: Server,
     pub url: String,
     pub pool: PgPool,
     blocks: Arc<Mutex<Blocks>>,
-    /// The config of the last start.
+    /// The configuration of the last start.
     config: Mutex<String>,
 }
 
@@ -58,7 +58,7 @@ impl Scene {
         Flume::start(&config, &self.url).await
     }
 
-    /// What a command beside the daemon reads: the config of the last start, and this database.
+    /// The configuration for a command beside the daemon: that of the last start, with this database.
     pub fn loaded(&self) -> Loaded {
         let config = self.config.lock().expect("no test panicked").clone();
         let config = format!("[database]\nurl = \"{}\"\n{config}", self.url);
@@ -67,7 +67,7 @@ impl Scene {
         Loaded { path, config: config.unwrap_or_else(|problems| panic!("{problems}")) }
     }
 
-    /// Changes the chain so that the story knows.
+    /// Changes the chain and records its blocks for the story.
     pub fn change<T>(&self, change: impl FnOnce(&DevChain) -> T) -> T {
         let changed = change(&self.chain);
         self.blocks.lock().expect("no test panicked").note(&self.chain);
@@ -109,7 +109,7 @@ impl Scene {
         });
     }
 
-    /// Everything that was committed and undone so far, checked on the way; see [`story::tell`].
+    /// Everything that was committed and undone so far, checked; see [`story::describe`].
     pub async fn story(&self) -> Vec<String> {
         let sources: Vec<(String, i64)> = sqlx::query_as("select name, start_block from sources")
             .fetch_all(&self.pool)
@@ -118,15 +118,15 @@ impl Scene {
         let sources: BTreeMap<_, _> =
             sources.into_iter().map(|(name, at)| (name, at.cast_unsigned())).collect();
         let entries = journal::entries(&self.pool).await;
-        story::tell(&entries, &self.blocks.lock().expect("no test panicked"), &sources)
+        story::describe(&entries, &self.blocks.lock().expect("no test panicked"), &sources)
     }
 
-    /// The name of a block, see [`story::tell`].
+    /// The name of a block, see [`story::describe`].
     pub fn name(&self, hash: &B256) -> String {
         self.blocks.lock().expect("no test panicked").name(hash)
     }
 
-    /// Ends the daemon, then compares every table with the chain up to `tip` and with a fresh sync of it.
+    /// Stops the daemon, then compares every table with the chain up to `tip` and with a new sync.
     pub async fn ends_at(&self, flume: Flume, tip: u64) {
         flume.until_tip("dev", tip).await;
         flume.stop().await;
@@ -135,7 +135,7 @@ impl Scene {
         self.equals_fresh_sync().await;
     }
 
-    /// Compares every table with those of a fresh sync by the same config.
+    /// Compares every table with those of a new sync with the same configuration.
     pub async fn equals_fresh_sync(&self) {
         let url = postgres::database().await;
         let config = self.config.lock().expect("no test panicked").clone();
@@ -155,25 +155,25 @@ impl Scene {
         tables::assert_same("a fresh sync", &tables::all(&self.pool).await, &tables::all(&fresh).await);
     }
 
-    /// What `eth_getLogs` was asked since the start, or since this was last called.
+    /// The requests of `eth_getLogs` since the start, or since the last call.
     pub fn asked(&self) -> Vec<Asked> {
         let requests = self.chain.faults().journal();
         requests.iter().filter(|request| request.method == "eth_getLogs").map(Asked::read).collect()
     }
 
-    /// Waits until a statement of the daemon waits for a lock of the test's.
+    /// Waits until a statement of the daemon waits for a lock of the test.
     pub async fn until_blocked(&self) {
         self.until_waiting(1).await;
     }
 
-    /// Waits until so many statements wait for locks.
+    /// Waits until this many statements wait for locks.
     pub async fn until_waiting(&self, statements: i64) {
         let blocked = "select count(*) from pg_stat_activity \
                        where datname = current_database() and wait_event_type = 'Lock'";
         self.until_count(blocked, statements).await;
     }
 
-    /// Waits until no connection but the test's own is left: what was under way is committed or undone.
+    /// Waits until only the connections of the test are left: all work is committed or undone.
     pub async fn until_alone(&self) {
         let others = "select count(*) from pg_stat_activity where datname = current_database() \
                       and backend_type = 'client backend' and pid <> pg_backend_pid() and state <> 'idle'";
@@ -189,7 +189,7 @@ impl Scene {
     }
 }
 
-/// Waits until something holds that nothing announces.
+/// Waits for a condition that causes no notification.
 pub async fn until(what: &str, is: impl Fn() -> bool) {
     let deadline = Instant::now() + WAIT_LIMIT;
     while !is() {
@@ -198,7 +198,7 @@ pub async fn until(what: &str, is: impl Fn() -> bool) {
     }
 }
 
-/// One question for logs.
+/// One request for logs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
     pub range: Option<(u64, u64)>,
@@ -222,24 +222,24 @@ impl Asked {
         }
     }
 
-    /// How many blocks it spans.
+    /// Number of blocks in its range.
     pub fn width(&self) -> Option<u64> {
         self.range.map(|(from, to)| to - from + 1)
     }
 }
 
-/// Whether `eth_getLogs` is asked for a range that begins at this block.
+/// Whether `eth_getLogs` requests a range that begins at this block.
 pub fn from_block(number: u64) -> impl Fn(&Value) -> bool + Send + Sync + 'static {
     let wanted = format!("{number:#x}");
     move |params| params[0]["fromBlock"] == wanted.as_str()
 }
 
-/// Whether `eth_getLogs` is asked for a block by its hash.
+/// Whether `eth_getLogs` requests a block by its hash.
 pub fn by_hash(params: &Value) -> bool {
     params[0]["blockHash"].is_string()
 }
 
-/// Whether `eth_getBlockByNumber` is asked for this height.
+/// Whether `eth_getBlockByNumber` requests this height.
 pub fn height(number: u64) -> impl Fn(&Value) -> bool + Send + Sync + 'static {
     let wanted = format!("{number:#x}");
     move |params| params[0] == wanted.as_str()

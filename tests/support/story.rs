@@ -1,5 +1,5 @@
-//! The journal as a story: one line for each transaction, in which blocks have names. `a98` is block 98 of
-//! the first branch the chain had, `b98` that of the second.
+//! The journal in words: one line for each transaction, in which blocks have names. `a98` is block 98 of the first
+//! branch of the chain, `b98` that of the second.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +10,7 @@ use chainflume_devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, STAKE_VAULT};
 
 use crate::journal::Entry;
 
-/// Every block a chain ever had, as far as it was noted in time.
+/// Every block that a chain ever had and that was recorded in time.
 #[derive(Default)]
 pub struct Blocks {
     known: HashMap<B256, Known>,
@@ -26,7 +26,7 @@ struct Known {
 }
 
 impl Blocks {
-    /// Notes the chain as it is. To be called after each change: what is not canonical any more cannot be read.
+    /// Records the present chain. Call this after each change: orphaned blocks cannot be read later.
     pub fn note(&mut self, chain: &DevChain) {
         let mut fresh = Vec::new();
         let mut next = Some(chain.head());
@@ -58,7 +58,7 @@ impl Blocks {
         self.known.get(hash).unwrap_or_else(|| panic!("block {hash} never was"))
     }
 
-    /// The blocks above `below` up to `top`, and the hash of the one under them.
+    /// The blocks above `below` up to `top`, and the hash of the block below them.
     fn path(&self, below: Option<u64>, top: B256) -> (Vec<(B256, &Known)>, B256) {
         let (mut path, mut hash) = (Vec::new(), top);
         while let Some(block) = self.known.get(&hash).filter(|block| below.is_none_or(|n| block.number > n)) {
@@ -70,12 +70,11 @@ impl Blocks {
     }
 }
 
-/// Tells `entries` as a story of the sources, which start at the blocks given. On the way it is checked
-/// that each move follows the links of the chain, and that exactly the events of the blocks in between were stored or undone,
-/// in their order.
-pub fn tell(entries: &[Entry], blocks: &Blocks, sources: &BTreeMap<String, u64>) -> Vec<String> {
+/// Describes `entries` as a story of the sources, which start at the given blocks. Checks that each move follows the
+/// links of the chain, and that exactly the events of the blocks in between were stored or undone, in order.
+pub fn describe(entries: &[Entry], blocks: &Blocks, sources: &BTreeMap<String, u64>) -> Vec<String> {
     let mut transactions: Vec<(i64, Vec<&Entry>)> = Vec::new();
-    // Events may be written ahead, before the step below has ended. Steps follow each other as their checkpoints move.
+    // Events may be written ahead of the step below. Steps are ordered by their checkpoints.
     let (moves, others): (Vec<&Entry>, Vec<&Entry>) =
         entries.iter().partition(|entry| entry.source.is_some());
     for entry in moves.into_iter().chain(others) {
@@ -84,14 +83,14 @@ pub fn tell(entries: &[Entry], blocks: &Blocks, sources: &BTreeMap<String, u64>)
             None => transactions.push((entry.tx, vec![entry])),
         }
     }
-    transactions.iter().filter_map(|(_, entries)| Step::read(entries).tell(blocks, sources)).collect()
+    transactions.iter().filter_map(|(_, entries)| Step::read(entries).describe(blocks, sources)).collect()
 }
 
 /// One transaction.
 struct Step {
-    /// Source, where it was, where it is.
+    /// Source, earlier position, new position.
     moves: Vec<(String, Option<B256>, Option<B256>)>,
-    /// Block and number of events, below zero for undone, in the order of the journal.
+    /// Block and number of events (negative for undone), in the order of the journal.
     events: Vec<(u64, B256, i64)>,
 }
 
@@ -106,7 +105,7 @@ impl Step {
         }
     }
 
-    fn tell(&self, blocks: &Blocks, sources: &BTreeMap<String, u64>) -> Option<String> {
+    fn describe(&self, blocks: &Blocks, sources: &BTreeMap<String, u64>) -> Option<String> {
         assert!(
             self.events.is_empty() || !self.moves.is_empty(),
             "events without a checkpoint: {:?}",
@@ -163,7 +162,7 @@ impl Step {
     }
 }
 
-/// The events of one source's move by block; its links are checked on the way.
+/// The events of one source's move by block; checks its links.
 fn expect(
     blocks: &Blocks,
     (source, start): (&str, u64),
@@ -177,7 +176,7 @@ fn expect(
         (was, None) => (None, was.expect("deleted from somewhere"), -1),
     };
     let (path, below) = blocks.path(low.map(number).or(start.checked_sub(1)), high);
-    // Where nothing above final agrees, the ancestor is the new branch's block at that height.
+    // If no block above the final one agrees, the ancestor is the new branch's block at that height.
     if let Some(low) = low.filter(|_| sign > 0) {
         assert_eq!(
             blocks.name(&below),
@@ -190,7 +189,7 @@ fn expect(
         "vault" => STAKE_VAULT,
         "token" => DEMO_TOKEN,
         "nft" => DEMO_NFT,
-        // Of a contract that is never used.
+        // A contract that is never used.
         "late" => Address::ZERO,
         other => panic!("whose contract is {other}?"),
     };

@@ -1,4 +1,4 @@
-//! All tables, row by row: against what the chain itself says, and against another database.
+//! Compares all tables, row by row, with the chain itself and with another database.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -9,15 +9,18 @@ use chainflume_devchain::{DEMO_NFT, DEMO_TOKEN, DevChain, STAKE_VAULT};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 
-/// Each table and what of its rows does not depend on when and in which order they were written: kinds, which have ids in
-/// the order in which a database met them, go by name. Left out whole: `blocks`, which holds what was seen near
-/// the head, and the record of what was orphaned.
+/// Each table, with the parts of its rows that do not depend on time and order of writing. Kinds are compared by name,
+/// since their ids follow the order of their first occurrence. Two tables are left out: `blocks`, which holds blocks
+/// near the head, and the record of orphaned events.
 const TABLES: [(&str, &str); 12] = [
-    // A genesis hash is only known where the node told it at the first start.
+    // The genesis hash is known only if the node returned it at the first start.
     ("chains", "select to_jsonb(t) - '{reorgs,epoch,genesis_hash,final_number}'::text[] from chains t"),
-    // Announcements begin at the head that was first seen, and an audit gets as far as it has time for. Who followed a source
-    // last is for commands.
-    ("sources", "select to_jsonb(t) - '{id,publish_from,verified_to,followed_as}'::text[] from sources t"),
+    // Publishing begins at the head of the first start, and the audit depends on the time. Only commands use the record
+    // of who followed a source last.
+    (
+        "sources",
+        "select to_jsonb(t) - '{id,publish_from,verified_to,followed_as,group_id}'::text[] from sources t",
+    ),
     ("checkpoints", "select to_jsonb(t) - 'updated_at' from checkpoints t"),
     ("event_kinds", "select to_jsonb(t) - 'id' from event_kinds t"),
     (
@@ -34,7 +37,7 @@ const TABLES: [(&str, &str); 12] = [
     ("nft_balances", "select to_jsonb(t) from nft_balances t"),
 ];
 
-/// Table to rows.
+/// Rows by table.
 pub type Rows = BTreeMap<String, Vec<String>>;
 
 /// Every row of every table as text.
@@ -46,7 +49,7 @@ pub async fn all(pool: &PgPool) -> Rows {
     rows
 }
 
-/// As [`all`], and the reorg window above block `above`: what history leaves below depends on how it was cut.
+/// As [`all`], with the blocks above `above`: the blocks that history leaves below depend on its ranges.
 pub async fn all_with_window(pool: &PgPool, above: u64) -> Rows {
     let sql = format!("select to_jsonb(t)::text from blocks t where number > {above}");
     let mut rows = all(pool).await;
@@ -54,7 +57,7 @@ pub async fn all_with_window(pool: &PgPool, above: u64) -> Rows {
     rows
 }
 
-/// Every row that belongs to one chain, to see that nothing of it changed.
+/// Every row of one chain, to check that none changed.
 pub async fn of_chain(pool: &PgPool, chain_id: u64) -> Rows {
     let mut rows = Rows::new();
     for table in
@@ -66,7 +69,7 @@ pub async fn of_chain(pool: &PgPool, chain_id: u64) -> Rows {
     rows
 }
 
-/// A line for each row that only one of the two has, or has more often.
+/// A line for each row that only one database has, or has more often.
 pub fn differences(found: &Rows, expected: &Rows) -> Vec<String> {
     let mut differences = Vec::new();
     for (table, expected) in expected {
@@ -81,14 +84,14 @@ pub fn differences(found: &Rows, expected: &Rows) -> Vec<String> {
     differences
 }
 
-/// Panics with every row that only one of the two has.
+/// Panics and lists every row that only one database has.
 pub fn assert_same(what: &str, found: &Rows, expected: &Rows) {
     let differences = differences(found, expected);
     let first = differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
     assert!(differences.is_empty(), "{} rows differ from {what}:\n{first}", differences.len());
 }
 
-/// Compares what three sources from genesis stored up to block `tip` with the chain's own logs and ledger.
+/// Compares the rows of three sources from genesis up to block `tip` with the chain's own logs and ledger.
 pub async fn assert_equals_chain(pool: &PgPool, chain: &DevChain, tip: u64) {
     let mut found = Rows::new();
     for (table, sql) in WITNESSED {
@@ -98,7 +101,7 @@ pub async fn assert_equals_chain(pool: &PgPool, chain: &DevChain, tip: u64) {
     assert_canonical(pool, chain).await;
 }
 
-/// Every block that is held is the chain's.
+/// Checks that every stored block is a block of the chain.
 async fn assert_canonical(pool: &PgPool, chain: &DevChain) {
     let held: Vec<(i64, Vec<u8>)> = sqlx::query_as(
         "select number, hash from blocks where chain_id = $1 \
@@ -145,7 +148,7 @@ const WITNESSED: [(&str, &str); 6] = [
     ),
 ];
 
-/// The same rows from the chain alone.
+/// The same rows, computed from the chain.
 fn witness(chain: &DevChain, tip: u64) -> Rows {
     let logs = chain.canonical_logs(BlockRange::new(0, tip).expect("from genesis"));
     let ledger = chain.ledger(tip);

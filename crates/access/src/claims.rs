@@ -4,15 +4,15 @@ use crate::principal::User;
 use crate::room::RoomPattern;
 use crate::service_key::Scopes;
 
-/// Patterns of rooms that one token may list: as many as a connection may join rooms.
+/// Maximum number of room patterns in one token: the maximum number of rooms per connection.
 const MAX_PATTERNS: usize = 128;
-/// Bytes of a user's id: what still fits into the name of the user's room.
+/// Maximum size of a user's id in bytes: it must fit into the name of the user's room.
 const MAX_SUBJECT_BYTES: usize = 250;
-/// The latest time that is read, in seconds since 1970: clocks cannot hold every number of 64 bits.
+/// The latest accepted time, in seconds since 1970: clocks cannot represent every 64-bit number.
 const MAX_SECONDS: u64 = 9_000_000_000_000;
 
-/// The claims of a token that this program reads. A claim of another JSON type makes the whole token malformed: a claim that
-/// cannot be read must not count as one that is absent.
+/// The claims of a token that this program reads. A claim of another JSON type makes the whole token malformed: an
+/// unreadable claim must not count as absent.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Claims {
     pub sub: String,
@@ -54,10 +54,10 @@ impl Audience {
 }
 
 impl Claims {
-    /// `None` where the token does not hold what it must, or holds what no issuer of ours writes.
+    /// `None` if the token lacks a required claim, or has a value that no valid issuer writes.
     pub fn read(json: &[u8]) -> Option<(Self, Vec<RoomPattern>)> {
         let claims: Self = serde_json::from_slice(json).ok()?;
-        // No control characters: they are in no room's name, and neither a log line nor a table takes all of them.
+        // No control characters: room names exclude them, and log lines and tables accept only some.
         let is_plain = |text: &str| {
             !text.is_empty() && text.len() <= MAX_SUBJECT_BYTES && !text.contains(char::is_control)
         };
@@ -69,7 +69,7 @@ impl Claims {
         Some((claims, rooms))
     }
 
-    /// The user of these claims, whose patterns of rooms were read already.
+    /// The user of these claims, given the room patterns.
     pub fn into_user(self, rooms: Vec<RoomPattern>) -> User {
         User {
             id: self.sub,
@@ -84,7 +84,7 @@ impl Claims {
 }
 
 impl User {
-    /// The claims that this program reads, as JSON: for a table, from which [`Self::from_claims`] reads them back.
+    /// These claims as JSON, for a table; [`Self::from_claims`] reads it back.
     pub fn to_claims(&self) -> String {
         let rooms: Vec<String> = self.rooms.iter().map(RoomPattern::to_string).collect();
         let mut claims = serde_json::json!({
@@ -99,19 +99,20 @@ impl User {
         claims.to_string()
     }
 
-    /// Reads what [`Self::to_claims`] wrote. No signature is checked: the text must come from a place that only this program writes.
+    /// Reads the result of [`Self::to_claims`]. It checks no signature: the text must come from a place that only this
+    /// program writes.
     pub fn from_claims(json: &str) -> Option<Self> {
         let (claims, rooms) = Claims::read(json.as_bytes())?;
         Some(claims.into_user(rooms))
     }
 }
 
-/// RFC 7519 §2, NumericDate: seconds since 1970, which some issuers write with a fraction. Rounded down.
+/// RFC 7519 §2, NumericDate: seconds since 1970. Some issuers write a fraction; it is cut off.
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;
     let whole = || {
         let fraction = number.as_f64().filter(|seconds| (0.0..=9e15).contains(seconds))?;
-        // Without a cast, which would hide what does not fit.
+        // No cast: a cast would hide an overflow.
         format!("{:.0}", fraction.floor()).parse().ok()
     };
     let read = number.as_u64().or_else(whole).filter(|seconds| *seconds <= MAX_SECONDS);
@@ -122,7 +123,7 @@ fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
     seconds(deserializer).map(Some)
 }
 
-/// A claim that is there is no null.
+/// Rejects null: a claim that is present must have a value.
 pub(crate) fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

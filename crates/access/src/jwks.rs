@@ -4,16 +4,17 @@ use serde::Deserialize;
 
 use crate::token::{Algorithm, VerifyingKey};
 
-/// Keys of a set that are read at most. An issuer has two or three; each may be tried on a token without `kid`.
+/// Maximum number of keys that are read from a set. An issuer has two or three, and a token without `kid` may need a
+/// check against each.
 const MAX_KEYS: usize = 32;
 
 /// A set of keys that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwksError {
     /// Not RFC 7517 §5.
-    #[error("the answer is no set of keys (JWKS)")]
+    #[error("the answer is not a set of keys (JWKS)")]
     Malformed,
-    /// None that could check a token here.
+    /// No key that could check a token here.
     #[error("the set has no key for signatures of a configured algorithm")]
     Empty,
 }
@@ -39,8 +40,8 @@ struct Jwk {
     y: Option<String>,
 }
 
-/// The keys of a JSON Web Key Set that check signatures by one of `algorithms`. Keys for other purposes and of other kinds are
-/// skipped, as RFC 7517 §5 asks for. A secret (`oct`) is no key here: a set is public.
+/// The keys of a JSON Web Key Set that check signatures by one of `algorithms`. Keys of other purposes and kinds are
+/// skipped, as RFC 7517 §5 requires. A secret (`oct`) is not accepted: a set is public.
 ///
 /// # Errors
 /// [`JwksError`]
@@ -56,7 +57,7 @@ pub fn verifying_keys(json: &[u8], algorithms: &[Algorithm]) -> Result<Vec<Verif
 }
 
 impl Jwk {
-    /// The kind of the key decides its algorithm. A key that says another one is for something else.
+    /// The kind of the key decides its algorithm. A key that names another algorithm has another purpose.
     fn into_key(self) -> Option<VerifyingKey> {
         let signs = self.purpose.as_deref().is_none_or(|purpose| purpose == "sig");
         let verifies = self.key_ops.as_ref().is_none_or(|all| all.iter().any(|one| one == "verify"));

@@ -1,21 +1,21 @@
-//! Who a caller is and what the caller may see. Decisions are functions of bytes and of the time that is given: no HTTP, no runtime,
-//! no database.
+//! Who a caller is and what the caller may see. Each decision is a function of bytes and of a given time: no HTTP, no
+//! runtime, no database.
 
-/// What a signed token claims.
+/// The claims of a signed token.
 mod claims;
 /// Sets of public keys.
 mod jwks;
 /// Reads public keys in PEM.
 mod pem;
-/// Who asks.
+/// The caller.
 mod principal;
-/// What is worth nothing any more.
+/// Credentials that were revoked.
 mod revocation;
-/// Names of rooms, and which names a token opens.
+/// Names of rooms, and the room patterns of tokens.
 mod room;
 /// Keys of services.
 mod service_key;
-/// What opens one stream once.
+/// Tickets, each for one stream.
 mod ticket;
 /// JSON Web Tokens.
 mod token;

@@ -30,7 +30,8 @@ const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
 const INTEGER: u8 = 0x02;
 
-/// The one public key of a PEM file, as `openssl pkey -pubout` writes it. `None` for anything else, private keys among it.
+/// The only public key of a PEM file, as `openssl pkey -pubout` writes it. `None` for any other content, including
+/// private keys.
 pub(crate) fn public_key(text: &str) -> Option<PublicKey> {
     let (_, after) = text.split_once(BEGIN)?;
     let (body, rest) = after.split_once(END)?;
@@ -42,7 +43,7 @@ pub(crate) fn public_key(text: &str) -> Option<PublicKey> {
     let (key, []) = element(&der, SEQUENCE)? else { return None };
     let (algorithm, bits) = element(key, SEQUENCE)?;
     let (bits, []) = element(bits, BIT_STRING)? else { return None };
-    // The first byte counts unused bits; a key has none.
+    // The first byte is the number of unused bits; 0 for a key.
     let bits = bits.strip_prefix(&[0])?.to_vec();
     match algorithm {
         RSA => rsa(&bits),
@@ -60,7 +61,7 @@ fn rsa(der: &[u8]) -> Option<PublicKey> {
     Some(PublicKey::Rsa { n: n.to_vec(), e: e.to_vec() })
 }
 
-/// The contents of the DER element that `der` begins with, and what follows it.
+/// The contents of the first DER element of `der`, and the bytes after it.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let rest = der.strip_prefix(&[tag])?;
     let (length, rest) = match rest {

@@ -1,10 +1,10 @@
 use crate::room::{Room, RoomKind, RoomPattern};
 use crate::service_key::{KeyHash, Scope, Scopes};
 
-/// Who asks.
+/// The caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
-    /// Anybody who reaches a server without access control, which listens on the loopback only. May do everything.
+    /// Any caller of a server without access control, which listens only on the loopback. May do everything.
     Local,
     /// An end user with a token.
     User(User),
@@ -12,7 +12,7 @@ pub enum Principal {
     Service(Service),
 }
 
-/// An end user, as the token says.
+/// An end user, as the token describes the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// The claim `sub`: the user's id or wallet.
@@ -23,7 +23,7 @@ pub struct User {
     pub scopes: Scopes,
     /// The claim `rooms`.
     pub rooms: Vec<RoomPattern>,
-    /// The claim `exp`: from this second since 1970 on the token is worth nothing.
+    /// The claim `exp`: the token is invalid from this second since 1970 on.
     pub expires_at: u64,
     /// The claim `iat`.
     pub issued_at: Option<u64>,
@@ -34,28 +34,28 @@ pub struct User {
 /// A service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// As configured.
+    /// The configured name.
     pub name: String,
-    /// Of the key it has.
+    /// Hash of its key.
     pub key: KeyHash,
-    /// As configured.
+    /// The configured scopes.
     pub scopes: Scopes,
 }
 
-/// The kinds of rooms about facts of the chain that anybody with a valid credential may join: of `address`, `contract`, `chain`
-/// and `type`.
+/// The kinds of public rooms, about facts of the chain: `address`, `contract`, `chain` and `type`. Every caller with a
+/// valid credential may join them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicRooms(pub Vec<String>);
 
 impl Principal {
-    /// Whether the caller may join `room` now. The answer does not depend on whether anything was ever said there.
+    /// Whether the caller may join `room` now. The answer does not depend on whether the room ever had a message.
     pub fn may_join(&self, room: &Room, public: &PublicRooms) -> bool {
         let (scopes, patterns) = match self {
             Self::Local => return true,
             Self::User(user) => (&user.scopes, user.rooms.as_slice()),
             Self::Service(service) => (&service.scopes, [].as_slice()),
         };
-        // A token with the scope `read` opens no room of another user: `read` of a service is a backend's, and tokens are users'.
+        // For a user, the scope `read` opens no room of another user. For a service it does: services are backends.
         let is_reader = matches!(self, Self::Service(_)) && scopes.has(Scope::Read);
         let is_listed = patterns.iter().any(|pattern| pattern.opens(room));
         match room.kind() {
@@ -75,7 +75,7 @@ impl Principal {
         }
     }
 
-    /// Whether the caller may read messages of every room: what is not asked for by room.
+    /// Whether the caller may read the messages of every room, in requests without rooms.
     pub fn may_read_all(&self) -> bool {
         match self {
             Self::Local => true,
@@ -84,7 +84,8 @@ impl Principal {
         }
     }
 
-    /// Names the caller in tables and counts: one name a user, a key, or all callers of an open server.
+    /// Identifies the caller in tables and counts: one name per user or key; one name for all callers of an open
+    /// server.
     pub fn owner(&self) -> String {
         match self {
             Self::Local => "local".to_owned(),
@@ -93,7 +94,7 @@ impl Principal {
         }
     }
 
-    /// The second since 1970 from which on the credential is worth nothing; `None` for one that does not expire.
+    /// The second since 1970 from which on the credential is invalid; `None` if it does not expire.
     pub fn expires_at(&self) -> Option<u64> {
         match self {
             Self::User(user) => Some(user.expires_at),
@@ -140,7 +141,7 @@ mod tests {
         for foreign in ["user-70", "user-", "user-07", "user-7-1"] {
             assert!(Room::parse(foreign).is_err() || !joins(&seven, foreign, &[]), "{foreign}");
         }
-        // Neither a claim nor a scope of a token opens the room of somebody else.
+        // Neither a claim nor a scope of a token opens the room of another user.
         assert!(!joins(&user("7", "read admin", &["user-*", "user-8"]), "user-8", &["user"]));
         assert!(joins(&service(&[Scope::Read]), "user-8", &[]));
         assert!(!joins(&service(&[Scope::Publish, Scope::Admin]), "user-8", &[]));

@@ -2,10 +2,10 @@ use std::collections::{HashMap, HashSet};
 
 use crate::principal::Principal;
 
-/// What is worth nothing from a moment on.
+/// Credentials that are invalid from a moment on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revocation {
-    /// Every token of this user (`sub`) that was issued up to that moment.
+    /// Every token of this user (`sub`) issued up to that moment.
     Subject(String),
     /// The token with this `jti`.
     Token(String),
@@ -14,7 +14,7 @@ pub enum Revocation {
 }
 
 impl Revocation {
-    /// Reads what [`Self::kind`] and [`Self::name`] gave.
+    /// Reads the values of [`Self::kind`] and [`Self::name`].
     pub fn of(kind: &str, name: String) -> Option<Self> {
         match kind {
             "sub" => Some(Self::Subject(name)),
@@ -41,7 +41,7 @@ impl Revocation {
     }
 }
 
-/// Everything that was revoked.
+/// All revocations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocations {
     subjects: HashMap<String, u64>,
@@ -50,7 +50,7 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// Adds one; `at` is the moment, in seconds since 1970.
+    /// Adds one revocation; `at` is the moment, in seconds since 1970.
     pub fn add(&mut self, revocation: Revocation, at: u64) {
         match revocation {
             Revocation::Subject(name) => {
@@ -66,8 +66,8 @@ impl Revocations {
         }
     }
 
-    /// Whether the credential of this caller is worth nothing any more. A token that does not say when it was issued (`iat`) counts as
-    /// issued before.
+    /// Whether the credential of this caller is revoked. A token without the time of its issue (`iat`) counts as issued
+    /// before.
     pub fn covers(&self, principal: &Principal) -> bool {
         match principal {
             Principal::Local => false,

@@ -1,27 +1,28 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Bytes of a room's name at most.
+/// Maximum size of a room's name in bytes.
 pub const MAX_ROOM_BYTES: usize = 255;
 
 /// The name of a room: `all`, or a kind, a dash and an id. Names are compared whole; clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Room(Arc<str>);
 
-/// What a room is about.
+/// The subject of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomKind<'a> {
     /// Every message.
     All,
     /// One user, by id or wallet.
     User(&'a str),
-    /// Facts of the chain about an address, a contract, a chain or a type of message; the word before the dash.
+    /// Facts of the chain about an address, a contract, a chain or a type of message. The value is the word before the
+    /// dash.
     Public(&'a str),
-    /// Anything else: application's aggregates and what `[[push]]` rules name.
+    /// Any other room: aggregates of the application, and rooms of `[[push]]` rules.
     Other,
 }
 
-/// Why a text is no name of a room.
+/// Why a text is not the name of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoomError {
     /// Too long.
@@ -32,10 +33,10 @@ pub enum RoomError {
         "a room's name is `all` or <kind>-<id>, like user-7, in printable ASCII without `*`, `,`, `\"` and `\\`"
     )]
     Malformed,
-    /// Hexadecimal digits in upper case would never equal the addresses in messages.
+    /// Upper-case hexadecimal digits would never match the addresses in messages.
     #[error("an address in a room's name is written as 0x and 40 lower-case hexadecimal digits")]
     Address,
-    /// Not a number as messages write it.
+    /// Not a number in the form of messages.
     #[error("the room of a chain is chain-<id>, with the id in decimal digits")]
     Chain,
 }
@@ -73,7 +74,7 @@ impl Room {
         &self.0
     }
 
-    /// What it is about.
+    /// Its subject.
     pub fn kind(&self) -> RoomKind<'_> {
         match self.0.split_once('-') {
             None => RoomKind::All,
@@ -95,7 +96,7 @@ fn is_kind(kind: &str) -> bool {
     kind.starts_with(|first: char| first.is_ascii_lowercase()) && kind.bytes().all(inner)
 }
 
-/// No separator of lists, no sign of a prefix, and nothing that JSON or a log line would have to escape.
+/// Excludes separators of lists, the sign of a prefix, and all characters that JSON or a log line would have to escape.
 fn is_printable(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'*' | b',' | b'"' | b'\\')
 }
@@ -106,13 +107,13 @@ fn is_address(text: &str) -> bool {
     text.strip_prefix("0x").is_some_and(|digits| digits.len() == 40 && digits.bytes().all(digit))
 }
 
-/// Rooms that a token opens: one name, or with `*` at the end all names that begin so. The kind is always written whole, so that
-/// `order-*` opens no room of `orders`.
+/// The rooms that a token opens: one name, or all names with a prefix, written with `*` at the end. The kind is always
+/// complete, so `order-*` opens no room of `orders`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomPattern {
     /// One room.
     Name(Room),
-    /// All that begin so, without the `*`.
+    /// All rooms with this prefix, without the `*`.
     Prefix(String),
 }
 
@@ -126,7 +127,7 @@ impl fmt::Display for RoomPattern {
 }
 
 impl RoomPattern {
-    /// `None` where it is neither a name nor a prefix that holds a whole kind.
+    /// `None` if it is neither a name nor a prefix with a complete kind.
     pub fn parse(text: &str) -> Option<Self> {
         let Some(prefix) = text.strip_suffix('*') else { return Room::parse(text).ok().map(Self::Name) };
         let (kind, id) = prefix.split_once('-')?;
@@ -134,7 +135,7 @@ impl RoomPattern {
         fits.then(|| Self::Prefix(prefix.to_owned()))
     }
 
-    /// Whether it opens `room`.
+    /// Whether this pattern includes `room`.
     pub fn opens(&self, room: &Room) -> bool {
         match self {
             Self::Name(name) => name == room,

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// What a caller may do. No scope contains another.
+/// A permission of a caller. No scope includes another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Read messages and join the rooms of users.
@@ -18,7 +18,7 @@ pub enum Scope {
     Admin,
 }
 
-/// A word that is no scope.
+/// A word that is not a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not a scope; scopes are read, publish, notify and admin")]
 pub struct WrongScope;
@@ -41,7 +41,8 @@ impl Scope {
 pub struct Scopes(Vec<Scope>);
 
 impl Scopes {
-    /// Of the space-separated words of a token. Words of other services are ignored: one token may serve many.
+    /// The scopes in the space-separated words of a token. Words of other services are ignored: one token may serve
+    /// many.
     pub fn of_token(text: &str) -> Self {
         Self(text.split(' ').filter_map(|word| Scope::parse(word).ok()).collect())
     }
@@ -57,7 +58,7 @@ impl Scopes {
     }
 }
 
-/// As a token writes them: words separated by spaces.
+/// In the form of tokens: words separated by spaces.
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words().join(" "))
@@ -70,11 +71,11 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// The key of a service: `cfk_` and 32 random bytes in base64url. Shown once, when it is made.
+/// The key of a service: `cfk_` and 32 random bytes in base64url. Shown once, at its creation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServiceKey(String);
 
-/// The system gave no random bytes.
+/// The operating system gave no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system gives no random bytes; try again")]
 pub struct NoRandomness;
@@ -84,7 +85,7 @@ impl ServiceKey {
     /// `cfk_` and 32 bytes in base64url without padding.
     const LENGTH: usize = 47;
 
-    /// A new one.
+    /// Creates a new key.
     ///
     /// # Errors
     /// [`NoRandomness`]
@@ -94,17 +95,17 @@ impl ServiceKey {
         Ok(Self(format!("{}{}", Self::PREFIX, URL_SAFE_NO_PAD.encode(bytes))))
     }
 
-    /// Whether a bearer's credential claims to be such a key and no token.
+    /// Whether a bearer credential has the form of a service key, and not of a token.
     pub fn is_one(credential: &str) -> bool {
         credential.starts_with(Self::PREFIX)
     }
 
-    /// The key itself. Never for a log or an answer.
+    /// The key itself. Never log it or return it in an answer.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What the configuration keeps of it.
+    /// The hash that the configuration contains.
     pub fn hash(&self) -> KeyHash {
         KeyHash::of(&self.0)
     }
@@ -116,12 +117,12 @@ impl fmt::Debug for ServiceKey {
     }
 }
 
-/// SHA-256 of a service key, written `sha256:` and 64 lower-case hexadecimal digits. A slow hash would add nothing: a key has 256
-/// random bits, which nobody guesses.
+/// SHA-256 of a service key, written `sha256:` and 64 lower-case hexadecimal digits. A slow hash would add nothing: a
+/// key has 256 random bits and cannot be guessed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyHash([u8; 32]);
 
-/// A text that is no hash of a key.
+/// A text that is not the hash of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not the hash of a key; `chainflume keys new` prints one, sha256:<64 hexadecimal digits>")]
 pub struct WrongHash;
@@ -143,7 +144,8 @@ impl KeyHash {
         Ok(Self(bytes))
     }
 
-    /// Whether it is the hash of this credential. The time this takes says something of the hash alone, of which no key follows.
+    /// Whether this is the hash of the credential. The time of the comparison reveals at most a part of the hash, from
+    /// which no key follows.
     pub fn fits(&self, credential: &str) -> bool {
         credential.len() == ServiceKey::LENGTH && Self::of(credential) == *self
     }

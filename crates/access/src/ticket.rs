@@ -7,7 +7,8 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::service_key::NoRandomness;
 
-/// What opens one stream once: `cft_` and 32 random bytes in base64url. It may stand in an address, since it is spent when it is used.
+/// The credential for one stream: `cft_` and 32 random bytes in base64url. It may be part of an address, since its
+/// first use makes it invalid.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ticket(String);
 
@@ -16,7 +17,7 @@ impl Ticket {
     /// `cft_` and 32 bytes in base64url without padding.
     const LENGTH: usize = 47;
 
-    /// A new one.
+    /// Creates a new ticket.
     ///
     /// # Errors
     /// [`NoRandomness`]
@@ -26,18 +27,18 @@ impl Ticket {
         Ok(Self(format!("{}{}", Self::PREFIX, URL_SAFE_NO_PAD.encode(bytes))))
     }
 
-    /// Reads what a client sends; `None` for anything that was never a ticket.
+    /// Reads the text of a client; `None` for a text that cannot be a ticket.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = text.starts_with(Self::PREFIX) && text.len() == Self::LENGTH;
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// The ticket itself: for the answer to its owner alone.
+    /// The ticket itself, only for the answer to its owner.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What the database keeps of it, 32 bytes.
+    /// The hash that the database stores, 32 bytes.
     pub fn hash(&self) -> Vec<u8> {
         sha256(self.0.as_bytes())
     }
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_reads_back_and_shows_itself_to_nobody() {
+    fn a_ticket_reads_back_and_is_not_shown() {
         let (ticket, other) = (Ticket::generate().expect("random"), Ticket::generate().expect("random"));
         assert_eq!(Ticket::parse(ticket.expose()), Some(ticket.clone()));
         assert!(ticket.hash().len() == 32 && ticket.hash() != other.hash());

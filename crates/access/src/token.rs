@@ -9,16 +9,17 @@ use crate::claims::Claims;
 use crate::pem::{self, PublicKey};
 use crate::principal::User;
 
-/// Bytes of a token at most: what fits into one header of a request.
+/// Maximum size of a token in bytes: it must fit into one header of a request.
 pub const MAX_TOKEN_BYTES: usize = 8 << 10;
-/// How far the clock of an issuer may be ahead of ours, in seconds. Clocks that are kept by NTP differ by less.
+/// Maximum difference, in seconds, by which the clock of an issuer may be ahead. Clocks synchronized by NTP differ by
+/// less.
 const AHEAD: u64 = 60;
-/// RFC 7518 §3.2: a key of HS256 has no fewer bytes than its hash.
+/// RFC 7518 §3.2: a key of HS256 has at least as many bytes as the hash.
 const MIN_SECRET_BYTES: usize = 32;
-/// What every key in PEM begins with.
+/// The beginning of every key in PEM.
 const PEM: &[u8] = b"-----BEGIN";
 
-/// How a token may be signed. `none` is no variant.
+/// The accepted signature algorithms. `none` is not one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// HMAC with SHA-256.
@@ -42,10 +43,10 @@ impl Algorithm {
     }
 }
 
-/// A key that checks signatures of exactly one algorithm: no header of a token can have it used for another.
+/// A key that checks signatures of exactly one algorithm: the header of a token cannot select another one for it.
 pub struct VerifyingKey {
     kind: Kind,
-    /// Its name in a set of keys; a key without a name may have signed any token of its algorithm.
+    /// Its name in a set of keys. A key without a name is tried for every token of its algorithm.
     id: Option<String>,
 }
 
@@ -59,16 +60,16 @@ enum Kind {
 /// Why a key cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// A guess would be too easy.
+    /// Too easy to guess.
     #[error("the secret has fewer than {MIN_SECRET_BYTES} bytes; make one with `openssl rand -base64 32`")]
     ShortSecret,
-    /// A public key is known to everybody: as a secret it would let anybody sign.
+    /// A public key is known to all: as a secret it would let anyone sign.
     #[error("the secret is a key in PEM; name the file under public_key_file")]
     PemSecret,
-    /// RFC 7518 §3.3, and a bound on the time of a check.
+    /// RFC 7518 §3.3, and a limit on the time of a check.
     #[error("an RSA key has 2048 to 8192 bits")]
     RsaBits,
-    /// Not a key of ours.
+    /// Not a supported key.
     #[error("there is no public key of RSA, P-256 or Ed25519 in PEM; `openssl pkey -pubout` writes one")]
     NotPublic,
 }
@@ -92,7 +93,7 @@ impl VerifyingKey {
         Self { kind, id: None }
     }
 
-    /// Of RSA, from the modulus and the exponent, big-endian.
+    /// An RSA key, from modulus and exponent, big-endian.
     pub(crate) fn rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
         let trim = |number: &[u8]| {
             let zeros = number.iter().take_while(|byte| **byte == 0).count();
@@ -106,17 +107,17 @@ impl VerifyingKey {
         Ok(Self::new(Kind::Rsa(signature::RsaPublicKeyComponents { n, e })))
     }
 
-    /// Of P-256, from an uncompressed point.
+    /// A P-256 key, from an uncompressed point.
     pub(crate) fn p256(point: Vec<u8>) -> Option<Self> {
         (point.len() == 65 && point.starts_with(&[4])).then(|| Self::new(Kind::P256(point)))
     }
 
-    /// Of Ed25519.
+    /// An Ed25519 key.
     pub(crate) fn ed25519(point: Vec<u8>) -> Option<Self> {
         (point.len() == 32).then(|| Self::new(Kind::Ed25519(point)))
     }
 
-    /// With the name that the header `kid` of a token calls it by.
+    /// Sets the name that the header `kid` of a token uses.
     pub(crate) fn named(self, id: Option<String>) -> Self {
         Self { id, ..self }
     }
@@ -133,7 +134,7 @@ impl VerifyingKey {
         }
     }
 
-    /// The one algorithm it is for.
+    /// The only algorithm of this key.
     pub fn algorithm(&self) -> Algorithm {
         match self.kind {
             Kind::Secret(_) => Algorithm::Hs256,
@@ -162,31 +163,31 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Why a token is refused. The caller is told the code alone.
+/// Why a token is refused. The caller gets only the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// No token, or one with a claim of the wrong type, without `sub` or `exp`, or with a pattern of rooms that is none.
+    /// No token, or a token with a claim of the wrong type, without `sub` or `exp`, or with an invalid room pattern.
     #[error("the token is malformed")]
     Malformed,
-    /// `none`, an algorithm without a key here, a critical extension, or a token that is for something else (`typ`).
-    #[error("the token is signed in a way that is not accepted here")]
+    /// `none`, an algorithm without a key here, a critical extension, or a token for another purpose (`typ`).
+    #[error("the token has a signature algorithm, an extension or a type that this server does not accept")]
     Algorithm,
-    /// The header `kid` names a key that is not known here.
-    #[error("the token is signed with a key that is not known here")]
+    /// The header `kid` names an unknown key.
+    #[error("the token is signed with a key that this server does not know")]
     UnknownKey,
     /// Forged, or signed by another issuer's key.
-    #[error("the signature of the token does not fit")]
+    #[error("the signature of the token is wrong")]
     Signature,
-    /// Was valid.
+    /// Valid only before now.
     #[error("the token has expired")]
     Expired,
-    /// Will be valid.
+    /// Valid only later.
     #[error("the token is not valid yet")]
     Early,
     /// Would outlive its revocation.
     #[error("the token is valid for too long; get one that expires sooner")]
     LongLived,
-    /// Of another issuer or for another service.
+    /// From another issuer, or for another audience.
     #[error("the token is of another issuer or for another audience")]
     Elsewhere,
 }
@@ -214,38 +215,40 @@ impl TokenError {
 
 /// Checks tokens.
 ///
-/// Signatures are checked by ring, which TLS has in the program already. The libraries for JWT bring a second implementation of
-/// RSA and elliptic curves, or want this same code from us; what is left of them, splitting a text and comparing claims, is below.
+/// ring checks signatures; TLS uses it in this program already. The JWT libraries add a second implementation of RSA
+/// and elliptic curves, or need the same code from the caller. The rest of their work, splitting a text and comparing
+/// claims, is below.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    /// Each for one algorithm. Of several for one algorithm each may have signed, so that a key can be rotated.
+    /// Keys, each for one algorithm. Several keys of one algorithm are all tried, so that a key can be rotated.
     pub keys: Vec<VerifyingKey>,
-    /// What the claim `iss` must be.
+    /// The required value of the claim `iss`.
     pub issuer: Option<String>,
-    /// What the claim `aud` must be or contain.
+    /// The required value of the claim `aud`, or one of its values.
     pub audience: Option<String>,
-    /// Seconds from `iat` to `exp` at most; without `iat`, from now.
+    /// Maximum number of seconds from `iat` to `exp`; without `iat`, from now.
     pub max_life: Option<u64>,
 }
 
-/// RFC 7515 §4.1. Keys and addresses of keys in a header (`jwk`, `jku`, `x5u`) are the signer's own word, and are not read.
+/// RFC 7515 §4.1. Keys and addresses of keys in a header (`jwk`, `jku`, `x5u`) come from the signer and are not read.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    /// Chooses among the keys that are known here, and nothing else.
+    /// Selects only among the configured keys.
     #[serde(default, deserialize_with = "crate::claims::some")]
     kid: Option<String>,
-    /// What the token is for.
+    /// The purpose of the token.
     #[serde(default, deserialize_with = "crate::claims::some")]
     typ: Option<String>,
-    /// Whatever it lists must be understood, and no extension is. A null is there too.
+    /// Every listed extension must be understood, and this server understands none. A null counts as present too.
     #[serde(default, deserialize_with = "crate::claims::some")]
     crit: Option<serde_json::Value>,
 }
 
 impl Header {
-    /// RFC 8725 §3.11: an issuer signs other things with the same key (logout tokens, security events, proofs of possession), which
-    /// must not pass as access tokens. Names of media types ignore case and may have their prefix (RFC 7515 §4.1.9).
+    /// RFC 8725 §3.11: an issuer signs other things with the same key (logout tokens, security events, proofs of
+    /// possession), which must not be accepted as access tokens. Names of media types ignore case and may have their
+    /// prefix (RFC 7515 §4.1.9).
     fn is_for_access(&self) -> bool {
         let Some(typ) = &self.typ else { return true };
         let name = typ.to_ascii_lowercase();
@@ -254,7 +257,7 @@ impl Header {
 }
 
 impl Verifier {
-    /// Who the token says it is for, where everything about it is right at `now`, in seconds since 1970.
+    /// The user of the token, if the token is valid at `now`, in seconds since 1970.
     ///
     /// # Errors
     /// [`TokenError`]
@@ -265,7 +268,7 @@ impl Verifier {
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed);
-        // A fourth part would leave a point in the claims, which is no base64.
+        // A fourth part would leave a full stop in the claims, which is not base64.
         let (header, claims, signature) = (decode(header)?, decode(claims)?, decode(signature)?);
         let header: Header = serde_json::from_slice(&header).map_err(|_| TokenError::Malformed)?;
         if header.crit.is_some() || !header.is_for_access() {
@@ -282,17 +285,17 @@ impl Verifier {
         self.accept(&claims, now)
     }
 
-    /// The claims, which the issuer has signed.
+    /// The claims, signed by the issuer.
     fn accept(&self, claims: &[u8], now: u64) -> Result<User, TokenError> {
         let (claims, rooms) = Claims::read(claims).ok_or(TokenError::Malformed)?;
-        // Exactly: a live connection is closed in the same second.
+        // Without tolerance: a live connection is closed in the same second.
         if now >= claims.exp {
             return Err(TokenError::Expired);
         }
         if [claims.nbf, claims.iat].into_iter().flatten().any(|from| from > now.saturating_add(AHEAD)) {
             return Err(TokenError::Early);
         }
-        // Without `iat` nobody knows since when the token is valid; a time that is ahead would be a longer life than it looks.
+        // Without `iat` the start of validity is unknown. An `iat` in the future would hide a longer life.
         let from = claims.iat.map_or(now, |iat| iat.min(now));
         if self.max_life.is_some_and(|longest| claims.exp - from > longest) {
             return Err(TokenError::LongLived);

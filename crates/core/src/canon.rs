@@ -1,5 +1,6 @@
-//! Decides what to believe, without I/O: which blocks are confirmed and which final, which sources go
-//! on from where, what is published as pending, and whether a node's answer contradicts what is stored.
+//! Decides what to believe, without I/O: which blocks are confirmed, which are final, and whether a node's answer
+//! contradicts the stored blocks. Also plans which sources read which blocks next, and which blocks are published as
+//! pending.
 
 mod age;
 mod first_head;

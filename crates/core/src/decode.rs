@@ -1,12 +1,11 @@
-//! Bytes to typed logs: by (address, first topic, number of topics), and by nothing weaker.
+//! Decodes raw logs into typed logs. The key is address, first topic and number of topics.
 //!
-//! The number of topics is part of the key because ERC-20 and ERC-721 share the first topic of
-//! `Transfer` and differ in how many arguments are indexed. A log whose count is not the ABI's is
-//! never a guess: it is malformed where the source names the contract, and foreign elsewhere.
+//! The number of topics is part of the key because ERC-20 and ERC-721 share the first topic of `Transfer` and differ in
+//! the number of indexed arguments. A log with another number of topics is malformed if the source names the contract.
+//! Otherwise the log belongs to no source.
 //!
-//! The bytes are walked by code of our own (`reader`) and not by alloy-dyn-abi, whose decoder takes
-//! dirty upper bits for clean ones, turns invalid UTF-8 into replacement characters and copies bytes
-//! that many offsets point to once for each of them. It resolves type names and encodes for us.
+//! The `reader` decodes the bytes, not alloy-dyn-abi. That decoder accepts dirty upper bits, replaces invalid UTF-8,
+//! and copies bytes once for each offset that points to them. alloy-dyn-abi resolves type names and encodes here.
 
 mod abi;
 mod abi_error;

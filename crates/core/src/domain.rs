@@ -1,4 +1,4 @@
-//! The words every room shares: block refs, ranges, logs, events, projections, ids. No I/O, no framework.
+//! The types that every room shares: block references, ranges, logs, events, projections, ids. No I/O, no framework.
 
 mod block;
 mod causes;

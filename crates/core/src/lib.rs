@@ -1,10 +1,10 @@
-//! Words, decisions, decoding and meaning: no I/O, no runtime, no database.
+//! Types, decisions, decoding and meaning: no I/O, no runtime, no database.
 
 /// Decides, without I/O: advance, rewind, wait or stop.
 pub mod canon;
-/// Bytes to typed logs.
+/// Decodes raw logs into typed logs.
 pub mod decode;
-/// Words every room shares.
+/// The types that every room shares.
 pub mod domain;
-/// Typed logs to facts: the only place that knows what an event means.
+/// Turns typed logs into facts; the only room that knows what an event means.
 pub mod mapping;

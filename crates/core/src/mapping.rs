@@ -1,9 +1,8 @@
-//! Typed logs to facts: the only place that knows what an event means.
+//! Turns typed logs into facts; the only room that knows what an event means.
 //!
-//! A family knows its events by name and by the types of their arguments in order, whatever the
-//! arguments are called and whichever are indexed. What it makes of one is a `Recipe`: data, so that
-//! the kinds, the columns of the view and the facts cannot disagree. Events a family does not know are
-//! kept as `generic` keeps them.
+//! A family recognizes its events by name and by the types of their arguments, in order. The names of arguments and
+//! their `indexed` flags do not matter. The result is a `Recipe`: plain data, so that kinds, view columns and facts
+//! cannot disagree. Events that a family does not recognize are stored as `generic` stores them.
 
 mod args;
 mod erc20;

@@ -14,6 +14,7 @@ mod migrate;
 mod probe;
 mod reach;
 mod rights;
+mod schema;
 pub mod transaction;
 
 use std::fmt;
@@ -21,17 +22,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
 pub use error::{StoreError, StoreVerdict, sqlstate};
 pub use leases::{
     Epoch, InstanceRow, LeaseRow, LeaseSession, LeaseState, LeaseTable, OUTBOX_LEASE, audit_lease,
     chain_lease, follower, follows as lease_follows, forget_leases, is_chain_lease, leader, sink_lease,
 };
-pub use migrate::{Migrated, Schema};
+pub use migrate::Migrated;
 pub use probe::WriteProbe;
-use reach::Hosts;
 pub use reach::each_host;
+use reach::{Hosts, host};
+pub use schema::Schema;
 
 /// How to reach the database.
 #[derive(Clone)]
@@ -104,9 +106,21 @@ impl Database {
     /// Whether sessions are ours alone.
     async fn look(&self) -> Result<bool, StoreError> {
         let mut connection = self.reach().await?;
-        let direct = reach::is_direct(self, &mut connection).await?;
+        let direct = reach::is_direct(&self.hosts, &mut connection).await?;
         connection.close().await?;
         Ok(direct)
+    }
+
+    /// A connection to the server that takes writes, to which all others are made from now on. Where there is but one, it
+    /// is not asked: that is seen when it is written to.
+    pub(crate) async fn reach(&self) -> Result<PgConnection, StoreError> {
+        let (connection, moved) = self.hosts.reach().await?;
+        if moved {
+            self.pool.set_connect_options(self.hosts.options());
+            self.hosts.distrust();
+            tracing::warn!(host = host(&self.hosts.options()), "another server takes the writes");
+        }
+        Ok(connection)
     }
 
     /// The pool of connections.
@@ -128,16 +142,5 @@ impl Database {
     /// Waits for transactions that run and closes every connection.
     pub async fn close(&self) {
         self.pool.close().await;
-    }
-}
-
-/// Host or socket folder: all of the URL that may be shown.
-fn host(options: &PgConnectOptions) -> String {
-    match options.get_socket() {
-        Some(socket) => socket.display().to_string(),
-        None if options.get_host().contains(':') => {
-            format!("[{}]:{}", options.get_host(), options.get_port())
-        }
-        None => format!("{}:{}", options.get_host(), options.get_port()),
     }
 }

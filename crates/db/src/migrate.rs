@@ -4,7 +4,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
 use crate::transaction::{self, MIGRATION};
-use crate::{Database, StoreError, rights};
+use crate::{Database, Schema, StoreError, rights};
 
 /// Not sqlx's own table name: an application that shares the database may use sqlx too.
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -13,27 +13,6 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     migrator.set_locking(false);
     migrator
 });
-
-/// How the schema in the database compares to this program's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schema {
-    /// No table of ours.
-    Missing,
-    /// An older one; `migrate` brings it up.
-    Behind {
-        /// Migrations to run.
-        pending: u64,
-    },
-    /// The one this program was built with.
-    Current,
-    /// A newer program's; this one must not write.
-    Newer {
-        /// Newest migration in the database.
-        found: i64,
-        /// Newest one known here.
-        known: i64,
-    },
-}
 
 /// What `migrate` did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Executor, Row};
 
-use crate::{Database, StoreError, host};
+use crate::StoreError;
 
 /// The servers of a URL.
 pub(crate) struct Hosts {
@@ -78,29 +78,21 @@ fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
     }
 }
 
-impl Database {
-    /// A connection to the server that takes writes, to which all others are made from now on. Where there is but one, it
-    /// is not asked: that is seen when it is written to.
-    pub(crate) async fn reach(&self) -> Result<PgConnection, StoreError> {
-        let hosts = &*self.hosts;
-        if let [only] = &hosts.all[..] {
-            return Ok(only.connect().await?);
+impl Hosts {
+    /// A connection to the server that takes writes, and whether that is another one than before.
+    pub async fn reach(&self) -> Result<(PgConnection, bool), StoreError> {
+        if let [only] = &self.all[..] {
+            return Ok((only.connect().await?, false));
         }
-        let first = hosts.current.load(Ordering::Relaxed);
-        let order: Vec<usize> = (0..hosts.all.len()).map(|step| (first + step) % hosts.all.len()).collect();
+        let first = self.current.load(Ordering::Relaxed);
+        let order: Vec<usize> = (0..self.all.len()).map(|step| (first + step) % self.all.len()).collect();
         let mut failure = None;
-        for (at, connected) in
-            order.iter().zip(join_all(order.iter().map(|at| writable(&hosts.all[*at]))).await)
-        {
+        let connected = join_all(order.iter().map(|at| writable(&self.all[*at]))).await;
+        for (at, connected) in order.iter().zip(connected) {
             match connected {
                 Ok(connection) => {
-                    if *at != first {
-                        hosts.current.store(*at, Ordering::Relaxed);
-                        self.pool.set_connect_options(hosts.options());
-                        hosts.distrust();
-                        tracing::warn!(host = host(&hosts.options()), "another server takes the writes");
-                    }
-                    return Ok(connection);
+                    self.current.store(*at, Ordering::Relaxed);
+                    return Ok((connection, *at != first));
                 }
                 // The error of the server that should take writes comes first.
                 Err(error) => failure = failure.or(Some(error)),
@@ -129,9 +121,9 @@ async fn writable(options: &PgConnectOptions) -> Result<PgConnection, StoreError
 ///
 /// # Errors
 /// [`StoreError::Pooler`] of such a one.
-pub(crate) async fn is_direct(database: &Database, one: &mut PgConnection) -> Result<bool, StoreError> {
+pub(crate) async fn is_direct(hosts: &Hosts, one: &mut PgConnection) -> Result<bool, StoreError> {
     let first = backend(one).await?;
-    let mut two = database.hosts.options().connect().await?;
+    let mut two = hosts.options().connect().await?;
     // By the simple protocol, which prepares nothing.
     two.execute(sqlx::raw_sql("begin")).await?;
     let row = two.fetch_one(sqlx::raw_sql("select pg_backend_pid()")).await?;
@@ -149,6 +141,17 @@ pub(crate) async fn is_direct(database: &Database, one: &mut PgConnection) -> Re
 async fn backend(connection: &mut PgConnection) -> Result<i32, StoreError> {
     let sql = "select pg_backend_pid() where $1::int = 1";
     Ok(sqlx::query_scalar(sql).bind(1).fetch_one(connection).await?)
+}
+
+/// Host or socket folder: all of the URL that may be shown.
+pub(crate) fn host(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None if options.get_host().contains(':') => {
+            format!("[{}]:{}", options.get_host(), options.get_port())
+        }
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    }
 }
 
 /// A URL for each server of a URL that may name several, as libpq takes them: `h1:5432,h2:5432` in front of the database,

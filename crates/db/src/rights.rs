@@ -2,9 +2,8 @@
 
 use sqlx::postgres::PgConnection;
 
-use crate::migrate::Schema;
 use crate::transaction;
-use crate::{Database, StoreError};
+use crate::{Database, Schema, StoreError};
 
 /// What PostgreSQL knows of the role of a connection and of the schema that unqualified names lead to.
 #[derive(sqlx::FromRow)]

@@ -1,6 +1,6 @@
 //! Publishes stored messages to sinks in order.
 
-/// From the outbox to the sinks, in order, for as long as it takes.
+/// Delivers messages from the outbox to the sinks, in order.
 pub mod relay;
-/// Where messages go.
+/// The receivers of messages.
 pub mod sink;

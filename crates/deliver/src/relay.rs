@@ -1,6 +1,6 @@
-//! From the outbox to the sinks. A [`Relay`] writes a stream to one sink; a [`DeliveryQueue`] sends to a sink that answers
-//! each message. Each has its own cursor, so that a sink that is away delays no other. [`turn`] is the loop of both,
-//! [`listen`] wakes them at commits, and [`Retention`] deletes what all of them have.
+//! Delivers messages from the outbox to the sinks. A [`Relay`] writes a stream to one sink. A [`DeliveryQueue`] sends
+//! to a sink that answers each message. Each has its own cursor, so an unreachable sink delays no other. [`turn`] is
+//! the loop of both, [`listen`] wakes them at commits, and [`Retention`] deletes messages that all sinks have.
 
 mod delivery_queue;
 mod error;
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use chainflume_ops::backoff::Backoff;
 
-/// Longest pause between two tries: a sink or database that comes back is noticed within it.
+/// Longest pause between two tries: a sink or a database that works again is used within this time.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// First pause between two tries.
 const MIN_PAUSE: Duration = Duration::from_millis(50);

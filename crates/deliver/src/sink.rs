@@ -1,7 +1,7 @@
-//! Where messages go: one file a kind of sink, and the contract all of them keep.
+//! The receivers of messages: one file per kind of sink, and the contract of all sinks.
 //!
-//! A sink is given messages in the order of their numbers and refuses repeats by itself, so that the relay may
-//! send again whatever it is not sure of. It is never told that something *was* delivered: it is asked.
+//! A sink receives messages in the order of their numbers and refuses repeats. So the relay may send again every
+//! message whose delivery is uncertain. The relay asks the sink what it has and never assumes a delivery.
 
 mod error;
 mod in_process;
@@ -18,16 +18,16 @@ pub use webhook::{Settings as WebhookSettings, SigningKey, WebhookSink};
 
 use chainflume_core::domain::Envelope;
 
-/// A stream of a sink, as it was found.
+/// The state of one stream of a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
-    /// Names it.
+    /// Aggregate type of its messages.
     pub aggregate_type: String,
-    /// Its full name, for messages.
+    /// Its full name, for errors.
     pub name: String,
-    /// Newest number it ever took, 0 for none. Trimming does not move it.
+    /// Newest number that it ever accepted, 0 for none. Trimming does not change it.
     pub top: u64,
-    /// Its newest entry; `None` where it has none (any more).
+    /// Its newest entry; `None` if it has no entries.
     pub newest: Option<StreamEntry>,
 }
 
@@ -36,48 +36,50 @@ pub struct Stream {
 pub struct StreamEntry {
     /// Its number.
     pub seq: u64,
-    /// The epoch of its number; `None` where the entry bears none: programs before there were epochs wrote no epoch.
+    /// The epoch of its number; `None` for an entry of an old version, which wrote no epoch.
     pub epoch: Option<String>,
     /// The message.
     pub json: String,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
-    /// Everything up to and including this number is there now. Below the batch's last when only a part went.
+    /// Everything up to and including this number is delivered. Below the batch's last number if only a part was
+    /// delivered.
     pub upto: u64,
-    /// Numbers that had been there already.
+    /// Number of messages that the sink already had.
     pub repeats: Vec<u64>,
 }
 
-/// Takes messages out of the house.
+/// Delivers messages to a receiver.
 pub trait Sink: Send + 'static {
-    /// Name of its cursor and in metrics; the same for ever.
+    /// Name of its cursor, also in metrics; never changes.
     fn name(&self) -> &str;
 
-    /// Aggregate types of messages there are, for a sink that keeps a stream for each: it looks at these too from here on.
+    /// Adds the streams of these aggregate types, for a sink that keeps a stream for each. They are read from now on.
     ///
     /// # Errors
-    /// When such a stream cannot be reached by the settings of the sink.
+    /// If the settings of the sink do not reach such a stream.
     fn follow(&mut self, _aggregate_types: &[String]) -> Result<(), SinkError> {
         Ok(())
     }
 
-    /// The streams it holds, for the relay to compare with the outbox; none where a sink keeps nothing that could be looked at.
+    /// The streams of the sink, which the relay compares with the outbox. Empty for a sink that stores nothing
+    /// readable.
     ///
-    /// Each stream for itself, and not only the newest message of all: where streams live on different servers, one can lose
-    /// its tail while another goes on, and the newest of all hides the hole. What is looked at is what messages are appended
-    /// to from here on; whoever does not like what was found delivers nothing.
+    /// Each stream is reported separately, not only the newest message of all. Streams on different servers fail
+    /// separately: one can lose its tail while another continues, and the newest message of all would hide the loss. A
+    /// later delivery appends to the streams as reported here; a relay that rejects the report delivers nothing.
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// If the sink cannot be read.
     fn look(&mut self) -> impl Future<Output = Result<Vec<Stream>, SinkError>> + Send;
 
-    /// Delivers messages whose numbers rise. What has been there already counts as delivered.
+    /// Delivers messages in ascending order. A message that the sink already has counts as delivered.
     ///
     /// # Errors
-    /// When it is not certain that at least the first is there now. Some of the batch may be.
+    /// If the delivery of even the first message is uncertain. Some of the batch may be delivered.
     fn deliver(
         &mut self,
         batch: &[Arc<Envelope>],

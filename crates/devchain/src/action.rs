@@ -3,7 +3,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use super::contracts::{APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER};
 use chainflume_core::domain::Topics;
 
-/// One thing a transaction does: it changes the ledger and emits one log. Amounts are base units.
+/// One action of a transaction: it changes the ledger and emits one log. Amounts are base units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are the arguments of the events and named as there")]
 pub enum Action {
@@ -27,11 +27,11 @@ pub enum Action {
     NftApprove { owner: Address, approved: Address, token_id: U256 },
     /// `DemoNft`: `ApprovalForAll`.
     NftApprovalForAll { owner: Address, operator: Address, approved: bool },
-    /// Any log of any contract, as it is. The ledger knows nothing of it.
+    /// Any log of any contract, unchanged. The ledger ignores it.
     Raw(Box<RawLog>),
 }
 
-/// What a contract emits, before it has a place in a block.
+/// A log of a contract, before it has a position in a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawLog {
     /// The contract that emits it.
@@ -43,7 +43,7 @@ pub struct RawLog {
 }
 
 impl Action {
-    /// The log it emits. To let another contract emit it, change the address and wrap it in [`Action::Raw`].
+    /// The log of this action. To emit it from another contract, change the address and wrap it in [`Action::Raw`].
     pub fn log(&self) -> RawLog {
         let zero = Address::ZERO;
         match self {
@@ -67,7 +67,7 @@ impl Action {
         }
     }
 
-    /// Who signs a transaction that does this first.
+    /// The signer of a transaction that begins with this action.
     fn sender(&self) -> Address {
         match self {
             Self::Stake { developer: who, .. }
@@ -86,7 +86,7 @@ impl Action {
 }
 
 impl RawLog {
-    /// A log of `address` with up to four topics; more are left out, since the EVM cannot emit them.
+    /// A log of `address` with up to four topics; further topics are dropped, since the EVM cannot emit them.
     pub fn new(address: Address, topics: &[B256], data: &[u8]) -> Self {
         let topics = Topics::new(&topics[..topics.len().min(4)]).unwrap_or_default();
         Self { address, topics, data: Bytes::copy_from_slice(data) }
@@ -105,7 +105,7 @@ fn nft(event: B256, a: &Address, b: &Address, token_id: &U256) -> RawLog {
     RawLog::new(DEMO_NFT, &[event, a.into_word(), b.into_word(), B256::from(word(token_id))], &[])
 }
 
-/// What a transaction is to do: one action, or several that all happen or none.
+/// The contents of a transaction: one action, or several that all succeed or all fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call(pub Vec<Action>);
 
@@ -121,7 +121,7 @@ impl From<Vec<Action>> for Call {
     }
 }
 
-/// A signed transaction. Its hash is its own, whichever block it is mined in.
+/// A signed transaction. Its hash does not depend on the block it is mined in.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SignedTx {
     hash: B256,
@@ -130,7 +130,7 @@ pub struct SignedTx {
 }
 
 impl SignedTx {
-    /// `nonce` is the chain's, not the sender's: no two transactions of a chain have the same.
+    /// `nonce` is counted per chain, not per sender: no two transactions of a chain have the same one.
     pub(super) fn sign(seed: u64, nonce: u64, actions: Vec<Action>) -> Self {
         let mut signed = Vec::with_capacity(16 + 200 * actions.len());
         signed.extend(seed.to_be_bytes());
@@ -148,7 +148,7 @@ impl SignedTx {
         self.hash
     }
 
-    /// What it does, in order.
+    /// Its actions, in order.
     pub fn actions(&self) -> &[Action] {
         &self.actions
     }

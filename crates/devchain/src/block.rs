@@ -5,12 +5,12 @@ use alloy_primitives::{B256, Bloom, keccak256};
 use super::action::{Action, RawLog, SignedTx};
 use chainflume_core::domain::{BlockRef, Log, Place, Receipt, receipts_root};
 
-/// A block. Its logs are encoded when they are asked for: 10,000 blocks then take a few megabytes.
+/// A block. Its logs are encoded on request: so 10,000 blocks take only a few megabytes.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) link: BlockRef,
     pub(super) txs: Vec<MinedTx>,
-    /// Bloom and receipts root, once somebody asks: a head is asked for again and again, and a trie is no small sum.
+    /// Logs bloom and receipts root, computed on the first request: heads are requested often, and a trie is costly.
     commits: OnceLock<(Bloom, B256)>,
 }
 
@@ -36,7 +36,7 @@ impl MinedTx {
 }
 
 impl Block {
-    /// Seals `txs` on top of `parent`. `salt` tells branches apart that hold the same.
+    /// Seals `txs` on top of `parent`. `salt` makes the hashes of branches with the same contents differ.
     pub(super) fn seal(parent: &BlockRef, timestamp: u64, salt: u64, txs: Vec<MinedTx>) -> Self {
         let link = BlockRef {
             number: parent.number + 1,
@@ -47,15 +47,16 @@ impl Block {
         Self { link, txs, commits: OnceLock::new() }
     }
 
-    /// The first block: nothing in it, and a hash that tells chains apart.
+    /// The first block: empty, with a hash that differs between chains.
     pub(super) fn genesis(chain_id: u64, seed: u64, timestamp: u64) -> Self {
-        let nobody = BlockRef { number: 0, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: chain_id };
-        let hash = digest(&nobody, timestamp, seed, &[]);
+        let no_parent =
+            BlockRef { number: 0, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: chain_id };
+        let hash = digest(&no_parent, timestamp, seed, &[]);
         let link = BlockRef { number: 0, hash, parent_hash: B256::ZERO, timestamp };
         Self { link, txs: Vec::new(), commits: OnceLock::new() }
     }
 
-    /// What its header says of its logs: bloom, and root of the receipts, which are `receipts`.
+    /// The part of its header about its logs: bloom, and the root of `receipts`.
     pub(super) fn commits(&self, receipts: impl FnOnce(&Self) -> Vec<Receipt>) -> (Bloom, B256) {
         *self.commits.get_or_init(|| {
             let receipts = receipts(self);

@@ -1,9 +1,9 @@
-//! One call as the node receives it, and the error it answers with: what faults and methods both speak of.
+//! A call as the node receives it, and the error it returns; used by faults and methods.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// How a call came.
+/// The transport of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// HTTP POST.
@@ -12,30 +12,30 @@ pub enum Transport {
     Ws,
 }
 
-/// One call as it came in, see [`Faults::record`](crate::Faults::record).
+/// One received call, see [`Faults::record`](crate::Faults::record).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// Name of the method.
     pub method: String,
     /// Its parameters, `null` for none.
     pub params: Value,
-    /// How it came.
+    /// Its transport.
     pub transport: Transport,
-    /// How many calls came in the same message.
+    /// Number of calls in the same message.
     pub together: usize,
 }
 
-/// A JSON-RPC error as the node sends it.
+/// A JSON-RPC error of the node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RpcError {
     /// `error.code`.
     pub code: i64,
     /// `error.message`.
     pub message: String,
-    /// `error.data`, left out if `None`.
+    /// `error.data`, omitted if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
-    /// HTTP status it comes with, 200 if `None`; in a batch always 200.
+    /// Its HTTP status, 200 if `None`; always 200 in a batch.
     #[serde(skip)]
     pub status: Option<u16>,
 }
@@ -50,7 +50,7 @@ impl RpcError {
         Self::new(-32602, message.as_ref())
     }
 
-    /// What go-ethereum says of a block hash it does not have.
+    /// The error of go-ethereum for an unknown block hash.
     pub(crate) fn unknown_block() -> Self {
         Self::new(-32000, "unknown block")
     }

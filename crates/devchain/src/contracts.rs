@@ -17,10 +17,10 @@ pub const APPROVAL: B256 = b256!("0x8c5be1e5ebec7d5bd14f71427d1e84f3dd0314c0f7b2
 pub const APPROVAL_FOR_ALL: B256 =
     b256!("0x17307eab39ab6107e8899845ad3d59bd9653f200f220920489ca2b5937696c31");
 
-/// How many wallets the generated traffic moves between.
+/// Number of wallets in the generated traffic.
 pub const WALLETS: u64 = 36;
 
-/// The address of wallet `index`: the same on every chain, and `0..WALLETS` are those of the traffic.
+/// The address of wallet `index`, the same on every chain. The generated traffic uses `0..WALLETS`.
 pub fn wallet(index: u64) -> Address {
     Address::from_word(keccak256(format!("chainflume development wallet {index}")))
 }

@@ -2,15 +2,15 @@ use std::io;
 
 use thiserror::Error;
 
-/// What can go wrong with the development chain: only what it asks of the machine.
+/// Errors of the development chain: only those of the operating system.
 #[derive(Debug, Error)]
 pub enum DevChainError {
-    /// The port is taken, or the address is not this machine's.
+    /// The port is in use, or the address does not belong to this machine.
     #[error("the development chain cannot listen on {address}; name a free port, or port 0 for any")]
     Listen {
-        /// As it was asked for.
+        /// The requested address.
         address: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }

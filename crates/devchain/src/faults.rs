@@ -1,5 +1,5 @@
-//! What the node does wrong on command. [`Rule`]s hit single calls, [`Behaviour`] is how the node is as a
-//! whole; both can be changed while it runs, and everything is counted.
+//! Injects faults into the node. [`Rule`]s affect single calls, [`Behaviour`] affects the whole node. Both can be
+//! changed while it runs, and every call is counted.
 
 mod behaviour;
 mod rule;
@@ -21,7 +21,7 @@ pub use rule::{Edit, Effect, Lie, Rule, Wire};
 type Hook = Arc<Mutex<dyn FnMut(&DevChain, &Value) + Send>>;
 type Dice = Arc<Mutex<dyn FnMut(&Request) -> Option<Effect> + Send>>;
 
-/// What a node does wrong, and what it was asked. Clones are handles to the same.
+/// The injected faults, and the record of calls. Clones are handles to the same record.
 #[derive(Clone, Default)]
 pub struct Faults {
     inner: Arc<Mutex<Inner>>,
@@ -44,7 +44,7 @@ struct Armed {
     fired: Arc<AtomicU64>,
 }
 
-/// A rule in force. Dropping this changes nothing.
+/// An active rule. Dropping this handle changes nothing.
 pub struct ActiveFault {
     id: u64,
     fired: Arc<AtomicU64>,
@@ -52,18 +52,18 @@ pub struct ActiveFault {
 }
 
 impl ActiveFault {
-    /// How many calls it has hit.
+    /// Number of affected calls.
     pub fn fired(&self) -> u64 {
         self.fired.load(Ordering::Relaxed)
     }
 
-    /// Ends it.
+    /// Ends the rule.
     pub fn lift(self) {
         self.faults.inner().rules.retain(|armed| armed.id != self.id);
     }
 }
 
-/// What the rules say about one call.
+/// The combined effect of the rules on one call.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) delay: Duration,
@@ -79,8 +79,8 @@ pub(super) struct Plan {
 }
 
 impl Faults {
-    /// Puts a rule in force. Several may hit one call: delays and lies add up, and of errors and wire
-    /// effects the one that came first counts.
+    /// Activates a rule. Several may affect one call: delays and wrong results add up; of errors and transport faults
+    /// the first one counts.
     pub fn add(&self, rule: Rule) -> ActiveFault {
         let mut inner = self.inner();
         inner.next_id += 1;
@@ -89,28 +89,28 @@ impl Faults {
         ActiveFault { id, fired, faults: self.clone() }
     }
 
-    /// Changes how the node behaves as a whole: `faults.set(|node| node.lag = 3)`.
+    /// Changes the general behaviour of the node: `faults.set(|node| node.lag = 3)`.
     pub fn set(&self, change: impl FnOnce(&mut Behaviour)) {
         self.behaviour.send_modify(change);
     }
 
-    /// Closes every WebSocket without a word. New ones are welcome.
+    /// Closes every WebSocket without a close frame. New ones are accepted.
     pub fn disconnect_ws(&self) {
         self.set(|node| node.ws_generation += 1);
     }
 
-    /// Runs `hook` each time `method` is called, before the call is answered, with the parameters: what it
-    /// changes is what the answer sees. It must not wait for a request to the same chain.
+    /// Runs `hook` with the parameters before each call of `method` is answered: the answer includes the changes that
+    /// the hook makes. It must not wait for a request to the same chain.
     pub fn on_call(&self, method: &str, hook: impl FnMut(&DevChain, &Value) + Send + 'static) {
         self.inner().hooks.push((method.to_owned(), Arc::new(Mutex::new(hook))));
     }
 
-    /// Asks `decide` about every call what happens to it, besides what the rules say; replaces whom it asked before.
+    /// Calls `decide` for the fault of every call, in addition to the rules; replaces the earlier function.
     pub fn decide(&self, decide: impl FnMut(&Request) -> Option<Effect> + Send + 'static) {
         self.inner().dice = Some(Arc::new(Mutex::new(decide)));
     }
 
-    /// Lifts every rule and hook and behaves well again. Counts and journal stay.
+    /// Removes every rule and hook, and restores the default behaviour. Counts and journal remain.
     pub fn clear(&self) {
         let mut inner = self.inner();
         inner.rules.clear();
@@ -129,7 +129,7 @@ impl Faults {
         self.inner().journal = Some(Vec::new());
     }
 
-    /// Takes what the journal holds, oldest first, and goes on recording if it was.
+    /// Takes the contents of the journal, oldest first. Recording continues if it was on.
     pub fn journal(&self) -> Vec<Request> {
         self.inner().journal.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -147,7 +147,7 @@ impl Faults {
         self.behaviour.subscribe()
     }
 
-    /// Counts a call, runs its hooks, and says what is to happen to it.
+    /// Counts a call, runs its hooks, and returns its faults.
     pub(super) fn meet(&self, chain: &DevChain, request: Request) -> Plan {
         let (hooks, dice) = {
             let mut inner = self.inner();
@@ -158,7 +158,7 @@ impl Faults {
             let of_method = inner.hooks.iter().filter(|(method, _)| *method == request.method);
             (of_method.map(|(_, hook)| hook.clone()).collect::<Vec<_>>(), inner.dice.clone())
         };
-        // Outside the lock: a hook may add rules, and take its time.
+        // Outside the lock: a hook may add rules, and may be slow.
         for hook in hooks {
             hook.lock().unwrap_or_else(PoisonError::into_inner)(chain, &request.params);
         }

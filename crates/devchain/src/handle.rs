@@ -13,15 +13,14 @@ use super::server::Server;
 use super::state::{DevState, Settings};
 use chainflume_core::domain::{BlockRange, BlockRef, Log};
 
-/// Heads a subscriber may fall behind before it misses some, as it would with a real node.
+/// Number of heads that a subscriber may fall behind before it misses some, as with a real node.
 const HEADS: usize = 1024;
 
-/// A development chain. Clones are handles to the same chain, and every call is atomic: no request sees
-/// half a reorg.
+/// A development chain. Clones are handles to the same chain. Every call is atomic: no request sees half a reorg.
 #[derive(Clone)]
 pub struct DevChain {
     shared: Arc<SharedChain>,
-    /// Of the node this handle speaks of.
+    /// The faults of this handle's node.
     faults: Faults,
 }
 
@@ -31,12 +30,12 @@ struct SharedChain {
     heads: broadcast::Sender<Arc<Block>>,
 }
 
-/// A canonical chain to come back to, see [`DevChain::branch`].
+/// A saved canonical chain, see [`DevChain::branch`].
 #[derive(Clone)]
 pub struct Branch(Vec<Arc<Block>>);
 
 impl DevChain {
-    /// Genesis and `settings.history` blocks of traffic.
+    /// Creates a chain of genesis and `settings.history` blocks of traffic.
     pub fn new(settings: Settings) -> Self {
         let mut state = DevState::new(settings.clone());
         (0..settings.history).for_each(|_| state.mine_traffic());
@@ -46,12 +45,12 @@ impl DevChain {
         Self { shared, faults: Faults::default() }
     }
 
-    /// Another node of the same chain: what is mined at one is there at the other, and each has faults of its own.
+    /// Another node of the same chain: both have the same blocks, and each has its own faults.
     pub fn another_node(&self) -> Self {
         Self { shared: self.shared.clone(), faults: Faults::default() }
     }
 
-    /// What chain it is.
+    /// Its parameters.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
     }
@@ -77,12 +76,12 @@ impl DevChain {
         self.state().logs(range).collect()
     }
 
-    /// What the contracts held after the canonical block `upto`, or at the head if that is lower.
+    /// The state of the contracts after the canonical block `upto`, or at the head if that is lower.
     pub fn ledger(&self, upto: u64) -> Ledger {
         self.state().ledger_at(upto)
     }
 
-    /// Mines `count` blocks of generated traffic. Returns the new head, as all that mine do.
+    /// Mines `count` blocks of generated traffic. Like all functions that mine, it returns the new head.
     pub fn mine(&self, count: u64) -> BlockRef {
         self.change(|state| (0..count).for_each(|_| state.mine_traffic()))
     }
@@ -141,7 +140,7 @@ impl DevChain {
         self.change(|state| drop(state.drop_top(depth)))
     }
 
-    /// The canonical chain as it is, to come back to.
+    /// The present canonical chain, which [`Self::restore`] can restore.
     pub fn branch(&self) -> Branch {
         Branch(self.state().blocks().to_vec())
     }
@@ -151,23 +150,23 @@ impl DevChain {
         self.change(|state| state.restore(&branch.0))
     }
 
-    /// What the node does wrong, and what it was asked.
+    /// The injected faults, and the record of calls.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// How often `method` was called since the start or [`Faults::forget`], batched calls one by one.
+    /// Number of calls of `method` since the start or [`Faults::forget`]; batched calls count one by one.
     pub fn calls(&self, method: &str) -> u64 {
         self.faults.calls(method)
     }
 
     /// Serves JSON-RPC over HTTP and WebSocket on `address`, `127.0.0.1:0` for any free port.
-    /// A chain may have several servers, one after the other or at once.
+    /// A chain may have several servers, in sequence or in parallel.
     pub async fn serve(&self, address: &str) -> Result<Server, DevChainError> {
         Server::start(self.clone(), address).await
     }
 
-    /// Mines by the clock until the returned guard is dropped. Needs a tokio runtime.
+    /// Mines at a fixed interval until the returned guard is dropped. Needs a Tokio runtime.
     pub fn run(&self, settings: MinerSettings) -> Miner {
         Miner::start(self.clone(), settings)
     }
@@ -176,7 +175,7 @@ impl DevChain {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// New heads from now on.
+    /// Subscribes to new heads.
     pub(super) fn heads(&self) -> broadcast::Receiver<Arc<Block>> {
         self.shared.heads.subscribe()
     }
@@ -186,7 +185,7 @@ impl DevChain {
         let mut state = self.state();
         change(&mut state);
         for block in state.take_fresh() {
-            // Nobody subscribed: nobody to tell.
+            // An error means that there is no subscriber.
             let _ = self.shared.heads.send(block);
         }
         state.head()

@@ -4,32 +4,32 @@ use alloy_primitives::{Address, U256};
 
 use super::action::Action;
 
-/// What the three contracts hold. It is moved by actions and never by logs, so that it can witness
-/// against whoever reads the logs. An account stays listed once touched, also with nothing left.
+/// The state of the three contracts. Actions change it, logs never do, so it is an independent check of a reader of the
+/// logs. An account stays listed after its first change, even with a zero balance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// `StakeVault`, by developer.
     pub stakes: BTreeMap<Address, Stake>,
     /// `DemoToken`, by holder, in base units.
     pub balances: BTreeMap<Address, U256>,
-    /// `DemoToken`, by (owner, spender): the amount last approved. Nobody spends allowances here.
+    /// `DemoToken`, by (owner, spender): the last approved amount. No action spends allowances.
     pub allowances: BTreeMap<(Address, Address), U256>,
     /// `DemoNft`, by token id; `None` is burned.
     pub nft_owners: BTreeMap<U256, Option<Address>>,
 }
 
-/// What one developer staked.
+/// The stakes of one developer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stake {
     /// Sum in base units.
     pub sum: U256,
-    /// How many times.
+    /// Number of stakes.
     pub count: u64,
     /// Time of the last block with a stake, in seconds.
     pub last: u64,
 }
 
-/// One entry as it was before a change, `None` where there was no entry.
+/// One entry before a change; `None` if there was no entry.
 #[derive(Clone, Debug)]
 pub(super) enum Before {
     Stake(Address, Option<Stake>),
@@ -39,13 +39,13 @@ pub(super) enum Before {
 }
 
 impl Ledger {
-    /// Base units of `DemoToken` that `holder` has.
+    /// The `DemoToken` balance of `holder`, in base units.
     pub fn balance(&self, holder: &Address) -> U256 {
         self.balances.get(holder).copied().unwrap_or_default()
     }
 
-    /// Does all `actions` in a block of time `at` (seconds), or, when the contracts refuse one, none.
-    /// What stood before is pushed to `undo`. Returns whether they were done.
+    /// Applies all `actions` in a block of time `at` (seconds), or none if the contracts refuse one. Pushes the earlier
+    /// entries to `undo`. Returns whether the actions were applied.
     pub(super) fn apply(&mut self, actions: &[Action], at: u64, undo: &mut Vec<Before>) -> bool {
         let mark = undo.len();
         let done = actions.iter().all(|action| self.step(action, at, undo).is_some());
@@ -55,7 +55,7 @@ impl Ledger {
         done
     }
 
-    /// The inverse of [`Self::apply`]: `entries` come newest first.
+    /// The inverse of [`Self::apply`]: `entries` are newest first.
     pub(super) fn unwind(&mut self, entries: impl Iterator<Item = Before>) {
         for entry in entries {
             match entry {
@@ -67,7 +67,7 @@ impl Ledger {
         }
     }
 
-    /// `None` when the contract would revert, by the rules of OpenZeppelin's implementations.
+    /// `None` if the contract would revert, by the rules of OpenZeppelin's implementations.
     fn step(&mut self, action: &Action, at: u64, undo: &mut Vec<Before>) -> Option<()> {
         match *action {
             Action::Stake { developer, amount } => self.stake(developer, amount, at, undo),
@@ -78,7 +78,7 @@ impl Ledger {
                 self.credit(to, amount, undo)
             }
             Action::Erc20Approve { owner, spender, amount } => {
-                let key = (somebody(owner)?, somebody(spender)?);
+                let key = (nonzero(owner)?, nonzero(spender)?);
                 undo.push(Before::Allowance(key, self.allowances.insert(key, amount)));
                 Some(())
             }
@@ -96,7 +96,7 @@ impl Ledger {
             }
             Action::NftApprove { owner, token_id, .. } => self.owns(owner, token_id),
             Action::NftApprovalForAll { owner, operator, .. } => {
-                somebody(owner).and(somebody(operator)).map(drop)
+                nonzero(owner).and(nonzero(operator)).map(drop)
             }
             Action::Raw(_) => Some(()),
         }
@@ -112,13 +112,13 @@ impl Ledger {
     }
 
     fn credit(&mut self, to: Address, amount: U256, undo: &mut Vec<Before>) -> Option<()> {
-        let new = self.balance(&somebody(to)?).checked_add(amount)?;
+        let new = self.balance(&nonzero(to)?).checked_add(amount)?;
         undo.push(Before::Balance(to, self.balances.insert(to, new)));
         Some(())
     }
 
     fn debit(&mut self, from: Address, amount: U256, undo: &mut Vec<Before>) -> Option<()> {
-        let new = self.balance(&somebody(from)?).checked_sub(amount)?;
+        let new = self.balance(&nonzero(from)?).checked_sub(amount)?;
         undo.push(Before::Balance(from, self.balances.insert(from, new)));
         Some(())
     }
@@ -136,7 +136,7 @@ impl Ledger {
     }
 }
 
-fn somebody(address: Address) -> Option<Address> {
+fn nonzero(address: Address) -> Option<Address> {
     (!address.is_zero()).then_some(address)
 }
 

@@ -1,12 +1,12 @@
-//! The built-in development chain: a simulated EVM chain in memory, served as JSON-RPC over HTTP and
-//! WebSocket on one port. `chainflume demo` runs on it, and tests use it for what a real node will not do
-//! on command: reorgs of a chosen depth, lies, limits and disconnects.
+//! The built-in development chain: a simulated EVM chain in memory, served as JSON-RPC over HTTP and WebSocket on one
+//! port. `chainflume demo` uses it. Tests use it for faults that a real node does not produce on command: reorgs of a
+//! chosen depth, wrong answers, limits and disconnects.
 //!
-//! There is no EVM. A transaction is a list of [`Action`]s on three contracts with fixed addresses
-//! ([`STAKE_VAULT`], [`DEMO_TOKEN`], [`DEMO_NFT`]); each action changes the [`Ledger`] and emits one log.
-//! The ledger never sees those logs, so it is an independent witness of what an indexer should hold.
-//! Block hashes are not header hashes in Ethereum's sense: they are a digest of parent, height, time,
-//! transactions and branch. State and transaction roots are plausible and prove nothing; logs blooms are right.
+//! There is no EVM. A transaction is a list of [`Action`]s on three contracts with fixed addresses ([`STAKE_VAULT`],
+//! [`DEMO_TOKEN`], [`DEMO_NFT`]). Each action changes the [`Ledger`] and emits one log. The ledger never reads those
+//! logs, so it is an independent reference for an indexer. Block hashes are not Ethereum header hashes: they are a
+//! digest of parent, height, time, transactions and branch. State and transaction roots are plausible and prove
+//! nothing; logs blooms are right.
 //!
 //! One seed and one sequence of calls give one chain, byte for byte.
 

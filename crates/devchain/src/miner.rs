@@ -5,14 +5,15 @@ use tokio::time::{self, MissedTickBehavior};
 
 use super::DevChain;
 
-/// How the chain grows by itself.
+/// How the chain grows on its own.
 #[derive(Clone, Copy, Debug)]
 pub struct MinerSettings {
     /// Wall-clock time between two blocks.
     pub block_time: Duration,
-    /// A reorg in place of every such block; `None` or 0 for never.
+    /// With `n`, every `n`th block is a reorg instead; `None` or 0 for never.
     pub reorg_every: Option<u64>,
-    /// Reorgs drop this many blocks, then one less, down to 1 and again from the top: a short demo sees a deep one.
+    /// A reorg drops this many blocks, the next one fewer, down to 1, and then again from the top. So a short demo
+    /// shows a deep one.
     pub max_reorg_depth: u64,
 }
 
@@ -43,7 +44,7 @@ async fn mine(chain: DevChain, settings: MinerSettings) {
             Some(every) => {
                 let max = settings.max_reorg_depth.max(1);
                 let depth = max - (tick / every - 1) % max;
-                // One longer than what it replaces, or no node would take it for the better chain.
+                // One block longer than the dropped branch: otherwise no node would prefer it.
                 chain.reorg(depth, depth + 1)
             }
             None => chain.mine(1),

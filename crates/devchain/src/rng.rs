@@ -1,5 +1,5 @@
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine and for ever, which a
-/// library's default generator does not promise.
+/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine and in every version, which the default
+/// generator of a library does not promise.
 #[derive(Clone, Debug)]
 pub(super) struct Rng(u64);
 

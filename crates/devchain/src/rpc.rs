@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0: calls and batches to answers. What the methods answer is in `methods`.
+//! JSON-RPC 2.0: answers calls and batches. The methods are in `methods`.
 
 mod filter;
 mod json;
@@ -20,16 +20,16 @@ use super::faults::{Edit, Wire};
 pub(super) use json::HeadJson;
 pub(super) use methods::Subscriptions;
 
-/// What one message of calls gets back.
+/// The answer to one message of calls.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
-    /// The JSON, `None` if there was nothing to answer (notifications).
+    /// The JSON; `None` for notifications, which get no answer.
     pub(super) body: Option<String>,
-    /// HTTP status an error asks for.
+    /// The HTTP status of an error.
     pub(super) status: Option<u16>,
-    /// What is to go wrong on the way.
+    /// The fault of transport.
     pub(super) wire: Option<Wire>,
-    /// Whether the batch it is in is answered from its end.
+    /// Whether the answers of its batch are in reverse order.
     backwards: bool,
 }
 
@@ -45,7 +45,7 @@ struct Response<'a> {
     error: Option<&'a RpcError>,
 }
 
-/// Answers one message. `subscriptions` are the socket's, `None` over HTTP.
+/// Answers one message. `subscriptions` are those of the socket; `None` over HTTP.
 pub(super) async fn answer(
     chain: &DevChain,
     message: &[u8],
@@ -105,7 +105,7 @@ async fn answer_call(
     let Some(id) = call.get("id") else {
         return Reply { wire: plan.wire, backwards: plan.backwards, ..Reply::default() };
     };
-    let wrong = Value::from("nobody asked");
+    let wrong = Value::from("unknown");
     let reply = respond(if plan.wrong_id { &wrong } else { id }, &answer);
     Reply { wire: plan.wire, backwards: plan.backwards, ..reply }
 }

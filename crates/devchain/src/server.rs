@@ -1,4 +1,4 @@
-//! One port: HTTP POST and WebSocket are JSON-RPC, anything else gets a page that says what this is.
+//! One port: HTTP POST and WebSocket serve JSON-RPC; any other request gets a page with an explanation.
 
 mod connection;
 mod http;
@@ -24,8 +24,8 @@ const PAGE: &str = "This is a Chainflume development chain: an EVM chain that on
     curl -H 'content-type: application/json' \
     -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"eth_blockNumber\",\"params\":[]}' <this address>\n";
 
-/// A listening node. Dropped, it closes its port and breaks every connection, soon; [`Self::stop`] has done
-/// so when it returns, and the port can be served again.
+/// A listening node. Dropping it closes its port and breaks every connection soon after. [`Self::stop`] returns when
+/// this is done and the port is free again.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -44,7 +44,7 @@ impl Server {
         let serving = axum::serve(Breakable { listener, running: running.clone() }, app);
         let stopping = running.clone();
         let listening = tokio::spawn(async move {
-            // Not axum's graceful shutdown: a node that goes away does not wait for its callers.
+            // Not axum's graceful shutdown: a node that fails does not wait for its callers.
             tokio::select! {
                 _ = serving.into_future() => {}
                 () = stopping.cancelled() => {}
@@ -53,7 +53,7 @@ impl Server {
         Ok(Self { address, running, listening })
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -68,10 +68,10 @@ impl Server {
         format!("ws://{}", self.address)
     }
 
-    /// Closes the port and breaks every connection. The chain lives on.
+    /// Closes the port and breaks every connection. The chain remains.
     pub async fn stop(mut self) {
         self.running.cancel();
-        // An error would be a panic inside, which has been reported where it happened.
+        // An error would be a panic of the task, which was reported already.
         let _ = (&mut self.listening).await;
     }
 }

@@ -10,28 +10,28 @@ use super::ledger::{Before, Ledger};
 use super::traffic::Traffic;
 use chainflume_core::domain::{BlockRange, BlockRef, Log};
 
-/// How many orphaned blocks are remembered, for a node that still answers about them.
+/// Number of remembered orphaned blocks, for a node that still returns them.
 const ORPHANS: usize = 256;
 
-/// What chain it is.
+/// Parameters of a chain.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `eth_chainId`.
     pub chain_id: u64,
-    /// Everything follows from it.
+    /// The seed of all generated data.
     pub seed: u64,
     /// Timestamp of block 0 in seconds.
     pub genesis_time: u64,
-    /// Seconds between the timestamps of two blocks; not how fast they are mined.
+    /// Seconds between the timestamps of two blocks, independent of the mining interval.
     pub block_time: u64,
     /// Blocks that share a timestamp: with 4 of them and a `block_time` of 1 a chain has a block every 250 ms.
     pub blocks_per_timestamp: u64,
     /// Blocks mined with traffic at the start.
     pub history: u64,
-    /// How far below the head `finalized` is; `safe` is half as far. `None`: the node refuses both tags,
-    /// as nodes before the merge and on many other chains do.
+    /// Depth of the `finalized` block below the head; `safe` is half as deep. With `None` the node refuses both tags,
+    /// like nodes before the merge and of many other chains.
     pub finalized_depth: Option<u64>,
-    /// Whether logs carry `blockTimestamp`, as newer nodes' do.
+    /// Whether logs have `blockTimestamp`, as newer nodes add it.
     pub block_timestamp_in_logs: bool,
 }
 
@@ -50,19 +50,19 @@ impl Default for Settings {
     }
 }
 
-/// The canonical chain, what it did to the ledger, and what it left behind.
+/// The canonical chain, the history of its ledger, and its orphaned blocks.
 #[derive(Debug)]
 pub(super) struct DevState {
     settings: Settings,
     /// By height, genesis first: never empty.
     blocks: Vec<Arc<Block>>,
-    /// For each block, what the ledger held before it, oldest first.
+    /// For each block, the ledger entries before it, oldest first.
     undo: Vec<Vec<Before>>,
     heights: HashMap<B256, u64>,
     /// Transaction hash → height and index in the block.
     txs: HashMap<B256, (u64, usize)>,
     orphans: VecDeque<Arc<Block>>,
-    /// Blocks that became canonical and were not announced yet.
+    /// Blocks that became canonical and are not announced yet.
     fresh: Vec<Arc<Block>>,
     ledger: Ledger,
     traffic: Traffic,
@@ -70,7 +70,7 @@ pub(super) struct DevState {
     salt: u64,
 }
 
-/// A block that is being put together.
+/// A block under construction.
 struct BlockDraft {
     timestamp: u64,
     txs: Vec<MinedTx>,
@@ -103,7 +103,7 @@ impl DevState {
         self.blocks.get(usize::try_from(number).ok()?)
     }
 
-    /// Of the canonical chain.
+    /// The canonical block with this hash.
     pub(super) fn by_hash(&self, hash: &B256) -> Option<&Arc<Block>> {
         self.block(*self.heights.get(hash)?)
     }
@@ -124,7 +124,7 @@ impl DevState {
         blocks.iter().flat_map(|block| block.logs(self.settings.block_timestamp_in_logs))
     }
 
-    /// The ledger as it stood after block `upto`, or at the head if that is lower.
+    /// The ledger after block `upto`, or at the head if that is lower.
     pub(super) fn ledger_at(&self, upto: u64) -> Ledger {
         let mut ledger = self.ledger.clone();
         let kept = usize::try_from(upto).unwrap_or(usize::MAX).saturating_add(1).min(self.undo.len());
@@ -137,7 +137,7 @@ impl DevState {
         &self.blocks
     }
 
-    /// Blocks that became canonical since this was last asked.
+    /// Blocks that became canonical since the last call.
     pub(super) fn take_fresh(&mut self) -> Vec<Arc<Block>> {
         mem::take(&mut self.fresh)
     }
@@ -163,8 +163,8 @@ impl DevState {
         self.seal(draft);
     }
 
-    /// Drops the top `depth` blocks, oldest first in what it returns. Genesis always stays. What is mined
-    /// next belongs to another branch.
+    /// Drops the top `depth` blocks and returns them, oldest first. Genesis always stays. The next mined block belongs
+    /// to another branch.
     pub(super) fn drop_top(&mut self, depth: u64) -> Vec<Arc<Block>> {
         let depth = usize::try_from(depth).unwrap_or(usize::MAX).min(self.blocks.len() - 1);
         let kept = self.blocks.len() - depth;
@@ -204,7 +204,7 @@ impl DevState {
         BlockDraft { timestamp, txs: Vec::new(), undo: Vec::new() }
     }
 
-    /// Adds a transaction; one that is in the chain already is left out, as its nonce is used.
+    /// Adds a transaction. Skips a transaction that is in the chain already, because its nonce is used.
     fn include(&mut self, draft: &mut BlockDraft, tx: Arc<SignedTx>) {
         let used = self.txs.contains_key(&tx.hash()) || draft.txs.iter().any(|m| m.tx.hash() == tx.hash());
         if !used {

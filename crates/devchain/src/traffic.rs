@@ -8,7 +8,7 @@ use super::rng::Rng;
 /// 1 token of 6 decimals, in base units.
 const UNIT: u64 = 1_000_000;
 
-/// Makes up transactions that the contracts accept.
+/// Generates transactions that the contracts accept.
 #[derive(Debug)]
 pub(super) struct Traffic {
     rng: Rng,
@@ -25,7 +25,7 @@ impl Traffic {
         self.rng.below(7)
     }
 
-    /// The actions of one transaction, valid on `ledger` one after the other.
+    /// The actions of one transaction, valid on `ledger` in sequence.
     pub(super) fn transaction(&mut self, ledger: &Ledger) -> Vec<Action> {
         let who = self.anyone();
         match self.rng.below(100) {
@@ -70,8 +70,8 @@ impl Traffic {
         Action::Erc20Approve { owner, spender: self.anyone(), amount }
     }
 
-    /// One transfer, several in one transaction, a deposit that is staked, or a burn. Who has nothing
-    /// gets something.
+    /// One transfer, several in one transaction, a deposit that is staked, or a burn. A wallet without tokens first
+    /// receives some.
     fn move_tokens(&mut self, ledger: &Ledger, from: Address) -> Vec<Action> {
         let balance = ledger.balance(&from);
         if balance.is_zero() {
@@ -100,7 +100,7 @@ impl Traffic {
         (0..count).map(|i| Action::NftMint { to, token_id: next + U256::from(i) }).collect()
     }
 
-    /// Something with a token that exists, else a new one.
+    /// An action with an existing token, or a new token.
     fn use_nft(&mut self, ledger: &Ledger, to: Address) -> Action {
         let newest = newest(ledger);
         let token_id = U256::from(1 + self.rng.below(newest.saturating_to()));
@@ -116,8 +116,7 @@ impl Traffic {
     }
 }
 
-/// The highest token id there ever was, 0 for none. A scenario may have minted any id, and the largest
-/// of all has none above it.
+/// The highest token id ever minted, 0 for none. A scenario may mint any id, and no id follows the largest one.
 fn newest(ledger: &Ledger) -> U256 {
     let counted = ledger.nft_owners.range(..=U256::from(u64::MAX)).next_back();
     counted.map(|(id, _)| *id).unwrap_or_default()

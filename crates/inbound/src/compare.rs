@@ -33,7 +33,7 @@ pub struct ComparedChain {
 
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Compared {
+pub struct HintRound {
     /// Whether a new hint is about a block that our node did not know yet.
     pub is_ahead: bool,
     /// Hints that stored events confirm.
@@ -124,9 +124,9 @@ impl Comparison {
     ///
     /// # Errors
     /// A database error.
-    pub async fn round(&self, chain: &ComparedChain) -> Result<Compared, StoreError> {
+    pub async fn round(&self, chain: &ComparedChain) -> Result<HintRound, StoreError> {
         let (chain_id, window) = (int8("chain id", chain.chain_id)?, int8("blocks", chain.window)?);
-        let mut compared = Compared { is_ahead: self.begin(chain).await?, ..Compared::default() };
+        let mut compared = HintRound { is_ahead: self.begin(chain).await?, ..HintRound::default() };
         let Some(tip) = self.tip(chain).await? else { return Ok(compared) };
         let (mut after, mut open) = (0, 0);
         loop {
@@ -199,7 +199,7 @@ impl Comparison {
         &self,
         chain: &ComparedChain,
         tip: i64,
-        compared: &mut Compared,
+        compared: &mut HintRound,
     ) -> Result<bool, StoreError> {
         let chain_id = int8("chain id", chain.chain_id)?;
         let mut tx = transaction::begin_bounded(&self.pool).await?;

@@ -77,7 +77,7 @@ impl InboundAnswer {
 
 /// Stores deliveries. Cheap to clone.
 #[derive(Clone)]
-pub struct Inbox {
+pub struct InboundDeliveries {
     pool: PgPool,
     endpoints: Arc<BTreeMap<String, InboundEndpoint>>,
     max_body: usize,
@@ -85,16 +85,16 @@ pub struct Inbox {
     lines: Arc<LogLimiter>,
 }
 
-impl fmt::Debug for Inbox {
+impl fmt::Debug for InboundDeliveries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inbox").field("endpoints", &self.endpoints.keys()).finish_non_exhaustive()
+        f.debug_struct("InboundDeliveries").field("endpoints", &self.endpoints.keys()).finish_non_exhaustive()
     }
 }
 
 /// Called with the EIP-155 id of a chain and the highest block that a delivery about it names.
 pub type WakeChain = Arc<dyn Fn(u64, Option<u64>) + Send + Sync>;
 
-impl Inbox {
+impl InboundDeliveries {
     /// For these endpoints. A body, as it was sent and decompressed, has `max_body` bytes at most. `wake` is called when hints are
     /// stored.
     pub fn new(

@@ -1,4 +1,4 @@
-//! Signed webhooks of providers. A delivery is verified over its raw bytes ([`verify`]), stored raw ([`Inbox`]), and read for what
+//! Signed webhooks of providers. A delivery is verified over its raw bytes ([`verify`]), stored raw ([`InboundDeliveries`]), and read for what
 //! it says about a chain ([`hints`]). A hint proves nothing: it wakes the chain, and [`Comparison`] compares it with the events that
 //! our own node made the daemon store.
 
@@ -10,9 +10,9 @@ mod routes;
 mod testing;
 mod verify;
 
-pub use compare::{Compared, ComparedChain, Comparison, ComparisonLoop};
+pub use compare::{ComparedChain, Comparison, ComparisonLoop, HintRound};
 pub use hint::{DeliveryHint, HintKind, HintLog, MAX_HINTS, hints};
-pub use inbox::{InboundAnswer, InboundEndpoint, Inbox, WakeChain};
+pub use inbox::{InboundAnswer, InboundDeliveries, InboundEndpoint, WakeChain};
 pub use routes::routes;
 pub use verify::{
     Headers, InboundProvider, InboundSecret, SignatureRefusal, SignedRequest, TOLERANCE_SECONDS,

@@ -4,13 +4,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chainflume_api::{Api, ApiAnswer, ApiHandler, ApiMethod, ApiRequest, OfferedRoute, RouteAccess, handler};
 
-use crate::inbox::{InboundAnswer, Inbox};
+use crate::inbox::{InboundAnswer, InboundDeliveries};
 
 /// The endpoint with a second path, under which integrations of Coinbase were registered elsewhere.
 const COINBASE: &str = "coinbase";
 
 /// The routes of an inbox.
-pub fn routes(inbox: &Inbox) -> Api {
+pub fn routes(inbox: &InboundDeliveries) -> Api {
     let mut routes = vec![route("/webhooks/{name}", handler(inbox, deliver))];
     if inbox.has(COINBASE) {
         routes.push(route("/api/webhooks/coinbase", handler(inbox, deliver_to_coinbase)));
@@ -32,19 +32,22 @@ fn route(path: &'static str, handler: ApiHandler) -> OfferedRoute {
     }
 }
 
-async fn deliver(inbox: Inbox, request: ApiRequest) -> Result<ApiAnswer, chainflume_api::Refusal> {
+async fn deliver(
+    inbox: InboundDeliveries,
+    request: ApiRequest,
+) -> Result<ApiAnswer, chainflume_api::Refusal> {
     let name = request.parameter("name").to_owned();
     Ok(answer(&inbox, &name, &request).await)
 }
 
 async fn deliver_to_coinbase(
-    inbox: Inbox,
+    inbox: InboundDeliveries,
     request: ApiRequest,
 ) -> Result<ApiAnswer, chainflume_api::Refusal> {
     Ok(answer(&inbox, COINBASE, &request).await)
 }
 
-async fn answer(inbox: &Inbox, name: &str, request: &ApiRequest) -> ApiAnswer {
+async fn answer(inbox: &InboundDeliveries, name: &str, request: &ApiRequest) -> ApiAnswer {
     let answer = match request.method.as_str() {
         _ if !inbox.has(name) => InboundAnswer::NotFound,
         "POST" => inbox.receive(name, &request.headers, &request.body, now()).await,

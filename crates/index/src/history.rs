@@ -92,7 +92,7 @@ impl HistoryRead {
     pub(super) fn check(&self) {
         let since = self.awaited_since.elapsed();
         assert!(
-            self.awaited.is_none() || since <= supervise::patience(HUNG),
+            self.awaited.is_none() || since <= supervise::hang_limit(HUNG),
             "the task `{}` has not turned for {} s; its loop is started again",
             self.name,
             since.as_secs()

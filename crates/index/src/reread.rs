@@ -190,7 +190,7 @@ impl Rereader {
             self.check_reached(&held, source, range)?;
             let left = match purpose {
                 Purpose::Add => left,
-                Purpose::Compare | Purpose::Repair => {
+                Purpose::Compare | Purpose::Repair | Purpose::RepairProven => {
                     self.store.first_page(&self.translator.sources()[source].name, left).await?
                 }
             };

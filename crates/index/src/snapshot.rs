@@ -82,7 +82,12 @@ impl ChainSnapshot {
 
     /// Height of the newest block we hold, be it of a source that is no longer configured.
     pub(super) fn highest(&self) -> Option<u64> {
-        self.held().last_key_value().map(|(number, _)| *number)
+        // Asked with each head: nothing is copied for it, however many blocks are held.
+        let tips = self.own.iter().chain(&self.others).filter_map(|checkpoint| checkpoint.at);
+        let tip = tips.map(|tip| tip.number).max();
+        let pending = self.pending_refs().next_back().map(|(number, _)| number);
+        let block = self.blocks.last_key_value().map(|(number, _)| *number);
+        tip.max(pending).max(block)
     }
 
     /// The checkpoints of these sources, as the store is to find them.
@@ -179,8 +184,10 @@ impl ChainSnapshot {
         self.blocks.extend(refs.iter().map(|block| (block.number, block.hash)));
         self.final_number = self.final_number.max(final_number);
         // As the store does: the newest block at or below final stays, to notice that final changes.
-        if let Some((anchor, _)) = self.blocks.range(..=self.final_number).next_back() {
-            self.blocks = self.blocks.split_off(&anchor.clone());
+        let anchor = self.blocks.range(..=self.final_number).next_back().map(|(number, _)| *number);
+        let lowest = self.blocks.first_key_value().map(|(number, _)| *number);
+        if let Some(anchor) = anchor.filter(|anchor| Some(*anchor) != lowest) {
+            self.blocks = self.blocks.split_off(&anchor);
         }
     }
 }
@@ -212,6 +219,7 @@ mod tests {
         assert_eq!((snapshot.tip(0), snapshot.tip(1)), (None, Some(block(9))));
         assert_eq!(snapshot.all().iter().map(|c| c.source.as_str()).collect::<Vec<_>>(), ["a", "b", "gone"]);
         assert_eq!(snapshot.held().keys().copied().collect::<Vec<_>>(), [3, 8, 9, 11]);
+        assert_eq!(snapshot.highest(), Some(11));
     }
 
     fn link(number: u64, parent: B256) -> BlockRef {

@@ -207,7 +207,7 @@ impl IndexSession<'_> {
             .next_blocks()
             .into_iter()
             .enumerate()
-            .map(|(index, next)| SourcePosition { next, told: self.snapshot().next_pending(index) })
+            .map(|(index, next)| SourcePosition { next, next_pending: self.snapshot().next_pending(index) })
             .collect();
         plan(&positions, zones)
     }

@@ -7,6 +7,7 @@ mod batch_limit;
 mod body;
 mod call;
 mod canceller;
+mod in_flight;
 mod outcomes;
 mod probing;
 mod rate_limit;
@@ -37,6 +38,7 @@ use call::{lead, max_bytes};
 use canceller::RequestCanceller;
 use chainflume_ops::metrics;
 use chainflume_ops::tls;
+use in_flight::{AnswerBytes, BytesInFlight};
 use outcomes::{Outcomes, outcomes};
 use probing::patience;
 pub use probing::probing;
@@ -55,6 +57,7 @@ pub(super) struct Rpc {
     chain: String,
     timeout: Duration,
     max_bytes: usize,
+    in_flight: Arc<BytesInFlight>,
     next_id: AtomicU64,
     pace: RateLimiter,
     usage: UsageCounter,
@@ -88,7 +91,9 @@ impl Rpc {
             .default_headers(headers)
             .build()
             .map_err(|error| ChainError::Unreachable { host: host.clone(), reason: root_cause(&error) })?;
+        let in_flight = BytesInFlight::new((&settings.name, &host), provider.pace.max_bytes_in_flight);
         Ok(Self {
+            in_flight,
             client,
             url: provider.http_url.clone(),
             secrets: settings.secrets(),
@@ -296,7 +301,8 @@ impl Rpc {
         let (method, limit) = (lead(calls), max_bytes(calls, self.max_bytes));
         let request = self.client.post(&self.url).header("content-type", "application/json").body(request);
         let response = request.send().await.map_err(|error| self.failed(method, &error))?;
-        Body::read(response, limit, intake).await.map_err(|error| match error {
+        let share = AnswerBytes::new(self.in_flight.clone());
+        Body::read(response, (limit, share), intake).await.map_err(|error| match error {
             BodyError::TooLarge => ChainError::TooLarge { host: self.host.clone(), method, limit },
             BodyError::Broken(error) => self.failed(method, &error),
         })

@@ -194,6 +194,8 @@ pub struct RateLimitSettings {
     pub compute_units: BTreeMap<String, u64>,
     /// Requests on their way at once, at most. The node's refusals lower it, its answers raise it again.
     pub max_concurrent: usize,
+    /// Bytes of answers that are read at once; one answer may go beyond, up to the largest that is read.
+    pub max_bytes_in_flight: usize,
 }
 
 /// How history is read.

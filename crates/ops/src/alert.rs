@@ -1,8 +1,8 @@
-//! Notifies when something is wrong for long, once, and when it is over: by log and metric, and by the configured
-//! webhook in the JSON that Slack and its like take.
+//! Sends one notice when a problem has lasted, and one when it is over: by log and metric, and to the configured
+//! webhook in the JSON of Slack and similar services.
 //!
-//! The [`rules`] say what is wrong by the health board alone, the [`tracker`] what of it is news, and the sender sends it:
-//! behind a bounded queue, so that a chat that is away holds up nothing.
+//! The [`rules`] find problems from the health board alone. The [`tracker`] decides which of them are new. The sender
+//! sends notices from a bounded queue, so that an unreachable chat delays nothing.
 
 mod rules;
 mod sender;
@@ -19,21 +19,21 @@ pub use rules::{AlertThresholds, BoardSnapshot, CLOCK_OFF, Incident, IncidentKey
 use sender::AlertSender;
 use tracker::{AlertNotice, IncidentTracker, NoticeKind};
 
-/// What is watched for, and where notices go.
+/// The limits to watch, and the target of notices.
 #[derive(Clone, Debug)]
 pub struct AlertSettings {
-    /// Where notices are sent; `None` leaves them in log and metrics.
+    /// The webhook for notices; `None` leaves them in log and metrics.
     pub webhook: Option<crate::http::HttpSettings>,
-    /// What is well for so long is over. What comes and goes more often is one incident.
+    /// A problem that is absent for this long is over. A problem that returns earlier is the same incident.
     pub over_after: Duration,
-    /// What is normal for each chain.
+    /// The limits of each chain.
     pub limits: AlertThresholds,
 }
 
-/// From one look to the next.
+/// Pause between two checks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Watches the board until it is stopped.
+/// Watches the health board until it is stopped.
 pub struct AlertWatcher {
     board: Board,
     limits: AlertThresholds,
@@ -42,10 +42,10 @@ pub struct AlertWatcher {
 }
 
 impl AlertWatcher {
-    /// Nothing is looked at and nothing sent yet.
+    /// Creates the watch without reading or sending anything.
     ///
     /// # Errors
-    /// What is wrong with the webhook's URL.
+    /// The problem with the webhook's URL.
     pub fn new(board: Board, settings: AlertSettings) -> Result<Self, HttpError> {
         let AlertSettings { webhook, over_after, limits } = settings;
         metrics::alerts_start();
@@ -58,10 +58,10 @@ impl AlertWatcher {
         })
     }
 
-    /// Looks at the board and sends notices until `stop`. What has not been sent by then is in the log.
+    /// Checks the board and sends notices until `stop`. Unsent notices are in the log.
     ///
     /// # Panics
-    /// When the task that sends panics, returns or hangs: the supervisor starts both again.
+    /// When the sending task panics, returns or hangs: the supervisor starts both again.
     pub async fn run(mut self, stop: CancellationToken, heartbeat: Heartbeat) {
         let mut sending = self.sender.take().map(AlertSender::start);
         let mut tick = tokio::time::interval(EVERY);
@@ -74,7 +74,7 @@ impl AlertWatcher {
             let now = Instant::now();
             let found = incidents(&BoardSnapshot::of(&self.board), &self.limits, now);
             for notice in self.tracker.step(found, now) {
-                say(&notice);
+                log_notice(&notice);
                 if let Some((queue, _)) = &sending {
                     queue.put(notice);
                 }
@@ -83,7 +83,7 @@ impl AlertWatcher {
     }
 }
 
-fn say(notice: &AlertNotice) {
+fn log_notice(notice: &AlertNotice) {
     let AlertNotice { key, text, news } = notice;
     metrics::incident(key.kind, &key.of, matches!(news, NoticeKind::Began));
     match news {

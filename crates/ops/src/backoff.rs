@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 /// Pauses that double from a first one to a longest one. Each has jitter, so that tasks which failed together do not
-/// retry together. It never ends: the caller decides when to give up.
+/// retry together. The pauses never end: the caller decides when to give up.
 #[derive(Debug)]
 pub struct Backoff {
     builder: ExponentialBuilder,
@@ -24,12 +24,12 @@ impl Backoff {
         Self { builder, pauses: builder.build(), longest }
     }
 
-    /// How long to wait before the next try.
+    /// The pause before the next try.
     pub fn next_pause(&mut self) -> Duration {
         self.pauses.next().unwrap_or(self.longest)
     }
 
-    /// A try succeeded: the next pause is a first one again.
+    /// Call this after a success: the next pause is a first one again.
     pub fn reset(&mut self) {
         self.pauses = self.builder.build();
     }

@@ -1,5 +1,5 @@
-//! What each chain and each sink reports, for readiness, metrics, `status` and the watchdog. Written by the
-//! spine and the relays, read by every part; ages are computed when they are read, so that they grow during a stall.
+//! The state of each chain and each sink, for readiness, metrics, `status` and the watchdog. The spine and the relays
+//! write it, every part reads it. Ages are computed when they are read, so that they grow during a stall.
 
 mod audits;
 mod contracts;
@@ -27,29 +27,29 @@ pub use public::PublicHealth;
 pub use source::{SourceHealth, UnreadHealth};
 pub use throughput::{Rate, Throughput};
 
-/// A loop of a chain or a sink that has not turned for so long hangs: each request and each pause in it is shorter.
+/// A loop of a chain or a sink hangs if it has not turned for this long: each request and each pause in it is shorter.
 pub const HUNG_AFTER: Duration = Duration::from_secs(60);
 
-/// What a chain is doing.
+/// The state of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChainState {
-    /// Not yet asked its node or its database.
+    /// Has not yet called its node or its database.
     Starting,
     /// Reads history.
     Syncing,
     /// All sources follow the head.
     Live,
-    /// The last step failed; it is tried again.
+    /// The last step failed; it is retried.
     Failing,
-    /// Stopped for good: an operator has to decide.
+    /// Stopped for good: operator action required.
     Stopped,
-    /// Another instance leads; this one waits for its turn.
+    /// Another instance leads; this one waits for the lease.
     Standby,
 }
 
 impl ChainState {
-    /// All of them, for metrics.
+    /// All states, for metrics.
     pub const ALL: [Self; 6] =
         [Self::Starting, Self::Syncing, Self::Live, Self::Failing, Self::Stopped, Self::Standby];
 
@@ -71,56 +71,56 @@ impl ChainState {
 pub struct DeepReorg {
     /// Confirmed blocks undone.
     pub depth: u64,
-    /// When it was noticed.
+    /// When it was detected.
     pub at: Instant,
 }
 
-/// One chain, as the spine last left it.
+/// One chain, as the spine last reported it.
 #[derive(Clone, Debug)]
 pub struct ChainHealth {
-    /// When this process took it up.
+    /// When this process started the chain.
     pub since: Instant,
-    /// What it is doing.
+    /// Its state.
     pub state: ChainState,
-    /// Host of the node that is asked now; nothing else of its URL.
+    /// Host of the present node; no other part of its URL.
     pub provider: Option<String>,
     /// Newest block the node knows.
     pub head: Option<u64>,
-    /// Time of the head in seconds since the Unix epoch, as its header says.
+    /// Timestamp of the head, in seconds since the Unix epoch.
     pub head_time: Option<u64>,
     /// Highest confirmed block.
     pub confirmed: Option<u64>,
-    /// Blocks by which its node is below what is stored; 0 while that is no more than a backend may lag.
+    /// Number of blocks by which its node is below the stored blocks; 0 within the accepted lag of a backend.
     pub node_behind: u64,
-    /// Why new sources publish nothing yet, where they wait for their node to sync.
+    /// Why new sources publish nothing yet, if they wait for their node to sync.
     pub unpublished: Option<String>,
     /// Highest final block.
     pub final_number: u64,
     /// When the head last moved.
     pub head_moved_at: Instant,
-    /// Whether the WebSocket announces heads, else the head is polled for.
+    /// Whether the WebSocket announces heads; otherwise the daemon polls.
     pub pushed: bool,
-    /// When the loop last went round: it turns even while node and database are away.
+    /// When the loop last turned. It turns even while node and database are unreachable.
     pub alive_at: Instant,
     /// Errors since the last success.
     pub consecutive_errors: u64,
-    /// The last error that has not been overcome.
+    /// The last error, until a step succeeds.
     pub last_error: Option<String>,
-    /// What kind of error that is, the word in metrics.
+    /// The kind of that error, as in metrics.
     pub last_error_kind: Option<&'static str>,
-    /// The last reorg that took back what was announced, in this process.
+    /// The last reorg in this process that retracted published events.
     pub deep_reorg: Option<DeepReorg>,
-    /// Typed views that could not be made, each with what to do; nothing depends on them.
+    /// Typed views that could not be made, each with its remedy; no other part depends on them.
     pub view_troubles: Vec<String>,
     /// Its sources.
     pub sources: Vec<SourceHealth>,
-    /// About sources that are stored and not configured any more.
+    /// Differences of sources that are stored and no longer configured.
     pub notes: Vec<String>,
-    /// Name of the lease by which it is led, where there is one.
+    /// Name of its lease, if it has one.
     pub lease: Option<String>,
-    /// What its nodes were asked, by method.
+    /// Use of the JSON-RPC methods.
     pub rpc: Vec<MethodHealth>,
-    /// Its nodes, in the order of the config.
+    /// Its providers, in the order of the configuration.
     pub providers: Vec<ProviderHealth>,
 }
 
@@ -137,21 +137,21 @@ pub struct ProviderHealth {
     pub history: bool,
     /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
     pub state: &'static str,
-    /// Its newest block, as it last said to a probe; `None` where there is but one provider.
+    /// Its newest block at the last probe; `None` if the chain has only one provider.
     pub head: Option<u64>,
-    /// Blocks the others have and it lacks.
+    /// Number of blocks that the other providers have and this one lacks.
     pub behind: u64,
     /// Usual time of an answer.
     pub latency: Option<std::time::Duration>,
-    /// Questions that failed since the start.
+    /// Failed requests since the start.
     pub failures: u64,
-    /// The last failure that was not overcome.
+    /// The last failure, until a request succeeds.
     pub last_error: Option<String>,
-    /// What it was asked, by method.
+    /// Use of the JSON-RPC methods.
     pub rpc: Vec<MethodHealth>,
 }
 
-/// What a JSON-RPC method was used for since the start.
+/// Use of one JSON-RPC method since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MethodHealth {
     /// Its name.
@@ -193,7 +193,8 @@ impl ChainHealth {
         }
     }
 
-    /// Another turn begins, or (as [`ChainState::Standby`]) another instance's: what was said of the last is over.
+    /// A lease turn begins, of this instance or (as [`ChainState::Standby`]) of another one: resets the state of the
+    /// last turn.
     pub fn turn(&mut self, state: ChainState) {
         let sources = std::mem::take(&mut self.sources);
         let fresh = |source| SourceHealth {
@@ -221,45 +222,46 @@ impl ChainHealth {
     }
 }
 
-/// The database, as the last probe found it.
+/// The database, at the last probe.
 #[derive(Clone, Debug)]
 pub struct DatabaseHealth {
-    /// Whether a write went through.
+    /// Whether a write succeeded.
     pub writable: bool,
-    /// Why not.
+    /// Why the write failed.
     pub error: Option<String>,
     /// Balances below zero.
     pub negative_balances: u64,
     /// Open dead letters.
     pub open_dead_letters: u64,
-    /// When their number last rose, `None` while it has not in this process.
+    /// When their number last rose; `None` if it has not risen in this process.
     pub letters_rose_at: Option<Instant>,
 }
 
-/// A sink, as its relay last left it.
+/// A sink, as its relay last reported it.
 #[derive(Clone, Debug)]
 pub struct SinkHealth {
-    /// Everything up to this number is there; `None` until it is known.
+    /// Everything up to this number is delivered; `None` until it is known.
     pub delivered: Option<u64>,
-    /// Since when messages wait and none was delivered, `None` while none waits.
+    /// Since when messages wait without a delivery; `None` while none waits.
     pub waiting_since: Option<Instant>,
-    /// Messages that wait for another try, or behind one that does.
+    /// Messages that wait for another try, or behind a message that does.
     pub held: u64,
-    /// Since when the oldest of them waits; `None` while none does.
+    /// Since when the oldest of these messages waits; `None` while none does.
     pub held_since: Option<Instant>,
-    /// Whether so many wait that no new messages are read for it.
+    /// Whether these are so many that no new messages are read.
     pub held_full: bool,
-    /// Why nothing is sent there until an operator enables it.
+    /// Why the sink is disabled until an operator enables it.
     pub disabled: Option<String>,
-    /// What it holds that this database never sent, and what to do: nothing is sent there until an operator decides.
+    /// Messages in the sink that this database never sent, and the remedy. Delivery is stopped until an operator
+    /// decides.
     pub foreign: Option<String>,
-    /// When the relay last went round.
+    /// When the relay last turned.
     pub alive_at: Instant,
     /// Errors since the last success.
     pub consecutive_errors: u64,
-    /// The last error that has not been overcome.
+    /// The last error, until a delivery succeeds.
     pub last_error: Option<String>,
-    /// Name of the lease by which it is led, where there is one.
+    /// Name of its lease, if it has one.
     pub lease: Option<String>,
 }
 
@@ -287,18 +289,18 @@ impl SinkHealth {
     }
 }
 
-/// A lease, as its keeper last found it.
+/// A lease, as its manager last found it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseHealth {
     /// Whether this instance holds it.
     pub held: bool,
     /// The instance that holds it, `None` while no instance does.
     pub holder: Option<String>,
-    /// How often it changed hands, the fencing token.
+    /// Number of changes of the holder: the fencing token.
     pub epoch: u64,
 }
 
-/// How full the outbox is, as retention last found it.
+/// The size of the outbox, as retention last measured it.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxHealth {
     /// Number of the newest message ever written.
@@ -309,7 +311,7 @@ pub struct OutboxHealth {
     pub oldest_at: Option<Instant>,
 }
 
-/// The board all chains write on.
+/// The state of all chains and sinks of the process.
 #[derive(Clone, Default)]
 pub struct Board {
     inner: Arc<Mutex<BoardState>>,
@@ -333,7 +335,7 @@ struct BoardState {
 }
 
 impl Board {
-    /// Changes what is said of a chain; the first change puts it on the board.
+    /// Changes the state of a chain; the first change adds the chain.
     pub fn chain(&self, name: &str, change: impl FnOnce(&mut ChainHealth)) {
         let mut inner = self.lock();
         if let Some(chain) = inner.chains.get_mut(name) {
@@ -342,22 +344,22 @@ impl Board {
         change(inner.chains.entry(name.to_owned()).or_insert_with(ChainHealth::new));
     }
 
-    /// Everything said of the chains now.
+    /// The present state of all chains.
     pub fn chains(&self) -> BTreeMap<String, ChainHealth> {
         self.lock().chains.clone()
     }
 
-    /// What the last probe of the database found.
+    /// Sets the result of the last probe of the database.
     pub fn set_database(&self, health: DatabaseHealth) {
         self.lock().database = Some(health);
     }
 
-    /// What the last probe of the database found, `None` before the first.
+    /// The result of the last probe of the database; `None` before the first.
     pub fn database(&self) -> Option<DatabaseHealth> {
         self.lock().database.clone()
     }
 
-    /// Changes what is said of a sink; the first change puts it on the board.
+    /// Changes the state of a sink; the first change adds the sink.
     pub fn sink(&self, name: &str, change: impl FnOnce(&mut SinkHealth)) {
         let mut inner = self.lock();
         if let Some(sink) = inner.sinks.get_mut(name) {
@@ -366,32 +368,32 @@ impl Board {
         change(inner.sinks.entry(name.to_owned()).or_insert_with(SinkHealth::new));
     }
 
-    /// Everything said of the sinks now.
+    /// The present state of all sinks.
     pub fn sinks(&self) -> BTreeMap<String, SinkHealth> {
         self.lock().sinks.clone()
     }
 
-    /// Changes what is said of a lease; the first change puts it on the board.
+    /// Changes the state of a lease; the first change adds the lease.
     pub fn lease(&self, name: &str, change: impl FnOnce(&mut LeaseHealth)) {
         change(self.lock().leases.entry(name.to_owned()).or_default());
     }
 
-    /// Every lease this instance would hold. None where it is alone.
+    /// Every lease that this instance competes for. Empty for a single instance.
     pub fn leases(&self) -> BTreeMap<String, LeaseHealth> {
         self.lock().leases.clone()
     }
 
-    /// How full the outbox was found.
+    /// Sets the size of the outbox.
     pub fn set_outbox(&self, health: OutboxHealth) {
         self.lock().outbox = Some(health);
     }
 
-    /// How full the outbox was last found, `None` before the first look.
+    /// The last measured size of the outbox; `None` before the first measurement.
     pub fn outbox(&self) -> Option<OutboxHealth> {
         self.lock().outbox
     }
 
-    /// The map stays usable whatever panicked while it was held.
+    /// The map stays usable after a panic of another holder.
     fn lock(&self) -> MutexGuard<'_, BoardState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

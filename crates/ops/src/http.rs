@@ -1,5 +1,5 @@
-//! One HTTP request to a server outside: bounded in time and in bytes both ways, never redirected, and only to
-//! an address that was looked at after the name was resolved. It knows not what is said.
+//! One HTTP request to an external server: bounded in time and in bytes both ways, never redirected, and only to an
+//! address that was checked after the name was resolved. The contents are up to the caller.
 
 mod address;
 mod client;

@@ -1,18 +1,18 @@
-//! What every part with I/O needs: logs, metrics, health, alerts, shutdown, TLS and one HTTP client.
+//! Shared parts of everything with I/O: logs, metrics, health, alerts, shutdown, TLS and one HTTP client.
 
-/// Alerts: what is wrong for long, and when it is over.
+/// Alerts for problems that last, and their ends.
 pub mod alert;
-/// Pauses between tries that grow.
+/// Pauses between tries, which grow.
 pub mod backoff;
-/// What each chain and each sink reports.
+/// The state of each chain and each sink.
 pub mod health;
-/// One bounded HTTP request to a server outside.
+/// One bounded HTTP request to an external server.
 pub mod http;
-/// Every metric there is.
+/// Every metric.
 pub mod metrics;
-/// Draining under a deadline.
+/// Stops tasks under a deadline.
 pub mod shutdown;
-/// Loops that panic, return or hang are noticed.
+/// Detects loops that panic, return or hang.
 pub mod supervise;
 /// Logs.
 pub mod telemetry;

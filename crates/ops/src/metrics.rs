@@ -1,4 +1,4 @@
-//! Every metric there is. Names follow Prometheus: base units, `_total` for counters.
+//! Every metric. Names follow Prometheus: base units, `_total` for counters.
 
 mod application;
 mod inbound;
@@ -29,7 +29,7 @@ pub use outgoing::{
 };
 pub use past::{clock_ahead, contract_findings, source_past};
 pub use providers::{
-    ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched,
+    ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched, rpc_bytes,
     rpc_concurrency, rpc_credits, rpc_request,
 };
 pub use push::{
@@ -224,8 +224,8 @@ fn describe_messages() {
     );
 }
 
-/// Starts what is counted of a chain at zero: a counter that appears with its first increase hides it from
-/// `increase()`, and alerts are made of that.
+/// Sets the counters of a chain to zero. A counter that appears with its first increase hides that increase from
+/// `increase()`, on which alerts are built.
 pub fn chain_starts(chain: &str) {
     ws_connected(chain, false);
     views_missing(chain, 0);
@@ -240,7 +240,7 @@ pub fn chain_starts(chain: &str) {
     }
 }
 
-/// As [`chain_starts`], of a source.
+/// As [`chain_starts`], for a source.
 pub fn source_starts(source: &str, event_types: impl Iterator<Item = String>) {
     event_types.for_each(|event_type| events(source, &event_type, 0));
     for kind in ["decode", "mapping"] {
@@ -248,76 +248,76 @@ pub fn source_starts(source: &str, event_types: impl Iterator<Item = String>) {
     }
 }
 
-/// The width of history questions moved.
+/// Sets the width of history requests.
 pub fn range_width(chain: &str, blocks: u64) {
     gauge!(RANGE_WIDTH, "chain" => chain.to_owned()).set(as_f64(blocks));
 }
 
-/// So many typed views could not be made.
+/// Sets the number of typed views that could not be made.
 pub fn views_missing(chain: &str, views: u64) {
     gauge!(VIEWS_MISSING, "chain" => chain.to_owned()).set(as_f64(views));
 }
 
-/// The WebSocket announces heads, or no longer.
+/// Sets whether the WebSocket announces heads.
 pub fn ws_connected(chain: &str, connected: bool) {
     gauge!(WS_CONNECTED, "chain" => chain.to_owned()).set(if connected { 1.0 } else { 0.0 });
 }
 
-/// The WebSocket was lost, or could not be opened.
+/// Counts a WebSocket that was lost or could not be opened.
 pub fn ws_lost(chain: &str) {
     counter!(WS_LOST, "chain" => chain.to_owned()).increment(1);
 }
 
-/// Events of one type were committed.
+/// Counts committed events of one type.
 pub fn events(source: &str, event_type: &str, count: u64) {
     counter!(EVENTS, "source" => source.to_owned(), "type" => event_type.to_owned()).increment(count);
 }
 
-/// Answers had logs of no source.
+/// Counts logs of no source in answers.
 pub fn ignored(chain: &str, count: u64) {
     counter!(IGNORED, "chain" => chain.to_owned()).increment(count);
 }
 
-/// A log became a dead letter.
+/// Counts a log that became a dead letter.
 pub fn dead_letter(source: &str, kind: &'static str) {
     counter!(DEAD_LETTERS, "source" => source.to_owned(), "kind" => kind).increment(1);
 }
 
-/// Wallets staked that are no users.
+/// Counts stakes of wallets that are not users.
 pub fn unknown_users(chain: &str, count: u64) {
     counter!(UNKNOWN_USERS, "chain" => chain.to_owned()).increment(count);
 }
 
-/// A transaction committed.
+/// Counts a committed transaction.
 pub fn committed(chain: &str, kind: &'static str, took: Duration) {
     counter!(COMMITS, "chain" => chain.to_owned(), "kind" => kind).increment(1);
     histogram!(COMMIT_SECONDS, "chain" => chain.to_owned(), "kind" => kind).record(took);
 }
 
-/// A live block was committed: how old it was, and how long ago we woke up for it.
+/// Records a committed live block: its age, and the time since the wake-up for it.
 pub fn live_latency(chain: &str, since_block: Duration, since_wake: Duration) {
     histogram!(BLOCK_TO_COMMIT, "chain" => chain.to_owned()).record(since_block);
     histogram!(HEAD_TO_COMMIT, "chain" => chain.to_owned()).record(since_wake);
 }
 
-/// A reorg was undone.
+/// Records an undone reorg.
 pub fn reorg(chain: &str, depth: u64, events: u64) {
     counter!(REORGS, "chain" => chain.to_owned()).increment(1);
     histogram!(REORG_DEPTH, "chain" => chain.to_owned()).record(as_f64(depth));
     counter!(ORPHANED, "chain" => chain.to_owned()).increment(events);
 }
 
-/// Events were published as pending.
+/// Counts events published as pending.
 pub fn pending(chain: &str, events: u64) {
     counter!(PENDING, "chain" => chain.to_owned()).increment(events);
 }
 
-/// Pending events were taken back.
+/// Counts pending events that were retracted.
 pub fn pending_retracted(chain: &str, events: u64) {
     counter!(PENDING_RETRACTED, "chain" => chain.to_owned()).increment(events);
 }
 
-/// A step failed.
+/// Counts a failed step.
 pub fn step_error(chain: &str, kind: &'static str) {
     counter!(STEP_ERRORS, "chain" => chain.to_owned(), "kind" => kind).increment(1);
     if kind == "database" {
@@ -325,22 +325,22 @@ pub fn step_error(chain: &str, kind: &'static str) {
     }
 }
 
-/// The audit found stored events of a source to differ from the chain.
+/// Counts an audit that found stored events of a source to differ from the chain.
 pub fn audit_difference(chain: &str, source: &str) {
     counter!(AUDIT_FOUND, "chain" => chain.to_owned(), "source" => source.to_owned()).increment(1);
 }
 
-/// The audit repaired stored events of a source.
+/// Counts stored events of a source that the audit repaired.
 pub fn audit_repaired(chain: &str, source: &str, count: u64) {
     counter!(AUDIT_REPAIRED, "chain" => chain.to_owned(), "source" => source.to_owned()).increment(count);
 }
 
-/// The node of a chain is below what is stored by so many blocks.
+/// Sets the number of blocks by which the node of a chain is below the stored blocks.
 pub fn node_behind(chain: &str, blocks: u64) {
     gauge!(NODE_BEHIND, "chain" => chain.to_owned()).set(as_f64(blocks));
 }
 
-/// How far the audit of a source is.
+/// Sets the progress of the audit of a source.
 pub fn audit(chain: &str, source: &str, verified_to: Option<u64>, differences: u64) {
     let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
     gauge!(AUDIT_DIFFERENCES, &labels).set(as_f64(differences));
@@ -351,9 +351,9 @@ pub fn audit(chain: &str, source: &str, verified_to: Option<u64>, differences: u
     }
 }
 
-/// Head, confirmed and final block of a chain.
+/// Sets head, confirmed and final block of a chain.
 pub fn chain(name: &str, head: Option<u64>, confirmed: Option<u64>, final_number: u64, since_head: Duration) {
-    // Not known is not zero: a head of zero would make every source look far ahead of it.
+    // An unknown height is left out: a head of zero would make every source look far ahead of it.
     for (metric, number) in [(HEAD, head), (CONFIRMED, confirmed)] {
         if let Some(number) = number {
             gauge!(metric, "chain" => name.to_owned()).set(as_f64(number));
@@ -363,17 +363,17 @@ pub fn chain(name: &str, head: Option<u64>, confirmed: Option<u64>, final_number
     gauge!(SINCE_HEAD, "chain" => name.to_owned()).set(since_head.as_secs_f64());
 }
 
-/// A chain is, or is not, in a state.
+/// Sets whether a chain is in a state.
 pub fn chain_state(name: &str, state: &'static str, is: bool) {
     gauge!(CHAIN_STATE, "chain" => name.to_owned(), "state" => state).set(if is { 1.0 } else { 0.0 });
 }
 
-/// Errors in a row.
+/// Sets the number of errors in a row.
 pub fn consecutive_errors(chain: &str, count: u64) {
     gauge!(CONSECUTIVE_ERRORS, "chain" => chain.to_owned()).set(as_f64(count));
 }
 
-/// Tip and lag of a source.
+/// Sets tip and lag of a source.
 pub fn source(chain: &str, source: &str, tip: Option<u64>, lag: u64, since_commit: Duration) {
     let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
     gauge!(TIP, &labels).set(as_f64(tip.unwrap_or(0)));
@@ -381,7 +381,7 @@ pub fn source(chain: &str, source: &str, tip: Option<u64>, lag: u64, since_commi
     gauge!(SINCE_COMMIT, &labels).set(since_commit.as_secs_f64());
 }
 
-/// What the last probe of the database found.
+/// Sets the result of the last probe of the database.
 pub fn database(writable: bool, counts: Option<(u64, u64)>) {
     gauge!(DATABASE_WRITABLE).set(if writable { 1.0 } else { 0.0 });
     if let Some((negative_balances, dead_letters)) = counts {

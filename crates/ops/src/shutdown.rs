@@ -1,4 +1,4 @@
-//! The way out: a signal asks, the tasks finish what is in hand, and a deadline ends the waiting.
+//! Shutdown: a signal requests it, each task finishes its step, and a deadline ends the wait.
 
 use std::io;
 use std::time::Duration;
@@ -10,18 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::telemetry;
 
-/// How long the tasks have to finish, unless configured otherwise. The service manager must wait longer
-/// than this (`TimeoutStopSec` in the unit).
+/// Default deadline for the tasks. The service manager must wait longer than this (`TimeoutStopSec` in the unit).
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A token that the first SIGTERM or SIGINT cancels. A second one ends the process at once, with the exit
-/// code a shell gives a process that died of it (143 or 130): a second signal means: do not wait, and
-/// nothing is lost by it.
+/// A token that the first SIGTERM or SIGINT cancels. A second signal ends the process at once, with the exit code that
+/// a shell reports for a process killed by it (143 or 130). This is safe: no data is lost.
 ///
 /// Must be called within a Tokio runtime, once.
 ///
 /// # Errors
-/// When the system does not let us handle a signal.
+/// If the system does not allow a signal handler.
 pub fn on_signal() -> io::Result<CancellationToken> {
     let mut signals =
         Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
@@ -29,17 +27,17 @@ pub fn on_signal() -> io::Result<CancellationToken> {
     let cancelled = token.clone();
     tokio::spawn(async move {
         let first = signals.next().await;
-        tracing::info!(signal = first.name, "stopping; a second signal leaves at once");
+        tracing::info!(signal = first.name, "stopping; a second signal ends the process at once");
         cancelled.cancel();
         let second = signals.next().await;
-        tracing::warn!(signal = second.name, "leaving at once");
+        tracing::warn!(signal = second.name, "a second signal ends the process");
         telemetry::flush(LAST_LINE);
         std::process::exit(second.exit_code);
     });
     Ok(token)
 }
 
-/// How long a second signal waits for its line to be written.
+/// Maximum time to write the log line of a second signal.
 const LAST_LINE: Duration = Duration::from_millis(100);
 
 struct Signals {
@@ -64,25 +62,25 @@ impl Signals {
 /// How the tasks ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DrainReport<T> {
-    /// What they returned, in the order they ended.
+    /// Their results, in the order in which they ended.
     pub finished: Vec<T>,
     /// How many panicked.
     pub panicked: usize,
-    /// How many were cut off at the deadline.
+    /// How many were aborted at the deadline.
     pub abandoned: usize,
 }
 
 impl<T> DrainReport<T> {
-    /// Whether every task ended by itself.
+    /// Whether every task ended without a panic or an abort.
     pub fn is_clean(&self) -> bool {
         self.panicked == 0 && self.abandoned == 0
     }
 }
 
-/// Waits until all `tasks` have ended, then for `deadline` at most; the rest is aborted at its next await.
+/// Waits until all `tasks` have ended, for `deadline` at most; then aborts the rest at their next await.
 ///
-/// The caller has stopped them. Each one finishes its step first (a commit is never raced), which is
-/// why there is something to wait for.
+/// The caller has requested the stop already. Each task finishes its step first (a commit is never aborted), so the
+/// wait is needed.
 pub async fn drain<T: 'static>(deadline: Duration, mut tasks: JoinSet<T>) -> DrainReport<T> {
     let mut drained = DrainReport { finished: Vec::new(), panicked: 0, abandoned: 0 };
     let all = async {

@@ -1,6 +1,7 @@
-//! Every loop of the daemon under supervision: one that panics, or returns without being asked to, is logged and counted,
-//! turns readiness red at once and is started again, or ends the process where it cannot be. One that hangs shows by its
-//! [`Heartbeat`]: readiness is red, and the watchdog of the service manager is not fed until it turns again.
+//! Supervises every loop of the daemon. A loop that panics or returns on its own is logged and counted, turns readiness
+//! red at once and is started again. A loop that cannot be started again ends the process. A loop that hangs shows by
+//! its [`Heartbeat`]: readiness is red, and the watchdog of the service manager gets no signal until the loop turns
+//! again.
 
 mod beside;
 mod fault;
@@ -18,45 +19,45 @@ use crate::health::{Board, HUNG_AFTER, Heartbeat, TurnSource};
 use crate::metrics;
 pub use beside::{Beside, Turns};
 pub use fault::{LoopFault, LoopFaults};
-pub use isolated::{WorkFailure, exposed, isolated, patience};
+pub use isolated::{WorkFailure, exposed, hang_limit, isolated};
 
-/// Before a loop that failed is started again; twice as long each time, up to [`LONGEST`]. What it was about to do is done again from
-/// the start, so there is no hurry, and a fault that comes back at once must not fill the log.
+/// Pause before a failed loop is started again; doubles each time, up to [`LONGEST`]. The loop repeats its work from
+/// the start, so there is no hurry, and a permanent fault must not fill the log.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest such pause: a loop whose cause is gone runs within a minute.
+/// The longest such pause: a loop whose fault is gone runs within a minute.
 const LONGEST: Duration = Duration::from_secs(60);
-/// A loop that ran for so long before it failed begins with [`FIRST`] again.
+/// A loop that ran this long before it failed starts with [`FIRST`] again.
 const STEADY: Duration = Duration::from_mins(5);
 
-/// A loop, to the supervisor.
+/// A supervised loop.
 #[derive(Clone, Debug)]
 pub struct Loop {
     /// In readiness, logs and metrics: `chain mainnet`, `sink redis`, `leases`.
     pub name: String,
-    /// One that has not turned for so long hangs: more than anything it waits for takes.
+    /// The loop hangs if it has not turned for this long: longer than any wait in it.
     pub hung_after: Duration,
-    /// Where it shows that it turns, besides its [`Heartbeat`].
+    /// Other places where the loop shows that it turns, besides its [`Heartbeat`].
     pub clock: TurnSource,
 }
 
 impl Loop {
-    /// A loop of this name, which hangs when it has not turned for so long.
+    /// A loop of this name, which hangs if it has not turned for this long.
     pub fn new(name: impl Into<String>, hung_after: Duration) -> Self {
         Self { name: name.into(), hung_after, clock: TurnSource::Heartbeat }
     }
 
-    /// That of a chain.
+    /// The loop of a chain.
     pub fn of_chain(name: &str) -> Self {
         Self { clock: TurnSource::Chain(name.to_owned()), ..Self::new(format!("chain {name}"), HUNG_AFTER) }
     }
 
-    /// That of a sink.
+    /// The loop of a sink.
     pub fn of_sink(name: &str) -> Self {
         Self { clock: TurnSource::Sink(name.to_owned()), ..Self::new(format!("sink {name}"), HUNG_AFTER) }
     }
 }
 
-/// Supervises loops. Clones are of the same.
+/// Supervises loops. Clones are the same supervisor.
 #[derive(Clone)]
 pub struct Supervisor {
     board: Board,
@@ -65,7 +66,7 @@ pub struct Supervisor {
     faults: Option<LoopFaults>,
 }
 
-/// How a loop ended that should not have.
+/// How a loop failed.
 enum LoopFailure {
     Panicked(Box<dyn Any + Send>),
     Returned,
@@ -82,13 +83,13 @@ impl LoopFailure {
 }
 
 impl Supervisor {
-    /// Writes on `board`, and cancels `stop` when the process has to end.
+    /// Reports on `board`, and cancels `stop` when the process must end.
     pub fn new(board: &Board, stop: &CancellationToken) -> Self {
         Self { board: board.clone(), stop: stop.clone(), fallen: Arc::default(), faults: None }
     }
 
-    /// For tests: the loops, and from now on all tasks beside loops in this process, fail and hang as `faults` says. Nothing that a
-    /// user can configure leads here.
+    /// For tests: loops, and all tasks beside loops in this process from now on, fail and hang as `faults` defines. No
+    /// configuration leads here.
     pub fn with_faults(self, faults: Option<LoopFaults>) -> Self {
         faults.iter().for_each(fault::tasks);
         Self { faults, ..self }
@@ -99,8 +100,8 @@ impl Supervisor {
         self.fallen.get().map(String::as_str)
     }
 
-    /// Runs a loop until `stop`, and starts it again whenever it fails. `start` builds all its state anew, so that nothing
-    /// a failure left half done is used again.
+    /// Runs a loop until `stop`, and starts it again whenever it fails. `start` builds all state anew, so that no state
+    /// of a failed run is used again.
     ///
     /// # Panics
     /// When the loop panics after `stop`: the caller that drains counts it.
@@ -136,7 +137,8 @@ impl Supervisor {
         }
     }
 
-    /// Runs a loop that cannot be started again: if it fails, the process is to end, and [`Self::fallen`] says why.
+    /// Runs a loop that cannot be started again. If it fails, the process must end, and [`Self::fallen`] returns the
+    /// reason.
     ///
     /// # Panics
     /// As [`Self::keep`].
@@ -160,15 +162,15 @@ impl Supervisor {
         }
     }
 
-    /// Puts it on the board before it first runs, so that it is missed if it never does.
+    /// Registers the loop before it first runs, so that a loop that never turns is noticed.
     fn begin(&self, this: &Loop) -> Heartbeat {
         metrics::loop_starts(&this.name);
-        let patience =
-            self.faults.as_ref().map_or(this.hung_after, |faults| faults.patience.min(this.hung_after));
-        self.board.loop_starts(&this.name, this.clock.clone(), patience)
+        let hang_limit =
+            self.faults.as_ref().map_or(this.hung_after, |faults| faults.hung_after.min(this.hung_after));
+        self.board.loop_starts(&this.name, this.clock.clone(), hang_limit)
     }
 
-    /// One run of a loop; `None` when it ended because it was asked to.
+    /// One run of a loop; `None` when it ended after `stop`.
     async fn run_once<W: Future<Output = ()>>(
         &self,
         this: &Loop,

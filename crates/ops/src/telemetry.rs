@@ -1,4 +1,4 @@
-//! Logs: to stderr, readable on a terminal, JSON for machines. Writing a line never blocks, fails or panics.
+//! Logs to stderr: readable on a terminal, JSON for machines. Logging a line never blocks, fails or panics.
 
 mod limiter;
 mod panics;
@@ -14,10 +14,10 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 pub use limiter::{ErrorStreak, LogLimiter, Suppressed};
 use writer::{LineWriter, LogQueue};
 
-/// The lines of this process, once [`init`] was called.
+/// The log of this process, after [`init`].
 static LINES: OnceLock<LogQueue> = OnceLock::new();
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LineFormat {
     /// [`LineFormat::Human`] on a terminal, else [`LineFormat::Json`].
@@ -29,48 +29,48 @@ pub enum LineFormat {
     Json,
 }
 
-/// What is logged, and how.
+/// Which events are logged, and in which format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    /// How a line looks.
+    /// The format of a line.
     pub format: LineFormat,
     /// A level (`info`), or directives by module (`info,chainflume_node=debug`).
     pub filter: String,
 }
 
-/// Why there are no logs.
+/// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TelemetryError {
-    /// The filter is not one.
+    /// The filter is invalid.
     #[error(
         "`{filter}` is not a log filter; use a level (error, warn, info, debug, trace) or module=level,…"
     )]
     Filter {
-        /// What was given.
+        /// The configured filter.
         filter: String,
-        /// What is wrong with it.
+        /// The problem.
         source: ParseError,
     },
-    /// Called twice.
+    /// [`init`] was called twice.
     #[error("logs are already set up")]
     Twice(#[from] TryInitError),
-    /// The system has no descriptor or no thread for the log.
+    /// The system has no descriptor or no thread left for the log.
     #[error("the log cannot be written: {0}; raise the limit of open files or of threads")]
     System(#[from] std::io::Error),
 }
 
-/// Sends every log line of this process to stderr from now on, those of panics included. Stdout belongs to what a command
-/// prints. What is logged last needs a [`flush`] before the process ends.
+/// Sends every log line of this process to stderr from now on, including panics. Stdout is for the output of commands.
+/// The last lines need a [`flush`] before the process ends.
 ///
 /// # Errors
-/// [`TelemetryError`]; nothing is set up then.
+/// [`TelemetryError`]; then nothing is set up.
 pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     let filter = parse(&settings.filter)?;
     let terminal = std::io::stderr().is_terminal();
     let queue = LogQueue::to_stderr()?;
     let writer = queue.clone();
-    // What the subscriber cannot do it would report with `eprintln!`, which panics where stderr is gone.
+    // The subscriber would report its own failures with `eprintln!`, which panics if stderr is closed.
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false)
@@ -86,27 +86,27 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Log lines that were lost and that the log has not reported yet; 0 while stderr takes every line.
+/// Number of lost log lines that the log has not reported yet; 0 while stderr accepts every line.
 pub fn lost_lines() -> u64 {
     LINES.get().map_or(0, LogQueue::lost)
 }
 
-/// Waits until what was logged is written, for `patience` at most.
-pub fn flush(patience: Duration) {
+/// Waits until all lines are written, for `timeout` at most.
+pub fn flush(timeout: Duration) {
     if let Some(lines) = LINES.get() {
-        lines.flush(patience);
+        lines.flush(timeout);
     }
 }
 
-/// Writes a line to stderr behind what was logged; `false` where no logs are set up, and nothing is written then.
+/// Writes a line to stderr after all logged lines; `false`, and writes nothing, if logging is not set up.
 pub fn write(line: &str) -> bool {
     let Some(lines) = LINES.get() else { return false };
     lines.put(format!("{line}\n").as_bytes());
     true
 }
 
-/// The terminal decides alone. Under systemd stderr is the journal's socket, so that it comes out right;
-/// `JOURNAL_STREAM` and `INVOCATION_ID` would mislead, since every shell of a desktop session inherits them.
+/// Only the terminal decides. Under systemd, stderr is the journal's socket, so the result is right. `JOURNAL_STREAM`
+/// and `INVOCATION_ID` would mislead, since every shell of a desktop session inherits them.
 fn is_json(format: LineFormat, terminal: bool) -> bool {
     match format {
         LineFormat::Auto => !terminal,

@@ -1,13 +1,13 @@
-//! Names the one TLS library of the process.
+//! Installs the one TLS library of the process.
 
 use std::sync::Once;
 
-/// rustls wants one provider for the process, and its HTTP and WebSocket clients refuse to be built without.
-/// May be called any number of times.
+/// rustls needs one provider for the process; its HTTP and WebSocket clients cannot be built without. May be called any
+/// number of times.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error means that the program around us has chosen a provider already, which is as good.
+        // An error means that a provider is installed already, which serves as well.
         let _already_chosen = rustls::crypto::ring::default_provider().install_default();
     });
 }

@@ -15,9 +15,8 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 
 use crate::Outbox;
-use crate::OutboxState;
+use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
-use chainflume_db::{StoreError, transaction};
 
 /// Where the database is: changes with the server, with each of its starts, with the database, and with the table (a dump
 /// that is restored into the same database makes it anew).
@@ -119,23 +118,6 @@ impl Lineage {
 }
 
 impl Outbox {
-    /// What the outbox knows of itself, for a sink that is at `cursor` and whose streams end with messages of these numbers.
-    ///
-    /// # Errors
-    /// A database error.
-    pub async fn lineage(&self, sink: &str, cursor: u64, tops: &[u64]) -> Result<Lineage, StoreError> {
-        let mut tx = transaction::begin_snapshot(&self.pool).await?;
-        let OutboxState { last, first, .. } = crate::reader::state(&mut tx).await?;
-        Ok(Lineage {
-            last,
-            first,
-            epochs: epochs(&mut tx).await?,
-            ends: crate::reader::ends(&mut tx, cursor).await?,
-            kept: kept(&mut tx, tops).await?,
-            adopted: adopted(&mut tx, sink).await?,
-        })
-    }
-
     /// The epoch of the newest message.
     ///
     /// # Errors
@@ -150,20 +132,6 @@ pub(crate) async fn epochs(connection: &mut PgConnection) -> Result<Vec<OutboxEp
     Ok(sqlx::query_as("select epoch, after_seq, first_seq from outbox_epochs order by first_seq")
         .fetch_all(connection)
         .await?)
-}
-
-async fn kept(
-    connection: &mut PgConnection,
-    tops: &[u64],
-) -> Result<BTreeMap<u64, (String, String)>, StoreError> {
-    // A number of another history may be larger than any of ours.
-    let tops: Vec<i64> = tops.iter().filter_map(|top| i64::try_from(*top).ok()).collect();
-    let rows: Vec<(i64, String, String)> =
-        sqlx::query_as("select seq, aggregate_type, message from outbox where seq = any($1)")
-            .bind(tops)
-            .fetch_all(connection)
-            .await?;
-    rows.into_iter().map(|(seq, name, message)| Ok((unsigned("sequence", seq)?, (name, message)))).collect()
 }
 
 /// By aggregate type, what was adopted in a sink.

@@ -9,6 +9,7 @@ mod deliveries;
 mod draft;
 mod epochs;
 mod keys;
+mod lineage;
 mod reader;
 mod replay;
 mod rooms;

@@ -12,37 +12,16 @@ use super::messages::Publication;
 use super::open::OpenChain;
 use super::rewind::{UndoReason, begin_record, finish_record};
 use super::undo::Undo;
-use super::{Backfill, ChainStore, blocks, checkpoint, dead_letters, events, projections};
+use super::{
+    Backfill, ChainStore, Compared, ProvenBlocks, blocks, checkpoint, dead_letters, events, projections,
+};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
-pub use doubt::{DoubtedEvents, ProvenBlocks};
+pub use doubt::DoubtedEvents;
 
 /// Stored events that are compared at once: some ten megabytes.
 const PAGE: u32 = if cfg!(test) { 4 } else { 20_000 };
-
-/// How blocks of a source that were read again compare with what is stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Compared {
-    /// Events that are stored as given.
-    pub present: u64,
-    /// Places of given events where nothing is stored, ascending.
-    pub missing: Vec<Place>,
-    /// Places where something else is stored, ascending.
-    pub differing: Vec<Place>,
-    /// Places of stored events that were not given, ascending.
-    pub surplus: Vec<Place>,
-    /// Stored events of contracts or of events that the source does not follow any more. What it was not asked for is no
-    /// difference.
-    pub not_followed: u64,
-}
-
-impl Compared {
-    /// Whether everything is as it should be.
-    pub fn agrees(&self) -> bool {
-        self.missing.is_empty() && self.differing.is_empty() && self.surplus.is_empty()
-    }
-}
 
 impl ChainStore {
     /// Compares the events of a source in a range with those given, which are all there should be. Nothing is written.

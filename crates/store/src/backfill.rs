@@ -1,29 +1,14 @@
 use std::collections::BTreeMap;
 
-use chainflume_core::domain::{B256, BlockId, BlockRange, DeadLetter, Event, Place};
+use chainflume_core::domain::{B256, BlockId, Event, Place};
 
 use super::events::Stored;
 use super::messages::Publication;
 use super::open::OpenChain;
-use super::{ChainStore, Compared, blocks, checkpoint, dead_letters, events, projections};
+use super::{Backfill, ChainStore, Compared, blocks, checkpoint, dead_letters, events, projections};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
-
-/// Blocks of one source read again.
-#[derive(Clone, Debug)]
-pub struct Backfill {
-    /// The source.
-    pub source: String,
-    /// The blocks, none above the source's checkpoint.
-    pub range: BlockRange,
-    /// [`super::StoreSnapshot::reorgs`] as read before the logs were fetched: a rewind in between makes them worthless.
-    pub reorgs: u64,
-    /// Events of the source in the range, in any order. What is stored and not among them is left alone.
-    pub events: Vec<Event>,
-    /// Logs of the range that could not become events.
-    pub dead_letters: Vec<DeadLetter>,
-}
 
 impl ChainStore {
     /// Stores the events of a range that are missing and leaves the others alone: doing it twice changes
@@ -193,7 +178,7 @@ async fn stored_hashes(
         union
         select number, hash from blocks where chain_id = $1 and number = any($2)
         union
-        select block_number, block_hash from checkpoints where chain_id = $1 and block_number = any($2)
+        select block_number, block_hash from source_groups where chain_id = $1 and block_number = any($2)
         ",
     )
     .bind(chain.id)

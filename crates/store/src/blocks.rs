@@ -47,7 +47,7 @@ pub(super) async fn check(tx: &mut Tx, chain_id: i64, refs: &BTreeMap<u64, B256>
         r"
         select number, hash from blocks where chain_id = $1 and number between $2 and $3
         union all
-        select block_number, block_hash from checkpoints where chain_id = $1 and block_number between $2 and $3
+        select block_number, block_hash from source_groups where chain_id = $1 and block_number between $2 and $3
         order by 1
         ",
     )

@@ -33,7 +33,7 @@ impl Store {
         let rows: Vec<Row> = sqlx::query_as(
             r"
             select c.chain_id, c.name, array(select s.name from sources s where s.chain_id = c.chain_id order by 1),
-                (select max(p.block_number) from checkpoints p where p.chain_id = c.chain_id),
+                (select max(g.block_number) from source_groups g where g.chain_id = c.chain_id),
                 (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.chain_id = c.chain_id)
             from chains c order by c.chain_id
             ",

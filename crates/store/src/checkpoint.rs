@@ -1,15 +1,19 @@
+mod groups;
+
 use std::collections::BTreeMap;
 
 use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::BlockId;
 
+use super::ChainStore;
 use super::open::OpenChain;
-use super::{ChainStore, PendingBlock, blocks, pending};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{block_id, int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
 use chainflume_db::{Epoch, chain_lease};
+
+pub(super) use groups::{advance, check, forget, renamed, rewind};
 
 /// The durable tip of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,21 +24,6 @@ pub struct Checkpoint {
     pub at: Option<BlockId>,
 }
 
-/// What the store holds of a chain, all read at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreSnapshot {
-    /// Of every configured source, in the order of the configuration.
-    pub checkpoints: Vec<Checkpoint>,
-    /// Hashes in the reorg window, ascending.
-    pub blocks: Vec<BlockId>,
-    /// Nothing at or below is undone.
-    pub final_number: Option<u64>,
-    /// Rewinds so far.
-    pub reorgs: u64,
-    /// Blocks of which events wait to be confirmed, once for each of their sources.
-    pub pending: Vec<PendingBlock>,
-}
-
 /// A chain's row while this transaction has it locked.
 pub(super) struct LockedChain {
     pub(super) final_number: Option<u64>,
@@ -42,7 +31,7 @@ pub(super) struct LockedChain {
 }
 
 impl ChainStore {
-    /// [`StoreSnapshot::reorgs`] as it is now: it grows with every rewind, and when a source is emptied.
+    /// [`super::StoreSnapshot::reorgs`] as it is now: it grows with every rewind, and when a source is emptied.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -52,26 +41,6 @@ impl ChainStore {
             .fetch_one(&self.pool)
             .await?;
         unsigned("reorgs", reorgs)
-    }
-
-    /// What the store holds of the chain.
-    ///
-    /// # Errors
-    /// A database error.
-    pub async fn held(&self) -> Result<StoreSnapshot, StoreError> {
-        let mut tx = transaction::begin_snapshot(&self.pool).await?;
-        let sql = "select final_number, reorgs from chains where chain_id = $1";
-        let row = sqlx::query_as(sql).bind(self.chain.id).fetch_one(&mut *tx).await?;
-        let LockedChain { final_number, reorgs } = locked(row)?;
-        let held = StoreSnapshot {
-            checkpoints: read(&mut tx, &self.chain).await?,
-            blocks: blocks::read(&mut tx, self.chain.id).await?,
-            final_number,
-            reorgs,
-            pending: pending::blocks(&mut tx, self.chain.id).await?,
-        };
-        tx.commit().await?;
-        Ok(held)
     }
 }
 
@@ -153,7 +122,7 @@ impl ChainStore {
             r"
             (select number, hash from blocks where chain_id = $1 and number <= $2 order by number desc limit 1)
             union all
-            (select block_number, block_hash from checkpoints where chain_id = $1 and block_number <= $2
+            (select block_number, block_hash from source_groups where chain_id = $1 and block_number <= $2
                 order by block_number desc limit 1)
             union all
             (select block_number, block_hash from events where chain_id = $1 and block_number <= $2
@@ -204,7 +173,7 @@ pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<Locked
     locked((final_number, reorgs))
 }
 
-fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<LockedChain, StoreError> {
+pub(super) fn locked((final_number, reorgs): (Option<i64>, i64)) -> Result<LockedChain, StoreError> {
     Ok(LockedChain {
         final_number: final_number.map(|number| unsigned("final block", number)).transpose()?,
         reorgs: unsigned("reorgs", reorgs)?,
@@ -237,124 +206,4 @@ pub(super) async fn of(tx: &mut Tx, chain: &OpenChain, source: &str) -> Result<O
     let row: Option<(i64, Vec<u8>)> =
         sqlx::query_as(sql).bind(chain.id).bind(source).fetch_optional(&mut **tx).await?;
     row.map(|(number, hash)| block_id(number, &hash)).transpose()
-}
-
-/// Moves every expected checkpoint to `to`, or none: the compare-and-set that fences off a second writer.
-pub(super) async fn advance(
-    tx: &mut Tx,
-    chain: &OpenChain,
-    expected: &[Checkpoint],
-    to: BlockId,
-) -> Result<(), StoreError> {
-    let (mut fresh, mut sources, mut numbers, mut hashes) = (vec![], vec![], vec![], vec![]);
-    for checkpoint in expected {
-        match &checkpoint.at {
-            None => fresh.push(checkpoint.source.as_str()),
-            Some(at) => {
-                sources.push(checkpoint.source.as_str());
-                numbers.push(int8("block number", at.number)?);
-                hashes.push(at.hash.as_slice());
-            }
-        }
-    }
-    let to_number = int8("block number", to.number)?;
-    let mut done = 0;
-    if !sources.is_empty() {
-        let moved = sqlx::query(
-            r"
-            update checkpoints c set block_number = $2, block_hash = $3, updated_at = now()
-            from unnest($4::text[], $5::bigint[], $6::bytea[]) as e (source, number, hash)
-            where c.chain_id = $1 and c.source = e.source and c.block_number = e.number and c.block_hash = e.hash
-            ",
-        )
-        .bind(chain.id)
-        .bind(to_number)
-        .bind(to.hash.as_slice())
-        .bind(sources)
-        .bind(numbers)
-        .bind(hashes);
-        done += moved.execute(&mut **tx).await?.rows_affected();
-    }
-    if !fresh.is_empty() {
-        let begun = sqlx::query(
-            r"
-            insert into checkpoints (source, chain_id, block_number, block_hash)
-            select source, $1, $2, $3 from unnest($4::text[]) as e (source)
-            on conflict on constraint checkpoints_pkey do nothing
-            ",
-        )
-        .bind(chain.id)
-        .bind(to_number)
-        .bind(to.hash.as_slice())
-        .bind(fresh);
-        done += begun.execute(&mut **tx).await?.rows_affected();
-    }
-    if done != expected.len() as u64 {
-        return Err(StoreError::conflict("a source's checkpoint is not where it was"));
-    }
-    Ok(())
-}
-
-/// Conflict unless every one of these sources stands where expected: the compare without the set.
-pub(super) async fn check(tx: &mut Tx, chain: &OpenChain, expected: &[Checkpoint]) -> Result<(), StoreError> {
-    let stored = read(tx, chain).await?;
-    let stored: BTreeMap<&str, Option<BlockId>> =
-        stored.iter().map(|checkpoint| (checkpoint.source.as_str(), checkpoint.at)).collect();
-    let stands = |expected: &Checkpoint| stored.get(expected.source.as_str()) == Some(&expected.at);
-    match expected.iter().all(stands) {
-        true => Ok(()),
-        false => Err(StoreError::conflict("a source's checkpoint is not where it was")),
-    }
-}
-
-/// Takes every checkpoint above `to` back to it, after checking that all stand where expected. Sources
-/// that are no longer configured go along. A source that begins above `to` has nothing left and so no
-/// checkpoint: it begins anew, like in a fresh sync. Returns the highest checkpoint before, if any was above.
-pub(super) async fn rewind(
-    tx: &mut Tx,
-    chain: &OpenChain,
-    expected: &[Checkpoint],
-    to: BlockId,
-) -> Result<Option<BlockId>, StoreError> {
-    let mut stored = read(tx, chain).await?;
-    let mut expected = expected.to_vec();
-    for side in [&mut stored, &mut expected] {
-        side.sort_by(|a, b| a.source.cmp(&b.source));
-    }
-    if stored != expected {
-        return Err(StoreError::conflict("a source's checkpoint is not where it was"));
-    }
-    let to_number = int8("block number", to.number)?;
-    let tip: Option<(i64, Vec<u8>)> = sqlx::query_as(
-        r"
-        select block_number, block_hash from checkpoints where chain_id = $1 and block_number > $2
-        order by block_number desc, source limit 1
-        ",
-    )
-    .bind(chain.id)
-    .bind(to_number)
-    .fetch_optional(&mut **tx)
-    .await?;
-    sqlx::query(
-        r"
-        delete from checkpoints c using sources s
-        where c.chain_id = $1 and c.block_number > $2 and s.name = c.source and s.start_block > $2
-        ",
-    )
-    .bind(chain.id)
-    .bind(to_number)
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query(
-        r"
-        update checkpoints set block_number = $2, block_hash = $3, updated_at = now()
-        where chain_id = $1 and block_number > $2
-        ",
-    )
-    .bind(chain.id)
-    .bind(to_number)
-    .bind(to.hash.as_slice())
-    .execute(&mut **tx)
-    .await?;
-    tip.map(|(number, hash)| block_id(number, &hash)).transpose()
 }

@@ -8,7 +8,7 @@ use super::open::OpenChain;
 use super::rewind::{UndoReason, begin_record, finish_record};
 use super::sources::{LockedSource, lock};
 use super::undo::Undo;
-use super::{ChainStore, Store, events, pending};
+use super::{ChainStore, Store, checkpoint, events, pending};
 use chainflume_db::StoreError;
 use chainflume_db::convert::block_id;
 use chainflume_db::transaction::{self, Tx};
@@ -77,10 +77,7 @@ impl Store {
             Some(record) => record,
             None => mark(&mut tx, &chain, &source.name).await?,
         };
-        sqlx::query("delete from checkpoints where source = $1")
-            .bind(emptying.name)
-            .execute(&mut *tx)
-            .await?;
+        checkpoint::forget(&mut tx, emptying.name).await?;
         let kinds = kinds(&mut tx, emptying.name).await?;
         let gone = pending::take_of(&mut tx, &chain, &kinds).await?;
         finish_record(&mut tx, &chain, record, 0).await?;

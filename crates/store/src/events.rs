@@ -10,7 +10,6 @@ use chainflume_core::domain::{
     BlockRange, Event, Fact, KindIndex, Place, Projection, ProjectionChange, ProjectionDelta,
 };
 
-use super::ReplayQuery;
 use super::open::OpenChain;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, hash, int8, u256, unsigned};
@@ -213,6 +212,17 @@ pub(super) async fn beyond_page(
         .fetch_one(&mut **tx)
         .await?;
     beyond.map(|block| unsigned("block number", block)).transpose()
+}
+
+/// Which stored events are to be published again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayQuery {
+    /// The blocks, all of them final: what is published here is never retracted.
+    pub range: BlockRange,
+    /// Types of events; empty for all.
+    pub types: Vec<String>,
+    /// What was published already: nothing up to this place is published again.
+    pub after: Option<Place>,
 }
 
 /// The events a replay is about: `$1` to `$7`, see [`replayed`].

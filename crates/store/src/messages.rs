@@ -7,5 +7,4 @@ mod users;
 
 pub(super) use event::EventRef;
 pub(super) use publication::{Publication, PublishedEvents, publish_pending, published, retract};
-pub use replay::ReplayQuery;
 pub(super) use users::{StakedWallet, TakenBack, are_active, publish_taken_back};

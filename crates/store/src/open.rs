@@ -7,15 +7,14 @@ use tokio::sync::Semaphore;
 
 use chainflume_core::domain::{
     AddressSet, B256, ChainComparison, ConfiguredSource, EventKind, FollowedEvent, KindIndex, Projection,
-    compare,
 };
 
-use super::kinds::{self, Described, Kinds};
-use super::{Store, followed};
+use super::Store;
+use super::kinds::{Described, Kinds};
 use chainflume_db::Epoch;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{hash, int8};
-use chainflume_db::transaction::{self, Tx};
+use chainflume_db::transaction::Tx;
 
 /// A chain as configured.
 #[derive(Clone, Debug)]
@@ -86,17 +85,17 @@ pub(super) struct OpenChain {
     /// Names, in the order of the configuration.
     pub(super) sources: Vec<String>,
     /// `None` of a source that is not followed: nothing of it is registered, since that would make it look as if it were.
-    kinds: Vec<Option<StoredKind>>,
+    pub(super) kinds: Vec<Option<StoredKind>>,
     /// As they were given, with the keys under which their arguments are kept.
-    event_kinds: Vec<EventKind>,
+    pub(super) event_kinds: Vec<EventKind>,
     /// Those of sources that have left the configuration included.
-    described: Kinds,
+    pub(super) described: Kinds,
     /// As configured.
     pub(super) asked: Vec<ConfiguredSource>,
     /// Sources that are announced from the head: what is added to them is announced from the head then, and its past is not.
     pub(super) from_head: BTreeSet<String>,
     /// How the configuration compared with what was stored when the chain was opened.
-    comparison: ChainComparison,
+    pub(super) comparison: ChainComparison,
 }
 
 /// A kind that has its id.
@@ -108,7 +107,7 @@ pub(super) struct StoredKind {
 }
 
 impl StoredKind {
-    fn of(id: i32, kind: &EventKind) -> Self {
+    pub(super) fn of(id: i32, kind: &EventKind) -> Self {
         Self { id, source: kind.source.clone(), projection: kind.projection }
     }
 }
@@ -181,62 +180,6 @@ impl Store {
     pub async fn genesis(&self, chain_id: u64) -> Result<Option<B256>, StoreError> {
         genesis(&self.pool, int8("chain id", chain_id)?).await
     }
-
-    /// Registers a chain, its sources and the kinds of its events. [`KindIndex`] in events given to the result indexes
-    /// `kinds`; the keys of their arguments are those of [`ChainStore::kinds`]. Safe for two instances at once. Views are made
-    /// apart, by [`Store::make_views`].
-    ///
-    /// # Errors
-    /// [`StoreError::OtherChain`].
-    pub async fn open_chain(
-        &self,
-        chain: &ChainRecord,
-        kinds: &[EventKind],
-    ) -> Result<ChainStore, StoreError> {
-        let id = int8("chain id", chain.chain_id)?;
-
-        let mut tx = transaction::begin(&self.pool, true).await?;
-        transaction::lock(&mut tx, transaction::REGISTRATION).await?;
-        register_chain(&mut tx, id, chain).await?;
-        let asked = chain.asked();
-        let comparison = compare(chain.chain_id, &asked, &followed::kept(&mut tx).await?);
-        for (source, course) in chain.sources.iter().zip(&comparison.courses) {
-            // As long as an operator has to decide, the old registration is all that shows what the store was filled by.
-            if !course.is_blocked() {
-                register_source(&mut tx, id, source).await?;
-                // Of what an older program filled: before the kinds are registered, which tell which events are new.
-                followed::adopt(&mut tx, &source.name, course).await?;
-            }
-        }
-        let is_blocked = |kind: &EventKind| comparison.is_blocked(&kind.source);
-        let free: Vec<EventKind> = kinds.iter().filter(|kind| !is_blocked(kind)).cloned().collect();
-        let mut registered = kinds::register(&mut tx, id, &free).await?.into_iter();
-        let registered: Vec<Option<(i32, EventKind)>> =
-            kinds.iter().map(|kind| if is_blocked(kind) { None } else { registered.next() }).collect();
-        let described = Kinds::read(&mut tx, id).await?;
-        tx.commit().await?;
-
-        let from_head = chain.sources.iter().filter(|source| source.publish_from == PublishFrom::Head);
-        let chain = OpenChain {
-            id,
-            create_missing_users: chain.create_missing_users,
-            sources: chain.sources.iter().map(|source| source.name.clone()).collect(),
-            kinds: registered
-                .iter()
-                .map(|kept| kept.as_ref().map(|(id, kind)| StoredKind::of(*id, kind)))
-                .collect(),
-            event_kinds: kinds
-                .iter()
-                .zip(registered)
-                .map(|(given, kept)| kept.map_or_else(|| given.clone(), |(_, kind)| kind))
-                .collect(),
-            described,
-            from_head: from_head.map(|source| source.name.clone()).collect(),
-            asked,
-            comparison,
-        };
-        Ok(ChainStore::beside(self, chain))
-    }
 }
 
 impl ChainStore {
@@ -273,62 +216,4 @@ async fn genesis(pool: &PgPool, chain_id: i64) -> Result<Option<B256>, StoreErro
             .fetch_optional(pool)
             .await?;
     stored.flatten().as_deref().map(hash).transpose()
-}
-
-async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(), StoreError> {
-    let genesis = chain.genesis_hash.as_ref().map(|hash| hash.as_slice());
-    let stored: Option<Vec<u8>> = sqlx::query_scalar(
-        r"
-        insert into chains as c (chain_id, name, genesis_hash) values ($1, $2, $3)
-        on conflict on constraint chains_pkey do update set
-            name = excluded.name, genesis_hash = coalesce(c.genesis_hash, excluded.genesis_hash)
-        returning genesis_hash
-        ",
-    )
-    .bind(id)
-    .bind(&chain.name)
-    .bind(genesis)
-    .fetch_one(&mut **tx)
-    .await?;
-    match (stored.as_deref().map(hash).transpose()?, chain.genesis_hash) {
-        (Some(stored), Some(given)) if stored != given => Err(StoreError::OtherChain {
-            chain_id: chain.chain_id,
-            stored: stored.to_string(),
-            given: given.to_string(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Start block and family follow the configuration until something is stored; from then on, the start block
-/// says how far down the stored events go.
-async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> Result<(), StoreError> {
-    let start_block = int8("start block", source.start_block)?;
-    let publish_from = match source.publish_from {
-        PublishFrom::Head => None,
-        PublishFrom::Start => Some(0),
-        PublishFrom::Block(number) => Some(int8("block number", number)?),
-    };
-    let begun: Option<i64> = sqlx::query_scalar(
-        "select s.start_block from sources s join checkpoints c on c.source = s.name where s.name = $1",
-    )
-    .bind(&source.name)
-    .fetch_optional(&mut **tx)
-    .await?;
-    sqlx::query(
-        r"
-        insert into sources (name, chain_id, family, start_block, decimals, publish_from)
-        values ($1, $2, $3, $4, $5, $6) on conflict on constraint sources_name_key do update set
-            family = excluded.family, start_block = excluded.start_block, decimals = excluded.decimals
-        ",
-    )
-    .bind(&source.name)
-    .bind(chain_id)
-    .bind(&source.family)
-    .bind(begun.unwrap_or(start_block))
-    .bind(source.decimals.map(i16::from))
-    .bind(publish_from)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
 }

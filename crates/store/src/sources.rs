@@ -1,7 +1,7 @@
 //! What an operator decides about a stored source: its name, or its end. Each transaction locks the registration and the chain's
 //! row, so it works beside a running daemon.
 
-use super::Store;
+use super::{Store, checkpoint};
 use chainflume_db::convert::unsigned;
 use chainflume_db::transaction::{self, Tx};
 use chainflume_db::{StoreError, follower, leader};
@@ -24,8 +24,8 @@ impl Store {
         }
         let copied = sqlx::query(
             r"
-            insert into sources (name, chain_id, family, start_block, decimals, publish_from, verified_to)
-            select $2, chain_id, family, start_block, decimals, publish_from, verified_to from sources where name = $1
+            insert into sources (name, chain_id, family, start_block, decimals, publish_from, verified_to, group_id)
+            select $2, chain_id, family, start_block, decimals, publish_from, verified_to, group_id from sources where name = $1
             on conflict on constraint sources_name_key do nothing
             ",
         )
@@ -37,7 +37,6 @@ impl Store {
             return Ok(false);
         }
         for sql in [
-            "update checkpoints set source = $2 where source = $1",
             "update event_kinds set source = $2 where source = $1",
             "update followed set source = $2 where source = $1",
             "update dead_letters set source = $2 where source = $1",
@@ -45,6 +44,7 @@ impl Store {
             sqlx::query(sql).bind(old).bind(new).execute(&mut *tx).await?;
         }
         sqlx::query("delete from sources where name = $1").bind(old).execute(&mut *tx).await?;
+        checkpoint::renamed(&mut tx, new).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -5,7 +5,6 @@
 //!
 //! Views are made apart from everything else ([`make`]): one that cannot be made stops neither the chain nor another view.
 
-use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
 use super::Store;
@@ -14,8 +13,10 @@ use chainflume_db::sqlstate;
 use chainflume_db::transaction::{self, Tx};
 
 mod definition;
+mod label;
 mod make;
 
+use label::{DEPENDENT_OBJECTS, ViewLabel};
 use make::StoredView;
 pub use make::ViewTrouble;
 
@@ -34,25 +35,8 @@ pub struct ViewInfo {
     pub columns: Vec<(String, String)>,
 }
 
-/// What a view's comment says, after a beginning for people.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-struct ViewLabel {
-    source: String,
-    event: String,
-    signature: String,
-    /// Digest of the query, to see whether it changed: PostgreSQL gives back its own wording, and the whole of
-    /// it would bury the rest wherever comments are shown.
-    query: String,
-    /// The name it was made under: a person may have renamed it since, and then it is theirs.
-    #[serde(default)]
-    name: Option<String>,
-    /// Positions of arguments it shows by their hash.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    hashed: Vec<usize>,
-}
-
-/// How a comment of ours begins.
-const MARK: &str = "chainflume: ";
+/// Views that one transaction drops. Each takes several locks, and a server has some 6,400 for all sessions by default.
+const DROPPED_AT_ONCE: usize = 500;
 
 impl Store {
     /// Every typed view there is, by name.
@@ -76,7 +60,8 @@ impl Store {
     /// start creates the configured ones again.
     ///
     /// # Errors
-    /// [`StoreError::View`] when something was built on one of them; none is dropped then.
+    /// [`StoreError::View`] when something was built on one of them; none is dropped then, but for batches of [`DROPPED_AT_ONCE`]
+    /// before.
     pub async fn drop_views(&self, source: Option<&str>) -> Result<Vec<String>, StoreError> {
         let views = self.views().await?;
         let names: Vec<String> = views
@@ -84,12 +69,14 @@ impl Store {
             .filter(|view| source.is_none_or(|source| view.source == source))
             .map(|view| view.name)
             .collect();
-        let mut tx = transaction::begin_bounded(&self.pool).await?;
-        transaction::lock(&mut tx, transaction::REGISTRATION).await?;
-        for name in &names {
-            drop_view(&mut tx, name).await?;
+        for batch in names.chunks(DROPPED_AT_ONCE) {
+            let mut tx = transaction::begin_bounded(&self.pool).await?;
+            transaction::lock(&mut tx, transaction::REGISTRATION).await?;
+            for name in batch {
+                drop_view(&mut tx, name).await?;
+            }
+            tx.commit().await?;
         }
-        tx.commit().await?;
         Ok(names)
     }
 }
@@ -105,28 +92,3 @@ async fn drop_view(tx: &mut Tx, name: &str) -> Result<(), StoreError> {
         Err(cause) => Err(cause.into()),
     }
 }
-
-fn label(comment: &str) -> Option<ViewLabel> {
-    // No signature and no name of a source has a brace.
-    let json = comment.strip_prefix(MARK)?.find('{')? + MARK.len();
-    serde_json::from_str(&comment[json..]).ok()
-}
-
-/// Marks a view as one of ours.
-async fn comment_on(tx: &mut Tx, label: &ViewLabel) -> Result<(), StoreError> {
-    let json = serde_json::to_string(label).map_err(|cause| StoreError::invalid(cause.to_string()))?;
-    let text = format!("{MARK}{} of source {} {json}", label.signature, label.source);
-    let name = label.name.as_deref().unwrap_or_default();
-    let sql = format!("comment on view {} is {}", definition::identifier(name), definition::literal(&text));
-    sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await?;
-    Ok(())
-}
-
-/// SQLSTATE of dropping what others depend on.
-const DEPENDENT_OBJECTS: &str = "2BP01";
-/// SQLSTATE of `create or replace view` that would drop or change a column.
-const INVALID_TABLE_DEFINITION: &str = "42P16";
-/// SQLSTATE of what the user may not do.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
-/// SQLSTATE of a lock that was not given in time.
-const LOCK_NOT_AVAILABLE: &str = "55P03";

@@ -1,6 +1,6 @@
-//! A PostgreSQL of the test run's own: one server a process, one database a test, nothing left behind.
+//! A PostgreSQL server for the tests: one server per process, one database per test, removed at the end.
 //!
-//! Stands alone (sqlx, tokio and the standard library), so that integration tests can take it as it is.
+//! Depends only on sqlx, tokio and the standard library, so that integration tests can include the file.
 #![allow(dead_code, reason = "not every test binary that takes this file starts from an empty database")]
 
 use std::cell::RefCell;
@@ -24,24 +24,24 @@ static DATABASES: AtomicU64 = AtomicU64::new(0);
 static SWEEPER: OnceLock<Sender<String>> = OnceLock::new();
 
 thread_local! {
-    /// The harness gives each test a thread, so what a thread made can go when the thread ends.
+    /// The test harness gives each test its own thread, so a thread's databases can be dropped when the thread ends.
     static MADE_HERE: RefCell<MadeHere> = const { RefCell::new(MadeHere(Vec::new())) };
 }
 
 const TEMPLATE_NAME: &str = "template_migrated";
 
-/// The URL of a fresh database with the schema in place.
+/// The URL of a new database with the schema.
 pub async fn database() -> String {
     TEMPLATE.get_or_init(create_template).await;
     create(&format!(" template {TEMPLATE_NAME}")).await
 }
 
-/// The URL of a fresh database with nothing in it.
+/// The URL of a new, empty database.
 pub async fn empty_database() -> String {
     create("").await
 }
 
-/// The URL of a copy of a database of ours, as a backup of it that was restored. Nobody may be connected to it.
+/// The URL of a copy of a test database, like a restored backup. No client may be connected to the original.
 pub async fn copy(url: &str) -> String {
     let name = url.trim_start_matches("postgres:///").split('?').next().unwrap_or_default();
     create(&format!(" template {name}")).await
@@ -55,12 +55,12 @@ async fn create(how: &str) -> String {
     url
 }
 
-/// Drops what this thread has made so far: for a test of many cases, between them.
+/// Drops the databases of this thread: for a test of many cases, between two cases.
 pub fn sweep_up() {
     drop(MADE_HERE.take());
 }
 
-/// Databases of the test that runs on this thread. Hundreds of tests take gigabytes when all wait for the end.
+/// Databases of the test on this thread. Without this, hundreds of tests would hold gigabytes until the end.
 #[derive(Default)]
 struct MadeHere(Vec<String>);
 
@@ -77,7 +77,7 @@ impl Drop for MadeHere {
     }
 }
 
-/// Drops one database after the other, whoever is still connected, but for those a test has dropped itself.
+/// Drops the databases one by one, even if clients are connected. Ignores databases that a test has dropped.
 fn sweep(names: &Receiver<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for name in names {
@@ -91,7 +91,7 @@ async fn create_template() {
     let mut migrator = sqlx::migrate!("../../migrations");
     migrator.dangerous_set_table_name("chainflume_migrations");
     migrator.run(&mut connection).await.expect("migrations run");
-    // A template cannot be copied while somebody is connected to it.
+    // A template cannot be copied while a client is connected to it.
     connection.close().await.expect("closes");
 }
 
@@ -107,12 +107,12 @@ fn server() -> &'static TestServer {
 
 struct TestServer {
     folder: PathBuf,
-    /// Holds the pipe: it closes when this process ends, however it ends.
+    /// Holds the pipe, which closes when this process ends for any reason.
     _supervisor: Child,
 }
 
-/// Runs initdb and the server and waits for the end of its input. Then the server is
-/// stopped at once and the folder removed. Signals to the test run's group are not for it: the pipe decides.
+/// Runs initdb and the server, and waits for the end of its input. Then it stops the server at once and removes the
+/// directory. It ignores signals to the process group of the tests: only the pipe decides.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 bin=$1 dir=$2
@@ -132,7 +132,7 @@ impl TestServer {
         let binaries = binaries();
         let nanos =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.subsec_nanos());
-        // Not $TMPDIR: a socket's path has 107 bytes at most.
+        // Not $TMPDIR: the path of a socket has at most 107 bytes.
         let folder = PathBuf::from(format!("/tmp/cf-pg-{}-{nanos}", process::id()));
         fs::create_dir(&folder).expect("/tmp takes a folder");
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("our own folder");
@@ -169,7 +169,7 @@ impl TestServer {
         }
     }
 
-    /// A socket that accepts may still belong to a server that is starting up: tries until it answers.
+    /// A socket may accept connections while the server still starts: retries until the server answers.
     async fn connect(&self, database: &str) -> PgConnection {
         let options =
             PgConnectOptions::new().socket(&self.folder).port(5432).username("postgres").database(database);
@@ -188,7 +188,7 @@ impl TestServer {
     }
 }
 
-/// Newest server under Debian's folder, else the one in `PATH`.
+/// The newest server in Debian's directory, else the one in `PATH`.
 pub fn binaries() -> PathBuf {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -211,7 +211,7 @@ fn is_server(folder: &Path) -> bool {
     folder.join("initdb").is_file() && folder.join("postgres").is_file()
 }
 
-/// User and group ids of `postgres`, or of `nobody` where there is no such user.
+/// User and group ids of `postgres`, or of `nobody` if there is no such user.
 pub fn unprivileged() -> (u32, u32) {
     let passwd = fs::read_to_string("/etc/passwd").expect("every system has it");
     let find = |name: &str| {

@@ -6,18 +6,18 @@ use chainflume_ops::health::DatabaseHealth;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseReport {
-    /// Whether it takes writes.
+    /// Whether it accepts writes.
     pub writable: bool,
-    /// Why not.
+    /// Why it does not.
     pub error: Option<String>,
-    /// Balances below zero.
+    /// Number of balances below zero.
     pub negative_balances: u64,
-    /// Dead letters nobody has resolved.
+    /// Number of open dead letters.
     pub open_dead_letters: u64,
-    /// A name that tells it from other databases, by which commands know that they use the same one.
+    /// A name that differs from those of other databases: commands compare it with the name of their own.
     #[serde(default)]
     pub identity: Option<String>,
-    /// By how many seconds the clock of the database is ahead of this machine's.
+    /// Number of seconds by which the clock of the database is ahead of this machine's.
     #[serde(default)]
     pub clock_ahead: Option<f64>,
 }

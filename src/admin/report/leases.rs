@@ -10,7 +10,7 @@ use chainflume_ops::health::LeaseHealth;
 pub struct LeaseReport {
     /// `leader` or `standby`.
     pub role: String,
-    /// Who holds it; `None` while nobody does.
+    /// The holder; `None` without one.
     pub holder: Option<String>,
     /// The fencing token.
     pub epoch: u64,
@@ -26,8 +26,8 @@ pub(super) fn role(leads: bool) -> String {
     if leads { "leader" } else { "standby" }.to_owned()
 }
 
-/// A standby is ready as long as somebody leads: it could take over, and the leader's troubles are told by the leader. Were it
-/// not, nobody could tell a standby that is needed from one that is broken.
+/// A standby is ready if any instance leads: it could take over, and the leader reports its own problems. If a standby
+/// were never ready, a needed standby would look like a broken one.
 pub(super) fn unled(lease: Option<&str>, leases: &BTreeMap<String, LeaseHealth>) -> Option<String> {
     let lease = leases.get(lease?)?;
     lease.holder.is_none().then(|| "no instance leads".to_owned())

@@ -11,9 +11,9 @@ use chainflume_ops::{metrics, telemetry};
 pub struct LoopReport {
     /// Why it is not ready, one reason a line; empty while it runs and turns.
     pub not_ready: Vec<String>,
-    /// Since it last turned.
+    /// Time since it last turned.
     pub seconds_since_turn: f64,
-    /// How often it failed since the start of the daemon.
+    /// Number of failures since the start of the daemon.
     pub failures: u64,
 }
 
@@ -25,10 +25,10 @@ pub(super) fn report(board: &Board) -> BTreeMap<String, LoopReport> {
     loops.chain(log(telemetry::lost_lines())).collect()
 }
 
-/// The writer of the log is a thread and no loop. It is listed while it loses lines.
+/// The writer of the log is a thread, not a loop. It is listed while it loses lines.
 fn log(lost: u64) -> Option<(String, LoopReport)> {
     let reason = format!(
-        "{lost} log lines are lost: stderr takes none; make room on its disk, or restart the daemon with a reader that stays"
+        "{lost} log lines are lost: stderr accepts none; make room on its disk, or restart the daemon with a reader that stays"
     );
     let report = LoopReport { not_ready: vec![reason], seconds_since_turn: 0.0, failures: lost };
     (lost > 0).then(|| ("log".to_owned(), report))

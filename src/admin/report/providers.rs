@@ -19,17 +19,17 @@ pub struct ProviderReport {
     pub history: bool,
     /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
     pub state: String,
-    /// Its newest block, as it last said; unknown where there is but one provider.
+    /// Its newest block at the last probe; unknown if the chain has only one provider.
     pub head: Option<u64>,
-    /// Blocks the others have and it lacks.
+    /// Number of blocks that the other providers have and it lacks.
     pub behind: u64,
     /// Usual time of an answer.
     pub latency_seconds: Option<f64>,
-    /// Questions that failed since the start.
+    /// Failed requests since the start.
     pub failures: u64,
-    /// The last failure that was not overcome.
+    /// The last failure, until a request succeeds.
     pub last_error: Option<String>,
-    /// What it was asked since the start, by JSON-RPC method.
+    /// Use of the JSON-RPC methods since the start.
     #[serde(default)]
     pub rpc: BTreeMap<String, RpcReport>,
 }

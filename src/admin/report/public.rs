@@ -9,9 +9,9 @@ use chainflume_ops::metrics;
 pub struct PublicReport {
     /// Why it is not ready, one reason a line; empty while clients get messages.
     pub not_ready: Vec<String>,
-    /// The newest message that clients were sent.
+    /// The newest message sent to clients.
     pub position: String,
-    /// Messages stored that it has not read yet.
+    /// Number of stored messages that it has not read yet.
     pub lag: u64,
 }
 

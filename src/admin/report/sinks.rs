@@ -8,33 +8,33 @@ use chainflume_ops::health::{HUNG_AFTER, SinkHealth};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkReport {
-    /// Why it is not ready, one reason a line; empty while it is.
+    /// Why it is not ready, one reason a line; empty if it is.
     pub not_ready: Vec<String>,
-    /// Everything up to this number is there.
+    /// Everything up to this number is delivered.
     pub delivered: Option<u64>,
-    /// Messages it does not have yet.
+    /// Number of messages that it does not have yet.
     pub lag: u64,
-    /// Of those before that number, messages that wait for another try, or behind one that does.
+    /// Number of earlier messages that wait for another try, or behind a message that does.
     #[serde(default)]
     pub held: u64,
-    /// For how long the oldest of them has waited.
+    /// How long the oldest of them has waited.
     #[serde(default)]
     pub held_oldest_seconds: f64,
-    /// Why nothing is sent there until somebody enables it.
+    /// Why it is disabled until an operator enables it.
     #[serde(default)]
     pub disabled: Option<String>,
-    /// What it holds that this database never sent, and what to do: nothing is sent there until an operator decides.
+    /// The messages in it that this database never sent, and the remedy. Delivery is stopped until an operator decides.
     #[serde(default)]
     pub foreign: Option<String>,
-    /// For so long messages have waited and none was delivered.
+    /// How long messages have waited without a delivery.
     pub seconds_stuck: f64,
     /// Errors since the last success.
     pub consecutive_errors: u64,
-    /// The last error that has not been overcome.
+    /// The last error, until a delivery succeeds.
     pub last_error: Option<String>,
 }
 
-/// Messages that wait for so long are not merely many.
+/// Messages that have waited this long make the sink not ready.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 impl SinkReport {
@@ -72,12 +72,12 @@ impl SinkReport {
     }
 }
 
-/// For how long the oldest message that waits for a retry has waited.
+/// How long the oldest message that waits for a retry has waited.
 pub(super) fn held_for(sink: &SinkHealth) -> Duration {
     sink.held_since.map_or(Duration::ZERO, |since| since.elapsed())
 }
 
-/// For how long messages have waited while none was delivered.
+/// How long messages have waited without a delivery.
 pub(super) fn stuck(sink: &SinkHealth) -> Duration {
     sink.waiting_since.map_or(Duration::ZERO, |since| since.elapsed())
 }

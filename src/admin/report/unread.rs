@@ -1,24 +1,24 @@
-//! What of a source is not followed, or was not followed and is read now.
+//! Reports the parts of a source that are not followed, and the gaps that are being read.
 
 use serde::{Deserialize, Serialize};
 
 use chainflume_ops::health::{SourceHealth, UnreadHealth};
 
-/// A part of a source's past that is being read, in a [`Report`].
+/// A gap of a source that is being read, in a [`Report`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnreadReport {
-    /// Which part.
+    /// The part of the source that lacks the blocks.
     pub what: String,
-    /// Where this daemon began.
+    /// The first block for this daemon.
     pub from: u64,
-    /// The next block to be read.
+    /// The next block to read.
     pub at: u64,
-    /// The last.
+    /// The last block.
     pub to: u64,
-    /// How many are left.
+    /// Number of blocks left.
     pub blocks_left: u64,
-    /// Why it waits for another try.
+    /// The reason for a pause before the next try.
     pub error: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl UnreadReport {
         Self { what, from, at: next, to, blocks_left: blocks, error }
     }
 
-    /// For a person.
+    /// A line for a person.
     pub fn in_words(&self, source: &str) -> String {
         let Self { what, from, at, to, blocks_left, error } = self;
         let error = error.as_ref().map(|error| format!("; it waits: {error}")).unwrap_or_default();
@@ -38,7 +38,7 @@ impl UnreadReport {
     }
 }
 
-/// What a source is doing, in a word.
+/// The state of a source, in a word.
 pub(super) fn state(source: &SourceHealth) -> &'static str {
     match (source.is_blocked, &source.hindrance, &source.unread) {
         (true, ..) => "blocked",
@@ -48,7 +48,7 @@ pub(super) fn state(source: &SourceHealth) -> &'static str {
     }
 }
 
-/// Why a source alone keeps its chain from being ready.
+/// Why a source alone makes its chain not ready.
 pub(super) fn reasons(source: &SourceHealth, max_lag: u64) -> impl Iterator<Item = String> {
     let unread = source.unread.as_ref().filter(|unread| unread.blocks > max_lag);
     let unread = unread.map(|unread| UnreadReport::of(unread).in_words(&source.name));

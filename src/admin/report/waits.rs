@@ -1,20 +1,20 @@
-//! What can only come later: blocks that the chain does not have yet.
+//! Explains waits for blocks that the chain does not have yet.
 
 use std::time::Duration;
 
 use chainflume_ops::health::{ChainHealth, SourceHealth};
 
-/// What is usual for a chain.
+/// The usual speed of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainPace {
     /// Usual time from one block to the next.
     pub block_time: Duration,
-    /// Blocks on top of one that is confirmed; `None` where a tag of the node decides.
+    /// Number of blocks above a confirmed one; `None` if a tag of the node decides.
     pub confirmations: Option<u64>,
 }
 
 impl ChainPace {
-    /// Blocks that the chain makes a second.
+    /// Blocks per second of the chain.
     pub(super) fn blocks_per_second(&self) -> f64 {
         1.0 / self.block_time.as_secs_f64().max(0.001)
     }
@@ -38,7 +38,7 @@ pub(super) fn source(source: &SourceHealth, chain: &ChainHealth, pace: Option<&C
     Some(format!("waits for block {}{}", thousands(source.next), left.unwrap_or_default()))
 }
 
-/// Why no block is confirmed, of a chain whose head is known.
+/// Why a chain with a known head has no confirmed block.
 pub(super) fn confirmation(head: u64, pace: Option<&ChainPace>) -> String {
     let Some(ChainPace { block_time, confirmations: Some(depth) }) = pace else {
         return "no block is confirmed: the node lacks the tag by which `confirmations` says that blocks are \
@@ -53,7 +53,7 @@ pub(super) fn confirmation(head: u64, pace: Option<&ChainPace>) -> String {
     )
 }
 
-/// The time that so many blocks take, as a person says it.
+/// The time that this many blocks take, in words.
 pub fn about(blocks: u64, block_time: Duration) -> String {
     let seconds = block_time.as_secs_f64() * u32::try_from(blocks).map_or(f64::from(u32::MAX), f64::from);
     let (number, unit) = match seconds {

@@ -1,7 +1,7 @@
 use super::*;
 use chainflume_db::{Epoch, InstanceRow};
 
-/// What `me` decides about chains 1 to 4 and a sink.
+/// The decisions of `me` about chains 1 to 4 and a sink.
 struct World {
     settings: Settings,
     held: BTreeSet<String>,
@@ -60,7 +60,7 @@ impl World {
         self
     }
 
-    /// `+` what it takes, `-` what it hands over.
+    /// `+` for taken leases, `-` for leases handed over.
     fn decides(&self) -> Vec<String> {
         let wants = wants();
         let facts = Facts {
@@ -127,7 +127,7 @@ fn a_lease_whose_holder_is_gone_is_taken_before_its_end() {
 }
 
 #[test]
-fn nobody_else_can_be_on_a_private_database() {
+fn no_other_instance_can_be_on_a_private_database() {
     let mut world = World::new().leased("renamed:1#run1", &EVERYTHING, LeaseState::Held);
     world.settings.sole = true;
     assert_eq!(world.decides().len(), 6);

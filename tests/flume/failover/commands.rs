@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Node;
 use super::answers::{LOGS, OF_LOGS, SOON_ENOUGH, Trouble, all_soon_enough, config, status};
-use crate::daemon::{Home, Said};
+use crate::daemon::{CommandOutput, Home};
 use crate::flume::Flume;
 use crate::postgres;
 
@@ -32,13 +32,13 @@ impl Stored {
         Self { one, other, home }
     }
 
-    async fn runs(&self, arguments: &[&str]) -> Said {
+    async fn runs(&self, arguments: &[&str]) -> CommandOutput {
         self.home.run(arguments).await
     }
 }
 
 /// That it went well, whatever was logged meanwhile, and how long it took.
-fn went_well(said: &Said) -> Duration {
+fn went_well(said: &CommandOutput) -> Duration {
     assert_eq!(said.code, Some(0), "{said:#?}");
     said.took
 }

@@ -70,7 +70,7 @@ async fn a_final_block_that_changes_stops_its_chain_and_no_other() {
     };
     let report = Report::of(&flume.board, &limits);
     assert!(!report.ready);
-    assert_eq!(report.chains["dev"].not_ready, ["is stopped until an operator decides"]);
+    assert_eq!(report.chains["dev"].not_ready, ["is stopped: operator action required"]);
     assert_eq!(report.chains["other"].not_ready, [""; 0]);
     // The other one goes on.
     scene.mine(3);

@@ -66,6 +66,7 @@ impl Script {
                     compute_units_per_second: None,
                     compute_units: BTreeMap::new(),
                     max_concurrent: 16,
+                    max_bytes_in_flight: 128 << 20,
                 },
             }],
             failover: FailoverSettings {

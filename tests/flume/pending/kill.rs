@@ -30,7 +30,7 @@ async fn kill_9_at_any_moment_neither_doubles_nor_loses_pending() {
     while round < KILLS || (!enough(told(&pool).await) && started.elapsed() < 4 * WAIT_LIMIT) {
         round += 1;
         let mut daemon = home.start();
-        daemon.until_said("database is ready").await;
+        daemon.until_printed("database is ready").await;
         if round % 2 == 0 {
             until_more(&pool, told(&pool).await).await;
         }

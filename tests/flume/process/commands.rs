@@ -81,7 +81,7 @@ async fn views_are_listed_with_their_columns() {
         ]
     );
     let views = home.run(&["views", "--json"]).await.json();
-    assert_eq!(views[5]["columns"][10], serde_json::json!({ "name": "developer", "type": "bytea" }));
+    assert_eq!(views[5]["columns"][10], serde_json::json!({ "name": "developer", "type": "evm_address" }));
     let pool = connect(&url).await;
     for view in views.as_array().expect("a list") {
         execute(&pool, &format!("select * from {}", view["name"].as_str().expect("a name"))).await;

@@ -39,13 +39,13 @@ async fn a_second_demo_leaves_the_first_alone_and_ctrl_c_sums_up() {
     let data = home.path("demo");
     let arguments = ["demo", "--block-time", "200ms", "--data-dir", data.to_str().expect("plain")];
     let mut first = Daemon::new(home.command(&arguments), 0);
-    first.until_said("chain     ").await;
+    first.until_printed("chain     ").await;
     let second = finish(home.command(&arguments)).await;
     assert_eq!(
         second.error(75),
         format!("a demo is running in {}; stop it or name another --data-dir", data.display())
     );
-    first.until_said("live from here").await;
+    first.until_printed("live from here").await;
     let status =
         finish(home.command(&["--config", data.join("demo.toml").to_str().expect("plain"), "status"])).await;
     let status = status.fine();

@@ -109,7 +109,7 @@ async fn a_second_signal_leaves_at_once() {
     for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let (mut daemon, tx) = stuck(&home, &pool, &chain).await;
         daemon.signal(Signal::TERM);
-        daemon.until_said("a second signal leaves at once").await;
+        daemon.until_printed("a second signal ends the process at once").await;
         daemon.signal(second);
         assert_eq!(daemon.ended(Duration::from_secs(3)).await, Some(code));
         drop(tx);

@@ -43,7 +43,7 @@ fn a_daemon_that_is_hurt() {
         }
     });
     let what = move |name: &str| said_of(name, &said.lock().expect("nothing panics here"));
-    let hurts = LoopFaults { what: Arc::new(what), patience: HANGS_AFTER };
+    let hurts = LoopFaults { what: Arc::new(what), hung_after: HANGS_AFTER };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(app::run_hurt(Loaded { path, config }, Some(hurts)));
     let exit = outcome.map_or_else(|error| Exit::of(&error.into()), |()| Exit::Done);
@@ -169,7 +169,7 @@ async fn a_panicking_loop_is_red_at_once_and_starts_again() {
         }
     }
     house.hurt("panic", &["admin"]);
-    daemon.until_said("admin is hurt on purpose").await;
+    daemon.until_printed("admin is hurt on purpose").await;
     house.hurt("", &[]);
     house.goes_on(&daemon).await;
     let (_, report) = daemon.report().await;
@@ -260,7 +260,7 @@ async fn fails_and_starts_again(
             // Far behind the head there is history to read.
             house.chain.mine(400);
         }
-        daemon.until_said(said).await;
+        daemon.until_printed(said).await;
         daemon.until(&format!("red: {name}, {what}"), is_red).await;
         house.hurt("", &[]);
         house.goes_on(daemon).await;
@@ -277,7 +277,7 @@ async fn a_failed_answer_of_the_admin_address_is_one_requests_failure() {
     let daemon = house.start(&[]);
     daemon.until_tip(48).await;
     for (what, how, counted) in
-        [("panic", "panicked", "panicked"), ("hang", "took longer than it may", "hung")]
+        [("panic", "panicked", "panicked"), ("hang", "exceeded its time limit", "hung")]
     {
         house.hurt(what, &["admin answer"]);
         let text = format!("the answer to this request {how}; see the log of the daemon\n");

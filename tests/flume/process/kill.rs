@@ -32,7 +32,7 @@ impl Dice {
 }
 
 async fn until_open(daemon: &mut Daemon) {
-    daemon.until_said("database is ready").await;
+    daemon.until_printed("database is ready").await;
 }
 
 /// A chain whose history takes a while, and a daemon's home on it.

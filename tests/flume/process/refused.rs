@@ -3,7 +3,7 @@ use std::time::Duration;
 use chainflume_devchain::{DevChain, Effect, RpcError, Rule, Settings};
 use futures_util::future::join_all;
 
-use crate::daemon::{Home, Said, agrees, chain};
+use crate::daemon::{CommandOutput, Home, agrees, chain};
 use crate::flume::{all_sources, connect, devchain, source};
 use crate::postgres;
 
@@ -59,7 +59,7 @@ async fn a_gateway_on_another_chain_during_the_start_is_waited_for() {
     let home = Home::new(&server, &all_sources(), Some(&url));
     let wrong = chain.faults().add(Rule::any(Effect::Stranger(stranger)));
     let mut daemon = home.start();
-    daemon.until_said("the nodes of a chain are on another chain; they are asked again").await;
+    daemon.until_printed("the nodes of a chain are on another chain; they are asked again").await;
     assert_eq!(tables(&url).await, 0);
     wrong.lift();
     daemon.until_tip(28).await;
@@ -190,7 +190,7 @@ async fn of_two_chains_the_one_whose_node_is_away_waits_alone() {
         "chain \"other\": http: {address}: cannot reach the node (Connection refused (os error 111)); check the url and that the node runs"
     );
     let reason = format!("{}: {reason}", home.path("chainflume.toml").display());
-    let start: Said = home.run(&["check", "--start"]).await;
+    let start: CommandOutput = home.run(&["check", "--start"]).await;
     assert!(start.fine().contains(&format!("FAIL {reason}\n")));
     assert_eq!(home.run(&["check"]).await.error(69), "a node cannot be reached; see above");
 

@@ -35,7 +35,7 @@ async fn root_and_an_ordinary_user_have_a_database_of_their_own() {
         return;
     }
     let (_, server) = devchain(22, 1).await;
-    private(Home::new(&server, &all_sources(), None).of_nobody()).await;
+    private(Home::new(&server, &all_sources(), None).owned_by_nobody()).await;
 }
 
 /// Two lives of a daemon on its private database, and what the commands say beside it and without it.
@@ -137,7 +137,7 @@ async fn an_admin_address_that_is_taken_or_foreign_is_named() {
     let home = Home::new(&server, &all_sources(), Some(&url));
     let _holder = std::net::TcpListener::bind(("127.0.0.1", home.port)).expect("it is free");
     let (file, port) = (home.path("chainflume.toml"), home.port);
-    let remedy = "change admin.listen or stop what holds it";
+    let remedy = "change admin.listen or stop the process that uses it";
     assert_eq!(
         home.run(&["run"]).await.error(75),
         format!(

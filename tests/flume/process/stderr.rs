@@ -43,7 +43,7 @@ async fn goes_on(daemon: &Daemon, chain: &DevChain) {
 async fn is_red_for_its_log(daemon: &Daemon) {
     let says_so = |status: u16, report: &Value| {
         let reason = report["loops"]["log"]["notReady"][0].as_str().unwrap_or_default();
-        status == 503 && reason.contains("log lines are lost: stderr takes none")
+        status == 503 && reason.contains("log lines are lost: stderr accepts none")
     };
     daemon.until("red for its log", says_so).await;
     assert_eq!(daemon.get("/livez").await.0, 200);

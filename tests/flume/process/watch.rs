@@ -15,20 +15,20 @@ async fn a_watch_that_nobody_sees_prints_one_picture_after_the_other() {
     daemon.until_tip(58).await;
 
     let mut watch = home.start_as(&["status", "--watch=200ms", "--json"], &[]);
-    watch.until_said("\"tip\":58").await;
+    watch.until_printed("\"tip\":58").await;
     chain.mine(2);
-    watch.until_said("\"tip\":60").await;
+    watch.until_printed("\"tip\":60").await;
     daemon
         .until("has a pace", |_, report| {
             report["chains"]["dev"]["sources"]["nft"]["blocksPerSecond"].is_f64()
         })
         .await;
     daemon.stop_well().await;
-    watch.until_said("{\"daemon\":null").await;
+    watch.until_printed("{\"daemon\":null").await;
     watch.signal(rustix::process::Signal::INT);
     assert_eq!(watch.ended(Duration::from_secs(10)).await, Some(0));
     let lines: Vec<serde_json::Value> =
-        watch.said().lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+        watch.printed().lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
     assert_eq!(lines[0]["daemon"]["chains"]["dev"]["provider"], server.address().to_string());
 }
 

@@ -25,7 +25,7 @@ do $$
 declare
     name text;
 begin
-    foreach name in array array['chains', 'checkpoints', 'blocks', 'event_kinds', 'events', 'orphaned_events', 'reorgs',
+    foreach name in array array['chains', 'source_groups', 'blocks', 'event_kinds', 'events', 'orphaned_events', 'reorgs',
         'stakes', 'users', 'token_balances', 'token_allowances', 'nft_owners', 'dead_letters', 'pending_events', 'outbox']
     loop
         execute format(
@@ -35,7 +35,7 @@ begin
 end $$;
 
 -- Deferred: it runs inside `commit`.
-create constraint trigger gate_commit after insert or update or delete on checkpoints
+create constraint trigger gate_commit after insert or update or delete on source_groups
     deferrable initially deferred for each row execute function pass_gate('commit');
 
 create constraint trigger gate_commit after insert on pending_events
@@ -52,8 +52,8 @@ create function empty_tables() returns void language sql as $$
     delete from events;
     delete from event_kinds;
     delete from dead_letters;
-    delete from checkpoints;
     delete from sources;
+    delete from source_groups;
     delete from blocks;
     delete from chains;
     delete from stakes;

@@ -282,7 +282,7 @@ async fn a_caller_gets_no_more_than_its_share() {
             .as_u16(),
         200
     );
-    daemon.until_said("request refused").await;
+    daemon.until_printed("request refused").await;
 
     // A head that comes too slowly ends, and so does what is no HTTP.
     let slow = raw(gate.port, b"GET /v1/messages HTTP/1.1\r\nhost: 127.").await;

@@ -287,7 +287,7 @@ async fn serve_says_what_it_lacks() {
     waiting
         .until("it waits", |status, report| status == 503 && report["database"]["writable"] == false)
         .await;
-    waiting.until_said("the database lacks tables of this program").await;
+    waiting.until_printed("the database lacks tables of this program").await;
     home.run(&["migrate"]).await.fine();
     waiting.until("ready", |status, report| status == 200 && report["role"] == "server").await;
     let open = request(port, reqwest::Method::GET, "/openapi.json").send().await.expect("an answer");

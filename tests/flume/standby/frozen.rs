@@ -10,7 +10,7 @@ const WITNESS: &str = "\
     create table moves (id bigint generated always as identity, who text default session_user); \
     create function witness() returns trigger language plpgsql as \
         $$ begin insert into moves default values; return null; end $$; \
-    create trigger witness after insert or update or delete on checkpoints \
+    create trigger witness after insert or update or delete on source_groups \
         for each statement execute function witness();";
 
 /// The url of a role of its own, which is allowed everything.

@@ -50,7 +50,7 @@ async fn an_outage_of_the_node_is_alerted_once_and_its_end_once() {
     );
     assert_eq!(daemon.metric(sample).await, Some(0.0));
     assert_eq!(daemon.metric("chainflume_incidents_total{kind=\"provider_down\"}").await, Some(1.0));
-    daemon.until_said("incident is over").await;
+    daemon.until_printed("incident is over").await;
     daemon.stop_well().await;
 }
 
@@ -64,7 +64,7 @@ async fn a_reorg_of_confirmed_blocks_alerts_despite_a_hung_chat() {
     let mut daemon = home.start();
     daemon.until_tip(18).await;
     chain.reorg(5, 7);
-    daemon.until_said("incident: chain dev undid 3 confirmed blocks").await;
+    daemon.until_printed("incident: chain dev undid 3 confirmed blocks").await;
     until("the chat is asked", || chat.got().len() == 1).await;
     chain.mine(10);
     daemon.until_tip(30).await;

@@ -118,9 +118,9 @@ async fn an_oversized_message_is_not_sent_nor_an_endless_answer_read() {
         .await
         .expect("reads");
     let host = format!("webhook at 127.0.0.1:{}", receiver.port());
-    assert!(
-        reasons[0].starts_with(&format!("{host} is sent no more than 1024 bytes, and the message has 2"))
-    );
+    assert!(reasons[0].starts_with(&format!(
+        "{host} gets messages of at most 1024 bytes (max_message_bytes), and this one has 2"
+    )));
     assert_eq!(reasons[1], format!("{host} answered 500: {}", "x".repeat(200)));
     assert!(receiver.got().iter().all(|got| got.seq() == 2));
     carriers.stop().await;

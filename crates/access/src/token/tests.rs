@@ -8,7 +8,7 @@ use super::*;
 
 const SECRET: &[u8] = b"a secret of thirty-two bytes and more";
 const NOW: u64 = 1_900_000_000;
-/// Made once with `openssl genrsa` and `openssl dgst -sha256 -sign`; the private key is gone.
+/// Made once with `openssl genrsa` and `openssl dgst -sha256 -sign`; the private key was deleted.
 const RSA_PEM: &str = include_str!("../fixtures/rsa.pem");
 const RS256: &str = include_str!("../fixtures/rs256.jwt");
 
@@ -51,7 +51,7 @@ fn of_pem(text: &str) -> Verifier {
 }
 
 #[test]
-fn a_token_says_who_it_is_for_until_it_expires() {
+fn a_token_names_its_user_until_it_expires() {
     let rooms = json!(["order-7", "event-*"]);
     let all = json!({ "sub": "7", "exp": NOW + 60, "iat": NOW, "jti": "t", "role": "seller", "scope": "read x", "rooms": rooms });
     let user = shared().verify(&hs256(&all), NOW).expect("it is valid");
@@ -108,7 +108,7 @@ fn unsigned_tokens_and_keys_of_another_kind_are_refused() {
             "{alg}"
         );
     }
-    // The public key, which everybody has, is no secret of HS256.
+    // The public key, which is known to all, must not serve as a secret of HS256.
     let confused = signed(&json!({ "alg": "HS256" }), &claims(), RSA_PEM.as_bytes());
     assert_eq!(of_pem(RSA_PEM).verify(&confused, NOW), Err(TokenError::Algorithm));
     for critical in [json!(["b64"]), json!([]), json!(null)] {

@@ -1,44 +1,44 @@
 use super::heads::{AgeBoundary, Heads};
 use super::policy::DepthPolicy;
 
-/// A block by its height and time, in seconds.
+/// A block by height and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockTime {
     /// Height.
     pub number: u64,
-    /// Block time in seconds, as its header says.
+    /// Timestamp of the header, in seconds.
     pub time: u64,
 }
 
-/// What is known of where blocks are old.
+/// What is known about the age of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgeVerdict {
-    /// At and below this height they are.
+    /// Blocks at and below this height are old.
     Old(u64),
-    /// Unknown yet: ask for the header at this height, then ask again.
+    /// Unknown: fetch the header at this height, then judge again.
     Look(u64),
 }
 
-/// No chain makes a block more often than every 10 ms, which is the shortest `block_time`: one whose headers show no time
-/// passing is not read block by block for ever.
+/// No chain makes a block more often than every 10 ms, the shortest `block_time`. This bounds how long a chain whose
+/// header times do not advance is read block by block.
 const MOST_BLOCKS_A_SECOND: u64 = 100;
 
 impl DepthPolicy {
-    /// Whether the age of blocks is to be found out for a source that reads block `next`: it is far enough below the head
-    /// in blocks, and what is known is of a head well below this one.
+    /// Whether a source that reads block `next` needs the age of blocks. It does if the block is far enough below the
+    /// head in blocks and the last result is from a much lower head.
     pub fn wants_age(&self, heads: &Heads, next: u64) -> bool {
         let stale = |aged: &AgeBoundary| heads.latest.saturating_sub(aged.under) > self.least_depth() / 4;
         let matters = !self.backend_lag.is_zero() && next <= self.near(heads.latest);
         matters && heads.aged.as_ref().is_none_or(stale)
     }
 
-    /// Where blocks are older than `backend_lag` under this head, both in blocks and by their times. `seen` is the lowest
-    /// header that was looked at for that so far; each look goes at least a quarter further down, so a dozen are enough
-    /// for any chain, and one for a chain with a block every few seconds.
+    /// The height at and below which blocks are older than `backend_lag` under this head, in blocks and by their times.
+    /// `seen` is the lowest header fetched for this so far. Each step goes at least a quarter further down: a dozen
+    /// steps are enough for any chain, one for a chain with a block every few seconds.
     pub fn age(&self, head: BlockTime, seen: Option<BlockTime>) -> AgeVerdict {
         let near = self.near(head.number);
         let wanted = self.backend_lag.as_secs() + u64::from(self.backend_lag.subsec_nanos() > 0);
-        // Block 0 is in every backend.
+        // Every backend has block 0.
         if wanted == 0 || near == 0 {
             return AgeVerdict::Old(near);
         }
@@ -48,7 +48,7 @@ impl DepthPolicy {
         if passed >= wanted || depth >= deepest || seen.number == 0 {
             return AgeVerdict::Old(seen.number.min(near));
         }
-        // At the pace it has shown, and a little further: block times are whole seconds and uneven.
+        // Continue at the measured block time, and a little further: block times are whole seconds and uneven.
         let likely = depth.saturating_mul(wanted).checked_div(passed).unwrap_or(u64::MAX);
         let further = likely.saturating_add(likely / 8);
         let (least, most) = (depth.saturating_add(depth / 4).saturating_add(1), depth.saturating_mul(8));
@@ -68,7 +68,7 @@ mod tests {
         DepthPolicy { confirmations, reorg_window: 64, backend_lag, backend_lag_blocks: 128, publish }
     }
 
-    /// What is found to be old on a chain with this many milliseconds from block to block, and after how many looks.
+    /// The old height on a chain with this many milliseconds between blocks, and the number of steps.
     fn found(backend_lag: Duration, head: u64, block_time: u64) -> (u64, u32) {
         let moment = |number: u64| BlockTime { number, time: 1_700_000_000 + number * block_time / 1000 };
         let mut seen = None;

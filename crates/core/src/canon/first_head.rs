@@ -1,26 +1,26 @@
 use std::time::Duration;
 
-/// What a node shows when a source is new and publishes from the head on.
+/// The state of a node when a new source publishes from the head on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstHead {
     /// Height of its newest block.
     pub number: u64,
-    /// How old that block is by its time.
+    /// Age of that block by its timestamp.
     pub age: Duration,
-    /// Height of the newest block when it was last too old or the node synced; `None` at the first look.
+    /// Height of the newest block when it was last too old, or when the node was syncing; `None` at the first check.
     pub before: Option<u64>,
-    /// Whether the node says that it syncs (`eth_syncing`).
+    /// Whether the node is syncing (`eth_syncing`).
     pub is_syncing: bool,
 }
 
-/// A chain that rested for long goes on with few blocks; a node that has synced comes with many.
+/// After a long rest a chain continues with few blocks; a node that has synced returns with many.
 const AT_ONCE: u64 = 128;
 
 impl FirstHead {
-    /// Above which block events are published, once that can be decided. A node that still syncs shows an old block as its
-    /// newest, and everything above that would be published. `max_age` zero: any block is young enough.
+    /// The block above which events are published, once it can be decided. The newest block of a syncing node is old,
+    /// and everything above it would be published. `max_age` zero accepts any age.
     ///
-    /// On a chain that rested the newest block is old as well. With its next blocks that is clear, and these are published.
+    /// The newest block of a resting chain is old as well. Its next blocks show the difference, and they are published.
     pub fn publish_above(&self, max_age: Duration) -> Option<u64> {
         if self.is_syncing || (!max_age.is_zero() && self.age > max_age) {
             return None;

@@ -1,55 +1,56 @@
 use crate::domain::BlockRange;
 
-/// Sources with the same next block: one question to the node serves all of them.
+/// Sources with the same next block. One request to the node serves all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceGroup {
-    /// Indices into the positions that were planned for, ascending.
+    /// Indices into the planned positions, ascending.
     pub sources: Vec<usize>,
-    /// What they may read: from their next block to the next block of another source, which then joins them.
+    /// The blocks to read: from the next block of the group to the next block of another source, which then joins the
+    /// group.
     pub range: BlockRange,
 }
 
-/// What can be read now.
+/// The work that can be done now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadPlan {
-    /// Near the head, block by block.
+    /// Near the head: read block by block.
     pub live: Option<SourceGroup>,
-    /// Above what is confirmed, block by block, to be published as pending.
+    /// Above the confirmed block: read block by block and publish as pending.
     pub pending: Option<SourceGroup>,
-    /// Far from the head, in ranges.
+    /// Far from the head: read in ranges.
     pub history: Option<SourceGroup>,
 }
 
-/// How far each source is.
+/// The position of each source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourcePosition {
-    /// Its next block to be stored.
+    /// The next block to store.
     pub next: u64,
-    /// Its next block to publish as pending, as far as is remembered; a block may be published again.
-    pub told: u64,
+    /// The next block to publish as pending, as far as known; a block may be published again.
+    pub next_pending: u64,
 }
 
-/// The heights that divide a chain.
+/// The heights that divide a chain into zones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DepthZones {
-    /// The highest confirmed block, `None` while no block is deep enough.
+    /// The highest confirmed block; `None` until a block is deep enough.
     pub confirmed: Option<u64>,
-    /// The first block that is read by itself.
+    /// The first block that is read singly.
     pub live_from: u64,
-    /// The first block that may be published as pending, at or above the former.
-    pub told_from: u64,
-    /// The highest block to publish as pending, `None` where nothing is.
+    /// The first block that may be published as pending, at or above `live_from`.
+    pub pending_from: u64,
+    /// The highest block to publish as pending; `None` if none is.
     pub pending_to: Option<u64>,
 }
 
-/// Plans for sources at these `positions`.
+/// Plans the work for sources at these `positions`.
 ///
-/// In each of the zones the lowest sources go first and stop where the next ones are, which then
-/// travel with them: every block is asked for once, and no source waits for one that joins from far below.
+/// In each zone the lowest sources go first, up to the next block of the next sources; then both continue as one group.
+/// So every block is fetched once, and no source waits for one that comes from far below.
 ///
-/// The zone of what is pending lies above both what is confirmed and what ranges are read of: where a tag confirms, and is
-/// thousands of blocks behind, only the reorg window is published as pending. A source that still reads ranges is not told of the
-/// head: it would leave what is pending behind for as long as its history takes.
+/// The pending zone lies above the confirmed blocks and above the blocks read in ranges. Where a tag thousands of
+/// blocks back confirms, only the reorg window is published as pending. A source that still reads ranges publishes
+/// nothing as pending: it would leave pending events behind for the rest of its history.
 pub fn plan(positions: &[SourcePosition], zones: DepthZones) -> ReadPlan {
     let next: Vec<u64> = positions.iter().map(|position| position.next).collect();
     let DepthZones { confirmed, live_from, .. } = zones;
@@ -64,18 +65,18 @@ pub fn plan(positions: &[SourcePosition], zones: DepthZones) -> ReadPlan {
 }
 
 fn pending(positions: &[SourcePosition], zones: DepthZones) -> Option<SourceGroup> {
-    let DepthZones { confirmed, live_from, told_from, pending_to } = zones;
+    let DepthZones { confirmed, live_from, pending_from, pending_to } = zones;
     let unconfirmed = confirmed.map_or(0, |confirmed| confirmed.saturating_add(1));
-    let bottom = unconfirmed.max(told_from);
-    let untold: Vec<u64> = positions
+    let bottom = unconfirmed.max(pending_from);
+    let unpublished: Vec<u64> = positions
         .iter()
         .map(|at| match at.next >= unconfirmed.min(live_from) {
-            true => at.next.max(at.told).max(bottom),
+            true => at.next.max(at.next_pending).max(bottom),
             // Beyond every head.
             false => u64::MAX,
         })
         .collect();
-    group(&untold, bottom, pending_to?)
+    group(&unpublished, bottom, pending_to?)
 }
 
 fn group(next: &[u64], bottom: u64, top: u64) -> Option<SourceGroup> {
@@ -95,24 +96,26 @@ mod tests {
     }
 
     fn stored(next: &[u64]) -> Vec<SourcePosition> {
-        next.iter().map(|next| SourcePosition { next: *next, told: 0 }).collect()
+        next.iter().map(|next| SourcePosition { next: *next, next_pending: 0 }).collect()
     }
 
     /// The plan of a chain that publishes nothing as pending.
     fn plan(next: &[u64], confirmed: u64, live_from: u64) -> ReadPlan {
         super::plan(
             &stored(next),
-            DepthZones { confirmed: Some(confirmed), live_from, told_from: live_from, pending_to: None },
+            DepthZones { confirmed: Some(confirmed), live_from, pending_from: live_from, pending_to: None },
         )
     }
 
-    /// What is told as pending by sources at (next, told), up to block 100.
-    fn told(at: &[(u64, u64)], confirmed: Option<u64>, live_from: u64) -> Option<SourceGroup> {
-        let positions: Vec<_> =
-            at.iter().map(|(next, told)| SourcePosition { next: *next, told: *told }).collect();
+    /// The blocks to publish as pending, for sources at (next, pending), up to block 100.
+    fn pending_at(at: &[(u64, u64)], confirmed: Option<u64>, live_from: u64) -> Option<SourceGroup> {
+        let positions: Vec<_> = at
+            .iter()
+            .map(|(next, next_pending)| SourcePosition { next: *next, next_pending: *next_pending })
+            .collect();
         super::plan(
             &positions,
-            DepthZones { confirmed, live_from, told_from: live_from, pending_to: Some(100) },
+            DepthZones { confirmed, live_from, pending_from: live_from, pending_to: Some(100) },
         )
         .pending
     }
@@ -129,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_go_first_and_stop_where_the_next_ones_stand() {
+    fn the_lowest_go_first_up_to_the_next_ones() {
         assert_eq!(plan(&[500, 0, 900], 5000, 4000).history, some(&[1], 0, 499));
         assert_eq!(plan(&[500, 500, 900], 5000, 4000).history, some(&[0, 1], 500, 899));
         assert_eq!(plan(&[97, 95], 98, 37).live, some(&[1], 95, 96));
@@ -147,42 +150,43 @@ mod tests {
 
     #[test]
     fn pending_blocks_are_published_once_above_the_confirmed_head() {
-        assert_eq!(told(&[(99, 0)], Some(98), 37), some(&[0], 99, 100));
-        assert_eq!(told(&[(98, 0)], Some(98), 37), some(&[0], 99, 100));
-        assert_eq!(told(&[(99, 100)], Some(98), 37), some(&[0], 100, 100));
-        assert_eq!(told(&[(99, 101)], Some(98), 37), None);
-        assert_eq!(told(&[(0, 0)], None, 1), some(&[0], 1, 100));
+        assert_eq!(pending_at(&[(99, 0)], Some(98), 37), some(&[0], 99, 100));
+        assert_eq!(pending_at(&[(98, 0)], Some(98), 37), some(&[0], 99, 100));
+        assert_eq!(pending_at(&[(99, 100)], Some(98), 37), some(&[0], 100, 100));
+        assert_eq!(pending_at(&[(99, 101)], Some(98), 37), None);
+        assert_eq!(pending_at(&[(0, 0)], None, 1), some(&[0], 1, 100));
     }
 
     #[test]
     fn nothing_is_pending_where_the_head_itself_is_confirmed() {
-        assert_eq!(told(&[(101, 0), (100, 0)], Some(100), 37), None);
+        assert_eq!(pending_at(&[(101, 0), (100, 0)], Some(100), 37), None);
     }
 
     #[test]
-    fn a_source_that_reads_history_tells_nothing_ahead() {
-        assert_eq!(told(&[(99, 0), (12, 0)], Some(98), 37), some(&[0], 99, 100));
-        assert_eq!(told(&[(12, 0)], Some(98), 37), None);
-        assert_eq!(told(&[(37, 0)], Some(98), 37), some(&[0], 99, 100));
+    fn a_source_that_reads_history_publishes_nothing_ahead() {
+        assert_eq!(pending_at(&[(99, 0), (12, 0)], Some(98), 37), some(&[0], 99, 100));
+        assert_eq!(pending_at(&[(12, 0)], Some(98), 37), None);
+        assert_eq!(pending_at(&[(37, 0)], Some(98), 37), some(&[0], 99, 100));
     }
 
     #[test]
-    fn a_source_that_joins_the_head_is_told_of_up_to_the_others() {
-        assert_eq!(told(&[(99, 101), (99, 0)], Some(98), 37), some(&[1], 99, 100));
-        assert_eq!(told(&[(99, 100), (99, 0)], Some(98), 37), some(&[1], 99, 99));
-        assert_eq!(told(&[(99, 0), (100, 0), (500, 0)], Some(98), 37), some(&[0], 99, 99));
+    fn a_source_that_joins_the_head_publishes_up_to_the_others() {
+        assert_eq!(pending_at(&[(99, 101), (99, 0)], Some(98), 37), some(&[1], 99, 100));
+        assert_eq!(pending_at(&[(99, 100), (99, 0)], Some(98), 37), some(&[1], 99, 99));
+        assert_eq!(pending_at(&[(99, 0), (100, 0), (500, 0)], Some(98), 37), some(&[0], 99, 99));
     }
 
     #[test]
-    fn young_blocks_below_the_window_are_not_told() {
-        let positions = [SourcePosition { next: 40, told: 0 }];
-        let zones = DepthZones { confirmed: Some(45), live_from: 37, told_from: 60, pending_to: Some(100) };
+    fn young_blocks_below_the_window_are_not_published() {
+        let positions = [SourcePosition { next: 40, next_pending: 0 }];
+        let zones =
+            DepthZones { confirmed: Some(45), live_from: 37, pending_from: 60, pending_to: Some(100) };
         assert_eq!(super::plan(&positions, zones).pending, some(&[0], 60, 100));
     }
 
     #[test]
-    fn a_tag_far_behind_leaves_only_the_window_to_be_told() {
-        assert_eq!(told(&[(6, 0)], Some(5), 37), some(&[0], 37, 100));
-        assert_eq!(told(&[(5, 0)], Some(5), 37), None);
+    fn a_tag_far_behind_leaves_only_the_window_as_pending() {
+        assert_eq!(pending_at(&[(6, 0)], Some(5), 37), some(&[0], 37, 100));
+        assert_eq!(pending_at(&[(5, 0)], Some(5), 37), None);
     }
 }

@@ -14,56 +14,56 @@ pub enum Confirmations {
     Finalized,
 }
 
-/// What is published of an event, and when.
+/// What is published about an event, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PublishMode {
-    /// That it is confirmed.
+    /// Only the confirmed event.
     #[default]
     Confirmed,
-    /// That it is seen at the head, too.
+    /// The event at the head as pending, and its confirmation.
     PendingAndConfirmed,
 }
 
 /// A chain's rules of depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DepthPolicy {
-    /// When a block is confirmed.
+    /// When a block counts as confirmed.
     pub confirmations: Confirmations,
-    /// Blocks below the head that may still change where the chain has no `finalized` tag; each of them is read by
-    /// itself.
+    /// Number of blocks below the head that may still change, if the chain has no `finalized` tag. Each of them is read
+    /// singly.
     pub reorg_window: u64,
-    /// How long one of a node's backends may lack a block that another one has. Whatever is younger than the head by
-    /// less is read by itself.
+    /// How long one backend of a node may lack a block that another one has. A block younger than this, measured from
+    /// the head, is read singly.
     pub backend_lag: Duration,
-    /// The same in blocks: the larger of both counts.
+    /// The same in blocks; the larger of both counts.
     pub backend_lag_blocks: u64,
     /// Whether events are published as pending.
     pub publish: PublishMode,
 }
 
 impl DepthPolicy {
-    /// The highest confirmed block, `None` while no block is deep enough.
+    /// The highest confirmed block; `None` until a block is deep enough.
     pub fn confirmed(&self, heads: &Heads) -> Option<u64> {
         match self.confirmations {
             Confirmations::Blocks(depth) => heads.latest.checked_sub(depth),
             Confirmations::Safe => heads.safe,
             Confirmations::Finalized => heads.finalized,
         }
-        // A tag read from another backend may be ahead of the head read from this one.
+        // A tag from one backend may be ahead of a head from another one.
         .map(|number| number.min(heads.latest))
     }
 
-    /// How the chain divides under these heads.
+    /// The zones of the chain under these heads.
     pub fn zones(&self, heads: &Heads) -> DepthZones {
         DepthZones {
             confirmed: self.confirmed(heads),
             live_from: self.live_from(heads),
-            told_from: self.told_from(heads),
+            pending_from: self.pending_from(heads),
             pending_to: (self.publish == PublishMode::PendingAndConfirmed).then_some(heads.latest),
         }
     }
 
-    /// The tag that confirms and that the node does not have.
+    /// The tag that confirms blocks, if the node does not have it.
     pub fn missing_tag(&self, heads: &Heads) -> Option<&'static str> {
         match self.confirmations {
             Confirmations::Safe if heads.safe.is_none() => Some("safe"),
@@ -72,33 +72,32 @@ impl DepthPolicy {
         }
     }
 
-    /// The highest final block: what we refuse to undo by ourselves.
+    /// The highest final block. The daemon undoes nothing at or below it.
     pub fn final_number(&self, heads: &Heads) -> u64 {
         heads.finalized.unwrap_or(heads.latest.saturating_sub(self.reorg_window)).min(heads.latest)
     }
 
-    /// The first block that is read by itself, by hash, with its parent link checked and its logs held against its
-    /// header; below it ranges are read. A backend that lags answers a range above its head with no logs, and does not
-    /// say that it lacks the blocks. So the age of a block decides, and not whether it is final: many chains finalize a
-    /// block seconds after it was made.
+    /// The first block that is read singly: by hash, with its parent hash checked and its logs compared with its
+    /// header. Below it, ranges are read. A lagging backend answers a range above its head with no logs and no error.
+    /// So the age of a block decides, not its finality: many chains finalize a block within seconds.
     pub fn live_from(&self, heads: &Heads) -> u64 {
         let near = self.near(heads.latest);
         heads.aged.map_or(near, |aged| aged.number.min(near)).saturating_add(1)
     }
 
-    /// The highest block that is old enough by the number of blocks above it.
+    /// The highest block that is old by the number of blocks above it.
     pub(super) fn near(&self, latest: u64) -> u64 {
         latest.saturating_sub(self.least_depth())
     }
 
-    /// How many blocks are read by themselves at least. A node that is further below than this has not the blocks that are stored.
+    /// The minimum number of blocks that are read singly. A node that is further behind lacks the stored blocks.
     pub fn least_depth(&self) -> u64 {
         self.reorg_window.max(self.backend_lag_blocks)
     }
 
-    /// The first block that is published as pending. What is final needs no pending message, and further below than
-    /// the reorg window a restart would publish it all again.
-    fn told_from(&self, heads: &Heads) -> u64 {
+    /// The first block that is published as pending. Final blocks need no pending message; and below the reorg window a
+    /// restart would publish everything again.
+    fn pending_from(&self, heads: &Heads) -> u64 {
         let window = heads.latest.saturating_sub(self.reorg_window);
         self.final_number(heads).max(window).saturating_add(1)
     }
@@ -173,9 +172,9 @@ mod tests {
     #[test]
     fn pending_begins_at_the_window_and_never_below_final() {
         let policy = policy(Confirmations::Blocks(2));
-        assert_eq!(policy.told_from(&heads(1000, None)), 937);
-        assert_eq!(policy.told_from(&heads(1000, Some(200))), 937);
-        assert_eq!(policy.told_from(&heads(1000, Some(990))), 991);
-        assert_eq!(policy.told_from(&heads(10, None)), 1);
+        assert_eq!(policy.pending_from(&heads(1000, None)), 937);
+        assert_eq!(policy.pending_from(&heads(1000, Some(200))), 937);
+        assert_eq!(policy.pending_from(&heads(1000, Some(990))), 991);
+        assert_eq!(policy.pending_from(&heads(10, None)), 1);
     }
 }

@@ -1,33 +1,33 @@
-/// What is believed of a tag (`safe`, `finalized`): where the node put it, except for a jump that the node did not repeat.
+/// The accepted height of a tag (`safe`, `finalized`): the node's answer, except a jump that the node did not repeat.
 ///
-/// One wrong answer would make blocks final for good, and an ordinary reorg of them would then stop the chain. So a tag that is
-/// suddenly much nearer to the head than it ever was counts only when the node says so twice.
+/// One wrong answer would make blocks final for good, and an ordinary reorg of them would then stop the chain. So a tag
+/// that is suddenly much nearer to the head than before counts only after a second equal answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagHistory {
     believed: Option<u64>,
-    /// A jump that was said once.
+    /// A jump that was reported once.
     jumped_to: Option<u64>,
     /// The smallest distance to the head so far.
     nearest: Option<u64>,
 }
 
-/// What follows from an answer about a tag.
+/// The judgement of an answer about a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagVerdict {
-    /// It is believed, or says nothing new.
+    /// The answer is accepted, or contains nothing new.
     Settled,
-    /// It is the first answer: nothing is known that it could be compared with, so ask again before anything depends on it.
+    /// The first answer has nothing to be compared with: ask again before anything depends on it.
     AskAgain,
-    /// It jumped to this block, and counts if the next answer repeats it.
+    /// The tag jumped to this block. The jump counts if the next answer repeats it.
     Jumped(u64),
 }
 
 impl TagHistory {
-    /// Takes an answer: under this head the tag is at `tagged`; `None` where the node does not know it. A tag never goes back,
-    /// and a node that forgets it for a moment proves nothing.
+    /// Judges an answer: under this head the tag is at `tagged`; `None` if the node does not know it. A tag never goes
+    /// back, and a node that lacks it for a moment proves nothing.
     pub fn hear(&mut self, head: u64, tagged: Option<u64>) -> TagVerdict {
         if self.believed.is_some_and(|believed| believed > head) {
-            // A tag above the head is another chain's, or the head fell back.
+            // A tag above the head is from another chain, or the head fell back.
             *self = Self::default();
         }
         let Some(tagged) = tagged else { return TagVerdict::Settled };
@@ -51,7 +51,7 @@ impl TagHistory {
         }
     }
 
-    /// The believed height, `None` before any, and where the head is below it.
+    /// The accepted height; `None` before the first one, or if the head is below it.
     pub fn believed(&self, head: u64) -> Option<u64> {
         self.believed.filter(|believed| *believed <= head)
     }

@@ -4,38 +4,36 @@ use alloy_primitives::B256;
 
 use crate::domain::BlockId;
 
-/// How many heights one look asks for once a contradiction is known: a reorg is mostly shallow, and each
-/// height costs a call.
+/// Heights per request after a contradiction: most reorgs are shallow, and each height costs a call.
 const LOOK_BATCH: usize = 16;
 
-/// What follows from what we hold and what the node says now.
+/// The result of comparing the stored blocks with the node's blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReorgVerdict {
-    /// Nothing we hold is contradicted.
+    /// No stored block is contradicted.
     Agrees,
-    /// Unknown yet: ask the node for its blocks at these heights, then judge again.
+    /// Unknown: fetch the node's blocks at these heights, then judge again.
     Look(Vec<u64>),
-    /// The chain changed its mind above this block, which is common to both.
+    /// The branches differ above this block, the common ancestor.
     Rewind(BlockId),
-    /// The chain contradicts a block that is final: nothing is undone without the operator.
+    /// The chain contradicts a final block: the daemon undoes nothing without the operator.
     TooDeep {
-        /// The final block as we hold it.
+        /// The stored final block.
         ours: BlockId,
-        /// The hash the node has there.
+        /// The node's hash at that height.
         theirs: B256,
     },
 }
 
-/// Judges what we hold (`held`: number to hash) at and below `top` against what the node was `seen` to
-/// say; `None` in `seen` is a height the node does not have. `final_number` is what was final when we last
-/// stored something.
+/// Compares the stored blocks (`held`: number to hash) at and below `top` with the node's answers in `seen`. `None` in
+/// `seen` is a height that the node does not have. `final_number` is the final height at the last commit.
 ///
-/// `held` has every block above `final_number` that holds an event of ours, so the highest block that
-/// agrees is as good an ancestor as the true one. Where none above `final_number` agrees, that height itself is the
-/// ancestor: what is final does not change, and if the newest block we hold at or below it does, that is
+/// `held` has every block above `final_number` that holds a stored event. So the highest block that agrees serves as
+/// well as the true common ancestor. If no block above `final_number` agrees, `final_number` is the ancestor, because
+/// final blocks do not change. If the newest stored block at or below it differs, the verdict is
 /// [`ReorgVerdict::TooDeep`].
 ///
-/// A node that lacks a height proves nothing (a lower head is a lagging node, not a reorg).
+/// A height that the node lacks proves nothing: a lower head is a lagging node, not a reorg.
 pub fn judge(
     held: &BTreeMap<u64, B256>,
     final_number: u64,
@@ -93,7 +91,7 @@ mod tests {
         numbers.into_iter().map(|n| (n, hash(n, b'a'))).collect()
     }
 
-    /// Judges against a chain that leaves ours after `common` and has `head` blocks.
+    /// Compares with a branch that leaves the stored one after `common` and has `head` blocks.
     fn judged(
         held: &BTreeMap<u64, B256>,
         final_number: u64,

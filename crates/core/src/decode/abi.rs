@@ -12,24 +12,24 @@ use super::event::{AbiEvent, Param};
 use super::forms;
 use super::names::unique_names;
 
-/// What an ABI declares of events.
+/// The events of an ABI.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Abi {
     /// In the order of the ABI, each once.
     pub events: Vec<AbiEvent>,
-    /// Declarations left out, since an earlier one is of the same event.
+    /// Declarations that were dropped because an earlier one declares the same event.
     pub repeated: Vec<RepeatedDeclaration>,
 }
 
-/// A later declaration of an event, with other names for its arguments. On the chain both look alike, so the
-/// first declaration gives the names.
+/// A later declaration of an event with other names for its arguments. Their logs look alike, so the first declaration
+/// gives the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepeatedDeclaration {
     /// Canonical signature.
     pub signature: String,
-    /// Names that are used, in the order of the arguments.
+    /// Names in use, in the order of the arguments.
     pub used: Vec<String>,
-    /// Names that the later declaration gives.
+    /// Names in the later declaration.
     pub ignored: Vec<String>,
 }
 
@@ -65,13 +65,13 @@ pub fn parse_abi(json: &str) -> Result<Vec<AbiEvent>, AbiError> {
     read_abi(json).map(|abi| abi.events)
 }
 
-/// The events of a JSON ABI, in its order, each once. The array of declarations may be bare, the `abi` of an artifact (Foundry,
-/// Hardhat, Truffle), the `result` of a block explorer, or part of a compiler's output (solc's standard and combined JSON). It may
-/// also be text inside JSON. A declaration may be an object, or a line of Solidity such as
-/// `event Moved(address indexed who, uint256 amount)`. What is no event is not looked at.
+/// The events of a JSON ABI, in its order, each once. The array of declarations may be bare, the `abi` of an artifact
+/// (Foundry, Hardhat, Truffle), the `result` of a block explorer, or part of a compiler's output (solc's standard and
+/// combined JSON). It may also be text inside JSON. A declaration may be an object, or a line of Solidity such as
+/// `event Moved(address indexed who, uint256 amount)`. Other declarations are ignored.
 ///
-/// ABIs that were joined from several (proxies, diamonds) declare the same event more than once. Declarations that no log
-/// can tell apart are one event, whatever they call its arguments.
+/// Joined ABIs (proxies, diamonds) declare the same event more than once. Declarations whose logs look alike count as
+/// one event, even if they name the arguments differently.
 ///
 /// # Errors
 /// All of [`AbiError`] but `UnknownEvent`. Function pointers and fixed-point numbers are not supported.
@@ -79,7 +79,8 @@ pub fn read_abi(json: &str) -> Result<Abi, AbiError> {
     read_abi_of(json, None)
 }
 
-/// As [`read_abi`], of one contract of a compiler's output: its name, or its file and name with a colon between.
+/// As [`read_abi`], for one contract of a compiler's output. `contract` is its name, or its file and name with a colon
+/// between.
 ///
 /// # Errors
 /// As [`read_abi`]; [`AbiError::Contracts`] when the file has no such contract, or no contracts at all.
@@ -96,12 +97,12 @@ pub fn read_declarations(lines: &[String]) -> Result<Abi, AbiError> {
     abi_of(lines.iter().cloned().map(Json::String).collect())
 }
 
-/// JSON that is no larger than an ABI.
+/// JSON of at most [`MAX_ABI_BYTES`].
 fn parsed(json: &str) -> Result<Json, AbiError> {
     if json.len() > MAX_ABI_BYTES {
         return Err(AbiError::TooLarge { bytes: json.len() });
     }
-    // Editors on Windows put a mark in front, which is no JSON.
+    // Editors on Windows begin a file with a byte order mark, which JSON does not allow.
     let json = json.strip_prefix('\u{feff}').unwrap_or(json);
     serde_json::from_str(json).map_err(AbiError::NotJson)
 }
@@ -152,11 +153,11 @@ impl Abi {
     }
 }
 
-/// The events that a name (all overloads) or a canonical signature in `wanted` stands for, in the order
-/// of the ABI.
+/// The events that `wanted` names, in the order of the ABI. An entry is a name (all overloads) or a canonical
+/// signature.
 ///
 /// # Errors
-/// One [`AbiError::UnknownEvent`] for each entry of `wanted` that stands for none.
+/// One [`AbiError::UnknownEvent`] for each entry of `wanted` that names no event.
 pub fn select(events: &[Arc<AbiEvent>], wanted: &[String]) -> Result<Vec<Arc<AbiEvent>>, Vec<AbiError>> {
     let means = |wanted: &String, event: &AbiEvent| *wanted == event.name || *wanted == event.signature;
     let unknown = wanted.iter().filter(|name| !events.iter().any(|event| means(name, event)));
@@ -172,7 +173,7 @@ pub fn select(events: &[Arc<AbiEvent>], wanted: &[String]) -> Result<Vec<Arc<Abi
     Ok(events.iter().filter(|event| wanted.iter().any(|name| means(name, event))).cloned().collect())
 }
 
-/// As alloy-json-abi's, but for `anonymous`, which old compilers leave out.
+/// As the type of alloy-json-abi, except `anonymous`, which old compilers leave out.
 #[derive(Deserialize)]
 struct JsonEvent {
     name: String,
@@ -185,7 +186,7 @@ struct JsonEvent {
 fn event(item: Json) -> Result<AbiEvent, String> {
     let event: JsonEvent = serde_json::from_value(item).map_err(|error| error.to_string())?;
     if !is_valid_identifier(&event.name) {
-        return Err("its name is no Solidity identifier".to_owned());
+        return Err("its name is not a Solidity identifier".to_owned());
     }
     let names = unique_names(event.inputs.iter().map(|input| input.name.as_str()));
     let params = names.into_iter().zip(&event.inputs).map(|(name, input)| {

@@ -1,48 +1,48 @@
 use thiserror::Error;
 
-/// Bytes an ABI file may have: room for an artifact with bytecode and syntax tree.
+/// Maximum size of an ABI file in bytes: enough for an artifact with bytecode and syntax tree.
 pub const MAX_ABI_BYTES: usize = 16 * 1024 * 1024;
 
-/// Why a text gives no events to listen for.
+/// Why a text gives no events.
 #[derive(Debug, Error)]
 pub enum AbiError {
     /// See [`MAX_ABI_BYTES`].
     #[error("{bytes} bytes are too many for an ABI (at most {MAX_ABI_BYTES}); is this the right file?")]
     TooLarge {
-        /// How many there are.
+        /// Size of the text.
         bytes: usize,
     },
     /// Not JSON; the cause names line and column.
     #[error("not JSON: {0}")]
     NotJson(serde_json::Error),
-    /// JSON of another kind.
+    /// JSON, but not an ABI.
     #[error(
         "not an ABI but {found}; give the ABI array, a compiler's artifact or output, or a block explorer's answer"
     )]
     NotAbi {
-        /// What is there instead.
+        /// What the JSON holds instead.
         found: &'static str,
     },
     /// Several contracts, and none is named.
     #[error("{what}{}", if .contracts.is_empty() { String::new() } else { format!(": {}", .contracts.join(", ")) })]
     Contracts {
-        /// What is wrong with the name, or that there is none.
+        /// What is wrong: no contract of this name, or no name given.
         what: String,
         /// Names of the contracts in the file.
         contracts: Vec<String>,
     },
-    /// An ABI of functions alone.
+    /// An ABI without events.
     #[error("the ABI declares no events")]
     NoEvents,
-    /// Events that cannot be read, all of them.
+    /// All events that cannot be read.
     #[error("{}; correct or remove these events in the file", join(.0))]
     Events(Vec<EventProblem>),
-    /// A name that the ABI does not have.
+    /// A name that the ABI does not declare.
     #[error("no event `{wanted}` in the ABI; it has {}", .known.join(", "))]
     UnknownEvent {
-        /// As asked for.
+        /// The name that was requested.
         wanted: String,
-        /// Signatures that the ABI has.
+        /// Signatures that the ABI declares.
         known: Vec<String>,
     },
 }
@@ -50,9 +50,9 @@ pub enum AbiError {
 /// An event of an ABI that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventProblem {
-    /// Its name, or its position in the ABI.
+    /// Its name, or its position in the ABI where it has none.
     pub event: String,
-    /// What is wrong with it.
+    /// Why it cannot be read.
     pub reason: String,
 }
 

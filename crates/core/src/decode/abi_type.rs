@@ -6,7 +6,7 @@ use alloy_json_abi::Param as JsonParam;
 
 use super::names::unique_names;
 
-/// Arrays and tuples within each other: the reader calls itself once for each, so the stack is bounded.
+/// Maximum depth of nested arrays and tuples. The reader recurses once for each level, so this bounds the stack.
 const MAX_DEPTH: usize = 16;
 
 /// A type of the Solidity ABI. `Display` gives its canonical name, as signatures have it.
@@ -30,14 +30,14 @@ pub enum AbiType {
     Array(Box<AbiType>),
     /// `T[n]`, never empty.
     FixedArray(Box<AbiType>, usize),
-    /// A struct: names, unique, and types of its members. Never empty, so that no element of an array
-    /// takes no bytes: a length of 2^64 would cost the sender nothing and us everything.
+    /// A struct: unique names and the types of its members. Never empty: elements without bytes would let a log declare
+    /// an array of 2^64 of them at no cost.
     Tuple(Vec<(String, AbiType)>),
 }
 
 impl AbiType {
-    /// Reads what a JSON ABI says of a parameter. `internalType` is not looked at: an enum, a contract
-    /// and a user-defined value type are encoded as the elementary type that `type` names.
+    /// Reads the type of a parameter in a JSON ABI. `internalType` is ignored: an enum, a contract and a user-defined
+    /// value type are encoded as the elementary type in `type`.
     pub(super) fn resolve(ty: &str, components: &[JsonParam]) -> Result<Self, String> {
         let resolved = Self::resolve_within(ty, components, MAX_DEPTH)?;
         if resolved.depth() > MAX_DEPTH {
@@ -47,7 +47,7 @@ impl AbiType {
     }
 
     fn resolve_within(ty: &str, components: &[JsonParam], depth: usize) -> Result<Self, String> {
-        // Compilers write so of what a library declares. alloy takes it for an enum; it may be a struct.
+        // Compilers write this for types of a library. alloy reads it as an enum, but it may be a struct.
         if ty.contains('.') {
             return Err(format!(
                 "type `{ty}` is a name; write the type it is encoded as (`uint8` for an enum)"
@@ -93,13 +93,13 @@ impl AbiType {
         }
     }
 
-    /// Whether an indexed argument of this type is itself in its topic, and not its hash: true for
-    /// types of one word, false for `bytes`, `string`, arrays and tuples, of static size or not.
+    /// Whether the topic holds an indexed argument of this type itself and not its hash. True for types of one word;
+    /// false for `bytes`, `string`, arrays and tuples, even of static size.
     pub fn is_word(&self) -> bool {
         matches!(self, Self::Address | Self::Uint(_) | Self::Int(_) | Self::Bool | Self::FixedBytes(_))
     }
 
-    /// Whether its place in the head holds an offset to where the value is.
+    /// Whether the head holds an offset to the value.
     pub(super) fn is_dynamic(&self) -> bool {
         match self {
             Self::Bytes | Self::String | Self::Array(_) => true,
@@ -109,12 +109,12 @@ impl AbiType {
         }
     }
 
-    /// Words it takes in its head, at least one. Saturates.
+    /// Number of words in the head, at least one. Saturates.
     pub(super) fn head_words(&self) -> usize {
         if self.is_dynamic() { 1 } else { self.inner_words() }
     }
 
-    /// Words of its own head, once its offset has been followed.
+    /// Number of words of the inner head, at the target of the offset.
     pub(super) fn inner_words(&self) -> usize {
         match self {
             Self::FixedArray(inner, len) => inner.head_words().saturating_mul(*len),
@@ -135,7 +135,7 @@ impl AbiType {
 }
 
 fn unknown(ty: &str) -> String {
-    format!("type `{ty}` is not one the ABI knows")
+    format!("type `{ty}` is not an ABI type")
 }
 
 fn too_deep(ty: &str) -> String {

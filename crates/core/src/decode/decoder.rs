@@ -9,27 +9,27 @@ use super::reader;
 use super::value::{TypedLog, Value};
 use crate::domain::{AddressSet, B256, Log, LogFilter};
 
-/// What a log turned out to be.
+/// The result of decoding a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeOutcome {
-    /// One of ours.
+    /// A log of a configured source.
     Typed(TypedLog),
-    /// Not ours.
+    /// A log of no source.
     Foreign,
-    /// Ours by address and first topic, and its bytes or its number of topics do not fit the ABI. By the number of topics
-    /// only where the source names the contract: with `address = "any"` such a log is another event of the same name.
+    /// A log of a source by address and first topic, whose bytes or number of topics do not fit the ABI. The number counts
+    /// only if the source names the contract: with `address = "any"` such a log is another event of the same name.
     Malformed {
-        /// Whose it is.
+        /// The source that the log belongs to.
         source: SourceIndex,
-        /// What it should be.
+        /// The event that its topics name.
         event: Arc<AbiEvent>,
-        /// For a person.
+        /// The reason, for a person.
         reason: String,
     },
 }
 
-/// Finds out whose a log is and reads it. Cheap to build, so that every group of sources has its own;
-/// what a log decodes to does not depend on the group as long as [`overlaps`](super::overlaps) finds none.
+/// Finds the source of a log and decodes it. A decoder is cheap to build, so each group of sources has its own. The
+/// result does not depend on the group, provided that [`overlaps`](super::overlaps) finds no overlap.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     wanted: Vec<KnownEvent>,
@@ -54,7 +54,7 @@ struct EventSlot {
 }
 
 impl Decoder {
-    /// Where two sources overlap, the first one has the log.
+    /// Where two sources overlap, the log belongs to the first one.
     pub fn new(sources: Vec<SourceAbi>) -> Self {
         let filter = filter(&sources);
         let mut decoder =
@@ -92,13 +92,13 @@ impl Decoder {
         }
     }
 
-    /// The one question that brings every log these sources want. It may bring others too. Without
-    /// sources it asks for no address and no event, which nodes take for all of them: do not send it.
+    /// One filter that matches every log of these sources. It may match others too. Do not send it without sources: it
+    /// would name no address and no event, and nodes then return all logs.
     pub fn filter(&self) -> &LogFilter {
         &self.filter
     }
 
-    /// Reads a log. Allocates nothing but the list of arguments unless the event has nested ones.
+    /// Decodes a log. Allocates only the list of arguments, unless the event has nested ones.
     pub fn decode(&self, log: &Log) -> DecodeOutcome {
         let Some(wanted) = self.by_signature(log) else {
             return match self.by_shape(log) {
@@ -114,8 +114,8 @@ impl Decoder {
         }
     }
 
-    /// Whether one of these events is what the log is meant to be: it has the event's first topic and number of topics, or
-    /// fits an anonymous event.
+    /// Whether the log is one of these events: it has the first topic and number of topics of an event, or fits an
+    /// anonymous one.
     pub fn claims(&self, log: &Log) -> bool {
         self.by_signature(log).is_some() || self.by_shape(log) != DecodeOutcome::Foreign
     }
@@ -127,8 +127,8 @@ impl Decoder {
         self.wanted.get(position)
     }
 
-    /// A log of a named contract with the first topic of a wanted event and another number of topics. Signatures do not say
-    /// which arguments are indexed, so this is how an ABI with a wrong `indexed` shows itself.
+    /// A log of a named contract with the first topic of a wanted event and another number of topics. A signature does
+    /// not contain which arguments are indexed, so this detects an ABI with a wrong `indexed`.
     fn by_first_topic(&self, log: &Log) -> DecodeOutcome {
         let topics = log.topics.as_slice();
         let slots = topics.first().and_then(|topic| self.signed.get(topic)).into_iter().flatten();
@@ -144,8 +144,8 @@ impl Decoder {
         DecodeOutcome::Malformed { source: wanted.source, event: Arc::clone(&wanted.event), reason }
     }
 
-    /// Anonymous events come last and must fit to the byte: their logs have no first topic that names them, and what only
-    /// nearly fits is something else.
+    /// Anonymous events are tried last and must fit exactly: no first topic identifies their logs, and bytes that
+    /// nearly fit are another event.
     fn by_shape(&self, log: &Log) -> DecodeOutcome {
         let positions = self.anonymous.get(&log.address).map_or(&[][..], Vec::as_slice);
         let candidates = positions.iter().filter_map(|position| self.wanted.get(*position));
@@ -178,7 +178,7 @@ fn filter(sources: &[SourceAbi]) -> LogFilter {
     sources.iter().map(one).fold(nothing, LogFilter::merge)
 }
 
-/// `None` where an anonymous event is wanted, whose first topic may be anything.
+/// `None` for an anonymous event, whose first topic may be any value.
 fn topics(source: &SourceAbi) -> Option<BTreeSet<B256>> {
     let events = source.events.iter().filter(|event| source.listens_for(event));
     events.map(|event| (!event.anonymous).then_some(event.topic0)).collect()

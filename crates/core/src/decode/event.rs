@@ -33,7 +33,8 @@ pub struct Param {
     pub name: String,
     /// Its type.
     pub ty: AbiType,
-    /// Whether it is a topic (and, unless it fits one word, only as its hash) or in the data.
+    /// Whether the argument is a topic. A topic holds only the hash of a value that does not fit one word. Other
+    /// arguments are in the data.
     pub indexed: bool,
 }
 
@@ -45,7 +46,7 @@ impl Param {
 }
 
 impl AbiEvent {
-    /// The reason is returned when the EVM has no topics for that many indexed arguments.
+    /// Returns the reason if the event has more indexed arguments than the EVM has topics.
     pub(super) fn new(name: String, params: Vec<Param>, anonymous: bool) -> Result<Self, String> {
         let indexed = params.iter().filter(|param| param.indexed).count();
         let topic_count = indexed + usize::from(!anonymous);
@@ -62,12 +63,12 @@ impl AbiEvent {
         Ok(Self { name, signature, topic0, anonymous, params, topic_count, data_words })
     }
 
-    /// Topics of its logs, the signature hash included.
+    /// Number of topics of its logs, including the signature hash.
     pub fn topic_count(&self) -> usize {
         self.topic_count
     }
 
-    /// Whether both declare one event: every log of the one is a log of the other.
+    /// Whether both declare the same event: every log of one is a log of the other.
     pub(super) fn has_the_logs_of(&self, other: &Self) -> bool {
         let indexed =
             |event: &Self| -> Vec<bool> { event.params.iter().map(|param| param.indexed).collect() };
@@ -76,7 +77,7 @@ impl AbiEvent {
             && indexed(self) == indexed(other)
     }
 
-    /// Which logs it means and how they are read, where the argument `user` is the account.
+    /// The key that decides which logs are meant and how they are decoded, if the argument `user` is the account.
     pub fn key(&self, user: Option<&str>) -> EventKey {
         let param = |param: &Param| {
             let indexed = if param.indexed { " indexed" } else { "" };
@@ -93,7 +94,7 @@ impl AbiEvent {
         }
     }
 
-    /// Words at the start of the data that its logs have at least.
+    /// Number of words at the start of the data that each log has at least.
     pub(super) fn data_words(&self) -> usize {
         self.data_words
     }
@@ -104,7 +105,7 @@ impl AbiEvent {
     }
 }
 
-/// What a source listens for.
+/// The logs that a source follows.
 #[derive(Clone, Debug)]
 pub struct SourceAbi {
     /// Which source.
@@ -116,8 +117,8 @@ pub struct SourceAbi {
 }
 
 impl SourceAbi {
-    /// Whether logs of `event` are looked for. An anonymous event says nothing about itself, so that
-    /// only the address can tell whose it is: a source that listens to every contract has none.
+    /// Whether this interest includes logs of `event`. Only the address identifies the source of an anonymous event. So
+    /// a source without an address filter follows no anonymous events.
     pub fn listens_for(&self, event: &AbiEvent) -> bool {
         !event.anonymous || self.addresses != AddressSet::Any
     }

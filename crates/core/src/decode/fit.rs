@@ -2,13 +2,13 @@ use super::decoder::{DecodeOutcome, Decoder};
 use super::event::SourceAbi;
 use crate::domain::Log;
 
-/// How the logs of a source's contracts fit its ABI. A contract may emit more than a source wants, so that some logs that are no
-/// events of the source are usual, and none that is an event of it is suspicious.
+/// How the logs of a source's contracts fit its ABI. A contract may emit more events than the source follows, so other
+/// logs are usual. Only a sample without any event of the source is suspicious.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AbiFit {
-    /// Logs looked at, whatever their first topic.
+    /// Number of checked logs, whatever their first topic.
     pub logs: u64,
-    /// Those of them that are events of the source.
+    /// Number of these logs that are events of the source.
     pub events: u64,
     /// Why the first log with the first topic of an event of the source does not fit.
     pub misfit: Option<String>,

@@ -1,4 +1,4 @@
-//! The forms in which ABIs are found: bare, inside what a compiler or a block explorer prints, and as lines of Solidity.
+//! The forms in which ABIs occur: bare, inside the output of a compiler or a block explorer, and as lines of Solidity.
 
 use alloy_json_abi::Event;
 use serde_json::Value as Json;
@@ -10,7 +10,7 @@ pub(super) fn declarations(file: &Json, contract: Option<&str>) -> Result<Vec<Js
     match file.get("contracts").filter(|_| file.get("abi").is_none()) {
         Some(contracts) => of_contract(&named(contracts), contract),
         None if contract.is_some() => {
-            let what = "names a contract, and the file is the ABI of one".to_owned();
+            let what = "names a contract, but the file holds one ABI without names".to_owned();
             Err(AbiError::Contracts { what, contracts: Vec::new() })
         }
         None => of_one(file),
@@ -45,7 +45,7 @@ fn of_contract(contracts: &[(String, &Json)], wanted: Option<&str>) -> Result<Ve
     match (found.next(), found.next()) {
         (Some((_, artifact)), None) => of_one(artifact),
         (None, _) if contracts.is_empty() => {
-            Err(AbiError::NotAbi { found: "a compiler's output without the ABI of any contract" })
+            Err(AbiError::NotAbi { found: "compiler output without an ABI" })
         }
         (None, _) => Err(AbiError::Contracts { what: "has no such contract".to_owned(), contracts: names() }),
         (Some(_), Some(_)) => {
@@ -66,17 +66,17 @@ fn of_one(abi: &Json) -> Result<Vec<Json>, AbiError> {
     };
     let unfolded;
     let declared = match declared {
-        // An artifact and an explorer may hold the array as text.
+        // Artifacts and block explorers may hold the array as text.
         Json::String(text) => match serde_json::from_str::<Json>(text) {
             Ok(array) => {
                 unfolded = array;
                 &unfolded
             }
-            // An explorer gives in the same place the reason why it has none.
+            // Without an ABI, an explorer puts the reason in the same place.
             Err(_) if abi.get("abi").is_none() && abi.is_object() => {
                 return not("a block explorer's answer without an ABI");
             }
-            Err(_) if abi.is_object() => return not("an object whose `abi` is text that is no JSON"),
+            Err(_) if abi.is_object() => return not("an object whose `abi` is text but not JSON"),
             Err(_) => return not("a string"),
         },
         declared => declared,
@@ -85,8 +85,8 @@ fn of_one(abi: &Json) -> Result<Vec<Json>, AbiError> {
         Json::Array(items) if items.iter().all(|item| item.is_object() || item.is_string()) => {
             Ok(items.clone())
         }
-        Json::Array(_) => not("an array of something else than declarations"),
-        _ if abi.is_object() => not("an object whose `abi` is no array"),
+        Json::Array(_) => not("an array that holds no declarations"),
+        _ if abi.is_object() => not("an object whose `abi` is not an array"),
         _ => not("a single value"),
     }
 }
@@ -96,10 +96,10 @@ pub(super) fn is_event(line: &str) -> bool {
     line.trim_start().strip_prefix("event").is_some_and(|rest| rest.starts_with(char::is_whitespace))
 }
 
-/// The JSON declaration of a line such as `event Moved(address indexed who, uint256 amount)`. Members of a tuple have no
-/// names there: `event Listed((uint8,bytes)[] items)`.
+/// The JSON declaration of a line such as `event Moved(address indexed who, uint256 amount)`. In this form the members
+/// of a tuple have no names: `event Listed((uint8,bytes)[] items)`.
 pub(super) fn of_line(line: &str) -> Result<Json, String> {
-    // The parser draws the place on lines of its own; the last one has the reason.
+    // The parser draws the position on extra lines; the last line has the reason.
     let reason = |error: String| error.lines().last().unwrap_or_default().to_owned();
     let event = Event::parse(line.trim().trim_end_matches(';')).map_err(|error| reason(error.to_string()))?;
     serde_json::to_value(event).map_err(|error| error.to_string()).map(|mut json| {

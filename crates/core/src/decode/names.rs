@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
-/// Gives every argument a name of its own: an empty one becomes `arg<position>`, a repeated one
-/// gets `_2`, `_3` and so on, never one that another argument already bears.
+/// Gives every argument a unique name: an empty name becomes `arg<position>`, a repeated one gets `_2`, `_3` and so on.
+/// A name that another argument already has is never used.
 pub(crate) fn unique_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let wanted: Vec<String> = names
         .into_iter()

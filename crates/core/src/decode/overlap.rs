@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::event::{AbiEvent, SourceAbi, SourceIndex};
 
-/// Two events that the same log could be: a log belongs to one source and one event, or the
-/// configuration is wrong.
+/// Two events that the same log could match. A log belongs to one source and one event, so an overlap is an error in
+/// the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overlap {
     /// The source that comes first.
     pub a: SourceIndex,
-    /// The other, or the same.
+    /// The other source, or the same one.
     pub b: SourceIndex,
     /// Event of `a`.
     pub event_a: Arc<AbiEvent>,
@@ -29,19 +29,19 @@ impl fmt::Display for Overlap {
             );
         }
         let (a, b) = (&self.event_a.signature, &self.event_b.signature);
-        write!(f, "{a} and {b} cannot be told apart: one is anonymous, both have {topics} topics")
+        write!(f, "{a} and {b} cannot be distinguished: one is anonymous, both have {topics} topics")
     }
 }
 
-/// Every pair of events, of two sources or of one, that the same log could be. `sources` are those of
-/// one chain; two conditions must hold: some contract is in both, and the numbers of topics are equal.
-/// Then it depends on what the events are:
+/// Every pair of events, of two sources or of one, that the same log could match. `sources` are the sources of one
+/// chain. Two conditions must hold: both follow some contract, and the numbers of topics are equal. The rest depends on
+/// the kinds of events:
 ///
-/// - both signed: they overlap if their first topics are equal. Within one source that is the same
-///   signature with other arguments indexed;
-/// - one anonymous: they overlap if they are of two sources. Within one source the signature goes
-///   first. Across sources it cannot: one may be caught up while the other is not, so that a decoder
-///   knows only one of the events and would take the other's logs for it;
+/// - both signed: they overlap if their first topics are equal. Within one source that is the same signature with other
+///   arguments indexed;
+/// - one anonymous: they overlap if they are of two sources. Within one source the signed event is tried first. Across
+///   sources this order fails: while one source catches up, a decoder may know only one event and would take the other's
+///   logs for it;
 /// - both anonymous: they overlap unless the data of both has a fixed size and the sizes differ. With
 ///   dynamic data there are always bytes that are canonical for both (a `bytes` of three words is also
 ///   three `uint256`).

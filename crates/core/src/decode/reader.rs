@@ -7,12 +7,12 @@ use super::value::Value;
 use crate::domain::{Address, B256, Bytes, Log, U256};
 
 const WORD: usize = 32;
-/// How often the bytes of a log may be read. Each is read once as compilers encode; a hand-written
-/// encoder may let equal tails share their bytes; offsets that all point to one long tail, or arrays
-/// within arrays that do, multiply and are an attack.
+/// How many times the bytes of a log may be read, on average. A compiler's encoding is read once. A hand-written
+/// encoder may let equal tails share their bytes. Many offsets to one long tail, or nested arrays of them, multiply the
+/// work: an attack.
 const MAX_READS: usize = 4;
 
-/// Why bytes do not fit their type.
+/// Why the bytes do not fit their type.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(super) enum AbiMismatch {
     #[error("the data ends too early: {have} bytes where {need} are needed")]
@@ -21,16 +21,16 @@ pub(super) enum AbiMismatch {
     Dirty { ty: AbiType, word: B256 },
     #[error("an offset or a length points outside the data: {word}")]
     Outside { word: B256 },
-    #[error("offsets point to the same bytes again and again")]
+    #[error("too many offsets point to the same bytes")]
     Amplified,
     #[error("a topic is missing")]
     NoTopic,
 }
 
-/// Reads the arguments of a log whose number of topics is the event's. The reason names the argument.
+/// Reads the arguments of a log that has as many topics as its event. An error names the argument.
 ///
-/// Data beyond the arguments is accepted: contracts that write their logs in assembly pad them, and
-/// the arguments are whole. Data that ends before them is not.
+/// Data beyond the arguments is accepted: contracts that write logs in assembly pad them, and the arguments are
+/// complete. Data that ends before the last argument is an error.
 pub(super) fn read(event: &AbiEvent, log: &Log) -> Result<Vec<Value>, String> {
     let topics = log.topics.as_slice();
     let mut topics = topics.iter().skip(usize::from(!event.anonymous));
@@ -51,14 +51,14 @@ pub(super) fn read(event: &AbiEvent, log: &Log) -> Result<Vec<Value>, String> {
     Ok(args)
 }
 
-/// A run of heads: offsets in it count from its start.
+/// A sequence of heads; their offsets count from its start.
 struct HeadFrame {
     start: usize,
     at: usize,
 }
 
-/// Walks the data as its type leads. Time and memory are bounded by its length: heads are there
-/// before anything is reserved for them, and `reads` pays for each.
+/// Walks the data along its type. The length of the data bounds time and memory: heads must exist before memory is
+/// reserved for them, and each read counts against `reads`.
 struct AbiReader<'a> {
     data: &'a Bytes,
     /// Words that may still be read.
@@ -66,7 +66,7 @@ struct AbiReader<'a> {
 }
 
 impl AbiReader<'_> {
-    /// Enters `words` heads at `start`.
+    /// Enters the sequence of `words` heads at `start`.
     fn frame(&mut self, start: usize, words: usize) -> Result<HeadFrame, AbiMismatch> {
         let need = words.saturating_mul(WORD).saturating_add(start);
         if need > self.data.len() {
@@ -93,7 +93,7 @@ impl AbiReader<'_> {
         Ok(B256::from_slice(bytes))
     }
 
-    /// Where the offset at the front of `frame` points to.
+    /// The target of the offset at the front of `frame`.
     fn follow(&self, frame: &mut HeadFrame) -> Result<usize, AbiMismatch> {
         let word = self.take(frame)?;
         let offset = self.size(word)?;
@@ -104,7 +104,7 @@ impl AbiReader<'_> {
             .ok_or(AbiMismatch::Outside { word })
     }
 
-    /// An offset or a length: never more than there is data.
+    /// An offset or a length; never more than the size of the data.
     fn size(&self, word: B256) -> Result<usize, AbiMismatch> {
         usize::try_from(U256::from_be_bytes(word.0))
             .ok()
@@ -132,7 +132,7 @@ impl AbiReader<'_> {
         }
     }
 
-    /// Reads a fixed array or a tuple: in place, or where its offset points to if it is dynamic.
+    /// Reads a fixed array or a tuple: in place, or at its offset if it is dynamic.
     fn within(
         &mut self,
         ty: &AbiType,
@@ -156,7 +156,7 @@ impl AbiReader<'_> {
         Ok(Value::Array(values))
     }
 
-    /// The length behind an offset, and where what it measures begins.
+    /// The length at an offset, and where the measured bytes begin.
     fn length(&mut self, frame: &mut HeadFrame) -> Result<(usize, usize), AbiMismatch> {
         let at = self.follow(frame)?;
         self.pay(1)?;
@@ -164,8 +164,7 @@ impl AbiReader<'_> {
         Ok((at + WORD, len))
     }
 
-    /// The padding behind is not looked at: some encoders leave it dirty or, at the end of the data,
-    /// leave it out, and it says nothing.
+    /// The padding is ignored: some encoders leave it dirty, or leave it out at the end of the data.
     fn payload(&mut self, frame: &mut HeadFrame) -> Result<Bytes, AbiMismatch> {
         let (at, len) = self.length(frame)?;
         let need = at.saturating_add(len);
@@ -177,9 +176,8 @@ impl AbiReader<'_> {
     }
 }
 
-/// A value of one word. Bits outside the type must be as the ABI writes them (zero, or the sign):
-/// dropping them would record a value the contract may not have meant, so a log with dirty bits is
-/// malformed and kept whole as a dead letter.
+/// A value of one word. Bits outside the type must be as the ABI requires: zero, or the sign. Dropping dirty bits could
+/// store a value that the contract did not mean. Such a log is malformed and becomes a dead letter.
 fn word(ty: &AbiType, word: &B256) -> Result<Value, AbiMismatch> {
     let number = U256::from_be_bytes(word.0);
     let value = match ty {
@@ -198,7 +196,7 @@ fn word(ty: &AbiType, word: &B256) -> Result<Value, AbiMismatch> {
 }
 
 fn signed(number: U256, bits: usize) -> Option<I256> {
-    // Clean means: the bits above the sign bit all equal it.
+    // A clean value has all bits above the sign bit equal to it.
     let negative = number.bit(255);
     let magnitude = if negative { !number } else { number };
     (magnitude.bit_len() < bits).then(|| I256::from_raw(number))

@@ -8,9 +8,9 @@ use crate::domain::{Address, B256, Bytes, U256};
 /// A log with names and types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypedLog {
-    /// Whose it is.
+    /// The source that the log belongs to.
     pub source: SourceIndex,
-    /// What it is.
+    /// The event that the log encodes.
     pub event: Arc<AbiEvent>,
     /// The arguments, one for each of `event.params`.
     pub args: Vec<Value>,

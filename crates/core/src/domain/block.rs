@@ -2,7 +2,7 @@ use std::fmt;
 
 use alloy_primitives::B256;
 
-/// A block as a point: enough to say "this one and no other at that height".
+/// A block as a point: number and hash identify one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockId {
     /// Height, genesis is 0.
@@ -17,7 +17,7 @@ impl fmt::Display for BlockId {
     }
 }
 
-/// A block as a link of the chain: its id, its parent's hash and its time.
+/// A block as a link of the chain: its number and hash, its parent's hash and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRef {
     /// Height, genesis is 0.
@@ -26,18 +26,18 @@ pub struct BlockRef {
     pub hash: B256,
     /// Hash of the block below.
     pub parent_hash: B256,
-    /// Seconds since the Unix epoch, as the header says.
+    /// Timestamp of the header, in seconds since the Unix epoch.
     pub timestamp: u64,
 }
 
 impl BlockRef {
-    /// The highest block there can be: an event id has 40 bits for it, 35 years of a block a millisecond.
+    /// The highest possible block: an event id has 40 bits for it, enough for 35 years of one block per millisecond.
     pub const HIGHEST: u64 = (1 << 40) - 1;
-    /// The last second of the year 9999, in which RFC 3339 ends, and with it what messages can say. PostgreSQL's timestamps
-    /// reach further; milliseconds taken for seconds do not fit in.
+    /// The last second of the year 9999, the limit of RFC 3339 and so of messages. PostgreSQL's timestamps reach
+    /// further. Milliseconds mistaken for seconds exceed it.
     pub const LAST_SECOND: u64 = 253_402_300_799;
 
-    /// The point without its link.
+    /// The point without the link.
     pub fn id(&self) -> BlockId {
         BlockId { number: self.number, hash: self.hash }
     }
@@ -81,7 +81,7 @@ impl BlockRange {
         (self.from..=self.to).contains(&number)
     }
 
-    /// The first `width` blocks (at least one) and what is left.
+    /// The first `width` blocks (at least one) and the rest.
     pub fn split_at_width(self, width: u64) -> (Self, Option<Self>) {
         let to = self.from.saturating_add(width.max(1) - 1).min(self.to);
         let rest = to.checked_add(1).and_then(|next| Self::new(next, self.to));

@@ -1,7 +1,6 @@
 use std::error::Error;
 
-/// An error with all its causes, outermost first, joined by colons; one that repeats the text before it is
-/// left out.
+/// An error with all its causes, outermost first, joined by colons. A cause that repeats the text before it is omitted.
 pub fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -22,12 +21,12 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
-    struct Told(&'static str, #[source] Option<Box<Told>>);
+    struct Failed(&'static str, #[source] Option<Box<Failed>>);
 
     #[test]
-    fn each_cause_is_told_once() {
+    fn each_cause_occurs_once() {
         let error =
-            Told("database", Some(Box::new(Told("no route", Some(Box::new(Told("no route", None)))))));
+            Failed("database", Some(Box::new(Failed("no route", Some(Box::new(Failed("no route", None)))))));
         assert_eq!(causes(&error), "database: no route");
     }
 }

@@ -1,12 +1,12 @@
-//! Columns of typed views: what an argument is called today, and under which name its values are kept.
+//! Columns of typed views: the present name of an argument, and the name under which its values are stored.
 //!
-//! The two differ once an argument was given another name in the ABI: stored rows are never written again, so that each
-//! argument is kept for good under the name it had when its kind of event was first registered.
+//! The two differ once the ABI gives an argument another name. Stored rows are never rewritten. So each argument is
+//! stored under its name at the first registration of its kind of event.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The columns that the view of every event has, in front of those of its arguments.
+/// The columns that every event view has before the columns of its arguments.
 pub const VIEW_COLUMNS: [&str; 10] = [
     "event_id",
     "chain_id",
@@ -20,22 +20,22 @@ pub const VIEW_COLUMNS: [&str; 10] = [
     "type",
 ];
 
-/// Bytes of the name of a view or a column at most. PostgreSQL cuts longer ones silently (`NAMEDATALEN`), and two may
-/// become one.
+/// Maximum length of the name of a view or a column, in bytes. PostgreSQL cuts longer names silently (`NAMEDATALEN`),
+/// and two may become one.
 pub const VIEW_NAME_BYTES: usize = 63;
 
-/// One column of a typed view: an ABI argument and where it is kept.
+/// One column of a typed view: an ABI argument and where it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewColumn {
     /// Name in SQL, unique in the view, not quoted.
     pub name: String,
-    /// Name of the argument in the ABI, unique in the event: the key in a message's payload.
+    /// Name of the argument in the ABI, unique in the event; the key in a message's payload.
     pub argument: String,
-    /// Where the value is kept.
+    /// Where the value is stored.
     pub column: Column,
 }
 
-/// Where an argument of an event is kept.
+/// Where an argument of an event is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Column {
@@ -53,17 +53,17 @@ pub enum Column {
         key: String,
         /// Type in SQL.
         sql_type: SqlType,
-        /// Whether the hash of the argument is kept and not the argument; `None` where an earlier version stored the
-        /// column, which did not note it.
+        /// Whether only the hash of the argument is stored; `None` for a column of an earlier version, which did not
+        /// record it.
         #[serde(default)]
         hashed: Option<bool>,
-        /// Its members, where it is a struct or an array of them.
+        /// Its members, if it is a struct or an array of structs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         members: Option<TupleMembers>,
     },
 }
 
-/// How a view shows a value kept in `args`.
+/// How a view shows a value from `args`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SqlType {
@@ -95,14 +95,14 @@ pub struct TupleMember {
     pub name: String,
     /// Key in the JSON object that is kept.
     pub key: String,
-    /// Its own members, where it is a struct or an array of them.
+    /// Its own members, if it is a struct or an array of structs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<TupleMembers>,
 }
 
 impl ViewColumn {
-    /// Whether a value of this column is the same thing as one of `stored`, a column of the same event at the same
-    /// position: a hash is not the value it is the hash of.
+    /// Whether a value of this column means the same as a value of `stored`, a column of the same event at the same
+    /// position. A hash differs from the value it hashes.
     pub fn is_kept_like(&self, stored: &Self) -> bool {
         match (&self.column, &stored.column) {
             (Column::Arg { hashed: Some(this), .. }, Column::Arg { hashed: Some(stored), .. }) => {
@@ -112,7 +112,7 @@ impl ViewColumn {
                 Column::Arg { key, sql_type, hashed, .. },
                 Column::Arg { key: stored_key, sql_type: stored_type, .. },
             ) => {
-                // Hashes are bytes, and their keys ended with this word from the beginning.
+                // Hashes are bytes, and their keys have always ended with this word.
                 let seems_hashed = *stored_type == SqlType::Bytea && stored_key.ends_with("_hash");
                 key == stored_key || (sql_type == stored_type && *hashed == Some(seems_hashed))
             }
@@ -120,7 +120,7 @@ impl ViewColumn {
         }
     }
 
-    /// Reads and writes its values where `stored` does.
+    /// Makes the column read and write its values where `stored` does.
     pub fn keep_as(&mut self, stored: &Self) {
         if let (
             Column::Arg { key, members, .. },
@@ -145,7 +145,7 @@ impl TupleMembers {
         }
     }
 
-    /// Whether any member, at any depth, is kept under another name than it has.
+    /// Whether any member, at any depth, is stored under another name than its present one.
     pub fn is_renamed(&self) -> bool {
         let renamed = |member: &TupleMember| {
             member.name != member.key || member.members.as_ref().is_some_and(Self::is_renamed)
@@ -153,7 +153,7 @@ impl TupleMembers {
         self.list.iter().any(renamed)
     }
 
-    /// A kept value with the names the members have today.
+    /// A stored value with the present names of its members.
     pub fn named(&self, value: Value) -> Value {
         match value {
             Value::Array(items) => items.into_iter().map(|item| self.named(item)).collect(),

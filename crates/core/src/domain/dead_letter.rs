@@ -1,16 +1,16 @@
 use super::log::Log;
 
-/// Which station could not do its work.
+/// The step that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadLetterKind {
-    /// The log is ours and its bytes do not fit its ABI.
+    /// The log belongs to a source, but its bytes do not fit the ABI.
     Decode,
-    /// The log decodes and its meaning cannot be kept.
+    /// The log decodes, but it cannot become a fact.
     Mapping,
 }
 
 impl DeadLetterKind {
-    /// The word kept in the table and in metrics.
+    /// The word in the table and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Decode => "decode",
@@ -19,14 +19,14 @@ impl DeadLetterKind {
     }
 }
 
-/// A log that cannot succeed by trying again: kept whole, with the reason, while other logs continue.
+/// A log that no retry can process. It is stored whole, with the reason, while other logs continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Which station gave up.
+    /// The step that failed.
     pub kind: DeadLetterKind,
     /// Name of the source it belongs to.
     pub source: String,
-    /// Why, for a person.
+    /// The reason, for a person.
     pub reason: String,
     /// The log as the node returned it.
     pub log: Log,

@@ -3,11 +3,11 @@ use alloy_primitives::{Address, B256, U256};
 use super::column::ViewColumn;
 use super::log::Place;
 
-/// Position of a kind in the list the mapping was built with.
+/// Position of a kind in the list that mapping built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KindIndex(pub usize);
 
-/// What state an event changes, and so how its columns are read:
+/// The state that an event changes. It decides how the columns of the event are read:
 ///
 /// | projection | `account` | `counterparty` | `amount` | `token_id` |
 /// |---|---|---|---|---|
@@ -16,8 +16,8 @@ pub struct KindIndex(pub usize);
 /// | `Allowance` | owner | spender, who may now spend `amount` | base units | |
 /// | `Owner` | | owner from now on | | the token |
 ///
-/// The zero address on either side of `Balance` and `Owner` is no account (ERC-20, ERC-721: mint and burn).
-/// The columns alone say what changes, so that undoing needs nothing but the stored event.
+/// The zero address in `Balance` and `Owner` is not an account (ERC-20, ERC-721: mint and burn).
+/// The columns alone define the change, so the stored event is enough to undo it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Projection {
     /// Changes nothing.
@@ -33,7 +33,7 @@ pub enum Projection {
 }
 
 impl Projection {
-    /// The word kept in `event_kinds.projection`.
+    /// The word in `event_kinds.projection`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -51,8 +51,8 @@ impl Projection {
     }
 }
 
-/// One kind of event a source can emit. An ABI event may have several: an ERC-20 `Transfer` is a
-/// transfer, a mint or a burn.
+/// One kind of event that a source can emit. An ABI event may have several kinds: an ERC-20 `Transfer` is a transfer, a
+/// mint or a burn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventKind {
     /// Name of the source.
@@ -63,19 +63,19 @@ pub struct EventKind {
     pub event: String,
     /// Canonical signature, `Transfer(address,address,uint256)` for instance.
     pub signature: String,
-    /// What it changes.
+    /// The state that it changes.
     pub projection: Projection,
-    /// Name of the typed view that shows it, shared by all kinds of one ABI event.
+    /// Name of its typed view, shared by all kinds of one ABI event.
     pub view: String,
-    /// Name of the view where the first name is taken by another event.
+    /// Name of the view if another event has the first name.
     pub other_view: String,
     /// The view's columns, in the order of the ABI.
     pub columns: Vec<ViewColumn>,
-    /// What messages about such events are about.
+    /// The subject of messages about such events.
     pub aggregate: Aggregate,
 }
 
-/// What a message is about. Messages about one aggregate leave in chain order, on the stream of its type.
+/// The subject of a message. Messages about one aggregate are published in chain order, on the stream of its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregate {
@@ -90,7 +90,7 @@ pub enum Aggregate {
 }
 
 impl Aggregate {
-    /// All there are: each has a stream.
+    /// All aggregates; each has a stream.
     pub const ALL: [Self; 4] = [Self::User, Self::Token, Self::Nft, Self::Contract];
 
     /// The word in messages and in the names of streams.
@@ -104,10 +104,10 @@ impl Aggregate {
     }
 }
 
-/// What a log means, before it is joined with where it happened.
+/// The meaning of a log, without its position in the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
-    /// What kind of event.
+    /// The kind of event.
     pub kind: KindIndex,
     /// See [`Projection`].
     pub account: Option<Address>,
@@ -117,11 +117,11 @@ pub struct Fact {
     pub amount: Option<U256>,
     /// ERC-721 token id.
     pub token_id: Option<U256>,
-    /// Arguments that have no column of their own: the text of a JSON object without NUL.
+    /// Arguments without a column of their own: the text of a JSON object without NUL.
     pub args: Option<String>,
 }
 
-/// The immutable fact kept for a log: who, what, where in the chain.
+/// The immutable fact stored for a log: accounts, amounts and its position in the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Its position.
@@ -134,6 +134,6 @@ pub struct Event {
     pub tx_hash: B256,
     /// The contract that emitted it.
     pub address: Address,
-    /// What it means.
+    /// Its meaning.
     pub fact: Fact,
 }

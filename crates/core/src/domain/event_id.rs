@@ -10,19 +10,19 @@ const NUMBER_BITS: u32 = 40;
 const TX_BITS: u32 = 20;
 /// Bits of the log index.
 const LOG_BITS: u32 = 24;
-/// What is left of the 122 free bits of a UUIDv8 (RFC 9562 §5.8) for the digest.
+/// The rest of the 122 free bits of a UUIDv8 (RFC 9562 §5.8), for the digest.
 const DIGEST_BITS: u32 = 122 - NUMBER_BITS - TX_BITS - LOG_BITS;
 
-/// The public id of an event: a UUIDv8 that is a function of (chain id, block number, block hash,
-/// transaction index, log index) alone.
+/// The public id of an event: a UUIDv8 computed only from chain id, block number, block hash, transaction index and log
+/// index.
 ///
-/// The place is readable from it, so that finding an event by id needs no index of its own; the block
-/// hash and the chain are in it as a digest, so that a transaction mined again elsewhere gets another id
-/// and A→B→A gives the first one back. The function `event_id` in the database computes the same.
+/// The position can be read from the id, so finding an event by id needs no index of its own. The digest covers block
+/// hash and chain. So a transaction that is mined again elsewhere gets another id, and a reorg A→B→A restores the first
+/// one. The database function `event_id` computes the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventId(Uuid);
 
-/// What an id says about where to look: the parts in it.
+/// The position that an id contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventIdParts {
     /// Height, modulo 2^40.
@@ -59,7 +59,7 @@ impl EventId {
         self.0
     }
 
-    /// Where the event is to be looked for. The digest still has to be compared.
+    /// The position of the event. The caller must still compare the digest.
     pub fn parts(self) -> EventIdParts {
         let raw = self.0.as_u128();
         let bits = (raw >> 80) << 74 | low(raw >> 64, 12) << 62 | low(raw, 62);
@@ -90,7 +90,7 @@ mod tests {
     const PLACE: Place = Place { block_number: 18_000_000, tx_index: 118, log_index: 290 };
 
     #[test]
-    fn an_id_tells_its_place_and_is_a_version_8_uuid() {
+    fn an_id_contains_its_place_and_is_a_version_8_uuid() {
         let id = EventId::new(1, B256::repeat_byte(7), PLACE);
         assert_eq!(id.parts(), EventIdParts { block_number: 18_000_000, tx_index: 118, log_index: 290 });
         assert_eq!(id.as_uuid().get_version_num(), 8);

@@ -2,17 +2,17 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B256};
 
-/// The contracts a source listens to.
+/// The contracts that a source follows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AddressSet {
     /// Every contract of the chain.
     Any,
-    /// These.
+    /// These contracts.
     Only(BTreeSet<Address>),
 }
 
 impl AddressSet {
-    /// Whether `address` is one of them.
+    /// Whether the filter includes `address`.
     pub fn contains(&self, address: &Address) -> bool {
         match self {
             Self::Any => true,
@@ -20,7 +20,7 @@ impl AddressSet {
         }
     }
 
-    /// Whether some contract is in both.
+    /// Whether some contract is in both filters.
     pub fn intersects(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any, Self::Only(set)) | (Self::Only(set), Self::Any) => !set.is_empty(),
@@ -30,22 +30,22 @@ impl AddressSet {
     }
 }
 
-/// What `eth_getLogs` is asked for: one question for all sources that travel together.
+/// The filter of `eth_getLogs`: one request for all sources of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter {
-    /// `None` asks for every contract.
+    /// `None` requests every contract.
     pub addresses: Option<BTreeSet<Address>>,
-    /// First topics; `None` asks for every event (needed for anonymous ones).
+    /// First topics; `None` requests every event (needed for anonymous ones).
     pub topic0: Option<BTreeSet<B256>>,
 }
 
 impl LogFilter {
-    /// The question that covers both; it may bring logs neither asked for alone, which decode sorts out.
+    /// The filter that covers both. It may match logs that neither matches alone; `decode` ignores them.
     pub fn merge(self, other: Self) -> Self {
         Self { addresses: union(self.addresses, other.addresses), topic0: union(self.topic0, other.topic0) }
     }
 
-    /// Whether a node that answers honestly may send a log of this address and first topic.
+    /// Whether an honest node may return a log with this address and first topic.
     pub fn admits(&self, address: &Address, topic0: Option<&B256>) -> bool {
         self.addresses.as_ref().is_none_or(|set| set.contains(address))
             && self.topic0.as_ref().is_none_or(|set| topic0.is_some_and(|topic| set.contains(topic)))

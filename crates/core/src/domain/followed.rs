@@ -1,4 +1,4 @@
-//! What a source follows, and what it was filled by: sets of logs over ranges of blocks, and how the two compare.
+//! What a source follows and what it has read, as sets of logs over ranges of blocks, and how the two compare.
 
 mod compare;
 mod difference;
@@ -14,7 +14,7 @@ pub use compare::{ChainComparison, SourceCourse, compare};
 pub use difference::{SourceDifference, UnreadRange};
 pub use ranges::normal;
 
-/// An event as far as it decides which logs are meant and how they are read.
+/// The parts of an event that decide which logs are meant and how they are decoded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventKey {
     /// First topic, `None` for an anonymous event.
@@ -23,19 +23,20 @@ pub struct EventKey {
     pub topics: u8,
     /// Canonical signature, `Transfer(address,address,uint256)` for instance.
     pub signature: String,
-    /// The signature with what else decides how a log is read: which arguments are indexed, and which one is the account.
+    /// The signature with everything else that decides how a log is decoded: which arguments are indexed, and which one
+    /// is the account.
     pub declaration: String,
 }
 
 impl EventKey {
-    /// Whether both mean the same logs. Anonymous events differ by their shape alone.
+    /// Whether both mean the same logs. Anonymous events differ only by their shape.
     pub fn means_logs_of(&self, other: &Self) -> bool {
         (self.topic0, self.topics) == (other.topic0, other.topics)
             && (self.topic0.is_some() || self.declaration == other.declaration)
     }
 }
 
-/// What is listened for: an event of these contracts.
+/// An item to follow: an event of these contracts.
 pub type FollowedEvent = (EventKey, AddressSet);
 
 /// Blocks in which an event of these contracts was followed.
@@ -47,10 +48,10 @@ pub struct FollowedRange {
     pub addresses: AddressSet,
     /// First block.
     pub from: u64,
-    /// Last block; `None` where it is followed still: up to the source's checkpoint.
+    /// Last block; `None` while it is still followed, up to the source's checkpoint.
     pub to: Option<u64>,
-    /// Whether the events were stored without being announced: the past of what was added to a source that is announced
-    /// from the head.
+    /// Whether the events were stored without messages: the earlier blocks of an addition to a source that publishes
+    /// only from the head.
     pub quiet: bool,
 }
 
@@ -63,12 +64,12 @@ pub struct ConfiguredSource {
     pub family: String,
     /// First block.
     pub start_block: u64,
-    /// What it listens for.
+    /// What it follows.
     pub events: Vec<FollowedEvent>,
 }
 
 impl ConfiguredSource {
-    /// Tells one configuration of a source from another: 64 hexadecimal digits. Only for comparison with another digest.
+    /// Digest of the configuration, 64 hexadecimal digits. Only for comparison with another digest.
     pub fn digest(&self) -> String {
         format!("{:x}", keccak256(format!("{self:?}")))
     }
@@ -81,7 +82,7 @@ pub struct FilledSource {
     pub name: String,
     /// EIP-155.
     pub chain_id: u64,
-    /// What its events were stored as.
+    /// The family of its stored events.
     pub family: String,
     /// The lowest block whose events may be stored.
     pub start_block: u64,
@@ -89,11 +90,11 @@ pub struct FilledSource {
     pub tip: Option<u64>,
     /// Number of its stored events.
     pub events: u64,
-    /// What it was filled by; empty where that is not known, because an older program filled it.
+    /// What it has read; empty for a source of an older program, which did not record it.
     pub parts: Vec<FollowedRange>,
-    /// Whether a part of its events is deleted already, by a command that has not ended. Its checkpoint is the one it had.
+    /// Whether an unfinished command has deleted a part of its events. Its checkpoint is unchanged.
     pub emptying: bool,
-    /// Where that is not known: the signatures of its events, and of each some contracts that have emitted it.
+    /// For a source of an older program: the signatures of its stored events, each with some contracts that emitted it.
     pub seen: BTreeMap<String, BTreeSet<Address>>,
 }
 
@@ -102,6 +103,6 @@ pub struct FilledSource {
 pub struct SourceGap {
     /// The blocks, none above the checkpoint.
     pub range: BlockRange,
-    /// What was not read there.
+    /// The part that was not read there.
     pub items: Vec<FollowedEvent>,
 }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use alloy_primitives::{Address, B256, Bytes};
 
-/// The position of a log: the order in which everything is stored and published.
+/// The position of a log. Logs are stored and published in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// Height of the block.
@@ -19,7 +19,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Zero to four topics, kept inline: one allocation fewer for each log.
+/// Zero to four topics, stored inline: one allocation fewer per log.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Topics {
     words: [B256; 4],
@@ -34,7 +34,7 @@ impl Topics {
         Some(Self { words, len: u8::try_from(topics.len()).ok()? })
     }
 
-    /// The topics there are, first the event's signature hash unless the event is anonymous.
+    /// The topics. The first one is the signature hash, unless the event is anonymous.
     pub fn as_slice(&self) -> &[B256] {
         &self.words[..usize::from(self.len)]
     }
@@ -46,7 +46,7 @@ impl fmt::Debug for Topics {
     }
 }
 
-/// A log as a node returns it (`eth_getLogs`), checked for shape and nothing more.
+/// A log as a node returns it (`eth_getLogs`); only its shape is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// Its position.

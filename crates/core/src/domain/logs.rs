@@ -3,62 +3,62 @@ use alloy_primitives::{Address, B256, Bytes};
 use super::block::BlockId;
 use super::log::{Log, Place, Topics};
 
-/// Many logs in their order and in little memory. What waits for the database is most of what a history sync holds: a
-/// transfer is 320 bytes as a [`Log`], its data in an allocation of their own, and 190 here.
+/// Many logs, in order, in little memory. Logs that wait for the database are most of what a history sync holds in
+/// memory. A transfer takes 320 bytes as a [`Log`], with its data in a separate allocation, and 190 bytes here.
 ///
-/// Bytes in parts: for each log its shape, its block where that is another than that of the log before, and its fields. A
-/// list of one piece would be copied each time it grows or is joined, and be there twice meanwhile.
+/// Stored as bytes in parts. Each log has its shape, its block if it differs from the block of the log before, and its
+/// fields. One contiguous list would be copied whenever it grows or is joined, and exist twice meanwhile.
 #[derive(Clone, Debug, Default)]
 pub struct Logs {
     parts: Vec<Vec<u8>>,
     len: usize,
-    /// That of the last log.
+    /// The block of the last log.
     block: Option<LogBlock>,
 }
 
-/// What the logs of a block share.
+/// The fields that the logs of a block share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogBlock {
     /// The block.
     pub id: BlockId,
-    /// Its time in seconds, where the node adds it to its logs.
+    /// Its time in seconds, if the node adds it to its logs.
     pub timestamp: Option<u64>,
 }
 
-/// Bytes of a log's fields that are always there and before its topics: two indices, its transaction, its address.
+/// Size of the fixed fields of a log before its topics: two indices, transaction hash, address.
 const FIXED: usize = 4 + 4 + 32 + 20;
-/// Bytes of a block: number, hash, time.
+/// Size of a block: number, hash, time.
 const OF_BLOCK: usize = 8 + 32 + 8;
-/// In a log's shape: how many topics.
+/// Bits of a log's shape: number of topics.
 const TOPICS: u8 = 0b0111;
-/// In a log's shape: its block follows.
+/// Bit of a log's shape: the block follows.
 const BLOCK: u8 = 0b1000;
-/// In a log's shape: and the block's time.
+/// Bit of a log's shape: the block's time follows too.
 const TIMED: u8 = 0b1_0000;
-/// Bytes of a part: some 290 transfers, so that what is left over in the last one is little. A log with more data than that
-/// has a part of its own.
+/// Size of a part in bytes: about 290 transfers, so the last part wastes little. A log with more data gets a part of
+/// its own.
 const PART: usize = 56 << 10;
 
 impl Logs {
-    /// How many.
+    /// Number of logs.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there are no logs.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// What they take in memory, in bytes.
+    /// Memory use in bytes.
     pub fn bytes(&self) -> usize {
         self.parts.iter().map(Vec::capacity).sum()
     }
 
-    /// Puts one at the end.
+    /// Appends a log.
     ///
     /// # Panics
-    /// When its data have 4 GiB or more, which no answer is let in with.
+    /// If its data has 4 GiB or more; no answer of that size is accepted.
     pub fn push(&mut self, log: &Log) {
         let Place { block_number: number, tx_index, log_index } = log.place;
         let block = LogBlock { id: BlockId { number, hash: log.block_hash }, timestamp: log.block_timestamp };
@@ -86,7 +86,7 @@ impl Logs {
         self.len += 1;
     }
 
-    /// The part the next log goes to, with room for so many bytes.
+    /// The part for the next log, with room for this many bytes.
     fn room(&mut self, bytes: usize) -> &mut Vec<u8> {
         if self.parts.last().is_none_or(|part| part.capacity() - part.len() < bytes) {
             self.parts.push(Vec::with_capacity(bytes.max(PART)));
@@ -94,7 +94,7 @@ impl Logs {
         self.parts.last_mut().expect("it has just been made")
     }
 
-    /// Puts all of the others at the end.
+    /// Appends all logs of the other list.
     pub fn append(&mut self, others: Self) {
         // They begin with their block.
         self.parts.extend(others.parts);
@@ -102,7 +102,7 @@ impl Logs {
         self.block = others.block.or(self.block);
     }
 
-    /// Both in chain order, each of which is.
+    /// Merges two lists in chain order into one in chain order.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         let (mut these, mut those) = (self.iter().peekable(), other.iter().peekable());
@@ -114,18 +114,18 @@ impl Logs {
         std::iter::from_fn(next).collect()
     }
 
-    /// Gives back the memory that was taken for more logs.
+    /// Releases memory that was reserved for more logs.
     pub fn shrink(&mut self) {
         self.parts.last_mut().into_iter().for_each(Vec::shrink_to_fit);
         self.parts.shrink_to_fit();
     }
 
-    /// One after the other.
+    /// Iterates over the logs.
     pub fn iter(&self) -> LogsIter<'_> {
         LogsIter { parts: self.parts.iter(), rest: &[], left: self.len, block: None }
     }
 
-    /// Each block there are logs of, without unpacking them.
+    /// Iterates over the blocks that have logs, without unpacking the logs.
     pub fn blocks(&self) -> impl Iterator<Item = LogBlock> {
         let mut logs = self.iter();
         std::iter::from_fn(move || logs.next_block())
@@ -159,11 +159,11 @@ impl PartialEq for Logs {
 
 impl Eq for Logs {}
 
-/// Unpacks them.
+/// An iterator that unpacks logs.
 #[derive(Clone, Debug)]
 pub struct LogsIter<'a> {
     parts: std::slice::Iter<'a, Vec<u8>>,
-    /// Of the part before those.
+    /// Bytes left of the current part, the one before `parts`.
     rest: &'a [u8],
     left: usize,
     block: Option<LogBlock>,
@@ -176,7 +176,7 @@ impl LogsIter<'_> {
         *bytes
     }
 
-    /// Shape and block of the next.
+    /// Shape and block of the next log.
     fn begin(&mut self) -> Option<(u8, LogBlock)> {
         self.left = self.left.checked_sub(1)?;
         while self.rest.is_empty() {
@@ -188,7 +188,7 @@ impl LogsIter<'_> {
             let timestamp = (shape & TIMED != 0).then(|| u64::from_le_bytes(self.take()));
             self.block = Some(LogBlock { id, timestamp });
         }
-        Some((shape, self.block.expect("the first log says its block")))
+        Some((shape, self.block.expect("the first log has its block")))
     }
 
     fn data(&mut self) -> &[u8] {
@@ -198,7 +198,7 @@ impl LogsIter<'_> {
         data
     }
 
-    /// Goes past the first log of the next block, and says which that is.
+    /// Skips logs up to and including the first one of the next block, and returns that block.
     fn next_block(&mut self) -> Option<LogBlock> {
         loop {
             let (shape, block) = self.begin()?;
@@ -295,11 +295,11 @@ mod tests {
                 id: BlockId { number: log.place.block_number, hash: log.block_hash },
                 timestamp: log.block_timestamp,
             };
-            let (mut blocks, mut told): (Vec<_>, Vec<_>) = (all.iter().map(of).collect(), joined.blocks().collect());
-            // Where logs were joined a block may be told again.
+            let (mut blocks, mut listed): (Vec<_>, Vec<_>) = (all.iter().map(of).collect(), joined.blocks().collect());
+            // Where lists were joined, a block may occur twice.
             blocks.dedup();
-            told.dedup();
-            prop_assert_eq!(told, blocks);
+            listed.dedup();
+            prop_assert_eq!(listed, blocks);
             prop_assert_eq!(joined, all.into_iter().collect::<Logs>());
         }
     }

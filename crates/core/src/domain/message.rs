@@ -3,15 +3,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// What is said about an event.
+/// What a message reports about an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageState {
-    /// Seen at the head; it may still go.
+    /// Seen at the head; a reorg may still remove it.
     Pending,
-    /// Deep enough.
+    /// Deep enough to be published as confirmed.
     Confirmed,
-    /// A reorg took it back.
+    /// Withdrawn after a reorg.
     Retracted,
 }
 
@@ -26,25 +26,25 @@ impl MessageState {
     }
 }
 
-/// JSON Schema (draft 2020-12) of a [`Message`]. Written by hand and not derived from the struct: it is the promise,
-/// and the tests hold what is sent against it.
+/// JSON Schema (draft 2020-12) of a [`Message`]. Written by hand, not derived from the struct: the schema is the
+/// promise to consumers, and tests compare published messages with it.
 pub const MESSAGE_SCHEMA: &str = include_str!("../../../../schemas/message.json");
 
-/// What leaves the house about an event: JSON that consumers code against, see [`MESSAGE_SCHEMA`]. Hashes and
-/// addresses are `0x` and lower-case hexadecimal digits, numbers that may exceed 2^53 are decimal strings.
+/// A published message about an event: the JSON that consumers parse, see [`MESSAGE_SCHEMA`]. Hashes and addresses are
+/// `0x` and lower-case hexadecimal digits. Numbers that may exceed 2^53 are decimal strings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
-    /// The event's public id; the same again if the same block comes back after a reorg.
+    /// The event's public id; unchanged if the same block returns after a reorg.
     pub id: Uuid,
-    /// Position in the outbox, gap-free and in commit order: what consumers deduplicate and resume by.
+    /// Position in the outbox, gap-free and in commit order. Consumers deduplicate and resume by it.
     pub seq: u64,
-    /// Of this shape.
+    /// Version of this schema.
     pub version: u32,
     /// `stake.staked`, `erc20.mint`, `contract.<event>`, `user.activated` …
     #[serde(rename = "type")]
     pub message_type: String,
-    /// What is said.
+    /// What the message reports.
     pub state: MessageState,
     /// Block time, RFC 3339 in UTC.
     pub timestamp: String,
@@ -52,28 +52,29 @@ pub struct Message {
     pub aggregate_type: String,
     /// Address of the wallet or contract.
     pub aggregate_id: Address,
-    /// The account of its event, which no reader of the JSON needs: messages that share it are delivered in their order.
+    /// The account of the event, for delivery only: messages with the same account are delivered in order. Not part of
+    /// the JSON.
     #[serde(skip)]
     pub account: Option<Address>,
     /// Arguments by their ABI names.
     pub payload: Map<String, Value>,
-    /// Where it comes from.
+    /// Origin of the event.
     pub metadata: Metadata,
-    /// Whether this is a replay; the key is there only where it is.
+    /// Whether this is a replay; a live message has no such key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replay: bool,
 }
 
-/// Where a message comes from.
+/// Origin of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
-    /// The user it is about, where a user is known.
+    /// The user that the message is about, if known.
     pub user_id: Option<Uuid>,
-    /// The other user it is about, where the counterparty is a second one; the key is there only then.
+    /// The second user, if the counterparty is one; otherwise the key is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counterparty_user_id: Option<Uuid>,
-    /// The transaction: what happened together.
+    /// The transaction: groups what happened together.
     pub correlation_id: B256,
     /// The message that caused this one, for messages about users.
     pub causation_id: Option<Uuid>,
@@ -89,33 +90,33 @@ pub struct Metadata {
     pub transaction_hash: B256,
     /// Index of the log.
     pub log_index: u32,
-    /// How deep the block was below the head when this was said; 0 for what is retracted.
+    /// Depth of the block below the head at publication; 0 for a retraction.
     pub confirmations: u64,
 }
 
-/// A message on its way: what carrying it takes, and the JSON that is passed on as it is.
+/// A message in transit: what routing needs, and the JSON that is passed on unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// As in the message.
     pub seq: u64,
-    /// The epoch of the number: the two together name one message of all databases.
+    /// The epoch of the number. Epoch and number together identify a message across databases.
     pub epoch: String,
-    /// As in the message: names the stream.
+    /// As in the message; decides the stream.
     pub aggregate_type: String,
     /// As in the message.
     pub message_type: String,
     /// As in the message.
     pub state: String,
-    /// The user it is about, where one is known.
+    /// The user that the message is about, if known.
     pub user_id: Option<Uuid>,
-    /// The other user it is about, where there is one.
+    /// The second user, if there is one.
     pub counterparty_user_id: Option<Uuid>,
     /// The [`Message`].
     pub json: String,
 }
 
-/// Base units as a decimal number of whole tokens: 25000000 with 6 decimals is "25", 1 is "0.000001".
-/// `amount` is decimal digits; anything else is given back as it is.
+/// Converts base units to a decimal number of whole tokens: 25000000 with 6 decimals is "25", 1 is "0.000001". `amount`
+/// must be decimal digits; anything else is returned unchanged.
 pub fn amount_formatted(amount: &str, decimals: u8) -> String {
     if amount.is_empty() || !amount.bytes().all(|byte| byte.is_ascii_digit()) {
         return amount.to_owned();

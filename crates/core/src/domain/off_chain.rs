@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::message::MessageState;
 
-/// What leaves the house about a fact that is not on a chain: an event of the application, a change of an activity. The JSON has
-/// the keys of a [`super::Message`]; those of the chain are null.
+/// A published message about a fact that is not on a chain: an event of the application, a change of an activity. The
+/// JSON has the keys of a [`super::Message`]; those of the chain are null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OffChainMessage {
@@ -13,32 +13,32 @@ pub struct OffChainMessage {
     pub id: Uuid,
     /// Position in the outbox; 0 until the outbox numbers the message.
     pub seq: u64,
-    /// Of this shape.
+    /// Version of this schema.
     pub version: u32,
     /// `user.registered`, `activity.created` …
     #[serde(rename = "type")]
     pub message_type: String,
-    /// `confirmed`: nothing off the chain is taken back by a reorg.
+    /// `confirmed`: a reorg retracts no fact that is off the chain.
     pub state: MessageState,
     /// When it happened, RFC 3339 in UTC.
     pub timestamp: String,
-    /// What kind of thing it is about: names the stream in Redis and the room.
+    /// Kind of its subject; decides the stream in Redis and the room.
     pub aggregate_type: String,
-    /// Which one.
+    /// Id of its subject.
     pub aggregate_id: String,
     /// The fact.
     pub payload: Map<String, Value>,
-    /// Where it comes from.
+    /// Its origin.
     pub metadata: OffChainMetadata,
 }
 
-/// Where an [`OffChainMessage`] comes from.
+/// Origin of an [`OffChainMessage`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OffChainMetadata {
     /// The user it is about, by the application's own id.
     pub user_id: Option<String>,
-    /// What happened together.
+    /// Groups what happened together.
     pub correlation_id: Option<String>,
     /// Id of the message that caused this one.
     pub causation_id: Option<String>,
@@ -58,7 +58,7 @@ pub struct OffChainMetadata {
     pub confirmations: (),
 }
 
-/// Version of the shape of messages.
+/// Version of the schema of messages.
 pub const MESSAGE_VERSION: u32 = 1;
 
 #[cfg(test)]

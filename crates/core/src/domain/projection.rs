@@ -4,16 +4,16 @@ use alloy_primitives::{Address, U256};
 
 use super::event::{Event, Projection};
 
-/// A signed sum of base units that never overflows: what came in and what went out, kept apart.
+/// A signed sum of base units that never overflows: incoming and outgoing amounts are summed separately.
 ///
 /// 2^256 can be exceeded by a sum over a batch, so each side is a 512-bit number in two halves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SignedSum {
-    /// Came in: (high, low) halves.
+    /// Sum of incoming amounts: (high, low) halves.
     gained: (U256, U256),
-    /// Went out.
+    /// Sum of outgoing amounts.
     lost: (U256, U256),
-    /// How many events touched it.
+    /// Number of events.
     pub entries: u64,
 }
 
@@ -28,8 +28,8 @@ impl SignedSum {
         self.entries += 1;
     }
 
-    /// Came in and went out, each as a sum of terms that fit 256 bits and are to be added in SQL:
-    /// `(high, low)` means `high * 2^256 + low`.
+    /// Incoming and outgoing amounts, each as a sum of terms that fit 256 bits and that SQL adds: `(high, low)` means
+    /// `high * 2^256 + low`.
     pub fn halves(&self) -> ((U256, U256), (U256, U256)) {
         (self.gained, self.lost)
     }
@@ -40,14 +40,14 @@ fn add(sum: &mut (U256, U256), amount: U256) {
     *sum = (if carry { sum.0 + U256::from(1) } else { sum.0 }, low);
 }
 
-/// One change of state, read from an event's columns as [`Projection`] says.
+/// One change of state, read from an event's columns as [`Projection`] defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProjectionChange {
     /// `account` staked `amount` in `contract` at `at` (seconds).
     Stake {
         /// The vault.
         contract: Address,
-        /// Who staked.
+        /// The staking account.
         account: Address,
         /// Base units.
         amount: U256,
@@ -58,20 +58,20 @@ pub enum ProjectionChange {
     Balance {
         /// The ERC-20 contract.
         token: Address,
-        /// Who lost it.
+        /// The sender; `None` for a mint.
         from: Option<Address>,
-        /// Who got it.
+        /// The recipient; `None` for a burn.
         to: Option<Address>,
         /// Base units.
         amount: U256,
     },
-    /// `spender` may now spend `amount` of `owner`'s.
+    /// `spender` may now spend `amount` of the tokens of `owner`.
     Allowance {
         /// The ERC-20 contract.
         token: Address,
-        /// Whose tokens.
+        /// Owner of the tokens.
         owner: Address,
-        /// Who may spend them.
+        /// The account that may spend them.
         spender: Address,
         /// Base units.
         amount: U256,
@@ -88,11 +88,11 @@ pub enum ProjectionChange {
 }
 
 impl ProjectionChange {
-    /// What `event` changes, `None` if nothing. An event that lacks a column its projection needs
-    /// changes nothing: mapping never makes one.
+    /// The change that `event` makes, or `None`. An event that lacks a column of its projection changes nothing;
+    /// mapping never makes one.
     pub fn of(projection: Projection, event: &Event) -> Option<Self> {
         let fact = &event.fact;
-        let somebody = |address: Option<Address>| address.filter(|a| !a.is_zero());
+        let nonzero = |address: Option<Address>| address.filter(|a| !a.is_zero());
         Some(match projection {
             Projection::None => return None,
             Projection::Stake => Self::Stake {
@@ -103,8 +103,8 @@ impl ProjectionChange {
             },
             Projection::Balance => Self::Balance {
                 token: event.address,
-                from: somebody(fact.account),
-                to: somebody(fact.counterparty),
+                from: nonzero(fact.account),
+                to: nonzero(fact.counterparty),
                 amount: fact.amount?,
             },
             Projection::Allowance => Self::Allowance {
@@ -116,14 +116,14 @@ impl ProjectionChange {
             Projection::Owner => Self::Owner {
                 contract: event.address,
                 token_id: fact.token_id?,
-                owner: somebody(fact.counterparty),
+                owner: nonzero(fact.counterparty),
             },
         })
     }
 }
 
-/// What a run of events does to each key, ready for one statement a table. Ordered by key, so that two
-/// writers take row locks in the same order.
+/// The changes of a batch of events per key, ready for one statement per table. Ordered by key, so that two writers
+/// lock rows in the same order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProjectionDelta {
     /// (contract, account) → sum staked and the latest block time in seconds.
@@ -137,7 +137,7 @@ pub struct ProjectionDelta {
 }
 
 impl ProjectionDelta {
-    /// Adds a change; changes come in chain order.
+    /// Adds a change. Changes must come in chain order.
     pub fn push(&mut self, change: ProjectionChange) {
         match change {
             ProjectionChange::Stake { contract, account, amount, at } => {

@@ -3,40 +3,40 @@ use alloy_primitives::{Address, B256, Bloom, Bytes};
 use super::log::Topics;
 use super::trie::{list, number, ordered_root, string};
 
-/// What a header commits to of a transaction's outcome (EIP-658, EIP-2718).
+/// The part of a transaction's outcome that a header commits to (EIP-658, EIP-2718).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// Transaction type: 0 legacy, 1 access list (EIP-2930), 2 fees (EIP-1559), 3 blobs (EIP-4844), 4 set code (EIP-7702),
     /// 0x7e deposit (OP Stack).
     pub kind: u8,
-    /// Whether it succeeded, or in old blocks the state after it.
+    /// Whether it succeeded; in old blocks, the state root after it.
     pub outcome: ReceiptOutcome,
     /// Gas of this and all transactions before it in the block.
     pub cumulative_gas: u64,
-    /// Over its logs.
+    /// Bloom filter of its logs.
     pub bloom: Bloom,
     /// Address, topics and data of each.
     pub logs: Vec<(Address, Topics, Bytes)>,
-    /// What a deposit has besides: its nonce and the version of its receipt.
+    /// Extra fields of a deposit: its nonce and the version of its receipt.
     pub deposit: Option<(u64, u64)>,
 }
 
 /// See [`Receipt::outcome`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiptOutcome {
-    /// Since Byzantium.
+    /// Since the Byzantium upgrade.
     Succeeded(bool),
-    /// Before.
+    /// Before the Byzantium upgrade.
     State(B256),
 }
 
 impl Receipt {
-    /// The newest transaction type of Ethereum; its receipt looks like those before it.
+    /// The newest transaction type of Ethereum; its receipt is encoded like the earlier ones.
     pub const NEWEST_KIND: u8 = 4;
     /// A deposit from the chain below (OP Stack specification, "Deposits").
     pub const DEPOSIT: u8 = 0x7e;
 
-    /// Whether we know how receipts of this transaction type are encoded.
+    /// Whether the encoding of receipts of this transaction type is known.
     pub fn is_known(kind: u8) -> bool {
         kind <= Self::NEWEST_KIND || kind == Self::DEPOSIT
     }
@@ -63,7 +63,7 @@ impl Receipt {
     }
 }
 
-/// What a header says of a block with these receipts (`receiptsRoot`).
+/// The `receiptsRoot` of a block with these receipts.
 pub fn receipts_root(receipts: &[Receipt]) -> B256 {
     ordered_root(&receipts.iter().map(Receipt::encode).collect::<Vec<_>>())
 }
@@ -91,7 +91,7 @@ mod tests {
     fn a_deposit_receipt_has_nonce_and_version_since_canyon_only() {
         let bloom = "00".repeat(256);
         assert_eq!(deposit(None), format!("7ef901080182b741b90100{bloom}c0"));
-        // As OP Mainnet has it, nonce 4012991 and version 1.
+        // Values of OP Mainnet: nonce 4012991 and version 1.
         assert_eq!(deposit(Some((4_012_991, 1))), format!("7ef9010d0182b741b90100{bloom}c0833d3bbf01"));
     }
 }

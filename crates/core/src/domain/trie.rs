@@ -1,5 +1,5 @@
-//! The Merkle Patricia trie over a list, as headers commit to their receipts (Yellow Paper, appendices B, C and D). Ours and
-//! not a library's: of a trie only the root of a list that is at hand is needed, and that is a page.
+//! The Merkle Patricia trie of a list, as headers commit to their receipts (Yellow Paper, appendices B, C and D). No
+//! library is used: only the root of a list in memory is needed, and that is one page of code.
 
 use alloy_primitives::{B256, keccak256};
 
@@ -11,7 +11,7 @@ pub(super) fn string(bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// RLP of a number: big-endian without zeros in front, zero being empty.
+/// RLP of a number: big-endian without leading zeros; zero is empty.
 pub(super) fn number(number: u64) -> Vec<u8> {
     let bytes = number.to_be_bytes();
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -45,8 +45,8 @@ pub(super) fn ordered_root(values: &[Vec<u8>]) -> B256 {
     keccak256(if entries.is_empty() { string(&[]) } else { node(&entries, 0) })
 }
 
-/// RLP of the node that holds all of these, whose paths agree up to `depth`. No path is the beginning of another: the
-/// first byte of an RLP number gives its length.
+/// RLP of the node that holds all of these, whose paths agree up to `depth`. No path is a prefix of another, because
+/// the first byte of an RLP number gives its length.
 fn node(entries: &[(Vec<u8>, &[u8])], depth: usize) -> Vec<u8> {
     let (Some((first, value)), Some((last, _))) = (entries.first(), entries.last()) else {
         return string(&[]);
@@ -54,7 +54,7 @@ fn node(entries: &[(Vec<u8>, &[u8])], depth: usize) -> Vec<u8> {
     if entries.len() == 1 {
         return list(&[string(&compact(&first[depth..], true)), string(value)]);
     }
-    // They are in order, so what the outermost share all share.
+    // The paths are sorted, so all of them share the common prefix of the first and the last.
     let shared = first[depth..].iter().zip(&last[depth..]).take_while(|(a, b)| a == b).count();
     if shared > 0 {
         let below = reference(&node(entries, depth + shared));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_strings_are_written_as_the_yellow_paper_says() {
+    fn numbers_and_strings_are_encoded_as_in_the_yellow_paper() {
         assert_eq!(number(0), [0x80]);
         assert_eq!(number(0x7f), [0x7f]);
         assert_eq!(number(0x400), [0x82, 4, 0]);

@@ -7,14 +7,14 @@ use crate::decode::{AbiType, Param, Value};
 use super::problem::MapLogError;
 use super::recipe::ArgumentRole;
 
-/// PostgreSQL takes up to 256 MB in one `jsonb`; a log of that size has never been seen.
+/// PostgreSQL accepts up to 256 MB in one `jsonb`; no log of that size is known.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// The arguments that have no column of their own, as the text of a JSON object, in the order of the ABI.
+/// The arguments without a column of their own, as the text of a JSON object, in the order of the ABI.
 ///
 /// | type | JSON |
 /// |---|---|
-/// | `uint<n>`, `int<n>` | decimal string: JSON numbers are doubles to most readers |
+/// | `uint<n>`, `int<n>` | decimal string: most readers parse JSON numbers as doubles |
 /// | `address`, `bytes<n>`, `bytes`, hashes | `0x` string in lower case |
 /// | `bool` | `true`, `false` |
 /// | `string` | string; `{"hex": "0x…"}` if it holds NUL, which PostgreSQL refuses, or is no UTF-8 |
@@ -25,7 +25,7 @@ pub(super) fn to_json(
     roles: &[ArgumentRole],
     values: &[Value],
 ) -> Result<String, MapLogError> {
-    // Written by hand and not by way of `serde_json::Map`, which sorts its keys.
+    // Written by hand, because `serde_json::Map` sorts its keys.
     let args = Args { params, roles, values };
     let json = serde_json::to_string(&args).map_err(|_| MapLogError::Type { position: args.misfit() })?;
     if json.len() > MAX_BYTES {
@@ -49,7 +49,7 @@ impl<'a> Args<'a> {
         })
     }
 
-    /// Position of the first value that is not of its type.
+    /// Position of the first value whose type does not match.
     fn misfit(&self) -> usize {
         let fits = |(_, arg): &(&String, Arg<'_>)| serde_json::to_string(arg).is_ok();
         self.iter().take_while(fits).count()

@@ -3,7 +3,7 @@ use crate::domain::Projection;
 
 use super::recipe::{ArgumentRole, MessageTypes, Recipe};
 
-/// What a source of this family must have one of.
+/// Signatures of which a source of this family must have at least one.
 pub(super) const KNOWN: &str = "Transfer(address,address,uint256), Approval(address,address,uint256) or \
                                 ApprovalForAll(address,address,bool)";
 
@@ -18,7 +18,7 @@ pub(super) fn recipe(event: &AbiEvent, types: &[&AbiType]) -> Option<Recipe> {
         ("Approval", [AbiType::Address, AbiType::Address, AbiType::Uint(_)]) => {
             Some(Recipe::known(MessageTypes::One("erc721.approval".to_owned()), Projection::None, &token))
         }
-        // The key is the standard's, so that consumers find it under one name whatever the ABI says.
+        // The key of the standard: consumers find it under one name, independent of the ABI.
         ("ApprovalForAll", [AbiType::Address, AbiType::Address, AbiType::Bool]) => Some(Recipe::known(
             MessageTypes::One("erc721.approval_for_all".to_owned()),
             Projection::None,

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// What a source's contracts are, and so what their events mean.
+/// The kind of a source's contracts. It decides the meaning of their events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// A vault: who staked how much.
@@ -9,7 +9,7 @@ pub enum Family {
     Erc20,
     /// Non-fungible tokens (EIP-721).
     Erc721,
-    /// Anything: arguments are kept and mean nothing to us.
+    /// Any contract: arguments are stored without a meaning.
     Generic,
 }
 
@@ -39,24 +39,24 @@ impl fmt::Display for Family {
     }
 }
 
-/// What the operator says about the meaning of a source.
+/// The meaning of a source as the operator configured it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FamilySettings {
-    /// What its contracts are.
+    /// The kind of its contracts.
     pub family: Family,
-    /// `generic` only: the argument that is the event's `account`. It is kept among the arguments too.
+    /// `generic` only: the argument that becomes the event's `account`. It is stored among the arguments too.
     pub user: Option<String>,
 }
 
 impl FamilySettings {
-    /// A family as it is, without settings of its own.
+    /// A family without further settings.
     pub fn of(family: Family) -> Self {
         Self { family, user: None }
     }
 }
 
-/// The ABI a source of this family has when the operator names none: the standard's events. `None` for
-/// `generic`, which cannot do without.
+/// The default ABI of a source of this family: the events of the standard. `None` for `generic`, which needs a
+/// configured ABI.
 pub fn default_abi(family: Family) -> Option<&'static str> {
     match family {
         Family::Stake => Some(include_str!("../../../../abi/StakeVault.json")),

@@ -3,8 +3,8 @@ use crate::domain::Projection;
 
 use super::recipe::{ArgumentRole, MessageTypes, Recipe};
 
-/// Keeps all arguments under their names. An indexed argument that does not fit a topic is known by its
-/// hash alone, and its key says so: `<name>_hash`.
+/// Keeps all arguments under their names. The key of an indexed argument that does not fit a topic is `<name>_hash`:
+/// the log holds only its hash.
 pub(super) fn recipe(event: &AbiEvent, user: Option<&str>) -> Recipe {
     let keys: Vec<String> = event
         .params

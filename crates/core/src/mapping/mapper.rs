@@ -9,7 +9,7 @@ use super::problem::{MapLogError, MappingError, MappingProblem};
 use super::recipe::{ArgumentRole, Recipe};
 use super::{args, erc20, erc721, generic, stake, views};
 
-/// A source and what its events are to mean.
+/// A source and the meaning of its events.
 #[derive(Clone, Debug)]
 pub struct SourceMapping {
     /// Which source.
@@ -18,11 +18,11 @@ pub struct SourceMapping {
     pub name: String,
     /// Its meaning.
     pub settings: FamilySettings,
-    /// Its events: the same `Arc`s as the decoder's are found fastest.
+    /// Its events. A lookup is fastest with the same `Arc`s that the decoder has.
     pub events: Vec<Arc<AbiEvent>>,
 }
 
-/// Makes facts of typed logs.
+/// Makes facts from typed logs.
 #[derive(Clone, Debug)]
 pub struct Mapper {
     kinds: Vec<EventKind>,
@@ -32,15 +32,15 @@ pub struct Mapper {
 #[derive(Clone, Debug)]
 struct EventPlan {
     event: Arc<AbiEvent>,
-    /// Its roles have the keys by which arguments are kept.
+    /// Its roles have the keys under which arguments are stored.
     recipe: Recipe,
-    /// As declared, but for the members of structs, which are called as they are kept.
+    /// As declared, but struct members have their stored names.
     params: Vec<Param>,
     first_kind: usize,
 }
 
 impl Mapper {
-    /// Learns what the sources' events mean.
+    /// Prepares a recipe for every event of the sources.
     ///
     /// # Errors
     /// Every problem of every source.
@@ -54,13 +54,13 @@ impl Mapper {
         if problems.is_empty() { Ok(mapper) } else { Err(MappingError { problems }) }
     }
 
-    /// Every kind of event there can be; `Fact::kind` is a position here.
+    /// Every possible kind of event; `Fact::kind` is a position in this list.
     pub fn kinds(&self) -> &[EventKind] {
         &self.kinds
     }
 
-    /// From now on, arguments are written under the names by which the store keeps them: those they had when the kind was
-    /// first stored. `kinds` is [`Self::kinds`] as the store registered it.
+    /// Makes this mapper write arguments under their stored names: the names at the first registration of the kind.
+    /// `kinds` is [`Self::kinds`] as the store registered it.
     pub fn keep_as(&mut self, kinds: &[EventKind]) {
         for plan in self.plans.values_mut().flatten() {
             let Some(kind) = kinds.get(plan.first_kind) else { continue };
@@ -78,10 +78,10 @@ impl Mapper {
         self.kinds = kinds.to_vec();
     }
 
-    /// What the log means.
+    /// The meaning of the log.
     ///
     /// # Errors
-    /// A log of a source or an event this mapper does not know, or arguments too long to be kept.
+    /// If the mapper does not know the source or the event of the log, or if its arguments are too large to be stored.
     pub fn map(&self, log: &TypedLog) -> Result<Fact, MapLogError> {
         let plan =
             self.plan(log).ok_or_else(|| MapLogError::UnknownEvent { event: log.event.signature.clone() })?;
@@ -125,7 +125,7 @@ impl Mapper {
         }
     }
 
-    /// Where these kinds are; two declarations of one signature may share them.
+    /// Positions of these kinds; two declarations of one signature may share them.
     fn kinds_at(&mut self, kinds: Vec<EventKind>) -> usize {
         let known = self.kinds.windows(kinds.len()).position(|window| window == kinds);
         known.unwrap_or_else(|| {
@@ -136,8 +136,8 @@ impl Mapper {
     }
 }
 
-/// The columns of each event. Of two declarations of one event with the same columns the first says what the members of
-/// structs are called.
+/// The columns of each event. If two declarations of one event have the same columns, the first one gives the names of
+/// struct members.
 fn columns<'a>(events: impl Iterator<Item = (&'a Arc<AbiEvent>, &'a Recipe)>) -> Vec<Vec<ViewColumn>> {
     let mut known: Vec<(&str, Vec<ViewColumn>)> = Vec::new();
     for (event, recipe) in events {
@@ -187,8 +187,8 @@ fn check(source: &SourceMapping) -> Vec<MappingProblem> {
     problems
 }
 
-/// Events without the user argument are kept without an account; it must be in some, and an address
-/// wherever it is.
+/// Events without the user argument are stored without an account. At least one event must have it, and it must be an
+/// address in all events that have it.
 fn check_user(source: &SourceMapping) -> Vec<MappingProblem> {
     let Some(user) = &source.settings.user else { return Vec::new() };
     let (source_name, user) = (source.name.clone(), user.clone());
@@ -213,7 +213,7 @@ fn check_user(source: &SourceMapping) -> Vec<MappingProblem> {
         .collect()
 }
 
-/// Source `a` with event `BC` and source `a_b` with event `C` both make `a_b_c`.
+/// Source `a` with event `BC`, and source `a_b` with event `C`, both give `a_b_c`.
 fn shared_views(kinds: &[EventKind]) -> Vec<MappingProblem> {
     let mut first: BTreeMap<&str, &EventKind> = BTreeMap::new();
     let mut problems: Vec<MappingProblem> = kinds

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::family::Family;
 
-/// Everything that is wrong with the sources' meaning, at once.
+/// All problems with the meaning of the sources, reported together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappingError {
     /// Never empty.
@@ -20,10 +20,10 @@ impl fmt::Display for MappingError {
 
 impl std::error::Error for MappingError {}
 
-/// One thing that is wrong with a source.
+/// One problem with a source.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MappingProblem {
-    /// A family without an event of its own would keep no state.
+    /// A source without any event of its family would keep no state.
     #[error(
         "source `{source_name}` is of family {family} and its ABI has no {wanted}; use family generic for other events"
     )]
@@ -32,18 +32,18 @@ pub enum MappingProblem {
         source_name: String,
         /// Its family.
         family: Family,
-        /// Signatures of which one must be there.
+        /// Signatures of which at least one is required.
         wanted: &'static str,
     },
-    /// Nothing to listen for.
+    /// No event to follow.
     #[error("source `{source_name}` has no events")]
     NoEvents {
         /// Name of the source.
         source_name: String,
     },
-    /// A setting of another family.
+    /// A setting that belongs to another family.
     #[error(
-        "source `{source_name}` is of family {family}, which knows its users; `user` is for family generic"
+        "source `{source_name}` is of family {family}, which defines its users; remove `user`, which is for family generic"
     )]
     UserNotGeneric {
         /// Name of the source.
@@ -51,30 +51,30 @@ pub enum MappingProblem {
         /// Its family.
         family: Family,
     },
-    /// The user argument is in none of the events.
+    /// The user argument occurs in none of the events.
     #[error("source `{source_name}` has no event with an argument `{user}`; arguments are {}", .known.join(", "))]
     UserAbsent {
         /// Name of the source.
         source_name: String,
-        /// As asked for.
+        /// The name that was configured.
         user: String,
-        /// Address arguments there are, each once.
+        /// Names of all address arguments, each once.
         known: Vec<String>,
     },
-    /// The user argument is no address.
+    /// The user argument is not an address.
     #[error("source `{source_name}`: argument `{user}` of {event} is {ty}, and a user is an address")]
     UserNotAddress {
         /// Name of the source.
         source_name: String,
         /// Signature.
         event: String,
-        /// As asked for.
+        /// The name that was configured.
         user: String,
         /// Type of the argument.
         ty: String,
     },
-    /// Two sources whose names and events run together.
-    #[error("sources `{source_name}` and `{other}` both have the view {view}; rename one of them")]
+    /// Two sources whose names and events give the same view name.
+    #[error("sources `{source_name}` and `{other}` would share the view {view}; rename one of them")]
     SameView {
         /// Name of the source.
         source_name: String,
@@ -99,11 +99,11 @@ impl MappingProblem {
     }
 }
 
-/// Why a typed log cannot be kept as a fact.
+/// Why a typed log cannot become a fact.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MapLogError {
-    /// The decoder knows a source or an event that the mapper was not built with.
-    #[error("event {event} is not one this mapper was built with")]
+    /// The decoder knows a source or an event that this mapper does not know.
+    #[error("the mapper does not know event {event}")]
     UnknownEvent {
         /// Signature.
         event: String,
@@ -122,12 +122,12 @@ pub enum MapLogError {
         /// From 0.
         position: usize,
     },
-    /// PostgreSQL keeps no JSON of that size.
-    #[error("its arguments take {bytes} bytes as JSON, more than the {max} that are kept")]
+    /// PostgreSQL does not accept JSON of that size.
+    #[error("its arguments take {bytes} bytes as JSON, more than the limit of {max}")]
     TooLong {
-        /// How many there are.
+        /// Size of the arguments.
         bytes: usize,
-        /// How many are kept.
+        /// The limit.
         max: usize,
     },
 }

@@ -3,23 +3,23 @@ use crate::domain::{Address, Aggregate, Fact, KindIndex, Projection};
 
 use super::problem::MapLogError;
 
-/// What becomes of the events of one ABI declaration.
+/// How the events of one ABI declaration become facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recipe {
     pub(super) types: MessageTypes,
     pub(super) projection: Projection,
-    /// Where each argument goes, in the order of the ABI.
+    /// The target of each argument, in the order of the ABI.
     pub(super) roles: Vec<ArgumentRole>,
-    /// Position of the argument that is the account too, although its role is another.
+    /// Position of an argument that is also the account, although its role is another.
     pub(super) user: Option<usize>,
 }
 
-/// The message types an event may have.
+/// The message types that an event may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MessageTypes {
-    /// Always this one.
+    /// Always this type.
     One(String),
-    /// `<family>.transfer`, `.mint` or `.burn`, as account and counterparty say.
+    /// `<family>.transfer`, `.mint` or `.burn`, by account and counterparty.
     Movement(&'static str),
 }
 
@@ -33,11 +33,11 @@ impl MessageTypes {
         }
     }
 
-    /// Position in `names`. From nobody to nobody is a transfer: as a mint it would have to be a burn
-    /// too, and the supply is what it was.
+    /// Position in `names`. A transfer from the zero address to itself is a transfer: as a mint it would also be a
+    /// burn, and the supply does not change.
     fn position(&self, fact: &Fact) -> usize {
-        let nobody = |address: Option<Address>| address.is_some_and(|a| a.is_zero());
-        match (self, nobody(fact.account), nobody(fact.counterparty)) {
+        let is_zero = |address: Option<Address>| address.is_some_and(|a| a.is_zero());
+        match (self, is_zero(fact.account), is_zero(fact.counterparty)) {
             (Self::Movement(_), true, false) => 1,
             (Self::Movement(_), false, true) => 2,
             _ => 0,
@@ -45,7 +45,7 @@ impl MessageTypes {
     }
 }
 
-/// Where an argument is kept.
+/// Where an argument is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ArgumentRole {
     Account,
@@ -57,13 +57,13 @@ pub(super) enum ArgumentRole {
 }
 
 impl Recipe {
-    /// A recipe of a family for an event it knows.
+    /// The recipe of a family for one of its events.
     pub(super) fn known(types: MessageTypes, projection: Projection, roles: &[ArgumentRole]) -> Self {
         Self { types, projection, roles: roles.to_vec(), user: None }
     }
 
-    /// What messages about such events are about: a stake is about its wallet, a token's event about the
-    /// token, and anything else about its contract unless the operator named the user argument.
+    /// The subject of messages about such events: the wallet for a stake, the token for a token's event. Otherwise it
+    /// is the contract, unless the operator named the user argument.
     pub(super) fn aggregate(&self) -> Aggregate {
         let family = self.types.names().first().and_then(|name| name.split('.').next()).map(str::to_owned);
         match family.as_deref() {
@@ -79,7 +79,7 @@ impl Recipe {
         self.roles.iter().any(|role| matches!(role, ArgumentRole::Arg(_)))
     }
 
-    /// The fact but for its `args`. `first_kind` is the kind of the first of `types`.
+    /// The fact without its `args`. `first_kind` is the kind of the first entry of `types`.
     pub(super) fn fact(&self, first_kind: usize, values: &[Value]) -> Result<Fact, MapLogError> {
         if values.len() != self.roles.len() {
             return Err(MapLogError::Count { expected: self.roles.len(), found: values.len() });

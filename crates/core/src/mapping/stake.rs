@@ -3,7 +3,7 @@ use crate::domain::Projection;
 
 use super::recipe::{ArgumentRole, MessageTypes, Recipe};
 
-/// What a source of this family must have one of.
+/// Signatures of which a source of this family must have at least one.
 pub(super) const KNOWN: &str = "Staked(address,uint256)";
 
 /// `Staked(developer, amount)`: the developer's stake grows by the amount.

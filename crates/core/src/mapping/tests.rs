@@ -29,7 +29,7 @@ fn problems(sources: Vec<SourceMapping>) -> Vec<MappingProblem> {
     Mapper::new(sources).expect_err("something is wrong").problems
 }
 
-/// Maps `args` as the event called `name` and tells the message type with the fact.
+/// Maps `args` as the event called `name` and returns the message type with the fact.
 fn map(mapper: &Mapper, json: &str, name: &str, args: Vec<Value>) -> (String, Fact) {
     let event = events(json).into_iter().find(|event| event.name == name).expect("the ABI has it");
     let fact = mapper.map(&TypedLog { source: SourceIndex(0), event, args }).expect("it has a meaning");

@@ -7,8 +7,8 @@ use crate::domain::{Column, SqlType, TupleMember, TupleMembers, VIEW_COLUMNS, VI
 
 use super::recipe::{ArgumentRole, Recipe};
 
-/// The columns of an event's view, in the order of the ABI. Names are not quoted, and must be: `from`
-/// and `to` are among them.
+/// The columns of an event's view, in the order of the ABI. Names are not quoted here; SQL must quote them, since
+/// `from` and `to` are common.
 pub(super) fn columns(event: &AbiEvent, recipe: &Recipe) -> Vec<ViewColumn> {
     let mut taken: BTreeSet<String> = VIEW_COLUMNS.iter().map(ToString::to_string).collect();
     let params = event.params.iter().zip(&recipe.roles).enumerate();
@@ -41,7 +41,7 @@ fn column(param: &Param, role: &ArgumentRole) -> Column {
     }
 }
 
-/// The members of a struct or of the structs in an array, kept under the names they have.
+/// The members of a struct, or of the structs in an array, under their names.
 fn members(ty: &AbiType) -> Option<TupleMembers> {
     match ty {
         AbiType::Array(inner) | AbiType::FixedArray(inner, _) => {
@@ -60,7 +60,7 @@ fn members(ty: &AbiType) -> Option<TupleMembers> {
     }
 }
 
-/// The type with its members called as they are kept.
+/// The type with the stored names of its members.
 pub(super) fn kept_type(ty: &AbiType, kept: &TupleMembers) -> AbiType {
     match ty {
         AbiType::Array(inner) => AbiType::Array(Box::new(kept_type(inner, kept))),
@@ -76,7 +76,8 @@ pub(super) fn kept_type(ty: &AbiType, kept: &TupleMembers) -> AbiType {
     }
 }
 
-/// Whether two events of one signature have the same arguments in the same columns, whatever their members are called.
+/// Whether two events of one signature have the same arguments in the same columns. The names of struct members do not
+/// count.
 pub(super) fn same_columns(a: &[ViewColumn], b: &[ViewColumn]) -> bool {
     let shown = |column: &ViewColumn| {
         let mut column = column.clone();
@@ -115,7 +116,7 @@ fn column_name(param: &Param, position: usize) -> String {
     shorten(name, &param.name)
 }
 
-/// `name` if it is free, else with the first number that makes it so.
+/// `name` if it is free, else the name with the first number that makes it unique.
 fn free(name: &str, taken: &BTreeSet<String>) -> String {
     if !taken.contains(name) {
         return name.to_owned();
@@ -124,9 +125,9 @@ fn free(name: &str, taken: &BTreeSet<String>) -> String {
     numbered.into_iter().find(|candidate| !taken.contains(candidate)).unwrap_or_default()
 }
 
-/// Names of the views of one source, one for each of `events`. Events with the same arguments in the
-/// same columns (an indexed and an unindexed `Transfer`) share a view; others of the same name get the
-/// first topic in theirs, all of them, so that the order of the ABI does not decide which view is which.
+/// Names of the views of one source, one for each of `events`. Events with the same arguments in the same columns (an
+/// indexed and an unindexed `Transfer`) share a view. Other events of the same name all get the first topic in theirs,
+/// so the names do not depend on the order of the ABI.
 pub(super) fn names(source: &str, events: &[(&AbiEvent, &[ViewColumn])]) -> Vec<String> {
     let base = |event: &AbiEvent| base(source, event);
     let same = |a: &(&AbiEvent, &[ViewColumn]), b: &(&AbiEvent, &[ViewColumn])| {
@@ -157,8 +158,8 @@ fn overload(name: &str, topic0: B256) -> String {
     format!("{name}_{}", hex::encode(&topic0[..4]))
 }
 
-/// What the view of an event is called where the name it should have shows another event, an older one of the same name for
-/// instance: as if both were in the ABI.
+/// The view name of an event when another event has the plain name, for instance an older event of the same name. The
+/// result is the same as if both were in the ABI.
 pub(super) fn other_name(source: &str, event: &AbiEvent) -> String {
     let name = overload(&base(source, event), event.topic0);
     shorten(name, &format!("{source}.{}", event.signature))

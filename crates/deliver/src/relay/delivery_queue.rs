@@ -1,13 +1,13 @@
-//! From the outbox to a receiver that answers each message, over a network that is not ours: webhooks.
+//! Delivers messages from the outbox to a receiver that answers each message over a public network: webhooks.
 //!
-//! A message that fails holds up those about the same account and contract ([`DeliveryOrder`]) and no others: they wait in
-//! `deliveries`, each key in its order, while the cursor goes on. When the schedule ends, the message becomes a dead letter and
-//! the next with its key is tried. A message that the receiver itself refuses ends within seconds.
+//! A message that fails delays only messages about the same account and contract ([`DeliveryOrder`]). These wait in
+//! `deliveries`, each key in its order, while the cursor moves on. When the schedule ends, the message becomes a dead
+//! letter, and the next message with its key is tried. A message that the receiver refuses for its content becomes a
+//! dead letter within seconds.
 //!
-//! An endpoint that is away altogether fails for everything that is tried. Then trying stops: rounds in which nothing could be
-//! delivered are followed by pauses, the schedule's own but five minutes at most, so that an endpoint that is back is
-//! noticed. Meanwhile the messages stay in the outbox and not in a second table. They stay there too while as many wait as
-//! `max_held` allows.
+//! An unreachable endpoint fails for every message. Rounds without a delivery are followed by the pauses of the
+//! schedule, limited to five minutes, so that the daemon notices an endpoint that works again. Meanwhile the messages
+//! stay in the outbox and are not copied to a second table. They also stay there while `max_held` messages wait.
 
 mod round;
 
@@ -29,48 +29,48 @@ use chainflume_outbox::{Outbox, Position, SinkState};
 use round::{DeliveryChunk, Outgoing, Round, Showing};
 pub use round::{DeliveryOrder, Schedule};
 
-/// How deliveries to one endpoint are made.
+/// How messages are delivered to one endpoint.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
     /// When a delivery is tried again.
     pub schedule: Schedule,
-    /// Types of messages it gets, as they are or with `*` for the rest: `stake.*`. Empty for all.
+    /// Types of messages to deliver, in full or with `*` for the rest: `stake.*`. Empty for all.
     pub types: Vec<String>,
-    /// Deliveries at the same time, of messages about different things.
+    /// Maximum number of parallel deliveries, of messages with different keys.
     pub in_flight: usize,
-    /// What one failed delivery holds up.
+    /// The messages that wait behind a failed delivery.
     pub order: DeliveryOrder,
-    /// While so many messages wait for a try or behind one, no new ones are read from the outbox.
+    /// While this many messages wait for a try or behind one, no new messages are read from the outbox.
     pub max_held: u64,
 }
 
-/// Carries messages to one endpoint.
+/// Delivers messages to one endpoint.
 pub struct DeliveryQueue<S> {
     sink: S,
     outbox: Outbox,
     wake: CommitSignal,
     report: DeliveryReport,
     settings: DeliverySettings,
-    /// All up to here are there or are held. `None` until it is read, and again after an error of the database.
+    /// Everything up to here is delivered or held. `None` until the first read, and again after a database error.
     cursor: Option<Position>,
-    /// Whether the sink never had a cursor.
+    /// Whether the sink has no stored cursor yet.
     is_new: bool,
-    /// Of the turn, where there are turns.
+    /// The lease of this turn, if the sink has one.
     epoch: Option<Epoch>,
-    /// How often it refused a message since the last delivery.
+    /// Number of refused messages since the last delivery.
     refused: u64,
-    /// Whether the report says what the database says of the sink's last error.
+    /// Whether the report includes the stored last error of the sink.
     is_recalled: bool,
 }
 
-/// Messages read at once.
+/// Number of messages per read.
 const BATCH: u32 = 100;
 
-/// The database is asked no more often, whatever it says is due.
+/// Minimum pause between two reads of the database, even if messages are due earlier.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 
 impl<S: Sink + Clone> DeliveryQueue<S> {
-    /// Nothing is read and nothing sent yet.
+    /// Creates the queue without reading or sending anything.
     pub fn new(parts: RelayParts<S>, settings: DeliverySettings) -> Self {
         let RelayParts { sink, outbox, board, wake } = parts;
         let report = DeliveryReport::new(board, sink.name());
@@ -88,7 +88,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         }
     }
 
-    /// One round: what is due again first, since it is older, else what is new.
+    /// One round: due retries first, since they are older, then new messages.
     async fn round(&mut self, stop: &CancellationToken) -> Result<NextStep, RelayError> {
         let state = self.outbox.sink_state(self.sink.name()).await?;
         self.report_state(&state);
@@ -136,7 +136,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         self.record(round, &state).await
     }
 
-    /// What the database says of the sink. Its last error is shown also by an instance that did not see it.
+    /// The stored state of the sink. Its last error is reported also by an instance that did not see it.
     fn report_state(&mut self, state: &SinkState) {
         self.report.held((state.held, state.held_for), state.held >= self.settings.max_held);
         self.report.disabled_for(state.disabled.as_deref());
@@ -147,7 +147,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         }
     }
 
-    /// Tries messages in their order until the endpoint fails. One that is refused keeps back those with its key.
+    /// Tries messages in order until the endpoint fails. A refused message delays the messages with its key.
     async fn send_all(
         &self,
         mut rest: &[Outgoing],
@@ -165,7 +165,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         round
     }
 
-    /// Sends these at the same time: each is about something else.
+    /// Sends these messages in parallel: their keys differ.
     async fn send(&self, messages: &[Outgoing], round: &mut Round) {
         if !messages.is_empty() {
             self.report.waiting();
@@ -194,13 +194,13 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
     }
 
     async fn record(&mut self, round: Round, state: &SinkState) -> Result<NextStep, RelayError> {
-        let settled = round.result(&self.settings.schedule, state, self.refused);
-        self.outbox.finish_round(self.sink.name(), &settled, self.epoch).await?;
-        if let Some(seq) = settled.cursor {
+        let outcome = round.result(&self.settings.schedule, state, self.refused);
+        self.outbox.finish_round(self.sink.name(), &outcome, self.epoch).await?;
+        if let Some(seq) = outcome.cursor {
             self.cursor = Some(Position { seq, epoch: round.epoch.clone() });
         }
         self.is_new = false;
-        for (seq, reason) in &settled.dead {
+        for (seq, reason) in &outcome.dead {
             self.report.given_up(*seq, reason);
         }
         let showing = round.showing();
@@ -213,10 +213,10 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         for (.., error) in &round.failed {
             self.report.refused(error, is_well);
         }
-        if let Some(reason) = settled.pace.as_ref().and_then(|pace| pace.disabled.as_deref()) {
+        if let Some(reason) = outcome.pace.as_ref().and_then(|pace| pace.disabled.as_deref()) {
             self.report.disabled(reason);
         }
-        // A round without a delivery proves nothing: all its messages may have been of types that the sink does not want.
+        // A round without a delivery proves nothing: the sink may want none of its message types.
         if showing == Showing::Accepts {
             self.report.succeeded();
         }
@@ -226,7 +226,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         Ok(NextStep::Now)
     }
 
-    /// Where to go on; `None` while an operator has to decide.
+    /// The position to continue from; `None` until an operator decides.
     async fn open(&mut self) -> Result<Option<Position>, RelayError> {
         if self.cursor.is_none() {
             let start = self.outbox.sink_start(self.sink.name()).await?;
@@ -263,7 +263,7 @@ impl<S: Sink + Clone + Sync> Steps for DeliveryQueue<S> {
         (self.epoch, self.cursor, self.is_recalled) = (epoch, None, false);
     }
 
-    /// What an instance sends that lost its lease and does not know yet is a repeat; its result is not recorded.
+    /// An instance that has lost its lease without knowing may send a repeat; the result is not stored.
     async fn step(&mut self, stop: &CancellationToken) -> Result<NextStep, RelayError> {
         self.round(stop).await
     }

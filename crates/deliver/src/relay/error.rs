@@ -4,23 +4,23 @@ use chainflume_db::StoreError;
 /// Why a step of a relay failed. Every error is retried, for as long as it takes.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    /// The outbox cannot be read or the cursor not written.
+    /// The outbox cannot be read, or the cursor cannot be written.
     #[error("outbox")]
     Store(#[from] StoreError),
     /// A message of the outbox cannot be read.
     #[error("a message of the outbox is not JSON: {0}")]
     Message(String),
-    /// The streams of a replay were filled by another database, or by another state of this one.
+    /// The streams of a replay hold entries of another database, or of another state of this one.
     #[error(
         "{stream} holds what this database never replayed (at {seq}); name other streams with --stream, or delete these"
     )]
     ForeignReplay {
-        /// The stream, or what all their names begin with.
+        /// The stream, or the common prefix of all streams.
         stream: String,
-        /// The number at which it shows.
+        /// The number of the first known foreign entry.
         seq: u64,
     },
-    /// The sink did not take what it was given.
+    /// The sink did not accept the messages.
     #[error(transparent)]
     Sink(#[from] SinkError),
 }

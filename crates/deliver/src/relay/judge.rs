@@ -1,26 +1,27 @@
-//! Whether what a sink holds is of this database's history, decided from what was found and what the outbox knows.
+//! Decides whether a sink holds messages of this database's history, from the streams of the sink and the outbox.
 //!
-//! The streams must be looked at first and the outbox after: a message is in the outbox before it is in a stream, so whatever
-//! is in a stream and not in a later look at the outbox was sent by another database, or by this one before it lost commits.
+//! Read the streams first and the outbox after. A message is in the outbox before it is in a stream. So a message that
+//! is in a stream, but not in a later read of the outbox, was sent by another database, or by this one before it lost
+//! commits.
 
 use crate::sink::{Stream, StreamEntry};
 use chainflume_outbox::Lineage;
 
-/// What was decided.
+/// The verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// All of it is ours, and up to this number nothing is missing.
+    /// All messages belong to this database, and none up to this number is missing.
     Ours(u64),
-    /// One stream holds what this database never sent: which, and by what it shows.
+    /// One stream holds messages that this database never sent: its type, and the evidence.
     Foreign(String),
 }
 
-/// How far the sink is, as the database has it.
+/// The stored position of the sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// Everything up to here was delivered.
     pub seq: u64,
-    /// Whether nothing was ever delivered there.
+    /// Whether nothing was ever delivered.
     pub is_new: bool,
 }
 
@@ -29,7 +30,7 @@ pub fn judge(streams: &[Stream], lineage: &Lineage, cursor: Cursor) -> Ownership
     if let Some(reason) = streams.iter().find_map(|stream| foreign(stream, lineage, cursor)) {
         return Ownership::Foreign(reason);
     }
-    // Within a stream entries are written in order, and a sink loses a tail or everything, never the middle.
+    // Entries of a stream are written in order, so a sink loses a tail or everything, never the middle.
     let lost = |stream: &Stream| {
         let end = lineage.ends.get(&stream.aggregate_type).copied().unwrap_or(0);
         (stream.top < end).then_some(stream.top)
@@ -37,7 +38,7 @@ pub fn judge(streams: &[Stream], lineage: &Lineage, cursor: Cursor) -> Ownership
     Ownership::Ours(streams.iter().filter_map(lost).min().unwrap_or(cursor.seq).min(cursor.seq))
 }
 
-/// By what it shows that a stream is not of this history; `None` where it is.
+/// The evidence that a stream is not of this history; `None` if it is.
 pub fn foreign(stream: &Stream, lineage: &Lineage, cursor: Cursor) -> Option<String> {
     let Stream { name, top, newest, .. } = stream;
     if *top == 0 || is_adopted(stream, lineage) {
@@ -50,9 +51,9 @@ pub fn foreign(stream: &Stream, lineage: &Lineage, cursor: Cursor) -> Option<Str
     let newest = newest.as_ref().filter(|entry| entry.seq == *top);
     match newest.and_then(|entry| Some((entry, entry.epoch.as_deref().filter(|epoch| *epoch != "0")?))) {
         Some((_, epoch)) => match lineage.last_of(epoch) {
-            None => {
-                Some(format!("{name} ends with an entry of the epoch {epoch}, which this database never had"))
-            }
+            None => Some(format!(
+                "{name} ends with an entry of epoch {epoch}, which is not in the history of this database"
+            )),
             Some(last) if *top > last => Some(format!(
                 "{name} ends at {top} of the epoch {epoch}, of which this database has no number above {last}: it was \
                  restored to an older state, or lost commits"
@@ -68,7 +69,8 @@ pub fn foreign(stream: &Stream, lineage: &Lineage, cursor: Cursor) -> Option<Str
     }
 }
 
-/// By what it shows that the entry is not the message of its number, where that is still kept.
+/// The evidence that the entry is not the stored message of its number; `None` if it is, or if that message was
+/// deleted.
 fn differs(stream: &Stream, entry: &StreamEntry, lineage: &Lineage) -> Option<String> {
     let is_ours = match lineage.kept.get(&entry.seq) {
         Some((aggregate_type, json)) => *aggregate_type == stream.aggregate_type && *json == entry.json,
@@ -78,8 +80,8 @@ fn differs(stream: &Stream, entry: &StreamEntry, lineage: &Lineage) -> Option<St
     (!is_ours).then(|| format!("{name} has another message at {seq} than this database"))
 }
 
-/// With nothing but a number to go by: a database that never delivered anything there, or that was in another place since, has
-/// nothing to show that it is its own.
+/// The decision with only a number as evidence. A database that never delivered to the stream, or that was restored
+/// since, cannot prove that the stream is its own.
 fn unproven(stream: &Stream, lineage: &Lineage, cursor: Cursor) -> Option<String> {
     let Stream { name, top, aggregate_type, .. } = stream;
     if cursor.is_new {
@@ -93,7 +95,7 @@ fn unproven(stream: &Stream, lineage: &Lineage, cursor: Cursor) -> Option<String
         .then(|| format!("{name} ends at {top}, and this database cannot have delivered that number there"))
 }
 
-/// Whether an operator has said that this history goes on after what the stream ends with, or with something before it.
+/// Whether an operator adopted the end of the stream, or an earlier entry, as part of this history.
 fn is_adopted(stream: &Stream, lineage: &Lineage) -> bool {
     let epoch = |stream: &Stream| {
         stream.newest.as_ref().filter(|entry| entry.seq == stream.top).and_then(|entry| entry.epoch.clone())
@@ -143,8 +145,8 @@ mod tests {
         assert!(ours(95, "a") && ours(100, "a") && ours(101, "b") && ours(120, "b"));
         assert!(ours(55, "a"), "trimmed since, and the epoch is known");
         assert!(!ours(101, "a"), "a number the epoch lost");
-        assert!(!ours(121, "b"), "a number nobody has");
-        assert!(!ours(95, "c"), "an epoch nobody had");
+        assert!(!ours(121, "b"), "a number of no message");
+        assert!(!ours(95, "c"), "an unknown epoch");
     }
 
     #[test]

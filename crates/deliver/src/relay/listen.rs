@@ -11,25 +11,25 @@ use chainflume_ops::health::Heartbeat;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::Outbox;
 
-/// How relays hear of commits; clones hear the same.
+/// How relays learn of commits; clones share the same source.
 #[derive(Clone, Debug)]
 pub struct CommitSignal(watch::Receiver<()>);
 
 impl CommitSignal {
-    /// Returns at the next announcement, at once if there was one since the last call, or after `patience`:
-    /// an announcement only saves time, and one that is lost costs no more than that.
-    pub(super) async fn wait(&mut self, patience: Duration) {
-        let heard = async {
+    /// Returns at the next notification, at once if there was one since the last call, or after `timeout`. A
+    /// notification only saves time; a lost one costs at most `timeout`.
+    pub(super) async fn wait(&mut self, timeout: Duration) {
+        let notified = async {
             if self.0.changed().await.is_err() {
-                // Nobody listens any more; the time has to do.
+                // The listener has ended, so only the timeout remains.
                 std::future::pending::<()>().await;
             }
         };
-        let _in_time = tokio::time::timeout(patience, heard).await;
+        let _in_time = tokio::time::timeout(timeout, notified).await;
     }
 }
 
-/// One connection that listens for all relays, and how they hear of it.
+/// One connection that listens for all relays, and their handles.
 pub fn listen(outbox: Outbox) -> (CommitSignal, Listener) {
     let (sender, receiver) = watch::channel(());
     (CommitSignal(receiver), Listener { outbox, sender: Arc::new(sender) })
@@ -43,17 +43,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens until `stop`, on one connection, which is opened again whenever it is lost.
+    /// Listens until `stop` on one connection, which is reopened after each loss.
     pub async fn run(self, stop: CancellationToken, heartbeat: Heartbeat) {
         if !self.outbox.announces() {
             tracing::warn!(
-                "the database is behind a pooler: commits are not announced, and relays poll for messages"
+                "the database is behind a pooler: relays do not receive notifications of commits and poll for messages"
             );
             return heartbeat.wait(stop.cancelled()).await;
         }
         let (mut backoff, lines) = (backoff(), LogLimiter::default());
         loop {
-            // Nothing may come for long.
+            // There may be no notification for a long time.
             let hearing = hear(&self.outbox, &self.sender, || backoff.reset());
             let Some(Err(error)) = stop.run_until_cancelled(heartbeat.wait(hearing)).await else { return };
             let wait = backoff.next_pause();
@@ -74,7 +74,7 @@ async fn hear(
     let mut listener = outbox.listen().await?;
     connected();
     loop {
-        // What was committed before we listened was announced to nobody, so this comes first.
+        // Commits before the connection listened caused no notification, so this step comes first.
         sender.send_replace(());
         listener.changed().await?;
     }

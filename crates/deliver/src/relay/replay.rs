@@ -11,45 +11,45 @@ use chainflume_core::domain::{Envelope, Message, Place};
 use chainflume_outbox::Outbox;
 use chainflume_store::{ChainStore, ReplayQuery};
 
-/// Publishes history again: from the stored events to a sink, or to the outbox.
+/// Publishes stored events again, to a sink or to the outbox.
 pub struct Replayer<S> {
     /// The database.
     pub outbox: Outbox,
-    /// The chain whose history it is.
+    /// The chain of the events.
     pub chain: ChainStore,
-    /// Where the messages go.
+    /// The target of the messages.
     pub target: ReplayTarget<S>,
-    /// Messages a second at most.
+    /// Maximum number of messages per second.
     pub rate: u32,
 }
 
-/// Where the messages of a replay go.
+/// The target of a replay.
 pub enum ReplayTarget<S> {
-    /// Into the outbox, behind what is there, and so to every sink and to whoever listens.
+    /// The outbox, after the existing messages, and so every sink and subscriber.
     Live,
-    /// To streams of their own.
+    /// Separate streams of a sink.
     SeparateStreams(SeparateStreams<S>),
 }
 
-/// Streams beside the live ones, with numbers of their own.
+/// Streams beside the live ones, with their own numbers.
 pub struct SeparateStreams<S> {
     sink: S,
-    /// What their numbers are kept under.
+    /// The name under which their numbers are stored.
     streams: String,
-    /// What this replay has put there: the newest number by aggregate type.
+    /// The newest number that this replay delivered, by aggregate type.
     ends: BTreeMap<String, u64>,
-    /// Whether the sink was asked what it holds since the last error.
+    /// Whether the sink's streams were checked since the last error.
     looked: bool,
-    /// The epoch its entries bear; `None` until it is read.
+    /// The epoch of its entries; `None` until it is read.
     epoch: Option<String>,
 }
 
-/// How far a replay came.
+/// Progress of a replay.
 #[derive(Debug)]
 pub struct Replayed {
-    /// Messages that were told.
+    /// Number of published messages.
     pub messages: u64,
-    /// The place of the last: what to go on after.
+    /// The position of the last message, from which a replay can continue.
     pub upto: Option<Place>,
     /// How it ended.
     pub end: ReplayEnd,
@@ -58,29 +58,29 @@ pub struct Replayed {
 /// How a replay ended.
 #[derive(Debug)]
 pub enum ReplayEnd {
-    /// All was told.
+    /// Everything was published.
     Done,
-    /// It was told to stop.
+    /// It was stopped.
     Stopped,
-    /// It could not go on.
+    /// An error ended it.
     Failed(RelayError),
 }
 
-/// Most messages at once.
+/// Maximum number of messages per step.
 const BATCH: u32 = 500;
-/// The rate is kept from step to step, and a signal is answered between two.
+/// Number of steps per second. Each step keeps the rate, and a signal is handled between two steps.
 const STEPS_PER_SECOND: u32 = 5;
 
 impl<S> SeparateStreams<S> {
-    /// Streams of `sink`, whose numbers are kept under the name `streams`.
+    /// Streams of `sink` whose numbers are stored under the name `streams`.
     pub fn new(sink: S, streams: String) -> Self {
         Self { sink, streams, ends: BTreeMap::new(), looked: false, epoch: None }
     }
 }
 
 impl<S: Sink> Replayer<S> {
-    /// Tells what `query` asks for, in chain order, until all is told or `stop`; a batch in hand is finished. `progress`
-    /// is told how many messages were told so far.
+    /// Publishes the events that `query` selects, in chain order, until all are published or `stop`. A batch that has
+    /// begun is finished. `progress` receives the number of messages published so far.
     pub async fn run(
         &mut self,
         mut query: ReplayQuery,
@@ -95,7 +95,7 @@ impl<S: Sink> Replayer<S> {
                 None => Ok(ReplayStep::Stopped),
             };
             match step {
-                Ok(ReplayStep::Told(count, upto)) => {
+                Ok(ReplayStep::Published(count, upto)) => {
                     due = due.max(Instant::now()) + self.share(count);
                     replayed.messages += count;
                     replayed.upto = Some(upto);
@@ -119,7 +119,7 @@ impl<S: Sink> Replayer<S> {
             return Ok(ReplayStep::End);
         };
         let count = messages.len() as u64;
-        let told = match &mut self.target {
+        let published = match &mut self.target {
             ReplayTarget::Live => self.chain.announce_again(messages).await.map(|()| true)?,
             ReplayTarget::SeparateStreams(apart) => {
                 let Some(epoch) = apart.open(&self.outbox, stop).await? else {
@@ -129,25 +129,25 @@ impl<S: Sink> Replayer<S> {
                 apart.deliver(&envelopes(messages, (first, &epoch))?, stop).await?
             }
         };
-        Ok(if told { ReplayStep::Told(count, upto) } else { ReplayStep::Stopped })
+        Ok(if published { ReplayStep::Published(count, upto) } else { ReplayStep::Stopped })
     }
 
-    /// The time so many messages may take.
+    /// The time that this many messages take at the configured rate.
     fn share(&self, count: u64) -> Duration {
         Duration::from_secs(1).saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)) / self.rate.max(1)
     }
 }
 
 enum ReplayStep {
-    Told(u64, Place),
+    Published(u64, Place),
     End,
     Stopped,
 }
 
 impl<S: Sink> SeparateStreams<S> {
-    /// Looks, before any number is taken, whether the streams are ours, and returns the epoch of their entries. Numbers that
-    /// were taken for streams of another history would make them look like ours at the next try. A sink that is away is waited
-    /// for; `None` when told to stop before.
+    /// Checks that the streams belong to this database before any number is assigned, and returns the epoch of their
+    /// entries. Numbers assigned for foreign streams would make those streams look like its own at the next try. Waits
+    /// for a sink that is unreachable; `None` if stopped before.
     async fn open(
         &mut self,
         outbox: &Outbox,
@@ -181,14 +181,13 @@ impl<S: Sink> SeparateStreams<S> {
         Ok(Some(self.epoch.insert(outbox.epoch().await?).clone()))
     }
 
-    /// Waits for a sink that is away; `false` when told to stop.
+    /// Waits for an unreachable sink; `false` if stopped.
     async fn wait(&self, error: &SinkError, pause: Duration, stop: &CancellationToken) -> bool {
         tracing::warn!(sink = self.sink.name(), %error, "replay waits for the sink");
         stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }
 
-    /// Whether all of the batch is there; `false` when it was told to stop before that was certain. A sink that is away is
-    /// waited for.
+    /// Delivers all of the batch; `false` if stopped before that was certain. Waits for an unreachable sink.
     async fn deliver(
         &mut self,
         batch: &[Arc<Envelope>],
@@ -197,14 +196,14 @@ impl<S: Sink> SeparateStreams<S> {
         let (mut rest, mut backoff, mut repeating) = (batch, backoff(), false);
         while !rest.is_empty() {
             match self.send(rest).await {
-                // Our numbers are new, so whoever is ahead of them is somebody else.
+                // The numbers of a replay are new, so a stream that is ahead of them has another writer.
                 Ok((_, true)) if !repeating => {
                     let seq = rest.first().map_or(0, |envelope| envelope.seq);
                     return Err(RelayError::ForeignReplay { stream: self.streams.clone(), seq });
                 }
                 Ok((upto, _)) => {
                     rest = &rest[rest.partition_point(|envelope| envelope.seq <= upto)..];
-                    // Of what is left some may be there: what goes to another server than the part that failed.
+                    // Some of the rest may be delivered: the part for another server than the failed one.
                     repeating = true;
                 }
                 Err(error) if error.is_transient() && !matches!(error, SinkError::Lost { .. }) => {
@@ -222,7 +221,7 @@ impl<S: Sink> SeparateStreams<S> {
         Ok(true)
     }
 
-    /// How far it is there now, and whether some of it had been.
+    /// The delivered position, and the number of messages that the sink already had.
     async fn send(&mut self, batch: &[Arc<Envelope>]) -> Result<(u64, bool), SinkError> {
         let Some(last) = batch.last() else { return Ok((0, false)) };
         if !self.looked {

@@ -10,7 +10,7 @@ use chainflume_ops::metrics;
 use chainflume_ops::telemetry::{ErrorStreak, LogLimiter};
 use chainflume_outbox::OutboxRow;
 
-/// What an operator can do about a sink that holds what this database never sent.
+/// The remedies for a sink that holds messages that this database never sent.
 pub fn remedy(sink: &str) -> String {
     format!(
         "`chainflume sinks adopt {sink}` goes on after what it holds, `chainflume sinks reset {sink}` empties it and sends \
@@ -33,24 +33,24 @@ impl DeliveryReport {
         Self { board, sink: sink.to_owned(), troubles: ErrorStreak::default(), lines: LogLimiter::default() }
     }
 
-    /// The loop goes round.
+    /// The loop has turned.
     pub(super) fn beat(&self) {
         self.board.sink(&self.sink, |sink| sink.alive_at = Instant::now());
     }
 
-    /// Messages wait since now, if they did not before.
+    /// Records that messages wait from now on, unless they waited before.
     pub(super) fn waiting(&self) {
         self.board.sink(&self.sink, |sink| {
             sink.waiting_since.get_or_insert_with(Instant::now);
         });
     }
 
-    /// Everything up to `cursor` was there when the relay began.
+    /// Everything up to `cursor` was delivered before the relay began.
     pub(super) fn opened(&self, cursor: u64) {
         self.board.sink(&self.sink, |sink| sink.delivered = Some(cursor));
     }
 
-    /// Everything up to `cursor` is there, and with `drained` nothing more waits.
+    /// Everything up to `cursor` is delivered; with `drained`, no messages wait.
     pub(super) fn at(&self, cursor: u64, drained: bool) {
         self.board.sink(&self.sink, |sink| {
             sink.delivered = Some(cursor);
@@ -58,7 +58,7 @@ impl DeliveryReport {
         });
     }
 
-    /// Part of a batch, read `since`, is there.
+    /// Part of a batch, read at `since`, is delivered.
     pub(super) fn delivered(&self, rows: &[OutboxRow], delivered: &Delivered, since: Instant) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let fresh = rows
@@ -73,34 +73,34 @@ impl DeliveryReport {
         metrics::repeated(&self.sink, delivered.repeats.len() as u64);
     }
 
-    /// The sink lost what came after `from`.
+    /// The sink lost the messages after `from`.
     pub(super) fn lost(&self, from: u64, cursor: u64) {
         metrics::sink_lost(&self.sink);
         if let Some(suppressed) = self.lines.admit("lost messages") {
             let suppressed = suppressed.field();
-            tracing::warn!(sink = %self.sink, from, cursor, suppressed, "sink lost messages that it had; they are sent again");
+            tracing::warn!(sink = %self.sink, from, cursor, suppressed, "the sink lost delivered messages; they are sent again");
         }
     }
 
-    /// So many of what the sink should get between `after` and `first` were trimmed before.
+    /// This many messages for the sink, between `after` and `first`, were trimmed before their delivery.
     pub(super) fn missed(&self, after: u64, first: u64, (missed, is_new): (u64, bool)) {
         if missed == 0 {
             return;
         }
         if is_new {
-            tracing::info!(sink = %self.sink, first, "sink begins with the oldest message kept");
+            tracing::info!(sink = %self.sink, first, "the sink begins with the oldest stored message");
             return;
         }
         metrics::missed(&self.sink, missed);
-        tracing::error!(sink = %self.sink, after, first, missed, "messages were trimmed before the sink had them; delivery continues with the oldest message kept");
+        tracing::error!(sink = %self.sink, after, first, missed, "messages were deleted before their delivery; delivery continues with the oldest stored message");
     }
 
-    /// The database does not have what was delivered up to here: it was restored to an older state, or lost commits.
+    /// The database lacks messages that were delivered: it was restored to an older state, or lost commits.
     pub(super) fn went_back(&self, cursor: u64) {
         tracing::warn!(sink = %self.sink, cursor, "the database was restored or lost commits; its position of the sink is read again");
     }
 
-    /// Whether the sink holds what this database never sent, and what that is.
+    /// Whether the sink holds messages that this database never sent, and which.
     pub(super) fn foreign(&self, reason: Option<&str>) {
         let text = reason.map(|reason| format!("{reason}; {}", remedy(&self.sink)));
         let mut news = false;
@@ -120,7 +120,8 @@ impl DeliveryReport {
         }
     }
 
-    /// So many messages wait for another try or behind one, the oldest for so long; with `is_full` no new ones are read.
+    /// This many messages wait for another try or behind one, the oldest for this long. With `is_full`, no new messages
+    /// are read.
     pub(super) fn held(&self, (held, held_for): (u64, Duration), is_full: bool) {
         self.board.sink(&self.sink, |sink| {
             (sink.held, sink.held_full) = (held, is_full);
@@ -128,13 +129,13 @@ impl DeliveryReport {
         });
     }
 
-    /// Why nothing is sent there until an operator enables it; `None` while messages are sent.
+    /// Why the sink is disabled until an operator enables it; `None` while messages are sent.
     pub(super) fn disabled_for(&self, reason: Option<&str>) {
         self.board.sink(&self.sink, |sink| sink.disabled = reason.map(str::to_owned));
     }
 
-    /// What the database says of the last try, after a start or an error of the database itself: the sink's error lasts until
-    /// it takes a message.
+    /// The stored result of the last try, reported after a start or after a database error. The error of the sink lasts
+    /// until it accepts a message.
     pub(super) fn recall(&self, failures: u64, error: Option<&str>) {
         let mut ended = false;
         self.board.sink(&self.sink, |sink| {
@@ -153,12 +154,12 @@ impl DeliveryReport {
         tracing::error!(sink = %self.sink, seq, reason, "delivery given up; see `chainflume dead-letters list`");
     }
 
-    /// The sink wants nothing any more.
+    /// The endpoint wants no more messages.
     pub(super) fn disabled(&self, reason: &str) {
         tracing::error!(sink = %self.sink, reason, "sink disabled; `chainflume webhooks enable` sends to it again");
     }
 
-    /// A message was not taken; with `others` others were, so that the sink itself is well.
+    /// A message was not accepted. With `others`, other messages were, so the sink itself works.
     pub(super) fn refused(&self, error: &SinkError, others: bool) {
         metrics::sink_error(&self.sink, error.kind());
         if others {
@@ -168,7 +169,7 @@ impl DeliveryReport {
         }
     }
 
-    /// A step succeeded. Returns whether that ends a row of errors.
+    /// A step succeeded. Returns whether this ends a series of errors.
     pub(super) fn succeeded(&self) -> bool {
         let mut ended = false;
         self.board.sink(&self.sink, |sink| {
@@ -191,7 +192,7 @@ impl DeliveryReport {
         let (mut errors, mut news) = (0, false);
         self.board.sink(&self.sink, |sink| {
             sink.consecutive_errors += 1;
-            // Whatever there is waits; how much is not known while the outbox or the sink cannot be asked.
+            // All stored messages wait. Their number is unknown while the outbox or the sink cannot be read.
             sink.waiting_since.get_or_insert_with(Instant::now);
             (errors, news) = (sink.consecutive_errors, sink.last_error.as_ref() != Some(&text));
             sink.last_error = Some(text.clone());

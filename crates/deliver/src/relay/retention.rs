@@ -10,44 +10,44 @@ use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::{Outbox, OutboxState};
 use chainflume_store::{HistoryRetention, Store};
 
-/// Keeps the outbox and old records of chains bounded: deletes what every sink has and what is old enough, in small batches, so that no
-/// statement holds locks or snapshots for long. Says how full it is.
+/// Limits the outbox and old records of chains. Deletes messages that every sink has, and old rows, in small batches,
+/// so that no statement holds locks or snapshots for long. Reports the size of the outbox.
 #[derive(Clone)]
 pub struct Retention {
     /// The database, migrated.
     pub outbox: Outbox,
     /// The health board.
     pub board: Board,
-    /// How long messages are kept, for sinks that lose what they had and for consumers that come late.
+    /// How long messages are kept, for sinks that lose messages and for consumers that start late.
     pub age: Duration,
     /// The tables of chains, and how long their rows are kept.
     pub history: (Store, HistoryRetention),
-    /// Names of the sinks that must have a message before it goes. Cursors of others hold nothing up.
+    /// Names of the sinks that must have a message before it is deleted. Cursors of other names do not count.
     pub sinks: Vec<String>,
 }
 
-/// From one look to the next. What a look says of the outbox is as old at most.
+/// Pause between two measurements of the outbox; the maximum age of the reported size.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// From one look at the tables of chains to the next: they grow slowly.
+/// Pause between two clean-ups of the tables of chains: they grow slowly.
 const HISTORY_INTERVAL: Duration = Duration::from_mins(1);
-/// Rows deleted in one statement: some milliseconds.
+/// Maximum number of rows per delete statement: it takes some milliseconds.
 const BATCH: u32 = 1_000;
 
 impl Retention {
-    /// Says until `stop` how full the outbox is.
+    /// Reports the size of the outbox until `stop`.
     pub async fn watch(self, stop: CancellationToken, heartbeat: Heartbeat) {
         let mut tick = tokio::time::interval(CHECK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             heartbeat.beat();
-            // Whoever trims tells of the trouble.
+            // The error is ignored here: the trimming instance logs it.
             if let Ok(state) = self.outbox.state().await {
                 self.report(state);
             }
         }
     }
 
-    /// Trims until `stop`. One daemon is enough; another one beside it finds nothing to do.
+    /// Trims until `stop`. One daemon is enough; a second one finds nothing to delete.
     pub async fn trim(&self, stop: CancellationToken, heartbeat: Heartbeat) {
         let mut tick = tokio::time::interval(CHECK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -81,7 +81,7 @@ impl Retention {
             if trimmed < u64::from(BATCH) {
                 break;
             }
-            // Whoever waits for the table comes first.
+            // Other users of the table have priority.
             tokio::task::yield_now().await;
         }
         Ok(())

@@ -15,49 +15,49 @@ use chainflume_outbox::{Outbox, OutboxRow, Position};
 
 /// The parts of a relay.
 pub struct RelayParts<S> {
-    /// Where messages go.
+    /// The sink.
     pub sink: S,
     /// The database, migrated.
     pub outbox: Outbox,
     /// The health board.
     pub board: Board,
-    /// When to look.
+    /// Wakes the relay.
     pub wake: CommitSignal,
 }
 
-/// Carries messages to one sink, in the order of their numbers.
+/// Delivers messages to one sink, in the order of their numbers.
 ///
-/// The cursor in the database follows what was delivered and never leads: whatever happens, messages are sent again
-/// rather than left out, and the sink refuses repeats.
+/// The stored cursor follows the deliveries and never precedes them. So a fault causes repeats, which the sink refuses,
+/// and never a gap.
 pub struct Relay<S> {
     sink: S,
     outbox: Outbox,
     wake: CommitSignal,
     report: DeliveryReport,
-    /// Everything up to here is delivered. `None` until it is read, while the sink is foreign, and again after an error of the
-    /// database, which may have been restored to an earlier time.
+    /// Everything up to here is delivered. `None` until the first read, while the sink is foreign, and after a database
+    /// error: the database may have been restored to an earlier state.
     cursor: Option<Position>,
-    /// Whether the sink never had a cursor: it was promised nothing of what was before.
+    /// Whether the sink has no stored cursor: it is owed no earlier messages.
     is_new: bool,
-    /// The cursor as the database has it, and since when.
+    /// The stored cursor, and the time of that write.
     saved: (u64, Instant),
-    /// Of the turn, where there are turns.
+    /// The lease of this turn, if the sink has one.
     epoch: Option<Epoch>,
-    /// When the sink was last asked what it holds. `None` after any error: it may be another server now.
+    /// The time of the last check of the sink's streams. `None` after any error: another server may answer now.
     looked_at: Option<Instant>,
 }
 
-/// Messages carried at once: memory, and the time for which a sink is busy with one answer, stay small.
+/// Messages per batch. The limit keeps memory use and the time of one answer small.
 const BATCH: u32 = 500;
-/// How long a lost announcement may go unnoticed.
+/// Maximum delay after a lost notification.
 pub(super) const POLL: Duration = Duration::from_secs(1);
-/// The cursor is written no more often; what is repeated after a crash is refused by the sink.
+/// Minimum pause between two writes of the cursor; the sink refuses the repeats after a crash.
 const SAVE_EVERY: Duration = Duration::from_millis(250);
-/// How often a sink is asked what it holds while nothing is wrong: a sink that lost something while nothing is
-/// sent to it is filled again within that time.
+/// Pause between two checks of an idle sink: a sink that loses messages while none are sent is refilled within this
+/// time.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// What a step did.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StreamStep {
     Delivered,
@@ -67,7 +67,7 @@ enum StreamStep {
 }
 
 impl<S: Sink> Relay<S> {
-    /// Nothing is read and nothing sent yet.
+    /// Creates the relay without reading or sending anything.
     pub fn new(parts: RelayParts<S>) -> Self {
         let RelayParts { sink, outbox, board, wake } = parts;
         let report = DeliveryReport::new(board, sink.name());
@@ -89,7 +89,7 @@ impl<S: Sink> Relay<S> {
         turn::run(&mut self, None, stop).await;
     }
 
-    /// One step: a look at the sink when it is due, then a batch.
+    /// One step: a check of the sink when it is due, then a batch.
     async fn deliver_next(&mut self) -> Result<StreamStep, RelayError> {
         let Some(mut cursor) = self.open().await? else { return Ok(StreamStep::Foreign) };
         if self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
@@ -143,8 +143,8 @@ impl<S: Sink> Relay<S> {
         Ok(self.cursor.clone())
     }
 
-    /// Asks the sink what it holds, and goes back to where it lost something, or to what is still kept after that. `None` where
-    /// it holds what this database never sent.
+    /// Checks the streams of the sink. After a loss, returns to the last delivered message, or to the oldest stored
+    /// one. `None` if the sink holds messages that this database never sent.
     async fn check_sink(&mut self, cursor: Position) -> Result<Option<Position>, RelayError> {
         self.sink.follow(&self.outbox.aggregate_types().await?)?;
         let streams = self.sink.look().await?;
@@ -171,12 +171,12 @@ impl<S: Sink> Relay<S> {
         }
         self.cursor = Some(from.into());
         self.report.opened(from);
-        // Before anything else: what is to be sent again must not be trimmed meanwhile.
+        // First of all: messages to repeat must not be deleted meanwhile.
         self.save(Duration::ZERO).await?;
         Ok(self.cursor.clone())
     }
 
-    /// Sends nothing more to the sink, also after a restart, until an operator decides.
+    /// Stops sending to the sink until an operator decides, also after a restart.
     async fn stop_delivery(&mut self, reason: &str) -> Result<StreamStep, RelayError> {
         self.outbox.note_foreign(self.sink.name(), reason, self.epoch).await?;
         self.forget();
@@ -184,12 +184,12 @@ impl<S: Sink> Relay<S> {
         Ok(StreamStep::Foreign)
     }
 
-    /// What was known of database and sink may not be true any more.
+    /// Forgets the state of database and sink, which may be out of date.
     fn forget(&mut self) {
         (self.cursor, self.looked_at) = (None, None);
     }
 
-    /// Writes the cursor if it moved and was last written `every` ago or longer.
+    /// Writes the cursor if it moved and its last write is `every` ago or longer.
     async fn save(&mut self, every: Duration) -> Result<(), RelayError> {
         let Some(cursor) = self.cursor.as_ref().map(|cursor| cursor.seq) else { return Ok(()) };
         if cursor != self.saved.0 && self.saved.1.elapsed() >= every {
@@ -199,7 +199,7 @@ impl<S: Sink> Relay<S> {
         Ok(())
     }
 
-    /// How long to wait for the next commit: no longer than until the cursor is to be written.
+    /// How long to wait for the next commit: at most until the cursor is due to be written.
     fn time_to_save(&self) -> Duration {
         match self.cursor.as_ref().map(|cursor| cursor.seq) {
             Some(cursor) if cursor != self.saved.0 => SAVE_EVERY.saturating_sub(self.saved.1.elapsed()),
@@ -256,9 +256,9 @@ impl<S: Sink> Steps for Relay<S> {
     }
 }
 
-/// Why nothing is sent to a sink that is further than the database.
+/// Why delivery stopped for a sink that is ahead of the database.
 pub(super) fn beyond(cursor: u64, last: u64) -> String {
-    format!("it was given everything up to {cursor}, and {last} is the newest number of this database")
+    format!("messages up to {cursor} were delivered, but {last} is the newest number of this database")
 }
 
 pub(super) fn envelope(row: &OutboxRow) -> Envelope {

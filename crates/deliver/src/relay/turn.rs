@@ -8,27 +8,27 @@ use super::report::DeliveryReport;
 use super::{CommitSignal, RelayError, backoff};
 use chainflume_db::Epoch;
 
-/// How long a step may take once the daemon is to stop. A sink that hangs is left then, unlike a commit: what the sink makes
-/// of the batch does not matter, because the batch is sent again.
+/// Timeout of a step after the daemon was asked to stop. A delivery may be abandoned, unlike a commit: the batch is
+/// sent again.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Delivery to one sink: of several instances, the one that holds the lease delivers.
+/// Delivery to one sink. Of several instances, the one with the lease delivers.
 pub trait SinkDelivery: Send + 'static {
     /// Name of the sink.
     fn sink(&self) -> &str;
 
-    /// Delivers until `stop`, or until another instance holds the lease. `None` where there are no leases.
+    /// Delivers until `stop`, or until another instance takes the lease. `None` without leases.
     fn run_turn(&mut self, epoch: Option<Epoch>, stop: CancellationToken) -> impl Future<Output = ()> + Send;
 }
 
-/// What the loop does after a step.
+/// The next action of the loop after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextStep {
-    /// Steps again at once.
+    /// Step again at once.
     Now,
-    /// Waits for the next commit, for this long at most.
+    /// Wait for the next commit, for this long at most.
     AtCommit(Duration),
-    /// Waits this long: a commit changes nothing.
+    /// Wait this long; a commit does not end the wait.
     After(Duration),
 }
 
@@ -37,17 +37,17 @@ pub(super) trait Steps: Send {
     /// Name of the sink.
     fn name(&self) -> &str;
 
-    /// Drops what an earlier turn knew: another instance may have delivered since.
+    /// Resets the state of an earlier turn: another instance may have delivered since.
     fn begin(&mut self, epoch: Option<Epoch>);
 
-    /// One step. It may be dropped at any await once the daemon is to stop.
+    /// One step. It may be cancelled at any await after a request to stop.
     fn step(&mut self, stop: &CancellationToken)
     -> impl Future<Output = Result<NextStep, RelayError>> + Send;
 
-    /// Drops what is not certain after an error.
+    /// Resets state that is uncertain after an error.
     fn failed(&mut self, error: &RelayError);
 
-    /// Writes what is left to write when the turn ends.
+    /// Stores unwritten state when the turn ends.
     fn end(&mut self) -> impl Future<Output = Result<(), RelayError>> + Send;
 
     /// Health, metrics and log lines.
@@ -57,8 +57,8 @@ pub(super) trait Steps: Send {
     fn signal(&mut self) -> &mut CommitSignal;
 }
 
-/// Runs steps until `stop`, or until another instance holds the lease. An error is logged, and the step is retried after a
-/// pause for as long as it takes. A step that has begun is finished, within [`GRACE`].
+/// Runs steps until `stop`, or until another instance takes the lease. An error is logged, and the step is retried
+/// after a pause, without a limit. A step that has begun is finished within [`GRACE`].
 pub(super) async fn run<D: Steps>(delivery: &mut D, epoch: Option<Epoch>, stop: CancellationToken) {
     delivery.begin(epoch);
     let mut backoff = backoff();
@@ -83,7 +83,7 @@ pub(super) async fn run<D: Steps>(delivery: &mut D, epoch: Option<Epoch>, stop: 
             }
             Err(RelayError::Store(error)) if error.is_fenced() => {
                 let sink = delivery.name();
-                tracing::warn!(sink, %error, "another instance took the lease of this sink; this instance stands by");
+                tracing::warn!(sink, %error, "another instance took the lease of this sink; this instance is a standby");
                 return;
             }
             Err(error) => {

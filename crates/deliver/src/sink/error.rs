@@ -1,19 +1,19 @@
 use std::time::Duration;
 
-/// Why a sink did not take messages.
+/// Why a sink did not accept messages.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// Nobody answers, or not in time.
+    /// No answer, or not in time.
     #[error("{sink} at {host} cannot be reached: {reason}")]
     Unreachable {
         /// The sink.
         sink: &'static str,
-        /// Host and port, all of its URL that may be shown.
+        /// Host and port, the only parts of its URL that may be logged.
         host: String,
-        /// What the system says.
+        /// The cause, from the operating system.
         reason: String,
     },
-    /// It answers that it cannot now: it starts, is full, or is a replica since a moment ago.
+    /// The server is temporarily unable: it starts, is full, or has become a replica.
     #[error("{sink} at {host} does not take messages now: {answer}")]
     Unready {
         /// The sink.
@@ -23,7 +23,7 @@ pub enum SinkError {
         /// Its answer.
         answer: String,
     },
-    /// It refuses, and will until somebody changes something.
+    /// The server refuses until an operator changes something.
     #[error("{sink} at {host} refuses messages: {answer}; {remedy}")]
     Refused {
         /// The sink.
@@ -32,36 +32,36 @@ pub enum SinkError {
         host: String,
         /// Its answer.
         answer: String,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
-    /// It does not hold any more what it was given: look where to go on from.
+    /// The sink lost messages. The relay must look where to continue.
     #[error("{stream} ends at {held}, where {given} had been delivered")]
     Lost {
         /// The stream.
         stream: String,
-        /// Newest number held.
+        /// Newest number in the stream.
         held: u64,
-        /// Newest number given to it.
+        /// Newest number delivered to the stream.
         given: u64,
     },
-    /// Somebody wrote there since it was looked at: look again.
-    #[error("{stream} was written by somebody else, up to {held}, since it was looked at")]
+    /// Another client wrote to the stream. The relay must look again.
+    #[error("another client wrote to {stream}, up to {held}, after it was checked")]
     Changed {
         /// The stream.
         stream: String,
-        /// Newest number held.
+        /// Newest number in the stream.
         held: u64,
     },
-    /// It holds what is not ours.
+    /// The stream holds messages that this database never sent.
     #[error("{stream} holds what this database never sent (at {seq})")]
     Foreign {
         /// The stream.
         stream: String,
-        /// The number at which it shows.
+        /// The number of the first known foreign message.
         seq: u64,
     },
-    /// It answered, and not with success.
+    /// An answer with another status than success.
     #[error("{sink} at {host} answered {status}{text}")]
     Answered {
         /// The sink.
@@ -70,13 +70,15 @@ pub enum SinkError {
         host: String,
         /// HTTP status.
         status: u16,
-        /// For how long it does not want to be asked again, where it says so.
+        /// The value of `Retry-After`, if the answer has one.
         retry_after: Option<Duration>,
-        /// What it said, after a colon.
+        /// The text of the answer, after a colon.
         text: String,
     },
-    /// The message is larger than may be sent there.
-    #[error("{sink} at {host} is sent no more than {limit} bytes, and the message has {bytes}")]
+    /// The message is larger than the limit of the sink.
+    #[error(
+        "{sink} at {host} gets messages of at most {limit} bytes (max_message_bytes), and this one has {bytes}"
+    )]
     TooLarge {
         /// The sink.
         sink: &'static str,
@@ -84,21 +86,21 @@ pub enum SinkError {
         host: String,
         /// Size of the message.
         bytes: usize,
-        /// Largest one that is sent.
+        /// Largest message that is sent.
         limit: usize,
     },
-    /// What its name leads to may not be called.
+    /// The address that the name resolves to may not be called.
     #[error("{sink}: {reason}")]
     Forbidden {
         /// The sink.
         sink: &'static str,
-        /// Where it leads, and what to do.
+        /// The address, and the remedy.
         reason: String,
     },
 }
 
 impl SinkError {
-    /// Whether the same messages may be taken later without anybody's help.
+    /// Whether the same messages may be accepted later without an operator.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Unready { .. } | Self::Lost { .. } | Self::Changed { .. } => {
@@ -109,8 +111,8 @@ impl SinkError {
         }
     }
 
-    /// Whether the message is refused, and not merely now or because of where it goes: the other 4xx, after which the
-    /// same message again is of little use.
+    /// Whether the sink refuses this message for good: the 4xx statuses that depend neither on time nor on the
+    /// endpoint. A repeat of the same message is of little use.
     pub fn refuses_message(&self) -> bool {
         match self {
             Self::TooLarge { .. } => true,
@@ -121,12 +123,12 @@ impl SinkError {
         }
     }
 
-    /// Whether it wants no messages any more: 410.
+    /// Whether the endpoint wants no more messages: 410.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Answered { status: 410, .. })
     }
 
-    /// For how long it does not want to be asked again, where it says so.
+    /// The value of `Retry-After`, if the answer has one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Answered { status: 429 | 503, retry_after, .. } => *retry_after,

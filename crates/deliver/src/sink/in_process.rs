@@ -6,11 +6,12 @@ use tokio::sync::broadcast;
 use super::{Delivered, Sink, SinkError, Stream};
 use chainflume_core::domain::Envelope;
 
-/// Messages a subscriber may fall behind before it misses some. It is told how many, and can read them from
-/// the outbox; waiting for it would let one slow reader hold up all others.
+/// Maximum number of messages that a subscriber may fall behind before it misses some. The receiver then returns how
+/// many were missed, and the subscriber can read them from the outbox. Waiting for one slow reader would delay all
+/// others.
 const BACKLOG: usize = 1024;
 
-/// Where messages can be heard inside the process. Clones are handles to the same one.
+/// The channel on which messages are published inside the process. Clones are handles to the same channel.
 #[derive(Clone, Debug)]
 pub struct Bus(broadcast::Sender<Arc<Envelope>>);
 
@@ -21,27 +22,27 @@ impl Default for Bus {
 }
 
 impl Bus {
-    /// Messages from now on, each once and in order. The receiver learns how many it missed when it is
-    /// more than a thousand behind.
+    /// Subscribes to messages from now on, each once and in order. A receiver that is more than a thousand messages
+    /// behind returns the number of missed messages.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Envelope>> {
         self.0.subscribe()
     }
 }
 
-/// Hands messages to whoever listens inside the process.
+/// Publishes messages inside the process.
 #[derive(Debug)]
 pub struct InProcess {
     bus: Bus,
-    /// Newest number handed out by this process, by epoch: after a restore of the database numbers come again for other
-    /// messages.
+    /// Newest number that this process published, by epoch. After a restore of the database, numbers are used again for
+    /// other messages.
     last: BTreeMap<String, u64>,
 }
 
 impl InProcess {
-    /// Its name, for every process.
+    /// Name of this sink in every process.
     pub const NAME: &str = "in-process";
 
-    /// A sink that sends to `bus`.
+    /// A sink that publishes on `bus`.
     pub fn new(bus: Bus) -> Self {
         Self { bus, last: BTreeMap::new() }
     }
@@ -52,7 +53,7 @@ impl Sink for InProcess {
         Self::NAME
     }
 
-    /// It holds nothing that could be lost: a listener that was not there reads the outbox.
+    /// This sink stores nothing that could be lost: a subscriber that was absent reads the outbox.
     async fn look(&mut self) -> Result<Vec<Stream>, SinkError> {
         Ok(Vec::new())
     }
@@ -66,7 +67,7 @@ impl Sink for InProcess {
                 delivered.repeats.push(envelope.seq);
                 continue;
             }
-            // An error means that nobody listens, which is nobody's fault.
+            // An error means that no subscriber exists, which is normal.
             let _nobody = self.bus.0.send(envelope.clone());
             *last = envelope.seq;
         }

@@ -1,13 +1,13 @@
 //! Redis: a stream for each aggregate type, and the same messages on Pub/Sub.
 //!
-//! An entry's id is the message's number, so Redis itself refuses repeats. Messages go in loads, each one script
-//! ([`layout`]): it looks whether each stream still holds what it was given, by whom, appends what is new and publishes it, with
-//! nobody in between. So a lost reply costs a repeat that changes nothing, a connection that comes back from
-//! the dead cannot write out of order, and what Redis lost is noticed before anything is put behind the hole.
-//! Plain `XADD`s in a pipeline would give none of these: after a `FLUSHALL` they succeed.
+//! The id of an entry is the number of the message, so Redis refuses repeats. Messages are sent in loads, one script
+//! per load ([`layout`]). The script checks that each stream ends as expected, in number and epoch, then appends and
+//! publishes the new messages atomically. So a lost reply only causes a repeat that changes nothing. A stale connection
+//! cannot write out of order. A loss in Redis is detected before any later message is appended. Plain `XADD`s in a
+//! pipeline give none of these guarantees: they succeed after a `FLUSHALL`.
 //!
-//! Streams that live on one server share a [`StreamWriter`]; in a Cluster each has its own. Which server that is, and who takes over
-//! after it, is for the [`route`] to find out.
+//! Streams on one server share a [`StreamWriter`]; in a Cluster each stream has its own. The [`route`] finds the server
+//! and its successor.
 
 mod answer;
 mod cluster;
@@ -29,37 +29,37 @@ use chainflume_core::domain::{Aggregate, Envelope};
 use layout::StreamLayout;
 use stream_writer::{StreamWriter, WriteOutcome};
 
-/// The sink's name, in errors too.
+/// Name of the sink, also in errors.
 const NAME: &str = "redis";
 
-/// How Redis is reached and what the streams are called.
+/// Servers of Redis and names of the streams.
 #[derive(Clone)]
 pub struct Settings {
-    /// Which servers.
+    /// The servers.
     pub servers: Servers,
-    /// Certificate authority of the servers, PEM; `None` asks those of the system.
+    /// Certificate authority of the servers, PEM; `None` uses the system's authorities.
     pub ca: Option<Vec<u8>>,
-    /// Before every name of a stream or channel.
+    /// Prefix of every stream and channel.
     pub prefix: String,
-    /// Entries kept in each stream, about.
+    /// Approximate number of entries that each stream keeps.
     pub stream_length: u64,
-    /// How long a connection, and then an answer, may take.
+    /// Timeout of connecting, and then of an answer.
     pub timeout: Duration,
 }
 
-/// Which servers there are. URLs are `redis://user:password@host:port/db`, or `rediss://…` for TLS.
+/// The kind of deployment. URLs are `redis://user:password@host:port/db`, or `rediss://…` for TLS.
 #[derive(Clone)]
 pub enum Servers {
-    /// One, by its URL.
+    /// One server.
     Single(String),
-    /// Whichever is the master.
+    /// Sentinel: the present master.
     Sentinel {
-        /// URLs of the sentinels, with what *they* want to know of us.
+        /// URLs of the sentinels, with the credentials for the sentinels.
         sentinels: Vec<String>,
         /// URL of the master, with its name in place of a host.
         master: String,
     },
-    /// URLs of some nodes of a Cluster. Others that are found through them are logged in to alike.
+    /// URLs of some nodes of a Cluster. The same credentials are used for the other nodes.
     Cluster(Vec<String>),
 }
 
@@ -73,19 +73,19 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Puts messages into streams of Redis.
+/// Appends messages to streams of Redis.
 #[derive(Debug)]
 pub struct RedisSink {
     layout: StreamLayout,
     settings: Settings,
-    /// One for all streams, or in a Cluster one for each.
+    /// One writer for all streams, or in a Cluster one for each.
     stream_writers: Vec<StreamWriter>,
     /// In a Cluster, which aggregate type each of the writers has.
     own_types: Vec<String>,
 }
 
 impl RedisSink {
-    /// Nothing is connected yet.
+    /// Creates the sink without connecting.
     ///
     /// # Errors
     /// [`SinkError::Refused`] when a URL or the certificate cannot be read.
@@ -95,10 +95,10 @@ impl RedisSink {
         Ok(Self { layout: StreamLayout { prefix, stream_length }, settings, stream_writers, own_types })
     }
 
-    /// Connects and asks for every stream; returns the servers they live on.
+    /// Connects and reads the end of every stream; returns the servers of the streams.
     ///
     /// # Errors
-    /// What keeps messages from being delivered there.
+    /// The reason why messages cannot be delivered there.
     pub async fn check(&mut self) -> Result<String, SinkError> {
         let mut hosts = Vec::new();
         for stream_writer in &mut self.stream_writers {
@@ -110,10 +110,10 @@ impl RedisSink {
         Ok(hosts.join(", "))
     }
 
-    /// Removes every stream, with its groups.
+    /// Deletes every stream with its consumer groups.
     ///
     /// # Errors
-    /// What keeps it from being done; the user needs `+del`.
+    /// The reason why it failed; the user needs `+del`.
     pub async fn remove(&mut self) -> Result<(), SinkError> {
         for stream_writer in &mut self.stream_writers {
             stream_writer.remove(&self.layout).await?;
@@ -121,8 +121,8 @@ impl RedisSink {
         Ok(())
     }
 
-    /// The stream writer for messages of this type. In a Cluster a type that is new gets one of its own: streams of two types may
-    /// live on different nodes.
+    /// The stream writer for messages of this type. In a Cluster each new type gets its own writer: streams of two
+    /// types may be on different nodes.
     fn stream_writer(&mut self, aggregate_type: &str) -> Result<usize, SinkError> {
         if !matches!(self.settings.servers, Servers::Cluster(_)) {
             return Ok(0);
@@ -143,7 +143,7 @@ struct StreamPlaces {
 }
 
 impl StreamPlaces {
-    /// Streams of the chains: they are looked at also while there is no message.
+    /// Streams of the chains: they are read even before their first message.
     fn new(settings: &Settings) -> Result<Self, SinkError> {
         let types: Vec<String> = Aggregate::ALL.iter().map(|one| one.as_str().to_owned()).collect();
         Ok(match settings.servers {
@@ -188,7 +188,7 @@ impl Sink for RedisSink {
             shares[place].push(envelope);
         }
         let layout = &self.layout;
-        // At once: the stream writers use servers that need not wait for each other.
+        // In parallel: the stream writers use different servers.
         let stream_writers =
             self.stream_writers.iter_mut().zip(&shares).filter(|(_, share)| !share.is_empty());
         let outcomes =
@@ -197,8 +197,8 @@ impl Sink for RedisSink {
     }
 }
 
-/// What became of the batch, from what became of each stream writer's share. A stream writer that failed holds back the others' cursor and not
-/// their messages, which will be repeats when they come again.
+/// Combines the results of all stream writers. A failed writer limits the cursor of the whole batch, but not the
+/// messages of the others: these become repeats at the next try.
 fn sum_up(batch: &[Arc<Envelope>], outcomes: Vec<WriteOutcome>) -> Result<Delivered, SinkError> {
     let mut repeats: Vec<u64> = outcomes.iter().flat_map(|outcome| &outcome.repeats).copied().collect();
     let failed = outcomes.into_iter().filter_map(|outcome| outcome.failed).min_by_key(|(seq, _)| *seq);

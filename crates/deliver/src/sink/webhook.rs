@@ -1,8 +1,8 @@
-//! Webhooks: each message is one signed `POST`, as Standard Webhooks 1.0.0 has it
+//! Webhooks: each message is one signed `POST`, as defined by Standard Webhooks 1.0.0
 //! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
 //!
-//! A receiver answers, and cannot be asked what it holds. So repeats are told by `webhook-id`, which is the same
-//! at every try, and what was answered with success counts as there for good.
+//! A receiver cannot be asked which messages it has. So receivers recognize repeats by `webhook-id`, which is the same
+//! for every try. A message answered with success counts as delivered for good.
 
 mod sign;
 
@@ -17,22 +17,22 @@ use chainflume_core::domain::Envelope;
 use chainflume_ops::http::{AddressPolicy, HttpClient, HttpError, HttpResponse};
 pub use sign::SigningKey;
 
-/// An endpoint.
+/// A delivery endpoint.
 #[derive(Clone)]
 pub struct Settings {
-    /// Its name, by which its cursor goes.
+    /// Its name; its cursor is stored under this name.
     pub name: String,
-    /// Where it is.
+    /// Its URL.
     pub url: String,
-    /// Each signs: while keys are exchanged, the receiver knows one of two.
+    /// Each key signs. While keys are exchanged, the receiver knows only one of two.
     pub keys: Vec<SigningKey>,
-    /// How long a delivery may take, connection and answer included.
+    /// Timeout of a delivery, including connection and answer.
     pub timeout: Duration,
-    /// Which addresses it may have.
+    /// The addresses that the URL may resolve to.
     pub reach: AddressPolicy,
-    /// Certificate authority of its server, PEM; `None` asks those of the system.
+    /// Certificate authority of its server, PEM; `None` uses the system's authorities.
     pub ca: Option<Vec<u8>>,
-    /// Largest message sent, in bytes.
+    /// Maximum size of a message, in bytes.
     pub max_bytes: usize,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Delivers messages to one endpoint. Clones are the same endpoint, for deliveries at the same time.
+/// Delivers messages to one endpoint. Clones are the same endpoint, for parallel deliveries.
 #[derive(Clone, Debug)]
 pub struct WebhookSink {
     name: String,
@@ -53,7 +53,7 @@ pub struct WebhookSink {
 }
 
 impl WebhookSink {
-    /// Nothing is connected yet.
+    /// Creates the client without connecting.
     ///
     /// # Errors
     /// When the URL or the authority cannot be read, or the URL names an address that may not be called.
@@ -63,10 +63,10 @@ impl WebhookSink {
         Ok(Self { name: format!("webhook:{name}"), post, keys: keys.into(), max_bytes })
     }
 
-    /// Looks whether somebody answers there, and delivers nothing; returns the host and the status of the answer.
+    /// Checks that a server answers, and delivers nothing; returns its host and the status of the answer.
     ///
     /// # Errors
-    /// What keeps messages from being delivered there.
+    /// The reason why messages cannot be delivered there.
     pub async fn check(&self) -> Result<(String, u16), HttpError> {
         Ok((self.post.host().to_owned(), self.post.look().await?))
     }
@@ -77,7 +77,7 @@ impl WebhookSink {
             return Err(SinkError::TooLarge { sink: SINK, host: self.host(), bytes, limit: self.max_bytes });
         }
         let id = id(envelope);
-        // The time of this try and not of the message: receivers refuse what is old (their defence against replays).
+        // The time of this try, not of the message: receivers refuse old timestamps as a defence against replays.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let signed: Vec<String> = self.keys.iter().map(|key| key.sign(&id, now, &envelope.json)).collect();
         let headers = [
@@ -117,16 +117,17 @@ impl WebhookSink {
 
 const SINK: &str = "webhook";
 
-/// The header that says epoch and number: a receiver sees by it that a database was restored to an older state.
+/// The header with epoch and number. A receiver recognizes from the epoch that the database was restored to an older
+/// state.
 const POSITION: &str = "chainflume-position";
 
-/// The epoch of messages from before there were epochs, whose ids are what they were.
+/// The epoch of messages without an epoch (from old versions); their ids are unchanged.
 const NO_EPOCH: &str = "0";
 
-/// The `webhook-id`: the message's number, and a digest of its epoch and its text. The number alone would come again from a
-/// database that was restored to an older state, for other messages, which receivers would then take for repeats. So would
-/// number and text: a block that comes back has the same events, and a receiver that was told of its retraction meanwhile must
-/// hear of them again. Without full stops, which separate what is signed.
+/// The `webhook-id`: the message's number, and a digest of its epoch and its text. The number alone is not enough: a
+/// database restored to an older state uses it again for other messages, which receivers would take for repeats. Number
+/// and text are not enough either: a block that returns has the same events, and a receiver that got their retraction
+/// must get them again. No full stops, because the signed text uses them as separators.
 fn id(envelope: &Envelope) -> String {
     let mut digest = Sha256::new();
     if envelope.epoch != NO_EPOCH {
@@ -142,12 +143,12 @@ impl Sink for WebhookSink {
         &self.name
     }
 
-    /// What was answered with success is the receiver's: it cannot be asked.
+    /// A message that was answered with success counts as delivered: the receiver cannot be asked.
     async fn look(&mut self) -> Result<Vec<Stream>, SinkError> {
         Ok(Vec::new())
     }
 
-    /// One after the other. Which were repeats, only the receiver knows.
+    /// One message after the other. Only the receiver can recognize repeats.
     async fn deliver(&mut self, batch: &[Arc<Envelope>]) -> Result<Delivered, SinkError> {
         let mut delivered = Delivered::default();
         for envelope in batch {

@@ -1,58 +1,59 @@
 use crate::call::RpcError;
 use chainflume_core::domain::BlockRange;
 
-/// How a node behaves as a whole. The default is a recent go-ethereum without limits.
+/// General behaviour of a node. The default is a recent go-ethereum without limits.
 #[derive(Clone, Debug, Default)]
 pub struct Behaviour {
-    /// Over HTTP the newest `lag` blocks are unknown, as to a backend that lags behind its load balancer:
-    /// `eth_getLogs` over a range answers what it knows and says nothing about the rest. The WebSocket
-    /// knows them all.
+    /// Over HTTP the newest `lag` blocks are unknown, like at a backend that lags behind its load balancer.
+    /// `eth_getLogs` over a range returns the known logs, without an error about the rest. The WebSocket knows all
+    /// blocks.
     pub lag: u64,
-    /// Most blocks `eth_getLogs` may span.
+    /// Maximum number of blocks in a range of `eth_getLogs`.
     pub max_range: Option<Cap>,
-    /// Most logs `eth_getLogs` may answer.
+    /// Maximum number of logs that `eth_getLogs` returns.
     pub max_logs: Option<Cap>,
-    /// Most addresses `eth_getLogs` may be asked for.
+    /// Maximum number of addresses in the filter of `eth_getLogs`.
     pub max_addresses: Option<Cap>,
-    /// What `eth_getLogs` says about blocks above the head.
+    /// The answer of `eth_getLogs` about blocks above the head.
     pub beyond_head: BeyondHead,
-    /// Arrays of calls are refused.
+    /// Whether batches are refused.
     pub refuse_batches: bool,
-    /// Orphaned blocks and their logs are still answered by hash, as a node does that keeps side chains.
+    /// Whether orphaned blocks and their logs are still returned by hash, as by a node that keeps side chains.
     pub serve_orphans: bool,
-    /// Headers have an empty logs bloom, whatever logs there are.
+    /// Whether headers have an empty logs bloom, whatever their logs are.
     pub wrong_bloom: bool,
-    /// Headers have a receipts root that no receipts have.
+    /// Whether headers have a wrong receipts root.
     pub wrong_receipts_root: bool,
-    /// WebSockets stay open and say nothing.
+    /// Whether WebSockets stay open but send nothing.
     pub ws_silent: bool,
-    /// WebSockets are refused with status 503.
+    /// Whether WebSockets are refused with status 503.
     pub ws_refuse: bool,
-    /// Sockets of an older generation close.
+    /// Sockets of an earlier generation close.
     pub(crate) ws_generation: u64,
 }
 
-/// What a node says about a range that ends above its head.
+/// The answer about a range that ends above the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BeyondHead {
-    /// The logs up to its head, none if all is above.
+    /// The logs up to the head; none if the range is above it.
     #[default]
     Empty,
     /// Error -32602 "block range extends beyond current head block", as go-ethereum since 1.16.
     Refuse,
 }
 
-/// A limit and how the node says that it is exceeded.
+/// A limit, and the error when it is exceeded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cap {
-    /// The most that is still answered.
+    /// The largest accepted value.
     pub max: u64,
-    /// In its message, `{max}` becomes the limit, and `{from}` and `{to}` a range narrow enough, in hex.
+    /// In its message, `{max}` is replaced by the limit, and `{from}` and `{to}` by a range that is narrow enough, in
+    /// hex.
     pub error: RpcError,
 }
 
 impl Cap {
-    /// At most `max` blocks, in Alchemy's words, with a hint.
+    /// At most `max` blocks, with the error of Alchemy, including a hint.
     pub fn range(max: u64) -> Self {
         let hint = "this block range should work: [{from}, {to}]";
         let message =
@@ -60,7 +61,7 @@ impl Cap {
         Self { max, error: RpcError::new(-32600, &message) }
     }
 
-    /// At most `max` logs, in Infura's words without a hint.
+    /// At most `max` logs, with the error of Infura, without a hint.
     pub fn logs(max: u64) -> Self {
         Self { max, error: RpcError::new(-32005, "query returned more than {max} results") }
     }
@@ -70,7 +71,7 @@ impl Cap {
         Self { max, error: RpcError::new(-32602, "exceed max addresses: {max}") }
     }
 
-    /// The error for a question about `range`, or `None` if `asked` is within the limit.
+    /// The error for a request about `range`; `None` if `asked` is within the limit.
     pub(crate) fn check(&self, asked: u64, range: BlockRange) -> Result<(), RpcError> {
         if asked <= self.max {
             return Ok(());

@@ -10,7 +10,7 @@ use crate::DevChain;
 use crate::call::{Request, RpcError, Transport};
 use chainflume_core::domain::Log;
 
-/// Which calls are hit, and what happens to them.
+/// The affected calls, and the fault.
 #[derive(Clone, Debug)]
 pub struct Rule {
     method: Option<String>,
@@ -37,22 +37,22 @@ impl Rule {
         Self { left: Some(count), ..self }
     }
 
-    /// Lets `count` of them pass first.
+    /// Skips the first `count` of them.
     pub fn after(self, count: u64) -> Self {
         Self { passing: count, ..self }
     }
 
-    /// Only those that come this way.
+    /// Only calls by this transport.
     pub fn over(self, transport: Transport) -> Self {
         Self { transport: Some(transport), ..self }
     }
 
-    /// Only those whose parameters are such.
+    /// Only calls with such parameters.
     pub fn asking(self, such: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Self {
         Self { asking: Some(Asking(Arc::new(such))), ..self }
     }
 
-    /// Whether this call is hit; counts it.
+    /// Whether this call is affected; counts it.
     pub(super) fn hits(&mut self, request: &Request) -> bool {
         let meant = self.method.as_ref().is_none_or(|method| *method == request.method)
             && self.transport.is_none_or(|transport| transport == request.transport)
@@ -69,7 +69,7 @@ impl Rule {
     }
 }
 
-/// A question to the parameters of a call.
+/// A test of a call's parameters.
 #[derive(Clone)]
 struct Asking(Arc<dyn Fn(&Value) -> bool + Send + Sync>);
 
@@ -96,45 +96,45 @@ impl fmt::Debug for Edit {
 }
 
 impl Effect {
-    /// The answer's `result` is changed on the way.
+    /// Changes the `result` of the answer.
     pub fn edit(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         Self::Edit(Edit(Arc::new(change)))
     }
 }
 
-/// What happens to a call.
+/// The fault of a call.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Answered this much later. On a WebSocket everything behind it waits too.
+    /// The answer is delayed by this time. On a WebSocket, later answers wait too.
     Delay(Duration),
-    /// Answered once the token is cancelled, with what is true then.
+    /// The answer waits until the token is cancelled, and then contains the state of that moment.
     Until(CancellationToken),
-    /// Answered by a node that does not know this many of the newest blocks.
+    /// The answer comes from a node that lacks this many of the newest blocks.
     Lag(u64),
-    /// `eth_getLogs` answers wrongly.
+    /// `eth_getLogs` returns a wrong answer.
     Lie(Lie),
-    /// Any `result` is changed on the way, [`Self::edit`].
+    /// The `result` is changed, see [`Self::edit`].
     Edit(Edit),
-    /// Answered by a node of this chain, as by a gateway that mixes its networks up. Rules and behaviour stay those of the node
-    /// that was asked.
+    /// The answer comes from a node of another chain, as from a gateway that mixes up its networks. Rules and behaviour
+    /// are those of the called node.
     Stranger(DevChain),
-    /// Answered with this error.
+    /// The answer is this error.
     Error(RpcError),
-    /// Answered with `"result": null`.
+    /// The answer is `"result": null`.
     Null,
-    /// The answer carries another id than the call.
+    /// The answer has another id than the call.
     WrongId,
-    /// The batch that the call is in is answered last call first, as JSON-RPC 2.0 (§6) allows.
+    /// The answers of the call's batch are in reverse order, as JSON-RPC 2.0 (§6) allows.
     Backwards,
-    /// The answer, or the whole batch it is in, does not travel as it should.
+    /// The answer, or its whole batch, has a fault of transport.
     Wire(Wire),
 }
 
-/// How an answer travels. On a WebSocket, [`Self::Status`] closes the socket too and [`Self::CutOff`]
-/// sends half a message before it does.
+/// Faults of transport. On a WebSocket, [`Self::Status`] also closes the socket, and [`Self::CutOff`] sends half a
+/// message first.
 #[derive(Clone, Debug)]
 pub enum Wire {
-    /// This HTTP answer in place of it.
+    /// This HTTP answer instead of the normal one.
     Status {
         /// HTTP status.
         status: u16,
@@ -147,18 +147,18 @@ pub enum Wire {
     Close,
     /// No answer, ever; the connection stays open.
     Hang,
-    /// The first half of the JSON, as if it were whole.
+    /// The first half of the JSON as a complete body.
     Truncate,
     /// The first half of the body, then the connection closes.
     CutOff,
-    /// This text in place of the JSON, as `text/html`, with status 200.
+    /// This text instead of the JSON, as `text/html` with status 200.
     Html(String),
-    /// The JSON with blanks in front, until the body has this many bytes.
+    /// The JSON with leading blanks, until the body has this many bytes.
     Oversize(usize),
 }
 
 impl Wire {
-    /// `429 Too Many Requests`, to be tried again after so many seconds.
+    /// `429 Too Many Requests`, with `Retry-After` in seconds.
     pub fn rate_limited(retry_after: u64) -> Self {
         Self::Status {
             status: 429,
@@ -173,25 +173,25 @@ impl Wire {
     }
 }
 
-/// How `eth_getLogs` lies. An answer without logs has nothing to lie about but [`Self::DropLogs`].
+/// How `eth_getLogs` returns wrong logs. Only [`Self::DropLogs`] applies to an answer without logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// No logs.
     DropLogs,
     /// Every `n`th log is missing; 0 or 1 for all.
     DropEvery(u64),
-    /// The last log comes twice.
+    /// The last log occurs twice.
     Duplicate,
-    /// A log of a contract that was not asked for comes last.
+    /// The last log is from a contract that was not requested.
     ForeignAddress,
-    /// A log of the block behind the asked range comes last.
+    /// The last log is from the block after the requested range.
     OutOfRange,
-    /// The last log's block hash is another.
+    /// The last log has another block hash.
     WrongBlockHash,
 }
 
 impl Lie {
-    /// `end` is the last block that was asked for.
+    /// `end` is the last requested block.
     pub(crate) fn apply(self, logs: &mut Vec<Log>, end: u64) {
         let last = logs.last().cloned();
         match (self, last) {

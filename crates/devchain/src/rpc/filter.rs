@@ -8,16 +8,16 @@ use super::params::{Tag, parse, tag};
 use crate::call::RpcError;
 use chainflume_core::domain::Log;
 
-/// What `eth_getLogs` is asked.
+/// The parameters of `eth_getLogs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) blocks: BlockSelection,
     pub(super) addresses: BTreeSet<Address>,
-    /// By position; an empty set is any topic, but there must be one.
+    /// By position; an empty set matches any topic, but the topic must exist.
     topics: Vec<BTreeSet<B256>>,
 }
 
-/// Which blocks are meant.
+/// The requested blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BlockSelection {
     Hash(B256),
@@ -56,8 +56,7 @@ impl Filter {
     }
 }
 
-/// One value, or an array of which one must match. `null`, also inside the array, and the empty array
-/// let everything pass.
+/// One value, or an array of which one must match. `null`, also inside the array, and the empty array match everything.
 fn any_of<T: DeserializeOwned + Ord>(value: &Value) -> Result<BTreeSet<T>, String> {
     match value {
         Value::Null => Ok(BTreeSet::new()),

@@ -1,5 +1,5 @@
-//! Answers as go-ethereum writes them. They are written to text directly: a `Value` for each log of a
-//! wide range would take many times its size.
+//! Answers in the format of go-ethereum. They are written directly as text: a `Value` for each log of a wide range
+//! would need many times its size.
 
 use alloy_primitives::{Address, B256, Bloom, Bytes, b256, keccak256};
 use serde::{Serialize, Serializer};
@@ -14,7 +14,7 @@ const EMPTY_ROOT: B256 = b256!("0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cad
 const NO_UNCLES: B256 = b256!("0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347");
 const GAS_LIMIT: u64 = 30_000_000;
 const GAS_PER_TX: u64 = 65_000;
-/// With fees (EIP-1559).
+/// A transaction with fees (EIP-1559).
 const TX_TYPE: u8 = 2;
 const GAS_PRICE: u64 = 1_000_000_000;
 
@@ -32,7 +32,7 @@ fn quantity(number: usize) -> QuantityJson {
     QuantityJson(number as u64)
 }
 
-/// A header, as `newHeads` tells it.
+/// A header in the format of `newHeads`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HeadJson {
@@ -58,7 +58,7 @@ pub(crate) struct HeadJson {
 impl HeadJson {
     pub(crate) fn new(block: &Block) -> Self {
         let link = &block.link;
-        // Nobody can check it: our transactions are not signed.
+        // Not checkable: the transactions are not signed.
         let transactions_root = match block.txs.len() {
             0 => EMPTY_ROOT,
             _ => keccak256([b"transactions", link.hash.as_slice()].concat()),
@@ -86,7 +86,7 @@ impl HeadJson {
     }
 }
 
-/// Its receipts as a header commits to them.
+/// Its receipts, in the form that a header commits to.
 fn consensus(block: &Block) -> Vec<Receipt> {
     let receipt = |(position, mined): (u64, &MinedTx)| Receipt {
         kind: TX_TYPE,
@@ -99,7 +99,7 @@ fn consensus(block: &Block) -> Vec<Receipt> {
     (1..).zip(&block.txs).map(receipt).collect()
 }
 
-/// A block, as `eth_getBlockBy…` tells it.
+/// A block in the format of `eth_getBlockBy…`.
 #[derive(Serialize)]
 pub(super) struct BlockJson {
     #[serde(flatten)]
@@ -128,8 +128,8 @@ impl BlockJson {
         Self { head: HeadJson::new(block), size, transactions, uncles: [] }
     }
 
-    /// As a node tells it that has its headers wrong.
-    pub(super) fn told_by(mut self, node: &Behaviour) -> Self {
+    /// A block with wrong fields in its header.
+    pub(super) fn with_faults_of(mut self, node: &Behaviour) -> Self {
         if node.wrong_bloom {
             self.head.logs_bloom = Bloom::ZERO;
         }
@@ -140,7 +140,7 @@ impl BlockJson {
     }
 }
 
-/// A transaction, as `eth_getTransactionByHash` tells it.
+/// A transaction in the format of `eth_getTransactionByHash`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TxJson {

@@ -7,7 +7,7 @@ use crate::call::RpcError;
 use crate::faults::{BeyondHead, Lie};
 use chainflume_core::domain::{BlockRange, Log};
 
-/// `eth_getLogs`: honest first, then within the node's limits, then as it is told to lie.
+/// `eth_getLogs`: the correct answer, then the node's limits, then the injected fault.
 pub(super) fn get_logs(
     view: &View<'_>,
     filter: &Filter,
@@ -23,7 +23,7 @@ pub(super) fn get_logs(
         cap.check(range.width(), *range)?;
     }
     let most = limits.max_logs.as_ref().map_or(usize::MAX, |cap| {
-        // One more than allowed is enough to know, and bounds the work.
+        // One log more than allowed shows that the limit is exceeded, and bounds the work.
         usize::try_from(cap.max.saturating_add(1)).unwrap_or(usize::MAX)
     });
     let mut logs: Vec<Log> = match &asked {
@@ -68,7 +68,7 @@ fn asked(view: &View<'_>, filter: &Filter) -> Result<LogQuery, RpcError> {
     }
 }
 
-/// The part of `range` that the node has, `None` if it has nothing of it.
+/// The part of `range` that the node has; `None` if it has none of it.
 fn known(view: &View<'_>, range: BlockRange) -> Result<Option<BlockRange>, RpcError> {
     if range.to() > view.head && view.behaviour.beyond_head == BeyondHead::Refuse {
         return Err(RpcError::params("block range extends beyond current head block"));

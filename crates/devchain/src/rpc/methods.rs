@@ -25,7 +25,7 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// The ids that are open, as text.
+    /// The open subscriptions, by their id as text.
     pub(crate) fn ids(&self) -> impl Iterator<Item = String> {
         self.open.iter().map(|id| format!("{id:#x}"))
     }
@@ -53,7 +53,7 @@ impl Subscriptions {
     }
 }
 
-/// Answers a call as the node that `plan` makes it.
+/// Answers a call as the node described by `plan`.
 pub(super) fn call(
     chain: &DevChain,
     request: &Request,
@@ -80,7 +80,8 @@ pub(super) fn call(
 fn read(view: &View<'_>, method: &str, params: &Params<'_>, settings: &Settings) -> Answer {
     let timed = settings.block_timestamp_in_logs;
     let block = |block: Option<&Block>| {
-        let json = |block| BlockJson::new(block, params.flag(1), settings.chain_id).told_by(&view.behaviour);
+        let json =
+            |block| BlockJson::new(block, params.flag(1), settings.chain_id).with_faults_of(&view.behaviour);
         result(&block.map(json))
     };
     match method {
@@ -108,7 +109,7 @@ fn read(view: &View<'_>, method: &str, params: &Params<'_>, settings: &Settings)
         }
         "eth_getCode" => {
             let address = params.address(0)?;
-            // What emits logs is a contract.
+            // An address that emits logs is a contract.
             let logs = |block: &Arc<Block>| block.logs(false).any(|log| log.address == address);
             let emits = || (0..=view.head).any(|number| view.block(number).is_some_and(logs));
             let contract = [STAKE_VAULT, DEMO_TOKEN, DEMO_NFT].contains(&address) || emits();

@@ -4,18 +4,18 @@ use serde_json::Value;
 
 use crate::call::RpcError;
 
-/// A block as a caller names it.
+/// A block parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     Number(u64),
     Earliest,
-    /// Also `pending`: nothing is ever pending here.
+    /// Also `pending`: this chain has no pending block.
     Latest,
     Safe,
     Finalized,
 }
 
-/// The parameters of a call by position; what is not an array has none.
+/// The parameters of a call by position; parameters that are not an array count as none.
 pub(super) struct Params<'a>(pub(super) &'a Value);
 
 impl Params<'_> {
@@ -42,7 +42,7 @@ impl Params<'_> {
     }
 }
 
-/// `Err` says what is wrong with the value.
+/// `Err` describes the problem with the value.
 pub(super) fn tag(value: &Value) -> Result<Tag, String> {
     match value.as_str().ok_or_else(|| format!("cannot read {value} as a block number"))? {
         "earliest" => Ok(Tag::Earliest),

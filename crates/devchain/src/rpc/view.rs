@@ -10,7 +10,7 @@ use crate::call::{Request, RpcError, Transport};
 use crate::faults::{Behaviour, Plan};
 use crate::state::DevState;
 
-/// The chain as the node that answers knows it: it may lag.
+/// The chain as the answering node knows it: the node may lag.
 pub(super) struct View<'a> {
     pub(super) state: MutexGuard<'a, DevState>,
     pub(super) head: u64,
@@ -27,7 +27,7 @@ impl<'a> View<'a> {
         Self { state, head, behaviour, finalized_depth: chain.settings().finalized_depth }
     }
 
-    /// The number a tag stands for; a number stands for itself, also above the head.
+    /// The number of a tag. A number is returned unchanged, even above the head.
     pub(super) fn number(&self, tag: Tag) -> Result<u64, RpcError> {
         let below = |name: &str, share: u64| match self.finalized_depth {
             Some(depth) => Ok(self.head.saturating_sub(depth / share)),

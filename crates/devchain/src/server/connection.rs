@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// A connection as its handler sees it: something to break.
+/// A connection that its handler can break.
 #[derive(Clone, Debug)]
 pub(super) struct ServedConnection(CancellationToken);
 
 impl ServedConnection {
-    /// From now on nothing is read or written. What was not written yet never is, also the answer at hand.
+    /// Stops all reading and writing at once. Unwritten bytes are lost, including those of the present answer.
     pub(super) fn break_off(&self) {
         self.0.cancel();
     }
@@ -31,8 +31,8 @@ impl Connected<IncomingStream<'_, Breakable>> for ServedConnection {
     }
 }
 
-/// A listener whose connections can be broken from inside, one by one or all by cancelling `running`.
-/// HTTP libraries finish what they began; a node that fails does not.
+/// A listener whose connections can be broken one by one, or all by cancelling `running`. HTTP libraries finish an
+/// answer they have begun; a node that fails does not.
 pub(super) struct Breakable {
     pub(super) listener: TcpListener,
     pub(super) running: CancellationToken,
@@ -44,7 +44,7 @@ impl Listener for Breakable {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        // Only latency is lost without it.
+        // A failure only affects latency.
         let _ = stream.set_nodelay(true);
         let broken = self.running.child_token();
         let breaking = Box::pin(broken.clone().cancelled_owned());
@@ -59,7 +59,7 @@ impl Listener for Breakable {
 pub(super) struct BreakableStream {
     stream: TcpStream,
     broken: CancellationToken,
-    /// Wakes a reader that waits when the connection is broken.
+    /// Wakes a waiting reader when the connection is broken.
     breaking: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 

@@ -12,7 +12,7 @@ use crate::DevChain;
 use crate::faults::Wire;
 use crate::rpc;
 
-/// How long after the first half of a cut body the connection closes: the half should be on its way.
+/// Pause between the first half of a cut body and the end of the connection, so that the half is sent.
 const CUT_AFTER: Duration = Duration::from_millis(50);
 
 /// Answers one POST.
@@ -43,7 +43,7 @@ pub(super) fn first_half(body: &str) -> String {
     body.chars().take(body.chars().count() / 2).collect()
 }
 
-/// The answer with blanks in front, which JSON allows.
+/// The answer with leading blanks, which JSON allows.
 pub(super) fn padded(body: &str, bytes: usize) -> String {
     " ".repeat(bytes.saturating_sub(body.len())) + body
 }
@@ -52,7 +52,7 @@ fn json(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Names and values that HTTP does not allow are left out.
+/// Names and values that HTTP does not allow are omitted.
 fn named(status: u16, headers: Vec<(String, String)>, body: String) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let valid = |(name, value): (String, String)| {
@@ -61,7 +61,7 @@ fn named(status: u16, headers: Vec<(String, String)>, body: String) -> Response 
     (status, headers.into_iter().filter_map(valid).collect::<HeaderMap>(), body).into_response()
 }
 
-/// Promises the whole length, sends half and fails.
+/// Announces the whole length, sends half and fails.
 fn cut_off(body: &str) -> Response {
     let length = [(header::CONTENT_LENGTH, body.len())].map(|(name, bytes)| (name, bytes.to_string()));
     let half = Some(Bytes::from(first_half(body)));

@@ -18,7 +18,7 @@ enum Then {
     Close,
 }
 
-/// Serves one socket until either side has enough. Calls are answered one after the other.
+/// Serves one socket until either side closes it. Calls are answered one after the other.
 pub(super) async fn session(chain: DevChain, mut socket: WebSocket, connection: ServedConnection) {
     let mut behaviour = chain.faults().watch();
     let born = behaviour.borrow().ws_generation;
@@ -36,13 +36,14 @@ pub(super) async fn session(chain: DevChain, mut socket: WebSocket, connection: 
             () = connection.broken() => Ok(Then::Close),
             changed = behaviour.changed() => Ok(changed.map_or(Then::Close, |()| Then::GoOn)),
             head = heads.recv() => match head {
-                // As the node is now: what was mined after it fell silent is not told, however busy this task is.
+                // Uses the present behaviour of the node: a block mined after the node fell silent is not announced,
+                // however busy this task is.
                 Ok(block) if !behaviour.borrow().ws_silent => announce(&mut socket, &open, &block).await,
-                // What a silent socket, or one too slow, did not hear is lost, as with a real node.
+                // Heads that a silent or slow socket missed are lost, as with a real node.
                 Ok(_) | Err(RecvError::Lagged(_)) => Ok(Then::GoOn),
                 Err(RecvError::Closed) => Ok(Then::Close),
             },
-            // Unread, so that pings get no pongs either.
+            // Not read, so pings get no pongs either.
             message = socket.recv(), if !silent => answer(&chain, &mut socket, &mut open, message).await,
         };
         if !matches!(then, Ok(Then::GoOn)) {

@@ -25,7 +25,7 @@ fn assert_linked(chain: &DevChain) {
     assert_eq!(chain.block(chain.head().number + 1), None);
 }
 
-/// The ledger folded anew from the transactions of the canonical chain, by other code than the chain's.
+/// The ledger computed from the transactions of the canonical chain, by other code than the chain's.
 fn folded(chain: &DevChain, upto: u64) -> Ledger {
     let mut ledger = Ledger::default();
     for number in 0..=upto {
@@ -64,8 +64,8 @@ fn fold(ledger: &mut Ledger, action: Action, time: u64) {
 }
 
 fn take(balances: &mut BTreeMap<Address, U256>, from: Address, amount: U256) {
-    let balance = balances.get_mut(&from).expect("who spends has something");
-    *balance = balance.checked_sub(amount).expect("nobody goes negative");
+    let balance = balances.get_mut(&from).expect("the sender has a balance");
+    *balance = balance.checked_sub(amount).expect("no balance is negative");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The least HTTP client there can be, so that a test sees what really travels.
+//! A minimal HTTP client, so that a test sees the exact bytes.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::Server;
 
-/// What came back.
+/// The answer.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) status: u16,
@@ -49,7 +49,7 @@ pub(super) fn request(method: &str, params: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": 7, "method": method, "params": params })
 }
 
-/// Calls over HTTP, whatever comes back.
+/// Calls over HTTP, and returns any answer.
 pub(super) async fn post(server: &Server, method: &str, params: Value) -> io::Result<Answered> {
     send(server, "POST", &request(method, &params).to_string()).await
 }

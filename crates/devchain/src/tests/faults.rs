@@ -28,7 +28,7 @@ async fn logs(server: &Server, from: u64, to: u64) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_rule_hits_its_method_as_often_as_it_says_and_counts() {
+async fn a_rule_hits_its_method_the_set_number_of_times() {
     let (chain, server) = served(1).await;
     let refusal = RpcError { data: Some(json!({ "limit": 3 })), ..RpcError::new(-32005, "slow down") };
     let rule = Rule::on(NUMBER, Effect::Error(refusal)).after(1).times(2);
@@ -154,7 +154,7 @@ async fn limits_refuse_in_a_providers_words() {
 }
 
 #[tokio::test]
-async fn a_lagging_node_says_nothing_about_what_it_does_not_know() {
+async fn a_lagging_node_returns_nothing_about_unknown_blocks() {
     let (chain, server) = served(60).await;
     let whole = logs(&server, 40, 60).await;
     let known = logs(&server, 40, 55).await;
@@ -185,7 +185,7 @@ async fn above_the_head_there_is_nothing_or_an_error() {
 }
 
 #[tokio::test]
-async fn lies_do_what_they_say_and_nothing_else() {
+async fn each_lie_changes_only_what_it_names() {
     let (chain, server) = served(60).await;
     let honest = logs(&server, 10, 50).await;
     let last = honest.last().unwrap().clone();
@@ -197,12 +197,12 @@ async fn lies_do_what_they_say_and_nothing_else() {
     let kept: Vec<_> =
         honest.iter().enumerate().filter(|(i, _)| (i + 1) % 3 != 0).map(|(_, l)| l.clone()).collect();
     assert_eq!(logs(&server, 10, 50).await, kept);
-    for (told, field) in [
+    for (fault, field) in [
         (Lie::Duplicate, None),
         (Lie::ForeignAddress, Some("address")),
         (Lie::OutOfRange, Some("blockNumber")),
     ] {
-        lie(told);
+        lie(fault);
         let mut answer = logs(&server, 10, 50).await;
         let added = answer.pop().unwrap();
         assert_eq!(answer, honest);

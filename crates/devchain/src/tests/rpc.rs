@@ -29,7 +29,7 @@ fn expected(chain: &DevChain, from: u64, to: u64, admits: impl Fn(&Log) -> bool)
 }
 
 #[tokio::test]
-async fn the_node_says_who_and_where_it_is() {
+async fn the_node_reports_its_version_and_chain() {
     let chain = chain(31);
     let server = chain.serve(ANY).await.unwrap();
     assert_eq!(result(&server, "eth_chainId", json!([])).await, "0x7a69");
@@ -173,7 +173,7 @@ async fn bad_filters_and_unknown_blocks_are_errors() {
 }
 
 #[tokio::test]
-async fn a_log_says_its_block_time_only_if_the_node_does() {
+async fn a_log_has_its_block_time_only_where_the_node_adds_it() {
     for timed in [false, true] {
         let settings = Settings { block_timestamp_in_logs: timed, ..Settings::default() };
         let chain = DevChain::new(settings);

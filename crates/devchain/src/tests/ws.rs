@@ -14,7 +14,7 @@ use crate::{Effect, Rule, Server, Transport, Wire};
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 const ANY: &str = "127.0.0.1:0";
-/// Long enough for a message on the loopback, short enough to wait for none.
+/// Long enough for a message on the loopback, and short enough to wait for the absence of one.
 const QUIET: Duration = Duration::from_millis(100);
 
 async fn connect(server: &Server) -> Socket {
@@ -27,12 +27,12 @@ async fn next(socket: &mut Socket) -> Option<Value> {
     message?.ok().map(|message| serde_json::from_slice(&message.into_data()).unwrap())
 }
 
-async fn say(socket: &mut Socket, method: &str, params: Value) {
+async fn send(socket: &mut Socket, method: &str, params: Value) {
     socket.send(Message::text(request(method, &params).to_string())).await.unwrap();
 }
 
 async fn ask(socket: &mut Socket, method: &str, params: Value) -> Value {
-    say(socket, method, params).await;
+    send(socket, method, params).await;
     next(socket).await.unwrap()
 }
 
@@ -73,7 +73,7 @@ async fn a_silent_socket_stays_open_and_sends_nothing() {
     let mut socket = connect(&server).await;
     ask(&mut socket, "eth_subscribe", json!(["newHeads"])).await;
     chain.faults().set(|node| node.ws_silent = true);
-    // The session must have seen the change before the head comes.
+    // The session must see the change before the head is sent.
     tokio::time::sleep(QUIET).await;
     chain.mine(1);
     socket.send(Message::Ping(Vec::new().into())).await.unwrap();
@@ -112,10 +112,10 @@ async fn rules_hit_sockets_too() {
     let wire = |wire| drop(chain.faults().add(Rule::any(Effect::Wire(wire)).over(Transport::Ws).times(1)));
     chain.faults().set(|node| node.lag = 3);
     wire(Wire::Hang);
-    say(&mut socket, "eth_chainId", json!([])).await;
+    send(&mut socket, "eth_chainId", json!([])).await;
     assert!(timeout(QUIET, socket.next()).await.is_err());
     assert_eq!(ask(&mut socket, "eth_blockNumber", json!([])).await["result"], "0x5", "only HTTP lags");
     wire(Wire::Close);
-    say(&mut socket, "eth_chainId", json!([])).await;
+    send(&mut socket, "eth_chainId", json!([])).await;
     assert_eq!(next(&mut socket).await, None);
 }

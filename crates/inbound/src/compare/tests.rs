@@ -2,7 +2,7 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
 use super::*;
-use crate::inbox::{InboundAnswer, Inbox};
+use crate::inbox::{InboundAnswer, InboundDeliveries};
 use crate::testing::{delivery, endpoint, migrated, quiet, signed, token, transaction};
 
 const WINDOW: u64 = 10;
@@ -10,13 +10,13 @@ const WINDOW: u64 = 10;
 /// A database with a chain, of which one source reads the token.
 struct Stored {
     database: Database,
-    inbox: Inbox,
+    inbox: InboundDeliveries,
 }
 
 impl Stored {
     async fn new() -> Self {
         let database = migrated().await;
-        let inbox = Inbox::new(&database, vec![endpoint("alchemy", Some(1))], 1 << 20, quiet());
+        let inbox = InboundDeliveries::new(&database, vec![endpoint("alchemy", Some(1))], 1 << 20, quiet());
         let this = Self { database, inbox };
         this.sql("insert into chains (chain_id, name) values (1, 'dev')").await;
         this.sql("insert into sources (name, chain_id, family, start_block) values ('usdc', 1, 'erc20', 0)")
@@ -56,7 +56,7 @@ impl Stored {
         self.sql(&format!("update checkpoints set block_number = {block}")).await;
     }
 
-    async fn round(&self, head: u64) -> Compared {
+    async fn round(&self, head: u64) -> HintRound {
         let chain = ComparedChain {
             name: "dev".to_owned(),
             chain_id: 1,
@@ -88,14 +88,14 @@ async fn a_stored_event_confirms_a_hint() {
     let stored = Stored::new().await;
     stored.deliver("a", 100).await;
     let first = stored.round(98).await;
-    assert_eq!(first, Compared { is_ahead: true, ..Compared::default() }, "the chain is to be woken");
-    assert_eq!(stored.round(100).await, Compared::default(), "once");
+    assert_eq!(first, HintRound { is_ahead: true, ..HintRound::default() }, "the chain is to be woken");
+    assert_eq!(stored.round(100).await, HintRound::default(), "once");
     stored.event(100, 100).await;
     stored.tip(100).await;
-    assert_eq!(stored.round(102).await, Compared { confirmed: 1, ..Compared::default() });
+    assert_eq!(stored.round(102).await, HintRound { confirmed: 1, ..HintRound::default() });
     assert_eq!(stored.states().await, ["confirmed"]);
     stored.tip(200).await;
-    assert_eq!(stored.round(200).await, Compared::default());
+    assert_eq!(stored.round(200).await, HintRound::default());
     assert!(stored.messages().await.is_empty());
 }
 
@@ -104,10 +104,10 @@ async fn what_the_chain_lacks_is_unconfirmed_after_the_window() {
     let stored = Stored::new().await;
     stored.deliver("a", 100).await;
     stored.tip(109).await;
-    assert_eq!(stored.round(109).await, Compared::default(), "the window is open");
+    assert_eq!(stored.round(109).await, HintRound::default(), "the window is open");
     stored.tip(110).await;
-    assert_eq!(stored.round(112).await, Compared { unconfirmed: 1, ..Compared::default() });
-    assert_eq!(stored.round(112).await, Compared::default(), "once");
+    assert_eq!(stored.round(112).await, HintRound { unconfirmed: 1, ..HintRound::default() });
+    assert_eq!(stored.round(112).await, HintRound::default(), "once");
     let messages = stored.messages().await;
     let [message] = messages.as_slice() else { panic!("{messages:?}") };
     assert_eq!(message["type"], "inbound.unconfirmed");
@@ -125,9 +125,9 @@ async fn a_reorg_may_move_what_a_hint_is_about() {
     stored.deliver("a", 100).await;
     stored.event(100, 104).await;
     stored.tip(109).await;
-    assert_eq!(stored.round(109).await, Compared::default());
+    assert_eq!(stored.round(109).await, HintRound::default());
     stored.tip(110).await;
-    assert_eq!(stored.round(110).await, Compared { confirmed: 1, ..Compared::default() });
+    assert_eq!(stored.round(110).await, HintRound { confirmed: 1, ..HintRound::default() });
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn a_hint_of_a_contract_that_no_source_reads_raises_nothing() {
     stored.deliver("a", 100).await;
     stored.sql("update inbound_hints set address = decode(repeat('dd', 20), 'hex')").await;
     stored.tip(110).await;
-    assert_eq!(stored.round(110).await, Compared { uncovered: 1, ..Compared::default() });
+    assert_eq!(stored.round(110).await, HintRound { uncovered: 1, ..HintRound::default() });
     assert_eq!(stored.states().await, ["uncovered"]);
     assert!(stored.messages().await.is_empty());
 }
@@ -148,9 +148,9 @@ async fn an_absurd_block_number_keeps_no_hint_open() {
     stored.tip(100).await;
     assert!(stored.round(100).await.is_ahead);
     stored.tip(119).await;
-    assert_eq!(stored.round(119).await, Compared::default());
+    assert_eq!(stored.round(119).await, HintRound::default());
     stored.tip(120).await;
-    assert_eq!(stored.round(120).await, Compared { unconfirmed: 1, ..Compared::default() });
+    assert_eq!(stored.round(120).await, HintRound { unconfirmed: 1, ..HintRound::default() });
 }
 
 #[tokio::test]

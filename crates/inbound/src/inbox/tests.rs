@@ -9,7 +9,7 @@ use crate::testing::{delivery, endpoint, migrated, quiet, signed};
 #[tokio::test]
 async fn a_delivery_is_stored_once_with_its_hints() {
     let database = migrated().await;
-    let inbox = Inbox::new(&database, vec![endpoint("alchemy", Some(1))], 1 << 20, quiet());
+    let inbox = InboundDeliveries::new(&database, vec![endpoint("alchemy", Some(1))], 1 << 20, quiet());
     let body = delivery("whevt_1", 16, 2);
     for _ in 0..3 {
         assert_eq!(inbox.receive("alchemy", &signed(&body), &body, 7).await, InboundAnswer::Stored);
@@ -35,7 +35,7 @@ async fn a_delivery_is_stored_once_with_its_hints() {
 #[tokio::test]
 async fn what_is_not_signed_or_not_stored_is_answered_so() {
     let database = migrated().await;
-    let inbox = Inbox::new(&database, vec![endpoint("alchemy", None)], 1_000, quiet());
+    let inbox = InboundDeliveries::new(&database, vec![endpoint("alchemy", None)], 1_000, quiet());
     let body = delivery("whevt_1", 16, 1);
     assert_eq!(inbox.receive("other", &signed(&body), &body, 7).await, InboundAnswer::NotFound);
     assert_eq!(inbox.receive("alchemy", &Headers::new(), &body, 7).await, InboundAnswer::InvalidSignature);
@@ -59,7 +59,7 @@ async fn what_is_not_signed_or_not_stored_is_answered_so() {
 #[tokio::test]
 async fn old_deliveries_are_deleted_once_their_hints_are_compared() {
     let database = migrated().await;
-    let inbox = Inbox::new(&database, vec![endpoint("alchemy", Some(1))], 1 << 20, quiet());
+    let inbox = InboundDeliveries::new(&database, vec![endpoint("alchemy", Some(1))], 1 << 20, quiet());
     for id in ["whevt_1", "whevt_2", "whevt_3"] {
         let body = delivery(id, 16, 1);
         assert_eq!(inbox.receive("alchemy", &signed(&body), &body, 7).await, InboundAnswer::Stored);

@@ -5,11 +5,15 @@ use std::time::Duration;
 use reqwest::Response;
 use reqwest::header::RETRY_AFTER;
 
+use super::in_flight::AnswerBytes;
+
 /// One answer over HTTP.
 pub(super) struct Body {
     pub status: u16,
     pub retry_after: Option<Duration>,
     pub bytes: Vec<u8>,
+    /// Kept until the answer is read.
+    _share: AnswerBytes,
 }
 
 /// What becomes of a body while it comes.
@@ -48,10 +52,10 @@ pub(super) enum BodyError {
 
 impl Body {
     /// Reads at most `limit` bytes, counted after decompression and while they come: what a header promises, or
-    /// how small a body is on the wire, binds nobody.
+    /// how small a body is on the wire, binds nobody. Waits where other answers have the bytes that are allowed at once.
     pub(super) async fn read(
         mut response: Response,
-        limit: usize,
+        (limit, mut share): (usize, AnswerBytes),
         intake: &mut impl BodyConsumer,
     ) -> Result<Self, BodyError> {
         let retry_after =
@@ -62,16 +66,20 @@ impl Body {
             return Err(BodyError::TooLarge);
         }
         let promised = response.content_length().and_then(|length| usize::try_from(length).ok());
-        promised.into_iter().for_each(|bytes| intake.expect(bytes));
+        if let Some(bytes) = promised {
+            share.cover(bytes).await;
+            intake.expect(bytes);
+        }
         let mut came = 0;
         while let Some(chunk) = response.chunk().await.map_err(BodyError::Broken)? {
             came += chunk.len();
             if came > limit {
                 return Err(BodyError::TooLarge);
             }
+            share.cover(came).await;
             intake.take(&chunk);
         }
-        Ok(Self { status, retry_after, bytes: intake.finish() })
+        Ok(Self { status, retry_after, bytes: intake.finish(), _share: share })
     }
 
     pub(super) fn is_ok(&self) -> bool {

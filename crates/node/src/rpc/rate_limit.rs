@@ -221,6 +221,7 @@ mod tests {
             compute_units_per_second: units,
             compute_units,
             max_concurrent: most,
+            max_bytes_in_flight: 128 << 20,
         })
     }
 

@@ -5,16 +5,16 @@ use crate::health::{
     AuditHealth, Board, ChainHealth, ChainState, ContractHealth, DatabaseHealth, LoopHealth, SinkHealth,
 };
 
-/// What is normal for each chain.
+/// The limits of each chain.
 #[derive(Clone, Debug, Default)]
 pub struct AlertThresholds {
-    /// By chain, how long its head may stay the same.
+    /// By chain, the maximum time without a new head.
     pub head_silence: BTreeMap<String, Duration>,
-    /// Chains whose heads are announced by WebSocket while all is well.
+    /// Chains whose heads a WebSocket announces in normal operation.
     pub websocket: BTreeSet<String>,
 }
 
-/// The board at one moment.
+/// The health board at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct BoardSnapshot {
     /// By name.
@@ -36,7 +36,7 @@ pub struct BoardSnapshot {
 }
 
 impl BoardSnapshot {
-    /// What the board says now.
+    /// The present state of the board.
     pub fn of(board: &Board) -> Self {
         Self {
             chains: board.chains(),
@@ -51,40 +51,41 @@ impl BoardSnapshot {
     }
 }
 
-/// What an incident is: of this kind, of this chain, sink or loop. The same for as long as it lasts.
+/// Identifies an incident: its kind, and its chain, sink or loop. Stays the same while the incident lasts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IncidentKey {
     /// The word in metrics.
     pub kind: &'static str,
-    /// Name of the chain, sink or loop; empty where there is one of its kind.
+    /// Name of the chain, sink or loop; empty for a kind that occurs once.
     pub of: String,
 }
 
-/// Something is wrong.
+/// A detected problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
-    /// What, for a person.
+    /// The text, for a person.
     pub text: String,
-    /// It is worth telling when it has lasted for so long.
+    /// The minimum duration before a notice is sent.
     pub after: Duration,
 }
 
-/// So many errors in a row are no hiccup.
+/// This many errors in a row are a problem.
 const ERRORS: u64 = 5;
-/// Messages that wait for so long are not merely many.
+/// Messages that have waited this long are a problem, not only a peak.
 const STUCK: Duration = Duration::from_mins(1);
-/// The default schedule has tried a message six times by then, and an operator can still act before it is given up.
+/// By then the default schedule has tried a message six times, and an operator can still act before it becomes a dead
+/// letter.
 const HELD: Duration = Duration::from_hours(8);
-/// Seconds by which a clock may be off. One that is synchronised is off by milliseconds, and leases last ten seconds.
+/// Seconds by which a clock may be off. A synchronized clock is off by milliseconds, and leases last ten seconds.
 pub const CLOCK_OFF: f64 = 30.0;
 /// The same for times of blocks. A block is accepted up to some seconds before its time (go-ethereum: 15 s).
 const CLOCK_OFF_BLOCK: u64 = 30;
-/// A WebSocket is opened again within seconds, and polling does meanwhile.
+/// A lost WebSocket reopens within seconds, and the daemon polls meanwhile.
 const LISTENER: Duration = Duration::from_mins(1);
-/// What happened once is an incident for so long: several in a row are one notice.
+/// A single occurrence stays an incident for this long: several in a row cause one notice.
 const RECENT: Duration = Duration::from_mins(10);
 
-/// What is wrong.
+/// Returns all problems.
 pub fn incidents(
     board: &BoardSnapshot,
     limits: &AlertThresholds,
@@ -171,7 +172,8 @@ fn node_troubles(
     chain: &ChainHealth,
     (limits, now): (&AlertThresholds, Instant),
 ) {
-    // While it fails for other reasons the head may stay the same for that reason; a standby does not look.
+    // While the chain fails for another reason, the head may stay the same because of that reason; a standby reads no
+    // head.
     if matches!(chain.state, ChainState::Stopped | ChainState::Standby) || chain.consecutive_errors >= ERRORS
     {
         return;
@@ -229,7 +231,7 @@ fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now:
     }
 }
 
-/// A difference stands until a read agrees; one that was repaired by itself is told once.
+/// A difference lasts until a read agrees. A repaired difference causes one notice.
 fn audit_troubles(
     found: &mut FoundIncidents,
     (chain, source): (&str, &str),
@@ -267,7 +269,7 @@ fn database_troubles(found: &mut FoundIncidents, database: &DatabaseHealth, now:
     }
 }
 
-/// Leases, times of blocks and signatures of webhooks go by the clock.
+/// Leases, timestamps of blocks and signatures of webhooks depend on the clock.
 fn clock_troubles(found: &mut FoundIncidents, board: &BoardSnapshot) {
     if let Some(ahead) = board.clock_ahead.filter(|ahead| ahead.abs() > CLOCK_OFF) {
         let (seconds, which) = (ahead.abs(), if ahead > 0.0 { "behind" } else { "ahead of" });
@@ -296,7 +298,7 @@ mod tests {
     use super::*;
     use crate::health::{DeepReorg, TurnSource};
 
-    /// A moment before which the others of a test lie.
+    /// A moment before all other moments of a test.
     fn later(board: &Board) -> (BoardSnapshot, Instant) {
         (BoardSnapshot::of(board), Instant::now() + Duration::from_hours(1))
     }
@@ -457,7 +459,11 @@ mod tests {
             "sink_stuck",
             "sink_stuck",
         ];
-        assert_eq!(found(&later(&board).0, now), kinds.map(|kind| (kind, 0)), "what is worse is told");
+        assert_eq!(
+            found(&later(&board).0, now),
+            kinds.map(|kind| (kind, 0)),
+            "the worse incident is reported"
+        );
         board.sink("webhook:old", |sink| sink.foreign = None);
         board.set_database(database(true, 601));
         assert_eq!(

@@ -13,9 +13,9 @@ pub(super) struct AlertSender {
     post: HttpClient,
 }
 
-/// Notices that may wait while the chat is away. More than there are kinds of incidents on a few chains.
+/// Maximum number of queued notices while the chat is unreachable. More than the kinds of incidents on a few chains.
 const QUEUE: usize = 64;
-/// Pauses between tries. After the last the notices are given up: the log has them, and what comes next may be more
+/// Pauses between tries. After the last one the notices are dropped: the log has them, and later notices may be more
 /// urgent.
 const WAITS: [Duration; 5] = [
     Duration::from_secs(1),
@@ -24,18 +24,19 @@ const WAITS: [Duration; 5] = [
     Duration::from_mins(2),
     Duration::from_mins(5),
 ];
-/// A chat may ask for patience (Slack answers 429 to more than one message a second), not for silence.
+/// Limit for the `Retry-After` of a chat: Slack answers 429 to more than one message a second, but must not stop
+/// alerts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
-/// A try ends by the timeout of its request, some seconds; the pauses between tries do not count.
+/// A try ends by the timeout of its request, after some seconds; the pauses between tries do not count.
 const HUNG: Duration = Duration::from_mins(2);
-/// Of one notice: it is to be read, and errors can be long.
+/// Maximum length of a notice: it must be readable, and errors can be long.
 const CHARS: usize = 1_000;
 
-/// Where notices wait to be sent.
+/// The queue of notices.
 pub(super) struct NoticeQueue(Sender<AlertNotice>);
 
 impl NoticeQueue {
-    /// Takes a notice; one too many is dropped, and stays in the log.
+    /// Queues a notice. If the queue is full, the notice is dropped and remains in the log.
     pub(super) fn put(&self, notice: AlertNotice) {
         if self.0.try_send(notice).is_err() {
             metrics::alert("dropped");
@@ -59,14 +60,14 @@ impl AlertSender {
     async fn send_all(self, mut queue: Receiver<AlertNotice>, turns: Turns) {
         let mut notices = Vec::new();
         while turns.wait(queue.recv_many(&mut notices, QUEUE)).await > 0 {
-            // Alerts that come together are sent together: one fault has many symptoms.
+            // Notices that arrive together are sent together: one fault has many symptoms.
             let lines: Vec<String> = notices.drain(..).map(|notice| line(&notice)).collect();
             let sent = self.send(&json!({ "text": lines.join("\n") }).to_string(), &turns).await;
             metrics::alert(if sent { "sent" } else { "failed" });
         }
     }
 
-    /// Whether it was taken at last.
+    /// Whether the chat finally accepted it.
     async fn send(&self, body: &str, turns: &Turns) -> bool {
         for wait in WAITS.map(Some).into_iter().chain([None]) {
             let (error, asked) = match self.post.send(&[], body.to_owned()).await {
@@ -89,7 +90,7 @@ impl AlertSender {
     }
 }
 
-/// A notice as it is read. The three characters that mean something to Slack are written its way
+/// The text of a notice. The three characters with a meaning in Slack are escaped
 /// (<https://docs.slack.dev/messaging/formatting-message-text/>).
 fn line(notice: &AlertNotice) -> String {
     let short: String = notice.text.chars().take(CHARS).collect();

@@ -4,23 +4,24 @@ use std::time::{Duration, Instant};
 
 use super::{Board, LoopHealth, TurnSource};
 
-/// By what a loop shows that it turns. Clones are of the same loop.
+/// The sign of life of a loop. Clones are the same loop.
 #[derive(Clone)]
 pub struct Heartbeat {
     board: Board,
     name: Arc<str>,
 }
 
-/// A loop that waits for long shows that it turns so often: much more often than one that hangs is looked for.
+/// Interval of the sign of life during a long wait: much shorter than the limits for a hanging loop.
 const BEAT: Duration = Duration::from_secs(1);
 
 impl Heartbeat {
-    /// The loop turns.
+    /// Records that the loop turns.
     pub fn beat(&self) {
         self.board.turned(&self.name);
     }
 
-    /// Waits for what may take any time, and turns meanwhile. For waiting alone: work that hangs must not look well.
+    /// Waits for a future that may take any time, and turns meanwhile. Only for waiting: work that hangs must not
+    /// appear alive.
     pub async fn wait<T>(&self, what: impl Future<Output = T>) -> T {
         wait_beating(|| self.beat(), what).await
     }
@@ -38,13 +39,13 @@ pub(crate) async fn wait_beating<T>(beat: impl Fn(), what: impl Future<Output = 
 }
 
 impl Board {
-    /// Puts a loop on the board.
+    /// Adds a loop to the board.
     pub fn loop_starts(&self, name: &str, clock: TurnSource, hung_after: Duration) -> Heartbeat {
         self.lock().loops.insert(name.to_owned(), LoopHealth::new(clock, hung_after));
         Heartbeat { board: self.clone(), name: name.into() }
     }
 
-    /// A loop failed, and this is how.
+    /// Records how a loop failed.
     pub fn loop_failed(&self, name: &str, how: String) {
         self.change(name, |health| {
             health.failures += 1;
@@ -52,7 +53,7 @@ impl Board {
         });
     }
 
-    /// A loop that failed runs again; it is well when it has run for so long.
+    /// Records that a failed loop runs again; it counts as well after it has run for this long.
     pub fn loop_again(&self, name: &str, well_after: Duration) {
         self.change(name, |health| {
             let now = Instant::now();
@@ -60,7 +61,7 @@ impl Board {
         });
     }
 
-    /// A loop ended because it was asked to.
+    /// Removes a loop that ended after `stop`.
     pub fn loop_ends(&self, name: &str) {
         self.lock().loops.remove(name);
     }

@@ -2,49 +2,49 @@ use std::time::Instant;
 
 use super::Throughput;
 
-/// One source, as the spine last left it.
+/// One source, as the spine last reported it.
 #[derive(Clone, Debug)]
 pub struct SourceHealth {
     /// Name.
     pub name: String,
     /// Newest block stored, `None` while there is none.
     pub tip: Option<u64>,
-    /// The block it reads next.
+    /// The next block to read.
     pub next: u64,
     /// When it last committed in this process.
     pub committed_at: Option<Instant>,
-    /// How fast it moves.
+    /// Its speed.
     pub pace: Throughput,
-    /// Whether nothing of it is followed until an operator decides.
+    /// Whether the source follows nothing until an operator decides.
     pub is_blocked: bool,
-    /// Why it, or a part of it, is not followed.
+    /// Why the source, or a part of it, is not followed.
     pub hindrance: Option<String>,
-    /// What is still to be read of its past, because it was not followed then.
+    /// Its gaps, which are still to be read.
     pub unread: Option<UnreadHealth>,
-    /// What else differs between its configuration and what is stored.
+    /// Other differences between its configuration and the store.
     pub notes: Vec<String>,
 }
 
-/// A part of a source's past that is being read.
+/// A gap of a source that is being read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadHealth {
-    /// Which part.
+    /// The part of the source that lacks the blocks.
     pub what: String,
-    /// Where this process began.
+    /// The first block for this process.
     pub from: u64,
-    /// The next block to be read.
+    /// The next block to read.
     pub next: u64,
-    /// The last.
+    /// The last block.
     pub to: u64,
-    /// How many are left: some between may be read already.
+    /// Number of blocks left: some in between may be read already.
     pub blocks: u64,
-    /// Why it waits for another try.
+    /// The reason for a pause before the next try.
     pub error: Option<String>,
 }
 
 impl SourceHealth {
-    /// Confirmed blocks not stored yet. A source that starts in the future lacks none, and one that
-    /// is blocked has a reason of its own.
+    /// Number of confirmed blocks that are not stored yet. 0 for a source that starts in the future. A blocked source
+    /// has its own reason.
     pub fn lag(&self, confirmed: Option<u64>) -> u64 {
         let confirmed = confirmed.filter(|_| !self.is_blocked);
         confirmed.map_or(0, |confirmed| confirmed.saturating_add(1).saturating_sub(self.next))

@@ -1,10 +1,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How fast a source moves, from where it stood over the last minute.
+/// The speed of a source, from its positions during the last minute.
 #[derive(Clone, Debug, Default)]
 pub struct Throughput {
-    /// Oldest first, [`STEP`] apart but for the newest, which moves until it is.
+    /// Oldest first, [`STEP`] apart; only the newest mark moves until it is that far from the one before.
     marks: VecDeque<ThroughputMark>,
     events: u64,
 }
@@ -25,15 +25,16 @@ pub struct Rate {
     pub events: f64,
 }
 
-/// What is remembered: long enough to smooth single commits, short enough to show a change.
+/// The time window: long enough to smooth single commits, short enough to show a change.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Marks closer together than this become one, so that there are few however often is committed.
+/// Marks closer together than this are joined, so that their number does not depend on the rate of commits.
 const STEP: Duration = Duration::from_secs(2);
-/// Below this a rate says more about the moment than about the pace.
+/// Minimum time for a rate; over a shorter time it would be noise.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 impl Throughput {
-    /// The next block of the source is `next`, and it has stored `events` more since the last call.
+    /// Records that the next block of the source is `next`, and that `events` more events are stored since the last
+    /// call.
     pub fn mark(&mut self, next: u64, events: u64) {
         self.mark_at(Instant::now(), next, events);
     }
@@ -41,7 +42,7 @@ impl Throughput {
     fn mark_at(&mut self, at: Instant, next: u64, events: u64) {
         self.events = self.events.saturating_add(events);
         if self.marks.back().is_some_and(|last| next < last.next) {
-            // A rewind: what was stored is counted anew.
+            // A rewind: count anew.
             self.marks.clear();
         }
         let mark = ThroughputMark { at, next, events: self.events };
@@ -50,13 +51,13 @@ impl Throughput {
             (Some(before), Some(last)) if last.at.saturating_duration_since(before) < STEP => *last = mark,
             _ => self.marks.push_back(mark),
         }
-        // One mark from before the window stays, so that a source that rarely commits has a pace too.
+        // One mark from before the window stays, so that a source with rare commits has a rate too.
         while self.marks.get(1).is_some_and(|second| at.saturating_duration_since(second.at) >= WINDOW) {
             self.marks.pop_front();
         }
     }
 
-    /// Over the last minute or so, `None` until there are two observations. Falls while nothing happens.
+    /// The rate over the last minute or so; `None` until there are two observations. Falls while nothing is stored.
     pub fn rate(&self) -> Option<Rate> {
         self.rate_at(Instant::now())
     }

@@ -5,12 +5,12 @@ use tokio::sync::Notify;
 use super::Board;
 
 impl Board {
-    /// Tells the loop of a chain that a new block is said to be there. It only asks its node for the head sooner.
+    /// Wakes the loop of a chain after a report of a new block. The loop only fetches the head sooner.
     pub fn wake(&self, chain: &str) {
         self.wake_of(chain).notify_one();
     }
 
-    /// Returns when the chain was woken since the last time. May be dropped and called again.
+    /// Returns when the chain was woken since the last call. May be cancelled and called again.
     pub async fn woken(&self, chain: &str) {
         self.wake_of(chain).notified().await;
     }

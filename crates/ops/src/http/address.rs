@@ -1,5 +1,5 @@
-//! Which addresses may be called. Whoever gives us a URL must not use us to reach what only we can reach: the cloud's
-//! metadata, the database, the router (server-side request forgery).
+//! Decides which addresses may be called. A URL from another party must not make the daemon reach internal services:
+//! the cloud's metadata, the database, the router (server-side request forgery).
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,20 +8,20 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::HttpError;
 
-/// Which servers may be called.
+/// The servers that may be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressPolicy {
-    /// All: the URL is the operator's own business.
+    /// All: the operator configured the URL.
     Anywhere,
-    /// Those with public addresses, and the hosts of these names or addresses whatever they resolve to.
+    /// Servers with public addresses, and the listed hosts whatever they resolve to.
     Public {
-        /// As URLs have them, in lower case.
+        /// As in URLs, in lower case.
         except: BTreeSet<String>,
     },
 }
 
 impl AddressPolicy {
-    /// What is wrong with calling `address` for `host`.
+    /// Checks whether `address` may be called for `host`.
     ///
     /// # Errors
     /// [`HttpError::Forbidden`]
@@ -36,8 +36,8 @@ impl AddressPolicy {
     }
 }
 
-/// Resolves names for the HTTP client and hands it only what may be called: what is connected to is what was looked
-/// at. A check before the request would resolve the name twice, and a name server may answer differently (DNS rebinding).
+/// Resolves names for the HTTP client and returns only allowed addresses: the client connects to the address that was
+/// checked. A separate check would resolve the name twice, and the second answer may differ (DNS rebinding).
 pub(super) struct PolicyResolver(pub(super) AddressPolicy);
 
 impl Resolve for PolicyResolver {
@@ -61,8 +61,8 @@ impl Resolve for PolicyResolver {
     }
 }
 
-/// What an address is for if not for everybody: the registries of special-purpose addresses (IANA, RFC 6890), and what
-/// embeds one of those.
+/// The purpose of an address that is not public: the registries of special-purpose addresses (IANA, RFC 6890), and
+/// addresses that embed one of those.
 pub fn special_use(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => special_v4(address),
@@ -116,7 +116,7 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0xfe80..=0xfebf, ..] => Some("a link-local address (RFC 4291)"),
         [0xfec0..=0xfeff, ..] => Some("a site-local address (RFC 3879)"),
         [0xff00..=0xffff, ..] => Some("a multicast address"),
-        // All that was ever given to anybody (IANA) is in here.
+        // All addresses that IANA has ever assigned are in here.
         [0x2000..=0x3fff, ..] => None,
         _ => Some("a reserved address (RFC 4291)"),
     }

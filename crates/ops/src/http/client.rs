@@ -10,16 +10,16 @@ use super::address::PolicyResolver;
 use super::{AddressPolicy, HttpError};
 use crate::tls;
 
-/// Where requests go.
+/// The server and the limits of requests.
 #[derive(Clone)]
 pub struct HttpSettings {
     /// `https://…` or `http://…`.
     pub url: String,
-    /// How long a request may take, connection and answer included.
+    /// Timeout of a request, including connection and answer.
     pub timeout: Duration,
-    /// Which addresses may be called.
+    /// The addresses that may be called.
     pub reach: AddressPolicy,
-    /// Certificate authority of the server, PEM; `None` asks those of the system.
+    /// Certificate authority of the server, PEM; `None` uses the system's authorities.
     pub ca: Option<Vec<u8>>,
 }
 
@@ -30,14 +30,14 @@ impl fmt::Debug for HttpSettings {
     }
 }
 
-/// What a server answered.
+/// The answer of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpResponse {
     /// HTTP status.
     pub status: u16,
-    /// `Retry-After`, where it says so.
+    /// The value of `Retry-After`, if the answer has one.
     pub retry_after: Option<Duration>,
-    /// The beginning of what it said, on one line and without what our URL holds; empty after success.
+    /// The beginning of the answer's text, on one line, without secrets of the URL; empty after success.
     pub text: String,
 }
 
@@ -50,30 +50,31 @@ pub struct HttpClient {
     timeout: Duration,
 }
 
-/// Of an answer that is no success: enough for a person, and little whatever the server sends.
+/// Maximum length of the shown text: enough for a person, and bounded whatever the server sends.
 const ANSWER_BYTES: usize = 2_048;
 const ANSWER_CHARS: usize = 200;
-/// Parts of a URL that are shorter are words and no keys; hiding them would hide half of an answer.
+/// Minimum length of a URL part that is hidden. Shorter parts are words, not keys; hiding them would hide half of an
+/// answer.
 const KEY_CHARS: usize = 8;
 
 impl HttpClient {
-    /// Nothing is connected yet.
+    /// Creates the client without connecting.
     ///
     /// # Errors
-    /// When the URL or the authority cannot be read, or the URL names an address that may not be called. A name is
-    /// looked at whenever it is resolved.
+    /// If the URL or the authority cannot be read, or the URL names an address that may not be called. A name is
+    /// checked whenever it is resolved.
     pub fn new(settings: &HttpSettings) -> Result<Self, HttpError> {
         tls::install();
         let url = Url::parse(&settings.url).map_err(|error| HttpError::Url(error.to_string()))?;
         let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
-        // The client does not ask the resolver about these.
+        // The client does not call the resolver for literal addresses.
         if let Ok(address) = name.parse::<IpAddr>() {
             settings.reach.check(&name, address)?;
         }
         let mut client = Client::builder()
-            // A redirect would send the request to another host, past every check.
+            // A redirect would send the request to another host, unchecked.
             .redirect(redirect::Policy::none())
-            // A proxy resolves names by itself, and would reach what we may not.
+            // A proxy resolves names and would reach forbidden addresses.
             .no_proxy()
             .dns_resolver(Arc::new(PolicyResolver(settings.reach.clone())))
             .timeout(settings.timeout)
@@ -88,15 +89,15 @@ impl HttpClient {
         Ok(Self { client, url, host, timeout: settings.timeout })
     }
 
-    /// Host and port: all of the URL that may be shown.
+    /// Host and port: the only parts of the URL that may be logged.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Sends JSON with these headers besides the usual ones.
+    /// Sends JSON with these additional headers.
     ///
     /// # Errors
-    /// When no answer came. An answer that is no success is an answer.
+    /// If no answer came. An answer with an error status is not an error here.
     pub async fn send(
         &self,
         headers: &[(&'static str, String)],
@@ -105,7 +106,7 @@ impl HttpClient {
         let mut request =
             self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
         for (name, value) in headers {
-            // A text that is no header value cannot occur: ours are made of digits and base64.
+            // A header value is always valid: it consists of digits and base64.
             if let Ok(value) = HeaderValue::from_str(value) {
                 request = request.header(HeaderName::from_static(name), value);
             }
@@ -114,7 +115,7 @@ impl HttpClient {
         Ok(self.read(response).await)
     }
 
-    /// Asks for a sign of life, without a body; returns the status of the answer, whatever it is.
+    /// Checks that the server answers, with a request without a body; returns the status of the answer.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -126,7 +127,7 @@ impl HttpClient {
     /// Fetches a document of at most `most` bytes.
     ///
     /// # Errors
-    /// As [`Self::send`], and for an answer that is no success or longer.
+    /// As [`Self::send`], and if the answer has an error status or is longer.
     pub async fn fetch(&self, most: usize) -> Result<Vec<u8>, HttpError> {
         let mut response =
             self.client.get(self.url.clone()).send().await.map_err(|error| self.failed(&error))?;
@@ -144,7 +145,7 @@ impl HttpClient {
         Ok(bytes)
     }
 
-    /// The status is what counts: of the rest no more is read than is shown, and a body that breaks off changes nothing.
+    /// Only the status decides. No more of the text is read than is shown, and an interrupted body is ignored.
     async fn read(&self, mut response: Response) -> HttpResponse {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -191,7 +192,7 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// What our resolver said, if it was it.
+/// The error of our resolver, if it caused this error.
 fn forbidden(error: &reqwest::Error) -> Option<HttpError> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -203,7 +204,7 @@ fn forbidden(error: &reqwest::Error) -> Option<HttpError> {
     None
 }
 
-/// The innermost cause: the outer ones repeat it and hold the URL.
+/// The innermost cause: the outer ones repeat it and contain the URL.
 fn root_cause(error: &reqwest::Error) -> String {
     let mut cause = std::error::Error::source(error);
     let mut text = "the request could not be made".to_owned();
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_told_in_short_and_without_the_keys_of_the_url() {
+    fn an_answer_is_shortened_without_the_keys_of_the_url() {
         let post = HttpClient::new(&settings(
             "https://u:password1@crm.example/hook/keykeykey?t=tokentoken",
             AddressPolicy::Anywhere,

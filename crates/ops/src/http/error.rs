@@ -1,23 +1,23 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Why a request got no answer. None of it shows more of the URL than its host.
+/// Why a request got no answer. The text never contains more of the URL than its host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// The URL leads nowhere.
+    /// The URL cannot be parsed or used.
     #[error("the url cannot be used: {0}; write https://host/path")]
     Url(String),
     /// The certificate authority cannot be read.
-    #[error("the certificate authority is no PEM: {0}")]
+    #[error("the certificate authority is not PEM: {0}")]
     Authority(String),
-    /// It leads to an address no stranger may have us call.
+    /// The URL leads to an address that other parties must not make the daemon call.
     #[error("{host} leads to {address}, {kind}; where that is meant, name the host in allow_hosts")]
     Forbidden {
-        /// The host as it was written.
+        /// The host in the URL.
         host: String,
-        /// What it resolved to.
+        /// The address that it resolved to.
         address: IpAddr,
-        /// What kind of address that is.
+        /// The kind of that address.
         kind: &'static str,
     },
     /// No answer in time.
@@ -25,15 +25,15 @@ pub enum HttpError {
     Timeout {
         /// Host and port.
         host: String,
-        /// How long it was waited for.
+        /// The timeout.
         after: Duration,
     },
-    /// An answer that is no success, or too long.
+    /// An answer with an error status, or too long.
     #[error("{host} {what}")]
     Answer {
         /// Host and port.
         host: String,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
     /// No connection, or it broke.
@@ -41,7 +41,7 @@ pub enum HttpError {
     Unreachable {
         /// Host and port.
         host: String,
-        /// What the system says.
+        /// The cause, from the operating system.
         reason: String,
     },
 }

@@ -15,7 +15,7 @@ pub(super) fn describe() {
     );
 }
 
-/// The application's routes are offered: every series is there before the first request.
+/// Sets every series of the application's routes to zero before the first request.
 pub fn application_starts() {
     for result in ["duplicate", "failed", "stored"] {
         application_events(result, 0);
@@ -27,23 +27,23 @@ pub fn application_starts() {
     application_waiting(0);
 }
 
-/// So many events ended so.
+/// Counts events by their result.
 pub fn application_events(result: &'static str, events: usize) {
     counter!(APPLICATION_EVENTS, "result" => result).increment(events as u64);
 }
 
-/// Events were stored in one transaction.
+/// Counts a transaction that stored events.
 pub fn application_committed() {
     counter!(APPLICATION_COMMITS).increment(1);
 }
 
-/// So many events wait.
+/// Sets the number of events that wait for a commit.
 #[expect(clippy::cast_precision_loss, reason = "far fewer events than 2^52 wait")]
 pub fn application_waiting(events: usize) {
     gauge!(APPLICATION_WAITING).set(events as f64);
 }
 
-/// An activity changed.
+/// Counts a change of an activity.
 pub fn activity_changed(kind: &'static str) {
     counter!(ACTIVITY_CHANGES, "kind" => kind).increment(1);
 }

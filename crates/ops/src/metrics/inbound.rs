@@ -5,7 +5,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use super::number::as_f64;
 use super::{INBOUND, INBOUND_HINTS, INBOUND_OPEN, INBOUND_SECONDS};
 
-/// What becomes of a delivery: stored, stored before, why its signature is refused, or why it is not stored.
+/// Results of a delivery: stored, stored before, or the reason why it is refused or not stored.
 const OUTCOMES: [&str; 9] =
     ["encoding", "failed", "malformed", "mismatch", "missing", "repeated", "stale", "stored", "too_large"];
 
@@ -29,7 +29,7 @@ pub(super) fn describe() {
     );
 }
 
-/// Starts what is counted of an endpoint at zero.
+/// Sets the counters of an endpoint to zero.
 pub fn inbound_starts(endpoint: &str) {
     for outcome in OUTCOMES {
         counter!(INBOUND, "endpoint" => endpoint.to_owned(), "outcome" => outcome).increment(0);
@@ -39,18 +39,18 @@ pub fn inbound_starts(endpoint: &str) {
     }
 }
 
-/// A delivery was answered.
+/// Records an answered delivery.
 pub fn inbound_delivery(endpoint: &str, outcome: &'static str, took: Duration) {
     counter!(INBOUND, "endpoint" => endpoint.to_owned(), "outcome" => outcome).increment(1);
     histogram!(INBOUND_SECONDS, "endpoint" => endpoint.to_owned()).record(took);
 }
 
-/// What a provider reported was compared with the chain.
+/// Counts a provider's report that was compared with the chain.
 pub fn inbound_hint(endpoint: &str, outcome: &'static str) {
     counter!(INBOUND_HINTS, "endpoint" => endpoint.to_owned(), "outcome" => outcome).increment(1);
 }
 
-/// So much of what providers reported about a chain is open.
+/// Sets the number of open reports about a chain.
 pub fn inbound_open(chain: &str, hints: u64) {
     gauge!(INBOUND_OPEN, "chain" => chain.to_owned()).set(as_f64(hints));
 }

@@ -3,7 +3,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::{BUILD_INFO, application, inbound, leases, loops, past, providers, push};
 
-/// Installs the recorder for the process and says what each metric means.
+/// Installs the recorder for the process and describes each metric.
 ///
 /// # Errors
 /// When a recorder is installed already.

@@ -9,24 +9,24 @@ pub(super) fn describe() {
     describe_counter!(LEASE_ERRORS, "rounds in which leases could not be renewed or looked at");
 }
 
-/// As [`super::chain_starts`], of a lease.
+/// As [`super::chain_starts`], for a lease.
 pub fn lease_starts(lease: &str) {
     counter!(LEASE_TAKEN, "lease" => lease.to_owned()).increment(0);
     counter!(LEASE_ERRORS).increment(0);
 }
 
-/// Who holds a lease.
+/// Sets whether this instance holds a lease.
 pub fn lease(name: &str, held: bool, epoch: u64) {
     gauge!(LEASE_HELD, "lease" => name.to_owned()).set(if held { 1.0 } else { 0.0 });
     gauge!(LEASE_EPOCH, "lease" => name.to_owned()).set(as_f64(epoch));
 }
 
-/// This instance took a lease.
+/// Counts a lease that this instance took.
 pub fn lease_taken(name: &str) {
     counter!(LEASE_TAKEN, "lease" => name.to_owned()).increment(1);
 }
 
-/// Leases could not be renewed or looked at.
+/// Counts a round in which leases could not be renewed or read.
 pub fn lease_error() {
     counter!(LEASE_ERRORS).increment(1);
 }

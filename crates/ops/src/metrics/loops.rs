@@ -32,25 +32,25 @@ pub(super) fn start() {
     }
 }
 
-/// Starts what is counted of a loop at zero.
+/// Sets the counters of a loop to zero.
 pub fn loop_starts(name: &str) {
     for how in ["panicked", "returned"] {
         counter!(FAILURES, "loop" => name.to_owned(), "how" => how).increment(0);
     }
 }
 
-/// A loop ended without being asked to.
+/// Counts a loop that ended on its own.
 pub fn loop_ended(name: &str, how: &'static str) {
     counter!(FAILURES, "loop" => name.to_owned(), "how" => how).increment(1);
 }
 
-/// Whether a loop runs and turns, and when it last turned.
+/// Sets whether a loop runs and turns, and the time since it last turned.
 pub fn loop_runs(name: &str, well: bool, since_turn: Duration) {
     gauge!(RUNNING, "loop" => name.to_owned()).set(if well { 1.0 } else { 0.0 });
     gauge!(SINCE_TURN, "loop" => name.to_owned()).set(since_turn.as_secs_f64());
 }
 
-/// Stderr did not take a log line.
+/// Counts a log line that stderr did not accept.
 pub fn log_line_lost(reason: &'static str) {
     counter!(LINES_LOST, "reason" => reason).increment(1);
 }

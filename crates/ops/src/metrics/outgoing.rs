@@ -1,4 +1,4 @@
-//! What leaves the daemon: outbox, sinks, deliveries, incidents. Names and meanings are in [`super`].
+//! Metrics of outbox, sinks, deliveries and incidents. Names and meanings are in [`super`].
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
     SINK_LOST, SINK_STUCK, as_f64,
 };
 
-/// As [`super::chain_starts`], of a sink. `errors` are the kinds of trouble it can have.
+/// As [`super::chain_starts`], for a sink. `errors` are the possible kinds of errors.
 pub fn sink_starts(sink: &str, errors: &[&'static str]) {
     for name in [SINK_LOST, REPEATED, MISSED] {
         counter!(name, "sink" => sink.to_owned()).increment(0);
@@ -21,76 +21,78 @@ pub fn sink_starts(sink: &str, errors: &[&'static str]) {
     }
 }
 
-/// Open dead letters of a source were deleted.
+/// Counts deleted open dead letters of a source.
 pub fn dead_letters_trimmed(source: &str, count: u64) {
     counter!(DEAD_LETTERS_TRIMMED, "source" => source.to_owned()).increment(count);
 }
 
-/// How full the outbox is.
+/// Sets the size of the outbox.
 pub fn outbox(kept: u64, oldest: Duration) {
     gauge!(OUTBOX_KEPT).set(as_f64(kept));
     gauge!(OUTBOX_OLDEST).set(oldest.as_secs_f64());
 }
 
-/// Messages that everybody has were deleted.
+/// Counts messages that were deleted after every sink had them.
 pub fn outbox_trimmed(count: u64) {
     counter!(OUTBOX_TRIMMED).increment(count);
 }
 
-/// How far a sink is.
+/// Sets the lag of a sink.
 pub fn sink(name: &str, lag: u64, stuck: Duration, consecutive_errors: u64) {
     gauge!(SINK_LAG, "sink" => name.to_owned()).set(as_f64(lag));
     gauge!(SINK_STUCK, "sink" => name.to_owned()).set(stuck.as_secs_f64());
     gauge!(SINK_CONSECUTIVE_ERRORS, "sink" => name.to_owned()).set(as_f64(consecutive_errors));
 }
 
-/// Whether a sink holds what this database never sent.
+/// Sets whether a sink holds messages that this database never sent.
 pub fn sink_foreign(name: &str, foreign: bool) {
     gauge!(SINK_FOREIGN, "sink" => name.to_owned()).set(if foreign { 1.0 } else { 0.0 });
 }
 
-/// How many messages wait for a retry to a sink, for how long the oldest of them has waited, and whether the sink is disabled.
+/// Sets the number of messages that wait for a retry to a sink, the age of the oldest, and whether the sink is
+/// disabled.
 pub fn sink_held(name: &str, (held, oldest): (u64, Duration), disabled: bool) {
     gauge!(SINK_HELD, "sink" => name.to_owned()).set(as_f64(held));
     gauge!(SINK_HELD_OLDEST, "sink" => name.to_owned()).set(oldest.as_secs_f64());
     gauge!(SINK_DISABLED, "sink" => name.to_owned()).set(if disabled { 1.0 } else { 0.0 });
 }
 
-/// A webhook was tried.
+/// Records a try of a webhook.
 pub fn delivery(sink: &str, outcome: &'static str, took: Duration) {
     counter!(DELIVERIES, "sink" => sink.to_owned(), "outcome" => outcome).increment(1);
     histogram!(DELIVERY_SECONDS, "sink" => sink.to_owned()).record(took);
 }
 
-/// An incident of a chain or sink (empty for neither) began or is over.
+/// Records the begin or the end of an incident of a chain or sink (empty for neither).
 pub fn incident(kind: &'static str, of: &str, began: bool) {
     gauge!(INCIDENT, "kind" => kind, "of" => of.to_owned()).set(if began { 1.0 } else { 0.0 });
     counter!(INCIDENTS, "kind" => kind).increment(u64::from(began));
 }
 
-/// Starts what is counted of alerts at zero, as [`chain_starts`] does.
+/// Sets the counters of alerts to zero, as [`chain_starts`] does.
 pub fn alerts_start() {
     for outcome in ["sent", "failed", "dropped"] {
         counter!(ALERTS, "outcome" => outcome).increment(0);
     }
 }
 
-/// An alert was sent, or was not.
+/// Counts an alert by its outcome.
 pub fn alert(outcome: &'static str) {
     counter!(ALERTS, "outcome" => outcome).increment(1);
 }
 
-/// A delivery failed.
+/// Counts a failed delivery.
 pub fn sink_error(sink: &str, kind: &'static str) {
     counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => kind).increment(1);
 }
 
-/// A sink had lost messages.
+/// Counts a loss of messages in a sink.
 pub fn sink_lost(sink: &str) {
     counter!(SINK_LOST, "sink" => sink.to_owned()).increment(1);
 }
 
-/// A message of a type and state was delivered, so long after its transaction and after the head it follows from.
+/// Counts a delivered message of a type and state, with the time since its transaction and since the head that caused
+/// it.
 pub fn published(
     sink: &str,
     (message_type, state): (&str, &str),
@@ -105,12 +107,12 @@ pub fn published(
     }
 }
 
-/// Messages had been delivered before.
+/// Counts messages that were delivered before.
 pub fn repeated(sink: &str, count: u64) {
     counter!(REPEATED, "sink" => sink.to_owned()).increment(count);
 }
 
-/// Messages were trimmed before a sink had them.
+/// Counts messages that were trimmed before their delivery.
 pub fn missed(sink: &str, count: u64) {
     counter!(MISSED, "sink" => sink.to_owned()).increment(count);
 }

@@ -21,18 +21,18 @@ pub(super) fn describe() {
     );
 }
 
-/// By how many seconds the clock of the database is ahead of this machine's.
+/// Sets the number of seconds by which the clock of the database is ahead of this machine's.
 pub fn clock_ahead(seconds: f64) {
     gauge!(CLOCK_AHEAD).set(seconds);
 }
 
-/// What the last look at the contracts of a source found.
+/// Sets the findings of the last check of a source's contracts.
 pub fn contract_findings(chain: &str, source: &str, findings: usize) {
     let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
     gauge!(CONTRACT_FINDINGS, &labels).set(as_f64(u64::try_from(findings).unwrap_or(u64::MAX)));
 }
 
-/// What of a source is not followed, and what is still to be read of its past.
+/// Sets whether a source is not followed, and the number of its blocks that are still to be read.
 pub fn source_past(chain: &str, source: &str, blocked: bool, unread: u64) {
     let labels = [("chain", chain.to_owned()), ("source", source.to_owned())];
     gauge!(SOURCE_BLOCKED, &labels).set(if blocked { 1.0 } else { 0.0 });

@@ -8,6 +8,7 @@ const RPC_REQUESTS: &str = "chainflume_rpc_requests_total";
 const RPC_SECONDS: &str = "chainflume_rpc_request_duration_seconds";
 const RPC_CREDITS: &str = "chainflume_rpc_compute_units_total";
 const RPC_CONCURRENCY: &str = "chainflume_rpc_concurrency_limit";
+const RPC_BYTES: &str = "chainflume_rpc_in_flight_bytes";
 const PROVIDER_IN_USE: &str = "chainflume_provider_in_use";
 const PROVIDER_HEALTHY: &str = "chainflume_provider_healthy";
 const PROVIDER_BEHIND: &str = "chainflume_provider_lag_blocks";
@@ -28,6 +29,10 @@ pub(super) fn describe() {
         "compute units spent by the configured table, by chain, provider and method"
     );
     describe_gauge!(RPC_CONCURRENCY, "requests that may be in flight at once now, by chain and provider");
+    describe_gauge!(
+        RPC_BYTES,
+        "bytes of answers that are read now, beyond the first MiB of each, by chain and provider"
+    );
     describe_gauge!(
         PROVIDER_IN_USE,
         "1 for the provider the newest blocks are read from, by chain and provider"
@@ -56,7 +61,7 @@ pub(super) fn describe() {
     );
 }
 
-/// Starts what is counted of a chain's providers at zero.
+/// Sets the counters of a chain's providers to zero.
 pub(super) fn start(chain: &str) {
     for role in ["live", "history"] {
         for reason in ["failing", "behind", "slow", "return"] {
@@ -68,7 +73,7 @@ pub(super) fn start(chain: &str) {
     counter!(EVIDENCE_DOUBTED, "chain" => chain.to_owned()).increment(0);
 }
 
-/// A request to a provider ended.
+/// Records the end of a request to a provider.
 pub fn rpc_request(
     (chain, provider): (&str, &str),
     method: &'static str,
@@ -84,32 +89,39 @@ pub fn rpc_request(
     histogram!(RPC_SECONDS, "chain" => chain, "provider" => provider, "method" => method).record(took);
 }
 
-/// Compute units of one call.
+/// Records the compute units of one call.
 pub fn rpc_credits((chain, provider): (&str, &str), method: &'static str, units: u64) {
     let (chain, provider) = (chain.to_owned(), provider.to_owned());
     counter!(RPC_CREDITS, "chain" => chain, "provider" => provider, "method" => method).increment(units);
 }
 
-/// How many requests may be on their way at once.
+/// Sets the number of requests that may be in flight at once.
 pub fn rpc_concurrency((chain, provider): (&str, &str), requests: f64) {
     let (chain, provider) = (chain.to_owned(), provider.to_owned());
     gauge!(RPC_CONCURRENCY, "chain" => chain, "provider" => provider).set(requests);
 }
 
-/// What the last probe found of a provider.
+/// Bytes of answers that are read now, beyond the first mebibyte of each.
+pub fn rpc_bytes((chain, provider): (&str, &str), bytes: u64) {
+    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    gauge!(RPC_BYTES, "chain" => chain, "provider" => provider).set(bytes as f64);
+}
+
+/// The state of a provider at the last probe.
 #[derive(Clone, Copy, Debug)]
 pub struct ProviderSample {
     /// Whether the newest blocks are read from it.
     pub in_use: bool,
-    /// Whether it is fit to be read from.
+    /// Whether it may be used.
     pub healthy: bool,
-    /// Blocks that the others have and it lacks.
+    /// Number of blocks that the other providers have and it lacks.
     pub behind: u64,
-    /// Usual time of an answer; [`Duration::MAX`] while it is not known.
+    /// Usual time of an answer; [`Duration::MAX`] while it is unknown.
     pub latency: Duration,
 }
 
-/// The state of a provider.
+/// Sets the state of a provider.
 pub fn provider((chain, provider): (&str, &str), sample: ProviderSample) {
     let ProviderSample { in_use, healthy, behind, latency } = sample;
     let labels = [("chain", chain.to_owned()), ("provider", provider.to_owned())];
@@ -121,22 +133,22 @@ pub fn provider((chain, provider): (&str, &str), sample: ProviderSample) {
     }
 }
 
-/// Another provider is asked.
+/// Counts a change of the provider.
 pub fn provider_switched(chain: &str, role: &'static str, reason: &'static str) {
     counter!(PROVIDER_SWITCHES, "chain" => chain.to_owned(), "role" => role, "reason" => reason).increment(1);
 }
 
-/// An answer was doubted.
+/// Counts a second read after a suspicious answer.
 pub fn evidence_doubted(chain: &str) {
     counter!(EVIDENCE_DOUBTED, "chain" => chain.to_owned()).increment(1);
 }
 
-/// A doubt was right.
+/// Counts a suspicion that proved right.
 pub fn evidence_founded(chain: &str, provider: &str) {
     counter!(EVIDENCE_FOUNDED, "chain" => chain.to_owned(), "provider" => provider.to_owned()).increment(1);
 }
 
-/// Whether a provider's headers are no longer held against its logs in this way.
+/// Sets whether a provider's logs are no longer compared with its headers in this way.
 pub fn evidence_off((chain, provider): (&str, &str), check: &'static str, off: bool) {
     let (chain, provider) = (chain.to_owned(), provider.to_owned());
     gauge!(EVIDENCE_OFF, "chain" => chain, "provider" => provider, "check" => check)

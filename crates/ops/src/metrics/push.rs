@@ -5,7 +5,7 @@ use super::{
     PUSH_ROOMS,
 };
 
-/// Why clients are disconnected, or not let in.
+/// Reasons why clients are disconnected or refused.
 const DROPPED: [&str; 11] = [
     "address",
     "connections",
@@ -47,7 +47,7 @@ pub(super) fn describe() {
     );
 }
 
-/// The public server starts: every series is there before the first client, so that a rate of it can be taken.
+/// Sets every series of the public server to zero, so that a rate can be computed from the first client on.
 pub fn push_starts() {
     for protocol in ["socketio", "sse", "websocket"] {
         push_connected(protocol, 0.0);
@@ -66,51 +66,51 @@ pub fn push_starts() {
     }
 }
 
-/// Codes of errors that the public server can answer with: their series are there from the start.
+/// Error codes of the public server; their series exist from the start.
 pub fn push_codes(codes: &[&'static str]) {
     for code in codes {
         counter!(PUSH_REFUSED, "code" => *code).increment(0);
     }
 }
 
-/// A request was answered with an error of this code.
+/// Counts a request that was answered with an error of this code.
 pub fn push_refused(code: &'static str) {
     counter!(PUSH_REFUSED, "code" => code).increment(1);
 }
 
-/// So many messages are stored that the feed has not read.
+/// Sets the number of stored messages that the feed has not read.
 #[expect(clippy::cast_precision_loss, reason = "far fewer messages than 2^52 wait")]
 pub fn push_lag(messages: u64) {
     gauge!(PUSH_LAG).set(messages as f64);
 }
 
-/// The public keys of the issuer were asked for.
+/// Counts a fetch of the issuer's public keys.
 pub fn push_keys_fetched(well: bool) {
     counter!(PUSH_KEYS, "result" => if well { "fetched" } else { "failed" }).increment(1);
 }
 
-/// A client came (1) or went (-1).
+/// Counts a client that connected (1) or disconnected (-1).
 pub fn push_connected(protocol: &'static str, change: f64) {
     gauge!(PUSH_CONNECTIONS, "protocol" => protocol).increment(change);
 }
 
-/// Clients are in so many rooms.
+/// Sets the number of rooms with clients.
 #[expect(clippy::cast_precision_loss, reason = "far fewer rooms than 2^52")]
 pub fn push_rooms(rooms: usize) {
     gauge!(PUSH_ROOMS).set(rooms as f64);
 }
 
-/// Messages were handed to a client.
+/// Counts messages sent to a client.
 pub fn push_delivered(protocol: &'static str, frames: usize) {
     counter!(PUSH_DELIVERED, "protocol" => protocol).increment(frames as u64);
 }
 
-/// A client was disconnected, or not let in.
+/// Counts a client that was disconnected or refused.
 pub fn push_dropped(reason: &'static str) {
     counter!(PUSH_DROPPED, "reason" => reason).increment(1);
 }
 
-/// Messages were read again for a client that was away.
+/// Counts messages that were read again for a client that was away.
 pub fn push_resumed(source: &'static str, messages: usize) {
     counter!(PUSH_RESUMED, "source" => source).increment(messages as u64);
 }

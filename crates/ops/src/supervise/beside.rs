@@ -1,5 +1,5 @@
-//! Tasks beside a loop, for which the loop does not wait. What happens to such a task happens to the loop: its supervisor logs and
-//! counts it, turns readiness red, and starts the loop again with everything beside it.
+//! Tasks beside a loop, for which the loop does not wait. A failure of such a task counts as a failure of the loop: its
+//! supervisor logs and counts it, turns readiness red, and starts the loop again with all its tasks.
 
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,29 +9,30 @@ use futures_util::FutureExt;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Loop, fault, patience};
+use super::{Loop, fault, hang_limit};
 use crate::health::wait_beating;
 
 /// A task beside a loop. Dropping it ends the task.
 pub struct Beside {
     name: String,
-    /// `None` once its end was seen.
+    /// `None` once its end was observed.
     task: Option<AbortOnDropHandle<()>>,
     turns: Turns,
     hung_after: Duration,
 }
 
-/// By what a task beside a loop shows that it turns. Clones are of the same task.
+/// The sign of life of a task beside a loop. Clones are the same task.
 #[derive(Clone)]
 pub struct Turns(Arc<Mutex<Instant>>);
 
 impl Turns {
-    /// The task turns.
+    /// Records that the task turns.
     pub fn turn(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Waits for what may take any time, and turns meanwhile. For waiting alone: work that hangs must not look well.
+    /// Waits for a future that may take any time, and turns meanwhile. Only for waiting: work that hangs must not
+    /// appear alive.
     pub async fn wait<T>(&self, what: impl Future<Output = T>) -> T {
         let done = wait_beating(|| self.turn(), what).await;
         self.turn();
@@ -44,7 +45,7 @@ impl Turns {
 }
 
 impl Beside {
-    /// Starts a task. It needs a runtime.
+    /// Starts a task. Needs a Tokio runtime.
     pub fn start<W>(this: Loop, work: impl FnOnce(Turns) -> W) -> Self
     where
         W: Future<Output = ()> + Send + 'static,
@@ -61,10 +62,10 @@ impl Beside {
                 })
             }
         };
-        Self { name, task: Some(AbortOnDropHandle::new(task)), turns, hung_after: patience(hung_after) }
+        Self { name, task: Some(AbortOnDropHandle::new(task)), turns, hung_after: hang_limit(hung_after) }
     }
 
-    /// For a task that never ends by itself.
+    /// Checks a task that must never return.
     ///
     /// # Panics
     /// When it panicked, returned or hangs.
@@ -72,7 +73,7 @@ impl Beside {
         assert!(!self.has_ended(), "the task `{}` returned although nothing stopped it", self.name);
     }
 
-    /// Whether it has ended well.
+    /// Whether it has returned without a failure.
     ///
     /// # Panics
     /// When it panicked or hangs.
@@ -97,7 +98,7 @@ impl Beside {
         }
     }
 
-    /// Waits for its end. May be dropped and called again.
+    /// Waits for its end. May be cancelled and called again.
     ///
     /// # Panics
     /// When it panicked.
@@ -110,7 +111,7 @@ impl Beside {
     }
 }
 
-/// Panics as the task did that ended so.
+/// Repeats the panic of a task.
 fn rethrow(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
@@ -131,8 +132,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_mins(10);
 
-    /// Checks until it panics, and returns what it says; a minute at most.
-    async fn says(mut task: Beside) -> String {
+    /// Checks until it panics, and returns the text of the panic; for at most a minute.
+    async fn panic_text(mut task: Beside) -> String {
         for _ in 0..6_000 {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task.check())) {
                 let text = panic.downcast_ref::<String>().cloned();
@@ -147,8 +148,11 @@ mod tests {
     async fn a_panic_beside_the_loop_is_the_loops() {
         let mut task = Beside::start(this(LONG), |_| std::future::pending());
         task.check();
-        assert_eq!(says(Beside::start(this(LONG), |_| async { panic!("on purpose") })).await, "on purpose");
-        let returned = says(Beside::start(this(LONG), |_| async {})).await;
+        assert_eq!(
+            panic_text(Beside::start(this(LONG), |_| async { panic!("on purpose") })).await,
+            "on purpose"
+        );
+        let returned = panic_text(Beside::start(this(LONG), |_| async {})).await;
         assert_eq!(returned, "the task `websocket dev` returned although nothing stopped it");
     }
 
@@ -158,8 +162,8 @@ mod tests {
         let hangs = Beside::start(this(short), |_| std::future::pending());
         let mut waits =
             Beside::start(this(short), |turns| async move { turns.wait(std::future::pending()).await });
-        let said = says(hangs).await;
-        assert!(said.starts_with("the task `websocket dev` has not turned for 2 s"), "{said}");
+        let text = panic_text(hangs).await;
+        assert!(text.starts_with("the task `websocket dev` has not turned for 2 s"), "{text}");
         waits.check();
     }
 

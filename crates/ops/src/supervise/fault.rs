@@ -7,52 +7,52 @@ use std::time::Duration;
 
 use tokio::time::interval;
 
-/// What a test does to a loop.
+/// The fault that a test injects into a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoopFault {
-    /// Nothing.
+    /// No fault.
     None,
     /// It panics.
     Panic,
-    /// It does nothing for as long as this is said.
+    /// It hangs while the test returns this fault.
     Hang,
     /// It returns.
     Return,
 }
 
-/// How the tests hurt loops. It reaches them as an argument of a function of the library, and no configuration, variable or
-/// argument of the program leads to it.
+/// How tests inject faults into loops. An argument of a library function passes it; no configuration, variable or
+/// argument of the program does.
 #[derive(Clone)]
 pub struct LoopFaults {
-    /// What to do to the loop of this name, asked again and again.
+    /// Returns the fault for the loop of this name; called again and again.
     pub what: Arc<dyn Fn(&str) -> LoopFault + Send + Sync>,
-    /// A loop hangs after so long at the latest, so that a test has not to wait for minutes.
-    pub patience: Duration,
+    /// Maximum time after which a loop counts as hung, so that a test need not wait for minutes.
+    pub hung_after: Duration,
 }
 
 impl fmt::Debug for LoopFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hurts").field("patience", &self.patience).finish_non_exhaustive()
+        f.debug_struct("LoopFaults").field("hung_after", &self.hung_after).finish_non_exhaustive()
     }
 }
 
-/// How tasks beside loops are hurt. They are started deep inside the loops, where no argument of the library reaches.
+/// Faults for tasks beside loops. Those start deep inside the loops, where no argument of the library reaches.
 static TASKS: OnceLock<LoopFaults> = OnceLock::new();
 
-/// Hurts tasks beside loops from now on; the first call counts.
+/// Injects faults into tasks beside loops from now on; only the first call counts.
 pub(super) fn tasks(faults: &LoopFaults) {
     let _first = TASKS.set(faults.clone());
 }
 
-/// How tasks beside loops are hurt, if a test does.
+/// The injected faults for tasks beside loops, if any.
 pub(super) fn of_tasks() -> Option<&'static LoopFaults> {
     TASKS.get()
 }
 
-/// The loop is looked at so often, whatever it waits for.
+/// Pause between two checks of the fault, whatever the loop waits for.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Runs a loop, and hurts it where it waits. `None` where a test makes it return.
+/// Runs a loop, and injects faults where it waits. `None` where a test makes it return.
 pub(super) async fn run<T>(faults: &LoopFaults, name: &str, work: impl Future<Output = T>) -> Option<T> {
     let (mut work, mut look) = (pin!(work), interval(LOOK));
     poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! Short work that is neither a loop nor beside one: the answer to a request, a batch that is written ahead.
+//! Short work that is neither a loop nor a task beside one: the answer to a request, a batch that is written ahead.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -14,13 +14,13 @@ pub enum WorkFailure {
     /// It panicked.
     #[error("panicked")]
     Panicked,
-    /// It took longer than it may.
-    #[error("took longer than it may")]
+    /// It exceeded its time limit.
+    #[error("exceeded its time limit")]
     Hung,
 }
 
-/// Does work for one client, and logs and counts its panic or hang as a failure of `name`. The failure is that client's alone:
-/// the loop that started the work continues.
+/// Runs work for one client, and logs and counts its panic or hang as a failure of `name`. Only that client is
+/// affected: the loop that started the work continues.
 ///
 /// # Errors
 /// [`WorkFailure`]
@@ -45,7 +45,7 @@ pub async fn isolated<T>(
     Err(failure)
 }
 
-/// Does the work, which the tests can make panic or hang under this name.
+/// Runs the work. Tests can make it panic or hang under this name.
 ///
 /// # Panics
 /// When the work panics.
@@ -59,9 +59,9 @@ pub async fn exposed<T>(name: &str, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// How long work may take before it counts as hung: so long, or less where a test says so.
-pub fn patience(hung_after: Duration) -> Duration {
-    fault::of_tasks().map_or(hung_after, |faults| hung_after.min(faults.patience))
+/// Maximum time of work before it counts as hung; shorter where a test sets it.
+pub fn hang_limit(hung_after: Duration) -> Duration {
+    fault::of_tasks().map_or(hung_after, |faults| hung_after.min(faults.hung_after))
 }
 
 #[cfg(test)]

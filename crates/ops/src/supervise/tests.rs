@@ -27,7 +27,7 @@ impl House {
     }
 }
 
-/// Waits until `is`, by a clock that the test need not wait for, and for a minute of everybody's clock at most.
+/// Waits until `is` holds, on the paused clock, for at most a minute of real time.
 async fn until(is: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !is() {
@@ -108,7 +108,7 @@ async fn a_loop_asked_to_end_is_no_failure_and_a_panic_then_counts() {
 #[tokio::test]
 async fn a_hung_loop_is_red_until_it_turns_and_a_waiting_one_is_not() {
     let house = house();
-    let faults = LoopFaults { what: Arc::new(|_| LoopFault::None), patience: Duration::from_secs(3) };
+    let faults = LoopFaults { what: Arc::new(|_| LoopFault::None), hung_after: Duration::from_secs(3) };
     let supervisor = house.supervisor.clone().with_faults(Some(faults));
     let go_on = Arc::new(tokio::sync::Notify::new());
     let wake = go_on.clone();

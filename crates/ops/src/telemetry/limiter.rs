@@ -3,10 +3,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lets a line through once a minute for each cause, and counts what it holds back: a node that fails every second
-/// request, or a contract that emits what cannot be decoded, would else fill the disk.
+/// Passes one line per minute for each cause, and counts the suppressed ones. Otherwise a node that fails every second
+/// request, or a contract that emits malformed logs, would fill the disk.
 ///
-/// The count rides along with the next line of its cause, so nothing is hidden; metrics count everything anyway.
+/// The count is a field of the next line of the same cause, so no line disappears unnoticed. Metrics count every
+/// occurrence.
 #[derive(Debug)]
 pub struct LogLimiter {
     every: Duration,
@@ -15,15 +16,15 @@ pub struct LogLimiter {
 
 #[derive(Debug)]
 struct CauseState {
-    told_at: Instant,
+    logged_at: Instant,
     suppressed: u64,
 }
 
-/// From one line to the next of the same cause. A minute: an outage is logged when it begins, and a night of it fits on a
-/// few screens.
+/// Minimum time between two lines of the same cause. One minute: an outage is logged when it begins, and a night of it
+/// fits on a few screens.
 const EVERY: Duration = Duration::from_secs(60);
-/// Causes remembered. They are words of the program and names of the configuration, so there are few; should there
-/// be more, the oldest is forgotten and may be logged early.
+/// Maximum number of remembered causes. Causes are words of the program and names of the configuration, so they are
+/// few. Beyond the limit the oldest is forgotten and may be logged early.
 const CAUSES: usize = 256;
 
 impl Default for LogLimiter {
@@ -33,8 +34,8 @@ impl Default for LogLimiter {
 }
 
 impl LogLimiter {
-    /// `None` when a line of this `cause` was let through less than a minute ago. Else how many were held back since
-    /// then, as a field that is left out where it would be zero.
+    /// `None` if a line of this `cause` passed less than a minute ago. Otherwise the number of lines suppressed since
+    /// then, as a field that is absent for zero.
     pub fn admit(&self, cause: &str) -> Option<Suppressed> {
         self.admit_at(cause, Instant::now())
     }
@@ -42,58 +43,59 @@ impl LogLimiter {
     fn admit_at(&self, cause: &str, now: Instant) -> Option<Suppressed> {
         let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = causes.get_mut(cause) {
-            if now.saturating_duration_since(known.told_at) < self.every {
+            if now.saturating_duration_since(known.logged_at) < self.every {
                 known.suppressed += 1;
                 return None;
             }
-            known.told_at = now;
+            known.logged_at = now;
             return Some(Suppressed(std::mem::take(&mut known.suppressed)));
         }
         if causes.len() >= CAUSES
             && let Some(oldest) =
-                causes.iter().min_by_key(|(_, known)| known.told_at).map(|(key, _)| key.clone())
+                causes.iter().min_by_key(|(_, known)| known.logged_at).map(|(key, _)| key.clone())
         {
             causes.remove(&oldest);
         }
-        causes.insert(cause.to_owned(), CauseState { told_at: now, suppressed: 0 });
+        causes.insert(cause.to_owned(), CauseState { logged_at: now, suppressed: 0 });
         Some(Suppressed(0))
     }
 }
 
-/// Lines of a cause that were not written.
+/// Number of suppressed lines of a cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suppressed(u64);
 
 impl Suppressed {
-    /// As a field of a line: absent where none was held back.
+    /// As a field of a line: absent for zero.
     pub fn field(self) -> Option<u64> {
         (self.0 > 0).then_some(self.0)
     }
 }
 
-/// The lines of what fails again and again and then works: each row of errors is logged when it begins, seldom while it
-/// lasts, and its end where its beginning was.
+/// Log lines for a fault that repeats and ends. A series of errors is logged when it begins, rarely while it lasts, and
+/// when it ends if its beginning was logged.
 #[derive(Debug, Default)]
 pub struct ErrorStreak {
     lines: LogLimiter,
-    told: AtomicBool,
+    logged: AtomicBool,
 }
 
 impl ErrorStreak {
-    /// The error number `errors` of a row. A node that is away for a night says so a dozen times, not ten thousand;
-    /// and one that answers every second question, or words each error anew, once a minute for each `cause`.
+    /// Error number `errors` of a series. A node that is unreachable for a night causes a dozen lines, not ten
+    /// thousand. A node that fails every second request, or words each error anew, causes one line per minute for each
+    /// `cause`.
     pub fn failed(&self, cause: &str, errors: u64, is_news: bool) -> Option<Suppressed> {
         if !errors.is_power_of_two() && !is_news {
             return None;
         }
         let admitted = self.lines.admit(cause)?;
-        self.told.store(true, Ordering::Relaxed);
+        self.logged.store(true, Ordering::Relaxed);
         Some(admitted)
     }
 
-    /// Whether the end of the row is to be logged.
+    /// Whether to log the end of the series.
     pub fn ended(&self) -> bool {
-        self.told.swap(false, Ordering::Relaxed)
+        self.logged.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_row_is_told_where_its_beginning_was() {
+    fn a_series_ends_in_the_log_where_its_beginning_is() {
         let troubles = ErrorStreak::default();
         assert_eq!(troubles.failed("timeout", 1, true), Some(Suppressed(0)));
         let next: Vec<_> = (2..=9).map(|errors| troubles.failed("timeout", errors, false)).collect();
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_told_once_a_minute_with_what_was_held_back() {
+    fn a_cause_is_logged_once_a_minute_with_its_suppressed_lines() {
         let (limiter, start) = (LogLimiter::default(), Instant::now());
         let at = |seconds, cause: &str| {
             limiter.admit_at(cause, start + Duration::from_secs(seconds)).map(Suppressed::field)

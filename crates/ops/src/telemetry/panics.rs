@@ -1,9 +1,9 @@
-//! A panic is a log line like any other: it reaches those who read the log, in their format, and never blocks.
+//! A panic is logged like any other event: in the format of the log, without blocking.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{PanicHookInfo, set_hook};
 
-/// Logs every panic of this process from now on. The hook it replaces writes to stderr and may block there.
+/// Logs every panic of this process from now on. The replaced hook writes to stderr and may block there.
 pub(super) fn log() {
     set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -13,7 +13,7 @@ pub(super) fn log() {
             panic = without_urls(text(panic)),
             at,
             backtrace,
-            "panicked: a mistake of the program; report it with this line"
+            "panicked: a bug in the program; report it with this line"
         );
     }));
 }
@@ -22,7 +22,7 @@ fn text<'a>(panic: &'a PanicHookInfo<'_>) -> &'a str {
     panic.payload_as_str().unwrap_or("without a message")
 }
 
-/// What a panic says may hold an error's details, and those a URL with a key.
+/// The text of a panic may include the details of an error, and these may include a URL with a key.
 fn without_urls(text: &str) -> String {
     let words = text.split(' ').map(|word| if word.contains("://") { "<url>" } else { word });
     words.collect::<Vec<_>>().join(" ")
@@ -33,7 +33,7 @@ mod tests {
     use super::without_urls;
 
     #[test]
-    fn a_panic_tells_no_url() {
+    fn a_panic_shows_no_url() {
         assert_eq!(without_urls("no answer: \"https://a/key\", again"), "no answer: <url> again");
     }
 }

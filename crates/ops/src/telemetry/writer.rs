@@ -1,9 +1,11 @@
-//! Log lines on their way to stderr: a bounded queue, and one thread that empties it.
+//! Writes log lines to stderr, by a bounded queue and one thread that empties it.
 //!
-//! A line never blocks its caller and never fails for it. Stderr may be a pipe whose reader is stopped (`write` blocks), a pipe whose
-//! reader is gone (`EPIPE`) or a file on a full disk (`ENOSPC`). Lines are then lost and counted, and the work goes on.
+//! A line never blocks its caller and never fails. Stderr may be a pipe whose reader is stopped (`write` blocks), a
+//! pipe whose reader is gone (`EPIPE`) or a file on a full disk (`ENOSPC`). Lines are then lost and counted, and all
+//! other work continues.
 //!
-//! `tracing-appender` has a writer of this kind. Its queue is bounded in lines and not in bytes, and it does not report failed writes.
+//! `tracing-appender` has a writer of this kind, but its queue is bounded in lines, not in bytes, and it does not
+//! report failed writes.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,14 +17,16 @@ use std::time::Duration;
 
 use crate::metrics;
 
-/// Bytes that may wait in the queue: a thousand lines, more than come at once. A reader that lets more than these wait is stopped.
+/// Maximum size of the queue in bytes: about a thousand lines, more than any burst. If more lines wait, the reader of
+/// stderr is stopped.
 const CAPACITY: usize = 256 << 10;
-/// While lines are lost, one is written so often that shows whether stderr takes lines again, if nothing else is logged.
+/// Pause between two test lines while lines are lost. A test line shows whether stderr accepts lines again when nothing
+/// else is logged.
 const RETRY: Duration = Duration::from_secs(5);
-/// The pause before another try where stderr is a descriptor that answers `EAGAIN` because another process made it non-blocking.
+/// Pause before a retry if stderr is a descriptor that returns `EAGAIN` because another process made it non-blocking.
 const BUSY: Duration = Duration::from_millis(20);
 
-/// Where log lines wait. Clones are handles to the same queue.
+/// The queue of log lines. Clones are handles to the same queue.
 #[derive(Clone)]
 pub(super) struct LogQueue(Arc<QueueShared>);
 
@@ -36,9 +40,9 @@ struct QueueShared {
 struct QueuedLines {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// A line has left the queue and is not written yet.
+    /// Whether a line has left the queue and is not written yet.
     is_writing: bool,
-    /// Lines lost since the log last reported a loss.
+    /// Number of lines lost since the last report.
     lost: u64,
 }
 
@@ -46,10 +50,10 @@ impl LogQueue {
     /// A queue whose lines go to stderr.
     ///
     /// # Errors
-    /// When the system has no descriptor or no thread for it.
+    /// If the system has no descriptor or no thread left.
     pub(super) fn to_stderr() -> io::Result<Self> {
-        // A descriptor of its own: the lock of `std::io::stderr` would be held for as long as a write blocks, and whoever
-        // else writes to stderr would wait for it.
+        // A separate descriptor: the lock of `std::io::stderr` would be held while a write blocks, and every other
+        // writer of stderr would wait.
         Self::to(File::from(io::stderr().as_fd().try_clone_to_owned()?))
     }
 
@@ -57,7 +61,7 @@ impl LogQueue {
         let lines = Self(Arc::default());
         let (worker, mut out) = (lines.clone(), TornWriter { to: out, is_torn: false });
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-            // Nothing in there panics. If it does, a line is lost and not the thread.
+            // The code inside never panics. If it did, a line would be lost, not the thread.
             while catch_unwind(AssertUnwindSafe(|| worker.work(&mut out))).is_err() {
                 worker.wrote(false);
             }
@@ -65,7 +69,7 @@ impl LogQueue {
         Ok(lines)
     }
 
-    /// Queues a line, or counts it as lost where the queue is full.
+    /// Queues a line, or counts it as lost if the queue is full.
     pub(super) fn put(&self, line: &[u8]) {
         let mut queue = self.lock();
         if queue.bytes + line.len() > CAPACITY {
@@ -78,14 +82,14 @@ impl LogQueue {
         self.0.changed.notify_all();
     }
 
-    /// Waits until every line is written, or for `patience`.
-    pub(super) fn flush(&self, patience: Duration) {
+    /// Waits until every line is written, or for `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) {
         let is_busy = |queue: &mut QueuedLines| queue.is_writing || !queue.lines.is_empty();
-        // Without a result: the caller that flushes is about to end.
-        drop(self.0.changed.wait_timeout_while(self.lock(), patience, is_busy));
+        // No result: the caller is about to end.
+        drop(self.0.changed.wait_timeout_while(self.lock(), timeout, is_busy));
     }
 
-    /// Writes line after line, for ever.
+    /// Writes lines without end.
     fn work(&self, out: &mut TornWriter<impl Write>) {
         loop {
             let line = self.take();
@@ -93,7 +97,7 @@ impl LogQueue {
         }
     }
 
-    /// Lines lost since the log last reported a loss.
+    /// Number of lines lost since the last report.
     pub(super) fn lost(&self) -> u64 {
         self.lock().lost
     }
@@ -123,7 +127,7 @@ impl LogQueue {
         let mut queue = self.lock();
         queue.is_writing = false;
         queue.lost += u64::from(!well);
-        // The report needs room in the queue, too.
+        // The report itself needs room in the queue.
         let lost = if well && queue.bytes < CAPACITY / 2 { std::mem::take(&mut queue.lost) } else { 0 };
         drop(queue);
         self.0.changed.notify_all();
@@ -146,7 +150,7 @@ impl LogQueue {
 /// Writes whole lines.
 struct TornWriter<W> {
     to: W,
-    /// The last line failed in its middle: the next one begins on a line of its own.
+    /// Whether the last line failed in its middle: the next one then begins with a line break.
     is_torn: bool,
 }
 
@@ -158,7 +162,7 @@ impl<W: Write> TornWriter<W> {
         self.write_all(line)
     }
 
-    /// As [`Write::write_all`], which would give up on `EAGAIN`.
+    /// As [`Write::write_all`], except that `write_all` fails on `EAGAIN`.
     #[expect(clippy::disallowed_methods, reason = "the thread of the log is no worker of the runtime")]
     fn write_all(&mut self, mut rest: &[u8]) -> io::Result<()> {
         while !rest.is_empty() {
@@ -177,7 +181,7 @@ impl<W: Write> TornWriter<W> {
     }
 }
 
-/// What the subscriber writes a line into. It never fails: the subscriber would report that on stderr.
+/// A line under construction by the subscriber. Never fails: the subscriber would report a failure on stderr.
 pub(super) struct LineWriter(pub(super) LogQueue);
 
 impl Write for LineWriter {
@@ -197,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers each write as the test says, and records what was taken.
+    /// Returns the scripted result for each write, and records the written bytes.
     struct Fake {
         answers: Receiver<io::Result<usize>>,
         taken: Sender<String>,
@@ -221,10 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn whoever_logs_never_waits_and_what_does_not_fit_is_counted() {
+    fn a_caller_never_waits_and_excess_lines_are_counted() {
         let (lines, answer, took) = fake();
         let line = vec![b'x'; CAPACITY / 4];
-        // The first one hangs in its write, four fill the queue, two are too many.
+        // The first line hangs in its write, four fill the queue, two are lost.
         lines.put(b"first");
         while !lines.lock().is_writing {
             std::thread::yield_now();

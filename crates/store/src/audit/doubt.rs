@@ -25,15 +25,6 @@ pub struct DoubtedEvents {
     pub signature: String,
 }
 
-/// What of a source may be taken back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProvenBlocks {
-    /// Stored events that are proven not to be on the chain as they are stored.
-    pub places: BTreeSet<Place>,
-    /// Blocks of which all logs are proven: dead letters of other logs may go.
-    pub blocks: BTreeSet<u64>,
-}
-
 impl ChainStore {
     /// The same, told which contracts each source follows: stored events of others are no difference.
     #[must_use]
@@ -115,7 +106,7 @@ impl ChainStore {
             r"
             select number, hash from blocks where chain_id = $1 and number >= $2
             union all
-            select block_number, block_hash from checkpoints where chain_id = $1 and block_number >= $2
+            select block_number, block_hash from source_groups where chain_id = $1 and block_number >= $2
             order by 1 limit 1
             ",
         )

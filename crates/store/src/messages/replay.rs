@@ -3,23 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::open::OpenChain;
-use super::super::{ChainStore, events};
+use super::super::{ChainStore, ReplayQuery, events};
 use super::event::{self, EventRef, UserIds};
-use chainflume_core::domain::{BlockRange, Message, Place};
+use chainflume_core::domain::{Message, Place};
 use chainflume_db::convert::{count, unsigned};
 use chainflume_db::{StoreError, transaction};
 use chainflume_outbox::{append, drafts};
-
-/// Which stored events are to be published again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplayQuery {
-    /// The blocks, all of them final: what is published here is never retracted.
-    pub range: BlockRange,
-    /// Types of events; empty for all.
-    pub types: Vec<String>,
-    /// What was published already: nothing up to this place is published again.
-    pub after: Option<Place>,
-}
 
 impl ChainStore {
     /// How many events of each type a replay publishes.
@@ -56,7 +45,7 @@ impl ChainStore {
         let stored = events::page(&mut tx, chain, (query, &kinds), limit).await?;
         let Some(last) = stored.last().map(|stored| stored.event.place) else { return Ok(None) };
         let head: Option<i64> =
-            sqlx::query_scalar("select max(block_number) from checkpoints where chain_id = $1")
+            sqlx::query_scalar("select max(block_number) from source_groups where chain_id = $1")
                 .bind(chain.id)
                 .fetch_one(&mut *tx)
                 .await?;

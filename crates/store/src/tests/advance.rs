@@ -225,3 +225,50 @@ async fn numbers_times_and_arguments_arrive_as_they_were_sent() {
     assert!(matches!(refused, Err(StoreError::OutOfRange { what: "block time", .. })));
     advance(&chain, Some(at), block(2, 0), vec![]).await.expect("the connection is as good as before");
 }
+
+/// Each group of sources as `block: sources`, and which versions the rows of sources have.
+async fn groups(store: &crate::Store) -> (Vec<String>, Vec<String>) {
+    let groups = "select g.block_number || ': ' || string_agg(s.name, ' ' order by s.name) \
+        from source_groups g left join sources s on s.group_id = g.id group by g.id order by 1";
+    (texts(store, groups).await, texts(store, "select xmin::text from sources order by name").await)
+}
+
+#[tokio::test]
+async fn sources_at_one_block_share_a_row_that_moves_alone() {
+    let store = store().await;
+    let chain = open(&store).await;
+    advance(&chain, None, block(1, 0), vec![]).await.expect("advances");
+    let (together, rows) = groups(&store).await;
+    assert_eq!(together, ["1: misc nft token vault"]);
+    advance(&chain, Some(block(1, 0)), block(2, 0), vec![]).await.expect("advances");
+    assert_eq!(
+        groups(&store).await,
+        (vec!["2: misc nft token vault".to_owned()], rows),
+        "no source is rewritten"
+    );
+
+    // Some go on without the others, and all go on together again.
+    let of = |names: [&str; 2], from: u64, to: u64| {
+        let mut step = step(Some(block(from, 0)), block(to, 0), vec![]);
+        step.expected.retain(|checkpoint| names.contains(&checkpoint.source.as_str()));
+        step
+    };
+    chain.advance(&of(["vault", "token"], 2, 3)).await.expect("advances");
+    assert_eq!(groups(&store).await.0, ["2: misc nft", "3: token vault"]);
+    let all = advance(&chain, Some(block(2, 0)), block(4, 0), vec![]).await.expect_err("two stand elsewhere");
+    assert!(all.is_conflict(), "{all}");
+    let other = chain.advance(&of(["vault", "nft"], 2, 4)).await.expect_err("one stands elsewhere");
+    assert!(other.is_conflict(), "{other}");
+    chain.advance(&of(["misc", "nft"], 2, 3)).await.expect("advances");
+    advance(&chain, Some(block(3, 0)), block(4, 0), vec![]).await.expect("advances");
+    assert_eq!(groups(&store).await.0, ["4: misc nft token vault"]);
+    rewind(&chain, block(2, 0)).await.expect("rewinds");
+    assert_eq!(groups(&store).await.0, ["2: misc nft token vault"]);
+
+    // Another name makes other sources of them.
+    assert!(store.rename_source("misc", "other").await.expect("renames"));
+    let gone =
+        advance(&chain, Some(block(2, 0)), block(3, 0), vec![]).await.expect_err("misc has no checkpoint");
+    assert!(gone.is_conflict(), "{gone}");
+    assert_eq!(groups(&store).await.0, ["2: nft other token vault"]);
+}

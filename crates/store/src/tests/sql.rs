@@ -39,6 +39,40 @@ async fn an_address_is_found_by_its_text_and_another_text_fails() {
 }
 
 #[tokio::test]
+async fn a_text_finds_the_bytes_of_a_typed_view_by_the_index() {
+    let store = with_events().await;
+    let one = format!("0x{:0>40}", "1");
+    let count = async |view: &str, condition: &str| {
+        let sql = format!("select count(*)::text from {view} where {condition}");
+        sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql)).fetch_one(&store.pool).await
+    };
+    let found = async |condition: &str| count("token_transfer", condition).await.expect(condition);
+    assert_eq!(found(&format!("\"from\" = '{one}'")).await, "1");
+    assert_eq!(found(&format!("\"from\" = '{}'", one.replace("0x", "\\x"))).await, "1");
+    assert_eq!(found(&format!("\"from\" = addr('{one}')")).await, "1");
+    assert_eq!(found(&format!("\"from\" <> '{one}'")).await, "1");
+    assert_eq!(found(&format!("\"from\" in ('{one}', '0x{:0>40}')", "0")).await, "2");
+    assert_eq!(found(&format!("contract = '0x{:0>40}'", "C9")).await, "2", "whatever the case of its digits");
+    assert_eq!(found(&format!("tx_hash = '0x{:0>64}'", "1")).await, "1");
+    assert_eq!(found("\"to\" = \"from\"").await, "0");
+    let own = "exists (select from token_balances b where b.account = \"from\" and b.token = contract)";
+    assert_eq!(found(own).await, "1");
+    // What can be no address is an error and not an empty answer, on whichever side it is.
+    for wrong in
+        ["\"from\" = '0x01'", "\"from\" = 'nobody'", "tx_hash = '0x'", &format!("'{one}' = \"from\"")]
+    {
+        let error = count("token_transfer", wrong).await.expect_err(wrong).to_string();
+        assert!(error.contains("bytes in 0x form") || error.contains("left side"), "{error}");
+    }
+    let mut connection = store.pool.acquire().await.expect("a connection");
+    sqlx::query("set enable_seqscan = off").execute(&mut *connection).await.expect("sets");
+    let plan = format!("explain select * from token_transfer where \"from\" = '{one}'");
+    let plan: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(plan)).fetch_all(&mut *connection).await.expect("plans");
+    assert!(plan.join("\n").contains("account = '\\x"), "{plan:#?}");
+}
+
+#[tokio::test]
 async fn an_event_id_leads_to_its_place() {
     let store = with_events().await;
     let same = "select bool_and((p.block_number, p.tx_index, p.log_index) = (e.block_number, e.tx_index, e.log_index))::text \

@@ -65,14 +65,14 @@ async fn views_are_listed_with_their_columns_and_can_be_dropped() {
             "event_id uuid",
             "chain_id bigint",
             "block_number bigint",
-            "block_hash bytea",
+            "block_hash evm_hash",
             "block_time timestamp with time zone",
-            "tx_hash bytea",
+            "tx_hash evm_hash",
             "tx_index bigint",
             "log_index bigint",
-            "contract bytea",
+            "contract evm_address",
             "type text",
-            "developer bytea",
+            "developer evm_address",
             "amount numeric(78,0)",
         ]
     );
@@ -114,7 +114,7 @@ async fn a_view_follows_its_columns_and_keeps_grants_and_dependants() {
     let view = store.views().await.expect("lists").swap_remove(0);
     let columns: Vec<String> =
         view.columns[10..].iter().map(|(name, sql_type)| format!("{name} {sql_type}")).collect();
-    assert_eq!(columns, ["flag numeric", "number boolean", "it's bytea", "data text", "type_ jsonb"]);
+    assert_eq!(columns, ["flag numeric", "number boolean", "it's evm_bytes", "data text", "type_ jsonb"]);
     let readable = "select has_table_privilege('reader', 'misc_note', 'select')::text";
     assert_eq!(texts(&store, readable).await, ["true"]);
     assert_eq!(texts(&store, "select count(number)::text from mine").await, ["0"]);

@@ -8,17 +8,18 @@ use chainflume_core::domain::{
 
 use super::super::kinds::Described;
 
-/// The values of [`VIEW_COLUMNS`] but for the last, the type, which depends on the kinds.
+/// Bytes are of domains that compare with text (`migrations/0024_hex.sql`): a bare `'0x…'` beside `bytea` would find nothing and not
+/// fail. The values of [`VIEW_COLUMNS`] but for the last, the type, which depends on the kinds.
 const VALUES: [&str; 9] = [
     "event_id(e.chain_id, e.block_number, e.block_hash, e.tx_index, e.log_index)",
     "e.chain_id",
     "e.block_number",
-    "e.block_hash",
+    "e.block_hash::evm_hash",
     "e.block_time",
-    "e.tx_hash",
+    "e.tx_hash::evm_hash",
     "e.tx_index",
     "e.log_index",
-    "e.address",
+    "e.address::evm_address",
 ];
 
 /// A view's query and the names of its columns.
@@ -98,7 +99,11 @@ fn elsewhere(column: &ViewColumn, kept: Option<&ViewColumn>) -> String {
     let null = |sql_type: &str| format!("null::{sql_type}");
     let Some(kept) = kept else { return null(type_name(&column.column)) };
     let is_same_type = |a: &Column, b: &Column| {
-        let base = |column: &Column| type_name(column).split('(').next().map(str::to_owned);
+        let base = |column: &Column| match type_name(column) {
+            "evm_address" | "evm_bytes" => "bytea",
+            "numeric(78, 0)" => "numeric",
+            other => other,
+        };
         base(a) == base(b)
     };
     let is_hash = |column: &Column| matches!(column, Column::Arg { hashed: Some(true), .. });
@@ -115,12 +120,12 @@ fn elsewhere(column: &ViewColumn, kept: Option<&ViewColumn>) -> String {
 
 fn type_name(column: &Column) -> &'static str {
     match column {
-        Column::Account | Column::Counterparty => "bytea",
+        Column::Account | Column::Counterparty => "evm_address",
         Column::Amount | Column::TokenId => "numeric(78, 0)",
         Column::Arg { sql_type, .. } => match sql_type {
             SqlType::Numeric => "numeric",
             SqlType::Boolean => "boolean",
-            SqlType::Bytea => "bytea",
+            SqlType::Bytea => "evm_bytes",
             SqlType::Text => "text",
             SqlType::Jsonb => "jsonb",
         },
@@ -150,8 +155,8 @@ fn unused(used: &mut BTreeSet<String>, name: &str) -> String {
 
 fn expression(column: &Column) -> String {
     let (key, sql_type, members) = match column {
-        Column::Account => return "e.account".to_owned(),
-        Column::Counterparty => return "e.counterparty".to_owned(),
+        Column::Account => return "e.account::evm_address".to_owned(),
+        Column::Counterparty => return "e.counterparty::evm_address".to_owned(),
         Column::Amount => return "e.amount".to_owned(),
         Column::TokenId => return "e.token_id".to_owned(),
         Column::Arg { key, sql_type, members, .. } => (literal(key), sql_type, members),
@@ -159,7 +164,7 @@ fn expression(column: &Column) -> String {
     match sql_type {
         SqlType::Numeric => format!("(e.args ->> {key})::numeric"),
         SqlType::Boolean => format!("(e.args ->> {key})::boolean"),
-        SqlType::Bytea => format!("decode(substring(e.args ->> {key} from 3), 'hex')"),
+        SqlType::Bytea => format!("decode(substring(e.args ->> {key} from 3), 'hex')::evm_bytes"),
         SqlType::Text => format!("e.args ->> {key}"),
         SqlType::Jsonb => {
             let value = format!("e.args -> {key}");

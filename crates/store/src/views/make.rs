@@ -15,9 +15,10 @@ use chainflume_core::domain::{Column, EventKind};
 
 use super::super::Store;
 use super::super::kinds::Kinds;
-use super::{
+use super::definition;
+use super::label::{
     DEPENDENT_OBJECTS, INSUFFICIENT_PRIVILEGE, INVALID_TABLE_DEFINITION, LOCK_NOT_AVAILABLE, MARK, ViewLabel,
-    comment_on, definition, label,
+    comment_on, label,
 };
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
@@ -221,7 +222,7 @@ fn hashed(kind: &EventKind) -> Vec<usize> {
 
 /// Where the view goes: `others` are names that other events of the configuration should have.
 async fn spot(tx: &mut Tx, wanted: &PlannedView, others: &BTreeSet<&str>) -> Result<ViewSpot, ViewRefusal> {
-    let mut held = held(tx).await?;
+    let mut held = held_like(tx, wanted).await?;
     let same_event = |held: &StoredView| {
         (&held.label.source, &held.label.signature) == (&wanted.label.source, &wanted.label.signature)
     };
@@ -258,6 +259,26 @@ async fn spot(tx: &mut Tx, wanted: &PlannedView, others: &BTreeSet<&str>) -> Res
 
 /// Every view of ours, by name.
 pub(super) async fn held(tx: &mut Tx) -> Result<Vec<StoredView>, StoreError> {
+    read_held(tx, None).await
+}
+
+/// Those of our views that have a name of this one or show a source and an event of the same names: all views of thousands of
+/// sources would be read for each of them.
+async fn held_like(tx: &mut Tx, wanted: &PlannedView) -> Result<Vec<StoredView>, StoreError> {
+    let json = |key: &str, text: &str| {
+        let text = serde_json::to_string(text).map_err(|cause| StoreError::invalid(cause.to_string()))?;
+        Ok::<_, StoreError>(format!("\"{key}\":{text}"))
+    };
+    let (source, event) = (json("source", &wanted.source)?, json("signature", &wanted.label.signature)?);
+    let names = [wanted.name.as_str(), wanted.other_name.as_str()];
+    read_held(tx, Some((&names, &source, &event))).await
+}
+
+/// Names of views, or what their label says of source and event.
+type Likeness<'a> = (&'a [&'a str], &'a str, &'a str);
+
+async fn read_held(tx: &mut Tx, like: Option<Likeness<'_>>) -> Result<Vec<StoredView>, StoreError> {
+    let (names, source, event) = like.unwrap_or((&[], "", ""));
     let rows: Vec<(String, String, Vec<String>, Vec<String>)> = sqlx::query_as(
         r"
         select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum),
@@ -267,10 +288,14 @@ pub(super) async fn held(tx: &mut Tx) -> Result<Vec<StoredView>, StoreError> {
         join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0
         join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
         where c.relkind = 'v' and starts_with(d.description, $1)
+            and (c.relname = any($2) or strpos(d.description, $3) > 0 and strpos(d.description, $4) > 0)
         group by c.relname, d.description order by c.relname
         ",
     )
     .bind(MARK)
+    .bind(names)
+    .bind(source)
+    .bind(event)
     .fetch_all(&mut **tx)
     .await?;
     let read = |(name, comment, columns, types): (String, String, Vec<String>, Vec<String>)| {

@@ -114,7 +114,7 @@ fn what_is_no_abi_is_named_for_what_it_is() {
 }
 
 #[test]
-fn every_event_that_cannot_be_read_is_told_at_once() {
+fn every_unreadable_event_is_reported_at_once() {
     let json = r#"[
         {"type":"event","name":"A","inputs":[{"name":"f","type":"function"}]},
         {"type":"event","name":"B","inputs":[{"name":"x","type":"fixed128x18"}]},
@@ -132,7 +132,7 @@ fn every_event_that_cannot_be_read_is_told_at_once() {
         [
             "`A` argument `f`: function pointers are not supported",
             "`B` argument `x`: fixed-point type `fixed128x18` is not supported",
-            "`C` argument `x`: type `uint7` is not one the ABI knows",
+            "`C` argument `x`: type `uint7` is not an ABI type",
             "`D` 4 indexed arguments are more than a log has topics for",
             "at position 4 missing field `name`",
         ]
@@ -216,7 +216,7 @@ fn declarations_that_no_log_separates_are_one_event() {
 }
 
 #[test]
-fn declarations_that_a_log_tells_apart_are_events_of_their_own() {
+fn declarations_with_different_logs_are_separate_events() {
     let declare = |name: &str, indexed: bool, anonymous: bool| {
         format!(
             r#"{{"type":"event","name":"{name}","anonymous":{anonymous},"inputs":[{{"name":"x","type":"uint256","indexed":{indexed}}}]}}"#

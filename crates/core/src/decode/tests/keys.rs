@@ -13,7 +13,7 @@ fn typed(decoded: DecodeOutcome) -> (usize, Vec<Value>) {
 }
 
 #[test]
-fn the_number_of_topics_tells_erc20_and_erc721_transfers_apart() {
+fn erc20_and_erc721_transfers_differ_by_topics() {
     let (erc20, erc721, kitties) = (events(ERC20), events(ERC721), events(KITTIES));
     let topic0 = transfer(&erc20).topic0;
     assert_eq!([transfer(&erc721).topic0, transfer(&kitties).topic0], [topic0; 2]);
@@ -73,7 +73,7 @@ fn a_log_of_another_contract_or_event_is_foreign() {
 }
 
 #[test]
-fn overloads_are_told_apart_by_their_first_topic() {
+fn overloads_differ_by_their_first_topic() {
     let short = declare("Moved", false, &[("a", "uint256", false)]);
     let long = declare("Moved", false, &[("a", "uint256", false), ("b", "uint256", false)]);
     let both = vec![Arc::clone(&short), Arc::clone(&long)];

@@ -36,7 +36,7 @@ fn an_anonymous_event_overlaps_any_other_with_as_many_topics() {
     assert_eq!(pairs(&apart), [(0, 1)]);
     assert_eq!(
         overlaps(&apart)[0].to_string(),
-        "N(uint256) and E(uint256) cannot be told apart: one is anonymous, both have 1 topics"
+        "N(uint256) and E(uint256) cannot be distinguished: one is anonymous, both have 1 topics"
     );
     assert_eq!(pairs(&[source(0, only(&[1]), vec![anonymous, signed])]), []);
 }

@@ -1,4 +1,4 @@
-//! The configuration against what the store was filled by.
+//! Compares the configuration with the stored record of what each source read.
 
 use std::collections::BTreeSet;
 
@@ -7,43 +7,43 @@ use super::ranges::{self, Span, missing};
 use super::{ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, SourceGap};
 use crate::domain::{Address, AddressSet, BlockRange};
 
-/// What follows for a chain.
+/// The result for a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChainComparison {
-    /// By source, in the order of the configuration.
+    /// Per source, in the order of the configuration.
     pub courses: Vec<SourceCourse>,
-    /// About sources that are not configured.
+    /// Differences of sources that are not configured.
     pub gone: Vec<SourceDifference>,
 }
 
-/// What follows for a source.
+/// The result for a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceCourse {
     /// Its name.
     pub source: String,
-    /// What it was filled by.
+    /// What it has read.
     pub parts: Vec<FollowedRange>,
-    /// What it follows from here on: what is configured, but for what an operator has to decide about.
+    /// What it follows from here on: the configuration, without the parts that need an operator's decision.
     pub listens: Vec<FollowedEvent>,
-    /// What of this was not read up to its checkpoint, lowest first.
+    /// The gaps below its checkpoint, lowest first.
     pub gaps: Vec<SourceGap>,
-    /// What a person should know.
+    /// The differences to report.
     pub differences: Vec<SourceDifference>,
 }
 
 impl SourceCourse {
-    /// Whether nothing of it is followed until an operator decides.
+    /// Whether the source follows nothing until an operator decides.
     pub fn is_blocked(&self) -> bool {
         self.listens.is_empty() && self.hindrance().is_some()
     }
 
-    /// Why it, or a part of it, is not followed.
+    /// Why the source, or a part of it, is not followed.
     pub fn hindrance(&self) -> Option<String> {
         let texts = self.differences.iter().filter(|difference| difference.blocks()).map(ToString::to_string);
         texts.reduce(|all, one| format!("{all}; {one}"))
     }
 
-    /// What is still to be read of its past.
+    /// The gaps that are not read yet.
     pub fn unread(&self) -> Option<&UnreadRange> {
         self.differences.iter().find_map(|difference| match difference {
             SourceDifference::Unread(unread) => Some(unread),
@@ -51,7 +51,7 @@ impl SourceCourse {
         })
     }
 
-    /// Its lowest gap was read up to this block.
+    /// Records that its lowest gap was read up to this block.
     pub fn read_to(&mut self, to: u64) {
         if let Some(gap) = self.gaps.first_mut() {
             match BlockRange::new(to.saturating_add(1), gap.range.to()) {
@@ -64,14 +64,14 @@ impl SourceCourse {
         self.differences.extend(unread.map(SourceDifference::Unread));
     }
 
-    /// The last block up to which all it follows was read, where its checkpoint is `tip`; `None` where nothing was.
+    /// The last block up to which everything was read, if its checkpoint is `tip`; `None` if nothing was.
     pub fn complete_to(&self, tip: u64) -> Option<u64> {
         self.gaps.first().map_or(Some(tip), |gap| gap.range.from().checked_sub(1))
     }
 }
 
 impl ChainComparison {
-    /// Whether nothing of a source is followed until an operator decides.
+    /// Whether a source follows nothing until an operator decides.
     pub fn is_blocked(&self, source: &str) -> bool {
         self.courses.iter().any(|course| course.source == source && course.is_blocked())
     }
@@ -82,7 +82,7 @@ impl ChainComparison {
     }
 }
 
-/// Compares what is configured for a chain with all that is stored.
+/// Compares the configuration of a chain with everything stored.
 pub fn compare(chain_id: u64, asked: &[ConfiguredSource], kept: &[FilledSource]) -> ChainComparison {
     let sides = ComparedSides { chain_id, asked, kept };
     let courses: Vec<SourceCourse> = asked.iter().map(|asked| sides.course(asked)).collect();
@@ -129,7 +129,7 @@ impl ComparedSides<'_> {
         if own.is_some_and(|own| own.emptying) {
             return blocked(SourceDifference::Emptying { source: asked.name.clone(), listed: true });
         }
-        // Where nothing is stored, nothing has the meaning of the other family.
+        // Without stored events there is no meaning to contradict.
         let filled = own.filter(|own| own.tip.is_some() && own.events > 0);
         if let Some(own) = filled.filter(|own| own.family != asked.family) {
             let (source, stored, given) = (asked.name.clone(), own.family.clone(), asked.family.clone());
@@ -162,8 +162,9 @@ impl ComparedSides<'_> {
         SourceCourse { source: asked.name.clone(), parts, listens, gaps, differences }
     }
 
-    /// What a source was filled by. Where an older program filled it, that is not known: what is configured now counts as followed
-    /// since its start, but for events it never had before; and of one that is not configured, what it is seen to hold.
+    /// What a source has read. For a source of an older program this is unknown. Then the present configuration counts
+    /// as followed since its start, except events that it never stored. For a source without configuration its stored
+    /// events count.
     fn parts(&self, kept: &FilledSource) -> Vec<FollowedRange> {
         if !kept.parts.is_empty() || kept.tip.is_none() {
             return if kept.tip.is_none() { Vec::new() } else { kept.parts.clone() };
@@ -186,7 +187,7 @@ impl ComparedSides<'_> {
         events.into_iter().filter_map(|event| Some(part(event, seen(event)?))).collect()
     }
 
-    /// What of this no other source holds, and what others hold.
+    /// Splits this into the part that no other source has, and the parts that others have.
     fn free(
         &self,
         asked: &ConfiguredSource,
@@ -215,7 +216,7 @@ impl ComparedSides<'_> {
     }
 }
 
-/// Takes contracts out of a set; whether any is left.
+/// Removes contracts from a set; returns whether any is left.
 fn keep_others(set: &mut AddressSet, taken: &AddressSet) -> bool {
     match (set, taken) {
         (AddressSet::Only(set), AddressSet::Only(taken)) => {
@@ -226,7 +227,7 @@ fn keep_others(set: &mut AddressSet, taken: &AddressSet) -> bool {
     }
 }
 
-/// The contracts of an item that another source holds in blocks which the own one has not read.
+/// The contracts of an item that another source has, for blocks that this source has not read.
 fn held(
     item: &FollowedEvent,
     (start, tip): Span,
@@ -248,14 +249,14 @@ fn held(
             continue;
         }
         let unread = missing(&(event.clone(), shared), (from, to), own).into_iter().map(|(set, _)| set);
-        // All contracts but a few cannot be asked for.
+        // No filter can express all contracts except a few.
         let unread = unread.map(|set| if *addresses == AddressSet::Any { AddressSet::Any } else { set });
         all = all.into_iter().chain(unread).reduce(|one, other| ranges::both(&one, &other));
     }
     all
 }
 
-/// What was read by another declaration than it is now.
+/// The events whose declaration has changed since they were read.
 fn redeclared(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Vec<SourceDifference> {
     let other = |(event, addresses): &FollowedEvent| {
         let other = parts.iter().find(|part| {
@@ -282,7 +283,7 @@ fn gaps(listens: &[FollowedEvent], whole: Span, parts: &[FollowedRange]) -> Vec<
     ranges::gaps(missing.collect())
 }
 
-/// What a source was filled with and does not follow any more.
+/// The events that a source has read and no longer follows.
 fn left(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Option<SourceDifference> {
     let followed = |event: &EventKey| asked.events.iter().any(|(asked, _)| asked.means_logs_of(event));
     let mut events: Vec<&str> = parts

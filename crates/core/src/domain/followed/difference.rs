@@ -3,7 +3,7 @@ use std::fmt;
 use super::{FollowedEvent, SourceGap};
 use crate::domain::{AddressSet, BlockRange};
 
-/// What differs between a source's configuration and what it was filled by.
+/// A difference between a source's configuration and the stored record of what it read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceDifference {
     /// The name is taken by a source of another chain.
@@ -15,7 +15,7 @@ pub enum SourceDifference {
         /// EIP-155, as configured.
         given: u64,
     },
-    /// What is stored has the meaning of another family.
+    /// The stored events have the meaning of another family.
     Family {
         /// The source.
         source: String,
@@ -24,7 +24,8 @@ pub enum SourceDifference {
         /// As configured.
         given: String,
     },
-    /// The same logs are read by another declaration from here on. Followed all the same: an ABI is corrected so.
+    /// From here on, the same logs are decoded by another declaration. The source continues: this is how an ABI is
+    /// corrected.
     Declaration {
         /// The source.
         source: String,
@@ -33,45 +34,45 @@ pub enum SourceDifference {
         /// As configured.
         given: String,
     },
-    /// A new name for what another source was filled with, which is not configured any more.
+    /// The source holds the same events as a stored source that is no longer configured: it was renamed.
     Renamed {
         /// The new name.
         source: String,
         /// The name under which it is stored.
         stored: String,
-        /// Up to which block it is.
+        /// The last stored block.
         to: u64,
     },
-    /// A part of what a source follows is stored for another one.
+    /// A part of what a source follows is stored for another source.
     Taken {
         /// The source.
         source: String,
-        /// What it asks for.
+        /// The part.
         what: String,
-        /// The source that holds it.
+        /// The source that has the part.
         holder: String,
-        /// Whether that one is still configured.
+        /// Whether that source is still configured.
         listed: bool,
-        /// Up to which block it holds it.
+        /// The last block for which that source has the part.
         to: u64,
     },
-    /// Blocks that were not read of a part of what the source follows. The daemon reads them by itself.
+    /// Blocks that were not read for a part of what the source follows. The daemon reads them without a command.
     Unread(UnreadRange),
-    /// The source does not follow any more what it was filled with. What is stored stays.
+    /// The source no longer follows a part of its stored events. The stored events remain.
     Left {
         /// The source.
         source: String,
-        /// What it does not follow any more.
+        /// The part that it no longer follows.
         what: String,
     },
-    /// A part of what is stored of a source is deleted, by a command that has not ended.
+    /// A command that has not ended has deleted a part of the source's stored events.
     Emptying {
         /// The source.
         source: String,
         /// Whether it is configured.
         listed: bool,
     },
-    /// A source that is not configured any more. What is stored stays.
+    /// A source that is no longer configured. Its stored events remain.
     Gone {
         /// The source.
         source: String,
@@ -80,21 +81,21 @@ pub enum SourceDifference {
     },
 }
 
-/// Blocks of a source in which a part of what it follows is still to be read.
+/// Blocks of a source in which a part of what it follows is not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadRange {
     /// The source.
     pub source: String,
-    /// Which part, for a person.
+    /// The part, for a person.
     pub what: String,
-    /// From the first of the blocks to the last.
+    /// The first and the last of the blocks.
     pub range: BlockRange,
-    /// How many they are.
+    /// Number of blocks.
     pub blocks: u64,
 }
 
 impl UnreadRange {
-    /// Of these gaps in what is listened for; `None` where there are none.
+    /// Summary of these gaps; `None` if there are none.
     pub(super) fn of(source: &str, listens: &[FollowedEvent], gaps: &[SourceGap]) -> Option<Self> {
         let range = BlockRange::new(gaps.first()?.range.from(), gaps.last()?.range.to())?;
         let blocks = gaps.iter().fold(0, |sum: u64, gap| sum.saturating_add(gap.range.width()));
@@ -111,7 +112,7 @@ impl UnreadRange {
     }
 }
 
-/// The contracts of a part in words, `None` where they are all.
+/// The contracts of a part in words; `None` for all contracts.
 fn contracts<'a>(part: impl Iterator<Item = &'a FollowedEvent>, all: &'a [FollowedEvent]) -> Option<String> {
     let set = |items: &mut dyn Iterator<Item = &'a FollowedEvent>| {
         items.map(|(_, addresses)| addresses.clone()).reduce(|one, other| super::ranges::both(&one, &other))
@@ -126,7 +127,7 @@ fn contracts<'a>(part: impl Iterator<Item = &'a FollowedEvent>, all: &'a [Follow
     }
 }
 
-/// The events of a part in words, `None` where they are all.
+/// The events of a part in words; `None` for all events.
 fn events<'a>(part: impl Iterator<Item = &'a FollowedEvent>, all: &'a [FollowedEvent]) -> Option<String> {
     let mut names: Vec<&str> = part.map(|(event, _)| event.signature.as_str()).collect();
     names.sort_unstable();
@@ -135,7 +136,7 @@ fn events<'a>(part: impl Iterator<Item = &'a FollowedEvent>, all: &'a [FollowedE
     (!every).then(|| listed("event", &names))
 }
 
-/// Two names at most, or how many there are.
+/// At most two names, or else their number.
 pub(super) fn listed(noun: &str, names: &[impl fmt::Display]) -> String {
     match names {
         [one] => format!("{noun} {one}"),
@@ -145,7 +146,7 @@ pub(super) fn listed(noun: &str, names: &[impl fmt::Display]) -> String {
 }
 
 impl SourceDifference {
-    /// The source it is about.
+    /// The source that the difference concerns.
     pub fn source(&self) -> &str {
         match self {
             Self::OtherChain { source, .. }
@@ -160,7 +161,7 @@ impl SourceDifference {
         }
     }
 
-    /// Whether what it is about is not followed until an operator decides.
+    /// Whether the source, or the part of it, stays unread until an operator decides.
     pub fn blocks(&self) -> bool {
         match self {
             Self::Declaration { .. } | Self::Unread(_) | Self::Left { .. } | Self::Gone { .. } => false,

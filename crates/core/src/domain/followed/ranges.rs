@@ -1,4 +1,4 @@
-//! The arithmetic of blocks in which things were followed.
+//! Arithmetic of the block ranges in which events were followed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use alloy_primitives::Address;
 use super::{EventKey, FollowedEvent, FollowedRange, SourceGap};
 use crate::domain::{AddressSet, BlockRange};
 
-/// First and last block. `u64::MAX` is the last of what is followed still.
+/// First and last block. `u64::MAX` as the last block means: still followed.
 pub(super) type Span = (u64, u64);
 
-/// The same blocks in ascending spans that do not touch.
+/// The same blocks as ascending spans that do not touch.
 pub(super) fn joined(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_unstable();
     let mut joined: Vec<Span> = Vec::with_capacity(spans.len());
@@ -23,7 +23,7 @@ pub(super) fn joined(mut spans: Vec<Span>) -> Vec<Span> {
     joined
 }
 
-/// What of `whole` is in none of the spans, which are ascending.
+/// The parts of `whole` that are in none of the spans, which are ascending.
 pub(super) fn without((mut from, to): Span, spans: &[Span]) -> Vec<Span> {
     let mut left = Vec::new();
     for span in spans {
@@ -51,7 +51,7 @@ fn span(part: &FollowedRange) -> Span {
     (part.from, part.to.unwrap_or(u64::MAX))
 }
 
-/// What of these blocks was not followed of an event, by contracts.
+/// The parts of these blocks in which an event was not followed, by contracts.
 pub(super) fn missing(
     (event, addresses): &FollowedEvent,
     whole: Span,
@@ -79,8 +79,8 @@ pub(super) fn missing(
     }
 }
 
-/// What was not read, cut so that everything in a gap lacks all of its blocks, lowest first. Each block of a thing is in
-/// one gap.
+/// The blocks that were not read, as gaps in ascending order. Every part of a gap lacks all blocks of the gap. Each
+/// block of a part is in one gap.
 pub(super) fn gaps(mut missing: Vec<(FollowedEvent, Span)>) -> Vec<SourceGap> {
     let mut gaps: Vec<SourceGap> = Vec::new();
     while let Some(from) = missing.iter().map(|(_, span)| span.0).min() {
@@ -108,7 +108,7 @@ pub(super) fn gaps(mut missing: Vec<(FollowedEvent, Span)>) -> Vec<SourceGap> {
     gaps
 }
 
-/// The contracts of either.
+/// The contracts of both.
 pub(super) fn both(one: &AddressSet, other: &AddressSet) -> AddressSet {
     match (one, other) {
         (AddressSet::Only(one), AddressSet::Only(other)) => AddressSet::Only(one | other),
@@ -116,7 +116,7 @@ pub(super) fn both(one: &AddressSet, other: &AddressSet) -> AddressSet {
     }
 }
 
-/// The same in few and ordered parts: contracts with the same blocks together, spans that touch as one.
+/// The same blocks in few, ordered parts: contracts with the same blocks are joined, and so are spans that touch.
 pub fn normal(parts: &[FollowedRange]) -> Vec<FollowedRange> {
     let mut events = BTreeMap::<(&EventKey, bool), Vec<&FollowedRange>>::new();
     for part in parts {

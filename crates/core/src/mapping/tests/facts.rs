@@ -44,16 +44,12 @@ fn a_stake_is_its_developer_and_its_amount() {
 }
 
 #[test]
-fn erc20_transfers_are_told_from_mints_and_burns() {
+fn erc20_transfers_differ_from_mints_and_burns() {
     let json = standard(Family::Erc20);
     let mapper = mapper(Family::Erc20, json);
-    let (a, b, nobody) = (address(1), address(2), Address::ZERO);
-    let cases = [
-        (a, b, 0, "transfer"),
-        (nobody, b, 1, "mint"),
-        (a, nobody, 2, "burn"),
-        (nobody, nobody, 0, "transfer"),
-    ];
+    let (a, b, zero) = (address(1), address(2), Address::ZERO);
+    let cases =
+        [(a, b, 0, "transfer"), (zero, b, 1, "mint"), (a, zero, 2, "burn"), (zero, zero, 0, "transfer")];
     for (from, to, kind, word) in cases {
         let expected = (format!("erc20.{word}"), amount_fact(kind, from, to, 5));
         assert_eq!(map(&mapper, json, "Transfer", three(from, to, 5)), expected);
@@ -69,13 +65,13 @@ fn erc20_transfers_are_told_from_mints_and_burns() {
 fn erc721_moves_a_token_and_not_an_amount() {
     let json = standard(Family::Erc721);
     let mapper = mapper(Family::Erc721, json);
-    let (a, b, nobody) = (address(1), address(2), Address::ZERO);
-    for (from, to, kind, word) in [(a, b, 0, "transfer"), (nobody, b, 1, "mint"), (a, nobody, 2, "burn")] {
+    let (a, b, zero) = (address(1), address(2), Address::ZERO);
+    for (from, to, kind, word) in [(a, b, 0, "transfer"), (zero, b, 1, "mint"), (a, zero, 2, "burn")] {
         let expected = (format!("erc721.{word}"), token_fact(kind, from, to, 5));
         assert_eq!(map(&mapper, json, "Transfer", three(from, to, 5)), expected);
     }
-    let approval = ("erc721.approval".to_owned(), token_fact(3, a, nobody, 7));
-    assert_eq!(map(&mapper, json, "Approval", three(a, nobody, 7)), approval);
+    let approval = ("erc721.approval".to_owned(), token_fact(3, a, zero, 7));
+    assert_eq!(map(&mapper, json, "Approval", three(a, zero, 7)), approval);
     let args = vec![Value::Address(a), Value::Address(b), Value::Bool(true)];
     let for_all =
         Fact { token_id: None, args: Some(r#"{"approved":true}"#.to_owned()), ..token_fact(4, a, b, 0) };

@@ -2,7 +2,7 @@ use super::*;
 use crate::mapping::MappingError;
 
 #[test]
-fn every_problem_of_every_source_is_told_at_once() {
+fn every_problem_of_every_source_is_reported_at_once() {
     let other = abi(&[("Moved", &[("who", "address", false), ("n", "uint8", true)])]);
     let named = |name: &str, family, user: Option<&str>| SourceMapping {
         settings: FamilySettings { family, user: user.map(ToOwned::to_owned) },
@@ -12,7 +12,7 @@ fn every_problem_of_every_source_is_told_at_once() {
         named("vault", Family::Stake, None),
         named("coin", Family::Erc20, Some("who")),
         named("art", Family::Erc721, None),
-        named("a", Family::Generic, Some("nobody")),
+        named("a", Family::Generic, Some("owner")),
         named("b", Family::Generic, Some("n")),
         named("fine", Family::Generic, Some("who")),
         source("empty", Family::Generic, Vec::new()),
@@ -28,7 +28,7 @@ fn every_problem_of_every_source_is_told_at_once() {
             "source `coin` is of family erc20 and its ABI has no Transfer(address,address,uint256) or Approval(address,address,uint256); use family generic for other events",
             "source `coin` is of family erc20, which knows its users; `user` is for family generic",
             "source `art` is of family erc721 and its ABI has no Transfer(address,address,uint256), Approval(address,address,uint256) or ApprovalForAll(address,address,bool); use family generic for other events",
-            "source `a` has no event with an argument `nobody`; arguments are who",
+            "source `a` has no event with an argument `owner`; arguments are who",
             "source `b`: argument `n` of Moved(address,uint8) is uint8, and a user is an address",
             "source `empty` has no events",
         ]

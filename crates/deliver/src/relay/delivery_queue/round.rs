@@ -1,4 +1,4 @@
-//! What is decided about deliveries, without sending any.
+//! The decisions about deliveries; nothing is sent here.
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -10,43 +10,43 @@ use super::super::RelayError;
 use crate::sink::SinkError;
 use chainflume_outbox::{DueDelivery, HeldMessage, OutboxRow, RoundOutcome, SinkPacing, SinkState};
 
-/// When a delivery that failed is tried again.
+/// When a failed delivery is retried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// Time from the first failure to the second try, from the second failure to the third, and so on. After the try
-    /// that follows the last the message is given up.
+    /// Time from the first failure to the second try, from the second failure to the third, and so on. If the try after
+    /// the last entry fails, the message becomes a dead letter.
     pub waits: Vec<Duration>,
-    /// Tries of a message that the receiver refuses for itself (4xx) before it is given up.
+    /// Number of tries before a message that the receiver refuses (4xx) becomes a dead letter.
     pub attempts: u32,
 }
 
-/// Which messages wait behind one that failed.
+/// The messages that wait behind a failed one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeliveryOrder {
-    /// Those about the same account and contract.
+    /// Messages about the same account and contract.
     #[default]
     Account,
-    /// Those about the same aggregate: a whole token or contract, or a user.
+    /// Messages about the same aggregate: a whole token or contract, or a user.
     Contract,
-    /// Those about the same event alone: a retraction never comes before what it retracts.
+    /// Only messages about the same event: a retraction never precedes the message that it retracts.
     None,
 }
 
-/// Longest pause of an endpoint that is away: so long it may be back unnoticed.
+/// Longest pause after an unreachable endpoint: a working endpoint is noticed within this time.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// An endpoint may ask for patience, not for silence.
+/// Limit for the `Retry-After` of an endpoint: it may delay deliveries, but not stop them.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
-/// A receiver that refuses a message seldom takes it later. A second covers a deployment behind a load balancer; it doubles
-/// with each try, so that the default of three tries ends after three seconds.
+/// A receiver that refuses a message seldom accepts it later. One second covers a deployment behind a load balancer.
+/// The pause doubles with each try, so the default of three tries ends after three seconds.
 const FIRST_REFUSED_WAIT: Duration = Duration::from_secs(1);
-/// Longest pause of an endpoint that refuses everything: it answers, so asking costs it little. Until a wrong key or path is
-/// corrected, about [`MOST_REFUSALS`] messages are given up in three such pauses.
+/// Longest pause of an endpoint that refuses everything: it answers, so a try is cheap. Until a wrong key or path is
+/// corrected, about [`MOST_REFUSALS`] messages become dead letters in three such pauses.
 const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(30);
-/// So many refusals without one delivery end a round: the fault may be the endpoint's.
+/// This many refusals without a delivery end a round: the fault may be the endpoint's.
 const MOST_REFUSALS: u64 = 20;
 
 impl Schedule {
-    /// Time to the next try after so many failures (1 after the first); `None` when it is given up.
+    /// Pause before the next try after this many failures (1 after the first); `None` when the message is given up.
     fn next(&self, failures: u64, error: &SinkError) -> Option<Duration> {
         if matches!(error, SinkError::TooLarge { .. }) {
             return None;
@@ -55,7 +55,7 @@ impl Schedule {
         let given_up = is_refused && failures >= u64::from(self.attempts);
         let wait = self.wait(failures).filter(|_| !given_up);
         let wait = wait.map(|wait| if is_refused { wait.min(refused_wait(failures)) } else { wait });
-        // A sink that is gone is not asked again, so the message cannot be given up either.
+        // A disabled sink is not called again, so the message cannot be given up either.
         let wait = wait.or_else(|| error.is_gone().then_some(Duration::ZERO))?;
         Some(wait.max(retry_after(error).unwrap_or_default()) + jitter(wait))
     }
@@ -64,20 +64,20 @@ impl Schedule {
         self.waits.get(usize::try_from(failures.checked_sub(1)?).ok()?).copied()
     }
 
-    /// The pause after so many rounds in which nothing could be delivered.
+    /// The pause after this many rounds without a delivery.
     fn pause(&self, failures: u64) -> Duration {
         self.wait(failures).or(self.waits.last().copied()).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE)
     }
 }
 
-/// Doubles from [`FIRST_REFUSED_WAIT`] on.
+/// Doubles, starting at [`FIRST_REFUSED_WAIT`].
 fn refused_wait(failures: u64) -> Duration {
     let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     (FIRST_REFUSED_WAIT * 2u32.pow(doublings)).min(LONGEST_PAUSE)
 }
 
-/// The pause after so many refusals without a delivery. None at first: a few refused messages are no reason to keep the others
-/// waiting.
+/// The pause after this many refusals without a delivery. The first refusals cause no pause: a few refused messages
+/// must not delay the others.
 fn refused_pause(refusals: u64) -> Duration {
     match refusals / MOST_REFUSALS {
         0 => Duration::ZERO,
@@ -89,29 +89,30 @@ fn retry_after(error: &SinkError) -> Option<Duration> {
     error.retry_after().map(|wait| wait.min(LONGEST_RETRY_AFTER))
 }
 
-/// Up to a tenth more, so that what failed together is not tried together (the standard asks for it).
+/// Adds up to a tenth, so that messages that failed together are not retried together (a recommendation of the
+/// standard).
 fn jitter(wait: Duration) -> Duration {
     let random = RandomState::new().hash_one(0u8) % 1_000;
     wait.mul_f64(f64::from(u32::try_from(random).unwrap_or(0)) / 10_000.0)
 }
 
-/// A message of the outbox, or one that waited for its next try.
+/// A message of the outbox, or a message that waited for its next try.
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub(super) row: OutboxRow,
-    /// Tries before this one.
+    /// Number of tries before this one.
     pub(super) attempts: u64,
-    /// What it is about; `None` where the endpoint does not want it.
+    /// The keys of the message; `None` if the endpoint does not want its type.
     pub(super) about: Option<About>,
 }
 
-/// What a message is about.
+/// The keys of a message: what it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct About {
     aggregate_id: String,
-    /// Messages with the same key come in the order of their numbers.
+    /// Messages with the same key are delivered in the order of their numbers.
     pub(super) order_key: String,
-    /// The key that older programs held messages by.
+    /// The key under which old versions held messages.
     pub(super) old_key: String,
 }
 
@@ -130,7 +131,7 @@ struct QueueHead {
     aggregate_id: String,
 }
 
-/// Which messages an endpoint wants, and what they are about.
+/// The message types that an endpoint wants, and the keys of messages.
 pub(super) fn wanted(
     rows: Vec<OutboxRow>,
     types: &[String],
@@ -153,7 +154,7 @@ fn about(row: &OutboxRow, QueueHead { id, aggregate_id }: QueueHead, order: Deli
     let order_key = match (order, &row.account) {
         (DeliveryOrder::Contract, _) => old_key.clone(),
         (DeliveryOrder::None, _) => format!("{old_key} {id}"),
-        // A user is an account.
+        // The id of a user is an account.
         (DeliveryOrder::Account, _) if row.aggregate_type == "user" => old_key.clone(),
         (DeliveryOrder::Account, Some(account)) => format!("{old_key} {}", hex(account)),
         (DeliveryOrder::Account, None) => format!("{old_key} -"),
@@ -172,18 +173,18 @@ fn fits(wanted: &str, message_type: &str) -> bool {
     }
 }
 
-/// What can be sent at the same time.
+/// The messages of one parallel step.
 #[derive(Debug)]
 pub(super) struct DeliveryChunk {
-    /// So many messages are dealt with then.
+    /// Number of messages that this step covers.
     pub(super) taken: usize,
-    /// These are sent, each about something else.
+    /// Messages to send, all with different keys.
     pub(super) send: Vec<Outgoing>,
-    /// These wait behind others with the same key.
+    /// Messages that wait behind others with the same key.
     pub(super) behind: Vec<HeldMessage>,
 }
 
-/// The longest beginning of `messages` that can be sent at the same time and in any order.
+/// The longest prefix of `messages` that can be sent in parallel and in any order.
 pub(super) fn next_chunk(messages: &[Outgoing], held: &BTreeSet<String>, in_flight: usize) -> DeliveryChunk {
     let mut chunk = DeliveryChunk { taken: 0, send: Vec::new(), behind: Vec::new() };
     let mut about_these = HashSet::new();
@@ -206,29 +207,29 @@ fn held_message(seq: u64, about: &About) -> HeldMessage {
     HeldMessage { seq, aggregate_id: about.aggregate_id.clone(), order_key: about.order_key.clone() }
 }
 
-/// What came of the tries of one round.
+/// The results of the tries of one round.
 #[derive(Debug, Default)]
 pub(super) struct Round {
-    /// Up to where messages of the outbox are dealt with; `None` in a round of held ones.
+    /// The last outbox number that the round covered; `None` in a round of retries.
     cursor: Option<u64>,
     /// The epoch of that number.
     pub(super) epoch: Option<String>,
     held: Vec<HeldMessage>,
     pub(super) delivered: Vec<u64>,
-    /// Number, tries before this one, what was wrong.
+    /// Per failed message: number, tries before this one, error.
     pub(super) failed: Vec<(u64, u64, SinkError)>,
 }
 
-/// What a round shows of the endpoint.
+/// What a round shows about the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Showing {
-    /// It took a message.
+    /// It accepted a message.
     Accepts,
-    /// It took none, and each was refused for itself.
+    /// It accepted none, and refused each message for its content.
     Refuses,
-    /// It took none, and for a reason of its own.
+    /// It accepted none, for a reason of the endpoint.
     Fails,
-    /// It was not asked.
+    /// It received no message.
     Nothing,
 }
 
@@ -237,13 +238,13 @@ impl Round {
         Self { cursor, ..Self::default() }
     }
 
-    /// Nothing more is tried after a failure of the endpoint, nor where it refuses whatever it is sent.
+    /// Stops the round after a failure of the endpoint, or when the endpoint refuses every message.
     pub(super) fn is_over(&self) -> bool {
         self.failed.iter().any(|(.., error)| !error.refuses_message())
             || (self.failed.len() as u64 >= MOST_REFUSALS && self.delivered.is_empty())
     }
 
-    /// What it shows of the endpoint. A message that was too large to be sent shows nothing.
+    /// What the round shows about the endpoint. A message that was too large to send shows nothing.
     pub(super) fn showing(&self) -> Showing {
         let mut sent = self.failed.iter().map(|(.., error)| error).filter(|error| is_an_answer(error));
         match (self.delivered.is_empty(), sent.next()) {
@@ -256,16 +257,16 @@ impl Round {
         }
     }
 
-    /// Keys that nothing more is sent of in this round.
+    /// Keys of which no more messages are sent in this round.
     pub(super) fn blocked<'a>(&self, messages: &'a [Outgoing]) -> impl Iterator<Item = &'a str> {
         let failed: HashSet<u64> = self.failed.iter().map(|(seq, ..)| *seq).collect();
         let failed = messages.iter().filter(move |message| failed.contains(&message.row.seq));
         failed.filter_map(|message| Some(message.about.as_ref()?.order_key.as_str()))
     }
 
-    /// These are dealt with: sent, not wanted, or behind others.
+    /// Marks these as covered: sent, not wanted, or behind others.
     pub(super) fn took(&mut self, messages: &[Outgoing], behind: Vec<HeldMessage>) {
-        // Those of a round of held ones are held already.
+        // Messages of a retry round are held already.
         if self.cursor.is_none() {
             return;
         }
@@ -278,10 +279,10 @@ impl Round {
         self.held.extend(behind);
     }
 
-    /// What is to be noted of it, where the sink stood so. `refused` is how often it refused a
-    /// message since the last delivery, before this round.
+    /// The outcome to store, given this state of the sink. `refused` is the number of refused messages since the last
+    /// delivery, before this round.
     pub(super) fn result(&self, schedule: &Schedule, state: &SinkState, refused: u64) -> RoundOutcome {
-        let mut settled = RoundOutcome {
+        let mut outcome = RoundOutcome {
             cursor: self.cursor.filter(|cursor| *cursor > 0),
             held: self.held.clone(),
             delivered: self.delivered.clone(),
@@ -290,11 +291,11 @@ impl Round {
         };
         for (seq, attempts, error) in &self.failed {
             match schedule.next(attempts + 1, error) {
-                Some(wait) => settled.failed.push((*seq, wait, error.to_string())),
-                None => settled.dead.push((*seq, error.to_string())),
+                Some(wait) => outcome.failed.push((*seq, wait, error.to_string())),
+                None => outcome.dead.push((*seq, error.to_string())),
             }
         }
-        settled
+        outcome
     }
 
     fn pace(&self, schedule: &Schedule, state: &SinkState, refused: u64) -> Option<SinkPacing> {
@@ -317,7 +318,7 @@ impl Round {
                 Some(SinkPacing { failures: state.failures, pause, last_error, ..SinkPacing::default() })
             }
             Showing::Accepts => {
-                // Two rounds: one alone may have been about a message that no receiver could take.
+                // Two rounds: a single one may have contained only a message that no receiver could accept.
                 let is_back = state.failures >= 2;
                 let recovered = state.failures > 0 || state.last_error.is_some();
                 let pause = asked.unwrap_or_default();
@@ -331,7 +332,7 @@ impl Round {
     }
 }
 
-/// Whether the endpoint was asked at all.
+/// Whether the endpoint received any message.
 fn is_an_answer(error: &SinkError) -> bool {
     !matches!(error, SinkError::TooLarge { .. })
 }
@@ -413,7 +414,7 @@ mod tests {
         assert!(waits(429, 1, Some(60)).is_some_and(about(60)), "as it asked");
         assert!(waits(503, 1, Some(60)).is_some_and(about(60)), "as it asked");
         assert!(waits(503, 1, Some(u64::MAX)).is_some_and(about(86_400)), "but not for ever");
-        assert_eq!(waits(410, 9, None), Some(0), "kept until somebody decides");
+        assert_eq!(waits(410, 9, None), Some(0), "kept until an operator decides");
     }
 
     #[test]

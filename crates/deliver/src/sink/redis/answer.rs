@@ -1,4 +1,4 @@
-//! What Redis' answers mean.
+//! Interprets the answers of Redis.
 
 use ::redis::{ErrorKind, RedisError, Value};
 
@@ -7,12 +7,12 @@ use crate::sink::SinkError;
 /// The name of a sentinel in errors.
 pub(super) const SENTINEL: &str = "redis sentinel";
 
-/// Answers to the first commands, in order, and why there is none to the next.
+/// Answers to the first commands, in order, and the error in place of the next answer.
 pub(super) type Answers = (Vec<Value>, Option<SinkError>);
 
-const RIGHTS: &str = "give the user the rights config/default.toml names under [redis]";
+const RIGHTS: &str = "give the user the rights that config/default.toml lists under [redis]";
 
-/// An error that is not known counts as one a person must look at: it is tried again all the same.
+/// An unknown error counts as one that needs an operator. It is retried all the same.
 pub(super) fn explain(sink: &'static str, host: &str, error: &RedisError) -> SinkError {
     let refused = |remedy| SinkError::Refused { sink, host: host.to_owned(), answer: answer(error), remedy };
     let Some(code) = error.code() else {
@@ -31,11 +31,11 @@ pub(super) fn explain(sink: &'static str, host: &str, error: &RedisError) -> Sin
         "NOAUTH" | "WRONGPASS" => refused(credentials_remedy(sink)),
         "NOPERM" if sink == SENTINEL => refused("let the user run sentinel|get-master-addr-by-name"),
         "NOPERM" => refused(RIGHTS),
-        // What a script may not do has no code of its own.
+        // This refusal of a script has no error code of its own.
         "ERR" if error.detail().is_some_and(|detail| detail.contains("user executing the script")) => {
             refused(RIGHTS)
         }
-        "WRONGTYPE" => refused("a key of this name is no stream; set another redis.prefix"),
+        "WRONGTYPE" => refused("a key of this name is not a stream; set another redis.prefix"),
         _ => refused("see the server's log"),
     }
 }

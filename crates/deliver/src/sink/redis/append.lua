@@ -1,14 +1,15 @@
--- Appends messages to their streams, all at one moment as others see it; without messages looks what the streams hold.
+-- Appends messages to their streams atomically. Without messages it only reads the ends of the streams.
 --   KEYS  the streams
---   ARGV  the length to trim to, then for each stream the newest number it must hold and the epoch of its newest entry ("" for
---         none), then for each message: index of its stream, number, epoch, JSON, type, state, the channels
---         of two users or ""
--- Each entry bears the epoch of its number, so that the newest says to which history of which database the stream belongs. It
--- stands in the entry and not in a key of its own: it cannot be lost without it, lies on the same node, and needs no right.
--- Answers {"ok", numbers that were there already, newest number of each stream, epoch of each newest entry, entries}, where
--- entries are {number, epoch, JSON} of each newest entry when there are no messages; or one of {"lost", {stream, newest
--- number}}, {"changed", {stream, newest number}}, {"foreign", {stream, number}}. Any error of Redis is the answer, and what came
--- before it stays.
+--   ARGV  the length to trim to, then for each stream the newest number that it must hold and the epoch of its newest
+--         entry ("" for none), then for each message: index of its stream, number, epoch, JSON, type, state, the
+--         channels of two users or ""
+-- Each entry has the epoch of its number. So the newest entry identifies the database, and its history, that wrote the
+-- stream. The epoch is a field of the entry and not a key: the two are lost only together, are on the same node, and
+-- need no further right.
+-- Returns {"ok", repeated numbers, newest number of each stream, epoch of each newest entry, entries}. Without messages,
+-- entries are {number, epoch, JSON} of each newest entry. Otherwise returns one of {"lost", {stream, newest number}},
+-- {"changed", {stream, newest number}}, {"foreign", {stream, number}}. An error of Redis is returned as it is; entries
+-- appended before the error remain.
 local STREAM, MESSAGE = 2, 8
 local messages = 2 + STREAM * #KEYS
 
@@ -19,7 +20,7 @@ local function field(entry, name)
     return ''
 end
 
--- Only a writer of this database gives numbers of our epochs; 0 stands for messages from before there were any.
+-- Only a writer of this database assigns numbers of our epochs. Epoch 0 marks messages of old versions, without an epoch.
 local ours = {}
 for at = messages, #ARGV, MESSAGE do ours[ARGV[at + 2]] = ARGV[at + 2] ~= '0' end
 
@@ -42,11 +43,11 @@ for k = 1, #KEYS do
             end
         end
     end
-    -- Checked here and not before: a FLUSHALL or a failover between a look and the append would leave a hole, and another
-    -- database may have come in between.
+    -- Checked in this script and not before it: a FLUSHALL or a failover between check and append would leave a gap, and
+    -- another database may have written in between.
     local held, epoch = tonumber(ARGV[STREAM * k]), ARGV[STREAM * k + 1]
     if newest[k] < held then return { 'lost', { k, newest[k] } } end
-    -- A newest entry that a consumer has deleted says nothing, and its number is the one we left.
+    -- If a consumer deleted the newest entry, only the newest number can be compared.
     local same = newest[k] == held and (entries[k][1] ~= held or epochs[k] == epoch)
     if messages <= #ARGV and not same and not ours[epochs[k]] then return { 'changed', { k, newest[k] } } end
 end
@@ -61,14 +62,14 @@ for at = messages, #ARGV, MESSAGE do
             'message', json, 'type', ARGV[at + 4], 'state', ARGV[at + 5], 'epoch', epoch)
         if type(added) == 'table' and added.err then return added end
         newest[k], epochs[k] = seq, epoch
-        -- Only with the entry, so that a repeat is not heard twice.
+        -- Only together with the entry, so that a repeat is not published twice.
         for _, channel in ipairs({ stream, ARGV[at + 6], ARGV[at + 7] }) do
             local heard = channel ~= '' and redis.pcall('PUBLISH', channel, json)
             if type(heard) == 'table' and heard.err then return heard end
         end
     else
-        -- A repeat only if it is there, or was: what is older than the first entry was trimmed. Inside the stream a number
-        -- without an entry is one that nobody sent, and it cannot be put there any more.
+        -- A repeat has an entry, or is older than the first entry and was trimmed. A later number without an entry was
+        -- never sent, and cannot be appended any more.
         local held = redis.pcall('XRANGE', stream, id, id)
         if held.err then return held end
         if held[1] then

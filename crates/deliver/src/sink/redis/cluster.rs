@@ -6,25 +6,26 @@ use super::credentials::Credentials;
 use super::{NAME, answer};
 use crate::sink::SinkError;
 
-/// The route to the node of a Cluster that holds one key: any node is asked, and says where the key lives
-/// (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>, "Redirection and resharding"). No map of
-/// slots is kept, so none can be out of date, and the user needs no right to ask for one.
+/// The route to the Cluster node that holds one key. Any node is asked; its answer names the owner of the key
+/// (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>, "Redirection and resharding"). No map
+/// of slots is stored, so none can be out of date, and the user needs no right to read one.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    /// Nodes to begin with, the next to ask first. Never empty.
+    /// The configured nodes, the next one to ask first. Never empty.
     nodes: Vec<Credentials>,
-    /// Where the key was last found.
+    /// The node that last held the key.
     connection: Option<RedisConnection>,
 }
 
-/// Times one question is sent on: while a slot moves, from an old node to the owner and from there to the next.
+/// Maximum redirections of one request. While a slot moves, a request goes from an old node to the owner, and from the
+/// owner to the next one.
 const REDIRECTS: u32 = 5;
 
-/// Where a node sends us.
+/// The target of a redirection.
 enum Redirect {
-    /// To the owner.
+    /// To the owner of the slot.
     Moved(Credentials),
-    /// For this question alone, to whom the slot is moving.
+    /// For this request only: to the node that the slot is moving to.
     Ask(Credentials),
 }
 
@@ -39,7 +40,10 @@ impl Cluster {
 
     pub(super) async fn ask(&mut self, commands: &[Cmd]) -> Answers {
         let Some(entry) = self.nodes.first().cloned() else {
-            return (Vec::new(), Some(rearranged("redis.cluster".to_owned(), "it names no node".to_owned())));
+            return (
+                Vec::new(),
+                Some(rearranged("redis.cluster".to_owned(), "no node is configured".to_owned())),
+            );
         };
         let mut values = Vec::with_capacity(commands.len());
         let mut connection = self.connection.take().unwrap_or_else(|| RedisConnection::new(entry));
@@ -50,7 +54,7 @@ impl Cluster {
                 if asking { connection.ask_asking(rest).await } else { connection.ask(rest).await };
             values.extend(found);
             let Some(error) = error else {
-                // The node that was asked this way is not the owner yet.
+                // A node reached by `ASK` is not the owner yet.
                 self.connection = (!asking).then_some(connection);
                 return (values, None);
             };
@@ -62,21 +66,22 @@ impl Cluster {
                     (connection, asking) = (RedisConnection::new(credentials), true)
                 }
                 None => {
-                    // It may be dead, and another know who took over. Not asked at once: what was sent may have been done.
+                    // The node may be dead, and another node may know its successor. The request is not repeated at
+                    // once: it may have been executed.
                     self.nodes.rotate_left(1);
                     return (values, Some(answer::explain(NAME, connection.host(), &error)));
                 }
             }
         }
         self.nodes.rotate_left(1);
-        let answer = format!("{REDIRECTS} nodes in a row sent us on");
+        let answer = format!("{REDIRECTS} nodes in a row redirected the request");
         (values, Some(rearranged(connection.host().to_owned(), answer)))
     }
 
     fn redirect(&self, error: &RedisError, from: &RedisConnection) -> Option<Redirect> {
         let (address, _slot) = error.redirect_node()?;
         let (host, port) = address.rsplit_once(':')?;
-        // Where nodes do not know their own names, they mean the one we used.
+        // A node that does not know its own host name means the host of this connection.
         let host = if host.is_empty() || host == "?" { from.name() } else { host };
         let credentials = self.nodes.first()?.at(host, port.parse().ok()?);
         match error.kind() {

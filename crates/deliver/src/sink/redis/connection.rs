@@ -5,8 +5,8 @@ use ::redis::{Client, Cmd, Pipeline, RedisError, RedisResult, Value};
 
 use super::credentials::Credentials;
 
-/// A connection that is opened when something is asked and thrown away after any error: what its server still does with
-/// what was sent on it is not known, and the name may lead to another server by now.
+/// A connection that opens on its first use and closes after any error. After an error, the server may still execute
+/// earlier commands, and the name may lead to another server.
 pub(super) struct RedisConnection {
     credentials: Credentials,
     multiplexed: Option<MultiplexedConnection>,
@@ -27,8 +27,8 @@ impl RedisConnection {
         self.credentials.name()
     }
 
-    /// Answers to the first commands, in order, and the error that came in place of the next answer. All commands are
-    /// sent before the first answer is read; those behind the error may have been done.
+    /// Answers to the first commands, in order, and the error in place of the next answer. All commands are sent before
+    /// the first answer is read. Commands after the error may have been executed.
     pub(super) async fn ask(&mut self, commands: &[Cmd]) -> (Vec<Value>, Option<RedisError>) {
         let mut pipeline = Pipeline::with_capacity(commands.len());
         pipeline.ignore_errors();
@@ -38,7 +38,7 @@ impl RedisConnection {
         self.send(&pipeline, 1).await
     }
 
-    /// As [`RedisConnection::ask`], of a node of a Cluster that is about to get the key.
+    /// As [`RedisConnection::ask`], for a Cluster node that is about to receive the key.
     pub(super) async fn ask_asking(&mut self, commands: &[Cmd]) -> (Vec<Value>, Option<RedisError>) {
         let mut pipeline = Pipeline::with_capacity(commands.len() * 2);
         pipeline.ignore_errors();
@@ -48,7 +48,8 @@ impl RedisConnection {
         self.send(&pipeline, 2).await
     }
 
-    /// Every `step`-th answer, up to the first error of any. The pipeline must ignore errors: else one hides all answers.
+    /// Every `step`-th answer, up to the first error of any command. The pipeline must ignore errors: otherwise one
+    /// error hides all answers.
     async fn send(&mut self, pipeline: &Pipeline, step: usize) -> (Vec<Value>, Option<RedisError>) {
         let answers = match self.answers(pipeline).await {
             Ok(answers) => answers,

@@ -9,7 +9,7 @@ use super::{NAME, Settings};
 use crate::sink::SinkError;
 use chainflume_ops::tls;
 
-/// Where a server is and what it wants to know of us.
+/// Address of a server, and the credentials for it.
 #[derive(Clone)]
 pub(super) struct Credentials {
     pub(super) info: ConnectionInfo,
@@ -18,7 +18,7 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// Reads the URL that stands under `key`.
+    /// Reads the URL of the configuration key `key`.
     pub(super) fn new(url: &str, key: &str, settings: &Settings) -> Result<Self, SinkError> {
         tls::install();
         let unreadable = |remedy| {
@@ -32,7 +32,7 @@ impl Credentials {
         let info = url
             .into_connection_info()
             .map_err(unreadable("write redis://user:password@host:port/db, or rediss:// for TLS"))?;
-        // It would need the right to `CLIENT`, for a name nobody looks at.
+        // Sending the library's name would need the right to `CLIENT`, and the name has no use.
         let redis = info.redis_settings().clone().set_skip_set_lib_name();
         let mut info = info.set_redis_settings(redis);
         if let (ConnectionAddr::TcpTls { .. }, Some(ca)) = (info.addr(), &settings.ca) {
@@ -47,7 +47,7 @@ impl Credentials {
         Ok(Self { host: info.addr().to_string(), info, config })
     }
 
-    /// The same at another server.
+    /// The same credentials at another server.
     pub(super) fn at(&self, host: &str, port: u16) -> Self {
         let mut addr = self.info.addr().clone();
         if let ConnectionAddr::Tcp(its, at) | ConnectionAddr::TcpTls { host: its, port: at, .. } = &mut addr {
@@ -57,12 +57,12 @@ impl Credentials {
         Self { host: info.addr().to_string(), info, config: self.config.clone() }
     }
 
-    /// Host and port: all of the URL that may be shown.
+    /// Host and port: the only parts of the URL that may be logged.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
 
-    /// The host alone.
+    /// The host without the port.
     pub(super) fn name(&self) -> &str {
         self.host.rsplit_once(':').map_or(&self.host, |(name, _)| name)
     }

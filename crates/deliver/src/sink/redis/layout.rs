@@ -1,7 +1,7 @@
-//! What the streams are called, and the script that fills them.
+//! The names of the streams, and the script that appends to them.
 //!
-//! The script is sent whole each time: it is small beside a load, and nothing needs to be loaded again after a restart or on
-//! a server that took over.
+//! Each request contains the whole script. The script is small compared with a load, and no restart or failover can
+//! make the server forget it.
 
 use ::redis::{Cmd, ErrorKind, RedisError, Value, from_redis_value};
 
@@ -13,32 +13,32 @@ const APPEND: &str = include_str!("append.lua");
 /// Names and length of the streams.
 #[derive(Debug)]
 pub(super) struct StreamLayout {
-    /// Before every name.
+    /// Prefix of every name.
     pub(super) prefix: String,
-    /// Entries kept in each stream, about.
+    /// Approximate number of entries that each stream keeps.
     pub(super) stream_length: u64,
 }
 
-/// What a stream must end with.
+/// The expected end of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamEnd {
-    /// The newest number it ever took.
+    /// The newest number that it ever accepted.
     pub(super) top: u64,
-    /// The epoch of its newest entry, empty for none.
+    /// The epoch of its newest entry; empty if it has no entry.
     pub(super) epoch: String,
 }
 
-/// A stream by its aggregate type, and what it must end with.
+/// A stream by its aggregate type, and its expected end.
 pub(super) type ExpectedEnd = (String, StreamEnd);
 
-/// What the script did.
+/// The result of the script.
 #[derive(Debug)]
 pub(super) struct Appended {
-    /// Numbers that were there already.
+    /// Number of messages that the streams already had.
     pub(super) repeats: Vec<u64>,
-    /// What each stream ends with, in the order they were named.
+    /// The end of each stream, in the order of the request.
     pub(super) ends: Vec<StreamEnd>,
-    /// The newest entries, likewise, when there were no messages.
+    /// The newest entries, in the same order, if the request had no messages.
     pub(super) entries: Vec<Option<StreamEntry>>,
 }
 
@@ -47,7 +47,7 @@ impl StreamLayout {
         format!("{}events:{aggregate_type}", self.prefix)
     }
 
-    /// Appends messages to streams; without messages it is only looked what they hold.
+    /// Appends messages to streams. Without messages it only reads the ends of the streams.
     pub(super) fn append(&self, streams: &[ExpectedEnd], load: &[&Envelope]) -> Cmd {
         let mut command = Cmd::new();
         command.arg("EVAL").arg(APPEND).arg(streams.len());
@@ -69,7 +69,7 @@ impl StreamLayout {
         command
     }
 
-    /// What the script answered about `streams`.
+    /// Reads the script's answer about `streams`.
     pub(super) fn read(
         &self,
         answer: Value,

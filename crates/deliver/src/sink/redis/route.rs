@@ -1,4 +1,4 @@
-//! How a server is found, and found again after another took over.
+//! Finds a server, and finds its successor after a failover.
 
 use ::redis::{Cmd, RedisError};
 
@@ -12,9 +12,9 @@ use crate::sink::SinkError;
 
 /// The route to one server.
 ///
-/// The `redis` crate has Sentinel and Cluster clients too. Its Cluster client retries by itself, also what may have
-/// been done already, keeps a map of all slots, and connects to every node; for four keys it is enough to ask any node
-/// and go where it says, and what a failure means for the messages is for the relay to decide.
+/// The `redis` crate has Sentinel and Cluster clients too. Its Cluster client repeats requests that may have been
+/// executed, keeps a map of all slots, and connects to every node. For four keys it is enough to ask any node and to
+/// follow its redirection. The relay decides what a failure means for the messages.
 #[derive(Debug)]
 pub(super) enum Route {
     Single(RedisConnection),
@@ -38,7 +38,7 @@ impl Route {
         })
     }
 
-    /// Answers to commands, which must be about streams that live together.
+    /// Answers to commands. Their streams must be on one server.
     pub(super) async fn ask(&mut self, commands: &[Cmd]) -> Answers {
         match self {
             Self::Single(connection) => {
@@ -50,7 +50,7 @@ impl Route {
         }
     }
 
-    /// Host and port of the server that was found last.
+    /// Host and port of the last server.
     pub(super) fn host(&self) -> Option<String> {
         let connection = match self {
             Self::Single(connection) => Some(connection),
@@ -60,7 +60,7 @@ impl Route {
         connection.map(|connection| connection.host().to_owned())
     }
 
-    /// What an answer that cannot be read means.
+    /// Converts an unreadable answer to an error.
     pub(super) fn explain(&self, error: &RedisError) -> SinkError {
         answer::explain(NAME, self.host().as_deref().unwrap_or("its server"), error)
     }

@@ -6,15 +6,14 @@ use super::credentials::Credentials;
 use super::{NAME, answer};
 use crate::sink::SinkError;
 
-/// The route to whichever server is the master, found as
-/// <https://redis.io/docs/latest/develop/reference/sentinel-clients/> says: the first sentinel that answers names it, and the
-/// server itself must agree. It is looked for again after any error; sentinels close the connections of a master
-/// they depose.
+/// The route to the present master, found as <https://redis.io/docs/latest/develop/reference/sentinel-clients/>
+/// describes: the first sentinel that answers names the master, and the server must confirm its role. The route is
+/// found again after any error. Sentinels close the connections of a deposed master.
 #[derive(Debug)]
 pub(super) struct Sentinel {
-    /// The one that answered last is first.
+    /// The sentinel that answered last is first.
     sentinels: Vec<Credentials>,
-    /// How servers are logged in to; its host is the name sentinels know the master by.
+    /// Credentials of the servers; the host is the name of the master in the sentinels.
     master: Credentials,
     connection: Option<RedisConnection>,
 }
@@ -46,7 +45,7 @@ impl Sentinel {
         }
     }
 
-    /// The master. Every sentinel is heard before giving up: one may not know yet who took over.
+    /// Finds the master. Every sentinel is asked before an error is returned: one may not know the new master yet.
     async fn find(&mut self) -> Result<RedisConnection, SinkError> {
         let mut named: Vec<(String, u16)> = Vec::new();
         let (mut of_masters, mut of_sentinels) = (None, None);
@@ -65,7 +64,7 @@ impl Sentinel {
                     named.push((host, port));
                 }
                 Ok(None) => unknown = true,
-                // One that refuses needs a person, one that is away does not.
+                // A refusal needs an operator, an unreachable sentinel does not.
                 Err(error) if of_sentinels.as_ref().is_none_or(SinkError::is_transient) => {
                     of_sentinels = Some(error);
                 }
@@ -83,11 +82,11 @@ impl Sentinel {
             sink: SENTINEL,
             host: self.sentinels.iter().map(Credentials::host).collect::<Vec<_>>().join(", "),
             answer: format!("no master is called \"{}\"", self.master.name()),
-            remedy: "name in redis.master what the sentinels watch",
+            remedy: "set redis.master to the name that the sentinels watch",
         }
     }
 
-    /// Who is master, as one sentinel knows; `None` when it never heard of it.
+    /// The master that one sentinel knows; `None` if it does not know the name.
     async fn named_by(&self, sentinel: &Credentials) -> Result<Option<(String, u16)>, SinkError> {
         let mut command = Cmd::new();
         command.arg("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(self.master.name());
@@ -95,8 +94,8 @@ impl Sentinel {
     }
 }
 
-/// A connection to a server that says of itself that it is a master. A replica would answer what it holds, which is not
-/// yet all, and refuse only what is to be written.
+/// Connects to a server that reports the role of master. A replica would answer reads with entries that are not
+/// complete yet, and refuse only writes.
 async fn master_at(credentials: Credentials) -> Result<RedisConnection, SinkError> {
     let mut connection = RedisConnection::new(credentials);
     let role: Vec<Value> = ask_once(&mut connection, NAME, ::redis::cmd("ROLE")).await?;

@@ -8,28 +8,30 @@ use super::route::Route;
 use crate::sink::{SinkError, Stream};
 use chainflume_core::domain::Envelope;
 
-/// Messages in one script at most: while it runs, the server answers nobody else. So many take it a millisecond or two.
+/// Maximum number of messages in one script. The server answers no other client while a script runs; this many take a
+/// millisecond or two.
 const LOAD_MESSAGES: usize = 100;
-/// Bytes of messages in one script at most, for the same reason, unless one message alone has more.
+/// Maximum size of the messages in one script in bytes, for the same reason. One larger message gets a script of its
+/// own.
 const LOAD_BYTES: usize = 256 << 10;
 
-/// Writes streams that live on one server.
+/// Writes the streams of one server.
 ///
-/// Loads are sent one behind the other without waiting for answers. That is safe: each says what the one before it
-/// left, so behind one that failed the next is refused.
+/// Loads are sent in sequence without waiting for answers. This is safe: each load names the expected end of its
+/// streams, so the server refuses every load after a failed one.
 #[derive(Debug)]
 pub(super) struct StreamWriter {
     route: Route,
-    /// What each of its streams was last seen to hold, by aggregate type.
+    /// The last known end of each of its streams, by aggregate type.
     held: BTreeMap<String, StreamEnd>,
 }
 
-/// What became of a stream writer's share of a batch.
+/// The result of a stream writer's share of a batch.
 #[derive(Debug, Default)]
 pub(super) struct WriteOutcome {
-    /// Numbers that were there already.
+    /// Number of messages that the stream already had.
     pub(super) repeats: Vec<u64>,
-    /// From which number on it is not certain that they are there, and why.
+    /// The first number whose delivery is uncertain, and the reason.
     pub(super) failed: Option<(u64, SinkError)>,
 }
 
@@ -39,21 +41,21 @@ impl StreamWriter {
         Ok(Self { route: Route::new(settings)?, held })
     }
 
-    /// The server it leads to, while it is connected.
+    /// The connected server, if any.
     pub(super) fn host(&self) -> Option<String> {
         self.route.host()
     }
 
-    /// One stream more, to be looked at from here on.
+    /// Adds a stream, which is read from now on.
     pub(super) fn follow(&mut self, aggregate_type: &str) {
         if !self.held.contains_key(aggregate_type) {
             self.held.insert(aggregate_type.to_owned(), StreamEnd::default());
         }
     }
 
-    /// Its streams, as they are now.
+    /// The present ends of its streams.
     pub(super) async fn look(&mut self, layout: &StreamLayout) -> Result<Vec<Stream>, SinkError> {
-        // They are asked what they hold, and so must hold nothing.
+        // The script only reads the ends, so it expects empty streams and appends nothing.
         let streams: Vec<ExpectedEnd> =
             self.held.keys().map(|name| (name.clone(), StreamEnd::default())).collect();
         let Appended { ends, entries, .. } =
@@ -67,7 +69,7 @@ impl StreamWriter {
         Ok(found)
     }
 
-    /// Removes its streams, those there are; needs the right to.
+    /// Deletes those of its streams that exist; the user needs the right to.
     pub(super) async fn remove(&mut self, layout: &StreamLayout) -> Result<(), SinkError> {
         for stream in self.look(layout).await?.into_iter().filter(|stream| stream.top > 0) {
             let mut command = ::redis::cmd("DEL");
@@ -124,8 +126,8 @@ impl StreamWriter {
             there += 1;
         }
         let unanswered =
-            || RedisError::from((ErrorKind::UnexpectedReturnType, "fewer answers than questions"));
-        // Not `zip`: a load without an answer and without an error must not pass for delivered.
+            || RedisError::from((ErrorKind::UnexpectedReturnType, "fewer answers than requests"));
+        // Not `zip`: a load with neither answer nor error must not count as delivered.
         outcome.failed = loads
             .get(there)
             .and_then(|load| load.first())
@@ -141,7 +143,7 @@ impl StreamWriter {
     }
 }
 
-/// The streams of a load and what each must hold.
+/// The streams of a load and the end that each must have.
 fn held(load: &[&Envelope], expected: &BTreeMap<String, StreamEnd>) -> Vec<ExpectedEnd> {
     let mut streams: Vec<ExpectedEnd> = Vec::new();
     for envelope in load {
@@ -153,7 +155,7 @@ fn held(load: &[&Envelope], expected: &BTreeMap<String, StreamEnd>) -> Vec<Expec
     streams
 }
 
-/// Loads of a bounded size, in order.
+/// Splits messages into loads of a bounded size, in order.
 fn cut<'a, 'b>(share: &'a [&'b Envelope]) -> Vec<&'a [&'b Envelope]> {
     let mut loads = Vec::new();
     let mut rest = share;

@@ -10,10 +10,10 @@ use sha2::Sha256;
 pub struct SigningKey(Vec<u8>);
 
 impl SigningKey {
-    /// Reads `whsec_` and base64. What is wrong is told without any of it.
+    /// Reads `whsec_` and base64. An error never contains any part of the key.
     ///
     /// # Errors
-    /// What it should look like.
+    /// The expected form that the text violates.
     pub fn read(text: &str) -> Result<Self, &'static str> {
         let encoded = text.trim().strip_prefix("whsec_").ok_or("does not begin with whsec_")?;
         let bytes = STANDARD.decode(encoded).map_err(|_| "is not base64 after whsec_")?;

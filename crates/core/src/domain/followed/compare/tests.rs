@@ -169,8 +169,8 @@ fn another_declaration_is_followed_and_named_and_reads_no_past() {
     let comparison = compare(CHAIN, &[layout], &[usd()]);
     assert_eq!(comparison.courses[0].listens, listens);
     assert_eq!((comparison.courses[0].hindrance(), comparison.courses[0].gaps.len()), (None, 0));
-    let said: Vec<String> = comparison.differences().map(ToString::to_string).collect();
-    assert!(said[0].contains("`chainflume sources reset usd`"), "{said:?}");
+    let texts: Vec<String> = comparison.differences().map(ToString::to_string).collect();
+    assert!(texts[0].contains("`chainflume sources reset usd`"), "{texts:?}");
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_source_deleted_in_part_is_never_whole_nor_taken_by_another() {
 }
 
 #[test]
-fn a_digest_tells_one_configuration_of_a_source_from_another() {
+fn digests_of_two_configurations_of_a_source_differ() {
     let usd = asked("usd", &[0xa1], &["Transfer"]);
     assert_eq!(usd.digest(), usd.clone().digest());
     assert_ne!(usd.digest(), asked("usd", &[0xb2], &["Transfer"]).digest());

@@ -1,0 +1,115 @@
+//! Bytes of one provider's answers that are in memory while they are read.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+
+use chainflume_ops::metrics;
+
+/// What is reserved at once.
+const UNIT: usize = 64 << 10;
+/// Of each answer so much is not counted, so that a head does not wait behind ranges of history: of sixteen answers 16 MiB.
+const FREE: usize = 1 << 20;
+
+/// How many bytes may be read at once. One answer at a time may go beyond, so that answers which have a part each never wait for
+/// each other: at most the limit and one largest answer are in memory.
+pub(super) struct BytesInFlight {
+    units: Arc<Semaphore>,
+    most: usize,
+    beyond: Arc<Mutex<()>>,
+    chain: String,
+    provider: String,
+}
+
+impl BytesInFlight {
+    /// Of a provider of a chain; `most` bytes.
+    pub(super) fn new((chain, provider): (&str, &str), most: usize) -> Arc<Self> {
+        let most = most.div_ceil(UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        let (units, beyond) = (Arc::new(Semaphore::new(most)), Arc::default());
+        let bytes = Self { units, most, beyond, chain: chain.to_owned(), provider: provider.to_owned() };
+        bytes.report(0);
+        Arc::new(bytes)
+    }
+
+    fn report(&self, returned: usize) {
+        let taken = self.most.saturating_sub(self.units.available_permits() + returned);
+        metrics::rpc_bytes((&self.chain, &self.provider), (taken * UNIT) as u64);
+    }
+}
+
+/// What one answer has of them, until it is read.
+pub(super) struct AnswerBytes {
+    of: Arc<BytesInFlight>,
+    permit: Option<OwnedSemaphorePermit>,
+    beyond: Option<OwnedMutexGuard<()>>,
+}
+
+impl AnswerBytes {
+    /// Nothing yet.
+    pub(super) fn new(of: Arc<BytesInFlight>) -> Self {
+        Self { of, permit: None, beyond: None }
+    }
+
+    fn covered(&self) -> usize {
+        FREE + self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * UNIT
+    }
+
+    /// Waits until this answer may have so many bytes. The connection waits along, and with it the node.
+    pub(super) async fn cover(&mut self, bytes: usize) {
+        while self.beyond.is_none() && self.covered() < bytes {
+            let lacking = (bytes - self.covered()).div_ceil(UNIT).clamp(1, self.of.most);
+            let units = u32::try_from(lacking).unwrap_or(u32::MAX);
+            tokio::select! {
+                biased;
+                permit = self.of.units.clone().acquire_many_owned(units) => {
+                    let Ok(permit) = permit else { return };
+                    match &mut self.permit {
+                        Some(all) => all.merge(permit),
+                        None => self.permit = Some(permit),
+                    }
+                    self.of.report(0);
+                }
+                beyond = self.of.beyond.clone().lock_owned() => self.beyond = Some(beyond),
+            }
+        }
+    }
+}
+
+impl Drop for AnswerBytes {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.of.report(permit.num_permits());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn is_covered(answer: &mut AnswerBytes, bytes: usize) -> bool {
+        answer.cover(bytes).now_or_never().is_some()
+    }
+
+    #[test]
+    fn answers_beyond_the_limit_wait_for_others_but_for_one() {
+        let bytes = BytesInFlight::new(("base", "one"), 8 * MIB);
+        let [mut first, mut second, mut third] = std::array::from_fn(|_| AnswerBytes::new(bytes.clone()));
+        assert!(is_covered(&mut first, 7 * MIB));
+        assert!(is_covered(&mut second, 3 * MIB));
+        // Eight are taken. One of them goes on, and the others wait for it, a small one excepted.
+        assert!(is_covered(&mut second, 60 * MIB));
+        assert!(!is_covered(&mut first, 8 * MIB));
+        assert!(!is_covered(&mut third, 2 * MIB));
+        assert!(is_covered(&mut third, MIB));
+        drop(second);
+        assert!(is_covered(&mut first, 8 * MIB));
+        assert!(is_covered(&mut third, 2 * MIB));
+        drop((first, third));
+        assert_eq!(bytes.units.available_permits() * UNIT, 8 * MIB);
+    }
+}

@@ -1,0 +1,53 @@
+//! What the comment of a view says, by which it is known as ours.
+
+use serde::{Deserialize, Serialize};
+use sqlx::AssertSqlSafe;
+
+use super::definition;
+use chainflume_db::StoreError;
+use chainflume_db::transaction::Tx;
+
+/// What a view's comment says, after a beginning for people.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct ViewLabel {
+    pub(super) source: String,
+    pub(super) event: String,
+    pub(super) signature: String,
+    /// Digest of the query, to see whether it changed: PostgreSQL gives back its own wording, and the whole of
+    /// it would bury the rest wherever comments are shown.
+    pub(super) query: String,
+    /// The name it was made under: a person may have renamed it since, and then it is theirs.
+    #[serde(default)]
+    pub(super) name: Option<String>,
+    /// Positions of arguments it shows by their hash.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) hashed: Vec<usize>,
+}
+
+/// How a comment of ours begins.
+pub(super) const MARK: &str = "chainflume: ";
+
+pub(super) fn label(comment: &str) -> Option<ViewLabel> {
+    // No signature and no name of a source has a brace.
+    let json = comment.strip_prefix(MARK)?.find('{')? + MARK.len();
+    serde_json::from_str(&comment[json..]).ok()
+}
+
+/// Marks a view as one of ours.
+pub(super) async fn comment_on(tx: &mut Tx, label: &ViewLabel) -> Result<(), StoreError> {
+    let json = serde_json::to_string(label).map_err(|cause| StoreError::invalid(cause.to_string()))?;
+    let text = format!("{MARK}{} of source {} {json}", label.signature, label.source);
+    let name = label.name.as_deref().unwrap_or_default();
+    let sql = format!("comment on view {} is {}", definition::identifier(name), definition::literal(&text));
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// SQLSTATE of dropping what others depend on.
+pub(super) const DEPENDENT_OBJECTS: &str = "2BP01";
+/// SQLSTATE of `create or replace view` that would drop or change a column.
+pub(super) const INVALID_TABLE_DEFINITION: &str = "42P16";
+/// SQLSTATE of what the user may not do.
+pub(super) const INSUFFICIENT_PRIVILEGE: &str = "42501";
+/// SQLSTATE of a lock that was not given in time.
+pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
