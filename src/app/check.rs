@@ -61,8 +61,12 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check, &nodes)).collect();
     lines.extend(websocket_lines(loaded).await);
     let nothing = chains::StoredFacts::default();
-    let chains =
-        chains::look(loaded, &nodes, database.as_ref().map_or(&nothing, |found| &found.stored)).await;
+    let chains = chains::look(
+        loaded,
+        (nodes.as_slice(), start),
+        database.as_ref().map_or(&nothing, |found| &found.stored),
+    )
+    .await;
     lines.extend(chains.lines);
     match &database {
         Ok(found) => {

@@ -137,8 +137,16 @@ impl ContractWatch {
         for TranslatedSource { name, abi, .. } in &self.sources {
             heartbeat.beat();
             let look = tokio::time::timeout(LOOK_TIMEOUT, look_at_contracts(&node, abi, head)).await;
-            let look = look.map_err(|_| format!("no answer within {} s", LOOK_TIMEOUT.as_secs()))?;
-            let found = look.map_err(|error| causes(&error))?;
+            let look = look
+                .map_or_else(|_| Err("no answer in time".to_owned()), |look| look.map_err(|e| causes(&e)));
+            let found = match look {
+                Ok(found) => found,
+                Err(error) => {
+                    // The node may answer for the contracts of another source.
+                    tracing::debug!(chain = %self.settings.name, source = %name, error, "contracts cannot be looked at");
+                    continue;
+                }
+            };
             let has_events = events.get(name.as_str()).is_some_and(|events| *events > 0);
             let found = found.iter().filter(|finding| finding.counts(has_events));
             let lines: Vec<String> = found.map(ToString::to_string).collect();

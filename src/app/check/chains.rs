@@ -31,13 +31,24 @@ pub(super) struct ChainFindings {
     pub contradicts: bool,
 }
 
-/// Asks the first node of each chain that answered.
-pub(super) async fn look(loaded: &Loaded, nodes: &[NodeCheck], stored: &StoredFacts) -> ChainFindings {
+/// Asks the first node of each chain that answered. Before a start (`start`) contracts are left to the daemon, which looks at them itself and is not to be held up.
+pub(super) async fn look(
+    loaded: &Loaded,
+    (nodes, start): (&[NodeCheck], bool),
+    stored: &StoredFacts,
+) -> ChainFindings {
     let looks = loaded.config.chains.iter().map(async |chain| {
         let fit = nodes.iter().filter(|check| check.chain == chain.name && check.error().is_none());
         let first = fit.min_by_key(|check| check.priority)?;
         let head = *first.outcome.as_ref().ok()?;
-        Some(look_at(loaded, chain, (&first.provider, head), stored).await)
+        let settings = chain_settings(chain);
+        let provider = settings.providers.iter().find(|candidate| candidate.label == first.provider)?;
+        let node = Node::new(&settings, provider).ok()?;
+        let mut found = look_at(loaded, chain, (&node, head), stored).await;
+        if !start && !found.contradicts {
+            found.lines.extend(contract_lines(loaded, chain, (&node, head), stored).await);
+        }
+        Some(found)
     });
     let mut all = ChainFindings::default();
     for found in join_all(looks).await.into_iter().flatten() {
@@ -50,15 +61,12 @@ pub(super) async fn look(loaded: &Loaded, nodes: &[NodeCheck], stored: &StoredFa
 async fn look_at(
     loaded: &Loaded,
     chain: &config::Chain,
-    (provider, head): (&str, u64),
+    (node, head): (&Node, u64),
     stored: &StoredFacts,
 ) -> ChainFindings {
     let mut found = ChainFindings::default();
-    let settings = chain_settings(chain);
-    let node = settings.providers.iter().find(|candidate| candidate.label == *provider);
-    let Some(Ok(node)) = node.map(|provider| Node::new(&settings, provider)) else { return found };
     let place = format!("chain {}", chain.name);
-    match contradiction(loaded, &node, (chain.chain_id, head), stored).await {
+    match contradiction(loaded, node, (chain.chain_id, head), stored).await {
         Ok(Some(text)) => {
             found.contradicts = true;
             found.lines.push(CheckLine::new(false, format!("{place}: {text}")));
@@ -72,13 +80,23 @@ async fn look_at(
         }
     }
     found.lines.extend(waits(loaded, chain, head).into_iter().map(CheckLine::warning));
-    match contracts(loaded, chain, (&node, head), stored).await {
-        Ok(lines) => found.lines.extend(lines.into_iter().map(CheckLine::warning)),
+    found
+}
+
+/// What is suspicious about the contracts of the chain's sources, or why that cannot be seen.
+async fn contract_lines(
+    loaded: &Loaded,
+    chain: &config::Chain,
+    asked: (&Node, u64),
+    stored: &StoredFacts,
+) -> Vec<CheckLine> {
+    match contracts(loaded, chain, asked, stored).await {
+        Ok(lines) => lines.into_iter().map(CheckLine::warning).collect(),
         Err(error) => {
-            found.lines.push(CheckLine::warning(format!("{place}: contracts cannot be looked at: {error}")));
+            let text = format!("chain {}: contracts cannot be looked at: {error}", chain.name);
+            vec![CheckLine::warning(text)]
         }
     }
-    found
 }
 
 /// How the node contradicts block 0 or the newest final block that is stored, with what helps.
@@ -139,7 +157,7 @@ fn waits(loaded: &Loaded, chain: &config::Chain, head: u64) -> Vec<String> {
     lines
 }
 
-/// What is suspicious about the contracts of the chain's sources.
+/// As [`contract_lines`].
 async fn contracts(
     loaded: &Loaded,
     chain: &config::Chain,
