@@ -1,7 +1,5 @@
 //! A node that has not the newest blocks: at the first start, and below what is stored.
 
-use std::collections::BTreeMap;
-
 use chainflume::admin::{Limits, Report};
 use chainflume_devchain::{Effect, Rule};
 use chainflume_ops::health::{ChainState, DatabaseHealth};
@@ -29,7 +27,7 @@ fn reasons(flume: &Flume) -> Vec<String> {
         open_dead_letters: 0,
         letters_rose_at: None,
     });
-    let limits = Limits { max_lag: 1_000, head_silence: BTreeMap::new() };
+    let limits = Limits { max_lag: 1_000, ..Limits::default() };
     Report::of(&flume.board, &limits).chains["dev"].not_ready.clone()
 }
 
