@@ -11,7 +11,7 @@ use super::url::{Scheme, url as read_url};
 use super::words::{name, word};
 use chainflume_access::{Algorithm, KeyHash, Scope, VerifyingKey};
 use chainflume_gateway::push::{EventName, RoomTemplate, Rule, Template, TypePattern};
-use chainflume_gateway::server::{CallerLimits, Key, Network};
+use chainflume_gateway::server::{CallerLimits, Key, Network, TlsFiles};
 
 /// Bytes read of a file with a public key.
 const MAX_KEY_BYTES: u64 = 64 << 10;
@@ -37,6 +37,8 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<Network>,
     /// Whether every request is logged.
     pub access_log: bool,
+    /// The certificate, where the server itself speaks TLS.
+    pub tls: Option<TlsFiles>,
     /// `[server.auth]`
     pub auth: ServerAuth,
     /// Every `[[server.key]]`.
@@ -98,6 +100,7 @@ pub(super) fn server(section: &Section<'_>) -> ServerConfig {
         limits: limits(section),
         trusted_proxies: texts(section, "trusted_proxies", network).unwrap_or_default(),
         access_log: section.flag("access_log").unwrap_or(false),
+        tls: tls(section),
         auth: auth(&section.table("auth")),
         keys: section.tables("key").iter().filter_map(key).collect(),
     };
@@ -106,6 +109,24 @@ pub(super) fn server(section: &Section<'_>) -> ServerConfig {
         check(section, &listen.spot, &read);
     }
     read
+}
+
+/// Both files or none.
+fn tls(section: &Section<'_>) -> Option<TlsFiles> {
+    let file = |key| {
+        let text = section.text(key).map(|text| text.value).filter(|text| !text.is_empty());
+        text.map(|text| section.reader.resolve(&text))
+    };
+    match (file("tls_certificate_file"), file("tls_key_file")) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        (None, None) => None,
+        (certificate, _) => {
+            let missing = if certificate.is_some() { "tls_key_file" } else { "tls_certificate_file" };
+            section
+                .report(missing, Fault::new("is missing", "TLS needs a certificate and its key, or neither"));
+            None
+        }
+    }
 }
 
 fn auth(section: &Section<'_>) -> ServerAuth {

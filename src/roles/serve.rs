@@ -19,7 +19,7 @@ use chainflume_access::{PublicRooms, Verifier, VerifyingKey};
 use chainflume_core::domain::causes;
 use chainflume_gateway::feed::{self, Feed, write_position};
 use chainflume_gateway::grants::Grants;
-use chainflume_gateway::server::{Access, Auth, Jwks, PublicServer, Revoked, Settings, Sources};
+use chainflume_gateway::server::{Access, Auth, Jwks, PublicServer, Revoked, Settings, Sources, Tls};
 use chainflume_ops::health::{Board, Heartbeat, PublicHealth};
 use chainflume_ops::http::{AddressPolicy, HttpClient, HttpSettings};
 use chainflume_ops::metrics;
@@ -41,7 +41,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(crate) fn bind(loaded: &Loaded) -> Result<Option<PublicServer>, AppError> {
     let place = loaded.path.display();
     let settings = settings(&loaded.config.server);
-    let settings = settings.map_err(|error| AppError::Config(format!("{place}: server.auth: {error}")))?;
+    let settings = settings.map_err(|error| AppError::Config(format!("{place}: {error}")))?;
     let bound = settings.map(PublicServer::bind).transpose();
     bound.map_err(|error| {
         let text = format!("{place}: server.listen: {error}");
@@ -159,9 +159,12 @@ async fn watch(
 
 fn settings(server: &ServerConfig) -> Result<Option<Settings>, String> {
     let Some(listen) = server.listen else { return Ok(None) };
+    let tls =
+        server.tls.clone().map(Tls::load).transpose().map_err(|error| format!("server.tls: {error}"))?;
     Ok(Some(Settings {
         listen,
-        auth: auth(server)?,
+        tls,
+        auth: auth(server).map_err(|error| format!("server.auth: {error}"))?,
         cors_origins: server.cors_origins.clone(),
         public_rooms: PublicRooms(server.public_rooms.clone()),
         max_connections: server.max_connections,

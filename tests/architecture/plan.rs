@@ -159,11 +159,12 @@ pub const ROOMS: &[Room] = &[
         "it keeps what callers were given, and knows neither clients nor messages",
     ),
     room("gateway", "socketio", &[], "it moves packets of a protocol and does not know what is in them"),
+    room("gateway", "websocket", &[], "it moves messages of a protocol and does not know what is in them"),
     room("gateway", "dashboard", &[], "pages are files, and do not know who asks"),
     room(
         "gateway",
         "server",
-        &["feed", "push", "grants", "socketio", "dashboard"],
+        &["feed", "push", "grants", "socketio", "websocket", "dashboard"],
         "it speaks to clients and decides nothing",
     ),
     room("", "lease", &[], "which instance leads is independent of what it does then"),
@@ -199,8 +200,8 @@ pub const HOMES: &[Home] = &[
     home(
         "hyper",
         &["gateway"],
-        &["server", "socketio"],
-        "one room sets the limits of connections, one takes them over",
+        &["server", "socketio", "websocket"],
+        "one room sets the limits of connections, two take them over",
     ),
     home(
         "engineioxide",

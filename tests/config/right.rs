@@ -45,6 +45,16 @@ fn usual_pace() -> Pace {
     }
 }
 
+fn usual_history() -> History {
+    History {
+        ranges_in_flight: 4,
+        initial_range: 1_000,
+        max_range: 10_000,
+        buffer_bytes: 20 << 20,
+        commit_logs: 12_000,
+    }
+}
+
 fn usual_failover() -> Failover {
     let [probe_interval, probe_timeout, return_after] = [10, 2, 60].map(Duration::from_secs);
     Failover { probe_interval, probe_timeout, max_lag: 5, return_after }

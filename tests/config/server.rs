@@ -76,3 +76,17 @@ fn push_rules_are_checked_at_the_start() {
         assert!(text.contains(expected), "{rule}\n{text}");
     }
 }
+
+#[test]
+fn tls_needs_a_certificate_and_its_key() {
+    let base = "[server]\nlisten = \"127.0.0.1:80\"\n";
+    let auth = format!("[server.auth]\n{SECRET}");
+    let text = wrong(&format!("{base}tls_certificate_file = \"a.pem\"\n{auth}"));
+    assert!(text.contains("server.tls_key_file: is missing"), "{text}");
+    let text = wrong(&format!("{base}tls_key_file = \"a.pem\"\n{auth}"));
+    assert!(text.contains("server.tls_certificate_file: is missing"), "{text}");
+    let files = "tls_certificate_file = \"a.pem\"\ntls_key_file = \"b.pem\"\n";
+    let read = Given::default().root().right(&format!("{RIGHT}\n{base}{files}{auth}")).server.tls;
+    let read = read.expect("both are given");
+    assert!(read.certificate.ends_with("a.pem") && read.key.ends_with("b.pem"), "{read:?}");
+}

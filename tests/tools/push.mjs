@@ -1,5 +1,9 @@
-// A client of the public server in the words of the platform: WebSocket or EventSource as browsers have them. Prints what it gets,
-// one JSON object a line, and comes again with its last position when it is disconnected.
+// A client of the public server in the words of the platform: WebSocket or EventSource as browsers have them, or `compressed` the
+// WebSocket of the npm package ws. Prints what it gets, one JSON object a line, and comes again with its last position when it is
+// disconnected.
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+
 const [, , kind, url, room, token] = process.argv;
 const print = (value) => console.log(JSON.stringify(value));
 // Node ends although an EventSource waits to come again.
@@ -31,6 +35,26 @@ function listen(since) {
   socket.onclose = ({ code, reason }) => again(code, reason);
 }
 
+/** Offers compression, and compresses everything it sends itself. */
+function compressed() {
+  const WebSocket = createRequire(fileURLToPath(new URL("../../.tools/package.json", import.meta.url)))("ws");
+  const socket = new WebSocket(`${url}/v1/ws`, ["chainflume.v1"], { perMessageDeflate: { threshold: 0 } });
+  socket.on("open", () => {
+    print({ extensions: socket.extensions, protocol: socket.protocol });
+    // More than the compressed bytes of it, and a ping that is answered among the messages.
+    socket.send(JSON.stringify({ id: 1, op: "subscribe", rooms: [room], padding: " ".repeat(30_000) }));
+    socket.ping("there?");
+  });
+  socket.on("pong", (bytes) => print({ pong: String(bytes) }));
+  let before = 0;
+  socket.on("message", (data) => {
+    const { bytesRead } = socket._socket;
+    print({ ...JSON.parse(data), bytes: data.length, read: bytesRead - before });
+    before = bytesRead;
+  });
+  socket.on("close", (code, reason) => print({ closed: code, reason: String(reason) }));
+}
+
 function stream() {
   const source = new EventSource(`${url}/v1/stream?rooms=${room}`);
   for (const name of ["message", "gap", "moved"]) {
@@ -40,4 +64,5 @@ function stream() {
 }
 
 if (kind === "websocket") listen();
+else if (kind === "compressed") compressed();
 else stream();

@@ -78,7 +78,7 @@ impl Database {
     /// [`StoreError::ReadOnly`] when none of several takes writes, [`StoreError::Pooler`] when a pooler stands between
     /// that would mix up statements.
     pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
-        let hosts = Arc::new(Hosts::of(&settings.url)?);
+        let hosts = Arc::new(Hosts::of(&settings.url, settings.acquire_timeout)?);
         let trusting = hosts.clone();
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)

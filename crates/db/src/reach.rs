@@ -19,6 +19,8 @@ pub(crate) struct Hosts {
     began: Instant,
     /// Milliseconds since `began`: connections from before lead to where the primary was.
     distrusted: AtomicU64,
+    /// How long a connection may take to be made.
+    connecting: Duration,
 }
 
 /// How long each of several servers may take to answer whether it takes writes. Below what a probe of the database may
@@ -29,7 +31,7 @@ const HOST_TIMEOUT: Duration = Duration::from_millis(1_500);
 const STATEMENT_CACHE: usize = 200;
 
 impl Hosts {
-    pub fn of(url: &str) -> Result<Self, StoreError> {
+    pub fn of(url: &str, connecting: Duration) -> Result<Self, StoreError> {
         let options = |url: &String| {
             let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::url(&error))?;
             let options = without_brackets(options);
@@ -44,6 +46,7 @@ impl Hosts {
             current: AtomicUsize::new(0),
             began: Instant::now(),
             distrusted: AtomicU64::new(0),
+            connecting,
         })
     }
 
@@ -52,9 +55,12 @@ impl Hosts {
         self.all[self.current.load(Ordering::Relaxed)].clone()
     }
 
-    /// Connections made before now are not used again.
+    /// Connections made before now are not used again. Nor are those that are being made: one that was begun before a failover
+    /// and is ready after it is young, and leads to the server that takes no writes any more. It would fail each statement
+    /// until it is old.
     pub fn distrust(&self) {
-        self.distrusted.store(self.now(), Ordering::Relaxed);
+        let connecting = u64::try_from(self.connecting.as_millis()).unwrap_or(u64::MAX);
+        self.distrusted.store(self.now().saturating_add(connecting), Ordering::Relaxed);
     }
 
     /// Whether a connection of this age leads to where the primary is thought to be.
@@ -190,6 +196,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_connection_begun_before_a_failover_is_not_trusted() {
+        let trusts_a_new_one = |connecting: Duration| {
+            let hosts = Hosts::of("postgres://one,other/db", connecting).expect("a url");
+            assert!(hosts.trusts(Duration::ZERO), "nothing has failed over yet");
+            hosts.distrust();
+            hosts.trusts(Duration::ZERO)
+        };
+        assert!(!trusts_a_new_one(Duration::from_secs(3_600)), "it may have been begun before");
+        assert!(trusts_a_new_one(Duration::ZERO), "it was begun after");
+    }
+
+    #[test]
     fn an_ipv6_address_connects_without_brackets_and_shows_them() {
         for (url, wanted) in [
             ("postgres://u:p@[::1]:5432/db", vec!["[::1]:5432"]),
@@ -198,7 +216,7 @@ mod tests {
             ("postgres:///db?host=::1&user=u", vec!["[::1]:5432"]),
             ("postgres:///db?host=[::1],[fd00::7]&port=1,2", vec!["[::1]:1", "[fd00::7]:2"]),
         ] {
-            let hosts = Hosts::of(url).expect("a url");
+            let hosts = Hosts::of(url, Duration::ZERO).expect("a url");
             assert_eq!(hosts.all.iter().map(host).collect::<Vec<_>>(), wanted, "{url}");
             assert!(hosts.all.iter().all(|options| !options.get_host().contains('[')), "{url}");
         }

@@ -12,3 +12,5 @@ pub mod push;
 pub mod server;
 /// Packets and clients of Socket.IO.
 pub mod socketio;
+/// Messages and clients of WebSocket.
+pub mod websocket;

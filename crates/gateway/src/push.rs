@@ -8,7 +8,7 @@ mod rooms;
 mod rule;
 mod template;
 
-pub use balance::{BalanceKey, KnownBalance, KnownBalances, changed_balances, changes_balances};
+pub use balance::{BalanceKey, KnownBalance, Lookups, changed_balances, changes_balances};
 pub use entry::{Addressed, Entry, Row};
 pub use rooms::keys;
 pub use rule::{EventName, NameError, Rule, TypePattern};

@@ -24,6 +24,7 @@ mod sse;
 mod status;
 mod stream;
 mod tickets;
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +45,7 @@ use problem::{CODES, Problem};
 pub use revoked::Revoked;
 use status::StatusCache;
 pub use status::StatusSource;
+pub use tls::{Tls, TlsError, TlsFiles};
 
 use crate::dashboard;
 use crate::feed::Feed;
@@ -75,6 +77,8 @@ pub struct Settings {
     pub access_log: bool,
     /// How long revocations of users and tokens are kept.
     pub revocations_kept: Duration,
+    /// The certificate, where the server itself speaks TLS.
+    pub tls: Option<Tls>,
 }
 
 /// Why the public address cannot be served.
@@ -158,7 +162,12 @@ impl PublicServer {
             bound().take();
         };
         let accepting = accept::accept(TcpListener::from_std(listener)?, router(shared), door, stop.clone());
-        let ((), ()) = tokio::join!(closing, accepting);
+        let renewing = async {
+            if let Some(tls) = &self.settings.tls {
+                tls.keep(&stop).await;
+            }
+        };
+        let ((), (), ()) = tokio::join!(closing, accepting, renewing);
         Ok(())
     }
 

@@ -154,6 +154,7 @@ impl Publisher {
             r"
             select '0x' || encode(w.wallet, 'hex'), coalesce(u.id, user_id(w.wallet))
             from user_wallets w left join users u on u.wallet = w.wallet where w.user_id = $1
+            order by w.linked_at, w.wallet
             ",
         )
         .bind(&owner)

@@ -29,7 +29,7 @@ fn reasons(flume: &Flume) -> Vec<String> {
         open_dead_letters: 0,
         letters_rose_at: None,
     });
-    let limits = Limits { max_lag: 1_000, head_silence: BTreeMap::new() };
+    let limits = Limits { max_lag: 1_000, ..Limits::default() };
     Report::of(&flume.board, &limits).chains["dev"].not_ready.clone()
 }
 

@@ -118,6 +118,7 @@ async fn messages_that_are_gone_are_a_gap_and_a_rule_names_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one chain for a wallet, and for a person with two")]
 async fn a_user_s_room_gets_the_balance_after_a_transfer_and_a_reorg() {
     let gate = Gate::new(78, "[server.auth]\nmode = \"none\"\n").await;
     let daemon = gate.start().await;
@@ -161,4 +162,67 @@ async fn a_user_s_room_gets_the_balance_after_a_transfer_and_a_reorg() {
         json!({ "userId": wallet, "balance": balance, "token": token, "chainId": 31337 })
     );
     daemon.stop_well().await;
+
+    // A person with two wallets gets what happens to either, also before, and the sum of their balances.
+    let sql = "with person as (insert into application_users (id) values ('maria') returning id) \
+         insert into user_wallets (wallet, user_id) select account, 'maria' from (select account from token_balances \
+         where token = decode(substr($1, 3), 'hex') and account <> decode(substr($2, 3), 'hex') \
+         and account <> decode(repeat('00', 20), 'hex') order by account limit 1) as other \
+         union all select decode(substr($2, 3), 'hex'), 'maria'";
+    sqlx::query(sql).bind(&token).bind(&wallet).execute(&gate.pool).await.expect("linked");
+    let sql = "select sum(b.balance)::text, array_agg('0x' || encode(b.account, 'hex')) from token_balances b \
+         join user_wallets w on w.wallet = b.account where b.token = decode(substr($1, 3), 'hex')";
+    let (total, wallets): (String, Vec<String>) =
+        sqlx::query_as(sql).bind(&token).fetch_one(&gate.pool).await.expect("they have tokens");
+    let daemon = gate.start().await;
+    let outbox = gate.outbox().await;
+    let is_theirs = |message: &Value| {
+        let text = message.to_string();
+        message["aggregateId"] == *token && wallets.iter().any(|wallet| text.contains(wallet.as_str()))
+    };
+    let theirs: Vec<&str> = outbox[1..]
+        .iter()
+        .filter(|(_, message)| is_theirs(message) && message["type"] != "erc20.approval")
+        .map(|(position, _)| position.as_str())
+        .collect();
+    let path = format!("/v1/stream?rooms=user-maria&since={}", outbox[0].0);
+    let (mut answer, mut text) = (gate.ask(reqwest::Method::GET, &path, &[]).await, String::new());
+    while !text.contains(&format!("\"position\":\"{}\"", theirs.last().expect("messages"))) {
+        let chunk = answer.chunk().await.expect("it goes on").expect("it goes on");
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    let frames = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let frames = frames.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let updates: Vec<Value> = frames.filter(|frame| frame["data"]["token"] == *token).collect();
+    assert_eq!((positions(&updates), wallets.len()), (theirs, 2));
+    assert_eq!(
+        updates.last().expect("one")["data"],
+        json!({ "userId": "maria", "balance": total, "token": token, "chainId": 31337 })
+    );
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_offers_compression_gets_less_on_the_wire() {
+    let gate = Gate::new(73, "[server.auth]\nmode = \"none\"\n").await;
+    let daemon = gate.start().await;
+    let mut client = gate.client("compressed", None);
+    let extension = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    assert_eq!(client.next().await, json!({ "extensions": extension, "protocol": "chainflume.v1" }));
+    let (mut joined, mut pong) = (false, false);
+    while !joined || !pong {
+        let next = client.next().await;
+        joined |= next["ok"] == true;
+        pong |= next["pong"] == "there?";
+    }
+    let before = gate.outbox().await.len();
+    gate.mine(&daemon, 4).await;
+    let outbox = gate.outbox().await.split_off(before);
+    let frames = client.collect(outbox.len()).await;
+    let messages: Vec<&Value> = outbox.iter().map(|(_, message)| message).collect();
+    assert_eq!(frames.iter().map(|frame| &frame["data"]).collect::<Vec<_>>(), messages);
+    let sum = |key: &str| frames.iter().filter_map(|frame| frame[key].as_u64()).sum::<u64>();
+    assert!(sum("read") * 3 < sum("bytes") * 2, "{} of {}", sum("read"), sum("bytes"));
+    daemon.stop_well().await;
+    while client.next().await["closed"] != 1012 {}
 }

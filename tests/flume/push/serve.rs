@@ -385,3 +385,68 @@ async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
     assert!(daemon.metric("chainflume_push_key_fetches_total{result=\"fetched\"}").await >= Some(2.0));
     daemon.stop_well().await;
 }
+
+/// An authority in `ca.crt`, and a certificate of its making with its key.
+fn certificate(folder: &std::path::Path) {
+    let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt &&
+         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout new.key -out new.csr &&
+         printf 'subjectAltName=IP:127.0.0.1' >extensions &&
+         openssl x509 -req -in new.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out new.crt -extfile extensions &&
+         mv new.key server.key && mv new.crt server.crt";
+    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(folder).output();
+    let made = made.expect("sh is everywhere");
+    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// Whether the server answers a client that trusts this certificate alone.
+async fn is_trusted(port: u16, pem: &[u8]) -> bool {
+    chainflume_ops::tls::install();
+    let trusted = reqwest::Certificate::from_pem(pem).expect("a certificate");
+    let client = reqwest::Client::builder().no_proxy().timeout(WAIT_LIMIT).tls_certs_only([trusted]).build();
+    let answer = client.expect("a client").get(format!("https://127.0.0.1:{port}/openapi.json")).send().await;
+    answer.is_ok_and(|answer| answer.status() == 200)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_replaced_without_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    certificate(folder.path());
+    let path = |name: &str| folder.path().join(name);
+    let tables = format!(
+        "tls_certificate_file = {:?}\ntls_key_file = {:?}\n[server.auth]\nmode = \"none\"\n",
+        path("server.crt"),
+        path("server.key")
+    );
+    let gate = Gate::new(82, &tables).await;
+    let daemon = gate.start().await;
+    let read = || std::fs::read(path("ca.crt")).expect("it is there");
+    let first = read();
+    assert!(is_trusted(gate.port, &first).await);
+    let plain = request(gate.port, reqwest::Method::GET, "/openapi.json").send().await;
+    assert!(plain.is_err(), "who speaks no TLS gets no answer: {plain:?}");
+    let url = format!("wss://127.0.0.1:{}", gate.port);
+    let mut command = node("push.mjs");
+    command.args(["websocket", &*url, ROOM]).env("NODE_EXTRA_CA_CERTS", path("ca.crt"));
+    let mut client = Client::start(&mut command);
+    assert_eq!(client.next().await["ok"], true);
+
+    certificate(folder.path());
+    let (second, deadline) = (read(), Instant::now() + WAIT_LIMIT);
+    while !is_trusted(gate.port, &second).await {
+        assert!(Instant::now() < deadline, "the certificate is not replaced");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!is_trusted(gate.port, &first).await);
+    // The connection that was open stays, and files that are no pair change nothing.
+    let refusals = || daemon.log().matches("certificate not replaced").count();
+    let (before, deadline) = (refusals(), Instant::now() + WAIT_LIMIT);
+    std::fs::write(path("server.key"), "no key").expect("written");
+    while refusals() == before {
+        assert!(Instant::now() < deadline, "{}", daemon.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(is_trusted(gate.port, &second).await);
+    gate.mine(&daemon, 2).await;
+    assert_eq!(client.next().await["room"], ROOM);
+    daemon.stop_well().await;
+}

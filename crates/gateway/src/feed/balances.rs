@@ -1,41 +1,92 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::Feed;
-use crate::push::{BalanceKey, Entry, KnownBalance, KnownBalances, Row, changed_balances, changes_balances};
+use crate::push::{BalanceKey, Entry, KnownBalance, Lookups, Row, changed_balances, changes_balances};
+use chainflume_access::{Room, RoomKind};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
-use chainflume_outbox::OutboxRow;
+use chainflume_outbox::{OutboxRow, addresses, room_key};
 
 impl Feed {
-    /// Messages for clients, with the balances that they changed as these are now. They are at least as new as the message, since both
-    /// were committed together, and after a retraction they are without it. To read them with the message, as of its block, would take
-    /// the history of every balance; the newest is what a screen shows.
+    /// Messages for clients, with the people whose wallets they name, and with the balances that they changed as these are now. Balances
+    /// are at least as new as the message, since both were committed together, and after a retraction they are without it. To read them
+    /// as of the message's block would take the history of every balance; the newest is what a screen shows.
     pub(super) async fn entries(&self, rows: Vec<OutboxRow>) -> Result<Vec<Arc<Entry>>, StoreError> {
-        let changing = rows.iter().filter(|row| changes_balances(&row.message_type, &row.state));
-        let wanted: BTreeSet<BalanceKey> = changing
-            .flat_map(|row| changed_balances(&serde_json::from_str(&row.message).unwrap_or_default()))
-            .collect();
-        let balances = if wanted.is_empty() { KnownBalances::new() } else { self.balances(wanted).await? };
+        let (mut wallets, mut wanted) = (BTreeSet::new(), BTreeSet::new());
+        for row in &rows {
+            let message: Value = serde_json::from_str(&row.message).unwrap_or_default();
+            let named = addresses(message["aggregateId"].as_str(), message["payload"].as_object());
+            // A fact that is not on a chain reaches nobody through a wallet.
+            if !message["metadata"]["chainId"].is_null() {
+                wallets.extend(named.into_iter().map(str::to_owned));
+            }
+            if changes_balances(&row.message_type, &row.state) {
+                wanted.extend(changed_balances(&message));
+            }
+        }
+        let owners = if wallets.is_empty() { BTreeMap::new() } else { self.owners(&wallets).await? };
+        let balances = if wanted.is_empty() { BTreeMap::new() } else { self.balances(wanted).await? };
+        let lookups = Lookups { balances, owners };
         let entry = |row: OutboxRow| {
             let row = Row { seq: row.seq, epoch: row.epoch.epoch, json: row.message };
-            Arc::new(Entry::with_balances(row, &self.settings.rules, &balances))
+            Arc::new(Entry::with_lookups(row, &self.settings.rules, &lookups))
         };
         Ok(rows.into_iter().map(entry).collect())
     }
 
+    /// The application's own id of the person of each of these wallets.
+    async fn owners(&self, wallets: &BTreeSet<String>) -> Result<BTreeMap<String, String>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            r"
+            select '0x' || encode(o.wallet, 'hex'), o.user_id
+            from unnest($1::text[]) as w (wallet)
+            join user_wallets o on o.wallet = decode(substr(w.wallet, 3), 'hex')
+            where w.wallet ~ '^0x([0-9a-f]{2})*$'
+            ",
+        )
+        .bind(wallets.iter().map(String::as_str).collect::<Vec<_>>())
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Keys under which the outbox finds what concerns wallets of the users in these rooms.
+    pub(super) async fn wallet_keys(&self, rooms: &[Room]) -> Result<Vec<i64>, StoreError> {
+        let user = |room: &Room| match room.kind() {
+            RoomKind::User(id) => Some(id.to_owned()),
+            _ => None,
+        };
+        let users: Vec<String> = rooms.iter().filter_map(user).collect();
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = "select '0x' || encode(wallet, 'hex') from user_wallets where user_id = any($1)";
+        let wallets: Vec<String> = sqlx::query_scalar(sql).bind(users).fetch_all(&self.pool).await?;
+        Ok(wallets.iter().map(|wallet| room_key(wallet)).collect())
+    }
+
     /// These balances, 0 for a wallet that has none, by the primary key of each.
-    async fn balances(&self, wanted: BTreeSet<BalanceKey>) -> Result<KnownBalances, StoreError> {
+    async fn balances(
+        &self,
+        wanted: BTreeSet<BalanceKey>,
+    ) -> Result<BTreeMap<BalanceKey, KnownBalance>, StoreError> {
         let chains: Vec<i64> =
             wanted.iter().map(|key| int8("chain", key.chain_id)).collect::<Result<_, _>>()?;
-        let rows: Vec<(String, Option<String>)> = sqlx::query_as(
+        let rows: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(
             r"
-            select coalesce(b.balance, 0)::text, u.id::text
+            select coalesce(b.balance, 0)::text, u.id::text, case when o.user_id is not null then (
+                    select coalesce(sum(t.balance), 0)::text from user_wallets own
+                    join token_balances t on t.chain_id = w.chain_id and t.token = w.token and t.account = own.wallet
+                    where own.user_id = o.user_id) end
             from (select ordinality, chain_id, decode(substr(token, 3), 'hex') as token,
                     decode(substr(account, 3), 'hex') as account
                 from unnest($1::bigint[], $2::text[], $3::text[]) with ordinality as w (chain_id, token, account)) w
             left join token_balances b on b.chain_id = w.chain_id and b.token = w.token and b.account = w.account
             left join users u on u.wallet = w.account
+            left join user_wallets o on o.wallet = w.account
             order by w.ordinality
             ",
         )
@@ -44,7 +95,8 @@ impl Feed {
         .bind(wanted.iter().map(|key| key.account.as_str()).collect::<Vec<_>>())
         .fetch_all(&self.pool)
         .await?;
-        let balances = rows.into_iter().map(|(amount, user_id)| KnownBalance { amount, user_id });
+        let balances =
+            rows.into_iter().map(|(amount, user_id, total)| KnownBalance { amount, user_id, total });
         Ok(wanted.into_iter().zip(balances).collect())
     }
 }

@@ -85,7 +85,6 @@ impl Hub {
 
     pub fn join_at(&self, line: &Arc<Line>, rooms: &[Room], (position, history): (&Position, u64)) -> bool {
         let mut state = self.state();
-        // Another server of the database may have been ahead of this one; what comes twice then has a position.
         let is_newest = state.history == history && state.newest.seq <= position.seq;
         if is_newest {
             state.join(line, rooms);

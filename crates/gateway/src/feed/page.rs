@@ -171,7 +171,8 @@ impl Feed {
     /// The next messages from the database, among them all of the rooms; `None` where `from` is of another history.
     async fn cold(&self, from: &Position, wanted: &[Room]) -> Result<Option<Cold>, StoreError> {
         let _reader = self.readers.acquire().await;
-        if let Some(keys) = keys(wanted, &self.settings.rules) {
+        if let Some(mut keys) = keys(wanted, &self.settings.rules) {
+            keys.extend(self.wallet_keys(wanted).await?);
             match self.outbox.read_rooms_after(from, &keys, PAGE).await? {
                 RoomRead::Elsewhere => return Ok(None),
                 RoomRead::Page(page) => {
@@ -190,6 +191,12 @@ impl Feed {
             (None, None) => from.clone(),
         };
         Ok(Some(Cold { rows, gap, next }))
+    }
+
+    /// Whether what is handed out here has not come as far as `page`.
+    pub fn is_behind(&self, page: &Page) -> bool {
+        let (newest, history) = self.hub.now();
+        history == page.history && newest.seq < page.next.seq
     }
 
     /// Puts the client of `outlet` into the rooms, if it has everything up to the newest message with `page`.

@@ -22,10 +22,18 @@ pub struct KnownBalance {
     pub amount: String,
     /// The user's id, where the wallet is a user's.
     pub user_id: Option<String>,
+    /// Of the person whose wallet it is, by the application's own id: what all wallets of the person have together.
+    pub total: Option<String>,
 }
 
-/// KnownBalances as they were when messages were read.
-pub type KnownBalances = BTreeMap<BalanceKey, KnownBalance>;
+/// What the database has beside messages, as it was when they were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// Balances that messages changed.
+    pub balances: BTreeMap<BalanceKey, KnownBalance>,
+    /// The application's own id of the person of each wallet.
+    pub owners: BTreeMap<String, String>,
+}
 
 /// Name of the event in rooms of users.
 pub(super) const BALANCE_UPDATED: &str = "balance-updated";
@@ -49,21 +57,23 @@ pub fn changed_balances(message: &Value) -> Vec<BalanceKey> {
     accounts.map(key).collect()
 }
 
-/// For each user of a message, by id and by wallet, the data of the event.
-pub(super) fn balance_events(message: &Value, balances: &KnownBalances) -> Vec<(String, Value)> {
-    if balances.is_empty() {
+/// For each user of a message, by id and by wallet, the data of the event. A person with several wallets has the sum of them.
+pub(super) fn balance_events(message: &Value, lookups: &Lookups) -> Vec<(String, Value)> {
+    if lookups.balances.is_empty() {
         return Vec::new();
     }
-    let known = changed_balances(message).into_iter().filter_map(|key| Some((balances.get(&key)?, key)));
+    let known = changed_balances(message).into_iter();
+    let known = known.filter_map(|key| Some((lookups.balances.get(&key)?, key)));
     let events = known.flat_map(|(balance, key)| {
-        let users = std::iter::once(key.account.clone()).chain(balance.user_id.clone());
-        let data = move |user: String| {
-            let data = json!({
-                "userId": user, "balance": balance.amount, "token": key.token, "chainId": key.chain_id
-            });
-            (user, data)
+        let KnownBalance { amount, user_id, total } = balance;
+        let owner = lookups.owners.get(&key.account).zip(total.as_ref());
+        let users = std::iter::once((&key.account, amount)).chain(user_id.iter().map(|id| (id, amount)));
+        let data = |(user, amount): (&String, &String)| {
+            let data =
+                json!({ "userId": user, "balance": amount, "token": key.token, "chainId": key.chain_id });
+            (user.clone(), data)
         };
-        users.map(data).collect::<Vec<_>>()
+        users.chain(owner).map(data).collect::<Vec<_>>()
     });
     events.collect()
 }

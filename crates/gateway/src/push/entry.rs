@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::balance::{BALANCE_UPDATED, KnownBalances, balance_events};
+use super::balance::{BALANCE_UPDATED, Lookups, balance_events};
 use super::rooms::rooms;
 use super::rule::Rule;
 use chainflume_access::{Room, RoomKind};
@@ -86,13 +86,14 @@ impl Entry {
     /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches nobody by room;
     /// none is ever stored.
     pub fn new(row: Row, rules: &[Rule]) -> Self {
-        Self::with_balances(row, rules, &KnownBalances::new())
+        Self::with_lookups(row, rules, &Lookups::default())
     }
 
-    /// The same, with balances for the users whose balance the message changed: an event of those of their rooms that no rule reaches.
-    pub fn with_balances(row: Row, rules: &[Rule], balances: &KnownBalances) -> Self {
+    /// The same, also for the people whose wallets it names, and with balances for the users whose balance the message changed: an event
+    /// of those of their rooms that no rule reaches.
+    pub fn with_lookups(row: Row, rules: &[Rule], lookups: &Lookups) -> Self {
         let message: Value = serde_json::from_str(&row.json).unwrap_or_default();
-        let own = rooms(&message);
+        let own = rooms(&message, &lookups.owners);
         let (mut addressed, mut events): (Vec<Addressed>, Vec<(String, String)>) = (Vec::new(), Vec::new());
         let mut add = |room: &Room, event| {
             if !addressed.iter().any(|there| there.room == *room) {
@@ -112,7 +113,7 @@ impl Entry {
             users.for_each(|room| add(room, Some(events.len())));
             events.push((name.to_owned(), data));
         }
-        for (user, data) in balance_events(&message, balances) {
+        for (user, data) in balance_events(&message, lookups) {
             if let Some(room) = own.iter().find(|room| room.kind() == RoomKind::User(&user)) {
                 add(room, Some(events.len()));
                 events.push((BALANCE_UPDATED.to_owned(), data.to_string()));

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::rule::Rule;
@@ -7,11 +9,11 @@ use chainflume_outbox::{addresses, room_key};
 
 /// The rooms of a message: `all`, its type, its chain, its contract, its users, and every address that it names at the top of its
 /// payload. A user is known by id, and by the wallet: an address's messages go to `user-<wallet>` too, where the wallet itself is
-/// the user's id.
+/// the user's id, and to the room of the person whose wallet it is.
 ///
 /// A fact that is not on a chain may be private. Such a message is in `all`, in the room of its user and in that of its aggregate,
 /// none of which is public, whatever its payload names.
-pub(super) fn rooms(message: &Value) -> Vec<Room> {
+pub(super) fn rooms(message: &Value, owners: &BTreeMap<String, String>) -> Vec<Room> {
     let metadata = &message["metadata"];
     if metadata["chainId"].is_null() {
         return off_chain(message);
@@ -26,9 +28,12 @@ pub(super) fn rooms(message: &Value) -> Vec<Room> {
         names.extend(aggregate.map(|address| format!("contract-{address}")));
     }
     let named = addresses(aggregate, message["payload"].as_object());
+    let people = named.iter().filter_map(|address| owners.get(*address)).map(|id| format!("user-{id}"));
+    let people: Vec<String> = people.collect();
     names.extend(
         named.into_iter().flat_map(|address| [format!("address-{address}"), format!("user-{address}")]),
     );
+    names.extend(people);
     // A type of 255 bytes has no room of its own; all others are names.
     names.iter().filter_map(|name| Room::parse(name).ok()).collect()
 }

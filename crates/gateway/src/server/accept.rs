@@ -6,15 +6,17 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Settings;
 use super::limits::{CallerLimits, ConnectionPlace, ConnectionPlaces, counted};
+use super::tls::Tls;
 use chainflume_ops::metrics;
 
 /// How long a client that is too slow may take to read how it ends.
@@ -90,7 +92,14 @@ pub(super) async fn accept(listener: TcpListener, router: Router, door: Door, st
         let (tracked, cut) = (tracker.token(), CancellationToken::new());
         let held = Held { _permit: permit, _place: place, _tracked: tracked, cut, peer };
         let limits = door.settings.limits;
-        tokio::spawn(connection(stream, (router.clone(), limits), Seat(Arc::new(held)), stop.clone()));
+        let tls = door.settings.tls.as_ref().map(Tls::acceptor);
+        let service = AcceptedConnection {
+            router: router.clone(),
+            limits,
+            seat: Seat(Arc::new(held)),
+            stop: stop.clone(),
+        };
+        tokio::spawn(connection(stream, tls, service));
     }
     drop(listener);
     tracker.close();
@@ -99,13 +108,32 @@ pub(super) async fn accept(listener: TcpListener, router: Router, door: Door, st
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    (router, limits): (Router, CallerLimits),
+/// What a connection is served with.
+struct AcceptedConnection {
+    router: Router,
+    limits: CallerLimits,
     seat: Seat,
     stop: CancellationToken,
-) {
-    let (_unset, cut) = (stream.set_nodelay(true), seat.cut());
+}
+
+/// Serves a connection, after its handshake where the server speaks TLS.
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, service: AcceptedConnection) {
+    let _unset = stream.set_nodelay(true);
+    let Some(tls) = tls else { return serve(stream, service).await };
+    let reason = match tokio::time::timeout(service.limits.head_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => return serve(stream, service).await,
+        Ok(Err(_)) => "malformed",
+        Err(_) => "silent",
+    };
+    metrics::push_dropped(reason);
+    tracing::debug!(client = %service.seat.peer(), reason, "a connection did not speak TLS");
+}
+
+async fn serve<S>(stream: S, AcceptedConnection { router, limits, seat, stop }: AcceptedConnection)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let cut = seat.cut();
     let service = TowerToHyperService::new(router.layer(Extension(seat.clone())));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(limits.head_bytes);

@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::problem::Problem;
 use super::query::MAX_ROOMS;
@@ -6,6 +7,9 @@ use crate::feed::{Arrival, Feed, Gap, Outlet, Page, Reason, Start, write_positio
 use chainflume_access::Room;
 use chainflume_outbox::Position;
 use tokio_util::sync::CancellationToken;
+
+/// How often a server that is behind its client looks whether it is still.
+const BEHIND: Duration = Duration::from_millis(5);
 
 /// The rooms of one connection, whatever it speaks, and what comes out of them in order.
 pub(super) struct Session {
@@ -153,6 +157,12 @@ impl Session {
     /// Reads one page of what the client missed.
     pub async fn resume(&mut self) -> Result<(), Problem> {
         let Some(mut resume) = self.resumes.pop_front() else { return Ok(()) };
+        if self.feed.is_behind(&resume.page) {
+            // Another server of the database was ahead of this one: what the client has would come again, out of order.
+            self.resumes.push_front(resume);
+            tokio::time::sleep(BEHIND).await;
+            return Ok(());
+        }
         if self.feed.catch_up(&self.outlet, &resume.rooms, &resume.page) {
             return Ok(());
         }

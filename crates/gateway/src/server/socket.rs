@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::State;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
@@ -19,6 +19,7 @@ use super::query;
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
 use crate::feed::{Arrival, write_position};
+use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, deflate};
 use chainflume_access::{Principal, Room};
 use chainflume_ops::metrics;
 
@@ -47,8 +48,23 @@ enum End {
     Oversize,
     NotText,
     Unavailable,
-    /// It is gone, or was closed by the client.
+    /// Against the protocol of WebSockets.
+    Wrong,
+    /// The client ended it, with this code.
+    Closed(u16),
+    /// It is gone.
     Gone,
+}
+
+impl From<WebSocketError> for End {
+    fn from(error: WebSocketError) -> Self {
+        match error {
+            WebSocketError::Gone => Self::Gone,
+            WebSocketError::TooLong => Self::Oversize,
+            WebSocketError::NotText => Self::NotText,
+            WebSocketError::Wrong => Self::Wrong,
+        }
+    }
 }
 
 impl End {
@@ -61,6 +77,8 @@ impl End {
             Self::Oversize => Some((1009, "frame_too_large")),
             Self::NotText => Some((1007, "not_utf8")),
             Self::Unavailable => Some((1013, "unavailable")),
+            Self::Wrong => Some((1002, "protocol_error")),
+            Self::Closed(code) => Some((code, "")),
             Self::Gone => None,
         }
     }
@@ -69,9 +87,9 @@ impl End {
         match self {
             Self::Ending(ending) => ending.reason(),
             Self::TooSlow => "slow",
-            Self::Oversize | Self::NotText => "malformed",
+            Self::Oversize | Self::NotText | Self::Wrong => "malformed",
             Self::Unavailable => "unavailable",
-            Self::Gone => "gone",
+            Self::Closed(_) | Self::Gone => "gone",
         }
     }
 }
@@ -80,28 +98,34 @@ impl End {
 pub(super) async fn upgrade(
     State(shared): State<Shared>,
     (Extension(seat), Extension(client)): (Extension<Seat>, Extension<Client>),
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    mut request: Request,
 ) -> Result<Response, Problem> {
-    let upgrade = upgrade.map_err(|_| {
+    let headers = request.headers();
+    let handshake = Handshake::read(headers).map_err(|_| {
         Problem::new(400, "not_a_websocket", "this path answers the handshake of a WebSocket")
     })?;
-    let principal = shared.settings.auth.of_headers(&headers, now())?;
+    let principal = shared.settings.auth.of_headers(headers, now())?;
     let place = shared.enter(client, &principal)?;
-    // Small buffers, since most connections are quiet most of the time.
-    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(READ_BYTES).max_frame_size(READ_BYTES);
-    let upgrade = upgrade.read_buffer_size(4 << 10).write_buffer_size(0);
-    Ok(upgrade.on_upgrade(async move |socket| {
+    let upgrade = handshake.accept(headers, PROTOCOL);
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(io) = upgraded.await else { return };
+        let socket = WebSocketConnection::new(TokioIo::new(io), upgrade.is_compressed, READ_BYTES);
         let session = Session::new(&shared.feed, Known::ByRoom, seat.cut());
         let seen = Instant::now();
         let open = Open::new("websocket", place);
         Connection { shared, socket, session, principal, seen, _held: (seat, open) }.run().await;
-    }))
+    });
+    let mut answer = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    for (name, value) in upgrade.headers {
+        answer.headers_mut().extend(value.parse().ok().map(|value| (name, value)));
+    }
+    Ok(answer)
 }
 
 struct Connection {
     shared: Shared,
-    socket: WebSocket,
+    socket: WebSocketConnection<TokioIo<Upgraded>>,
     session: Session,
     principal: Principal,
     /// When the client last sent anything.
@@ -128,10 +152,9 @@ impl Connection {
         };
         metrics::push_dropped(end.reason());
         if let Some((code, reason)) = end.frame() {
-            let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
-            let patience = if matches!(end, End::TooSlow) { LAST_WORDS } else { Duration::from_secs(1) };
+            let limit = if matches!(end, End::TooSlow) { LAST_WORDS } else { Duration::from_secs(1) };
             tracing::debug!(code, reason, "a connection is closed");
-            let _in_time = timeout(patience, self.socket.send(close)).await;
+            let _in_time = timeout(limit, self.socket.close(code, reason)).await;
         }
     }
 
@@ -146,14 +169,14 @@ impl Connection {
         if self.session.is_resuming() {
             self.session.resume().await.map_err(|_| End::Unavailable)?;
             // What the client asks is answered between two pages, and the pages are paced by its reading.
-            return match self.socket.recv().now_or_never() {
-                Some(incoming) => self.incoming(incoming).await,
+            return match self.socket.next().now_or_never() {
+                Some(incoming) => self.incoming(incoming?).await,
                 None => Ok(()),
             };
         }
         tokio::select! {
             arrival = self.session.live() => self.hand_out(arrival).await,
-            incoming = self.socket.recv() => self.incoming(incoming).await,
+            incoming = self.socket.next() => self.incoming(incoming?).await,
             ending = self.shared.ended(&self.principal) => Err(End::Ending(ending)),
             () = tokio::time::sleep(PING) => self.ask().await,
         }
@@ -163,17 +186,21 @@ impl Connection {
         if self.seen.elapsed() > SILENT {
             return Err(End::Gone);
         }
-        self.send(Message::Ping(axum::body::Bytes::new())).await
+        in_time(self.socket.ping()).await
     }
 
     async fn hand_out(&mut self, arrival: Arrival) -> Result<(), End> {
         match arrival {
             Arrival::TooSlow => Err(End::TooSlow),
-            Arrival::Gap(gap) => self.send(Message::Text(gap_frame(&gap).into())).await,
+            Arrival::Gap(gap) => in_time(self.socket.text(gap_frame(&gap).into())).await,
             Arrival::Message(delivery) => {
                 for room in &delivery.rooms {
-                    let text = Utf8Bytes::try_from(delivery.entry.frame(*room)).unwrap_or_default();
-                    self.send(Message::Text(text)).await?;
+                    let entry = &delivery.entry;
+                    let is_compressed = self.socket.is_compressed();
+                    match is_compressed.then(|| entry.compressed(*room, deflate)).flatten() {
+                        Some(compressed) => in_time(self.socket.compressed_text(compressed)).await?,
+                        None => in_time(self.socket.text(entry.frame(*room))).await?,
+                    }
                 }
                 metrics::push_delivered("websocket", delivery.rooms.len());
                 Ok(())
@@ -181,36 +208,22 @@ impl Connection {
         }
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), End> {
-        match timeout(FULL, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::Gone),
-            Err(_) => Err(End::TooSlow),
-        }
-    }
-
-    /// Oversize and malformed frames end the connection.
-    async fn incoming(&mut self, incoming: Option<Result<Message, axum::Error>>) -> Result<(), End> {
-        let message = match incoming {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(broken(&error)),
-            None => return Err(End::Gone),
-        };
+    /// Oversize and malformed messages end the connection.
+    async fn incoming(&mut self, message: WebSocketMessage) -> Result<(), End> {
         self.seen = Instant::now();
-        if message_bytes(&message) > FRAME_BYTES {
-            return Err(End::Oversize);
-        }
         match message {
-            Message::Text(text) => {
-                let answer = self.answer(text.as_str()).await;
-                self.send(Message::Text(answer.to_string().into())).await
+            WebSocketMessage::Text(text) if text.len() <= FRAME_BYTES => {
+                let answer = self.answer(&text).await;
+                in_time(self.socket.text(answer.to_string().into())).await
             }
-            Message::Binary(_) => {
+            WebSocketMessage::Binary(bytes) if bytes <= FRAME_BYTES => {
                 let problem = Problem::new(400, "malformed", "frames are JSON in text");
-                self.send(Message::Text(refusal(&Value::Null, &problem).to_string().into())).await
+                in_time(self.socket.text(refusal(&Value::Null, &problem).to_string().into())).await
             }
-            Message::Ping(_) | Message::Pong(_) => Ok(()),
-            Message::Close(_) => Err(End::Gone),
+            WebSocketMessage::Text(_) | WebSocketMessage::Binary(_) => Err(End::Oversize),
+            WebSocketMessage::Ping(bytes) => in_time(self.socket.pong(bytes)).await,
+            WebSocketMessage::Pong => Ok(()),
+            WebSocketMessage::Close(code) => Err(End::Closed(code)),
         }
     }
 
@@ -266,20 +279,11 @@ impl Connection {
     }
 }
 
-fn message_bytes(message: &Message) -> usize {
-    match message {
-        Message::Text(text) => text.len(),
-        Message::Binary(bytes) => bytes.len(),
-        _ => 0,
-    }
-}
-
-/// Why a frame cannot be read. The library's error has no type here, only its text.
-fn broken(error: &axum::Error) -> End {
-    match error.to_string() {
-        text if text.contains("too long") => End::Oversize,
-        text if text.contains("UTF-8") || text.contains("utf-8") => End::NotText,
-        _ => End::Gone,
+/// A write, which may take so long.
+async fn in_time(write: impl Future<Output = Result<(), WebSocketError>>) -> Result<(), End> {
+    match timeout(FULL, write).await {
+        Ok(written) => Ok(written?),
+        Err(_) => Err(End::TooSlow),
     }
 }
 

@@ -68,7 +68,10 @@ pub(super) fn aggregate(kind: &str, id: &str) -> Result<(), Refusal> {
             format!("the aggregate type {kind} has another meaning here; choose another, like order");
         return Err(Refusal::new(400, "reserved_aggregate", detail).at("/aggregateType"));
     }
-    if kind.len() > MAX_AGGREGATE_TYPE_BYTES || kind.contains('-') || Room::parse(&format!("{kind}-1")).is_err() {
+    if kind.len() > MAX_AGGREGATE_TYPE_BYTES
+        || kind.contains('-')
+        || Room::parse(&format!("{kind}-1")).is_err()
+    {
         let detail = format!(
             "an aggregate type is a word of small letters, digits and `_`, a letter first, {MAX_AGGREGATE_TYPE_BYTES} bytes at most"
         );

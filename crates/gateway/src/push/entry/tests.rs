@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::{BalanceKey, KnownBalance, changed_balances};
+use super::super::{BalanceKey, KnownBalance, Lookups, changed_balances};
 use super::super::{EventName, NameError, RoomTemplate, Template, TemplateError, TypePattern};
 use super::*;
 
@@ -215,19 +215,24 @@ fn an_activity_has_its_own_event_in_the_room_of_its_user() {
 fn a_user_s_room_gets_the_balance_that_a_message_changed() {
     let key =
         |account: &str| BalanceKey { chain_id: 1, token: TOKEN.to_owned(), account: account.to_owned() };
-    let known = |amount: &str, user: Option<&str>| KnownBalance {
+    let known = |amount: &str, user: Option<&str>, total: Option<&str>| KnownBalance {
         amount: amount.to_owned(),
         user_id: user.map(str::to_owned),
+        total: total.map(str::to_owned),
     };
     let message: Value = serde_json::from_str(&transfer().json).expect("JSON");
     assert_eq!(changed_balances(&message), [key(WALLET), key(OTHER)]);
-    let balances =
-        KnownBalances::from([(key(WALLET), known("7", Some("u"))), (key(OTHER), known("8", None))]);
-    let entry = Entry::with_balances(transfer(), &[], &balances);
+    let lookups = Lookups {
+        balances: [(key(WALLET), known("7", Some("u"), None)), (key(OTHER), known("8", None, Some("90")))]
+            .into(),
+        owners: [(OTHER.to_owned(), "maria".to_owned())].into(),
+    };
+    let entry = Entry::with_lookups(transfer(), &[], &lookups);
     for (room, user, amount) in [
         ("user-u", "u", "7"),
         (&*format!("user-{WALLET}"), WALLET, "7"),
         (&*format!("user-{OTHER}"), OTHER, "8"),
+        ("user-maria", "maria", "90"),
     ] {
         let frame = frame(&entry, room);
         let data = json!({ "userId": user, "balance": amount, "token": TOKEN, "chainId": 1 });
@@ -237,8 +242,21 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
         assert_eq!(frame(&entry, &room)["event"], "message", "{room}");
     }
     // A rule comes first.
-    let ruled = Entry::with_balances(transfer(), &[rule("erc20.*", "moved", &["user-{user.id}"])], &balances);
+    let ruled = Entry::with_lookups(transfer(), &[rule("erc20.*", "moved", &["user-{user.id}"])], &lookups);
     assert_eq!(frame(&ruled, "user-u")["event"], "moved");
+    // Whatever happens to a wallet is its owner's, and what is private reaches nobody through a wallet.
+    let approval = message_with_owner("erc20.approval", &lookups);
+    assert_eq!(frame(&approval, "user-maria")["event"], "message");
+    let private = off_chain("order.shipped", ("order", "9"), &json!({ "to": OTHER }));
+    assert!(
+        Entry::with_lookups(private, &[], &lookups)
+            .rooms_where(|room| room.as_str() == "user-maria")
+            .is_empty()
+    );
+}
+
+fn message_with_owner(message_type: &str, lookups: &Lookups) -> Entry {
+    Entry::with_lookups(message(message_type, &json!({ "owner": OTHER })), &[], lookups)
 }
 
 #[test]

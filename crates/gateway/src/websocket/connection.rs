@@ -1,0 +1,237 @@
+use bytes::buf::Chain;
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use super::deflate::{InflateError, inflate};
+use super::frame::{self, ClientFrame, FrameError, client_frame, server_head, unmask};
+
+/// What a client sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebSocketMessage {
+    /// Text, whole.
+    Text(String),
+    /// Bytes that are no text, as many.
+    Binary(usize),
+    /// To be answered by [`WebSocketConnection::pong`] with the same bytes.
+    Ping(Bytes),
+    /// An answer to a ping.
+    Pong,
+    /// The client ends the connection, with this code.
+    Close(u16),
+}
+
+/// Why a connection cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebSocketError {
+    /// The client is gone.
+    Gone,
+    /// A message has more bytes than it may.
+    TooLong,
+    /// A text is not UTF-8.
+    NotText,
+    /// Against the protocol.
+    Wrong,
+}
+
+impl From<std::io::Error> for WebSocketError {
+    fn from(_: std::io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<FrameError> for WebSocketError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Wrong => Self::Wrong,
+            FrameError::TooLong => Self::TooLong,
+        }
+    }
+}
+
+impl From<InflateError> for WebSocketError {
+    fn from(error: InflateError) -> Self {
+        match error {
+            InflateError::Wrong => Self::Wrong,
+            InflateError::TooLong => Self::TooLong,
+        }
+    }
+}
+
+/// The server's side of a connection.
+pub struct WebSocketConnection<S> {
+    io: S,
+    /// Bytes of the client that are no whole frame yet.
+    read: BytesMut,
+    /// A message in parts of which the last has not come.
+    partial: Option<Partial>,
+    /// What is left of a frame of which the rest was not taken yet.
+    unsent: Option<Chain<Bytes, Bytes>>,
+    /// Whether clients may compress their messages.
+    is_compressed: bool,
+    max: usize,
+}
+
+struct Partial {
+    opcode: u8,
+    is_compressed: bool,
+    bytes: Vec<u8>,
+}
+
+/// Bytes read at once, which every quiet connection has ready: what clients send is short.
+const CHUNK: usize = 1 << 10;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
+    /// After the handshake. Messages of the client have at most `max` bytes, compressed or not.
+    pub fn new(io: S, is_compressed: bool, max: usize) -> Self {
+        Self { io, read: BytesMut::new(), partial: None, unsent: None, is_compressed, max }
+    }
+
+    /// Whether the client takes compressed messages.
+    pub fn is_compressed(&self) -> bool {
+        self.is_compressed
+    }
+
+    /// The next message. A call that is dropped takes nothing.
+    ///
+    /// # Errors
+    /// [`WebSocketError`]
+    pub async fn next(&mut self) -> Result<WebSocketMessage, WebSocketError> {
+        loop {
+            if let Some(message) = self.take()? {
+                return Ok(message);
+            }
+            if self.read.is_empty() {
+                // What a long message took is given back.
+                self.read = BytesMut::with_capacity(CHUNK);
+            } else {
+                self.read.reserve(CHUNK);
+            }
+            if self.io.read_buf(&mut self.read).await? == 0 {
+                return Err(WebSocketError::Gone);
+            }
+        }
+    }
+
+    /// A message of what was read; `None` where more is needed.
+    fn take(&mut self) -> Result<Option<WebSocketMessage>, WebSocketError> {
+        while let Some(head) = client_frame(&self.read, self.max)? {
+            if self.read.len() < head.head + head.payload {
+                break;
+            }
+            self.read.advance(head.head);
+            let mut payload = self.read.split_to(head.payload);
+            unmask(&mut payload, head.mask);
+            match head.opcode {
+                frame::CLOSE => return Ok(Some(WebSocketMessage::Close(close_code(&payload)))),
+                frame::PING => return Ok(Some(WebSocketMessage::Ping(payload.freeze()))),
+                frame::PONG => return Ok(Some(WebSocketMessage::Pong)),
+                _ => {
+                    if let Some(whole) = self.add(head, &payload)? {
+                        return whole.message(self.max).map(Some);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds a part of a message; the message, where it was the last.
+    fn add(&mut self, head: ClientFrame, payload: &[u8]) -> Result<Option<Partial>, WebSocketError> {
+        let mut partial = match (self.partial.take(), head.opcode) {
+            (Some(partial), frame::CONTINUATION) => partial,
+            (None, frame::TEXT | frame::BINARY) if self.is_compressed || !head.is_compressed => {
+                Partial { opcode: head.opcode, is_compressed: head.is_compressed, bytes: Vec::new() }
+            }
+            _ => return Err(WebSocketError::Wrong),
+        };
+        if partial.bytes.len() + payload.len() > self.max {
+            return Err(WebSocketError::TooLong);
+        }
+        partial.bytes.extend_from_slice(payload);
+        if head.is_final {
+            return Ok(Some(partial));
+        }
+        self.partial = Some(partial);
+        Ok(None)
+    }
+
+    /// Sends a text. A call that is dropped has sent a part; the next one sends the rest first.
+    ///
+    /// # Errors
+    /// [`WebSocketError::Gone`]
+    pub async fn text(&mut self, text: Bytes) -> Result<(), WebSocketError> {
+        self.send(frame::TEXT, false, text).await
+    }
+
+    /// Sends a text that [`super::deflate`] has compressed, to a client that takes such.
+    ///
+    /// # Errors
+    /// [`WebSocketError::Gone`]
+    pub async fn compressed_text(&mut self, text: Bytes) -> Result<(), WebSocketError> {
+        self.send(frame::TEXT, true, text).await
+    }
+
+    /// Asks whether the client is there.
+    ///
+    /// # Errors
+    /// [`WebSocketError::Gone`]
+    pub async fn ping(&mut self) -> Result<(), WebSocketError> {
+        self.send(frame::PING, false, Bytes::new()).await
+    }
+
+    /// Answers a ping.
+    ///
+    /// # Errors
+    /// [`WebSocketError::Gone`]
+    pub async fn pong(&mut self, bytes: Bytes) -> Result<(), WebSocketError> {
+        self.send(frame::PONG, false, bytes).await
+    }
+
+    /// Says that the connection ends, and why: a code and at most 123 bytes.
+    ///
+    /// # Errors
+    /// [`WebSocketError::Gone`]
+    pub async fn close(&mut self, code: u16, reason: &str) -> Result<(), WebSocketError> {
+        let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
+        self.send(frame::CLOSE, false, payload.into()).await?;
+        Ok(self.io.shutdown().await?)
+    }
+
+    async fn send(&mut self, opcode: u8, is_compressed: bool, payload: Bytes) -> Result<(), WebSocketError> {
+        self.finish().await?;
+        let head = Bytes::from(server_head(opcode, is_compressed, payload.len()));
+        // One write, without a copy of the payload, where the system takes it.
+        self.unsent = Some(head.chain(payload));
+        self.finish().await
+    }
+
+    /// Sends what is left of a frame.
+    async fn finish(&mut self) -> Result<(), WebSocketError> {
+        while let Some(unsent) = self.unsent.as_mut().filter(|unsent| unsent.has_remaining()) {
+            if self.io.write_buf(unsent).await? == 0 {
+                return Err(WebSocketError::Gone);
+            }
+        }
+        self.unsent = None;
+        Ok(self.io.flush().await?)
+    }
+}
+
+/// The code of a close frame, where it is one that may be sent; 1000 otherwise. RFC 6455 section 7.4.
+fn close_code(payload: &[u8]) -> u16 {
+    let code = payload.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+    code.filter(|code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)).unwrap_or(1000)
+}
+
+impl Partial {
+    fn message(self, max: usize) -> Result<WebSocketMessage, WebSocketError> {
+        let bytes = if self.is_compressed { inflate(&self.bytes, max)? } else { self.bytes };
+        if self.opcode == frame::BINARY {
+            return Ok(WebSocketMessage::Binary(bytes.len()));
+        }
+        String::from_utf8(bytes).map(WebSocketMessage::Text).map_err(|_| WebSocketError::NotText)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+use super::super::deflate;
+use super::*;
+
+const MAX: usize = 4_000;
+const MASK: [u8; 4] = [7, 0, 255, 33];
+
+/// A frame of a client with this first byte.
+fn client(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = server_head(0, false, payload.len());
+    frame[0] = first;
+    frame[1] |= 0x80;
+    frame.extend(MASK);
+    let mut masked = payload.to_vec();
+    unmask(&mut masked, MASK);
+    frame.extend(masked);
+    frame
+}
+
+/// A server, and the bytes that its client has sent before it ended.
+async fn given(bytes: &[u8]) -> WebSocketConnection<DuplexStream> {
+    let (io, mut other) = duplex(bytes.len().max(1));
+    other.write_all(bytes).await.expect("it fits");
+    drop(other);
+    WebSocketConnection::new(io, true, MAX)
+}
+
+async fn messages(bytes: &[u8]) -> (Vec<WebSocketMessage>, WebSocketError) {
+    let (mut socket, mut found) = (given(bytes).await, Vec::new());
+    loop {
+        match socket.next().await {
+            Ok(message) => found.push(message),
+            Err(error) => return (found, error),
+        }
+    }
+}
+
+fn text(text: &str) -> WebSocketMessage {
+    WebSocketMessage::Text(text.to_owned())
+}
+
+#[tokio::test]
+async fn messages_are_read_whole_in_parts_and_compressed() {
+    let long = "{\"op\":\"subscribe\"}".repeat(100);
+    let body = deflate(long.as_bytes()).expect("it is shorter");
+    let (first, second) = body.split_at(10);
+    let bytes = [
+        client(0x81, b"whole"),
+        client(0x01, b"in "),
+        client(0x89, b"are you there"),
+        client(0x00, b"three "),
+        client(0x80, "parts \u{20ac}".as_bytes()),
+        client(0x41, first),
+        client(0x80, second),
+        client(0xc1, &body),
+        client(0x82, &[0xff, 0xfe, 0xfd]),
+        client(0x8a, b""),
+        client(0x88, &4_000_u16.to_be_bytes()),
+    ]
+    .concat();
+    let expected = vec![
+        text("whole"),
+        WebSocketMessage::Ping(Bytes::from_static(b"are you there")),
+        text("in three parts \u{20ac}"),
+        text(&long),
+        text(&long),
+        WebSocketMessage::Binary(3),
+        WebSocketMessage::Pong,
+        WebSocketMessage::Close(4_000),
+    ];
+    assert_eq!(messages(&bytes).await, (expected, WebSocketError::Gone));
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_takes_nothing() {
+    let (io, mut other) = duplex(1);
+    let mut socket = WebSocketConnection::new(io, false, MAX);
+    let bytes = client(0x81, b"slowly");
+    let sent = tokio::spawn(async move {
+        for byte in bytes {
+            other.write_all(&[byte]).await.expect("the server reads");
+            tokio::task::yield_now().await;
+        }
+        other
+    });
+    let message = loop {
+        tokio::select! {
+            biased;
+            () = tokio::task::yield_now() => {}
+            message = socket.next() => break message,
+        }
+    };
+    assert_eq!(message, Ok(text("slowly")));
+    drop(sent.await);
+}
+
+#[tokio::test]
+async fn what_is_against_the_protocol_ends_the_connection() {
+    let bomb = deflate(&vec![b' '; MAX + 1]).expect("it is shorter");
+    for (bytes, error) in [
+        (client(0x80, b"no beginning"), WebSocketError::Wrong),
+        ([client(0x01, b"a"), client(0x81, b"b")].concat(), WebSocketError::Wrong),
+        (client(0xc1, &[0xff; 20]), WebSocketError::Wrong),
+        (client(0x81, &[0xff, 0xfe]), WebSocketError::NotText),
+        (client(0xc1, &deflate(&[0xff; 200]).expect("it is shorter")), WebSocketError::NotText),
+        (client(0x81, &vec![b' '; MAX + 1]), WebSocketError::TooLong),
+        ([client(0x01, &vec![b' '; MAX]), client(0x80, b" ")].concat(), WebSocketError::TooLong),
+        (client(0xc1, &bomb), WebSocketError::TooLong),
+        (client(0x81, b"cut")[..7].to_vec(), WebSocketError::Gone),
+    ] {
+        assert_eq!(messages(&bytes).await, (Vec::new(), error));
+    }
+    let (io, _other) = duplex(1);
+    let mut plain = WebSocketConnection::new(io, false, MAX);
+    plain.read.extend_from_slice(&client(0xc1, &bomb));
+    assert_eq!(plain.take(), Err(WebSocketError::Wrong), "nobody agreed on compression");
+}
+
+#[tokio::test]
+async fn the_server_sends_what_a_client_reads() {
+    let (io, mut other) = duplex(64 << 10);
+    let mut socket = WebSocketConnection::new(io, true, MAX);
+    let long = "x".repeat(300);
+    let body = deflate(long.as_bytes()).expect("it is shorter");
+    socket.text(Bytes::from_static(b"{}")).await.expect("sent");
+    socket.compressed_text(body.clone()).await.expect("sent");
+    socket.text(long.clone().into()).await.expect("sent");
+    socket.ping().await.expect("sent");
+    socket.pong(Bytes::from_static(b"ab")).await.expect("sent");
+    socket.close(1012, "restart").await.expect("sent");
+    let mut sent = Vec::new();
+    other.read_to_end(&mut sent).await.expect("it ends");
+    let length = u8::try_from(body.len()).expect("short");
+    let expected = [
+        &[0x81, 2, b'{', b'}', 0xc1, length][..],
+        &body,
+        &[0x81, 126, 1, 44],
+        long.as_bytes(),
+        &[0x89, 0, 0x8a, 2, b'a', b'b', 0x88, 9, 0x03, 0xf4],
+        b"restart",
+    ];
+    assert_eq!(sent, expected.concat());
+}
+
+#[tokio::test]
+async fn a_frame_that_was_cut_short_is_finished_before_the_next() {
+    let (io, mut other) = duplex(10);
+    let mut socket = WebSocketConnection::new(io, false, MAX);
+    let long = Bytes::from(vec![b'x'; 100]);
+    tokio::select! {
+        biased;
+        sent = socket.text(long.clone()) => panic!("nobody reads: {sent:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    let reader = tokio::spawn(async move {
+        let mut sent = Vec::new();
+        other.read_to_end(&mut sent).await.expect("it ends");
+        sent
+    });
+    socket.close(4408, "too_slow").await.expect("sent");
+    let expected = [&[0x81, 100][..], &long, &[0x88, 10, 0x11, 0x38], b"too_slow"].concat();
+    assert_eq!(reader.await.expect("no panic"), expected);
+}
+
+proptest! {
+    #[test]
+    fn whatever_bytes_come_the_connection_ends(bytes in proptest::collection::vec(any::<u8>(), 0..400), first in 0x80u8..0x8b) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        // Bytes at random, and those of a frame with a right head.
+        for bytes in [bytes.clone(), client(first, &bytes), client(first | 0x40, &bytes)] {
+            let (found, _) = runtime.block_on(messages(&bytes));
+            prop_assert!(found.len() <= bytes.len());
+        }
+    }
+}
