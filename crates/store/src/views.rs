@@ -17,8 +17,8 @@ mod held;
 mod label;
 mod make;
 
-use label::{DEPENDENT_OBJECTS, ViewLabel};
 use held::StoredView;
+use label::{DEPENDENT_OBJECTS, ViewLabel};
 pub use make::ViewTrouble;
 
 /// A typed view as it is in the database.

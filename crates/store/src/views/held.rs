@@ -21,7 +21,11 @@ pub(super) async fn held(tx: &mut Tx) -> Result<Vec<StoredView>, StoreError> {
 
 /// Those of our views that have one of these names or show a source and an event of the same names: all views of thousands of
 /// sources would be read for each of them.
-pub(super) async fn held_like(tx: &mut Tx, wanted: &ViewLabel, names: [&str; 2]) -> Result<Vec<StoredView>, StoreError> {
+pub(super) async fn held_like(
+    tx: &mut Tx,
+    wanted: &ViewLabel,
+    names: [&str; 2],
+) -> Result<Vec<StoredView>, StoreError> {
     let json = |key: &str, text: &str| {
         let text = serde_json::to_string(text).map_err(|cause| StoreError::invalid(cause.to_string()))?;
         Ok::<_, StoreError>(format!("\"{key}\":{text}"))
