@@ -13,11 +13,12 @@ use chainflume_db::sqlstate;
 use chainflume_db::transaction::{self, Tx};
 
 mod definition;
+mod held;
 mod label;
 mod make;
 
+use held::StoredView;
 use label::{DEPENDENT_OBJECTS, ViewLabel};
-use make::StoredView;
 pub use make::ViewTrouble;
 
 /// A typed view as it is in the database.
@@ -53,7 +54,7 @@ impl Store {
                     }: StoredView| {
             ViewInfo { name, source, event, signature, columns: columns.into_iter().zip(types).collect() }
         };
-        Ok(make::held(&mut tx).await?.into_iter().map(info).collect())
+        Ok(held::held(&mut tx).await?.into_iter().map(info).collect())
     }
 
     /// Drops the typed views of one source, or of all; returns their names. The data stays, and the next

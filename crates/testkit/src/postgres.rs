@@ -88,6 +88,7 @@ fn sweep(names: &Receiver<String>) {
 async fn create_template() {
     admin(&format!("create database {TEMPLATE_NAME}")).await;
     let mut connection = server().connect(TEMPLATE_NAME).await;
+    // A new file is seen when this crate is built again: the macro tells the compiler of the files that it has read.
     let mut migrator = sqlx::migrate!("../../migrations");
     migrator.dangerous_set_table_name("chainflume_migrations");
     migrator.run(&mut connection).await.expect("migrations run");

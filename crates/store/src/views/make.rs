@@ -16,9 +16,10 @@ use chainflume_core::domain::{Column, EventKind};
 use super::super::Store;
 use super::super::kinds::Kinds;
 use super::definition;
+use super::held::{StoredView, held_like};
 use super::label::{
-    DEPENDENT_OBJECTS, INSUFFICIENT_PRIVILEGE, INVALID_TABLE_DEFINITION, LOCK_NOT_AVAILABLE, MARK, ViewLabel,
-    comment_on, label,
+    DEPENDENT_OBJECTS, INSUFFICIENT_PRIVILEGE, INVALID_TABLE_DEFINITION, LOCK_NOT_AVAILABLE, ViewLabel,
+    comment_on,
 };
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
@@ -52,16 +53,6 @@ struct PlannedView {
     query: String,
     label: ViewLabel,
     columns: Vec<String>,
-}
-
-/// A view of ours as it is.
-pub(super) struct StoredView {
-    pub name: String,
-    pub label: ViewLabel,
-    /// Names of its columns, in its order.
-    pub columns: Vec<String>,
-    /// Their types, as SQL names them.
-    pub types: Vec<String>,
 }
 
 /// What becomes of the transaction in which a view is made.
@@ -222,7 +213,7 @@ fn hashed(kind: &EventKind) -> Vec<usize> {
 
 /// Where the view goes: `others` are names that other events of the configuration should have.
 async fn spot(tx: &mut Tx, wanted: &PlannedView, others: &BTreeSet<&str>) -> Result<ViewSpot, ViewRefusal> {
-    let mut held = held_like(tx, wanted).await?;
+    let mut held = held_like(tx, &wanted.label, [&wanted.name, &wanted.other_name]).await?;
     let same_event = |held: &StoredView| {
         (&held.label.source, &held.label.signature) == (&wanted.label.source, &wanted.label.signature)
     };
@@ -255,53 +246,6 @@ async fn spot(tx: &mut Tx, wanted: &PlannedView, others: &BTreeSet<&str>) -> Res
         "the views `{}` and `{}` show other events; rename or drop one of them, then run `chainflume views`",
         wanted.name, wanted.other_name
     )))
-}
-
-/// Every view of ours, by name.
-pub(super) async fn held(tx: &mut Tx) -> Result<Vec<StoredView>, StoreError> {
-    read_held(tx, None).await
-}
-
-/// Those of our views that have a name of this one or show a source and an event of the same names: all views of thousands of
-/// sources would be read for each of them.
-async fn held_like(tx: &mut Tx, wanted: &PlannedView) -> Result<Vec<StoredView>, StoreError> {
-    let json = |key: &str, text: &str| {
-        let text = serde_json::to_string(text).map_err(|cause| StoreError::invalid(cause.to_string()))?;
-        Ok::<_, StoreError>(format!("\"{key}\":{text}"))
-    };
-    let (source, event) = (json("source", &wanted.source)?, json("signature", &wanted.label.signature)?);
-    let names = [wanted.name.as_str(), wanted.other_name.as_str()];
-    read_held(tx, Some((&names, &source, &event))).await
-}
-
-/// Names of views, or what their label says of source and event.
-type Likeness<'a> = (&'a [&'a str], &'a str, &'a str);
-
-async fn read_held(tx: &mut Tx, like: Option<Likeness<'_>>) -> Result<Vec<StoredView>, StoreError> {
-    let (names, source, event) = like.unwrap_or((&[], "", ""));
-    let rows: Vec<(String, String, Vec<String>, Vec<String>)> = sqlx::query_as(
-        r"
-        select c.relname::text, d.description, array_agg(a.attname::text order by a.attnum),
-            array_agg(format_type(a.atttypid, a.atttypmod) order by a.attnum)
-        from pg_class c
-        join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema()
-        join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0
-        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-        where c.relkind = 'v' and starts_with(d.description, $1)
-            and (c.relname = any($2) or strpos(d.description, $3) > 0 and strpos(d.description, $4) > 0)
-        group by c.relname, d.description order by c.relname
-        ",
-    )
-    .bind(MARK)
-    .bind(names)
-    .bind(source)
-    .bind(event)
-    .fetch_all(&mut **tx)
-    .await?;
-    let read = |(name, comment, columns, types): (String, String, Vec<String>, Vec<String>)| {
-        Some(StoredView { name, label: label(&comment)?, columns, types })
-    };
-    Ok(rows.into_iter().filter_map(read).collect())
 }
 
 /// What has the name now, in words.
