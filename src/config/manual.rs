@@ -90,7 +90,7 @@ mod tests {
         let line = |line: &str| {
             within = if line.starts_with("#[") { true } else { within && !line.starts_with('[') };
             let key = within && !line.starts_with("# ");
-            let short = line.starts_with("http = ") || line.starts_with("ws = ");
+            let short = ["http = ", "ws = ", "headers = "].iter().any(|key| line.starts_with(key));
             let line = if key { line.trim_start_matches('#') } else { line };
             if short { String::new() } else { line.to_owned() }
         };

@@ -81,7 +81,7 @@ fn what_is_no_abi_is_told_with_what_it_is() {
     assert_eq!(told("{}"), format!("`a.json` is not an ABI but an object without an `abi` key {remedy}"));
     assert_eq!(
         told("[1]"),
-        format!("`a.json` is not an ABI but an array of something else than declarations {remedy}")
+        format!("`a.json` is not an ABI but an array that holds no declarations {remedy}")
     );
     assert_eq!(told("[]"), "`a.json` declares no events (name the ABI of a contract that emits some)");
     assert_eq!(

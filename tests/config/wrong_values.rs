@@ -67,7 +67,7 @@ fn an_unknown_key_is_an_error_wherever_it_stands() {
             "3 problems in chainflume.toml",
             "chainflume.toml:1: datadir: is not a key (did you mean `data_dir`?)",
             "chainflume.toml:2: databse: is not a key (did you mean `database`?)",
-            "chainflume.toml:9: chain[0].\"colour scheme\": is not a key (remove it; known here: audit, backend_lag, backend_lag_blocks, block_time, chain_id, compression, confirmations, contract_check, failover, headers, history, http, max_response_bytes, name, pace, poll_interval, provider, publish, reorg_window, request_timeout, verify, ws, ws_silence)",
+            "chainflume.toml:9: chain[0].\"colour scheme\": is not a key (remove it; known here: audit, backend_lag, backend_lag_blocks, block_time, chain_id, compression, confirmations, contract_check, failover, headers, history, http, max_head_age, max_response_bytes, name, pace, poll_interval, provider, publish, reorg_window, request_timeout, verify, ws, ws_silence)",
         ]
     );
 }

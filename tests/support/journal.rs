@@ -37,7 +37,7 @@ declare
     was source_groups := old;
     now source_groups := new;
 begin
-    perform journal_checkpoint(s.name, was, now) from sources s where s.group_id = new.id order by s.name;
+    perform journal_checkpoint(s.name, was, now) from sources s where s.group_id = new.id order by s.id;
     return null;
 end $$;
 create trigger journal_group after update on source_groups for each row execute function journal_group();

@@ -186,7 +186,7 @@ impl Comparison {
 
     /// The block up to which all sources of the chain are stored; `None` while one of them has nothing.
     async fn tip(&self, chain: &ComparedChain) -> Result<Option<i64>, StoreError> {
-        let sql = "select case when count(*) = cardinality($1) then min(block_number) end from checkpoints \
+        let sql = "select case when count(*) = cardinality($1::text[]) then min(block_number) end from checkpoints \
             where source = any($1)";
         let mut tx = transaction::begin_look(&self.pool).await?;
         let tip = sqlx::query_scalar(sql).bind(&chain.sources).fetch_one(&mut *tx).await?;

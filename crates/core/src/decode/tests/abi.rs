@@ -69,7 +69,7 @@ fn of_several_contracts_one_has_to_be_named() {
     assert_eq!(of(Some("Other")), Err(several.to_owned()));
     assert_eq!(of(Some("None")), Err(several.replace("has several contracts", "has no such contract")));
     let one = read_abi_of(STAKED, Some("Vault")).expect_err("no contracts").to_string();
-    assert_eq!(one, "names a contract, and the file is the ABI of one");
+    assert_eq!(one, "names a contract, but the file holds one ABI without names");
 }
 
 #[test]
@@ -93,14 +93,14 @@ fn what_is_no_abi_is_named_for_what_it_is() {
     assert_eq!(error("[{]"), "not JSON: key must be a string at line 1 column 3");
     assert_eq!(error("{\n  \"a\": oops\n}"), "not JSON: expected value at line 2 column 8");
     assert_eq!(error("{}"), format!("not an ABI but an object without an `abi` key{remedy}"));
-    assert_eq!(error(r#"{"abi":7}"#), format!("not an ABI but an object whose `abi` is no array{remedy}"));
+    assert_eq!(error(r#"{"abi":7}"#), format!("not an ABI but an object whose `abi` is not an array{remedy}"));
     assert_eq!(
         error(r#"{"status":"0","message":"NOTOK","result":"Contract source code not verified"}"#),
         format!("not an ABI but a block explorer's answer without an ABI{remedy}")
     );
     assert_eq!(error(r#"{"abi":"[]"}"#), "the ABI declares no events");
     assert_eq!(error("3"), format!("not an ABI but a single value{remedy}"));
-    assert_eq!(error("[1]"), format!("not an ABI but an array of something else than declarations{remedy}"));
+    assert_eq!(error("[1]"), format!("not an ABI but an array that holds no declarations{remedy}"));
     assert_eq!(error("[]"), "the ABI declares no events");
     assert_eq!(
         error(r#"[{"type":"function","name":"f","inputs":[{"type":"?"}]}]"#),

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-const AGAIN: &str = "offsets point to the same bytes again and again";
+const AGAIN: &str = "too many offsets point to the same bytes";
 
 fn reason(ty: &str, data: Bytes) -> String {
     decode_data(&declare("E", false, &[("x", ty, false)]), data).expect_err("it is malformed")
