@@ -132,6 +132,7 @@ const BESIDE: [&str; 17] = [
     "feed",
     "feed listener",
     "feed watch",
+    "follow dev",
     "inbound",
     "issuer keys",
     "leases",
