@@ -5,9 +5,10 @@
 //! the chain's row, so that the writers of one chain are serial. It moves checkpoints by compare-and-set, so that a writer
 //! with an outdated view commits nothing, and ends with its messages, which it gives to the outbox.
 //!
-//! Four families of files: *write* (`advance`, `rewind`, `backfill`, `fill`, `audit`, `pending`, `stage`, `undo`, `emptying`), *tables* (`events`,
-//! `projections`, `blocks`, `checkpoint`, `dead_letters`, `kinds`, `followed`, `sources`, `endpoints`, `indexes`), *messages*, and
-//! *read* (`query`, `dump`, `chains`, `views`). `open` makes the [`ChainStore`] that they share.
+//! Four families of files: *write* (`advance`, `rewind`, `backfill`, `fill`, `audit`, `pending`, `stage`, `undo`, `emptying`), *tables*
+//! (`events`, `projections`, `blocks`, `checkpoint`, `dead_letters`, `kinds`, `followed`, `sources`, `endpoints`, `indexes`),
+//! *messages*, and *read* (`query`, `dump`, `chains`, `snapshot`, `views`). `register` makes the [`ChainStore`] of `open` that they share;
+//! `reread` has what blocks that were read again are compared by.
 
 mod advance;
 mod audit;

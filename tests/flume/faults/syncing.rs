@@ -1,7 +1,5 @@
 //! A node that has not the newest blocks: at the first start, and below what is stored.
 
-use std::collections::BTreeMap;
-
 use chainflume::admin::{Limits, Report};
 use chainflume_devchain::{Effect, Rule};
 use chainflume_ops::health::{ChainState, DatabaseHealth};

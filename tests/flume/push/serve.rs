@@ -446,7 +446,7 @@ async fn a_certificate_is_replaced_without_a_restart() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(is_trusted(gate.port, &second).await);
-    gate.mine(&daemon, 2).await;
+    gate.mine(&daemon, 6).await;
     assert_eq!(client.next().await["room"], ROOM);
     daemon.stop_well().await;
 }

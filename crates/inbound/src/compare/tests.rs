@@ -22,7 +22,12 @@ impl Stored {
         this.sql("insert into chains (chain_id, name) values (1, 'dev')").await;
         this.sql("insert into sources (name, chain_id, family, start_block) values ('usdc', 1, 'erc20', 0)")
             .await;
-        this.sql("insert into checkpoints (source, chain_id, block_number, block_hash) values ('usdc', 1, 0, decode(repeat('00', 32), 'hex'))").await;
+        this.sql(
+            "with stands as (insert into source_groups (chain_id, block_number, block_hash) \
+                 values (1, 0, decode(repeat('00', 32), 'hex')) returning id) \
+             update sources set group_id = (select id from stands)",
+        )
+        .await;
         this.sql(&format!(
             "insert into followed (source, signature, declaration, topics, addresses, from_block) \
              values ('usdc', 'Transfer(address,address,uint256)', '', 3, array['\\x{:x}'::bytea], 0)",
@@ -54,7 +59,7 @@ impl Stored {
     }
 
     async fn tip(&self, block: u64) {
-        self.sql(&format!("update checkpoints set block_number = {block}")).await;
+        self.sql(&format!("update source_groups set block_number = {block}")).await;
     }
 
     async fn round(&self, head: u64) -> HintRound {

@@ -160,8 +160,13 @@ mod tests {
     use serde_json::json;
 
     fn read(value: Value) -> Result<ApplicationEvent, Refusal> {
-        let settings =
-            Settings { schemas: EventSchemas::default(), payload_bytes: 64, max_aggregate_types: 8 };
+        let settings = Settings {
+            schemas: EventSchemas::default(),
+            activity_types: Vec::new(),
+            chains: Vec::new(),
+            payload_bytes: 64,
+            max_aggregate_types: 8,
+        };
         let defaults =
             Defaults { id: Uuid::nil(), source: "backend".to_owned(), now: SystemTime::UNIX_EPOCH };
         ApplicationEvent::read(value, &settings, defaults)
