@@ -87,7 +87,7 @@ impl Followed {
         while began.elapsed() < PATIENCE {
             // The server may be about to start.
             if let Ok(answer) = self.request(reqwest::Method::GET, &format!("/{id}")).send().await {
-                last = answer.json().await.expect("JSON");
+                last = parsed(answer).await;
                 if last["status"] == status && last["data"]["transactionState"] == state {
                     return;
                 }
@@ -101,6 +101,10 @@ impl Followed {
     fn mine(&self, tx: &Arc<SignedTx>) {
         self.chain.reorg_with(0, &[vec![tx.clone()]]);
     }
+}
+
+async fn parsed(answer: reqwest::Response) -> Value {
+    serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON")
 }
 
 fn mint() -> Action {
@@ -138,9 +142,10 @@ async fn an_activity_ends_and_reopens_as_its_transaction_does() {
     let tx = followed.chain.submit(mint(), None);
     let new = json!({ "userId": "7", "type": "send", "title": "Send",
         "transaction": { "chainId": 31_337, "hash": tx.hash() } });
-    let made = followed.request(reqwest::Method::POST, "").json(&new).send().await.expect("an answer");
+    let made = followed.request(reqwest::Method::POST, "").header("content-type", "application/json");
+    let made = made.body(new.to_string()).send().await.expect("an answer");
     assert_eq!(made.status().as_u16(), 201);
-    let made: Value = made.json().await.expect("JSON");
+    let made = parsed(made).await;
     let id = made["eventId"].as_str().expect("an id").to_owned();
     followed.until(&tx, "waiting known").await;
     followed.mine(&tx);
