@@ -8,6 +8,7 @@ pub(crate) mod admin;
 pub(crate) mod database;
 pub(crate) mod deliver;
 mod error;
+pub(crate) mod follow;
 pub(crate) mod inbound;
 pub(crate) mod index;
 pub(crate) mod loops;

@@ -24,7 +24,7 @@ use architecture::statements::statements;
 /// Lines of a file, its tests apart.
 const LONGEST_FILE: usize = 400;
 /// The packages with SQL.
-const SQL: [&str; 5] = ["db", "outbox", "store", "publish", "inbound"];
+const SQL: [&str; 6] = ["db", "outbox", "store", "publish", "follow", "inbound"];
 /// Lines of a function, empty ones and comments apart.
 const LONGEST_FUNCTION: usize = 60;
 /// Letters of a test's name: a list of tests is read one line each.

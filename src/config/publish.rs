@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::problem::Fault;
 use super::section::Section;
@@ -16,6 +17,8 @@ pub struct ApplicationFacts {
     pub max_aggregate_types: usize,
     /// Types of activities.
     pub activity_types: Vec<String>,
+    /// How long no node may know the transaction of an activity.
+    pub transaction_timeout: Duration,
 }
 
 /// Types of activities that need no configuration.
@@ -29,6 +32,7 @@ impl Default for ApplicationFacts {
             payload_bytes: 256 << 10,
             max_aggregate_types: 100,
             activity_types: ACTIVITY_TYPES.map(str::to_owned).to_vec(),
+            transaction_timeout: Duration::from_hours(1),
         }
     }
 }
@@ -36,12 +40,15 @@ impl Default for ApplicationFacts {
 pub(super) fn publish(section: &Section<'_>, activity: &Section<'_>) -> ApplicationFacts {
     let default = ApplicationFacts::default();
     let types = section.number("max_aggregate_types", 5..=10_000).and_then(|n| usize::try_from(n.value).ok());
+    let timeout =
+        activity.duration("transaction_timeout", Duration::from_secs(1)..=Duration::from_hours(30 * 24));
     let read = ApplicationFacts {
         schemas: section.path_value("schemas"),
         // A body of a request has at most 1 MiB.
         payload_bytes: section.size("payload_bytes", KIB..=MIB).unwrap_or(default.payload_bytes),
         max_aggregate_types: types.unwrap_or(default.max_aggregate_types),
         activity_types: activity_types(activity, default.activity_types),
+        transaction_timeout: timeout.map_or(default.transaction_timeout, |timeout| timeout.value),
     };
     section.finish();
     activity.finish();

@@ -11,7 +11,7 @@ use super::database::OpenDatabase;
 use super::parts::{Loaded, lease_settings};
 use crate::config;
 use crate::lease::{LeaseGuard, LeaseHandle, LeaseManager};
-use chainflume_db::{Epoch, OUTBOX_LEASE, audit_lease, chain_lease, sink_lease};
+use chainflume_db::{Epoch, OUTBOX_LEASE, audit_lease, chain_lease, follow_lease, sink_lease};
 use chainflume_deliver::relay::{Retention, SinkDelivery};
 use chainflume_index::{ChainIndexer, ContractWatch};
 use chainflume_ops::health::{Board, ChainState, Heartbeat};
@@ -34,6 +34,8 @@ const STANDBY_HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 const AUDIT_HANG_TIMEOUT: Duration = Duration::from_mins(15);
 /// A look at the contracts of one source ends by its timeout of a minute, and the database answers before or not at all.
 const CONTRACTS_HANG_TIMEOUT: Duration = Duration::from_mins(5);
+/// A look at followed transactions asks a node four times, each for as long as a request may take, or waits to be let in.
+const FOLLOW_HANG_TIMEOUT: Duration = Duration::from_mins(5);
 /// Trimming waits for a database that is busy or restarts.
 const TRIM_HANG_TIMEOUT: Duration = Duration::from_mins(2);
 /// Listening waits for a connection, and for nothing else without a beat.
@@ -188,6 +190,16 @@ impl Loops {
     {
         let this = Loop::new(format!("audit {}", chain.name), AUDIT_HANG_TIMEOUT);
         self.each_turn(tasks, this, audit_lease(chain.chain_id), work);
+    }
+
+    /// Follows the transactions of a chain.
+    pub(crate) fn follow<F, W>(&mut self, tasks: &mut JoinSet<()>, chain: &config::Chain, work: F)
+    where
+        F: Fn(CancellationToken, Heartbeat) -> W + Send + Sync + 'static,
+        W: Future<Output = ()> + Send,
+    {
+        let this = Loop::new(format!("follow {}", chain.name), FOLLOW_HANG_TIMEOUT);
+        self.each_turn(tasks, this, follow_lease(chain.chain_id), work);
     }
 
     /// Work that begins anew with each lease turn.

@@ -1,6 +1,6 @@
 //! The serve role: the public server, from its configuration to its loops.
 
-mod application;
+pub(super) mod application;
 mod status;
 
 use std::sync::Arc;

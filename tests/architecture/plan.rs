@@ -112,9 +112,14 @@ pub const PACKAGES: &[Package] = &[
         "it writes the application's facts, and knows neither chains nor the listener",
     ),
     package(
+        "follow",
+        &["core", "db", "ops"],
+        "it follows transactions and does not know what for, nor how a node is asked",
+    ),
+    package(
         "inbound",
-        &["api", "core", "db", "ops", "outbox"],
-        "it keeps what providers say, and reads what the chain says from stored events",
+        &["api", "core", "db", "follow", "ops", "outbox"],
+        "it keeps what providers say, and reads what the chain says from stored events and followed transactions",
     ),
     package("devchain", &["core"], "a chain knows nothing of its readers"),
     package("testkit", &[], "servers for tests know nothing of what is tested"),
@@ -122,7 +127,7 @@ pub const PACKAGES: &[Package] = &[
         "",
         &[
             "access", "api", "core", "ops", "node", "db", "outbox", "store", "index", "deliver", "gateway",
-            "publish", "inbound", "devchain",
+            "publish", "follow", "inbound", "devchain",
         ],
         "the program builds the parts and joins them",
     ),
@@ -192,7 +197,7 @@ pub const HOMES: &[Home] = &[
     home("ring", &["access"], &[], "one package checks signatures of tokens"),
     home(
         "sqlx",
-        &["db", "outbox", "store", "testkit", "gateway", "publish", "inbound"],
+        &["db", "outbox", "store", "testkit", "gateway", "publish", "follow", "inbound"],
         &["grants", "feed"],
         "SQL is in the packages that write tables; the feed looks up balances beside messages",
     ),
@@ -266,6 +271,7 @@ pub const TABLES: &[Tables] = &[
         &["dead_letters"],
         "a letter is of a delivery or of a log, which a constraint keeps apart, and no letter changes sides",
     ),
+    tables(&["follow"], &["watched_transactions"], "transactions that a reorg may still change"),
     tables(
         &["inbound"],
         &["inbound_deliveries", "inbound_hints"],

@@ -48,6 +48,7 @@ mod examples;
 mod failover;
 mod faults;
 mod first;
+mod follow;
 mod inbound;
 mod lag;
 mod limits;

@@ -49,6 +49,11 @@ pub fn audit_lease(chain_id: u64) -> String {
     format!("audit {chain_id}")
 }
 
+/// Name of the lease of who follows a chain's transactions.
+pub fn follow_lease(chain_id: u64) -> String {
+    format!("follow {chain_id}")
+}
+
 /// Name of a sink's lease.
 pub fn sink_lease(sink: &str) -> String {
     format!("{SINK}{sink}")

@@ -143,6 +143,11 @@ impl SignedTx {
         Self { hash: keccak256(signed), nonce, actions }
     }
 
+    /// Another transaction of the same sender and nonce: only one of the two can be mined.
+    pub(super) fn instead(&self, seed: u64, actions: Vec<Action>) -> Self {
+        Self::sign(seed, self.nonce, actions)
+    }
+
     /// Hash of the transaction.
     pub fn hash(&self) -> B256 {
         self.hash

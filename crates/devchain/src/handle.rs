@@ -107,6 +107,17 @@ impl DevChain {
         self.state().sign(call.into().0)
     }
 
+    /// Sends a transaction, which waits to be mined by [`Self::reorg_with`], also with depth 0. With `instead` it has the sender and
+    /// nonce of another one, so that only one of the two can be mined.
+    pub fn submit(&self, call: impl Into<Call>, instead: Option<&SignedTx>) -> Arc<SignedTx> {
+        self.state().submit(call.into().0, instead)
+    }
+
+    /// Lets the node forget a transaction that waits.
+    pub fn forget(&self, tx: &SignedTx) {
+        self.state().forget(&tx.hash());
+    }
+
     /// Drops the top `depth` blocks and mines `new_len` blocks of other traffic in their place. `new_len`
     /// may be smaller: the chain gets shorter. Genesis always stays.
     pub fn reorg(&self, depth: u64, new_len: u64) -> BlockRef {

@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 
 use super::action::SignedTx;
 use super::block::{Block, MinedTx};
@@ -62,6 +62,8 @@ pub(super) struct DevState {
     /// Transaction hash → height and index in the block.
     txs: HashMap<B256, (u64, usize)>,
     orphans: VecDeque<Arc<Block>>,
+    /// Transactions that wait, and those that were mined since: a reorg lets them wait again.
+    pool: HashMap<B256, Arc<SignedTx>>,
     /// Blocks that became canonical and are not announced yet.
     fresh: Vec<Arc<Block>>,
     ledger: Ledger,
@@ -86,6 +88,7 @@ impl DevState {
             undo: vec![Vec::new()],
             txs: HashMap::new(),
             orphans: VecDeque::new(),
+            pool: HashMap::new(),
             fresh: Vec::new(),
             ledger: Ledger::default(),
             traffic: Traffic::new(settings.seed),
@@ -147,6 +150,39 @@ impl DevState {
         Arc::new(SignedTx::sign(self.settings.seed, self.nonce, actions))
     }
 
+    /// Signs a transaction that waits to be mined, in place of another one of the same nonce where one is named.
+    pub(super) fn submit(
+        &mut self,
+        actions: Vec<super::Action>,
+        instead: Option<&SignedTx>,
+    ) -> Arc<SignedTx> {
+        let tx = match instead {
+            Some(tx) => Arc::new(tx.instead(self.settings.seed, actions)),
+            None => self.sign(actions),
+        };
+        self.pool.insert(tx.hash(), tx.clone());
+        tx
+    }
+
+    /// The node does not know a transaction any more that waited.
+    pub(super) fn forget(&mut self, hash: &B256) {
+        self.pool.remove(hash);
+    }
+
+    /// A transaction that waits. One whose nonce is used does not.
+    pub(super) fn waiting(&self, hash: &B256) -> Option<&Arc<SignedTx>> {
+        let tx = self.pool.get(hash)?;
+        (self.nonce_after(&tx.from(), self.head().number) <= tx.nonce()).then_some(tx)
+    }
+
+    /// The nonce that an account uses next after a block. Nonces are the chain's and not the account's, so those in between
+    /// count as used.
+    pub(super) fn nonce_after(&self, account: &Address, number: u64) -> u64 {
+        let blocks = self.blocks.iter().take_while(|block| block.link.number <= number);
+        let txs = blocks.flat_map(|block| &block.txs).filter(|mined| mined.tx.from() == *account);
+        txs.map(|mined| mined.tx.nonce() + 1).max().unwrap_or(0)
+    }
+
     pub(super) fn mine(&mut self, txs: &[Arc<SignedTx>]) {
         let mut draft = self.draft();
         txs.iter().for_each(|tx| self.include(&mut draft, tx.clone()));
@@ -206,7 +242,11 @@ impl DevState {
 
     /// Adds a transaction. Skips a transaction that is in the chain already, because its nonce is used.
     fn include(&mut self, draft: &mut BlockDraft, tx: Arc<SignedTx>) {
-        let used = self.txs.contains_key(&tx.hash()) || draft.txs.iter().any(|m| m.tx.hash() == tx.hash());
+        let is_same = |other: &SignedTx| other.nonce() == tx.nonce() && other.from() == tx.from();
+        let used = self.txs.contains_key(&tx.hash())
+            || draft.txs.iter().any(|mined| is_same(&mined.tx))
+            || (self.pool.contains_key(&tx.hash())
+                && self.nonce_after(&tx.from(), self.head().number) > tx.nonce());
         if !used {
             let succeeded = self.ledger.apply(tx.actions(), draft.timestamp, &mut draft.undo);
             draft.txs.push(MinedTx { tx, succeeded });

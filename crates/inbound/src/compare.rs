@@ -1,6 +1,7 @@
 //! Hints against what our own node says: the events that the chain's loop stored. A hint is confirmed by a stored event of its
 //! transaction, and raises `inbound.unconfirmed` when the chain is a reorg window past its block without one.
 
+mod follow;
 mod message;
 mod watch;
 
@@ -8,11 +9,14 @@ use std::fmt;
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
+use uuid::Uuid;
 
 use chainflume_db::convert::int8;
 use chainflume_db::transaction;
 use chainflume_db::{Database, StoreError};
+use chainflume_follow::unwatch;
 use chainflume_ops::metrics;
+pub use follow::is_hint;
 use message::{ExpiredHint, append};
 pub use watch::ComparisonLoop;
 
@@ -58,6 +62,8 @@ impl fmt::Debug for Comparison {
 
 /// Hints compared in one round: some milliseconds, since each looks at the events of one block.
 const PAGE: i64 = 500;
+/// Transactions of a chain that are followed at the same time: with more of them each would be looked at too seldom.
+const MAX_FOLLOWED: u64 = 10_000;
 /// Deliveries that one sweep deletes with their hints: a transaction of a second.
 const SWEEP: i64 = 1_000;
 
@@ -100,7 +106,7 @@ const CONFIRM: &str = r"
 /// What is due and has no event. The tip was read before the events were, or an event that was stored in between would be missed.
 const EXPIRE: &str = r"
     with due as (
-        select h.id, h.address is not null and exists (
+        select h.id, h.followed or h.address is not null and exists (
             select from followed f where f.source = any($4) and f.to_block is null
             and (f.addresses is null or h.address = any(f.addresses)) and (f.topic0 is null or f.topic0 = h.topic0)
         ) as is_covered
@@ -127,6 +133,7 @@ impl Comparison {
     pub async fn round(&self, chain: &ComparedChain) -> Result<HintRound, StoreError> {
         let (chain_id, window) = (int8("chain id", chain.chain_id)?, int8("blocks", chain.window)?);
         let mut compared = HintRound { is_ahead: self.begin(chain).await?, ..HintRound::default() };
+        self.follow(chain, MAX_FOLLOWED).await?;
         let Some(tip) = self.tip(chain).await? else { return Ok(compared) };
         let (mut after, mut open) = (0, 0);
         loop {
@@ -207,6 +214,8 @@ impl Comparison {
         let ended: Vec<ExpiredHint> =
             expire.fetch_all(&mut *tx).await?.iter().map(ExpiredHint::read).collect::<Result<_, _>>()?;
         let unconfirmed: Vec<&ExpiredHint> = ended.iter().filter(|hint| hint.is_covered).collect();
+        let subjects: Vec<Uuid> = ended.iter().map(|hint| follow::subject(hint.id)).collect();
+        unwatch(&mut tx, &subjects).await?;
         append(&mut tx, chain, &unconfirmed).await?;
         tx.commit().await?;
         for hint in &ended {

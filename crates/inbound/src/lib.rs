@@ -10,7 +10,7 @@ mod routes;
 mod testing;
 mod verify;
 
-pub use compare::{ComparedChain, Comparison, ComparisonLoop, HintRound};
+pub use compare::{ComparedChain, Comparison, ComparisonLoop, HintRound, is_hint};
 pub use hint::{DeliveryHint, HintKind, HintLog, MAX_HINTS, hints};
 pub use inbox::{InboundAnswer, InboundDeliveries, InboundEndpoint, WakeChain};
 pub use routes::routes;

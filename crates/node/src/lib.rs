@@ -28,6 +28,7 @@ pub use limits::RefusalKind;
 pub use node::headers_with_logs::HeaderWithLogs;
 pub use node::identified_header::IdentifiedHeader;
 pub use node::identity::IdentifiedBlocks;
+pub use node::transactions::{KnownTransaction, TransactionReceipt};
 pub use node::{BlockWithLogs, Node, NodeStatus, ProviderGroup};
 pub use pool::{Pool, ProviderState, SwitchListener, essential};
 pub use rpc::{MethodUsage, probing};

@@ -10,6 +10,7 @@ pub(crate) mod identity;
 mod read_by_hash;
 pub(crate) mod read_range;
 mod recent_headers;
+pub(crate) mod transactions;
 mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicU32};

@@ -1,6 +1,7 @@
 //! Every metric. Names follow Prometheus: base units, `_total` for counters.
 
 mod application;
+mod follow;
 mod inbound;
 mod install;
 mod leases;
@@ -18,6 +19,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 pub use application::{
     activity_changed, application_committed, application_events, application_starts, application_waiting,
 };
+pub use follow::{follow_change, follow_starts, followed};
 pub use inbound::{inbound_delivery, inbound_hint, inbound_open, inbound_starts};
 pub use install::install;
 pub use leases::{lease, lease_error, lease_starts, lease_taken};
@@ -116,6 +118,8 @@ const APPLICATION_EVENTS: &str = "chainflume_application_events_total";
 const APPLICATION_COMMITS: &str = "chainflume_application_commits_total";
 const APPLICATION_WAITING: &str = "chainflume_application_events_waiting";
 const ACTIVITY_CHANGES: &str = "chainflume_activity_changes_total";
+const FOLLOWED: &str = "chainflume_follow_transactions";
+const FOLLOW_CHANGES: &str = "chainflume_follow_changes_total";
 const INBOUND: &str = "chainflume_inbound_deliveries_total";
 const INBOUND_SECONDS: &str = "chainflume_inbound_duration_seconds";
 const INBOUND_HINTS: &str = "chainflume_inbound_hints_total";

@@ -7,7 +7,7 @@ use chainflume_store::Store;
 ///
 /// # Errors
 /// When a schema cannot be read.
-pub(super) fn publisher((config, store): (&Config, &Store)) -> Result<Publisher, AppError> {
+pub(in crate::roles) fn publisher((config, store): (&Config, &Store)) -> Result<Publisher, AppError> {
     let publish = &config.publish;
     let schemas = publish.schemas.as_deref().map(EventSchemas::load).transpose();
     let settings = Settings {

@@ -124,7 +124,7 @@ fn troubles<'a>(report: &'a Value, name: &str) -> Vec<&'a str> {
     reasons.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-const BESIDE: [&str; 17] = [
+const BESIDE: [&str; 18] = [
     "access",
     "alerts",
     "audit dev",
@@ -132,6 +132,7 @@ const BESIDE: [&str; 17] = [
     "feed",
     "feed listener",
     "feed watch",
+    "follow dev",
     "inbound",
     "issuer keys",
     "leases",

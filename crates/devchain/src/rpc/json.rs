@@ -4,6 +4,7 @@
 use alloy_primitives::{Address, B256, Bloom, Bytes, b256, keccak256};
 use serde::{Serialize, Serializer};
 
+use crate::action::SignedTx;
 use crate::block::{Block, MinedTx};
 use crate::faults::Behaviour;
 use chainflume_core::domain::{Log, Receipt, ReceiptOutcome};
@@ -146,9 +147,10 @@ impl BlockJson {
 pub(super) struct TxJson {
     hash: B256,
     nonce: QuantityJson,
-    block_hash: B256,
-    block_number: QuantityJson,
-    transaction_index: QuantityJson,
+    /// Null of one that waits, here and below.
+    block_hash: Option<B256>,
+    block_number: Option<QuantityJson>,
+    transaction_index: Option<QuantityJson>,
     from: Address,
     to: Address,
     value: QuantityJson,
@@ -167,13 +169,22 @@ pub(super) struct TxJson {
 
 impl TxJson {
     pub(super) fn new(block: &Block, index: usize, chain_id: u64) -> Option<Self> {
-        let tx = &block.txs.get(index)?.tx;
         Some(Self {
+            block_hash: Some(block.link.hash),
+            block_number: Some(QuantityJson(block.link.number)),
+            transaction_index: Some(quantity(index)),
+            ..Self::waiting(&block.txs.get(index)?.tx, chain_id)
+        })
+    }
+
+    /// Of one that is in no block.
+    pub(super) fn waiting(tx: &SignedTx, chain_id: u64) -> Self {
+        Self {
             hash: tx.hash(),
             nonce: QuantityJson(tx.nonce()),
-            block_hash: block.link.hash,
-            block_number: QuantityJson(block.link.number),
-            transaction_index: quantity(index),
+            block_hash: None,
+            block_number: None,
+            transaction_index: None,
             from: tx.from(),
             to: tx.to(),
             value: QuantityJson(0),
@@ -188,7 +199,7 @@ impl TxJson {
             v: QuantityJson(0),
             r: QuantityJson(1),
             s: QuantityJson(1),
-        })
+        }
     }
 }
 

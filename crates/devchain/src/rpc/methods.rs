@@ -94,7 +94,17 @@ fn read(view: &View<'_>, method: &str, params: &Params<'_>, settings: &Settings)
         "eth_getBlockByHash" => block(view.by_hash(&params.hash(0)?).map(AsRef::as_ref)),
         "eth_getTransactionByHash" => {
             let found = view.by_tx(&params.hash(0)?);
-            result(&found.and_then(|(block, index)| TxJson::new(block, index, settings.chain_id)))
+            match found.and_then(|(block, index)| TxJson::new(block, index, settings.chain_id)) {
+                Some(mined) => result(&mined),
+                None => {
+                    let waiting = view.state.waiting(&params.hash(0)?);
+                    result(&waiting.map(|tx| TxJson::waiting(tx, settings.chain_id)))
+                }
+            }
+        }
+        "eth_getTransactionCount" => {
+            let number = view.number(params.tag(1)?)?;
+            result(&QuantityJson(view.state.nonce_after(&params.address(0)?, number)))
         }
         "eth_getTransactionReceipt" => {
             let found = view.by_tx(&params.hash(0)?);

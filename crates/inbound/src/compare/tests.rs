@@ -1,3 +1,4 @@
+use chainflume_follow::{Subject as _, TransactionChange, WatchState};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
@@ -136,8 +137,44 @@ async fn a_reorg_may_move_what_a_hint_is_about() {
 }
 
 #[tokio::test]
-async fn a_hint_of_a_contract_that_no_source_reads_raises_nothing() {
+async fn a_hint_that_no_event_can_confirm_is_followed() {
     let stored = Stored::new().await;
+    stored.deliver("a", 100).await;
+    stored.deliver("b", 101).await;
+    stored.sql("update inbound_hints set address = decode(repeat('dd', 20), 'hex')").await;
+    assert!(stored.round(100).await.is_ahead);
+    let subjects: Vec<Uuid> = sqlx::query_scalar("select subject from watched_transactions order by id")
+        .fetch_all(stored.database.pool())
+        .await
+        .expect("rows");
+    let [first, _] = subjects.as_slice() else { panic!("{subjects:?}") };
+    assert!(is_hint(*first) && !is_hint(Uuid::from_u128(7)));
+    let change = TransactionChange {
+        subject: *first,
+        chain_id: 1,
+        transaction: transaction(100),
+        from: WatchState::Waiting,
+        to: WatchState::Succeeded,
+        block: None,
+    };
+    let mut tx = transaction::begin(stored.database.pool(), true).await.expect("a transaction");
+    Comparison::of(&stored.database).changed(&mut tx, vec![change]).await.expect("stored");
+    tx.commit().await.expect("a commit");
+    stored.tip(111).await;
+    assert_eq!(stored.round(111).await, HintRound { unconfirmed: 1, ..HintRound::default() });
+    assert_eq!(stored.states().await, ["confirmed", "unconfirmed"]);
+    assert_eq!(stored.messages().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_hint_that_cannot_be_followed_raises_nothing() {
+    let stored = Stored::new().await;
+    stored
+        .sql(
+            "insert into watched_transactions (chain_id, tx_hash, subject) \
+             select 1, decode(repeat('ee', 32), 'hex'), gen_random_uuid() from generate_series(1, 10000)",
+        )
+        .await;
     stored.deliver("a", 100).await;
     stored.sql("update inbound_hints set address = decode(repeat('dd', 20), 'hex')").await;
     stored.tip(110).await;

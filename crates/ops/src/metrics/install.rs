@@ -1,7 +1,7 @@
 use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{BUILD_INFO, application, inbound, leases, loops, past, providers, push};
+use super::{BUILD_INFO, application, follow, inbound, leases, loops, past, providers, push};
 
 /// Installs the recorder for the process and describes each metric.
 ///
@@ -20,6 +20,7 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
         .install_recorder()?;
     super::describe();
     super::describe_messages();
+    follow::describe();
     inbound::describe();
     leases::describe();
     loops::describe();

@@ -114,6 +114,43 @@ impl Publisher {
         by: &ChangedBy,
     ) -> Result<Changed, ActivityError> {
         let mut tx = begin_bounded(&self.0.pool).await?;
+        let (changed, kind) = self.change_in(&mut tx, id, change, by).await?;
+        tx.commit().await?;
+        if let Some(kind) = kind {
+            metrics::activity_changed(kind.as_str());
+        }
+        Ok(changed)
+    }
+
+    /// Changes an activity as its transaction does, within the transaction that stores what became of it. An activity that is not
+    /// there any more, or whose data has no room, stays as it is.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn follow_activity(
+        &self,
+        tx: &mut Tx,
+        id: Uuid,
+        change: &ActivityChange,
+    ) -> Result<(), StoreError> {
+        match self.change_in(tx, id, change, &ChangedBy::Follower).await {
+            Err(ActivityError::Store(error)) => Err(error),
+            Ok((_, Some(kind))) => {
+                metrics::activity_changed(kind.as_str());
+                Ok(())
+            }
+            Ok((_, None)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Changes an activity in a transaction. Returns what kind of change it was, where something differed.
+    async fn change_in(
+        &self,
+        tx: &mut Tx,
+        id: Uuid,
+        change: &ActivityChange,
+        by: &ChangedBy,
+    ) -> Result<(Changed, Option<ChangeKind>), ActivityError> {
         let row: Option<ActivityRow> = sqlx::query_as(
             r#"
             select id, user_id, type, status, title, description, data::text as data, chain_id, tx_hash, closed_by, changes,
@@ -123,20 +160,18 @@ impl Publisher {
             "#,
         )
         .bind(id)
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut **tx)
         .await?;
         let activity = Activity::try_from(row.ok_or(ActivityError::Unknown)?)?;
         let Some(applied) = activity.apply(change, by)? else {
-            return Ok(Changed { activity, position: None });
+            return Ok((Changed { activity, position: None }, None));
         };
         self.fits(&applied.now.data)?;
         let (number, at) = (activity.changes + 1, now());
-        update(&mut tx, &applied, (number, by, &at)).await?;
+        update(tx, &applied, (number, by, &at)).await?;
         let AppliedChange { now, closed_by_caller, kind, changed } = applied;
         let step = NotedChange { now: &now, number, kind, by, changed, at: at.clone() };
-        let position = note(&mut tx, step).await?;
-        tx.commit().await?;
-        metrics::activity_changed(kind.as_str());
+        let position = note(tx, step).await?;
         let activity = Activity {
             now,
             closed_by_caller,
@@ -144,7 +179,7 @@ impl Publisher {
             updated_at: at,
             created_at: activity.created_at,
         };
-        Ok(Changed { activity, position })
+        Ok((Changed { activity, position }, Some(kind)))
     }
 
     fn fits(&self, data: &Map<String, Value>) -> Result<(), ActivityError> {

@@ -1,0 +1,107 @@
+//! Hints that no stored event can confirm: about a transaction alone, or about a contract that no source reads. Their transactions
+//! are followed, and the receipt from our own node confirms them.
+
+use std::pin::Pin;
+
+use alloy_primitives::B256;
+use sqlx::postgres::PgPool;
+use uuid::Uuid;
+
+use super::{ComparedChain, Comparison};
+use chainflume_db::StoreError;
+use chainflume_db::convert::{hash, int8};
+use chainflume_db::transaction::{self, Tx};
+use chainflume_follow::{NewWatch, Subject, TransactionChange, WatchOutcome, WatchState, watch};
+use chainflume_ops::metrics;
+
+/// The first half of the ids under which hints are followed: `inbound.` in ASCII.
+const MARK: u64 = u64::from_be_bytes(*b"inbound.");
+/// Hints that one round begins to follow.
+const PAGE: i64 = 200;
+
+const UNREAD: &str = r"
+    select h.id, h.tx_hash from inbound_hints h
+    where h.chain_id = $1 and h.state = 'open' and h.due_block is not null and h.compared_at is null
+        and (h.address is null or not exists (
+            select from followed f where f.source = any($2) and f.to_block is null
+            and (f.addresses is null or h.address = any(f.addresses)) and (f.topic0 is null or f.topic0 = h.topic0)
+        ))
+    order by h.id limit $3
+";
+
+const CONFIRM: &str = r"
+    update inbound_hints h set state = 'confirmed', compared_at = now()
+    from inbound_deliveries d
+    where d.id = h.delivery and h.state = 'open'
+        and (h.id = any($1) or (h.id = any($2) and h.address is null))
+    returning d.endpoint
+";
+
+/// The id under which a hint is followed.
+pub(super) fn subject(hint: u64) -> Uuid {
+    Uuid::from_u64_pair(MARK, hint)
+}
+
+/// Whether a transaction is followed for a hint.
+pub fn is_hint(subject: Uuid) -> bool {
+    hint(subject).is_some()
+}
+
+/// The hint of such an id; `None` where it is that of something else.
+fn hint(subject: Uuid) -> Option<i64> {
+    let (mark, hint) = subject.as_u64_pair();
+    (mark == MARK).then(|| i64::try_from(hint).ok()).flatten()
+}
+
+impl Comparison {
+    /// Begins to follow the transactions of new hints that no stored event can confirm. What finds no place stays as it is, and is
+    /// `uncovered` in the end.
+    pub(super) async fn follow(&self, chain: &ComparedChain, most: u64) -> Result<(), StoreError> {
+        let mut tx = transaction::begin_bounded(self.pool()).await?;
+        let unread = sqlx::query_as(UNREAD).bind(int8("chain id", chain.chain_id)?);
+        let unread: Vec<(i64, Vec<u8>)> = unread.bind(&chain.sources).bind(PAGE).fetch_all(&mut *tx).await?;
+        let mut followed = Vec::new();
+        for (id, transaction) in &unread {
+            let transaction: B256 = hash(transaction)?;
+            let new = NewWatch { chain_id: chain.chain_id, transaction, subject: subject(id.unsigned_abs()) };
+            if watch(&mut tx, &new, most).await? == WatchOutcome::Watched {
+                followed.push(*id);
+            }
+        }
+        let seen: Vec<i64> = unread.iter().map(|(id, _)| *id).collect();
+        if !seen.is_empty() {
+            let sql =
+                "update inbound_hints set compared_at = now(), followed = id = any($2) where id = any($1)";
+            sqlx::query(sql).bind(&seen).bind(&followed).execute(&mut *tx).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+}
+
+impl Subject for Comparison {
+    fn changed<'a>(
+        &'a self,
+        tx: &'a mut Tx,
+        changes: Vec<TransactionChange>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>> {
+        Box::pin(async move {
+            let of = |state: WatchState| -> Vec<i64> {
+                let these = changes.iter().filter(|change| change.to == state);
+                these.filter_map(|change| hint(change.subject)).collect()
+            };
+            // A transaction that reverted was mined, but it has no log.
+            let (succeeded, reverted) = (of(WatchState::Succeeded), of(WatchState::Reverted));
+            if succeeded.is_empty() && reverted.is_empty() {
+                return Ok(());
+            }
+            let confirmed = sqlx::query_scalar(CONFIRM).bind(&succeeded).bind(&reverted);
+            let confirmed: Vec<String> = confirmed.fetch_all(&mut **tx).await?;
+            confirmed.iter().for_each(|endpoint| metrics::inbound_hint(endpoint, "confirmed"));
+            Ok(())
+        })
+    }
+}
