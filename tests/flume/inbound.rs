@@ -150,6 +150,8 @@ async fn a_delivery_wakes_its_chain_and_the_chain_confirms_it() {
         format!("chainflume_inbound_hints_total{{endpoint=\"coinbase\",outcome=\"{outcome}\"}}")
     };
     hooked.until_metric(&counted("unconfirmed"), 1.0).await;
+    // The transaction of the newest delivery is in the head, which needs two confirmations.
+    hooked.chain.mine_empty(2);
     let plain =
         "select string_agg(distinct state || followed::text, ',') from inbound_hints where address is null";
     hooked.until(plain, "confirmedtrue").await;
