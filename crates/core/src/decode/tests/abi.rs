@@ -93,7 +93,10 @@ fn what_is_no_abi_is_named_for_what_it_is() {
     assert_eq!(error("[{]"), "not JSON: key must be a string at line 1 column 3");
     assert_eq!(error("{\n  \"a\": oops\n}"), "not JSON: expected value at line 2 column 8");
     assert_eq!(error("{}"), format!("not an ABI but an object without an `abi` key{remedy}"));
-    assert_eq!(error(r#"{"abi":7}"#), format!("not an ABI but an object whose `abi` is not an array{remedy}"));
+    assert_eq!(
+        error(r#"{"abi":7}"#),
+        format!("not an ABI but an object whose `abi` is not an array{remedy}")
+    );
     assert_eq!(
         error(r#"{"status":"0","message":"NOTOK","result":"Contract source code not verified"}"#),
         format!("not an ABI but a block explorer's answer without an ABI{remedy}")
