@@ -2,7 +2,7 @@
 
 mod chains;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde::Serialize;
 
 use super::preflight::{self, Look, NodeCheck};
@@ -56,10 +56,11 @@ impl CheckLine {
 /// # Errors
 /// What keeps the daemon from starting or working, after the report was handed to `show`.
 pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)) -> Result<(), AppError> {
-    let nodes = preflight::nodes(loaded, Look::Logs).await;
-    let database = look_at_database(loaded).await;
+    // A node that hangs costs its own timeout and its WebSocket's, but not one after the other.
+    let asked = join(preflight::nodes(loaded, Look::Logs), websocket_lines(loaded));
+    let ((nodes, websockets), database) = join(asked, look_at_database(loaded)).await;
     let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check, &nodes)).collect();
-    lines.extend(websocket_lines(loaded).await);
+    lines.extend(websockets);
     let nothing = chains::StoredFacts::default();
     let chains = chains::look(
         loaded,

@@ -75,7 +75,10 @@ type Stall = sqlx::Transaction<'static, sqlx::Postgres>;
 /// While this is held no checkpoint moves. Whoever waits for the lock gets it in turn.
 async fn lock_checkpoints(pool: &sqlx::PgPool) -> Stall {
     let mut stall = pool.begin().await.expect("a connection");
-    sqlx::query("lock table source_groups in exclusive mode").execute(&mut *stall).await.expect("locks");
+    sqlx::query("lock table source_groups in share row exclusive mode")
+        .execute(&mut *stall)
+        .await
+        .expect("locks");
     stall
 }
 
