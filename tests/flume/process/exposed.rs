@@ -15,11 +15,16 @@ async fn exposed() -> Exposed {
     let (chain, server) = devchain(91, 300).await;
     let home = Home::bare();
     let redis_table = format!("[redis]\nurl = \"{}\"\n", redis.url());
-    let server_table =
-        format!("[server]\nlisten = \"127.0.0.1:{}\"\n[server.auth]\nmode = \"none\"\n", free_port());
-    home.write(&(redis_table + &server_table + &chain_tables(&server, "", &all_sources())), Some(&url));
+    let port = free_port();
+    let server_table = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[server.auth]\nmode = \"none\"\n");
+    let sources = "[chain.audit]\nevery = \"50ms\"\n".to_owned()
+        + &all_sources()
+        + "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n";
+    home.write(&(redis_table + &server_table + &chain_tables(&server, "", &sources)), Some(&url));
     let daemon = home.start();
     daemon.until_tip(298).await;
+    let delivery = reqwest::Client::new().post(format!("http://127.0.0.1:{port}/webhooks/hints")).body("{}");
+    assert_eq!(delivery.send().await.expect("the server answers").status().as_u16(), 401);
     // Some of the calls may be overcome in silence: a tag that is not there, logs that are asked for again.
     chain.faults().add(Rule::any(Effect::Error(RpcError::new(-32000, "out of order"))).times(6));
     chain.mine(5);
