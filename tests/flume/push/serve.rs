@@ -298,9 +298,11 @@ async fn serve_says_what_it_lacks() {
             let method = method.to_uppercase().parse().expect("a method");
             let answer = request(port, method, path).send().await.expect("an answer");
             assert_ne!(answer.status().as_u16(), 405, "{path}");
-            // A path with a parameter may name nothing that is stored; the path itself is there.
-            let text = answer.text().await.expect("a body");
-            assert!(!text.contains("there is nothing at this path"), "{path}: {text}");
+            if answer.status().as_u16() == 404 {
+                // A path with a parameter names nothing that is stored; the path itself is there.
+                let text = answer.text().await.expect("a body");
+                assert!(!text.contains("there is nothing at this path"), "{path}: {text}");
+            }
         }
     }
     let docs = request(port, reqwest::Method::GET, "/docs").send().await.expect("an answer");
