@@ -121,6 +121,8 @@ mod tests {
             "server",
             "push",
             "retention",
+            "activity",
+            "publish",
         ];
         // The keys of the price list are the user's own; the manual shows those that have a price.
         let explained: BTreeSet<String> =
