@@ -42,10 +42,10 @@ pub(crate) async fn advance(
     expected: &[Checkpoint],
     to: BlockId,
 ) -> Result<(), StoreError> {
-    let members = digest(expected.iter().map(|checkpoint| checkpoint.source.as_str()));
     if expected.is_empty() || move_group(tx, chain, expected, to).await? {
         return Ok(());
     }
+    let members = digest(expected.iter().map(|checkpoint| checkpoint.source.as_str()));
     let group: i64 = sqlx::query_scalar(
         "insert into source_groups (chain_id, block_number, block_hash, members) values ($1, $2, $3, $4) returning id",
     )
