@@ -1,8 +1,6 @@
-use toml::de::DeValue;
-
 use super::chain::ChainDraft;
 use super::problem::Fault;
-use super::reader::{Found, Text, Wanted, wrong_type};
+use super::reader::{Found, Text};
 use super::section::Section;
 use super::words::{name, word};
 use chainflume_inbound::{InboundEndpoint, InboundProvider, InboundSecret};
@@ -77,26 +75,11 @@ fn header(text: &str) -> Result<String, Fault> {
 
 /// One secret, or two while they are exchanged. An empty one is missing: it would let everybody in.
 fn secrets(section: &Section<'_>, provider: Option<&Found<InboundProvider>>) -> Option<Vec<InboundSecret>> {
-    let texts = match section.get("secret")? {
-        (spot, value @ DeValue::String(_)) => vec![section.reader.text(spot, value)?],
-        (_, DeValue::Array(items)) => section.texts("secret").filter(|texts| texts.len() == items.len())?,
-        (spot, other) => {
-            section.reader.report(&spot, wrong_type(other, Wanted::Text));
-            return None;
-        }
-    };
-    if texts.is_empty() || texts.len() > MAX_SECRETS {
-        let remedy = "write the new one first and the old one behind it";
-        section.report("secret", Fault::new("does not hold one or two secrets", remedy));
-        return None;
-    }
+    let texts = section.secrets(MAX_SECRETS, "does not hold one or two secrets")?;
     let provider = &provider?.value;
     let secret = |text: &str| {
         let remedy = "write the secret that the provider's dashboard shows for this webhook";
         InboundSecret::read(provider, text).map_err(|what| Fault::new(what, remedy))
     };
-    let wanted = texts.len();
-    let read: Vec<_> =
-        texts.into_iter().filter_map(|text| Some(text.parse(section.reader, secret)?.value)).collect();
-    (read.len() == wanted).then_some(read)
+    section.all_parsed(texts, secret)
 }

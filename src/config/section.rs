@@ -101,6 +101,35 @@ impl<'a> Section<'a> {
         Some(items.iter().enumerate().filter_map(text).collect())
     }
 
+    /// The strings under `secret`: one, or up to `most` while they are exchanged. `what` is the fault of another number.
+    pub fn secrets(&self, most: usize, what: &'static str) -> Option<Vec<Text>> {
+        let texts = match self.get("secret")? {
+            (spot, value @ DeValue::String(_)) => vec![self.reader.text(spot, value)?],
+            (_, DeValue::Array(items)) => self.texts("secret").filter(|texts| texts.len() == items.len())?,
+            (spot, other) => {
+                self.reader.report(&spot, wrong_type(other, Wanted::Text));
+                return None;
+            }
+        };
+        if texts.is_empty() || texts.len() > most {
+            self.report("secret", Fault::new(what, "write the new one first and the old one behind it"));
+            return None;
+        }
+        Some(texts)
+    }
+
+    /// Strings, each read as something else; `None` when one of them is wrong.
+    pub fn all_parsed<T>(
+        &self,
+        texts: Vec<Text>,
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Option<Vec<T>> {
+        let wanted = texts.len();
+        let read: Vec<T> =
+            texts.into_iter().filter_map(|text| Some(text.parse(self.reader, &parse)?.value)).collect();
+        (read.len() == wanted).then_some(read)
+    }
+
     /// The string under `key`, read as something else.
     pub fn parsed<T>(
         &self,

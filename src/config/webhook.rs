@@ -3,10 +3,8 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use toml::de::DeValue;
-
 use super::problem::Fault;
-use super::reader::{Text, Wanted, wrong_type};
+use super::reader::Text;
 use super::secret::Secret;
 use super::section::Section;
 use super::units::{self, KIB, MIB};
@@ -136,31 +134,13 @@ pub(super) fn alerts(section: &Section<'_>) -> Alerts {
 
 /// One secret, or several while they are exchanged.
 fn keys(section: &Section<'_>) -> Option<Vec<SigningKey>> {
-    let texts = match section.get("secret")? {
-        (spot, value @ DeValue::String(_)) => vec![section.reader.text(spot, value)?],
-        (_, DeValue::Array(items)) => section.texts("secret").filter(|texts| texts.len() == items.len())?,
-        (spot, other) => {
-            section.reader.report(&spot, wrong_type(other, Wanted::Text));
-            return None;
-        }
-    };
-    if texts.is_empty() || texts.len() > 4 {
-        let fault = Fault::new(
-            "does not hold one to four secrets",
-            "write the new one first and the old one behind it",
-        );
-        section.report("secret", fault);
-        return None;
-    }
+    let texts = section.secrets(4, "does not hold one to four secrets")?;
     let key = |text: &str| {
         let remedy =
             "write whsec_ and the base64 of 24 to 64 random bytes: echo whsec_$(openssl rand -base64 32)";
         SigningKey::read(text).map_err(|what| Fault::new(what, remedy))
     };
-    let wanted = texts.len();
-    let read: Vec<_> =
-        texts.into_iter().filter_map(|text| Some(text.parse(section.reader, key)?.value)).collect();
-    (read.len() == wanted).then_some(read)
+    section.all_parsed(texts, key)
 }
 
 /// The strings under `key`, each read as something else; `None` when it is absent or one is wrong.
@@ -169,11 +149,7 @@ fn parsed_list<T>(
     key: &'static str,
     parse: impl Fn(&str) -> Result<T, Fault>,
 ) -> Option<Vec<T>> {
-    let texts = section.texts(key)?;
-    let wanted = texts.len();
-    let read: Vec<T> =
-        texts.into_iter().filter_map(|text| Some(text.parse(section.reader, &parse)?.value)).collect();
-    (read.len() == wanted).then_some(read)
+    section.all_parsed(section.texts(key)?, parse)
 }
 
 fn order(text: &str) -> Result<DeliveryOrder, Fault> {
