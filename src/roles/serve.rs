@@ -17,7 +17,7 @@ use super::parts::{Loaded, admin_settings};
 use crate::config::{AuthMode, Config, ServerConfig};
 use chainflume_access::{PublicRooms, Verifier, VerifyingKey};
 use chainflume_core::domain::causes;
-use chainflume_gateway::feed::{self, Feed, write_position};
+use chainflume_gateway::feed::{self, Feed};
 use chainflume_gateway::grants::Grants;
 use chainflume_gateway::server::{Access, Auth, Jwks, PublicServer, Revoked, Settings, Sources, Tls};
 use chainflume_ops::health::{Board, Heartbeat, PublicHealth};
@@ -66,7 +66,7 @@ pub(crate) async fn start(
     server.load(&grants).await.map_err(store_error)?;
     metrics::push_starts();
     metrics::application_starts();
-    let position = write_position(&feed.newest());
+    let position = feed.newest().to_string();
     loops.board().set_public(PublicHealth { position, ..PublicHealth::default() });
     tracing::info!(public = %server.address(), "public server answers");
     let (server, stop) = (Arc::new(server), loops.stop().clone());
@@ -150,7 +150,7 @@ async fn watch(
             _ => Some((newest.seq, Instant::now())),
         };
         let stuck_since = stuck.map(|(_, since)| since);
-        board.set_public(PublicHealth { position: write_position(&newest), lag, stuck_since, error });
+        board.set_public(PublicHealth { position: newest.to_string(), lag, stuck_since, error });
         if stop.run_until_cancelled(heartbeat.wait(tokio::time::sleep(LOOK))).await.is_none() {
             return;
         }

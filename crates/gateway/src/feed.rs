@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use outlet::{Arrival, Delivery, Outlet};
 pub use page::{Gap, Page, Reason, Start};
-pub use position::{parse_position, write_position};
+pub use position::parse_position;
 
 use crate::push::Rule;
 use chainflume_db::{Database, StoreError};

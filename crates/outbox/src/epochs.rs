@@ -11,6 +11,7 @@
 //! unchanged. And no right is needed that a plain user lacks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use sqlx::PgConnection;
 
@@ -59,6 +60,13 @@ pub struct Position {
     pub seq: u64,
     /// Epoch of that message; `None` where it is not known, and then the number alone has to do.
     pub epoch: Option<String>,
+}
+
+/// `<epoch>.<seq>`, with 0 for an epoch that is not known.
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch.as_deref().unwrap_or("0"), self.seq)
+    }
 }
 
 impl From<u64> for Position {

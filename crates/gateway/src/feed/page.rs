@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use super::hub::Hot;
 use super::outlet::{Delivery, Outlet};
-use super::position::write_position;
 use super::{Feed, newest};
 use crate::push::{Entry, keys};
 use chainflume_access::Room;
@@ -44,7 +43,7 @@ impl Gap {
     /// `{"from":…,"to":…,"reason":…}`
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
-            "from": write_position(&self.from), "to": write_position(&self.to), "reason": self.reason.as_str()
+            "from": self.from.to_string(), "to": self.to.to_string(), "reason": self.reason.as_str()
         })
     }
 }

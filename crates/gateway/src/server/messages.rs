@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::problem::Problem;
 use super::query::{self, Query};
 use super::{Shared, fresh, now};
-use crate::feed::{Delivery, Gap, Page, Reason, Start, write_position};
+use crate::feed::{Delivery, Gap, Page, Reason, Start};
 use crate::push::TypePattern;
 use chainflume_access::{Principal, Room};
 use chainflume_outbox::Position;
@@ -156,7 +156,7 @@ fn aggregate(text: &str) -> (Option<String>, Option<String>) {
 /// The messages as they are stored, each the text that every other receiver gets.
 fn response(found: &[Delivery], next: &Position, (newest, gap): (&Position, Option<Gap>)) -> Response {
     let messages = found.iter().map(|delivery| delivery.entry.json.as_str()).collect::<Vec<_>>().join(",");
-    let (next, newest) = (write_position(next), write_position(newest));
+    let (next, newest) = (next.to_string(), newest.to_string());
     let gap = gap.map(|gap| format!(",\"gap\":{}", gap.to_json())).unwrap_or_default();
     let body = format!("{{\"messages\":[{messages}],\"next\":\"{next}\",\"position\":\"{newest}\"{gap}}}");
     ([(header::CONTENT_TYPE, "application/json"), (POSITION, newest.as_str())], body).into_response()

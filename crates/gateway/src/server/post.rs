@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::Shared;
 use super::messages::POSITION;
 use super::problem::Problem;
-use crate::feed::{parse_position, write_position};
+use crate::feed::parse_position;
 use crate::grants::{Begun, Repeatable};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -98,7 +98,7 @@ pub(super) fn respond(shared: &Shared, answer: PostAnswer, replayed: bool) -> Re
     let newest = shared.feed.newest();
     // What was written now is not in the feed yet; a read that waits for this position has it.
     let written = answer.position.filter(|text| parse_position(text).is_some_and(|own| own.seq > newest.seq));
-    if let Ok(position) = HeaderValue::try_from(written.unwrap_or_else(|| write_position(&newest))) {
+    if let Ok(position) = HeaderValue::try_from(written.unwrap_or_else(|| newest.to_string())) {
         headers.insert(POSITION, position);
     }
     if replayed {

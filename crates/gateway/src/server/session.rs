@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::problem::Problem;
 use super::query::MAX_ROOMS;
-use crate::feed::{Arrival, Feed, Gap, Outlet, Page, Reason, Start, write_position};
+use crate::feed::{Arrival, Feed, Gap, Outlet, Page, Reason, Start};
 use chainflume_access::Room;
 use chainflume_outbox::Position;
 use tokio_util::sync::CancellationToken;
@@ -192,7 +192,7 @@ impl Session {
                 self.ready.push_back(arrival);
                 None
             }
-            None => Some(write_position(&newest)),
+            None => Some(newest.to_string()),
         }
     }
 }

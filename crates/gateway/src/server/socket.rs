@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::query;
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
-use crate::feed::{Arrival, write_position};
+use crate::feed::Arrival;
 use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, deflate};
 use chainflume_access::{Principal, Room};
 use chainflume_ops::metrics;
@@ -255,7 +255,7 @@ impl Connection {
             // Where it is settled the client may resume from it, however quiet its rooms are.
             Op::Ping => Ok(match self.session.settled() {
                 Some(position) => json!({ "position": position, "settled": true }),
-                None => json!({ "position": write_position(&self.shared.feed.newest()), "settled": false }),
+                None => json!({ "position": self.shared.feed.newest().to_string(), "settled": false }),
             }),
             Op::Subscribe { rooms, since } => {
                 let names = rooms.iter().map(String::as_str);
@@ -263,7 +263,7 @@ impl Connection {
                 let since = since.as_deref().map(query::position).transpose()?;
                 let names: Vec<String> = rooms.iter().map(Room::to_string).collect();
                 let joined = self.session.join(rooms, since).await?;
-                let position = write_position(&joined.position);
+                let position = joined.position.to_string();
                 Ok(json!({ "rooms": names, "position": position, "recovered": joined.recovered }))
             }
             Op::Unsubscribe { rooms } => {

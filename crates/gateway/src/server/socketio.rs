@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::query::{self, MAX_ROOMS};
 use super::session::{Known, Session};
 use super::{Open, Shared, now};
-use crate::feed::{Arrival, write_position};
+use crate::feed::Arrival;
 use crate::socketio::{ClientPacket, Engine, EngineClient, PacketEvent, Received, SendError, Settings};
 use crate::socketio::{ack, connected, disconnect, refused};
 use chainflume_access::{Principal, Room};
@@ -166,7 +166,7 @@ impl Peer {
         match arrival {
             Arrival::TooSlow => Err(SocketIoEnd::TooSlow),
             Arrival::Gap(gap) => {
-                let position = write_position(&gap.to);
+                let position = gap.to.to_string();
                 let meta = json!({ "id": null, "seq": gap.to.seq, "position": position, "state": null, "rooms": [] });
                 Ok(self.client.send(format!("2{}", json!(["gap", gap.to_json(), meta]))).await?)
             }
@@ -229,12 +229,12 @@ impl Peer {
         };
         if event.name == "leave" {
             self.session.leave(&Room::parse(&room).into_iter().collect::<Vec<_>>());
-            return Ok(json!({ "ok": true, "position": write_position(&self.shared.feed.newest()) }));
+            return Ok(json!({ "ok": true, "position": self.shared.feed.newest().to_string() }));
         }
         let public = &self.shared.settings.public_rooms;
         let rooms = query::rooms(std::iter::once(&*room), &self.principal, public)?;
         let joined = self.session.join(rooms, self.since.clone()).await?;
-        let position = write_position(&joined.position);
+        let position = joined.position.to_string();
         Ok(json!({ "ok": true, "position": position, "recovered": joined.recovered }))
     }
 }

@@ -16,7 +16,7 @@ use super::session::{Known, Session};
 use super::sse::{EventResponse, EventText, retry};
 use super::tickets::{Redeemed, redeem};
 use super::{Open, Shared, now};
-use crate::feed::{Arrival, write_position};
+use crate::feed::Arrival;
 use chainflume_ops::metrics;
 
 /// A comment keeps proxies from closing a quiet stream; the position with it keeps a client of quiet rooms near the end.
@@ -42,7 +42,7 @@ pub(super) async fn stream(
     let known = if last.is_some() { Known::Whole } else { Known::ByRoom };
     let mut session = Session::new(&shared.feed, known, seat.cut());
     let (resumes, joined) = (since.is_some(), session.join(rooms, since).await?);
-    let (mut first, position) = (retry(), write_position(&joined.position));
+    let (mut first, position) = (retry(), joined.position.to_string());
     if !resumes {
         let _infallible = writeln!(first, "id: {position}");
     }
@@ -122,7 +122,7 @@ fn write(text: &mut String, arrival: Arrival) -> Option<()> {
             return None;
         }
         Arrival::Gap(gap) => {
-            write!(text, "id: {}\nevent: gap\ndata: {}\n\n", write_position(&gap.to), gap.to_json()).ok()?;
+            write!(text, "id: {}\nevent: gap\ndata: {}\n\n", gap.to, gap.to_json()).ok()?;
         }
         Arrival::Message(delivery) => {
             let entry = &delivery.entry;

@@ -116,7 +116,7 @@ fn receipts(
     (mut new, position): (BTreeMap<Uuid, u64>, Option<Position>),
 ) -> Vec<PublishReceipt> {
     let mut seen: BTreeMap<Uuid, u64> = stored.clone();
-    let text = position.map(|at| format!("{}.{}", at.epoch.as_deref().unwrap_or("0"), at.seq));
+    let text = position.map(|at| at.to_string());
     let mut receipt = |call: &Vec<ApplicationEvent>| {
         let mut published = |event: &ApplicationEvent| match new.remove(&event.id) {
             Some(seq) => {

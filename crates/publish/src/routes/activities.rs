@@ -117,7 +117,7 @@ async fn create(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, 
         transaction: change.transaction,
     };
     let position = publisher.create_activity(new, &by(caller)).await.map_err(refused)?;
-    let position = position.map(|at| write_position(&at));
+    let position = position.map(|at| at.to_string());
     Ok(ApiAnswer::new(201, &json!({ "eventId": id.to_string() })).at(position))
 }
 
@@ -170,7 +170,7 @@ async fn apply(
     let by = by(request.caller_with(Scope::Publish)?);
     let changed = publisher.change_activity(id(request)?, &change, &by).await;
     let Changed { activity, position } = changed.map_err(refused)?;
-    Ok(ApiAnswer::new(200, &activity.to_json()).at(position.map(|at| write_position(&at))))
+    Ok(ApiAnswer::new(200, &activity.to_json()).at(position.map(|at| at.to_string())))
 }
 
 async fn by_id_only(_: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
@@ -320,10 +320,6 @@ fn refused(error: ActivityError) -> Refusal {
 pub(super) fn unavailable(error: StoreError) -> Refusal {
     tracing::debug!(error = %chainflume_core::domain::causes(&error), "a request of the application cannot be answered");
     Refusal::unavailable()
-}
-
-fn write_position(at: &chainflume_outbox::Position) -> String {
-    format!("{}.{}", at.epoch.as_deref().unwrap_or("0"), at.seq)
 }
 
 pub(super) fn schemas() -> Map<String, Value> {
