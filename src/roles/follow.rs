@@ -18,7 +18,7 @@ use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 use chainflume_follow::{
     ChainDepths, ChainView, FollowSettings, Follower, SeenReceipt, SeenSender, Subject, TransactionChange,
-    WatchPatience, WatchState,
+    WatchLimits, WatchState,
 };
 use chainflume_inbound::{Comparison, is_hint};
 use chainflume_node::{BlockTag, ChainError, ChainSettings, Node, Pool};
@@ -110,7 +110,7 @@ fn settings(chain: &config::Chain, timeout: Duration) -> FollowSettings {
         every: chain.block_time.clamp(PAUSES.0, PAUSES.1),
         batch: BATCH,
         most: MOST,
-        patience: WatchPatience { timeout, late: LATE },
+        limits: WatchLimits { timeout, late: LATE },
     }
 }
 

@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, Home, chain as chain_tables, free_port};
 use crate::flume::{all_sources, connect, devchain};
 use crate::postgres;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const LIMITS: Duration = Duration::from_secs(60);
 
 /// A chain whose transactions are followed.
 struct Followed {
@@ -53,7 +53,7 @@ impl Followed {
     /// Waits until a transaction is in this state, or, with an empty one, is not followed any more.
     async fn until(&self, tx: &SignedTx, state: &str) {
         let (began, mut last) = (Instant::now(), String::new());
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < LIMITS {
             let found = sqlx::query_scalar(
                 "select state || case when sender is null then '' else ' known' end \
                     from watched_transactions where tx_hash = $1",
@@ -84,7 +84,7 @@ impl Followed {
     /// Waits until an activity has this status, and its data this state of the transaction.
     async fn until_status(&self, id: &str, status: &str, state: &str) {
         let (began, mut last) = (Instant::now(), Value::Null);
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < LIMITS {
             // The server may be about to start.
             if let Ok(answer) = self.request(reqwest::Method::GET, &format!("/{id}")).send().await {
                 last = parsed(answer).await;

@@ -13,7 +13,7 @@ use crate::daemon::{CANARY, Daemon, Home, chain as chain_tables, free_port};
 use crate::flume::{all_sources, connect, devchain};
 use crate::postgres;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const LIMITS: Duration = Duration::from_secs(60);
 
 /// A daemon whose chain hears of new blocks by deliveries alone.
 struct Hooked {
@@ -75,7 +75,7 @@ impl Hooked {
     /// Waits until a sample has this value: it is counted after the commit.
     async fn until_metric(&self, sample: &str, expected: f64) {
         let (began, mut last) = (Instant::now(), None);
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < LIMITS {
             last = self.daemon.metric(sample).await;
             if last == Some(expected) {
                 return;
@@ -88,7 +88,7 @@ impl Hooked {
     /// Waits until a query gives this.
     async fn until(&self, sql: &'static str, expected: &str) {
         let (began, mut last) = (Instant::now(), String::new());
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < LIMITS {
             let found: Option<String> = sqlx::query_scalar(sql).fetch_optional(&self.pool).await.expect(sql);
             last = found.unwrap_or_default();
             if last == expected {

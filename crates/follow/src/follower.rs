@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::judge::{
     ChainDepths, SeenReceipt, SeenSender, TransactionChange, TransactionSighting, TransactionWatch,
-    WatchPatience, WatchVerdict, judge,
+    WatchLimits, WatchVerdict, judge,
 };
 use crate::watches;
 use chainflume_core::domain::causes;
@@ -72,17 +72,17 @@ pub struct FollowSettings {
     pub batch: u32,
     /// Transactions followed at the same time: with more of them each would be looked at too seldom.
     pub most: u32,
-    /// How long the node may not know a transaction.
-    pub patience: WatchPatience,
+    /// How long a transaction may be unknown to the node.
+    pub limits: WatchLimits,
 }
 
 /// Follows the watched transactions of one chain.
 pub struct Follower<V, S> {
     /// How.
     pub settings: FollowSettings,
-    /// Whom to ask.
+    /// The chain as its node shows it.
     pub view: V,
-    /// Whom to tell.
+    /// What takes the changes.
     pub subject: S,
     pool: PgPool,
     lines: LogLimiter,
@@ -127,9 +127,9 @@ impl<V: ChainView, S: Subject> Follower<V, S> {
         // Depths before receipts: a block that comes in between only makes a transaction look younger than it is.
         let depths = self.view.depths().await.map_err(|error| error.to_string())?;
         let sighted = self.look(watches, &depths).await.map_err(|error| error.to_string())?;
-        let patience = &self.settings.patience;
+        let limits = &self.settings.limits;
         let decided = sighted.into_iter().map(|(watch, sighting)| {
-            let verdict = judge(&watch, &sighting, &depths, patience);
+            let verdict = judge(&watch, &sighting, &depths, limits);
             (watch, verdict)
         });
         self.store(decided.collect()).await.map_err(|error| causes(&error))

@@ -112,9 +112,9 @@ pub struct ChainDepths {
     pub final_number: u64,
 }
 
-/// How long the node may not know a transaction.
+/// How long a transaction may be unknown to the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WatchPatience {
+pub struct WatchLimits {
     /// Until it has timed out.
     pub timeout: Duration,
     /// And how long it is looked for after that, since it may still be mined.
@@ -165,7 +165,7 @@ pub fn judge(
     watch: &TransactionWatch,
     sighting: &TransactionSighting,
     depths: &ChainDepths,
-    patience: &WatchPatience,
+    limits: &WatchLimits,
 ) -> WatchVerdict {
     let kept = WatchVerdict {
         state: watch.state,
@@ -184,7 +184,7 @@ pub fn judge(
         let left = WatchVerdict { state: WatchState::Waiting, block: None, is_known: true, ..kept };
         return if has_left { left } else { kept };
     }
-    absent(kept, watch, sighting, (depths, patience))
+    absent(kept, watch, sighting, (depths, limits))
 }
 
 fn mined(kept: WatchVerdict, receipt: SeenReceipt, depths: &ChainDepths) -> WatchVerdict {
@@ -203,7 +203,7 @@ fn absent(
     kept: WatchVerdict,
     watch: &TransactionWatch,
     sighting: &TransactionSighting,
-    (depths, patience): (&ChainDepths, &WatchPatience),
+    (depths, limits): (&ChainDepths, &WatchLimits),
 ) -> WatchVerdict {
     let is_used = watch.sender.zip(sighting.next_nonce).is_some_and(|(sender, next)| next > sender.nonce);
     if sighting.known.is_none() && is_used {
@@ -226,12 +226,10 @@ fn absent(
         WatchState::Replaced if sighting.next_nonce.is_some() || sighting.known.is_some() => {
             WatchState::Waiting
         }
-        WatchState::Waiting if !kept.is_known && watch.unknown_for >= patience.timeout => {
-            WatchState::TimedOut
-        }
+        WatchState::Waiting if !kept.is_known && watch.unknown_for >= limits.timeout => WatchState::TimedOut,
         state => state,
     };
-    let is_late = watch.unknown_for >= patience.timeout + patience.late;
+    let is_late = watch.unknown_for >= limits.timeout + limits.late;
     let is_over = state == WatchState::TimedOut && !kept.is_known && is_late;
     let replaced_at = kept.replaced_at.filter(|_| state == WatchState::Replaced);
     WatchVerdict { state, replaced_at, is_over, ..kept }

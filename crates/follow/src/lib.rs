@@ -9,6 +9,6 @@ mod watches;
 pub use follower::{ChainView, FollowSettings, Follower, Subject};
 pub use judge::{
     ChainDepths, SeenReceipt, SeenSender, TransactionChange, TransactionSighting, TransactionWatch,
-    WatchPatience, WatchState, WatchVerdict, judge,
+    WatchLimits, WatchState, WatchVerdict, judge,
 };
 pub use watches::{NewWatch, WatchOutcome, unwatch, watch};

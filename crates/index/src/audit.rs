@@ -53,8 +53,6 @@ impl Auditor {
     /// and retried.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut audits = vec![SourceAudit::default(); self.rereader.translator.sources().len()];
-        // The metrics of the audit are there from the start: a rule without data stays silent.
-        (0..audits.len()).for_each(|source| self.report(source, None, None));
         while stop
             .run_until_cancelled(self.heartbeat.wait(tokio::time::sleep(self.settings.every)))
             .await

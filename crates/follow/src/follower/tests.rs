@@ -151,9 +151,9 @@ async fn migrated() -> Database {
 }
 
 fn settings(batch: u32, timeout: Duration) -> FollowSettings {
-    let patience = WatchPatience { timeout, late: Duration::from_secs(600) };
+    let limits = WatchLimits { timeout, late: Duration::from_secs(600) };
     let every = Duration::from_millis(10);
-    FollowSettings { chain: "dev".to_owned(), chain_id: 1, every, batch, most: 10_000, patience }
+    FollowSettings { chain: "dev".to_owned(), chain_id: 1, every, batch, most: 10_000, limits }
 }
 
 fn follower(database: &Database, model: &Model, told: &Told) -> Follower<Model, Told> {

@@ -1,7 +1,7 @@
 use super::*;
 
 const TIMEOUT: Duration = Duration::from_secs(600);
-const PATIENCE: WatchPatience = WatchPatience { timeout: TIMEOUT, late: Duration::from_secs(6_000) };
+const LIMITS: WatchLimits = WatchLimits { timeout: TIMEOUT, late: Duration::from_secs(6_000) };
 
 fn block(number: u64, branch: u8) -> BlockId {
     BlockId { number, hash: B256::repeat_byte(branch) }
@@ -33,7 +33,7 @@ fn receipt(block: BlockId, succeeded: bool) -> TransactionSighting {
 fn look(watch: &TransactionWatch, sighting: &TransactionSighting, head: u64) -> WatchVerdict {
     let confirmed = head.checked_sub(2);
     let depths = ChainDepths { head, confirmed, final_number: head.saturating_sub(10) };
-    judge(watch, sighting, &depths, &PATIENCE)
+    judge(watch, sighting, &depths, &LIMITS)
 }
 
 #[test]
@@ -114,6 +114,6 @@ fn what_no_node_knows_times_out_and_may_still_be_mined() {
 #[test]
 fn without_a_confirmed_block_nothing_ends() {
     let depths = ChainDepths { head: 1, confirmed: None, final_number: 0 };
-    let verdict = judge(&watch(WatchState::Waiting, None), &receipt(block(0, 1), true), &depths, &PATIENCE);
+    let verdict = judge(&watch(WatchState::Waiting, None), &receipt(block(0, 1), true), &depths, &LIMITS);
     assert_eq!((verdict.state, verdict.is_over), (WatchState::Mined, false));
 }
