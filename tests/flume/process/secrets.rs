@@ -245,11 +245,11 @@ async fn no_secret_is_told_whatever_fails() {
 
     look_around(&home).await;
     let pool = connect(&url).await;
-    sqlx::query("alter table checkpoints rename to away").execute(&pool).await.expect("renamed");
+    sqlx::query("alter table source_groups rename to away").execute(&pool).await.expect("renamed");
     chain.mine(1);
     daemon.until("no table", |_, report| report["chains"]["dev"]["lastError"].is_string()).await;
     look(&home, &daemon).await;
-    sqlx::query("alter table away rename to checkpoints").execute(&pool).await.expect("renamed");
+    sqlx::query("alter table away rename to source_groups").execute(&pool).await.expect("renamed");
     settled(&daemon, &chain).await;
 
     daemon.signal(rustix::process::Signal::TERM);
