@@ -175,8 +175,15 @@ async fn every_metric_is_told_with_its_meaning() {
     red(&daemon, |report| last_error(report).contains("cannot reach the node")).await;
     let _server = chain.serve(&address).await.expect("the port is free");
     daemon.until_tip(300).await;
+    let stream = reqwest::get(format!("http://127.0.0.1:{port}/v1/stream?rooms=all")).await;
+    let mut stream = stream.expect("the stream opens");
     chain.mine(10);
     daemon.until_tip(310).await;
+    let mut streamed = String::new();
+    while !streamed.contains("event: message") {
+        let chunk = stream.chunk().await.expect("the stream goes on").expect("the stream goes on");
+        streamed.push_str(&String::from_utf8_lossy(&chunk));
+    }
     let published = "chainflume_messages_published_total{sink=\"in-process\",type=\"erc20.transfer\",state=\"confirmed\"}";
     let deadline = Instant::now() + WAIT_LIMIT;
     while daemon.metric(published).await.is_none() || receiver.taken().is_empty() {
