@@ -5,6 +5,7 @@ mod commands;
 mod emptying;
 mod matrix;
 mod past;
+mod standby;
 mod week;
 
 use alloy_primitives::{Address, U256};
