@@ -12,6 +12,7 @@ mod architecture {
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
@@ -61,6 +62,26 @@ fn outside_crates_are_listed_only_where_they_belong() {
         }
     }
     assert_none(problems);
+}
+
+#[test]
+fn the_program_is_built_without_the_faults_of_a_node() {
+    let built = features_of_devchain("normal,build");
+    assert_eq!(built, BTreeSet::from([String::new()]), "the features of chainflume-devchain in the program");
+    let tested = features_of_devchain("normal,build,dev");
+    assert_eq!(tested, BTreeSet::from(["faults".to_owned()]), "the features of chainflume-devchain in tests");
+}
+
+/// The features that cargo enables with these kinds of dependencies, whichever packages of the workspace are built.
+fn features_of_devchain(edges: &str) -> BTreeSet<String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["tree", "--workspace", "--locked", "--offline", "--prefix", "none", "--format", "{p}|{f}"]);
+    let output = command.args(["--edges", edges]).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let of_package = text.lines().filter(|line| line.starts_with("chainflume-devchain v"));
+    let features = of_package.filter_map(|line| line.split_once('|'));
+    features.map(|(_, features)| features.trim_end_matches("(*)").trim().to_owned()).collect()
 }
 
 #[test]
