@@ -139,6 +139,7 @@ pub const ROOMS: &[Room] = &[
     room("core", "canon", &["domain"], "what to believe is decided from facts alone"),
     room("core", "decode", &["domain"], "bytes mean the same wherever they come from"),
     room("core", "mapping", &["domain", "decode"], "meaning knows no tables"),
+    room("core", "messages", &["domain"], "a message is composed from facts, wherever these are stored"),
     room("ops", "metrics", &[], "every room may count"),
     room("ops", "backoff", &[], "every loop that retries waits by it"),
     room("ops", "health", &[], "the loops write it and everybody reads it"),
