@@ -8,6 +8,7 @@ mod architecture {
     pub mod plan;
     pub mod source;
     pub mod statements;
+    pub mod words;
 }
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use architecture::names;
 use architecture::plan::{HOMES, PACKAGES, PURE, ROOMS, Room, SHARED_TYPE_NAMES, TABLES};
 use architecture::source::{Source, sources};
 use architecture::statements::statements;
+use architecture::words::forbidden;
 
 /// Lines of a file, its tests apart.
 const LONGEST_FILE: usize = 400;
@@ -224,6 +226,19 @@ fn a_type_name_means_one_thing_in_the_workspace() {
     let is_shared = |name: &str| places.get(name).is_some_and(|places| places.len() > 1);
     let past = SHARED_TYPE_NAMES.iter().filter(|(name, _)| !is_shared(name));
     assert_none(past.map(|(name, _)| format!("`{name}` has one meaning; remove it from the list")).collect());
+}
+
+#[test]
+fn log_lines_and_errors_are_in_plain_words() {
+    assert_none(all().iter().flat_map(forbidden).collect());
+    let text = "#[error(\"the node says {said}\")]\nstruct A;\nfn f() {\n    tracing::warn!(told = g(), %error, \"{told} \\\n \
+                are told by `nobody`, and stand by\");\n    other(\"nobody\");\n}\n#[cfg(test)]\nmod tests { \
+                #[error(\"told\")] struct B; }";
+    let found = forbidden(&Source::new("store", "rows.rs", text));
+    let problem = |line: u32, word: &str| {
+        format!("crates/store/src/rows.rs:{line}: a log line or an error has `{word}`")
+    };
+    assert_eq!(found, [problem(1, "says"), problem(4, "told")]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the node's receipts say, read by alloy's decoder and by rules written down here once more: a witness
+//! What the node's receipts contain, read by alloy's decoder and by rules written down here once more: a witness
 //! that shares no code with the program.
 
 use alloy_dyn_abi::{DynSolType, DynSolValue};
@@ -124,7 +124,7 @@ fn event<'a>(contract: &'a Contract, topics: &[B256]) -> &'a Event {
     let nameless = |event: &&Event| event.anonymous && topics.len() == indexed(event);
     let mut events = contract.abi.events();
     let by_name = contract.abi.events().find(named);
-    by_name.or_else(|| events.find(nameless)).expect("the contract emits what its ABI says")
+    by_name.or_else(|| events.find(nameless)).expect("the contract emits what its ABI has")
 }
 
 /// A value as it is in the log: strings as their bytes, what does not fit a topic as its hash.
