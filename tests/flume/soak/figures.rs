@@ -16,11 +16,11 @@ pub struct Figures {
     lags: Vec<u64>,
     lives: Vec<Life>,
     /// As they were when the last minute was printed.
-    printed: Told,
+    printed: Printed,
 }
 
 #[derive(Default)]
-struct Told {
+struct Printed {
     lags: usize,
     counts: BTreeMap<&'static str, u64>,
 }
@@ -67,7 +67,7 @@ impl Figures {
                 let _ = write!(line, " {name} {new},");
             }
         }
-        self.printed = Told { lags: self.lags.len(), counts: counts.clone() };
+        self.printed = Printed { lags: self.lags.len(), counts: counts.clone() };
         line.trim_end_matches(',').to_owned()
     }
 

@@ -178,8 +178,8 @@ impl Node {
         self.logs_in(wire, filter, blocks).map(Some)
     }
 
-    /// Goes on without the checks this node fails again and again: no other provider would pass them, so they say
-    /// something of the chain's headers, or of the check, and not of its logs.
+    /// Goes on without the checks this node fails again and again: no other provider would pass them, so the cause
+    /// is in the chain's headers or in the check, and not in the logs.
     pub(crate) fn give_up_worn_checks(&self) {
         for (check, name) in [(&self.trust.bloom, "bloom"), (&self.trust.receipts, "receipts")] {
             if check.is_on() && check.is_worn() {
