@@ -4,7 +4,7 @@ use chainflume_devchain::{DevChain, Server};
 use sqlx::postgres::PgPool;
 
 use super::end_to_end::{disturb, until_confirmed_is_stored};
-use super::{Carriers, canonical, fold, fold_users, published, sources, users};
+use super::{Relays, canonical, fold, fold_users, published, sources, users};
 use crate::daemon::agrees;
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
@@ -22,7 +22,7 @@ struct House {
     chain: DevChain,
     _node: Server,
     flume: Flume,
-    carriers: Carriers,
+    relays: Relays,
 }
 
 impl House {
@@ -34,16 +34,16 @@ impl House {
         let (chain, node) = devchain(seed, 20).await;
         let config = config(&node, "", &sources(&redis_url));
         let flume = Flume::start(&config, &behind).await;
-        let carriers = Carriers::start(&config, &behind).await;
-        let house = Self { url, pool, postgres, redis, server, chain, _node: node, flume, carriers };
+        let relays = Relays::start(&config, &behind).await;
+        let house = Self { url, pool, postgres, redis, server, chain, _node: node, flume, relays };
         house.is_whole().await;
         house
     }
 
-    /// Every row is what the chain says, and the streams tell of exactly the events and users that are there.
+    /// Every row is what the chain has, and the streams have exactly the events and users that are there.
     async fn is_whole(&self) {
         until_confirmed_is_stored(&self.flume, &self.chain).await;
-        self.carriers.until_all("redis").await;
+        self.relays.until_all("redis").await;
         agrees(&self.chain, &self.url, self.chain.head().number - 2).await;
         let messages = published(&self.server).await;
         assert_eq!(fold(&messages), canonical(&self.pool).await);
@@ -56,7 +56,7 @@ impl House {
     }
 
     async fn stop(self) {
-        self.carriers.stop().await;
+        self.relays.stop().await;
         self.flume.stop().await;
     }
 }

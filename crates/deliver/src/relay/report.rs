@@ -71,7 +71,7 @@ impl DeliveryReport {
             let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or(0)) + since.elapsed();
             let seen = row.seen_micros.and_then(|at| u64::try_from(at).ok()).map(Duration::from_micros);
             let since_head = seen.map(|seen| now.saturating_sub(seen));
-            metrics::published(&self.sink, (&row.message_type, &row.state), age, since_head);
+            metrics::published(&self.sink, (&row.message_type, row.state.as_str()), age, since_head);
         }
         metrics::repeated(&self.sink, delivered.repeats.len() as u64);
     }
