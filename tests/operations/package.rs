@@ -110,8 +110,7 @@ fn the_image_runs_what_the_package_brings() {
     }
 }
 
-/// Cargo reads the manifests of all members and refuses a target whose file is not there. The build itself reads the files that
-/// the compiler noted for this binary: its sources, and what they include.
+/// Cargo reads the manifests of all members and refuses a target whose file is not there. The compiler reads what sources include.
 fn builds_from(image: &str, copied: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     for file in copied {
@@ -132,18 +131,41 @@ fn builds_from(image: &str, copied: &[&str]) {
     ]);
     assert_fine(&cargo.current_dir(folder.path()).output().unwrap());
 
-    let noted = Path::new(env!("CARGO_BIN_EXE_chainflume")).with_extension("d");
-    let noted = std::fs::read_to_string(noted).unwrap();
-    let root = format!("{}/", env!("CARGO_MANIFEST_DIR"));
-    let read: Vec<&str> = noted.split_whitespace().filter_map(|file| file.strip_prefix(&root)).collect();
-    let read: Vec<&&str> = read.iter().filter(|file| !file.starts_with("target/")).collect();
-    assert!(read.len() > 300, "the compiler noted what it read: {}", read.len());
-    for file in read {
-        assert!(folder.path().join(file).exists(), "the build reads {file}, which the image does not copy");
+    let mut read = 0;
+    for source in ["src", "crates"].iter().flat_map(|within| sources(&folder.path().join(within))) {
+        let text = std::fs::read_to_string(&source).unwrap();
+        for (of, from) in [("include_str!(\"", source.parent().unwrap()), ("migrate!(\"", package(&source))] {
+            for file in text.split(of).skip(1).filter_map(|rest| rest.split('"').next()) {
+                let there = from.join(file).exists();
+                assert!(there, "{} includes {file}, which the image does not copy", source.display());
+                read += 1;
+            }
+        }
     }
+    assert!(read >= 15, "the sources were read: {read}");
     for place in ["/src", "/usr/local/cargo"] {
         assert!(image.contains(&format!("--remap-path-prefix={place}=")), "{place} stays out of the binary");
     }
+}
+
+/// The sources below a folder, without those of tests.
+fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let within = |path: std::path::PathBuf| {
+        let is_test = path.file_name().is_some_and(|name| name == "tests" || name == "tests.rs");
+        match path.is_dir() {
+            _ if is_test => Vec::new(),
+            true => sources(&path),
+            false if path.extension().is_some_and(|extension| extension == "rs") => vec![path],
+            false => Vec::new(),
+        }
+    };
+    entries.flat_map(within).collect()
+}
+
+/// The folder of the manifest of the package that a source belongs to.
+fn package(source: &Path) -> &Path {
+    source.ancestors().find(|folder| folder.join("Cargo.toml").exists()).unwrap()
 }
 
 /// Relative links of a page, without their anchors.
