@@ -59,7 +59,7 @@ async fn a_node_that_goes_away_and_comes_back_costs_nothing() {
 }
 
 /// Refuses new connections, and closes the present ones.
-async fn shut(pool: &PgPool, name: &str) {
+pub async fn shut(pool: &PgPool, name: &str) {
     for sql in [
         format!("alter database {name} allow_connections false"),
         format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"),
