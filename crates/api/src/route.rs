@@ -16,6 +16,9 @@ pub struct Api {
     pub schemas: Map<String, Value>,
     /// Codes of its refusals: each has a series in the metrics from the start.
     pub codes: &'static [&'static str],
+    /// Routes, by method and path, whose requests may run twice: what they make is named by the request and its `Idempotency-Key`, so
+    /// that a repeat makes nothing more. A repeat does not wait for a request that was cut off.
+    pub repeatable: &'static [(ApiMethod, &'static str)],
 }
 
 /// The method of a route.

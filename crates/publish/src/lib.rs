@@ -26,7 +26,7 @@ pub use activities::{
 };
 use events::CommitQueue;
 pub use events::{ApplicationEvent, EventSchemas, PublishError, PublishReceipt, Published, SchemaFileError};
-pub use users::{UserChanges, UserDevice, UserError};
+pub use users::{UserChanges, UserDevice, UserError, WrittenUser};
 
 use chainflume_db::Database;
 use chainflume_ops::telemetry::LogLimiter;

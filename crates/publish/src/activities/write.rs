@@ -9,7 +9,7 @@ use super::change::{
 };
 use super::row::ActivityRow;
 use crate::{Publisher, ids};
-use chainflume_core::domain::{MESSAGE_VERSION, MessageState, OffChainMessage, OffChainMetadata};
+use chainflume_core::domain::{OffChainMessage, OffChainMetadata, rfc3339_millis};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::{Tx, begin_bounded};
@@ -237,22 +237,16 @@ async fn note(tx: &mut Tx, step: NotedChange<'_>) -> Result<Option<Position>, Ac
     .bind(&at)
     .execute(&mut **tx)
     .await?;
+    let (message_type, of) = (format!("activity.{}", kind.as_str()), now.id.to_string());
     let message = OffChainMessage {
-        id: message_id,
-        seq: 0,
-        version: MESSAGE_VERSION,
-        message_type: format!("activity.{}", kind.as_str()),
-        state: MessageState::Confirmed,
         payload: now.payload(&at),
-        timestamp: at,
-        aggregate_type: "activity".to_owned(),
-        aggregate_id: now.id.to_string(),
         metadata: OffChainMetadata {
             user_id: Some(now.user_id.clone()),
             correlation_id: Some(now.id.to_string()),
             source: by.name().to_owned(),
             ..OffChainMetadata::default()
         },
+        ..OffChainMessage::new((message_id, &message_type), ("activity", &of), at)
     };
     Ok(append_off_chain(tx, off_chain_drafts(vec![message])?).await?)
 }
@@ -263,5 +257,5 @@ fn chain_id(transaction: Option<ActivityTransaction>) -> Result<Option<i64>, Sto
 
 /// Milliseconds, as the messages have it.
 fn now() -> String {
-    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+    rfc3339_millis(SystemTime::now())
 }

@@ -3,12 +3,12 @@ use uuid::Uuid;
 
 use super::events::{NewId as _, source};
 use crate::activities::{
-    ActivityChange, ActivityError, ActivityFilter, ActivityStatus, ActivityTransaction, ChangedBy,
+    Activity, ActivityChange, ActivityError, ActivityFilter, ActivityStatus, ActivityTransaction, ChangedBy,
     NewActivity,
 };
 use crate::events::user_id;
 use crate::{Changed, Publisher, Settings};
-use chainflume_access::{Principal, PublicRooms, Room, Scope};
+use chainflume_access::{Principal, Scope};
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object};
 use chainflume_core::domain::B256;
 use chainflume_db::StoreError;
@@ -181,25 +181,27 @@ async fn by_id_only(_: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refu
 }
 
 async fn read(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
-    let found = publisher.activity(id(&request)?).await.map_err(unavailable)?;
-    // Whose it is decides who may read it; to others there is none.
-    let found = found.filter(|found| may_read(&request, &found.now.user_id));
-    Ok(ApiAnswer::new(200, &found.ok_or_else(|| Refusal::not_found("activity"))?.to_json()))
+    Ok(ApiAnswer::new(200, &readable(&publisher, &request).await?.to_json()))
 }
 
 async fn changes(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
-    let id = id(&request)?;
-    let found = publisher.activity(id).await.map_err(unavailable)?;
-    let found = found.filter(|found| may_read(&request, &found.now.user_id));
-    found.ok_or_else(|| Refusal::not_found("activity"))?;
+    let id = readable(&publisher, &request).await?.now.id;
     let changes = publisher.activity_changes(id, MAX_CHANGES).await.map_err(unavailable)?;
     Ok(ApiAnswer::new(200, &json!({ "changes": changes })))
+}
+
+/// The activity of a request. Whose it is decides who may read it; to others there is none.
+async fn readable(publisher: &Publisher, request: &ApiRequest) -> Result<Activity, Refusal> {
+    let none = || Refusal::not_found("activity");
+    let found = publisher.activity(id(request)?).await.map_err(unavailable)?.ok_or_else(none)?;
+    let reads = publisher.may_read_user(request.caller()?, &found.now.user_id).await.map_err(unavailable)?;
+    reads.then_some(found).ok_or_else(none)
 }
 
 async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
     let user_id = request.query("userId");
     let may_read = match user_id {
-        Some(user) => may_read(&request, user),
+        Some(user) => publisher.may_read_user(request.caller()?, user).await.map_err(unavailable)?,
         None => match request.caller()? {
             Principal::Local => true,
             Principal::Service(service) => service.scopes.has(Scope::Read),
@@ -213,8 +215,15 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
     let before = request.query("before").map(Uuid::try_parse).transpose();
     let limit = request.query("limit").map_or(Some(50), |text| text.parse().ok());
     let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    // A person with several ids has activities under each.
+    let ids = match user_id {
+        Some(user) => {
+            publisher.ids_of(user).await.map_err(unavailable)?.unwrap_or_else(|| vec![user.to_owned()])
+        }
+        None => Vec::new(),
+    };
     let filter = ActivityFilter {
-        user_id,
+        user_ids: &ids,
         activity_type: request.query("type"),
         status: status.transpose()?,
         before: before.map_err(|_| Refusal::bad_query("before is an eventId"))?,
@@ -287,13 +296,6 @@ fn id(request: &ApiRequest) -> Result<Uuid, Refusal> {
 
 fn by(caller: &Principal) -> ChangedBy {
     ChangedBy::Caller(source(caller))
-}
-
-/// Whoever may join the room of a user may read what is in it.
-fn may_read(request: &ApiRequest, user_id: &str) -> bool {
-    let room = Room::parse(&format!("user-{user_id}")).ok();
-    let caller = request.caller().ok();
-    caller.zip(room).is_some_and(|(caller, room)| caller.may_join(&room, &PublicRooms(Vec::new())))
 }
 
 fn refused(error: ActivityError) -> Refusal {
