@@ -157,6 +157,7 @@ mod tests {
         let settings = Settings {
             schemas: EventSchemas::default(),
             activity_types: Vec::new(),
+            activity_texts: Vec::new(),
             chains: Vec::new(),
             payload_bytes: 64,
             max_aggregate_types: 8,

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use super::events::{NewId as _, source};
 use crate::activities::{
     Activity, ActivityChange, ActivityError, ActivityFilter, ActivityStatus, ActivityTransaction, ChangedBy,
-    NewActivity,
+    MAX_DESCRIPTION, MAX_TITLE, NewActivity, texts,
 };
 use crate::events::user_id;
 use crate::{Changed, Publisher, Settings};
@@ -13,10 +13,6 @@ use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, Ro
 use chainflume_core::domain::B256;
 use chainflume_db::StoreError;
 
-/// Characters of a title at most: it stands on one line of a screen.
-const MAX_TITLE: usize = 200;
-/// Characters of a description at most.
-const MAX_DESCRIPTION: usize = 2_000;
 /// Activities of a page at most.
 const MAX_LIMIT: i64 = 200;
 /// Changes of one answer at most: a flow has a few.
@@ -106,16 +102,19 @@ async fn create(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, 
         return Err(Refusal::new(400, "unknown_activity_type", detail).at("/type"));
     }
     let id = request.new_id(caller, 0);
-    let new = NewActivity {
+    let mut new = NewActivity {
         id,
         user_id: user,
         activity_type: name,
         status: change.status.unwrap_or(ActivityStatus::Pending),
-        title: change.title.ok_or_else(|| missing("title"))?,
-        description: change.description,
-        data: change.data.unwrap_or_default(),
+        title: change.title.clone().unwrap_or_default(),
+        description: change.description.clone(),
+        data: change.data.clone().unwrap_or_default(),
         transaction: change.transaction,
     };
+    let (title, description) = texts(&settings.activity_texts, &new, &change);
+    new.title = title.or(change.title).ok_or_else(|| missing("title"))?;
+    new.description = description.or(new.description);
     let position = publisher.create_activity(new, &by(caller)).await.map_err(refused)?;
     let position = position.map(|at| at.to_string());
     Ok(ApiAnswer::new(201, &json!({ "eventId": id.to_string() })).at(position))
@@ -343,7 +342,7 @@ pub(super) fn schemas() -> Map<String, Value> {
     let list = json!({ "activities": { "type": "array", "items": { "$ref": "#/components/schemas/Activity" } },
         "next": { "type": ["string", "null"] } });
     let schemas = [
-        ("NewActivity", object(&new, &["userId", "type", "title"])),
+        ("NewActivity", object(&new, &["userId", "type"])),
         ("CreatedActivity", object(&json!({ "eventId": id }), &["eventId"])),
         ("ActivityChange", object(&change, &[])),
         ("ActivityEnd", object(&end, &[])),
