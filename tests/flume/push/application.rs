@@ -1,7 +1,9 @@
 //! Facts of the application, from an HTTP request to every receiver of messages.
 
 mod crash;
+mod figures;
 mod merge;
+mod onboarding;
 
 use sqlx::AssertSqlSafe;
 
