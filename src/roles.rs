@@ -16,7 +16,7 @@ pub(crate) mod parts;
 pub(crate) mod serve;
 
 pub use admin::watch;
-pub use deliver::carry;
+pub use deliver::deliver;
 pub use error::AppError;
 pub use index::indexers;
 pub use parts::{Loaded, telemetry_settings};

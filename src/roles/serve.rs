@@ -128,7 +128,7 @@ fn keep<P, W>(
     loops.spawn(tasks, Loop::new(name, HUNG), move |heartbeat| start(parts.clone(), heartbeat));
 }
 
-/// Compares what clients were sent with what is stored, for readiness: a feed that reads nothing stops nobody else.
+/// Compares what clients were sent with what is stored, for readiness: a feed that reads nothing stops no other task.
 async fn watch(
     board: &Board,
     feed: &Feed,
