@@ -66,6 +66,7 @@ mod tests {
         let expected = ["webhook.name", "webhook.url", "webhook.secret", "inbound.name", "inbound.provider"];
         let expected = expected.into_iter().chain(["inbound.secret", "server.key.name", "server.key.hash"]);
         let expected = expected.into_iter().chain(["server.key.scopes", "push.on", "push.emit"]);
+        let expected = expected.into_iter().chain(["activity.text.type", "activity.text.status"]);
         let expected = expected.into_iter().chain(["chain.name", "chain.chain_id"]);
         let expected = expected.into_iter().chain(["chain.http", "source.name", "source.chain"]);
         let expected = expected.chain(["source.family", "source.address", "source.start_block"]);
@@ -104,8 +105,11 @@ mod tests {
         asked.extend(asked_of(&with_providers()));
         let tables =
             ["chain", "source", "chain.history", "chain.audit", "chain.pace", "chain.pace.compute_units"];
-        let tables =
-            [&tables[..], &["chain.failover", "chain.provider", "server.auth", "server.key"]].concat();
+        let tables = [
+            &tables[..],
+            &["chain.failover", "chain.provider", "server.auth", "server.key", "activity.text"],
+        ]
+        .concat();
         let others = [
             "database",
             "outbox",

@@ -1,6 +1,8 @@
 //! The deliver role: a relay for each sink, the listener that wakes them, and the retention of the outbox.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +14,7 @@ use crate::config;
 use chainflume_core::domain::AddressSet;
 use chainflume_deliver::relay::Schedule;
 use chainflume_deliver::relay::{
-    CommitSignal, DeliveryQueue, DeliverySettings, Relay, RelayParts, Retention, listen,
+    CommitSignal, DeliveryQueue, DeliverySettings, Relay, RelayParts, Retention, TrimPage, listen,
 };
 use chainflume_deliver::sink::WebhookSettings;
 use chainflume_deliver::sink::{Bus, InProcess, RedisSink, Sink, WebhookSink};
@@ -72,9 +74,23 @@ pub(crate) fn start_relays(
         metrics::dead_letters_trimmed(&source.name, 0);
     }
     let history = (store.clone(), history_retention(loaded));
-    let retention = Retention { outbox: store.outbox(), board: loops.board().clone(), age, history, sinks };
+    let others = loaded.config.publish.retention.map(|kept| trim_events(store, kept)).into_iter().collect();
+    let (outbox, board) = (store.outbox(), loops.board().clone());
+    let retention = Retention { outbox, board, age, history, others, sinks };
     loops.retention(tasks, retention);
     Ok(bus)
+}
+
+/// Deletes the application's events that are older than this.
+fn trim_events(store: &Store, kept: Duration) -> TrimPage {
+    let store = store.clone();
+    Arc::new(move |most| {
+        let store = store.clone();
+        Box::pin(async move {
+            let trimmed = chainflume_publish::trim_events(&store, kept, most).await?;
+            Ok(trimmed == u64::from(most))
+        })
+    })
 }
 
 fn history_retention(loaded: &Loaded) -> HistoryRetention {

@@ -1,6 +1,5 @@
 //! The loops that follow transactions: one for each chain, each led by one instance, with a node client of its own.
 
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,11 +13,10 @@ use super::serve::application::publisher;
 use crate::config::{self, Confirmations};
 use chainflume_core::canon::{DepthPolicy, Heads};
 use chainflume_core::domain::{Address, B256};
-use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 use chainflume_follow::{
-    ChainDepths, ChainView, FollowSettings, Follower, SeenReceipt, SeenSender, Subject, TransactionChange,
-    WatchLimits, WatchState,
+    ChainDepths, ChainView, FollowSettings, Follower, SeenReceipt, SeenSender, Subject, Taken,
+    TransactionChange, WatchLimits, WatchState,
 };
 use chainflume_inbound::{Comparison, is_hint};
 use chainflume_node::{BlockTag, ChainError, ChainSettings, Node, Pool};
@@ -74,19 +72,18 @@ struct Subjects {
 }
 
 impl Subject for Subjects {
-    fn changed<'a>(
-        &'a self,
-        tx: &'a mut Tx,
-        changes: Vec<TransactionChange>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>> {
+    fn changed<'a>(&'a self, tx: &'a mut Tx, changes: Vec<TransactionChange>) -> Taken<'a> {
         Box::pin(async move {
             let (hints, activities): (Vec<_>, Vec<_>) =
                 changes.into_iter().partition(|change| is_hint(change.subject));
-            self.hints.changed(tx, hints).await?;
+            let mut after = self.hints.changed(tx, hints).await?;
             for change in &activities {
-                self.publisher.follow_activity(tx, change.subject, &activity_change(change)).await?;
+                let change_of_it = activity_change(change);
+                if let Some(kind) = self.publisher.follow_activity(tx, change.subject, &change_of_it).await? {
+                    after.push(Box::new(move || metrics::activity_changed(kind.as_str())));
+                }
             }
-            Ok(())
+            Ok(after)
         })
     }
 }

@@ -3,37 +3,57 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::loops::Loops;
 use super::parts::Loaded;
 use crate::config::{Chain, Config};
 use chainflume_api::Api;
+use chainflume_core::domain::causes;
 use chainflume_db::Database;
-use chainflume_inbound::{ComparedChain, Comparison, ComparisonLoop, InboundDeliveries};
+use chainflume_inbound::{ComparedChain, Comparison, ComparisonLoop, InboundDeliveries, NewHints};
 use chainflume_ops::health::{Board, ChainState};
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::Loop;
+use chainflume_publish::Publisher;
 
 /// A turn compares a page of hints after the other, each within the five seconds that a statement may take.
 const HUNG: Duration = Duration::from_mins(1);
 
+/// Deliveries whose activities are moved at the same time, each on a connection of the pool. What finds no place here is moved by the
+/// follower, some seconds later.
+const HINTED: usize = 4;
+
 /// The routes of deliveries; `None` where no `[[inbound]]` is configured. A delivery about a block that the chain's loop in this
-/// process does not know yet wakes it.
-pub(crate) fn api(config: &Config, database: &Database, board: &Board) -> Option<Api> {
+/// process does not know yet wakes it, and activities of the transactions that it names are in progress.
+pub(crate) fn api(config: &Config, database: &Database, publisher: &Publisher, board: &Board) -> Option<Api> {
     if config.inbound.is_empty() {
         return None;
     }
-    let (chains, board) = (config.chains.clone(), board.clone());
-    let wake = move |chain_id: u64, block: Option<u64>| {
-        let Some(chain) = chains.iter().find(|chain| chain.chain_id == chain_id) else { return };
-        if led_head(&board, chain).is_some_and(|head| block.is_none_or(|block| block > head)) {
+    let (chains, board, publisher) = (config.chains.clone(), board.clone(), publisher.clone());
+    let places = Arc::new(Semaphore::new(HINTED));
+    let wake = move |hints: NewHints| {
+        let Some(chain) = chains.iter().find(|chain| chain.chain_id == hints.chain_id) else { return };
+        if led_head(&board, chain).is_some_and(|head| hints.block.is_none_or(|block| block > head)) {
             board.wake(&chain.name);
+        }
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            tokio::spawn(move_activities(publisher.clone(), hints, place));
         }
     };
     let max_body = config.server.limits.body_bytes;
     let inbox = InboundDeliveries::new(database, config.inbound.clone(), max_body, Arc::new(wake));
     Some(chainflume_inbound::routes(&inbox))
+}
+
+/// The delivery is answered before: a provider need not wait for the activities.
+async fn move_activities(publisher: Publisher, hints: NewHints, _place: OwnedSemaphorePermit) {
+    let NewHints { endpoint, chain_id, transactions, .. } = hints;
+    if let Err(error) = publisher.hint_activities((chain_id, &transactions), &endpoint).await {
+        let error = causes(&error);
+        tracing::debug!(error, "activities that a provider reported are left to the follower");
+    }
 }
 
 /// Starts to compare, among `tasks`, where an `[[inbound]]` is configured.

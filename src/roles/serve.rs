@@ -96,7 +96,8 @@ pub(crate) async fn start(
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
     let publisher = application::publisher((config, store))?;
-    let offered = [Some(publisher.api()), inbound::api(config, store, loops.board())];
+    let inbound = inbound::api(config, store, &publisher, loops.board());
+    let offered = [Some(publisher.api()), inbound];
     let offered = offered.into_iter().flatten().collect();
     let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(

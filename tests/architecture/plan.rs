@@ -289,6 +289,7 @@ pub const TABLES: &[Tables] = &[
             "activity_changes",
             "application_users",
             "domain_events",
+            "user_aliases",
             "user_devices",
             "user_wallets",
         ],

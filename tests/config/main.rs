@@ -1,6 +1,7 @@
 //! The configuration and the command line: what is right is read whole, and what is wrong is told whole.
 
 mod any;
+mod application;
 mod command;
 mod examples;
 mod given;

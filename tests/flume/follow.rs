@@ -20,7 +20,14 @@ struct Followed {
     home: Home,
     pool: PgPool,
     port: u16,
-    _server: Server,
+    url: String,
+    server: Server,
+}
+
+fn write(home: &Home, (server, port): (&Server, u16), url: &str) {
+    let public = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[server.auth]\nmode = \"none\"\n");
+    let tables = format!("[standby]\nname = \"at-{port}\"\n{}", chain_tables(server, "", &all_sources()));
+    home.write(&format!("[activity]\ntransaction_timeout = \"10m\"\n{public}{tables}"), Some(url));
 }
 
 impl Followed {
@@ -28,10 +35,33 @@ impl Followed {
         let url = postgres::empty_database().await;
         let (chain, server) = devchain(seed, 20).await;
         let (home, port) = (Home::bare(), free_port());
-        let public = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[server.auth]\nmode = \"none\"\n");
-        let tables = chain_tables(&server, "", &all_sources());
-        home.write(&format!("[activity]\ntransaction_timeout = \"10m\"\n{public}{tables}"), Some(&url));
-        Self { chain, home, pool: connect(&url).await, port, _server: server }
+        write(&home, (&server, port), &url);
+        Self { chain, home, pool: connect(&url).await, port, url, server }
+    }
+
+    /// Another daemon on the same database and chain, which is asked from now on.
+    fn second(&mut self) -> Home {
+        let home = Home::bare();
+        self.port = free_port();
+        write(&home, (&self.server, self.port), &self.url);
+        home
+    }
+
+    /// Begins an activity that follows this transaction.
+    async fn activity(&self, tx: &SignedTx) -> String {
+        let new = json!({ "userId": "7", "type": "send", "title": "Send",
+            "transaction": { "chainId": 31_337, "hash": tx.hash() } });
+        let made = self.request(reqwest::Method::POST, "").header("content-type", "application/json");
+        let made = made.body(new.to_string()).send().await.expect("an answer");
+        assert_eq!(made.status().as_u16(), 201);
+        parsed(made).await["eventId"].as_str().expect("an id").to_owned()
+    }
+
+    /// What the messages about activities say, in order.
+    async fn told(&self) -> String {
+        let sql = "select string_agg(type || ' ' || (message::jsonb #>> '{payload,status}'), ', ' order by seq) from outbox \
+            where type like 'activity.%'";
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("messages")
     }
 
     async fn start(&self) -> Daemon {
@@ -140,13 +170,7 @@ async fn an_activity_ends_and_reopens_as_its_transaction_does() {
     let followed = Followed::new(913).await;
     let daemon = followed.start().await;
     let tx = followed.chain.submit(mint(), None);
-    let new = json!({ "userId": "7", "type": "send", "title": "Send",
-        "transaction": { "chainId": 31_337, "hash": tx.hash() } });
-    let made = followed.request(reqwest::Method::POST, "").header("content-type", "application/json");
-    let made = made.body(new.to_string()).send().await.expect("an answer");
-    assert_eq!(made.status().as_u16(), 201);
-    let made = parsed(made).await;
-    let id = made["eventId"].as_str().expect("an id").to_owned();
+    let id = followed.activity(&tx).await;
     followed.until(&tx, "waiting known").await;
     followed.mine(&tx);
     followed.until_status(&id, "in_progress", "mined").await;
@@ -158,15 +182,55 @@ async fn an_activity_ends_and_reopens_as_its_transaction_does() {
     followed.until_status(&id, "in_progress", "mined").await;
     followed.chain.mine_empty(2);
     followed.until_status(&id, "completed", "succeeded").await;
-    let sql = "select string_agg(type || ' ' || (message::jsonb #>> '{payload,status}'), ', ' order by seq) from outbox \
-        where type like 'activity.%'";
-    let told: String = sqlx::query_scalar(sql).fetch_one(&followed.pool).await.expect("messages");
     assert_eq!(
-        told,
+        followed.told().await,
         "activity.created pending, activity.updated in_progress, activity.completed completed, \
          activity.updated in_progress, activity.updated in_progress, activity.completed completed"
     );
     daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_follows_on_where_a_killed_leader_stopped() {
+    let mut followed = Followed::new(914).await;
+    let leader = followed.start().await;
+    let waits = followed.chain.submit(mint(), None);
+    let mined = followed.chain.submit(Action::Stake { developer: wallet(3), amount: U256::from(7) }, None);
+    let ids = [followed.activity(&waits).await, followed.activity(&mined).await];
+    followed.until(&waits, "waiting known").await;
+    followed.mine(&mined);
+    followed.until_status(&ids[1], "in_progress", "mined").await;
+    let second = followed.second();
+    let standby = second.start();
+    standby.until("a standby", |status, report| status == 200 && report["role"] == "standby").await;
+    leader.kill_9().await;
+    // What happens while nobody leads is seen by whoever leads next, once.
+    followed.mine(&waits);
+    followed.chain.mine_empty(2);
+    for id in &ids {
+        followed.until_status(id, "completed", "succeeded").await;
+    }
+    // The first comes back and stands by, and a reorg is the second one's.
+    let first = followed.home.start();
+    first.until("a standby", |status, report| status == 200 && report["role"] == "standby").await;
+    followed.chain.reorg_with(3, &[vec![], vec![], vec![], vec![]]);
+    followed.until_status(&ids[0], "in_progress", "waiting").await;
+    standby.stop_well().await;
+    followed.mine(&waits);
+    followed.chain.mine_empty(2);
+    followed.until(&waits, "succeeded").await;
+    let of_the_first = "select string_agg(changed ->> 'status', ', ' order by number) from activity_changes where activity_id = $1::uuid";
+    let changes: String =
+        sqlx::query_scalar(of_the_first).bind(&ids[0]).fetch_one(&followed.pool).await.expect("changes");
+    assert!(
+        [
+            "pending, in_progress, completed, in_progress, completed",
+            "pending, completed, in_progress, completed"
+        ]
+        .contains(&changes.as_str()),
+        "each change once, and what nobody saw is passed over: {changes}"
+    );
+    first.stop_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -184,3 +184,21 @@ async fn a_delivery_gets_the_exact_answer_and_stores_nothing_unsigned() {
     assert_eq!(hooked.daemon.metric(refused).await, Some(2.0));
     hooked.daemon.stop_well().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_moves_the_activity_of_its_transaction() {
+    let hooked = Hooked::start(903).await;
+    // It waits: the chain has not mined it, whatever the provider says.
+    let tx = hooked.chain.submit(Action::Erc20Mint { to: wallet(0), amount: U256::from(7) }, None);
+    let activity = json!({ "userId": "7", "type": "deposit", "title": "Deposit",
+        "transaction": { "chainId": 31_337, "hash": tx.hash() } });
+    let made =
+        hooked.request(reqwest::Method::POST, "/v1/activities").header("content-type", "application/json");
+    assert_eq!(answer(made.body(activity.to_string())).await.0, 201);
+    hooked.until("select status from activities", "pending").await;
+    hooked.deliver(json!({ "hash": tx.hash() })).await;
+    hooked.until("select status from activities", "in_progress").await;
+    let by = "select made_by from activity_changes where number = 2";
+    hooked.until(by, "coinbase").await;
+    hooked.daemon.stop_well().await;
+}

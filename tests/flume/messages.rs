@@ -252,9 +252,15 @@ fn the_schema_takes_facts_off_the_chain_with_null() {
         "{:?}",
         schema.iter_errors(&right).map(|e| e.to_string()).collect::<Vec<_>>()
     );
+    let mut merged = right.clone();
+    (merged["type"], merged["aggregateType"]) = ("user.updated".into(), "user".into());
+    assert!(!schema.is_valid(&merged), "a user's ids are missing");
+    merged["payload"] = json!({ "ids": ["7", "8"], "joined": ["8"], "left": [] });
+    assert!(schema.is_valid(&merged));
     for (place, wrong) in [
         ("/type", json!("erc20.mint")),
         ("/type", json!("user.updated")),
+        ("/type", json!("user.activated")),
         ("/type", json!("registered")),
         ("/state", json!("retracted")),
         ("/aggregateType", json!("user")),

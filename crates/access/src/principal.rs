@@ -60,7 +60,7 @@ impl Principal {
         let is_listed = patterns.iter().any(|pattern| pattern.opens(room));
         match room.kind() {
             RoomKind::All => scopes.has(Scope::Admin),
-            RoomKind::User(id) => is_reader || matches!(self, Self::User(user) if user.id == id),
+            RoomKind::User(id) => self.may_read_user(id),
             RoomKind::Public(kind) => is_reader || is_listed || public.0.iter().any(|public| public == kind),
             RoomKind::Other => is_reader || is_listed,
         }
@@ -72,6 +72,15 @@ impl Principal {
             Self::Local => true,
             Self::User(user) => user.scopes.has(scope),
             Self::Service(service) => service.scopes.has(scope),
+        }
+    }
+
+    /// Whether the caller may read what is about the user with this id: the user, or a service that reads.
+    pub fn may_read_user(&self, id: &str) -> bool {
+        match self {
+            Self::Local => true,
+            Self::User(user) => user.id == id,
+            Self::Service(service) => service.scopes.has(Scope::Read),
         }
     }
 

@@ -18,6 +18,9 @@ pub struct Api {
     pub codes: &'static [&'static str],
     /// The route that the op `emit` of a WebSocket is too: its body is what the client emits.
     pub emit: Option<OfferedRoute>,
+    /// Routes, by method and path, whose requests may run twice: what they make is named by the request and its `Idempotency-Key`, so
+    /// that a repeat makes nothing more. A repeat does not wait for a request that was cut off.
+    pub repeatable: &'static [(ApiMethod, &'static str)],
 }
 
 /// The method of a route.

@@ -32,7 +32,7 @@ pub use logs::{LogBlock, Logs, LogsIter};
 pub use message::{
     Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, UnknownMessageState, amount_formatted,
 };
-pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata};
+pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata, rfc3339_millis};
 pub use projection::{ProjectionChange, ProjectionDelta, SignedSum};
 pub use receipt::{Receipt, ReceiptOutcome, receipts_root};
 

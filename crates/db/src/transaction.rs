@@ -19,6 +19,8 @@ pub const USERS: i64 = 0x6368_6169_6e66_0002;
 pub const MIGRATION: i64 = 0x6368_6169_6e66_0003;
 /// Key of the advisory lock that a replay holds while it runs.
 pub const REPLAY: i64 = 0x6368_6169_6e66_0004;
+/// Key of the advisory lock under which wallets are linked to people, and people merged.
+pub const PEOPLE: i64 = 0x6368_6169_6e66_000a;
 /// Added to a chain's id: key of the advisory lock that work for the chain shares which does not lock the chain's row. It
 /// keeps no session out. It is a mark, by which the next leader finds what an earlier leader left behind.
 const WORK: i64 = 0x6368_6169_6e67_0000;
@@ -111,5 +113,11 @@ pub async fn begin_look(pool: &PgPool) -> Result<Tx, StoreError> {
 /// Waits for the advisory lock `key`, held until the transaction ends.
 pub async fn lock(tx: &mut Tx, key: i64) -> Result<(), StoreError> {
     sqlx::query("select pg_advisory_xact_lock($1)").bind(key).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// The same lock, shared with others who take it so.
+pub async fn lock_shared(tx: &mut Tx, key: i64) -> Result<(), StoreError> {
+    sqlx::query("select pg_advisory_xact_lock_shared($1)").bind(key).execute(&mut **tx).await?;
     Ok(())
 }

@@ -18,7 +18,7 @@ pub use judge::{Cursor, Ownership, foreign, judge};
 pub use listen::{CommitSignal, Listener, listen};
 pub use replay::{ReplayEnd, ReplayTarget, Replayed, Replayer, SeparateStreams};
 pub use report::remedy;
-pub use retention::Retention;
+pub use retention::{Retention, TrimPage};
 pub use stream::{Relay, RelayParts};
 pub use turn::SinkDelivery;
 

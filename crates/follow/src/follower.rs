@@ -49,14 +49,16 @@ pub trait ChainView: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Option<u64>>, Self::Error>> + Send;
 }
 
+/// What is to be counted once a transaction is committed: before that it may come to nothing.
+pub type AfterCommit = Vec<Box<dyn FnOnce() + Send>>;
+
+/// The outcome of [`Subject::changed`].
+pub type Taken<'a> = Pin<Box<dyn Future<Output = Result<AfterCommit, StoreError>> + Send + 'a>>;
+
 /// What transactions are followed for.
 pub trait Subject: Send + Sync {
-    /// Takes changes in the transaction that stores them, and may end it with messages.
-    fn changed<'a>(
-        &'a self,
-        tx: &'a mut Tx,
-        changes: Vec<TransactionChange>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+    /// Takes changes in the transaction that stores them, and may end it with messages. What it returns is called after the commit.
+    fn changed<'a>(&'a self, tx: &'a mut Tx, changes: Vec<TransactionChange>) -> Taken<'a>;
 }
 
 /// How a chain's transactions are followed.
@@ -232,10 +234,10 @@ impl<V: ChainView, S: Subject> Follower<V, S> {
         watches::end(&mut tx, &over).await?;
         let count = changes.len();
         let states: Vec<&'static str> = changes.iter().map(|change| change.to.as_str()).collect();
-        if count > 0 {
-            self.subject.changed(&mut tx, changes).await?;
-        }
+        let after =
+            if count > 0 { self.subject.changed(&mut tx, changes).await? } else { AfterCommit::new() };
         tx.commit().await?;
+        after.into_iter().for_each(|count| count());
         states.into_iter().for_each(|state| metrics::follow_change(&self.settings.chain, state));
         Ok(count)
     }

@@ -6,7 +6,7 @@ mod follower;
 mod judge;
 mod watches;
 
-pub use follower::{ChainView, FollowSettings, Follower, Subject};
+pub use follower::{AfterCommit, ChainView, FollowSettings, Follower, Subject, Taken};
 pub use judge::{
     ChainDepths, SeenReceipt, SeenSender, TransactionChange, TransactionSighting, TransactionWatch,
     WatchLimits, WatchState, WatchVerdict, judge,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use alloy_primitives::B256;
 use serde_json::{Map, Value};
 use sqlx::postgres::PgPool;
 
@@ -91,8 +92,21 @@ impl fmt::Debug for InboundDeliveries {
     }
 }
 
-/// Called with the EIP-155 id of a chain and the highest block that a delivery about it names.
-pub type WakeChain = Arc<dyn Fn(u64, Option<u64>) + Send + Sync>;
+/// What a delivery says that was stored just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewHints {
+    /// Name of its endpoint.
+    pub endpoint: String,
+    /// EIP-155 id of the chain it is about.
+    pub chain_id: u64,
+    /// The highest block that it names.
+    pub block: Option<u64>,
+    /// The transactions that it names.
+    pub transactions: Vec<B256>,
+}
+
+/// Called with what a new delivery says; must not block.
+pub type WakeChain = Arc<dyn Fn(NewHints) + Send + Sync>;
 
 impl InboundDeliveries {
     /// For these endpoints. A body, as it was sent and decompressed, has `max_body` bytes at most. `wake` is called when hints are
@@ -187,7 +201,9 @@ impl InboundDeliveries {
         }
         tx.commit().await?;
         if let Some(((_, chain_id), hints)) = read.filter(|(_, hints)| !hints.is_empty()) {
-            (self.wake)(chain_id, hints.iter().filter_map(|hint| hint.block).max());
+            let block = hints.iter().filter_map(|hint| hint.block).max();
+            let transactions = hints.iter().map(|hint| hint.transaction).collect();
+            (self.wake)(NewHints { endpoint: endpoint.name.clone(), chain_id, block, transactions });
         }
         Ok(inserted.is_some())
     }

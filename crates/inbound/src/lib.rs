@@ -12,7 +12,7 @@ mod verify;
 
 pub use compare::{ComparedChain, Comparison, ComparisonLoop, HintRound, is_hint};
 pub use hint::{DeliveryHint, HintKind, HintLog, MAX_HINTS, hints};
-pub use inbox::{InboundAnswer, InboundDeliveries, InboundEndpoint, WakeChain};
+pub use inbox::{InboundAnswer, InboundDeliveries, InboundEndpoint, NewHints, WakeChain};
 pub use routes::routes;
 pub use verify::{
     Headers, InboundProvider, InboundSecret, SignatureRefusal, SignedRequest, TOLERANCE_SECONDS,

@@ -55,7 +55,7 @@ pub fn delivery(id: &str, block: u64, transfers: u64) -> Vec<u8> {
 
 /// Wakes nobody.
 pub fn quiet() -> WakeChain {
-    Arc::new(|_, _| {})
+    Arc::new(|_| {})
 }
 
 /// The headers of a body that is signed.

@@ -1,6 +1,7 @@
 mod change;
 mod read;
 mod row;
+mod text;
 mod write;
 
 pub use change::{
@@ -8,4 +9,6 @@ pub use change::{
     NewActivity,
 };
 pub(crate) use read::ActivityFilter;
+pub use text::{ActivityText, TextTemplate, TextTemplateError};
+pub(crate) use text::{MAX_DESCRIPTION, MAX_TITLE, texts};
 pub use write::{ActivityError, Changed};

@@ -7,6 +7,8 @@ mod activities;
 mod events;
 /// Ids of facts.
 mod ids;
+/// Old events.
+mod retention;
 /// The routes of this crate.
 mod routes;
 /// What caused what.
@@ -21,12 +23,13 @@ use std::sync::{Arc, Mutex};
 use sqlx::postgres::PgPool;
 
 pub use activities::{
-    Activity, ActivityChange, ActivityError, ActivityStatus, ActivityTransaction, ChangeKind, ChangeRefused,
-    Changed, ChangedBy, NewActivity,
+    Activity, ActivityChange, ActivityError, ActivityStatus, ActivityText, ActivityTransaction, ChangeKind,
+    ChangeRefused, Changed, ChangedBy, NewActivity, TextTemplate, TextTemplateError,
 };
 use events::CommitQueue;
 pub use events::{ApplicationEvent, EventSchemas, PublishError, PublishReceipt, Published, SchemaFileError};
-pub use users::{UserChanges, UserDevice, UserError};
+pub use retention::trim_events;
+pub use users::{UserChanges, UserDevice, UserError, WrittenUser};
 
 use chainflume_db::Database;
 use chainflume_ops::telemetry::LogLimiter;
@@ -39,6 +42,8 @@ pub struct Settings {
     pub schemas: EventSchemas,
     /// Types that activities may have.
     pub activity_types: Vec<String>,
+    /// Titles and descriptions by type and status.
+    pub activity_texts: Vec<ActivityText>,
     /// Ids (EIP-155) of the chains on which activities may follow transactions.
     pub chains: Vec<u64>,
     /// Bytes of one payload at most.

@@ -7,7 +7,7 @@ mod users;
 use serde_json::Map;
 
 use crate::Publisher;
-use chainflume_api::Api;
+use chainflume_api::{Api, ApiMethod};
 
 impl Publisher {
     /// What this crate offers on the public listener.
@@ -17,9 +17,17 @@ impl Publisher {
         schemas.extend(activities::schemas());
         schemas.extend(users::schemas());
         let routes = [events::routes(self), activities::routes(self), users::routes(self)].concat();
-        Api { routes, schemas, codes: CODES, emit: Some(events::publish_route(self)) }
+        let emit = Some(events::publish_route(self));
+        Api { routes, schemas, codes: CODES, emit, repeatable: REPEATABLE }
     }
 }
+
+/// Events and activities have ids that follow from the key, and a person is written whole.
+const REPEATABLE: &[(ApiMethod, &str)] = &[
+    (ApiMethod::Post, "/v1/domain-events"),
+    (ApiMethod::Post, "/v1/activities"),
+    (ApiMethod::Put, "/v1/users/{id}"),
+];
 
 /// Codes of refusals, as docs/APPLICATION.md lists them.
 const CODES: &[&str] = &[
@@ -47,6 +55,6 @@ const CODES: &[&str] = &[
     "unknown_chain",
     "unsupported_media_type",
     "update_by_id_only",
-    "wallet_taken",
+    "user_too_large",
     "wrong_transition",
 ];

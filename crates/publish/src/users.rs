@@ -1,12 +1,18 @@
 //! People by the application's own ids. The chain's record of a wallet (`users`) and the person are joined by the wallet.
 
+mod ids;
+mod links;
+mod merge;
+
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::Publisher;
+use chainflume_access::Principal;
 use chainflume_core::domain::Address;
-use chainflume_db::transaction::{Tx, begin_bounded};
-use chainflume_db::{StoreError, transaction};
+use chainflume_db::StoreError;
+use chainflume_db::transaction::{PEOPLE, Tx, begin_bounded, lock, lock_shared};
+use chainflume_outbox::Position;
+use ids::person_of;
 
 /// A device of a person.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,12 +40,26 @@ pub struct UserChanges {
     pub devices: Option<Vec<UserDevice>>,
 }
 
+/// Wallets, devices and other ids of one person at most: a screen shows them all, and a message has them.
+pub(crate) const MAX_OF_PERSON: usize = 100;
+
+/// A person that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenUser {
+    /// The person's own id: another one than the request names where the two are one person.
+    pub id: String,
+    /// Whether there was none before.
+    pub is_new: bool,
+    /// The position of the message about the ids; `None` where none joined or left.
+    pub position: Option<Position>,
+}
+
 /// Why a person was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// Another person has the wallet.
-    #[error("the wallet {0:#x} is linked to another user")]
-    WalletTaken(Address),
+    /// The people who have the wallets would together have more than one person may have.
+    #[error("the person would have more than {MAX_OF_PERSON} wallets, devices or ids")]
+    TooLarge,
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -53,32 +73,55 @@ impl From<sqlx::Error> for UserError {
 
 /// The record as it was read: contacts, times, then lists as JSON.
 type PersonRow =
-    (Option<String>, Option<String>, Option<String>, Option<String>, String, String, String, String);
+    (Option<String>, Option<String>, Option<String>, Option<String>, String, String, String, String, String);
 
 impl Publisher {
-    /// Writes a person, whom it makes where there is none; whether it did.
+    /// Writes a person, whom it makes where there is none.
     ///
-    /// A wallet is of one person. A person who has it keeps it: ids are never joined by a request of one of them.
+    /// A wallet is of one person. Where another person has one of the wallets, the two are one: the older one stays and gets what the
+    /// younger one has, and the younger one's id becomes another id of the person. A change of the ids is published.
     ///
     /// # Errors
     /// [`UserError`]
-    pub async fn put_user(&self, id: &str, changes: &UserChanges) -> Result<bool, UserError> {
+    pub async fn put_user(
+        &self,
+        id: &str,
+        changes: &UserChanges,
+        source: &str,
+    ) -> Result<WrittenUser, UserError> {
         let mut tx = begin_bounded(&self.0.pool).await?;
+        // Links are changed by one caller at a time, or two that claim each other's wallets would wait for each other for ever. An id
+        // that is being merged away must not be written under.
+        match changes.wallets {
+            Some(_) => lock(&mut tx, PEOPLE).await?,
+            None => lock_shared(&mut tx, PEOPLE).await?,
+        }
+        let id = person_of(&mut tx, id).await?.unwrap_or_else(|| id.to_owned());
+        // The time after the lock: the person of whoever came first is the older one.
         let inserted = sqlx::query(
-            "insert into application_users (id) values ($1) on conflict on constraint application_users_pkey do nothing",
+            r"
+            insert into application_users (id, created_at, updated_at) values ($1, clock_timestamp(), clock_timestamp())
+            on conflict on constraint application_users_pkey do nothing
+            ",
         )
-        .bind(id)
+        .bind(&id)
         .execute(&mut *tx)
         .await?;
-        contacts(&mut tx, id, changes).await?;
-        if let Some(wallets) = &changes.wallets {
-            link(&mut tx, id, wallets).await?;
-        }
+        let linked = match &changes.wallets {
+            Some(wallets) => Some(links::link(&mut tx, &id, wallets).await?),
+            None => None,
+        };
+        let own = linked.as_ref().map_or(&id, |linked| &linked.own).clone();
+        contacts(&mut tx, &own, changes).await?;
         if let Some(devices) = &changes.devices {
-            replace_devices(&mut tx, id, devices).await?;
+            replace_devices(&mut tx, &own, devices).await?;
         }
+        let position = match &linked {
+            Some(linked) => links::publish(&mut tx, linked, source).await?,
+            None => None,
+        };
         tx.commit().await?;
-        Ok(inserted.rows_affected() == 1)
+        Ok(WrittenUser { is_new: inserted.rows_affected() == 1 && own == id, id: own, position })
     }
 
     /// A person as JSON, with what the chain says of the wallets.
@@ -96,72 +139,50 @@ impl Publisher {
                         'status', coalesce(u.status, 'registered')) order by w.linked_at, w.wallet)
                     from user_wallets w left join users u on u.wallet = w.wallet where w.user_id = a.id), '[]')::text,
                 coalesce((select jsonb_agg(jsonb_build_object('kind', d.kind, 'token', d.token) order by d.kind, d.token)
-                    from user_devices d where d.user_id = a.id), '[]')::text
+                    from user_devices d where d.user_id = a.id), '[]')::text,
+                coalesce((select jsonb_agg(o.alias order by o.merged_at, o.alias)
+                    from user_aliases o where o.user_id = a.id), '[]')::text
             from application_users a where a.id = $1
             "#,
         )
         .bind(id)
         .fetch_optional(&self.0.pool)
         .await?;
-        Ok(row.map(|(email, phone, locale, zone, created, updated, wallets, devices)| {
+        Ok(row.map(|(email, phone, locale, zone, created, updated, wallets, devices, aliases)| {
             let list = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
             json!({
                 "id": id, "email": email, "phone": phone, "locale": locale, "zone": zone, "wallets": list(&wallets),
-                "devices": list(&devices), "createdAt": created, "updatedAt": updated,
+                "devices": list(&devices), "aliases": list(&aliases), "createdAt": created, "updatedAt": updated,
             })
         }))
     }
 
-    /// Erases a person: contacts, devices and links. Facts of the chain and published events stay. Whether there was one.
+    /// Erases a person, by any id of the application for the person: contacts, devices, links and other ids. Facts of the chain and
+    /// published events stay. Whether there was one.
     ///
     /// # Errors
     /// A database error.
     pub async fn erase_user(&self, id: &str) -> Result<bool, StoreError> {
         let mut tx = begin_bounded(&self.0.pool).await?;
-        let gone =
-            sqlx::query("delete from application_users where id = $1").bind(id).execute(&mut *tx).await?;
+        lock(&mut tx, PEOPLE).await?;
+        let Some(own) = person_of(&mut tx, id).await? else { return Ok(false) };
+        sqlx::query("delete from application_users where id = $1").bind(own).execute(&mut *tx).await?;
         tx.commit().await?;
-        Ok(gone.rows_affected() == 1)
+        Ok(true)
     }
 
-    /// The ids by which a person is known in rooms: the application's own, those of the wallets' users, and the wallets; `None`
-    /// where no person has this id.
+    /// Whether a caller may read what is about the user with this id: a caller who may join the user's room, or who is the same person
+    /// by another id.
     ///
     /// # Errors
     /// A database error.
-    pub async fn ids_of(&self, id: &str) -> Result<Option<Vec<String>>, StoreError> {
-        let wallet = id.parse::<Address>().ok().filter(|_| id.starts_with("0x"));
-        let mut tx = transaction::begin_look(&self.0.pool).await?;
-        let owner: Option<String> = sqlx::query_scalar(
-            r"
-            select a.id from application_users a where a.id = $1
-            union all
-            select w.user_id from user_wallets w where w.wallet = $2
-            union all
-            select w.user_id from users u join user_wallets w on w.wallet = u.wallet where u.id = $3
-            union all
-            select w.user_id from user_wallets w where user_id(w.wallet) = $3
-            limit 1
-            ",
-        )
-        .bind(id)
-        .bind(wallet.map(|wallet| wallet.to_vec()))
-        .bind(Uuid::try_parse(id).ok())
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(owner) = owner else { return Ok(None) };
-        let wallets: Vec<(String, Uuid)> = sqlx::query_as(
-            r"
-            select '0x' || encode(w.wallet, 'hex'), coalesce(u.id, user_id(w.wallet))
-            from user_wallets w left join users u on u.wallet = w.wallet where w.user_id = $1
-            order by w.linked_at, w.wallet
-            ",
-        )
-        .bind(&owner)
-        .fetch_all(&mut *tx)
-        .await?;
-        let of_wallets = wallets.into_iter().flat_map(|(wallet, user)| [wallet, user.to_string()]);
-        Ok(Some(std::iter::once(owner).chain(of_wallets).collect()))
+    pub(crate) async fn may_read_user(&self, caller: &Principal, id: &str) -> Result<bool, StoreError> {
+        if caller.may_read_user(id) {
+            return Ok(true);
+        }
+        let Principal::User(user) = caller else { return Ok(false) };
+        let ids = self.ids_of(id).await?.unwrap_or_default();
+        Ok(ids.contains(&user.id))
     }
 }
 
@@ -187,36 +208,6 @@ async fn contacts(tx: &mut Tx, id: &str, changes: &UserChanges) -> Result<(), Us
     .execute(&mut **tx)
     .await?;
     Ok(())
-}
-
-async fn link(tx: &mut Tx, id: &str, wallets: &[Address]) -> Result<(), UserError> {
-    let bytes: Vec<Vec<u8>> = wallets.iter().map(|wallet| wallet.to_vec()).collect();
-    sqlx::query("delete from user_wallets where user_id = $1 and wallet <> all($2::bytea[])")
-        .bind(id)
-        .bind(&bytes)
-        .execute(&mut **tx)
-        .await?;
-    sqlx::query(
-        r"
-        insert into user_wallets (wallet, user_id) select distinct wallet, $1 from unnest($2::bytea[]) as w (wallet)
-        on conflict on constraint user_wallets_pkey do nothing
-        ",
-    )
-    .bind(id)
-    .bind(&bytes)
-    .execute(&mut **tx)
-    .await?;
-    let taken: Option<Vec<u8>> = sqlx::query_scalar(
-        "select wallet from user_wallets where wallet = any($2::bytea[]) and user_id <> $1 limit 1",
-    )
-    .bind(id)
-    .bind(&bytes)
-    .fetch_optional(&mut **tx)
-    .await?;
-    match taken.and_then(|wallet| Address::try_from(wallet.as_slice()).ok()) {
-        Some(wallet) => Err(UserError::WalletTaken(wallet)),
-        None => Ok(()),
-    }
 }
 
 async fn replace_devices(tx: &mut Tx, id: &str, devices: &[UserDevice]) -> Result<(), UserError> {

@@ -15,6 +15,7 @@ pub(in crate::roles) fn publisher((config, store): (&Config, &Store)) -> Result<
             .map_err(|error| AppError::Config(format!("publish.schemas: {error}")))?
             .unwrap_or_default(),
         activity_types: publish.activity_types.clone(),
+        activity_texts: publish.activity_texts.clone(),
         chains: config.chains.iter().map(|chain| chain.chain_id).collect(),
         payload_bytes: publish.payload_bytes,
         max_aggregate_types: publish.max_aggregate_types,

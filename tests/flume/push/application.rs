@@ -1,8 +1,9 @@
 //! Facts of the application, from an HTTP request to every receiver of messages.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod crash;
+mod figures;
+mod merge;
+mod onboarding;
 
 use sqlx::AssertSqlSafe;
 
@@ -268,69 +269,5 @@ async fn bad_facts_have_a_code_and_leave_nothing() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(facts(&gate).await.len(), 1);
-    daemon.stop_well().await;
-}
-
-const PUBLISHERS: usize = 64;
-const EVENTS: usize = 5;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn publishers_lose_and_double_nothing_in_a_kill() {
-    let (gate, bearer) = gate(73, "", "\"publish\"").await;
-    let daemon = gate.start().await;
-    chainflume_ops::tls::install();
-    let client = reqwest::Client::builder().no_proxy().timeout(WAIT_LIMIT).build().expect("a client");
-    let (address, stored) =
-        (format!("http://127.0.0.1:{}/v1/domain-events", gate.port), Arc::new(AtomicUsize::new(0)));
-    let publishers: Vec<_> = (0..PUBLISHERS)
-        .map(|publisher| {
-            let (client, address, bearer, stored) =
-                (client.clone(), address.clone(), bearer.clone(), stored.clone());
-            tokio::spawn(async move {
-                for n in 0..EVENTS {
-                    let event = event(publisher * EVENTS + n, &publisher.to_string(), "u7");
-                    let deadline = Instant::now() + WAIT_LIMIT;
-                    loop {
-                        let request =
-                            client.post(&address).header("authorization", &bearer).body(event.to_string());
-                        if request.send().await.is_ok_and(|answer| answer.status().as_u16() == 201) {
-                            break;
-                        }
-                        assert!(Instant::now() < deadline, "an event is never stored");
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
-                    stored.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while stored.load(Ordering::Relaxed) < PUBLISHERS * EVENTS / 4 {
-        assert!(Instant::now() < deadline, "nothing is stored");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    daemon.kill_9().await;
-    let daemon = gate.start().await;
-    gate.mine(&daemon, 3).await;
-    for publisher in publishers {
-        publisher.await.expect("every event is answered");
-    }
-    let all = gate.outbox().await;
-    let seqs: Vec<u64> = all.iter().filter_map(|(_, message)| message["seq"].as_u64()).collect();
-    assert!(seqs.windows(2).all(|two| two[0] + 1 == two[1]), "numbers have no gap");
-    let facts = facts(&gate).await;
-    let ids: BTreeSet<&str> = facts.iter().filter_map(|fact| fact["id"].as_str()).collect();
-    assert_eq!((facts.len(), ids.len()), (PUBLISHERS * EVENTS, PUBLISHERS * EVENTS), "each event once");
-    let mut orders: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for fact in &facts {
-        let order = orders.entry(fact["aggregateId"].as_str().expect("an id")).or_default();
-        order.extend(fact["payload"]["n"].as_u64());
-    }
-    assert!(orders.values().all(|order| order.is_sorted()), "each publisher's order stays");
-    let rows: i64 = sqlx::query_scalar("select count(*) from domain_events e join outbox o on o.seq = e.seq")
-        .fetch_one(&gate.pool)
-        .await
-        .expect("counts");
-    assert_eq!(usize::try_from(rows), Ok(facts.len()));
     daemon.stop_well().await;
 }

@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -60,6 +62,33 @@ pub struct OffChainMetadata {
 
 /// Version of the schema of messages.
 pub const MESSAGE_VERSION: u32 = 1;
+
+impl OffChainMessage {
+    /// A message with a time of [`rfc3339_millis`], without payload, user and source.
+    pub fn new(
+        (id, message_type): (Uuid, &str),
+        (aggregate_type, aggregate_id): (&str, &str),
+        timestamp: String,
+    ) -> Self {
+        Self {
+            id,
+            seq: 0,
+            version: MESSAGE_VERSION,
+            message_type: message_type.to_owned(),
+            state: MessageState::Confirmed,
+            timestamp,
+            aggregate_type: aggregate_type.to_owned(),
+            aggregate_id: aggregate_id.to_owned(),
+            payload: Map::new(),
+            metadata: OffChainMetadata::default(),
+        }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, as messages about facts that are not on a chain have it.
+pub fn rfc3339_millis(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,3 +1,5 @@
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -9,6 +11,10 @@ use chainflume_ops::metrics;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::{Outbox, OutboxState};
 use chainflume_store::{HistoryRetention, Store};
+
+/// Deletes a page of another crate's old rows. Returns whether there may be more.
+pub type TrimPage =
+    Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = Result<bool, StoreError>> + Send>> + Send + Sync>;
 
 /// Limits the outbox and old records of chains. Deletes messages that every sink has, and old rows, in small batches,
 /// so that no statement holds locks or snapshots for long. Reports the size of the outbox.
@@ -22,6 +28,8 @@ pub struct Retention {
     pub age: Duration,
     /// The tables of chains, and how long their rows are kept.
     pub history: (Store, HistoryRetention),
+    /// Old rows of others, where they are kept for a time.
+    pub others: Vec<TrimPage>,
     /// Names of the sinks that must have a message before it is deleted. Cursors of other names do not count.
     pub sinks: Vec<String>,
 }
@@ -102,6 +110,9 @@ impl Retention {
                 break;
             }
             tokio::task::yield_now().await;
+        }
+        for trim in &self.others {
+            while !stop.is_cancelled() && heartbeat.wait(trim(BATCH)).await? {}
         }
         Ok(())
     }

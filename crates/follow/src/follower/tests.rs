@@ -123,13 +123,10 @@ impl ChainView for Model {
 struct Told(Arc<Mutex<Vec<TransactionChange>>>);
 
 impl Subject for Told {
-    fn changed<'a>(
-        &'a self,
-        _: &'a mut Tx,
-        changes: Vec<TransactionChange>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>> {
-        self.0.lock().unwrap().extend(changes);
-        Box::pin(async { Ok(()) })
+    fn changed<'a>(&'a self, _: &'a mut Tx, changes: Vec<TransactionChange>) -> Taken<'a> {
+        let told = self.clone();
+        let count = move || told.0.lock().unwrap().extend(changes);
+        Box::pin(async { Ok(AfterCommit::from([Box::new(count) as Box<dyn FnOnce() + Send>])) })
     }
 }
 
@@ -262,6 +259,28 @@ async fn an_open_activity_with_a_transaction_is_followed_from_its_row() {
     let look = async || follower(&database, &model, &told).round().await.expect("a round");
     assert_eq!((look().await, look().await), (1, 0));
     assert_eq!((told.states(1), told.states(2)), (vec![WatchState::Mined], vec![]));
+}
+
+#[tokio::test]
+async fn a_change_that_is_not_committed_is_not_counted() {
+    let (database, model, told) = (migrated().await, Model::default(), Told::default());
+    model.mine(0, &[]);
+    follow(&database, 1).await;
+    model.mine(0, &[(1, true)]);
+    let refuse = r"
+        create function refuse() returns trigger language plpgsql as $$ begin raise exception 'the gate is closed'; end $$;
+        create constraint trigger refuse after update on watched_transactions deferrable initially deferred
+            for each row execute function refuse()
+    ";
+    sqlx::raw_sql(refuse).execute(database.pool()).await.expect("a trigger");
+    assert!(follower(&database, &model, &told).round().await.is_err());
+    assert_eq!(told.states(1), []);
+    sqlx::raw_sql("drop trigger refuse on watched_transactions")
+        .execute(database.pool())
+        .await
+        .expect("gone");
+    assert_eq!(follower(&database, &model, &told).round().await, Ok(1));
+    assert_eq!(told.states(1), [WatchState::Mined]);
 }
 
 #[tokio::test]

@@ -16,19 +16,25 @@ impl Feed {
     /// are at least as new as the message, since both were committed together, and after a retraction they are without it. To read them
     /// as of the message's block would take the history of every balance; the newest is what a screen shows.
     pub(super) async fn entries(&self, rows: Vec<OutboxRow>) -> Result<Vec<Arc<Entry>>, StoreError> {
-        let (mut wallets, mut wanted) = (BTreeSet::new(), BTreeSet::new());
+        let (mut wallets, mut users, mut wanted) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for row in &rows {
             let message: Value = serde_json::from_str(&row.message).unwrap_or_default();
             let named = addresses(message["aggregateId"].as_str(), message["payload"].as_object());
             // A fact that is not on a chain reaches nobody through a wallet.
-            if !message["metadata"]["chainId"].is_null() {
+            if message["metadata"]["chainId"].is_null() {
+                users.extend(message["metadata"]["userId"].as_str().map(str::to_owned));
+            } else {
                 wallets.extend(named.into_iter().map(str::to_owned));
             }
             if changes_balances(&row.message_type, row.state.as_str()) {
                 wanted.extend(changed_balances(&message));
             }
         }
-        let owners = if wallets.is_empty() { BTreeMap::new() } else { self.owners(&wallets).await? };
+        let owners = if wallets.len() + users.len() == 0 {
+            BTreeMap::new()
+        } else {
+            self.owners(&wallets, &users).await?
+        };
         let balances = if wanted.is_empty() { BTreeMap::new() } else { self.balances(wanted).await? };
         let (lookups, now) = (Lookups { balances, owners }, Instant::now());
         let entry = |row: OutboxRow| {
@@ -40,24 +46,41 @@ impl Feed {
         Ok(rows.into_iter().map(entry).collect())
     }
 
-    /// The application's own id of the person of each of these wallets.
-    async fn owners(&self, wallets: &BTreeSet<String>) -> Result<BTreeMap<String, String>, StoreError> {
+    /// The application's ids of the person of each of these wallets, and the other ids of the person of each of these ids.
+    async fn owners(
+        &self,
+        wallets: &BTreeSet<String>,
+        users: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
         let rows: Vec<(String, String)> = sqlx::query_as(
             r"
-            select '0x' || encode(o.wallet, 'hex'), o.user_id
-            from unnest($1::text[]) as w (wallet)
-            join user_wallets o on o.wallet = decode(substr(w.wallet, 3), 'hex')
-            where w.wallet ~ '^0x([0-9a-f]{2})*$'
+            with known as (
+                select '0x' || encode(o.wallet, 'hex') as name, o.user_id as own
+                from unnest($1::text[]) as w (wallet)
+                join user_wallets o on o.wallet = decode(substr(w.wallet, 3), 'hex')
+                where w.wallet ~ '^0x([0-9a-f]{2})*$'
+                union all
+                select u.id, coalesce(a.user_id, u.id)
+                from unnest($2::text[]) as u (id) left join user_aliases a on a.alias = u.id
+            )
+            select name, own from known where name <> own
+            union all
+            select k.name, a.alias from known k join user_aliases a on a.user_id = k.own where a.alias <> k.name
             ",
         )
         .bind(wallets.iter().map(String::as_str).collect::<Vec<_>>())
+        .bind(users.iter().map(String::as_str).collect::<Vec<_>>())
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().collect())
+        let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, id) in rows {
+            owners.entry(name).or_default().push(id);
+        }
+        Ok(owners)
     }
 
-    /// Keys under which the outbox finds what concerns wallets of the users in these rooms.
-    pub(super) async fn wallet_keys(&self, rooms: &[Room]) -> Result<Vec<i64>, StoreError> {
+    /// Keys under which the outbox finds what concerns wallets and other ids of the users in these rooms.
+    pub(super) async fn person_keys(&self, rooms: &[Room]) -> Result<Vec<i64>, StoreError> {
         let user = |room: &Room| match room.kind() {
             RoomKind::User(id) => Some(id.to_owned()),
             _ => None,
@@ -66,9 +89,22 @@ impl Feed {
         if users.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = "select '0x' || encode(wallet, 'hex') from user_wallets where user_id = any($1)";
-        let wallets: Vec<String> = sqlx::query_scalar(sql).bind(users).fetch_all(&self.pool).await?;
-        Ok(wallets.iter().map(|wallet| room_key(wallet)).collect())
+        let names: Vec<String> = sqlx::query_scalar(
+            r"
+            with own as (
+                select coalesce(a.user_id, u.id) as id from unnest($1::text[]) as u (id) left join user_aliases a on a.alias = u.id
+            )
+            select '0x' || encode(w.wallet, 'hex') from own join user_wallets w on w.user_id = own.id
+            union
+            select id from own
+            union
+            select a.alias from own join user_aliases a on a.user_id = own.id
+            ",
+        )
+        .bind(users)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(names.iter().map(|name| room_key(name)).collect())
     }
 
     /// These balances, 0 for a wallet that has none, by the primary key of each.

@@ -134,7 +134,7 @@ impl Feed {
     async fn cold(&self, from: &Position, wanted: &[Room]) -> Result<Option<Cold>, StoreError> {
         let _reader = self.readers.acquire().await;
         if let Some(mut keys) = keys(wanted, &self.settings.rules) {
-            keys.extend(self.wallet_keys(wanted).await?);
+            keys.extend(self.person_keys(wanted).await?);
             match self.outbox.read_rooms_after(from, &keys, PAGE).await? {
                 RoomRead::Elsewhere => return Ok(None),
                 RoomRead::Page(page) => {

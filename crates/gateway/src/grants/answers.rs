@@ -60,7 +60,7 @@ impl Grants {
         })
     }
 
-    /// Keeps the answer to a request that was begun.
+    /// Keeps the answer to a request that was begun, unless another one of the same key was answered before.
     ///
     /// # Errors
     /// A database error.
@@ -70,7 +70,7 @@ impl Grants {
         (status, answer): (u16, &str),
     ) -> Result<(), StoreError> {
         let mut tx = transaction::begin_bounded(&self.pool).await?;
-        let sql = "update request_answers set status = $4, answer = $5 where owner = $1 and route = $2 and key = $3";
+        let sql = "update request_answers set status = $4, answer = $5 where owner = $1 and route = $2 and key = $3 and answer is null";
         let update = sqlx::query(sql).bind(this.owner).bind(this.route).bind(this.key);
         update.bind(i64::from(status)).bind(answer).execute(&mut *tx).await?;
         Ok(tx.commit().await?)

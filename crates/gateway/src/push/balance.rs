@@ -31,8 +31,8 @@ pub struct KnownBalance {
 pub struct Lookups {
     /// Balances that messages changed.
     pub balances: BTreeMap<BalanceKey, KnownBalance>,
-    /// The application's own id of the person of each wallet.
-    pub owners: BTreeMap<String, String>,
+    /// The application's ids of the person of each wallet, and the other ones of the person of each id.
+    pub owners: BTreeMap<String, Vec<String>>,
 }
 
 /// Name of the event in rooms of users.
@@ -66,14 +66,15 @@ pub(super) fn balance_events(message: &Value, lookups: &Lookups) -> Vec<(String,
     let known = known.filter_map(|key| Some((lookups.balances.get(&key)?, key)));
     let events = known.flat_map(|(balance, key)| {
         let KnownBalance { amount, user_id, total } = balance;
-        let owner = lookups.owners.get(&key.account).zip(total.as_ref());
+        let owners = lookups.owners.get(&key.account).into_iter().flatten();
+        let owners = owners.filter_map(|id| Some((id, total.as_ref()?)));
         let users = std::iter::once((&key.account, amount)).chain(user_id.iter().map(|id| (id, amount)));
         let data = |(user, amount): (&String, &String)| {
             let data =
                 json!({ "userId": user, "balance": amount, "token": key.token, "chainId": key.chain_id });
             (user.clone(), data)
         };
-        users.chain(owner).map(data).collect::<Vec<_>>()
+        users.chain(owners).map(data).collect::<Vec<_>>()
     });
     events.collect()
 }

@@ -9,14 +9,14 @@ use chainflume_outbox::{addresses, room_key};
 
 /// The rooms of a message: `all`, its type, its chain, its contract, its users, and every address that it names at the top of its
 /// payload. A user is known by id, and by the wallet: an address's messages go to `user-<wallet>` too, where the wallet itself is
-/// the user's id, and to the room of the person whose wallet it is.
+/// the user's id, and to the rooms of the person whose wallet it is. A person with several ids of the application has a room by each.
 ///
 /// A fact that is not on a chain may be private. Such a message is in `all`, in the room of its user and in that of its aggregate,
 /// none of which is public, whatever its payload names.
-pub(super) fn rooms(message: &Value, owners: &BTreeMap<String, String>) -> Vec<Room> {
+pub(super) fn rooms(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> Vec<Room> {
     let metadata = &message["metadata"];
     if metadata["chainId"].is_null() {
-        return off_chain(message);
+        return off_chain(message, owners);
     }
     let mut names = vec!["all".to_owned()];
     names.extend(message["type"].as_str().map(|name| format!("type-{name}")));
@@ -28,8 +28,8 @@ pub(super) fn rooms(message: &Value, owners: &BTreeMap<String, String>) -> Vec<R
         names.extend(aggregate.map(|address| format!("contract-{address}")));
     }
     let named = addresses(aggregate, message["payload"].as_object());
-    let people = named.iter().filter_map(|address| owners.get(*address)).map(|id| format!("user-{id}"));
-    let people: Vec<String> = people.collect();
+    let people = named.iter().filter_map(|address| owners.get(*address)).flatten();
+    let people: Vec<String> = people.map(|id| format!("user-{id}")).collect();
     names.extend(
         named.into_iter().flat_map(|address| [format!("address-{address}"), format!("user-{address}")]),
     );
@@ -38,11 +38,13 @@ pub(super) fn rooms(message: &Value, owners: &BTreeMap<String, String>) -> Vec<R
     names.iter().filter_map(|name| Room::parse(name).ok()).collect()
 }
 
-fn off_chain(message: &Value) -> Vec<Room> {
-    let user = message["metadata"]["userId"].as_str().map(|id| format!("user-{id}"));
+fn off_chain(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> Vec<Room> {
+    let user = message["metadata"]["userId"].as_str();
+    let others = user.and_then(|id| owners.get(id)).into_iter().flatten().map(String::as_str);
+    let users = user.into_iter().chain(others).map(|id| format!("user-{id}"));
     let kind = message["aggregateType"].as_str().filter(|kind| !is_of_chain(kind));
     let aggregate = kind.zip(message["aggregateId"].as_str()).map(|(kind, id)| format!("{kind}-{id}"));
-    let names = std::iter::once("all".to_owned()).chain(user).chain(aggregate);
+    let names = std::iter::once("all".to_owned()).chain(users).chain(aggregate);
     names.filter_map(|name| Room::parse(&name).ok()).collect()
 }
 

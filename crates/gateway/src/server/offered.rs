@@ -21,11 +21,15 @@ const MIN_POSITION: &str = "min_position";
 
 /// The routes of all crates.
 pub(super) fn routes(offered: &[Api]) -> Router<Shared> {
-    let all = offered.iter().flat_map(|api| &api.routes);
-    all.fold(Router::new(), |router, route| router.route(route.path, method_router(route)))
+    let of = |api: &Api| {
+        let is_repeatable = |route: &OfferedRoute| api.repeatable.contains(&(route.method, route.path));
+        let routes = api.routes.iter().map(|route| (route.path, method_router(route, is_repeatable(route))));
+        routes.collect::<Vec<_>>()
+    };
+    offered.iter().flat_map(of).fold(Router::new(), |router, (path, route)| router.route(path, route))
 }
 
-fn method_router(route: &OfferedRoute) -> MethodRouter<Shared> {
+fn method_router(route: &OfferedRoute, is_repeatable: bool) -> MethodRouter<Shared> {
     let filter = match route.method {
         ApiMethod::Get => Some(MethodFilter::GET),
         ApiMethod::Post => Some(MethodFilter::POST),
@@ -39,7 +43,7 @@ fn method_router(route: &OfferedRoute) -> MethodRouter<Shared> {
         let route = route.clone();
         async move {
             let places = places.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            match answer(&shared, &route, (places, request)).await {
+            match answer(&shared, (&route, is_repeatable), (places, request)).await {
                 Ok(response) => response,
                 Err(problem) => problem.into_response(),
             }
@@ -53,7 +57,7 @@ fn method_router(route: &OfferedRoute) -> MethodRouter<Shared> {
 
 async fn answer(
     shared: &Shared,
-    route: &OfferedRoute,
+    (route, is_repeatable): (&OfferedRoute, bool),
     (parameters, request): (BTreeMap<String, String>, Request),
 ) -> Result<Response, HttpProblem> {
     let (parts, sent) = request.into_parts();
@@ -88,7 +92,7 @@ async fn answer(
         return Ok(respond(&newest, post_answer((route.handler)(request).await?), false));
     };
     let (sent, line) = (request.body.clone(), format!("{} {}", parts.method, parts.uri.path()));
-    let write = Write { headers: &parts.headers, owner: &owner, route: &line, body: &sent };
+    let write = Write { headers: &parts.headers, owner: &owner, route: &line, body: &sent, is_repeatable };
     let act = async { Ok(post_answer((route.handler)(request).await?)) };
     once(shared, write, act).await
 }

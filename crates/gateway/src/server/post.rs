@@ -79,12 +79,14 @@ pub(super) struct Write<'a> {
     /// Method and path, as they are sent.
     pub route: &'a str,
     pub body: &'a [u8],
+    /// Whether a repeat may run beside the first.
+    pub is_repeatable: bool,
 }
 
 /// Answers a write, once for each `Idempotency-Key` of the caller: the same key and body get the first answer again.
 pub(super) async fn once(
     shared: &Shared,
-    Write { headers, owner, route, body }: Write<'_>,
+    Write { headers, owner, route, body, is_repeatable }: Write<'_>,
     act: impl Future<Output = Result<PostAnswer, HttpProblem>>,
 ) -> Result<Response, HttpProblem> {
     let Some(key) = headers.get(KEY) else {
@@ -105,11 +107,12 @@ pub(super) async fn once(
             let detail = "this Idempotency-Key was used with another body; use a new one";
             Err(HttpProblem::new(422, "idempotency_key_reused", detail))
         }
-        Begun::Running => {
+        Begun::Running if !is_repeatable => {
             let detail = "a request with this Idempotency-Key is being answered; try again";
             Err(HttpProblem::new(409, "idempotency_running", detail).after(1))
         }
-        Begun::New => {
+        // The first may have been cut off by a kill, which nothing shows: its repeat runs too, and makes nothing more.
+        Begun::New | Begun::Running => {
             let answered = act.await;
             let kept = match &answered {
                 Ok(answer) => shared.grants.answered(&this, (answer.status, &answer.json)).await,

@@ -54,6 +54,12 @@ pub(super) async fn revoke(
         let json = json!({ what.kind(): what.name(), "revokedAt": at }).to_string();
         Ok(PostAnswer { status: 201, json, position: None })
     };
-    let write = Write { headers: &headers, owner: &owner, route: "POST /v1/revocations", body: &bytes };
+    let write = Write {
+        headers: &headers,
+        owner: &owner,
+        route: "POST /v1/revocations",
+        body: &bytes,
+        is_repeatable: false,
+    };
     once(&shared, write, act).await
 }

@@ -65,7 +65,13 @@ pub(super) async fn issue(
     let rooms = rooms.iter().map(Room::to_string).collect();
     let content = Content { caller, rooms, since: asked.since };
     let owner = principal.owner();
-    let write = Write { headers: &headers, owner: &owner, route: "POST /v1/tickets", body: &bytes };
+    let write = Write {
+        headers: &headers,
+        owner: &owner,
+        route: "POST /v1/tickets",
+        body: &bytes,
+        is_repeatable: false,
+    };
     once(&shared, write, give(&shared, &owner, &content)).await
 }
 

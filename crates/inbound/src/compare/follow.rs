@@ -1,8 +1,6 @@
 //! Hints that no stored event can confirm: about a transaction alone, or about a contract that no source reads. Their transactions
 //! are followed, and the receipt from our own node confirms them.
 
-use std::pin::Pin;
-
 use alloy_primitives::B256;
 use sqlx::postgres::PgPool;
 use uuid::Uuid;
@@ -11,7 +9,9 @@ use super::{ComparedChain, Comparison};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{hash, int8};
 use chainflume_db::transaction::{self, Tx};
-use chainflume_follow::{NewWatch, Subject, TransactionChange, WatchOutcome, WatchState, watch};
+use chainflume_follow::{
+    AfterCommit, NewWatch, Subject, Taken, TransactionChange, WatchOutcome, WatchState, watch,
+};
 use chainflume_ops::metrics;
 
 /// The first half of the ids under which hints are followed: `inbound.` in ASCII.
@@ -83,11 +83,7 @@ impl Comparison {
 }
 
 impl Subject for Comparison {
-    fn changed<'a>(
-        &'a self,
-        tx: &'a mut Tx,
-        changes: Vec<TransactionChange>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>> {
+    fn changed<'a>(&'a self, tx: &'a mut Tx, changes: Vec<TransactionChange>) -> Taken<'a> {
         Box::pin(async move {
             let of = |state: WatchState| -> Vec<i64> {
                 let these = changes.iter().filter(|change| change.to == state);
@@ -96,12 +92,13 @@ impl Subject for Comparison {
             // A transaction that reverted was mined, but it has no log.
             let (succeeded, reverted) = (of(WatchState::Succeeded), of(WatchState::Reverted));
             if succeeded.is_empty() && reverted.is_empty() {
-                return Ok(());
+                return Ok(AfterCommit::new());
             }
             let confirmed = sqlx::query_scalar(CONFIRM).bind(&succeeded).bind(&reverted);
             let confirmed: Vec<String> = confirmed.fetch_all(&mut **tx).await?;
-            confirmed.iter().for_each(|endpoint| metrics::inbound_hint(endpoint, "confirmed"));
-            Ok(())
+            let count =
+                move || confirmed.iter().for_each(|endpoint| metrics::inbound_hint(endpoint, "confirmed"));
+            Ok(vec![Box::new(count)])
         })
     }
 }

@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use uuid::{Builder, Uuid};
 
 use super::ComparedChain;
-use chainflume_core::domain::{MESSAGE_VERSION, MessageState, OffChainMessage, OffChainMetadata};
+use chainflume_core::domain::{OffChainMessage, OffChainMetadata, rfc3339_millis};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, hash, unsigned};
 use chainflume_db::transaction::Tx;
@@ -58,7 +58,7 @@ pub(super) async fn append(
     chain: &ComparedChain,
     hints: &[&ExpiredHint],
 ) -> Result<(), StoreError> {
-    let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let now = rfc3339_millis(SystemTime::now());
     let messages = hints.iter().map(|hint| message(chain, hint, &now)).collect();
     append_off_chain(tx, off_chain_drafts(messages)?).await?;
     Ok(())
@@ -82,17 +82,11 @@ fn message(chain: &ComparedChain, hint: &ExpiredHint, now: &str) -> OffChainMess
         source: hint.endpoint.clone(),
         ..OffChainMetadata::default()
     };
+    let id = id(hint.id, hint.transaction);
     OffChainMessage {
-        id: id(hint.id, hint.transaction),
-        seq: 0,
-        version: MESSAGE_VERSION,
-        message_type: TYPE.to_owned(),
-        state: MessageState::Confirmed,
-        timestamp: now.to_owned(),
-        aggregate_type: "inbound".to_owned(),
-        aggregate_id: hint.endpoint.clone(),
         payload,
         metadata,
+        ..OffChainMessage::new((id, TYPE), ("inbound", &hint.endpoint), now.to_owned())
     }
 }
 

@@ -175,6 +175,10 @@ pub enum ChangeRefused {
     OtherTransaction,
 }
 
+/// Gives an activity that has a new status its title and its description, where there are some for it.
+pub(super) type NameActivity<'a> =
+    &'a dyn Fn(&NewActivity, &ActivityChange) -> (Option<String>, Option<String>);
+
 /// What a change comes to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AppliedChange {
@@ -196,6 +200,7 @@ impl Activity {
         &self,
         change: &ActivityChange,
         by: &ChangedBy,
+        name: NameActivity<'_>,
     ) -> Result<Option<AppliedChange>, ChangeRefused> {
         let before = &self.now;
         if *by != ChangedBy::Follower {
@@ -208,6 +213,11 @@ impl Activity {
         now.description = change.description.clone().or(now.description);
         now.data = change.data.as_ref().map_or(now.data, |patch| merged(&before.data, patch));
         now.transaction = change.transaction.or(now.transaction);
+        if now.status != before.status {
+            let (title, description) = name(&now, change);
+            now.title = title.unwrap_or(now.title);
+            now.description = description.or(now.description);
+        }
         let changed = difference(before, &now);
         if changed.is_empty() {
             return Ok(None);
@@ -300,6 +310,10 @@ mod tests {
         ActivityChange { status: Some(status), ..ActivityChange::default() }
     }
 
+    fn unnamed(_: &NewActivity, _: &ActivityChange) -> (Option<String>, Option<String>) {
+        (None, None)
+    }
+
     fn caller() -> ChangedBy {
         ChangedBy::Caller("backend".to_owned())
     }
@@ -308,30 +322,33 @@ mod tests {
     fn a_final_status_is_final_for_callers() {
         for (from, closed) in [(Completed, true), (Failed, true), (Completed, false), (Failed, false)] {
             for change in ActivityStatus::ALL.map(to).into_iter().chain([ActivityChange::default()]) {
-                let refused = activity(from, Some(closed)).apply(&change, &caller());
+                let refused = activity(from, Some(closed)).apply(&change, &caller(), &unnamed);
                 assert_eq!(refused, Err(ChangeRefused::Final(from)));
             }
         }
-        let back = activity(InProgress, None).apply(&to(Pending), &caller());
+        let back = activity(InProgress, None).apply(&to(Pending), &caller(), &unnamed);
         assert_eq!(back, Err(ChangeRefused::Transition(InProgress, Pending)));
         for (from, status, kind) in [
             (Pending, InProgress, ChangeKind::Updated),
             (Pending, Completed, ChangeKind::Completed),
             (InProgress, Failed, ChangeKind::Failed),
         ] {
-            let applied =
-                activity(from, None).apply(&to(status), &caller()).expect("allowed").expect("differs");
+            let applied = activity(from, None)
+                .apply(&to(status), &caller(), &unnamed)
+                .expect("allowed")
+                .expect("differs");
             assert_eq!((applied.now.status, applied.kind), (status, kind));
             assert_eq!(applied.closed_by_caller, status.is_final().then_some(true));
         }
-        assert_eq!(activity(Pending, None).apply(&to(Pending), &caller()), Ok(None));
+        assert_eq!(activity(Pending, None).apply(&to(Pending), &caller(), &unnamed), Ok(None));
     }
 
     #[test]
     fn the_follower_reopens_what_it_closed_and_nothing_else() {
         let follower = ChangedBy::Follower;
-        let apply =
-            |activity: Activity, status| activity.apply(&to(status), &follower).expect("never refused");
+        let apply = |activity: Activity, status| {
+            activity.apply(&to(status), &follower, &unnamed).expect("never refused")
+        };
         let reopened = apply(activity(Completed, Some(false)), InProgress).expect("differs");
         assert_eq!((reopened.now.status, reopened.closed_by_caller), (InProgress, None));
         let late = apply(activity(Failed, Some(false)), Completed).expect("differs");
@@ -339,8 +356,10 @@ mod tests {
         assert_eq!(apply(activity(Completed, Some(true)), InProgress), None);
         // The reorg is told in the data, and the status stays the caller's.
         let note = ActivityChange { data: json!({ "reorged": true }).as_object().cloned(), ..to(InProgress) };
-        let noted =
-            activity(Completed, Some(true)).apply(&note, &follower).expect("never refused").expect("differs");
+        let noted = activity(Completed, Some(true))
+            .apply(&note, &follower, &unnamed)
+            .expect("never refused")
+            .expect("differs");
         assert_eq!(
             (noted.now.status, noted.kind, noted.closed_by_caller),
             (Completed, ChangeKind::Updated, Some(true))
@@ -361,9 +380,12 @@ mod tests {
             transaction: Some(ActivityTransaction { chain_id: 1, hash: B256::repeat_byte(byte) }),
             ..ActivityChange::default()
         };
-        let first = activity(Pending, None).apply(&follow(1), &caller()).expect("allowed").expect("differs");
+        let first = activity(Pending, None)
+            .apply(&follow(1), &caller(), &unnamed)
+            .expect("allowed")
+            .expect("differs");
         let following = Activity { now: first.now, ..activity(Pending, None) };
-        assert_eq!(following.apply(&follow(1), &caller()), Ok(None));
-        assert_eq!(following.apply(&follow(2), &caller()), Err(ChangeRefused::OtherTransaction));
+        assert_eq!(following.apply(&follow(1), &caller(), &unnamed), Ok(None));
+        assert_eq!(following.apply(&follow(2), &caller(), &unnamed), Err(ChangeRefused::OtherTransaction));
     }
 }

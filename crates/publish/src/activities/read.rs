@@ -8,7 +8,8 @@ use chainflume_db::StoreError;
 
 /// Which activities a page has.
 pub(crate) struct ActivityFilter<'a> {
-    pub user_id: Option<&'a str>,
+    /// Only of these users; of all where there is none.
+    pub user_ids: &'a [String],
     pub activity_type: Option<&'a str>,
     pub status: Option<ActivityStatus>,
     /// Older than this one.
@@ -38,14 +39,15 @@ impl Publisher {
 
     /// Activities, the newest first.
     pub(crate) async fn activities(&self, filter: &ActivityFilter<'_>) -> Result<Vec<Activity>, StoreError> {
-        // Two statements: one for all users would not use the index of one user.
-        let sql = if filter.user_id.is_some() {
+        // Two statements: one for all users would not use the index of one user. Each of a person's ids has its own look, or they would
+        // be sorted whole.
+        let sql = if filter.user_ids.is_empty() {
             r#"
             select id, user_id, type, status, title, description, data::text as data, chain_id, tx_hash, closed_by, changes,
                 to_char(created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at,
                 to_char(updated_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at
             from activities a
-            where user_id = $1 and ($2::text is null or type = $2) and ($3::text is null or status = $3)
+            where $1::text[] = '{}' and ($2::text is null or type = $2) and ($3::text is null or status = $3)
                 and ($4::uuid is null or (a.created_at, a.id) < (select b.created_at, b.id from activities b where b.id = $4))
             order by a.created_at desc, a.id desc limit $5
             "#
@@ -54,14 +56,18 @@ impl Publisher {
             select id, user_id, type, status, title, description, data::text as data, chain_id, tx_hash, closed_by, changes,
                 to_char(created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at,
                 to_char(updated_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at
-            from activities a
-            where $1::text is null and ($2::text is null or type = $2) and ($3::text is null or status = $3)
-                and ($4::uuid is null or (a.created_at, a.id) < (select b.created_at, b.id from activities b where b.id = $4))
+            from (select distinct unnest($1::text[]) as own) u cross join lateral (
+                select a.* from activities a
+                where a.user_id = u.own and ($2::text is null or a.type = $2) and ($3::text is null or a.status = $3)
+                    and ($4::uuid is null
+                        or (a.created_at, a.id) < (select b.created_at, b.id from activities b where b.id = $4))
+                order by a.created_at desc, a.id desc limit $5
+            ) a
             order by a.created_at desc, a.id desc limit $5
             "#
         };
         let rows: Vec<ActivityRow> = sqlx::query_as(sql)
-            .bind(filter.user_id)
+            .bind(filter.user_ids)
             .bind(filter.activity_type)
             .bind(filter.status.map(ActivityStatus::as_str))
             .bind(filter.before)

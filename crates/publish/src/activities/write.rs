@@ -4,17 +4,21 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::change::{
-    Activity, ActivityChange, ActivityTransaction, AppliedChange, ChangeKind, ChangeRefused, ChangedBy,
-    NewActivity,
+    Activity, ActivityChange, ActivityStatus, ActivityTransaction, AppliedChange, ChangeKind, ChangeRefused,
+    ChangedBy, NewActivity,
 };
 use super::row::ActivityRow;
+use super::text::texts;
 use crate::{Publisher, ids};
-use chainflume_core::domain::{MESSAGE_VERSION, MessageState, OffChainMessage, OffChainMetadata};
+use chainflume_core::domain::{B256, OffChainMessage, OffChainMetadata, rfc3339_millis};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::{Tx, begin_bounded};
 use chainflume_ops::metrics;
 use chainflume_outbox::{Position, append_off_chain, off_chain_drafts};
+
+/// Activities that one hint moves at most: a transaction is that of one, or of a few.
+const MAX_HINTED: i64 = 100;
 
 /// Why an activity was not written.
 #[derive(Debug, thiserror::Error)]
@@ -122,8 +126,9 @@ impl Publisher {
         Ok(changed)
     }
 
-    /// Changes an activity as its transaction does, within the transaction that stores what became of it. An activity that is not
-    /// there any more, or whose data has no room, stays as it is.
+    /// Changes an activity as its transaction does, within the transaction that stores what became of it. Returns what kind of change it
+    /// was, to be counted after the commit. An activity that is not there any more stays away. One whose data has no room for what the
+    /// change says in it gets the status alone: left open, its transaction would be followed again and again.
     ///
     /// # Errors
     /// A database error.
@@ -132,15 +137,48 @@ impl Publisher {
         tx: &mut Tx,
         id: Uuid,
         change: &ActivityChange,
-    ) -> Result<(), StoreError> {
-        match self.change_in(tx, id, change, &ChangedBy::Follower).await {
-            Err(ActivityError::Store(error)) => Err(error),
-            Ok((_, Some(kind))) => {
-                metrics::activity_changed(kind.as_str());
-                Ok(())
-            }
-            Ok((_, None)) | Err(_) => Ok(()),
+    ) -> Result<Option<ChangeKind>, StoreError> {
+        let mut changed = self.change_in(tx, id, change, &ChangedBy::Follower).await;
+        if let Err(ActivityError::TooLarge(_)) = changed {
+            let status = ActivityChange { data: None, ..change.clone() };
+            changed = self.change_in(tx, id, &status, &ChangedBy::Follower).await;
         }
+        match changed {
+            Err(ActivityError::Store(error)) => Err(error),
+            Ok((_, kind)) => Ok(kind),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Moves the pending activities of these transactions to `in_progress`, because `provider` says that the chain has them. Returns how
+    /// many.
+    ///
+    /// # Errors
+    /// A database error. Activities before it have moved.
+    pub async fn hint_activities(
+        &self,
+        (chain_id, transactions): (u64, &[B256]),
+        provider: &str,
+    ) -> Result<usize, StoreError> {
+        let ids: Vec<Uuid> = sqlx::query_scalar(
+            "select id from activities where chain_id = $1 and tx_hash = any($2) and status = 'pending' order by id limit $3",
+        )
+        .bind(int8("chain id", chain_id)?)
+        .bind(transactions.iter().map(|hash| hash.to_vec()).collect::<Vec<_>>())
+        .bind(MAX_HINTED)
+        .fetch_all(&self.0.pool)
+        .await?;
+        let change = ActivityChange { status: Some(ActivityStatus::InProgress), ..ActivityChange::default() };
+        let (by, mut moved) = (ChangedBy::Caller(provider.to_owned()), 0);
+        for id in ids {
+            match self.change_activity(id, &change, &by).await {
+                Ok(changed) => moved += usize::from(changed.position.is_some()),
+                Err(ActivityError::Store(error)) => return Err(error),
+                // It has ended meanwhile.
+                Err(_) => {}
+            }
+        }
+        Ok(moved)
     }
 
     /// Changes an activity in a transaction. Returns what kind of change it was, where something differed.
@@ -163,10 +201,14 @@ impl Publisher {
         .fetch_optional(&mut **tx)
         .await?;
         let activity = Activity::try_from(row.ok_or(ActivityError::Unknown)?)?;
-        let Some(applied) = activity.apply(change, by)? else {
+        let Some(applied) =
+            activity.apply(change, by, &|now, change| texts(&self.0.settings.activity_texts, now, change))?
+        else {
             return Ok((Changed { activity, position: None }, None));
         };
-        self.fits(&applied.now.data)?;
+        if applied.now.data != activity.now.data {
+            self.fits(&applied.now.data)?;
+        }
         let (number, at) = (activity.changes + 1, now());
         update(tx, &applied, (number, by, &at)).await?;
         let AppliedChange { now, closed_by_caller, kind, changed } = applied;
@@ -237,22 +279,16 @@ async fn note(tx: &mut Tx, step: NotedChange<'_>) -> Result<Option<Position>, Ac
     .bind(&at)
     .execute(&mut **tx)
     .await?;
+    let (message_type, of) = (format!("activity.{}", kind.as_str()), now.id.to_string());
     let message = OffChainMessage {
-        id: message_id,
-        seq: 0,
-        version: MESSAGE_VERSION,
-        message_type: format!("activity.{}", kind.as_str()),
-        state: MessageState::Confirmed,
         payload: now.payload(&at),
-        timestamp: at,
-        aggregate_type: "activity".to_owned(),
-        aggregate_id: now.id.to_string(),
         metadata: OffChainMetadata {
             user_id: Some(now.user_id.clone()),
             correlation_id: Some(now.id.to_string()),
             source: by.name().to_owned(),
             ..OffChainMetadata::default()
         },
+        ..OffChainMessage::new((message_id, &message_type), ("activity", &of), at)
     };
     Ok(append_off_chain(tx, off_chain_drafts(vec![message])?).await?)
 }
@@ -263,5 +299,5 @@ fn chain_id(transaction: Option<ActivityTransaction>) -> Result<Option<i64>, Sto
 
 /// Milliseconds, as the messages have it.
 fn now() -> String {
-    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+    rfc3339_millis(SystemTime::now())
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::names::{aggregate, bad_name, event_type, user_id};
 use crate::Settings;
 use chainflume_api::{Refusal, object};
-use chainflume_core::domain::{MESSAGE_VERSION, MessageState, OffChainMessage, OffChainMetadata};
+use chainflume_core::domain::{OffChainMessage, OffChainMetadata, rfc3339_millis};
 
 /// An event of the application, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,15 +82,8 @@ impl ApplicationEvent {
 
     /// Its message, without a number.
     pub(crate) fn message(&self) -> OffChainMessage {
+        let about = (self.aggregate_type.as_str(), self.aggregate_id.as_str());
         OffChainMessage {
-            id: self.id,
-            seq: 0,
-            version: MESSAGE_VERSION,
-            message_type: self.event_type.clone(),
-            state: MessageState::Confirmed,
-            timestamp: self.timestamp.clone(),
-            aggregate_type: self.aggregate_type.clone(),
-            aggregate_id: self.aggregate_id.clone(),
             payload: self.payload.clone(),
             metadata: OffChainMetadata {
                 user_id: self.user_id.clone(),
@@ -99,6 +92,7 @@ impl ApplicationEvent {
                 source: self.source.clone(),
                 ..OffChainMetadata::default()
             },
+            ..OffChainMessage::new((self.id, &self.event_type), about, self.timestamp.clone())
         }
     }
 }
@@ -150,7 +144,7 @@ fn timestamp(given: Option<String>, now: SystemTime) -> Result<String, Refusal> 
             Refusal::new(400, "bad_timestamp", detail).at("/timestamp")
         })?,
     };
-    Ok(humantime::format_rfc3339_millis(at).to_string())
+    Ok(rfc3339_millis(at))
 }
 
 #[cfg(test)]
@@ -163,6 +157,7 @@ mod tests {
         let settings = Settings {
             schemas: EventSchemas::default(),
             activity_types: Vec::new(),
+            activity_texts: Vec::new(),
             chains: Vec::new(),
             payload_bytes: 64,
             max_aggregate_types: 8,

@@ -3,20 +3,16 @@ use uuid::Uuid;
 
 use super::events::{NewId as _, source};
 use crate::activities::{
-    ActivityChange, ActivityError, ActivityFilter, ActivityStatus, ActivityTransaction, ChangedBy,
-    NewActivity,
+    Activity, ActivityChange, ActivityError, ActivityFilter, ActivityStatus, ActivityTransaction, ChangedBy,
+    MAX_DESCRIPTION, MAX_TITLE, NewActivity, texts,
 };
 use crate::events::user_id;
 use crate::{Changed, Publisher, Settings};
-use chainflume_access::{Principal, PublicRooms, Room, Scope};
+use chainflume_access::{Principal, Scope};
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object};
 use chainflume_core::domain::B256;
 use chainflume_db::StoreError;
 
-/// Characters of a title at most: it stands on one line of a screen.
-const MAX_TITLE: usize = 200;
-/// Characters of a description at most.
-const MAX_DESCRIPTION: usize = 2_000;
 /// Activities of a page at most.
 const MAX_LIMIT: i64 = 200;
 /// Changes of one answer at most: a flow has a few.
@@ -106,16 +102,19 @@ async fn create(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, 
         return Err(Refusal::new(400, "unknown_activity_type", detail).at("/type"));
     }
     let id = request.new_id(caller, 0);
-    let new = NewActivity {
+    let mut new = NewActivity {
         id,
         user_id: user,
         activity_type: name,
         status: change.status.unwrap_or(ActivityStatus::Pending),
-        title: change.title.ok_or_else(|| missing("title"))?,
-        description: change.description,
-        data: change.data.unwrap_or_default(),
+        title: change.title.clone().unwrap_or_default(),
+        description: change.description.clone(),
+        data: change.data.clone().unwrap_or_default(),
         transaction: change.transaction,
     };
+    let (title, description) = texts(&settings.activity_texts, &new, &change);
+    new.title = title.or(change.title).ok_or_else(|| missing("title"))?;
+    new.description = description.or(new.description);
     let position = publisher.create_activity(new, &by(caller)).await.map_err(refused)?;
     let position = position.map(|at| at.to_string());
     Ok(ApiAnswer::new(201, &json!({ "eventId": id.to_string() })).at(position))
@@ -181,25 +180,27 @@ async fn by_id_only(_: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refu
 }
 
 async fn read(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
-    let found = publisher.activity(id(&request)?).await.map_err(unavailable)?;
-    // Whose it is decides who may read it; to others there is none.
-    let found = found.filter(|found| may_read(&request, &found.now.user_id));
-    Ok(ApiAnswer::new(200, &found.ok_or_else(|| Refusal::not_found("activity"))?.to_json()))
+    Ok(ApiAnswer::new(200, &readable(&publisher, &request).await?.to_json()))
 }
 
 async fn changes(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
-    let id = id(&request)?;
-    let found = publisher.activity(id).await.map_err(unavailable)?;
-    let found = found.filter(|found| may_read(&request, &found.now.user_id));
-    found.ok_or_else(|| Refusal::not_found("activity"))?;
+    let id = readable(&publisher, &request).await?.now.id;
     let changes = publisher.activity_changes(id, MAX_CHANGES).await.map_err(unavailable)?;
     Ok(ApiAnswer::new(200, &json!({ "changes": changes })))
+}
+
+/// The activity of a request. Whose it is decides who may read it; to others there is none.
+async fn readable(publisher: &Publisher, request: &ApiRequest) -> Result<Activity, Refusal> {
+    let none = || Refusal::not_found("activity");
+    let found = publisher.activity(id(request)?).await.map_err(unavailable)?.ok_or_else(none)?;
+    let reads = publisher.may_read_user(request.caller()?, &found.now.user_id).await.map_err(unavailable)?;
+    reads.then_some(found).ok_or_else(none)
 }
 
 async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
     let user_id = request.query("userId");
     let may_read = match user_id {
-        Some(user) => may_read(&request, user),
+        Some(user) => publisher.may_read_user(request.caller()?, user).await.map_err(unavailable)?,
         None => match request.caller()? {
             Principal::Local => true,
             Principal::Service(service) => service.scopes.has(Scope::Read),
@@ -213,8 +214,15 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
     let before = request.query("before").map(Uuid::try_parse).transpose();
     let limit = request.query("limit").map_or(Some(50), |text| text.parse().ok());
     let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    // A person with several ids has activities under each.
+    let ids = match user_id {
+        Some(user) => {
+            publisher.ids_of(user).await.map_err(unavailable)?.unwrap_or_else(|| vec![user.to_owned()])
+        }
+        None => Vec::new(),
+    };
     let filter = ActivityFilter {
-        user_id,
+        user_ids: &ids,
         activity_type: request.query("type"),
         status: status.transpose()?,
         before: before.map_err(|_| Refusal::bad_query("before is an eventId"))?,
@@ -289,13 +297,6 @@ fn by(caller: &Principal) -> ChangedBy {
     ChangedBy::Caller(source(caller))
 }
 
-/// Whoever may join the room of a user may read what is in it.
-fn may_read(request: &ApiRequest, user_id: &str) -> bool {
-    let room = Room::parse(&format!("user-{user_id}")).ok();
-    let caller = request.caller().ok();
-    caller.zip(room).is_some_and(|(caller, room)| caller.may_join(&room, &PublicRooms(Vec::new())))
-}
-
 fn refused(error: ActivityError) -> Refusal {
     match error {
         ActivityError::Unknown => Refusal::not_found("activity"),
@@ -341,7 +342,7 @@ pub(super) fn schemas() -> Map<String, Value> {
     let list = json!({ "activities": { "type": "array", "items": { "$ref": "#/components/schemas/Activity" } },
         "next": { "type": ["string", "null"] } });
     let schemas = [
-        ("NewActivity", object(&new, &["userId", "type", "title"])),
+        ("NewActivity", object(&new, &["userId", "type"])),
         ("CreatedActivity", object(&json!({ "eventId": id }), &["eventId"])),
         ("ActivityChange", object(&change, &[])),
         ("ActivityEnd", object(&end, &[])),

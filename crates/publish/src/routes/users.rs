@@ -1,16 +1,14 @@
 use serde_json::{Map, Value, json};
 
 use super::activities::unavailable;
+use super::events::source;
 use crate::events::user_id;
+use crate::users::MAX_OF_PERSON;
 use crate::{Publisher, UserChanges, UserDevice, UserError};
 use chainflume_access::{Principal, Scope};
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object};
 use chainflume_core::domain::Address;
 
-/// Wallets of one person at most.
-const MAX_WALLETS: usize = 100;
-/// Devices of one person at most.
-const MAX_DEVICES: usize = 100;
 /// Bytes of the token of a device at most: a subscription of Web Push is JSON of some hundred.
 const MAX_TOKEN: usize = 4_096;
 
@@ -74,9 +72,10 @@ async fn put(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Ref
         return Err(Refusal::new(403, "forbidden", detail).at("/wallets"));
     }
     let changes = changes(&mut fields)?;
-    let is_new = publisher.put_user(id, &changes).await.map_err(refused)?;
-    let user = publisher.user(id).await.map_err(unavailable)?;
-    Ok(ApiAnswer::new(if is_new { 201 } else { 200 }, &user.unwrap_or_default()))
+    let written = publisher.put_user(id, &changes, &source(caller)).await.map_err(refused)?;
+    let user = publisher.user(&written.id).await.map_err(unavailable)?;
+    let answer = ApiAnswer::new(if written.is_new { 201 } else { 200 }, &user.unwrap_or_default());
+    Ok(answer.at(written.position.map(|at| at.to_string())))
 }
 
 /// By any id of the person: the application's own, that of a wallet's record, or a wallet.
@@ -84,9 +83,9 @@ async fn get(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Ref
     let (caller, id) = (request.caller()?, id(&request)?);
     let ids = publisher.ids_of(id).await.map_err(unavailable)?.unwrap_or_default();
     let reads = match caller {
-        Principal::Local => true,
-        Principal::Service(service) => service.scopes.has(Scope::Read) || service.scopes.has(Scope::Publish),
-        Principal::User(user) => user.id == id || ids.contains(&user.id),
+        Principal::Service(service) if service.scopes.has(Scope::Publish) => true,
+        Principal::User(user) if ids.contains(&user.id) => true,
+        caller => caller.may_read_user(id),
     };
     if !reads {
         return Err(Refusal::forbidden());
@@ -109,8 +108,8 @@ async fn erase(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, R
 
 fn refused(error: UserError) -> Refusal {
     match error {
-        UserError::WalletTaken(_) => {
-            Refusal::new(409, "wallet_taken", format!("{error}; take it from that user first")).at("/wallets")
+        UserError::TooLarge => {
+            Refusal::new(409, "user_too_large", format!("{error}; take away some first")).at("/wallets")
         }
         UserError::Store(error) => unavailable(error),
     }
@@ -146,11 +145,11 @@ fn text(
 fn wallets(value: Value) -> Result<Vec<Address>, Refusal> {
     let bad = |place: String| {
         let detail =
-            format!("wallets is an array of at most {MAX_WALLETS} addresses, 0x and 40 hexadecimal digits");
+            format!("wallets is an array of at most {MAX_OF_PERSON} addresses, 0x and 40 hexadecimal digits");
         Refusal::new(400, "bad_wallet", detail).at(place)
     };
     let Value::Array(values) = value else { return Err(bad("/wallets".to_owned())) };
-    if values.len() > MAX_WALLETS {
+    if values.len() > MAX_OF_PERSON {
         return Err(bad("/wallets".to_owned()));
     }
     let read = |(index, value): (usize, &Value)| {
@@ -163,11 +162,11 @@ fn wallets(value: Value) -> Result<Vec<Address>, Refusal> {
 fn devices(value: Value) -> Result<Vec<UserDevice>, Refusal> {
     let bad = |place: String| {
         let detail =
-            format!("devices is an array of at most {MAX_DEVICES} objects with kind (a word) and token");
+            format!("devices is an array of at most {MAX_OF_PERSON} objects with kind (a word) and token");
         Refusal::new(400, "bad_device", detail).at(place)
     };
     let Value::Array(values) = value else { return Err(bad("/devices".to_owned())) };
-    if values.len() > MAX_DEVICES {
+    if values.len() > MAX_OF_PERSON {
         return Err(bad("/devices".to_owned()));
     }
     let read = |(index, value): (usize, Value)| {
@@ -232,11 +231,12 @@ pub(super) fn schemas() -> Map<String, Value> {
     let device = json!({ "type": "object", "required": ["kind", "token"], "properties":
         { "kind": { "type": "string" }, "token": { "type": "string" } } });
     let contacts = json!({ "email": text, "phone": text, "locale": text, "zone": text,
-        "devices": { "type": "array", "maxItems": MAX_DEVICES, "items": device } });
+        "devices": { "type": "array", "maxItems": MAX_OF_PERSON, "items": device } });
     let (mut sent, mut read) = (contacts.clone(), contacts);
-    sent["wallets"] = json!({ "type": "array", "maxItems": MAX_WALLETS, "items": { "type": "string", "pattern": "^0x[0-9a-fA-F]{40}$" } });
+    sent["wallets"] = json!({ "type": "array", "maxItems": MAX_OF_PERSON, "items": { "type": "string", "pattern": "^0x[0-9a-fA-F]{40}$" } });
     read["wallets"] = json!({ "type": "array", "items": { "type": "object", "required": ["address", "userId", "stakeAmount", "status"] } });
-    read["id"] = json!({ "type": "string" });
+    read["id"] = json!({ "type": "string", "description": "the person's own id, also where the request names another one" });
+    read["aliases"] = json!({ "type": "array", "description": "ids that were merged into this person", "items": { "type": "string" } });
     let schemas = [
         ("UserChanges", json!({ "type": "object", "additionalProperties": false, "properties": sent })),
         ("User", json!({ "type": "object", "required": ["id", "wallets", "devices"], "properties": read })),

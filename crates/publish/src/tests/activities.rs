@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::{ActivityChange, ActivityStatus, ChangedBy};
+use crate::{ActivityChange, ActivityStatus, ChangeKind, ChangedBy};
+use chainflume_core::domain::B256;
 
 async fn begin(publisher: &crate::Publisher) -> String {
     let sent = json!({ "userId": "7", "type": "send", "title": "Send 5 USDC", "data": { "amount": "5", "to": "bob" } });
@@ -160,4 +161,93 @@ async fn a_repeated_begin_and_a_follower_leave_one_activity() {
     }
     let types: Vec<Value> = messages(&database).await.iter().map(|message| message["type"].clone()).collect();
     assert_eq!(types, ["activity.created", "activity.updated", "activity.completed", "activity.updated"]);
+}
+
+#[tokio::test]
+async fn a_follower_ends_an_activity_whose_data_is_full() {
+    let (publisher, database) = publisher().await;
+    // 4,096 bytes of JSON are allowed.
+    let sent = json!({ "userId": "7", "type": "deposit", "title": "Deposit", "data": { "text": "x".repeat(4_085) } });
+    let (_, begun) = ask(&publisher, "POST /v1/activities", sent).await.expect("it fits");
+    let id = begun["eventId"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let data = json!({ "transactionState": "succeeded" }).as_object().cloned();
+    let change =
+        ActivityChange { status: Some(ActivityStatus::Completed), data, ..ActivityChange::default() };
+    let mut tx = chainflume_db::transaction::begin_bounded(database.pool()).await.expect("begins");
+    let kind = publisher.follow_activity(&mut tx, id, &change).await.expect("changes");
+    tx.commit().await.expect("commits");
+    let activity = publisher.activity(id).await.expect("read").expect("there");
+    // Open, it would be followed again and again.
+    assert_eq!((kind, activity.now.status), (Some(ChangeKind::Completed), ActivityStatus::Completed));
+    assert_eq!(activity.now.data.get("transactionState"), None);
+}
+
+#[tokio::test]
+async fn a_hint_moves_pending_activities_of_its_transaction() {
+    let (publisher, database) = publisher().await;
+    let hash = B256::repeat_byte(7);
+    let sent = json!({ "userId": "7", "type": "send", "title": "Send", "transaction": { "chainId": 1337, "hash": hash } });
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let (_, begun) = ask(&publisher, "POST /v1/activities", sent.clone()).await.expect("begun");
+        ids.push(begun["eventId"].as_str().expect("an id").to_owned());
+    }
+    ask(&publisher, &format!("POST /v1/activities/{}/complete", ids[1]), json!({})).await.expect("completed");
+    let other = B256::repeat_byte(8);
+    assert_eq!(publisher.hint_activities((1, &[hash]), "alchemy").await.expect("looks"), 0, "another chain");
+    assert_eq!(publisher.hint_activities((1337, &[other, hash]), "alchemy").await.expect("moves"), 1);
+    assert_eq!(publisher.hint_activities((1337, &[hash]), "alchemy").await.expect("looks"), 0, "again");
+    let (_, page) = ask(&publisher, &format!("GET /v1/activities/{}/changes", ids[0]), Value::Null)
+        .await
+        .expect("changes");
+    let last = &page["changes"][1];
+    assert_eq!((&last["by"], &last["changed"]), (&json!("alchemy"), &json!({ "status": "in_progress" })));
+    assert_eq!(messages(&database).await.len(), 4);
+}
+
+#[tokio::test]
+async fn an_activity_is_named_by_its_type_and_status() {
+    let (publisher, database) = publisher().await;
+    let sent = json!({ "userId": "7", "type": "deposit", "title": "Deposit" });
+    let (_, begun) = ask(&publisher, "POST /v1/activities", sent.clone()).await.expect("begun");
+    let text = |status, title: &str| crate::ActivityText {
+        activity_type: "deposit".to_owned(),
+        status,
+        title: crate::TextTemplate::parse(title).ok(),
+        description: None,
+    };
+    let texts = vec![
+        text(ActivityStatus::Pending, "Depositing {data.amount}"),
+        text(ActivityStatus::Completed, "Deposited {data.amount}: {data.transactionState}"),
+    ];
+    let publisher = publisher_with(&database, texts);
+    let id = begun["eventId"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let titled = async |change: ActivityChange| {
+        publisher
+            .change_activity(id, &change, &ChangedBy::Follower)
+            .await
+            .expect("changes")
+            .activity
+            .now
+            .title
+    };
+    let data = |value: Value| value.as_object().cloned();
+    let to = |status| ActivityChange { status: Some(status), ..ActivityChange::default() };
+    // It has no amount yet, and there is no text for `in_progress`.
+    assert_eq!(titled(to(ActivityStatus::Completed)).await, "Deposit");
+    assert_eq!(titled(to(ActivityStatus::InProgress)).await, "Deposit");
+    let done = data(json!({ "amount": 5, "transactionState": "succeeded" }));
+    assert_eq!(
+        titled(ActivityChange { data: done, ..to(ActivityStatus::Completed) }).await,
+        "Deposited 5: succeeded"
+    );
+    let own = ActivityChange { title: Some("Mine".to_owned()), ..to(ActivityStatus::InProgress) };
+    assert_eq!(titled(own).await, "Mine");
+    let mut sent = json!({ "userId": "7", "type": "deposit", "data": { "amount": "7" } });
+    let (_, begun) = ask(&publisher, "POST /v1/activities", sent.clone()).await.expect("begun");
+    let line = format!("GET /v1/activities/{}", begun["eventId"].as_str().expect("an id"));
+    assert_eq!(ask(&publisher, &line, Value::Null).await.expect("read").1["title"], "Depositing 7");
+    sent["data"] = json!({});
+    let refusal = ask(&publisher, "POST /v1/activities", sent).await.expect_err("nothing names it");
+    assert_eq!((refusal.code, refusal.pointer.as_deref()), ("bad_body", Some("/title")));
 }

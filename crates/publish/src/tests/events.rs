@@ -148,3 +148,25 @@ async fn a_trace_has_what_caused_a_message_and_what_it_caused() {
         ask(&publisher, &format!("GET /v1/messages/{}/trace", id(9)), Value::Null).await.expect_err("none");
     assert_eq!((refusal.status, refusal.code), (404, "not_found"));
 }
+
+#[tokio::test]
+async fn events_whose_time_is_over_are_deleted_by_page() {
+    let (publisher, database) = publisher().await;
+    for n in 0..5 {
+        let event =
+            json!({ "type": "order.shipped", "aggregateType": "order", "aggregateId": n.to_string() });
+        ask(&publisher, "POST /v1/domain-events", event).await.expect("stored");
+    }
+    let old = "update domain_events set stored_at = now() - interval '91 days' where aggregate_id <> '4'";
+    sqlx::query(old).execute(database.pool()).await.expect("aged");
+    let kept = std::time::Duration::from_hours(90 * 24);
+    for expected in [3, 1, 0] {
+        assert_eq!(crate::trim_events(&database, kept, 3).await.expect("trims"), expected);
+    }
+    let left: Vec<String> = sqlx::query_scalar("select aggregate_id from domain_events")
+        .fetch_all(database.pool())
+        .await
+        .expect("reads");
+    assert_eq!(left, ["4"]);
+    assert_eq!(messages(&database).await.len(), 5, "messages have a retention of their own");
+}

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{EventSchemas, Publisher, Settings};
+use crate::{ActivityText, EventSchemas, Publisher, Settings};
 use chainflume_access::Principal;
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, Refusal};
 use chainflume_db::Database;
@@ -15,14 +15,20 @@ pub async fn publisher() -> (Publisher, Database) {
         chainflume_db::Settings { url, max_connections: 4, acquire_timeout: Duration::from_secs(30) };
     let database = Database::connect(&settings).await.expect("connects");
     database.migrate().await.expect("migrates");
+    (publisher_with(&database, Vec::new()), database)
+}
+
+/// A publisher of this database with texts for activities.
+pub fn publisher_with(database: &Database, activity_texts: Vec<ActivityText>) -> Publisher {
     let settings = Settings {
         schemas: EventSchemas::default(),
         activity_types: ["send", "deposit"].map(str::to_owned).to_vec(),
+        activity_texts,
         chains: vec![1337],
         payload_bytes: 4096,
         max_aggregate_types: 6,
     };
-    (Publisher::new(&database, settings), database)
+    Publisher::new(database, settings)
 }
 
 /// Asks a route as the server does, with everything allowed.

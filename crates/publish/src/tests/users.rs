@@ -38,17 +38,134 @@ async fn a_person_keeps_what_a_request_leaves_out() {
     assert_eq!(by_wallet, user);
 }
 
+/// Payloads of the messages about ids.
+async fn told(database: &chainflume_db::Database) -> Vec<Value> {
+    let all = messages(database).await.into_iter();
+    let about_ids = all.filter(|message| message["type"] == "user.updated");
+    about_ids.map(|message| message["payload"].clone()).collect()
+}
+
+/// The id of the chain's record of a wallet.
+async fn record_of(database: &chainflume_db::Database, wallet: &str) -> String {
+    let sql = "select user_id(decode(substr($1, 3), 'hex'))::text";
+    sqlx::query_scalar(sql).bind(wallet).fetch_one(database.pool()).await.expect("an id")
+}
+
 #[tokio::test]
-async fn a_wallet_of_another_person_is_refused_and_nothing_changes() {
-    let (publisher, _database) = publisher().await;
-    ask(&publisher, "PUT /v1/users/7", json!({ "wallets": [ONE] })).await.expect("written");
-    let refusal = ask(&publisher, "PUT /v1/users/8", json!({ "wallets": [TWO, ONE], "locale": "de" }))
+async fn two_people_with_one_wallet_are_one_person() {
+    let (publisher, database) = publisher().await;
+    let seven = json!({ "wallets": [ONE], "locale": "de", "devices": [{ "kind": "fcm", "token": "a" }] });
+    ask(&publisher, "PUT /v1/users/7", seven).await.expect("written");
+    let activity = json!({ "userId": "8", "type": "send", "title": "Send" });
+    let eight = json!({ "wallets": [TWO], "locale": "en", "phone": "+4915112345678", "devices": [{ "kind": "fcm", "token": "b" }] });
+    ask(&publisher, "PUT /v1/users/8", eight).await.expect("written");
+    let (_, made) = ask(&publisher, "POST /v1/activities", activity).await.expect("begun");
+
+    let (status, user) = ask(&publisher, "PUT /v1/users/8", json!({ "wallets": [TWO, ONE], "zone": "UTC" }))
         .await
-        .expect_err("taken");
-    assert_eq!((refusal.status, refusal.code), (409, "wallet_taken"));
-    assert_eq!(ask(&publisher, "GET /v1/users/8", Value::Null).await.expect_err("none").code, "not_found");
-    ask(&publisher, "PUT /v1/users/7", json!({ "wallets": [] })).await.expect("written");
-    ask(&publisher, "PUT /v1/users/8", json!({ "wallets": [ONE] })).await.expect("free now");
+        .expect("merged");
+    assert_eq!((status, &user["id"], &user["aliases"]), (200, &json!("7"), &json!(["8"])));
+    // What the older one said stays, what it did not say comes from the other, and what was sent counts before both.
+    assert_eq!(
+        [&user["locale"], &user["phone"], &user["zone"]],
+        [&json!("de"), &json!("+4915112345678"), &json!("UTC")]
+    );
+    assert_eq!(
+        (user["devices"].as_array().map(Vec::len), user["wallets"].as_array().map(Vec::len)),
+        (Some(2), Some(2))
+    );
+    for id in ["7", "8", ONE, TWO] {
+        let (_, same) = ask(&publisher, &format!("GET /v1/users/{id}"), Value::Null).await.expect("read");
+        assert_eq!(same, user, "{id}");
+        let line = format!("GET /v1/activities?userId={id}");
+        let (_, page) = ask(&publisher, &line, Value::Null).await.expect("a page");
+        assert_eq!(page["activities"][0]["eventId"], made["eventId"], "{id}");
+    }
+    let (one, two) = (record_of(&database, ONE).await, record_of(&database, TWO).await);
+    let told = told(&database).await;
+    assert_eq!(
+        told,
+        [
+            json!({ "ids": ["7", ONE, one], "joined": [ONE, one], "left": [] }),
+            json!({ "ids": ["8", TWO, two], "joined": [TWO, two], "left": [] }),
+            json!({ "ids": ["7", "8", ONE, TWO, one, two], "joined": ["8", TWO, two], "left": [] }),
+        ]
+    );
+    // The same again changes nothing, and the other id writes the same person.
+    let again = json!({ "wallets": [ONE, TWO] });
+    ask(&publisher, "PUT /v1/users/8", again).await.expect("written");
+    let (_, user) = ask(&publisher, "PUT /v1/users/8", json!({ "locale": "fr" })).await.expect("written");
+    assert_eq!(
+        (&user["id"], &user["locale"], self::told(&database).await.len()),
+        (&json!("7"), &json!("fr"), 3)
+    );
+    let (_, user) = ask(&publisher, "PUT /v1/users/7", json!({ "wallets": [] })).await.expect("written");
+    assert_eq!((&user["aliases"], &user["wallets"]), (&json!(["8"]), &json!([])));
+    let left = self::told(&database).await.pop().expect("a message");
+    assert_eq!(left, json!({ "ids": ["7", "8"], "joined": [], "left": [ONE, TWO, one, two] }));
+    ask(&publisher, "DELETE /v1/users/8", Value::Null).await.expect("erased by any id");
+    for id in ["7", "8"] {
+        let line = format!("GET /v1/users/{id}");
+        assert_eq!(ask(&publisher, &line, Value::Null).await.expect_err("gone").code, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_record_of_the_chain_and_a_wallet_as_id_are_adopted() {
+    let (publisher, database) = publisher().await;
+    let sql = "insert into users (wallet, stake_amount, status) values (decode(substr($1, 3), 'hex'), 25, 'active') returning id::text";
+    let record: String =
+        sqlx::query_scalar(sql).bind(ONE).fetch_one(database.pool()).await.expect("inserted");
+    ask(&publisher, &format!("PUT /v1/users/{ONE}"), json!({ "locale": "de" })).await.expect("written");
+    let (status, user) =
+        ask(&publisher, "PUT /v1/users/7", json!({ "wallets": [ONE] })).await.expect("merged");
+    // An id of the application stays, although the wallet as an id was there before.
+    assert_eq!((status, &user["id"], &user["locale"]), (201, &json!("7"), &json!("de")));
+    let told = told(&database).await;
+    assert_eq!(told, [json!({ "ids": ["7", ONE, record], "joined": [ONE, record], "left": [] })]);
+    let (_, user) =
+        ask(&publisher, &format!("PUT /v1/users/{record}"), json!({ "zone": "UTC" })).await.expect("written");
+    assert_eq!((&user["id"], &user["zone"]), (&json!("7"), &json!("UTC")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_who_claim_each_others_wallets_end_as_one() {
+    let (publisher, database) = publisher().await;
+    let put = |id: usize| {
+        let publisher = publisher.clone();
+        tokio::spawn(async move {
+            let wallets = json!({ "wallets": [if id.is_multiple_of(2) { ONE } else { TWO }, format!("0x{id:040x}"), ONE] });
+            ask(&publisher, &format!("PUT /v1/users/p{id}"), wallets).await.expect("written");
+        })
+    };
+    let all: Vec<_> = (0..12).map(put).collect();
+    for one in all {
+        one.await.expect("no panic");
+    }
+    let people: i64 = sqlx::query_scalar("select count(*) from application_users")
+        .fetch_one(database.pool())
+        .await
+        .expect("a count");
+    let ids = publisher.ids_of(ONE).await.expect("read").expect("known");
+    // Each id once: twelve of the application, fourteen wallets and their records.
+    assert_eq!((people, ids.len()), (1, 12 + 14 + 14), "{ids:?}");
+    // Whoever reads the messages in order knows the same.
+    let last = told(&database).await.pop().expect("a message");
+    assert_eq!(last["ids"], json!(ids));
+}
+
+#[tokio::test]
+async fn a_person_with_too_many_wallets_is_not_made() {
+    let (publisher, database) = publisher().await;
+    let wallets = |from: usize| (from..from + 60).map(|n| format!("0x{n:040x}")).collect::<Vec<_>>();
+    ask(&publisher, "PUT /v1/users/7", json!({ "wallets": wallets(100) })).await.expect("written");
+    ask(&publisher, "PUT /v1/users/8", json!({ "wallets": wallets(200) })).await.expect("written");
+    let refusal =
+        ask(&publisher, "PUT /v1/users/8", json!({ "wallets": wallets(159) })).await.expect_err("119");
+    assert_eq!((refusal.status, refusal.code), (409, "user_too_large"));
+    let (_, user) = ask(&publisher, "GET /v1/users/8", Value::Null).await.expect("read");
+    assert_eq!((&user["id"], user["wallets"].as_array().map(Vec::len)), (&json!("8"), Some(60)));
+    assert_eq!(told(&database).await.len(), 2);
 }
 
 #[tokio::test]

@@ -228,7 +228,7 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
     let lookups = Lookups {
         balances: [(key(WALLET), known("7", Some("u"), None)), (key(OTHER), known("8", None, Some("90")))]
             .into(),
-        owners: [(OTHER.to_owned(), "maria".to_owned())].into(),
+        owners: [(OTHER.to_owned(), ["maria", "m2"].map(str::to_owned).to_vec())].into(),
     };
     let entry = Entry::with_lookups(transfer(), &[], &lookups);
     for (room, user, amount) in [
@@ -236,6 +236,7 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
         (&*format!("user-{WALLET}"), WALLET, "7"),
         (&*format!("user-{OTHER}"), OTHER, "8"),
         ("user-maria", "maria", "90"),
+        ("user-m2", "m2", "90"),
     ] {
         let frame = frame(&entry, room);
         let data = json!({ "userId": user, "balance": amount, "token": TOKEN, "chainId": 1 });
