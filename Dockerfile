@@ -10,6 +10,8 @@ COPY abi abi
 COPY migrations migrations
 COPY schemas schemas
 COPY config config
+# Paths of the builder stay out of the binary.
+ENV RUSTFLAGS="--remap-path-prefix=/src=chainflume --remap-path-prefix=/usr/local/cargo=cargo --remap-path-prefix=/usr/local/rustup=rust"
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --locked --release --bin chainflume && \
     install -D --strip target/release/chainflume /out/chainflume

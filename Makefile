@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo example test soak bench bench-push check dependencies fmt lint figures figures-push figures-relay figures-webhook figures-store docs deb clean
+.PHONY: release help demo example test soak bench bench-push check dependencies fmt lint figures figures-push figures-relay figures-webhook figures-store docs deb clean
 
 # The unoptimised profile: it builds in a fraction of the time, its dependencies are optimised all the same
 # (Cargo.toml), and the tests use the very same artefacts. `make demo PROFILE=release` for the real thing.
@@ -78,6 +78,11 @@ deb: ## Build the Debian package and try it on a throw-away copy of this machine
 	@scripts/need cc dpkg
 	@cargo build --locked --profile $(PROFILE)
 	@scripts/deb-test $$(scripts/deb $(BIN))
+
+release: ## Build what a release consists of into target/dist: tarball, Debian package, checksums, notes (RELEASE=dev for a try)
+	@scripts/need cc dpkg
+	@RUSTFLAGS="$$(scripts/remap)" cargo build --locked --bin chainflume --profile $(or $(RELEASE),release) --target-dir target/remapped
+	@scripts/release target/remapped/$(or $(RELEASE:dev=debug),release)/chainflume target/dist
 
 clean: ## Remove what was built and the tests' tools
 	cargo clean

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::preflight::{self, Look, NodeCheck};
 use super::{followed, sinks, views};
 use crate::roles::AppError;
-use crate::roles::database::{OpenDatabase, store_error};
+use crate::roles::database::{OpenDatabase, plain_text, store_error};
 use crate::roles::parts::{Loaded, chain_settings};
 use crate::roles::{admin, deliver};
 use chainflume_core::domain::{SourceDifference, causes};
@@ -72,6 +72,7 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     match &database {
         Ok(found) => {
             lines.push(CheckLine::new(true, format!("database: {}", found.text)));
+            lines.extend(plain_text(loaded).map(|text| CheckLine::warning(format!("database: {text}"))));
             lines.extend(found.other.iter().cloned().map(CheckLine::warning));
             lines.extend(found.differences.iter().map(difference_line));
             lines.extend(found.views.iter().cloned().map(CheckLine::warning));

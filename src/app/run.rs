@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::preflight;
 use crate::admin::AdminServer;
 use crate::roles::admin::{Background, bind, stopping};
-use crate::roles::database::{OpenDatabase, Owner, store_error};
+use crate::roles::database::{OpenDatabase, Owner, plain_text, store_error};
 use crate::roles::loops::Loops;
 use crate::roles::{AppError, Loaded, deliver, follow, inbound, index, serve};
 use chainflume_gateway::server::PublicServer;
@@ -87,6 +87,9 @@ async fn work(
     // May wait for another instance that migrates; cut off, it is rolled back.
     let Some(migrated) = stop.run_until_cancelled(database.store.migrate()).await else { return Ok(()) };
     let migrated = migrated.map_err(store_error)?;
+    if let Some(warning) = plain_text(loaded) {
+        tracing::warn!("{warning}");
+    }
     tracing::info!(admin = %admin.address(), schema = migrated.version, applied = migrated.applied, "database is ready; `chainflume psql` opens it");
     let mut background = Background::new(&supervisor, &board);
     background.alerts(loaded)?;

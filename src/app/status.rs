@@ -20,6 +20,9 @@ use chainflume_store::{ReorgRecord, SourceStatus, Store, UndoReason};
 pub struct Status {
     /// What the daemon says; `None` when none answers on the admin address.
     pub daemon: Option<Report>,
+    /// Why the rest is missing: the database cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
     /// What is stored.
     pub sources: Vec<StoredSource>,
     /// What differs between the configuration and what the database was filled by.
@@ -112,9 +115,32 @@ const REORGS: u32 = 5;
 /// Reads the database, starting the private one for a moment where no daemon runs it, and asks the daemon.
 ///
 /// # Errors
-/// When the database cannot be read. A daemon that does not answer is no error.
-pub async fn status(loaded: &Loaded) -> Result<Status, AppError> {
-    look(loaded, admin::ask(loaded.config.admin.listen).await).await
+/// When the database cannot be read, after `show` has got what the daemon says. A daemon that does not answer is no error.
+pub async fn status<E>(
+    loaded: &Loaded,
+    show: impl FnOnce(&Status) -> Result<(), E>,
+) -> Result<Result<(), E>, AppError> {
+    let daemon = admin::ask(loaded.config.admin.listen).await;
+    match look(loaded, daemon.clone()).await {
+        Ok(status) => Ok(show(&status)),
+        Err(AppError::Unavailable(reason)) if daemon.is_some() => {
+            let status = Status { unreadable: Some(reason.clone()), ..nothing(daemon) };
+            show(&status).map_or_else(|error| Ok(Err(error)), |()| Err(AppError::Unavailable(reason)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn nothing(daemon: Option<Report>) -> Status {
+    Status {
+        daemon,
+        unreadable: None,
+        sources: Vec::new(),
+        differences: Vec::new(),
+        leases: Vec::new(),
+        reorgs: Vec::new(),
+        negative_balances: BTreeMap::new(),
+    }
 }
 
 /// [`status`] again and again.
@@ -156,14 +182,7 @@ impl StatusWatch {
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
 async fn look(loaded: &Loaded, daemon: Option<Report>) -> Result<Status, AppError> {
-    let nothing = Status {
-        daemon,
-        sources: Vec::new(),
-        differences: Vec::new(),
-        leases: Vec::new(),
-        reorgs: Vec::new(),
-        negative_balances: BTreeMap::new(),
-    };
+    let nothing = nothing(daemon);
     let Some(database) = OpenDatabase::open_daemons_made(loaded).await? else { return Ok(nothing) };
     let status = read(loaded, &database.store, nothing).await;
     database.close().await;
@@ -181,7 +200,7 @@ async fn read(loaded: &Loaded, store: &Store, nothing: Status) -> Result<Status,
     let differences = followed::differences(loaded, store).await?;
     let differences = differences.into_iter().map(stored_difference).collect();
     let negative_balances = store.negative_balances().await.map_err(store_error)?.into_iter().collect();
-    Ok(Status { daemon, sources, differences, leases, reorgs, negative_balances })
+    Ok(Status { daemon, unreadable: None, sources, differences, leases, reorgs, negative_balances })
 }
 
 fn stored_source(status: SourceStatus) -> StoredSource {

@@ -12,15 +12,20 @@ pub(super) async fn status(loaded: &Loaded, args: &StatusArgs) -> anyhow::Result
     if let Some(every) = args.watch {
         return watch::watch(loaded, every, args.json).await;
     }
-    let status = app::status(loaded).await?;
-    let text =
-        if args.json { format!("{}\n", serde_json::to_string_pretty(&status)?) } else { as_text(&status) };
-    output::print(text.as_bytes())
+    app::status(loaded, |status| {
+        let text =
+            if args.json { format!("{}\n", serde_json::to_string_pretty(status)?) } else { as_text(status) };
+        output::print(text.as_bytes())
+    })
+    .await?
 }
 
 fn as_text(status: &Status) -> String {
     let mut text = daemon(status);
     text += &tables::chains(status);
+    if status.unreadable.is_some() {
+        return text + "what is stored cannot be read\n" + &tables::providers(status);
+    }
     if status.sources.is_empty() {
         return text + "nothing is stored yet\n" + &tables::providers(status);
     }
@@ -44,7 +49,8 @@ fn as_text(status: &Status) -> String {
     }
     for (chain_id, count) in &status.negative_balances {
         text += &format!(
-            "{count} balances below zero on chain {chain_id}: a rebasing token, or a start block after the first transfer\n"
+            "{count} balances below zero on chain {chain_id}: a rebasing token, a wrapped one that mints without a Transfer, or a start \
+             block after the first transfer\n"
         );
     }
     text + &tables::leases(status) + &tables::providers(status)
@@ -58,7 +64,7 @@ fn daemon(status: &Status) -> String {
         format!("daemon {} is {}", report.version, if report.ready { "ready" } else { "NOT ready" });
     text += if report.role == "standby" { ", on standby\n" } else { "\n" };
     if let Some(error) = &report.database.error {
-        text += &format!("  database: {error}\n");
+        text += &format!("  the database takes no writes: {error}\n");
     }
     if let Some(ahead) = report.database.clock_ahead.filter(|ahead| ahead.abs() > CLOCK_OFF) {
         text += &format!("  clock: {ahead:.0} s between this machine and the database; synchronise both\n");

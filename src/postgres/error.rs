@@ -8,7 +8,7 @@ pub enum PostgresError {
     /// No server on this machine.
     #[error(
         "no PostgreSQL server found (looked in {searched}); install one (apt-get install postgresql), \
-         name its directory in `bin_dir`, or set `database.url` to a server you run"
+         name its directory in `database.postgres_bin`, or set `database.url` to a server you run"
     )]
     NoBinaries {
         /// The searched places.

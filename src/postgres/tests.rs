@@ -286,7 +286,7 @@ async fn without_a_server_the_remedy_is_named() {
     assert_eq!(
         PrivatePostgres::start(&settings).await.unwrap_err().to_string(),
         "no PostgreSQL server found (looked in /nonexistent); install one (apt-get install postgresql), \
-         name its directory in `bin_dir`, or set `database.url` to a server you run"
+         name its directory in `database.postgres_bin`, or set `database.url` to a server you run"
     );
 }
 

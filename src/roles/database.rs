@@ -1,6 +1,8 @@
+mod plain;
 mod remedy;
 mod same;
 
+pub(crate) use plain::plain_text;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};

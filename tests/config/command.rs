@@ -185,3 +185,24 @@ fn manual_schema_and_completions_go_to_stdout() {
     let (code, script, errors) = chainflume(folder.path(), &["completions", "bash"]);
     assert_eq!((code, errors.as_str(), script.contains("_chainflume()")), (0, "", true));
 }
+
+#[test]
+fn the_views_that_the_readme_names_are_those_of_its_init() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))
+        .expect("it is there");
+    let line = readme.lines().find_map(|line| line.strip_prefix("chainflume init ")).expect("it is there");
+    let folder = tempfile::tempdir().expect("it is there");
+    let arguments: Vec<&str> = ["init"].into_iter().chain(line.split(' ')).collect();
+    let (code, _, err) = chainflume(folder.path(), &arguments);
+    assert_eq!(code, 0, "{err}");
+    let written = std::fs::read_to_string(folder.path().join("chainflume.toml")).expect("it is there");
+    let names = written.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    let source = names.last().expect("it is there");
+    assert!(
+        readme.contains(&format!("# the typed views: {source}_transfer, {source}_approval, …")),
+        "{source}"
+    );
+    for variable in ["BASE_HTTP=", "BASE_WS="] {
+        assert!(written.contains(variable.trim_end_matches('=')) && readme.contains(variable), "{variable}");
+    }
+}

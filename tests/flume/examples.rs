@@ -36,12 +36,12 @@ fn examples() -> [(&'static str, Vec<PathBuf>); 3] {
         assert!(path.exists(), "{} is missing; scripts/test-tools installs it", path.display());
         path
     };
-    let source = std::fs::read(root("examples/consumer.ts")).expect("it is there");
-    let compiled = std::fs::read(tool(".tools/examples/consumer.ts")).expect("it is there");
-    assert!(source == compiled, "consumer.ts has changed; scripts/test-tools compiles it");
+    let source = std::fs::read(root("examples/consumer.mjs")).expect("it is there");
+    let checked = std::fs::read(tool(".tools/examples/consumer.mjs")).expect("it is there");
+    assert!(source == checked, "consumer.mjs has changed; scripts/test-tools checks it");
     [
         ("rust", vec![rust()]),
-        ("typescript", vec![PathBuf::from("node"), tool(".tools/examples/consumer.js")]),
+        ("node", vec![PathBuf::from("node"), tool(".tools/examples/consumer.mjs")]),
         ("python", vec![tool(".tools/python/bin/python"), root("examples/consumer.py")]),
     ]
 }
@@ -221,7 +221,7 @@ async fn acl(server: &RedisServer) -> Vec<String> {
     let lines = blocks("");
     let lines: Vec<&str> = lines.iter().flat_map(|block| block.lines()).collect();
     for line in &lines {
-        for group in ["rust", "typescript", "python"] {
+        for group in ["rust", "node", "python"] {
             server.run::<()>(&line.replace("activity", group)).await;
         }
     }

@@ -54,6 +54,7 @@ mod lag;
 mod limits;
 mod messages;
 mod names;
+mod operator;
 mod pending;
 mod process;
 mod property;

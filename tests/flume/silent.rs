@@ -8,7 +8,7 @@ use crate::flume::{devchain, source};
 use crate::postgres;
 
 /// Four sources that get no events, each for another reason, and one that is right.
-fn sources() -> String {
+pub fn suspects() -> String {
     let event = |name: &str, address, line: &str| {
         source(name, "generic", address, 0) + &format!("events = [\"event {line}\"]\n")
     };
@@ -45,7 +45,7 @@ fn contracts<'a>(report: &'a Value, source: &str) -> Option<&'a Vec<Value>> {
 async fn a_source_that_can_have_no_events_is_named_everywhere() {
     let url = postgres::empty_database().await;
     let (_, server) = devchain(81, 60).await;
-    let home = Home::new(&server, &sources(), Some(&url));
+    let home = Home::new(&server, &suspects(), Some(&url));
     home.rewrite("chain_id = 31337", "chain_id = 31337\ncontract_check = \"100ms\"");
 
     let checked = home.run(&["check"]).await.fine();

@@ -19,12 +19,12 @@ fn database_error(report: &Value) -> String {
     report["database"]["error"].to_string()
 }
 
-async fn run(pool: &PgPool, sql: &str) {
+pub async fn run(pool: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await.expect("the statement runs");
 }
 
 /// The name of the database of a URL of the tests' server, and the same URL for its superuser's own database.
-fn parts(url: &str) -> (String, String) {
+pub fn parts(url: &str) -> (String, String) {
     let name = url.split(['/', '?']).find(|part| part.starts_with("test_")).expect("its name").to_owned();
     (name.clone(), url.replace(&name, "postgres"))
 }

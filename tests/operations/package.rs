@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use crate::{assert_fine, path, read};
@@ -103,16 +104,129 @@ fn the_image_runs_what_the_package_brings() {
             "{file} is left out by .dockerignore"
         );
     }
-    // Cargo reads the manifests of all members and refuses a target whose file is not there.
-    let folder = tempfile::tempdir().unwrap();
-    for file in &copied {
-        std::os::unix::fs::symlink(path(file), folder.path().join(file)).unwrap();
-    }
-    let mut cargo = std::process::Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"]);
-    let read = cargo.current_dir(folder.path()).output().unwrap();
-    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    builds_from(&image, &copied);
     for service in ["  chainflume:\n", "  postgres:\n", "  redis:\n"] {
         assert!(compose.contains(service), "{service}");
     }
+}
+
+/// Cargo reads the manifests of all members and refuses a target whose file is not there. The compiler reads what sources include.
+fn builds_from(image: &str, copied: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    for file in copied {
+        let from = path(file);
+        run("cp", &["-r", from.to_str().unwrap(), folder.path().to_str().unwrap()]);
+    }
+    let mut cargo = Command::new(env!("CARGO"));
+    // Packages of other systems are not in the registry of a machine that built this one.
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    cargo.args([
+        "metadata",
+        "--offline",
+        "--locked",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        &platform,
+    ]);
+    assert_fine(&cargo.current_dir(folder.path()).output().unwrap());
+
+    let mut read = 0;
+    for source in ["src", "crates"].iter().flat_map(|within| sources(&folder.path().join(within))) {
+        let text = std::fs::read_to_string(&source).unwrap();
+        for (of, from) in [("include_str!(\"", source.parent().unwrap()), ("migrate!(\"", package(&source))] {
+            for file in text.split(of).skip(1).filter_map(|rest| rest.split('"').next()) {
+                let there = from.join(file).exists();
+                assert!(there, "{} includes {file}, which the image does not copy", source.display());
+                read += 1;
+            }
+        }
+    }
+    assert!(read >= 15, "the sources were read: {read}");
+    for place in ["/src", "/usr/local/cargo"] {
+        assert!(image.contains(&format!("--remap-path-prefix={place}=")), "{place} stays out of the binary");
+    }
+}
+
+/// The sources below a folder, without those of tests.
+fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let within = |path: std::path::PathBuf| {
+        let is_test = path.file_name().is_some_and(|name| name == "tests" || name == "tests.rs");
+        match path.is_dir() {
+            _ if is_test => Vec::new(),
+            true => sources(&path),
+            false if path.extension().is_some_and(|extension| extension == "rs") => vec![path],
+            false => Vec::new(),
+        }
+    };
+    entries.flat_map(within).collect()
+}
+
+/// The folder of the manifest of the package that a source belongs to.
+fn package(source: &Path) -> &Path {
+    source.ancestors().find(|folder| folder.join("Cargo.toml").exists()).unwrap()
+}
+
+/// Relative links of a page, without their anchors.
+fn links(page: &str) -> Vec<String> {
+    let targets = page.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    let targets = targets.filter(|link| !link.contains("://") && !link.starts_with('#'));
+    targets.map(|link| link.split('#').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn links_of_installed_pages_lead_to_installed_files() {
+    let doc = "./usr/share/doc/chainflume/";
+    let files = by_the_metadata();
+    let installed: BTreeSet<&str> = files.iter().filter_map(|file| Some(file.split_once(doc)?.1)).collect();
+    let pages: Vec<&&str> = installed.iter().filter(|file| file.ends_with(".md")).collect();
+    assert!(pages.len() > 40, "{pages:?}");
+    for page in pages {
+        let folder = Path::new(page).parent().unwrap();
+        for link in links(&read(page)) {
+            let mut target = std::path::PathBuf::new();
+            for part in folder.join(&link).components() {
+                match part {
+                    std::path::Component::ParentDir => assert!(target.pop(), "{page}: {link}"),
+                    part => target.push(part),
+                }
+            }
+            let target = target.to_str().unwrap();
+            let inside = format!("{}/", target.trim_end_matches('/'));
+            let is = installed.iter().any(|file| *file == target || file.starts_with(&inside));
+            assert!(is, "{page} links to {link}, which the package does not have");
+        }
+    }
+}
+
+#[test]
+fn a_release_is_a_tarball_a_package_checksums_and_notes() {
+    let folder = tempfile::tempdir().unwrap();
+    let dist = folder.path().join("dist");
+    let script = path("scripts/release");
+    let made = run(script.to_str().unwrap(), &[env!("CARGO_BIN_EXE_chainflume"), dist.to_str().unwrap()]);
+    let version = env!("CARGO_PKG_VERSION");
+    let name = format!("chainflume-{version}-linux-{}", std::env::consts::ARCH);
+    let tarball = dist.join(format!("{name}.tar.gz"));
+    let files: BTreeSet<&str> = made.lines().filter(|file| !file.ends_with(".deb")).collect();
+    assert_eq!(files, ["NOTES.md", "SHA256SUMS", tarball.file_name().unwrap().to_str().unwrap()].into());
+    let mut sums = Command::new("sha256sum");
+    let checked = sums.args(["--strict", "-c", "SHA256SUMS"]).current_dir(&dist).output().unwrap();
+    assert_fine(&checked);
+    assert_eq!(String::from_utf8(checked.stdout).unwrap().lines().count(), 3);
+    let notes = std::fs::read_to_string(dist.join("NOTES.md")).unwrap();
+    assert!(notes.contains("with glibc 2.") && notes.contains("\n### "), "{notes}");
+
+    run("tar", &["-xzf", tarball.to_str().unwrap(), "-C", folder.path().to_str().unwrap()]);
+    let tree = folder.path().join(&name);
+    let program = tree.join("chainflume");
+    assert_eq!(run(program.to_str().unwrap(), &["--version"]), format!("chainflume {version}\n"));
+    for file in
+        ["README.md", "UPGRADING.md", "config/default.toml", "systemd/chainflume.service", "LICENSE-MIT"]
+    {
+        assert!(tree.join(file).exists(), "{file}");
+    }
+    let example = tree.join("chainflume.toml.example");
+    run(program.to_str().unwrap(), &["check", "--offline", "--config", example.to_str().unwrap()]);
 }

@@ -5,6 +5,10 @@ use std::path::Path;
 use crate::{path, read};
 
 const PAGE: &str = "docs/TROUBLESHOOTING.md";
+/// Places that the page names before a quote.
+const PLACES: [&str; 5] = ["status", "readyz", "log", "alert", "check"];
+/// The tests in which a daemon prints the quotes with a place.
+const SCENARIOS: &str = "tests/flume/operator";
 /// Where texts of the program are.
 const SOURCES: [&str; 2] = ["src", "crates"];
 
@@ -35,9 +39,15 @@ fn joined(text: &str) -> String {
     parts.fold(first, |all, part| all + part.trim_start())
 }
 
-/// The quotes of a page: what is between ```text and ```.
-fn quotes(page: &str) -> Vec<&str> {
-    page.split("```text\n").skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0)).collect()
+/// The quotes of a page, line by line: what is between ```text and ```.
+fn quotes(page: &str) -> impl Iterator<Item = &str> {
+    let blocks = page.split("```text\n").skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0));
+    blocks.flat_map(str::lines)
+}
+
+/// Where a quoted line is seen, if the page names the place, and the quote.
+fn placed(line: &str) -> Option<(&str, &str)> {
+    line.split_once(": ").filter(|(place, _)| PLACES.contains(place))
 }
 
 /// The parts of a quote that do not vary. Short ones are found anywhere and prove nothing.
@@ -52,8 +62,9 @@ fn fixed(quote: &str) -> Vec<&str> {
 #[test]
 fn every_quoted_text_is_one_of_the_program() {
     let (page, sources) = (read(PAGE), sources());
-    let quotes = quotes(&page);
-    assert!(quotes.len() >= 25, "the page was read: {}", quotes.len());
+    // Where a place is named, a daemon prints the quote (`tests/flume/operator`).
+    let quotes: Vec<&str> = quotes(&page).filter(|quote| placed(quote).is_none()).collect();
+    assert!(quotes.len() >= 6, "the page was read: {}", quotes.len());
     for quote in quotes {
         let parts = fixed(quote);
         assert!(!parts.is_empty(), "nothing in it is fixed: {quote}");
@@ -63,6 +74,22 @@ fn every_quoted_text_is_one_of_the_program() {
                 "no text of the program has `{part}`, which is quoted: {quote}"
             );
         }
+    }
+}
+
+#[test]
+fn every_section_with_a_place_is_a_scenario() {
+    let page = read(PAGE);
+    let mut scenarios = String::new();
+    for entry in std::fs::read_dir(path(SCENARIOS)).expect("the folder of the scenarios") {
+        scenarios += &std::fs::read_to_string(entry.expect("it can be read").path()).expect("a text");
+    }
+    let sections = page.split("\n### ").skip(1).filter_map(|section| section.split_once('\n'));
+    let seen = sections.filter(|(_, text)| text.lines().any(|line| placed(line).is_some()));
+    let names: Vec<&str> = seen.map(|(name, _)| name).collect();
+    assert!(names.len() >= 20, "the faults of the page: {names:?}");
+    for name in names {
+        assert!(scenarios.contains(&format!("\"{name}\"")), "no scenario shows: {name}");
     }
 }
 
@@ -87,5 +114,7 @@ fn every_named_alert_and_command_is_there() {
 fn a_text_that_the_program_does_not_have_is_missed() {
     assert_eq!(fixed("source … is wrong: …"), ["is wrong"]);
     assert_eq!(joined("\"one \\\n      two\""), "\"one two\"");
-    assert_eq!(quotes("a\n```text\nb\n```\nc"), ["b"]);
+    assert_eq!(quotes("a\n```text\nb\nc\n```\nd").collect::<Vec<_>>(), ["b", "c"]);
+    assert_eq!(placed("status: it is: red"), Some(("status", "it is: red")));
+    assert_eq!(placed("the node: away"), None);
 }

@@ -37,7 +37,7 @@ pub enum ChainError {
         after: Duration,
     },
     /// The node refuses.
-    #[error("{host}: {method} refused: {message}{}", .code.map(|c| format!(" (code {c})")).unwrap_or_default())]
+    #[error("{host}: {method} refused: {message}{}{}", .code.map(|c| format!(" (code {c})")).unwrap_or_default(), key_remedy(*.code))]
     Refused {
         /// Host of the endpoint.
         host: String,
@@ -119,7 +119,11 @@ pub enum ChainError {
 }
 
 /// Parts of what the system and TLS say of a connection that failed, each with what helps.
-const REMEDIES: [(&str, &str); 5] = [
+const REMEDIES: [(&str, &str); 6] = [
+    (
+        "No CA certificates",
+        "this machine has no certificate authorities: install ca-certificates, or name a file in the variable SSL_CERT_FILE",
+    ),
     (
         "UnknownIssuer",
         "the node's certificate is of an authority that this machine does not know: name the authority's file in the variable \
@@ -135,6 +139,14 @@ const REMEDIES: [(&str, &str); 5] = [
 fn remedy(reason: &str) -> &'static str {
     let known = REMEDIES.iter().find(|(words, _)| reason.contains(words));
     known.map_or("check the url and that the node runs", |(_, remedy)| remedy)
+}
+
+/// What helps where the node asks for other credentials.
+fn key_remedy(code: Option<i64>) -> &'static str {
+    match code {
+        Some(401 | 403) => "; check the key in the url or in `headers` of this provider",
+        _ => "",
+    }
 }
 
 impl ChainError {
@@ -323,7 +335,29 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::one_line;
+    use super::{ChainError, RefusalKind, one_line};
+
+    #[test]
+    fn the_remedy_follows_from_what_failed() {
+        let unreachable = |reason: &str| {
+            ChainError::Unreachable { host: "node".to_owned(), reason: reason.to_owned() }.to_string()
+        };
+        assert!(
+            unreachable("No CA certificates were loaded from the system").contains("install ca-certificates")
+        );
+        assert!(unreachable("Connection refused").ends_with("check the url and that the node runs"));
+        let refused = |code| ChainError::Refused {
+            host: "node".to_owned(),
+            method: "eth_chainId",
+            code: Some(code),
+            message: "no".to_owned(),
+            refusal: RefusalKind::Denied,
+        };
+        assert!(
+            refused(401).to_string().ends_with("check the key in the url or in `headers` of this provider")
+        );
+        assert!(refused(-32005).to_string().ends_with("(code -32005)"));
+    }
 
     #[test]
     fn a_message_is_one_line_without_urls() {

@@ -31,9 +31,14 @@ fn chain_row(name: &str, chain: &ChainReport) -> Vec<String> {
     ]
 }
 
-/// Who leads the rest: sinks, audits, the outbox. Without a daemon, chains too.
+/// Who leads the rest: sinks, audits, the outbox. Without a daemon, chains too. What the daemon that answers leads itself is nothing to
+/// look at, so a daemon that is alone has no such line.
 pub(super) fn leases(status: &Status) -> String {
-    let is_reported = |lease: &str| status.daemon.is_some() && lease.starts_with("chain ");
+    let leads = |lease: &str| {
+        let leases = status.daemon.as_ref().map(|report| &report.leases);
+        leases.and_then(|leases| leases.get(lease)).is_some_and(|lease| lease.role == "leader")
+    };
+    let is_reported = |lease: &str| status.daemon.is_some() && lease.starts_with("chain ") || leads(lease);
     let line = |lease: &StoredLease| {
         let holder = lease.holder.as_deref().unwrap_or("nobody");
         format!("lease {}: {holder}, epoch {}\n", lease.lease, lease.epoch)

@@ -19,6 +19,8 @@ pub fn watch(loaded: &Loaded, board: &Board) -> Result<AlertWatcher, AppError> {
     let config = &loaded.config;
     let limits = AlertThresholds {
         head_silence: config.chains.iter().map(|chain| (chain.name.clone(), head_silence(chain))).collect(),
+        block_time: config.chains.iter().map(|chain| (chain.name.clone(), chain.block_time)).collect(),
+        max_lag: config.admin.max_lag,
         websocket: config
             .chains
             .iter()

@@ -62,7 +62,7 @@ pub enum SinkError {
         seq: u64,
     },
     /// An answer with another status than success.
-    #[error("{sink} at {host} answered {status}{text}")]
+    #[error("{sink} at {host} answered {status}{text}{}", status_remedy(*.status))]
     Answered {
         /// The sink.
         sink: &'static str,
@@ -97,6 +97,15 @@ pub enum SinkError {
         /// The address, and the remedy.
         reason: String,
     },
+}
+
+/// What helps where the status says which part of the configuration the receiver does not accept.
+fn status_remedy(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "; is its secret, or a key in its url, right?",
+        404 => "; is the path of its url right?",
+        _ => "",
+    }
 }
 
 impl SinkError {

@@ -102,6 +102,7 @@ impl RedisSink {
     pub async fn check(&mut self) -> Result<String, SinkError> {
         let mut hosts = Vec::new();
         for stream_writer in &mut self.stream_writers {
+            stream_writer.greet().await?;
             stream_writer.look(&self.layout).await?;
             hosts.extend(stream_writer.host());
         }

@@ -12,6 +12,10 @@ pub struct AlertThresholds {
     pub head_silence: BTreeMap<String, Duration>,
     /// Chains whose heads a WebSocket announces in normal operation.
     pub websocket: BTreeSet<String>,
+    /// By chain, the usual time from one block to the next.
+    pub block_time: BTreeMap<String, Duration>,
+    /// Number of confirmed blocks that a source may lack.
+    pub max_lag: u64,
 }
 
 /// The health board at one moment.
@@ -82,6 +86,8 @@ pub const CLOCK_OFF: f64 = 30.0;
 const CLOCK_OFF_BLOCK: u64 = 30;
 /// A lost WebSocket reopens within seconds, and the daemon polls meanwhile.
 const LISTENER: Duration = Duration::from_mins(1);
+/// A chain without a confirmed block, or below the start of a source, may be a young one that gets there by itself.
+const WAITING: Duration = Duration::from_secs(30);
 /// A single occurrence stays an incident for this long: several in a row cause one notice.
 const RECENT: Duration = Duration::from_mins(10);
 
@@ -95,6 +101,7 @@ pub fn incidents(
     for (name, chain) in &board.chains {
         chain_troubles(&mut found, name, chain, now);
         node_troubles(&mut found, name, chain, (limits, now));
+        waiting_troubles(&mut found, name, chain, limits);
     }
     for (name, sink) in &board.sinks {
         sink_troubles(&mut found, name, sink, now);
@@ -193,6 +200,44 @@ fn node_troubles(
     if limits.websocket.contains(name) && !chain.pushed {
         let text = format!("chain {name}: the websocket announces no heads; they are polled for");
         found.add_after("listener_down", name, (text, LISTENER));
+    }
+}
+
+/// What is not stored although nothing fails: blocks that the chain does not have yet, and those that it makes faster than they are
+/// stored.
+fn waiting_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth, limits: &AlertThresholds) {
+    let Some(head) = chain.head.filter(|_| !matches!(chain.state, ChainState::Stopped | ChainState::Standby))
+    else {
+        return;
+    };
+    if chain.confirmed.is_none() {
+        let text = format!(
+            "chain {name} stores nothing: no block is confirmed at head {head}; `chainflume status` says why. Lower \
+             `confirmations`, or wait"
+        );
+        found.add_after("unconfirmed", name, (text, WAITING));
+    }
+    for source in chain.sources.iter().filter(|source| !source.is_blocked) {
+        if source.tip.is_none() && source.next > head {
+            let text = format!(
+                "source {} of chain {name} stores nothing: it starts at block {} and the head is {head}; correct start_block, \
+                 or wait",
+                source.name, source.next
+            );
+            found.add_after("start_ahead", &source.name, (text, WAITING));
+        }
+        let (Some(speed), Some(block_time)) = (source.pace.rate(), limits.block_time.get(name)) else {
+            continue;
+        };
+        let lag = source.lag(chain.confirmed);
+        if lag > limits.max_lag && speed.blocks * block_time.as_secs_f64() <= 1.0 {
+            let text = format!(
+                "source {} of chain {name} falls behind: it lacks {lag} blocks, and {:.1} blocks/s are stored; the node or the \
+                 database is too slow",
+                source.name, speed.blocks
+            );
+            found.add_after("falls_behind", &source.name, (text, LISTENER));
+        }
     }
 }
 
@@ -296,7 +341,7 @@ fn since(at: Instant, now: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{DeepReorg, TurnSource};
+    use crate::health::{DeepReorg, SourceHealth, Throughput, TurnSource};
 
     /// A moment before all other moments of a test.
     fn later(board: &Board) -> (BoardSnapshot, Instant) {
@@ -307,6 +352,7 @@ mod tests {
         let limits = AlertThresholds {
             head_silence: [("dev".to_owned(), Duration::from_hours(2))].into(),
             websocket: ["dev".to_owned()].into(),
+            ..AlertThresholds::default()
         };
         let found = incidents(snapshot, &limits, now);
         found.into_iter().map(|(key, incident)| (key.kind, incident.after.as_secs())).collect()
@@ -315,7 +361,8 @@ mod tests {
     fn chain(change: impl FnOnce(&mut ChainHealth, Instant)) -> Vec<(&'static str, u64)> {
         let board = Board::default();
         board.chain("dev", |chain| {
-            (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
+            (chain.state, chain.head, chain.confirmed, chain.pushed) =
+                (ChainState::Live, Some(9), Some(9), true)
         });
         let now = Instant::now() + Duration::from_hours(1);
         board.chain("dev", |chain| change(chain, now));
@@ -339,7 +386,8 @@ mod tests {
         assert_eq!(chain(|chain, _| chain.node_behind = 900), [("node_behind", 60)]);
         let silent = Board::default();
         silent.chain("dev", |chain| {
-            (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
+            (chain.state, chain.head, chain.confirmed, chain.pushed) =
+                (ChainState::Live, Some(9), Some(9), true)
         });
         let after = |hours| Instant::now() + Duration::from_hours(hours);
         assert_eq!(found(&BoardSnapshot::of(&silent), after(1)), []);
@@ -354,10 +402,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_stored_although_nothing_fails_is_an_incident() {
+        let source = |tip, next| SourceHealth {
+            name: "vault".to_owned(),
+            tip,
+            next,
+            committed_at: None,
+            pace: Throughput::default(),
+            is_blocked: false,
+            hindrance: None,
+            unread: None,
+            notes: Vec::new(),
+        };
+        assert_eq!(chain(|chain, _| chain.confirmed = None), [("unconfirmed", 30)]);
+        assert_eq!(chain(|chain, _| chain.sources = vec![source(None, 10)]), [("start_ahead", 30)]);
+        assert_eq!(chain(|chain, _| chain.sources = vec![source(None, 9)]), [], "its block is there");
+        let standby = |chain: &mut ChainHealth, _| {
+            (chain.state, chain.confirmed) = (ChainState::Standby, None);
+        };
+        assert_eq!(chain(standby), [], "its leader says so");
+        // No speed is known yet.
+        assert_eq!(chain(|chain, _| chain.sources = vec![source(Some(1), 2)]), []);
+    }
+
+    #[test]
     fn a_clock_that_is_off_is_an_incident() {
         let board = Board::default();
         board.chain("dev", |chain| {
-            (chain.state, chain.head, chain.pushed) = (ChainState::Live, Some(9), true)
+            (chain.state, chain.head, chain.confirmed, chain.pushed) =
+                (ChainState::Live, Some(9), Some(9), true)
         });
         let time = BoardSnapshot::of(&board).time;
         for (ahead, block, wanted) in [

@@ -35,7 +35,13 @@ pub(super) fn explain(sink: &'static str, host: &str, error: &RedisError) -> Sin
         "ERR" if error.detail().is_some_and(|detail| detail.contains("user executing the script")) => {
             refused(RIGHTS)
         }
-        "WRONGTYPE" => refused("a key of this name is not a stream; set another redis.prefix"),
+        // A long command of a client that has not logged in is refused before it is read, without NOAUTH.
+        "ERR" if error.detail().is_some_and(|detail| detail.contains("unauthenticated")) => {
+            refused(credentials_remedy(sink))
+        }
+        "WRONGTYPE" => refused(
+            "a key with the name of a stream (events:…) is no stream: another application uses it; set another redis.prefix",
+        ),
         _ => refused("see the server's log"),
     }
 }

@@ -53,6 +53,16 @@ impl StreamWriter {
         }
     }
 
+    /// Connects and logs in, and nothing more: what fails here is not the script's fault. A user without the right to `PING` has
+    /// logged in.
+    pub(super) async fn greet(&mut self) -> Result<(), SinkError> {
+        match self.route.ask(&[::redis::cmd("PING")]).await.1 {
+            Some(SinkError::Refused { answer, .. }) if answer.starts_with("NOPERM") => Ok(()),
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
     /// The present ends of its streams.
     pub(super) async fn look(&mut self, layout: &StreamLayout) -> Result<Vec<Stream>, SinkError> {
         // The script only reads the ends, so it expects empty streams and appends nothing.

@@ -1,7 +1,8 @@
+// @ts-check
 // A consumer of Chainflume's messages: it keeps count of what stands on the chain, whatever happens to chain or consumer.
 //
 //     npm install redis
-//     node consumer.ts redis://127.0.0.1:6379/ activity worker-1     (Node.js 22.18 or newer; before that, npx tsx)
+//     node consumer.mjs redis://127.0.0.1:6379/ activity worker-1     (Node.js 18 or newer, as Debian 12 has it)
 //
 // Start as many as you like in one group, each with a name of its own. docs/CONSUMING.md tells the rest.
 
@@ -12,15 +13,16 @@ const streams = ["events:user", "events:token", "events:nft", "events:contract"]
 // What another consumer took and did not finish for so long is taken over: longer than any message takes you.
 const idleMs = Number(process.env.IDLE_MS ?? 60_000);
 
-/** The part of a message that is used here; schemas/message.json is the whole. */
-interface Message {
-  id: string;
-  seq: number;
-  type: string;
-  state: "pending" | "confirmed" | "retracted";
-  aggregateType: "user" | "token" | "nft" | "contract";
-  aggregateId: string;
-}
+/**
+ * The part of a message that is used here; schemas/message.json is the whole.
+ * @typedef {object} Message
+ * @property {string} id
+ * @property {number} seq
+ * @property {string} type
+ * @property {"pending" | "confirmed" | "retracted"} state
+ * @property {"user" | "token" | "nft" | "contract"} aggregateType
+ * @property {string} aggregateId
+ */
 
 // Here stands what you do with a message. Whether it counts is decided in the transaction in which it has its effect:
 // only if its seq is above the last one seen of the same thing. So a message that comes again does nothing, and one
@@ -37,10 +39,12 @@ return 1
 `;
 
 const client = createClient({ url });
-client.on("error", (error: Error) => console.error(`redis: ${error.message}`));
+client.on("error", (error) => console.error(`redis: ${error.message}`));
 
-async function handle(stream: string, entryId: string, fields: Record<string, string>): Promise<void> {
-  const message: Message = JSON.parse(fields.message);
+/** @param {string} stream @param {string} entryId @param {Record<string, string>} fields */
+async function handle(stream, entryId, fields) {
+  /** @type {Message} */
+  const message = JSON.parse(fields.message);
   // An event is told by its id: confirmed, retracted when a reorg took it back, perhaps confirmed again.
   // A user is told anew with every change: the newest message about a wallet holds.
   const thing = message.type.startsWith("user.") ? message.aggregateId : message.id;
@@ -53,9 +57,10 @@ async function handle(stream: string, entryId: string, fields: Record<string, st
   await client.xAck(stream, group, entryId);
 }
 
-async function consume(): Promise<never> {
+/** Reads until something fails. */
+async function consume() {
   for (const stream of streams) {
-    await client.xGroupCreate(stream, group, "0", { MKSTREAM: true }).catch((error: Error) => {
+    await client.xGroupCreate(stream, group, "0", { MKSTREAM: true }).catch((error) => {
       if (!error.message.startsWith("BUSYGROUP")) throw error;
     });
   }
@@ -73,7 +78,9 @@ async function consume(): Promise<never> {
       streams.map((key) => ({ key, id: ">" })),
       { COUNT: 100, BLOCK: 2000 },
     );
-    for (const stream of (fresh ?? []) as { name: string; messages: { id: string; message: Record<string, string> }[] }[]) {
+    /** @type {{ name: string, messages: { id: string, message: Record<string, string> }[] }[]} */
+    const streamsRead = /** @type {any} */ (fresh ?? []);
+    for (const stream of streamsRead) {
       for (const entry of stream.messages) await handle(stream.name, entry.id, entry.message);
     }
   }
