@@ -235,6 +235,9 @@ pub const SHARED_TYPE_NAMES: &[(&str, &str)] = &[(
     "each crate has one, which other crates write with its path: `gateway::server::Settings`",
 )];
 
+/// Files that are compiled in place of another of their package, by a feature: their types have the names of the other's.
+pub const ALTERNATIVES: &[(&str, &str)] = &[("devchain", "faultless.rs")];
+
 /// Every table of the migrations.
 pub const TABLES: &[Tables] = &[
     tables(&["db"], &["instances", "leases", "write_probe"], "they are about instances and the server"),

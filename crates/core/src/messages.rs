@@ -8,6 +8,6 @@ mod user;
 #[cfg(test)]
 mod tests;
 
-pub use event::{EventUsers, MessageStage, Subject, parties};
+pub use event::{EventUsers, MessageStage, MessageSubject, parties};
 pub use layout::{DescribedKind, Layout};
 pub use user::{UserChange, UserState};

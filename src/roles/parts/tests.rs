@@ -45,7 +45,7 @@ fn a_probe_takes_no_longer_than_a_request() {
 }
 
 #[test]
-fn a_head_is_silent_after_twenty_blocks_or_a_minute_or_two_polls() {
+fn a_head_is_silent_after_twenty_blocks_a_minute_and_two_polls() {
     let silence = |keys: &str| head_silence(&chain(&format!("http = \"http://one.example\"\n{keys}")));
     assert_eq!(silence("block_time = \"12s\""), Duration::from_secs(240));
     assert_eq!(silence("block_time = \"250ms\""), Duration::from_secs(60));

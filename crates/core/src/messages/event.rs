@@ -14,7 +14,7 @@ const LAST_SECOND: u64 = 253_402_300_799;
 
 /// The event that a message is about.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct MessageSubject<'a> {
     /// EIP-155.
     pub chain_id: u64,
     /// Its kind.
@@ -52,7 +52,7 @@ impl EventUsers {
     }
 }
 
-impl Subject<'_> {
+impl MessageSubject<'_> {
     /// The public id of the event.
     pub fn id(&self) -> Uuid {
         EventId::new(self.chain_id, self.event.block_hash, self.event.place).as_uuid()

@@ -2,7 +2,7 @@ use alloy_primitives::{Address, B256, U256};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{DescribedKind, EventUsers, Layout, MessageStage, Subject, UserChange, UserState};
+use super::{DescribedKind, EventUsers, Layout, MessageStage, MessageSubject, UserChange, UserState};
 use crate::domain::{
     Aggregate, Column, Event, Fact, KindIndex, Message, MessageState, Place, Projection, SqlType, ViewColumn,
 };
@@ -59,7 +59,7 @@ fn event() -> Event {
 
 fn message(aggregate: Aggregate, decimals: Option<u8>) -> Message {
     let (kind, event) = (kind(aggregate, decimals), event());
-    let subject = Subject { chain_id: 1, kind: &kind, event: &event };
+    let subject = MessageSubject { chain_id: 1, kind: &kind, event: &event };
     let users = EventUsers { first: Some(Uuid::from_u128(1)), second: None };
     subject.message(MessageStage { state: MessageState::Confirmed, confirmations: 12, users })
 }
@@ -110,7 +110,7 @@ fn users_of_an_event_are_its_account_and_then_another() {
 #[test]
 fn a_retraction_of_an_activation_has_its_id() {
     let (kind, event) = (kind(Aggregate::User, None), event());
-    let cause = Subject { chain_id: 1, kind: &kind, event: &event };
+    let cause = MessageSubject { chain_id: 1, kind: &kind, event: &event };
     let user = UserState {
         id: Uuid::from_u128(9),
         stake_amount: "5".to_owned(),

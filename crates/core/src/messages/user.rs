@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::event::{EventUsers, Subject, timestamp};
+use super::event::{EventUsers, MessageSubject, timestamp};
 use crate::domain::{Aggregate, MESSAGE_VERSION, Message, MessageState, amount_formatted};
 
 /// A user as the table `users` has it.
@@ -41,7 +41,7 @@ pub struct UserChange<'a> {
 
 impl UserChange<'_> {
     /// The message about the change, without a number. `cause` is the event that caused it.
-    pub fn message(&self, cause: &Subject<'_>) -> Message {
+    pub fn message(&self, cause: &MessageSubject<'_>) -> Message {
         let causation = cause.id();
         let users = EventUsers { first: self.user.map(|user| user.id), second: None };
         let mut metadata = cause.metadata(0, users);

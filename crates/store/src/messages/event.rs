@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::super::events::Stored;
 use super::super::open::OpenChain;
 use chainflume_core::domain::{Event, Message, MessageState};
-use chainflume_core::messages::{EventUsers, MessageStage, Subject, parties};
+use chainflume_core::messages::{EventUsers, MessageStage, MessageSubject, parties};
 use chainflume_db::StoreError;
 use chainflume_db::convert::address;
 use chainflume_db::transaction::Tx;
@@ -25,9 +25,9 @@ impl<'a> EventRef<'a> {
         Self { kind_id: stored.kind_id, event: &stored.event }
     }
 
-    pub(super) fn subject(&self, chain: &'a OpenChain) -> Result<Subject<'a>, StoreError> {
+    pub(super) fn subject(&self, chain: &'a OpenChain) -> Result<MessageSubject<'a>, StoreError> {
         let kind = chain.described(self.kind_id)?;
-        Ok(Subject { chain_id: chain.number(), kind, event: self.event })
+        Ok(MessageSubject { chain_id: chain.number(), kind, event: self.event })
     }
 }
 
