@@ -204,7 +204,7 @@ async fn a_standby_follows_on_where_a_killed_leader_stopped() {
     let standby = second.start();
     standby.until("a standby", |status, report| status == 200 && report["role"] == "standby").await;
     leader.kill_9().await;
-    // What happens while nobody leads is seen by whoever leads next, once.
+    // What happens while no instance leads is seen by the next leader, once.
     followed.mine(&waits);
     followed.chain.mine_empty(2);
     for id in &ids {
@@ -228,7 +228,7 @@ async fn a_standby_follows_on_where_a_killed_leader_stopped() {
             "pending, completed, in_progress, completed"
         ]
         .contains(&changes.as_str()),
-        "each change once, and what nobody saw is passed over: {changes}"
+        "each change once, and what no leader saw is passed over: {changes}"
     );
     first.stop_well().await;
 }

@@ -97,7 +97,7 @@ impl Publisher {
             None => lock_shared(&mut tx, PEOPLE).await?,
         }
         let id = person_of(&mut tx, id).await?.unwrap_or_else(|| id.to_owned());
-        // The time after the lock: the person of whoever came first is the older one.
+        // The time after the lock: the person of the first caller is the older one.
         let inserted = sqlx::query(
             r"
             insert into application_users (id, created_at, updated_at) values ($1, clock_timestamp(), clock_timestamp())

@@ -149,7 +149,7 @@ async fn people_who_claim_each_others_wallets_end_as_one() {
     let ids = publisher.ids_of(ONE).await.expect("read").expect("known");
     // Each id once: twelve of the application, fourteen wallets and their records.
     assert_eq!((people, ids.len()), (1, 12 + 14 + 14), "{ids:?}");
-    // Whoever reads the messages in order knows the same.
+    // A reader of the messages in order knows the same.
     let last = told(&database).await.pop().expect("a message");
     assert_eq!(last["ids"], json!(ids));
 }
