@@ -180,7 +180,6 @@ async fn a_stream_that_is_not_read_is_ended_and_no_other() {
     let _unread = open().await;
     let path = format!("/v1/stream?rooms={ROOM}&since={first}");
     let mut read = gate.ask(reqwest::Method::GET, &path, &[]).await;
-    until_dropped(&daemon, "slow", 1.0).await;
     let last = format!("\"position\":\"{}\"", gate.outbox().await.last().expect("messages").0);
     let mut text = String::new();
     while !text.contains(&last) {
@@ -188,5 +187,6 @@ async fn a_stream_that_is_not_read_is_ended_and_no_other() {
         text =
             format!("{}{}", text.split_off(text.len().saturating_sub(200)), String::from_utf8_lossy(&chunk));
     }
+    until_dropped(&daemon, "slow", 1.0).await;
     daemon.stop_well().await;
 }
