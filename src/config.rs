@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 
 pub use chain::Chain;
 pub use chainflume_core::canon::{Confirmations, PublishMode};
-pub use chainflume_gateway::push::Rule;
+pub use chainflume_gateway::push::PushRule;
 pub use chainflume_inbound::InboundEndpoint;
 pub use chainflume_index::AuditSettings;
 pub use chainflume_node::{
@@ -89,7 +89,7 @@ pub struct Config {
     /// `[server]`
     pub server: ServerConfig,
     /// Every `[[push]]`.
-    pub push: Vec<Rule>,
+    pub push: Vec<PushRule>,
     /// `[publish]` and `[activity]`
     pub publish: ApplicationFacts,
     /// `[log]`

@@ -10,7 +10,7 @@ use super::units::{GIB, KIB, MIB};
 use super::url::{Scheme, url as read_url};
 use super::words::{name, word};
 use chainflume_access::{Algorithm, KeyHash, Scope, VerifyingKey};
-use chainflume_gateway::push::{EventName, RoomTemplate, Rule, Template, TypePattern};
+use chainflume_gateway::push::{EventName, PushRule, RoomTemplate, Template, TypePattern};
 use chainflume_gateway::server::{CallerLimits, Key, Network, TlsFiles};
 
 /// Bytes read of a file with a public key.
@@ -267,7 +267,7 @@ fn origin(text: &str) -> Result<String, Fault> {
     Err(Fault::new("is not an origin", "write it as browsers do: \"https://app.example\", without a path"))
 }
 
-pub(super) fn push(section: &Section<'_>) -> Option<Rule> {
+pub(super) fn push(section: &Section<'_>) -> Option<PushRule> {
     section.require(&[
         ("on", "add on = \"…\", a type of messages, or a prefix like \"erc20.*\""),
         ("emit", "add emit = \"…\", the name of the event that clients get"),
@@ -285,7 +285,7 @@ pub(super) fn push(section: &Section<'_>) -> Option<Rule> {
     let payload = payload.collect();
     section.finish();
     let changed = changed.into_iter().map(|text| text.value).collect();
-    Some(Rule { on: on?.value, changed, emit: emit?.value, rooms: rooms.unwrap_or_default(), payload })
+    Some(PushRule { on: on?.value, changed, emit: emit?.value, rooms: rooms.unwrap_or_default(), payload })
 }
 
 /// The values under `key`, each read as something else; those that cannot be read are reported.

@@ -164,7 +164,12 @@ pub const ROOMS: &[Room] = &[
         &[],
         "it keeps what callers were given, and knows neither clients nor messages",
     ),
-    room("gateway", "socketio", &[], "it moves packets of a protocol and does not know what is in them"),
+    room(
+        "gateway",
+        "socketio",
+        &["websocket"],
+        "it moves packets of a protocol, also over WebSockets, and does not know what is in them",
+    ),
     room("gateway", "websocket", &[], "it moves messages of a protocol and does not know what is in them"),
     room("gateway", "dashboard", &[], "pages are files, and do not know who asks"),
     room(
@@ -210,12 +215,6 @@ pub const HOMES: &[Home] = &[
         "one room sets the limits of connections, two take them over",
     ),
     home(
-        "engineioxide",
-        &["gateway"],
-        &["push", "socketio"],
-        "one room speaks Socket.IO, and one encodes for it",
-    ),
-    home(
         "reqwest",
         &["", "node", "ops"],
         &["admin", "http"],
@@ -231,11 +230,10 @@ pub const HOMES: &[Home] = &[
 ];
 
 /// Type names with more than one definition, and why. The list only gets shorter.
-pub const SHARED_TYPE_NAMES: &[(&str, &str)] = &[
-    ("Settings", "each crate has one, which other crates write with its path: `gateway::server::Settings`"),
-    ("Problem", "to be renamed: the answer of the gateway"),
-    ("Rule", "to be renamed: the rule of the gateway"),
-];
+pub const SHARED_TYPE_NAMES: &[(&str, &str)] = &[(
+    "Settings",
+    "each crate has one, which other crates write with its path: `gateway::server::Settings`",
+)];
 
 /// Every table of the migrations.
 pub const TABLES: &[Tables] = &[

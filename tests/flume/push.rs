@@ -2,9 +2,13 @@
 
 mod application;
 mod client;
+mod emit;
+mod failover;
 mod follow;
+mod histories;
 mod log;
 mod pages;
+mod protocol;
 mod refused;
 mod scale;
 mod serve;
@@ -48,10 +52,15 @@ impl Gate {
     /// With these tables in its configuration, besides `[server]` with an address.
     async fn new(seed: u64, tables: &str) -> Self {
         let url = postgres::empty_database().await;
+        let pool = connect(&url).await;
+        Self::on(url, pool, seed, tables).await
+    }
+
+    /// On the database at this address, which the test looks at through `pool`.
+    async fn on(url: String, pool: PgPool, seed: u64, tables: &str) -> Self {
         let (chain_of_it, server) = devchain(seed, 20).await;
         let (home, port) = (Home::bare(), free_port());
         let tables = format!("{tables}\n{}", chain(&server, "", &all_sources()));
-        let pool = connect(&url).await;
         let this = Self { chain: chain_of_it, _server: server, home, pool, port, url, tables };
         this.write(&this.home, port);
         this

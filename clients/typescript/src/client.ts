@@ -9,46 +9,19 @@ import {
   type WriteOptions,
   type WriteTarget,
 } from "./application.js";
-import { Backoff, type BackoffOptions } from "./backoff.js";
+import { Backoff } from "./backoff.js";
 import { Cursor } from "./cursor.js";
 import { ChainflumeError } from "./errors.js";
 import { EventStream } from "./event-stream.js";
 import type { End, Joined, Link, Transport } from "./link.js";
 import type { Frame, Gap, Message } from "./messages.js";
-import type { PerformanceMonitor } from "./performance.js";
+import type { ChainflumeOptions } from "./options.js";
 import { type MessagesQuery, readPages } from "./pages.js";
-import type { Io } from "./socketio.js";
-import { canRefresh, getToken, refreshIn, type TokenSource } from "./token.js";
+import { canRefresh, getToken, refreshIn } from "./token.js";
 import { transportOf } from "./transports.js";
 
 /** `connecting` and `waiting` alternate while the server is away. `closed` is the end, by `close()` or by a lasting refusal. */
 export type ConnectionState = "idle" | "connecting" | "connected" | "waiting" | "closed";
-
-/** How a client connects. */
-export interface ChainflumeOptions {
-  /** Address of the public server, `https://push.example`. */
-  url: string;
-  /** A JSON Web Token, or a function that fetches one. A function is asked again when the token expires. */
-  token?: TokenSource | undefined;
-  /** `auto`: WebSocket where the platform has it, else server-sent events. */
-  transport?: "auto" | "websocket" | "sse" | "eventsource" | "socket.io" | Transport;
-  /** Rooms to join at the start. */
-  rooms?: string[];
-  /** The position of an earlier session: what was missed since then arrives first. */
-  since?: string | undefined;
-  /** Pauses between attempts. */
-  backoff?: BackoffOptions;
-  /** `io` of `socket.io-client`, for the transport `socket.io`. */
-  io?: Io | undefined;
-  /** Names of push events of `[[push]]` rules, for the transport `eventsource`. */
-  events?: string[];
-  /** Receives `connect` and `latency`, in milliseconds. */
-  monitor?: PerformanceMonitor;
-  /** In place of the platform's own. */
-  fetch?: typeof fetch;
-  WebSocket?: new (url: string, protocols?: string | string[]) => WebSocket;
-  EventSource?: new (url: string) => EventSource;
-}
 
 /** What a client reports beside messages. */
 export interface ClientEvents {

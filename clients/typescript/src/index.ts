@@ -13,7 +13,6 @@ export { type BackgroundSyncOptions, BackgroundSync, type SyncItem, type SyncSto
 export {
   type ActivityEnd,
   ChainflumeClient,
-  type ChainflumeOptions,
   type ClientEvents,
   type ConnectionState,
 } from "./client.js";
@@ -22,6 +21,7 @@ export { EventStream, type SubscribeOptions } from "./event-stream.js";
 export { Fold } from "./fold.js";
 export type { End, Events, Joined, Link, Target, Transport } from "./link.js";
 export * from "./messages.js";
+export type { ChainflumeOptions } from "./options.js";
 export type { MessagesQuery } from "./pages.js";
 export { PerformanceMonitor, type Statistics } from "./performance.js";
 export { isAfter, parsePosition, type Position } from "./position.js";

@@ -1,4 +1,4 @@
-import { createContext, createElement, type ReactNode, useContext, useEffect, useMemo, useState } from "react";
+import { createContext, createElement, type ReactNode, useCallback, useContext, useEffect, useMemo, useRef, useState } from "react";
 
 import type { ChainflumeClient, ConnectionState } from "./client.js";
 import { Fold } from "./fold.js";
@@ -129,4 +129,73 @@ function hold(client: ChainflumeClient, room: string, failed: (error: Error) => 
     counts.delete(room);
     client.leave(room);
   };
+}
+
+/** How an action is shown before its outcome is known. */
+export interface OptimisticOptions<S, A extends unknown[]> {
+  /** The state as if the action had succeeded. */
+  apply: (state: S, ...given: A) => S;
+  /** Performs the action. What it changes should be in the state when it resolves, or arrive by a message. */
+  send: (...given: A) => Promise<unknown>;
+}
+
+/** A state with the actions that are on their way. */
+export interface Optimistic<S, A extends unknown[]> {
+  state: S;
+  /** Whether an action is on its way. */
+  isPending: boolean;
+  /** Why the newest action failed. */
+  error: Error | undefined;
+  /** Shows the action at once and performs it. Rejects when it fails: its change is taken back, those of others stay. */
+  run: (...given: A) => Promise<void>;
+}
+
+/** Shows an action (a purchase, a transfer) before the server has answered, and rolls it back when it fails. `state` is what is known. */
+export function useOptimisticAction<S, A extends unknown[]>(state: S, options: OptimisticOptions<S, A>): Optimistic<S, A> {
+  const [pending, setPending] = useState<A[]>([]);
+  const [error, setError] = useState<Error>();
+  const current = useRef(options);
+  current.current = options;
+  const run = useCallback(async (...given: A) => {
+    setError(undefined);
+    setPending((before) => [...before, given]);
+    try {
+      await current.current.send(...given);
+    } catch (cause) {
+      const failed = cause instanceof Error ? cause : new Error(String(cause));
+      setError(failed);
+      throw failed;
+    } finally {
+      setPending((before) => before.filter((one) => one !== given));
+    }
+  }, []);
+  const shown = pending.reduce((shown, given) => options.apply(shown, ...given), state);
+  return { state: shown, isPending: pending.length > 0, error, run };
+}
+
+/** The part of a TanStack `QueryClient` that is needed. */
+export interface Invalidates {
+  invalidateQueries(filters?: { queryKey: readonly unknown[] }): unknown;
+}
+
+/**
+ * Invalidates queries of TanStack Query when messages arrive: `keys` names the keys that a message touches. After a gap all queries are
+ * invalidated, because what was lost may have touched any of them.
+ */
+export function useQueryInvalidation(
+  queries: Invalidates,
+  keys: (frame: Frame) => readonly (readonly unknown[])[],
+  { type = "*", room }: { type?: string; room?: string } = {},
+): void {
+  const client = useChainflume();
+  const current = useRef(keys);
+  current.current = keys;
+  useEffect(() => {
+    const touch = (frame: Frame) => current.current(frame).forEach((queryKey) => void queries.invalidateQueries({ queryKey }));
+    const ends = [
+      client.eventStream.subscribe(type, touch, room === undefined ? {} : { room }),
+      client.on("gap", () => void queries.invalidateQueries()),
+    ];
+    return () => ends.forEach((end) => end());
+  }, [client, queries, type, room]);
 }

@@ -1,7 +1,7 @@
-import type { ChainflumeOptions } from "./client.js";
 import { ChainflumeError } from "./errors.js";
 import { EventSourceTransport } from "./eventsource.js";
 import type { Transport } from "./link.js";
+import type { ChainflumeOptions } from "./options.js";
 import { SocketIoTransport } from "./socketio.js";
 import { SseTransport } from "./sse.js";
 import { WebSocketTransport } from "./websocket.js";

@@ -3,7 +3,7 @@ import { beforeEach, test } from "node:test";
 import { createElement } from "react";
 import { act, create } from "react-test-renderer";
 import { ChainflumeClient } from "../dist/index.js";
-import { ChainflumeProvider, useEventData, useWebSocket } from "../dist/react.js";
+import { ChainflumeProvider, useEventData, useOptimisticAction, useQueryInvalidation, useWebSocket } from "../dist/react.js";
 import { FakeSocket, frame, quick, socketAt } from "./fakes.mjs";
 
 globalThis.IS_REACT_ACT_ENVIRONMENT = true;
@@ -80,5 +80,51 @@ test("what broke a connection is no error after the next one", async () => {
     await next.answer("subscribe", { position: "e.2" });
   });
   assert.deepEqual([connection.isConnected, connection.error], [true, undefined]);
+  await act(async () => renderer.unmount());
+});
+
+test("an action is shown at once and rolled back alone when it fails", async () => {
+  const calls = [];
+  const send = (n) => new Promise((resolve, reject) => calls.push({ n, resolve, reject }));
+  let seen;
+  const Cart = ({ tickets }) => ((seen = useOptimisticAction(tickets, { apply: (all, n) => [...all, n], send })), createElement("p"));
+  let renderer;
+  await act(async () => (renderer = create(createElement(Cart, { tickets: [1] }))));
+  let runs;
+  await act(async () => (runs = [seen.run(2), seen.run(3).catch((error) => error.message)]));
+  assert.deepEqual([seen.state, seen.isPending], [[1, 2, 3], true]);
+  await act(async () => {
+    calls[1].reject(new Error("sold out"));
+    assert.equal(await runs[1], "sold out");
+  });
+  assert.deepEqual([seen.state, seen.isPending, seen.error.message], [[1, 2], true, "sold out"]);
+  await act(async () => {
+    renderer.update(createElement(Cart, { tickets: [1, 2] }));
+    calls[0].resolve();
+    await runs[0];
+  });
+  assert.deepEqual([seen.state, seen.isPending], [[1, 2], false]);
+  await act(async () => renderer.unmount());
+});
+
+test("messages invalidate the queries that they touch, and a gap all of them", async () => {
+  const client = newClient();
+  const invalidated = [];
+  const queries = { invalidateQueries: (filters) => invalidated.push(filters?.queryKey ?? "all") };
+  const List = () => {
+    useWebSocket("7");
+    useQueryInvalidation(queries, ({ id }) => [["ticket", id], ["tickets"]], { room: "event-7" });
+    return createElement("p");
+  };
+  let renderer;
+  await act(async () => (renderer = create(createElement(ChainflumeProvider, { client }, createElement(List)))));
+  const socket = await socketAt(0);
+  await act(async () => {
+    socket.open();
+    await socket.answer("subscribe", { position: "e.1" });
+    socket.say(frame("event-7", 2));
+    socket.say({ gap: { from: "e.2", to: "e.8", reason: "retention" } });
+  });
+  assert.deepEqual(invalidated, [["ticket", "id-2"], ["tickets"], "all"]);
   await act(async () => renderer.unmount());
 });

@@ -25,5 +25,5 @@ pub use principal::{Principal, PublicRooms, Service, User};
 pub use revocation::{Revocation, Revocations};
 pub use room::{MAX_ROOM_BYTES, Room, RoomError, RoomKind, RoomPattern};
 pub use service_key::{KeyHash, NoRandomness, Scope, Scopes, ServiceKey, WrongHash, WrongScope};
-pub use ticket::{Ticket, sha256};
+pub use ticket::{Ticket, random_name, sha256};
 pub use token::{Algorithm, KeyError, MAX_TOKEN_BYTES, TokenError, Verifier, VerifyingKey};

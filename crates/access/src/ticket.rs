@@ -50,6 +50,16 @@ impl fmt::Debug for Ticket {
     }
 }
 
+/// A name that nobody can guess: 16 random bytes in base64url.
+///
+/// # Errors
+/// [`NoRandomness`]
+pub fn random_name() -> Result<String, NoRandomness> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
 /// SHA-256, 32 bytes.
 pub fn sha256(bytes: &[u8]) -> Vec<u8> {
     digest(&SHA256, bytes).as_ref().to_vec()

@@ -16,6 +16,8 @@ pub struct Api {
     pub schemas: Map<String, Value>,
     /// Codes of its refusals: each has a series in the metrics from the start.
     pub codes: &'static [&'static str],
+    /// The route that the op `emit` of a WebSocket is too: its body is what the client emits.
+    pub emit: Option<OfferedRoute>,
 }
 
 /// The method of a route.

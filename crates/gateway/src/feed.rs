@@ -2,7 +2,9 @@
 //! somebody listens, and kept for a bounded number of bytes. What is older is read in pages.
 
 mod balances;
+mod gap;
 mod hub;
+mod line;
 mod outlet;
 mod page;
 mod position;
@@ -15,11 +17,13 @@ use sqlx::postgres::PgPool;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use outlet::{Arrival, Delivery, Outlet};
-pub use page::{Gap, Page, Reason, Start};
+pub use gap::{Gap, Reason};
+pub use line::{Arrival, Delivery};
+pub use outlet::Outlet;
+pub use page::{Page, Start};
 pub use position::parse_position;
 
-use crate::push::Rule;
+use crate::push::PushRule;
 use chainflume_db::{Database, StoreError};
 use chainflume_outbox::{Outbox, Position};
 use hub::Hub;
@@ -28,7 +32,7 @@ use hub::Hub;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// What names events.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<PushRule>,
     /// Bytes of messages kept in memory, about: a client that was away for a moment resumes from here.
     pub hot_bytes: usize,
     /// Bytes of live messages that may wait for one client.

@@ -11,5 +11,5 @@ mod template;
 pub use balance::{BalanceKey, KnownBalance, Lookups, changed_balances, changes_balances};
 pub use entry::{Addressed, Entry, Row};
 pub use rooms::keys;
-pub use rule::{EventName, NameError, Rule, TypePattern};
+pub use rule::{EventName, NameError, PushRule, TypePattern};
 pub use template::{RoomTemplate, Template, TemplateError};

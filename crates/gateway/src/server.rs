@@ -5,6 +5,7 @@ mod api;
 mod auth;
 mod caller;
 mod forwarded;
+mod frames;
 mod fresh;
 mod guard;
 mod jwks;
@@ -15,12 +16,14 @@ mod offered;
 mod post;
 mod problem;
 mod query;
+mod report;
 mod revocations;
 mod revoked;
 mod session;
 mod socket;
 mod socketio;
 mod sse;
+mod stall;
 mod status;
 mod stream;
 mod tickets;
@@ -41,7 +44,7 @@ pub use forwarded::Network;
 pub use jwks::Jwks;
 pub use limits::CallerLimits;
 use limits::{Buckets, ConnectionPlace, ConnectionPlaces, counted};
-use problem::{CODES, Problem};
+use problem::{CODES, HttpProblem};
 pub use revoked::Revoked;
 use status::StatusCache;
 pub use status::StatusSource;
@@ -236,12 +239,12 @@ impl Drop for Open {
 
 impl Shared {
     /// A place for a connection that stays open. Services are trusted with as many as the server has.
-    fn enter(&self, client: Client, principal: &Principal) -> Result<Entered, Problem> {
+    fn enter(&self, client: Client, principal: &Principal) -> Result<Entered, HttpProblem> {
         let limits = self.settings.limits;
         let full = |reason| {
             metrics::push_dropped(reason);
             let detail = "too many connections are open; close some, or try again";
-            Problem::new(429, "too_many_connections", detail).after(5)
+            HttpProblem::new(429, "too_many_connections", detail).after(5)
         };
         let user = match principal {
             Principal::User(_) => {
@@ -267,9 +270,9 @@ fn router(shared: Shared) -> Router {
         .merge(offered::routes(&shared.offered))
         .merge(socketio::routes(&shared))
         .merge(dashboard::routes())
-        .fallback(async || Problem::new(404, "not_found", "there is nothing at this path"))
+        .fallback(async || HttpProblem::new(404, "not_found", "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
-            Problem::new(405, "method_not_allowed", "this path does not answer this method")
+            HttpProblem::new(405, "method_not_allowed", "this path does not answer this method")
         })
         .layer(from_fn_with_state(shared.clone(), guard::guard))
         .with_state(shared)

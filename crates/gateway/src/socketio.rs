@@ -1,8 +1,11 @@
 //! Socket.IO (protocol 5 over Engine.IO 4): packets, and clients over WebSocket and long polling. It does not know what is in an event.
 
+mod client;
 mod engine;
 mod packet;
-mod stall;
+mod session;
+mod transport;
 
-pub use engine::{Engine, EngineClient, Received, SendError, Settings};
+pub use client::{EngineClient, Received, SendError};
+pub use engine::{Engine, Settings};
 pub use packet::{ClientPacket, PacketEvent, ack, connected, disconnect, refused};

@@ -11,6 +11,7 @@ mod outgoing;
 mod past;
 mod providers;
 mod push;
+mod recent;
 
 use std::time::Duration;
 
@@ -35,9 +36,10 @@ pub use providers::{
     rpc_concurrency, rpc_credits, rpc_request,
 };
 pub use push::{
-    push_codes, push_connected, push_delivered, push_dropped, push_keys_fetched, push_lag, push_refused,
-    push_resumed, push_rooms, push_starts,
+    push_codes, push_connected, push_delivered, push_dropped, push_keys_fetched, push_lag, push_latency,
+    push_refused, push_resumed, push_rooms, push_starts,
 };
+pub use recent::{RecentReport, recent};
 
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";
@@ -109,6 +111,8 @@ const ALERTS: &str = "chainflume_alerts_total";
 const PUSH_CONNECTIONS: &str = "chainflume_push_connections";
 const PUSH_ROOMS: &str = "chainflume_push_rooms";
 const PUSH_DELIVERED: &str = "chainflume_push_delivered_total";
+const PUSH_BYTES: &str = "chainflume_push_bytes_total";
+const PUSH_LATENCY: &str = "chainflume_push_latency_seconds";
 const PUSH_DROPPED: &str = "chainflume_push_dropped_total";
 const PUSH_RESUMED: &str = "chainflume_push_resumed_total";
 const PUSH_LAG: &str = "chainflume_push_lag_messages";

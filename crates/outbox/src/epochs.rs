@@ -46,6 +46,11 @@ pub struct OutboxEpoch {
 }
 
 impl OutboxEpoch {
+    /// The position before `seq`, a number of this epoch; `None` where that is of the epoch before.
+    pub fn before(&self, seq: u64) -> Option<Position> {
+        (seq > self.first).then(|| Position { seq: seq - 1, epoch: Some(self.epoch.clone()) })
+    }
+
     /// How many messages were before `seq`, a number of this epoch, that `after` does not have, when `seq` is the next that is kept.
     pub fn missed(&self, seq: u64, after: u64) -> u64 {
         let within = seq.saturating_sub(self.first.max(after.saturating_add(1)));

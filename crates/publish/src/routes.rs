@@ -17,7 +17,7 @@ impl Publisher {
         schemas.extend(activities::schemas());
         schemas.extend(users::schemas());
         let routes = [events::routes(self), activities::routes(self), users::routes(self)].concat();
-        Api { routes, schemas, codes: CODES }
+        Api { routes, schemas, codes: CODES, emit: Some(events::publish_route(self)) }
     }
 }
 

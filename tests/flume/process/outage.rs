@@ -147,6 +147,15 @@ fn explained(text: &str) {
     }
 }
 
+/// Waits until a client was given a message.
+async fn until_streamed(mut stream: reqwest::Response) {
+    let mut streamed = String::new();
+    while !streamed.contains("event: message") {
+        let chunk = stream.chunk().await.expect("the stream goes on").expect("the stream goes on");
+        streamed.push_str(&String::from_utf8_lossy(&chunk));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_described() {
     let url = postgres::empty_database().await;
@@ -175,8 +184,10 @@ async fn every_metric_is_described() {
     red(&daemon, |report| last_error(report).contains("cannot reach the node")).await;
     let _server = chain.serve(&address).await.expect("the port is free");
     daemon.until_tip(300).await;
+    let stream = reqwest::get(format!("http://127.0.0.1:{port}/v1/stream?rooms=all")).await;
     chain.mine(10);
     daemon.until_tip(310).await;
+    until_streamed(stream.expect("the stream opens")).await;
     let published = "chainflume_messages_published_total{sink=\"in-process\",type=\"erc20.transfer\",state=\"confirmed\"}";
     let deadline = Instant::now() + WAIT_LIMIT;
     while daemon.metric(published).await.is_none() || receiver.taken().is_empty() {

@@ -14,14 +14,14 @@ async fn the_client_passes_its_own_tests() {
 }
 
 /// A client that follows the room of the chain and the room of all transfers, which overlap.
-fn follow(gate: &Gate, transport: &str, token: Option<&str>) -> Client {
+pub fn follow(gate: &Gate, transport: &str, token: Option<&str>) -> Client {
     let mut command = node("client.mjs");
     let (url, rooms) = (format!("http://127.0.0.1:{}", gate.port), format!("{ROOM},type-erc20.transfer"));
     command.args([transport, &*url, &*rooms]).args(token);
     Client::start(&mut command)
 }
 
-async fn until_status(client: &mut Client, status: &str) {
+pub async fn until_status(client: &mut Client, status: &str) {
     while client.next().await["status"] != status {}
 }
 

@@ -56,7 +56,7 @@ impl Nginx {
 
 /// Clients that follow the room of the chain through one address and come back with their last position whenever they are cut off; what
 /// each of them has when it has the message at the position that `end` names.
-async fn crowd(
+pub async fn crowd(
     port: u16,
     count: usize,
     end: &watch::Receiver<Option<String>>,

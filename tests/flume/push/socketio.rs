@@ -229,7 +229,7 @@ async fn what_is_no_socket_io_ends_the_connection_and_harms_nobody() {
         answers += &gate.poll(&sid, None).await.1;
     }
     for part in [
-        "44/admin,{\"data\":{\"code\":\"not_found\"}",
+        "44/admin,{\"message\":\"Invalid namespace\"}",
         "40{",
         "430[{\"code\":\"malformed\"",
         "431[{\"code\":\"bad_room\"",

@@ -52,14 +52,27 @@ impl Socket {
 
     /// Opens one without a credential; `None` where no server is there, or it ends before its answer.
     pub async fn try_open(port: u16) -> Option<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-        Self::open_on(stream, &[]).await.ok()
+        Self::try_open_at(port, "/v1/ws").await
     }
 
-    async fn open_on(mut stream: TcpStream, headers: &[(&str, &str)]) -> Result<Self, String> {
+    /// As [`Self::try_open`], at another path.
+    pub async fn try_open_at(port: u16, path: &str) -> Option<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        Self::open_path_on(stream, path, &[]).await.ok()
+    }
+
+    async fn open_on(stream: TcpStream, headers: &[(&str, &str)]) -> Result<Self, String> {
+        Self::open_path_on(stream, "/v1/ws", headers).await
+    }
+
+    async fn open_path_on(
+        mut stream: TcpStream,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!(
-            "GET /v1/ws HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n"
         );
         stream.write_all(head.as_bytes()).await.map_err(|error| error.to_string())?;
@@ -84,25 +97,16 @@ impl Socket {
         count > 0
     }
 
-    /// Sends one frame, masked with zeros.
+    /// Sends one frame.
     pub async fn send(&mut self, opcode: u8, payload: &[u8]) {
-        let mut frame = vec![0x80 | opcode];
-        match payload.len() {
-            short @ 0..126 => frame.push(0x80 | u8::try_from(short).expect("short")),
-            middle @ 126..0x1_0000 => {
-                frame.push(0x80 | 126);
-                frame.extend(u16::try_from(middle).expect("it fits").to_be_bytes());
-            }
-            long => {
-                frame.push(0x80 | 127);
-                frame.extend((long as u64).to_be_bytes());
-            }
-        }
-        frame.extend([0; 4]);
-        frame.extend_from_slice(payload);
-        let _cut = self.stream.write_all(&frame).await;
+        let _cut = self.stream.write_all(&masked(opcode, payload)).await;
     }
 
+    /// Sends texts, all in one go.
+    pub async fn send_texts(&mut self, texts: &[String]) {
+        let frames: Vec<u8> = texts.iter().flat_map(|text| masked(1, text.as_bytes())).collect();
+        let _cut = self.stream.write_all(&frames).await;
+    }
     /// Sends an operation, and returns what the server sends next.
     pub async fn ask(&mut self, op: &Value) -> Frame {
         self.send(1, op.to_string().as_bytes()).await;
@@ -135,6 +139,22 @@ impl Socket {
         }
     }
 
+    /// The next text, whatever is in it; `None` where the connection ends.
+    pub async fn next_text(&mut self) -> Option<String> {
+        loop {
+            match self.frame() {
+                Some((1, payload)) => return Some(String::from_utf8(payload).expect("UTF-8")),
+                Some((8, _)) => return None,
+                Some(_) => {}
+                None => {
+                    if !self.more().await {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
     /// Takes a whole frame out of what was read.
     fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let (opcode, short) = (self.read.first()? & 0x0f, *self.read.get(1)?);
@@ -149,4 +169,23 @@ impl Socket {
         self.read.drain(..begin + length);
         Some((opcode, payload))
     }
+}
+
+/// One frame of a client, masked with zeros.
+fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match payload.len() {
+        short @ 0..126 => frame.push(0x80 | u8::try_from(short).expect("short")),
+        middle @ 126..0x1_0000 => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(middle).expect("it fits").to_be_bytes());
+        }
+        long => {
+            frame.push(0x80 | 127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend_from_slice(payload);
+    frame
 }

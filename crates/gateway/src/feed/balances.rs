@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -29,10 +30,12 @@ impl Feed {
         }
         let owners = if wallets.is_empty() { BTreeMap::new() } else { self.owners(&wallets).await? };
         let balances = if wanted.is_empty() { BTreeMap::new() } else { self.balances(wanted).await? };
-        let lookups = Lookups { balances, owners };
+        let (lookups, now) = (Lookups { balances, owners }, Instant::now());
         let entry = |row: OutboxRow| {
+            let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or_default());
             let row = Row { seq: row.seq, epoch: row.epoch.epoch, json: row.message };
-            Arc::new(Entry::with_lookups(row, &self.settings.rules, &lookups))
+            let entry = Entry::with_lookups(row, &self.settings.rules, &lookups);
+            Arc::new(entry.stored_at(now.checked_sub(age)))
         };
         Ok(rows.into_iter().map(entry).collect())
     }

@@ -1,8 +1,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::outlet::{Delivery, Line};
-use super::page::{Gap, Reason};
+use super::gap::{Gap, Reason};
+use super::line::{Delivery, Line};
 use crate::push::Entry;
 use chainflume_access::Room;
 use chainflume_ops::metrics;
@@ -126,6 +126,16 @@ impl Hub {
         }
     }
 
+    /// Goes on after `to`, of the same history: the messages before are deleted, and everybody is told. A client that resumes meets the
+    /// gap where it reads.
+    pub fn skip(&self, to: Position) {
+        let mut state = self.state();
+        let gap = Gap { from: state.newest.clone(), to: to.clone(), reason: Reason::Retention };
+        state.lines.values().for_each(|(line, _)| line.push_gap(gap.clone()));
+        state.hot.clear();
+        (state.hot_bytes, state.floor, state.newest) = (0, to.seq, to);
+    }
+
     /// Goes on after `newest`, of which nobody has the messages before; everybody is told.
     pub fn reset(&self, newest: Position, reason: Reason) {
         let mut state = self.state();
@@ -150,7 +160,7 @@ impl Hub {
         for entry in state.hot.range(start..).take(LOOK) {
             let rooms = wanted(entry);
             if !rooms.is_empty() {
-                found.push(Delivery { entry: entry.clone(), rooms });
+                found.push(Delivery { entry: entry.clone(), rooms, is_live: false });
             }
             next = Position { seq: entry.seq, epoch: Some(entry.epoch.clone()) };
         }
@@ -202,7 +212,7 @@ impl State {
             }
         }
         for (line, rooms) in reached.into_values().filter(|(line, _)| !line.is_over()) {
-            line.push(Delivery { entry: entry.clone(), rooms });
+            line.push(Delivery { entry: entry.clone(), rooms, is_live: true });
         }
     }
 }

@@ -1,52 +1,15 @@
 use std::sync::Arc;
 
+use super::gap::{Gap, Reason};
 use super::hub::Hot;
-use super::outlet::{Delivery, Outlet};
+use super::line::Delivery;
+use super::outlet::Outlet;
 use super::{Feed, newest};
 use crate::push::{Entry, keys};
 use chainflume_access::Room;
 use chainflume_db::StoreError;
 use chainflume_ops::metrics;
 use chainflume_outbox::{OutboxEpoch, OutboxRow, Position, RoomRead};
-
-/// Messages that a client does not get, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The last it had.
-    pub from: Position,
-    /// It goes on after this one.
-    pub to: Position,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// Why messages are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// They are not kept any more.
-    Retention,
-    /// The position is of another history: the database was restored, or is another one.
-    Epoch,
-}
-
-impl Reason {
-    /// The word in answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Retention => "retention",
-            Self::Epoch => "epoch",
-        }
-    }
-}
-
-impl Gap {
-    /// `{"from":…,"to":…,"reason":…}`
-    pub fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({
-            "from": self.from.to_string(), "to": self.to.to_string(), "reason": self.reason.as_str()
-        })
-    }
-}
 
 /// Where a client begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +123,7 @@ impl Feed {
         let entries = self.entries(rows).await?;
         let deliveries: Vec<Delivery> = entries
             .into_iter()
-            .map(|entry| Delivery { rooms: rooms(&entry), entry })
+            .map(|entry| Delivery { rooms: rooms(&entry), entry, is_live: false })
             .filter(|delivery| !delivery.rooms.is_empty())
             .collect();
         metrics::push_resumed("store", deliveries.len());

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::page::Reason;
+use super::gap::Reason;
 use super::{Feed, POLL};
 use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
@@ -64,7 +64,11 @@ impl Feed {
                 seq = newest.seq,
                 "messages were deleted before clients had them; clients are notified of a gap"
             );
-            self.begin_again(Reason::Retention).await?;
+            match first.epoch.before(first.seq) {
+                // What is kept is handed out next.
+                Some(position) => self.hub.skip(position),
+                None => self.begin_again(Reason::Retention).await?,
+            }
             return Ok(true);
         }
         self.hub.publish(self.entries(rows).await?);

@@ -1,14 +1,14 @@
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use bytes::Bytes;
-use engineioxide::Str;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::balance::{BALANCE_UPDATED, Lookups, balance_events};
 use super::rooms::rooms;
-use super::rule::Rule;
+use super::rule::PushRule;
 use chainflume_access::{Room, RoomKind};
 
 /// A stored message, as the outbox has it.
@@ -35,11 +35,13 @@ pub struct Entry {
     pub rooms: Vec<Addressed>,
     /// The whole message, JSON.
     pub json: String,
+    /// When its transaction began, where that is known.
+    pub stored: Option<Instant>,
     id: String,
     state: String,
     /// Names and payloads that rules gave it, JSON.
     events: Vec<(String, String)>,
-    /// Packets of Socket.IO up to the list of rooms: of the whole message, then of each of the events.
+    /// Packets of Socket.IO, with the type of Engine.IO before them, up to the list of rooms: of the whole message, then of each of the events.
     heads: Vec<OnceLock<String>>,
 }
 
@@ -53,7 +55,7 @@ pub struct Addressed {
     frame: OnceLock<Bytes>,
     compressed: OnceLock<Option<Bytes>>,
     /// For a client of Socket.IO that is in no other room of the event.
-    packet: OnceLock<Str>,
+    packet: OnceLock<Bytes>,
 }
 
 /// What a client gets of a message in a room.
@@ -85,13 +87,13 @@ fn built_in(message: &Value) -> Option<(&'static str, String)> {
 impl Entry {
     /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches nobody by room;
     /// none is ever stored.
-    pub fn new(row: Row, rules: &[Rule]) -> Self {
+    pub fn new(row: Row, rules: &[PushRule]) -> Self {
         Self::with_lookups(row, rules, &Lookups::default())
     }
 
     /// The same, also for the people whose wallets it names, and with balances for the users whose balance the message changed: an event
     /// of those of their rooms that no rule reaches.
-    pub fn with_lookups(row: Row, rules: &[Rule], lookups: &Lookups) -> Self {
+    pub fn with_lookups(row: Row, rules: &[PushRule], lookups: &Lookups) -> Self {
         let message: Value = serde_json::from_str(&row.json).unwrap_or_default();
         let own = rooms(&message, &lookups.owners);
         let (mut addressed, mut events): (Vec<Addressed>, Vec<(String, String)>) = (Vec::new(), Vec::new());
@@ -128,11 +130,17 @@ impl Entry {
             message_type,
             rooms: addressed,
             json: row.json,
+            stored: None,
             id,
             state,
             heads: vec![OnceLock::new(); events.len() + 1],
             events,
         }
+    }
+
+    /// The same, of a message whose transaction began then.
+    pub fn stored_at(self, stored: Option<Instant>) -> Self {
+        Self { stored, ..self }
     }
 
     /// `<epoch>.<seq>`
@@ -168,7 +176,7 @@ impl Entry {
     /// What a client of Socket.IO gets that is in the rooms at these indexes of [`Self::rooms`]: each event once, as Socket.IO does with
     /// a client that is in several of the rooms of an event. Each names those rooms. Encoded once, and where the client is in one room
     /// shared.
-    pub fn packets(&self, rooms: &[usize]) -> Vec<Str> {
+    pub fn packets(&self, rooms: &[usize]) -> Vec<Bytes> {
         let mut events: Vec<(Option<usize>, Vec<&Addressed>)> = Vec::new();
         for there in rooms.iter().filter_map(|index| self.rooms.get(*index)) {
             match events.iter_mut().find(|(event, _)| *event == there.event) {
@@ -183,14 +191,14 @@ impl Entry {
         events.into_iter().map(packet).collect()
     }
 
-    fn packet(&self, event: Option<usize>, rooms: &[&Addressed]) -> Str {
+    fn packet(&self, event: Option<usize>, rooms: &[&Addressed]) -> Bytes {
         let head = self.heads.get(event.map_or(0, |event| event + 1));
         let head = head.map_or("", |head| head.get_or_init(|| self.encode_head(event)));
         let names: Vec<&str> = rooms.iter().map(|there| there.room.as_str()).collect();
         format!("{head}{}}}]", serde_json::to_string(&names).unwrap_or_default()).into()
     }
 
-    /// `2["<event>",<data>,{"id":…,"seq":…,"position":…,"state":…,"rooms":`
+    /// `42["<event>",<data>,{"id":…,"seq":…,"position":…,"state":…,"rooms":`
     fn encode_head(&self, event: Option<usize>) -> String {
         let event = event.and_then(|event| self.events.get(event));
         let (name, data) = event.map_or(("message", &self.json), |(name, data)| (name, data));
@@ -198,7 +206,7 @@ impl Entry {
         let (id, seq, position, state) = (&*self.id, self.seq, &*self.position(), &*self.state);
         let packet =
             serde_json::to_string(&(name, data, Meta { id, seq, position, state })).unwrap_or_default();
-        format!("2{},\"rooms\":", packet.strip_suffix("}]").unwrap_or_default())
+        format!("42{},\"rooms\":", packet.strip_suffix("}]").unwrap_or_default())
     }
 
     fn encode(&self, there: &Addressed, event: &str) -> Bytes {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::rule::Rule;
+use super::rule::PushRule;
 use super::template::RoomTemplate;
 use chainflume_access::Room;
 use chainflume_outbox::{addresses, room_key};
@@ -54,7 +54,7 @@ fn is_of_chain(kind: &str) -> bool {
 
 /// The keys under which the outbox finds every message of these rooms ([`room_key`]); `None` where a room has messages that the outbox
 /// does not know under its id: rooms of chains and types, `all`, and those that a rule fills from other places.
-pub fn keys(rooms: &[Room], rules: &[Rule]) -> Option<Vec<i64>> {
+pub fn keys(rooms: &[Room], rules: &[PushRule]) -> Option<Vec<i64>> {
     let key = |room: &Room| {
         let (kind, id) = room.as_str().split_once('-')?;
         // All others are aggregates of the application, which the outbox knows by their ids.

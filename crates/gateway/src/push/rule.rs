@@ -4,7 +4,7 @@ use super::template::{RoomTemplate, Template, changed};
 
 /// From messages of some types to an event of the application's own vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct PushRule {
     /// The messages.
     pub on: TypePattern,
     /// Only where one of these fields of the payload changed; empty for always.
@@ -99,7 +99,7 @@ impl TypePattern {
     }
 }
 
-impl Rule {
+impl PushRule {
     pub(super) fn matches(&self, message: &Value) -> bool {
         if !message["type"].as_str().is_some_and(|name| self.on.names(name)) {
             return false;

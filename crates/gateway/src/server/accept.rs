@@ -16,6 +16,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Settings;
 use super::limits::{CallerLimits, ConnectionPlace, ConnectionPlaces, counted};
+use super::stall::{FULL, Stall, StallGuard, is_stalled};
 use super::tls::Tls;
 use chainflume_ops::metrics;
 
@@ -33,6 +34,7 @@ struct Held {
     _place: Option<ConnectionPlace<IpAddr>>,
     _tracked: TaskTrackerToken,
     cut: CancellationToken,
+    guard: StallGuard,
     peer: SocketAddr,
 }
 
@@ -40,6 +42,11 @@ impl Seat {
     /// Ends the connection soon, also while its client reads nothing.
     pub fn cut(&self) -> CancellationToken {
         self.0.cut.clone()
+    }
+
+    /// What the connection was upgraded to notices by itself when its client does not read.
+    pub fn unguard(&self) {
+        self.0.guard.lift();
     }
 
     /// Who is at the other end: a client, or a proxy.
@@ -90,7 +97,8 @@ pub(super) async fn accept(listener: TcpListener, router: Router, door: Door, st
             continue;
         };
         let (tracked, cut) = (tracker.token(), CancellationToken::new());
-        let held = Held { _permit: permit, _place: place, _tracked: tracked, cut, peer };
+        let guard = StallGuard::default();
+        let held = Held { _permit: permit, _place: place, _tracked: tracked, cut, guard, peer };
         let limits = door.settings.limits;
         let tls = door.settings.tls.as_ref().map(Tls::acceptor);
         let service = AcceptedConnection {
@@ -133,7 +141,7 @@ async fn serve<S>(stream: S, AcceptedConnection { router, limits, seat, stop }: 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let cut = seat.cut();
+    let (cut, stream) = (seat.cut(), Stall::new(stream, FULL, seat.0.guard.clone()));
     let service = TowerToHyperService::new(router.layer(Extension(seat.clone())));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(limits.head_bytes);
@@ -150,13 +158,14 @@ where
 /// What is no HTTP ends here, and so does a client that sends the head of a request too slowly, or none: hyper has answered.
 fn explain(ended: hyper::Result<()>, peer: IpAddr) {
     let Err(error) = ended else { return };
-    let reason = match (error.is_timeout(), error.is_parse()) {
-        (true, _) => "silent",
-        (_, true) => "malformed",
+    let reason = match (error.is_timeout(), error.is_parse(), is_stalled(&error)) {
+        (true, _, false) => "silent",
+        (_, true, _) => "malformed",
+        (_, _, true) => "slow",
         _ => return,
     };
     metrics::push_dropped(reason);
-    tracing::debug!(client = %peer, reason, "a connection sent no request that can be read");
+    tracing::debug!(client = %peer, reason, "a connection sent no request that can be read, or did not read its answer");
 }
 
 /// There is no place: the client is told to come again, if it can be told at once.

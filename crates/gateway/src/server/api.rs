@@ -8,7 +8,7 @@ use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::{Map, Value, json};
 
-use super::{Shared, messages, revocations, socket, status, stream, tickets};
+use super::{Shared, messages, report, revocations, socket, status, stream, tickets};
 use chainflume_api::{Api, OfferedRoute, RouteAccess};
 
 /// A route.
@@ -31,6 +31,9 @@ struct ApiRoute {
 
 const SINCE: (&str, &str) = ("since", "a position, `<epoch>.<seq>`: begin after it");
 
+const MIN_POSITION: (&str, &str) =
+    ("min_position", "wait up to 2 s until the answer is at least as new as this position");
+
 const ROUTES: &[ApiRoute] = &[
     ApiRoute {
         query: &[
@@ -40,7 +43,7 @@ const ROUTES: &[ApiRoute] = &[
             ("aggregate", "only messages about this kind of thing, `order`, or about one, `order-7`"),
             ("user", "only messages in the room of this user"),
             ("limit", "messages of a page, 1 to 500; 100 by default"),
-            ("min_position", "wait up to 2 s until the answer is at least as new as this position"),
+            MIN_POSITION,
         ],
         answer: ("200", Some("Page")),
         errors: &[400, 401, 403, 409, 429, 503],
@@ -76,11 +79,25 @@ const ROUTES: &[ApiRoute] = &[
         summary: "Revoke a token, or all tokens of a user issued up to now, on every server within 2 s; scope admin",
         ..write("/v1/revocations", || post(revocations::revoke), ("Revocation", "Revoked"))
     },
-    read(
-        "/v1/status",
-        || get(status::status),
-        "Read the state of chains, sinks, sources, leases and the outbox; scope admin",
-    ),
+    ApiRoute {
+        query: &[MIN_POSITION],
+        errors: &[400, 401, 403, 409, 429, 503],
+        ..read(
+            "/v1/status",
+            || get(status::status),
+            "Read the state of chains, sinks, sources, leases and the outbox; scope admin",
+        )
+    },
+    ApiRoute {
+        query: &[MIN_POSITION],
+        answer: ("200", Some("Report")),
+        errors: &[400, 401, 403, 409, 429, 503],
+        ..read(
+            "/v1/report",
+            || get(report::report),
+            "Read means of the last 100 webhooks and deliveries of this process; scope admin",
+        )
+    },
     read(
         "/v1/status/stream",
         || get(status::stream),
@@ -120,7 +137,7 @@ const fn write(
         method: "post",
         answer: ("201", Some(answer)),
         body: Some(body),
-        errors: &[400, 401, 403, 408, 409, 413, 422, 429, 503],
+        errors: &[400, 401, 403, 408, 409, 413, 415, 422, 429, 503],
         ..read(path, handler, "")
     }
 }
@@ -254,6 +271,7 @@ fn own_schemas() -> Value {
     let rooms = json!({ "type": "array", "items": { "type": "string", "maxLength": 255 }, "minItems": 1, "maxItems": 128 });
     let object = |properties: Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required });
     let text = json!({ "type": "string", "minLength": 1, "maxLength": 250 });
+    let millis = json!({ "type": ["number", "null"], "description": "milliseconds" });
     json!({
         "Page": object(
             json!({ "messages": { "type": "array", "items": { "type": "object", "description": "`chainflume schema` prints its schema" } },
@@ -266,6 +284,11 @@ fn own_schemas() -> Value {
         "Revoked": object(
             json!({ "sub": text, "jti": text, "revokedAt": { "type": "integer", "description": "seconds since 1970" } }),
             &["revokedAt"],
+        ),
+        "Report": object(
+            json!({ "webhookProcessingTime": millis, "websocketLatency": millis, "queryResponseTime": millis,
+                "cacheHitRate": { "type": ["number", "null"], "minimum": 0, "maximum": 1 } }),
+            &["webhookProcessingTime", "websocketLatency", "queryResponseTime", "cacheHitRate"],
         ),
         "Problem": object(
             json!({ "title": { "type": "string" }, "status": { "type": "integer" }, "detail": { "type": "string" },

@@ -1,7 +1,7 @@
 use axum::http::{HeaderMap, header};
 
 use super::jwks::Jwks;
-use super::problem::Problem;
+use super::problem::HttpProblem;
 use super::revoked::Revoked;
 use chainflume_access::{KeyHash, Principal, Scopes, Service, ServiceKey, TokenError, User, Verifier};
 
@@ -56,18 +56,18 @@ pub(super) fn credential(headers: &HeaderMap) -> Option<&str> {
 
 impl Auth {
     /// Who asks with these headers at `now`.
-    pub(super) fn of_headers(&self, headers: &HeaderMap, now: u64) -> Result<Principal, Problem> {
+    pub(super) fn of_headers(&self, headers: &HeaderMap, now: u64) -> Result<Principal, HttpProblem> {
         self.of_credential(credential(headers), now)
     }
 
     /// Who asks with this credential at `now`.
-    pub(super) fn of_credential(&self, credential: Option<&str>, now: u64) -> Result<Principal, Problem> {
+    pub(super) fn of_credential(&self, credential: Option<&str>, now: u64) -> Result<Principal, HttpProblem> {
         let Self::Required(access) = self else { return Ok(Principal::Local) };
         let missing = "send a token or a service key in the header Authorization: Bearer …";
-        let credential = credential.ok_or_else(|| Problem::new(401, "credential_missing", missing))?;
+        let credential = credential.ok_or_else(|| HttpProblem::new(401, "credential_missing", missing))?;
         let principal = if ServiceKey::is_one(credential) {
             let key = access.keys.iter().find(|key| key.hash.fits(credential));
-            let unknown = || Problem::new(401, "key_unknown", "this service key is not known here");
+            let unknown = || HttpProblem::new(401, "key_unknown", "this service key is not known here");
             Principal::Service(key.ok_or_else(unknown)?.service())
         } else {
             Principal::User(access.verify(credential, now).map_err(|error| access.refused(error))?)
@@ -119,17 +119,17 @@ impl Access {
         }
     }
 
-    fn refused(&self, error: TokenError) -> Problem {
+    fn refused(&self, error: TokenError) -> HttpProblem {
         if error.wants_keys() && self.issued.as_ref().is_some_and(|issued| !issued.is_loaded()) {
             let detail = "the public keys of the issuer could not be fetched yet; try again";
-            return Problem::new(503, "keys_unavailable", detail);
+            return HttpProblem::new(503, "keys_unavailable", detail);
         }
-        Problem::new(401, error.code(), error.to_string())
+        HttpProblem::new(401, error.code(), error.to_string())
     }
 
-    fn valid(&self, principal: Principal) -> Result<Principal, Problem> {
+    fn valid(&self, principal: Principal) -> Result<Principal, HttpProblem> {
         if self.revoked.covers(&principal) {
-            return Err(Problem::new(
+            return Err(HttpProblem::new(
                 401,
                 "credential_revoked",
                 "this credential was revoked; get a new one",

@@ -1,4 +1,4 @@
-use super::problem::Problem;
+use super::problem::HttpProblem;
 use super::session::Session;
 use super::stream::until;
 use super::{Shared, now};
@@ -69,7 +69,7 @@ impl Shared {
         principal: &Principal,
         session: &Session,
         token: &str,
-    ) -> Result<Principal, Problem> {
+    ) -> Result<Principal, HttpProblem> {
         let newer = self.settings.auth.of_credential(Some(token), now())?;
         let is_same = match (principal, &newer) {
             (Principal::User(before), Principal::User(after)) => before.id == after.id,
@@ -79,7 +79,7 @@ impl Shared {
         if is_same && session.rooms().all(|room| newer.may_join(room, public)) {
             Ok(newer)
         } else {
-            Err(Problem::forbidden())
+            Err(HttpProblem::forbidden())
         }
     }
 }

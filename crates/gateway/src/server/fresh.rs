@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::Shared;
-use super::problem::Problem;
+use super::problem::HttpProblem;
 use super::query::Query;
 use crate::feed::Start;
 use chainflume_outbox::Position;
@@ -12,7 +12,7 @@ const POSITION_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Waits until this server has everything up to `min_position`, so that who wrote something reads it.
-pub(super) async fn reached(shared: &Shared, query: &Query) -> Result<(), Problem> {
+pub(super) async fn reached(shared: &Shared, query: &Query) -> Result<(), HttpProblem> {
     let Some(wanted) = query.min_position()? else { return Ok(()) };
     if !is_there(shared, &wanted) {
         exists(shared, &wanted).await?;
@@ -23,10 +23,10 @@ pub(super) async fn reached(shared: &Shared, query: &Query) -> Result<(), Proble
         }
     };
     let detail = "this server is not at min_position yet; try again";
-    let timed_out = |_| Problem::new(503, "position_timeout", detail);
+    let timed_out = |_| HttpProblem::new(503, "position_timeout", detail);
     tokio::time::timeout(POSITION_TIMEOUT, waited).await.map_err(timed_out)?;
     // A number alone says nothing about another history.
-    match shared.feed.start(wanted).await.map_err(|error| Problem::of_store(&error))? {
+    match shared.feed.start(wanted).await.map_err(|error| HttpProblem::of_store(&error))? {
         Start::Gap(gap) if gap.reason == crate::feed::Reason::Epoch => Err(mismatch()),
         Start::Ahead => Err(ahead()),
         Start::After(_) | Start::Gap(_) => Ok(()),
@@ -38,9 +38,9 @@ fn is_there(shared: &Shared, wanted: &Position) -> bool {
 }
 
 /// Whether the database has the position, which this server has not seen yet.
-async fn exists(shared: &Shared, wanted: &Position) -> Result<(), Problem> {
-    let newest = shared.outbox.state().await.map_err(|error| Problem::of_store(&error))?.last;
-    let epoch = shared.outbox.epoch().await.map_err(|error| Problem::of_store(&error))?;
+async fn exists(shared: &Shared, wanted: &Position) -> Result<(), HttpProblem> {
+    let newest = shared.outbox.state().await.map_err(|error| HttpProblem::of_store(&error))?.last;
+    let epoch = shared.outbox.epoch().await.map_err(|error| HttpProblem::of_store(&error))?;
     if newest >= wanted.seq {
         return Ok(());
     }
@@ -51,14 +51,14 @@ async fn exists(shared: &Shared, wanted: &Position) -> Result<(), Problem> {
     Err(ahead())
 }
 
-fn mismatch() -> Problem {
-    Problem::new(
+fn mismatch() -> HttpProblem {
+    HttpProblem::new(
         409,
         "epoch_mismatch",
         "the position is of another history of the database; begin without it",
     )
 }
 
-fn ahead() -> Problem {
-    Problem::new(400, "position_ahead", "the position is ahead of every message")
+fn ahead() -> HttpProblem {
+    HttpProblem::new(400, "position_ahead", "the position is ahead of every message")
 }

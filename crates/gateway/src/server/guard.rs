@@ -1,5 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -10,7 +10,7 @@ use super::accept::Seat;
 use super::auth::{Auth, credential};
 use super::forwarded::Client;
 use super::limits::counted;
-use super::problem::{Code, Problem};
+use super::problem::{Code, HttpProblem};
 use super::{Settings, Shared, now, random};
 use chainflume_access::Principal;
 use chainflume_ops::metrics;
@@ -42,7 +42,7 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
     };
     let is_foreign = is_foreign(&shared.settings, request.headers());
     let admitted = match is_foreign {
-        true => Err(Problem::new(
+        true => Err(HttpProblem::new(
             403,
             "origin_forbidden",
             "pages of this origin may not ask; add it to server.cors_origins",
@@ -71,26 +71,37 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
 
 /// Who asks, where a valid credential says so, unless the caller or the address has asked too much. An invalid credential is for the
 /// route to refuse: some need none.
-async fn admit(shared: &Shared, headers: &HeaderMap, client: Client) -> Result<Option<String>, Problem> {
+async fn admit(shared: &Shared, headers: &HeaderMap, client: Client) -> Result<Option<String>, HttpProblem> {
     let auth = &shared.settings.auth;
     if matches!(auth, Auth::Open) {
         return Ok(None);
     }
     let known = credential(headers).and_then(|credential| auth.of_credential(Some(credential), now()).ok());
     let owner = known.as_ref().map(Principal::owner);
-    let taken = match &owner {
-        Some(owner) => shared.callers.take(owner.clone(), Instant::now()),
-        None => shared.strangers.take(counted(client.address).to_string(), Instant::now()),
-    };
-    taken.map_err(|wait| {
-        let wait = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        Problem::new(429, "too_many_requests", "requests come too fast; slow down").after(wait)
-    })?;
+    match &owner {
+        Some(owner) => shared.callers.take(owner.clone(), Instant::now()).map_err(too_fast)?,
+        None => shared.take_stranger(client)?,
+    }
     // After the count: a made-up key must not be looked for more often than a stranger may ask.
     if owner.is_none() {
         auth.learn(headers, now()).await;
     }
     Ok(owner)
+}
+
+fn too_fast(wait: Duration) -> HttpProblem {
+    let wait = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    HttpProblem::new(429, "too_many_requests", "requests come too fast; slow down").after(wait)
+}
+
+impl Shared {
+    /// Takes one try of a caller that is not known yet, of those of its address.
+    pub(super) fn take_stranger(&self, client: Client) -> Result<(), HttpProblem> {
+        if matches!(self.settings.auth, Auth::Open) {
+            return Ok(());
+        }
+        self.strangers.take(counted(client.address).to_string(), Instant::now()).map_err(too_fast)
+    }
 }
 
 impl AccessLine {

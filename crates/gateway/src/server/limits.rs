@@ -32,7 +32,7 @@ const MAX_CALLERS: usize = 100_000;
 
 /// How many requests each caller may send: a bucket of tokens each, filled at a steady rate.
 pub(super) struct Buckets {
-    per_second: f64,
+    per_second: u32,
     callers: Mutex<Callers>,
 }
 
@@ -43,42 +43,57 @@ struct Callers {
     swept_at: Option<Instant>,
 }
 
-struct Bucket {
+/// The requests that one caller, or one connection, may still send.
+pub(super) struct Bucket {
     tokens: f64,
     at: Instant,
 }
 
+impl Bucket {
+    /// A whole burst of so many requests a second.
+    pub fn full(per_second: u32, now: Instant) -> Self {
+        Self { tokens: f64::from(per_second) * BURST_SECONDS, at: now }
+    }
+
+    fn filled(&self, per_second: f64, now: Instant) -> f64 {
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.tokens + since * per_second).min(per_second * BURST_SECONDS)
+    }
+
+    /// Takes one request, or says how long to wait for the next.
+    pub fn take(&mut self, per_second: u32, now: Instant) -> Result<(), Duration> {
+        let per_second = f64::from(per_second);
+        (self.tokens, self.at) = (self.filled(per_second, now), now);
+        if self.tokens < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - self.tokens) / per_second));
+        }
+        self.tokens -= 1.0;
+        Ok(())
+    }
+}
+
 impl Buckets {
     pub fn new(per_second: u32) -> Self {
-        Self { per_second: f64::from(per_second), callers: Mutex::default() }
+        Self { per_second, callers: Mutex::default() }
     }
 
     /// Takes one request of `caller`, or says how long to wait for the next.
     pub fn take(&self, caller: String, now: Instant) -> Result<(), Duration> {
-        let most = self.per_second * BURST_SECONDS;
-        let filled = |bucket: &Bucket| {
-            let since = now.saturating_duration_since(bucket.at).as_secs_f64();
-            (bucket.tokens + since * self.per_second).min(most)
-        };
+        let rate = f64::from(self.per_second);
+        let is_missing = |bucket: &Bucket| bucket.filled(rate, now) < rate * BURST_SECONDS;
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let Callers { buckets, swept_at } = &mut *callers;
         if buckets.len() >= MAX_CALLERS && !buckets.contains_key(&caller) {
             // At most once a second: a flood of made-up callers must not have all of them looked through for each.
             if swept_at.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1)) {
-                buckets.retain(|_, bucket| filled(bucket) < most);
+                buckets.retain(|_, bucket| is_missing(bucket));
                 *swept_at = Some(now);
             }
             if buckets.len() >= MAX_CALLERS {
                 return Err(Duration::from_secs(1));
             }
         }
-        let bucket = buckets.entry(caller).or_insert(Bucket { tokens: most, at: now });
-        (bucket.tokens, bucket.at) = (filled(bucket), now);
-        if bucket.tokens < 1.0 {
-            return Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.per_second));
-        }
-        bucket.tokens -= 1.0;
-        Ok(())
+        buckets.entry(caller).or_insert_with(|| Bucket::full(self.per_second, now)).take(self.per_second, now)
     }
 }
 

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::problem::Problem;
+use super::problem::HttpProblem;
 use super::query::{self, Query};
 use super::{Shared, fresh, now};
 use crate::feed::{Delivery, Gap, Page, Reason, Start};
@@ -29,7 +29,7 @@ pub(super) async fn messages(
     State(shared): State<Shared>,
     RawQuery(text): RawQuery,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let principal = shared.settings.auth.of_headers(&headers, now())?;
     let query = Query::parse(
         text.as_deref(),
@@ -39,7 +39,7 @@ pub(super) async fn messages(
     fresh::reached(&shared, &query).await?;
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, asked.answer(&shared)).await;
     answer.unwrap_or_else(|_| {
-        Err(Problem::new(503, "unavailable", "the database is too slow just now; try again"))
+        Err(HttpProblem::new(503, "unavailable", "the database is too slow just now; try again"))
     })
 }
 
@@ -56,8 +56,8 @@ struct MessagesQuery {
 }
 
 impl MessagesQuery {
-    fn of(shared: &Shared, principal: &Principal, query: &Query) -> Result<Self, Problem> {
-        let bad = |detail: String| Problem::new(400, "bad_query", detail);
+    fn of(shared: &Shared, principal: &Principal, query: &Query) -> Result<Self, HttpProblem> {
+        let bad = |detail: String| HttpProblem::new(400, "bad_query", detail);
         let of_type = query.get("type").map(TypePattern::parse).transpose();
         let limit = query.get("limit").map_or(Some(100), |text| text.parse().ok());
         let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
@@ -68,7 +68,7 @@ impl MessagesQuery {
         let named: Vec<String> = [room, user, aggregate].into_iter().flatten().collect();
         let named = if named.is_empty() { vec!["all".to_owned()] } else { named };
         let rooms = query::rooms(named.iter().map(String::as_str), principal, &shared.settings.public_rooms)?;
-        let (room, others) = rooms.split_first().ok_or_else(Problem::forbidden)?;
+        let (room, others) = rooms.split_first().ok_or_else(HttpProblem::forbidden)?;
         Ok(Self {
             since: query.since()?,
             room: room.clone(),
@@ -79,14 +79,14 @@ impl MessagesQuery {
         })
     }
 
-    async fn answer(self, shared: &Shared) -> Result<Response, Problem> {
+    async fn answer(self, shared: &Shared) -> Result<Response, HttpProblem> {
         let (from, mut gap) = self.start(shared).await?;
         let mut page = Page::before(&shared.feed, from);
         let (mut found, mut bytes) = (Vec::new(), 0);
         for _ in 0..MAX_PAGES {
             let before = page.next.clone();
             let read = shared.feed.after(&page, std::slice::from_ref(&self.room)).await;
-            page = read.map_err(|error| Problem::of_store(&error))?;
+            page = read.map_err(|error| HttpProblem::of_store(&error))?;
             gap = gap.or(page.gap.take().filter(|_| self.since.is_some()));
             for delivery in page.deliveries.drain(..).filter(|delivery| self.wants(delivery)) {
                 if found.len() == self.limit || bytes > MAX_BYTES {
@@ -108,19 +108,19 @@ impl MessagesQuery {
         Ok(response(&found, &page.next, (&shared.feed.newest(), gap)))
     }
 
-    async fn start(&self, shared: &Shared) -> Result<(Position, Option<Gap>), Problem> {
+    async fn start(&self, shared: &Shared) -> Result<(Position, Option<Gap>), HttpProblem> {
         let Some(since) = self.since.clone() else { return Ok((Position::default(), None)) };
-        match shared.feed.start(since).await.map_err(|error| Problem::of_store(&error))? {
+        match shared.feed.start(since).await.map_err(|error| HttpProblem::of_store(&error))? {
             Start::After(position) => Ok((position, None)),
             Start::Gap(gap) if gap.reason == Reason::Retention => {
                 Ok((Position { seq: gap.to.seq, epoch: None }, Some(gap)))
             }
             Start::Gap(_) => {
                 let detail = "the position is of another history of the database; begin without since";
-                Err(Problem::new(409, "epoch_mismatch", detail))
+                Err(HttpProblem::new(409, "epoch_mismatch", detail))
             }
             Start::Ahead => {
-                Err(Problem::new(400, "position_ahead", "the position is ahead of every message"))
+                Err(HttpProblem::new(400, "position_ahead", "the position is ahead of every message"))
             }
         }
     }

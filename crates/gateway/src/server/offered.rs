@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 
-use super::post::{PostAnswer, Write, body, once, respond};
-use super::problem::Problem;
+use super::post::{PostAnswer, Write, body, once, respond, written};
+use super::problem::HttpProblem;
 use super::query::Query;
 use super::{Shared, fresh, now};
 use chainflume_access::Principal;
@@ -55,7 +55,7 @@ async fn answer(
     shared: &Shared,
     route: &OfferedRoute,
     (parameters, request): (BTreeMap<String, String>, Request),
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let (parts, sent) = request.into_parts();
     let caller = match route.access {
         RouteAccess::Caller => Some(shared.settings.auth.of_headers(&parts.headers, now())?),
@@ -68,7 +68,14 @@ async fn answer(
         RouteAccess::Open => BTreeMap::new(),
     };
     query.remove(MIN_POSITION);
-    let body = if is_read { Vec::new() } else { body(shared, sent).await? };
+    // Before the read, so that the answer is no older than it says.
+    let newest = shared.feed.newest();
+    let body = match route.access {
+        _ if is_read => Vec::new(),
+        RouteAccess::Caller => written(shared, &parts.headers, sent).await?,
+        // As it was sent: its signature is of these bytes.
+        RouteAccess::Open => body(shared, sent).await?,
+    };
     let request = ApiRequest {
         method: parts.method.to_string(),
         parameters,
@@ -78,7 +85,7 @@ async fn answer(
         caller,
     };
     let Some(owner) = request.caller.as_ref().map(Principal::owner).filter(|_| !is_read) else {
-        return Ok(respond(shared, post_answer((route.handler)(request).await?), false));
+        return Ok(respond(&newest, post_answer((route.handler)(request).await?), false));
     };
     let (sent, line) = (request.body.clone(), format!("{} {}", parts.method, parts.uri.path()));
     let write = Write { headers: &parts.headers, owner: &owner, route: &line, body: &sent };
@@ -91,7 +98,7 @@ async fn query(
     shared: &Shared,
     route: &OfferedRoute,
     (text, is_read): (Option<&str>, bool),
-) -> Result<BTreeMap<String, String>, Problem> {
+) -> Result<BTreeMap<String, String>, HttpProblem> {
     let described = route.query.iter().map(|(name, _)| *name);
     let known: Vec<&str> = described.chain(is_read.then_some(MIN_POSITION)).collect();
     let query = Query::parse(text, &known)?;

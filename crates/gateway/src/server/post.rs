@@ -1,13 +1,17 @@
+use std::io::Read as _;
+
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use flate2::read::GzDecoder;
 use serde::de::DeserializeOwned;
 
 use super::Shared;
 use super::messages::POSITION;
-use super::problem::Problem;
+use super::problem::HttpProblem;
 use crate::feed::parse_position;
 use crate::grants::{Begun, Repeatable};
+use chainflume_outbox::Position;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -23,22 +27,48 @@ pub(super) struct PostAnswer {
 }
 
 /// Reads a body within its bounds of bytes and time.
-pub(super) async fn body(shared: &Shared, body: Body) -> Result<Vec<u8>, Problem> {
+pub(super) async fn body(shared: &Shared, body: Body) -> Result<Vec<u8>, HttpProblem> {
     let limits = shared.settings.limits;
     match tokio::time::timeout(limits.head_timeout, to_bytes(body, limits.body_bytes)).await {
         Ok(Ok(bytes)) => Ok(bytes.to_vec()),
-        Ok(Err(_)) => Err(Problem::new(
-            413,
-            "body_too_large",
-            format!("a body has at most {} bytes, and is sent whole", limits.body_bytes),
-        )),
-        Err(_) => Err(Problem::new(408, "body_timeout", "the body came too slowly")),
+        Ok(Err(_)) => Err(too_large(limits.body_bytes)),
+        Err(_) => Err(HttpProblem::new(408, "body_timeout", "the body came too slowly")),
     }
 }
 
+/// Reads the body of a write, which may be compressed with gzip. The bound holds for what was sent and for what it becomes.
+pub(super) async fn written(
+    shared: &Shared,
+    headers: &HeaderMap,
+    sent: Body,
+) -> Result<Vec<u8>, HttpProblem> {
+    let sent = body(shared, sent).await?;
+    let coding = headers.get(header::CONTENT_ENCODING).map(|coding| coding.as_bytes().to_ascii_lowercase());
+    match coding.as_deref() {
+        None | Some(b"" | b"identity") => Ok(sent),
+        Some(b"gzip" | b"x-gzip") => inflated(&sent, shared.settings.limits.body_bytes),
+        Some(_) => {
+            let detail = "send a body as it is, or compressed with gzip";
+            Err(HttpProblem::new(415, "unsupported_media_type", detail))
+        }
+    }
+}
+
+fn inflated(sent: &[u8], limit: usize) -> Result<Vec<u8>, HttpProblem> {
+    let (mut bytes, most) = (Vec::new(), limit as u64 + 1);
+    let read = GzDecoder::new(sent).take(most).read_to_end(&mut bytes);
+    read.map_err(|_| HttpProblem::new(400, "bad_body", "the body is not what gzip writes"))?;
+    if bytes.len() > limit { Err(too_large(limit)) } else { Ok(bytes) }
+}
+
+fn too_large(limit: usize) -> HttpProblem {
+    let detail = format!("a body has at most {limit} bytes, compressed or not, and is sent whole");
+    HttpProblem::new(413, "body_too_large", detail)
+}
+
 /// Reads a body as JSON of this shape, which `what` describes.
-pub(super) fn json<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|_| Problem::new(400, "bad_body", format!("send {what}")))
+pub(super) fn json<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, HttpProblem> {
+    serde_json::from_slice(body).map_err(|_| HttpProblem::new(400, "bad_body", format!("send {what}")))
 }
 
 /// A write, as it is asked for.
@@ -55,26 +85,29 @@ pub(super) struct Write<'a> {
 pub(super) async fn once(
     shared: &Shared,
     Write { headers, owner, route, body }: Write<'_>,
-    act: impl Future<Output = Result<PostAnswer, Problem>>,
-) -> Result<Response, Problem> {
-    let Some(key) = headers.get(KEY) else { return Ok(respond(shared, act.await?, false)) };
+    act: impl Future<Output = Result<PostAnswer, HttpProblem>>,
+) -> Result<Response, HttpProblem> {
+    let Some(key) = headers.get(KEY) else {
+        let answer = act.await?;
+        return Ok(respond(&shared.feed.newest(), answer, false));
+    };
     let is_plain = |key: &&str| (1..=MAX_KEY_BYTES).contains(&key.len());
     let key = key.to_str().ok().filter(is_plain).ok_or_else(|| {
         let detail = format!("an Idempotency-Key has 1 to {MAX_KEY_BYTES} printable characters of ASCII");
-        Problem::new(400, "bad_idempotency_key", detail)
+        HttpProblem::new(400, "bad_idempotency_key", detail)
     })?;
     let this = Repeatable { owner, route, key, body };
-    match shared.grants.begin(&this).await.map_err(|error| Problem::of_store(&error))? {
+    match shared.grants.begin(&this).await.map_err(|error| HttpProblem::of_store(&error))? {
         Begun::Answered(status, json) => {
-            Ok(respond(shared, PostAnswer { status, json, position: None }, true))
+            Ok(respond(&shared.feed.newest(), PostAnswer { status, json, position: None }, true))
         }
         Begun::Differs => {
             let detail = "this Idempotency-Key was used with another body; use a new one";
-            Err(Problem::new(422, "idempotency_key_reused", detail))
+            Err(HttpProblem::new(422, "idempotency_key_reused", detail))
         }
         Begun::Running => {
             let detail = "a request with this Idempotency-Key is being answered; try again";
-            Err(Problem::new(409, "idempotency_running", detail).after(1))
+            Err(HttpProblem::new(409, "idempotency_running", detail).after(1))
         }
         Begun::New => {
             let answered = act.await;
@@ -85,17 +118,17 @@ pub(super) async fn once(
             if let Err(error) = kept {
                 tracing::debug!(%error, "an answer is not kept; a repeat is refused for a minute and then done again");
             }
-            Ok(respond(shared, answered?, false))
+            Ok(respond(&shared.feed.newest(), answered?, false))
         }
     }
 }
 
-pub(super) fn respond(shared: &Shared, answer: PostAnswer, replayed: bool) -> Response {
+/// An answer that is at least as new as `newest`.
+pub(super) fn respond(newest: &Position, answer: PostAnswer, replayed: bool) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut response = (status, answer.json).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let newest = shared.feed.newest();
     // What was written now is not in the feed yet; a read that waits for this position has it.
     let written = answer.position.filter(|text| parse_position(text).is_some_and(|own| own.seq > newest.seq));
     if let Ok(position) = HeaderValue::try_from(written.unwrap_or_else(|| newest.to_string())) {

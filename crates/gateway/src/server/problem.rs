@@ -6,7 +6,7 @@ use chainflume_db::StoreError;
 
 /// An error as RFC 9457 writes it: a status, a code that stays the same, and a sentence. Never a secret, a table or a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(super) struct HttpProblem {
     status: u16,
     pub code: &'static str,
     pub detail: String,
@@ -20,7 +20,7 @@ pub(super) struct Problem {
 pub(super) struct Code(pub &'static str);
 
 /// Every code there is, as docs/PUSH.md lists them.
-pub(super) const CODES: [&str; 31] = [
+pub(super) const CODES: [&str; 32] = [
     "bad_body",
     "bad_idempotency_key",
     "bad_position",
@@ -52,9 +52,10 @@ pub(super) const CODES: [&str; 31] = [
     "too_many_requests",
     "too_many_rooms",
     "unavailable",
+    "unsupported_media_type",
 ];
 
-impl Problem {
+impl HttpProblem {
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into(), retry_after: (status == 503).then_some(1), pointer: None }
     }
@@ -62,6 +63,11 @@ impl Problem {
     /// To be tried again after so many seconds.
     pub fn after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds.max(1)), ..self }
+    }
+
+    /// Whether the caller was not who may ask, or asked too much.
+    pub fn is_about_access(&self) -> bool {
+        matches!(self.status, 401 | 403 | 429)
     }
 
     /// Whether a room exists is not told.
@@ -76,13 +82,13 @@ impl Problem {
     }
 }
 
-impl From<Refusal> for Problem {
+impl From<Refusal> for HttpProblem {
     fn from(Refusal { status, code, detail, retry_after, pointer }: Refusal) -> Self {
         Self { status, code, detail, retry_after, pointer }
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for HttpProblem {
     fn into_response(self) -> Response {
         let Self { status, code, detail, retry_after, pointer } = self;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

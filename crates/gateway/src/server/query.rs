@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::problem::Problem;
+use super::problem::HttpProblem;
 use crate::feed::parse_position;
 use chainflume_access::{Principal, PublicRooms, Room};
 use chainflume_outbox::Position;
@@ -13,16 +13,16 @@ pub(super) struct Query(BTreeMap<String, String>);
 
 impl Query {
     /// Refuses what is not `known`, so that a misspelt filter does not answer everything.
-    pub fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
+    pub fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, HttpProblem> {
         let mut found = BTreeMap::new();
         for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
             if matches!(&*name, "token" | "access_token" | "jwt") {
                 let detail = "a token in an address ends in logs; send it in the header Authorization";
-                return Err(Problem::new(400, "token_in_query", detail));
+                return Err(HttpProblem::new(400, "token_in_query", detail));
             }
             if !known.contains(&&*name) || found.insert(name.into_owned(), value.into_owned()).is_some() {
                 let detail = format!("parameters here, each once: {}", known.join(", "));
-                return Err(Problem::new(400, "bad_query", detail));
+                return Err(HttpProblem::new(400, "bad_query", detail));
             }
         }
         Ok(Self(found))
@@ -39,20 +39,21 @@ impl Query {
     }
 
     /// The position under `min_position`.
-    pub fn min_position(&self) -> Result<Option<Position>, Problem> {
+    pub fn min_position(&self) -> Result<Option<Position>, HttpProblem> {
         self.get("min_position").map(position).transpose()
     }
 
     /// The position under `since`.
-    pub fn since(&self) -> Result<Option<Position>, Problem> {
+    pub fn since(&self) -> Result<Option<Position>, HttpProblem> {
         self.get("since").map(position).transpose()
     }
 }
 
 /// Reads a position.
-pub(super) fn position(text: &str) -> Result<Position, Problem> {
-    parse_position(text)
-        .ok_or_else(|| Problem::new(400, "bad_position", "a position is <epoch>.<seq>, as answers give it"))
+pub(super) fn position(text: &str) -> Result<Position, HttpProblem> {
+    parse_position(text).ok_or_else(|| {
+        HttpProblem::new(400, "bad_position", "a position is <epoch>.<seq>, as answers give it")
+    })
 }
 
 /// Reads names of rooms and checks that the caller may join all of them.
@@ -60,27 +61,27 @@ pub(super) fn rooms<'a>(
     names: impl Iterator<Item = &'a str>,
     principal: &Principal,
     public: &PublicRooms,
-) -> Result<Vec<Room>, Problem> {
+) -> Result<Vec<Room>, HttpProblem> {
     let mut rooms: Vec<Room> = Vec::new();
     for name in names.take(MAX_ROOMS + 1) {
-        let room = Room::parse(name).map_err(|error| Problem::new(400, "bad_room", error.to_string()))?;
+        let room = Room::parse(name).map_err(|error| HttpProblem::new(400, "bad_room", error.to_string()))?;
         if !rooms.contains(&room) {
             rooms.push(room);
         }
     }
     if rooms.len() > MAX_ROOMS {
-        return Err(Problem::new(
+        return Err(HttpProblem::new(
             400,
             "too_many_rooms",
             format!("a connection is in at most {MAX_ROOMS} rooms"),
         ));
     }
     if rooms.is_empty() {
-        return Err(Problem::new(400, "bad_room", "name at least one room"));
+        return Err(HttpProblem::new(400, "bad_room", "name at least one room"));
     }
     if rooms.iter().all(|room| principal.may_join(room, public)) {
         Ok(rooms)
     } else {
-        Err(Problem::forbidden())
+        Err(HttpProblem::forbidden())
     }
 }

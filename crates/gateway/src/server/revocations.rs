@@ -5,8 +5,8 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::post::{PostAnswer, Write, body, json, once};
-use super::problem::Problem;
+use super::post::{PostAnswer, Write, json, once, written};
+use super::problem::HttpProblem;
 use super::{Auth, Shared, now};
 use chainflume_access::{Revocation, Scope};
 
@@ -27,25 +27,25 @@ pub(super) async fn revoke(
     State(shared): State<Shared>,
     headers: HeaderMap,
     request: Body,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let principal = shared.settings.auth.of_headers(&headers, now())?;
     if !principal.has(Scope::Admin) {
-        return Err(Problem::forbidden());
+        return Err(HttpProblem::forbidden());
     }
-    let bytes = body(&shared, request).await?;
+    let bytes = written(&shared, &headers, request).await?;
     let asked: RevocationRequest = json(&bytes, WHAT)?;
     let what = match (asked.sub, asked.jti) {
         (Some(sub), None) => Revocation::Subject(sub),
         (None, Some(jti)) => Revocation::Token(jti),
-        _ => return Err(Problem::new(400, "bad_body", format!("send {WHAT}"))),
+        _ => return Err(HttpProblem::new(400, "bad_body", format!("send {WHAT}"))),
     };
     let name = what.name();
     if name.is_empty() || name.len() > MAX_BYTES || name.contains(char::is_control) {
-        return Err(Problem::new(400, "bad_body", format!("send {WHAT}")));
+        return Err(HttpProblem::new(400, "bad_body", format!("send {WHAT}")));
     }
     let owner = principal.owner();
     let act = async {
-        let at = shared.grants.revoke(&what).await.map_err(|error| Problem::of_store(&error))?;
+        let at = shared.grants.revoke(&what).await.map_err(|error| HttpProblem::of_store(&error))?;
         // Here at once; every other server reads it within a second.
         if let Auth::Required(access) = &shared.settings.auth {
             access.revoked.add([(what.clone(), at)]);

@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::problem::Problem;
+use super::problem::HttpProblem;
 use super::query::MAX_ROOMS;
 use crate::feed::{Arrival, Feed, Gap, Outlet, Page, Reason, Start};
 use chainflume_access::Room;
@@ -60,10 +60,10 @@ impl Session {
     }
 
     /// Joins rooms that the client may join, from now on or with what it missed since a position: all or none.
-    pub async fn join(&mut self, rooms: Vec<Room>, since: Option<Position>) -> Result<Joined, Problem> {
+    pub async fn join(&mut self, rooms: Vec<Room>, since: Option<Position>) -> Result<Joined, HttpProblem> {
         let new = rooms.iter().filter(|room| !self.joined.contains(room)).count();
         if self.joined.len() + new > MAX_ROOMS {
-            return Err(Problem::new(
+            return Err(HttpProblem::new(
                 400,
                 "too_many_rooms",
                 format!("a connection is in at most {MAX_ROOMS} rooms"),
@@ -77,17 +77,22 @@ impl Session {
             self.joined.extend(rooms);
             return Ok(Joined { position, recovered: true });
         };
-        let (after, gap) = match self.feed.start(since).await.map_err(|error| Problem::of_store(&error))? {
-            Start::Ahead => {
-                return Err(Problem::new(400, "position_ahead", "the position is ahead of every message"));
-            }
-            Start::After(position) => self.repeated(position, &rooms).await?,
-            // The number before the first that is kept may be of the epoch before.
-            Start::Gap(gap) if gap.reason == Reason::Retention => {
-                (Position { seq: gap.to.seq, epoch: None }, Some(gap))
-            }
-            Start::Gap(gap) => (gap.to.clone(), Some(gap)),
-        };
+        let (after, gap) =
+            match self.feed.start(since).await.map_err(|error| HttpProblem::of_store(&error))? {
+                Start::Ahead => {
+                    return Err(HttpProblem::new(
+                        400,
+                        "position_ahead",
+                        "the position is ahead of every message",
+                    ));
+                }
+                Start::After(position) => self.repeated(position, &rooms).await?,
+                // The number before the first that is kept may be of the epoch before.
+                Start::Gap(gap) if gap.reason == Reason::Retention => {
+                    (Position { seq: gap.to.seq, epoch: None }, Some(gap))
+                }
+                Start::Gap(gap) => (gap.to.clone(), Some(gap)),
+            };
         let joined = Joined { position: self.feed.newest(), recovered: gap.is_none() };
         self.ready.extend(gap.map(Arrival::Gap));
         // What is joined already would come twice, and out of order.
@@ -105,12 +110,16 @@ impl Session {
 
     /// Where to begin for a client that comes back with this position to join these rooms: before the message itself where it may have
     /// a part of it only. The client drops what it had, by position, room and event. Where the message is deleted, the part is a gap.
-    async fn repeated(&self, since: Position, rooms: &[Room]) -> Result<(Position, Option<Gap>), Problem> {
+    async fn repeated(
+        &self,
+        since: Position,
+        rooms: &[Room],
+    ) -> Result<(Position, Option<Gap>), HttpProblem> {
         let is_single = self.known == Known::ByRoom && self.joined.is_empty() && rooms.len() == 1;
         if self.known == Known::Whole || is_single || since.seq == 0 {
             return Ok((since, None));
         }
-        let entry = self.feed.message_at(&since).await.map_err(|error| Problem::of_store(&error))?;
+        let entry = self.feed.message_at(&since).await.map_err(|error| HttpProblem::of_store(&error))?;
         let Some(entry) = entry else {
             let from = Position { seq: since.seq - 1, epoch: since.epoch.clone() };
             let gap = Gap { from, to: since.clone(), reason: Reason::Retention };
@@ -155,7 +164,7 @@ impl Session {
     }
 
     /// Reads one page of what the client missed.
-    pub async fn resume(&mut self) -> Result<(), Problem> {
+    pub async fn resume(&mut self) -> Result<(), HttpProblem> {
         let Some(mut resume) = self.resumes.pop_front() else { return Ok(()) };
         if self.feed.is_behind(&resume.page) {
             // Another server of the database was ahead of this one: what the client has would come again, out of order.
@@ -167,8 +176,11 @@ impl Session {
             return Ok(());
         }
         resume.has_begun = true;
-        resume.page =
-            self.feed.after(&resume.page, &resume.rooms).await.map_err(|error| Problem::of_store(&error))?;
+        resume.page = self
+            .feed
+            .after(&resume.page, &resume.rooms)
+            .await
+            .map_err(|error| HttpProblem::of_store(&error))?;
         self.ready.extend(resume.page.gap.take().map(Arrival::Gap));
         self.ready.extend(resume.page.deliveries.drain(..).map(Arrival::Message));
         self.resumes.push_front(resume);

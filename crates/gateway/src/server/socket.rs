@@ -14,17 +14,19 @@ use tokio::time::{Instant, timeout};
 use super::accept::Seat;
 use super::caller::Ending;
 use super::forwarded::Client;
-use super::problem::Problem;
+use super::frames::{FrameQuota, delivered};
+use super::problem::HttpProblem;
 use super::query;
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
 use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, deflate};
 use chainflume_access::{Principal, Room};
-use chainflume_ops::metrics;
 
 /// What a client offers, and the server answers alone.
 const PROTOCOL: &str = "chainflume.v1";
+/// In metrics and log lines.
+const PROTOCOL_LABEL: &str = "websocket";
 /// Bytes of one frame of a client: 128 rooms of 255 bytes, and a token.
 const FRAME_BYTES: usize = 64 << 10;
 /// Bytes of a frame that are read all the same, so that a client with a little more hears why the connection is closed. One with
@@ -99,10 +101,10 @@ pub(super) async fn upgrade(
     State(shared): State<Shared>,
     (Extension(seat), Extension(client)): (Extension<Seat>, Extension<Client>),
     mut request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let headers = request.headers();
     let handshake = Handshake::read(headers).map_err(|_| {
-        Problem::new(400, "not_a_websocket", "this path answers the handshake of a WebSocket")
+        HttpProblem::new(400, "not_a_websocket", "this path answers the handshake of a WebSocket")
     })?;
     let principal = shared.settings.auth.of_headers(headers, now())?;
     let place = shared.enter(client, &principal)?;
@@ -113,8 +115,11 @@ pub(super) async fn upgrade(
         let socket = WebSocketConnection::new(TokioIo::new(io), upgrade.is_compressed, READ_BYTES);
         let session = Session::new(&shared.feed, Known::ByRoom, seat.cut());
         let seen = Instant::now();
-        let open = Open::new("websocket", place);
-        Connection { shared, socket, session, principal, seen, _held: (seat, open) }.run().await;
+        let open = Open::new(PROTOCOL_LABEL, place);
+        // This connection has bounds of its own, and says why it is closed.
+        seat.unguard();
+        let quota = shared.quota();
+        Connection { shared, socket, session, principal, quota, seen, _held: (seat, open) }.run().await;
     });
     let mut answer = StatusCode::SWITCHING_PROTOCOLS.into_response();
     for (name, value) in upgrade.headers {
@@ -128,6 +133,7 @@ struct Connection {
     socket: WebSocketConnection<TokioIo<Upgraded>>,
     session: Session,
     principal: Principal,
+    quota: FrameQuota,
     /// When the client last sent anything.
     seen: Instant,
     _held: (Seat, Open),
@@ -137,10 +143,22 @@ struct Connection {
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 enum Op {
-    Subscribe { rooms: Vec<String>, since: Option<String> },
-    Unsubscribe { rooms: Vec<String> },
+    Subscribe {
+        rooms: Vec<String>,
+        since: Option<String>,
+    },
+    Unsubscribe {
+        rooms: Vec<String>,
+    },
     Ping,
-    Refresh { token: String },
+    Refresh {
+        token: String,
+    },
+    /// One event of the application, or a list of them.
+    Emit {
+        event: Option<Value>,
+        events: Option<Vec<Value>>,
+    },
 }
 
 impl Connection {
@@ -150,7 +168,7 @@ impl Connection {
                 break end;
             }
         };
-        metrics::push_dropped(end.reason());
+        self.shared.closed(PROTOCOL_LABEL, end.reason(), Some(&self.principal));
         if let Some((code, reason)) = end.frame() {
             let limit = if matches!(end, End::TooSlow) { LAST_WORDS } else { Duration::from_secs(1) };
             tracing::debug!(code, reason, "a connection is closed");
@@ -194,15 +212,22 @@ impl Connection {
             Arrival::TooSlow => Err(End::TooSlow),
             Arrival::Gap(gap) => in_time(self.socket.text(gap_frame(&gap).into())).await,
             Arrival::Message(delivery) => {
+                let (entry, is_compressed) = (&delivery.entry, self.socket.is_compressed());
+                let mut bytes = 0;
                 for room in &delivery.rooms {
-                    let entry = &delivery.entry;
-                    let is_compressed = self.socket.is_compressed();
                     match is_compressed.then(|| entry.compressed(*room, deflate)).flatten() {
-                        Some(compressed) => in_time(self.socket.compressed_text(compressed)).await?,
-                        None => in_time(self.socket.text(entry.frame(*room))).await?,
+                        Some(compressed) => {
+                            bytes += compressed.len();
+                            in_time(self.socket.compressed_text(compressed)).await?;
+                        }
+                        None => {
+                            let frame = entry.frame(*room);
+                            bytes += frame.len();
+                            in_time(self.socket.text(frame)).await?;
+                        }
                     }
                 }
-                metrics::push_delivered("websocket", delivery.rooms.len());
+                delivered(PROTOCOL_LABEL, &delivery, (delivery.rooms.len(), bytes));
                 Ok(())
             }
         }
@@ -217,28 +242,34 @@ impl Connection {
                 in_time(self.socket.text(answer.to_string().into())).await
             }
             WebSocketMessage::Binary(bytes) if bytes <= FRAME_BYTES => {
-                let problem = Problem::new(400, "malformed", "frames are JSON in text");
-                in_time(self.socket.text(refusal(&Value::Null, &problem).to_string().into())).await
+                let problem = HttpProblem::new(400, "malformed", "frames are JSON in text");
+                let answer = self.refusal(&Value::Null, &problem);
+                in_time(self.socket.text(answer.to_string().into())).await
             }
             WebSocketMessage::Text(_) | WebSocketMessage::Binary(_) => Err(End::Oversize),
-            WebSocketMessage::Ping(bytes) => in_time(self.socket.pong(bytes)).await,
+            WebSocketMessage::Ping(bytes) => {
+                // A flood of pings is answered at the same pace as other frames.
+                let _paused = self.quota.take().await;
+                in_time(self.socket.pong(bytes)).await
+            }
             WebSocketMessage::Pong => Ok(()),
             WebSocketMessage::Close(code) => Err(End::Closed(code)),
         }
     }
 
     async fn answer(&mut self, text: &str) -> Value {
-        let frame: Value = serde_json::from_str(text).unwrap_or_default();
+        let frame: Value = chainflume_api::parse(text.as_bytes()).unwrap_or_default();
         // Numbers and short texts come back as they are.
         let id =
             Some(&frame["id"]).filter(|id| id.is_number() || id.as_str().is_some_and(|id| id.len() <= 64));
         let id = id.cloned().unwrap_or_default();
-        let answered = match serde_json::from_value::<Op>(frame) {
-            Ok(op) => self.act(op).await,
-            Err(_) => {
+        let answered = match (self.quota.take().await, serde_json::from_value::<Op>(frame)) {
+            (Err(problem), _) => Err(problem),
+            (Ok(()), Ok(op)) => self.act(op).await,
+            (Ok(()), Err(_)) => {
                 let detail = "a frame is {\"id\":1,\"op\":\"subscribe\",\"rooms\":[…],\"since\":\"…\"}; \
-                              other ops are unsubscribe, ping and refresh";
-                Err(Problem::new(400, "malformed", detail))
+                              other ops are unsubscribe, ping, refresh and emit";
+                Err(HttpProblem::new(400, "malformed", detail))
             }
         };
         match answered {
@@ -246,11 +277,16 @@ impl Connection {
                 (answer["id"], answer["ok"]) = (id, true.into());
                 answer
             }
-            Err(problem) => refusal(&id, &problem),
+            Err(problem) => self.refusal(&id, &problem),
         }
     }
 
-    async fn act(&mut self, op: Op) -> Result<Value, Problem> {
+    fn refusal(&self, id: &Value, problem: &HttpProblem) -> Value {
+        self.shared.refused(PROTOCOL_LABEL, Some(&self.principal), problem);
+        json!({ "id": id, "ok": false, "code": problem.code, "detail": problem.detail })
+    }
+
+    async fn act(&mut self, op: Op) -> Result<Value, HttpProblem> {
         match op {
             // Where it is settled the client may resume from it, however quiet its rooms are.
             Op::Ping => Ok(match self.session.settled() {
@@ -275,6 +311,18 @@ impl Connection {
                 self.principal = self.shared.refreshed(&self.principal, &self.session, &token)?;
                 Ok(json!({}))
             }
+            Op::Emit { event, events } => {
+                let what = match (event, events) {
+                    (Some(event), None) => event,
+                    (None, Some(events)) => Value::Array(events),
+                    _ => {
+                        let detail =
+                            "emit {\"event\": {…}}, or {\"events\": […]} for several in one transaction";
+                        return Err(HttpProblem::new(400, "malformed", detail));
+                    }
+                };
+                self.shared.emit(&self.principal, &what).await
+            }
         }
     }
 }
@@ -285,9 +333,4 @@ async fn in_time(write: impl Future<Output = Result<(), WebSocketError>>) -> Res
         Ok(written) => Ok(written?),
         Err(_) => Err(End::TooSlow),
     }
-}
-
-fn refusal(id: &Value, problem: &Problem) -> Value {
-    metrics::push_refused(problem.code);
-    json!({ "id": id, "ok": false, "code": problem.code, "detail": problem.detail })
 }

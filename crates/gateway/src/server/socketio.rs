@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
+use axum::http::Method;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use serde_json::{Value, json};
@@ -13,17 +14,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::Ending;
 use super::forwarded::Client;
-use super::problem::Problem;
+use super::frames::{FrameQuota, delivered};
+use super::problem::HttpProblem;
 use super::query::{self, MAX_ROOMS};
 use super::session::{Known, Session};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
 use crate::socketio::{ClientPacket, Engine, EngineClient, PacketEvent, Received, SendError, Settings};
 use crate::socketio::{ack, connected, disconnect, refused};
-use chainflume_access::{Principal, Room};
+use chainflume_access::{Principal, Room, random_name};
 use chainflume_ops::metrics;
 use chainflume_outbox::Position;
 
+/// In metrics and log lines.
+const PROTOCOL_LABEL: &str = "socketio";
 /// Bytes that a client may send at once: 128 joins of 255 bytes and a token, as over the WebSocket.
 const PAYLOAD: usize = 64 << 10;
 /// Packets that may wait: a client joins all its rooms in one go.
@@ -35,30 +39,46 @@ const CONNECT: Duration = Duration::from_secs(45);
 pub(super) fn routes(shared: &Shared) -> Router<Shared> {
     // A polling client is connected between its requests too, so connections that are open do not count it.
     let places = Arc::new(Semaphore::new(shared.settings.max_connections));
-    let accepting = shared.clone();
-    let engine = Engine::new(Settings { max_payload: PAYLOAD, max_waiting: WAITING }, move |client| {
-        let (Ok(place), shared) = (places.clone().try_acquire_owned(), accepting.clone()) else {
-            metrics::push_dropped("connections");
-            return;
-        };
-        tokio::spawn(async move {
-            let end = Peer::serve(shared, client).await;
-            metrics::push_dropped(end.reason());
-            drop(place);
-        });
-    });
-    Router::new().route("/socket.io/", any(async move |request: Request| answer(&engine, request).await))
+    let (accepting, limit) = (shared.clone(), shared.settings.limits.head_timeout);
+    let settings = Settings { max_payload: PAYLOAD, max_waiting: WAITING };
+    let engine = Engine::new(
+        settings,
+        || random_name().ok(),
+        move |client| {
+            let (Ok(place), shared) = (places.clone().try_acquire_owned(), accepting.clone()) else {
+                metrics::push_dropped("connections");
+                return;
+            };
+            tokio::spawn(async move {
+                serve(shared, client).await;
+                drop(place);
+            });
+        },
+    );
+    Router::new()
+        .route("/socket.io/", any(async move |request: Request| answer(&engine, request, limit).await))
 }
 
-async fn answer(engine: &Engine, request: Request) -> Response {
+/// A body may take so long as `limit`.
+async fn answer(engine: &Engine, request: Request, limit: Duration) -> Response {
     // As everywhere: a token in an address ends in logs.
     let text = request.uri().query().unwrap_or_default();
     let mut names = url::form_urlencoded::parse(text.as_bytes()).map(|(name, _)| name);
     if names.any(|name| matches!(&*name, "token" | "access_token" | "jwt")) {
         let detail = "a token in an address ends in logs; send it in the handshake: auth: { token }";
-        return Problem::new(400, "token_in_query", detail).into_response();
+        return HttpProblem::new(400, "token_in_query", detail).into_response();
     }
-    engine.answer(request).await.map(Body::new).into_response()
+    let (head, body) = request.into_parts();
+    let body = match head.method {
+        Method::POST => match timeout(limit, to_bytes(body, PAYLOAD)).await {
+            Ok(body) => body.ok(),
+            Err(_) => {
+                return HttpProblem::new(408, "body_timeout", "the body came too slowly").into_response();
+            }
+        },
+        _ => Some(Bytes::new()),
+    };
+    engine.answer(head, body).await.map(Body::from).into_response()
 }
 
 /// Why a client is disconnected.
@@ -69,6 +89,8 @@ enum SocketIoEnd {
     TooSlow,
     Unavailable,
     Malformed,
+    /// It left the namespace, and is still there.
+    Left,
     Gone,
 }
 
@@ -79,7 +101,7 @@ impl SocketIoEnd {
             Self::TooSlow => "slow",
             Self::Unavailable => "unavailable",
             Self::Malformed => "malformed",
-            Self::Gone => "gone",
+            Self::Left | Self::Gone => "gone",
         }
     }
 }
@@ -94,11 +116,12 @@ impl From<SendError> for SocketIoEnd {
 }
 
 /// One client in the namespace `/`.
-struct Peer {
+struct Peer<'a> {
     shared: Shared,
-    client: EngineClient,
+    client: &'a mut EngineClient,
     session: Session,
     principal: Principal,
+    quota: FrameQuota,
     /// Where every join of this connection begins; `None` for now.
     since: Option<Position>,
     /// Cancelled when more live messages gathered than may wait.
@@ -113,29 +136,48 @@ struct Accepted {
     open: Open,
 }
 
-impl Peer {
-    /// Follows one client until it is disconnected.
-    async fn serve(shared: Shared, mut client: EngineClient) -> SocketIoEnd {
+/// Follows one client until it is disconnected. One that leaves the namespace keeps its connection, and may connect again.
+async fn serve(shared: Shared, mut client: EngineClient) {
+    loop {
         let accepted = timeout(CONNECT, accept(&shared, &mut client)).await.unwrap_or(Err(SocketIoEnd::Gone));
-        let Accepted { principal, since, open } = match accepted {
-            Ok(accepted) => accepted,
-            Err(end) => return end,
+        let (end, principal) = match accepted {
+            Ok(accepted) => {
+                let (end, principal) = Peer::new(&shared, &mut client, accepted).follow().await;
+                (end, Some(principal))
+            }
+            Err(end) => (end, None),
         };
+        shared.closed(PROTOCOL_LABEL, end.reason(), principal.as_ref());
+        if !matches!(end, SocketIoEnd::Left) {
+            return;
+        }
+    }
+}
+
+impl<'a> Peer<'a> {
+    fn new(shared: &Shared, client: &'a mut EngineClient, accepted: Accepted) -> Self {
+        let Accepted { principal, since, open } = accepted;
         let cut = CancellationToken::new();
         let session = Session::new(&shared.feed, Known::ByEvent, cut.clone());
-        let mut peer = Self { shared, client, session, principal, since, cut, _open: open };
+        let (shared, quota) = (shared.clone(), shared.quota());
+        Self { shared, client, session, principal, quota, since, cut, _open: open }
+    }
+
+    async fn follow(mut self) -> (SocketIoEnd, Principal) {
         let end = loop {
-            if let Err(end) = peer.turn().await {
+            if let Err(end) = self.turn().await {
                 break end;
             }
         };
-        let SocketIoEnd::Ending(ending) = end else { return end };
-        let Some((event, code)) = ending.event() else { return end };
-        // The client does not connect again by itself after this, which would be of no use with the token that it has.
-        let _in_vain = peer.client.send(format!("2{}", json!([event, { "code": code }]))).await;
-        let _in_vain = peer.client.send(disconnect()).await;
-        peer.client.drain().await;
-        end
+        if let SocketIoEnd::Ending(ending) = end
+            && let Some((event, code)) = ending.event()
+        {
+            // The client does not connect again by itself after this, which would be of no use with the token that it has.
+            let _in_vain = self.client.send(format!("42{}", json!([event, { "code": code }]))).await;
+            let _in_vain = self.client.send(disconnect()).await;
+            self.client.drain().await;
+        }
+        (end, self.principal)
     }
 
     /// Hands out what is ready, reads one page of what was missed, or waits for whatever comes first.
@@ -168,15 +210,15 @@ impl Peer {
             Arrival::Gap(gap) => {
                 let position = gap.to.to_string();
                 let meta = json!({ "id": null, "seq": gap.to.seq, "position": position, "state": null, "rooms": [] });
-                Ok(self.client.send(format!("2{}", json!(["gap", gap.to_json(), meta]))).await?)
+                Ok(self.client.send(format!("42{}", json!(["gap", gap.to_json(), meta]))).await?)
             }
             Arrival::Message(delivery) => {
-                let mut sent = 0;
+                let (mut sent, mut bytes) = (0, 0);
                 for packet in delivery.entry.packets(&delivery.rooms) {
+                    (sent, bytes) = (sent + 1, bytes + packet.len());
                     self.client.send(packet).await?;
-                    sent += 1;
                 }
-                metrics::push_delivered("socketio", sent);
+                delivered(PROTOCOL_LABEL, &delivery, (sent, bytes));
                 Ok(())
             }
         }
@@ -184,7 +226,8 @@ impl Peer {
 
     async fn receive(&mut self, received: Received) -> Result<(), SocketIoEnd> {
         match received {
-            Received::Gone | Received::Packet(ClientPacket::Disconnect) => Err(SocketIoEnd::Gone),
+            Received::Gone => Err(SocketIoEnd::Gone),
+            Received::Packet(ClientPacket::Disconnect) => Err(SocketIoEnd::Left),
             Received::Malformed => Err(SocketIoEnd::Malformed),
             // The client is connected already, or asks for another namespace.
             Received::Packet(ClientPacket::Connect { namespace, .. }) if namespace != "/" => {
@@ -192,10 +235,14 @@ impl Peer {
             }
             Received::Packet(ClientPacket::Connect { .. } | ClientPacket::Ignored) => Ok(()),
             Received::Packet(ClientPacket::Event(event)) => {
-                let answer = match self.act(&event).await {
+                let acted = match self.quota.take().await {
+                    Ok(()) => self.act(&event).await,
+                    Err(problem) => Err(problem),
+                };
+                let answer = match acted {
                     Ok(answer) => answer,
                     Err(problem) => {
-                        metrics::push_refused(problem.code);
+                        self.shared.refused(PROTOCOL_LABEL, Some(&self.principal), &problem);
                         json!({ "ok": false, "code": problem.code, "detail": problem.detail })
                     }
                 };
@@ -207,7 +254,7 @@ impl Peer {
         }
     }
 
-    async fn act(&mut self, event: &PacketEvent) -> Result<Value, Problem> {
+    async fn act(&mut self, event: &PacketEvent) -> Result<Value, HttpProblem> {
         if event.name == "refresh" {
             let token = event.arguments.first().and_then(Value::as_str).unwrap_or_default();
             self.principal = self.shared.refreshed(&self.principal, &self.session, token)?;
@@ -219,17 +266,24 @@ impl Peer {
             "join" | "leave" => "",
             _ => {
                 let detail = "events here are join <room>, join-user <id>, join-event <id>, leave <room> and refresh <token>";
-                return Err(Problem::new(400, "malformed", detail));
+                return Err(HttpProblem::new(400, "malformed", detail));
             }
         };
         let room = match event.arguments.first() {
             Some(Value::String(name)) => format!("{prefix}{name}"),
             Some(Value::Number(id)) => format!("{prefix}{id}"),
-            _ => return Err(Problem::new(400, "bad_room", "name a room, or an id, as the first argument")),
+            _ => {
+                return Err(HttpProblem::new(
+                    400,
+                    "bad_room",
+                    "name a room, or an id, as the first argument",
+                ));
+            }
         };
         if event.name == "leave" {
             self.session.leave(&Room::parse(&room).into_iter().collect::<Vec<_>>());
-            return Ok(json!({ "ok": true, "position": self.shared.feed.newest().to_string() }));
+            let position = self.shared.feed.newest().to_string();
+            return Ok(json!({ "ok": true, "position": position, "recovered": true }));
         }
         let public = &self.shared.settings.public_rooms;
         let rooms = query::rooms(std::iter::once(&*room), &self.principal, public)?;
@@ -258,16 +312,23 @@ async fn accept(shared: &Shared, client: &mut EngineClient) -> Result<Accepted, 
         }
         match admit(shared, client, &auth) {
             Ok(admitted) => {
-                client.send(connected(&client.new_id())).await?;
+                let id = random_name().map_err(|_| SocketIoEnd::Unavailable)?;
+                client.send(connected(&id)).await?;
                 return Ok(admitted);
             }
-            Err(problem) => client.send(refused("/", problem.code, &problem.detail)).await?,
+            Err(problem) => {
+                shared.refused(PROTOCOL_LABEL, None, &problem);
+                client.send(refused("/", Some(problem.code), &problem.detail)).await?;
+            }
         }
     }
 }
 
-fn admit(shared: &Shared, client: &EngineClient, auth: &Value) -> Result<Accepted, Problem> {
+fn admit(shared: &Shared, client: &EngineClient, auth: &Value) -> Result<Accepted, HttpProblem> {
     let known = &shared.settings.auth;
+    let address = client.extension::<Client>().ok_or_else(HttpProblem::forbidden)?;
+    // One connection may carry many tries: they count as requests without a credential do.
+    shared.take_stranger(address)?;
     let principal = match auth["token"].as_str() {
         Some(token) => known.of_credential(Some(token), now())?,
         None => known.of_headers(client.headers(), now())?,
@@ -276,12 +337,11 @@ fn admit(shared: &Shared, client: &EngineClient, auth: &Value) -> Result<Accepte
         Value::Null => None,
         since => Some(query::position(since.as_str().unwrap_or_default())?),
     };
-    let address = client.extension::<Client>().ok_or_else(Problem::forbidden)?;
-    let open = Open::new("socketio", shared.enter(address, &principal)?);
+    let open = Open::new(PROTOCOL_LABEL, shared.enter(address, &principal)?);
     Ok(Accepted { principal, since, open })
 }
 
 fn no_namespace(namespace: &str) -> String {
     // In the words of the protocol's own server.
-    refused(namespace, "not_found", "Invalid namespace")
+    refused(namespace, None, "Invalid namespace")
 }

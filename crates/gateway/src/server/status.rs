@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -11,9 +11,11 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::forwarded::Client;
-use super::problem::Problem;
+use super::messages::POSITION;
+use super::problem::HttpProblem;
+use super::query::Query;
 use super::sse::{EventResponse, EventText};
-use super::{Open, Shared, now};
+use super::{Open, Shared, fresh, now};
 use chainflume_access::{Principal, Scope};
 
 /// However many pages look, the daemon is asked once a second.
@@ -49,10 +51,16 @@ impl StatusCache {
 }
 
 /// `GET /v1/status`
-pub(super) async fn status(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn status(
+    State(shared): State<Shared>,
+    RawQuery(text): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
     admin(&shared, &headers)?;
+    fresh::reached(&shared, &Query::parse(text.as_deref(), &["min_position"])?).await?;
+    let position = shared.feed.newest().to_string();
     let text = shared.status.text().await.to_string();
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json"), (POSITION, &position)], text).into_response())
 }
 
 /// `GET /v1/status/stream`: the same as server-sent events, one whenever it differs.
@@ -60,7 +68,7 @@ pub(super) async fn stream(
     State(shared): State<Shared>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let principal = admin(&shared, &headers)?;
     let open = Open::new("sse", shared.enter(client, &principal)?);
     let text = Looks { status: shared.status.clone(), last: None, quiet: 0 };
@@ -95,7 +103,7 @@ impl EventText for Looks {
     }
 }
 
-fn admin(shared: &Shared, headers: &HeaderMap) -> Result<Principal, Problem> {
+fn admin(shared: &Shared, headers: &HeaderMap) -> Result<Principal, HttpProblem> {
     let principal = shared.settings.auth.of_headers(headers, now())?;
-    if principal.has(Scope::Admin) { Ok(principal) } else { Err(Problem::forbidden()) }
+    if principal.has(Scope::Admin) { Ok(principal) } else { Err(HttpProblem::forbidden()) }
 }

@@ -9,8 +9,9 @@ use tokio::time::timeout;
 
 use super::accept::Seat;
 use super::forwarded::Client;
+use super::frames::delivered;
 use super::messages::POSITION;
-use super::problem::Problem;
+use super::problem::HttpProblem;
 use super::query::{self, Query};
 use super::session::{Known, Session};
 use super::sse::{EventResponse, EventText, retry};
@@ -30,7 +31,7 @@ pub(super) async fn stream(
     (Extension(seat), Extension(client)): (Extension<Seat>, Extension<Client>),
     RawQuery(text): RawQuery,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let query = Query::parse(text.as_deref(), &["rooms", "since", "ticket"])?;
     let Redeemed { principal, rooms, since } = asked(&shared, &query, &headers).await?;
     let open = Open::new("sse", shared.enter(client, &principal)?);
@@ -53,11 +54,11 @@ pub(super) async fn stream(
 }
 
 /// What a client asks for: by a ticket, or by a credential and rooms.
-async fn asked(shared: &Shared, query: &Query, headers: &HeaderMap) -> Result<Redeemed, Problem> {
+async fn asked(shared: &Shared, query: &Query, headers: &HeaderMap) -> Result<Redeemed, HttpProblem> {
     if let Some(ticket) = query.get("ticket") {
         if query.get("rooms").is_some() || query.get("since").is_some() {
             let detail = "a ticket has its rooms and its position; send it alone";
-            return Err(Problem::new(400, "bad_query", detail));
+            return Err(HttpProblem::new(400, "bad_query", detail));
         }
         return redeem(shared, ticket).await;
     }
@@ -125,7 +126,7 @@ fn write(text: &mut String, arrival: Arrival) -> Option<()> {
             write!(text, "id: {}\nevent: gap\ndata: {}\n\n", gap.to, gap.to_json()).ok()?;
         }
         Arrival::Message(delivery) => {
-            let entry = &delivery.entry;
+            let (entry, before) = (&delivery.entry, text.len());
             for (index, room) in delivery.rooms.iter().enumerate() {
                 if index + 1 == delivery.rooms.len() {
                     writeln!(text, "id: {}", entry.position()).ok()?;
@@ -134,7 +135,7 @@ fn write(text: &mut String, arrival: Arrival) -> Option<()> {
                 let frame = String::from_utf8_lossy(&frame);
                 write!(text, "event: {}\ndata: {frame}\n\n", entry.event(*room)).ok()?;
             }
-            metrics::push_delivered("sse", delivery.rooms.len());
+            delivered("sse", &delivery, (delivery.rooms.len(), text.len() - before));
         }
     }
     Some(())

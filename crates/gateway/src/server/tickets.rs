@@ -5,8 +5,8 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::post::{PostAnswer, Write, body, json, once};
-use super::problem::Problem;
+use super::post::{PostAnswer, Write, json, once, written};
+use super::problem::HttpProblem;
 use super::{Auth, Shared, now, query};
 use crate::grants::{Issue, TICKET_SECONDS};
 use chainflume_access::{Principal, Room, Ticket, User};
@@ -49,9 +49,9 @@ pub(super) async fn issue(
     State(shared): State<Shared>,
     headers: HeaderMap,
     request: Body,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let principal = shared.settings.auth.of_headers(&headers, now())?;
-    let bytes = body(&shared, request).await?;
+    let bytes = written(&shared, &headers, request).await?;
     let asked: TicketBody =
         json(&bytes, "{\"rooms\": [\"user-7\"], \"since\": \"…\"}; since may be left out")?;
     let names = asked.rooms.iter().map(String::as_str);
@@ -69,24 +69,25 @@ pub(super) async fn issue(
     once(&shared, write, give(&shared, &owner, &content)).await
 }
 
-async fn give(shared: &Shared, owner: &str, content: &Content) -> Result<PostAnswer, Problem> {
-    let ticket = Ticket::generate().map_err(|error| Problem::new(503, "unavailable", error.to_string()))?;
+async fn give(shared: &Shared, owner: &str, content: &Content) -> Result<PostAnswer, HttpProblem> {
+    let ticket =
+        Ticket::generate().map_err(|error| HttpProblem::new(503, "unavailable", error.to_string()))?;
     let content = serde_json::to_string(content).unwrap_or_default();
     let issue = Issue { ticket: &ticket, owner, content: &content };
-    if !shared.grants.issue(&issue).await.map_err(|error| Problem::of_store(&error))? {
+    if !shared.grants.issue(&issue).await.map_err(|error| HttpProblem::of_store(&error))? {
         let detail = "too many tickets of this caller are not spent; use one, or wait a minute";
-        return Err(Problem::new(429, "ticket_limit", detail).after(u64::from(TICKET_SECONDS)));
+        return Err(HttpProblem::new(429, "ticket_limit", detail).after(u64::from(TICKET_SECONDS)));
     }
     let json = json!({ "ticket": ticket.expose(), "expiresIn": TICKET_SECONDS }).to_string();
     Ok(PostAnswer { status: 201, json, position: None })
 }
 
 /// Spends a ticket. What it was given for is checked again: the caller may have been revoked since, and the token may have expired.
-pub(super) async fn redeem(shared: &Shared, text: &str) -> Result<Redeemed, Problem> {
+pub(super) async fn redeem(shared: &Shared, text: &str) -> Result<Redeemed, HttpProblem> {
     let invalid =
-        || Problem::new(401, "ticket_invalid", "the ticket is unknown, spent or expired; get a new one");
+        || HttpProblem::new(401, "ticket_invalid", "the ticket is unknown, spent or expired; get a new one");
     let ticket = Ticket::parse(text).ok_or_else(invalid)?;
-    let content = shared.grants.redeem(&ticket).await.map_err(|error| Problem::of_store(&error))?;
+    let content = shared.grants.redeem(&ticket).await.map_err(|error| HttpProblem::of_store(&error))?;
     let content: Content = serde_json::from_str(&content.ok_or_else(invalid)?).map_err(|_| invalid())?;
     let auth = &shared.settings.auth;
     let principal = match content.caller {
@@ -96,10 +97,14 @@ pub(super) async fn redeem(shared: &Shared, text: &str) -> Result<Redeemed, Prob
     };
     let principal = principal.ok_or_else(invalid)?;
     if auth.is_revoked(&principal) {
-        return Err(Problem::new(401, "credential_revoked", "this credential was revoked; get a new one"));
+        return Err(HttpProblem::new(
+            401,
+            "credential_revoked",
+            "this credential was revoked; get a new one",
+        ));
     }
     if principal.expires_at().is_some_and(|at| now() >= at) {
-        return Err(Problem::new(401, "token_expired", "the token of this ticket has expired"));
+        return Err(HttpProblem::new(401, "token_expired", "the token of this ticket has expired"));
     }
     let names = content.rooms.iter().map(String::as_str);
     let rooms = query::rooms(names, &principal, &shared.settings.public_rooms)?;

@@ -1,27 +1,22 @@
-use std::convert::Infallible;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use engineioxide::config::EngineIoConfig;
-use engineioxide::handler::EngineIoHandler;
-use engineioxide::service::{EngineIoService, NotFoundService};
-use engineioxide::{DisconnectReason, Socket, Str, TransportType};
-use hyper::HeaderMap;
-use hyper::body::Body;
-use hyper::service::Service;
+use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::packet::ClientPacket;
-use super::stall::{FULL, Stall};
+use super::client::EngineClient;
+use super::session::{CLOSE, Session, Transport};
+use super::transport::{self, EngineSocket, PINGS};
+use crate::websocket::{Handshake, WebSocketConnection};
 
 /// How clients are served. What a client may send at once bounds what it can make this server keep.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Bytes of one WebSocket message or one body of a polling client, and about those of one answer to a poll.
     pub max_payload: usize,
@@ -29,230 +24,255 @@ pub struct Settings {
     pub max_waiting: usize,
 }
 
-/// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the clients
-/// are told.
-const PING: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(20));
-/// Packets on their way to one client: the engine drops what does not fit, so [`EngineClient::send`] waits before that. The messages are
-/// shared by all clients.
-const BUFFER: usize = 128;
-/// Places of the buffer that are left free: a ping that finds none ends the connection.
-const SPARE: usize = 4;
-/// Packets on their way to a client that polls: python-engineio refuses an answer of more than 16, pings among them.
-const POLLED: usize = 12;
-/// How often a client whose buffer is full is looked at.
-const LOOK: Duration = Duration::from_millis(2);
-
-/// The engine's side of a client.
-#[derive(Default)]
-struct Inbox(Mutex<Option<mpsc::Sender<Str>>>, Arc<AtomicUsize>);
+/// Bodies of packets that may wait to be handled: a client that sends one after the other is handled between them.
+const MAX_BODIES: usize = 4;
 
 type Accept = Box<dyn Fn(EngineClient) + Send + Sync>;
 
-struct Handler {
+/// Turns requests into clients, as engine.io-protocol revision 4 describes it. Clones are the same.
+///
+/// The protocol is ours down to the frames: the library that there is pings a client as soon as it is connected, which the protocol's own
+/// tests do not expect, ends a session whose WebSocket breaks before the client has moved to it, and copies each packet for each client.
+#[derive(Clone)]
+pub struct Engine(Arc<EngineParts>);
+
+struct EngineParts {
     settings: Settings,
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    name: fn() -> Option<String>,
     accept: Accept,
 }
 
-impl fmt::Debug for Handler {
+impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handler").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Engine").field("settings", &self.0.settings).finish_non_exhaustive()
     }
 }
 
-/// Turns requests into clients. Clones are the same.
-#[derive(Clone)]
-pub struct Engine {
-    service: EngineIoService<Handler>,
-}
-
-/// One client, over whatever transport it has just now. It is disconnected when this is dropped.
-pub struct EngineClient {
-    socket: Arc<Socket<Inbox>>,
-    packets: mpsc::Receiver<Str>,
-    bytes: Arc<AtomicUsize>,
-}
-
-/// What comes from a client.
-#[derive(Debug, PartialEq)]
-pub enum Received {
-    /// A packet.
-    Packet(ClientPacket),
-    /// Something that is no packet.
-    Malformed,
-    /// The client is gone.
-    Gone,
-}
-
-/// Why nothing can be sent to a client.
+/// Why a request is no request of the protocol, in the numbers and words of the protocol's own server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendError {
-    /// It is gone.
-    Gone,
-    /// It has read nothing for ten seconds.
-    TooSlow,
+enum BadRequest {
+    Transport,
+    UnknownSession,
+    Method,
+    Wrong,
+    TooLarge,
+    Version,
+}
+
+impl BadRequest {
+    fn answer(self) -> Response<Bytes> {
+        let (code, message) = match self {
+            Self::Transport => (0, "Transport unknown"),
+            Self::UnknownSession => (1, "Session ID unknown"),
+            Self::Method => (2, "Bad handshake method"),
+            Self::Wrong | Self::TooLarge => (3, "Bad request"),
+            Self::Version => (5, "Unsupported protocol version"),
+        };
+        let body = json!({ "code": code, "message": message }).to_string();
+        let status = match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        answer(status, "application/json", body.into())
+    }
+}
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    is_websocket: bool,
+    session: Option<String>,
+}
+
+impl Asked {
+    fn read(query: &str, method: &Method) -> Result<Self, BadRequest> {
+        let value = |name: &str| {
+            let mut all = url::form_urlencoded::parse(query.as_bytes());
+            all.find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+        };
+        let is_websocket = match value("transport").as_deref() {
+            Some("websocket") => true,
+            Some("polling") => false,
+            _ => return Err(BadRequest::Transport),
+        };
+        if value("EIO").as_deref() != Some("4") {
+            return Err(BadRequest::Version);
+        }
+        let session = value("sid");
+        let fits = match *method {
+            Method::GET => true,
+            Method::POST => session.is_some() && !is_websocket,
+            _ => false,
+        };
+        if fits { Ok(Self { is_websocket, session }) } else { Err(BadRequest::Method) }
+    }
+}
+
+fn answer(status: StatusCode, media: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media));
+    answer
+}
+
+fn text(body: impl Into<Bytes>) -> Response<Bytes> {
+    answer(StatusCode::OK, "text/plain; charset=UTF-8", body.into())
+}
+
+/// The answer to the handshake of a WebSocket, and what its connection becomes.
+fn handshake(head: &mut Parts) -> Result<(Response<Bytes>, OnUpgrade), BadRequest> {
+    let handshake = Handshake::read(&head.headers).map_err(|_| BadRequest::Wrong)?;
+    let upgrade = head.extensions.remove::<OnUpgrade>().ok_or(BadRequest::Wrong)?;
+    let mut answer = Response::new(Bytes::new());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    for (name, value) in handshake.accept_plain() {
+        answer.headers_mut().extend(value.parse().ok().map(|value| (name, value)));
+    }
+    Ok((answer, upgrade))
+}
+
+async fn upgraded(upgrade: OnUpgrade, max: usize) -> Option<EngineSocket> {
+    let io = upgrade.await.ok()?;
+    Some(WebSocketConnection::new(TokioIo::new(io), false, max))
 }
 
 impl Engine {
-    /// Calls `accept` with each client that opens a connection. It must not wait.
-    pub fn new(settings: Settings, accept: impl Fn(EngineClient) + Send + Sync + 'static) -> Self {
-        let max = settings.max_payload;
-        let config =
-            EngineIoConfig::builder().req_path("/socket.io").ping_interval(PING.0).ping_timeout(PING.1);
-        let config = config.max_buffer_size(BUFFER).max_payload(max as u64);
-        let config = config.ws_max_message_size(max).ws_max_frame_size(max).build();
-        let handler = Arc::new(Handler { settings, accept: Box::new(accept) });
-        Self { service: EngineIoService::with_config_inner(NotFoundService, handler, config) }
+    /// Calls `accept` with each client that opens a session; it must not wait. `name` gives names that nobody can guess.
+    pub fn new(
+        settings: Settings,
+        name: fn() -> Option<String>,
+        accept: impl Fn(EngineClient) + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(EngineParts { settings, sessions: Mutex::default(), name, accept: Box::new(accept) }))
     }
 
-    /// Answers a request of any transport.
-    pub async fn answer<B>(
+    /// Answers a request of either transport with this body; `None` for one that is too large.
+    pub async fn answer(&self, head: Parts, body: Option<Bytes>) -> Response<Bytes> {
+        let answered = match Asked::read(head.uri.query().unwrap_or_default(), &head.method) {
+            Err(bad) => Err(bad),
+            Ok(Asked { is_websocket: false, session: None }) => self.open(head),
+            Ok(Asked { is_websocket: true, session: None }) => self.open_websocket(head),
+            Ok(Asked { is_websocket, session: Some(name) }) => match self.session(&name) {
+                None => Err(BadRequest::UnknownSession),
+                Some(session) if is_websocket => self.move_to_websocket(session, head),
+                Some(session) => self.polled(&session, &head.method, body).await,
+            },
+        };
+        answered.unwrap_or_else(BadRequest::answer)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn session(&self, name: &str) -> Option<Arc<Session>> {
+        self.sessions().get(name).filter(|session| !session.closed.is_cancelled()).cloned()
+    }
+
+    /// A new session with its name, kept until it ends.
+    fn begin(&self, head: Parts, transport: Transport) -> Result<(Arc<Session>, Bytes), BadRequest> {
+        let name = (self.0.name)().ok_or(BadRequest::Wrong)?;
+        let Settings { max_payload, max_waiting } = self.0.settings;
+        let (sender, packets) = mpsc::channel(max_waiting);
+        let session = Arc::new(Session::new(head, transport, (sender, MAX_BODIES * max_payload)));
+        self.sessions().insert(name.clone(), session.clone());
+        let upgrades: &[&str] = if transport == Transport::Polling { &["websocket"] } else { &[] };
+        let open: Value = json!({
+            "sid": name, "upgrades": upgrades, "pingInterval": PINGS.0.as_secs() * 1_000,
+            "pingTimeout": PINGS.1.as_secs() * 1_000, "maxPayload": max_payload,
+        });
+        (self.0.accept)(EngineClient::new(session.clone(), packets));
+        let (this, kept) = (self.clone(), session.clone());
+        tokio::spawn(async move {
+            transport::keep_alive(&kept, PINGS).await;
+            this.sessions().remove(&name);
+        });
+        Ok((session, format!("0{open}").into()))
+    }
+
+    fn open(&self, head: Parts) -> Result<Response<Bytes>, BadRequest> {
+        self.begin(head, Transport::Polling).map(|(_, open)| text(open))
+    }
+
+    fn open_websocket(&self, mut head: Parts) -> Result<Response<Bytes>, BadRequest> {
+        let (answer, upgrade) = handshake(&mut head)?;
+        let (session, open) = self.begin(head, Transport::WebSocket)?;
+        let max = self.0.settings.max_payload;
+        tokio::spawn(async move {
+            let Some(mut socket) = upgraded(upgrade, max).await else { return session.close(CLOSE) };
+            if socket.text(open).await.is_ok() {
+                transport::carry(&session, socket).await;
+            }
+            session.close(CLOSE);
+        });
+        Ok(answer)
+    }
+
+    fn move_to_websocket(
         &self,
-        mut request: Request<B>,
-    ) -> Response<impl Body<Data = Bytes, Error = Infallible> + use<B>>
-    where
-        B: Body + fmt::Debug + Send + Unpin + 'static,
-        B::Data: Send,
-        B::Error: fmt::Debug,
-    {
-        // The engine would take the connection as it is. Taken from the request before, it is given to the engine in a guard.
-        let upgrade = request.extensions_mut().remove::<OnUpgrade>();
-        let mut head = Request::new(());
-        *head.method_mut() = request.method().clone();
-        *head.uri_mut() = request.uri().clone();
-        *head.headers_mut() = request.headers().clone();
-        *head.extensions_mut() = request.extensions().clone();
-        let Ok(response) = Service::<Request<B>>::call(&self.service, request).await;
-        if let Some(upgrade) = upgrade.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-            let service = self.service.clone();
-            tokio::spawn(async move {
-                let Ok(io) = upgrade.await else { return };
-                let guarded = Stall::new(TokioIo::new(io), FULL);
-                // A request that is none was answered so above already.
-                let _parsed = Service::<(Stall<_>, Request<()>)>::call(&service, (guarded, head)).await;
-            });
+        session: Arc<Session>,
+        mut head: Parts,
+    ) -> Result<Response<Bytes>, BadRequest> {
+        if session.transport() != Transport::Polling {
+            return Err(BadRequest::Wrong);
         }
-        response
-    }
-}
-
-impl EngineIoHandler for Handler {
-    type Data = Inbox;
-
-    fn on_connect(self: Arc<Self>, socket: Arc<Socket<Inbox>>) {
-        let (sender, packets) = mpsc::channel(self.settings.max_waiting);
-        *socket.data.sender() = Some(sender);
-        let bytes = socket.data.1.clone();
-        (self.accept)(EngineClient { socket, packets, bytes });
-    }
-
-    fn on_disconnect(&self, socket: Arc<Socket<Inbox>>, _reason: DisconnectReason) {
-        socket.data.sender().take();
-    }
-
-    /// Waits for nothing, so that packets keep their order: one task of the client takes them.
-    fn on_message(self: &Arc<Self>, text: Str, socket: Arc<Socket<Inbox>>) {
-        let (bytes, waiting) = (text.len(), &socket.data.1);
-        let fits = waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= 4 * self.settings.max_payload;
-        let sent = socket.data.sender().as_ref().is_some_and(|sender| fits && sender.try_send(text).is_ok());
-        if !sent {
-            socket.close(DisconnectReason::PacketParsingError);
-        }
-    }
-
-    fn on_binary(self: &Arc<Self>, _data: Bytes, socket: Arc<Socket<Inbox>>) {
-        socket.close(DisconnectReason::PacketParsingError);
-    }
-}
-
-impl Inbox {
-    fn sender(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Str>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl EngineClient {
-    /// What was put beside the request that opened its connection.
-    pub fn extension<T: Copy + Send + Sync + 'static>(&self) -> Option<T> {
-        self.socket.req_parts.extensions.get::<T>().copied()
-    }
-
-    /// The headers of the request that opened the connection.
-    pub fn headers(&self) -> &HeaderMap {
-        &self.socket.req_parts.headers
-    }
-
-    /// A new `socket.id`; the number of the connection itself is secret.
-    pub fn new_id(&self) -> String {
-        engineioxide::socket::Sid::new().to_string()
-    }
-
-    /// The next packet, waited for. A call that is dropped takes nothing.
-    pub async fn receive(&mut self) -> Received {
-        let text = self.packets.recv().await;
-        self.read(text)
-    }
-
-    /// The next packet that is there already.
-    pub fn try_receive(&mut self) -> Option<Received> {
-        match self.packets.try_recv() {
-            Ok(text) => Some(self.read(Some(text))),
-            Err(mpsc::error::TryRecvError::Empty) => None,
-            Err(mpsc::error::TryRecvError::Disconnected) => Some(Received::Gone),
-        }
-    }
-
-    fn read(&self, text: Option<Str>) -> Received {
-        let Some(text) = text else { return Received::Gone };
-        self.bytes.fetch_sub(text.len(), Ordering::Relaxed);
-        ClientPacket::parse(&text).map_or(Received::Malformed, Received::Packet)
-    }
-
-    /// Sends a packet as soon as the client has read enough of those before.
-    ///
-    /// # Errors
-    /// [`SendError`]
-    pub async fn send(&self, packet: impl Into<Str>) -> Result<(), SendError> {
-        let (packet, deadline) = (packet.into(), tokio::time::Instant::now() + FULL);
-        while !self.has_room()? {
-            if tokio::time::Instant::now() >= deadline {
-                return Err(SendError::TooSlow);
+        let (answer, upgrade) = handshake(&mut head)?;
+        let max = self.0.settings.max_payload;
+        tokio::spawn(async move {
+            // What is beside the request holds the place of its connection.
+            let _held = head;
+            if let Some(socket) = upgraded(upgrade, max).await {
+                transport::move_over(session, socket).await;
             }
-            tokio::time::sleep(LOOK).await;
-        }
-        self.socket.emit(packet).map_err(|_| SendError::Gone)
+        });
+        Ok(answer)
     }
 
-    /// Waits until the client has taken everything, for as long as [`FULL`]. One that polls takes it with its next request, and the
-    /// engine forgets with the connection what was not taken.
-    pub async fn drain(&self) {
-        let deadline = tokio::time::Instant::now() + FULL;
-        while self.has_free(BUFFER) == Ok(false) && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(LOOK).await;
+    async fn polled(
+        &self,
+        session: &Arc<Session>,
+        method: &Method,
+        body: Option<Bytes>,
+    ) -> Result<Response<Bytes>, BadRequest> {
+        if session.transport() == Transport::WebSocket {
+            return Err(BadRequest::Wrong);
         }
-    }
-
-    /// Whether a packet fits beside the places that are left free.
-    fn has_room(&self) -> Result<bool, SendError> {
-        let is_polling = self.socket.transport_type() == TransportType::Polling;
-        self.has_free(if is_polling { BUFFER - POLLED } else { SPARE })
-    }
-
-    /// Whether the buffer has so many free places.
-    fn has_free(&self, places: usize) -> Result<bool, SendError> {
-        let mut permits = Vec::with_capacity(places);
-        while permits.len() < places {
-            match self.socket.reserve() {
-                Ok(permit) => permits.push(permit),
-                Err(mpsc::error::TrySendError::Full(())) => return Ok(false),
-                Err(mpsc::error::TrySendError::Closed(())) => return Err(SendError::Gone),
-            }
+        if method == Method::POST {
+            let Some(body) = body else {
+                session.close(CLOSE);
+                return Err(BadRequest::TooLarge);
+            };
+            return transport::take(session, &body).map(|()| text("ok")).map_err(|_| BadRequest::Wrong);
         }
-        Ok(true)
+        let payload = transport::poll(session, self.0.settings.max_payload).await;
+        payload.map(text).ok_or(BadRequest::Wrong)
     }
 }
 
-impl Drop for EngineClient {
-    fn drop(&mut self) {
-        self.socket.close(DisconnectReason::TransportClose);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_names_its_transport_its_version_and_its_session() {
+        let read = |query: &str, method: Method| Asked::read(query, &method);
+        let asked = |is_websocket, session: Option<&str>| {
+            Ok(Asked { is_websocket, session: session.map(str::to_owned) })
+        };
+        assert_eq!(read("EIO=4&transport=polling&t=x", Method::GET), asked(false, None));
+        assert_eq!(read("EIO=4&transport=websocket&sid=a", Method::GET), asked(true, Some("a")));
+        assert_eq!(read("sid=a%2Fb&transport=polling&EIO=4", Method::POST), asked(false, Some("a/b")));
+        for (query, method, bad) in [
+            ("", Method::GET, BadRequest::Transport),
+            ("EIO=4&transport=abc", Method::GET, BadRequest::Transport),
+            ("EIO=3&transport=polling", Method::GET, BadRequest::Version),
+            ("transport=websocket", Method::GET, BadRequest::Version),
+            ("EIO=4&transport=polling", Method::POST, BadRequest::Method),
+            ("EIO=4&transport=websocket&sid=a", Method::POST, BadRequest::Method),
+            ("EIO=4&transport=polling&sid=a", Method::PUT, BadRequest::Method),
+        ] {
+            assert_eq!(read(query, method), Err(bad), "{query}");
+        }
     }
 }

@@ -67,25 +67,29 @@ impl ClientPacket {
     }
 }
 
-/// The answer to a CONNECT that is accepted; `sid` becomes `socket.id`.
+/// The answer to a CONNECT that is accepted; `sid` becomes `socket.id`. This and what follows has the engine's own type before it.
 pub fn connected(sid: &str) -> String {
-    format!("0{}", json!({ "sid": sid }))
+    format!("40{}", json!({ "sid": sid }))
 }
 
-/// The answer to a CONNECT that is refused: the client's `connect_error`, with `data.code`.
-pub fn refused(namespace: &str, code: &str, message: &str) -> String {
+/// The answer to a CONNECT that is refused: the client's `connect_error`, with `data.code` where there is a code.
+pub fn refused(namespace: &str, code: Option<&str>, message: &str) -> String {
     let namespace = if namespace == ROOT { String::new() } else { format!("{namespace},") };
-    format!("4{namespace}{}", json!({ "message": message, "data": { "code": code } }))
+    let mut body = json!({ "message": message });
+    if let Some(code) = code {
+        body["data"] = json!({ "code": code });
+    }
+    format!("44{namespace}{body}")
 }
 
 /// The arguments of a client's callback.
 pub fn ack(number: u64, answer: &Value) -> String {
-    format!("3{number}[{answer}]")
+    format!("43{number}[{answer}]")
 }
 
 /// Ends the namespace: the client does not connect again by itself.
 pub fn disconnect() -> String {
-    "1".to_owned()
+    "41".to_owned()
 }
 
 #[cfg(test)]
@@ -146,12 +150,12 @@ mod tests {
 
     #[test]
     fn answers_are_written_as_the_protocol_reads_them() {
-        assert_eq!(connected("abc"), "0{\"sid\":\"abc\"}");
-        assert_eq!(refused("/", "c", "m"), "4{\"data\":{\"code\":\"c\"},\"message\":\"m\"}");
-        assert_eq!(refused("/a", "c", "m"), "4/a,{\"data\":{\"code\":\"c\"},\"message\":\"m\"}");
+        assert_eq!(connected("abc"), "40{\"sid\":\"abc\"}");
+        assert_eq!(refused("/", Some("c"), "m"), "44{\"data\":{\"code\":\"c\"},\"message\":\"m\"}");
+        assert_eq!(refused("/a", None, "m"), "44/a,{\"message\":\"m\"}");
         assert_eq!(
             (ack(7, &json!({ "ok": true })), disconnect()),
-            ("37[{\"ok\":true}]".to_owned(), "1".to_owned())
+            ("437[{\"ok\":true}]".to_owned(), "41".to_owned())
         );
     }
 

@@ -48,18 +48,24 @@ impl Handshake {
         Ok(Self { accept: accept_key(key), extension })
     }
 
-    /// The answer, with the subprotocol `ours` where the client offers it.
-    pub fn accept(self, headers: &HeaderMap, ours: &str) -> Upgrade {
-        let mut answer = vec![
+    /// The headers of an answer without a subprotocol and without compression.
+    pub fn accept_plain(self) -> Vec<(HeaderName, String)> {
+        vec![
             (header::CONNECTION, "upgrade".to_owned()),
             (header::UPGRADE, "websocket".to_owned()),
             (header::SEC_WEBSOCKET_ACCEPT, self.accept),
-        ];
+        ]
+    }
+
+    /// The answer, with the subprotocol `ours` where the client offers it.
+    pub fn accept(self, headers: &HeaderMap, ours: &str) -> Upgrade {
+        let extension = self.extension.clone();
+        let mut answer = self.accept_plain();
         if words(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == ours) {
             answer.push((header::SEC_WEBSOCKET_PROTOCOL, ours.to_owned()));
         }
-        let is_compressed = self.extension.is_some();
-        answer.extend(self.extension.map(|extension| (header::SEC_WEBSOCKET_EXTENSIONS, extension)));
+        let is_compressed = extension.is_some();
+        answer.extend(extension.map(|extension| (header::SEC_WEBSOCKET_EXTENSIONS, extension)));
         Upgrade { headers: answer, is_compressed }
     }
 }

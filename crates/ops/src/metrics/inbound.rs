@@ -3,6 +3,7 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use super::number::as_f64;
+use super::recent::WEBHOOKS;
 use super::{INBOUND, INBOUND_HINTS, INBOUND_OPEN, INBOUND_SECONDS};
 
 /// Results of a delivery: stored, stored before, or the reason why it is refused or not stored.
@@ -43,6 +44,7 @@ pub fn inbound_starts(endpoint: &str) {
 pub fn inbound_delivery(endpoint: &str, outcome: &'static str, took: Duration) {
     counter!(INBOUND, "endpoint" => endpoint.to_owned(), "outcome" => outcome).increment(1);
     histogram!(INBOUND_SECONDS, "endpoint" => endpoint.to_owned()).record(took);
+    WEBHOOKS.add(took.as_secs_f64() * 1_000.0);
 }
 
 /// Counts a provider's report that was compared with the chain.

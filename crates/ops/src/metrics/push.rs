@@ -1,8 +1,11 @@
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use std::time::Duration;
 
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use super::recent::DELIVERIES;
 use super::{
-    PUSH_CONNECTIONS, PUSH_DELIVERED, PUSH_DROPPED, PUSH_KEYS, PUSH_LAG, PUSH_REFUSED, PUSH_RESUMED,
-    PUSH_ROOMS,
+    PUSH_BYTES, PUSH_CONNECTIONS, PUSH_DELIVERED, PUSH_DROPPED, PUSH_KEYS, PUSH_LAG, PUSH_LATENCY,
+    PUSH_REFUSED, PUSH_RESUMED, PUSH_ROOMS,
 };
 
 /// Reasons why clients are disconnected or refused.
@@ -31,6 +34,14 @@ pub(super) fn describe() {
         "messages handed to clients, once for each room (over Socket.IO once for each event), by protocol"
     );
     describe_counter!(
+        PUSH_BYTES,
+        "bytes of messages handed to clients, after compression and without the heads of frames, by protocol"
+    );
+    describe_histogram!(
+        PUSH_LATENCY,
+        "time from the transaction of a message to the connection of a client that was there, by protocol"
+    );
+    describe_counter!(
         PUSH_DROPPED,
         "clients disconnected or not let in, by reason (address, connections, expired, gone, malformed, restart, \
          revoked, silent, slow, unavailable, user)"
@@ -51,7 +62,7 @@ pub(super) fn describe() {
 pub fn push_starts() {
     for protocol in ["socketio", "sse", "websocket"] {
         push_connected(protocol, 0.0);
-        push_delivered(protocol, 0);
+        push_delivered(protocol, 0, 0);
     }
     for reason in DROPPED {
         counter!(PUSH_DROPPED, "reason" => reason).increment(0);
@@ -100,9 +111,16 @@ pub fn push_rooms(rooms: usize) {
     gauge!(PUSH_ROOMS).set(rooms as f64);
 }
 
-/// Counts messages sent to a client.
-pub fn push_delivered(protocol: &'static str, frames: usize) {
+/// Counts messages sent to a client, and their bytes.
+pub fn push_delivered(protocol: &'static str, frames: usize, bytes: usize) {
     counter!(PUSH_DELIVERED, "protocol" => protocol).increment(frames as u64);
+    counter!(PUSH_BYTES, "protocol" => protocol).increment(bytes as u64);
+}
+
+/// Records how long a message took to a client that was connected when it was stored.
+pub fn push_latency(protocol: &'static str, took: Duration) {
+    histogram!(PUSH_LATENCY, "protocol" => protocol).record(took);
+    DELIVERIES.add(took.as_secs_f64() * 1_000.0);
 }
 
 /// Counts a client that was disconnected or refused.

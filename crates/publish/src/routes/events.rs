@@ -22,7 +22,12 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
         access: RouteAccess::Caller,
         handler: handler(publisher, trace),
     };
-    let publish = OfferedRoute {
+    vec![publish_route(publisher), trace]
+}
+
+/// Over HTTP, and as the op `emit` of a WebSocket.
+pub(super) fn publish_route(publisher: &Publisher) -> OfferedRoute {
+    OfferedRoute {
         method: ApiMethod::Post,
         path: "/v1/domain-events",
         summary: "Publish an event of the application, or an array of at most 500 in one transaction; scope publish",
@@ -32,8 +37,7 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
         errors: &[400, 401, 403, 408, 409, 413, 415, 422, 429, 503],
         access: RouteAccess::Caller,
         handler: handler(publisher, publish),
-    };
-    vec![publish, trace]
+    }
 }
 
 /// A tree may be about several users, so those read it who may read all of them.

@@ -1,6 +1,7 @@
 use tokio_util::sync::CancellationToken;
 
-use super::super::outlet::{Arrival, Outlet};
+use super::super::line::Arrival;
+use super::super::outlet::Outlet;
 use super::*;
 use crate::push::Row;
 

@@ -20,8 +20,8 @@ fn transfer() -> Row {
     message("erc20.transfer", &json!({ "from": WALLET, "to": OTHER, "value": "5" }))
 }
 
-fn rule(on: &str, emit: &str, rooms: &[&str]) -> Rule {
-    Rule {
+fn rule(on: &str, emit: &str, rooms: &[&str]) -> PushRule {
+    PushRule {
         on: TypePattern::parse(on).expect("a type"),
         changed: Vec::new(),
         emit: EventName::parse(emit).expect("a name"),
@@ -93,7 +93,8 @@ fn in_each_room_the_first_rule_that_reaches_it_names_the_event() {
 /// Names, first arguments and second arguments of packets.
 fn packets(entry: &Entry, rooms: &[&str]) -> Vec<Value> {
     let indexes = entry.rooms_where(|there| rooms.contains(&there.as_str()));
-    let packet = |text: &Str| serde_json::from_str(text.strip_prefix('2').expect("an event")).expect("JSON");
+    let packet =
+        |text: &Bytes| serde_json::from_slice(text.strip_prefix(b"42").expect("an event")).expect("JSON");
     entry.packets(&indexes).iter().map(packet).collect()
 }
 
@@ -120,9 +121,11 @@ fn a_packet_names_the_rooms_of_its_client_and_no_others() {
 fn a_rule_may_wait_for_a_field_to_change() {
     let updated = |payload: &Value| message("entity.ticket.updated", payload);
     let rule =
-        Rule { changed: vec!["owner".to_owned()], ..rule("entity.ticket.*", "sold", &["event-{event}"]) };
-    let rule =
-        Rule { payload: vec![("now".to_owned(), Template::parse("{changed}").expect("a template"))], ..rule };
+        PushRule { changed: vec!["owner".to_owned()], ..rule("entity.ticket.*", "sold", &["event-{event}"]) };
+    let rule = PushRule {
+        payload: vec![("now".to_owned(), Template::parse("{changed}").expect("a template"))],
+        ..rule
+    };
     let sold = json!({ "event": "9", "owner": "b", "used": false, "previous": { "event": "9", "owner": "a", "used": false } });
     let entry = Entry::new(updated(&sold), std::slice::from_ref(&rule));
     assert_eq!(frame(&entry, "event-9")["data"], json!({ "now": { "owner": "b" } }));

@@ -1,5 +1,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,19 +14,47 @@ pub(super) const FULL: Duration = Duration::from_secs(10);
 /// waits for it, for hours.
 const PROGRESS: usize = 16 << 10;
 
-/// A connection whose writes fail when the other side does not read. The engine waits for a write without a limit, so nothing
-/// else ends a connection to a client that stays connected and reads nothing.
+/// A connection whose writes fail when the other side does not read. HTTP and the engine of Socket.IO wait for a write without a limit,
+/// so nothing else ends a connection to a client that stays connected and reads nothing.
 pub(super) struct Stall<S> {
     io: S,
+    guard: StallGuard,
     limit: Duration,
     /// While the socket is full: until when it has to accept bytes, and how many it still has to.
     full: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
+/// Whether the writes of a connection are bounded here. Clones are of the same connection.
+#[derive(Clone, Default)]
+pub(super) struct StallGuard(Arc<AtomicBool>);
+
+impl StallGuard {
+    /// What the connection became has bounds of its own.
+    pub fn lift(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_off(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether a connection ended because its client did not read.
+pub(super) fn is_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 impl<S> Stall<S> {
-    /// With so long for each [`PROGRESS`] of a full socket.
-    pub fn new(io: S, limit: Duration) -> Self {
-        Self { io, limit, full: None }
+    /// With so long for each [`PROGRESS`] of a full socket, while `guard` is set.
+    pub fn new(io: S, limit: Duration, guard: StallGuard) -> Self {
+        Self { io, guard, limit, full: None }
     }
 
     /// Looks at the outcome of a write of `written` bytes.
@@ -43,6 +73,7 @@ impl<S> Stall<S> {
                 outcome
             }
             Poll::Ready(Err(_)) => outcome,
+            Poll::Pending if self.guard.is_off() => outcome,
             Poll::Pending => {
                 let limit = self.limit;
                 let (deadline, _) =
@@ -113,7 +144,7 @@ mod tests {
                 }
             }
         });
-        let written = Stall::new(server, limit).write_all(&[0; 64 << 10]).await;
+        let written = Stall::new(server, limit, StallGuard::default()).write_all(&[0; 64 << 10]).await;
         reader.abort();
         written
     }

@@ -1,0 +1,114 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::HeaderMap;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use super::packet::ClientPacket;
+use super::session::{CLOSE, NotPushed, Session};
+
+/// How long a client may read nothing while as much waits for it as may.
+pub(super) const FULL: Duration = Duration::from_secs(10);
+
+/// One client, over whatever transport it has just now. It is disconnected when this is dropped.
+pub struct EngineClient {
+    session: Arc<Session>,
+    packets: mpsc::Receiver<String>,
+}
+
+/// What comes from a client.
+#[derive(Debug, PartialEq)]
+pub enum Received {
+    /// A packet.
+    Packet(ClientPacket),
+    /// Something that is no packet.
+    Malformed,
+    /// The client is gone.
+    Gone,
+}
+
+/// Why nothing can be sent to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// It is gone.
+    Gone,
+    /// It has read nothing for ten seconds.
+    TooSlow,
+}
+
+impl EngineClient {
+    pub(super) fn new(session: Arc<Session>, packets: mpsc::Receiver<String>) -> Self {
+        Self { session, packets }
+    }
+
+    /// What was put beside the request that opened its connection.
+    pub fn extension<T: Copy + Send + Sync + 'static>(&self) -> Option<T> {
+        self.session.head.extensions.get::<T>().copied()
+    }
+
+    /// The headers of the request that opened the connection.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.session.head.headers
+    }
+
+    /// The next packet, waited for. A call that is dropped takes nothing.
+    pub async fn receive(&mut self) -> Received {
+        tokio::select! {
+            biased;
+            text = self.packets.recv() => self.read(text),
+            () = self.session.closed.cancelled() => Received::Gone,
+        }
+    }
+
+    /// The next packet that is there already.
+    pub fn try_receive(&mut self) -> Option<Received> {
+        self.packets.try_recv().ok().map(|text| self.read(Some(text)))
+    }
+
+    fn read(&self, text: Option<String>) -> Received {
+        let Some(text) = text else { return Received::Gone };
+        self.session.waiting.fetch_sub(text.len(), Ordering::Relaxed);
+        ClientPacket::parse(&text).map_or(Received::Malformed, Received::Packet)
+    }
+
+    /// Sends a packet, the type of the engine before it, as soon as the client has read enough of those before.
+    ///
+    /// # Errors
+    /// [`SendError`]
+    pub async fn send(&self, packet: impl Into<Bytes>) -> Result<(), SendError> {
+        let (packet, deadline) = (packet.into(), Instant::now() + FULL);
+        loop {
+            match self.session.push(&packet) {
+                Ok(()) => return Ok(()),
+                Err(NotPushed::Closed) => return Err(SendError::Gone),
+                Err(NotPushed::Full) => {}
+            }
+            tokio::select! {
+                taken = timeout_at(deadline, self.session.taken.notified()) => {
+                    taken.map_err(|_| SendError::TooSlow)?;
+                }
+                () = self.session.closed.cancelled() => return Err(SendError::Gone),
+            }
+        }
+    }
+
+    /// Waits until the client has taken everything, for as long as [`FULL`]. One that polls takes it with its next request, and what
+    /// was not taken is forgotten with the session.
+    pub async fn drain(&self) {
+        let emptied = async {
+            while !self.session.is_empty() && !self.session.closed.is_cancelled() {
+                self.session.taken.notified().await;
+            }
+        };
+        let _in_time = tokio::time::timeout(FULL, emptied).await;
+    }
+}
+
+impl Drop for EngineClient {
+    fn drop(&mut self) {
+        self.session.close(CLOSE);
+    }
+}

@@ -1,0 +1,134 @@
+//! How packets reach a client: in answers to its polls, or as messages of a WebSocket, to which a session that polls may move.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use super::client::FULL;
+use super::session::{BadPacket, CLOSE, NOOP, PING, SEPARATOR, Session, Transport};
+use crate::websocket::{WebSocketConnection, WebSocketError, WebSocketMessage};
+
+/// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the clients
+/// are told.
+pub(super) const PINGS: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(20));
+/// How long a client may take to move to a WebSocket, as the protocol's own server.
+const MOVE: Duration = Duration::from_secs(10);
+/// How long the other side may take to take the end of a connection.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A WebSocket after its handshake.
+pub(super) type EngineSocket = WebSocketConnection<TokioIo<Upgraded>>;
+
+/// Answers a poll: what waits, or the first that comes. `None` where the session is over, or another poll waits, which ends it.
+pub(super) async fn poll(session: &Session, max_bytes: usize) -> Option<Bytes> {
+    let Some(_place) = session.poll() else {
+        session.close(CLOSE);
+        return None;
+    };
+    loop {
+        match session.transport() {
+            Transport::WebSocket => return None,
+            Transport::Moving => return Some(Bytes::from_static(NOOP.as_bytes())),
+            Transport::Polling => {}
+        }
+        if let Some(payload) = session.payload(max_bytes) {
+            return Some(payload);
+        }
+        if session.closed.is_cancelled() {
+            return None;
+        }
+        tokio::select! {
+            () = session.changed.notified() => {}
+            () = session.closed.cancelled() => {}
+        }
+    }
+}
+
+/// Takes the packets of a body.
+pub(super) fn take(session: &Session, body: &[u8]) -> Result<(), BadPacket> {
+    let taken = std::str::from_utf8(body)
+        .map_err(|_| BadPacket)
+        .and_then(|text| text.split(SEPARATOR).try_for_each(|packet| session.receive(packet)));
+    taken.inspect_err(|_| session.close(CLOSE))
+}
+
+/// Asks the client again and again whether it is there, until the session ends.
+pub(super) async fn keep_alive(session: &Session, (interval, limit): (Duration, Duration)) {
+    let asking = async {
+        loop {
+            tokio::time::sleep(interval).await;
+            // An answer to no question counts for none.
+            let _stale = timeout(Duration::ZERO, session.pong.notified()).await;
+            session.push_own(PING);
+            if timeout(limit, session.pong.notified()).await.is_err() {
+                return session.close(CLOSE);
+            }
+        }
+    };
+    session.closed.run_until_cancelled(asking).await;
+}
+
+/// Moves a session to a WebSocket, if the client goes through with it. Otherwise it goes on polling, as if nothing had been.
+pub(super) async fn move_over(session: Arc<Session>, mut socket: EngineSocket) {
+    let mut is_moving = false;
+    let moving = async {
+        if socket.next().await != Ok(WebSocketMessage::Text("2probe".to_owned())) {
+            return false;
+        }
+        // From now on polls are answered at once: the client moves when none of its polls waits.
+        is_moving = session.turn(Transport::Polling, Transport::Moving);
+        is_moving
+            && socket.text(Bytes::from_static(b"3probe")).await.is_ok()
+            && socket.next().await == Ok(WebSocketMessage::Text("5".to_owned()))
+    };
+    let has_moved = timeout(MOVE, moving).await.unwrap_or(false);
+    if has_moved && session.turn(Transport::Moving, Transport::WebSocket) {
+        return carry(&session, socket).await;
+    }
+    if is_moving {
+        session.turn(Transport::Moving, Transport::Polling);
+    }
+    let _gone = timeout(LAST_WORDS, socket.close(1000, "")).await;
+}
+
+/// Sends and receives packets until either side ends the session.
+pub(super) async fn carry(session: &Session, mut socket: EngineSocket) {
+    let ended = exchange(session, &mut socket).await;
+    session.close(CLOSE);
+    if ended.is_ok() {
+        let _gone = timeout(LAST_WORDS, socket.close(1000, "")).await;
+    }
+}
+
+/// Returns when the session has ended, and what was for the client is sent.
+async fn exchange(session: &Session, socket: &mut EngineSocket) -> Result<(), WebSocketError> {
+    loop {
+        while let Some(packet) = session.next() {
+            timeout(FULL, socket.text(packet)).await.map_err(|_| WebSocketError::Gone)??;
+        }
+        if session.closed.is_cancelled() {
+            return Ok(());
+        }
+        let message = tokio::select! {
+            message = socket.next() => message,
+            () = session.changed.notified() => continue,
+            () = session.closed.cancelled() => continue,
+        };
+        match message? {
+            WebSocketMessage::Text(text) => {
+                if session.receive(&text).is_err() {
+                    return Ok(());
+                }
+            }
+            WebSocketMessage::Ping(bytes) => {
+                timeout(FULL, socket.pong(bytes)).await.map_err(|_| WebSocketError::Gone)??;
+            }
+            WebSocketMessage::Pong => {}
+            WebSocketMessage::Binary(_) | WebSocketMessage::Close(_) => return Ok(()),
+        }
+    }
+}
