@@ -196,8 +196,8 @@ fn the_views_that_the_readme_names_are_those_of_its_init() {
     let (code, _, err) = chainflume(folder.path(), &arguments);
     assert_eq!(code, 0, "{err}");
     let written = std::fs::read_to_string(folder.path().join("chainflume.toml")).expect("it is there");
-    let names = written.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
-    let source = names.last().expect("it is there");
+    let mut names = written.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    let source = names.next_back().expect("it is there");
     assert!(
         readme.contains(&format!("# the typed views: {source}_transfer, {source}_approval, …")),
         "{source}"

@@ -212,7 +212,7 @@ fn waiting_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth,
     };
     if chain.confirmed.is_none() {
         let text = format!(
-            "chain {name} stores nothing: no block is confirmed at head {head}; `chainflume status` says why. Lower \
+            "chain {name} stores nothing: no block is confirmed at head {head}: see `chainflume status`. Lower \
              `confirmations`, or wait"
         );
         found.add_after("unconfirmed", name, (text, WAITING));
