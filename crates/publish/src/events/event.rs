@@ -80,6 +80,14 @@ impl ApplicationEvent {
         })
     }
 
+    /// Checks the payload against the schema of the type.
+    ///
+    /// # Errors
+    /// That it does not fit.
+    pub fn check(&self, schemas: &crate::EventSchemas) -> Result<(), Refusal> {
+        schemas.check(&self.event_type, &Value::Object(self.payload.clone()))
+    }
+
     /// Its message, without a number.
     pub(crate) fn message(&self) -> OffChainMessage {
         OffChainMessage {
