@@ -10,6 +10,7 @@ mod crosscheck;
 mod environment;
 mod environment_file;
 mod inbound;
+mod json;
 mod limits;
 mod manual;
 mod problem;
@@ -17,6 +18,7 @@ mod provider;
 mod publish;
 mod reader;
 mod redis;
+mod schedule;
 mod secret;
 mod section;
 mod server;
@@ -24,6 +26,7 @@ mod settings;
 mod source;
 mod substitute;
 mod suggest;
+mod threshold;
 mod units;
 mod url;
 mod webhook;
@@ -36,6 +39,7 @@ pub use chainflume_core::canon::{Confirmations, PublishMode};
 pub use chainflume_gateway::push::Rule;
 pub use chainflume_inbound::InboundEndpoint;
 pub use chainflume_node::{Compression, LogVerification, ProviderRole};
+pub use chainflume_trigger::{ScheduledEvent, Threshold};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use environment_file::CommandEnvironment;
 pub use manual::MANUAL;
@@ -88,6 +92,10 @@ pub struct Config {
     pub push: Vec<Rule>,
     /// `[publish]` and `[activity]`
     pub publish: ApplicationFacts,
+    /// Every `[[schedule]]`.
+    pub schedules: Vec<ScheduledEvent>,
+    /// Every `[[threshold]]`.
+    pub thresholds: Vec<Threshold>,
     /// `[log]`
     pub log: LogConfig,
     /// `[users]`
@@ -144,6 +152,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let push: Vec<_> = root.tables("push").iter().map(server::push).collect();
     let server = server::server(&root.table("server"));
     let publish = publish::publish(&root.table("publish"), &root.table("activity"));
+    let schedules: Vec<_> = root.tables("schedule").iter().map(schedule::read).collect();
+    let thresholds: Vec<_> = root.tables("threshold").iter().map(threshold::read).collect();
     let settings = (
         settings::database(&root.table("database")),
         (
@@ -160,6 +170,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
     crosscheck::crosscheck(reader, &chains, &sources);
     crosscheck::webhooks(reader, &webhooks);
     crosscheck::inbound(reader, &inbound, &chains);
+    crosscheck::schedules(reader, &schedules);
+    crosscheck::thresholds(reader, &thresholds, &chains);
     let (database, (outbox, retention, redis), (admin, standby), log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
@@ -175,6 +187,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
         server,
         push: push.into_iter().collect::<Option<_>>()?,
         publish,
+        schedules: schedules.into_iter().map(|draft| draft.schedule).collect::<Option<_>>()?,
+        thresholds: thresholds.into_iter().map(|draft| draft.threshold(&chains)).collect::<Option<_>>()?,
         log,
         users,
         shutdown,

@@ -66,7 +66,10 @@ mod tests {
         let expected = ["webhook.name", "webhook.url", "webhook.secret", "inbound.name", "inbound.provider"];
         let expected = expected.into_iter().chain(["inbound.secret", "server.key.name", "server.key.hash"]);
         let expected = expected.into_iter().chain(["server.key.scopes", "push.on", "push.emit"]);
-        let expected = expected.into_iter().chain(["chain.name", "chain.chain_id"]);
+        let expected = expected.into_iter().chain(["schedule.name", "schedule.cron", "schedule.type"]);
+        let expected =
+            expected.chain(["threshold.name", "threshold.chain", "threshold.token", "threshold.below"]);
+        let expected = expected.chain(["chain.name", "chain.chain_id"]);
         let expected = expected.into_iter().chain(["chain.http", "source.name", "source.chain"]);
         let expected = expected.chain(["source.family", "source.address", "source.start_block"]);
         assert_eq!(required, expected.collect::<Vec<_>>());
@@ -123,6 +126,8 @@ mod tests {
             "retention",
             "activity",
             "publish",
+            "schedule",
+            "threshold",
         ];
         // The keys of the price list are the user's own; the manual shows those that have a price.
         let explained: BTreeSet<String> =

@@ -14,6 +14,7 @@ use super::error::AppError;
 use super::inbound;
 use super::loops::Loops;
 use super::parts::{Loaded, admin_settings};
+use super::trigger;
 use crate::config::{AuthMode, Config, ServerConfig};
 use chainflume_access::{PublicRooms, Verifier, VerifyingKey};
 use chainflume_core::domain::causes;
@@ -96,7 +97,11 @@ pub(crate) async fn start(
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
     let publisher = application::publisher((config, store))?;
-    let offered = [Some(publisher.api()), inbound::api(config, store, loops.board())];
+    let offered = [
+        Some(publisher.api()),
+        inbound::api(config, store, loops.board()),
+        Some(trigger::api(config, store)),
+    ];
     let offered = offered.into_iter().flatten().collect();
     let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(

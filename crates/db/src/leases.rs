@@ -36,6 +36,10 @@ impl fmt::Display for Epoch {
 
 /// Name of the lease of who trims the outbox.
 pub const OUTBOX_LEASE: &str = "outbox";
+/// Name of the lease of who publishes by the clock.
+pub const SCHEDULE_LEASE: &str = "schedule";
+/// Name of the lease of who compares balances with limits.
+pub const LIMITS_LEASE: &str = "limits";
 const CHAIN: &str = "chain ";
 const SINK: &str = "sink ";
 

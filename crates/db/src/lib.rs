@@ -26,9 +26,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
 pub use error::{StoreError, StoreVerdict, sqlstate};
 pub use leases::{
-    Epoch, InstanceRow, LeaseRow, LeaseSession, LeaseState, LeaseTable, OUTBOX_LEASE, audit_lease,
-    chain_lease, follow_lease, follower, follows as lease_follows, forget_leases, is_chain_lease, leader,
-    sink_lease,
+    Epoch, InstanceRow, LIMITS_LEASE, LeaseRow, LeaseSession, LeaseState, LeaseTable, OUTBOX_LEASE,
+    SCHEDULE_LEASE, audit_lease, chain_lease, follow_lease, follower, follows as lease_follows,
+    forget_leases, is_chain_lease, leader, sink_lease,
 };
 pub use migrate::Migrated;
 pub use probe::WriteProbe;
