@@ -54,7 +54,7 @@ pub use settings::{
     Users,
 };
 pub use source::Source;
-pub use webhook::{Alerts, Webhook};
+pub use webhook::{Alerts, AnswerConfig, Webhook};
 
 use problem::{Fault, Spot};
 use reader::Reader;
@@ -78,7 +78,7 @@ pub struct Config {
     pub redis: Redis,
     /// `[standby]`
     pub standby: Standby,
-    /// Every `[[webhook]]`.
+    /// Every `[[webhook]]`, and behind them every `[[reaction]]`.
     pub webhooks: Vec<Webhook>,
     /// Every `[[inbound]]`.
     pub inbound: Vec<InboundEndpoint>,
@@ -147,6 +147,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let chains: Vec<_> = tables(root, "chain").iter().map(chain::read).collect();
     let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
     let webhooks: Vec<_> = root.tables("webhook").iter().map(webhook::read).collect();
+    let reactions: Vec<_> = root.tables("reaction").iter().map(webhook::reaction).collect();
+    let webhooks: Vec<_> = webhooks.into_iter().chain(reactions).collect();
     let inbound: Vec<_> = root.tables("inbound").iter().map(inbound::read).collect();
     let alerts = webhook::alerts(&root.table("alerts"));
     let push: Vec<_> = root.tables("push").iter().map(server::push).collect();

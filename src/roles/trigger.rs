@@ -1,5 +1,7 @@
 //! What the daemon publishes by itself, from its configuration to its loops.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::task::JoinSet;
@@ -7,13 +9,17 @@ use tokio::task::JoinSet;
 use super::error::AppError;
 use super::loops::Loops;
 use super::parts::Loaded;
-use super::serve::application::schemas;
-use crate::config::Config;
+use super::serve::application::{publisher, schemas};
+use crate::config::{self, Config};
 use chainflume_api::Api;
+use chainflume_core::domain::causes;
 use chainflume_db::{Database, LIMITS_LEASE, SCHEDULE_LEASE};
+use chainflume_deliver::sink::{AnswerFault, TakeAnswer};
 use chainflume_ops::metrics;
+use chainflume_store::Store;
 use chainflume_trigger::{
-    ALERTS, BalanceWatch, ScheduleLoop, StoredSchedules, Timestamp, UserAlerts, WatchSettings, alert_routes,
+    ALERTS, BalanceWatch, Reaction, ReactionError, ScheduleLoop, StoredSchedules, Timestamp, UserAlerts,
+    WatchSettings, alert_routes,
 };
 
 /// Starts what is configured, among `tasks`.
@@ -85,4 +91,49 @@ pub(crate) fn check(loaded: &Loaded) -> Result<(), AppError> {
 fn now() -> Timestamp {
     // A clock that far off is no time at all.
     Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// What takes the answers of a `[[reaction]]`; `None` of a webhook.
+///
+/// # Errors
+/// When a schema cannot be read.
+pub(crate) fn reaction(
+    loaded: &Loaded,
+    store: &Store,
+    endpoint: &config::Webhook,
+) -> Result<Option<Arc<dyn TakeAnswer>>, AppError> {
+    let Some(answers) = &endpoint.answers else { return Ok(None) };
+    metrics::reaction_starts(&endpoint.name);
+    let publisher = publisher((&loaded.config, store))?;
+    let reaction = Reaction::new(store, publisher, endpoint.name.clone(), answers.event_type.clone());
+    Ok(Some(Arc::new(ReactionAnswers(reaction))))
+}
+
+/// Joins the endpoint, which knows nothing of events, and the reaction, which knows nothing of endpoints.
+#[derive(Debug)]
+struct ReactionAnswers(Reaction);
+
+impl TakeAnswer for ReactionAnswers {
+    fn wants<'a>(
+        &'a self,
+        message: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, AnswerFault>> + Send + 'a>> {
+        Box::pin(async move {
+            self.0.wants(message).await.map_err(|error| AnswerFault::Unavailable(causes(&error)))
+        })
+    }
+
+    fn take<'a>(
+        &'a self,
+        message: &'a str,
+        answer: Vec<u8>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), AnswerFault>> + Send + 'a>> {
+        Box::pin(async move {
+            match self.0.take(message, &answer).await {
+                Ok(_) => Ok(()),
+                Err(ReactionError::Unusable(what)) => Err(AnswerFault::Unusable(what)),
+                Err(ReactionError::Unavailable(what)) => Err(AnswerFault::Unavailable(what)),
+            }
+        })
+    }
 }

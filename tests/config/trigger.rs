@@ -1,3 +1,4 @@
+use chainflume::config::AnswerConfig;
 use chainflume_trigger::{LimitSide, MissedRuns};
 use serde_json::json;
 
@@ -31,6 +32,17 @@ chain = "base"
 token = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"
 above = "9"
 type = "whale.seen"
+[[webhook]]
+name = "crm"
+url = "https://crm.example/"
+secret = "whsec_ZXhhbXBsZSBvZiBhIHNlY3JldCwgbm90IGEgc2VjcmV0"
+[[reaction]]
+name = "ship"
+on = "order.*"
+url = "https://ship.example/"
+secret = "whsec_ZXhhbXBsZSBvZiBhIHNlY3JldCwgbm90IGEgc2VjcmV0"
+type = "order.quoted"
+timeout = "3s"
 "#
     );
     let config = Given::default().variable("PLACE", "b").right(&text);
@@ -48,6 +60,13 @@ type = "whale.seen"
     assert_eq!(
         (low.limit.chain_id, low.limit.side, low.event_type.as_str()),
         (8453, LimitSide::Below, "account.balance.low")
+    );
+    let [crm, ship] = config.webhooks.as_slice() else { panic!("{:?}", config.webhooks) };
+    assert_eq!((&crm.answers, crm.types.len()), (&None, 0));
+    let answers = AnswerConfig { event_type: Some("order.quoted".to_owned()) };
+    assert_eq!(
+        (&ship.answers, &ship.types[..], ship.timeout.as_secs()),
+        (&Some(answers), &["order.*".to_owned()][..], 3)
     );
     assert_eq!((high.limit.side, high.event_type.as_str()), (LimitSide::Above, "whale.seen"));
 }
@@ -88,6 +107,16 @@ above = "2"
 name = "none"
 chain = "base"
 token = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"
+[[webhook]]
+name = "ship"
+url = "https://crm.example/"
+secret = "whsec_ZXhhbXBsZSBvZiBhIHNlY3JldCwgbm90IGEgc2VjcmV0"
+[[reaction]]
+name = "ship"
+url = "https://ship.example/"
+secret = "whsec_ZXhhbXBsZSBvZiBhIHNlY3JldCwgbm90IGEgc2VjcmV0"
+type = "activity.done"
+types = ["order.paid"]
 "#
     );
     let problems = Given::default().wrong(&text);
@@ -104,10 +133,14 @@ token = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"
         "schedule[3].cron: is missing",
         "threshold[0].name: `alerts` is the name of people's own limits",
         "threshold[0].chain: `bsae` is no chain of this file (did you mean `base`?)",
-        "threshold[0].token: `0x12` is not an address",
+        "threshold[0].token: the value is not an address",
         "threshold[0].below: `1.5` is no amount",
         "threshold[1].above: is there beside below",
         "threshold[2].below: is missing",
+        "reaction[0].name: is that of another webhook too",
+        "reaction[0].on: is missing",
+        "reaction[0].type: `activity.done` cannot be used",
+        "reaction[0].types: is not a key",
     ] {
         assert!(problems.iter().any(|line| line.contains(expected)), "{expected}: {problems:#?}");
     }

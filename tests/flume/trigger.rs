@@ -10,6 +10,8 @@ use sqlx::postgres::PgPool;
 use crate::daemon::{Daemon, Home, chain as chain_tables, free_port};
 use crate::flume::{WAIT_LIMIT, all_sources, connect, devchain};
 use crate::postgres;
+use crate::receiver::{Receiver, Reply};
+use crate::webhook::webhook;
 
 /// A database that several daemons share.
 struct Triggers {
@@ -166,5 +168,60 @@ async fn a_low_balance_is_told_once_through_a_reorg_and_a_kill() {
     triggers.until_told(&[low, high, again, withdrawn[0], withdrawn[1]]).await;
     let counted = "chainflume_limit_crossings_total{threshold=\"low\",result=\"withdrawn\"}";
     assert_eq!(daemon.metric(counted).await, Some(1.0));
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_url_answers_is_published_and_a_loop_ends() {
+    let triggers = Triggers::new(943).await;
+    let receiver = Receiver::start().await;
+    let table = webhook(
+        "ship",
+        &receiver,
+        "on = \"order.*\"\nretry_schedule = [\"20ms\", \"50ms\"]\nretry_attempts = 2",
+    );
+    let home = triggers.home("one", triggers.port, &table.replace("[[webhook]]", "[[reaction]]"));
+    // An order is answered by another, without end; the first answer is none.
+    receiver.rule(|got| {
+        let mut reply = Reply::status(200);
+        let message = got.json();
+        let body = json!({ "type": "order.paid", "aggregateType": "order", "aggregateId": "9",
+            "payload": { "after": message["payload"]["after"].as_u64().unwrap_or_default() + 1 } });
+        reply.body = if message["type"] == "order.wrong" { "<html>".to_owned() } else { body.to_string() };
+        reply
+    });
+    let daemon = home.start();
+    daemon.until_tip(triggers.chain.head().number - 2).await;
+    for kind in ["order.wrong", "order.paid", "stock.low"] {
+        let event =
+            json!({ "type": kind, "aggregateType": "order", "aggregateId": kind, "payload": { "after": 0 } });
+        let url = format!("http://127.0.0.1:{}/v1/domain-events", triggers.port);
+        let request = reqwest::Client::new().post(url).header("content-type", "application/json");
+        let answer = request.body(event.to_string()).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 201);
+    }
+    let cut = "chainflume_reactions_total{reaction=\"ship\",result=\"cut\"}";
+    let (began, dead) = (Instant::now(), "select count(*) from dead_letters where sink = 'webhook:ship'");
+    while began.elapsed() < WAIT_LIMIT {
+        let letters: i64 = sqlx::query_scalar(dead).fetch_one(&triggers.pool).await.expect("letters");
+        if letters == 1 && daemon.metric(cut).await == Some(1.0) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let sql = "select count(*) from domain_events where type = 'order.paid'";
+    let events: i64 = sqlx::query_scalar(sql).fetch_one(&triggers.pool).await.expect("events");
+    assert_eq!(events, 9, "the first, and those that one to eight others caused");
+    let calls: Vec<Value> = receiver.got().iter().map(crate::receiver::Got::json).collect();
+    assert_eq!(
+        calls.iter().filter(|call| call["type"] == "order.wrong").count(),
+        2,
+        "tried again, then a dead letter"
+    );
+    assert_eq!(calls.iter().filter(|call| call["type"] == "stock.low").count(), 0);
+    assert_eq!(daemon.metric(cut).await, Some(1.0));
+    let sql = "select reason from dead_letters where sink = 'webhook:ship'";
+    let error: String = sqlx::query_scalar(sql).fetch_one(&triggers.pool).await.expect("a letter");
+    assert!(error.contains("answered what cannot be published"), "{error}");
     daemon.stop_well().await;
 }

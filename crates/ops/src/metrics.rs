@@ -39,7 +39,7 @@ pub use push::{
     push_codes, push_connected, push_delivered, push_dropped, push_keys_fetched, push_lag, push_refused,
     push_resumed, push_rooms, push_starts,
 };
-pub use triggers::{limit_crossed, limit_starts, schedule_runs, schedule_starts};
+pub use triggers::{limit_crossed, limit_starts, reaction, reaction_starts, schedule_runs, schedule_starts};
 
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";

@@ -5,8 +5,7 @@ mod queue;
 mod schemas;
 mod write;
 
-pub use event::ApplicationEvent;
-pub(crate) use event::Defaults;
+pub use event::{ApplicationEvent, Defaults};
 pub use names::{aggregate, event_type, user_id};
 pub use own::{OwnFact, record};
 pub(crate) use queue::CommitQueue;

@@ -26,7 +26,10 @@ pub use activities::{
 };
 use events::CommitQueue;
 pub use events::user_id as check_user_id;
-pub use events::{ApplicationEvent, EventSchemas, PublishError, PublishReceipt, Published, SchemaFileError};
+pub use events::{
+    ApplicationEvent, Defaults as EventDefaults, EventSchemas, PublishError, PublishReceipt, Published,
+    SchemaFileError,
+};
 pub use events::{OwnFact, aggregate as check_aggregate, event_type as check_event_type, record};
 pub use ids::derived as derived_id;
 pub use users::{UserChanges, UserDevice, UserError};

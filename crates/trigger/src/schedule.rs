@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use chainflume_publish::{ApplicationEvent, EventSchemas, derived_id};
 
 /// A `[[schedule]]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduledEvent {
     /// Its name, part of the ids of its events.
     pub name: String,

@@ -37,13 +37,13 @@ pub async fn record(tx: &mut Tx, facts: &[OwnFact]) -> Result<usize, StoreError>
 }
 
 /// Events that facts are about.
-struct KnownEvents {
-    by_id: BTreeMap<Uuid, KnownEvent>,
+struct OwnEvents {
+    by_id: BTreeMap<Uuid, OwnEvent>,
     /// Messages so far.
     messages: u64,
 }
 
-struct KnownEvent {
+struct OwnEvent {
     event: ApplicationEvent,
     /// Whether it holds: it was told, and not withdrawn since.
     holds: bool,
@@ -53,11 +53,11 @@ struct KnownEvent {
     changed: bool,
 }
 
-impl KnownEvents {
+impl OwnEvents {
     /// The message of a fact; `None` for one that changes nothing.
     fn tell(&mut self, fact: &OwnFact) -> Option<OffChainMessage> {
         let known = match fact {
-            OwnFact::Published(event) => self.by_id.entry(event.id).or_insert_with(|| KnownEvent {
+            OwnFact::Published(event) => self.by_id.entry(event.id).or_insert_with(|| OwnEvent {
                 event: event.clone(),
                 holds: false,
                 is_stored: false,
@@ -87,7 +87,7 @@ impl KnownEvents {
             .filter_map(|known| Some((first + known.told?, &known.event)))
             .collect();
         insert(tx, &fresh).await?;
-        let told_before = |known: &&KnownEvent| known.changed && (known.is_stored || !known.holds);
+        let told_before = |known: &&OwnEvent| known.changed && (known.is_stored || !known.holds);
         for known in self.by_id.values().filter(told_before) {
             let seq = known.told.map(|told| int8("sequence", first + told)).transpose()?;
             sqlx::query(
@@ -113,7 +113,7 @@ impl OwnFact {
 }
 
 #[derive(sqlx::FromRow)]
-struct StoredEvent {
+struct OwnEventRow {
     id: Uuid,
     #[sqlx(rename = "type")]
     event_type: String,
@@ -129,8 +129,8 @@ struct StoredEvent {
 }
 
 /// Those of these events that are stored.
-async fn stored(tx: &mut Tx, ids: &[Uuid]) -> Result<KnownEvents, StoreError> {
-    let rows: Vec<StoredEvent> = sqlx::query_as(
+async fn stored(tx: &mut Tx, ids: &[Uuid]) -> Result<OwnEvents, StoreError> {
+    let rows: Vec<OwnEventRow> = sqlx::query_as(
         r#"
         select id, type, aggregate_type, aggregate_id, payload, user_id, correlation_id, causation_id, source,
             to_char(happened_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as timestamp, withdrawn_at is not null as is_withdrawn
@@ -140,7 +140,7 @@ async fn stored(tx: &mut Tx, ids: &[Uuid]) -> Result<KnownEvents, StoreError> {
     .bind(ids)
     .fetch_all(&mut **tx)
     .await?;
-    let event = |row: StoredEvent| {
+    let event = |row: OwnEventRow| {
         let payload = match row.payload {
             Value::Object(fields) => fields,
             _ => serde_json::Map::new(),
@@ -158,7 +158,7 @@ async fn stored(tx: &mut Tx, ids: &[Uuid]) -> Result<KnownEvents, StoreError> {
             timestamp: row.timestamp,
         };
         let holds = !row.is_withdrawn;
-        (event.id, KnownEvent { event, holds, is_stored: true, told: None, changed: false })
+        (event.id, OwnEvent { event, holds, is_stored: true, told: None, changed: false })
     };
-    Ok(KnownEvents { by_id: rows.into_iter().map(event).collect(), messages: 0 })
+    Ok(OwnEvents { by_id: rows.into_iter().map(event).collect(), messages: 0 })
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B256, U512};
 use uuid::Uuid;
@@ -108,13 +108,4 @@ pub fn judge(
         }
     }
     turns
-}
-
-/// Movements by chain and token, in their order.
-pub(super) fn by_token(movements: &[Movement]) -> BTreeMap<(u64, Address), Vec<&Movement>> {
-    let mut tokens: BTreeMap<(u64, Address), Vec<&Movement>> = BTreeMap::new();
-    for movement in movements {
-        tokens.entry((movement.chain_id, movement.token)).or_default().push(movement);
-    }
-    tokens
 }

@@ -4,7 +4,7 @@ use alloy_primitives::Address;
 use uuid::Uuid;
 
 use super::alerts::alert_row;
-use super::judge::{by_token, steps};
+use super::judge::steps;
 use super::{BalanceSum, LimitCrossing, LimitRule, LimitTurn, Movement, Threshold, judge};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, hash, int8, unsigned};
@@ -21,7 +21,7 @@ const IDLE: u64 = 10_000;
 
 /// What one look found.
 #[derive(Debug, Default)]
-pub(super) struct Look {
+pub(super) struct LimitLook {
     /// The number that was judged up to before.
     pub since: u64,
     /// And is now.
@@ -33,9 +33,9 @@ pub(super) struct Look {
 }
 
 /// Looks at the movements after `since`, all in one snapshot: the balances in it are those after the last of them.
-pub(super) async fn look(tx: &mut Tx, since: u64, thresholds: &[Threshold]) -> Result<Look, StoreError> {
+pub(super) async fn look(tx: &mut Tx, since: u64, thresholds: &[Threshold]) -> Result<LimitLook, StoreError> {
     let upto: i64 = sqlx::query_scalar("select seq from outbox_head").fetch_one(&mut **tx).await?;
-    let mut found = Look { since, upto: unsigned("sequence", upto)?, ..Look::default() };
+    let mut found = LimitLook { since, upto: unsigned("sequence", upto)?, ..LimitLook::default() };
     if found.upto == since {
         return Ok(found);
     }
@@ -53,23 +53,15 @@ pub(super) async fn look(tx: &mut Tx, since: u64, thresholds: &[Threshold]) -> R
     }
     let people = People::of(tx, &movements).await?;
     let rules = Rules::of(tx, thresholds, &people).await?;
-    for ((chain_id, token), moved) in by_token(&movements) {
-        for (user, wallets) in &people.wallets {
-            let own =
-                |movement: &&&Movement| wallets.contains(&movement.from) || wallets.contains(&movement.to);
-            let moved: Vec<&Movement> = moved.iter().filter(own).copied().collect();
-            if moved.is_empty() {
-                continue;
-            }
-            let balance = people.balances.get(&(user.clone(), chain_id, token)).copied().unwrap_or_default();
-            let steps = steps(&moved, wallets, balance);
-            for rule in rules.about(user, (chain_id, token)) {
-                let crossings =
-                    rules.crossings.get(&(rule.key.clone(), user.clone())).cloned().unwrap_or_default();
-                let event = |cause: &Movement| event_id(rule, user, cause);
-                let turns = judge(rule, crossings, &steps, event);
-                found.turns.extend(turns.into_iter().map(|turn| (rule.clone(), user.clone(), turn)));
-            }
+    for ((user, chain_id, token), moved) in people.moved(&movements) {
+        let wallets = &people.wallets[user];
+        let balance = people.balances.get(&(user.to_owned(), chain_id, token)).copied().unwrap_or_default();
+        let steps = steps(&moved, wallets, balance);
+        for rule in rules.about(user, (chain_id, token)) {
+            let crossings = rules.crossings.get(&(rule.key.clone(), user.to_owned())).cloned();
+            let event = |cause: &Movement| event_id(rule, user, cause);
+            let turns = judge(rule, crossings.unwrap_or_default(), &steps, event);
+            found.turns.extend(turns.into_iter().map(|turn| (rule.clone(), user.to_owned(), turn)));
         }
     }
     Ok(found)
@@ -154,6 +146,28 @@ impl People {
             balances.insert(key, BalanceSum::from_dec_str(&balance).unwrap_or_default());
         }
         Ok(Self { wallets, balances })
+    }
+}
+
+/// Movements by person, chain and token.
+type MovedTokens<'a> = BTreeMap<(&'a str, u64, Address), Vec<&'a Movement>>;
+
+impl People {
+    /// The movements of each person's tokens, in their order.
+    fn moved<'a>(&'a self, movements: &'a [Movement]) -> MovedTokens<'a> {
+        let owned = |(user, wallets): (&'a String, &'a BTreeSet<Address>)| {
+            wallets.iter().map(move |wallet| (*wallet, user.as_str()))
+        };
+        let owners: BTreeMap<Address, &str> = self.wallets.iter().flat_map(owned).collect();
+        let mut moved = MovedTokens::new();
+        for movement in movements {
+            let users: BTreeSet<&str> =
+                [movement.from, movement.to].iter().filter_map(|party| owners.get(party).copied()).collect();
+            for user in users {
+                moved.entry((user, movement.chain_id, movement.token)).or_default().push(movement);
+            }
+        }
+        moved
     }
 }
 

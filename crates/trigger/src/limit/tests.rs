@@ -199,7 +199,7 @@ async fn a_reorg_withdraws_what_was_told_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn limits_that_people_set_are_theirs_and_begin_when_they_are_set() {
+async fn limits_that_people_set_begin_when_they_are_set() {
     let mut chain = Chain::new().await;
     let (watch, alerts) = (watch(&chain, Vec::new()), UserAlerts::of(&chain.database, vec![1337]));
     watch.begin().await.expect("begins");

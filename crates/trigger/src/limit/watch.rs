@@ -4,7 +4,7 @@ use std::time::Duration;
 use sqlx::postgres::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::read::{Look, look};
+use super::read::{LimitLook, look};
 use super::write::write;
 use super::{LimitTurn, Threshold, threshold_key};
 use chainflume_core::domain::causes;
@@ -113,7 +113,7 @@ impl BalanceWatch {
 }
 
 /// Counts what was published.
-fn note(found: &Look) -> usize {
+fn note(found: &LimitLook) -> usize {
     let mut messages = 0;
     for (rule, _, turn) in &found.turns {
         match turn {

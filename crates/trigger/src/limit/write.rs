@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::read::Look;
+use super::read::LimitLook;
 use super::{BalanceStep, LimitCrossing, LimitRule, LimitTurn};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
@@ -11,7 +11,7 @@ use chainflume_publish::{ApplicationEvent, OwnFact, record};
 /// Stores what a look found, with its messages. Returns whether it was the first to do so.
 pub(super) async fn write(
     tx: &mut Tx,
-    found: &Look,
+    found: &LimitLook,
     windows: &impl Fn(u64) -> u64,
 ) -> Result<bool, StoreError> {
     let moved = sqlx::query("update balance_watch set seq = $2 where seq = $1")
