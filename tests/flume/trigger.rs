@@ -10,7 +10,7 @@ use sqlx::postgres::PgPool;
 use crate::daemon::{Daemon, Home, chain as chain_tables, free_port};
 use crate::flume::{WAIT_LIMIT, all_sources, connect, devchain};
 use crate::postgres;
-use crate::receiver::{Receiver, Reply};
+use crate::receiver::{Receiver, Reply, SECRET};
 use crate::webhook::webhook;
 
 /// A database that several daemons share.
@@ -87,6 +87,13 @@ impl Triggers {
         let missed = sqlx::query(sql).bind(minutes).execute(&self.pool).await.expect("updated");
         assert_eq!(missed.rows_affected(), 1);
     }
+}
+
+/// A `[[reaction]]` that calls this URL about orders, which nobody publishes.
+pub fn reaction(url: &str) -> String {
+    format!(
+        "[[reaction]]\nname = \"ship\"\non = \"order.*\"\nurl = \"{url}\"\nallow_hosts = [\"127.0.0.1\"]\nsecret = \"{SECRET}\"\n"
+    )
 }
 
 async fn until_leads(daemon: &Daemon, lease: &str) {

@@ -15,7 +15,7 @@ use chainflume_outbox::{append_off_chain, off_chain_drafts};
 #[derive(Clone, Debug, PartialEq)]
 pub enum OwnFact {
     /// It is so. An id that is stored already is the same event and publishes nothing.
-    Published(ApplicationEvent),
+    Published(Box<ApplicationEvent>),
     /// The event of this id was published, and a reorg took away what it said.
     Withdrawn(Uuid),
 }
@@ -58,7 +58,7 @@ impl OwnEvents {
     fn tell(&mut self, fact: &OwnFact) -> Option<OffChainMessage> {
         let known = match fact {
             OwnFact::Published(event) => self.by_id.entry(event.id).or_insert_with(|| OwnEvent {
-                event: event.clone(),
+                event: (**event).clone(),
                 holds: false,
                 is_stored: false,
                 told: None,

@@ -32,7 +32,7 @@ pub(super) async fn write(
                     forget(tx, rule, user, kept_from).await?;
                 }
                 if let (Some(event), Some(step)) = (crossing.event, step) {
-                    facts.push((step.cause.seq, OwnFact::Published(told(rule, user, event, step))));
+                    facts.push((step.cause.seq, OwnFact::Published(Box::new(told(rule, user, event, step)))));
                 }
             }
             LimitTurn::Undo(cause, undone) => {

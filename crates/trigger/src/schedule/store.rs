@@ -88,7 +88,7 @@ impl ScheduleStore for StoredSchedules {
             return Ok(false);
         }
         let facts: Vec<OwnFact> =
-            plan.runs.iter().map(|run| OwnFact::Published(schedule.event(run))).collect();
+            plan.runs.iter().map(|run| OwnFact::Published(Box::new(schedule.event(run)))).collect();
         record(&mut tx, &facts).await?;
         tx.commit().await?;
         Ok(true)
